@@ -1,0 +1,30 @@
+"""mdpo: preference optimization of vision-language models that look at the picture.
+
+Only names are bound here; torch is imported when something is computed.
+"""
+
+from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.component import (
+    Anchor,
+    Backend,
+    Component,
+    Corruption,
+    Evaluator,
+    ImageCorruption,
+    Lora,
+    Loss,
+    ModelAdapter,
+    PairLoss,
+    Reader,
+    Term,
+    Tracker,
+)
+from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
+from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.hooks import hookimpl
+from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.recipe import Recipe, Train, load_recipe
+from mdpo_core.registry import make_component as component
+from mdpo_core.run import RunResult, run
+from mdpo_core.scores import Scores, TokenLogProbs
+from mdpo_core.view import View

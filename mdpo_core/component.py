@@ -1,0 +1,187 @@
+"""The kinds of component that plugins offer and recipes name.
+
+A component is its own configuration: a frozen pydantic model whose fields are its options. What holds memory (a
+loaded model, an engine, open data) is an object of a protocol in `mdpo_core.protocols` that a component creates.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mdpo_core.example import Example
+from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.scores import Scores
+from mdpo_core.view import CHOSEN, REJECTED, View
+
+if TYPE_CHECKING:
+    import random
+
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from mdpo_core.recipe import Train
+    from mdpo_core.scorer import Scorer
+
+
+class Component(BaseModel, ABC):
+    """Something a recipe names: ``{<kind>: <name>, <option>: <value>, ...}``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str]
+
+
+class Reader(Component):
+    """Where examples come from."""
+
+    kind: ClassVar[str] = "reader"
+    bad_rows: Literal["stop", "quarantine"] = Field(
+        default="stop", description="stop before training, or list bad rows in quarantine.jsonl and train on the rest"
+    )
+
+    @abstractmethod
+    def open(self) -> Sequence[Example]:
+        """The rows, read when indexed. Raises `DataError` here if the source is missing, and on a row that is bad."""
+
+
+class Corruption(Component):
+    """A change to an example that makes its chosen answer a worse one: most often, to its image."""
+
+    kind: ClassVar[str] = "corruption"
+    draw: Literal["once", "epoch"] = Field(
+        default="once", description="the same corrupted image in every epoch, or a new one in each"
+    )
+
+    @abstractmethod
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` stay as they were."""
+
+
+class ImageCorruption(Corruption):
+    """A corruption that looks at one image at a time."""
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(example, images=tuple(self(image, rng) for image in example.images))
+
+    @abstractmethod
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        """A corrupted copy of an RGB image, of the same size."""
+
+
+class Lora(BaseModel):
+    """Low-rank adapters on the language model's linear layers (arXiv:2106.09685)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    rank: int = Field(default=64, gt=0, description="rank of the update")
+    alpha: float = Field(default=128, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout before the adapter, in training only")
+
+
+class ModelAdapter(Component):
+    """What differs between models: prompt and image tokens, named parts, what trains, export."""
+
+    kind: ClassVar[str] = "adapter"
+    lora: Lora | None = Field(default=None, description="train adapters of this size; absent: train the weights")
+    max_length: int = Field(default=2048, gt=0, description="tokens of the longest sequence, image tokens included")
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find the model's files without loading them; `DataError` says what is missing or unfit."""
+
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """What turns examples into token ids and image inputs; loads no weights."""
+
+    @abstractmethod
+    def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
+        """Load the model; with ``trainable=False`` as a frozen reference, without LoRA."""
+
+
+class Term(Component):
+    """One summand of an objective, called with `Scores`, giving ``(batch,)`` nats, lower is better."""
+
+    needs_reference: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
+    weight: float = Field(default=1.0, ge=0, description="factor of this term in the objective")
+    label: str | None = Field(
+        default=None, pattern=r"^[\w:.@-]+$", description="the term's name in metrics; default: position and name"
+    )
+
+    @abstractmethod
+    def views(self) -> tuple[View, ...]:
+        """The views that this term reads."""
+
+    def columns(self) -> tuple[str, ...]:
+        """The data columns that this term reads."""
+        return ()
+
+    @abstractmethod
+    def __call__(self, scores: Scores) -> Tensor:
+        """The loss of each pair, ``(batch,)``, nats, before ``weight``."""
+
+
+class Loss(Term):
+    """A term that compares views."""
+
+    kind: ClassVar[str] = "loss"
+
+
+class PairLoss(Loss):
+    """A loss that prefers one view over another."""
+
+    prefer: View = Field(default=CHOSEN, description="the view to be preferred")
+    over: View = Field(default=REJECTED, description="the view it is preferred over")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.prefer, self.over)
+
+
+class Anchor(Term):
+    """A term that holds one view near an absolute level."""
+
+    kind: ClassVar[str] = "anchor"
+    on: View = Field(default=CHOSEN, description="the view that is held")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.on,)
+
+
+class Backend(Component):
+    """How a scorer is placed on devices, differentiated and stepped."""
+
+    kind: ClassVar[str] = "backend"
+    multi_process: ClassVar[bool] = False
+
+    @abstractmethod
+    def placement(self) -> Placement:
+        """Device and dtype that models are loaded with."""
+
+    @abstractmethod
+    def start(self, scorer: Scorer, train: Train) -> Engine:
+        """Wrap the scorer; its parameters that require gradients are what is optimized."""
+
+
+class Evaluator(Component):
+    """A measurement of the policy, at the start, at the end and every ``every`` steps."""
+
+    kind: ClassVar[str] = "evaluator"
+    every: int | None = Field(default=None, gt=0, description="steps between evaluations; default: start and end only")
+
+    @abstractmethod
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        """Metrics by name. Pictures and tables may be written into ``folder``, the run directory."""
+
+
+class Tracker(Component):
+    """A place that metrics are sent to, besides ``metrics.jsonl``."""
+
+    kind: ClassVar[str] = "tracker"
+
+    @abstractmethod
+    def start(self, folder: Path) -> TrackerLog:
+        """Begin to log, or go on after a resume; files go into ``folder``, the run directory."""

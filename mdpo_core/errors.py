@@ -1,0 +1,51 @@
+"""What goes wrong, by whose hand: the recipe's, a plugin's, the data's, a checkpoint's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MdpoError(Exception):
+    """Anything that this package reports to its user in one readable message."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a recipe or its data.
+
+    ``where`` is what a user can open or look up: ``recipe.yaml:14``, ``pairs.json row 3``; ``path`` is the YAML
+    path, empty where there is none.
+    """
+
+    where: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.path, self.message) if part)
+
+
+class _Problems(MdpoError):
+    """An error that carries every problem found, so that a user mends them all at once."""
+
+    def __init__(self, problems: Sequence[Problem] | str) -> None:
+        found = [Problem("", "", problems)] if isinstance(problems, str) else list(problems)
+        self.problems: tuple[Problem, ...] = tuple(found)
+        super().__init__("\n".join(str(problem) for problem in found))
+
+
+class RecipeError(_Problems):
+    """The recipe asks for something that does not exist or does not fit together."""
+
+
+class DataError(_Problems):
+    """A row, an image or a model folder is missing, damaged or unusable."""
+
+
+class PluginError(MdpoError):
+    """A plugin cannot be loaded, or broke its contract."""
+
+
+class CheckpointError(MdpoError):
+    """A checkpoint cannot be written, or is damaged, or belongs to another run."""

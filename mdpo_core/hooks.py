@@ -1,0 +1,54 @@
+"""The hooks that a plugin may implement.
+
+``mdpo_components`` offers components. The others only listen: they receive numbers and paths and can change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from mdpo_core.component import Component
+
+PROJECT = "mdpo"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def mdpo_components() -> Mapping[str, type[Component]]:  # type: ignore[empty-body]  # a specification has no body
+    """Offer components by the name that recipes use; the base class of each says its kind."""
+
+
+@hookspec
+def mdpo_run_started(run_dir: Path, first_step: int, num_steps: int) -> None:
+    """Training begins after ``first_step`` finished steps (0, or more when resumed) and ends at ``num_steps``."""
+
+
+@hookspec
+def mdpo_progress(stage: str, done: int, total: int) -> None:
+    """A part of the run that is not a training step (checking data, evaluating) has done so much of its work."""
+
+
+@hookspec
+def mdpo_step_finished(step: int, metrics: Mapping[str, float]) -> None:
+    """An optimizer step is done; ``metrics`` are those of ``metrics.jsonl``."""
+
+
+@hookspec
+def mdpo_evaluated(step: int, metrics: Mapping[str, float]) -> None:
+    """The evaluators have measured the policy after ``step`` steps; keys are ``eval/<evaluator>/<metric>``."""
+
+
+@hookspec
+def mdpo_checkpoint_saved(step: int, path: Path) -> None:
+    """A checkpoint is whole and in its place."""
+
+
+@hookspec
+def mdpo_run_finished(run_dir: Path, final: Path) -> None:
+    """The run is complete and its model exported to ``final``."""

@@ -1,0 +1,117 @@
+"""What components create: the objects that hold memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.example import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mdpo_core.scorer import Scored
+
+Part = Literal["vision", "projector", "language"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model is loaded: ``device`` as torch writes it, ``dtype`` by its torch name."""
+
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class Encoder(Protocol):
+    """Text and images to model inputs and back. Cheap to copy into a worker process."""
+
+    def encode_prompt(self, example: Example) -> EncodedPrompt:
+        """Raises `DataError` if marks and images do not match."""
+
+    def encode_response(self, response: str) -> Tensor:
+        """Token ids ``(time,)`` of a response, end token included."""
+
+    def decode(self, token_ids: Tensor) -> str:
+        """The text of generated tokens, without special tokens."""
+
+
+class VisionLanguageModel(Protocol):
+    """A loaded model, in the pieces that a scorer puts together."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that holds all parameters, those that train with ``requires_grad``."""
+
+    def encode_images(self, images: Mapping[str, Tensor]) -> Tensor:
+        """Image features as the language model takes them, ``(num_images, image_tokens, hidden)``."""
+
+    def hidden_states(self, token_ids: Tensor, attention_mask: Tensor, image_features: Tensor | None) -> Tensor:
+        """The last hidden states ``(batch, time, hidden)`` of right-padded ``(batch, time)`` token ids.
+
+        ``image_features`` fill the image tokens in order, row by row; None for a batch without images.
+        """
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """Language-model head: ``(..., hidden)`` to ``(..., vocab)``."""
+
+    def adapter_disabled(self) -> AbstractContextManager[None]:
+        """The model without its trained adapter, inside the ``with``."""
+
+    def set_training(self, training: bool) -> None:
+        """Switch adapter dropout. The base model's own dropout stays off either way."""
+
+    def parts(self) -> Mapping[Part, tuple[str, ...]]:
+        """Names of the parameters of each part."""
+
+    def generate(self, prompts: Sequence[EncodedPrompt], max_new_tokens: int) -> list[Tensor]:
+        """Greedy continuations, ``(time,)`` token ids each, end token not included."""
+
+    def export(self, folder: Path) -> None:
+        """Write the trained adapter or the whole model, with its processor, for plain transformers and peft."""
+
+
+class Engine(Protocol):
+    """A scorer under training: forward, backward, step, and the state that resuming needs."""
+
+    def forward(self, batch: Batch) -> Scored:
+        """Token log-probs of every view, under the policy with gradients, and under the reference."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss``, already divided by the pairs of the whole step."""
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, clear gradients; gives the gradient norm before clipping."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer state into an existing, empty folder, as safetensors."""
+
+    def load(self, folder: Path) -> None:
+        """Restore what `save` wrote, to the bit."""
+
+    def peak_memory(self) -> float:
+        """Peak memory so far, in GB (1e9 bytes): of the device, or of the process on a CPU."""
+
+
+class Policy(Protocol):
+    """The model as an evaluator sees it."""
+
+    def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Greedy responses to the examples' prompts."""
+
+    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+        """The objective and its metrics (as in metrics.jsonl) on examples, without gradients."""
+
+
+class TrackerLog(Protocol):
+    """An open log."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the metrics of a step, among them ``epoch``."""
+
+    def close(self) -> None:
+        """Finish writing."""

@@ -1,0 +1,128 @@
+"""What a term sees of a batch: log-probs of every view, under the policy and under the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from mdpo_core.view import View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+class TokenLogProbs(NamedTuple):
+    """Log-probs of a view's response tokens, end token included.
+
+    ``values``: ``(batch, time)``, nats, 0 where ``mask`` is false. ``mask``: ``(batch, time)`` bool, true on
+    response tokens. A named tuple, because engines look for tensors inside what a module returns.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+
+class ByView(Mapping[View, Value], Generic[Value]):
+    """A mapping over views that is also indexed by their text: ``policy["chosen@crop"]``."""
+
+    def __init__(self, values: Mapping[View, Value] | Mapping[str, Value] | None = None) -> None:
+        self._values = {View.parse(view): value for view, value in (values or {}).items()}
+
+    def __getitem__(self, view: View | str) -> Value:
+        try:
+            return self._values[View.parse(view)]
+        except KeyError:
+            known = ", ".join(map(str, self._values)) or "none"
+            raise KeyError(f"view '{view}' was not declared in views(); declared: {known}") from None
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def only(self, views: Iterable[View]) -> ByView[Value]:
+        return ByView({view: self._values[view] for view in views if view in self._values})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-probs of a batch of pairs, by view.
+
+    ``policy[view]`` and ``reference[view]`` are sums over response tokens, ``(batch,)``, nats; ``num_tokens[view]``
+    is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``applies`` is ``(batch,)`` bool: false for a row without
+    an image, which a term over a corrupted view does not count. ``policy_tokens`` and ``reference_tokens`` are
+    there for terms with ``needs_tokens``.
+    """
+
+    policy: ByView[Tensor]
+    reference: ByView[Tensor]
+    num_tokens: ByView[Tensor]
+    applies: Tensor
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    policy_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
+    reference_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
+
+    @classmethod
+    def from_sums(
+        cls,
+        policy: Mapping[str, Tensor] | Mapping[View, Tensor],
+        reference: Mapping[str, Tensor] | Mapping[View, Tensor] | None = None,
+        num_tokens: Mapping[str, Tensor] | Mapping[View, Tensor] | None = None,
+        columns: Mapping[str, Tensor] | None = None,
+    ) -> Scores:
+        """Build scores by hand from sums of log-probs, each ``(batch,)``."""
+        import torch
+
+        sums = ByView(policy)
+        shapes = {tuple(value.shape) for value in sums.values()}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ValueError(f"sums of log-probs are (batch,), one shape for all views; found {sorted(shapes)}")
+        applies = torch.ones(next(iter(shapes)), dtype=torch.bool, device=next(iter(sums.values())).device)
+        return cls(sums, ByView(reference), ByView(num_tokens), applies, dict(columns or {}))
+
+    @classmethod
+    def from_tokens(
+        cls,
+        policy: Mapping[View, TokenLogProbs],
+        reference: Mapping[View, TokenLogProbs],
+        applies: Tensor,
+        columns: Mapping[str, Tensor],
+    ) -> Scores:
+        """Sum the token log-probs that a scorer returns."""
+        return cls(
+            policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
+            reference=ByView({view: tokens.values.sum(dim=1) for view, tokens in reference.items()}),
+            num_tokens=ByView({view: tokens.mask.sum(dim=1) for view, tokens in policy.items()}),
+            applies=applies,
+            columns=columns,
+            policy_tokens=ByView(policy),
+            reference_tokens=ByView(reference),
+        )
+
+    def log_ratio(self, view: View | str) -> Tensor:
+        """Policy minus reference log-prob of a view's response, ``(batch,)``, nats."""
+        return self.policy[view] - self.reference[view]
+
+    def margin(self, preferred: View | str, dispreferred: View | str) -> Tensor:
+        """Log-ratio of the preferred view minus that of the other, ``(batch,)``, nats."""
+        return self.log_ratio(preferred) - self.log_ratio(dispreferred)
+
+    def only(
+        self, views: Iterable[View], columns: Iterable[str], reference: bool = True, tokens: bool = False
+    ) -> Scores:
+        """The part of these scores that a term has declared; reading any other view is a ``KeyError``."""
+        views = list(views)
+        nothing: ByView[TokenLogProbs] = ByView()
+        return replace(
+            self,
+            policy=self.policy.only(views),
+            reference=self.reference.only(views if reference else ()),
+            num_tokens=self.num_tokens.only(views),
+            columns={name: self.columns[name] for name in columns},
+            policy_tokens=self.policy_tokens.only(views) if tokens else nothing,
+            reference_tokens=self.reference_tokens.only(views if reference else ()) if tokens else nothing,
+        )
