@@ -4,7 +4,7 @@ Only names are bound here; torch is imported when something is computed.
 """
 
 from mdpo_core.batch import Batch, EncodedPrompt
-from mdpo_core.component import (
+from mdpo_core.components import (
     Anchor,
     Backend,
     Component,
@@ -26,5 +26,5 @@ from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, Tracke
 from mdpo_core.recipe import Recipe, Train, load_recipe
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
-from mdpo_core.scores import Scores, TokenLogProbs
+from mdpo_core.scores import Scored, Scores, TokenLogProbs
 from mdpo_core.view import View

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from mdpo_core.component import Component
+    from mdpo_core.components import Component
 
 PROJECT = "mdpo"
 hookspec = pluggy.HookspecMarker(PROJECT)

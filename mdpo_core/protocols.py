@@ -14,7 +14,7 @@ from mdpo_core.example import Example
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mdpo_core.scorer import Scored
+    from mdpo_core.scores import Scored
 
 Part = Literal["vision", "projector", "language"]
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pluggy
 
-from mdpo_core import component, hooks
-from mdpo_core.component import Component
+from mdpo_core import components, hooks
+from mdpo_core.components import Component
 from mdpo_core.errors import PluginError
 
 KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
-        component.ModelAdapter, component.Reader, component.Corruption, component.Loss, component.Anchor,
-        component.Backend, component.Evaluator, component.Tracker,
+        components.ModelAdapter, components.Reader, components.Corruption, components.Loss, components.Anchor,
+        components.Backend, components.Evaluator, components.Tracker,
     )
 }
 

@@ -48,6 +48,13 @@ class ByView(Mapping[View, Value], Generic[Value]):
         return ByView({view: self._values[view] for view in views if view in self._values})
 
 
+class Scored(NamedTuple):
+    """What a scorer returns for a batch: token log-probs by view. ``reference`` is empty if no term needs it."""
+
+    policy: dict[View, TokenLogProbs]
+    reference: dict[View, TokenLogProbs]
+
+
 @dataclass(frozen=True)
 class Scores:
     """Log-probs of a batch of pairs, by view.
@@ -85,14 +92,9 @@ class Scores:
         return cls(sums, ByView(reference), ByView(num_tokens), applies, dict(columns or {}))
 
     @classmethod
-    def from_tokens(
-        cls,
-        policy: Mapping[View, TokenLogProbs],
-        reference: Mapping[View, TokenLogProbs],
-        applies: Tensor,
-        columns: Mapping[str, Tensor],
-    ) -> Scores:
+    def from_tokens(cls, scored: Scored, applies: Tensor, columns: Mapping[str, Tensor]) -> Scores:
         """Sum the token log-probs that a scorer returns."""
+        policy, reference = scored
         return cls(
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
             reference=ByView({view: tokens.values.sum(dim=1) for view, tokens in reference.items()}),

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     import random
 
     from PIL.Image import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mdpo_core.recipe import Train
-    from mdpo_core.scorer import Scorer
 
 
 class Component(BaseModel, ABC):
@@ -162,8 +161,8 @@ class Backend(Component):
         """Device and dtype that models are loaded with."""
 
     @abstractmethod
-    def start(self, scorer: Scorer, train: Train) -> Engine:
-        """Wrap the scorer; its parameters that require gradients are what is optimized."""
+    def start(self, scorer: nn.Module, train: Train) -> Engine:
+        """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized."""
 
 
 class Evaluator(Component):
