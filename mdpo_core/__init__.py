@@ -22,9 +22,54 @@ from mdpo_core.components import (
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.hooks import hookimpl
+from mdpo_core.loading import load_recipe
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
-from mdpo_core.recipe import Recipe, Train, load_recipe
+from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import Scored, Scores, TokenLogProbs
 from mdpo_core.view import View
+
+__all__ = [
+    "IMAGE_MARK",
+    "Anchor",
+    "Backend",
+    "Batch",
+    "CheckpointError",
+    "Component",
+    "Corruption",
+    "DataError",
+    "EncodedPrompt",
+    "Encoder",
+    "Engine",
+    "Evaluator",
+    "Example",
+    "ImageCorruption",
+    "Lora",
+    "Loss",
+    "MdpoError",
+    "ModelAdapter",
+    "PairLoss",
+    "Part",
+    "Placement",
+    "PluginError",
+    "Policy",
+    "Problem",
+    "Reader",
+    "Recipe",
+    "RecipeError",
+    "RunResult",
+    "Scored",
+    "Scores",
+    "Term",
+    "TokenLogProbs",
+    "Tracker",
+    "TrackerLog",
+    "Train",
+    "View",
+    "VisionLanguageModel",
+    "component",
+    "hookimpl",
+    "load_recipe",
+    "run",
+]

@@ -40,7 +40,8 @@ class Reader(Component):
 
     kind: ClassVar[str] = "reader"
     bad_rows: Literal["stop", "quarantine"] = Field(
-        default="stop", description="stop before training, or list bad rows in quarantine.jsonl and train on the rest"
+        default="stop",
+        description="stop before training, or list bad rows in quarantine.jsonl and train on the rest",
     )
 
     @abstractmethod
@@ -92,6 +93,10 @@ class ModelAdapter(Component):
     def check(self) -> None:
         """Find the model's files without loading them; `DataError` says what is missing or unfit."""
 
+    def files(self) -> Sequence[Path]:
+        """The files that the model is loaded from; a run's manifest holds their digests."""
+        return ()
+
     @abstractmethod
     def encoder(self) -> Encoder:
         """What turns examples into token ids and image inputs; loads no weights."""
@@ -108,7 +113,9 @@ class Term(Component):
     needs_tokens: ClassVar[bool] = False
     weight: float = Field(default=1.0, ge=0, description="factor of this term in the objective")
     label: str | None = Field(
-        default=None, pattern=r"^[\w:.@-]+$", description="the term's name in metrics; default: position and name"
+        default=None,
+        pattern=r"^[\w:.@-]+$",
+        description="the term's name in metrics; default: position and name",
     )
 
     @abstractmethod

@@ -1,26 +1,108 @@
-"""placeholder while the interfaces settle"""
-from pydantic import BaseModel, ConfigDict, Field
-from typing import Literal
+"""A recipe: everything that decides a run, typed, immutable and printable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+
+from mdpo_core.components import (
+    Backend,
+    Component,
+    Corruption,
+    Evaluator,
+    ModelAdapter,
+    Reader,
+    Term,
+    Tracker,
+)
+from mdpo_core.registry import current_registry
 
 
-class Train(BaseModel):
-    """How the policy is optimized."""
+class Section(BaseModel):
+    """A part of a recipe that has options and no choice of component."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Train(Section):
+    """How the policy is optimized."""
+
     epochs: int = Field(default=1, gt=0, description="passes over the data")
     batch_size: int = Field(default=32, gt=0, description="pairs per optimizer step, over all processes")
     micro_batch_size: int = Field(default=4, gt=0, description="pairs per forward, per process")
     learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
-    schedule: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="decay after warm-up")
-    warmup_ratio: float = Field(default=0.1, ge=0, le=1, description="share of the steps that warm up, linearly from 0")
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on weight matrices only")
+    schedule: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="what follows the warm-up")
+    warmup_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0"
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on matrices only (no biases, no norms)")
     adam_betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of AdamW's two moments")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this global norm")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="global norm that gradients are clipped to")
     log_every: int = Field(default=1, gt=0, description="steps per line of metrics.jsonl")
-    seed: int = Field(default=0, ge=0, description="of the order of pairs, the corruptions, LoRA's weights and dropout")
+    seed: int = Field(default=0, ge=0, description="of the pairs' order, corruptions, LoRA's weights and dropout")
 
 
-class Recipe: ...
+class Output(Section):
+    """Where a run is kept."""
+
+    dir: Path = Field(description="the run directory")
+    save_every: int = Field(default=100, gt=0, description="steps between checkpoints; the last step is always saved")
+    keep: int = Field(default=2, gt=0, description="checkpoints that are kept, newest first")
 
 
-def load_recipe(): ...
+class Recipe(BaseModel):
+    """A run, as data: cheap, immutable, printable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: SerializeAsAny[ModelAdapter] = Field(description="what is trained")
+    data: SerializeAsAny[Reader] = Field(description="the preference pairs")
+    corruptions: Mapping[str, SerializeAsAny[Corruption]] = Field(
+        default_factory=dict, description="image conditions by name; views are written response@name"
+    )
+    objective: tuple[SerializeAsAny[Term], ...] = Field(min_length=1, description="the terms whose sum is minimized")
+    train: Train = Field(default_factory=Train, description="how the policy is optimized")
+    reference: Literal["auto", "adapter_off", "frozen_copy"] = Field(
+        default="auto",
+        description="log-ratios are against: the policy with LoRA switched off, a second frozen model, or "
+        "(auto) the first where there is LoRA and else the second",
+    )
+    backend: SerializeAsAny[Backend] = Field(description="what runs it")
+    evaluators: tuple[SerializeAsAny[Evaluator], ...] = Field(default=(), description="measurements of the policy")
+    trackers: tuple[SerializeAsAny[Tracker], ...] = Field(default=(), description="logs besides metrics.jsonl")
+    output: Output = Field(description="where the run is kept")
+
+    def labels(self) -> tuple[str, ...]:
+        """The name of each term in metrics: its label, or its position and component name."""
+        return tuple(
+            term.label or f"{position}:{current_registry().name_of(type(term))}"
+            for position, term in enumerate(self.objective)
+        )
+
+    def reference_kind(self) -> Literal["adapter_off", "frozen_copy"] | None:
+        """The reference that ``auto`` stands for; None if no term needs one."""
+        if not any(term.needs_reference for term in self.objective):
+            return None
+        if self.reference != "auto":
+            return self.reference
+        return "adapter_off" if self.model.lora is not None else "frozen_copy"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe with every default filled in, as YAML would hold it."""
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        named = {value.kind: current_registry().name_of(type(value))}
+        return named | value.model_dump(mode="json")
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -16,8 +16,14 @@ from mdpo_core.errors import PluginError
 KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
-        components.ModelAdapter, components.Reader, components.Corruption, components.Loss, components.Anchor,
-        components.Backend, components.Evaluator, components.Tracker,
+        components.ModelAdapter,
+        components.Reader,
+        components.Corruption,
+        components.Loss,
+        components.Anchor,
+        components.Backend,
+        components.Evaluator,
+        components.Tracker,
     )
 }
 
@@ -84,7 +90,7 @@ class Registry:
         known = self._components[kind]
         if name not in known:
             raise PluginError(
-                f"unknown {kind} '{name}'{suggestion(name, known)}  ({kind}s: {', '.join(sorted(known)) or 'none'})"
+                f"unknown {kind} '{name}'{suggestion(name, known)}  (known: {', '.join(sorted(known)) or 'none'})"
             )
         return known[name]
 

@@ -1,2 +1,132 @@
-class RunResult: ...
-def run(): ...
+"""A run, from a recipe to a model on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdpo_core.consistency import check_consistency
+from mdpo_core.files import remove_unfinished, whole_folder
+from mdpo_core.recipe import Recipe
+from mdpo_core.registry import current_registry
+from mdpo_core.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from mdpo_core.data import CheckedData
+    from mdpo_core.encoding import BatchBuilder
+    from mdpo_core.protocols import VisionLanguageModel
+    from mdpo_core.reference import Reference
+    from mdpo_core.train import Trainer
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind: its directory, the exported model, and the evaluations by step."""
+
+    run_dir: Path
+    final: Path
+    evaluations: dict[int, dict[str, float]]
+
+
+def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = False) -> RunResult:
+    """Check the recipe and its data, train, and export the model.
+
+    ``run_dir`` stands for ``output.dir``. With ``resume`` a run goes on from its newest checkpoint, or begins if it
+    has none. Raises a subclass of `MdpoError`; `RunStopped` after a SIGTERM, when a checkpoint has been saved.
+    """
+    check_consistency(recipe)
+    directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
+    directory.claim(recipe, resume)
+    if not directory.final.exists():
+        checked, builder = read_data(recipe)
+        _train(recipe, directory, checked, builder)
+    return RunResult(directory.path, directory.final, directory.metrics.evaluations())
+
+
+def read_data(recipe: Recipe) -> tuple[CheckedData, BatchBuilder]:
+    """Find the model's files and check every row, without loading the model. Raises `DataError`."""
+    from mdpo_core.data import check_data
+    from mdpo_core.encoding import BatchBuilder
+
+    recipe.model.check()
+    data = recipe.data.open()
+    builder = BatchBuilder.for_terms(
+        recipe.objective,
+        recipe.corruptions,
+        recipe.model.encoder(),
+        recipe.model.max_length,
+        recipe.train.seed,
+    )
+    checked = check_data(data, builder, progress_of("checking data"))
+    checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
+    builder.build(checked.sound(), [0], epoch=0)  # a corruption that can work on no row fails here
+    return checked, builder
+
+
+def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder) -> None:
+    from mdpo_core.manifest import describe
+
+    directory.prepare(recipe, describe(recipe, checked))
+    if checked.bad:
+        checked.write_quarantine(directory.quarantine)
+    model, trainer = _assemble(recipe, directory, checked, builder)
+    first_step = directory.checkpoints.load_newest(trainer.engine)
+    directory.metrics.truncate(first_step)
+    trainer.fit(first_step)
+    remove_unfinished(directory.path)
+    with whole_folder(directory.final) as folder:
+        model.export(folder)
+    current_registry().plugins.hook.mdpo_run_finished(run_dir=directory.path, final=directory.final)
+
+
+def _assemble(
+    recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder
+) -> tuple[VisionLanguageModel, Trainer]:
+    from mdpo_core.evaluation import Evaluation, TrainedPolicy
+    from mdpo_core.objective import Objective
+    from mdpo_core.sampler import Sampler
+    from mdpo_core.scorer import Scorer
+    from mdpo_core.train import Trainer
+
+    model = _load_policy(recipe)
+    objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
+    engine = recipe.backend.start(Scorer(model, objective.views, _load_reference(recipe)), recipe.train)
+    train = recipe.train
+    rows = checked.sound()
+    sampler = Sampler(len(rows), train.batch_size, train.epochs, train.seed)
+    policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress_of("evaluating"))
+    evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
+    hooks = current_registry().plugins.hook
+    return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, hooks)
+
+
+def _load_policy(recipe: Recipe) -> VisionLanguageModel:
+    import torch
+
+    torch.manual_seed(recipe.train.seed)  # of the LoRA weights
+    model = recipe.model.load(recipe.backend.placement())
+    model.set_training(True)
+    return model
+
+
+def _load_reference(recipe: Recipe) -> Reference | None:
+    from mdpo_core.reference import AdapterOff, FrozenCopy
+
+    match recipe.reference_kind():
+        case "adapter_off":
+            return AdapterOff()
+        case "frozen_copy":
+            return FrozenCopy(recipe.model.load(recipe.backend.placement(), trainable=False))
+        case None:
+            return None
+
+
+def progress_of(stage: str) -> Callable[[int, int], object]:
+    """What a stage calls with work done and total work."""
+
+    def report(done: int, total: int) -> None:
+        current_registry().plugins.hook.mdpo_progress(stage=stage, done=done, total=total)
+
+    return report

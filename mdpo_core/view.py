@@ -44,7 +44,8 @@ class View:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            cls.parse, serialization=core_schema.to_string_ser_schema(),
+            cls.parse,
+            serialization=core_schema.to_string_ser_schema(),
             json_schema_input_schema=core_schema.str_schema(),
         )
 

@@ -1,0 +1,153 @@
+"""The command line: `mdpo run`, `mdpo check`, `mdpo plugins`, `mdpo schema`; `mdpo-run` is `mdpo run`.
+
+Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong, 128 + signal stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mdpo_core.recipe import Recipe
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`mdpo COMMAND ...`"""
+    return _dispatch(_parser().parse_args(arguments))
+
+
+def main_run() -> int:
+    """`mdpo-run RECIPE ...`"""
+    return main(["run", *sys.argv[1:]])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mdpo", description="Preference optimization of vision-language models that look at the picture."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "train as a recipe says (mdpo-run RECIPE is the same)")
+    _recipe_arguments(run)
+    run.add_argument("--run-dir", type=Path, metavar="DIR", help="keep the run here, not in output.dir")
+    run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+
+    check = _command(commands, "check", _check, "report every problem of a recipe at once")
+    _recipe_arguments(check)
+    check.add_argument("--data", action="store_true", help="read every row and image, too, and find the model's files")
+
+    _command(commands, "plugins", _plugins, "list components and their options")
+    _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+    help: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    command.set_defaults(action=action)
+    command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="leave out a plugin")
+    return command
+
+
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change an option: --set train.seed=1"
+    )
+    command.add_argument(
+        "--processes", type=int, default=None, metavar="N", help="processes of the run (default: as launched, or 1)"
+    )
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, RecipeError
+    from mdpo_core.registry import Registry, use_registry
+
+    try:
+        use_registry(Registry.discover(options.without))
+        code: int = options.action(options)
+        return code
+    except (RecipeError, DataError, PluginError) as error:
+        return _fail(str(error), 2)
+    except CheckpointError as error:
+        return _fail(str(error), 1)
+    except MdpoError as error:
+        # RunStopped carries the signal; 128 + its number is what a shell reports, too.
+        signum = getattr(error, "signum", None)
+        return _fail(f"{error}\n{_how_to_resume(options)}", 128 + signum if signum else 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
+    return code
+
+
+def _how_to_resume(options: argparse.Namespace) -> str:
+    import shlex
+
+    words = ["mdpo-run", str(options.recipe)]
+    for assignment in options.set:
+        words += ["--set", assignment]
+    words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
+    return f"resume with: {shlex.join([*words, '--resume'])}"
+
+
+def _load(options: argparse.Namespace) -> Recipe:
+    from mdpo_core.loading import load_recipe
+
+    processes = options.processes or int(os.environ.get("WORLD_SIZE", "1"))
+    return load_recipe(options.recipe, options.set, processes)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mdpo_core.console import Console
+    from mdpo_core.registry import current_registry
+    from mdpo_core.run import run
+
+    recipe = _load(options)
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        result = run(recipe, run_dir=options.run_dir, resume=options.resume)
+    console.summarize(result, options.recipe)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from mdpo_core.console import Console
+    from mdpo_core.registry import current_registry
+
+    recipe = _load(options)
+    if not options.data:
+        print(f"{options.recipe}: no problem found")  # noqa: T201
+        return 0
+    from mdpo_core.run import read_data
+
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        checked, _ = read_data(recipe)
+    print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
+    return 0
+
+
+def _plugins(options: argparse.Namespace) -> int:
+    from mdpo_core.listing import components_table
+
+    print(components_table())  # noqa: T201
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from mdpo_core.listing import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))  # noqa: T201
+    return 0

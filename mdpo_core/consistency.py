@@ -1,0 +1,93 @@
+"""What must fit together between the sections of a recipe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mdpo_core.components import Backend, ModelAdapter, Term
+from mdpo_core.document import Keys
+from mdpo_core.errors import Problem, RecipeError
+from mdpo_core.recipe import Recipe, Train
+from mdpo_core.registry import current_registry, suggestion
+from mdpo_core.view import CLEAN
+
+Found = Iterator[tuple[Keys, str]]
+
+
+def check_consistency(recipe: Recipe, processes: int = 1) -> None:
+    """Raise `RecipeError` with everything in a recipe that does not fit together."""
+    pieces = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+    found = [Problem("", ".".join(map(str, keys)), text) for keys, text in inconsistencies(pieces, processes)]
+    if found:
+        raise RecipeError(found)
+
+
+def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
+    """Problems between those sections that are there, as YAML path and message."""
+    terms: list[tuple[int, Term]] = [
+        (position, term) for position, term in enumerate(pieces.get("objective", ())) if term is not None
+    ]
+    corruptions = pieces.get("corruptions", {})
+    yield from _conditions(terms, corruptions)
+    yield from _labels(terms)
+    if "train" in pieces:
+        yield from _sizes(pieces["train"], processes)
+    if "backend" in pieces:
+        yield from _processes(pieces["backend"], processes)
+    if "model" in pieces and "reference" in pieces:
+        yield from _reference(pieces["model"], pieces["reference"])
+    if "objective" in pieces and not pieces["objective"]:
+        yield ("objective",), "needs at least one term"
+    if CLEAN in corruptions:
+        yield ("corruptions", CLEAN), f"'{CLEAN}' is the image as it was read; choose another name"
+
+
+def _conditions(terms: list[tuple[int, Term]], corruptions: Mapping[str, Any]) -> Found:
+    for position, term in terms:
+        for view in dict.fromkeys(term.views()):
+            if view.condition != CLEAN and view.condition not in corruptions:
+                key = next((name for name, value in term if value == view), "")
+                declared = ", ".join(corruptions) or "none"
+                near = suggestion(view.condition, corruptions)
+                yield (
+                    ("objective", position, key) if key else ("objective", position),
+                    f"view '{view}' needs the condition '{view.condition}' under corruptions{near}  "
+                    f"(declared: {declared})",
+                )
+
+
+def _labels(terms: list[tuple[int, Term]]) -> Found:
+    counts = Counter(term.label for _, term in terms if term.label is not None)
+    for position, term in terms:
+        if term.label is not None and counts[term.label] > 1:
+            yield ("objective", position, "label"), f"'{term.label}' is the label of another term, too"
+
+
+def _sizes(train: Train, processes: int) -> Found:
+    at_once = train.micro_batch_size * processes
+    if train.batch_size % at_once:
+        below = train.batch_size // at_once * at_once
+        works = f"{below} or {below + at_once}" if below else str(at_once)
+        yield (
+            ("train", "batch_size"),
+            f"{train.batch_size} is not divisible by micro_batch_size times processes "
+            f"({train.micro_batch_size} x {processes}); {works} would work",
+        )
+    if not all(0 <= beta < 1 for beta in train.adam_betas):
+        yield ("train", "adam_betas"), f"each must be at least 0 and below 1, found {list(train.adam_betas)}"
+
+
+def _processes(backend: Backend, processes: int) -> Found:
+    if processes > 1 and not backend.multi_process:
+        name = current_registry().name_of(type(backend))
+        yield ("backend",), f"'{name}' runs in one process, not in {processes}"
+
+
+def _reference(model: ModelAdapter, reference: str) -> Found:
+    if reference == "adapter_off" and model.lora is None:
+        yield (
+            ("reference",),
+            "'adapter_off' needs model.lora: there is no adapter to switch off; use 'frozen_copy'",
+        )

@@ -1,0 +1,66 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mdpo_core.errors import CheckpointError
+
+UNFINISHED = ".unfinished-"
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, that takes the place of ``path`` once everything is on the disk.
+
+    If writing fails, whatever stood at ``path`` still does, and `CheckpointError` says why.
+    """
+    import safetensors
+
+    beside = path.with_name(UNFINISHED + path.name)
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        for file in sorted(beside.rglob("*")):
+            _sync(file)
+        _sync(beside)
+        _replace(beside, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(new: Path, path: Path) -> None:
+    old = path.with_name(f"{UNFINISHED}old-{path.name}")
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

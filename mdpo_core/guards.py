@@ -1,0 +1,47 @@
+"""Checks of the numbers while they are made: a run that has gone wrong stops before it does harm."""
+
+from __future__ import annotations
+
+import torch
+
+from mdpo_core.batch import Batch
+from mdpo_core.errors import MdpoError
+from mdpo_core.objective import Outcome
+from mdpo_core.scores import Scores
+
+# Nats per response token by which policy and reference may differ before the first update. Equal weights give 0 where
+# both run the same kernels; a wrong reference, or dropout left on, gives far more.
+_TOLERANCE = 1e-3
+
+
+def require_finite(outcome: Outcome, batch: Batch, step: int) -> None:
+    """Stop, naming the examples, if a loss is NaN or infinite; nothing has been updated then."""
+    finite = outcome.loss.isfinite()
+    if bool(finite.all()):
+        return
+    names = [name for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good]
+    terms = [
+        name for name, values in outcome.metrics.items() if name.startswith("loss/") and not values.isfinite().all()
+    ]
+    raise MdpoError(
+        f"step {step}: the loss of example {', '.join(repr(name) for name in names)} is not finite "
+        f"(in {', '.join(terms) or 'the sum of the terms'}); a lower learning rate or a look at these rows may help"
+    )
+
+
+def require_indifference(scores: Scores) -> None:
+    """Before the first update policy and reference are the same model: every log-ratio is 0."""
+    for view in scores.reference:
+        difference = scores.log_ratio(view).detach().abs() / scores.num_tokens[view]
+        worst = float(difference.max())
+        if not worst <= _TOLERANCE:
+            raise MdpoError(
+                f"policy and reference differ before the first update: {worst:.2g} nats a token on '{view}'; they "
+                "must score alike (a model whose forward is random, or a reference of other weights?)"
+            )
+
+
+def require_finite_gradient(norm: float, step: int) -> None:
+    """Stop if the gradient norm is NaN or infinite. For engines, before they update."""
+    if not torch.tensor(norm).isfinite():
+        raise MdpoError(f"step {step}: the gradient norm is {norm}; the weights were not updated")

@@ -1,0 +1,97 @@
+"""Components and recipes as text: for `mdpo plugins`, `mdpo schema` and the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mdpo_core.loading import MANY, SECTIONS
+from mdpo_core.recipe import Recipe
+from mdpo_core.registry import KINDS, current_registry
+
+
+def components_table() -> str:
+    """Every component with its plugin, its first docstring line and its options."""
+    return "\n".join(line for kind in KINDS for line in _kind_lines(kind))
+
+
+def _kind_lines(kind: str) -> Iterator[str]:
+    registry = current_registry()
+    for name, cls in sorted(registry.components(kind).items()):
+        yield f"{kind}: {name}  [{registry.owner(kind, name)}]"
+        yield f"    {(cls.__doc__ or '').strip().splitlines()[0]}"
+        for option, field in cls.model_fields.items():
+            yield f"    {option} = {default_text(field)}  {field.description or ''}".rstrip()
+        yield ""
+
+
+def default_text(field: FieldInfo) -> str:
+    """A field's default as YAML would write it."""
+    if field.is_required():
+        return "(required)"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, BaseModel):
+        return "{...}"
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of recipes, with the components that are installed."""
+    sections = {name: _section_schema(name, field) for name, field in Recipe.model_fields.items()}
+    extends = {"type": "string", "description": "a recipe beside this one, which this one changes"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mdpo recipe",
+        "type": "object",
+        "properties": {"extends": extends, **sections},
+        "additionalProperties": False,
+    }
+
+
+def _section_schema(name: str, field: FieldInfo) -> dict[str, Any]:
+    if name not in SECTIONS:
+        return _inlined(_plain_schema(name, field))
+    one = {"oneOf": [choice for kind in SECTIONS[name] for choice in _choices(kind)]}
+    form = MANY.get(name)
+    if form is dict:
+        one = {"type": "object", "additionalProperties": one}
+    elif form is list:
+        one = {"type": "array", "items": one}
+    return {"description": field.description, **one}
+
+
+def _plain_schema(name: str, field: FieldInfo) -> dict[str, Any]:
+    kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_json_schema()
+    return {"description": field.description, "enum": list(getattr(kind, "__args__", ()))}
+
+
+def _choices(kind: str) -> Iterator[dict[str, Any]]:
+    for name, cls in sorted(current_registry().components(kind).items()):
+        schema = _inlined(cls.model_json_schema())
+        schema["properties"] = {kind: {"const": name}, **schema.get("properties", {})}
+        # A recipe may leave out what the recipe it extends has set.
+        schema["required"] = [kind]
+        yield schema
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its ``$defs`` put in place, so that it can stand inside another."""
+    definitions = schema.pop("$defs", {})
+    schema.pop("required", None)
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolve(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: resolve(value) for key, value in node.items()}
+        return [resolve(item) for item in node] if isinstance(node, list) else node
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

@@ -1,0 +1,27 @@
+"""What a run was made of: versions, plugins, seed, hashes of model and data."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import entry_points, packages_distributions, version
+from typing import Any
+
+from mdpo_core.data import CheckedData
+from mdpo_core.files import sha256
+from mdpo_core.hooks import PROJECT
+from mdpo_core.recipe import Recipe
+
+_PACKAGES = ("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy")
+
+
+def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
+    """The manifest of a run, as JSON holds it."""
+    installed = {name for names in packages_distributions().values() for name in names}
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in _PACKAGES if name in installed},
+        "plugins": {point.name: point.value for point in sorted(entry_points(group=PROJECT))},
+        "seed": recipe.train.seed,
+        "model": {path.name: sha256(path) for path in recipe.model.files()},
+        "data": {"sha256": data.digest, "rows": len(data.rows), "quarantined": data.num_bad},
+    }

@@ -1,0 +1,116 @@
+"""The objective: a weighted sum of terms, and what is worth logging about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdpo_core.components import PairLoss, Term
+from mdpo_core.errors import PluginError
+from mdpo_core.scores import Scores
+from mdpo_core.view import CLEAN, View
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name, of the pairs that a metric is about."""
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+
+
+class Objective:
+    """Terms by label, minimized together. Called with the `Scores` of a batch."""
+
+    def __init__(self, terms: Mapping[str, Term]) -> None:
+        self.terms = dict(terms)
+        self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
+        self._betas = _reward_scales(self.terms.values())
+
+    def __call__(self, scores: Scores) -> Outcome:
+        total = torch.zeros(scores.applies.shape, device=scores.applies.device)
+        metrics: dict[str, Tensor] = {}
+        for label, term in self.terms.items():
+            counted = _counted(term, scores)
+            values = _call(label, term, scores)
+            # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
+            total = total + term.weight * torch.where(counted, values, 0)
+            metrics[f"loss/{label}"] = values.detach()[counted]
+            if isinstance(term, PairLoss):
+                metrics |= _pair_metrics(label, term, scores, counted)
+        return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)})
+
+    @torch.no_grad()
+    def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
+        metrics = {}
+        for view in self.views:
+            counted = scores.applies if view.condition != CLEAN else torch.ones_like(scores.applies)
+            metrics[f"logps/{view}"] = scores.policy[view].detach()[counted]
+            if view in self._betas and view in scores.reference:
+                metrics[f"rewards/{view}"] = self._betas[view] * scores.log_ratio(view).detach()[counted]
+        return metrics
+
+
+def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
+    """A view's reward is beta times its log-ratio, with the beta of the first term that names the view."""
+    scales: dict[View, float] = {}
+    for term in terms:
+        beta = getattr(term, "beta", None)
+        if beta is not None:
+            for view in term.views():
+                scales.setdefault(view, float(beta))
+    return scales
+
+
+def _counted(term: Term, scores: Scores) -> Tensor:
+    if any(view.condition != CLEAN for view in term.views()):
+        return scores.applies
+    return torch.ones_like(scores.applies)
+
+
+def _call(label: str, term: Term, scores: Scores) -> Tensor:
+    seen = scores.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
+    try:
+        values = term(seen)
+    except KeyError as error:
+        raise PluginError(f"term '{label}' ({type(term).__name__}): {error.args[0]}") from error
+    if not isinstance(values, Tensor) or values.shape != scores.applies.shape:
+        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise PluginError(
+            f"term '{label}' ({type(term).__name__}) must return one value a pair, shape "
+            f"{tuple(scores.applies.shape)}; it returned {found}"
+        )
+    return values
+
+
+@torch.no_grad()
+def _pair_metrics(label: str, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:
+    if not term.needs_reference:
+        return {}
+    margin = scores.margin(term.prefer, term.over)[counted]
+    metrics = {f"rewards/accuracy/{label}": (margin > 0).to(margin.dtype)}
+    beta = getattr(term, "beta", None)
+    if beta is not None:
+        metrics[f"rewards/margin/{label}"] = beta * margin
+    return metrics
+
+
+class Meter:
+    """Means over pairs, collected over micro-batches without a synchronization for each."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        for name, values in metrics.items():
+            total = values.sum(dtype=torch.float64)
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._counts[name] = self._counts.get(name, 0) + len(values)
+
+    def means(self) -> dict[str, float]:
+        """The mean of each metric; one that no pair was about is left out."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items() if self._counts[name]}

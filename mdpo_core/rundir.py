@@ -1,0 +1,143 @@
+"""The run directory: recipe, manifest, metrics, checkpoints and the final model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdpo_core.checkpoint import Checkpoints
+from mdpo_core.document import read_document
+from mdpo_core.errors import CheckpointError, RecipeError
+from mdpo_core.recipe import Recipe
+
+# These sections decide where a run is kept and who listens, not what comes out of it.
+_FREE = ("output", "trackers")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run, and the rules of who may write there."""
+
+    path: Path
+    keep: int = 1
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine.jsonl"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    @property
+    def metrics(self) -> MetricsFile:
+        return MetricsFile(self.path / "metrics.jsonl")
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints", self.keep)
+
+    def claim(self, recipe: Recipe, resume: bool) -> None:
+        """Check that ``recipe`` may run here, before anything is computed; writes nothing."""
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not self.recipe.is_file():
+            raise RecipeError(f"{self.path} is not empty and no run directory; choose another with --run-dir DIR")
+        different = list(_differences(read_document(self.recipe).data, recipe.to_dict()))
+        if different:
+            raise RecipeError(
+                f"{self.path} holds the run of another recipe; choose another with --run-dir DIR\n  "
+                + "\n  ".join(different)
+            )
+        if not resume:
+            step = self.checkpoints.newest_step()
+            raise RecipeError(
+                f"{self.path} already holds this run (newest checkpoint: step {step}); go on with --resume, or "
+                "choose another directory with --run-dir DIR"
+            )
+
+    def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
+        """Write recipe and manifest; on a resume, refuse a model or data that have changed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.manifest.is_file():
+            _require_same_inputs(json.loads(self.manifest.read_text()), manifest, self.path)
+            return
+        self.manifest.write_text(json.dumps(manifest, indent=2) + "\n")
+        with self.recipe.open("w") as file:
+            _yaml().dump(recipe.to_dict(), file)
+
+
+@dataclass(frozen=True)
+class MetricsFile:
+    """``metrics.jsonl``: one JSON object a line."""
+
+    path: Path
+
+    def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def records(self) -> list[dict[str, float]]:
+        """All whole lines; a killed process may have left the last one incomplete."""
+        if not self.path.is_file():
+            return []
+        lines = self.path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def truncate(self, step: int) -> None:
+        """Forget the steps after ``step``, which a resumed run computes again."""
+        kept = [record for record in self.records() if record["step"] <= step]
+        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+
+    def evaluations(self) -> dict[int, dict[str, float]]:
+        """The evaluations by step."""
+        return {
+            int(record["step"]): {key: value for key, value in record.items() if key.startswith("eval/")}
+            for record in self.records()
+            if any(key.startswith("eval/") for key in record)
+        }
+
+
+def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    for key in ("model", "data"):
+        if then[key] != now[key]:
+            raise CheckpointError(
+                f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
+                "begin again with --run-dir DIR"
+            )
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    old, new = dict(_leaves(then, ())), dict(_leaves(now, ()))
+    for key in sorted(old.keys() | new.keys()):
+        if key.partition(".")[0] not in _FREE and old.get(key) != new.get(key):
+            yield f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
+
+
+def _leaves(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield ".".join(keys), value
+        return
+    for key, item in items:
+        yield from _leaves(item, (*keys, str(key)))
+
+
+def _yaml() -> Any:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    return yaml

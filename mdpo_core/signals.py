@@ -1,0 +1,45 @@
+"""A wish to stop, granted between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from mdpo_core.errors import MdpoError
+
+
+class RunStopped(MdpoError):
+    """The run was asked to stop, finished its step and saved a checkpoint."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGINT inside a ``with``; a second one acts at once, as if nothing were in its way."""
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __enter__(self) -> StopRequest:
+        # Only the main thread may set handlers; elsewhere whoever started the thread decides when it stops.
+        in_main = threading.current_thread() is threading.main_thread()
+        self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS} if in_main else {}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,136 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mdpo_core.batch import Batch
+from mdpo_core.clock import Clock
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.example import Example
+from mdpo_core.guards import require_finite, require_finite_gradient, require_indifference
+from mdpo_core.objective import Meter, Objective
+from mdpo_core.protocols import Engine
+from mdpo_core.recipe import Recipe
+from mdpo_core.rundir import RunDirectory
+from mdpo_core.sampler import Sampler
+from mdpo_core.schedule import learning_rate
+from mdpo_core.scores import Scores
+from mdpo_core.signals import RunStopped, StopRequest
+
+Evaluate = Callable[[int], Mapping[str, float]]
+
+
+@dataclass
+class Trainer:
+    """Steps an engine through the data; logs, saves and evaluates between steps.
+
+    ``evaluate(step)`` gives the metrics of the evaluators that are due after ``step`` steps, empty if none is.
+    """
+
+    recipe: Recipe
+    engine: Engine
+    objective: Objective
+    builder: BatchBuilder
+    data: Sequence[Example]
+    sampler: Sampler
+    directory: RunDirectory
+    evaluate: Evaluate
+    hooks: Any
+
+    def fit(self, first_step: int) -> None:
+        """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a SIGTERM or SIGINT."""
+        with ExitStack() as stack:
+            self._logs = [tracker.start(self.directory.path) for tracker in self.recipe.trackers]
+            for log in self._logs:
+                stack.callback(log.close)
+            stop = stack.enter_context(StopRequest())
+            self.hooks.mdpo_run_started(
+                run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
+            )
+            self._evaluate(first_step)
+            self._meter, self._clock = Meter(), Clock()
+            for step in range(first_step, self.sampler.num_steps):
+                self._finish(step + 1, self._step(step), stop)
+
+    def _finish(self, finished: int, grad_norm: float, stop: StopRequest) -> None:
+        last = finished == self.sampler.num_steps
+        if finished % self.recipe.train.log_every == 0 or last:
+            self._log(finished, grad_norm)
+        if finished % self.recipe.output.save_every == 0 or last or stop.signum is not None:
+            self._save(finished)
+        if stop.signum is not None:
+            raise RunStopped(
+                f"stopped after step {finished} of {self.sampler.num_steps}, checkpoint saved", stop.signum
+            )
+        self._evaluate(finished)
+
+    def _step(self, step: int) -> float:
+        # Dropout is a function of seed and step alone, so a resumed run needs no saved generator.
+        torch.manual_seed((self.recipe.train.seed * 1_000_003 + step) % 2**63)
+        rows = self.sampler.rows(step)
+        size = self.recipe.train.micro_batch_size
+        for start in range(0, len(rows), size):
+            with self._clock.waiting():
+                batch = self.builder.build(self.data, rows[start : start + size], self.sampler.epoch(step))
+            self._micro_step(batch, step, len(rows), first=step == start == 0)
+        rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
+        grad_norm = self.engine.step(rate)
+        require_finite_gradient(grad_norm, step + 1)
+        return grad_norm
+
+    def _micro_step(self, batch: Batch, step: int, num_pairs: int, first: bool) -> None:
+        scores = Scores.from_tokens(self.engine.forward(batch), batch.applies, batch.columns)
+        if first:
+            require_indifference(scores)
+        outcome = self.objective(scores)
+        require_finite(outcome, batch, step + 1)
+        # Dividing by the pairs of the whole step makes an incomplete last accumulation a mean like any other.
+        self.engine.backward(outcome.loss.sum() / num_pairs)
+        self._meter.add(outcome.metrics)
+        self._clock.count(len(batch), _num_tokens(batch, self.objective))
+
+    def _log(self, finished: int, grad_norm: float) -> None:
+        metrics = {
+            "epoch": finished / self.sampler.steps_per_epoch,
+            **self._meter.means(),
+            "grad_norm": grad_norm,
+            "learning_rate": learning_rate(self.recipe.train, finished - 1, self.sampler.num_steps),
+            **self._clock.read(),
+            "memory_gb": self.engine.peak_memory(),
+        }
+        self._meter = Meter()
+        self._record(finished, metrics)
+        self.hooks.mdpo_step_finished(step=finished, metrics=metrics)
+
+    def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
+        self.directory.metrics.append(finished, metrics)
+        for log in self._logs:
+            log.log(finished, metrics)
+
+    def _save(self, finished: int) -> None:
+        path = self.directory.checkpoints.save(self.engine, finished)
+        self.hooks.mdpo_checkpoint_saved(step=finished, path=path)
+
+    def _evaluate(self, finished: int) -> None:
+        # A run that was stopped between a checkpoint and its evaluation still owes it, and pays it when resumed.
+        if finished in self.directory.metrics.evaluations():
+            return
+        metrics = self.evaluate(finished)
+        if metrics:
+            self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
+            self.hooks.mdpo_evaluated(step=finished, metrics=metrics)
+        self._clock = Clock()
+
+
+def _num_tokens(batch: Batch, objective: Objective) -> int:
+    return sum(
+        len(prompt.token_ids) + len(response)
+        for view in objective.views
+        for prompt, response in zip(batch.prompts[view.condition], batch.responses[view.response], strict=True)
+    )
