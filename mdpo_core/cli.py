@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = _command(commands, "run", _run, "train as a recipe says (mdpo-run RECIPE is the same)")
+    run = _command(commands, "run", _run, "train as a recipe says (mdpo-run RECIPE is mdpo run RECIPE)")
     _recipe_arguments(run)
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="keep the run here, not in output.dir")
     run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
@@ -53,7 +53,8 @@ def _command(
     action: Callable[[argparse.Namespace], int],
     help: str,
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    prog = "mdpo-run" if name == "run" else f"mdpo {name}"
+    command = commands.add_parser(name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.")
     command.set_defaults(action=action)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="leave out a plugin")
     return command

@@ -56,7 +56,7 @@ def recipe_schema() -> dict[str, Any]:
 def _section_schema(name: str, field: FieldInfo) -> dict[str, Any]:
     if name not in SECTIONS:
         return _inlined(_plain_schema(name, field))
-    one = {"oneOf": [choice for kind in SECTIONS[name] for choice in _choices(kind)]}
+    one: dict[str, Any] = {"oneOf": [choice for kind in SECTIONS[name] for choice in _choices(kind)]}
     form = MANY.get(name)
     if form is dict:
         one = {"type": "object", "additionalProperties": one}

@@ -1,0 +1,36 @@
+# make quickstart   train a tiny model with mDPO and see what it does (about a minute of training)
+# make test         run the test suite
+# make test-long    run the tests that take minutes
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test test-long check
+
+quickstart: .venv/installed
+	rm -rf runs/quickstart
+	$(BIN)/mdpo-run recipes/quickstart.yaml
+	@echo "  see DPO fail       $(BIN)/mdpo-run recipes/quickstart_dpo.yaml"
+
+test: .venv/installed-test check
+	$(BIN)/pytest -m "not long"
+
+test-long: .venv/installed-test
+	$(BIN)/pytest -m long
+
+check: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit('mdpo needs Python 3.11 or newer') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	touch $@
