@@ -1,0 +1,22 @@
+"""Image corruptions: what the rejected image of an image-conditional term is made by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mdpo_core import Component, hookimpl
+from mdpo_corruptions.absent import Blank, NoImage
+from mdpo_corruptions.augmentation import MocoV2
+from mdpo_corruptions.crop import RandomCrop
+from mdpo_corruptions.other import OtherImage
+
+
+@hookimpl
+def mdpo_components() -> Mapping[str, type[Component]]:
+    return {
+        "random_crop": RandomCrop,
+        "no_image": NoImage,
+        "blank": Blank,
+        "other_image": OtherImage,
+        "moco_v2": MocoV2,
+    }

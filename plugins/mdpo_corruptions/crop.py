@@ -1,0 +1,66 @@
+"""Cropping a part of the picture and enlarging it to the whole."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, model_validator
+
+from mdpo_core import ImageCorruption
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Ratio = Annotated[float, Field(gt=0)]
+
+_TRIES = 10
+
+
+class RandomCrop(ImageCorruption):
+    """Keep a random part of the picture, resized back to its size (mDPO's rejected image, arXiv:2406.11839).
+
+    The release crops the preprocessed tensor anew in every forward; this crops the picture as it was read, once.
+    """
+
+    area: tuple[Share, Share] = Field(default=(0.01, 0.2), description="share of the area that is kept: least, most")
+    aspect: tuple[Ratio, Ratio] = Field(default=(3 / 4, 4 / 3), description="width over height of the crop")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("area", "aspect"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise ValueError(f"{name} goes from the least to the most")
+        return self
+
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        from PIL.Image import Resampling
+
+        box = random_box(image.size, self.area, self.aspect, rng)
+        return image.crop(box).resize(image.size, Resampling.BICUBIC)
+
+
+def random_box(
+    size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], rng: random.Random
+) -> tuple[int, int, int, int]:
+    """A box (left, top, right, bottom) of random area, aspect ratio (uniform in its logarithm) and place.
+
+    A picture so narrow that no such box fits in ten tries gives one of the wanted area and the picture's own shape.
+    """
+    width, height = size
+    for _ in range(_TRIES):
+        kept = rng.uniform(*area) * width * height
+        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        w, h = round(math.sqrt(kept * ratio)), round(math.sqrt(kept / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return _place(w, h, size, rng)
+    side = math.sqrt(rng.uniform(*area))
+    return _place(max(1, round(width * side)), max(1, round(height * side)), size, rng)
+
+
+def _place(w: int, h: int, size: tuple[int, int], rng: random.Random) -> tuple[int, int, int, int]:
+    left, top = rng.randint(0, size[0] - w), rng.randint(0, size[1] - h)
+    return left, top, left + w, top + h
