@@ -36,6 +36,6 @@ class Blank(ImageCorruption):
     color: tuple[Intensity, Intensity, Intensity] = Field(default=(0, 0, 0), description="red, green and blue, 0-255")
 
     def __call__(self, image: Image, rng: random.Random) -> Image:
-        from PIL import Image as images
+        import PIL.Image
 
-        return images.new("RGB", image.size, self.color)
+        return PIL.Image.new("RGB", image.size, self.color)

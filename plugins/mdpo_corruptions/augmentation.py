@@ -21,11 +21,11 @@ class MocoV2(ImageCorruption):
     """
 
     def __call__(self, image: Image, rng: random.Random) -> Image:
-        from PIL import Image as images
+        import PIL.Image
         from PIL import ImageFilter, ImageOps
 
         box = random_box(image.size, (0.2, 1.0), (3 / 4, 4 / 3), rng)
-        image = image.crop(box).resize(image.size, images.Resampling.BICUBIC)
+        image = image.crop(box).resize(image.size, PIL.Image.Resampling.BICUBIC)
         if rng.random() < 0.8:
             image = _jitter(image, rng)
         if rng.random() < 0.2:
@@ -53,8 +53,8 @@ def _jitter(image: Image, rng: random.Random) -> Image:
 
 def _shift_hue(image: Image, share: float) -> Image:
     """Turn the hue by a share of the circle."""
-    from PIL import Image as images
+    import PIL.Image
 
     hue, saturation, value = image.convert("HSV").split()
     turned = hue.point([(level + round(share * 256)) % 256 for level in range(256)])
-    return images.merge("HSV", (turned, saturation, value)).convert("RGB")
+    return PIL.Image.merge("HSV", (turned, saturation, value)).convert("RGB")

@@ -1,0 +1,40 @@
+"""Low-rank adapters through peft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import LlavaForConditionalGeneration
+
+from mdpo_core import Lora
+
+
+def add_lora(model: LlavaForConditionalGeneration, lora: Lora) -> PeftModel:
+    """Adapters on every linear layer of the language model; peft leaves the head out by itself."""
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        exclude_modules=r".*(vision_tower|multi_modal_projector).*",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def set_lora_dropout(model: nn.Module, training: bool) -> None:
+    """Switch the adapters' dropout; no other module changes its mode."""
+    for name, module in model.named_modules():
+        if name.endswith("lora_dropout"):
+            module.train(training)
+
+
+def save_lora(model: PeftModel, folder: Path) -> None:
+    """Write the adapter, the same bytes every time: peft keeps the names of its targets in a set, which has no order."""
+    for config in model.peft_config.values():
+        config.target_modules = sorted(config.target_modules)
+    model.save_pretrained(folder)
+    # A card with blanks to fill in, which is none of ours to publish.
+    (folder / "README.md").unlink(missing_ok=True)

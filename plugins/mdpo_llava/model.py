@@ -1,0 +1,138 @@
+"""A loaded LLaVA, in the pieces that a scorer puts together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from mdpo_core import DataError, EncodedPrompt, Part, Placement, Problem
+from mdpo_llava.lora import add_lora, save_lora, set_lora_dropout
+
+if TYPE_CHECKING:
+    from mdpo_llava.adapter import Llava
+
+_PART_OF: dict[str, Part] = {"vision_tower": "vision", "multi_modal_projector": "projector"}
+
+
+def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bool) -> LlavaModel:
+    """Load, place, and mark what trains. `DataError` names weights that are missing or left over."""
+    base, report = LlavaForConditionalGeneration.from_pretrained(
+        folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False
+    )
+    _require_complete(report, folder)
+    base.to(placement.device).eval().requires_grad_(False)
+    if not trainable:
+        return LlavaModel(base, base, folder)
+    if adapter.lora is not None:
+        return LlavaModel(add_lora(base, adapter.lora).eval(), base, folder)
+    model = LlavaModel(base, base, folder)
+    for part, names in model.parts().items():
+        for name in names:
+            base.get_parameter(name).requires_grad_(part not in adapter.freeze)
+    return model
+
+
+def _require_complete(report: Mapping[str, Sequence[str]], folder: Path) -> None:
+    wrong = {kind: sorted(report[f"{kind}_keys"]) for kind in ("missing", "unexpected", "mismatched")}
+    found = [
+        Problem(str(folder), "", f"{len(names)} {kind} tensors, among them {names[:3]}")
+        for kind, names in wrong.items()
+        if names
+    ]
+    if found:
+        raise DataError(found)
+
+
+class LlavaModel:
+    """See `mdpo_core.VisionLanguageModel`. ``base`` is the plain model inside ``module``, or ``module`` itself."""
+
+    def __init__(self, module: nn.Module, base: LlavaForConditionalGeneration, source: Path) -> None:
+        self._module = module
+        self._base = base
+        self._source = source
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    def encode_images(self, images: Mapping[str, Tensor]) -> Tensor:
+        pixels = images["pixel_values"].to(self._base.dtype)
+        features: Tensor = torch.stack(list(self._base.get_image_features(pixels).pooler_output))
+        return features
+
+    def hidden_states(self, token_ids: Tensor, attention_mask: Tensor, image_features: Tensor | None) -> Tensor:
+        embedded = self._base.get_input_embeddings()(token_ids)
+        places = token_ids == self._base.config.image_token_id
+        num_places, num_features = int(places.sum()), 0 if image_features is None else image_features[..., 0].numel()
+        if num_places != num_features:
+            raise ValueError(f"{num_places} image tokens for {num_features} image features")
+        if image_features is not None:
+            embedded = embedded.masked_scatter(places[..., None], image_features.to(embedded.dtype))
+        output = self._base.model.language_model(inputs_embeds=embedded, attention_mask=attention_mask, use_cache=False)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        logits: Tensor = self._base.lm_head(hidden_states)
+        return logits
+
+    @contextmanager
+    def adapter_disabled(self) -> Iterator[None]:
+        if not isinstance(self._module, PeftModel):
+            raise ValueError("there is no adapter to switch off: the model was loaded without LoRA")
+        with self._module.disable_adapter():
+            yield
+
+    def set_training(self, training: bool) -> None:
+        set_lora_dropout(self._module, training)
+
+    def parts(self) -> Mapping[Part, tuple[str, ...]]:
+        names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
+        for name, _ in self._module.named_parameters():
+            part = next((part for word, part in _PART_OF.items() if f"{word}." in name), "language")
+            names[part].append(name)
+        return {part: tuple(found) for part, found in names.items()}
+
+    def generate(self, prompts: Sequence[EncodedPrompt], max_new_tokens: int) -> list[Tensor]:
+        length = max(len(prompt.token_ids) for prompt in prompts)
+        device = self._base.device
+        token_ids = torch.zeros(len(prompts), length, dtype=torch.long)
+        attention_mask = torch.zeros_like(token_ids)
+        for row, prompt in enumerate(prompts):
+            token_ids[row, length - len(prompt.token_ids) :] = prompt.token_ids
+            attention_mask[row, length - len(prompt.token_ids) :] = 1
+        pixels = [prompt.images["pixel_values"] for prompt in prompts if prompt.images]
+        made = self._base.generate(
+            input_ids=token_ids.to(device),
+            attention_mask=attention_mask.to(device),
+            pixel_values=torch.cat(pixels).to(device, self._base.dtype) if pixels else None,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=self._end_token(),
+        )
+        return [_until(ids[length:].cpu(), self._end_token()) for ids in made]
+
+    def export(self, folder: Path) -> None:
+        if isinstance(self._module, PeftModel):
+            save_lora(self._module, folder)
+        else:
+            self._base.save_pretrained(folder)
+        AutoProcessor.from_pretrained(self._source, backend="pil", trust_remote_code=False).save_pretrained(folder)
+
+    def _end_token(self) -> int:
+        end = self._base.generation_config.eos_token_id
+        if end is None:
+            end = self._base.config.text_config.eos_token_id
+        return int(end[0] if isinstance(end, list) else end)
+
+
+def _until(token_ids: Tensor, end: int) -> Tensor:
+    ends = (token_ids == end).nonzero()
+    return token_ids[: int(ends[0])] if len(ends) else token_ids
