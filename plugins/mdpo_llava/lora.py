@@ -32,7 +32,8 @@ def set_lora_dropout(model: nn.Module, training: bool) -> None:
 
 
 def save_lora(model: PeftModel, folder: Path) -> None:
-    """Write the adapter, the same bytes every time: peft keeps the names of its targets in a set, which has no order."""
+    """Write the adapter, the same bytes every time."""
+    # peft keeps the names of its targets in a set, whose order changes from process to process.
     for config in model.peft_config.values():
         config.target_modules = sorted(config.target_modules)
     model.save_pretrained(folder)

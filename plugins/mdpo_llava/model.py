@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import DataError, EncodedPrompt, Part, Placement, Problem
 from mdpo_llava.lora import add_lora, save_lora, set_lora_dropout
@@ -23,6 +24,8 @@ _PART_OF: dict[str, Part] = {"vision_tower": "vision", "multi_modal_projector": 
 
 def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bool) -> LlavaModel:
     """Load, place, and mark what trains. `DataError` names weights that are missing or left over."""
+    # Its bar would be drawn into the run's own.
+    disable_progress_bar()
     base, report = LlavaForConditionalGeneration.from_pretrained(
         folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False
     )
@@ -96,7 +99,7 @@ class LlavaModel:
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
         names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
         for name, _ in self._module.named_parameters():
-            part = next((part for word, part in _PART_OF.items() if f"{word}." in name), "language")
+            part: Part = next((part for word, part in _PART_OF.items() if f"{word}." in name), "language")
             names[part].append(name)
         return {part: tuple(found) for part, found in names.items()}
 
