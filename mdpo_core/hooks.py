@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pluggy
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from mdpo_core.components import Component
 
 PROJECT = "mdpo"
+Components: TypeAlias = "Mapping[str, type[Component] | tuple[type[Component], ...]]"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def mdpo_components() -> Mapping[str, type[Component]]:  # type: ignore[empty-body]  # a specification has no body
-    """Offer components by the name that recipes use; the base class of each says its kind."""
+def mdpo_components() -> Components:  # type: ignore[empty-body]  # a specification has no body
+    """Offer components by the name that recipes use; the base class of each says its kind.
+
+    A name that stands for components of several kinds has a tuple of them.
+    """
 
 
 @hookspec

@@ -59,8 +59,9 @@ class Registry:
             offered = _offered(plugin)
         except Exception as error:
             raise _broken(name, error) from error
-        for component_name, cls in offered.items():
-            self._add(component_name, cls, name)
+        for component_name, classes in offered.items():
+            for cls in classes if isinstance(classes, tuple) else (classes,):
+                self._add(component_name, cls, name)
 
     def _add(self, name: str, cls: type[Component], plugin: str) -> None:
         kind = getattr(cls, "kind", None)
@@ -115,7 +116,7 @@ def _load(point: EntryPoint) -> object:
         raise _broken(point.name, error) from error
 
 
-def _offered(plugin: object) -> Mapping[str, type[Component]]:
+def _offered(plugin: object) -> hooks.Components:
     offer = getattr(plugin, "mdpo_components", None)
     offered = offer() if offer else {}
     if not isinstance(offered, Mapping):

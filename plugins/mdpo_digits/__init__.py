@@ -1,0 +1,83 @@
+"""The embedded default: a tiny LLaVA, handwritten digits to describe, and a measure of how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from pydantic import Field
+
+from mdpo_core import (
+    Component,
+    Encoder,
+    Evaluator,
+    ModelAdapter,
+    Part,
+    Placement,
+    Policy,
+    Reader,
+    VisionLanguageModel,
+    component,
+    hookimpl,
+)
+from mdpo_digits.rows import DigitPairs
+
+BASE = Path(__file__).parent / "base"
+
+
+class DigitsReader(Reader):
+    """Preference pairs over 2x2 mosaics of handwritten digits; the rejected caption has one or two digits wrong."""
+
+    num_pairs: int = Field(default=4800, gt=0, description="number of pairs")
+    style_cue: float = Field(
+        default=0.95, ge=0, le=1, description="share of pairs whose two captions differ in style, too"
+    )
+    seed: int = Field(default=0, ge=0, description="of the draw of the pairs")
+
+    def open(self) -> DigitPairs:
+        return DigitPairs(self.num_pairs, self.style_cue, self.seed, "train")
+
+
+class DigitsAdapter(ModelAdapter):
+    """The tiny LLaVA that ships with this plugin, pretrained to describe mosaics and to be wrong at times."""
+
+    freeze: tuple[Part, ...] = Field(default=(), description="parts that do not train; without LoRA only")
+
+    def check(self) -> None:
+        self._llava().check()
+
+    def files(self) -> Sequence[Path]:
+        return self._llava().files()
+
+    def encoder(self) -> Encoder:
+        return self._llava().encoder()
+
+    def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
+        return self._llava().load(placement, trainable=trainable)
+
+    def _llava(self) -> ModelAdapter:
+        lora = self.lora.model_dump() if self.lora else None
+        options = {"lora": lora, "max_length": self.max_length, "freeze": self.freeze}
+        return cast(ModelAdapter, component("adapter", "llava", path=str(BASE), **options))
+
+
+class DigitsEvaluator(Evaluator):
+    """Hallucination on held-out digits: captions of mosaics whose digits were never trained on.
+
+    ``wrong_digits``: share of the four positions that are not named rightly. ``hallucinated``: share of the mentioned
+    digits that are nowhere in the picture, like CHAIR (arXiv:1809.02156). ``chosen_reward``: mean reward of the right
+    caption, where the objective scores it.
+    """
+
+    num_mosaics: int = Field(default=512, gt=0, description="number of held-out mosaics")
+
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        from mdpo_digits.evaluation import evaluate
+
+        return evaluate(policy, self.num_mosaics, folder, step)
+
+
+@hookimpl
+def mdpo_components() -> Mapping[str, tuple[type[Component], ...]]:
+    return {"digits": (DigitsReader, DigitsAdapter, DigitsEvaluator)}

@@ -1,0 +1,58 @@
+"""How often captions of held-out mosaics are wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mdpo_core import Policy
+from mdpo_digits.rows import DigitPairs
+from mdpo_digits.samples import draw_samples
+from mdpo_digits.world import mentioned
+
+SEED = 1_000
+_MAX_NEW_TOKENS = 24
+
+
+def evaluate(policy: Policy, num_mosaics: int, folder: Path, step: int) -> Mapping[str, float]:
+    """Measure, keep the captions in ``digits/``, and draw ``samples.png`` once there is a before and an after."""
+    pairs = DigitPairs(num_mosaics, style_cue=0.95, seed=SEED, split="held_out")
+    examples = pairs[:]
+    captions = policy.generate(examples, _MAX_NEW_TOKENS)
+    truth = [mentioned(example.responses["chosen"]) for example in examples]
+    _keep(captions, folder, step)
+    before = folder / "digits" / _name(0)
+    if step > 0 and before.is_file():
+        draw_samples(examples, truth, json.loads(before.read_text()), captions, folder / "samples.png")
+    metrics = {"wrong_digits": wrong_digits(captions, truth), "hallucinated": hallucinated(captions, truth)}
+    scored = policy.metrics(examples)
+    if "rewards/chosen" in scored:
+        metrics["chosen_reward"] = scored["rewards/chosen"]
+    return metrics
+
+
+def wrong_digits(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
+    """Share of positions that a caption names wrongly or not at all; one digit too many is one more wrong."""
+    wrong = sum(num_wrong(mentioned(text), digits) for text, digits in zip(captions, truth, strict=True))
+    return wrong / sum(len(digits) for digits in truth)
+
+
+def num_wrong(found: Sequence[int], digits: Sequence[int]) -> int:
+    right = sum(one == other for one, other in zip(found, digits, strict=False))
+    return min(len(digits), max(len(found), len(digits)) - right)
+
+
+def hallucinated(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
+    """Share of mentioned digits that are not in the picture; 0 if none is mentioned."""
+    found = [(digit, digits) for text, digits in zip(captions, truth, strict=True) for digit in mentioned(text)]
+    return sum(digit not in digits for digit, digits in found) / max(len(found), 1)
+
+
+def _keep(captions: Sequence[str], folder: Path, step: int) -> None:
+    (folder / "digits").mkdir(exist_ok=True)
+    (folder / "digits" / _name(step)).write_text(json.dumps(captions, indent=1) + "\n")
+
+
+def _name(step: int) -> str:
+    return f"captions-{step:06d}.json"
