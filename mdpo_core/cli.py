@@ -152,3 +152,7 @@ def _schema(options: argparse.Namespace) -> int:
 
     print(json.dumps(recipe_schema(), indent=2))  # noqa: T201
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Fixtures that many tests share: real photographs, a small LLaVA, pairs over both."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+# Before any import of theirs: no hub, and caches of this run alone.
+_CACHE = tempfile.TemporaryDirectory(prefix="mdpo-tests-")
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": _CACHE.name}
+# Models this small are fastest on one thread, and sums then have one order.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("HF_DATASETS_CACHE", None)
+
+import PIL.Image
+import pytest
+from small_llava import build_llava
+
+PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"
+ANSWERS = ["A pink flower.", "A Chinese temple with a red roof.", "Green leaves.", "A row of trees and no people."]
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of eight pictures, cut from scikit-learn's two photographs, as JPEG and PNG."""
+    from sklearn.datasets import load_sample_images
+
+    folder = tmp_path_factory.mktemp("photographs")
+    for number, pixels in enumerate(load_sample_images().images):
+        photograph = PIL.Image.fromarray(pixels)
+        for part, box in enumerate([(0, 0, 640, 427), (0, 0, 300, 400), (200, 100, 640, 300), (100, 0, 324, 224)]):
+            photograph.crop(box).save(folder / f"{number}{part}.{'png' if part % 2 else 'jpg'}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaVA with four image tokens."""
+    return build_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="session")
+def pairs(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pairs as the paper publishes them."""
+    images = sorted(file.name for file in photographs.iterdir())
+    rows = [
+        {
+            "img_path": images[row % len(images)],
+            "prompt": PROMPT,
+            "chosen": ANSWERS[row % 4],
+            "rejected": ANSWERS[(row + 1 + row // 4) % 4],
+        }
+        for row in range(10)
+    ]
+    file = tmp_path_factory.mktemp("pairs") / "pairs.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+@pytest.fixture
+def small(llava: Path, pairs: Path, photographs: Path, tmp_path: Path) -> list[str]:
+    """Changes that make a llava recipe small enough to run here: 10 pairs, 3 steps an epoch, 2 epochs."""
+    return [
+        f"model.path={llava}",
+        "model.lora.rank=4",
+        f"data.path={pairs}",
+        f"data.images={photographs}",
+        "train.epochs=2",
+        "train.batch_size=4",
+        "train.micro_batch_size=2",
+        "train.learning_rate=1.0e-3",
+        "backend.precision=fp32",
+        f"output.dir={tmp_path / 'run'}",
+        "output.save_every=2",
+    ]

@@ -1,0 +1,124 @@
+"""Stopping and resuming: to the bit, whatever stopped the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mdpo_core import CheckpointError, load_recipe, run
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
+
+
+def command(changes: list[str], *more: str) -> list[str]:
+    words = [sys.executable, "-m", "mdpo_core.cli", "run", str(RECIPE)]
+    return [*words, *(word for change in changes for word in ("--set", change)), *more]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def last_step(folder: Path) -> int:
+    file = folder / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def stop_at(step: int, signum: int, changes: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Start a run in a process of its own and send a signal once so many steps are logged."""
+    with subprocess.Popen(
+        command(changes, "--run-dir", str(folder)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while last_step(folder) < step and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signum)
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture
+def whole(small: list[str], tmp_path: Path) -> Path:
+    """A run that nothing stopped, in a process with another hash seed than those it is compared with."""
+    folder = tmp_path / "whole"
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    subprocess.run(command(small, "--run-dir", str(folder)), check=True, capture_output=True, env=environment)
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
+    step: int, small: list[str], tmp_path: Path, whole: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    stopped = stop_at(step, signal.SIGTERM, small, folder)
+    assert stopped.returncode == 143
+    finished = re.search(r"stopped after step (\d) of 6, checkpoint saved", stopped.stderr)
+    assert finished, stopped.stderr
+    assert (folder / "checkpoints" / f"step-{int(finished[1]):06d}").is_dir()
+    assert re.search(r"resume with: mdpo-run .*--resume", stopped.stderr)
+    run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+    assert contents(folder / "final") == contents(whole / "final")
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
+    step: int, small: list[str], tmp_path: Path, whole: Path
+) -> None:
+    folder = tmp_path / "killed"
+    assert stop_at(step, signal.SIGKILL, small, folder).returncode == -signal.SIGKILL
+    run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+    assert contents(folder / "final") == contents(whole / "final")
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(
+    small: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "full"
+    # A limit on the size of files does what a full disk does: a write fails half-way. The first checkpoint is there.
+    program = (
+        "import resource, sys; from mdpo_core import load_recipe, run; import mdpo_core.train as t\n"
+        "save = t.Trainer._save\n"
+        "def limited(self, finished):\n"
+        "    if finished > 2: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "    save(self, finished)\n"
+        "t.Trainer._save = limited\n"
+        f"run(load_recipe({str(RECIPE)!r}, {small!r}), run_dir={str(folder)!r})\n"
+    )
+    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "CheckpointError" in failed.stderr
+    assert "step-000004 could not be written" in failed.stderr
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000002"]
+    run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    stop_at(2, signal.SIGTERM, small, folder)
+    file = sorted((folder / "checkpoints").iterdir())[-1] / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors differs from what was saved; remove"):
+        run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+
+
+def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path: Path, pairs: Path) -> None:
+    folder = tmp_path / "changed"
+    copy = tmp_path / "pairs.json"
+    copy.write_text(pairs.read_text())
+    changes = [*small, f"data.path={copy}"]
+    stop_at(2, signal.SIGTERM, changes, folder)
+    copy.write_text(pairs.read_text().replace("Green", "Brown"))
+    with pytest.raises(CheckpointError, match="the data has changed since the run"):
+        run(load_recipe(RECIPE, changes), run_dir=folder, resume=True)
