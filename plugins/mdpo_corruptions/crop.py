@@ -48,7 +48,8 @@ def random_box(
 ) -> tuple[int, int, int, int]:
     """A box (left, top, right, bottom) of random area, aspect ratio (uniform in its logarithm) and place.
 
-    A picture so narrow that no such box fits in ten tries gives one of the wanted area and the picture's own shape.
+    A picture so narrow that no such box fits in ten tries gives one of the wanted area and as nearly the picture's
+    own shape as whole pixels allow; torchvision's RandomResizedCrop would keep far more than was asked for there.
     """
     width, height = size
     for _ in range(_TRIES):
@@ -57,8 +58,16 @@ def random_box(
         w, h = round(math.sqrt(kept * ratio)), round(math.sqrt(kept / ratio))
         if 0 < w <= width and 0 < h <= height:
             return _place(w, h, size, rng)
-    side = math.sqrt(rng.uniform(*area))
-    return _place(max(1, round(width * side)), max(1, round(height * side)), size, rng)
+    return _place(*_similar_box(width, height, rng.uniform(*area)), size, rng)
+
+
+def _similar_box(width: int, height: int, share: float) -> tuple[int, int]:
+    """Width and height of a box that has a share of a picture's area, and its shape."""
+    short, long = sorted((width, height))
+    # The short side first: where it cannot go below one pixel, the long one makes up for it.
+    w = max(1, round(short * math.sqrt(share)))
+    h = max(1, min(long, round(share * short * long / w)))
+    return (w, h) if width <= height else (h, w)
 
 
 def _place(w: int, h: int, size: tuple[int, int], rng: random.Random) -> tuple[int, int, int, int]:

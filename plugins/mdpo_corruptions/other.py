@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from mdpo_core import Corruption, DataError, Example, Problem
 
-_TRIES = 100
+_DRAWS = 100
 
 
 class OtherImage(Corruption):
-    """The images of a random other row with as many images (mDPO, arXiv:2406.11839, table 3)."""
+    """The images of a random other row with as many images (mDPO, arXiv:2406.11839, table 3).
+
+    Rows of the same pictures, which are common where one picture has several questions, are not other rows.
+    """
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        # Rows are drawn blindly, because to look through all of them would be to decode every picture.
-        for _ in range(_TRIES):
-            other = data[rng.randrange(len(data))]
-            if other.id != example.id and len(other.images) == len(example.images):
+        for row in _order(len(data), rng):
+            other = data[row]
+            if other.id != example.id and _is_fit(other, example):
                 return replace(example, images=other.images)
-        wanted = f"{len(example.images)} image{'s' if len(example.images) > 1 else ''}"
-        text = f"other_image found no other row with {wanted} in {_TRIES} draws from {len(data)} rows"
+        text = (
+            f"other_image found none of {len(data)} rows with another id, as many images ({len(example.images)}) "
+            "and other pictures; the data needs at least two such rows"
+        )
         raise DataError([Problem(f"example '{example.id}'", "", text)])
+
+
+def _order(num_rows: int, rng: random.Random) -> Iterator[int]:
+    """Random rows; where few fit, all of them from a random one on."""
+    draws = (rng.randrange(num_rows) for _ in range(_DRAWS))
+    # Not a shuffle of all rows: most often the first draw fits, and looking at a row decodes its picture.
+    first = rng.randrange(num_rows)
+    return chain(draws, ((first + step) % num_rows for step in range(num_rows)))
+
+
+def _is_fit(other: Example, example: Example) -> bool:
+    if len(other.images) != len(example.images):
+        return False
+    pairs = zip(other.images, example.images, strict=True)
+    return any(one.size != two.size or one.tobytes() != two.tobytes() for one, two in pairs)

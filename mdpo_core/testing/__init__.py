@@ -1,0 +1,27 @@
+"""The contract of every kind of component, as functions for tests: yours and ours.
+
+Each ``check_*`` tries a component out and raises `AssertionError` with one sentence, which says what it breaks and on
+which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strategies for properties of your own.
+"""
+
+from mdpo_core.testing.adapters import check_adapter
+from mdpo_core.testing.backends import check_backend
+from mdpo_core.testing.corruptions import check_corruption
+from mdpo_core.testing.measuring import check_evaluator, check_tracker
+from mdpo_core.testing.readers import check_reader
+from mdpo_core.testing.strategies import examples, images, scores
+from mdpo_core.testing.terms import check_anchor, check_loss
+
+__all__ = [
+    "check_adapter",
+    "check_anchor",
+    "check_backend",
+    "check_corruption",
+    "check_evaluator",
+    "check_loss",
+    "check_reader",
+    "check_tracker",
+    "examples",
+    "images",
+    "scores",
+]

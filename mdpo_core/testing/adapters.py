@@ -1,0 +1,114 @@
+"""The contract of model adapters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdpo_core.components import ModelAdapter
+from mdpo_core.example import Example
+from mdpo_core.protocols import Placement, VisionLanguageModel
+from mdpo_core.testing.common import check_options, name_of, require
+from mdpo_core.testing.encoders import check_encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+
+
+def check_adapter(
+    adapter: ModelAdapter, examples: Sequence[Example], reload: Callable[[Path], nn.Module] | None = None
+) -> None:
+    """Try out an adapter, in float32 on the CPU, on at least two sound examples, one of them with an image.
+
+    Prompts and responses of different lengths, and a row without an image, find more. ``reload`` loads what the model
+    exports as a user would, with transformers or peft; its parameters must be the model's.
+    """
+    check_options(adapter, ModelAdapter)
+    if len(examples) < 2 or not any(example.images for example in examples):
+        raise ValueError("check_adapter needs at least two examples, one of them with an image")
+    adapter.check()
+    missing = [path for path in adapter.files() if not path.is_file()]
+    require(not missing, f"{name_of(adapter)} names files that are not there: {missing}")
+    check_encoder(name_of(adapter), adapter.encoder, examples)
+    model = _load(adapter)
+    _check_parts(adapter, model)
+    _check_frozen(adapter)
+    _check_behaviour(adapter, model, examples)
+    _check_export(adapter, model, reload)
+
+
+def _load(adapter: ModelAdapter, trainable: bool = True) -> VisionLanguageModel:
+    """Load with a seed of its own, as a run does; whoever calls keeps their generator."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return adapter.load(Placement(), trainable=trainable)
+
+
+def _check_parts(adapter: ModelAdapter, model: VisionLanguageModel) -> None:
+    name = name_of(adapter)
+    known = [parameter for parameter, _ in model.module.named_parameters()]
+    named = [parameter for part in model.parts().values() for parameter in part]
+    twice = sorted({parameter for parameter in named if named.count(parameter) > 1})
+    require(not twice, f"{name} puts parameters into two parts: {twice[:3]}")
+    different = sorted(set(known) ^ set(named))
+    require(not different, f"{name} has parameters in no part, or parts with none: {different[:3]}")
+    trained = [parameter for parameter, value in model.module.named_parameters() if value.requires_grad]
+    require(bool(trained), f"{name} loads a model of which nothing trains")
+    again = dict(_load(adapter).module.named_parameters())
+    random = [parameter for parameter, value in model.module.named_parameters() if not value.equal(again[parameter])]
+    require(not random, f"{name} loads other weights with the same seed: {random[:3]}")
+
+
+def _check_frozen(adapter: ModelAdapter) -> None:
+    reference = _load(adapter, trainable=False)
+    trained = [name for name, value in reference.module.named_parameters() if value.requires_grad]
+    require(not trained, f"{name_of(adapter)} loads a reference that trains: {trained[:3]}")
+
+
+def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
+    from mdpo_core.testing import models
+
+    trial = models.Trial(name_of(adapter), adapter.encoder(), examples)
+    reference = _load(adapter, trainable=False)
+    model.set_training(False)
+    models.check_padding(trial, model)
+    models.check_batching(trial, model)
+    models.check_reference(trial, model, reference)
+    models.check_generation(trial, model)
+    models.check_gradients(trial, model)
+    models.check_dropout(trial, model)
+    if adapter.lora is not None:
+        models.check_adapter_disabled(trial, model, reference)
+
+
+def _check_export(
+    adapter: ModelAdapter, model: VisionLanguageModel, reload: Callable[[Path], nn.Module] | None
+) -> None:
+    name, before = name_of(adapter), _weights(model.module)
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(Path(folder))
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        require(any(path.suffix == ".safetensors" for path in files), f"{name} exports no safetensors: {files}")
+        pickles = [path.name for path in files if path.suffix in _PICKLES]
+        require(not pickles, f"{name} exports {pickles}; weights belong into safetensors")
+        loaded = None if reload is None else _weights(reload(Path(folder)))
+    require(_equal(before, _weights(model.module)), f"{name} changes the model by exporting it")
+    if loaded is not None:
+        absent = sorted(before.keys() ^ loaded.keys())
+        require(not absent, f"{name} exports a model of other parameters than it trained: {absent[:3]}")
+        wrong = [parameter for parameter in before if not before[parameter].equal(loaded[parameter])]
+        require(not wrong, f"{name} exports other values than it trained: {wrong[:3]}")
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in module.named_parameters()}
+
+
+def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)

@@ -1,0 +1,188 @@
+"""The contract of backends, tried on a scorer small enough to follow by hand."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.components import Backend
+from mdpo_core.protocols import Engine
+from mdpo_core.recipe import Train
+from mdpo_core.scores import Scored, TokenLogProbs
+from mdpo_core.testing.common import check_options, name_of, require
+from mdpo_core.view import CHOSEN
+
+_TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max_grad_norm=1.0)
+# Learning rate, and the size of the loss: gradients below and above the norm that they are clipped to.
+_STEPS = ((0.02, 0.01), (0.05, 100.0), (0.01, 1.0), (0.001, 30.0))
+_VOCAB = 16
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+
+
+def check_backend(backend: Backend, *, tolerance: float = 1e-5) -> None:
+    """Train a small scorer with a backend and, step by step, straight in torch.
+
+    ``tolerance``: by how much log-probs may differ, relative; more than the default for less than float32. Sums of
+    gradients, clipping, learning rates and decay are compared; a saved engine must go on to the bit.
+    """
+    check_options(backend, Backend)
+    scorer = _scorer(backend, seed=0)
+    _check_forward(backend, scorer)
+    _check_steps(backend, scorer, tolerance)
+    _check_resume(backend)
+    _check_not_a_number(backend)
+
+
+class _Scorer(nn.Module):
+    """Log-probs of response tokens given the mean of the prompt's, with a matrix, a bias and a frozen weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(_VOCAB, 8)
+        self.head = nn.Linear(8, _VOCAB)
+        self.base = nn.Parameter(torch.zeros(_VOCAB), requires_grad=False)
+
+    def forward(self, batch: Batch) -> Scored:
+        device = self.base.device
+        prompts = [self.embedding(prompt.token_ids.to(device)).mean(0) for prompt in batch.prompts["clean"]]
+        log_probs = (self.head(torch.stack(prompts)) + self.base).float().log_softmax(-1)
+        values = log_probs.gather(1, torch.stack(batch.responses["chosen"]).to(device))
+        return Scored({CHOSEN: TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))}, {})
+
+
+def _scorer(backend: Backend, seed: int) -> _Scorer:
+    placement = backend.placement()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        scorer = _Scorer()
+    with torch.no_grad():
+        scorer.base.copy_(torch.linspace(-1, 1, _VOCAB))
+    return scorer.to(placement.device, getattr(torch, placement.dtype))
+
+
+def _batch(seed: int, num_rows: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    prompts = [torch.randint(_VOCAB, (3 + row,), generator=generator) for row in range(num_rows)]
+    responses = torch.randint(_VOCAB, (num_rows, 4), generator=generator)
+    return Batch(
+        ids=tuple(map(str, range(num_rows))),
+        prompts={"clean": tuple(EncodedPrompt(ids, {}) for ids in prompts)},
+        responses={"chosen": tuple(responses)},
+        columns={},
+        applies=torch.zeros(num_rows, dtype=torch.bool),
+    )
+
+
+def _log_probs(engine: Engine) -> Tensor:
+    """What an engine's weights are, as far as anybody can see."""
+    with torch.no_grad():
+        return engine.forward(_batch(99, 6)).policy[CHOSEN].values.cpu().clone()
+
+
+def _micro_batches(step: int) -> list[Batch]:
+    """Five pairs in two parts, of which the last is smaller."""
+    return [_batch(10 * step, 3), _batch(10 * step + 1, 2)]
+
+
+def _loss(scored: Scored, size: float) -> Tensor:
+    return -size * scored.policy[CHOSEN].values.sum() / 5
+
+
+def _train(engine: Engine, steps: Sequence[int]) -> None:
+    for step in steps:
+        rate, size = _STEPS[step]
+        for batch in _micro_batches(step):
+            engine.backward(_loss(engine.forward(batch), size))
+        engine.step(rate)
+
+
+def _check_forward(backend: Backend, scorer: _Scorer) -> None:
+    engine = backend.start(copy.deepcopy(scorer), _TRAIN)
+    first, second = _log_probs(engine), _log_probs(engine)
+    require(torch.equal(first, second), f"{name_of(backend)}: two forwards of one engine differ")
+    memory = engine.peak_memory()
+    require(memory > 0, f"{name_of(backend)} has used {memory} GB at its peak")
+
+
+def _check_steps(backend: Backend, scorer: _Scorer, tolerance: float) -> None:
+    engine = backend.start(copy.deepcopy(scorer), _TRAIN)
+    plain = _Plain(copy.deepcopy(scorer))
+    for step, (rate, size) in enumerate(_STEPS):
+        for batch in _micro_batches(step):
+            engine.backward(_loss(engine.forward(batch), size))
+            _loss(plain.scorer(batch), size).backward()  # type: ignore[no-untyped-call]  # torch types it so
+        norm, wanted = engine.step(rate), plain.step(rate)
+        require(
+            abs(norm - wanted) <= 10 * tolerance * wanted,
+            f"{name_of(backend)} step {step}: gradient norm {norm}, {wanted} in plain torch (before clipping, summed "
+            "over two micro-batches)",
+        )
+        with torch.no_grad():
+            expected = plain.scorer(_batch(99, 6)).policy[CHOSEN].values.cpu()
+        gap = float((_log_probs(engine) - expected).abs().max())
+        require(
+            gap <= tolerance * float(expected.abs().max()),
+            f"{name_of(backend)} step {step}: log-probs are {gap:.2g} nats from AdamW's at the learning rate {rate}",
+        )
+
+
+class _Plain:
+    """AdamW in a few lines, as `Train` describes it."""
+
+    def __init__(self, scorer: _Scorer) -> None:
+        self.scorer = scorer
+        self._trained = [value for value in scorer.parameters() if value.requires_grad]
+        groups = [
+            {"params": [value], "weight_decay": _TRAIN.weight_decay if value.ndim > 1 else 0.0}
+            for value in self._trained
+        ]
+        self._optimizer = torch.optim.AdamW(groups, betas=_TRAIN.adam_betas)
+
+    def step(self, rate: float) -> float:
+        norm = nn.utils.clip_grad_norm_(self._trained, _TRAIN.max_grad_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(norm)
+
+
+def _check_resume(backend: Backend) -> None:
+    """Saved after two steps and loaded into another engine, both go on alike."""
+    engine = backend.start(_scorer(backend, seed=0), _TRAIN)
+    _train(engine, [0, 1])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        engine.save(folder)
+        pickles = [path.name for path in folder.rglob("*") if path.suffix in _PICKLES]
+        require(not pickles, f"{name_of(backend)} saves {pickles}; weights and state belong into safetensors")
+        again = backend.start(_scorer(backend, seed=1), _TRAIN)
+        again.load(folder)
+    _require_equal(backend, engine, again, "right after loading")
+    _train(engine, [2, 3])
+    _train(again, [2, 3])
+    _require_equal(backend, engine, again, "two steps after loading")
+    straight = backend.start(_scorer(backend, seed=0), _TRAIN)
+    _train(straight, [0, 1, 2, 3])
+    _require_equal(backend, straight, engine, "after saving")
+
+
+def _require_equal(backend: Backend, one: Engine, other: Engine, when: str) -> None:
+    first, second = _log_probs(one), _log_probs(other)
+    gap = float((first - second).abs().max())
+    require(torch.equal(first, second), f"{name_of(backend)} is not the same to the bit {when}: {gap:.2g} nats apart")
+
+
+def _check_not_a_number(backend: Backend) -> None:
+    engine = backend.start(_scorer(backend, seed=0), _TRAIN)
+    before = _log_probs(engine)
+    engine.backward(_loss(engine.forward(_batch(0, 3)), float("nan")))
+    norm = engine.step(0.1)
+    require(norm != norm, f"{name_of(backend)} gives the gradient norm {norm} for gradients that are NaN")
+    require(torch.equal(before, _log_probs(engine)), f"{name_of(backend)} updates weights with gradients that are NaN")

@@ -1,0 +1,56 @@
+"""What the contracts of all kinds share."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+
+from hypothesis import settings
+
+from mdpo_core.components import Component
+from mdpo_core.example import Example
+
+# The same cases on every machine, and nothing written where a plugin's author happens to stand.
+PROPERTY = settings(
+    deadline=None, database=None, derandomize=True, max_examples=50, report_multiple_bugs=False, print_blob=False
+)
+
+
+def require(holds: bool, sentence: str) -> None:
+    """Raise `AssertionError` unless a property holds; unlike ``assert``, under ``python -O`` as well."""
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def name_of(component: Component) -> str:
+    return type(component).__name__
+
+
+def check_options(component: Component, kind: type[Component]) -> None:
+    """A component is of its kind, and a run directory's recipe, which is plain data, makes an equal one."""
+    require(isinstance(component, kind), f"{name_of(component)} is no subclass of {kind.__name__}")
+    plain = component.model_dump(mode="json")
+    again = type(component)(**plain)
+    require(again == component, f"{name_of(component)} is another component after its options were written: {plain}")
+
+
+def global_randomness() -> tuple[object, ...]:
+    """The state of the process's random generators, as far as they are loaded. Resuming relies on nobody using them."""
+    states: list[object] = [random.getstate()]
+    if "numpy" in sys.modules:
+        _, keys, place, *_ = sys.modules["numpy"].random.get_state()
+        states += [keys.tobytes(), place]
+    if "torch" in sys.modules:
+        states.append(sys.modules["torch"].get_rng_state().numpy().tobytes())
+    return tuple(states)
+
+
+def contents(example: Example) -> tuple[object, ...]:
+    """Everything in an example, pixels included, as values that can be compared."""
+    pictures = tuple((image.mode, image.size, image.tobytes()) for image in example.images)
+    return example.id, example.prompt, dict(example.responses), dict(example.columns), pictures
+
+
+def all_contents(data: Sequence[Example]) -> list[tuple[object, ...]]:
+    return [contents(example) for example in data]

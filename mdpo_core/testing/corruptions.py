@@ -1,0 +1,102 @@
+"""The contract of corruptions."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdpo_core.components import Corruption, ImageCorruption
+from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.testing.common import (
+    PROPERTY,
+    all_contents,
+    check_options,
+    contents,
+    global_randomness,
+    name_of,
+    require,
+)
+from mdpo_core.testing.strategies import examples, noise
+from mdpo_core.validity import row_problems
+
+_TRIES = 20
+
+
+def check_corruption(corruption: Corruption, *, varies: bool = True) -> None:
+    """Try out a corruption; ``varies``: other seeds give other results, most often."""
+    check_options(corruption, Corruption)
+    for num_images in (1, 2):
+        _check_any_row(corruption, num_images)
+    _check_effect(corruption, varies)
+
+
+def _check_any_row(corruption: Corruption, num_images: int) -> None:
+    @PROPERTY
+    @given(examples(num_images), st.integers(0, 2**32))
+    def pure_and_sound(example: Example, seed: int) -> None:
+        data = [example, *_others(num_images)]
+        before, generators = all_contents(data), global_randomness()
+        corrupted = corruption.apply(example, random.Random(seed), data)
+        require(
+            global_randomness() == generators,
+            f"{name_of(corruption)} uses a random generator of the process; all randomness comes from rng",
+        )
+        again = corruption.apply(example, random.Random(seed), data)
+        require(
+            contents(again) == contents(corrupted),
+            f"{name_of(corruption)} gives two results for one seed ({seed}) and {_shown(example)}",
+        )
+        require(all_contents(data) == before, f"{name_of(corruption)} changes what it is given: {_shown(example)}")
+        _require_sound(corruption, example, corrupted)
+
+    pure_and_sound()
+
+
+def _require_sound(corruption: Corruption, example: Example, corrupted: Example) -> None:
+    """The corrupted row is that row under another image, and fit for a model."""
+    name, shown = name_of(corruption), _shown(example)
+    for field in ("id", "responses", "columns"):
+        require(getattr(corrupted, field) == getattr(example, field), f"{name} changes the {field} of {shown}")
+    problems = row_problems(corrupted)
+    require(not problems, f"{name} makes an unfit row of {shown}: {'; '.join(problems)}")
+    modes = [image.mode for image in corrupted.images]
+    require(set(modes) <= {"RGB"}, f"{name} gives images of modes {modes}; RGB is what models take")
+    if isinstance(corruption, ImageCorruption):
+        sizes, wanted = [[image.size for image in each.images] for each in (corrupted, example)]
+        require(sizes == wanted, f"{name} gives images of {sizes} for images of {wanted}")
+
+
+def _check_effect(corruption: Corruption, varies: bool) -> None:
+    example, *others = _others(1)
+    results = [corruption.apply(example, random.Random(seed), [example, *others]) for seed in range(_TRIES)]
+    first = contents(results[0])
+    require(
+        any(contents(result) != contents(example) for result in results),
+        f"{name_of(corruption)} leaves {_shown(example)} as it is, with each of {_TRIES} seeds",
+    )
+    found = any(contents(result) != first for result in results)
+    require(
+        found == varies,
+        f"{name_of(corruption)} gives {'different results' if found else 'one result'} for {_TRIES} seeds "
+        f"(varies={varies})",
+    )
+
+
+def _others(num_images: int) -> list[Example]:
+    """A few rows with pictures of their own."""
+    return [
+        Example(
+            id=f"other-{row}",
+            prompt=f"{IMAGE_MARK}\n" * num_images + "what is there ?",
+            responses={"chosen": "two dogs", "rejected": "a tree"},
+            images=tuple(noise((24 + row, 17), 10_000 + 10 * row + place) for place in range(num_images)),
+        )
+        for row in range(4)
+    ]
+
+
+def _shown(example: Example) -> str:
+    sizes = ", ".join(f"{image.width}x{image.height}" for image in example.images)
+    return f"a row with images of {sizes} and the prompt {example.prompt!r}"

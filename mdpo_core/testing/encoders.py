@@ -1,0 +1,83 @@
+"""The contract of an adapter's encoder."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mdpo_core.errors import DataError
+from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.protocols import Encoder
+from mdpo_core.testing.common import contents, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_encoder(name: str, make: Callable[[], Encoder], examples: Sequence[Example]) -> None:
+    """Try out an adapter's encoder on sound examples; ``name`` is the adapter's, for messages."""
+    encoder = make()
+    copied = pickle.loads(pickle.dumps(encoder))
+    for example in examples:
+        _check_prompt(name, encoder, copied, example)
+        _check_marks(name, encoder, example)
+        for text in example.responses.values():
+            _check_response(name, encoder, text)
+    _check_end(name, encoder, [text for example in examples for text in example.responses.values()])
+
+
+def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example) -> None:
+    before = contents(example)
+    encoded, again = encoder.encode_prompt(example), copied.encode_prompt(example)
+    require(contents(example) == before, f"{name} changes example '{example.id}' by encoding it")
+    _check_ids(name, f"the prompt of '{example.id}'", encoded.token_ids)
+    require(
+        encoded.token_ids.equal(again.token_ids)
+        and all(values.equal(again.images[key]) for key, values in encoded.images.items()),
+        f"{name} encodes example '{example.id}' otherwise in a copy of its encoder, as workers hold one",
+    )
+    counts = {key: len(values) for key, values in encoded.images.items()}
+    wanted = len(example.images)
+    fit = set(counts.values()) == {wanted} if wanted else not counts
+    require(fit, f"{name} gives image inputs {counts} for the {wanted} images of example '{example.id}'")
+
+
+def _check_marks(name: str, encoder: Encoder, example: Example) -> None:
+    one_more = replace(example, prompt=f"{IMAGE_MARK}\n{example.prompt}")
+    try:
+        encoder.encode_prompt(one_more)
+    except DataError:
+        return
+    raise AssertionError(
+        f"{name} encodes a prompt of {one_more.prompt.count(IMAGE_MARK)} {IMAGE_MARK} marks with "
+        f"{len(example.images)} images; that is a DataError"
+    )
+
+
+def _check_response(name: str, encoder: Encoder, text: str) -> None:
+    ids = encoder.encode_response(text)
+    _check_ids(name, f"the response {text!r}", ids)
+    again = encoder.encode_response(encoder.decode(ids))
+    require(again.equal(ids), f"{name} reads {text!r} back as {encoder.decode(ids)!r}, which has other tokens")
+
+
+def _check_end(name: str, encoder: Encoder, texts: Sequence[str]) -> None:
+    ends = {int(encoder.encode_response(text)[-1]) for text in texts}
+    require(
+        len(ends) == 1, f"{name} ends responses with different tokens, {sorted(ends)}; each ends with the end token"
+    )
+    (end,) = ends
+    for text in texts:
+        inside = encoder.encode_response(text)[:-1]
+        require(not bool((inside == end).any()), f"{name} has the end token {end} within {text!r}")
+
+
+def _check_ids(name: str, what: str, ids: Tensor) -> None:
+    import torch
+
+    require(
+        ids.ndim == 1 and ids.dtype == torch.int64 and len(ids) > 0,
+        f"{name} gives {ids.dtype} {tuple(ids.shape)} for {what}; token ids are int64, (time,), and at least one",
+    )

@@ -1,0 +1,178 @@
+"""The contract of the model that an adapter loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.example import Example
+from mdpo_core.layout import pad_view
+from mdpo_core.protocols import Encoder, VisionLanguageModel
+from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
+from mdpo_core.scorer import Scorer
+from mdpo_core.scores import Scored
+from mdpo_core.testing.common import require
+from mdpo_core.view import View
+
+# Nats by which one log-prob may differ between two ways of computing it in float32.
+_ROUNDING = 1e-4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a model is tried on; ``name`` is the adapter's, for messages."""
+
+    name: str
+    encoder: Encoder
+    examples: Sequence[Example]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return tuple(View(response) for response in self.examples[0].responses)
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        builder = BatchBuilder(self.encoder, self.views, {}, (), 10**9, 0)
+        return builder.build(self.examples, rows, epoch=0)
+
+    def score(self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None) -> Scored:
+        scored: Scored = Scorer(model, self.views, reference)(self.batch(rows))
+        return scored
+
+    def log_probs(self, model: VisionLanguageModel, rows: Sequence[int]) -> list[list[Tensor]]:
+        """Token log-probs without padding: one tensor for each row and view."""
+        with torch.no_grad():
+            policy = self.score(model, rows).policy
+        return [
+            [policy[view].values[place][policy[view].mask[place]] for view in self.views] for place in range(len(rows))
+        ]
+
+
+def check_padding(trial: Trial, model: VisionLanguageModel) -> None:
+    """Logits of a padded batch equal those of each row alone, whatever the padding holds."""
+    batch = trial.batch(range(len(trial.examples)))
+    view = trial.views[0]
+    prompts, responses = batch.prompts["clean"], batch.responses[view.response]
+    token_ids, attention_mask, _ = pad_view(prompts, responses)
+    other_padding = torch.where(attention_mask.bool(), token_ids, int(responses[0][0]))
+    with torch.no_grad():
+        together = _logits(model, token_ids, attention_mask, prompts)
+        repadded = _logits(model, other_padding, attention_mask, prompts)
+        for row, length in enumerate(attention_mask.sum(1).tolist()):
+            alone = _logits(
+                model, token_ids[row : row + 1, :length], attention_mask[row : row + 1, :length], prompts[row : row + 1]
+            )
+            _require_close(together[row, :length], alone[0], f"{trial.name}: padding changes the logits of row {row}")
+            _require_close(
+                together[row, :length], repadded[row, :length], f"{trial.name}: row {row} attends to padding"
+            )
+
+
+def check_batching(trial: Trial, model: VisionLanguageModel) -> None:
+    """Log-probs do not depend on the rows beside, nor on their order."""
+    rows = list(range(len(trial.examples)))
+    together = trial.log_probs(model, rows)
+    backwards = trial.log_probs(model, rows[::-1])[::-1]
+    for row in rows:
+        alone = trial.log_probs(model, [row])[0]
+        for view, one, other, turned in zip(trial.views, alone, together[row], backwards[row], strict=True):
+            _require_close(one, other, f"{trial.name}: the batch changes the log-probs of '{view}' of row {row}")
+            _require_close(turned, other, f"{trial.name}: the order changes the log-probs of '{view}' of row {row}")
+
+
+def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+    """Before training, the policy is the reference; log-probs of the reference carry no gradient."""
+    rows = range(len(trial.examples))
+    policy, frozen = trial.score(model, rows, FrozenCopy(reference))
+    for view in trial.views:
+        _require_close(
+            policy[view].values.detach(),
+            frozen[view].values,
+            f"{trial.name}: an untrained policy differs from the reference on '{view}'",
+        )
+        require(policy[view].values.requires_grad, f"{trial.name}: the policy's log-probs carry no gradient")
+        require(not frozen[view].values.requires_grad, f"{trial.name}: gradients flow into the reference")
+
+
+def check_generation(trial: Trial, model: VisionLanguageModel) -> None:
+    """Greedy answers begin with the likeliest token, stop before the end token, and do not depend on the batch."""
+    limit = 5
+    prompts = trial.batch(range(len(trial.examples))).prompts["clean"]
+    end = int(trial.encoder.encode_response("a")[-1])
+    with torch.no_grad():
+        together = model.generate(prompts, limit)
+        for row, (prompt, made) in enumerate(zip(prompts, together, strict=True)):
+            where = f"{trial.name}: the answer to row {row}"
+            require(
+                made.ndim == 1 and len(made) <= limit, f"{where} has the shape {tuple(made.shape)}, at most {limit}"
+            )
+            require(not bool((made == end).any()), f"{where} holds the end token {end}")
+            require(made.equal(model.generate([prompt], limit)[0]), f"{where} depends on the prompts beside it")
+            ids = prompt.token_ids[None]
+            likeliest = int(_logits(model, ids, torch.ones_like(ids), [prompt])[0, -1].argmax())
+            first = int(made[0]) if len(made) else end
+            require(first == likeliest, f"{where} begins with token {first}; the likeliest is {likeliest}")
+
+
+def check_gradients(trial: Trial, model: VisionLanguageModel) -> None:
+    """The parameters that train get gradients, the others none."""
+    model.module.zero_grad()
+    policy = trial.score(model, range(len(trial.examples))).policy
+    torch.autograd.backward(sum((tokens.values.sum() for tokens in policy.values()), torch.zeros(())))
+    for part, names in model.parts().items():
+        parameters = [model.module.get_parameter(name) for name in names]
+        reached = [value for value in parameters if value.grad is not None and bool(value.grad.any())]
+        wrong = [value for value in parameters if value.grad is not None and not value.requires_grad]
+        require(not wrong, f"{trial.name}: {len(wrong)} frozen parameters of the part '{part}' get gradients")
+        require(
+            bool(reached) == any(value.requires_grad for value in parameters),
+            f"{trial.name}: the part '{part}' is to be trained and no gradient reaches it",
+        )
+    model.module.zero_grad()
+
+
+def check_dropout(trial: Trial, model: VisionLanguageModel) -> None:
+    """Outside of training, nothing is random; switching training on and off leaves no trace."""
+    rows = range(len(trial.examples))
+    before = trial.log_probs(model, rows)
+    model.set_training(True)
+    model.set_training(False)
+    after = trial.log_probs(model, rows)
+    same = all(one.equal(other) for pair in zip(before, after, strict=True) for one, other in zip(*pair, strict=True))
+    require(same, f"{trial.name}: two forwards outside of training differ")
+
+
+def check_adapter_disabled(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+    """However the adapter is trained, without it the model is the base."""
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    rows = range(len(trial.examples))
+    policy, off = trial.score(model, rows, AdapterOff())
+    _, base = trial.score(model, rows, FrozenCopy(reference))
+    for view in trial.views:
+        equal = off[view].values.equal(base[view].values)
+        require(equal, f"{trial.name}: with its adapter disabled the model is not the base, on '{view}'")
+        require(
+            not policy[view].values.equal(base[view].values),
+            f"{trial.name}: another adapter gives the same log-probs; is it switched off for good?",
+        )
+
+
+def _logits(
+    model: VisionLanguageModel, token_ids: Tensor, attention_mask: Tensor, prompts: Sequence[EncodedPrompt]
+) -> Tensor:
+    images = [prompt.images for prompt in prompts if prompt.images]
+    inputs = {name: torch.cat([each[name] for each in images]) for name in images[0]} if images else {}
+    features = model.encode_images(inputs) if images else None
+    return model.logits(model.hidden_states(token_ids, attention_mask, features))
+
+
+def _require_close(one: Tensor, other: Tensor, sentence: str) -> None:
+    gap = float((one - other).abs().max())
+    require(gap <= _ROUNDING * (1 + float(other.abs().max())), f"{sentence} (by {gap:.2g})")

@@ -1,0 +1,106 @@
+"""Hypothesis strategies for the values that components see."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.scores import Scored, Scores, TokenLogProbs
+from mdpo_core.view import View
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+Columns = Mapping[str, st.SearchStrategy[float]]
+TOKEN_LOG_PROBS = st.floats(-100, -0.001)
+
+
+@st.composite
+def images(draw: st.DrawFn, max_side: int = 40) -> Image:
+    """RGB images from 1x1 on, square or long and thin: noise, or one colour."""
+    import PIL.Image
+
+    size = (draw(st.integers(1, max_side)), draw(st.integers(1, max_side)))
+    if draw(st.booleans()):
+        return PIL.Image.new("RGB", size, draw(st.tuples(*[st.integers(0, 255)] * 3)))
+    return noise(size, draw(st.integers(0, 1000)))
+
+
+def noise(size: tuple[int, int], seed: int) -> Image:
+    """An RGB image whose pixels are all different, most likely."""
+    import PIL.Image
+
+    width, height = size
+    return PIL.Image.frombytes("RGB", size, random.Random(seed).randbytes(3 * width * height))
+
+
+_WORDS = st.lists(st.sampled_from(["a", "the", "red", "tree", "two", "dogs"]), min_size=1, max_size=6).map(" ".join)
+
+
+@st.composite
+def examples(
+    draw: st.DrawFn,
+    num_images: int | None = None,
+    responses: Sequence[str] = ("chosen", "rejected"),
+    columns: Columns | None = None,
+) -> Example:
+    """Sound rows: distinct responses, and one mark in the prompt for each image (none to two, if not said)."""
+    count = draw(st.integers(0, 2)) if num_images is None else num_images
+    pictures = tuple(draw(images()) for _ in range(count))
+    texts = draw(st.lists(_WORDS, min_size=len(responses), max_size=len(responses), unique=True))
+    return Example(
+        id=str(draw(st.integers(0, 10**6))),
+        prompt="USER: " + f"{IMAGE_MARK}\n" * len(pictures) + draw(_WORDS) + " ASSISTANT:",
+        responses=dict(zip(responses, texts, strict=True)),
+        images=pictures,
+        columns={name: draw(values) for name, values in (columns or {}).items()},
+    )
+
+
+@st.composite
+def scores(
+    draw: st.DrawFn, views: Iterable[View | str], columns: Columns | None = None, indifferent: bool = False
+) -> Scores:
+    """Scores of one to four pairs in float64, token by token: one to four tokens of 0 to -100 nats.
+
+    Views of one response have the same number of tokens. With ``indifferent`` the reference equals the policy.
+    ``columns`` says which values each column may have.
+    """
+    import torch
+
+    names = list(dict.fromkeys(View.parse(view) for view in views))
+    num_rows = draw(st.integers(1, 4))
+    lengths = {
+        response: draw(st.lists(st.integers(1, 4), min_size=num_rows, max_size=num_rows))
+        for response in dict.fromkeys(view.response for view in names)
+    }
+    policy = {view: draw(_tokens(lengths[view.response])) for view in names}
+    reference = policy if indifferent else {view: draw(_tokens(lengths[view.response])) for view in names}
+    rows = {name: st.lists(values, min_size=num_rows, max_size=num_rows) for name, values in (columns or {}).items()}
+    return Scores.from_tokens(
+        Scored(policy, dict(reference)),
+        torch.ones(num_rows, dtype=torch.bool),
+        {name: torch.tensor(draw(values), dtype=torch.float64) for name, values in rows.items()},
+    )
+
+
+@st.composite
+def _tokens(draw: st.DrawFn, lengths: Sequence[int]) -> TokenLogProbs:
+    rows = [draw(st.lists(TOKEN_LOG_PROBS, min_size=length, max_size=length)) for length in lengths]
+    return token_log_probs(rows)
+
+
+def token_log_probs(rows: Sequence[Sequence[float]]) -> TokenLogProbs:
+    """Padded log-probs, float64, of responses given token by token."""
+    import torch
+
+    longest = max(map(len, rows))
+    values = torch.tensor([[*row, *[0.0] * (longest - len(row))] for row in rows], dtype=torch.float64)
+    lengths = torch.tensor([len(row) for row in rows])
+    mask: Tensor = torch.arange(longest) < lengths[:, None]
+    return TokenLogProbs(values, mask)

@@ -1,0 +1,254 @@
+"""The contract of losses and anchors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdpo_core.components import Anchor, Loss, PairLoss, Term
+from mdpo_core.scores import Scored, Scores, TokenLogProbs
+from mdpo_core.testing import cases
+from mdpo_core.testing.common import PROPERTY, check_options, name_of, require
+from mdpo_core.testing.strategies import Columns, scores
+from mdpo_core.view import View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Nats by which log-probs of a long answer can differ; the second is one that a plain log(sigmoid) does not survive.
+_FAR = (400.0, 4000.0)
+
+
+def check_loss(
+    loss: Loss, *, indifference: float | None = None, differences_only: bool = True, columns: Columns | None = None
+) -> None:
+    """Try out a loss.
+
+    ``indifference``: its value where policy and reference agree, if that is always the same (log 2 for a loss that is
+    a log-sigmoid of margins). ``differences_only``: it does not change when all its log-ratios move together.
+    ``columns``: the values that its data columns may have, 0 to 1 if not given.
+    """
+    check_options(loss, Loss)
+    known = _columns(loss, columns)
+    _check_term(loss, known)
+    if indifference is not None:
+        _check_indifference(loss, indifference, known)
+    if differences_only:
+        _check_differences_only(loss, known)
+    if isinstance(loss, PairLoss):
+        _check_preference(loss, known)
+
+
+def check_anchor(
+    anchor: Anchor,
+    *,
+    direction: Literal["above", "below"] = "above",
+    indifference: float | None = None,
+    columns: Columns | None = None,
+) -> None:
+    """Try out an anchor; ``direction`` is the side on which it wants its view's reward to be.
+
+    The other parameters are those of `check_loss`.
+    """
+    check_options(anchor, Anchor)
+    known = _columns(anchor, columns)
+    _check_term(anchor, known)
+    if indifference is not None:
+        _check_indifference(anchor, indifference, known)
+    _check_monotone(anchor, 1 if direction == "above" else -1, known)
+
+
+def _check_term(term: Term, columns: Columns) -> None:
+    _check_values(term, columns)
+    _check_rows(term, columns)
+    _check_gradients(term, columns)
+    _check_stability(term, columns)
+    _check_named_views(term, columns)
+
+
+def _check_values(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def one_value_a_pair(found: Scores) -> None:
+        before = cases.flat(found)
+        values = _values(term, found)
+        shape, dtype = found.applies.shape, next(iter(found.policy.values())).dtype
+        require(
+            values.shape == shape and values.dtype == dtype,
+            f"{name_of(term)} gives {values.dtype} {tuple(values.shape)} for {dtype} {tuple(shape)}",
+        )
+        require(bool(values.isfinite().all()), f"{name_of(term)} is {values.tolist()} at {cases.case(found)}")
+        require(_same(values, _values(term, found)), f"{name_of(term)} gives another value when called again")
+        unchanged = all(_same(old, new) for old, new in zip(before, cases.flat(found, copy=False), strict=True))
+        require(unchanged, f"{name_of(term)} changes the scores that it is given")
+
+    one_value_a_pair()
+
+
+def _check_rows(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def each_row_by_itself(found: Scores) -> None:
+        together = _values(term, found)
+        for row in range(len(together)):
+            alone = _values(term, cases.row(found, row))
+            require(
+                _close(alone, together[row : row + 1]),
+                f"{name_of(term)} of a pair depends on the pairs beside it, so the micro-batch size changes the loss: "
+                f"{float(alone)} alone, {float(together[row])} together, at {cases.case(found)}",
+            )
+
+    each_row_by_itself()
+
+
+def _check_gradients(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def finite_gradients(found: Scores) -> None:
+        gradients = _gradients(term, found)
+        require(bool(gradients), f"{name_of(term)} does not depend on the policy, so it trains nothing")
+        for view, gradient in gradients.items():
+            require(
+                bool(gradient.isfinite().all()),
+                f"{name_of(term)} has no finite gradient by {view} at {cases.case(found)}",
+            )
+
+    finite_gradients()
+
+
+def _check_stability(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(st.fixed_dictionaries(dict(columns)))
+    def finite_far_out(values: dict[str, float]) -> None:
+        for nats in _FAR:
+            found = cases.far_apart(term.views(), nats, values)
+            far = [_values(term, found), *_gradients(term, found).values()]
+            for row in range(len(found.applies)):
+                require(
+                    all(bool(part[row].isfinite().all()) for part in far),
+                    f"{name_of(term)} or its gradient is not finite at {cases.case(cases.row(found, row))}",
+                )
+
+    finite_far_out()
+
+
+def _check_named_views(term: Term, columns: Columns) -> None:
+    """The options that name views decide which views are read, and nothing else."""
+    options = [name for name, value in term if isinstance(value, View)]
+    new = {name: View(f"view{place}", "condition") for place, name in enumerate(options)}
+    old_names = {getattr(term, name): view for name, view in new.items()}
+    if len(old_names) < len(new):
+        return
+    renamed = term.model_copy(update=new)
+
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def reads_what_it_names(found: Scores) -> None:
+        require(
+            _close(_values(term, found), _values(renamed, cases.renamed(found, old_names))),
+            f"{name_of(term)} changes with the names of its views, at {cases.case(found)}",
+        )
+
+    reads_what_it_names()
+
+
+def _check_indifference(term: Term, expected: float, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns, indifferent=True))
+    def indifferent(found: Scores) -> None:
+        values = _values(term, found)
+        wanted = values.new_full(values.shape, expected)
+        require(
+            _close(values, wanted),
+            f"{name_of(term)} is {values.tolist()} where policy and reference agree, not {expected}, at "
+            f"{cases.case(found)}",
+        )
+
+    indifferent()
+
+
+def _check_differences_only(loss: Loss, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(loss.views(), columns), st.floats(-50, 0))
+    def moves_with_nothing(found: Scores, nats: float) -> None:
+        values = _values(loss, found)
+        moved = cases.moved(found, dict.fromkeys(loss.views(), nats))
+        require(
+            _close(values, _values(loss, moved)),
+            f"{name_of(loss)} changes when all its log-ratios move by {nats} nats, at {cases.case(found)}",
+        )
+
+    moves_with_nothing()
+
+
+def _check_preference(loss: PairLoss, columns: Columns) -> None:
+    @PROPERTY
+    @given(st.fixed_dictionaries(dict(columns)))
+    def prefers_what_it_says(values: dict[str, float]) -> None:
+        level = cases.level(loss.views(), values)
+        better, worse = (
+            _values(loss, cases.moved(level, {loss.prefer: nats, loss.over: -nats})).item() for nats in (0.5, -0.5)
+        )
+        require(
+            better < worse if not columns else better <= worse,
+            f"{name_of(loss)} prefers '{loss.over}' over '{loss.prefer}': it costs {better} where the log-ratio of "
+            f"'{loss.prefer}' is a nat higher, and {worse} where it is a nat lower",
+        )
+
+    prefers_what_it_says()
+
+
+def _check_monotone(anchor: Anchor, sign: int, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(anchor.views(), columns), st.floats(0.1, 50))
+    def falls_towards_its_side(found: Scores, nats: float) -> None:
+        high = _values(anchor, found)
+        low = _values(anchor, cases.moved(found, {anchor.on: -nats}))
+        require(
+            bool((sign * (low - high) >= -1e-12 * high.abs()).all()),
+            f"{name_of(anchor)} goes from {high.tolist()} to {low.tolist()} when the log-ratio of '{anchor.on}' "
+            f"falls by {nats} nats, at {cases.case(found)}",
+        )
+
+    falls_towards_its_side()
+    level = cases.level(anchor.views(), dict.fromkeys(columns, 0.5))
+    low, high = (_values(anchor, cases.moved(level, {anchor.on: nats})).item() for nats in (-50.0, 50.0))
+    require(sign * (low - high) > 0, f"{name_of(anchor)} costs {low} at -50 nats and {high} at 50: it holds nothing")
+
+
+def _columns(term: Term, columns: Columns | None) -> Columns:
+    return {name: st.floats(0, 1) for name in term.columns()} | dict(columns or {})
+
+
+def _values(term: Term, found: Scores) -> Tensor:
+    """The term on the part of the scores that it declares, as in a run."""
+    seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
+    try:
+        return term(seen)
+    except KeyError as error:
+        raise AssertionError(f"{name_of(term)} reads what it does not declare: {error.args[0]}") from error
+
+
+def _gradients(term: Term, found: Scores) -> dict[View, Tensor]:
+    """The gradients of the summed values by each view's policy tokens, those that there are."""
+    import torch
+
+    leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in found.policy_tokens.items()}
+    policy = {view: TokenLogProbs(leaves[view], tokens.mask) for view, tokens in found.policy_tokens.items()}
+    values = _values(
+        term, Scores.from_tokens(Scored(policy, dict(found.reference_tokens)), found.applies, found.columns)
+    )
+    if not values.requires_grad:
+        return {}
+    gradients = torch.autograd.grad(values.sum(), list(leaves.values()), allow_unused=True)
+    return {view: gradient for view, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool((one == other).all())
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).abs().max() <= 1e-9 * (1 + other.abs().max()))
