@@ -14,9 +14,9 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": _CA
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("HF_DATASETS_CACHE", None)
 
-import PIL.Image
-import pytest
-from small_llava import build_llava
+import PIL.Image  # noqa: E402
+import pytest  # noqa: E402
+from small_llava import build_llava  # noqa: E402
 
 PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"
 ANSWERS = ["A pink flower.", "A Chinese temple with a red roof.", "Green leaves.", "A row of trees and no people."]
@@ -59,8 +59,8 @@ def pairs(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def small(llava: Path, pairs: Path, photographs: Path, tmp_path: Path) -> list[str]:
+@pytest.fixture(scope="session")
+def changes(llava: Path, pairs: Path, photographs: Path) -> list[str]:
     """Changes that make a llava recipe small enough to run here: 10 pairs, 3 steps an epoch, 2 epochs."""
     return [
         f"model.path={llava}",
@@ -72,6 +72,11 @@ def small(llava: Path, pairs: Path, photographs: Path, tmp_path: Path) -> list[s
         "train.micro_batch_size=2",
         "train.learning_rate=1.0e-3",
         "backend.precision=fp32",
-        f"output.dir={tmp_path / 'run'}",
         "output.save_every=2",
     ]
+
+
+@pytest.fixture
+def small(changes: list[str], tmp_path: Path) -> list[str]:
+    """The same, with a run directory of its own."""
+    return [*changes, f"output.dir={tmp_path / 'run'}"]

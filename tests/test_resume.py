@@ -27,6 +27,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def steps(folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def last_step(folder: Path) -> int:
     file = folder / "metrics.jsonl"
     lines = file.read_text().splitlines() if file.is_file() else []
@@ -45,16 +49,20 @@ def stop_at(step: int, signum: int, changes: list[str], folder: Path) -> subproc
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-@pytest.fixture
-def whole(small: list[str], tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def whole(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing stopped, in a process with another hash seed than those it is compared with."""
-    folder = tmp_path / "whole"
+    folder = tmp_path_factory.mktemp("whole") / "run"
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
-    subprocess.run(command(small, "--run-dir", str(folder)), check=True, capture_output=True, env=environment)
+    words = [*changes, f"output.dir={folder}"]
+    subprocess.run(command(words), check=True, capture_output=True, env=environment)
     return folder
 
 
-@pytest.mark.parametrize("step", [1, 2, 4])
+LONG = [pytest.param(step, marks=pytest.mark.long) for step in (3, 5)]
+
+
+@pytest.mark.parametrize("step", [1, 4, *LONG])
 def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     step: int, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -67,10 +75,10 @@ def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     assert re.search(r"resume with: mdpo-run .*--resume", stopped.stderr)
     run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
     assert contents(folder / "final") == contents(whole / "final")
-    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()] == [1, 2, 3, 4, 5, 6]
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", [1, 4, *LONG])
 def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     step: int, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -78,7 +86,7 @@ def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     assert stop_at(step, signal.SIGKILL, small, folder).returncode == -signal.SIGKILL
     run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
     assert contents(folder / "final") == contents(whole / "final")
-    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()] == [1, 2, 3, 4, 5, 6]
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(

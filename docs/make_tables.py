@@ -1,0 +1,46 @@
+"""Fill the tables of recipes.md from the classes themselves: ``python docs/make_tables.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from mdpo_core.components import Lora
+from mdpo_core.listing import default_text
+from mdpo_core.recipe import Output, Recipe, Train
+from mdpo_core.registry import KINDS, current_registry
+
+PAGE = Path(__file__).parent / "recipes.md"
+MARK = "compares them. -->\n"
+
+
+def tables() -> str:
+    """The sections, their options, and all components with theirs, in Markdown."""
+    parts = [_table("Sections", Recipe), _table("`train`", Train), _table("`output`", Output), _table("`lora`", Lora)]
+    for kind in KINDS:
+        for name, cls in sorted(current_registry().components(kind).items()):
+            parts.append(_table(f"{kind} `{name}`", cls, (cls.__doc__ or "").strip().splitlines()[0]))
+    return "\n".join(parts)
+
+
+def _table(title: str, cls: type[BaseModel], text: str = "") -> str:
+    return "\n".join(["", f"### {title}", *(["", text] if text else []), *_rows(cls), ""])
+
+
+def _rows(cls: type[BaseModel]) -> Iterator[str]:
+    if not cls.model_fields:
+        return
+    yield from ("", "| key | default | |", "|---|---|---|")
+    for name, field in cls.model_fields.items():
+        yield f"| `{name}` | {default_text(field)} | {field.description} |"
+
+
+def page() -> str:
+    """The page with its tables made anew."""
+    return PAGE.read_text().partition(MARK)[0] + MARK + tables()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

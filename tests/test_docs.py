@@ -1,0 +1,61 @@
+"""The documentation says what the software does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from mdpo_core import load_recipe
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [part.partition("```")[0] for part in (ROOT / page).read_text().split(f"```{language}\n")[1:]]
+
+
+def test_the_tables_of_recipes_are_those_of_the_classes() -> None:
+    from make_tables import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python docs/make_tables.py"
+
+
+def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:
+    file = tmp_path / "readme.yaml"
+    file.write_text(blocks("README.md", "yaml")[0])
+    shown, shipped = load_recipe(file), load_recipe(ROOT / "recipes" / "llava_mdpo.yaml")
+    assert (shown.model, shown.data, shown.corruptions, shown.objective, shown.backend) == (
+        shipped.model,
+        shipped.data,
+        shipped.corruptions,
+        shipped.objective,
+        shipped.backend,
+    )
+    assert shown.train.epochs == shipped.train.epochs
+
+
+def test_the_views_of_the_recipe_page_are_sound_yaml() -> None:
+    assert YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
+
+
+def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:
+    page = blocks("docs/write-a-plugin.md", "python")[0].partition("\n")[2]
+    example = ROOT / "examples" / "mdpo_hinge2"
+    assert page.split() == (example / "mdpo_hinge2.py").read_text().split()
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*install, str(example)], check=True, capture_output=True)
+    recipe = tmp_path / "hinge.yaml"
+    recipe.write_text(
+        f"extends: {os.path.relpath(ROOT / 'recipes' / 'quickstart.yaml', tmp_path)}\n"
+        + "objective: [{loss: hinge2, beta: 0.2}]\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    check = [sys.executable, "-m", "mdpo_core.cli", "check", str(recipe)]
+    checked = subprocess.run(check, capture_output=True, text=True, env=environment)
+    assert (checked.returncode, checked.stderr) == (0, "")
