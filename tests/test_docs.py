@@ -51,10 +51,8 @@ def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path:
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*install, str(example)], check=True, capture_output=True)
     recipe = tmp_path / "hinge.yaml"
-    recipe.write_text(
-        f"extends: {os.path.relpath(ROOT / 'recipes' / 'quickstart.yaml', tmp_path)}\n"
-        + "objective: [{loss: hinge2, beta: 0.2}]\n"
-    )
+    base = os.path.relpath(ROOT / "recipes" / "quickstart.yaml", tmp_path)
+    recipe.write_text(f"extends: {base}\nobjective: [{{loss: hinge2, beta: 0.2}}]\n")
     environment = {**os.environ, "PYTHONPATH": str(site)}
     check = [sys.executable, "-m", "mdpo_core.cli", "check", str(recipe)]
     checked = subprocess.run(check, capture_output=True, text=True, env=environment)
