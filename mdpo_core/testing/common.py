@@ -13,7 +13,7 @@ from mdpo_core.example import Example
 
 # The same cases on every machine, and nothing written where a plugin's author happens to stand.
 PROPERTY = settings(
-    deadline=None, database=None, derandomize=True, max_examples=50, report_multiple_bugs=False, print_blob=False
+    deadline=None, database=None, derandomize=True, max_examples=30, report_multiple_bugs=False, print_blob=False
 )
 
 
