@@ -71,8 +71,9 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _dispatch(options: argparse.Namespace) -> int:
-    from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, RecipeError
+    from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
     from mdpo_core.registry import Registry, use_registry
+    from mdpo_core.signals import RunStopped
 
     try:
         use_registry(Registry.discover(options.without))
@@ -80,12 +81,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         return code
     except (RecipeError, DataError, PluginError) as error:
         return _fail(str(error), 2)
-    except CheckpointError as error:
-        return _fail(str(error), 1)
+    except RunStopped as stopped:
+        return _fail(f"{stopped}\n{_how_to_resume(options)}", 128 + stopped.signum)
     except MdpoError as error:
-        # RunStopped carries the signal; 128 + its number is what a shell reports, too.
-        signum = getattr(error, "signum", None)
-        return _fail(f"{error}\n{_how_to_resume(options)}", 128 + signum if signum else 1)
+        return _fail(str(error), 1)
 
 
 def _fail(message: str, code: int) -> int:

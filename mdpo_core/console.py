@@ -70,7 +70,8 @@ class Console:
         kind = self._recipe.reference_kind()
         why = "" if kind is None or self._recipe.reference != "auto" else f" (auto: {_why(kind)})"
         start = f", from step {first_step}" if first_step else ""
-        self._terminal.print(f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{why}")
+        told = f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{why}"
+        self._terminal.print(told, soft_wrap=True)
         self._update("training", first_step, num_steps)
 
     @hookimpl
@@ -78,7 +79,7 @@ class Console:
         numbers = _numbers(metrics)
         self._update("training", step, self._num_steps, numbers)
         if not self._terminal.is_terminal and step % math.ceil(self._num_steps / 10) == 0:
-            self._terminal.print(f"step {step}/{self._num_steps}  {numbers}")
+            self._terminal.print(f"step {step}/{self._num_steps}  {numbers}", soft_wrap=True)
 
     def _update(self, stage: str, done: int, total: int, numbers: str = "") -> None:
         if stage not in self._stages:

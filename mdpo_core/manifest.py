@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import entry_points, packages_distributions, version
+from importlib.metadata import entry_points, version
 from typing import Any
 
 from mdpo_core.data import CheckedData
@@ -16,10 +16,8 @@ _PACKAGES = ("mdpo", "torch", "transformers", "peft", "datasets", "safetensors",
 
 def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     """The manifest of a run, as JSON holds it."""
-    installed = {name for names in packages_distributions().values() for name in names}
     return {
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _PACKAGES if name in installed},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         "plugins": {point.name: point.value for point in sorted(entry_points(group=PROJECT))},
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
