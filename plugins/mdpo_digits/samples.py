@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 _NUM_SAMPLES = 10
-_TILE, _MARGIN, _TEXT_WIDTH, _COLUMNS = 112, 18, 470, 2
+_TILE, _MARGIN, _TEXT_WIDTH, _COLUMNS = 112, 18, 410, 2
 _INK, _PALE, _WRONG = (34, 34, 34), (120, 120, 120), (190, 30, 30)
 
 
