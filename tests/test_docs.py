@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,9 @@ def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path:
     assert page.split() == (example / "mdpo_hinge2.py").read_text().split()
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    subprocess.run([*install, str(example)], check=True, capture_output=True)
+    # pip leaves its build beside the sources.
+    source = shutil.copytree(example, tmp_path / "source")
+    subprocess.run([*install, str(source)], check=True, capture_output=True)
     recipe = tmp_path / "hinge.yaml"
     base = os.path.relpath(ROOT / "recipes" / "quickstart.yaml", tmp_path)
     recipe.write_text(f"extends: {base}\nobjective: [{{loss: hinge2, beta: 0.2}}]\n")

@@ -82,6 +82,9 @@ class Pairs(Reader):
             return load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
         except DatasetGenerationError as error:
             raise self._wrong(f"cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
+        except ValueError as error:
+            # What `datasets` says of an empty list: no data in the only split.
+            raise self._wrong(f"there are no rows ({error})") from error
 
     def _from_folder(self, path: Path) -> Dataset:
         from datasets import DatasetDict, load_from_disk

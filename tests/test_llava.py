@@ -1,0 +1,235 @@
+"""The llava adapter against plain transformers and peft."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+from conftest import PROMPT
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mdpo_core import DataError, Example, Placement, component
+from mdpo_core.testing import check_adapter
+
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
+
+
+def adapter(folder: Path, **options: Any) -> Any:
+    return component("adapter", "llava", path=str(folder), **options)
+
+
+def example(photographs: Path, num_images: int = 1) -> Example:
+    images = []
+    for file in sorted(photographs.iterdir())[:num_images]:
+        with PIL.Image.open(file) as image:
+            images.append(image.convert("RGB"))
+    prompt = f"USER: {'<image>' * num_images}\nWhat is it? ASSISTANT:"
+    return Example("1", prompt, {"chosen": "A temple.", "rejected": "A flower."}, tuple(images))
+
+
+def trained(folder: Path, **options: Any) -> Any:
+    """A model whose adapters are not zero."""
+    torch.manual_seed(0)
+    model = adapter(folder, **options).load(Placement())
+    with torch.no_grad():
+        for name, value in model.module.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.2)
+    return model
+
+
+def logits(model: Any, prompt: Any) -> torch.Tensor:
+    ids = prompt.token_ids[None]
+    features = model.encode_images(prompt.images) if prompt.images else None
+    with torch.no_grad():
+        return model.logits(model.hidden_states(ids, torch.ones_like(ids), features))
+
+
+@pytest.mark.parametrize("num_images", [0, 1, 2])
+def test_logits_are_those_of_plain_transformers(num_images: int, llava: Path, photographs: Path) -> None:
+    row = example(photographs, num_images)
+    processor = AutoProcessor.from_pretrained(llava, backend="pil")
+    inputs = processor(images=list(row.images) or None, text=row.prompt, return_tensors="pt")
+    with torch.no_grad():
+        plain = AutoModelForImageTextToText.from_pretrained(llava)(**inputs).logits
+    prompt = adapter(llava).encoder().encode_prompt(row)
+    assert prompt.token_ids.tolist() == inputs["input_ids"][0].tolist()
+    torch.testing.assert_close(logits(adapter(llava).load(Placement()), prompt), plain, atol=1e-6, rtol=0)
+
+
+def test_lora_logits_are_those_of_peft_and_the_base_comes_back_without_it(llava: Path, photographs: Path) -> None:
+    prompt = adapter(llava).encoder().encode_prompt(example(photographs))
+    model, base = trained(llava, lora=LORA), adapter(llava).load(Placement())
+    with torch.no_grad():
+        plain = model.module(input_ids=prompt.token_ids[None], **prompt.images).logits
+    torch.testing.assert_close(logits(model, prompt), plain, atol=1e-6, rtol=0)
+    assert not torch.equal(logits(model, prompt), logits(base, prompt))
+    with model.adapter_disabled():
+        assert torch.equal(logits(model, prompt), logits(base, prompt))
+    with pytest.raises(ValueError, match="no adapter to switch off"), base.adapter_disabled():
+        pass
+
+
+def test_only_the_adapters_drop_out_and_only_in_training(llava: Path, photographs: Path) -> None:
+    model = trained(llava, lora=LORA)
+    prompt = adapter(llava).encoder().encode_prompt(example(photographs))
+    assert torch.equal(logits(model, prompt), logits(model, prompt))
+    model.set_training(True)
+    assert not torch.equal(logits(model, prompt), logits(model, prompt))
+    training = {name for name, module in model.module.named_modules() if module.training}
+    assert training
+    assert all("lora_dropout" in name for name in training)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trains"), [(("vision",), {"projector", "language"}), ((), {"vision", "projector", "language"})]
+)
+def test_the_parts_that_are_not_frozen_train(freeze: tuple[str, ...], trains: set[str], llava: Path) -> None:
+    model = adapter(llava, freeze=freeze).load(Placement())
+    parameters = dict(model.module.named_parameters())
+    parts = model.parts()
+    assert sorted(name for names in parts.values() for name in names) == sorted(parameters)
+    assert {part for part, names in parts.items() if all(parameters[name].requires_grad for name in names)} == trains
+    frozen = adapter(llava).load(Placement(), trainable=False)
+    assert not any(value.requires_grad for value in frozen.module.parameters())
+
+
+def test_generation_is_that_of_transformers_for_each_prompt_alone(llava: Path, photographs: Path) -> None:
+    encoder, model = adapter(llava).encoder(), adapter(llava).load(Placement())
+    rows = [example(photographs, number) for number in (1, 0, 2)]
+    made = model.generate([encoder.encode_prompt(row) for row in rows], max_new_tokens=12)
+    processor = AutoProcessor.from_pretrained(llava, backend="pil")
+    plain = AutoModelForImageTextToText.from_pretrained(llava)
+    for row, ids in zip(rows, made, strict=True):
+        inputs = processor(images=list(row.images) or None, text=row.prompt, return_tensors="pt")
+        alone = plain.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        expected = alone.tolist()
+        assert ids.tolist() == (expected[: expected.index(2)] if 2 in expected else expected)
+
+
+def test_chat_prompts_go_through_the_template(llava: Path, photographs: Path) -> None:
+    row = example(photographs)
+    chat = Example("1", "<image>\nWhat is it?", row.responses, row.images)
+    ready, made = (
+        adapter(llava, prompts=kind).encoder().encode_prompt(each).token_ids.tolist()
+        for kind, each in (("ready", row), ("chat", chat))
+    )
+    assert made == ready
+
+
+def test_what_is_exported_loads_and_scores_the_same(llava: Path, photographs: Path, tmp_path: Path) -> None:
+    prompt = adapter(llava).encoder().encode_prompt(example(photographs))
+    lora, whole = trained(llava, lora=LORA), adapter(llava).load(Placement())
+    with torch.no_grad():
+        whole.module.lm_head.weight.add_(0.1)
+    loaders: dict[str, Callable[[Path], Any]] = {
+        "lora": lambda folder: PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(llava), folder),
+        "whole": AutoModelForImageTextToText.from_pretrained,
+    }
+    for (name, load), model in zip(loaders.items(), (lora, whole), strict=True):
+        before = logits(model, prompt)
+        model.export(tmp_path / name)
+        assert torch.equal(logits(model, prompt), before)
+        with torch.no_grad():
+            after = load(tmp_path / name)(input_ids=prompt.token_ids[None], **prompt.images).logits
+        torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+        assert AutoProcessor.from_pretrained(tmp_path / name, backend="pil").image_token == "<image>"
+
+
+def test_exports_of_two_processes_are_the_same_bytes(llava: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, torch; from pathlib import Path; from mdpo_core import component, Placement\n"
+        "torch.manual_seed(0)\n"
+        f"a = component('adapter', 'llava', path={str(llava)!r}, lora={LORA!r})\n"
+        "a.load(Placement()).export(Path(sys.argv[1]))"
+    )
+    for seed in ("1", "2"):
+        words = [sys.executable, "-c", program, str(tmp_path / seed)]
+        subprocess.run(words, check=True, capture_output=True, env={"PYTHONHASHSEED": seed, "HF_HUB_OFFLINE": "1"})
+    one, other = ({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()} for seed in ("1", "2"))
+    assert one == other
+
+
+def test_336_pixels_give_576_image_tokens(tmp_path: Path, photographs: Path) -> None:
+    from small_llava import build_llava
+
+    prompt = adapter(build_llava(tmp_path, image_size=336)).encoder().encode_prompt(example(photographs))
+    assert int((prompt.token_ids == 3).sum()) == 576
+    assert prompt.images["pixel_values"].shape == (1, 3, 336, 336)
+
+
+def test_the_encoder_travels_to_another_process(llava: Path, photographs: Path) -> None:
+    encoder = adapter(llava).encoder()
+    again = pickle.loads(pickle.dumps(encoder)).encode_prompt(example(photographs))
+    assert torch.equal(again.token_ids, encoder.encode_prompt(example(photographs)).token_ids)
+
+
+def damaged(folder: Path, llava: Path, change: Callable[[Path], object]) -> str:
+    shutil.copytree(llava, folder)
+    change(folder)
+    with pytest.raises(DataError) as caught:
+        _check_and_load(folder)
+    return str(caught.value)
+
+
+def _check_and_load(folder: Path) -> None:
+    adapter(folder).check()
+    adapter(folder).load(Placement())
+
+
+def as_other_model(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen2_vl"}))
+
+
+def without_a_tensor(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights.popitem()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_an_index_of_absent_shards(folder: Path) -> None:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (as_other_model, "model_type is 'qwen2_vl'; the llava adapter takes 'llava'"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a LLaVA folder holds it"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights: neither model.safetensors nor"),
+        (with_an_index_of_absent_shards, "model-00001-of-00002.safetensors: missing"),
+        (lambda folder: (folder / "tokenizer_config.json").unlink(), "tokenizer_config.json is missing"),
+        (lambda folder: (folder / "processor_config.json").unlink(), "processor_config.json is missing"),
+        (without_a_tensor, "1 missing tensors, among them"),
+    ],
+)
+def test_an_unfit_folder_is_named_with_what_is_missing(
+    change: Callable[[Path], object], message: str, llava: Path, tmp_path: Path
+) -> None:
+    assert message in damaged(tmp_path / "model", llava, change)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no such folder \(the nearest one there is"):
+        adapter(tmp_path / "nowhere" / "model").check()
+    with pytest.raises(DataError, match=r"not to be had from the hub.*give a folder"):
+        component("adapter", "llava", path="nobody/nothing").check()  # type: ignore[attr-defined]
+
+
+def test_the_contract_of_adapters_holds(llava: Path, photographs: Path) -> None:
+    rows = [example(photographs), Example("2", PROMPT.replace("<image>\n", ""), {"chosen": "A", "rejected": "B c"})]
+    check_adapter(adapter(llava, lora=LORA), rows)
+    check_adapter(adapter(llava), rows)
