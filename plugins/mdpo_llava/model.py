@@ -112,10 +112,12 @@ class LlavaModel:
             token_ids[row, length - len(prompt.token_ids) :] = prompt.token_ids
             attention_mask[row, length - len(prompt.token_ids) :] = 1
         pixels = [prompt.images["pixel_values"] for prompt in prompts if prompt.images]
+        # Not even None may be passed without images: transformers would encode it.
+        images = {"pixel_values": torch.cat(pixels).to(device, self._base.dtype)} if pixels else {}
         made = self._base.generate(
             input_ids=token_ids.to(device),
             attention_mask=attention_mask.to(device),
-            pixel_values=torch.cat(pixels).to(device, self._base.dtype) if pixels else None,
+            **images,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=self._end_token(),
