@@ -1,0 +1,95 @@
+"""The rules of the house, read off the source."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mdpo_core import hooks, load_recipe
+from mdpo_core.registry import KINDS, current_registry
+
+ROOT = Path(__file__).parent.parent
+CORE = sorted((ROOT / "mdpo_core").rglob("*.py"))
+PLUGINS = sorted(ROOT.glob("plugins/*/*.py"))
+CORE_MAY_IMPORT = {"mdpo_core", "torch", "pydantic", "pydantic_core", "pluggy", "ruamel", "PIL", "safetensors"}
+TESTING_MAY_IMPORT = {"hypothesis", "pytest"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_core_imports_no_plugin_and_little_else(file: Path) -> None:
+    allowed = set(CORE_MAY_IMPORT)
+    allowed |= TESTING_MAY_IMPORT if "testing" in file.parts else set()
+    allowed |= {"rich"} if file.name == "console.py" else set()
+    found = {name.partition(".")[0] for name in imports(file)} - set(sys.stdlib_module_names)
+    assert found <= allowed
+
+
+@pytest.mark.parametrize("file", PLUGINS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_plugin_imports_the_core_s_front_door_and_no_other_plugin(file: Path) -> None:
+    ours = {name for name in imports(file) if name.startswith("mdpo_")}
+    assert {name for name in ours if name.partition(".")[0] != file.parent.name} <= {"mdpo_core"}
+
+
+def test_discovery_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, mdpo_core; from mdpo_core.registry import current_registry; current_registry()\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'datasets', 'deepspeed') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_hook_is_documented_with_its_exact_signature() -> None:
+    page = (ROOT / "docs" / "hooks.md").read_text()
+    specified = [name for name in vars(hooks) if name.startswith("mdpo_")]
+    assert len(specified) == 7
+    for name in specified:
+        # With postponed annotations a signature's text quotes them.
+        signature = str(inspect.signature(getattr(hooks, name))).replace("'", "")
+        assert f"{name}{signature}" in page
+
+
+def test_every_component_and_option_says_what_it_is() -> None:
+    for kind in KINDS:
+        for name, cls in current_registry().components(kind).items():
+            assert cls.__doc__, name
+            assert all(field.description for field in cls.model_fields.values()), name
+
+
+@pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "recipes").iterdir()))
+def test_every_recipe_checks_and_begins_with_its_command(recipe: str) -> None:
+    file = ROOT / "recipes" / recipe
+    load_recipe(file)
+    assert file.read_text().startswith(f"# mdpo-run recipes/{recipe}")
+
+
+def test_files_and_functions_are_short() -> None:
+    for file in [*CORE, *PLUGINS]:
+        assert file.read_text().count("\n") <= 300, file
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 45, f"{file} {node.name}"
+
+
+def test_no_tracked_file_holds_a_path_of_some_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    places = re.compile(r"/(home|root|work|Users)/\w")
+    for name in listed.splitlines():
+        file = ROOT / name
+        if file.suffix in {".py", ".md", ".yaml", ".toml", ".txt", ".json"} and file.is_file():
+            assert not places.search(file.read_text()), name
