@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +20,11 @@ from mdpo_core.testing.common import (
     name_of,
     require,
 )
-from mdpo_core.testing.strategies import examples, noise
+from mdpo_core.testing.strategies import images, noise
 from mdpo_core.validity import row_problems
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _TRIES = 20
 
@@ -34,8 +39,9 @@ def check_corruption(corruption: Corruption, *, varies: bool = True) -> None:
 
 def _check_any_row(corruption: Corruption, num_images: int) -> None:
     @PROPERTY
-    @given(examples(num_images), st.integers(0, 2**32))
-    def pure_and_sound(example: Example, seed: int) -> None:
+    @given(st.lists(images(), min_size=num_images, max_size=num_images), st.integers(0, 1000))
+    def pure_and_sound(pictures: list[Image], seed: int) -> None:
+        example = _row("example", pictures)
         data = [example, *_others(num_images)]
         before, generators = all_contents(data), global_randomness()
         corrupted = corruption.apply(example, random.Random(seed), data)
@@ -86,17 +92,16 @@ def _check_effect(corruption: Corruption, varies: bool) -> None:
 
 def _others(num_images: int) -> list[Example]:
     """A few rows with pictures of their own."""
-    return [
-        Example(
-            id=f"other-{row}",
-            prompt=f"{IMAGE_MARK}\n" * num_images + "what is there ?",
-            responses={"chosen": "two dogs", "rejected": "a tree"},
-            images=tuple(noise((24 + row, 17), 10_000 + 10 * row + place) for place in range(num_images)),
-        )
-        for row in range(4)
-    ]
+    pictures = [[noise((24 + row, 17), 10_000 + 10 * row + place) for place in range(num_images)] for row in range(3)]
+    return [_row(f"other-{row}", found) for row, found in enumerate(pictures)]
+
+
+def _row(name: str, pictures: Sequence[Image]) -> Example:
+    marks = f"{IMAGE_MARK}\n" * len(pictures)
+    responses = {"chosen": "two dogs", "rejected": "a tree"}
+    return Example(name, f"USER: {marks}what is there ? ASSISTANT:", responses, tuple(pictures), {"score": 0.5})
 
 
 def _shown(example: Example) -> str:
     sizes = ", ".join(f"{image.width}x{image.height}" for image in example.images)
-    return f"a row with images of {sizes} and the prompt {example.prompt!r}"
+    return f"a row with images of {sizes}"
