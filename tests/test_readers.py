@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import PIL.Image
 import pytest
 from conftest import PROMPT
@@ -50,7 +53,7 @@ def to_split(rows: list[Row], folder: Path) -> Path:
     return folder / "splits"
 
 
-def read(path: Path, photographs: Path, **options: Any) -> Any:
+def read(path: Path | str, photographs: Path, **options: Any) -> Any:
     return component("reader", "pairs", path=str(path), images=photographs, **options).open()  # type: ignore[attr-defined]
 
 
@@ -96,45 +99,60 @@ def test_further_responses_columns_and_ids_are_named_by_options(tmp_path: Path, 
     assert (row.id, row.responses["rationale"], row.columns) == ("row-1", "Because.", {"score": 0.5})
 
 
-def test_a_changed_file_is_read_anew(tmp_path: Path, photographs: Path) -> None:
+@pytest.mark.parametrize("set_back", [False, True])
+def test_a_changed_file_is_read_anew(set_back: bool, tmp_path: Path, photographs: Path) -> None:
+    """Even when copying or unpacking has set the time of modification back."""
+    for answer in ("One.", "Two."):
+        file = to_json([{**ROWS[0], "chosen": answer}], tmp_path)
+        if set_back:
+            os.utime(file, (0, 0))
+        assert read(file, photographs)[0].responses["chosen"] == answer
+
+
+def test_a_path_may_hold_what_a_pattern_would(tmp_path: Path, photographs: Path) -> None:
+    folder = tmp_path / "pairs [v2] *" / ".hidden"
+    folder.mkdir(parents=True)
+    assert len(read(to_json(ROWS, folder), photographs)) == 2
+
+
+def test_a_hub_dataset_fetched_before_is_read_without_a_network(tmp_path: Path, photographs: Path) -> None:
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "owner___pairs-v1.5" / "default" / "0.0.0" / "0"
+    saved = to_folder(ROWS, tmp_path)
+    shutil.copytree(saved, cache)
+    (cache / "data-00000-of-00001.arrow").rename(cache / "pairs-v1.5-train.arrow")
+    description = json.loads((cache / "dataset_info.json").read_text())
+    splits = {"train": {"name": "train", "num_examples": len(ROWS)}}
+    description |= {"dataset_name": "pairs-v1.5", "config_name": "default", "splits": splits}
+    (cache / "dataset_info.json").write_text(json.dumps(description))
+    assert len(read("owner/pairs-v1.5", photographs)) == 2
+    assert 'as a name on the hub it gives: Unknown split "tset"' in error(
+        lambda: read("owner/pairs-v1.5", photographs, split="tset")
+    )
+
+
+def test_a_format_and_columns_of_no_use_do_not_matter(tmp_path: Path, photographs: Path) -> None:
+    table = Dataset.from_list([{**row, "extra": {"bytes": b"no image", "path": None}} for row in ROWS])
+    table = table.cast_column("extra", Image())
+    table.set_format("numpy", columns=["prompt"])
+    table.save_to_disk(str(tmp_path / "formatted"))
+    assert read(tmp_path / "formatted", photographs)[1].responses["chosen"] == "A flower."
+
+
+def test_the_library_s_bars_and_log_lines_stay_away(
+    tmp_path: Path, photographs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    datasets.enable_progress_bars()
     read(to_json(ROWS, tmp_path), photographs)
-    changed = [{**ROWS[0], "chosen": "Another answer, longer than before."}]
-    assert read(to_json(changed, tmp_path), photographs)[0].responses["chosen"].startswith("Another")
+    (tmp_path / "pairs.jsonl").write_text("not json")
+    error(lambda: read(tmp_path / "pairs.jsonl", photographs))
+    assert capfd.readouterr() == ("", "")
+    assert not datasets.are_progress_bars_disabled()
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("missing.jpg", "does not exist; is data.images the folder that paths start from?"),
-        ("../escape.jpg", "'../escape.jpg' lies outside of data.images"),
-        ("/etc/hostname", "'/etc/hostname' lies outside of data.images"),
-        ("empty.jpg", "cannot be used: is an empty file"),
-        ("truncated.jpg", "cannot be used: image file is truncated"),
-        ("text.jpg", "cannot be used: is no image that Pillow can read"),
-        ("link.jpg", "'link.jpg' lies outside of data.images"),
-    ],
-)
-def test_an_unusable_image_is_named_with_row_and_reason(
-    value: str, message: str, tmp_path: Path, photographs: Path
-) -> None:
-    root = tmp_path / "images"
-    root.mkdir()
-    (root / "empty.jpg").touch()
-    (root / "text.jpg").write_text("no picture")
-    (root / "truncated.jpg").write_bytes((photographs / "00.jpg").read_bytes()[:5000])
-    (root / "link.jpg").symlink_to(photographs / "00.jpg")
-    data = read(to_json([ROWS[0], {**ROWS[0], "img_path": value}], tmp_path), root)
-    found = error(lambda: data[1])
-    assert found.startswith(f"{tmp_path / 'pairs.json'} row 2: img_path: ")
-    assert message in found
-
-
-def test_a_picture_large_enough_to_exhaust_the_memory_is_refused(
-    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)
-    data = read(to_json(ROWS, tmp_path), photographs)
-    assert "decompression bomb" in error(lambda: data[0])
+def test_an_unusable_image_is_named_with_file_row_and_column(tmp_path: Path, photographs: Path) -> None:
+    file = to_json([ROWS[0], {**ROWS[0], "img_path": "missing.jpg"}], tmp_path)
+    found = error(lambda: read(file, photographs)[1])
+    assert found.startswith(f"{file} row 2: img_path: '{photographs / 'missing.jpg'}' does not exist")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +160,11 @@ def test_a_picture_large_enough_to_exhaust_the_memory_is_refused(
     [
         ("", "the file is empty"),
         ("[]", "there are no rows"),
-        ("{not json", "cannot be read as json"),
+        (" \n\n", "there are no rows"),
+        ('[{"a": 1},\n {"a" 2}]', "pairs.json:2: cannot be read as json: Expecting ':' delimiter in column 7"),
+        ('{"a": 1}\n\n{"a" 2}\n', "pairs.json:3: cannot be read as json: Expecting ':' delimiter in column 6"),
+        ('[{"a": "\udce9"}]', "pairs.json:1: cannot be read as json: b'\\xe9' is not UTF-8"),
+        ("3", "rows are JSON objects: a list of them, or one a line"),
         (
             '[{"img_path": "00.jpg", "prompt": "x", "choosen": "A", "rejected": "B"}]',
             "no column 'chosen'; did you mean",
@@ -153,25 +175,71 @@ def test_an_unusable_file_is_named_with_the_reason(
     content: str, message: str, tmp_path: Path, photographs: Path
 ) -> None:
     file = tmp_path / "pairs.json"
-    file.write_text(content)
+    file.write_text(content, encoding="utf-8", errors="surrogateescape")
     found = error(lambda: read(file, photographs))
     assert found.startswith(str(file))
     assert message in found
 
 
-def test_a_column_of_another_type_is_named(tmp_path: Path, photographs: Path) -> None:
-    data = read(to_json([{**ROWS[0], "chosen": 3}], tmp_path), photographs)
-    assert "row 1: chosen: must be text, found 3" in error(lambda: data[0])
-    data = read(to_json([{**ROWS[0], "score": "high"}], tmp_path), photographs, columns=("score",))
-    assert "row 1: score: must be a number, found 'high'" in error(lambda: data[0])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"chosen": 3}, "row 1: chosen: must be text, found 3"),
+        ({"chosen": ["x" * 5000]}, "row 1: chosen: must be text, found ['xxxx"),
+        ({"chosen": "2026-01-31"}, "row 1: chosen: must be text (the `datasets` library takes a JSON column of dates"),
+        ({"score": "high"}, "row 1: score: must be a finite number, found 'high'"),
+        ({"score": None}, "row 1: score: must be a finite number, found None"),
+        ({"name": None}, "row 1: name: must be text or a whole number, to name the row by, found None"),
+        ({"name": " "}, "row 1: name: must be text or a whole number, to name the row by, found ' '"),
+        ({"name": 1.5}, "row 1: name: must be text or a whole number, to name the row by, found 1.5"),
+    ],
+)
+def test_a_value_of_another_type_is_named(changes: Row, message: str, tmp_path: Path, photographs: Path) -> None:
+    row = {**ROWS[0], "score": 1, "name": 7, **changes}
+    data = read(to_json([row], tmp_path), photographs, columns=("score",), id="name")
+    found = error(lambda: data[0])
+    assert message in found
+    assert len(found) < 500
+
+
+def test_infinity_is_no_score(tmp_path: Path, photographs: Path) -> None:
+    data = read(to_parquet([{**ROWS[0], "score": float("inf")}], tmp_path), photographs, columns=("score",))
+    assert "must be a finite number, found inf" in error(lambda: data[0])
 
 
 def test_a_missing_source_is_named_with_the_nearest_there_is(tmp_path: Path, photographs: Path) -> None:
-    to_json(ROWS, tmp_path)
-    assert "did you mean" in error(lambda: read(tmp_path / "pair.json", photographs))
-    assert "none that `datasets` saved" in error(lambda: read(tmp_path, photographs))
-    assert "is no format of pairs" in error(lambda: read(photographs / "00.jpg", photographs))
-    assert "give a local path" in error(lambda: read(Path("nobody/nothing"), photographs))
-    assert "there is no split 'test'  (splits: train)" in error(
-        lambda: read(to_split(ROWS, tmp_path), photographs, split="test")
+    file = to_json(ROWS, tmp_path)
+    assert f"did you mean '{file}'?" in error(lambda: read(tmp_path / "pair.json", photographs))
+    assert error(lambda: read(tmp_path / "quite_another.txt", photographs)).endswith("no such file or folder")
+    assert f"none that `datasets` saved with save_to_disk; did you mean '{file}'?" in error(
+        lambda: read(tmp_path, photographs)
     )
+    assert "is no format of pairs" in error(lambda: read(photographs / "00.jpg", photographs))
+    assert "without a network, give the path" in error(lambda: read(Path("nobody/nothing-v1.5"), photographs))
+
+
+def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, photographs: Path) -> None:
+    assert "there is no split 'trian'; did you mean 'train'?  (splits: train)" in error(
+        lambda: read(to_split(ROWS, tmp_path), photographs, split="trian")
+    )
+    assert "a file has no split 'test'" in error(lambda: read(to_json(ROWS, tmp_path), photographs, split="test"))
+
+
+def test_a_missing_folder_of_images_is_named_once_and_before_any_row(tmp_path: Path, photographs: Path) -> None:
+    wrong = photographs.with_name(photographs.name + "s")
+    found = error(lambda: read(to_json(ROWS, tmp_path), wrong))
+    assert found.splitlines() == [
+        f"{tmp_path / 'pairs.json'}: data.images: there is no folder '{wrong}'; did you mean '{photographs}'?"
+    ]
+
+
+@pytest.mark.parametrize("part", ["state.json", "dataset_info.json", "data-00000-of-00001.arrow"])
+@pytest.mark.parametrize("kept", [None, 0, 20])
+def test_a_damaged_folder_of_datasets_is_named(part: str, kept: int | None, tmp_path: Path, photographs: Path) -> None:
+    """A file of it lost (None), emptied or cut."""
+    file = to_folder(ROWS, tmp_path) / part
+    content = file.read_bytes()
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[:kept])
+    assert error(lambda: read(tmp_path / "saved", photographs)).startswith(str(tmp_path / "saved"))

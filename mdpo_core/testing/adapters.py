@@ -82,7 +82,8 @@ def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples
     models.check_reference(trial, model, reference)
     models.check_generation(trial, model)
     models.check_gradients(trial, model)
-    models.check_dropout(trial, model)
+    models.change_what_trains(model)
+    models.check_dropout(trial, model, drops=adapter.lora is not None and adapter.lora.dropout > 0)
     if adapter.lora is not None:
         models.check_adapter_disabled(trial, model, reference)
 

@@ -6,14 +6,20 @@ import random
 import sys
 from collections.abc import Sequence
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from mdpo_core.components import Component
 from mdpo_core.example import Example
 
 # The same cases on every machine, and nothing written where a plugin's author happens to stand.
 PROPERTY = settings(
-    deadline=None, database=None, derandomize=True, max_examples=30, report_multiple_bugs=False, print_blob=False
+    deadline=None,
+    database=None,
+    derandomize=True,
+    max_examples=30,
+    phases=(Phase.generate, Phase.shrink),
+    report_multiple_bugs=False,
+    print_blob=False,
 )
 
 

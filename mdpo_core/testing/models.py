@@ -135,23 +135,33 @@ def check_gradients(trial: Trial, model: VisionLanguageModel) -> None:
     model.module.zero_grad()
 
 
-def check_dropout(trial: Trial, model: VisionLanguageModel) -> None:
-    """Outside of training, nothing is random; switching training on and off leaves no trace."""
-    rows = range(len(trial.examples))
-    before = trial.log_probs(model, rows)
-    model.set_training(True)
-    model.set_training(False)
-    after = trial.log_probs(model, rows)
-    same = all(one.equal(other) for pair in zip(before, after, strict=True) for one, other in zip(*pair, strict=True))
-    require(same, f"{trial.name}: two forwards outside of training differ")
-
-
-def check_adapter_disabled(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
-    """However the adapter is trained, without it the model is the base."""
+def change_what_trains(model: VisionLanguageModel) -> None:
+    """Some training: an adapter that is new is most often zero, and hides what is wrong with it."""
     with torch.no_grad():
         for parameter in model.module.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1)
+
+
+def check_dropout(trial: Trial, model: VisionLanguageModel, drops: bool) -> None:
+    """Outside of training nothing is random; in training, adapters are where the recipe says so (``drops``)."""
+    before = _everything(trial, model)
+    model.set_training(True)
+    training = [_everything(trial, model) for _ in range(2)]
+    model.set_training(False)
+    require(before.equal(_everything(trial, model)), f"{trial.name}: two forwards outside of training differ")
+    random = not training[0].equal(training[1])
+    require(random or not drops, f"{trial.name}: two forwards in training are alike, in spite of the adapter's dropout")
+    require(drops or not random, f"{trial.name}: two forwards in training differ without any adapter's dropout")
+
+
+def _everything(trial: Trial, model: VisionLanguageModel) -> Tensor:
+    pairs = trial.log_probs(model, range(len(trial.examples)))
+    return torch.cat([tokens for pair in pairs for tokens in pair])
+
+
+def check_adapter_disabled(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+    """However the adapter was trained, without it the model is the base."""
     rows = range(len(trial.examples))
     policy, off = trial.score(model, rows, AdapterOff())
     _, base = trial.score(model, rows, FrozenCopy(reference))

@@ -125,11 +125,10 @@ def _check_stability(term: Term, columns: Columns) -> None:
         for nats in _FAR:
             found = cases.far_apart(term.views(), nats, values)
             far = [_values(term, found), *_gradients(term, found).values()]
-            for row in range(len(found.applies)):
-                require(
-                    all(bool(part[row].isfinite().all()) for part in far),
-                    f"{name_of(term)} or its gradient is not finite at {cases.case(cases.row(found, row))}",
-                )
+            broken = [row for part in far for row in (~part.isfinite()).nonzero()[:, 0].tolist()]
+            if broken:
+                where = cases.case(cases.row(found, min(broken)))
+                raise AssertionError(f"{name_of(term)} or its gradient is not finite at {where}")
 
     finite_far_out()
 

@@ -1,8 +1,9 @@
-"""The `pairs` reader: its options, and finding the source."""
+"""The `pairs` reader: its options, and what can be wrong before a row is read."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,7 @@ from pydantic import Field
 from mdpo_core import DataError, Problem, Reader
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from mdpo_readers.rows import PairRows
-
-_FORMATS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
 class Pairs(Reader):
@@ -39,82 +36,38 @@ class Pairs(Reader):
 
     def open(self) -> PairRows:
         from mdpo_readers.rows import PairRows
+        from mdpo_readers.source import open_table
 
-        table = self._table()
-        if len(table) == 0:
-            raise self._wrong("there are no rows")
-        self._require_columns(table.column_names)
+        table = open_table(self.path, self.split)
+        self._require(table.column_names)
         return PairRows(self, table)
 
-    def _require_columns(self, there: list[str]) -> None:
+    def used_columns(self) -> list[str]:
+        """The columns that the options name, each once."""
         named = [self.prompt, self.image, *self.responses.values(), *self.columns, self.id]
-        missing = [column for column in named if column is not None and column not in there]
-        found = []
-        for column in missing:
-            near = difflib.get_close_matches(column, there, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            found.append(Problem(self.path, "", f"there is no column '{column}'{hint}  (columns: {', '.join(there)})"))
+        return list(dict.fromkeys(column for column in named if column is not None))
+
+    def _require(self, there: list[str]) -> None:
+        found = [
+            Problem(self.path, "", f"there is no column '{column}'{near(column, there)}  (columns: {', '.join(there)})")
+            for column in self.used_columns()
+            if column not in there
+        ]
+        if self.image is not None and not self.images.is_dir():
+            text = f"data.images: there is no folder '{self.images}'{near_file(self.images)}"
+            found.append(Problem(self.path, "", text))
         if found:
             raise DataError(found)
 
-    def _table(self) -> Dataset:
-        path = Path(self.path)
-        if path.is_file():
-            return self._from_file(path)
-        if path.is_dir():
-            return self._from_folder(path)
-        if self.path.count("/") == 1 and not path.suffix and not path.parent.is_dir():
-            return self._from_hub()
-        there = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, there, n=1)
-        raise self._wrong("no such file" + (f"; did you mean '{path.parent / near[0]}'?" if near else ""))
 
-    def _from_file(self, path: Path) -> Dataset:
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetGenerationError
-
-        if path.suffix not in _FORMATS:
-            raise self._wrong(f"'{path.suffix}' is no format of pairs; {', '.join(_FORMATS)} are")
-        if path.stat().st_size == 0:
-            raise self._wrong("the file is empty")
-        _without_bars()
-        try:
-            return load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
-        except DatasetGenerationError as error:
-            raise self._wrong(f"cannot be read as {path.suffix[1:]}: {error.__cause__ or error}") from error
-        except ValueError as error:
-            # What `datasets` says of an empty list: no data in the only split.
-            raise self._wrong(f"there are no rows ({error})") from error
-
-    def _from_folder(self, path: Path) -> Dataset:
-        from datasets import DatasetDict, load_from_disk
-
-        try:
-            table = load_from_disk(str(path))
-        except FileNotFoundError as error:
-            raise self._wrong("is a folder, but none that `datasets` saved with save_to_disk") from error
-        if not isinstance(table, DatasetDict):
-            return table
-        if self.split not in table:
-            raise self._wrong(f"there is no split '{self.split}'  (splits: {', '.join(table)})")
-        return table[self.split]
-
-    def _from_hub(self) -> Dataset:
-        from datasets import load_dataset
-
-        _without_bars()
-        try:
-            return load_dataset(self.path, split=self.split)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise self._wrong(f"no such file, and not to be had from the hub ({reason}); give a local path") from error
-
-    def _wrong(self, message: str) -> DataError:
-        return DataError([Problem(self.path, "", message)])
+def near(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest known word, or nothing."""
+    matches = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
-def _without_bars() -> None:
-    from datasets import disable_progress_bars
-
-    # They would be drawn into the run's own.
-    disable_progress_bars()
+def near_file(path: Path) -> str:
+    """The same for what stands beside a path that does not exist, by its last part."""
+    there = {each.name: str(each) for each in path.parent.iterdir()} if path.parent.is_dir() else {}
+    matches = difflib.get_close_matches(path.name, sorted(there), n=1)
+    return f"; did you mean '{there[matches[0]]}'?" if matches else ""

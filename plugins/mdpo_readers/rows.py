@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, overload
 
-import PIL.Image
-from datasets import Dataset, Image
-from datasets import Sequence as ListOf
+from datasets import Dataset, Image, List
 
-from mdpo_core import DataError, Example, Problem
+from mdpo_core import Example
+from mdpo_readers import cells
+from mdpo_readers.cells import Cell
+from mdpo_readers.images import images
 
 if TYPE_CHECKING:
     from mdpo_readers.pairs import Pairs
@@ -23,7 +22,9 @@ class PairRows(Sequence[Example]):
 
     def __init__(self, reader: Pairs, table: Dataset) -> None:
         self._reader = reader
-        self._table = _undecoded(table, reader.image)
+        # A folder may have been saved with a format of its own: tensors, or a choice of columns.
+        plain = table.with_format(None).select_columns(reader.used_columns())
+        self._table = _undecoded(plain, reader.image)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -42,44 +43,15 @@ class PairRows(Sequence[Example]):
 
     def _example(self, row: int) -> Example:
         reader, values = self._reader, self._table[row]
-        where = f"{reader.path} row {row + 1}"
-        texts = {name: _text(values, column, where) for name, column in reader.responses.items()}
+        where = partial(Cell, f"{reader.path} row {row + 1}")
+        cell = {column: where(column, value) for column, value in values.items()}
         return Example(
-            id=str(row + 1 if reader.id is None else values[reader.id]),
-            prompt=_text(values, reader.prompt, where),
-            responses=texts,
-            images=tuple(self._images(values, where)),
-            columns={column: _number(values, column, where) for column in reader.columns},
+            id=str(row + 1) if reader.id is None else cells.name(cell[reader.id]),
+            prompt=cells.text(cell[reader.prompt]),
+            responses={name: cells.text(cell[column]) for name, column in reader.responses.items()},
+            images=() if reader.image is None else images(cell[reader.image], reader.images),
+            columns={column: cells.number(cell[column]) for column in reader.columns},
         )
-
-    def _images(self, values: dict[str, Any], where: str) -> Iterator[PIL.Image.Image]:
-        found = values[self._reader.image] if self._reader.image is not None else None
-        for value in found if isinstance(found, list) else [found]:
-            if value is not None:
-                yield self._image(value, where)
-
-    def _image(self, value: Any, where: str) -> PIL.Image.Image:
-        column = str(self._reader.image)
-        if isinstance(value, dict) and value.get("bytes") is not None:
-            return _decode(
-                io.BytesIO(value["bytes"]), f"an embedded image of {len(value['bytes'])} bytes", column, where
-            )
-        path = value.get("path") if isinstance(value, dict) else value
-        if not isinstance(path, str):
-            raise DataError([Problem(where, column, f"must be a path or an embedded image, found {value!r}")])
-        full = self._inside(path, column, where)
-        return _decode(full, str(full), column, where)
-
-    def _inside(self, path: str, column: str, where: str) -> Path:
-        """The image's place under the ``images`` folder, which no path may leave."""
-        root = self._reader.images.resolve()
-        full = (root / path).resolve()
-        if not full.is_relative_to(root):
-            raise DataError([Problem(where, column, f"'{path}' lies outside of data.images ({self._reader.images})")])
-        if not full.is_file():
-            text = f"'{self._reader.images / path}' does not exist; is data.images the folder that paths start from?"
-            raise DataError([Problem(where, column, text)])
-        return full
 
 
 def _undecoded(table: Dataset, column: str | None) -> Dataset:
@@ -88,33 +60,5 @@ def _undecoded(table: Dataset, column: str | None) -> Dataset:
     if isinstance(feature, Image):
         return table.cast_column(column, Image(decode=False))
     if isinstance(getattr(feature, "feature", None), Image):
-        return table.cast_column(column, ListOf(Image(decode=False)))
+        return table.cast_column(column, List(Image(decode=False)))
     return table
-
-
-def _decode(file: Path | io.BytesIO, name: str, column: str, where: str) -> PIL.Image.Image:
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns of a picture that is large enough to exhaust the memory.
-            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(file) as image:
-                return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning) as error:
-        reason = "is no image that Pillow can read" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
-        if isinstance(file, Path) and file.stat().st_size == 0:
-            reason = "is an empty file"
-        raise DataError([Problem(where, column, f"'{name}' cannot be used: {reason}")]) from error
-
-
-def _text(values: dict[str, Any], column: str, where: str) -> str:
-    value = values[column]
-    if not isinstance(value, str):
-        raise DataError([Problem(where, column, f"must be text, found {value!r}")])
-    return value
-
-
-def _number(values: dict[str, Any], column: str, where: str) -> float:
-    value = values[column]
-    if isinstance(value, bool | int | float):
-        return float(value)
-    raise DataError([Problem(where, column, f"must be a number, found {value!r}")])

@@ -1,0 +1,147 @@
+"""Images of the pairs reader: whatever is in the file, an image in RGB or a reason."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mdpo_readers.cells import Cell
+from mdpo_readers.images import images
+
+from mdpo_core import DataError
+
+
+def cell(value: Any) -> Cell:
+    return Cell("row 2", "img_path", value)
+
+
+def error(value: Any, root: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        images(cell(value), root)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images, none of which can be used but ``00.jpg``."""
+    root = tmp_path_factory.mktemp("damaged")
+    shutil.copy(photographs / "00.jpg", root)
+    (root / "empty.jpg").touch()
+    (root / "text.jpg").write_text("no picture")
+    (root / "truncated.jpg").write_bytes((photographs / "00.jpg").read_bytes()[:5000])
+    (root / "link.jpg").symlink_to(photographs / "00.jpg")
+    (root / "circle.jpg").symlink_to(root / "circle.jpg")
+    (root / "folder").mkdir()
+    PIL.Image.new("I;16", (4, 4), 4000).save(root / "deep.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("missing.jpg", "missing.jpg' does not exist; is data.images ('"),
+        ("folder", "folder' does not exist"),
+        ("../escape.jpg", "'../escape.jpg' lies outside of data.images"),
+        ("/etc/hostname", "'/etc/hostname' lies outside of data.images"),
+        ("link.jpg", "'link.jpg' lies outside of data.images"),
+        ("circle.jpg", "must be the path of a file"),
+        ("x" * 5000, "must be the path of a file"),
+        ("a\0b.jpg", "must be the path of a file"),
+        ("https://host/a.jpg", "is an address; images are read from files"),
+        ("empty.jpg", "cannot be used: it is empty"),
+        ("truncated.jpg", "cannot be used: image file is truncated"),
+        ("text.jpg", "cannot be used: it is no image that Pillow can read"),
+        ("deep.png", "cannot be used: it has more than 8 bits a pixel (mode I;16); save it with 8"),
+        (["00.jpg", None], "must be a path, or an embedded image with its bytes, found None"),
+        ({"width": 3}, "must be a path, or an embedded image with its bytes, found {'width': 3}"),
+    ],
+)
+def test_an_unusable_image_is_named_with_the_reason(value: Any, message: str, damaged: Path) -> None:
+    found = error(value, damaged)
+    assert found.startswith("row 2: img_path: ")
+    assert message in found
+    assert len(found) < 500
+
+
+@pytest.mark.parametrize("value", [None, "", []])
+def test_a_row_may_be_without_images(value: Any, photographs: Path) -> None:
+    assert images(cell(value), photographs) == ()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_images_of_every_8_bit_mode_become_rgb(mode: str, photographs: Path, tmp_path: Path) -> None:
+    with PIL.Image.open(photographs / "00.jpg") as image:
+        image.convert(mode).save(tmp_path / "image.tif")
+    (found,) = images(cell("image.tif"), tmp_path)
+    assert (found.mode, found.size) == ("RGB", image.size)
+    assert all(band.getextrema()[0] < 64 and band.getextrema()[1] > 192 for band in found.split())
+
+
+def test_an_image_large_enough_to_exhaust_the_memory_is_refused(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PIL.Image.open(photographs / "00.jpg") as image:
+        pixels = image.width * image.height
+    for limit in (pixels // 3, pixels - 1):  # Pillow's error, and its mere warning
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
+        assert "decompression bomb" in error("00.jpg", photographs)
+
+
+@pytest.fixture(scope="module")
+def encodings(photographs: Path) -> list[bytes]:
+    """One small photograph in several formats."""
+    found = []
+    with PIL.Image.open(photographs / "00.jpg") as image:
+        for form in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
+            file = io.BytesIO()
+            image.resize((24, 16)).save(file, form)
+            found.append(file.getvalue())
+    return found
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_no_damage_to_a_file_ends_otherwise_than_in_an_image_or_a_data_error(
+    data: st.DataObject, encodings: list[bytes]
+) -> None:
+    content = bytearray(data.draw(st.sampled_from(encodings)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, min(len(content), 200) - 1))] = data.draw(st.integers(0, 255))
+    kept = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    with warnings.catch_warnings():
+        # What Pillow says of odd headers that it can live with.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            (image,) = images(cell({"bytes": bytes(kept), "path": None}), Path())
+        except DataError:
+            return
+    assert image.mode == "RGB"
+
+
+@settings(deadline=None)
+@given(parts=st.lists(st.sampled_from(["..", ".", "root", "sub", "up", "image.png", ""]), max_size=6))
+def test_no_path_reads_an_image_outside_of_the_root(parts: list[str], fenced: Path) -> None:
+    """Inside of the root images are red, outside blue."""
+    try:
+        found = images(cell("/".join(parts)), fenced / "root")
+    except DataError:
+        return
+    assert all(image.getpixel((0, 0)) == (255, 0, 0) for image in found)
+
+
+@pytest.fixture(scope="module")
+def fenced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fenced")
+    (folder / "root" / "sub").mkdir(parents=True)
+    (folder / "root" / "up").symlink_to(folder)
+    PIL.Image.new("RGB", (2, 2), "blue").save(folder / "image.png")
+    for inside in (folder / "root", folder / "root" / "sub"):
+        PIL.Image.new("RGB", (2, 2), "red").save(inside / "image.png")
+    return folder

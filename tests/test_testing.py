@@ -1,0 +1,221 @@
+"""The contracts of losses and anchors: what is right passes, what is wrong is caught and named; the strategies' values."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mdpo_core import Anchor, Example, Loss, PairLoss, Scores, View
+from mdpo_core.testing import check_anchor, check_loss, examples, images, scores
+from mdpo_core.validity import row_problems
+
+
+class Hinge(PairLoss):
+    beta: float = 1.0
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return torch.relu(1 - self.beta * scores.margin(self.prefer, self.over))
+
+
+class Swapped(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return torch.relu(1 - self.beta * scores.margin(self.over, self.prefer))
+
+
+class Overflowing(Hinge):
+    """A log-sigmoid as it is first written down."""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return -torch.sigmoid(self.beta * scores.margin(self.prefer, self.over)).log()
+
+
+class Fixed(Hinge):
+    """Forgets that it has options."""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return torch.relu(1 - self.beta * scores.margin("chosen", "rejected"))
+
+
+class Leaking(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores) + 0 * scores.policy["chosen@crop"]
+
+
+class Peeking(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores) * scores.columns["weight"]
+
+
+class Unreferenced(Hinge):
+    """Says that it needs no reference, and reads it."""
+
+    needs_reference: ClassVar[bool] = False
+
+
+class Averaged(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores).mean()
+
+
+class Centred(Hinge):
+    """Looks at the other pairs of its batch."""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        margin = scores.margin(self.prefer, self.over)
+        return torch.relu(1 - self.beta * (margin - margin.mean()))
+
+
+class PerToken(Hinge):
+    """Divides by the padded length, which is the batch's."""
+
+    needs_tokens: ClassVar[bool] = True
+
+    def __call__(self, scores: Scores) -> Tensor:
+        tokens = scores.policy_tokens[self.prefer].values.mean(dim=1)
+        return torch.relu(1 - tokens + scores.policy_tokens[self.over].values.mean(dim=1))
+
+
+class Absolute(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores) + scores.log_ratio(self.prefer) ** 2
+
+
+class Detached(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores).detach()
+
+
+class Halved(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores).float()
+
+
+class InPlace(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        scores.reference[self.over].mul_(1.5)
+        return torch.relu(1 - self.beta * (scores.policy[self.prefer] - scores.policy[self.over]))
+
+
+class Random(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores) + torch.rand(scores.applies.shape)
+
+
+class Weighted(Loss):
+    """A loss of three views and a column, as a third party may have one."""
+
+    def views(self) -> tuple[View, ...]:
+        return View("chosen"), View("rejected"), View("worst")
+
+    def columns(self) -> tuple[str, ...]:
+        return ("weight",)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        both = scores.margin("chosen", "rejected") + scores.margin("rejected", "worst")
+        return -scores.columns["weight"] * logsigmoid(both)
+
+
+class Floor(Anchor):
+    def __call__(self, scores: Scores) -> Tensor:
+        return -logsigmoid(scores.log_ratio(self.on))
+
+
+class Ceiling(Floor):
+    def __call__(self, scores: Scores) -> Tensor:
+        return -logsigmoid(-scores.log_ratio(self.on))
+
+
+class Nothing(Floor):
+    def __call__(self, scores: Scores) -> Tensor:
+        return 0 * scores.log_ratio(self.on)
+
+
+@pytest.mark.parametrize("loss", [Hinge(), Hinge(over=View("chosen", "crop")), Weighted()])
+def test_a_sound_loss_passes(loss: Loss) -> None:
+    check_loss(loss, indifference=1.0 if isinstance(loss, Hinge) else None)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (Swapped(), "Swapped prefers 'rejected' over 'chosen'"),
+        (Overflowing(), "Overflowing or its gradient is not finite at policy chosen"),
+        (Fixed(over=View("worst")), "Fixed reads what it does not declare: view 'rejected' was not declared"),
+        (Leaking(), "Leaking reads what it does not declare: view 'chosen@crop' was not declared"),
+        (Peeking(), "Peeking reads what it does not declare: weight"),
+        (Unreferenced(), "Unreferenced reads what it does not declare: view 'chosen' was not declared"),
+        (Averaged(), r"Averaged gives torch.float64 \(\) for torch.float64 \(1,\)"),
+        (Centred(), "Centred of a pair depends on the pairs beside it"),
+        (PerToken(), "PerToken of a pair depends on the pairs beside it"),
+        (Absolute(), "Absolute changes when all its log-ratios move"),
+        (Detached(), "Detached does not depend on the policy"),
+        (Halved(), r"Halved gives torch.float32 \(1,\) for torch.float64 \(1,\)"),
+        (InPlace(), "InPlace changes the scores that it is given"),
+        (Random(), "Random gives another value when called again"),
+        (Floor(), "Floor is no subclass of Loss"),
+    ],
+)
+def test_a_broken_loss_is_caught(loss: Any, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_loss(loss)
+
+
+def test_a_loss_that_forgets_its_options_is_caught_where_they_have_their_defaults() -> None:
+    with pytest.raises(AssertionError, match=r"^Fixed reads what it does not declare: view 'chosen' was not declared"):
+        check_loss(Fixed())
+
+
+def test_a_loss_with_another_value_at_indifference_is_caught() -> None:
+    with pytest.raises(AssertionError, match=r"^Hinge is \[1.0.*\] where policy and reference agree, not 0.69"):
+        check_loss(Hinge(), indifference=0.69)
+
+
+def test_a_failure_comes_with_the_smallest_case() -> None:
+    with pytest.raises(AssertionError, match=r"by -?[\d.]+ nats, at policy chosen \[-1.0\], policy rejected \[-1.0\]"):
+        check_loss(Absolute())
+
+
+def test_sound_anchors_pass() -> None:
+    check_anchor(Floor(on=View("chosen", "crop")), indifference=0.6931471805599453)
+    check_anchor(Ceiling(), direction="below")
+
+
+@pytest.mark.parametrize(
+    ("anchor", "direction", "sentence"),
+    [
+        (Ceiling(), "above", "Ceiling goes from .* when the log-ratio of 'chosen' falls by"),
+        (Floor(), "below", "Floor goes from .* when the log-ratio of 'chosen' falls by"),
+        (Nothing(), "above", "Nothing costs -?0.0 at -50 nats and 0.0 at 50: it holds nothing"),
+        (Hinge(), "above", "Hinge is no subclass of Anchor"),
+    ],
+)
+def test_a_broken_anchor_is_caught(anchor: Any, direction: Any, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_anchor(anchor, direction=direction)
+
+
+@settings(deadline=None)
+@given(examples())
+def test_examples_are_rows_that_a_reader_may_give(example: Example) -> None:
+    assert row_problems(example) == []
+    assert example.responses["chosen"] != example.responses["rejected"]
+
+
+@given(images(max_side=7))
+def test_images_are_rgb_and_no_larger_than_asked_for(image: Image) -> None:
+    assert image.mode == "RGB"
+    assert 1 <= min(image.size) <= max(image.size) <= 7
+
+
+@settings(deadline=None)
+@given(scores(["chosen", "chosen@crop", "rejected"], indifferent=True))
+def test_views_of_one_response_have_as_many_tokens_under_each_condition(found: Scores) -> None:
+    assert found.num_tokens["chosen"].equal(found.num_tokens["chosen@crop"])
+    assert all(bool((sums < 0).all()) for sums in found.policy.values())
+    assert not found.log_ratio("rejected").any()

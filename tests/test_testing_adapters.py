@@ -1,0 +1,143 @@
+"""The contract of adapters: what is right passes, what is wrong is caught and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+from conftest import PROMPT
+from mdpo_llava.adapter import Llava
+from mdpo_llava.encoder import LlavaEncoder
+from mdpo_llava.model import LlavaModel
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration
+
+from mdpo_core import EncodedPrompt, Example, Lora
+from mdpo_core.testing import check_adapter
+
+Replace = Callable[..., Any]
+
+
+def rows() -> list[Example]:
+    pictures = [PIL.Image.linear_gradient("L").resize(size).convert("RGB") for size in ((40, 30), (28, 60))]
+    return [
+        Example("1", PROMPT, {"chosen": "A pink flower, of all things.", "rejected": "A tree."}, (pictures[0],)),
+        Example("2", PROMPT + " Yes,", {"chosen": "Green", "rejected": "No people at all."}, (pictures[1],)),
+        Example("3", "USER: How many? ASSISTANT:", {"chosen": "Two", "rejected": "There is one"}),
+    ]
+
+
+def lora_adapter(folder: Path) -> Llava:
+    return Llava(path=str(folder), lora=Lora(rank=2, alpha=8, dropout=0.1))
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_sound_adapter_passes_and_its_export_loads(lora: bool, llava: Path) -> None:
+    def reload(folder: Path) -> nn.Module:
+        base = LlavaForConditionalGeneration.from_pretrained(llava if lora else folder)
+        loaded: nn.Module = PeftModel.from_pretrained(base, folder) if lora else base
+        return loaded
+
+    check_adapter(lora_adapter(llava) if lora else Llava(path=str(llava)), rows(), reload)
+
+
+def test_an_adapter_is_not_tried_on_text_alone(llava: Path) -> None:
+    with pytest.raises(ValueError, match="at least two examples, one of them with an image"):
+        check_adapter(lora_adapter(llava), rows()[2:])
+
+
+ENCODE_RESPONSE, ENCODE_PROMPT = LlavaEncoder.encode_response, LlavaEncoder.encode_prompt
+HIDDEN, ENCODE_IMAGES, LOAD = LlavaModel.hidden_states, LlavaModel.encode_images, Llava.load
+GENERATE, EXPORT = LlavaModel.generate, LlavaModel.export
+
+
+def marks_ignored(self: LlavaEncoder, example: Example) -> EncodedPrompt:
+    kept = example.prompt if example.images else example.prompt.replace("<image>\n", "")
+    marks = kept.count("<image>") - len(example.images)
+    return ENCODE_PROMPT(self, Example(example.id, kept.replace("<image>\n", "", max(marks, 0)), {}, example.images))
+
+
+def attends_to_padding(self: LlavaModel, token_ids: Tensor, attention_mask: Tensor, features: Tensor | None) -> Tensor:
+    hidden = HIDDEN(self, token_ids, attention_mask, features)
+    return hidden + 0.01 * token_ids.sum(dim=1)[:, None, None]
+
+
+def mixes_rows(self: LlavaModel, token_ids: Tensor, attention_mask: Tensor, features: Tensor | None) -> Tensor:
+    hidden = HIDDEN(self, token_ids, attention_mask, features)
+    return hidden + hidden[:1, -1:]
+
+
+def parts_without_head(self: LlavaModel) -> Mapping[str, tuple[str, ...]]:
+    return {"language": tuple(name for name, _ in self.module.named_parameters() if "lm_head" not in name)}
+
+
+def trains_its_reference(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
+    return LOAD(self, placement, trainable=True)
+
+
+def random_weights(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
+    torch.seed()
+    return LOAD(self, placement, trainable=trainable)
+
+
+@contextmanager
+def stays_on(self: LlavaModel) -> Iterator[None]:
+    yield
+
+
+def answers_backwards(self: LlavaModel, prompts: Sequence[EncodedPrompt], limit: int) -> list[Tensor]:
+    return [ids.flip(0) for ids in GENERATE(self, prompts, limit)]
+
+
+def answers_the_first(self: LlavaModel, prompts: Sequence[EncodedPrompt], limit: int) -> list[Tensor]:
+    return [GENERATE(self, prompts, limit)[0]] * len(prompts)
+
+
+def cut_from_its_gradient(self: LlavaModel, *inputs: Any) -> Tensor:
+    return HIDDEN(self, *inputs).detach()
+
+
+def exports_a_pickle(self: LlavaModel, folder: Path) -> None:
+    EXPORT(self, folder)
+    torch.save(dict(self.module.named_parameters()), folder / "weights.bin")
+
+
+def exports_rounded(self: LlavaModel, folder: Path) -> None:
+    for parameter in self.module.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    EXPORT(self, folder)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "wrong", "sentence"),
+    [
+        (LlavaEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[:-1], "ends responses with"),
+        (LlavaEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[None], "token ids are int64"),
+        (LlavaEncoder, "decode", lambda self, ids: "", "which has other tokens"),
+        (LlavaEncoder, "encode_prompt", marks_ignored, "marks with 1 images; that is a DataError"),
+        (LlavaModel, "hidden_states", attends_to_padding, "attends to padding"),
+        (LlavaModel, "hidden_states", mixes_rows, "padding changes the logits of row"),
+        (LlavaModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs carry no gradient"),
+        (LlavaModel, "parts", parts_without_head, "parameters in no part"),
+        (LlavaModel, "adapter_disabled", stays_on, "with its adapter disabled the model is not the base"),
+        (LlavaModel, "generate", answers_backwards, "the likeliest is"),
+        (LlavaModel, "generate", answers_the_first, "depends on the prompts beside it"),
+        (LlavaModel, "export", lambda self, folder: None, "exports no safetensors"),
+        (LlavaModel, "export", exports_a_pickle, "weights belong into safetensors"),
+        (LlavaModel, "export", exports_rounded, "changes the model by exporting it"),
+        (Llava, "load", trains_its_reference, "loads a reference that trains"),
+        (Llava, "load", random_weights, "loads other weights with the same seed"),
+    ],
+)
+def test_a_broken_adapter_is_caught(
+    owner: type, method: str, wrong: Replace, sentence: str, llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, method, wrong)
+    with pytest.raises(AssertionError, match=sentence):
+        check_adapter(lora_adapter(llava), rows())

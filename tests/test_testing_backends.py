@@ -1,0 +1,214 @@
+"""The contracts of backends, evaluators and trackers: what is right passes, what is wrong is caught and named."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mdpo_local import Local
+from mdpo_local.engine import LocalEngine
+from torch import Tensor, nn
+
+from mdpo_core import Evaluator, Example, Policy, Tracker
+from mdpo_core.testing import check_backend, check_evaluator, check_tracker
+
+CPU = Local(device="cpu")
+ROWS = [Example(str(row), "USER: How many? ASSISTANT:", {"chosen": "Two", "rejected": "One"}) for row in range(3)]
+Replace = Callable[..., Any]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_sound_backend_passes(precision: Any) -> None:
+    check_backend(Local(device="cpu", precision=precision))
+
+
+STEP, SAVE, BACKWARD = LocalEngine.step, LocalEngine.save, LocalEngine.backward
+
+
+def unclipped(self: LocalEngine, rate: float) -> float:
+    self._max_grad_norm = 1e9
+    return STEP(self, rate)
+
+
+def remembers_gradients(self: LocalEngine, rate: float) -> float:
+    kept = [parameter.grad.clone() for parameter in self._trained.values() if parameter.grad is not None]
+    norm = STEP(self, rate)
+    for parameter, grad in zip(self._trained.values(), kept, strict=False):
+        parameter.grad = grad
+    return norm
+
+
+def decays_biases(self: LocalEngine, rate: float) -> float:
+    for group in self._optimizer.param_groups:
+        group["weight_decay"] = 0.1
+    return STEP(self, rate)
+
+
+def forgets_a_micro_batch(self: LocalEngine, loss: Tensor) -> None:
+    self._optimizer.zero_grad()
+    BACKWARD(self, loss)
+
+
+def updates_with_nan(self: LocalEngine, rate: float) -> float:
+    norm = nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
+    for group in self._optimizer.param_groups:
+        group["lr"] = rate
+    self._optimizer.step()
+    self._optimizer.zero_grad()
+    return float(norm)
+
+
+def forgets_moments(self: LocalEngine, folder: Path) -> None:
+    self._optimizer.state.clear()
+    SAVE(self, folder)
+
+
+def saves_a_pickle(self: LocalEngine, folder: Path) -> None:
+    SAVE(self, folder)
+    torch.save(self._optimizer.state_dict(), folder / "optimizer.pt")
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "sentence"),
+    [
+        ("step", unclipped, "step 1: log-probs are .* nats from AdamW's"),
+        ("step", lambda self, rate: STEP(self, 0.02), "step 1: log-probs are .* at the learning rate 0.05"),
+        ("step", lambda self, rate: min(STEP(self, rate), 1.0), "step 1: gradient norm 1.0, .* in plain torch"),
+        ("step", remembers_gradients, "step 1: log-probs are"),
+        ("step", decays_biases, "step 0: log-probs are"),
+        ("step", updates_with_nan, "updates weights with gradients that are NaN"),
+        ("backward", forgets_a_micro_batch, "step 0: gradient norm"),
+        ("save", forgets_moments, "not the same to the bit after saving"),
+        ("save", saves_a_pickle, r"Local saves \['optimizer.pt'\]"),
+        ("load", lambda self, folder: None, "not the same to the bit right after loading"),
+        ("peak_memory", lambda self: 0.0, "has used 0.0 GB at its peak"),
+    ],
+)
+def test_a_broken_backend_is_caught(
+    method: str, wrong: Replace, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalEngine, method, wrong)
+    with pytest.raises(AssertionError, match=sentence):
+        check_backend(CPU)
+
+
+class Steady:
+    """A policy that always says the same."""
+
+    def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
+        return ["two dogs"] * len(examples)
+
+    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+        return {"loss": 0.5}
+
+
+class Length(Evaluator):
+    """Mean number of words."""
+
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        answers = policy.generate(ROWS, 10)
+        (folder / "answers.json").write_text(json.dumps(answers))
+        return {"words": sum(len(answer.split()) for answer in answers) / len(answers)}
+
+
+class Sampling(Length):
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        return {"words": float(len(random.sample(policy.generate(ROWS, 10), 1)))}
+
+
+class Drifting(Length):
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        return {"words": float(step)}
+
+
+class Undefined(Length):
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        return {"words": float("nan")}
+
+
+class Idle(Length):
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        return {}
+
+
+def test_a_sound_evaluator_passes(tmp_path: Path) -> None:
+    check_evaluator(Length(), Steady(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "sentence"),
+    [
+        (Sampling(), "Sampling uses a random generator of the process"),
+        (Drifting(), r"Drifting gives {'words': 0.0} and then {'words': 10.0} for one policy"),
+        (Undefined(), "Undefined gives words = nan"),
+        (Idle(), "Idle measures nothing"),
+    ],
+)
+def test_a_broken_evaluator_is_caught(evaluator: Evaluator, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        check_evaluator(evaluator, Steady(), tmp_path)
+
+
+class Lines:
+    """Writes the loss of each step, as text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lines.txt"
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{step} {metrics.get('loss')}\n")
+
+    def close(self) -> None:
+        pass
+
+
+class Greedy(Lines):
+    def log(self, step: int, metrics: Any) -> None:
+        metrics.pop("epoch")
+
+
+class Demanding(Lines):
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.path.write_text(str(metrics["loss"]))
+
+
+class Exclusive(Lines):
+    def __init__(self, folder: Path) -> None:
+        (folder / "log").mkdir()
+        super().__init__(folder)
+
+
+class Writer(Tracker):
+    def start(self, folder: Path) -> Lines:
+        return Lines(folder)
+
+
+def writer(log: type[Lines]) -> Tracker:
+    class Made(Writer):
+        def start(self, folder: Path) -> Lines:
+            return log(folder)
+
+    return Made()
+
+
+def test_a_sound_tracker_passes(tmp_path: Path) -> None:
+    check_tracker(Writer(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "message"),
+    [
+        (Greedy, AssertionError, "changes the metrics"),
+        (Demanding, KeyError, "loss"),
+        (Exclusive, FileExistsError, "log"),
+    ],
+)
+def test_a_broken_tracker_is_caught(log: type[Lines], error: type[Exception], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        check_tracker(writer(log), tmp_path)
