@@ -270,12 +270,12 @@ def test_a_broken_encoder_is_caught(
 
 
 def test_a_reference_that_trains_is_caught(make: Make, rows: list[Example]) -> None:
-    with pytest.raises(AssertionError, match="^Mutant loads a reference that trains"):
+    with pytest.raises(AssertionError, match=r"^Mutant loads a reference that trains"):
         check_adapter(make(Thawed), rows)
 
 
 def test_an_export_that_loads_as_another_model_is_caught(make: Make, rows: list[Example]) -> None:
-    with pytest.raises(AssertionError, match="^Mutant exports a model of other parameters than it trained"):
+    with pytest.raises(AssertionError, match=r"^Mutant exports a model of other parameters than it trained"):
         check_adapter(make(), rows, reload=lambda folder: nn.Linear(1, 1))
 
 
