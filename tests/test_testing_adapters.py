@@ -54,7 +54,7 @@ def test_an_adapter_is_not_tried_on_text_alone(llava: Path) -> None:
 
 ENCODE_RESPONSE, ENCODE_PROMPT = LlavaEncoder.encode_response, LlavaEncoder.encode_prompt
 HIDDEN, ENCODE_IMAGES, LOAD = LlavaModel.hidden_states, LlavaModel.encode_images, Llava.load
-GENERATE, EXPORT = LlavaModel.generate, LlavaModel.export
+GENERATE, EXPORT, SET_TRAINING = LlavaModel.generate, LlavaModel.export, LlavaModel.set_training
 
 
 def marks_ignored(self: LlavaEncoder, example: Example) -> EncodedPrompt:
@@ -75,6 +75,11 @@ def mixes_rows(self: LlavaModel, token_ids: Tensor, attention_mask: Tensor, feat
 
 def parts_without_head(self: LlavaModel) -> Mapping[str, tuple[str, ...]]:
     return {"language": tuple(name for name, _ in self.module.named_parameters() if "lm_head" not in name)}
+
+
+def parts_twice(self: LlavaModel) -> Mapping[str, tuple[str, ...]]:
+    names = tuple(name for name, _ in self.module.named_parameters())
+    return {"vision": names[:3], "language": names}
 
 
 def trains_its_reference(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
@@ -125,6 +130,9 @@ def exports_rounded(self: LlavaModel, folder: Path) -> None:
         (LlavaModel, "hidden_states", mixes_rows, "padding changes the logits of row"),
         (LlavaModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs carry no gradient"),
         (LlavaModel, "parts", parts_without_head, "parameters in no part"),
+        (LlavaModel, "parts", parts_twice, "puts parameters into two parts"),
+        (LlavaModel, "set_training", lambda self, training: SET_TRAINING(self, True), "outside of training differ"),
+        (LlavaModel, "set_training", lambda self, training: SET_TRAINING(self, False), "in spite of the adapter's"),
         (LlavaModel, "adapter_disabled", stays_on, "with its adapter disabled the model is not the base"),
         (LlavaModel, "generate", answers_backwards, "the likeliest is"),
         (LlavaModel, "generate", answers_the_first, "depends on the prompts beside it"),

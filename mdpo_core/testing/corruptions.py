@@ -32,9 +32,23 @@ _TRIES = 20
 def check_corruption(corruption: Corruption, *, varies: bool = True) -> None:
     """Try out a corruption; ``varies``: other seeds give other results, most often."""
     check_options(corruption, Corruption)
+    _check_randomness(corruption)
     for num_images in (1, 2):
         _check_any_row(corruption, num_images)
     _check_effect(corruption, varies)
+
+
+def _check_randomness(corruption: Corruption) -> None:
+    """On fixed rows: of a property that does not always fail, hypothesis reports that, and not what failed."""
+    data = _others(1)
+    for seed in range(_TRIES):
+        generators = global_randomness()
+        first, second = (contents(corruption.apply(data[0], random.Random(seed), data)) for _ in range(2))
+        require(
+            global_randomness() == generators,
+            f"{name_of(corruption)} uses a random generator of the process; all randomness comes from rng",
+        )
+        require(first == second, f"{name_of(corruption)} gives two results for one seed ({seed}) and {_shown(data[0])}")
 
 
 def _check_any_row(corruption: Corruption, num_images: int) -> None:
@@ -43,17 +57,8 @@ def _check_any_row(corruption: Corruption, num_images: int) -> None:
     def pure_and_sound(pictures: list[Image], seed: int) -> None:
         example = _row("example", pictures)
         data = [example, *_others(num_images)]
-        before, generators = all_contents(data), global_randomness()
+        before = all_contents(data)
         corrupted = corruption.apply(example, random.Random(seed), data)
-        require(
-            global_randomness() == generators,
-            f"{name_of(corruption)} uses a random generator of the process; all randomness comes from rng",
-        )
-        again = corruption.apply(example, random.Random(seed), data)
-        require(
-            contents(again) == contents(corrupted),
-            f"{name_of(corruption)} gives two results for one seed ({seed}) and {_shown(example)}",
-        )
         require(all_contents(data) == before, f"{name_of(corruption)} changes what it is given: {_shown(example)}")
         _require_sound(corruption, example, corrupted)
 
