@@ -1,0 +1,96 @@
+"""Scores: sums, log-ratios and margins, and what a term may see of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from mdpo_core import Scores, View
+from mdpo_core.testing import scores
+
+CHOSEN, CROPPED, REJECTED = View("chosen"), View("chosen", "crop"), View("rejected")
+PROPERTY = settings(deadline=None)
+
+
+def by_hand(**changes: Any) -> Scores:
+    policy = {"chosen": torch.tensor([-1.0, -2.0]), "chosen@crop": torch.tensor([-5.0, -7.0])}
+    reference = {"chosen": torch.tensor([-4.0, -4.0]), "chosen@crop": torch.tensor([-6.0, -6.0])}
+    return Scores.from_sums(**{"policy": policy, "reference": reference, **changes})
+
+
+@PROPERTY
+@given(scores([CHOSEN, CROPPED, REJECTED]))
+def test_sums_are_those_of_the_tokens_that_the_mask_counts(found: Scores) -> None:
+    for sums, tokens in ((found.policy, found.policy_tokens), (found.reference, found.reference_tokens)):
+        for view, (values, mask) in tokens.items():
+            for row in range(len(found.applies)):
+                counted = [value for value, counts in zip(values[row].tolist(), mask[row], strict=True) if counts]
+                assert float(sums[view][row]) == pytest.approx(math.fsum(counted), rel=1e-12)
+                assert int(found.num_tokens[view][row]) == len(counted)
+
+
+def test_a_log_ratio_is_policy_minus_reference_and_a_margin_their_difference() -> None:
+    found = by_hand()
+    assert found.log_ratio("chosen").tolist() == [3.0, 2.0]
+    assert found.log_ratio(CROPPED).tolist() == [1.0, -1.0]
+    assert found.margin("chosen", "chosen@crop").tolist() == [2.0, 3.0]
+
+
+@PROPERTY
+@given(scores([CHOSEN, REJECTED]))
+def test_a_margin_changes_its_sign_when_its_views_change_places(found: Scores) -> None:
+    assert found.margin("chosen", "rejected").equal(-found.margin("rejected", "chosen"))
+
+
+@PROPERTY
+@given(scores([CHOSEN, REJECTED], indifferent=True))
+def test_a_policy_that_is_the_reference_has_no_log_ratio(found: Scores) -> None:
+    assert not found.log_ratio("chosen").any()
+    assert not found.margin("chosen", "rejected").any()
+
+
+def test_a_view_is_found_by_its_text_and_by_itself() -> None:
+    sums = by_hand().policy
+    assert sums["chosen@crop"] is sums[CROPPED]
+    assert "chosen@crop" in sums
+    assert "rejected" not in sums
+    assert list(sums) == [CHOSEN, CROPPED]
+
+
+def test_a_view_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(KeyError, match=r"view 'rejected' was not declared in views\(\); declared: chosen, chosen@crop"):
+        by_hand().policy["rejected"]
+    with pytest.raises(KeyError, match="declared: none"):
+        by_hand(reference=None).log_ratio("chosen")
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1), ()])
+def test_sums_of_other_shapes_are_refused_and_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"sums of log-probs are \(batch,\), one shape for all views; found") as caught:
+        by_hand(policy={"chosen": torch.zeros(2), "rejected": torch.zeros(shape)})
+    assert str(shape) in str(caught.value)
+
+
+@pytest.mark.parametrize(("reference", "tokens"), [(True, True), (True, False), (False, True), (False, False)])
+@PROPERTY
+@given(found=scores([CHOSEN, CROPPED, REJECTED]))
+def test_a_term_sees_what_it_declared_and_nothing_else(reference: bool, tokens: bool, found: Scores) -> None:
+    seen = found.only([CHOSEN], (), reference=reference, tokens=tokens)
+    assert list(seen.policy) == list(seen.num_tokens) == [CHOSEN]
+    assert list(seen.reference) == [CHOSEN] * reference
+    assert list(seen.policy_tokens) == [CHOSEN] * tokens
+    assert list(seen.reference_tokens) == [CHOSEN] * (reference and tokens)
+    assert seen.policy[CHOSEN] is found.policy[CHOSEN]
+
+
+def test_a_term_sees_the_columns_that_it_declared() -> None:
+    found = by_hand(columns={"weight": torch.ones(2), "label": torch.zeros(2)})
+    assert list(found.only([CHOSEN], ["label"]).columns) == ["label"]
+
+
+def test_scores_by_hand_apply_to_every_row() -> None:
+    assert by_hand().applies.tolist() == [True, True]
