@@ -13,7 +13,7 @@ from mdpo_core import Scores, View
 from mdpo_core.testing import scores
 
 CHOSEN, CROPPED, REJECTED = View("chosen"), View("chosen", "crop"), View("rejected")
-PROPERTY = settings(deadline=None)
+PROPERTY = settings(deadline=None, max_examples=40)
 
 
 def by_hand(**changes: Any) -> Scores:
@@ -56,8 +56,8 @@ def test_a_policy_that_is_the_reference_has_no_log_ratio(found: Scores) -> None:
 def test_a_view_is_found_by_its_text_and_by_itself() -> None:
     sums = by_hand().policy
     assert sums["chosen@crop"] is sums[CROPPED]
-    assert "chosen@crop" in sums
-    assert "rejected" not in sums
+    assert CROPPED in sums
+    assert REJECTED not in sums
     assert list(sums) == [CHOSEN, CROPPED]
 
 

@@ -37,10 +37,9 @@ def test_a_bare_response_is_under_the_clean_image_and_written_without_it(respons
 def test_whatever_text_is_read_is_a_view_or_a_value_error(text: str) -> None:
     try:
         view = View.parse(text)
-    except ValueError as error:
-        assert "write 'chosen' or 'chosen@crop'" in str(error)
-    else:
-        assert text in (str(view), f"{view}@clean")
+    except ValueError:
+        view = None
+    assert view is None or text in (str(view), f"{view}@clean")
 
 
 @pytest.mark.parametrize("text", ["", "@", "@crop", "chosen@", "chosen@crop@blank", "1st", "the chosen", "chosen\n"])
