@@ -83,7 +83,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _fail(str(error), 2)
     except RunStopped as stopped:
         return _fail(f"{stopped}\n{_how_to_resume(options)}", 128 + stopped.signum)
-    except MdpoError as error:
+    except (MdpoError, OSError) as error:
+        # An OSError says which file and why: a full disk, a directory that may not be written.
         return _fail(str(error), 1)
 
 

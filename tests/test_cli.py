@@ -106,3 +106,12 @@ def test_a_plugin_can_be_left_out() -> None:
     done = mdpo("check", str(RECIPES / "quickstart.yaml"), "--without", "corruptions")
     assert done.returncode == 2
     assert "unknown corruption 'random_crop'" in done.stderr
+
+
+def test_a_run_directory_that_cannot_be_made_gives_1_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    changes = ["--set", "data.num_pairs=2", "--set", "train.batch_size=2", "--set", "train.micro_batch_size=2"]
+    done = mdpo("run", str(RECIPES / "quickstart.yaml"), *changes, "--run-dir", str(tmp_path / "file" / "run"))
+    assert done.returncode == 1
+    assert "file/run" in done.stderr
+    assert "Traceback" not in done.stderr
