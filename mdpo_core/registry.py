@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -27,6 +29,8 @@ KINDS: dict[str, type[Component]] = {
     )
 }
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
 
 class Registry:
     """The plugins of a process and the components they offer."""
@@ -46,14 +50,19 @@ class Registry:
         for name in without:
             if name not in names:
                 raise PluginError(f"--without {name}: no such plugin{suggestion(name, names)}")
+        points = [point for point in points if point.name not in without]
+        _require_one_package_each(points)
         for point in points:
-            if point.name not in without:
-                registry.register(_load(point), point.name)
+            registry.register(_load(point), point.name)
         return registry
 
     def register(self, plugin: object, name: str) -> None:
         """Add one plugin: its listeners, and its components if it offers any."""
+        known = self.plugins.get_name(plugin)
+        if known is not None:
+            raise PluginError(f"plugins '{known}' and '{name}' are one module; leave one out: --without {name}")
         try:
+            _require_marked(plugin)
             self.plugins.register(plugin, name)
             self.plugins.check_pending()
             offered = _offered(plugin)
@@ -64,9 +73,8 @@ class Registry:
                 self._add(component_name, cls, name)
 
     def _add(self, name: str, cls: type[Component], plugin: str) -> None:
-        kind = getattr(cls, "kind", None)
-        if not (isinstance(cls, type) and issubclass(cls, Component) and kind in KINDS):
-            raise PluginError(f"plugin '{plugin}' offers '{name}' = {cls!r}, which is no class of a component kind")
+        _require_component(name, cls, plugin)
+        kind = cls.kind
         owner = self._owner.get((kind, name))
         if owner is not None:
             raise PluginError(
@@ -109,11 +117,42 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
+    packages: dict[str, str] = {}
+    for point in points:
+        package = point.dist.name if point.dist else point.value
+        first = packages.setdefault(point.name, package)
+        if first != package:
+            raise PluginError(
+                f"the packages '{first}' and '{package}' both name their plugin '{point.name}'; uninstall one, or "
+                f"leave out both: --without {point.name}"
+            )
+
+
+def _require_component(name: str, cls: type[Component], plugin: str) -> None:
+    kind = getattr(cls, "kind", None)
+    if not (isinstance(cls, type) and issubclass(cls, Component) and kind in KINDS):
+        raise PluginError(f"plugin '{plugin}' offers '{name}' = {cls!r}, which is no class of a component kind")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise PluginError(f"plugin '{plugin}' offers the name {name!r}; a name is letters, digits, '_' and '-'")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise PluginError(f"plugin '{plugin}' offers the {kind} '{name}', which does not implement: {missing}")
+
+
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()
-    except Exception as error:  # whatever a plugin's import raises, its user needs the plugin's name
+    # Whatever a plugin's import raises, or if it ends the process: its user needs the plugin's name.
+    except (Exception, SystemExit) as error:
         raise _broken(point.name, error) from error
+
+
+def _require_marked(plugin: object) -> None:
+    """A hook without its mark would never be called, and nobody would know."""
+    for name in (name for name in vars(hooks) if name.startswith(f"{hooks.PROJECT}_")):
+        if hasattr(plugin, name) and not hasattr(getattr(plugin, name), f"{hooks.PROJECT}_impl"):
+            raise TypeError(f"{name} is no hook without @hookimpl above it")
 
 
 def _offered(plugin: object) -> hooks.Components:
@@ -124,7 +163,7 @@ def _offered(plugin: object) -> hooks.Components:
     return offered
 
 
-def _broken(name: str, error: Exception) -> PluginError:
+def _broken(name: str, error: BaseException) -> PluginError:
     return PluginError(
         f"plugin '{name}' does not load: {type(error).__name__}: {error}; mend it, or leave it out: --without {name}"
     )

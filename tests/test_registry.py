@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mdpo_core import PluginError
 from mdpo_core.registry import Registry
 
+Install = Callable[..., None]
 LOSS = """
 from mdpo_core import PairLoss, hookimpl
 class Mine(PairLoss):
@@ -20,22 +22,24 @@ def mdpo_components(): return {"NAME": Mine}
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Install a plugin as pip would: a module and its entry point on the path."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def add(name: str, source: str) -> None:
-        monkeypatch.delitem(sys.modules, f"{name}_module", raising=False)
-        (tmp_path / f"{name}_module.py").write_text(source)
-        info = tmp_path / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[mdpo]\n{name} = {name}_module\n")
+    def add(name: str, source: str, package: str | None = None) -> None:
+        package = package or name
+        monkeypatch.delitem(sys.modules, f"{package}_module", raising=False)
+        (tmp_path / f"{package}_module.py").write_text(source)
+        info = tmp_path / f"{package}-1.0.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        with (info / "entry_points.txt").open("a") as file:
+            file.write(f"[mdpo]\n{name} = {package}_module\n")
 
     return add
 
 
-def test_an_installed_plugin_is_found_and_its_owner_known(install) -> None:  # type: ignore[no-untyped-def]
+def test_an_installed_plugin_is_found_and_its_owner_known(install: Install) -> None:
     install("third", LOSS.replace("NAME", "mine"))
     registry = Registry.discover()
     assert registry.get("loss", "mine").__name__ == "Mine"
@@ -53,9 +57,17 @@ def test_an_installed_plugin_is_found_and_its_owner_known(install) -> None:  # t
             "from mdpo_core import hookimpl\n@hookimpl\ndef mdpo_step_done(step): pass",
             "unknown hook 'mdpo_step_done'",
         ),
+        (
+            "from mdpo_core import hookimpl\n@hookimpl\ndef mdpo_step_finished(step, loss): pass",
+            "Argument(s) {'loss'} are declared in the hookimpl but can not be found in the hookspec",
+        ),
+        ("def mdpo_step_finished(step): pass", "TypeError: mdpo_step_finished is no hook without @hookimpl above it"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
     ],
 )
-def test_a_broken_plugin_is_named_with_its_error_and_can_be_left_out(install, source: str, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_plugin_is_named_with_its_error_and_can_be_left_out(
+    install: Install, source: str, message: str
+) -> None:
     install("broken", source)
     with pytest.raises(PluginError) as caught:
         Registry.discover()
@@ -65,16 +77,57 @@ def test_a_broken_plugin_is_named_with_its_error_and_can_be_left_out(install, so
     assert "dpo" in Registry.discover(without=["broken"]).components("loss")
 
 
-def test_two_plugins_that_offer_one_name_are_both_named(install) -> None:  # type: ignore[no-untyped-def]
+def test_two_plugins_that_offer_one_name_are_both_named(install: Install) -> None:
     install("rival", LOSS.replace("NAME", "dpo"))
     with pytest.raises(PluginError, match="plugins 'objectives' and 'rival' both offer the loss 'dpo'"):
         Registry.discover()
 
 
-def test_something_that_is_no_component_is_refused(install) -> None:  # type: ignore[no-untyped-def]
-    install("odd", "from mdpo_core import hookimpl\n@hookimpl\ndef mdpo_components(): return {'odd': int}")
-    with pytest.raises(PluginError, match=r"plugin 'odd' offers 'odd' = .* which is no class of a component kind"):
+@pytest.mark.parametrize(
+    ("offer", "message"),
+    [
+        ("{'odd': int}", r"plugin 'odd' offers 'odd' = <class 'int'>, which is no class of a component kind"),
+        ("{'odd': Mine()}", r"plugin 'odd' offers 'odd' = Mine\(.*\), which is no class of a component kind"),
+        ("{'odd': (Mine, 3)}", r"plugin 'odd' offers 'odd' = 3, which is no class of a component kind"),
+        ("{'odd one': Mine}", r"plugin 'odd' offers the name 'odd one'; a name is letters, digits, '_' and '-'"),
+        ("{'odd': PairLoss}", r"plugin 'odd' offers the loss 'odd', which does not implement: __call__"),
+    ],
+)
+def test_something_that_recipes_could_not_use_is_refused(install: Install, offer: str, message: str) -> None:
+    install("odd", LOSS.replace('{"NAME": Mine}', offer))
+    with pytest.raises(PluginError, match=message):
         Registry.discover()
+
+
+def test_two_packages_that_give_their_plugins_one_name_are_both_named(install: Install) -> None:
+    install("twin", LOSS.replace("NAME", "one"), package="castor")
+    install("twin", LOSS.replace("NAME", "two"), package="pollux")
+    with pytest.raises(
+        PluginError, match="the packages 'castor' and 'pollux' both name their plugin 'twin'; uninstall"
+    ):
+        Registry.discover()
+    assert "one" not in Registry.discover(without=["twin"]).components("loss")
+
+
+def test_one_module_under_two_names_is_refused(install: Install) -> None:
+    install("first", LOSS.replace("NAME", "one"), package="both")
+    install("second", LOSS.replace("NAME", "one"), package="both")
+    with pytest.raises(
+        PluginError, match="plugins 'first' and 'second' are one module; leave one out: --without second"
+    ):
+        Registry.discover()
+
+
+def test_a_plugin_may_offer_several_kinds_under_one_name_and_may_only_listen(install: Install) -> None:
+    anchor = "class Floor(Anchor):\n    def __call__(self, scores): return -scores.log_ratio(self.on)\n@hookimpl"
+    source = LOSS.replace("PairLoss, hookimpl", "Anchor, PairLoss, hookimpl").replace("@hookimpl", anchor)
+    install("several", source.replace('{"NAME": Mine}', '{"both": (Mine, Floor)}'))
+    heard = "from mdpo_core import hookimpl\nsteps = []\n@hookimpl\ndef mdpo_step_finished(step): steps.append(step)"
+    install("listener", heard)
+    registry = Registry.discover()
+    assert [registry.get(kind, "both").__name__ for kind in ("loss", "anchor")] == ["Mine", "Floor"]
+    registry.plugins.hook.mdpo_step_finished(step=7, metrics={})
+    assert sys.modules["listener_module"].steps == [7]
 
 
 def test_unknown_names_come_with_the_nearest_one() -> None:
