@@ -81,7 +81,9 @@ def test_images_of_every_8_bit_mode_become_rgb(mode: str, photographs: Path, tmp
         image.convert(mode).save(tmp_path / "image.tif")
     (found,) = images(cell("image.tif"), tmp_path)
     assert (found.mode, found.size) == ("RGB", image.size)
-    assert all(band.getextrema()[0] < 64 and band.getextrema()[1] > 192 for band in found.split())
+    pixels = found.convert("L").tobytes()
+    assert min(pixels) < 64
+    assert max(pixels) > 192
 
 
 def test_an_image_large_enough_to_exhaust_the_memory_is_refused(
@@ -91,7 +93,9 @@ def test_an_image_large_enough_to_exhaust_the_memory_is_refused(
         pixels = image.width * image.height
     for limit in (pixels // 3, pixels - 1):  # Pillow's error, and its mere warning
         monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
-        assert "decompression bomb" in error("00.jpg", photographs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert "decompression bomb" in error("00.jpg", photographs)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -13,9 +14,10 @@ from typing import Any
 
 import datasets
 import PIL.Image
+import pyarrow  # type: ignore[import-untyped]  # it ships none
 import pytest
 from conftest import PROMPT
-from datasets import Dataset, DatasetDict, Features, Image, Value
+from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from mdpo_core import DataError, component
 
@@ -74,8 +76,9 @@ def test_every_form_of_source_gives_the_same_examples(write: Any, tmp_path: Path
     with PIL.Image.open(photographs / "11.png") as image:
         assert data[-1].images[0].size == image.size
     assert [row.id for row in pickle.loads(pickle.dumps(data))[0:2]] == ["1", "2"]
-    with pytest.raises(IndexError):
-        data[2]
+    for outside in (2, -3):
+        with pytest.raises(IndexError):
+            data[outside]
 
 
 def test_embedded_lists_and_absent_images_are_read(tmp_path: Path, photographs: Path) -> None:
@@ -88,8 +91,11 @@ def test_embedded_lists_and_absent_images_are_read(tmp_path: Path, photographs: 
     with PIL.Image.open(io.BytesIO(content)) as image:
         assert data[0].images[0].tobytes() == image.convert("RGB").tobytes()
     assert data[1].images == ()
-    several = [{**ROWS[0], "img_path": ["00.jpg", "11.png"]}]
-    assert len(read(to_json(several, tmp_path), photographs)[0].images) == 2
+    for several in (["00.jpg", "11.png"], [{"bytes": content, "path": None}] * 2):
+        table = Dataset.from_list([{**ROWS[0], "img_path": several}])
+        table = table if several[0] == "00.jpg" else table.cast_column("img_path", List(Image()))
+        table.to_parquet(str(tmp_path / "several.parquet"))
+        assert len(read(tmp_path / "several.parquet", photographs)[0].images) == 2
 
 
 def test_further_responses_columns_and_ids_are_named_by_options(tmp_path: Path, photographs: Path) -> None:
@@ -139,13 +145,19 @@ def test_a_format_and_columns_of_no_use_do_not_matter(tmp_path: Path, photograph
 
 
 def test_the_library_s_bars_and_log_lines_stay_away(
-    tmp_path: Path, photographs: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    photographs: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("datasets"), "propagate", True)
     datasets.enable_progress_bars()
     read(to_json(ROWS, tmp_path), photographs)
     (tmp_path / "pairs.jsonl").write_text("not json")
     error(lambda: read(tmp_path / "pairs.jsonl", photographs))
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
     assert not datasets.are_progress_bars_disabled()
 
 
@@ -218,6 +230,19 @@ def test_a_missing_source_is_named_with_the_nearest_there_is(tmp_path: Path, pho
     assert "without a network, give the path" in error(lambda: read(Path("nobody/nothing-v1.5"), photographs))
 
 
+def test_a_source_without_rows_is_refused(tmp_path: Path, photographs: Path) -> None:
+    table = Dataset.from_list(ROWS)
+    table.select([]).save_to_disk(str(tmp_path / "none"))
+    assert error(lambda: read(tmp_path / "none", photographs)).endswith(": there are no rows")
+    table.select([]).to_parquet(str(tmp_path / "none.parquet"))
+    assert error(lambda: read(tmp_path / "none.parquet", photographs)).endswith(": there are no rows")
+    # A file of rows that holds none, as other versions of the library leave it.
+    folder = to_folder(ROWS, tmp_path)
+    with pyarrow.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as file:
+        pyarrow.ipc.new_stream(file, table.data.schema).close()
+    assert error(lambda: read(folder, photographs)).endswith(": there are no rows")
+
+
 def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, photographs: Path) -> None:
     assert "there is no split 'trian'; did you mean 'train'?  (splits: train)" in error(
         lambda: read(to_split(ROWS, tmp_path), photographs, split="trian")
@@ -234,12 +259,18 @@ def test_a_missing_folder_of_images_is_named_once_and_before_any_row(tmp_path: P
 
 
 @pytest.mark.parametrize("part", ["state.json", "dataset_info.json", "data-00000-of-00001.arrow"])
-@pytest.mark.parametrize("kept", [None, 0, 20])
-def test_a_damaged_folder_of_datasets_is_named(part: str, kept: int | None, tmp_path: Path, photographs: Path) -> None:
-    """A file of it lost (None), emptied or cut."""
+@pytest.mark.parametrize("content", [None, b"", b'{"_data', b"[]"])
+def test_a_damaged_folder_of_datasets_is_named(
+    part: str, content: bytes | None, tmp_path: Path, photographs: Path
+) -> None:
+    """A file of it is lost, emptied, cut, or something else."""
     file = to_folder(ROWS, tmp_path) / part
-    content = file.read_bytes()
     file.unlink()
-    if kept is not None:
-        file.write_bytes(content[:kept])
+    if content is not None:
+        file.write_bytes(content)
     assert error(lambda: read(tmp_path / "saved", photographs)).startswith(str(tmp_path / "saved"))
+
+
+def test_a_folder_of_datasets_that_lacks_a_key_is_named(tmp_path: Path, photographs: Path) -> None:
+    (to_folder(ROWS, tmp_path) / "state.json").write_text("{}")
+    assert "is a damaged folder of `datasets`: '_data_files'" in error(lambda: read(tmp_path / "saved", photographs))

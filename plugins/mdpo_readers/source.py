@@ -87,7 +87,10 @@ def _from_folder(path: Path, split: str) -> Dataset:
         raise _wrong(path, f"is a folder, but none that `datasets` saved with save_to_disk{hint}")
     try:
         saved = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except IndexError as error:
+        # What the library makes of a table that was saved without rows.
+        raise _wrong(path, "there are no rows") from error
+    except Exception as error:  # the library reads these files unchecked, and stumbles over anything
         raise _wrong(path, f"is a damaged folder of `datasets`: {error}; save it again") from error
     splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     if split not in splits:
