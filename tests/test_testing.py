@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -221,3 +222,10 @@ def test_drawn_examples_are_sound_rows(example: Example) -> None:
     assert example.prompt.count(IMAGE_MARK) == len(example.images) <= 2
     assert {image.mode for image in example.images} <= {"RGB"}
     assert example.columns.keys() == {"score"}
+
+
+@PROPERTY
+@given(contracts.images(max_side=7))
+def test_drawn_images_are_rgb_and_no_larger_than_asked_for(image: Image) -> None:
+    assert image.mode == "RGB"
+    assert 1 <= min(image.size) <= max(image.size) <= 7
