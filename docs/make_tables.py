@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mdpo_core.components import Lora
 from mdpo_core.listing import default_text
-from mdpo_core.recipe import Output, Recipe, Train
+from mdpo_core.recipe import Output, Recipe, Scoring, Train
 from mdpo_core.registry import KINDS, current_registry
 
 PAGE = Path(__file__).parent / "recipes.md"
@@ -18,7 +18,8 @@ MARK = "compares them. -->\n"
 
 def tables() -> str:
     """The sections, their options, and all components with theirs, in Markdown."""
-    parts = [_table("Sections", Recipe), _table("`train`", Train), _table("`output`", Output), _table("`lora`", Lora)]
+    options = {"train": Train, "scoring": Scoring, "output": Output, "lora": Lora}
+    parts = [_table("Sections", Recipe), *(_table(f"`{name}`", cls) for name, cls in options.items())]
     for kind in KINDS:
         for name, cls in sorted(current_registry().components(kind).items()):
             parts.append(_table(f"{kind} `{name}`", cls, (cls.__doc__ or "").strip().splitlines()[0]))

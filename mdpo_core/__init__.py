@@ -22,6 +22,7 @@ from mdpo_core.components import (
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.hooks import hookimpl
+from mdpo_core.layout import Packed
 from mdpo_core.loading import load_recipe
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.recipe import Recipe, Train
@@ -49,6 +50,7 @@ __all__ = [
     "Loss",
     "MdpoError",
     "ModelAdapter",
+    "Packed",
     "PairLoss",
     "Part",
     "Placement",

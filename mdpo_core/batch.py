@@ -1,4 +1,4 @@
-"""A micro-batch: token ids and image inputs, not yet padded or laid out (that is the scorer's business)."""
+"""A micro-batch: token ids and image inputs, not yet laid out in rows (that is the scorer's business)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mdpo_core.view import View
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,19 @@ class EncodedPrompt:
 class Batch:
     """Rows to be scored, on the CPU.
 
-    ``prompts[condition][row]``, ``responses[name][row]`` (``(time,)`` int64, end token included),
-    ``columns[name]`` ``(batch,)``, ``applies`` ``(batch,)`` bool: the row has an image.
+    ``prompts[condition][row]`` and ``responses[name][row]``: token ids ``(time,)`` int64, a response's end token
+    included. ``images``: the model's image inputs by name, each ``(num_images, ...)``, every distinct image once;
+    ``pictures[condition][row]``: which of them the prompt shows, in order. ``digests[view][row]`` tells apart
+    everything a model sees of a view. ``columns[name]`` ``(batch,)``; ``applies`` ``(batch,)`` bool: the row has an
+    image.
     """
 
     ids: tuple[str, ...]
-    prompts: Mapping[str, tuple[EncodedPrompt, ...]]
+    prompts: Mapping[str, tuple[Tensor, ...]]
     responses: Mapping[str, tuple[Tensor, ...]]
+    pictures: Mapping[str, tuple[tuple[int, ...], ...]]
+    images: Mapping[str, Tensor]
+    digests: Mapping[View, tuple[bytes, ...]]
     columns: Mapping[str, Tensor]
     applies: Tensor
 

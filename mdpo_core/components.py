@@ -94,8 +94,13 @@ class ModelAdapter(Component):
         """Find the model's files without loading them; `DataError` says what is missing or unfit."""
 
     def files(self) -> Sequence[Path]:
-        """The files that the model is loaded from; a run's manifest holds their digests."""
+        """The files that model and encoder are loaded from; a run's manifest holds their digests."""
         return ()
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether the loaded model can compute a prompt once for all its responses (``packed_hidden_states``)."""
+        return False
 
     @abstractmethod
     def encoder(self) -> Encoder:

@@ -1,32 +1,18 @@
-"""From rows to a batch: read, corrupt, encode, collate."""
+"""From rows to a batch: read, corrupt, encode, collate (in `collation.py`)."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.batch import Batch
+from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.components import Corruption, Term
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import Example
 from mdpo_core.protocols import Encoder
 from mdpo_core.view import CLEAN, View
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-@dataclass(frozen=True)
-class EncodedRow:
-    """One row under every condition, before it is put into a batch."""
-
-    id: str
-    prompts: Mapping[str, EncodedPrompt]
-    responses: Mapping[str, Tensor]
-    columns: Mapping[str, float]
-    has_image: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,7 @@ class BatchBuilder:
 
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``; `DataError` if one of them is unfit."""
-        return collate([self.encode(data[row], data, epoch) for row in rows])
+        return collate([self.encode(data[row], data, epoch) for row in rows], self.views)
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         """Encode one example under each condition that a view needs."""
@@ -126,17 +112,3 @@ class BatchBuilder:
                     )
                 ]
             )
-
-
-def collate(rows: Sequence[EncodedRow]) -> Batch:
-    """Put encoded rows side by side."""
-    import torch
-
-    first = rows[0]
-    return Batch(
-        ids=tuple(row.id for row in rows),
-        prompts={condition: tuple(row.prompts[condition] for row in rows) for condition in first.prompts},
-        responses={name: tuple(row.responses[name] for row in rows) for name in first.responses},
-        columns={name: torch.tensor([row.columns[name] for row in rows]) for name in first.columns},
-        applies=torch.tensor([row.has_image for row in rows]),
-    )

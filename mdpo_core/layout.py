@@ -1,13 +1,15 @@
-"""How a view's rows lie in a padded tensor."""
+"""How prompts and responses lie in the tensors that a language model takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from mdpo_core.batch import EncodedPrompt
-
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -22,19 +24,129 @@ class PaddedView(NamedTuple):
     response_mask: Tensor
 
 
-def pad_view(prompts: Sequence[EncodedPrompt], responses: Sequence[Tensor]) -> PaddedView:
+def pad_view(prompts: Sequence[Tensor], responses: Sequence[Tensor]) -> PaddedView:
     """Lay out one view of a batch. Padding is id 0, which nothing attends to."""
     import torch
 
-    lengths = [len(prompt.token_ids) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+    lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     shape = (len(lengths), max(lengths))
     token_ids = torch.zeros(shape, dtype=torch.long)
     attention_mask = torch.zeros(shape, dtype=torch.long)
     response_mask = torch.zeros(shape, dtype=torch.bool)
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        start, end = len(prompt.token_ids), lengths[row]
-        token_ids[row, :start] = prompt.token_ids
+        start, end = len(prompt), lengths[row]
+        token_ids[row, :start] = prompt
         token_ids[row, start:end] = response
         attention_mask[row, :end] = 1
         response_mask[row, start:end] = True
     return PaddedView(token_ids, attention_mask, response_mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Prompts, each followed by its responses as branches, all in one row without padding.
+
+    A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
+    its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
+    prompt, and of its branches.
+    """
+
+    token_ids: Tensor
+    position_ids: Tensor
+    lengths: tuple[tuple[int, ...], ...]
+
+    def to(self, device: torch.device) -> Packed:
+        return Packed(self.token_ids.to(device), self.position_ids.to(device), self.lengths)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
+        """Attention within each prompt and from each branch to its prompt and itself; see `packed_attention`."""
+        from mdpo_core.attention import packed_attention
+
+        return packed_attention(query, key, value, self, scale)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The lengths of prompts and branches as they follow one another."""
+        return [length for lengths in self.lengths for length in lengths]
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """The number of each token's prompt, ``(time,)``."""
+        return self._repeated([number for number, lengths in enumerate(self.lengths) for _ in lengths])
+
+    @cached_property
+    def branches(self) -> Tensor:
+        """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
+        return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
+
+    def _repeated(self, numbers: list[int]) -> Tensor:
+        import torch
+
+        repeats = torch.tensor(self.sizes)
+        return torch.repeat_interleave(torch.tensor(numbers), repeats).to(self.token_ids.device)
+
+
+class Item(NamedTuple):
+    """A response to a prompt: token ids ``(time,)`` of both, and the numbers of the prompt's images."""
+
+    prompt: Tensor
+    pictures: tuple[int, ...]
+    response: Tensor
+
+
+class Packing(NamedTuple):
+    """A row, the images of its prompts in order, and where in the row each item's response begins.
+
+    ``starts[item]`` is that of its prompt's last token, which predicts the response's first, and of its response.
+    """
+
+    packed: Packed
+    pictures: list[int]
+    starts: list[tuple[int, int]]
+
+
+def pack(items: Sequence[Item]) -> Packing:
+    """Lay out items in one row, each distinct prompt and each distinct response to it once."""
+    import torch
+
+    groups = _group(items)
+    parts = [ids for group in groups.values() for ids in group.values()]
+    begins = dict(zip(((key, text) for key, group in groups.items() for text in group), _begins(parts), strict=True))
+    positions = [
+        torch.arange(len(ids)) + (0 if text == PROMPT else len(group[PROMPT]))
+        for group in groups.values()
+        for text, ids in group.items()
+    ]
+    packed = Packed(
+        torch.cat(parts)[None],
+        torch.cat(positions)[None],
+        tuple(tuple(len(ids) for ids in group.values()) for group in groups.values()),
+    )
+    starts = [
+        (begins[_key(item), PROMPT] + len(item.prompt) - 1, begins[_key(item), _text(item.response)]) for item in items
+    ]
+    return Packing(packed, [number for _, pictures in groups for number in pictures], starts)
+
+
+# The key of a group's prompt among its responses, none of which is empty.
+PROMPT = b""
+Key = tuple[bytes, tuple[int, ...]]
+
+
+def _group(items: Sequence[Item]) -> dict[Key, dict[bytes, Tensor]]:
+    groups: dict[Key, dict[bytes, Tensor]] = {}
+    for item in items:
+        groups.setdefault(_key(item), {PROMPT: item.prompt})[_text(item.response)] = item.response
+    return groups
+
+
+def _key(item: Item) -> Key:
+    return _text(item.prompt), item.pictures
+
+
+def _text(ids: Tensor) -> bytes:
+    return ids.numpy().tobytes()
+
+
+def _begins(parts: Sequence[Tensor]) -> list[int]:
+    return [0, *accumulate(len(ids) for ids in parts)][:-1]

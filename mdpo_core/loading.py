@@ -14,7 +14,7 @@ from mdpo_core.components import Component
 from mdpo_core.consistency import inconsistencies
 from mdpo_core.document import Document, Keys, override, read_document
 from mdpo_core.errors import PluginError, Problem, RecipeError
-from mdpo_core.recipe import Output, Recipe, Train
+from mdpo_core.recipe import Output, Recipe, Scoring, Train
 from mdpo_core.registry import current_registry, suggestion
 
 # Section: the kinds of component it takes. Lists and mappings of components are told apart by `MANY`.
@@ -28,7 +28,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "trackers": ("tracker",),
 }
 MANY: dict[str, type] = {"corruptions": dict, "objective": list, "evaluators": list, "trackers": list}
-_OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "output": Output}
+_OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "output": Output}
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int = 1) -> Recipe:

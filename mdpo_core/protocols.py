@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.example import Example
+from mdpo_core.layout import Packed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,12 +49,21 @@ class VisionLanguageModel(Protocol):
         """The module that holds all parameters, those that train with ``requires_grad``."""
 
     def encode_images(self, images: Mapping[str, Tensor]) -> Tensor:
-        """Image features as the language model takes them, ``(num_images, image_tokens, hidden)``."""
+        """Image features as the language model takes them, ``(num_images, image_tokens, hidden)``.
+
+        ``images``: what the encoder made of several images, put together by name, ``(num_images, ...)`` each.
+        """
 
     def hidden_states(self, token_ids: Tensor, attention_mask: Tensor, image_features: Tensor | None) -> Tensor:
         """The last hidden states ``(batch, time, hidden)`` of right-padded ``(batch, time)`` token ids.
 
         ``image_features`` fill the image tokens in order, row by row; None for a batch without images.
+        """
+
+    def packed_hidden_states(self, packed: Packed, image_features: Tensor | None) -> Tensor:
+        """The last hidden states ``(1, time, hidden)`` of prompts and branches in one row.
+
+        Attention is to be ``packed.attend``, or equal to it. Only for adapters with ``shares_prefix``.
         """
 
     def logits(self, hidden_states: Tensor) -> Tensor:
@@ -64,6 +74,9 @@ class VisionLanguageModel(Protocol):
 
     def set_training(self, training: bool) -> None:
         """Switch adapter dropout. The base model's own dropout stays off either way."""
+
+    def layers(self) -> Sequence[nn.Module]:
+        """The layers of the language model, in order: the units of activation checkpointing."""
 
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
         """Names of the parameters of each part."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
@@ -45,6 +45,24 @@ class Train(Section):
     seed: int = Field(default=0, ge=0, description="of the pairs' order, corruptions, LoRA's weights and dropout")
 
 
+class Scoring(Section):
+    """How log-probs are computed: each option trades time for memory or saves both, none changes a number."""
+
+    share_prefix: bool = Field(
+        default=True,
+        description="compute each prompt and picture once for all its responses, where the model can; "
+        "false: one sequence for each view",
+    )
+    max_logits: int | None = Field(
+        default=2**23, gt=0, description="logits that the head holds at once; null: those of all response tokens"
+    )
+    activation_checkpointing: Literal["off", "full"] | Annotated[int, Field(gt=0)] = Field(
+        default="off",
+        description="activations that are computed again in backward instead of being kept: off, full (every "
+        "layer's), or those of every n-th layer",
+    )
+
+
 class Output(Section):
     """Where a run is kept."""
 
@@ -65,6 +83,7 @@ class Recipe(BaseModel):
     )
     objective: tuple[SerializeAsAny[Term], ...] = Field(min_length=1, description="the terms whose sum is minimized")
     train: Train = Field(default_factory=Train, description="how the policy is optimized")
+    scoring: Scoring = Field(default_factory=Scoring, description="how log-probs are computed")
     reference: Literal["auto", "adapter_off", "frozen_copy"] = Field(
         default="auto",
         description="log-ratios are against: the policy with LoRA switched off, a second frozen model, or "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mdpo_core.encoding import BatchBuilder
     from mdpo_core.protocols import VisionLanguageModel
     from mdpo_core.reference import Reference
+    from mdpo_core.scorer import Scorer
     from mdpo_core.train import Trainer
+    from mdpo_core.view import View
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,11 @@ def _assemble(
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
     from mdpo_core.objective import Objective
     from mdpo_core.sampler import Sampler
-    from mdpo_core.scorer import Scorer
     from mdpo_core.train import Trainer
 
     model = _load_policy(recipe)
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
-    engine = recipe.backend.start(Scorer(model, objective.views, _load_reference(recipe)), recipe.train)
+    engine = recipe.backend.start(_scorer(recipe, model, objective.views), recipe.train)
     train = recipe.train
     rows = checked.sound()
     sampler = Sampler(len(rows), train.batch_size, train.epochs, train.seed)
@@ -102,11 +103,22 @@ def _assemble(
     return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, hooks)
 
 
+def _scorer(recipe: Recipe, model: VisionLanguageModel, views: Sequence[View]) -> Scorer:
+    from mdpo_core.scorer import Scorer
+
+    share = recipe.scoring.share_prefix and recipe.model.shares_prefix
+    options = recipe.scoring.model_copy(update={"share_prefix": share})
+    return Scorer(model, views, _load_reference(recipe), options)
+
+
 def _load_policy(recipe: Recipe) -> VisionLanguageModel:
     import torch
 
+    from mdpo_core.recompute import recompute_in_backward
+
     torch.manual_seed(recipe.train.seed)  # of the LoRA weights
     model = recipe.model.load(recipe.backend.placement())
+    recompute_in_backward(model.layers(), recipe.scoring.activation_checkpointing)
     model.set_training(True)
     return model
 

@@ -130,7 +130,7 @@ class Trainer:
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:
     return sum(
-        len(prompt.token_ids) + len(response)
+        len(prompt) + len(response)
         for view in objective.views
         for prompt, response in zip(batch.prompts[view.condition], batch.responses[view.response], strict=True)
     )

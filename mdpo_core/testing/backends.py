@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.batch import Batch
 from mdpo_core.components import Backend
 from mdpo_core.protocols import Engine
 from mdpo_core.recipe import Train
@@ -50,7 +50,7 @@ class _Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> Scored:
         device = self.base.device
-        prompts = [self.embedding(prompt.token_ids.to(device)).mean(0) for prompt in batch.prompts["clean"]]
+        prompts = [self.embedding(ids.to(device)).mean(0) for ids in batch.prompts["clean"]]
         log_probs = (self.head(torch.stack(prompts)) + self.base).float().log_softmax(-1)
         values = log_probs.gather(1, torch.stack(batch.responses["chosen"]).to(device))
         return Scored({CHOSEN: TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))}, {})
@@ -72,8 +72,11 @@ def _batch(seed: int, num_rows: int) -> Batch:
     responses = torch.randint(_VOCAB, (num_rows, 4), generator=generator)
     return Batch(
         ids=tuple(map(str, range(num_rows))),
-        prompts={"clean": tuple(EncodedPrompt(ids, {}) for ids in prompts)},
+        prompts={"clean": tuple(prompts)},
         responses={"chosen": tuple(responses)},
+        pictures={"clean": ((),) * num_rows},
+        images={},
+        digests={CHOSEN: tuple(bytes([row]) for row in range(num_rows))},
         columns={},
         applies=torch.zeros(num_rows, dtype=torch.bool),
     )

@@ -54,17 +54,16 @@ class Trial:
 
 def check_padding(trial: Trial, model: VisionLanguageModel) -> None:
     """Logits of a padded batch equal those of each row alone, whatever the padding holds."""
-    batch = trial.batch(range(len(trial.examples)))
-    view = trial.views[0]
-    prompts, responses = batch.prompts["clean"], batch.responses[view.response]
-    token_ids, attention_mask, _ = pad_view(prompts, responses)
+    encoded = [trial.encoder.encode_prompt(example) for example in trial.examples]
+    responses = trial.batch(range(len(encoded))).responses[trial.views[0].response]
+    token_ids, attention_mask, _ = pad_view([prompt.token_ids for prompt in encoded], responses)
     other_padding = torch.where(attention_mask.bool(), token_ids, int(responses[0][0]))
     with torch.no_grad():
-        together = _logits(model, token_ids, attention_mask, prompts)
-        repadded = _logits(model, other_padding, attention_mask, prompts)
+        together = _logits(model, token_ids, attention_mask, encoded)
+        repadded = _logits(model, other_padding, attention_mask, encoded)
         for row, length in enumerate(attention_mask.sum(1).tolist()):
             alone = _logits(
-                model, token_ids[row : row + 1, :length], attention_mask[row : row + 1, :length], prompts[row : row + 1]
+                model, token_ids[row : row + 1, :length], attention_mask[row : row + 1, :length], encoded[row : row + 1]
             )
             _require_close(together[row, :length], alone[0], f"{trial.name}: padding changes the logits of row {row}")
             _require_close(
@@ -101,7 +100,7 @@ def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionL
 def check_generation(trial: Trial, model: VisionLanguageModel) -> None:
     """Greedy answers begin with the likeliest token, stop before the end token, and do not depend on the batch."""
     limit = 5
-    prompts = trial.batch(range(len(trial.examples))).prompts["clean"]
+    prompts = [trial.encoder.encode_prompt(example) for example in trial.examples]
     end = int(trial.encoder.encode_response("a")[-1])
     with torch.no_grad():
         together = model.generate(prompts, limit)

@@ -50,6 +50,10 @@ class DigitsAdapter(ModelAdapter):
     def files(self) -> Sequence[Path]:
         return self._llava().files()
 
+    @property
+    def shares_prefix(self) -> bool:
+        return self._llava().shares_prefix
+
     def encoder(self) -> Encoder:
         return self._llava().encoder()
 

@@ -61,6 +61,15 @@ class Llava(ModelAdapter):
         shards = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else [_WEIGHTS[0]]
         return [folder / "config.json", *(folder / shard for shard in shards)]
 
+    @property
+    def shares_prefix(self) -> bool:
+        from transformers import AutoConfig
+
+        text = AutoConfig.from_pretrained(self._folder(), trust_remote_code=False).get_text_config()
+        # Packed attention knows no sliding window; one that no sequence leaves is none.
+        window = getattr(text, "sliding_window", None)
+        return window is None or window >= self.max_length
+
     def encoder(self) -> LlavaEncoder:
         from mdpo_llava.encoder import LlavaEncoder
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
-from mdpo_core import DataError, EncodedPrompt, Part, Placement, Problem
+from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem
+from mdpo_llava.attention import NO_MASK, use_packed_attention
 from mdpo_llava.lora import add_lora, save_lora, set_lora_dropout
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bo
         folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False
     )
     _require_complete(report, folder)
+    use_packed_attention(base)
     base.to(placement.device).eval().requires_grad_(False)
     if not trainable:
         return LlavaModel(base, base, folder)
@@ -71,14 +73,24 @@ class LlavaModel:
         return features
 
     def hidden_states(self, token_ids: Tensor, attention_mask: Tensor, image_features: Tensor | None) -> Tensor:
-        embedded = self._base.get_input_embeddings()(token_ids)
+        return self._decode(self._embed(token_ids, image_features), attention_mask=attention_mask)
+
+    def packed_hidden_states(self, packed: Packed, image_features: Tensor | None) -> Tensor:
+        embedded = self._embed(packed.token_ids, image_features)
+        return self._decode(embedded, attention_mask=NO_MASK, position_ids=packed.position_ids, packed=packed)
+
+    def _embed(self, token_ids: Tensor, image_features: Tensor | None) -> Tensor:
+        embedded: Tensor = self._base.get_input_embeddings()(token_ids)
         places = token_ids == self._base.config.image_token_id
         num_places, num_features = int(places.sum()), 0 if image_features is None else image_features[..., 0].numel()
         if num_places != num_features:
             raise ValueError(f"{num_places} image tokens for {num_features} image features")
-        if image_features is not None:
-            embedded = embedded.masked_scatter(places[..., None], image_features.to(embedded.dtype))
-        output = self._base.model.language_model(inputs_embeds=embedded, attention_mask=attention_mask, use_cache=False)
+        if image_features is None:
+            return embedded
+        return embedded.masked_scatter(places[..., None], image_features.to(embedded.dtype))
+
+    def _decode(self, embedded: Tensor, **inputs: object) -> Tensor:
+        output = self._base.model.language_model(inputs_embeds=embedded, use_cache=False, **inputs)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
@@ -95,6 +107,9 @@ class LlavaModel:
 
     def set_training(self, training: bool) -> None:
         set_lora_dropout(self._module, training)
+
+    def layers(self) -> Sequence[nn.Module]:
+        return list(self._base.model.language_model.layers)
 
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
         names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}

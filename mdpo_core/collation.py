@@ -1,0 +1,84 @@
+"""Encoded rows side by side: every distinct image once, every view with a digest of what a model sees of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.view import View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """One row under every condition, before it is put into a batch."""
+
+    id: str
+    prompts: Mapping[str, EncodedPrompt]
+    responses: Mapping[str, Tensor]
+    columns: Mapping[str, float]
+    has_image: bool
+
+    @cached_property
+    def pictures(self) -> Mapping[str, tuple[bytes, ...]]:
+        """Digests of each condition's images."""
+        return {condition: tuple(map(_digest, _images(prompt))) for condition, prompt in self.prompts.items()}
+
+    def digest(self, view: View) -> bytes:
+        """Of everything that a model sees of a view: token ids and image inputs."""
+        prompt, response = self.prompts[view.condition], self.responses[view.response]
+        found = hashlib.sha256(b"".join(self.pictures[view.condition]))
+        for ids in (prompt.token_ids, response):
+            found.update(len(ids).to_bytes(8, "little") + _bytes(ids))
+        return found.digest()
+
+
+def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
+    """Put encoded rows side by side."""
+    import torch
+
+    conditions, names = rows[0].prompts, rows[0].responses
+    distinct: dict[bytes, Mapping[str, Tensor]] = {}
+    for row in rows:
+        for condition, prompt in row.prompts.items():
+            distinct |= zip(row.pictures[condition], _images(prompt), strict=True)
+    place = {digest: number for number, digest in enumerate(distinct)}
+    images = list(distinct.values())
+    return Batch(
+        ids=tuple(row.id for row in rows),
+        prompts={condition: tuple(row.prompts[condition].token_ids for row in rows) for condition in conditions},
+        responses={name: tuple(row.responses[name] for row in rows) for name in names},
+        pictures={
+            condition: tuple(tuple(place[digest] for digest in row.pictures[condition]) for row in rows)
+            for condition in conditions
+        },
+        images={name: torch.cat([image[name] for image in images]) for name in images[0]} if images else {},
+        digests={view: tuple(row.digest(view) for row in rows) for view in views},
+        columns={name: torch.tensor([row.columns[name] for row in rows]) for name in rows[0].columns},
+        applies=torch.tensor([row.has_image for row in rows]),
+    )
+
+
+def _images(prompt: EncodedPrompt) -> Iterator[Mapping[str, Tensor]]:
+    """The inputs of each image, with a leading dimension of 1."""
+    for number in range(max(map(len, prompt.images.values()), default=0)):
+        yield {name: values[number : number + 1] for name, values in prompt.images.items()}
+
+
+def _digest(image: Mapping[str, Tensor]) -> bytes:
+    found = hashlib.sha256()
+    for name, values in sorted(image.items()):
+        found.update(f"{name}{tuple(values.shape)}{values.dtype}".encode() + _bytes(values))
+    return found.digest()
+
+
+def _bytes(values: Tensor) -> bytes:
+    import torch
+
+    return values.contiguous().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,82 @@
+"""The language-model head, on a bounded number of logits at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Head = Callable[[Tensor], Tensor]
+
+
+def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_logits: int | None) -> Tensor:
+    """Log-probs ``(tokens,)`` of ``token_ids (tokens,)`` as ``hidden_states (tokens, hidden)`` predict them.
+
+    At least in float32. No more than ``max_logits`` logits are held at once, in forward and in backward, unless one
+    token has more; None: all of them at once.
+    """
+    if max_logits is None:
+        return log_probs(head(hidden_states), token_ids)
+    with torch.no_grad():
+        vocab = head(hidden_states[:1]).shape[-1]
+    size = max(1, max_logits // vocab)
+    if not torch.is_grad_enabled():
+        return torch.cat(_by_chunk(head, hidden_states, token_ids, size))
+    if _trains(head, hidden_states):
+        return torch.cat(
+            [
+                checkpoint(_log_probs_of, head, states, ids, use_reentrant=False)
+                for states, ids in zip(torch.split(hidden_states, size), torch.split(token_ids, size), strict=True)
+            ]
+        )
+    values: Tensor = _FrozenHead.apply(hidden_states, token_ids, head, size)  # type: ignore[no-untyped-call]  # torch's
+    return values
+
+
+def log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:
+    """Log-probs ``(tokens,)`` of ``token_ids (tokens,)`` under ``logits (tokens, vocab)``, at least in float32."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits.gather(-1, token_ids[:, None]).squeeze(-1) - logits.logsumexp(dim=-1)
+
+
+def _log_probs_of(head: Head, hidden_states: Tensor, token_ids: Tensor) -> Tensor:
+    return log_probs(head(hidden_states), token_ids)
+
+
+def _by_chunk(head: Head, hidden_states: Tensor, token_ids: Tensor, size: int) -> list[Tensor]:
+    chunks = zip(torch.split(hidden_states, size), torch.split(token_ids, size), strict=True)
+    return [_log_probs_of(head, states, ids) for states, ids in chunks]
+
+
+def _trains(head: Head, hidden_states: Tensor) -> bool:
+    """Whether the head has parameters of its own to train."""
+    return head(hidden_states[:1].detach()).requires_grad
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Log-probs whose gradient is made in forward, chunk by chunk, so that backward needs no logits.
+
+    A token's log-prob depends on its own hidden state alone: its gradient is known up to the factor that backward
+    brings. A head that trains needs that factor before the sum over tokens, and so its logits again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_states: Tensor, token_ids: Tensor, head: Head, size: int) -> Tensor:
+        values: list[Tensor] = []
+        slopes: list[Tensor] = []
+        for states, ids in zip(torch.split(hidden_states, size), torch.split(token_ids, size), strict=True):
+            with torch.enable_grad():
+                leaf = states.detach().requires_grad_()
+                found = _log_probs_of(head, leaf, ids)
+                slopes += torch.autograd.grad(found.sum(), leaf)
+            values.append(found.detach())
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None, None

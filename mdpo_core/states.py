@@ -1,0 +1,100 @@
+"""The hidden states that predict the responses: by shared prompts, or by one forward for each view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mdpo_core.batch import Batch
+from mdpo_core.layout import Item, pack, pad_view
+from mdpo_core.protocols import VisionLanguageModel
+from mdpo_core.scores import TokenLogProbs
+from mdpo_core.view import View
+
+
+@dataclass(frozen=True)
+class PredictingStates:
+    """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are those of a response.
+
+    Equal responses to equal prompts may share their span.
+    """
+
+    hidden: Tensor
+    token_ids: Tensor
+    spans: Mapping[View, Sequence[slice]]
+
+    def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
+        """One value for each token, ``(tokens,)``, as each view's rows have them."""
+        return {view: _padded([values[span] for span in spans]) for view, spans in self.spans.items()}
+
+
+def shared_states(
+    model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None
+) -> PredictingStates:
+    """One forward for all views: each prompt is computed once, with its responses as branches."""
+    device = next(model.module.parameters()).device
+    items = {
+        (view, row): Item(batch.prompts[view.condition][row], batch.pictures[view.condition][row], response)
+        for view in views
+        for row, response in enumerate(batch.responses[view.response])
+    }
+    packing = pack(list(items.values()))
+    hidden = model.packed_hidden_states(packing.packed.to(device), _chosen(features, packing.pictures))[0]
+    # Equal items begin at the same place; each place is predicted once.
+    responses = {start: item.response for start, item in zip(packing.starts, items.values(), strict=True)}
+    spans = dict(zip(responses, _consecutive([len(response) for response in responses.values()]), strict=True))
+    places = [_predicting(start, len(response)) for start, response in responses.items()]
+    found = dict(zip(items, packing.starts, strict=True))
+    return PredictingStates(
+        hidden[torch.cat(places).to(device)],
+        torch.cat(list(responses.values())).to(device),
+        {view: [spans[found[view, row]] for row in range(len(batch))] for view in views},
+    )
+
+
+def separate_states(
+    model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None
+) -> PredictingStates:
+    """One padded forward for each view: what a plain script does, and what `shared_states` must equal."""
+    device = next(model.module.parameters()).device
+    hidden, token_ids, spans = [], [], {}
+    done = 0
+    for view in views:
+        pictures = [number for row in batch.pictures[view.condition] for number in row]
+        padded = pad_view(batch.prompts[view.condition], batch.responses[view.response])
+        ids, attention_mask, response_mask = (part.to(device) for part in padded)
+        states = model.hidden_states(ids, attention_mask, _chosen(features, pictures))
+        # The hidden state before a token predicts it.
+        hidden.append(states[:, :-1][response_mask[:, 1:]])
+        token_ids.append(ids[response_mask])
+        spans[view] = _consecutive([len(response) for response in batch.responses[view.response]], done)
+        done += len(token_ids[-1])
+    return PredictingStates(torch.cat(hidden), torch.cat(token_ids), spans)
+
+
+def _predicting(start: tuple[int, int], length: int) -> Tensor:
+    """Where the tokens are that predict a response: its prompt's last one, and all of its own but the last."""
+    prompt_end, begin = start
+    return torch.cat([torch.tensor([prompt_end]), torch.arange(begin, begin + length - 1)])
+
+
+def _chosen(features: Tensor | None, pictures: Sequence[int]) -> Tensor | None:
+    return features[list(pictures)] if features is not None and pictures else None
+
+
+def _consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
+    spans = []
+    for length in lengths:
+        spans.append(slice(first, first + length))
+        first += length
+    return spans
+
+
+def _padded(rows: list[Tensor]) -> TokenLogProbs:
+    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    values = pad_sequence(rows, batch_first=True)
+    return TokenLogProbs(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])

@@ -1,0 +1,42 @@
+"""Packed attention inside the language models of transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, LlavaForConditionalGeneration
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mdpo_core import Packed
+
+_NAME = "mdpo_packed"
+# A mask of four dimensions is passed on as it is; packed attention has one of its own and reads none.
+NO_MASK = torch.empty(1, 1, 0, 0)
+
+
+def use_packed_attention(model: LlavaForConditionalGeneration) -> None:
+    """Let the language model take ``packed=...``; without it, it attends by SDPA as before."""
+    AttentionInterface.register(_NAME, _attend)
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    model.set_attn_implementation({"text_config": _NAME})
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packed: Packed | None = None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """``query``, ``key``, ``value``: ``(batch, heads, time, dim)``; gives ``(batch, time, heads, dim)``."""
+    if packed is None:
+        attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+        return attended, None
+    return packed.attend(query, key, value, scaling).transpose(1, 2), None
