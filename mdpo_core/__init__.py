@@ -28,7 +28,7 @@ from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, Tracke
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
-from mdpo_core.scores import Scored, Scores, TokenLogProbs
+from mdpo_core.scores import Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.view import View
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "RunResult",
     "Scored",
     "Scores",
+    "Statistic",
     "Term",
     "TokenLogProbs",
     "Tracker",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mdpo_core.example import Example
 from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
-from mdpo_core.scores import Scores
+from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CHOSEN, REJECTED, View
 
 if TYPE_CHECKING:
@@ -130,6 +130,13 @@ class Term(Component):
     def columns(self) -> tuple[str, ...]:
         """The data columns that this term reads."""
         return ()
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        """What this term reads of whole distributions, by name: ``scores.statistics[name][view]``, ``(batch, time)``.
+
+        They are computed a few tokens at a time, so that no tensor of all logits is ever held.
+        """
+        return {}
 
     @abstractmethod
     def __call__(self, scores: Scores) -> Tensor:

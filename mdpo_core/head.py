@@ -20,9 +20,7 @@ def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_lo
     """
     if max_logits is None:
         return log_probs(head(hidden_states), token_ids)
-    with torch.no_grad():
-        vocab = head(hidden_states[:1]).shape[-1]
-    size = max(1, max_logits // vocab)
+    size = chunk_size(head, hidden_states, max_logits)
     if not torch.is_grad_enabled():
         return torch.cat(_by_chunk(head, hidden_states, token_ids, size))
     if _trains(head, hidden_states):
@@ -40,6 +38,15 @@ def log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:
     """Log-probs ``(tokens,)`` of ``token_ids (tokens,)`` under ``logits (tokens, vocab)``, at least in float32."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.gather(-1, token_ids[:, None]).squeeze(-1) - logits.logsumexp(dim=-1)
+
+
+def chunk_size(head: Head, hidden_states: Tensor, max_logits: int | None) -> int:
+    """Tokens whose logits may be held at once."""
+    if max_logits is None:
+        return len(hidden_states)
+    with torch.no_grad():
+        vocab = head(hidden_states[:1]).shape[-1]
+    return max(1, max_logits // vocab)
 
 
 def _log_probs_of(head: Head, hidden_states: Tensor, token_ids: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdpo_core.components import PairLoss, Term
 from mdpo_core.errors import PluginError
-from mdpo_core.scores import Scores
+from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CLEAN, View
 
 
@@ -28,6 +28,7 @@ class Objective:
     def __init__(self, terms: Mapping[str, Term]) -> None:
         self.terms = dict(terms)
         self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
+        self.statistics = _statistics(self.terms)
         self._betas = _reward_scales(self.terms.values())
 
     def __call__(self, scores: Scores) -> Outcome:
@@ -54,6 +55,16 @@ class Objective:
         return metrics
 
 
+def _statistics(terms: Mapping[str, Term]) -> dict[str, Statistic]:
+    """The statistics of all terms; two terms may read the same one."""
+    found: dict[str, Statistic] = {}
+    for label, term in terms.items():
+        for name, statistic in term.statistics().items():
+            if found.setdefault(name, statistic) != statistic:
+                raise PluginError(f"term '{label}' ({type(term).__name__}): another term has a statistic '{name}', too")
+    return found
+
+
 def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
     """A view's reward is beta times its log-ratio, with the beta of the first term that names the view."""
     scales: dict[View, float] = {}
@@ -72,7 +83,7 @@ def _counted(term: Term, scores: Scores) -> Tensor:
 
 
 def _call(label: str, term: Term, scores: Scores) -> Tensor:
-    seen = scores.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
+    seen = scores.only(term.views(), term.columns(), term.needs_reference, term.needs_tokens, term.statistics())
     try:
         values = term(seen)
     except KeyError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,11 @@ from mdpo_core.rundir import RunDirectory
 if TYPE_CHECKING:
     from mdpo_core.data import CheckedData
     from mdpo_core.encoding import BatchBuilder
+    from mdpo_core.objective import Objective
     from mdpo_core.protocols import VisionLanguageModel
     from mdpo_core.reference import Reference
     from mdpo_core.scorer import Scorer
     from mdpo_core.train import Trainer
-    from mdpo_core.view import View
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _assemble(
 
     model = _load_policy(recipe)
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
-    engine = recipe.backend.start(_scorer(recipe, model, objective.views), recipe.train)
+    engine = recipe.backend.start(_scorer(recipe, model, objective), recipe.train)
     train = recipe.train
     rows = checked.sound()
     sampler = Sampler(len(rows), train.batch_size, train.epochs, train.seed)
@@ -103,12 +103,12 @@ def _assemble(
     return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, hooks)
 
 
-def _scorer(recipe: Recipe, model: VisionLanguageModel, views: Sequence[View]) -> Scorer:
+def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:
     from mdpo_core.scorer import Scorer
 
     share = recipe.scoring.share_prefix and recipe.model.shares_prefix
     options = recipe.scoring.model_copy(update={"share_prefix": share})
-    return Scorer(model, views, _load_reference(recipe), options)
+    return Scorer(model, objective.views, _load_reference(recipe), options, objective.statistics)
 
 
 def _load_policy(recipe: Recipe) -> VisionLanguageModel:

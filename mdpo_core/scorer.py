@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mdpo_core.batch import Batch
 from mdpo_core.head import token_log_probs
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Scoring
-from mdpo_core.reference import Reference
-from mdpo_core.scores import Scored, TokenLogProbs
-from mdpo_core.states import separate_states, shared_states
+from mdpo_core.reference import ModelReference, Reference
+from mdpo_core.scores import Scored, Statistic, TokenLogProbs
+from mdpo_core.states import PredictingStates, separate_states, shared_states
+from mdpo_core.statistics import ReferenceLogits, token_statistics
 from mdpo_core.view import View
 
 PLAIN = Scoring(share_prefix=False, max_logits=None)
@@ -31,6 +33,7 @@ class Scorer(nn.Module):
         views: Sequence[View],
         reference: Reference | None = None,
         options: Scoring = PLAIN,
+        statistics: Mapping[str, Statistic] | None = None,
     ) -> None:
         super().__init__()
         self.policy = model.module
@@ -39,28 +42,58 @@ class Scorer(nn.Module):
         self._reference = reference
         self._states = shared_states if options.share_prefix else separate_states
         self._max_logits = options.max_logits
-        self._images_are_frozen = not any(
-            model.module.get_parameter(name).requires_grad
-            for part in ("vision", "projector")
-            for name in model.parts()[part]
-        )
+        self._statistics = dict(statistics or {})
+        self._images_are_frozen = _images_are_frozen(model)
 
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         features = _encode_images(self._model, batch)
-        policy = self._score(self._model, batch, features)
-        if self._reference is None:
-            return Scored(policy, {})
+        policy = self._states(self._model, batch, self._views, features)
+        compared: list[PredictingStates] = []
 
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
             # Where nothing before the language model trains, the reference sees the same features.
-            return self._score(model, batch, features if self._images_are_frozen else _encode_images(model, batch))
+            seen = features if self._images_are_frozen else _encode_images(model, batch)
+            compared.append(self._states(model, batch, self._views, seen))
+            return self._log_probs(model, compared[0])
 
-        return Scored(policy, self._reference.log_probs(batch, self._model, score))
+        return Scored(
+            self._log_probs(self._model, policy),
+            {} if self._reference is None else self._reference.log_probs(batch, self._model, score),
+            self._statistics_of(policy, compared),
+        )
 
-    def _score(self, model: VisionLanguageModel, batch: Batch, features: Tensor | None) -> dict[View, TokenLogProbs]:
-        states = self._states(model, batch, self._views, features)
+    def _log_probs(self, model: VisionLanguageModel, states: PredictingStates) -> dict[View, TokenLogProbs]:
         return states.by_view(token_log_probs(model.logits, states.hidden, states.token_ids, self._max_logits))
+
+    def _statistics_of(
+        self, policy: PredictingStates, compared: Sequence[PredictingStates]
+    ) -> dict[str, dict[View, Tensor]]:
+        if not self._statistics:
+            return {}
+        other = self._reference_logits(compared[0]) if compared else None
+        found = token_statistics(self._statistics, self._model.logits, policy.hidden, other, self._max_logits)
+        return {
+            name: {view: tokens.values for view, tokens in policy.by_view(values).items()}
+            for name, values in found.items()
+        }
+
+    def _reference_logits(self, states: PredictingStates) -> ReferenceLogits | None:
+        reference = self._reference
+        if not isinstance(reference, ModelReference):
+            return None
+
+        def logits(span: slice) -> Tensor:
+            with torch.no_grad(), reference.active(self._model) as model:
+                return model.logits(states.hidden[span])
+
+        return logits
+
+
+def _images_are_frozen(model: VisionLanguageModel) -> bool:
+    parts = model.parts()
+    names = (*parts["vision"], *parts["projector"])
+    return not any(model.module.get_parameter(name).requires_grad for name in names)
 
 
 def _encode_images(model: VisionLanguageModel, batch: Batch) -> Tensor | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from mdpo_core.view import View
@@ -49,10 +50,26 @@ class ByView(Mapping[View, Value], Generic[Value]):
 
 
 class Scored(NamedTuple):
-    """What a scorer returns for a batch: token log-probs by view. ``reference`` is empty if no term needs it."""
+    """What a scorer returns for a batch: token log-probs by view, and statistics by name and view.
+
+    ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, 0 where the view's mask is false.
+    """
 
     policy: dict[View, TokenLogProbs]
     reference: dict[View, TokenLogProbs]
+    statistics: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number for each response token, made of the whole distribution that predicts it.
+
+    ``function(policy, reference)`` is given log-probs ``(tokens, vocab)`` of some tokens, at least in float32, and
+    gives ``(tokens,)``. ``reference`` is None unless ``needs_reference``; gradients flow into the policy alone.
+    """
+
+    function: Callable[[Tensor, Tensor | None], Tensor]
+    needs_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class Scores:
     ``policy[view]`` and ``reference[view]`` are sums over response tokens, ``(batch,)``, nats; ``num_tokens[view]``
     is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``applies`` is ``(batch,)`` bool: false for a row without
     an image, which a term over a corrupted view does not count. ``policy_tokens`` and ``reference_tokens`` are
-    there for terms with ``needs_tokens``.
+    there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those that declare some.
     """
 
     policy: ByView[Tensor]
@@ -72,6 +89,7 @@ class Scores:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     policy_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
     reference_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
+    statistics: Mapping[str, ByView[Tensor]] = field(default_factory=dict)
 
     @classmethod
     def from_sums(
@@ -94,7 +112,7 @@ class Scores:
     @classmethod
     def from_tokens(cls, scored: Scored, applies: Tensor, columns: Mapping[str, Tensor]) -> Scores:
         """Sum the token log-probs that a scorer returns."""
-        policy, reference = scored
+        policy, reference, statistics = scored
         return cls(
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
             reference=ByView({view: tokens.values.sum(dim=1) for view, tokens in reference.items()}),
@@ -103,6 +121,7 @@ class Scores:
             columns=columns,
             policy_tokens=ByView(policy),
             reference_tokens=ByView(reference),
+            statistics={name: ByView(values) for name, values in statistics.items()},
         )
 
     def log_ratio(self, view: View | str) -> Tensor:
@@ -114,7 +133,12 @@ class Scores:
         return self.log_ratio(preferred) - self.log_ratio(dispreferred)
 
     def only(
-        self, views: Iterable[View], columns: Iterable[str], reference: bool = True, tokens: bool = False
+        self,
+        views: Iterable[View],
+        columns: Iterable[str],
+        reference: bool = True,
+        tokens: bool = False,
+        statistics: Iterable[str] = (),
     ) -> Scores:
         """The part of these scores that a term has declared; reading any other view is a ``KeyError``."""
         views = list(views)
@@ -127,4 +151,5 @@ class Scores:
             columns={name: self.columns[name] for name in columns},
             policy_tokens=self.policy_tokens.only(views) if tokens else nothing,
             reference_tokens=self.reference_tokens.only(views if reference else ()) if tokens else nothing,
+            statistics={name: self.statistics[name].only(views) for name in statistics},
         )

@@ -1,0 +1,46 @@
+"""Statistics of whole distributions, a few tokens at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mdpo_core.head import Head, chunk_size
+from mdpo_core.scores import Statistic
+
+ReferenceLogits = Callable[[slice], Tensor]
+
+
+def token_statistics(
+    statistics: Mapping[str, Statistic],
+    head: Head,
+    hidden_states: Tensor,
+    reference_logits: ReferenceLogits | None,
+    max_logits: int | None,
+) -> dict[str, Tensor]:
+    """Each statistic of the distributions that ``hidden_states (tokens, hidden)`` predict, ``(tokens,)``.
+
+    ``reference_logits(span)`` gives those of the reference for the same tokens, ``(tokens, vocab)``. Logits are
+    computed again in backward; beside them, a chunk holds what the statistics make of them.
+    """
+    size = chunk_size(head, hidden_states, max_logits)
+
+    def compute(states: Tensor, first: int) -> Tensor:
+        policy = _distributions(head(states))
+        span = slice(first, first + len(states))
+        reference = None if reference_logits is None else _distributions(reference_logits(span))
+        found = [each.function(policy, reference if each.needs_reference else None) for each in statistics.values()]
+        return torch.stack(found)
+
+    chunks = [
+        checkpoint(compute, states, place * size, use_reentrant=False)
+        for place, states in enumerate(torch.split(hidden_states, size))
+    ]
+    return dict(zip(statistics, torch.cat(chunks, dim=1), strict=True))
+
+
+def _distributions(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)
