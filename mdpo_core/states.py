@@ -37,11 +37,7 @@ def shared_states(
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = next(model.module.parameters()).device
-    items = {
-        (view, row): Item(batch.prompts[view.condition][row], batch.pictures[view.condition][row], response)
-        for view in views
-        for row, response in enumerate(batch.responses[view.response])
-    }
+    items = items_of(batch, views)
     packing = pack(list(items.values()))
     hidden = model.packed_hidden_states(packing.packed.to(device), _chosen(features, packing.pictures))[0]
     # Equal items begin at the same place; each place is predicted once.
@@ -54,6 +50,15 @@ def shared_states(
         torch.cat(list(responses.values())).to(device),
         {view: [spans[found[view, row]] for row in range(len(batch))] for view in views},
     )
+
+
+def items_of(batch: Batch, views: Sequence[View]) -> dict[tuple[View, int], Item]:
+    """Every view of every row."""
+    return {
+        (view, row): Item(batch.prompts[view.condition][row], batch.pictures[view.condition][row], response)
+        for view in views
+        for row, response in enumerate(batch.responses[view.response])
+    }
 
 
 def separate_states(

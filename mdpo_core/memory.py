@@ -1,0 +1,118 @@
+"""Out of memory: which options would help, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mdpo_core.batch import Batch
+from mdpo_core.errors import MdpoError
+from mdpo_core.layout import pack
+from mdpo_core.protocols import VisionLanguageModel
+from mdpo_core.recipe import Recipe, Scoring
+from mdpo_core.reference import FrozenCopy, Reference
+from mdpo_core.states import items_of
+from mdpo_core.view import View
+
+# Logits in float32, their gradient, and the model's own copy of them.
+_BYTES_PER_LOGIT = 4 + 4 + 2
+
+
+@dataclass(frozen=True)
+class MemoryAdvice:
+    """Turns an out-of-memory error of a micro-batch into one that says what to change in the recipe."""
+
+    recipe: Recipe
+    model: VisionLanguageModel
+    views: Sequence[View]
+    reference: Reference | None
+
+    @contextmanager
+    def explained(self, batch: Batch) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            # Outside of the handler the failed step's tensors are free again.
+            reason = str(error).splitlines()[0]
+        else:
+            return
+        raise MdpoError(f"{self._situation(batch)}: {reason}\nWhat would help:\n{self._advice(batch)}")
+
+    def _situation(self, batch: Batch) -> str:
+        weights = _gigabytes(self.model.module)
+        return f"out of memory in a micro-batch of {len(batch)} pairs (weights: {weights:.1f} GB)"
+
+    def _advice(self, batch: Batch) -> str:
+        found = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
+        return "\n".join(f"  {line}" for line in found if line) or "  a device with more memory"
+
+    def _reference(self) -> str:
+        if not isinstance(self.reference, FrozenCopy):
+            return ""
+        return f"reference: cached - frees the second model's {_gigabytes(self.reference.model.module):.2g} GB"
+
+    def _prefix(self, batch: Batch) -> str:
+        if self.recipe.scoring.share_prefix or not self.recipe.model.shares_prefix:
+            return ""
+        separate, shared = self._num_tokens(batch)
+        return (
+            f"scoring.share_prefix: true - {shared} tokens instead of {separate}, so {1 - shared / separate:.0%} less "
+            "activations"
+        )
+
+    def _head(self, batch: Batch) -> str:
+        default = int(Scoring.model_fields["max_logits"].default)
+        tokens = sum(len(ids) for view in self.views for ids in batch.responses[view.response])
+        held = tokens * self._sizes()[1]
+        if self.recipe.scoring.max_logits is not None:
+            held = min(held, self.recipe.scoring.max_logits)
+        if held <= default:
+            return ""
+        saved = (held - default) * _BYTES_PER_LOGIT / 1e9
+        return f"scoring.max_logits: {default} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
+
+    def _layers(self, batch: Batch) -> str:
+        if self.recipe.scoring.activation_checkpointing != "off":
+            return ""
+        separate, shared = self._num_tokens(batch)
+        tokens = shared if self.recipe.scoring.share_prefix and self.recipe.model.shares_prefix else separate
+        layers = len(self.model.layers())
+        element = next(self.model.module.parameters()).element_size()
+        kept = tokens * layers * self._sizes()[0] * element / 1e9
+        return (
+            f"scoring.activation_checkpointing: full - of all activations of {layers} layers only their inputs are "
+            f"kept, {kept:.2g} GB, and about a third more time is needed"
+        )
+
+    def _pairs(self, batch: Batch) -> str:
+        if len(batch) == 1:
+            return ""
+        half = len(batch) // 2
+        return f"train.micro_batch_size: {half} - {1 - half / len(batch):.0%} less activations, the same result"
+
+    def _num_tokens(self, batch: Batch) -> tuple[int, int]:
+        """Tokens of all views one by one, and with each prompt once."""
+        items = list(items_of(batch, self.views).values())
+        return sum(len(item.prompt) + len(item.response) for item in items), pack(items).packed.token_ids.numel()
+
+    def _sizes(self) -> tuple[int, int]:
+        """Hidden size and vocabulary."""
+        one = torch.zeros(1, 1, dtype=torch.long, device=next(self.model.module.parameters()).device)
+        with torch.no_grad():
+            hidden: Tensor = self.model.hidden_states(one, torch.ones_like(one), None)
+            return hidden.shape[-1], self.model.logits(hidden).shape[-1]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # On a CPU torch has no class for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _gigabytes(module: nn.Module) -> float:
+    return sum(value.numel() * value.element_size() for value in module.parameters()) / 1e9
