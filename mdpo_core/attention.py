@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from mdpo_core.layout import Packed
 
@@ -52,25 +53,27 @@ def _branch_mask(branch: int, prompt: int, dtype: torch.dtype, device: torch.dev
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None) -> Tensor:
-    attended: Tensor = _compiled_flex()(
-        query, key, value, block_mask=block_mask(packed), scale=scale, enable_gqa=query.shape[1] != key.shape[1]
+    attend, create = _compiled()
+    attended: Tensor = attend(
+        query,
+        key,
+        value,
+        block_mask=block_mask(packed, create),
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     return attended
 
 
 @lru_cache(maxsize=1)
-def _compiled_flex() -> Any:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    # Uncompiled it holds every score; lengths change from batch to batch.
-    return torch.compile(flex_attention, dynamic=True)
+def _compiled() -> tuple[Any, Any]:
+    """Uncompiled, the one holds every score and the other every place of the mask. Lengths change with each batch."""
+    return torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
 
 
 @lru_cache(maxsize=2)
-def block_mask(packed: Packed) -> Any:
-    """FlexAttention's mask of a row; made once for all layers."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
+def block_mask(packed: Packed, create: Callable[..., Any] = create_block_mask) -> Any:
+    """FlexAttention's mask of a row, made once for all layers."""
     groups, branches = packed.groups, packed.branches
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -78,4 +81,4 @@ def block_mask(packed: Packed) -> Any:
         return (groups[query] == groups[key]) & same_branch & (query >= key)
 
     time = packed.token_ids.shape[1]
-    return create_block_mask(sees, None, None, time, time, device=str(packed.token_ids.device))
+    return create(sees, None, None, time, time, device=packed.token_ids.device.type)

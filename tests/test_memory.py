@@ -1,0 +1,105 @@
+"""What a user reads when memory runs out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_scorer import examples, make
+
+from mdpo_core import MdpoError, component, load_recipe
+from mdpo_core.memory import MemoryAdvice
+from mdpo_core.reference import AdapterOff, FrozenCopy
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
+TERMS = {"dpo": component("loss", "dpo"), "copo": component("loss", "dpo", over="chosen@crop")}
+WASTEFUL = ["scoring.share_prefix=false", "scoring.max_logits=null", "reference=auto", "model.lora=null"]
+# A limit on the address space from the first step on: loading the model must still succeed.
+SCRIPT = """
+import resource, sys
+from mdpo_core import MdpoError, hookimpl, load_recipe, run
+from mdpo_core.registry import current_registry
+
+class Limit:
+    @hookimpl
+    def mdpo_run_started(self):
+        pages = int(open("/proc/self/statm").read().split()[0])
+        size = pages * resource.getpagesize() + 100_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+current_registry().plugins.register(Limit())
+try:
+    run(load_recipe(sys.argv[1], sys.argv[2:]))
+except MdpoError as error:
+    sys.exit(f"told: {error}")
+"""
+
+
+@pytest.fixture(scope="module")
+def batch_and_model(llava: Path, photographs: Path):  # type: ignore[no-untyped-def]
+    builder, objective, _, model = make(llava, TERMS)
+    data = examples([("A pink flower", "no people", True), ("A", "green leaves", True)], photographs)
+    return builder.build(data, [0, 1], epoch=0), objective.views, model
+
+
+def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type: ignore[no-untyped-def]
+    batch, views, model = batch_and_model
+    with pytest.raises(MdpoError) as caught:
+        with MemoryAdvice(load_recipe(RECIPE, changes), model, views, reference or AdapterOff()).explained(batch):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return str(caught.value)
+
+
+def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    text = advice([*changes, *WASTEFUL, "model.freeze=[vision]"], batch_and_model, FrozenCopy(batch_and_model[2]))
+    assert "out of memory in a micro-batch of 2 pairs" in text
+    assert "Tried to allocate 2.00 GiB" in text
+    for line in ("reference: cached - frees the second model's", "scoring.share_prefix: true - ", "less activations"):
+        assert line in text
+    assert "train.micro_batch_size: 1 - 50% less activations" in text
+    assert "scoring.activation_checkpointing: full - of all activations of 2 layers" in text
+
+
+def test_the_tokens_that_sharing_saves_are_counted(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    batch, views, _ = batch_and_model
+    separate = sum(
+        len(batch.prompts[view.condition][row]) + len(batch.responses[view.response][row])
+        for view in views
+        for row in range(2)
+    )
+    prompts = sum(len(ids) for rows in batch.prompts.values() for ids in rows)
+    responses = {(view, row): len(batch.responses[view.response][row]) for view in views for row in range(2)}
+    shared = prompts + sum(responses.values())
+    text = advice([*changes, *WASTEFUL], batch_and_model)
+    assert f"{shared} tokens instead of {separate}, so {1 - shared / separate:.0%} less" in text
+
+
+def test_what_is_on_already_is_not_advised(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    text = advice([*changes, "scoring.activation_checkpointing=full"], batch_and_model)
+    for word in ("share_prefix", "reference: cached", "activation_checkpointing", "max_logits"):
+        assert word not in text
+
+
+def test_another_error_is_passed_on_as_it_is(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    batch, views, model = batch_and_model
+    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, views, AdapterOff())
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), advisor.explained(batch):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_run_that_runs_out_of_memory_says_what_would_help(small: list[str], tmp_path: Path) -> None:
+    from small_llava import build_llava
+
+    folder = build_llava(tmp_path / "llava336", image_size=336, hidden=64)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    large = ["trackers=[]", "train.batch_size=10", "train.micro_batch_size=10", "scoring.share_prefix=false"]
+    command = [sys.executable, str(script), str(RECIPE), *small, f"model.path={folder}", *large]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert "told: out of memory in a micro-batch of 10 pairs" in done.stderr
+    assert "train.micro_batch_size: 5 - 50% less activations" in done.stderr
+    assert "scoring.share_prefix: true - " in done.stderr
