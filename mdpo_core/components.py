@@ -179,6 +179,11 @@ class Backend(Component):
     def placement(self) -> Placement:
         """Device and dtype that models are loaded with."""
 
+    @property
+    def arithmetic(self) -> Literal["float32", "bfloat16"]:
+        """What matrix products are computed in: the weights' type, unless a backend casts (autocast)."""
+        return self.placement().dtype
+
     @abstractmethod
     def start(self, scorer: nn.Module, train: Train) -> Engine:
         """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized."""

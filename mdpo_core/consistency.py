@@ -38,6 +38,8 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
         yield from _processes(pieces["backend"], processes)
     if "model" in pieces and "reference" in pieces:
         yield from _reference(pieces["model"], pieces["reference"])
+    if pieces.get("reference") == "cached":
+        yield from _cached(terms)
     if "objective" in pieces and not pieces["objective"]:
         yield ("objective",), "needs at least one term"
     if CLEAN in corruptions:
@@ -91,3 +93,13 @@ def _reference(model: ModelAdapter, reference: str) -> Found:
             ("reference",),
             "'adapter_off' needs model.lora: there is no adapter to switch off; use 'frozen_copy'",
         )
+
+
+def _cached(terms: list[tuple[int, Term]]) -> Found:
+    for position, term in terms:
+        if any(statistic.needs_reference for statistic in term.statistics().values()):
+            yield (
+                ("objective", position),
+                "compares whole distributions with the reference's, which 'reference: cached' does not keep; use "
+                "'adapter_off' or 'frozen_copy'",
+            )

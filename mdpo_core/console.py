@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.hooks import hookimpl
 from mdpo_core.recipe import Recipe
+from mdpo_core.reference_cache import CACHING
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -48,6 +49,7 @@ class Console:
         )
         self._stages: dict[str, TaskID] = {}
         self._num_steps = 0
+        self._cached_rows: list[int] = []
 
     def __enter__(self) -> Console:
         self._progress.start()
@@ -61,6 +63,8 @@ class Console:
     @hookimpl
     def mdpo_progress(self, stage: str, done: int, total: int) -> None:
         self._update(stage, done, total)
+        if stage == CACHING:
+            self._cached_rows = [*self._cached_rows[:1], done]
         if done >= total:
             self._progress.remove_task(self._stages.pop(stage))
 
@@ -68,7 +72,9 @@ class Console:
     def mdpo_run_started(self, run_dir: Path, first_step: int, num_steps: int) -> None:
         self._num_steps = num_steps
         kind = self._recipe.reference_kind()
-        why = "" if kind is None or self._recipe.reference != "auto" else f" (auto: {_why(kind)})"
+        why = f" ({_origin(*self._cached_rows)})" if self._cached_rows else ""
+        if kind is not None and self._recipe.reference == "auto":
+            why = f" (auto: {_why(kind)})"
         start = f", from step {first_step}" if first_step else ""
         told = f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{why}"
         self._terminal.print(told, soft_wrap=True)
@@ -102,6 +108,13 @@ class Console:
 
 def _why(kind: str) -> str:
     return "LoRA can be switched off" if kind == "adapter_off" else "the weights themselves train"
+
+
+def _origin(reused: int, rows: int = 0) -> str:
+    """Where the rows of a cached reference come from, by how many were there first and last."""
+    computed = max(0, rows - reused)
+    found = [f"{word} {number} rows" for word, number in (("reused", reused), ("computed", computed)) if number]
+    return ", ".join(found)
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -35,6 +37,36 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Let ``content`` take the place of a file once it is on the disk; raises `CheckpointError` as `whole_folder`."""
+    beside = path.with_name(UNFINISHED + path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process holds the folder, and hold it; it is released even by a killed process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            # Some network file systems know no locks; whoever relies on one then finds out by digests.
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+        yield
 
 
 def remove_unfinished(folder: Path) -> None:

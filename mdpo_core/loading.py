@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -82,7 +82,7 @@ class _Builder:
         return self._reference(value)
 
     def _reference(self, value: Any) -> Any:
-        choices = ("auto", "adapter_off", "frozen_copy")
+        choices = get_args(Recipe.model_fields["reference"].annotation)
         if value not in choices:
             near = suggestion(str(value), choices)
             self._report(("reference",), f"{value!r} is no reference{near}  ({', '.join(choices)})")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import entry_points, version
 from typing import Any
 
 from mdpo_core.data import CheckedData
+from mdpo_core.encoding import BatchBuilder
 from mdpo_core.files import sha256
 from mdpo_core.hooks import PROJECT
 from mdpo_core.recipe import Recipe
 
+# Options of an adapter that do not change what the untrained model gives; its files stand for their path.
+_NOT_OF_THE_REFERENCE = ("path", "lora", "freeze", "max_length")
 _PACKAGES = ("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy")
 
 
@@ -22,4 +26,22 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
         "data": {"sha256": data.digest, "rows": len(data.rows), "quarantined": data.num_bad},
+    }
+
+
+def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBuilder) -> dict[str, Any]:
+    """Everything that log-probs of the untrained model depend on, as JSON holds it.
+
+    Prompts and pixels themselves are told apart row by row, by `Batch.digests`.
+    """
+    whole, placement = recipe.to_dict(), recipe.backend.placement()
+    return {
+        "model": manifest["model"],
+        "adapter": {name: value for name, value in whole["model"].items() if name not in _NOT_OF_THE_REFERENCE},
+        "backend": {**whole["backend"], "device": placement.device.partition(":")[0], "dtype": placement.dtype},
+        "corruptions": {name: whole["corruptions"][name] for name in builder.corruptions},
+        "seed": manifest["seed"],
+        "data": manifest["data"]["sha256"],
+        "views": sorted(map(str, builder.views)),
+        "versions": {name: manifest["versions"][name] for name in ("torch", "transformers")},
     }

@@ -20,6 +20,8 @@ from mdpo_core.components import (
 )
 from mdpo_core.registry import current_registry
 
+ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
+
 
 class Section(BaseModel):
     """A part of a recipe that has options and no choice of component."""
@@ -69,6 +71,10 @@ class Output(Section):
     dir: Path = Field(description="the run directory")
     save_every: int = Field(default=100, gt=0, description="steps between checkpoints; the last step is always saved")
     keep: int = Field(default=2, gt=0, description="checkpoints that are kept, newest first")
+    reference: Path | None = Field(
+        default=None,
+        description="folder of the cached reference, which runs may share; default: reference/ in the run directory",
+    )
 
 
 class Recipe(BaseModel):
@@ -84,10 +90,11 @@ class Recipe(BaseModel):
     objective: tuple[SerializeAsAny[Term], ...] = Field(min_length=1, description="the terms whose sum is minimized")
     train: Train = Field(default_factory=Train, description="how the policy is optimized")
     scoring: Scoring = Field(default_factory=Scoring, description="how log-probs are computed")
-    reference: Literal["auto", "adapter_off", "frozen_copy"] = Field(
+    reference: Literal["auto", ReferenceKind] = Field(
         default="auto",
-        description="log-ratios are against: the policy with LoRA switched off, a second frozen model, or "
-        "(auto) the first where there is LoRA and else the second",
+        description="log-ratios are against: the policy with LoRA switched off (adapter_off), a second model "
+        "(frozen_copy), log-probs that the untrained policy gave before training (cached), or (auto) the first where "
+        "there is LoRA and else the second",
     )
     backend: SerializeAsAny[Backend] = Field(description="what runs it")
     evaluators: tuple[SerializeAsAny[Evaluator], ...] = Field(default=(), description="measurements of the policy")
@@ -101,7 +108,7 @@ class Recipe(BaseModel):
             for position, term in enumerate(self.objective)
         )
 
-    def reference_kind(self) -> Literal["adapter_off", "frozen_copy"] | None:
+    def reference_kind(self) -> ReferenceKind | None:
         """The reference that ``auto`` stands for; None if no term needs one."""
         if not any(term.needs_reference for term in self.objective):
             return None

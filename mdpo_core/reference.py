@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mdpo_core.batch import Batch
+from mdpo_core.errors import CheckpointError
 from mdpo_core.protocols import VisionLanguageModel
+from mdpo_core.reference_cache import Shard
 from mdpo_core.scores import TokenLogProbs
+from mdpo_core.states import padded
 from mdpo_core.view import View
 
 Score = Callable[[VisionLanguageModel], dict[View, TokenLogProbs]]
@@ -55,3 +60,56 @@ class FrozenCopy(ModelReference):
     @contextmanager
     def active(self, policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
         yield self.model
+
+
+class Untrained(ModelReference):
+    """The policy itself, which is its own reference as long as nothing has trained it."""
+
+    @contextmanager
+    def active(self, policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
+        yield policy
+
+
+class Cached(Reference):
+    """Log-probs that were computed before training.
+
+    ``sets``: the shards of each set. Views under a corruption that is drawn anew in each epoch are in several sets;
+    the digest of what the model sees tells which one a row is looked up in.
+    """
+
+    def __init__(self, sets: Sequence[Sequence[Shard]], folder: Path) -> None:
+        self._places = [
+            {name: (shard, place) for shard in shards for place, name in enumerate(shard.ids)} for shards in sets
+        ]
+        self._folder = folder
+
+    def log_probs(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> dict[View, TokenLogProbs]:
+        """Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed."""
+        device = next(policy.module.parameters()).device
+        found = {
+            view: padded([self._find(view, *row) for row in zip(batch.ids, digests, strict=True)])
+            for view, digests in batch.digests.items()
+        }
+        return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in found.items()}
+
+    def _find(self, view: View, name: str, digest: bytes) -> Tensor:
+        known = False
+        for places in self._places:
+            shard, place = places.get(name, (None, 0))
+            if shard is None or view not in shard.views:
+                continue
+            if shard.views[view].digest(place) == digest:
+                return shard.views[view].log_probs(place)
+            known = True
+        raise CheckpointError(f"example '{name}': {self._problem(view, known)}")
+
+    def _problem(self, view: View, known: bool) -> str:
+        if known:
+            return (
+                f"what the model sees of '{view}' is not what the reference in {self._folder} was computed on; reader, "
+                "corruption and encoder must give the same every time"
+            )
+        return (
+            f"its '{view}' is not in the reference in {self._folder}, which holds what is trained on; 'reference: "
+            "adapter_off' and 'frozen_copy' score any other example, too"
+        )

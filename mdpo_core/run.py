@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mdpo_core.consistency import check_consistency
 from mdpo_core.files import remove_unfinished, whole_folder
 from mdpo_core.recipe import Recipe
+from mdpo_core.reference_cache import CACHING, ReferenceStore
 from mdpo_core.registry import current_registry
 from mdpo_core.rundir import RunDirectory
 
@@ -70,10 +71,12 @@ def read_data(recipe: Recipe) -> tuple[CheckedData, BatchBuilder]:
 def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder) -> None:
     from mdpo_core.manifest import describe
 
-    directory.prepare(recipe, describe(recipe, checked))
+    manifest = describe(recipe, checked)
+    store = _reference_store(recipe, directory, manifest, builder)
+    directory.prepare(recipe, manifest)
     if checked.bad:
         checked.write_quarantine(directory.quarantine)
-    model, trainer = _assemble(recipe, directory, checked, builder)
+    model, trainer = _assemble(recipe, directory, checked, builder, store)
     first_step = directory.checkpoints.load_newest(trainer.engine)
     directory.metrics.truncate(first_step)
     trainer.fit(first_step)
@@ -83,19 +86,42 @@ def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builde
     current_registry().plugins.hook.mdpo_run_finished(run_dir=directory.path, final=directory.final)
 
 
+def _reference_store(
+    recipe: Recipe, directory: RunDirectory, manifest: Mapping[str, Any], builder: BatchBuilder
+) -> ReferenceStore | None:
+    """Where the reference is cached, if it is; one that does not fit is refused before the model is loaded."""
+    from mdpo_core.manifest import reference_key
+
+    if recipe.reference_kind() != "cached":
+        return None
+    folder = recipe.output.reference or directory.reference
+    store = ReferenceStore(folder, reference_key(recipe, manifest, builder))
+    store.check()
+    return store
+
+
 def _assemble(
-    recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder
+    recipe: Recipe,
+    directory: RunDirectory,
+    checked: CheckedData,
+    builder: BatchBuilder,
+    store: ReferenceStore | None,
 ) -> tuple[VisionLanguageModel, Trainer]:
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
     from mdpo_core.objective import Objective
+    from mdpo_core.precompute import Precomputation
     from mdpo_core.sampler import Sampler
     from mdpo_core.train import Trainer
 
     model = _load_policy(recipe)
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
-    engine = recipe.backend.start(_scorer(recipe, model, objective), recipe.train)
+    scorer = _scorer(recipe, model, objective)
+    engine = recipe.backend.start(scorer, recipe.train)
     train = recipe.train
     rows = checked.sound()
+    if store is not None:
+        # Only now: the pass goes through the engine, which knows devices and precision.
+        scorer.reference = Precomputation(recipe, model, engine, builder, rows, progress_of(CACHING)).fill(store)
     sampler = Sampler(len(rows), train.batch_size, train.epochs, train.seed)
     policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress_of("evaluating"))
     evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
@@ -124,6 +150,7 @@ def _load_policy(recipe: Recipe) -> VisionLanguageModel:
 
 
 def _load_reference(recipe: Recipe) -> Reference | None:
+    """The reference that can be had before anything is scored."""
     from mdpo_core.reference import AdapterOff, FrozenCopy
 
     match recipe.reference_kind():
@@ -131,7 +158,7 @@ def _load_reference(recipe: Recipe) -> Reference | None:
             return AdapterOff()
         case "frozen_copy":
             return FrozenCopy(recipe.model.load(recipe.backend.placement(), trainable=False))
-        case None:
+        case "cached" | None:
             return None
 
 

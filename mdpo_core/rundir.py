@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mdpo_core.checkpoint import Checkpoints
+from mdpo_core.differences import differences
 from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.recipe import Recipe
@@ -41,6 +42,10 @@ class RunDirectory:
         return self.path / "final"
 
     @property
+    def reference(self) -> Path:
+        return self.path / "reference"
+
+    @property
     def metrics(self) -> MetricsFile:
         return MetricsFile(self.path / "metrics.jsonl")
 
@@ -54,7 +59,7 @@ class RunDirectory:
             return
         if not self.recipe.is_file():
             raise RecipeError(f"{self.path} is not empty and no run directory; choose another with --run-dir DIR")
-        different = list(_differences(read_document(self.recipe).data, recipe.to_dict()))
+        different = differences(read_document(self.recipe).data, recipe.to_dict(), _decides)
         if different:
             raise RecipeError(
                 f"{self.path} holds the run of another recipe; choose another with --run-dir DIR\n  "
@@ -118,20 +123,8 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
             )
 
 
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    old, new = dict(_leaves(then, ())), dict(_leaves(now, ()))
-    for key in sorted(old.keys() | new.keys()):
-        if key.partition(".")[0] not in _FREE and old.get(key) != new.get(key):
-            yield f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
-
-
-def _leaves(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        yield ".".join(keys), value
-        return
-    for key, item in items:
-        yield from _leaves(item, (*keys, str(key)))
+def _decides(key: str) -> bool:
+    return key.partition(".")[0] not in _FREE
 
 
 def _yaml() -> Any:

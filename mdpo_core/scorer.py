@@ -24,7 +24,8 @@ class Scorer(nn.Module):
     """Scores all views of a batch under the policy and under the reference.
 
     Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
-    saved with it. ``options.share_prefix`` must be false for a model that cannot.
+    saved with it, and may be given later, as ``scorer.reference``. Of ``views`` those are scored that a batch holds.
+    ``options.share_prefix`` must be false for a model that cannot.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Scorer(nn.Module):
         self.policy = model.module
         self._model = model
         self._views = tuple(views)
-        self._reference = reference
+        self.reference = reference
         self._states = shared_states if options.share_prefix else separate_states
         self._max_logits = options.max_logits
         self._statistics = dict(statistics or {})
@@ -48,18 +49,19 @@ class Scorer(nn.Module):
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         features = _encode_images(self._model, batch)
-        policy = self._states(self._model, batch, self._views, features)
+        views = [view for view in self._views if view in batch.digests]
+        policy = self._states(self._model, batch, views, features)
         compared: list[PredictingStates] = []
 
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
             # Where nothing before the language model trains, the reference sees the same features.
             seen = features if self._images_are_frozen else _encode_images(model, batch)
-            compared.append(self._states(model, batch, self._views, seen))
+            compared.append(self._states(model, batch, views, seen))
             return self._log_probs(model, compared[0])
 
         return Scored(
             self._log_probs(self._model, policy),
-            {} if self._reference is None else self._reference.log_probs(batch, self._model, score),
+            {} if self.reference is None else self.reference.log_probs(batch, self._model, score),
             self._statistics_of(policy, compared),
         )
 
@@ -79,7 +81,7 @@ class Scorer(nn.Module):
         }
 
     def _reference_logits(self, states: PredictingStates) -> ReferenceLogits | None:
-        reference = self._reference
+        reference = self.reference
         if not isinstance(reference, ModelReference):
             return None
 

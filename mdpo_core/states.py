@@ -29,7 +29,7 @@ class PredictingStates:
 
     def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
         """One value for each token, ``(tokens,)``, as each view's rows have them."""
-        return {view: _padded([values[span] for span in spans]) for view, spans in self.spans.items()}
+        return {view: padded([values[span] for span in spans]) for view, spans in self.spans.items()}
 
 
 def shared_states(
@@ -99,7 +99,8 @@ def _consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
     return spans
 
 
-def _padded(rows: list[Tensor]) -> TokenLogProbs:
+def padded(rows: Sequence[Tensor]) -> TokenLogProbs:
+    """One tensor of the values of each row, ``(time,)``."""
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
-    values = pad_sequence(rows, batch_first=True)
+    values = pad_sequence(list(rows), batch_first=True)
     return TokenLogProbs(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])

@@ -13,7 +13,12 @@ from mdpo_core.batch import Batch
 from mdpo_core.clock import Clock
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
-from mdpo_core.guards import require_finite, require_finite_gradient, require_indifference
+from mdpo_core.guards import (
+    indifference_tolerance,
+    require_finite,
+    require_finite_gradient,
+    require_indifference,
+)
 from mdpo_core.objective import Meter, Objective
 from mdpo_core.protocols import Engine
 from mdpo_core.recipe import Recipe
@@ -87,7 +92,7 @@ class Trainer:
     def _micro_step(self, batch: Batch, step: int, num_pairs: int, first: bool) -> None:
         scores = Scores.from_tokens(self.engine.forward(batch), batch.applies, batch.columns)
         if first:
-            require_indifference(scores)
+            require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
         # Dividing by the pairs of the whole step makes an incomplete last accumulation a mean like any other.

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# What an encoder is made of; which of these there are depends on the tokenizer and on the version that saved them.
+_ENCODER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
 
 
 class Llava(ModelAdapter):
@@ -59,7 +73,8 @@ class Llava(ModelAdapter):
         folder = self._folder()
         index = folder / _WEIGHTS[1]
         shards = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else [_WEIGHTS[0]]
-        return [folder / "config.json", *(folder / shard for shard in shards)]
+        encoder = [folder / name for name in _ENCODER if (folder / name).is_file()]
+        return [folder / "config.json", *(folder / shard for shard in shards), *encoder]
 
     @property
     def shares_prefix(self) -> bool:

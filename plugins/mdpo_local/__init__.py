@@ -28,6 +28,10 @@ class Local(Backend):
     def placement(self) -> Placement:
         return Placement(self._device(), "bfloat16" if self.precision == "bf16" else "float32")
 
+    @property
+    def arithmetic(self) -> Literal["float32", "bfloat16"]:
+        return "float32" if self.precision == "fp32" else "bfloat16"
+
     def start(self, scorer: nn.Module, train: Train) -> LocalEngine:
         from mdpo_local.engine import LocalEngine
 

@@ -1,0 +1,202 @@
+"""The pass that scores every row with the untrained policy, before training, for the cached reference."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from mdpo_core.batch import Batch
+from mdpo_core.collation import EncodedRow, collate
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.errors import CheckpointError
+from mdpo_core.example import Example
+from mdpo_core.files import alone_in
+from mdpo_core.guards import ROUNDING
+from mdpo_core.protocols import Engine, VisionLanguageModel
+from mdpo_core.recipe import Recipe
+from mdpo_core.reference import AdapterOff, Cached, Untrained
+from mdpo_core.reference_cache import ELSEWHERE, CachedView, ReferenceStore, Shard
+from mdpo_core.scores import TokenLogProbs
+from mdpo_core.signals import RunStopped, StopRequest
+from mdpo_core.view import CLEAN, View
+
+Item = TypeVar("Item")
+# What a killed process costs at most.
+SHARD_ROWS = 512
+# Rows of each set that are scored again when it was there already.
+_CHECKED_ROWS = 2
+# Micro-batches that are encoded together, to be formed by length.
+_WINDOW = 8
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Views that are scored together: those that are the same in every epoch, or those that one epoch draws."""
+
+    name: str
+    views: tuple[View, ...]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A shard, and the rows that belong into it."""
+
+    of: ReferenceSet
+    rows: range
+
+    @property
+    def name(self) -> str:
+        return f"{self.of.name}/rows-{self.rows.start:07d}-{self.rows.stop:07d}.safetensors"
+
+
+def reference_sets(builder: BatchBuilder, epochs: int) -> list[ReferenceSet]:
+    """The sets that training for so many epochs reads."""
+    drawn = tuple(view for view in builder.views if _is_drawn_anew(view, builder))
+    once = tuple(view for view in builder.views if view not in drawn)
+    sets = [ReferenceSet("once", once, 0)] if once else []
+    return sets + [ReferenceSet(f"epoch-{epoch:03d}", drawn, epoch) for epoch in range(epochs) if drawn]
+
+
+def _is_drawn_anew(view: View, builder: BatchBuilder) -> bool:
+    return view.condition != CLEAN and builder.corruptions[view.condition].draw == "epoch"
+
+
+@dataclass(frozen=True)
+class Precomputation:
+    """Fills a store through the engine that trains, whose policy must be as it was loaded.
+
+    Only the engine knows how the scorer is placed and in which precision it computes. ``progress(done, total)`` is
+    first told of the rows that were there already.
+    """
+
+    recipe: Recipe
+    model: VisionLanguageModel
+    engine: Engine
+    builder: BatchBuilder
+    data: Sequence[Example]
+    progress: Callable[[int, int], object]
+
+    def fill(self, store: ReferenceStore) -> Cached:
+        """Compute what is not there yet. Raises `CheckpointError` if what is there is not to be used."""
+        with alone_in(store.folder), StopRequest() as stop, self._without_dropout():
+            store.begin()
+            sets = reference_sets(self.builder, self.recipe.train.epochs)
+            jobs = [_Job(each, rows) for each in sets for rows in _ranges(len(self.data))]
+            found = {job: store.read(job.name, job.of.views) for job in jobs}
+            shards = {job: shard for job, shard in found.items() if shard is not None}
+            for each in sets:
+                self._spot_check(each, {job: shard for job, shard in shards.items() if job.of == each}, store)
+            self._compute(jobs, shards, store, stop)
+        return _cached(shards, store)
+
+    def _compute(
+        self, jobs: Sequence[_Job], shards: dict[_Job, Shard], store: ReferenceStore, stop: StopRequest
+    ) -> None:
+        """Add the shards that are missing; a SIGTERM or SIGINT costs one of them."""
+        done, total = _num_rows(shards), _num_rows(jobs)
+        self.progress(done, total)
+        for job in jobs:
+            if job in shards:
+                continue
+            scored = []
+            for batch in self._batches(job.of, job.rows):
+                _stop_if_asked(stop, _num_rows(shards), total)
+                scored.append((batch, self._score(batch)))
+                done += len(batch)
+                self.progress(done, total)
+            shards[job] = _shard(scored)
+            store.write(job.name, shards[job])
+        _stop_if_asked(stop, total, total)
+
+    def _batches(self, of: ReferenceSet, rows: Sequence[int]) -> Iterator[Batch]:
+        """Micro-batches of the rows, each of rows of similar length."""
+        conditions = {view.condition for view in of.views}
+        used = {name: each for name, each in self.builder.corruptions.items() if name in conditions}
+        builder = replace(self.builder, views=of.views, corruptions=used, columns=())
+        size = self.recipe.train.micro_batch_size
+        for window in _chunks(rows, _WINDOW * size):
+            encoded = [builder.encode(self.data[row], self.data, of.epoch) for row in window]
+            for together in _chunks(sorted(encoded, key=_num_tokens), size):
+                yield collate(together, of.views)
+
+    def _score(self, batch: Batch) -> dict[View, TokenLogProbs]:
+        base = Untrained() if self.recipe.model.lora is None else AdapterOff()
+        with torch.no_grad(), base.active(self.model):
+            policy = self.engine.forward(batch).policy
+        return {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
+
+    def _spot_check(self, of: ReferenceSet, shards: Mapping[_Job, Shard], store: ReferenceStore) -> None:
+        """Score a few rows again, and compare them with what was stored."""
+        rows = [row for job in shards for row in job.rows]
+        cached = _cached(shards, store)
+        drawn = random.Random(f"{self.recipe.train.seed}|{of.name}").sample(rows, min(_CHECKED_ROWS, len(rows)))
+        for batch in self._batches(of, sorted(drawn)):
+            stored = cached.log_probs(batch, self.model, lambda model: {})
+            for view, (values, mask) in self._score(batch).items():
+                found = zip(batch.ids, values - stored[view].values.cpu(), mask.sum(dim=1).tolist(), strict=True)
+                for name, differences, num_tokens in found:
+                    self._require_rounding(differences, num_tokens, f"example '{name}': '{view}'", store)
+
+    def _require_rounding(self, differences: Tensor, num_tokens: int, where: str, store: ReferenceStore) -> None:
+        # As one sum, and one by one, should they cancel.
+        size = max(float(differences.sum().abs()), float(differences.norm()))
+        if not size <= ROUNDING[self.recipe.backend.arithmetic] * math.sqrt(num_tokens):
+            raise CheckpointError(
+                f"{where} scores otherwise now than in the reference in {store.folder}, by {size:.2g} nats over "
+                f"{num_tokens} tokens; {ELSEWHERE}"
+            )
+
+    @contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        self.model.set_training(False)
+        try:
+            yield
+        finally:
+            self.model.set_training(True)
+
+
+def _cached(shards: Mapping[_Job, Shard], store: ReferenceStore) -> Cached:
+    sets = dict.fromkeys(job.of for job in shards)
+    return Cached([[shards[job] for job in shards if job.of == each] for each in sets], store.folder)
+
+
+def _shard(scored: Sequence[tuple[Batch, Mapping[View, TokenLogProbs]]]) -> Shard:
+    views = {}
+    for view in scored[0][1]:
+        rows = [values[mask] for _, policy in scored for values, mask in zip(*policy[view], strict=True)]
+        digests = b"".join(digest for batch, _ in scored for digest in batch.digests[view])
+        views[view] = CachedView(
+            torch.cat(rows),
+            torch.tensor([len(row) for row in rows]),
+            torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(len(rows), -1),
+        )
+    return Shard([name for batch, _ in scored for name in batch.ids], views)
+
+
+def _ranges(num_rows: int) -> list[range]:
+    return [range(start, min(start + SHARD_ROWS, num_rows)) for start in range(0, num_rows, SHARD_ROWS)]
+
+
+def _num_rows(jobs: Iterable[_Job]) -> int:
+    return sum(len(job.rows) for job in jobs)
+
+
+def _num_tokens(row: EncodedRow) -> int:
+    return sum(len(prompt.token_ids) for prompt in row.prompts.values()) + sum(map(len, row.responses.values()))
+
+
+def _chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _stop_if_asked(stop: StopRequest, kept: int, total: int) -> None:
+    if stop.signum is not None:
+        raise RunStopped(f"stopped while caching the reference, {kept} of {total} rows are kept", stop.signum)
