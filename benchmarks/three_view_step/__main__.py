@@ -1,0 +1,142 @@
+"""The three-view step beside the paper's algorithm and TRL: ``python benchmarks/three_view_step``.
+
+Needs ``pip install -c constraints.txt -e '.[test,benchmark]'`` and Linux, and a machine with nothing else to do.
+``--curves`` also measures how time and memory grow, and draws docs/performance.png. ``--device cuda`` measures
+micro-batches of LLaVA-1.5-7B's shape instead. Prints Markdown; exit code 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import bars
+import curves
+import table
+from job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, Job, Result, Shape
+from processes import Processes
+
+DOCS = Path(__file__).parents[2] / "docs"
+ON_CUDA = ("paper", "trl", FASTEST)
+
+
+def main(options: argparse.Namespace) -> int:
+    shape = SHAPES[options.shape or ("small" if options.device == "cpu" else "llava-7b")]
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(dir=options.workdir) as name:
+        processes = Processes(Path(name), options.device)
+        matrix = processes.matrix(shape)
+        versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
+        print(
+            table.header(options.shape or "default", matrix.machine, versions, str(date.today()), load, options.steps)
+        )
+        measure = on_cpu if options.device == "cpu" else on_cuda
+        kept, reached = measure(options, processes, shape, matrix)
+    if options.json is not None:
+        options.json.write_text(json.dumps({"machine": matrix.machine, "versions": versions, **kept}, indent=1))
+    return 0 if reached else 1
+
+
+def on_cpu(options: argparse.Namespace, processes: Processes, shape: Shape, matrix: Result) -> tuple[Any, bool]:
+    folder = processes.folder(shape)
+    job = Job("", shape, folder, options.steps, count_flops=True, gradients=f"{folder}-gradients")
+    results = {name: _told(name, processes.run(_of(job, name, options.only))) for name in options.only}
+    extras = {} if FASTEST not in options.only else _extras(processes, replace(job, contestant=FASTEST, gradients=None))
+    # The better of before and after: a machine that was held up once must not flatter us.
+    rate = max(filter(None, (matrix.flops_per_second, processes.matrix(shape).flops_per_second)))
+    found = bars.cpu_bars(results | extras, rate, shape)
+    print(f"\n{table.contestants(results, rate)}\n\n{table.bars(found)}", flush=True)
+    kept = {"matrix_rate": rate, "results": _plain(results | extras)}
+    if options.curves:
+        kept["curves"] = _curves(
+            processes, replace(job, steps=min(options.steps, 3), count_flops=False, gradients=None)
+        )
+    failed = [name for name, result in (results | extras).items() if result.error is not None]
+    return kept, not failed and all(bar.reached for bar in found)
+
+
+def _of(job: Job, name: str, names: Sequence[str]) -> Job:
+    # TRL's loss is another; ours is compared where the paper's has run.
+    compared = name != "trl" and "paper" in names
+    return replace(job, contestant=name, gradients=job.gradients if compared else None)
+
+
+def _extras(processes: Processes, job: Job) -> dict[str, Result]:
+    terms = replace(job, num_terms=(NUM_TERMS, len(TERMS)), count_flops=False)
+    words = job.changed(vocab_size=bars.MORE_WORDS)
+    words = replace(words, folder=processes.folder(words.shape), count_flops=False)
+    jobs = {bars.MORE_TERMS: terms, bars.LARGE_VOCABULARY: words}
+    return {name: _told(name, processes.run(each)) for name, each in jobs.items()}
+
+
+def _curves(processes: Processes, job: Job) -> list[dict[str, Any]]:
+    points = []
+    for point in curves.measure(processes, job):
+        print(f"{point.contestant}, {point.axis} {point.value}: {point.seconds} {point.note}", file=sys.stderr)
+        points.append(dataclasses.asdict(point))
+    for axis, title in curves.TITLES.items():
+        print(f"\n{table.curve(points, axis, title)}")
+    from picture import draw
+
+    draw(points, DOCS / "performance.png")
+    return points
+
+
+def on_cuda(options: argparse.Namespace, processes: Processes, shape: Shape, matrix: Result) -> tuple[Any, bool]:
+    job = Job("", shape, processes.folder(shape), options.steps, options.device, count_flops=True)
+    names = [name for name in options.only if name in ON_CUDA]
+    results = [
+        (
+            name,
+            pairs,
+            _told(f"{name}, {pairs} pairs", processes.run(replace(job.changed(num_pairs=pairs), contestant=name))),
+        )
+        for name in names
+        for pairs in options.pairs
+    ]
+    assert matrix.flops_per_second is not None
+    found = bars.cuda_bars(results, matrix.flops_per_second)
+    print(f"\n{table.micro_batches(results, matrix.flops_per_second)}\n\n{table.bars(found)}")
+    kept = [{"contestant": name, "pairs": pairs, **dataclasses.asdict(result)} for name, pairs, result in results]
+    return {"matrix_rate": matrix.flops_per_second, "results": kept}, all(bar.reached for bar in found)
+
+
+def _told(name: str, result: Result) -> Result:
+    """On the error stream, for who waits."""
+    times = {num: [round(seconds, 3) for seconds in found] for num, found in result.seconds.items()}
+    print(f"{name}: {result.error or times}", file=sys.stderr, flush=True)
+    return result
+
+
+def _plain(results: dict[str, Result]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(result) for name, result in results.items()}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--shape", choices=SHAPES, help="default: small on a CPU, llava-7b on CUDA")
+    parser.add_argument("--steps", type=int, default=5, help="that are timed")
+    parser.add_argument("--curves", action="store_true", help="on a CPU")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, metavar="NAME")
+    parser.add_argument("--pairs", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="micro-batches, on CUDA")
+    parser.add_argument("--json", type=Path, help="where all figures are kept")
+    parser.add_argument("--workdir", type=Path, help="for model folders (14 GB for llava-7b); default: the system's")
+    options = parser.parse_args()
+    if options.curves and options.device != "cpu":
+        parser.error("--curves are of a CPU")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(parse()))

@@ -1,0 +1,102 @@
+"""What the fast step must reach, beside what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from job import FASTEST, NUM_TERMS, TERMS, Result, Shape
+
+MORE_WORDS = 256_000
+# Extra measurements of the fastest: steps with all terms in turn with mDPO's, and a large vocabulary.
+MORE_TERMS, LARGE_VOCABULARY = "terms", "vocabulary"
+LOSS_LIMIT, GRADIENT_LIMIT = 1e-5, 1e-4
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure and the limit that it must not pass."""
+
+    name: str
+    figure: float
+    limit: float
+    at_least: bool = False
+    form: str = ".3f"
+
+    @property
+    def reached(self) -> bool:
+        return self.figure >= self.limit if self.at_least else self.figure <= self.limit
+
+    def row(self) -> str:
+        sign = "at least" if self.at_least else "at most"
+        reached = "reached" if self.reached else "NOT reached"
+        return f"| {self.name} | {self.figure:{self.form}} | {sign} {self.limit:g} | {reached} |"
+
+
+def cpu_bars(results: Mapping[str, Result], matrix_rate: float, shape: Shape) -> list[Bar]:
+    """The bars whose figures were measured."""
+    measured = {name: result for name, result in results.items() if result.error is None}
+    found = [*_times(measured), *_growth(measured, shape), *_parity(measured)]
+    if FASTEST in measured:
+        share = rate(measured[FASTEST]) / matrix_rate
+        found.append(Bar("arithmetic rate over the machine's own fp32 matrix product", share, 0.65, at_least=True))
+    return found
+
+
+def _times(results: Mapping[str, Result]) -> Iterator[Bar]:
+    if FASTEST not in results:
+        return
+    ours = results[FASTEST]
+    if "paper" in results:
+        paper = results["paper"]
+        yield Bar("three-view step over the paper's: time", ours.median() / paper.median(), 0.25)
+        yield Bar("three-view step over the paper's: peak memory", ours.peak / paper.peak, 0.40)
+        if ours.cache_seconds is not None:
+            first_epoch = (ours.cache_seconds + ours.median()) / paper.median()
+            yield Bar("first epoch, the caching pass included, over the paper's", first_epoch, 0.45)
+    if "trl" in results:
+        yield Bar("three-view step over TRL's two-view DPO step", ours.median() / results["trl"].median(), 0.25)
+
+
+def _growth(results: Mapping[str, Result], shape: Shape) -> Iterator[Bar]:
+    if MORE_TERMS in results:
+        yield Bar("a further term over scored views, share of the step", further_term(results[MORE_TERMS]), 0.01)
+    if LARGE_VOCABULARY in results and FASTEST in results:
+        grown = results[LARGE_VOCABULARY].peak - results[FASTEST].peak
+        weights = shape.vocabulary_bytes() * (MORE_WORDS / shape.vocab_size - 1)
+        # Head and embeddings are frozen: their weights have no gradients.
+        yield Bar(
+            f"memory from {shape.vocab_size:,} to {MORE_WORDS:,} words, over the growth of the head's and the "
+            "embeddings' weights",
+            grown / weights,
+            1.05,
+        )
+
+
+def further_term(result: Result) -> float:
+    """What one more term adds to a step, relative; of the differences of steps that took turns."""
+    few, many = result.seconds[NUM_TERMS], result.seconds[len(TERMS)]
+    added = statistics.median(after - before for before, after in zip(few, many, strict=True))
+    return added / (len(TERMS) - NUM_TERMS) / statistics.median(few)
+
+
+def _parity(results: Mapping[str, Result]) -> Iterator[Bar]:
+    compared = [result.differences for result in results.values() if result.differences is not None]
+    if compared:
+        loss, gradient = (max(values) for values in zip(*compared, strict=True))
+        yield Bar("first step's loss, ours from the paper's, relative", loss, LOSS_LIMIT, form=".1e")
+        yield Bar("first step's LoRA gradients, relative to the largest", gradient, GRADIENT_LIMIT, form=".1e")
+
+
+def cuda_bars(results: Sequence[tuple[str, int, Result]], matrix_rate: float) -> list[Bar]:
+    """Of (contestant, pairs, result)."""
+    shares = [rate(result) / matrix_rate for name, _, result in results if name == FASTEST and result.error is None]
+    name = "LLaVA-7B, best micro-batch: arithmetic rate over the card's own bf16 matrix product"
+    return [Bar(name, max(shares), 0.50, at_least=True)] if shares else []
+
+
+def rate(result: Result) -> float:
+    """FLOP/s."""
+    assert result.flops is not None
+    return result.flops / result.median()

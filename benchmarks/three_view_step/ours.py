@@ -1,0 +1,149 @@
+"""Our own library's step, put together as a run does it, with its switches one by one."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from job import LEARNING_RATE, TERMS, VIEWS, Job, Result
+from measure import Watch, without_flex
+from model import lora_weights, start_lora
+from pairs import make_builder, make_encoder, make_examples, make_terms
+from parity import differences, save
+from torch import Tensor
+
+from mdpo_core import Batch, Engine, Example, Recipe, Scores, Train, View, VisionLanguageModel, component
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.guards import require_finite
+from mdpo_core.objective import Meter, Objective
+from mdpo_core.precompute import Precomputation
+from mdpo_core.recipe import Output, Scoring
+from mdpo_core.reference import AdapterOff, Cached
+from mdpo_core.reference_cache import ReferenceStore
+from mdpo_core.scorer import Scorer
+
+CHUNK = Scoring().max_logits
+CACHING_PASSES = 3
+
+
+class Switches(NamedTuple):
+    scoring: Scoring
+    reference: Literal["adapter_off", "cached"] = "adapter_off"
+
+
+PLAIN = Scoring(share_prefix=False, max_logits=None)
+SWITCHES = {
+    "ours: plain": Switches(PLAIN),
+    "ours: + shared prefix": Switches(Scoring(share_prefix=True, max_logits=None)),
+    "ours: + chunked head": Switches(Scoring(share_prefix=False, max_logits=CHUNK)),
+    "ours: + cached reference": Switches(PLAIN, "cached"),
+    "ours: all": Switches(Scoring(share_prefix=True, max_logits=CHUNK), "cached"),
+}
+
+
+class Run(NamedTuple):
+    """What a run holds before its first step."""
+
+    recipe: Recipe
+    model: VisionLanguageModel
+    scorer: Scorer
+    engine: Engine
+    builder: BatchBuilder
+    examples: list[Example]
+
+
+def run(job: Job) -> Result:
+    begun = _begin(job)
+    cache_seconds = None
+    if begun.recipe.reference == "cached":
+        begun.scorer.reference, cache_seconds = _cache(begun)
+    start_lora(begun.model.module)
+    batch = begun.builder.build(begun.examples, range(job.shape.num_pairs), epoch=0)
+    return _measure(job, begun, batch, cache_seconds)
+
+
+def _begin(job: Job) -> Run:
+    switches = SWITCHES[job.contestant]
+    recipe = _recipe(job, switches)
+    model = recipe.model.load(recipe.backend.placement())
+    model.set_training(True)
+    reference = None if switches.reference == "cached" else AdapterOff()
+    scorer = Scorer(model, [View.parse(view) for view in VIEWS], reference, switches.scoring)
+    engine = recipe.backend.start(scorer, recipe.train)
+    encoder = make_encoder(Path(job.folder))
+    return Run(recipe, model, scorer, engine, make_builder(encoder), make_examples(job.shape, encoder))
+
+
+def _recipe(job: Job, switches: Switches) -> Recipe:
+    """Its data is not opened: the examples are there already."""
+    lora = {"rank": job.shape.lora_rank, "alpha": 2 * job.shape.lora_rank, "dropout": 0.0}
+    components: Any = {
+        "model": component("adapter", "llava", path=job.folder, lora=lora),
+        "data": component("reader", "pairs", path="nowhere"),
+        "objective": tuple(make_terms(len(TERMS))),
+        "backend": component(
+            "backend", "local", precision="fp32" if job.device == "cpu" else "bf16", device=job.device
+        ),
+    }
+    return Recipe(
+        **components,
+        train=Train(learning_rate=LEARNING_RATE, micro_batch_size=job.shape.num_pairs),
+        scoring=switches.scoring,
+        reference=switches.reference,
+        output=Output(dir=Path("nowhere")),
+    )
+
+
+def _cache(begun: Run) -> tuple[Cached, float]:
+    """The reference of the step's pairs, and the seconds that a pass takes from rows to files on the disk."""
+    seconds = []
+    # The first pass warms up.
+    for _ in range(1 + CACHING_PASSES):
+        with tempfile.TemporaryDirectory() as name:
+            computation = Precomputation(
+                begun.recipe, begun.model, begun.engine, begun.builder, begun.examples, lambda done, total: None
+            )
+            started = time.perf_counter()
+            cached = computation.fill(ReferenceStore(Path(name), {}))
+            seconds.append(time.perf_counter() - started)
+    return cached, statistics.median(seconds[1:])
+
+
+def _measure(job: Job, begun: Run, batch: Batch, cache_seconds: float | None) -> Result:
+    objectives = {num: _objective(num) for num in job.num_terms}
+    watch = Watch(job)
+    flex_flops: list[int] = []
+    for step in range(watch.num_steps):
+        with without_flex(flex_flops) if watch.counts and job.device == "cuda" else nullcontext():
+            objective = objectives[watch.terms]
+            watch.begin()
+            loss = _forward_backward(begun.engine, objective, batch, step)
+            if step == 0 and job.gradients is not None:
+                save(_own(job.gradients), loss, dict(lora_weights(begun.model.module)))
+            begun.engine.step(LEARNING_RATE)
+            watch.end()
+    compared = None if job.gradients is None else differences(_own(job.gradients), Path(job.gradients))
+    return watch.result(sum(flex_flops), differences=compared, cache_seconds=cache_seconds)
+
+
+def _forward_backward(engine: Engine, objective: Objective, batch: Batch, step: int) -> Tensor:
+    scores = Scores.from_tokens(engine.forward(batch), batch.applies, batch.columns)
+    outcome = objective(scores)
+    require_finite(outcome, batch, step + 1)
+    loss = outcome.loss.sum() / len(batch)
+    engine.backward(loss)
+    Meter().add(outcome.metrics)
+    return loss
+
+
+def _objective(num_terms: int) -> Objective:
+    terms: Any = make_terms(num_terms)
+    return Objective({f"{place}:{type(term).__name__}": term for place, term in enumerate(terms)})
+
+
+def _own(gradients: str) -> Path:
+    return Path(f"{gradients}.ours")

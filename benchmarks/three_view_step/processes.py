@@ -1,0 +1,51 @@
+"""Measurements one after the other, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from job import Job, Result, Shape
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+class Processes:
+    """Runs jobs; keeps model folders, one for each vocabulary, below ``workdir``."""
+
+    def __init__(self, workdir: Path, device: str) -> None:
+        self._workdir = workdir
+        self._device = device
+
+    def run(self, job: Job) -> Result:
+        """A result with ``error`` if the process failed."""
+        given, wanted = self._workdir / "job.json", self._workdir / "result.json"
+        given.write_text(json.dumps(dataclasses.asdict(job)))
+        wanted.unlink(missing_ok=True)
+        caches = {"HF_HOME": str(self._workdir / "hub")}
+        done = subprocess.run(
+            [sys.executable, WORKER, given, wanted], env=os.environ | caches, capture_output=True, text=True
+        )
+        if done.returncode < 0:
+            return Result(error=f"killed by signal {-done.returncode}")
+        if done.returncode:
+            print(done.stderr, file=sys.stderr)
+            return Result(error=done.stderr.strip().splitlines()[-1])
+        return Result.from_dict(json.loads(wanted.read_text()))
+
+    def folder(self, shape: Shape) -> str:
+        """The folder of a model of this shape; built when it is first asked for."""
+        path = self._workdir / f"llava-{shape.vocab_size}"
+        if not path.exists():
+            built = self.run(Job("folder", shape, str(path), steps=0, device=self._device))
+            if built.error is not None:
+                raise RuntimeError(f"the model folder was not built: {built.error}")
+        return str(path)
+
+    def matrix(self, shape: Shape) -> Result:
+        """The rate of the machine's own matrix product."""
+        return self.run(Job("matrix", shape, "", steps=0, device=self._device))
