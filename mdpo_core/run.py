@@ -59,7 +59,7 @@ def read_data(recipe: Recipe) -> tuple[CheckedData, BatchBuilder]:
         recipe.model.max_length,
         recipe.train.seed,
     )
-    checked = check_data(data, builder, progress_of("checking data"))
+    checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
     checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
     builder.build(checked.sound(), [0], epoch=0)  # a corruption that can work on no row fails here
     return checked, builder
@@ -95,7 +95,7 @@ def _assemble(
     engine = recipe.backend.start(Scorer(model, objective.views, _load_reference(recipe)), recipe.train)
     train = recipe.train
     rows = checked.sound()
-    sampler = Sampler(len(rows), train.batch_size, train.epochs, train.seed)
+    sampler = Sampler(checked.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
     policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress_of("evaluating"))
     evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
     hooks = current_registry().plugins.hook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.recipe import Recipe
 
-# These sections decide where a run is kept and who listens, not what comes out of it.
-_FREE = ("output", "trackers")
+# These decide where a run is kept, who listens and how soon data are there, not what comes out of it.
+_FREE = re.compile(r"(output|trackers|train\.workers)\b")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     old, new = dict(_leaves(then, ())), dict(_leaves(now, ()))
     for key in sorted(old.keys() | new.keys()):
-        if key.partition(".")[0] not in _FREE and old.get(key) != new.get(key):
+        if not _FREE.match(key) and old.get(key) != new.get(key):
             yield f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
 
 

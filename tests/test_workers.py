@@ -196,8 +196,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize(("when", "signum"), [("early", signal.SIGINT), ("late", signal.SIGTERM)])
 def test_a_signal_to_the_process_group_stops_no_worker_before_the_main_process_is_done(
     when: str, signum: signal.Signals, tmp_path: Path
 ) -> None:
