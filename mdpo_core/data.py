@@ -6,15 +6,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import Example
 from mdpo_core.validity import row_problems
+from mdpo_core.view import CLEAN
+from mdpo_core.workers import computed_ahead
 
 SHOWN = 20
+_CHUNK = 32  # rows that a worker checks in one go
 
 
 class Rows(Sequence[Example]):
@@ -41,11 +45,13 @@ class Rows(Sequence[Example]):
 class CheckedData:
     """Data, the numbers of its sound rows, and what is wrong with the others.
 
+    ``lengths``: tokens of each sound row, those of its prompt (image tokens included) and of all its responses.
     ``digest`` covers what is trained on: ids, prompts, responses, columns and pixels of the sound rows.
     """
 
     data: Sequence[Example]
     rows: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
     bad: dict[int, list[Problem]] = field(default_factory=dict)
     digest: str = ""
 
@@ -72,37 +78,75 @@ class CheckedData:
                 file.write(json.dumps({"row": row + 1, "problems": [str(problem) for problem in problems]}) + "\n")
 
 
-def check_data(data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object]) -> CheckedData:
+def check_data(
+    data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
+) -> CheckedData:
     """Read and encode every row, as training will; the corruptions are left to it."""
     checked = CheckedData(data)
-    clean = builder.clean()
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
-    for row in range(len(data)):
-        try:
-            example = data[row]
-            _require_sound(example, row, seen)
-            clean.encode(example, data, epoch=0)
-            for part in _content(example):
-                digest.update(part)
-            checked.rows.append(row)
-        except DataError as error:
-            checked.bad[row] = [_located(problem, row) for problem in error.problems]
-        progress(row + 1, len(data))
+    chunks = (range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK))
+    with computed_ahead(_RowCheck(data, builder.clean()), chunks, num_workers) as results:
+        for row, found in enumerate(chain.from_iterable(results)):
+            problems = [*found.problems, *_repeated(found.id, row, seen)]
+            if problems:
+                checked.bad[row] = [_located(problem, row) for problem in problems]
+            else:
+                checked.rows.append(row)
+                checked.lengths.append(found.length)
+                digest.update(found.digest)
+            progress(row + 1, len(data))
     checked.digest = digest.hexdigest()
     return checked
 
 
-def _require_sound(example: Example, row: int, seen: dict[str, int]) -> None:
-    found = row_problems(example)
-    if seen.setdefault(example.id, row) != row:
-        found.append(f"id '{example.id}' is that of row {seen[example.id] + 1}, too")
-    if found:
-        raise DataError([Problem("", "", text) for text in found])
+class _Found(NamedTuple):
+    """What can be said of a row without knowing the others; ``id`` is None where it could not be read."""
+
+    id: str | None
+    problems: Sequence[Problem] = ()
+    length: int = 0
+    digest: bytes = b""
+
+
+@dataclass(frozen=True)
+class _RowCheck:
+    """Checks rows by themselves, in whichever process."""
+
+    data: Sequence[Example]
+    builder: BatchBuilder
+
+    def __call__(self, rows: range) -> list[_Found]:
+        return [self._check(row) for row in rows]
+
+    def _check(self, row: int) -> _Found:
+        try:
+            example = self.data[row]
+        except DataError as error:
+            return _Found(None, error.problems)
+        unfit = [Problem("", "", text) for text in row_problems(example)]
+        if unfit:
+            return _Found(example.id, unfit)
+        try:
+            encoded = self.builder.encode(example, self.data, epoch=0)
+        except DataError as error:
+            return _Found(example.id, error.problems)
+        length = len(encoded.prompts[CLEAN].token_ids) + sum(map(len, encoded.responses.values()))
+        return _Found(example.id, (), length, _digest(example))
+
+
+def _repeated(name: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
+    if name is None or seen.setdefault(name, row) == row:
+        return []
+    return [Problem("", "", f"id '{name}' is that of row {seen[name] + 1}, too")]
 
 
 def _located(problem: Problem, row: int) -> Problem:
     return problem if problem.where else Problem(f"row {row + 1}", problem.path, problem.message)
+
+
+def _digest(example: Example) -> bytes:
+    return hashlib.sha256(b"".join(_content(example))).digest()
 
 
 def _content(example: Example) -> Iterator[bytes]:

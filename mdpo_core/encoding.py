@@ -43,8 +43,13 @@ class BatchBuilder:
 
     def clean(self) -> BatchBuilder:
         """The same responses and columns under the image as it was read."""
-        views = tuple(dict.fromkeys(View(view.response) for view in self.views))
-        return replace(self, views=views, corruptions={})
+        return self.of(tuple(dict.fromkeys(View(view.response) for view in self.views)))
+
+    def of(self, views: tuple[View, ...]) -> BatchBuilder:
+        """The same for some views."""
+        conditions = {view.condition for view in views}
+        used = {name: corruption for name, corruption in self.corruptions.items() if name in conditions}
+        return replace(self, views=views, corruptions=used)
 
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``; `DataError` if one of them is unfit."""

@@ -78,7 +78,8 @@ class MemoryAdvice:
         return f"scoring.max_logits: {default} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
 
     def _layers(self, batch: Batch) -> str:
-        if self.recipe.scoring.activation_checkpointing != "off":
+        # Without gradients nothing is kept.
+        if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
             return ""
         separate, shared = self._num_tokens(batch)
         tokens = shared if self.recipe.scoring.share_prefix and self.recipe.model.shares_prefix else separate

@@ -7,18 +7,19 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from itertools import chain, islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mdpo_core.batch import Batch
-from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import CheckpointError
 from mdpo_core.example import Example
 from mdpo_core.files import alone_in
 from mdpo_core.guards import ROUNDING
+from mdpo_core.memory import MemoryAdvice
 from mdpo_core.protocols import Engine, VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.reference import AdapterOff, Cached, Untrained
@@ -26,14 +27,12 @@ from mdpo_core.reference_cache import ELSEWHERE, CachedView, ReferenceStore, Sha
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.signals import RunStopped, StopRequest
 from mdpo_core.view import CLEAN, View
+from mdpo_core.workers import computed_ahead
 
-Item = TypeVar("Item")
 # What a killed process costs at most.
 SHARD_ROWS = 512
 # Rows of each set that are scored again when it was there already.
 _CHECKED_ROWS = 2
-# Micro-batches that are encoded together, to be formed by length.
-_WINDOW = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,24 @@ class _Job:
         return f"{self.of.name}/rows-{self.rows.start:07d}-{self.rows.stop:07d}.safetensors"
 
 
+class _Task(NamedTuple):
+    """Rows that are scored in one forward."""
+
+    of: ReferenceSet
+    rows: Sequence[int]
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Reads, corrupts and encodes, in whichever process."""
+
+    builder: BatchBuilder
+    data: Sequence[Example]
+
+    def __call__(self, task: _Task) -> Batch:
+        return self.builder.of(task.of.views).build(self.data, task.rows, task.of.epoch)
+
+
 def reference_sets(builder: BatchBuilder, epochs: int) -> list[ReferenceSet]:
     """The sets that training for so many epochs reads."""
     drawn = tuple(view for view in builder.views if _is_drawn_anew(view, builder))
@@ -73,8 +90,8 @@ def _is_drawn_anew(view: View, builder: BatchBuilder) -> bool:
 class Precomputation:
     """Fills a store through the engine that trains, whose policy must be as it was loaded.
 
-    Only the engine knows how the scorer is placed and in which precision it computes. ``progress(done, total)`` is
-    first told of the rows that were there already.
+    Only the engine knows how the scorer is placed and in which precision it computes. ``lengths``: tokens of each row.
+    ``progress(done, total)`` is first told of the rows that were there already.
     """
 
     recipe: Recipe
@@ -82,6 +99,8 @@ class Precomputation:
     engine: Engine
     builder: BatchBuilder
     data: Sequence[Example]
+    lengths: Sequence[int]
+    advice: MemoryAdvice
     progress: Callable[[int, int], object]
 
     def fill(self, store: ReferenceStore) -> Cached:
@@ -103,33 +122,32 @@ class Precomputation:
         """Add the shards that are missing; a SIGTERM or SIGINT costs one of them."""
         done, total = _num_rows(shards), _num_rows(jobs)
         self.progress(done, total)
-        for job in jobs:
-            if job in shards:
-                continue
-            scored = []
-            for batch in self._batches(job.of, job.rows):
-                _stop_if_asked(stop, _num_rows(shards), total)
-                scored.append((batch, self._score(batch)))
-                done += len(batch)
-                self.progress(done, total)
-            shards[job] = _shard(scored)
-            store.write(job.name, shards[job])
+        missing = {job: self._tasks(job.of, job.rows) for job in jobs if job not in shards}
+        workers = self.recipe.train.workers
+        with computed_ahead(self._build, chain.from_iterable(missing.values()), workers) as batches:
+            for job, tasks in missing.items():
+                scored = []
+                for batch in islice(batches, len(tasks)):
+                    _stop_if_asked(stop, _num_rows(shards), total)
+                    scored.append((batch, self._score(batch)))
+                    done += len(batch)
+                    self.progress(done, total)
+                shards[job] = _shard(scored)
+                store.write(job.name, shards[job])
         _stop_if_asked(stop, total, total)
 
-    def _batches(self, of: ReferenceSet, rows: Sequence[int]) -> Iterator[Batch]:
-        """Micro-batches of the rows, each of rows of similar length."""
-        conditions = {view.condition for view in of.views}
-        used = {name: each for name, each in self.builder.corruptions.items() if name in conditions}
-        builder = replace(self.builder, views=of.views, corruptions=used, columns=())
-        size = self.recipe.train.micro_batch_size
-        for window in _chunks(rows, _WINDOW * size):
-            encoded = [builder.encode(self.data[row], self.data, of.epoch) for row in window]
-            for together in _chunks(sorted(encoded, key=_num_tokens), size):
-                yield collate(together, of.views)
+    def _tasks(self, of: ReferenceSet, rows: Iterable[int]) -> list[_Task]:
+        """Micro-batches of rows of similar length."""
+        ordered, size = sorted(rows, key=self.lengths.__getitem__), self.recipe.train.micro_batch_size
+        return [_Task(of, ordered[start : start + size]) for start in range(0, len(ordered), size)]
+
+    @property
+    def _build(self) -> _Build:
+        return _Build(replace(self.builder, columns=()), self.data)
 
     def _score(self, batch: Batch) -> dict[View, TokenLogProbs]:
         base = Untrained() if self.recipe.model.lora is None else AdapterOff()
-        with torch.no_grad(), base.active(self.model):
+        with torch.no_grad(), base.active(self.model), self.advice.explained(batch):
             policy = self.engine.forward(batch).policy
         return {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
 
@@ -138,7 +156,7 @@ class Precomputation:
         rows = [row for job in shards for row in job.rows]
         cached = _cached(shards, store)
         drawn = random.Random(f"{self.recipe.train.seed}|{of.name}").sample(rows, min(_CHECKED_ROWS, len(rows)))
-        for batch in self._batches(of, sorted(drawn)):
+        for batch in map(self._build, self._tasks(of, drawn)):
             stored = cached.log_probs(batch, self.model, lambda model: {})
             for view, (values, mask) in self._score(batch).items():
                 found = zip(batch.ids, values - stored[view].values.cpu(), mask.sum(dim=1).tolist(), strict=True)
@@ -187,14 +205,6 @@ def _ranges(num_rows: int) -> list[range]:
 
 def _num_rows(jobs: Iterable[_Job]) -> int:
     return sum(len(job.rows) for job in jobs)
-
-
-def _num_tokens(row: EncodedRow) -> int:
-    return sum(len(prompt.token_ids) for prompt in row.prompts.values()) + sum(map(len, row.responses.values()))
-
-
-def _chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _stop_if_asked(stop: StopRequest, kept: int, total: int) -> None:

@@ -44,6 +44,18 @@ class Train(Section):
     adam_betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of AdamW's two moments")
     max_grad_norm: float = Field(default=1.0, gt=0, description="global norm that gradients are clipped to")
     log_every: int = Field(default=1, gt=0, description="steps per line of metrics.jsonl")
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="processes that read, corrupt and encode ahead; 0: none (a script that calls run() with more "
+        'needs `if __name__ == "__main__":` around the call)',
+    )
+    length_window: int = Field(
+        default=0,
+        ge=0,
+        description="batches of pairs of similar length are formed within windows of so many shuffled batches; "
+        "0: batches are as shuffled",
+    )
     seed: int = Field(default=0, ge=0, description="of the pairs' order, corruptions, LoRA's weights and dropout")
 
 

@@ -62,7 +62,7 @@ def read_data(recipe: Recipe) -> tuple[CheckedData, BatchBuilder]:
         recipe.model.max_length,
         recipe.train.seed,
     )
-    checked = check_data(data, builder, progress_of("checking data"))
+    checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
     checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
     builder.build(checked.sound(), [0], epoch=0)  # a corruption that can work on no row fails here
     return checked, builder
@@ -108,6 +108,7 @@ def _assemble(
     store: ReferenceStore | None,
 ) -> tuple[VisionLanguageModel, Trainer]:
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
+    from mdpo_core.memory import MemoryAdvice
     from mdpo_core.objective import Objective
     from mdpo_core.precompute import Precomputation
     from mdpo_core.sampler import Sampler
@@ -117,16 +118,19 @@ def _assemble(
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
     scorer = _scorer(recipe, model, objective)
     engine = recipe.backend.start(scorer, recipe.train)
+    advice = MemoryAdvice(recipe, model, objective.views, scorer.reference)
     train = recipe.train
     rows = checked.sound()
     if store is not None:
         # Only now: the pass goes through the engine, which knows devices and precision.
-        scorer.reference = Precomputation(recipe, model, engine, builder, rows, progress_of(CACHING)).fill(store)
-    sampler = Sampler(len(rows), train.batch_size, train.epochs, train.seed)
+        scorer.reference = Precomputation(
+            recipe, model, engine, builder, rows, checked.lengths, advice, progress_of(CACHING)
+        ).fill(store)
+    sampler = Sampler(checked.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
     policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress_of("evaluating"))
     evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
     hooks = current_registry().plugins.hook
-    return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, hooks)
+    return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, hooks)
 
 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.recipe import Recipe
 
-# These sections decide where a run is kept and who listens, not what comes out of it.
-_FREE = ("output", "trackers")
+# These decide where a run is kept, who listens and how soon data are there, not what comes out of it.
+_FREE = re.compile(r"(output|trackers|train\.workers)\b")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
 
 
 def _decides(key: str) -> bool:
-    return key.partition(".")[0] not in _FREE
+    return not _FREE.match(key)
 
 
 def _yaml() -> Any:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
 
 
-@dataclass(frozen=True)
+class MicroBatch(NamedTuple):
+    """Rows that share a forward."""
+
+    rows: Sequence[int]
+    epoch: int
+
+
+@dataclass(frozen=True, eq=False)
 class Sampler:
-    """Shuffles per epoch from the seed and drops nothing: the last batch of an epoch may be smaller."""
+    """Shuffles per epoch from the seed and drops nothing: the last batch of an epoch may be smaller.
 
-    num_rows: int
+    ``lengths``: tokens of each row. With ``window`` the rows of so many batches are put into batches by length; which
+    batch comes when is as random as before. 0 leaves the batches as they were shuffled.
+    """
+
+    lengths: Sequence[int]
     batch_size: int
     epochs: int
     seed: int
+    window: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.num_rows // self.batch_size)
+        return -(-len(self.lengths) // self.batch_size)
 
     @property
     def num_steps(self) -> int:
@@ -28,18 +45,45 @@ class Sampler:
         return step // self.steps_per_epoch
 
     def rows(self, step: int) -> list[int]:
-        """The row numbers of a step's batch."""
-        order = _permutation(self.num_rows, self.seed, self.epoch(step))
+        """The row numbers of a step's batch, shortest row first, so that its micro-batches need little padding."""
         start = step % self.steps_per_epoch * self.batch_size
-        return order[start : start + self.batch_size]
+        rows = _order(self, self.epoch(step))[start : start + self.batch_size]
+        return sorted(rows, key=self.lengths.__getitem__)
+
+    def micro_batches(self, first_step: int, size: int) -> Iterator[MicroBatch]:
+        """What goes through the model, from a step to the end of training."""
+        for step in range(first_step, self.num_steps):
+            rows = self.rows(step)
+            for start in range(0, len(rows), size):
+                yield MicroBatch(rows[start : start + size], self.epoch(step))
 
 
 @lru_cache(maxsize=2)
-def _permutation(num_rows: int, seed: int, epoch: int) -> list[int]:
+def _order(sampler: Sampler, epoch: int) -> list[int]:
     import torch
 
-    generator = torch.Generator().manual_seed(_mix(seed, epoch))
-    order: list[int] = torch.randperm(num_rows, generator=generator).tolist()
+    generator = torch.Generator().manual_seed(_mix(sampler.seed, epoch))
+    order = _permutation(len(sampler.lengths), generator)
+    return _by_length(sampler, order, generator) if sampler.window else order
+
+
+def _by_length(sampler: Sampler, order: Sequence[int], generator: torch.Generator) -> list[int]:
+    """Exchange rows between the batches of each window; an incomplete last batch stays as it is."""
+    size = sampler.batch_size
+    whole = len(order) // size * size
+    grouped: list[int] = []
+    for start in range(0, whole, sampler.window * size):
+        window = order[start : min(start + sampler.window * size, whole)]
+        rows = sorted(window, key=sampler.lengths.__getitem__)
+        for batch in _permutation(len(rows) // size, generator):
+            grouped += rows[batch * size : (batch + 1) * size]
+    return [*grouped, *order[whole:]]
+
+
+def _permutation(number: int, generator: torch.Generator) -> list[int]:
+    import torch
+
+    order: list[int] = torch.randperm(number, generator=generator).tolist()
     return order
 
 

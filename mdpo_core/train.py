@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,16 @@ from mdpo_core.guards import (
     require_finite_gradient,
     require_indifference,
 )
+from mdpo_core.memory import MemoryAdvice
 from mdpo_core.objective import Meter, Objective
 from mdpo_core.protocols import Engine
 from mdpo_core.recipe import Recipe
 from mdpo_core.rundir import RunDirectory
-from mdpo_core.sampler import Sampler
+from mdpo_core.sampler import MicroBatch, Sampler
 from mdpo_core.schedule import learning_rate
 from mdpo_core.scores import Scores
 from mdpo_core.signals import RunStopped, StopRequest
+from mdpo_core.workers import computed_ahead
 
 Evaluate = Callable[[int], Mapping[str, float]]
 
@@ -46,6 +48,7 @@ class Trainer:
     sampler: Sampler
     directory: RunDirectory
     evaluate: Evaluate
+    advice: MemoryAdvice
     hooks: Any
 
     def fit(self, first_step: int) -> None:
@@ -55,6 +58,7 @@ class Trainer:
             for log in self._logs:
                 stack.callback(log.close)
             stop = stack.enter_context(StopRequest())
+            self._batches = stack.enter_context(self._built_ahead(first_step))
             self.hooks.mdpo_run_started(
                 run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
             )
@@ -62,6 +66,11 @@ class Trainer:
             self._meter, self._clock = Meter(), Clock()
             for step in range(first_step, self.sampler.num_steps):
                 self._finish(step + 1, self._step(step), stop)
+
+    def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
+        train = self.recipe.train
+        micro_batches = self.sampler.micro_batches(first_step, train.micro_batch_size)
+        return computed_ahead(_Build(self.builder, self.data), micro_batches, train.workers)
 
     def _finish(self, finished: int, grad_norm: float, stop: StopRequest) -> None:
         last = finished == self.sampler.num_steps
@@ -78,12 +87,12 @@ class Trainer:
     def _step(self, step: int) -> float:
         # Dropout is a function of seed and step alone, so a resumed run needs no saved generator.
         torch.manual_seed((self.recipe.train.seed * 1_000_003 + step) % 2**63)
-        rows = self.sampler.rows(step)
-        size = self.recipe.train.micro_batch_size
-        for start in range(0, len(rows), size):
+        num_pairs = len(self.sampler.rows(step))
+        for start in range(0, num_pairs, self.recipe.train.micro_batch_size):
             with self._clock.waiting():
-                batch = self.builder.build(self.data, rows[start : start + size], self.sampler.epoch(step))
-            self._micro_step(batch, step, len(rows), first=step == start == 0)
+                batch = next(self._batches)
+            with self.advice.explained(batch):
+                self._micro_step(batch, step, num_pairs, first=step == start == 0)
         rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
         grad_norm = self.engine.step(rate)
         require_finite_gradient(grad_norm, step + 1)
@@ -131,6 +140,17 @@ class Trainer:
             self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
             self.hooks.mdpo_evaluated(step=finished, metrics=metrics)
         self._clock = Clock()
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Reads, corrupts and encodes, in whichever process."""
+
+    builder: BatchBuilder
+    data: Sequence[Example]
+
+    def __call__(self, micro_batch: MicroBatch) -> Batch:
+        return self.builder.build(self.data, micro_batch.rows, micro_batch.epoch)
 
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:

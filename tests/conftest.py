@@ -71,6 +71,7 @@ def changes(llava: Path, pairs: Path, photographs: Path) -> list[str]:
         "train.batch_size=4",
         "train.micro_batch_size=2",
         "train.learning_rate=1.0e-3",
+        "train.workers=0",
         "backend.precision=fp32",
         "output.save_every=2",
     ]

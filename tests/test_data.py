@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from mdpo_core.encoding import BatchBuilder
 ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PIL.Image.new("RGB", (40, 30)),))
 
 
-def check(rows: Sequence[Example], llava: Path, max_length: int = 2048, **term: object) -> CheckedData:
+def check(
+    rows: Sequence[Example], llava: Path, max_length: int = 2048, num_workers: int = 0, **term: object
+) -> CheckedData:
     encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
     terms = [component("loss", "dpo", **term)]
     builder = BatchBuilder.for_terms(terms, {}, encoder, max_length, seed=0)  # type: ignore[arg-type]
-    return check_data(rows, builder, lambda done, total: None)
+    return check_data(rows, builder, lambda done, total: None, num_workers)
 
 
 def problem(checked: CheckedData) -> str:
@@ -65,6 +68,51 @@ def test_quarantine_needs_rows_that_are_left(llava: Path) -> None:
     checked = check([replace(ROW, prompt="no mark")], llava)
     with pytest.raises(DataError):
         checked.require_sound(quarantine=True)
+
+
+@pytest.fixture
+def mixed(pairs: Path, photographs: Path, tmp_path: Path) -> Sequence[Example]:
+    """Seventy rows of a file, of which the 8th cannot be read and three more are unfit."""
+    rows = [{**row, "name": f"{part}-{place}"} for part in range(7) for place, row in enumerate(read(pairs))]
+    rows[7]["img_path"] = "missing.jpg"
+    rows[40]["chosen"] = " "
+    rows[41]["name"] = rows[3]["name"]
+    rows[66]["rejected"] = rows[66]["chosen"]
+    file = tmp_path / "mixed.json"
+    file.write_text(json.dumps(rows))
+    return component("reader", "pairs", path=str(file), images=photographs, id="name").open()  # type: ignore[attr-defined,no-any-return]
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(file.read_text())
+    return found
+
+
+def outcome(checked: CheckedData) -> tuple[object, ...]:
+    return checked.rows, checked.lengths, list(checked.bad.items()), checked.digest
+
+
+def test_neither_workers_nor_the_rows_they_take_at_once_change_what_is_found(
+    mixed: Sequence[Example], llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = check(mixed, llava)
+    assert list(here.bad) == [7, 40, 41, 66]
+    assert "row 8: img_path" in str(here.bad[7][0])
+    assert outcome(check(mixed, llava, num_workers=2)) == outcome(here)
+    monkeypatch.setattr("mdpo_core.data._CHUNK", 3)
+    assert outcome(check(mixed, llava)) == outcome(here)
+
+
+def test_a_sound_row_is_as_long_as_its_prompt_with_image_tokens_and_all_its_responses(llava: Path) -> None:
+    encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    text_only = replace(ROW, id="2", prompt="No picture.", images=())
+    longer = replace(ROW, id="3", responses={**ROW.responses, "chosen": "A flower, and a temple."})
+    checked = check([ROW, replace(ROW, id="bad", prompt="no mark"), text_only, longer], llava)
+    assert checked.lengths == [
+        len(encoder.encode_prompt(row).token_ids)
+        + sum(len(encoder.encode_response(text)) for text in row.responses.values())
+        for row in (ROW, text_only, longer)
+    ]
 
 
 def test_a_thousand_bad_rows_give_twenty_lines_and_a_count(llava: Path) -> None:

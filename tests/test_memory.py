@@ -47,9 +47,9 @@ def batch_and_model(llava: Path, photographs: Path):  # type: ignore[no-untyped-
 
 def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type: ignore[no-untyped-def]
     batch, views, model = batch_and_model
-    with pytest.raises(MdpoError) as caught:
-        with MemoryAdvice(load_recipe(RECIPE, changes), model, views, reference or AdapterOff()).explained(batch):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, views, reference or AdapterOff())
+    with pytest.raises(MdpoError) as caught, advisor.explained(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     return str(caught.value)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,19 @@ def last_step(folder: Path) -> int:
 
 
 def stop_at(step: int, signum: int, changes: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Start a run in a process of its own and send a signal once so many steps are logged."""
+    """Start a run in a process group of its own and send the group a signal once so many steps are logged."""
     with subprocess.Popen(
-        command(changes, "--run-dir", str(folder)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(changes, "--run-dir", str(folder)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         while last_step(folder) < step and process.poll() is None:
             time.sleep(0.005)
-        process.send_signal(signum)
+        # A run that was killed alone must not leave workers behind; a Ctrl-C reaches them as well.
+        send = process.send_signal if signum == signal.SIGKILL else partial(os.killpg, process.pid)
+        send(signum)
         out, err = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -84,6 +91,23 @@ def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
 ) -> None:
     folder = tmp_path / "killed"
     assert stop_at(step, signal.SIGKILL, small, folder).returncode == -signal.SIGKILL
+    run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+    assert contents(folder / "final") == contents(whole / "final")
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_with_workers_stops_and_resumes_as_one_without(
+    signum: signal.Signals, small: list[str], tmp_path: Path, whole: Path
+) -> None:
+    folder = tmp_path / "working"
+    stopped = stop_at(2, signum, [*small, "train.workers=1"], folder)
+    if signum == signal.SIGINT:
+        assert stopped.returncode == 130
+        # Nothing from the worker, which has the same terminal.
+        assert re.search(r"stopped after step \d of 6, checkpoint saved\nresume with: .*\n$", stopped.stderr)
+        assert "Traceback" not in stopped.stderr
+    # Elsewhere, or tomorrow, there may be fewer cores, or more.
     run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
     assert contents(folder / "final") == contents(whole / "final")
     assert steps(folder) == [1, 2, 3, 4, 5, 6]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,14 +16,31 @@ from mdpo_core import Train
 from mdpo_core.sampler import Sampler
 from mdpo_core.schedule import learning_rate
 
-samplers = st.builds(Sampler, st.integers(1, 60), st.integers(1, 16), st.integers(1, 3), st.integers(0, 5))
+samplers = st.builds(
+    Sampler,
+    lengths=st.lists(st.integers(2, 9), min_size=1, max_size=60),
+    batch_size=st.integers(1, 16),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0, 5),
+    window=st.integers(0, 4),
+)
+
+
+def padding(sampler: Sampler, size: int) -> int:
+    """Tokens of padding in an epoch, every row being as long as the longest of its micro-batch."""
+    found = 0
+    for rows, epoch in sampler.micro_batches(0, size):
+        if epoch == 0:
+            lengths = [sampler.lengths[row] for row in rows]
+            found += max(lengths) * len(lengths) - sum(lengths)
+    return found
 
 
 @given(samplers)
 def test_every_row_comes_once_an_epoch_and_none_is_dropped(sampler: Sampler) -> None:
     for epoch in range(sampler.epochs):
         steps = [step for step in range(sampler.num_steps) if sampler.epoch(step) == epoch]
-        assert Counter(row for step in steps for row in sampler.rows(step)) == Counter(range(sampler.num_rows))
+        assert Counter(row for step in steps for row in sampler.rows(step)) == Counter(range(len(sampler.lengths)))
 
 
 @given(samplers)
@@ -30,11 +51,74 @@ def test_only_the_last_batch_of_an_epoch_may_be_smaller(sampler: Sampler) -> Non
 
 
 def test_the_order_is_that_of_seed_and_epoch() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        return Sampler(50, 50, 2, seed).rows(epoch)
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        sampler = Sampler([1] * 50, 5, 2, seed)
+        return [sampler.rows(step) for step in range(epoch * 10, epoch * 10 + 10)]
 
     assert order(0, 0) == order(0, 0)
-    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+    assert len({str(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+
+
+@given(samplers, st.integers(1, 5), st.data())
+def test_a_resumed_run_goes_on_with_the_micro_batches_that_were_left(
+    sampler: Sampler, size: int, data: st.DataObject
+) -> None:
+    first_step = data.draw(st.integers(0, sampler.num_steps))
+    whole = list(sampler.micro_batches(0, size))
+    before = sum(-(-len(sampler.rows(step)) // size) for step in range(first_step))
+    # Another sampler, as another process would have it.
+    assert list(replace(sampler).micro_batches(first_step, size)) == whole[before:]
+
+
+@given(samplers, st.integers(1, 5))
+def test_the_micro_batches_of_a_step_are_its_rows_by_length(sampler: Sampler, size: int) -> None:
+    micro_batches = sampler.micro_batches(0, size)
+    for step in range(sampler.num_steps):
+        rows: list[int] = []
+        while len(rows) < len(sampler.rows(step)):
+            micro_batch = next(micro_batches)
+            assert micro_batch.epoch == sampler.epoch(step)
+            assert len(micro_batch.rows) == size or len(rows) + len(micro_batch.rows) == len(sampler.rows(step))
+            rows += micro_batch.rows
+        assert rows == sampler.rows(step)
+        assert [sampler.lengths[row] for row in rows] == sorted(sampler.lengths[row] for row in rows)
+
+
+def batches(sampler: Sampler) -> list[list[int]]:
+    return [sorted(sampler.rows(step)) for step in range(sampler.steps_per_epoch)]
+
+
+@given(samplers)
+def test_without_a_window_lengths_decide_nothing_about_which_pairs_share_a_step(sampler: Sampler) -> None:
+    shuffled = replace(sampler, lengths=[1] * len(sampler.lengths), window=0)
+    assert batches(replace(sampler, window=0)) == batches(shuffled)
+
+
+def rows_by_window(found: Sequence[Sequence[int]], window: int) -> list[set[int]]:
+    return [{row for batch in found[start : start + window] for row in batch} for start in range(0, len(found), window)]
+
+
+@given(samplers.filter(lambda sampler: sampler.window > 0))
+def test_no_row_leaves_its_window(sampler: Sampler) -> None:
+    grouped, shuffled = batches(sampler), batches(replace(sampler, window=0))
+    assert rows_by_window(grouped, sampler.window) == rows_by_window(shuffled, sampler.window)
+
+
+@given(samplers.filter(lambda sampler: sampler.window > 0), st.integers(1, 4))
+def test_a_window_never_adds_padding(sampler: Sampler, size: int) -> None:
+    # Micro-batches fill batches, as in every recipe.
+    sampler = replace(sampler, batch_size=size * -(-sampler.batch_size // size))
+    assert padding(sampler, size) <= padding(replace(sampler, window=0), size)
+
+
+def test_windows_spare_most_of_the_padding_and_leave_the_order_of_batches_to_chance() -> None:
+    rng = random.Random(0)
+    sampler = Sampler([600 + int(rng.expovariate(1 / 200)) for _ in range(4000)], 32, 1, 0)
+    grouped = replace(sampler, window=25)
+    assert padding(grouped, 32) < 0.1 * padding(sampler, 32)
+    means = [sum(sampler.lengths[row] for row in rows) / len(rows) for rows in batches(grouped)]
+    rising = sum(one < other for one, other in pairwise(means)) / (len(means) - 1)
+    assert 0.35 < rising < 0.65
 
 
 @given(st.sampled_from(["cosine", "linear", "constant"]), st.floats(0, 1), st.integers(1, 200))

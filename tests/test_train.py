@@ -31,6 +31,24 @@ def test_accumulation_gives_the_weights_of_one_batch_even_where_it_is_incomplete
         torch.testing.assert_close(other[name], value, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 3])
+def test_workers_change_no_bit_of_the_result(workers: int, changes: list[str], tmp_path: Path) -> None:
+    # Corruptions that are drawn anew in each epoch, and from other rows, pass through the workers, too.
+    same = [
+        *changes,
+        "corruptions.crop.draw=epoch",
+        "corruptions.other={corruption: other_image, draw: epoch}",
+        "objective.1.over=chosen@other",
+        "train.length_window=2",
+    ]
+
+    def files(name: str, *more: str) -> dict[str, bytes]:
+        final = run(load_recipe(RECIPE, [*same, *more, f"output.dir={tmp_path / name}"])).final
+        return {path.name: path.read_bytes() for path in final.iterdir()}
+
+    assert files("many", f"train.workers={workers}") == files("none")
+
+
 def test_the_logged_rate_and_epoch_are_those_of_the_schedule(small: list[str]) -> None:
     result = run(load_recipe(RECIPE, [*small, "train.warmup_ratio=0.5", "train.schedule=constant"]))
     lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
