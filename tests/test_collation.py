@@ -1,0 +1,104 @@
+"""Rows side by side: every distinct image once, and a digest for everything that a model sees of a view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_batches import VIEWS, Drawn, drawn_rows, encode_row, some_views
+from tiny_models import Tiny
+
+from mdpo_core import EncodedPrompt, View
+from mdpo_core.collation import EncodedRow, collate
+
+TINY = Tiny(side=1)
+CONDITIONS = ("clean", "crop", "blank", "no_image")
+
+
+def encoded(rows: list[Drawn]) -> list[EncodedRow]:
+    return [encode_row(number, row, CONDITIONS, TINY) for number, row in enumerate(rows)]
+
+
+def seen(row: EncodedRow, view: View) -> tuple[object, ...]:
+    """What a model sees of a view, as values that can be compared."""
+    prompt = row.prompts[view.condition]
+    pixels = {name: (values.shape, values.flatten().tolist()) for name, values in prompt.images.items()}
+    return prompt.token_ids.tolist(), row.responses[view.response].tolist(), pixels
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=drawn_rows, views=some_views)
+def test_digests_are_equal_exactly_where_a_model_sees_the_same(rows: list[Drawn], views: list[View]) -> None:
+    found = encoded(rows)
+    batch = collate(found, views)
+    places = [(row, view) for row in range(len(rows)) for view in views]
+    for row, view in places:
+        for other, another in places:
+            alike = seen(found[row], view) == seen(found[other], another)
+            assert (batch.digests[view][row] == batch.digests[another][other]) == alike
+
+
+@settings(max_examples=60, deadline=None)
+@given(row=drawn_rows.map(lambda rows: rows[0]), view=st.sampled_from(VIEWS), data=st.data())
+def test_one_other_token_or_pixel_is_another_digest(row: Drawn, view: View, data: st.DataObject) -> None:
+    (before,) = encoded([row])
+    prompt, response = before.prompts[view.condition], before.responses[view.response]
+    parts = {"prompt": prompt.token_ids, "response": response, **prompt.images}
+    which = data.draw(st.sampled_from(sorted(parts)))
+    changed = parts[which].clone()
+    place = data.draw(st.integers(0, changed.numel() - 1))
+    # The least that can be told apart: the next token, the next number in float32.
+    flat = changed.view(-1)
+    flat[place] = flat[place] + 1 if which in ("prompt", "response") else flat[place].nextafter(torch.tensor(9.0))
+    parts[which] = changed
+    images = {name: parts[name] for name in prompt.images}
+    after = replace(
+        before,
+        prompts={**before.prompts, view.condition: EncodedPrompt(parts["prompt"], images)},
+        responses={**before.responses, view.response: parts["response"]},
+    )
+    again = replace(before, id="another", columns={"score": 1.0})
+    assert after.digest(view) != before.digest(view) == again.digest(view)
+
+
+def test_where_the_prompt_ends_and_which_image_comes_first_is_part_of_the_digest() -> None:
+    view, first, second = VIEWS[0], torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
+
+    def digest(prompt: list[int], response: list[int], **images: torch.Tensor) -> bytes:
+        encoded = EncodedPrompt(torch.tensor(prompt), images)
+        return EncodedRow("", {"clean": encoded}, {"chosen": torch.tensor(response)}, {}, True).digest(view)
+
+    both, turned = torch.cat([first, second]), torch.cat([second, first])
+    digests = [
+        digest([1, 2], [3]),
+        digest([1], [2, 3]),
+        digest([1, 2], [3], pixels=first),
+        digest([1, 2], [3], pixels=first.view(1, 3, 4, 1)),
+        digest([1, 2], [3], pixels=first.to(torch.bfloat16)),
+        digest([1, 2], [3], values=first),
+        digest([1, 2], [3], pixels=both),
+        digest([1, 2], [3], pixels=turned),
+        digest([1, 2], [3], pixels=first, mask=second),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert digest([1, 2], [3], mask=second, pixels=first) == digests[-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=drawn_rows, views=some_views)
+def test_every_distinct_image_is_there_once_and_each_prompt_finds_its_own(rows: list[Drawn], views: list[View]) -> None:
+    found = encoded(rows)
+    batch = collate(found, views)
+    pixels = batch.images.get("pixel_values", torch.zeros(0))
+    assert len({values.numpy().tobytes() for values in pixels}) == len(pixels)
+    used = set()
+    for condition in CONDITIONS:
+        for row, numbers in zip(found, batch.pictures[condition], strict=True):
+            images = row.prompts[condition].images
+            assert len(numbers) == len(images.get("pixel_values", ()))
+            assert not numbers or pixels[list(numbers)].equal(images["pixel_values"])
+            used |= set(numbers)
+    assert used == set(range(len(pixels)))
+    assert batch.applies.tolist() == [bool(row.pictures) for row in rows]

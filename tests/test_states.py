@@ -1,0 +1,98 @@
+"""What a scorer computes, and how often: each image once, no image for a reference that sees the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from mdpo_llava.model import LlavaModel
+from tiny_batches import BLANK, VIEWS, Drawn, build_batch, drawn_rows, some_views
+from tiny_models import Tiny, build
+from torch import Tensor
+
+from mdpo_core import View
+from mdpo_core.recipe import Scoring
+from mdpo_core.scorer import Scorer
+from mdpo_core.states import items_of, separate_states, shared_states
+
+ENCODE = LlavaModel.encode_images
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[LlavaModel, int]]:
+    """Models that encoded images, and how many at a time."""
+    found: list[tuple[LlavaModel, int]] = []
+
+    def count(self: LlavaModel, images: Mapping[str, Tensor]) -> Tensor:
+        found.append((self, len(images["pixel_values"])))
+        return ENCODE(self, images)
+
+    monkeypatch.setattr(LlavaModel, "encode_images", count)
+    return found
+
+
+def pictures_of(rows: list[Drawn], views: list[View]) -> set[int]:
+    moved = {"clean": 0, "crop": 100}
+    return {
+        BLANK if view.condition == "blank" else number + moved[view.condition]
+        for view in views
+        for row in rows
+        for number in row.pictures
+        if view.condition != "no_image"
+    }
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize(("trains", "by_the_reference"), [("lora", False), ("language", False), ("all", True)])
+def test_every_distinct_image_is_encoded_once(
+    trains: Any, by_the_reference: bool, share_prefix: bool, encoded: list[tuple[LlavaModel, int]]
+) -> None:
+    """A reference sees the policy's features where neither vision nor projector train."""
+    loaded = build(Tiny("llama", trains, side=1))
+
+    @settings(max_examples=10, deadline=None)
+    @given(rows=drawn_rows, views=some_views)
+    def check(rows: list[Drawn], views: list[View]) -> None:
+        encoded.clear()
+        scorer = Scorer(loaded.model, views, loaded.reference, Scoring(share_prefix=share_prefix))
+        scorer(build_batch(rows, views, Tiny(side=1)))
+        number = len(pictures_of(rows, views))
+        models = [loaded.model, loaded.frozen] if by_the_reference else [loaded.model]
+        assert encoded == [(model, number) for model in models if number]
+
+    check()
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=drawn_rows, views=some_views)
+def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], views: list[View]) -> None:
+    tiny = Tiny(side=1)
+    model = build(tiny).model
+    batch = build_batch(rows, views, tiny)
+    with torch.no_grad():
+        features = model.encode_images(batch.images) if batch.images else None
+        shared, separate = (make(model, batch, views, features) for make in (shared_states, separate_states))
+    distinct = {
+        (tuple(item.prompt.tolist()), item.pictures, tuple(item.response.tolist()))
+        for item in items_of(batch, views).values()
+    }
+    assert len(shared.hidden) == sum(len(response) for _, _, response in distinct)
+    for found in (shared, separate):
+        assert len(found.hidden) == len(found.token_ids)
+        for view in views:
+            for row, span in enumerate(found.spans[view]):
+                assert found.token_ids[span].equal(batch.responses[view.response][row])
+
+
+def test_values_of_views_are_padded_with_0_outside_of_their_mask() -> None:
+    tiny = Tiny(side=1)
+    model, rows = build(tiny).model, [Drawn((0,), [4], [5, 6, 7], []), Drawn((), [4], [], [5])]
+    batch = build_batch(rows, VIEWS[:1], tiny)
+    with torch.no_grad():
+        found = shared_states(model, batch, VIEWS[:1], model.encode_images(batch.images))
+    values, mask = found.by_view(torch.ones(len(found.token_ids)))[VIEWS[0]]
+    assert mask.tolist() == [[True] * 4, [True, False, False, False]]
+    assert values.tolist() == mask.float().tolist()
