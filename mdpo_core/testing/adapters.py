@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mdpo_core.components import ModelAdapter
 from mdpo_core.example import Example
 from mdpo_core.protocols import Placement, VisionLanguageModel
+from mdpo_core.recipe import Scoring
 from mdpo_core.testing.common import check_options, name_of, require
 from mdpo_core.testing.encoders import check_encoder
 
@@ -72,7 +73,7 @@ def _check_frozen(adapter: ModelAdapter) -> None:
 
 
 def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
-    from mdpo_core.testing import models
+    from mdpo_core.testing import models, sharing
 
     trial = models.Trial(name_of(adapter), adapter.encoder(), examples)
     reference = _load(adapter, trainable=False)
@@ -86,6 +87,10 @@ def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples
     models.check_dropout(trial, model, drops=adapter.lora is not None and adapter.lora.dropout > 0)
     if adapter.lora is not None:
         models.check_adapter_disabled(trial, model, reference)
+    sharing.check_recomputed(trial, model, Scoring(share_prefix=False))
+    if adapter.shares_prefix:
+        sharing.check_shared_prefix(trial, model)
+        sharing.check_recomputed(trial, model, Scoring())
 
 
 def _check_export(
