@@ -15,6 +15,7 @@ from mdpo_core.registry import current_registry
 from mdpo_core.rundir import RunDirectory
 
 if TYPE_CHECKING:
+    from mdpo_core.batch import Batch
     from mdpo_core.data import CheckedData
     from mdpo_core.encoding import BatchBuilder
     from mdpo_core.objective import Objective
@@ -116,11 +117,13 @@ def _assemble(
 
     model = _load_policy(recipe)
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
+    rows = checked.sound()
+    if recipe.scoring.share_prefix and recipe.model.shares_prefix:
+        _check_sharing(recipe, model, builder.build(rows, [0], epoch=0))
     scorer = _scorer(recipe, model, objective)
     engine = recipe.backend.start(scorer, recipe.train)
     advice = MemoryAdvice(recipe, model, objective.views, scorer.reference)
     train = recipe.train
-    rows = checked.sound()
     if store is not None:
         # Only now: the pass goes through the engine, which knows devices and precision.
         scorer.reference = Precomputation(
@@ -131,6 +134,13 @@ def _assemble(
     evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
     hooks = current_registry().plugins.hook
     return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, hooks)
+
+
+def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> None:
+    """What an adapter says of itself changes every number of the run, so one row is tried both ways before it."""
+    from mdpo_core.sharing import require_shared_prefix
+
+    require_shared_prefix(current_registry().name_of(type(recipe.model)), model, batch)
 
 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:

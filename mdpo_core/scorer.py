@@ -48,14 +48,14 @@ class Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
-        features = _encode_images(self._model, batch)
+        features = encode_images(self._model, batch)
         views = [view for view in self._views if view in batch.digests]
         policy = self._states(self._model, batch, views, features)
         compared: list[PredictingStates] = []
 
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
             # Where nothing before the language model trains, the reference sees the same features.
-            seen = features if self._images_are_frozen else _encode_images(model, batch)
+            seen = features if self._images_are_frozen else encode_images(model, batch)
             compared.append(self._states(model, batch, views, seen))
             return self._log_probs(model, compared[0])
 
@@ -98,7 +98,7 @@ def _images_are_frozen(model: VisionLanguageModel) -> bool:
     return not any(model.module.get_parameter(name).requires_grad for name in names)
 
 
-def _encode_images(model: VisionLanguageModel, batch: Batch) -> Tensor | None:
+def encode_images(model: VisionLanguageModel, batch: Batch) -> Tensor | None:
     """Features of every distinct image of the batch, each computed once."""
     if not batch.images:
         return None
