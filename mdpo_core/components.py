@@ -193,6 +193,8 @@ class Evaluator(Component):
     """A measurement of the policy, at the start, at the end and every ``every`` steps."""
 
     kind: ClassVar[str] = "evaluator"
+    # True for one that asks for `Policy.metrics`: those of examples that are not trained on need a reference's forward.
+    needs_reference: ClassVar[bool] = False
     every: int | None = Field(default=None, gt=0, description="steps between evaluations; default: start and end only")
 
     @abstractmethod

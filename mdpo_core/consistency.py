@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mdpo_core.components import Backend, ModelAdapter, Term
+from mdpo_core.components import Backend, Evaluator, ModelAdapter, Term
 from mdpo_core.document import Keys
 from mdpo_core.errors import Problem, RecipeError
 from mdpo_core.recipe import Recipe, Train
@@ -38,8 +38,8 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
         yield from _processes(pieces["backend"], processes)
     if "model" in pieces and "reference" in pieces:
         yield from _reference(pieces["model"], pieces["reference"])
-    if pieces.get("reference") == "cached":
-        yield from _cached(terms)
+    if pieces.get("reference") == "cached" and any(term.needs_reference for _, term in terms):
+        yield from _cached(terms, pieces.get("evaluators", ()))
     if "objective" in pieces and not pieces["objective"]:
         yield ("objective",), "needs at least one term"
     if CLEAN in corruptions:
@@ -95,11 +95,18 @@ def _reference(model: ModelAdapter, reference: str) -> Found:
         )
 
 
-def _cached(terms: list[tuple[int, Term]]) -> Found:
+def _cached(terms: list[tuple[int, Term]], evaluators: Sequence[Evaluator | None]) -> Found:
     for position, term in terms:
         if any(statistic.needs_reference for statistic in term.statistics().values()):
             yield (
                 ("objective", position),
                 "compares whole distributions with the reference's, which 'reference: cached' does not keep; use "
                 "'adapter_off' or 'frozen_copy'",
+            )
+    for position, evaluator in enumerate(evaluators):
+        if evaluator is not None and evaluator.needs_reference:
+            yield (
+                ("evaluators", position),
+                "scores examples of its own, and 'reference: cached' holds those that are trained on; use "
+                "'adapter_off' or 'frozen_copy', or leave this evaluator out",
             )

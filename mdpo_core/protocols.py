@@ -117,7 +117,10 @@ class Policy(Protocol):
         """Greedy responses to the examples' prompts."""
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
-        """The objective and its metrics (as in metrics.jsonl) on examples, without gradients."""
+        """The objective and its metrics (as in metrics.jsonl) on examples, without gradients.
+
+        For evaluators that say ``needs_reference``.
+        """
 
 
 class TrackerLog(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 from pydantic import Field
 
@@ -74,6 +74,7 @@ class DigitsEvaluator(Evaluator):
     caption, where the objective scores it.
     """
 
+    needs_reference: ClassVar[bool] = True
     num_mosaics: int = Field(default=512, gt=0, description="number of held-out mosaics")
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
