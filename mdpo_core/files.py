@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mdpo_core.errors import CheckpointError
@@ -51,7 +51,8 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.replace(path)
         _sync(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
 
 

@@ -42,6 +42,6 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
         "corruptions": {name: whole["corruptions"][name] for name in builder.corruptions},
         "seed": manifest["seed"],
         "data": manifest["data"]["sha256"],
-        "views": sorted(map(str, builder.views)),
+        "views": ", ".join(sorted(map(str, builder.views))),
         "versions": {name: manifest["versions"][name] for name in ("torch", "transformers")},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from mdpo_core.guards import ROUNDING
 from mdpo_core.memory import MemoryAdvice
 from mdpo_core.protocols import Engine, VisionLanguageModel
 from mdpo_core.recipe import Recipe
-from mdpo_core.reference import AdapterOff, Cached, Untrained
+from mdpo_core.reference import Cached
 from mdpo_core.reference_cache import ELSEWHERE, CachedView, ReferenceStore, Shard
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.signals import RunStopped, StopRequest
@@ -146,8 +146,9 @@ class Precomputation:
         return _Build(replace(self.builder, columns=()), self.data)
 
     def _score(self, batch: Batch) -> dict[View, TokenLogProbs]:
-        base = Untrained() if self.recipe.model.lora is None else AdapterOff()
-        with torch.no_grad(), base.active(self.model), self.advice.explained(batch):
+        # Without LoRA the policy is its own reference, as nothing has trained it yet.
+        base = nullcontext() if self.recipe.model.lora is None else self.model.adapter_disabled()
+        with torch.no_grad(), base, self.advice.explained(batch):
             policy = self.engine.forward(batch).policy
         return {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
 

@@ -62,14 +62,6 @@ class FrozenCopy(ModelReference):
         yield self.model
 
 
-class Untrained(ModelReference):
-    """The policy itself, which is its own reference as long as nothing has trained it."""
-
-    @contextmanager
-    def active(self, policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
-        yield policy
-
-
 class Cached(Reference):
     """Log-probs that were computed before training.
 

@@ -149,7 +149,8 @@ class ReferenceStore:
         return self.folder / INDEX
 
     def _require_empty(self) -> None:
-        if self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
+        there = self.folder.iterdir() if self.folder.is_dir() else [self.folder] if self.folder.exists() else []
+        if any(not path.name.startswith(".") for path in there):
             raise CheckpointError(
                 f"{self.folder} is not empty and no cached reference ({INDEX} is missing); choose another folder with "
                 "output.reference"

@@ -73,6 +73,7 @@ def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builde
     from mdpo_core.manifest import describe
 
     manifest = describe(recipe, checked)
+    directory.require_same_inputs(manifest)
     store = _reference_store(recipe, directory, manifest, builder)
     directory.prepare(recipe, manifest)
     if checked.bad:

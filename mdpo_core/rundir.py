@@ -73,11 +73,15 @@ class RunDirectory:
                 "choose another directory with --run-dir DIR"
             )
 
-    def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
-        """Write recipe and manifest; on a resume, refuse a model or data that have changed."""
-        self.path.mkdir(parents=True, exist_ok=True)
+    def require_same_inputs(self, manifest: Mapping[str, Any]) -> None:
+        """On a resume, refuse a model or data that have changed."""
         if self.manifest.is_file():
             _require_same_inputs(json.loads(self.manifest.read_text()), manifest, self.path)
+
+    def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
+        """Write recipe and manifest, unless they are there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.manifest.is_file():
             return
         self.manifest.write_text(json.dumps(manifest, indent=2) + "\n")
         with self.recipe.open("w") as file:
