@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -81,3 +82,30 @@ def changes(llava: Path, pairs: Path, photographs: Path) -> list[str]:
 def small(changes: list[str], tmp_path: Path) -> list[str]:
     """The same, with a run directory of its own."""
     return [*changes, f"output.dir={tmp_path / 'run'}"]
+
+
+@pytest.fixture(scope="session")
+def cached_changes(changes: list[str]) -> list[str]:
+    """Those of `changes`, with a cached reference."""
+    return [*changes, "trackers=[]", "reference=cached"]
+
+
+@pytest.fixture(scope="session")
+def cached_run(cached_changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with LoRA whose reference is three shards, the last of them of two rows; not to be changed."""
+    from mdpo_core import load_recipe, precompute, run
+
+    folder = tmp_path_factory.mktemp("cached") / "run"
+    recipe = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precompute, "SHARD_ROWS", 4)
+        return run(load_recipe(recipe, [*cached_changes, f"output.dir={folder}"])).run_dir
+
+
+@pytest.fixture
+def cache(cached_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of its reference, for a test that makes shards of the same size."""
+    from mdpo_core import precompute
+
+    monkeypatch.setattr(precompute, "SHARD_ROWS", 4)
+    return Path(shutil.copytree(cached_run / "reference", tmp_path / "cache"))
