@@ -42,7 +42,9 @@ class MemoryAdvice:
             reason = str(error).splitlines()[0]
         else:
             return
-        raise MdpoError(f"{self._situation(batch)}: {reason}\nWhat would help:\n{self._advice(batch)}")
+        raise MdpoError(
+            f"{self._situation(batch)}: {reason}\nWhat would help, also with --resume:\n{self._advice(batch)}"
+        )
 
     def _situation(self, batch: Batch) -> str:
         weights = _gigabytes(self.model.module)

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from mdpo_core import CheckpointError, load_recipe, run
 
@@ -111,6 +113,19 @@ def test_a_run_with_workers_stops_and_resumes_as_one_without(
     run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
     assert contents(folder / "final") == contents(whole / "final")
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_lacked_memory_goes_on_in_another_way_and_ends_alike(small: list[str], tmp_path: Path) -> None:
+    # Dropout would be drawn otherwise for batches of other sizes.
+    alike = [*small, "model.lora.dropout=0.0", "trackers=[]"]
+    unstopped = run(load_recipe(RECIPE, alike), run_dir=tmp_path / "unstopped").final
+    folder = tmp_path / "stopped"
+    assert stop_at(2, signal.SIGTERM, alike, folder).returncode == 143
+    thrifty = ["scoring={share_prefix: false, activation_checkpointing: full}", "train.micro_batch_size=1"]
+    final = run(load_recipe(RECIPE, [*alike, *thrifty, "reference=adapter_off"]), run_dir=folder, resume=True).final
+    weights, expected = (load_file(path / "adapter_model.safetensors") for path in (final, unstopped))
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, atol=1e-5, rtol=0)
 
 
 def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(

@@ -75,7 +75,14 @@ def _extras(processes: Processes, job: Job) -> dict[str, Result]:
     terms = replace(job, num_terms=(NUM_TERMS, len(TERMS)), count_flops=False)
     words = job.changed(vocab_size=bars.MORE_WORDS)
     words = replace(words, folder=processes.folder(words.shape), count_flops=False)
-    jobs = {bars.MORE_TERMS: terms, bars.LARGE_VOCABULARY: words}
+    held = replace(job, steps=1, count_flops=False, whole_heap=True)
+    jobs = {
+        bars.MORE_TERMS: terms,
+        bars.LARGE_VOCABULARY: words,
+        bars.HELD: held,
+        bars.PAPER_HELD: replace(held, contestant="paper"),
+        bars.RUN: replace(job, contestant="run", workers=1),
+    }
     return {name: _told(name, processes.run(each)) for name, each in jobs.items()}
 
 
@@ -113,7 +120,9 @@ def on_cuda(options: argparse.Namespace, processes: Processes, shape: Shape, mat
 
 def _told(name: str, result: Result) -> Result:
     """On the error stream, for who waits."""
-    times = {num: [round(seconds, 3) for seconds in found] for num, found in result.seconds.items()}
+    times: object = {num: [round(seconds, 3) for seconds in found] for num, found in result.seconds.items()}
+    if result.data_wait is not None:
+        times = result.data_wait
     print(f"{name}: {result.error or times}", file=sys.stderr, flush=True)
     return result
 

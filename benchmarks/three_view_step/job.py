@@ -88,7 +88,9 @@ class Job:
     """One measurement, in a process of its own.
 
     ``num_terms``: with several numbers, steps with each of them take turns. ``gradients``: where `paper` leaves the
-    loss and gradients of its first step, and where the others find them to compare.
+    loss and gradients of its first step, and where the others find them to compare. ``whole_heap``: the C library
+    gives freed tensors back at once, so that the peak is what tensors hold, without the holes of its heap. ``workers``:
+    of a whole run.
     """
 
     contestant: str
@@ -99,6 +101,8 @@ class Job:
     num_terms: tuple[int, ...] = (NUM_TERMS,)
     count_flops: bool = False
     gradients: str | None = None
+    whole_heap: bool = False
+    workers: int = 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Job:
@@ -119,7 +123,7 @@ class Result:
     on. ``flops``: of one step of the first of the numbers of terms; ``flops_per_second``: of the machine's own matrix
     product, whose process also says what ``machine`` that is. ``cache_seconds``: of computing and storing the
     reference of one step's pairs. ``differences`` from `paper` in the first step: of the loss, relative, and of the
-    gradients, relative to the largest.
+    gradients, relative to the largest. ``data_wait``: share of a whole run's time.
     """
 
     seconds: Mapping[int, list[float]] = field(default_factory=dict)
@@ -129,6 +133,7 @@ class Result:
     flops_per_second: float | None = None
     cache_seconds: float | None = None
     differences: tuple[float, float] | None = None
+    data_wait: float | None = None
     machine: str = ""
     error: str | None = None
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from mdpo_core import Batch, Engine, Example, Recipe, Scores, Train, View, VisionLanguageModel, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.guards import require_finite
+from mdpo_core.memory import MemoryAdvice
 from mdpo_core.objective import Meter, Objective
 from mdpo_core.precompute import Precomputation
 from mdpo_core.recipe import Output, Scoring
@@ -104,8 +105,16 @@ def _cache(begun: Run) -> tuple[Cached, float]:
     # The first pass warms up.
     for _ in range(1 + CACHING_PASSES):
         with tempfile.TemporaryDirectory() as name:
+            advice = MemoryAdvice(begun.recipe, begun.model, begun.builder.views, None)
             computation = Precomputation(
-                begun.recipe, begun.model, begun.engine, begun.builder, begun.examples, lambda done, total: None
+                begun.recipe,
+                begun.model,
+                begun.engine,
+                begun.builder,
+                begun.examples,
+                [begun.recipe.model.max_length] * len(begun.examples),  # one like the other
+                advice,
+                lambda done, total: None,
             )
             started = time.perf_counter()
             cached = computation.fill(ReferenceStore(Path(name), {}))

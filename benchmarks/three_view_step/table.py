@@ -12,9 +12,10 @@ METHOD = """\
 A step is everything from a collated micro-batch to updated weights; every contestant has a process of its own, the
 same model folder, pairs, crops, threads, LoRA (dropout 0), clipping and AdamW, and no activation checkpointing.
 Time is the median (least to most) of {steps} steps after one to warm up. Peak memory is that of the whole process from
-the first step on; *of the step* is what of it was not there right before. Arithmetic is what is executed: matrix
-products, convolutions and attention, where a causal kernel counts half of the scores and the scores that fused
-attention computes again in backward count, too. `trl` is plain DPO: two views, no image term."""
+the first step on; *of the step* is what of it was not there right before; *held by tensors* is the same where the C
+library gives freed blocks back at once (`MALLOC_MMAP_THRESHOLD_`), so that holes in its heap do not count. Arithmetic
+is what is executed: matrix products, convolutions and attention, where a causal kernel counts half of the scores and
+the scores that fused attention computes again in backward count, too. `trl` is plain DPO: two views, no image term."""
 
 
 def header(shape_name: str, machine: str, versions: Mapping[str, str], when: str, load: float, steps: int) -> str:

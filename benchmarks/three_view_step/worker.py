@@ -39,6 +39,10 @@ def _run(job: Job) -> Result:
             import paper
 
             return paper.run(job)
+        case "run":
+            import whole_run
+
+            return whole_run.measure(job)
         case "trl":
             import trl_dpo
 
