@@ -15,7 +15,7 @@ from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.recipe import Recipe
 
-# These decide where a run is kept, who listens, and how it is computed, not what: a run that lacks memory or time may go
+# These decide where a run is kept, who listens, and how it is computed, not what: one that lacks memory or time may go
 # on with others.
 _FREE = re.compile(r"(output|trackers|scoring|reference|train\.workers|train\.micro_batch_size)\b")
 

@@ -74,7 +74,7 @@ def _of(job: Job, name: str, names: Sequence[str]) -> Job:
 def _extras(processes: Processes, job: Job) -> dict[str, Result]:
     terms = replace(job, num_terms=(NUM_TERMS, len(TERMS)), count_flops=False)
     words = job.changed(vocab_size=bars.MORE_WORDS)
-    words = replace(words, folder=processes.folder(words.shape), count_flops=False)
+    words = replace(words, folder=processes.folder(words.shape), steps=1, count_flops=False, whole_heap=True)
     held = replace(job, steps=1, count_flops=False, whole_heap=True)
     jobs = {
         bars.MORE_TERMS: terms,

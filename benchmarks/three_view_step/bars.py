@@ -80,12 +80,12 @@ def _waits(results: Mapping[str, Result]) -> Iterator[Bar]:
 def _growth(results: Mapping[str, Result], shape: Shape) -> Iterator[Bar]:
     if MORE_TERMS in results:
         yield Bar("a further term over scored views, share of the step", further_term(results[MORE_TERMS]), 0.01)
-    if LARGE_VOCABULARY in results and FASTEST in results:
-        grown = results[LARGE_VOCABULARY].peak - results[FASTEST].peak
+    if LARGE_VOCABULARY in results and HELD in results:
+        grown = results[LARGE_VOCABULARY].peak - results[HELD].peak
         weights = shape.vocabulary_bytes() * (MORE_WORDS / shape.vocab_size - 1)
         # Head and embeddings are frozen: their weights have no gradients.
         yield Bar(
-            f"memory from {shape.vocab_size:,} to {MORE_WORDS:,} words, over the growth of the head's and the "
+            f"memory held from {shape.vocab_size:,} to {MORE_WORDS:,} words, over the growth of the head's and the "
             "embeddings' weights",
             grown / weights,
             1.05,
