@@ -9,6 +9,7 @@ from torch import nn
 from transformers import LlavaForConditionalGeneration
 
 from mdpo_core import Lora
+from mdpo_llava.lora_linear import LoraLinear
 
 
 def add_lora(model: LlavaForConditionalGeneration, lora: Lora) -> PeftModel:
@@ -21,6 +22,7 @@ def add_lora(model: LlavaForConditionalGeneration, lora: Lora) -> PeftModel:
         exclude_modules=r".*(vision_tower|multi_modal_projector).*",
         task_type="CAUSAL_LM",
     )
+    config._register_custom_module({nn.Linear: LoraLinear})
     return get_peft_model(model, config)
 
 

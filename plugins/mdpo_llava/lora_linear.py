@@ -1,0 +1,61 @@
+"""A linear layer with a low-rank adapter that costs its matrix products and nothing besides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners import lora
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class LoraLinear(lora.Linear):  # type: ignore[misc]
+    """peft's, which it equals, for one plain adapter.
+
+    peft scales and adds whole outputs in passes of their own, and beside weights in bfloat16 it does all that in
+    float32, in which the adapter is kept. Here products add to the output, in the type of the input.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        name = self._plain_adapter()
+        if name is None or args or kwargs or torch.is_autocast_enabled(x.device.type):
+            result: Tensor = super().forward(x, *args, **kwargs)
+            return result
+        output, seen = self.base_layer(x), self.lora_dropout[name](x)
+        down, up = self.lora_A[name].weight, self.lora_B[name].weight
+        added: Tensor = _AddAdapter.apply(output, seen, down, up, self.scaling[name])  # type: ignore[no-untyped-call]
+        return added
+
+    def _plain_adapter(self) -> str | None:
+        """None if none is to be added, or anything more than one of matrices A and B."""
+        if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
+            return None
+        name: str = self.active_adapters[0]
+        return None if name in self.lora_variant or self.lora_bias[name] else name
+
+
+class _AddAdapter(torch.autograd.Function):
+    """``output + scaling * seen @ down.T @ up.T``, in the place of ``output``."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, seen: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
+        inner = seen.flatten(0, -2) @ down.to(seen.dtype).T
+        output.view(-1, output.shape[-1]).addmm_(inner, up.to(seen.dtype).T, alpha=scaling)
+        ctx.mark_dirty(output)
+        ctx.save_for_backward(seen, down, up, inner)
+        ctx.scaling = scaling
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [gradient] = gradients
+        seen, down, up, inner = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        # Scaled where there are fewest numbers.
+        of_inner = rows @ up.to(rows.dtype) * ctx.scaling
+        of_seen = (of_inner @ down.to(rows.dtype)).view_as(seen) if ctx.needs_input_grad[1] else None
+        of_down = of_inner.T @ seen.flatten(0, -2)
+        of_up = rows.T @ inner * ctx.scaling
+        return gradient, of_seen, of_down.to(down.dtype), of_up.to(up.dtype), None
