@@ -111,14 +111,15 @@ class Scores:
 
     @classmethod
     def from_tokens(cls, scored: Scored, applies: Tensor, columns: Mapping[str, Tensor]) -> Scores:
-        """Sum the token log-probs that a scorer returns."""
+        """Sum the token log-probs that a scorer returns; what is known of the rows follows them to their device."""
         policy, reference, statistics = scored
+        device = next(iter(policy.values())).values.device
         return cls(
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
             reference=ByView({view: tokens.values.sum(dim=1) for view, tokens in reference.items()}),
             num_tokens=ByView({view: tokens.mask.sum(dim=1) for view, tokens in policy.items()}),
-            applies=applies,
-            columns=columns,
+            applies=applies.to(device),
+            columns={name: values.to(device) for name, values in columns.items()},
             policy_tokens=ByView(policy),
             reference_tokens=ByView(reference),
             statistics={name: ByView(values) for name, values in statistics.items()},

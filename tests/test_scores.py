@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 
 from mdpo_core import Scores, View
+from mdpo_core.scores import Scored, TokenLogProbs
 from mdpo_core.testing import scores
 
 CHOSEN, CROPPED, REJECTED = View("chosen"), View("chosen", "crop"), View("rejected")
@@ -90,6 +91,16 @@ def test_a_term_sees_what_it_declared_and_nothing_else(reference: bool, tokens: 
 def test_a_term_sees_the_columns_that_it_declared() -> None:
     found = by_hand(columns={"weight": torch.ones(2), "label": torch.zeros(2)})
     assert list(found.only([CHOSEN], ["label"]).columns) == ["label"]
+
+
+def test_what_is_known_of_rows_follows_the_scores_to_their_device() -> None:
+    # The only other device that every machine has: it holds no numbers, and mixes with no other.
+    tokens = TokenLogProbs(torch.zeros(2, 3, device="meta"), torch.ones(2, 3, dtype=torch.bool, device="meta"))
+    found = Scores.from_tokens(
+        Scored({CHOSEN: tokens}, {CHOSEN: tokens}, {}), torch.ones(2, dtype=torch.bool), {"weight": torch.ones(2)}
+    )
+    assert {found.applies.device.type, found.columns["weight"].device.type} == {"meta"}
+    torch.where(found.applies, found.log_ratio(CHOSEN) * found.columns["weight"], 0)
 
 
 def test_scores_by_hand_apply_to_every_row() -> None:
