@@ -89,6 +89,9 @@ class ModelAdapter(Component):
     lora: Lora | None = Field(default=None, description="train adapters of this size; absent: train the weights")
     max_length: int = Field(default=2048, gt=0, description="tokens of the longest sequence, image tokens included")
 
+    # Options that do not change what the untrained model gives. A path is one where `files` says what lies there.
+    only_training: ClassVar[frozenset[str]] = frozenset({"lora", "max_length"})
+
     @abstractmethod
     def check(self) -> None:
         """Find the model's files without loading them; `DataError` says what is missing or unfit."""
@@ -137,6 +140,11 @@ class Term(Component):
         They are computed a few tokens at a time, so that no tensor of all logits is ever held.
         """
         return {}
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether this term, or a statistic that it reads, needs a reference."""
+        return self.needs_reference or any(each.needs_reference for each in self.statistics().values())
 
     @abstractmethod
     def __call__(self, scores: Scores) -> Tensor:

@@ -38,12 +38,17 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
         yield from _processes(pieces["backend"], processes)
     if "model" in pieces and "reference" in pieces:
         yield from _reference(pieces["model"], pieces["reference"])
-    if pieces.get("reference") == "cached" and any(term.needs_reference for _, term in terms):
+    if pieces.get("reference") == "cached" and any(term.reads_reference for _, term in terms):
         yield from _cached(terms, pieces.get("evaluators", ()))
     if "objective" in pieces and not pieces["objective"]:
         yield ("objective",), "needs at least one term"
     if CLEAN in corruptions:
         yield ("corruptions", CLEAN), f"'{CLEAN}' is the image as it was read; choose another name"
+
+
+def can_be_cached(recipe: Recipe) -> bool:
+    """Whether ``reference: cached`` suits terms and evaluators."""
+    return not any(_cached(list(enumerate(recipe.objective)), recipe.evaluators))
 
 
 def _conditions(terms: list[tuple[int, Term]], corruptions: Mapping[str, Any]) -> Found:

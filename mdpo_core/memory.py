@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from mdpo_core.batch import Batch
+from mdpo_core.consistency import can_be_cached
 from mdpo_core.errors import MdpoError
 from mdpo_core.layout import pack
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe, Scoring
 from mdpo_core.reference import FrozenCopy, Reference
 from mdpo_core.states import items_of
-from mdpo_core.view import View
 
 # Logits in float32, their gradient, and the model's own copy of them.
 _BYTES_PER_LOGIT = 4 + 4 + 2
@@ -28,7 +30,6 @@ class MemoryAdvice:
 
     recipe: Recipe
     model: VisionLanguageModel
-    views: Sequence[View]
     reference: Reference | None
 
     @contextmanager
@@ -38,8 +39,9 @@ class MemoryAdvice:
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            # Outside of the handler the failed step's tensors are free again.
             reason = str(error).splitlines()[0]
+            # The failed step's tensors, which its frames hold.
+            traceback.clear_frames(error.__traceback__)
         else:
             return
         raise MdpoError(
@@ -48,14 +50,14 @@ class MemoryAdvice:
 
     def _situation(self, batch: Batch) -> str:
         weights = _gigabytes(self.model.module)
-        return f"out of memory in a micro-batch of {len(batch)} pairs (weights: {weights:.1f} GB)"
+        return f"out of memory with micro-batches of {len(batch)} pairs (weights: {weights:.1f} GB)"
 
     def _advice(self, batch: Batch) -> str:
         found = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
         return "\n".join(f"  {line}" for line in found if line) or "  a device with more memory"
 
     def _reference(self) -> str:
-        if not isinstance(self.reference, FrozenCopy):
+        if not isinstance(self.reference, FrozenCopy) or not can_be_cached(self.recipe):
             return ""
         return f"reference: cached - frees the second model's {_gigabytes(self.reference.model.module):.2g} GB"
 
@@ -70,7 +72,7 @@ class MemoryAdvice:
 
     def _head(self, batch: Batch) -> str:
         default = int(Scoring.model_fields["max_logits"].default)
-        tokens = sum(len(ids) for view in self.views for ids in batch.responses[view.response])
+        tokens = sum(len(ids) for view in batch.digests for ids in batch.responses[view.response])
         held = tokens * self._sizes()[1]
         if self.recipe.scoring.max_logits is not None:
             held = min(held, self.recipe.scoring.max_logits)
@@ -84,25 +86,41 @@ class MemoryAdvice:
         if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
             return ""
         separate, shared = self._num_tokens(batch)
-        tokens = shared if self.recipe.scoring.share_prefix and self.recipe.model.shares_prefix else separate
-        layers = len(self.model.layers())
+        tokens = shared if self.recipe.shares_prefix() else separate
         element = next(self.model.module.parameters()).element_size()
-        kept = tokens * layers * self._sizes()[0] * element / 1e9
+        inputs = len(self.model.layers()) * self._sizes()[0] * element
         return (
-            f"scoring.activation_checkpointing: full - of all activations of {layers} layers only their inputs are "
-            f"kept, {kept:.2g} GB, and about a third more time is needed"
+            f"scoring.activation_checkpointing: full - {tokens * inputs / 1e9:.2g} GB of the layers' activations are "
+            f"kept instead of {tokens * self._bytes_per_token() / 1e9:.2g} GB, for about a third more time"
         )
 
     def _pairs(self, batch: Batch) -> str:
-        if len(batch) == 1:
+        smaller = [size for size in range(1, len(batch)) if self.recipe.train.batch_size % size == 0]
+        if not smaller:
             return ""
-        half = len(batch) // 2
-        return f"train.micro_batch_size: {half} - {1 - half / len(batch):.0%} less activations, the same result"
+        size = next((size for size in smaller[::-1] if size <= len(batch) / 2), smaller[-1])
+        return f"train.micro_batch_size: {size} - {1 - size / len(batch):.0%} less activations, the same result"
 
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
         """Tokens of all views one by one, and with each prompt once."""
-        items = list(items_of(batch, self.views).values())
+        items = list(items_of(batch, list(batch.digests)).values())
         return sum(len(item.prompt) + len(item.response) for item in items), pack(items).packed.token_ids.numel()
+
+    def _bytes_per_token(self) -> float:
+        """What the language model keeps for backward, measured on a few tokens."""
+        weights = {value.untyped_storage().data_ptr() for value in self.model.module.parameters()}
+        kept: dict[int, int] = {}
+
+        def count(values: Tensor) -> Tensor:
+            kept[values.untyped_storage().data_ptr()] = values.untyped_storage().nbytes()
+            return values
+
+        few = torch.zeros(1, 16, dtype=torch.long, device=next(self.model.module.parameters()).device)
+        with saved_tensors_hooks(count, lambda values: values):
+            hidden = self.model.hidden_states(few, torch.ones_like(few), None)
+        # Until here the graph kept every tensor at its place.
+        del hidden
+        return sum(size for place, size in kept.items() if place not in weights) / few.numel()
 
     def _sizes(self) -> tuple[int, int]:
         """Hidden size and vocabulary."""
@@ -113,8 +131,8 @@ class MemoryAdvice:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU torch has no class for it.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "ALLOC_FAILED")  # torch's on a CPU; those of CUDA's libraries
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def _gigabytes(module: nn.Module) -> float:

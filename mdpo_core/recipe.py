@@ -70,6 +70,10 @@ class Scoring(Section):
     max_logits: int | None = Field(
         default=2**23, gt=0, description="logits that the head holds at once; null: those of all response tokens"
     )
+    attention: Literal["auto", "sdpa"] = Field(
+        default="auto",
+        description="over shared prompts: FlexAttention on CUDA and SDPA elsewhere (auto), or SDPA everywhere",
+    )
     activation_checkpointing: Literal["off", "full"] | Annotated[int, Field(gt=0)] = Field(
         default="off",
         description="activations that are computed again in backward instead of being kept: off, full (every "
@@ -120,9 +124,13 @@ class Recipe(BaseModel):
             for position, term in enumerate(self.objective)
         )
 
+    def shares_prefix(self) -> bool:
+        """Whether a prompt is computed once for all its responses: the model must be able to."""
+        return self.scoring.share_prefix and self.model.shares_prefix
+
     def reference_kind(self) -> ReferenceKind | None:
         """The reference that ``auto`` stands for; None if no term needs one."""
-        if not any(term.needs_reference for term in self.objective):
+        if not any(term.reads_reference for term in self.objective):
             return None
         if self.reference != "auto":
             return self.reference

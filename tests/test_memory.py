@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from test_scorer import examples, make
 
-from mdpo_core import MdpoError, component, load_recipe
+from mdpo_core import Batch, MdpoError, component, load_recipe
 from mdpo_core.memory import MemoryAdvice
 from mdpo_core.reference import AdapterOff, FrozenCopy
 
@@ -46,8 +49,8 @@ def batch_and_model(llava: Path, photographs: Path):  # type: ignore[no-untyped-
 
 
 def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type: ignore[no-untyped-def]
-    batch, views, model = batch_and_model
-    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, views, reference or AdapterOff())
+    batch, _, model = batch_and_model
+    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, reference or AdapterOff())
     with pytest.raises(MdpoError) as caught, advisor.explained(batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     return str(caught.value)
@@ -55,12 +58,14 @@ def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type:
 
 def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
     text = advice([*changes, *WASTEFUL, "model.freeze=[vision]"], batch_and_model, FrozenCopy(batch_and_model[2]))
-    assert "out of memory in a micro-batch of 2 pairs" in text
+    assert "out of memory with micro-batches of 2 pairs" in text
     assert "Tried to allocate 2.00 GiB" in text
     for line in ("reference: cached - frees the second model's", "scoring.share_prefix: true - ", "less activations"):
         assert line in text
     assert "train.micro_batch_size: 1 - 50% less activations" in text
-    assert "scoring.activation_checkpointing: full - of all activations of 2 layers" in text
+    found = re.search(r"full - (\S+) GB of the layers' activations are kept instead of (\S+) GB, for about", text)
+    assert found
+    assert 0 < float(found[1]) < float(found[2]) / 4
 
 
 def test_the_tokens_that_sharing_saves_are_counted(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
@@ -83,9 +88,50 @@ def test_what_is_on_already_is_not_advised(changes: list[str], batch_and_model) 
         assert word not in text
 
 
+def test_a_batch_of_some_views_is_advised_about_as_any_other(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    batch, _, model = batch_and_model
+    cropped = {view: digests for view, digests in batch.digests.items() if view.condition == "crop"}
+    part = replace(batch, prompts={"crop": batch.prompts["crop"]}, digests=cropped)
+    text = advice([*changes, *WASTEFUL], (part, None, model))
+    assert "train.micro_batch_size: 1" in text
+
+
+def test_the_micro_batch_that_is_advised_divides_the_batch(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    batch, _, model = batch_and_model
+    nine = replace(
+        batch,
+        ids=tuple(map(str, range(9))),
+        **{
+            name: {key: (rows * 5)[:9] for key, rows in getattr(batch, name).items()}
+            for name in ("prompts", "responses", "pictures", "digests")
+        },
+    )
+    text = advice([*changes, "train.batch_size=18", "train.micro_batch_size=9"], (nine, None, model))
+    assert "train.micro_batch_size: 3 - 67% less" in text
+
+
+def test_what_the_failed_step_held_is_free_when_advice_is_sought(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    batch, _, model = batch_and_model
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    class Advisor(MemoryAdvice):
+        def _situation(self, batch: Batch) -> str:
+            assert held[0]() is None
+            return super()._situation(batch)
+
+    def fails() -> None:
+        activations = torch.zeros(3)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    advisor = Advisor(load_recipe(RECIPE, changes), model, AdapterOff())
+    with pytest.raises(MdpoError, match="out of memory with micro-batches"), advisor.explained(batch):
+        fails()
+
+
 def test_another_error_is_passed_on_as_it_is(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
-    batch, views, model = batch_and_model
-    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, views, AdapterOff())
+    batch, _, model = batch_and_model
+    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, AdapterOff())
     with pytest.raises(RuntimeError, match="mat1 and mat2"), advisor.explained(batch):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -100,6 +146,6 @@ def test_a_run_that_runs_out_of_memory_says_what_would_help(small: list[str], tm
     command = [sys.executable, str(script), str(RECIPE), *small, f"model.path={folder}", *large]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
-    assert "told: out of memory in a micro-batch of 10 pairs" in done.stderr
+    assert "told: out of memory with micro-batches of 10 pairs" in done.stderr
     assert "train.micro_batch_size: 5 - 50% less activations" in done.stderr
     assert "scoring.share_prefix: true - " in done.stderr
