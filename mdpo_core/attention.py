@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+from mdpo_core.errors import MdpoError
 from mdpo_core.layout import Packed
 
 
@@ -18,19 +20,20 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     """Causal attention in which a branch sees its prompt and itself, and nothing else.
 
     ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the query's.
-    Gives ``(1, heads, time, dim)``. On CUDA by FlexAttention, elsewhere by a product for each prompt and branch.
+    Gives ``(1, heads, time, dim)``. On CUDA by FlexAttention, elsewhere by SDPA for each prompt and branch.
     """
-    if query.is_cuda:
+    if query.is_cuda and packed.flex:
         return _flex(query, key, value, packed, scale)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     # Splitting, where slicing would cost a tensor of zeros for each slice in backward.
     parts = zip(*(torch.split(states, packed.sizes, dim=2) for states in (query, key, value)), strict=True)
-    return torch.cat([attended for lengths in packed.lengths for attended in _group(parts, len(lengths), scale)], dim=2)
+    attended = (part for lengths in packed.lengths for part in _group(parts, len(lengths), packed, scale))
+    return torch.cat(list(attended), dim=2)
 
 
-def _group(parts: Iterator[tuple[Tensor, ...]], size: int, scale: float | None) -> Iterator[Tensor]:
+def _group(parts: Iterator[tuple[Tensor, ...]], size: int, packed: Packed, scale: float | None) -> Iterator[Tensor]:
     """A prompt by itself, with the causal kernel, then each branch over the prompt and itself."""
     query, prompt_key, prompt_value = next(parts)
     yield F.scaled_dot_product_attention(query, prompt_key, prompt_value, is_causal=True, scale=scale)
@@ -40,29 +43,32 @@ def _group(parts: Iterator[tuple[Tensor, ...]], size: int, scale: float | None) 
             query,
             torch.cat([prompt_key, key], dim=2),
             torch.cat([prompt_value, value], dim=2),
-            attn_mask=_branch_mask(query.shape[2], prompt_key.shape[2], query.dtype, query.device),
+            attn_mask=_branch_mask(query, prompt_key.shape[2], packed),
             scale=scale,
         )
 
 
-@lru_cache(maxsize=64)
-def _branch_mask(branch: int, prompt: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _branch_mask(query: Tensor, prompt: int, packed: Packed) -> Tensor:
     """Additive, ``(branch, prompt + branch)``: a bool mask would be right here and wrong in eager attention."""
-    later = torch.full((branch, branch), -torch.inf, dtype=dtype, device=device).triu(diagonal=1)
-    return torch.cat([later.new_zeros(branch, prompt), later], dim=1)
+    branch = query.shape[2]
+    if (branch, prompt) not in packed.masks:
+        later = query.new_full((branch, branch), -torch.inf).triu(diagonal=1)
+        packed.masks[branch, prompt] = torch.cat([later.new_zeros(branch, prompt), later], dim=1)
+    mask: Tensor = packed.masks[branch, prompt]
+    return mask
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None) -> Tensor:
     attend, create = _compiled()
-    attended: Tensor = attend(
-        query,
-        key,
-        value,
-        block_mask=block_mask(packed, create),
-        scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    return attended
+    few_keys = query.shape[1] != key.shape[1]
+    try:
+        if "blocks" not in packed.masks:
+            packed.masks["blocks"] = block_mask(packed, create)
+        attended = attend(query, key, value, block_mask=packed.masks["blocks"], scale=scale, enable_gqa=few_keys)
+    except TorchDynamoException as error:
+        reason = str(error).splitlines()[0]
+        raise MdpoError(f"FlexAttention cannot be compiled here ({reason}); set scoring.attention: sdpa") from error
+    return cast(Tensor, attended)
 
 
 @lru_cache(maxsize=1)
@@ -71,9 +77,8 @@ def _compiled() -> tuple[Any, Any]:
     return torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
 
 
-@lru_cache(maxsize=2)
 def block_mask(packed: Packed, create: Callable[..., Any] = create_block_mask) -> Any:
-    """FlexAttention's mask of a row, made once for all layers."""
+    """FlexAttention's mask of a row."""
     groups, branches = packed.groups, packed.branches
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -81,4 +86,4 @@ def block_mask(packed: Packed, create: Callable[..., Any] = create_block_mask) -
         return (groups[query] == groups[key]) & same_branch & (query >= key)
 
     time = packed.token_ids.shape[1]
-    return create(sees, None, None, time, time, device=packed.token_ids.device.type)
+    return create(sees, None, None, time, time, device=packed.token_ids.device)

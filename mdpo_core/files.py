@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from mdpo_core.errors import CheckpointError
 
@@ -62,12 +64,20 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, folder)
         except OSError as error:
             # Some network file systems know no locks; whoever relies on one then finds out by digests.
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
         yield
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logging.getLogger(__name__).warning("waiting for another run to finish with %s", folder)
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -48,15 +48,16 @@ class Packed:
 
     A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
     its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
-    prompt, and of its branches.
+    prompt, and of its branches. ``flex``: whether CUDA attends by FlexAttention.
     """
 
     token_ids: Tensor
     position_ids: Tensor
     lengths: tuple[tuple[int, ...], ...]
+    flex: bool = True
 
     def to(self, device: torch.device) -> Packed:
-        return Packed(self.token_ids.to(device), self.position_ids.to(device), self.lengths)
+        return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
         """Attention within each prompt and from each branch to its prompt and itself; see `packed_attention`."""
@@ -68,6 +69,11 @@ class Packed:
     def sizes(self) -> list[int]:
         """The lengths of prompts and branches as they follow one another."""
         return [length for lengths in self.lengths for length in lengths]
+
+    @cached_property
+    def masks(self) -> dict[Hashable, Any]:
+        """What attention makes once for all layers."""
+        return {}
 
     @cached_property
     def groups(self) -> Tensor:

@@ -13,8 +13,6 @@ from mdpo_core.files import sha256
 from mdpo_core.hooks import PROJECT
 from mdpo_core.recipe import Recipe
 
-# Options of an adapter that do not change what the untrained model gives; its files stand for their path.
-_NOT_OF_THE_REFERENCE = ("path", "lora", "freeze", "max_length")
 _PACKAGES = ("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy")
 
 
@@ -37,7 +35,7 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
     whole, placement = recipe.to_dict(), recipe.backend.placement()
     return {
         "model": manifest["model"],
-        "adapter": {name: value for name, value in whole["model"].items() if name not in _NOT_OF_THE_REFERENCE},
+        "adapter": {name: value for name, value in whole["model"].items() if name not in recipe.model.only_training},
         "backend": {**whole["backend"], "device": placement.device.partition(":")[0], "dtype": placement.dtype},
         "corruptions": {name: whole["corruptions"][name] for name in builder.corruptions},
         "seed": manifest["seed"],

@@ -61,7 +61,10 @@ def _statistics(terms: Mapping[str, Term]) -> dict[str, Statistic]:
     for label, term in terms.items():
         for name, statistic in term.statistics().items():
             if found.setdefault(name, statistic) != statistic:
-                raise PluginError(f"term '{label}' ({type(term).__name__}): another term has a statistic '{name}', too")
+                raise PluginError(
+                    f"term '{label}' ({type(term).__name__}): another term has another statistic '{name}'; terms share "
+                    "one if its function is the same object, such as one at the top of a module"
+                )
     return found
 
 

@@ -119,11 +119,12 @@ def _assemble(
     model = _load_policy(recipe)
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
     rows = checked.sound()
-    if recipe.scoring.share_prefix and recipe.model.shares_prefix:
-        _check_sharing(recipe, model, builder.build(rows, [0], epoch=0))
+    if recipe.shares_prefix():
+        # Of two rows: one must not see the other.
+        _check_sharing(recipe, model, builder.build(rows, range(min(2, len(rows))), epoch=0))
     scorer = _scorer(recipe, model, objective)
     engine = recipe.backend.start(scorer, recipe.train)
-    advice = MemoryAdvice(recipe, model, objective.views, scorer.reference)
+    advice = MemoryAdvice(recipe, model, scorer.reference)
     train = recipe.train
     if store is not None:
         # Only now: the pass goes through the engine, which knows devices and precision.
@@ -147,8 +148,7 @@ def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:
     from mdpo_core.scorer import Scorer
 
-    share = recipe.scoring.share_prefix and recipe.model.shares_prefix
-    options = recipe.scoring.model_copy(update={"share_prefix": share})
+    options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
     return Scorer(model, objective.views, _load_reference(recipe), options, objective.statistics)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from mdpo_core.checkpoint import Checkpoints
 from mdpo_core.differences import differences
 from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
+from mdpo_core.files import write_whole
 from mdpo_core.recipe import Recipe
 
 # These decide where a run is kept, who listens, and how it is computed, not what: one that lacks memory or time may go
@@ -80,13 +82,13 @@ class RunDirectory:
             _require_same_inputs(json.loads(self.manifest.read_text()), manifest, self.path)
 
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
-        """Write recipe and manifest, unless they are there."""
+        """Write the manifest, unless it is there, and the recipe, in which a resumed run may differ."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if self.manifest.is_file():
-            return
-        self.manifest.write_text(json.dumps(manifest, indent=2) + "\n")
-        with self.recipe.open("w") as file:
-            _yaml().dump(recipe.to_dict(), file)
+        if not self.manifest.is_file():
+            self.manifest.write_text(json.dumps(manifest, indent=2) + "\n")
+        text = io.BytesIO()
+        _yaml().dump(recipe.to_dict(), text)
+        write_whole(self.recipe, text.getvalue())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,8 @@ class Scorer(nn.Module):
         self._model = model
         self._views = tuple(views)
         self.reference = reference
-        self._states = shared_states if options.share_prefix else separate_states
+        shared = partial(shared_states, flex=options.attention == "auto")
+        self._states = shared if options.share_prefix else separate_states
         self._max_logits = options.max_logits
         self._statistics = dict(statistics or {})
         self._images_are_frozen = _images_are_frozen(model)

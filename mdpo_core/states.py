@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,13 +33,14 @@ class PredictingStates:
 
 
 def shared_states(
-    model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None
+    model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None, flex: bool = True
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = next(model.module.parameters()).device
     items = items_of(batch, views)
     packing = pack(list(items.values()))
-    hidden = model.packed_hidden_states(packing.packed.to(device), _chosen(features, packing.pictures))[0]
+    packed = replace(packing.packed, flex=flex).to(device)
+    hidden = model.packed_hidden_states(packed, _chosen(features, packing.pictures))[0]
     # Equal items begin at the same place; each place is predicted once.
     responses = {start: item.response for start, item in zip(packing.starts, items.values(), strict=True)}
     spans = dict(zip(responses, _consecutive([len(response) for response in responses.values()]), strict=True))

@@ -62,6 +62,7 @@ class Trainer:
             self.hooks.mdpo_run_started(
                 run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
             )
+            self._evaluated = self.directory.metrics.evaluations().keys()
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock()
             for step in range(first_step, self.sampler.num_steps):
@@ -94,7 +95,9 @@ class Trainer:
             with self.advice.explained(batch):
                 self._micro_step(batch, step, num_pairs, first=step == start == 0)
         rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
-        grad_norm = self.engine.step(rate)
+        with self.advice.explained(batch):
+            # The optimizer's state comes with the first step.
+            grad_norm = self.engine.step(rate)
         require_finite_gradient(grad_norm, step + 1)
         return grad_norm
 
@@ -133,13 +136,14 @@ class Trainer:
 
     def _evaluate(self, finished: int) -> None:
         # A run that was stopped between a checkpoint and its evaluation still owes it, and pays it when resumed.
-        if finished in self.directory.metrics.evaluations():
+        if finished in self._evaluated:
             return
         metrics = self.evaluate(finished)
         if metrics:
             self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
             self.hooks.mdpo_evaluated(step=finished, metrics=metrics)
-        self._clock = Clock()
+            # It is no time of the steps.
+            self._clock = Clock()
 
 
 @dataclass(frozen=True)

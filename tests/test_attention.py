@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plain_attention import attend_as, mask_of, right
 from torch import Tensor
@@ -73,12 +73,15 @@ def test_its_blocks_are_those_in_which_some_token_sees_another(lengths: Any) -> 
     blocks = whole.view(number, size, number, size).transpose(1, 2).flatten(2)
     assert found.to_dense()[0, 0].bool().equal(blocks.any(-1))
     # What is marked full is computed without the mask.
-    full = found.full_kv_num_blocks[0, 0]
-    assert full.sum() <= blocks.all(-1).sum()
+    full = torch.zeros(number, number, dtype=torch.bool)
+    for query, count in enumerate(found.full_kv_num_blocks[0, 0].tolist()):
+        full[query, found.full_kv_indices[0, 0, query, :count].long()] = True
+    assert full.equal(blocks.all(-1))
 
 
 @settings(max_examples=10, deadline=None)
 @given(lengths=lengths, heads=heads, scale=scales)
+@example(lengths=((200, 60, 10), (5, 300)), heads=(4, 2), scale=None)
 def test_flex_attention_equals_packed_attention_in_forward(
     lengths: Any, heads: tuple[int, int], scale: float | None
 ) -> None:

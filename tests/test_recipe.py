@@ -86,6 +86,11 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
         ("dir: runs/x", "dirr: runs/x", "bad.yaml:9: output.dir: missing: the run directory"),
         ("beta: 0.1", "beta: 0.1, beta: 0.2", "bad.yaml:6: not valid YAML: found duplicate key"),
         ("{backend: local}", "{backend: local}\nreference: adapter_off", "reference: 'adapter_off' needs model.lora"),
+        (
+            "{backend: local}",
+            "{backend: local}\nscoring: {max_logits: 0}",
+            "bad.yaml:9: scoring.max_logits: input should be greater than 0, found 0",
+        ),
         ("{backend: local}", "{backend: local}\nreference: cache", "bad.yaml:9: reference: 'cache' is no reference"),
     ],
 )

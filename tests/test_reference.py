@@ -173,7 +173,7 @@ def test_one_altered_row_is_found_if_it_is_one_of_the_two_that_are_scored_again(
     checked, builder = read_data(recipe)
     model = recipe.model.load(recipe.backend.placement())
     engine = recipe.backend.start(Scorer(model, builder.views), recipe.train)
-    advice = MemoryAdvice(recipe, model, builder.views, None)
+    advice = MemoryAdvice(recipe, model, None)
     rows = checked.sound()
     filling = Precomputation(recipe, model, engine, builder, rows, checked.lengths, advice, lambda done, total: None)
     key = json.loads((cache / INDEX).read_text())["key"]

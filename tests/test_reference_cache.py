@@ -280,7 +280,7 @@ def test_a_full_disk_is_an_error_that_names_the_shard_and_leaves_the_others_whol
     store.write(NAMES[1], SHARDS[NAMES[1]])
 
 
-def test_one_process_at_a_time_holds_a_cache(tmp_path: Path) -> None:
+def test_one_process_at_a_time_holds_a_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     happened = []
 
     def second() -> None:
@@ -294,3 +294,4 @@ def test_one_process_at_a_time_holds_a_cache(tmp_path: Path) -> None:
         happened.append("first ends")
     thread.join()
     assert happened == ["first ends", "second begins"]
+    assert caplog.messages == [f"waiting for another run to finish with {tmp_path}"]

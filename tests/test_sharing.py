@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from mdpo_llava.model import LlavaModel
+from plain_attention import attend_as, right
 from tiny_batches import VIEWS, Drawn, build_batch, drawn_rows, some_views
 from tiny_models import Tiny, build
 from torch import Tensor
@@ -44,7 +45,14 @@ def not_a_number(self: LlavaModel, packed: Packed, features: Tensor | None) -> T
     return PACKED(self, packed, features) * torch.nan
 
 
-LIES: list[Lie] = [ignores_packed, sees_siblings, one_too_far, not_a_number]
+def sees_other_prompts(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+    wrong = attend_as(lambda query, key: right(query, key) or (key.group < query.group and key.branch == 0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mdpo_core.attention.packed_attention", wrong)
+        return PACKED(self, packed, features)
+
+
+LIES: list[Lie] = [ignores_packed, sees_siblings, one_too_far, not_a_number, sees_other_prompts]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -66,6 +74,14 @@ def test_a_run_with_a_lying_adapter_ends_before_any_update(
     )
     assert text.endswith("set scoring.share_prefix: false, and tell the adapter's author")
     assert contents(recipe.output.dir).keys() == {"recipe.yaml", "manifest.json"}
+
+
+def test_without_a_corruption_one_row_may_not_see_another_either(
+    small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlavaModel, "packed_hidden_states", sees_other_prompts)
+    with pytest.raises(PluginError, match="the adapter 'llava' says that"):
+        run(load_recipe(RECIPE.with_name("llava_dpo.yaml"), small))
 
 
 @pytest.mark.parametrize(

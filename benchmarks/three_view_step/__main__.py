@@ -23,11 +23,11 @@ from typing import Any
 import bars
 import curves
 import table
-from job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, Job, Result, Shape
+from job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, WITH_SDPA, Job, Result, Shape
 from processes import Processes
 
 DOCS = Path(__file__).parents[2] / "docs"
-ON_CUDA = ("paper", "trl", FASTEST)
+ON_CUDA = ("paper", "trl", FASTEST, WITH_SDPA)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -101,7 +101,7 @@ def _curves(processes: Processes, job: Job) -> list[dict[str, Any]]:
 
 def on_cuda(options: argparse.Namespace, processes: Processes, shape: Shape, matrix: Result) -> tuple[Any, bool]:
     job = Job("", shape, processes.folder(shape), options.steps, options.device, count_flops=True)
-    names = [name for name in options.only if name in ON_CUDA]
+    names = [name for name in (*options.only, WITH_SDPA) if name in ON_CUDA]
     results = [
         (
             name,

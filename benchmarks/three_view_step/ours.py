@@ -43,6 +43,7 @@ SWITCHES = {
     "ours: + chunked head": Switches(Scoring(share_prefix=False, max_logits=CHUNK)),
     "ours: + cached reference": Switches(PLAIN, "cached"),
     "ours: all": Switches(Scoring(share_prefix=True, max_logits=CHUNK), "cached"),
+    "ours: all, SDPA": Switches(Scoring(share_prefix=True, max_logits=CHUNK, attention="sdpa"), "cached"),
 }
 
 
@@ -105,7 +106,7 @@ def _cache(begun: Run) -> tuple[Cached, float]:
     # The first pass warms up.
     for _ in range(1 + CACHING_PASSES):
         with tempfile.TemporaryDirectory() as name:
-            advice = MemoryAdvice(begun.recipe, begun.model, begun.builder.views, None)
+            advice = MemoryAdvice(begun.recipe, begun.model, None)
             computation = Precomputation(
                 begun.recipe,
                 begun.model,

@@ -42,6 +42,8 @@ class DigitsReader(Reader):
 class DigitsAdapter(ModelAdapter):
     """The tiny LLaVA that ships with this plugin, pretrained to describe mosaics and to be wrong at times."""
 
+    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"freeze"}
+
     freeze: tuple[Part, ...] = Field(default=(), description="parts that do not train; without LoRA only")
 
     def check(self) -> None:

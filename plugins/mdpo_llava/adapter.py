@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,8 @@ _ENCODER = (
 
 class Llava(ModelAdapter):
     """A `LlavaForConditionalGeneration`: LLaVA-1.5 and models of its shape, from a folder or a hub name."""
+
+    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "freeze"}
 
     path: str = Field(description="a folder that transformers saved, or a name on the hub")
     prompts: Literal["ready", "chat"] = Field(
