@@ -85,6 +85,19 @@ class Packed:
         """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
         return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
 
+    @cached_property
+    def read(self) -> Tensor:
+        """Where hidden states predict a response: a prompt's last token, and all of a branch but its last; ``(read,)``.
+
+        A model may leave out what only serves the hidden states of other places.
+        """
+        import torch
+
+        predicts = self.branches > 0
+        last = torch.tensor(self.sizes, device=predicts.device).cumsum(0) - 1
+        predicts[last] = ~predicts[last]
+        return predicts.nonzero().squeeze(1)
+
     def _repeated(self, numbers: list[int]) -> Tensor:
         import torch
 

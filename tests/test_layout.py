@@ -24,6 +24,7 @@ def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def test_each_item_is_where_the_packing_says_at_the_positions_of_a_sequence_of_its_own(items: list[Item]) -> None:
     packing = pack(items)
     tokens, positions = packing.packed.token_ids[0], packing.packed.position_ids[0]
+    predicting = set()
     for item, (prompt_end, begin) in zip(items, packing.starts, strict=True):
         prompt = slice(prompt_end + 1 - len(item.prompt), prompt_end + 1)
         response = slice(begin, begin + len(item.response))
@@ -35,6 +36,8 @@ def test_each_item_is_where_the_packing_says_at_the_positions_of_a_sequence_of_i
         assert not branches[prompt].any()
         assert len(set(branches[response].tolist())) == 1
         assert branches[begin] > 0
+        predicting |= {prompt_end, *range(begin, begin + len(item.response) - 1)}
+    assert packing.packed.read.tolist() == sorted(predicting)
 
 
 @settings(max_examples=200, deadline=None)

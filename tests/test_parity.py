@@ -211,6 +211,7 @@ def attention(sees: Callable[[Place, Place], bool]) -> Callable[[pytest.MonkeyPa
 
 
 PACK, CHOSEN, PREDICTING, LOG_PROBS = layout.pack, states._chosen, states._predicting, head._log_probs_of
+READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
 
@@ -225,6 +226,10 @@ def never_restarts(items: Any) -> layout.Packing:
     packing = PACK(items)
     positions = torch.arange(packing.packed.token_ids.numel())[None]
     return packing._replace(packed=replace(packing.packed, position_ids=positions))
+
+
+def all_but_the_first(packed: layout.Packed) -> Tensor:
+    return READ.func(packed)[1:]
 
 
 def swapped(features: Tensor | None, pictures: Any) -> Tensor | None:
@@ -263,6 +268,7 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a prompt sees what follows": (attention(sees_what_follows), "nats"),
     "positions go on from branch to branch": (patch_in(layout, "pack", moves_on), "nats"),
     "positions do not restart": (patch_in(layout, "pack", never_restarts), "nats"),
+    "the last layer leaves out a place": (patch_in(layout.Packed, "read", property(all_but_the_first)), "nats"),
     "pictures are swapped": (patch_in(states, "_chosen", swapped), "nats"),
     "tokens predict themselves": (patch_in(states, "_predicting", one_late), "nats"),
     "a chunk loses its last token": (patch_in(head, "_log_probs_of", without_the_last), "nats"),

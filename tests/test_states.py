@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mdpo_core import View
 from mdpo_core.recipe import Scoring
-from mdpo_core.scorer import Scorer
+from mdpo_core.scorer import Scorer, encode_images
 from mdpo_core.states import items_of, separate_states, shared_states
 
 ENCODE = LlavaModel.encode_images
@@ -96,3 +96,19 @@ def test_values_of_views_are_padded_with_0_outside_of_their_mask() -> None:
     values, mask = found.by_view(torch.ones(len(found.token_ids)))[VIEWS[0]]
     assert mask.tolist() == [[True] * 4, [True, False, False, False]]
     assert values.tolist() == mask.float().tolist()
+
+
+def test_the_last_layer_computes_its_mlp_only_where_a_response_is_predicted() -> None:
+    kind = Tiny("llama", "lora")
+    batch = build_batch([Drawn((0,), [5, 6], [7, 8, 9], [5])], VIEWS[:1] + VIEWS[4:5], kind)
+    model = build(kind).model
+    seen: list[int] = []
+    hooks = [
+        layer.mlp.down_proj.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))  # type: ignore[operator,union-attr]
+        for layer in model.layers()
+    ]
+    shared_states(model, batch, VIEWS[:1] + VIEWS[4:5], encode_images(model, batch))
+    for hook in hooks:
+        hook.remove()
+    prompt, chosen, rejected = len(batch.prompts["clean"][0]), 4, 2
+    assert seen == [prompt + chosen + rejected, 1 + (chosen - 1) + (rejected - 1)]

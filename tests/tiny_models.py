@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from mdpo_llava.attention import use_packed_attention
+from mdpo_llava.last_layer import trim_last_layer
 from mdpo_llava.lora import add_lora, set_lora_dropout
 from mdpo_llava.model import LlavaModel
 from peft import LoraConfig, get_peft_model
@@ -62,6 +63,8 @@ def build(tiny: Tiny, recomputed: Literal["off", "full"] | int = "off") -> Loade
     torch.manual_seed(tiny.seed)
     base = _base(tiny)
     before = copy.deepcopy(base)
+    for each in (base, before):
+        trim_last_layer(each)
     frozen = LlavaModel(before, before, Path())
     model = _trainable(base, tiny)
     with torch.no_grad():

@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem
 from mdpo_llava.attention import NO_MASK, use_packed_attention
+from mdpo_llava.last_layer import trim_last_layer
 from mdpo_llava.lora import add_lora, save_lora, set_lora_dropout
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bo
     )
     _require_complete(report, folder)
     use_packed_attention(base)
+    trim_last_layer(base)
     base.to(placement.device).eval().requires_grad_(False)
     if not trainable:
         return LlavaModel(base, base, folder)
