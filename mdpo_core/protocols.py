@@ -63,8 +63,8 @@ class VisionLanguageModel(Protocol):
     def packed_hidden_states(self, packed: Packed, image_features: Tensor | None) -> Tensor:
         """The last hidden states ``(1, time, hidden)`` of prompts and branches in one row.
 
-        Those at ``packed.read`` count; what stands elsewhere is never looked at. Attention is to be ``packed.attend``, or
-        equal to it. Only for adapters with ``shares_prefix``.
+        Those at ``packed.read`` count; what stands elsewhere is never looked at. Attention is to be ``packed.attend``,
+        or equal to it. Only for adapters with ``shares_prefix``.
         """
 
     def logits(self, hidden_states: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def on_cpu(options: argparse.Namespace, processes: Processes, shape: Shape, matr
     kept = {"matrix_rate": rate, "results": _plain(results | extras)}
     if options.curves:
         kept["curves"] = _curves(
-            processes, replace(job, steps=min(options.steps, 3), count_flops=False, gradients=None)
+            processes, replace(job, steps=min(options.steps, 2), count_flops=False, gradients=None)
         )
     failed = [name for name, result in (results | extras).items() if result.error is not None]
     return kept, not failed and all(bar.reached for bar in found)
