@@ -13,10 +13,10 @@ quickstart: .venv/installed
 	@echo "  see DPO fail       $(BIN)/mdpo-run recipes/quickstart_dpo.yaml"
 
 test: .venv/installed-test check
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
 
 test-long: .venv/installed-test
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -n 2 --dist loadfile
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
