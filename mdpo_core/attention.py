@@ -28,33 +28,31 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     # Splitting, where slicing would cost a tensor of zeros for each slice in backward.
-    parts = zip(*(torch.split(states, packed.sizes, dim=2) for states in (query, key, value)), strict=True)
-    attended = (part for lengths in packed.lengths for part in _group(parts, len(lengths), packed, scale))
-    return torch.cat(list(attended), dim=2)
+    sizes = [sum(lengths) for lengths in packed.lengths]
+    groups_of = zip(packed.lengths, *(torch.split(states, sizes, dim=2) for states in (query, key, value)), strict=True)
+    return torch.cat([part for group in groups_of for part in _group(*group, packed, scale)], dim=2)
 
 
-def _group(parts: Iterator[tuple[Tensor, ...]], size: int, packed: Packed, scale: float | None) -> Iterator[Tensor]:
-    """A prompt by itself, with the causal kernel, then each branch over the prompt and itself."""
-    query, prompt_key, prompt_value = next(parts)
-    yield F.scaled_dot_product_attention(query, prompt_key, prompt_value, is_causal=True, scale=scale)
-    for _ in range(size - 1):
-        query, key, value = next(parts)
-        yield F.scaled_dot_product_attention(
-            query,
-            torch.cat([prompt_key, key], dim=2),
-            torch.cat([prompt_value, value], dim=2),
-            attn_mask=_branch_mask(query, prompt_key.shape[2], packed),
-            scale=scale,
-        )
+def _group(
+    lengths: tuple[int, ...], query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None
+) -> Iterator[Tensor]:
+    """A prompt by itself, with the causal kernel, then all its branches at once over the prompt and themselves."""
+    prompt, *branches = lengths
+    first, others = torch.split(query, [prompt, sum(branches)], dim=2)
+    yield F.scaled_dot_product_attention(first, key[:, :, :prompt], value[:, :, :prompt], is_causal=True, scale=scale)
+    if branches:
+        mask = _branch_mask(lengths, query, packed)
+        yield F.scaled_dot_product_attention(others, key, value, attn_mask=mask, scale=scale)
 
 
-def _branch_mask(query: Tensor, prompt: int, packed: Packed) -> Tensor:
-    """Additive, ``(branch, prompt + branch)``: a bool mask would be right here and wrong in eager attention."""
-    branch = query.shape[2]
-    if (branch, prompt) not in packed.masks:
-        later = query.new_full((branch, branch), -torch.inf).triu(diagonal=1)
-        packed.masks[branch, prompt] = torch.cat([later.new_zeros(branch, prompt), later], dim=1)
-    mask: Tensor = packed.masks[branch, prompt]
+def _branch_mask(lengths: tuple[int, ...], query: Tensor, packed: Packed) -> Tensor:
+    """Additive, ``(branches' time, whole time)``: a bool mask would be right here and wrong in eager attention."""
+    if lengths not in packed.masks:
+        prompt, *branches = lengths
+        own = torch.block_diag(*(torch.ones(size, size, dtype=torch.bool).tril() for size in branches))
+        sees = torch.cat([torch.ones(len(own), prompt, dtype=torch.bool), own], dim=1).to(query.device)
+        packed.masks[lengths] = query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
+    mask: Tensor = packed.masks[lengths]
     return mask
 
 

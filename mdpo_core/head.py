@@ -63,6 +63,18 @@ def _trains(head: Head, hidden_states: Tensor) -> bool:
     return head(hidden_states[:1].detach()).requires_grad
 
 
+def _with_gradient(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """`log_probs`, and their gradient with respect to the logits: what each token lacks of certainty.
+
+    In few passes: logits are the largest thing that a step touches.
+    """
+    whole = logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    values = whole.gather(-1, token_ids[:, None])
+    gradient = whole.exp_().neg_()
+    gradient.scatter_add_(-1, token_ids[:, None], torch.ones_like(values))
+    return values.squeeze(-1), gradient.to(logits.dtype)
+
+
 class _FrozenHead(torch.autograd.Function):
     """Log-probs whose gradient is made in forward, chunk by chunk, so that backward needs no logits.
 
@@ -75,11 +87,12 @@ class _FrozenHead(torch.autograd.Function):
         values: list[Tensor] = []
         slopes: list[Tensor] = []
         for states, ids in zip(torch.split(hidden_states, size), torch.split(token_ids, size), strict=True):
+            leaf = states.detach().requires_grad_()
             with torch.enable_grad():
-                leaf = states.detach().requires_grad_()
-                found = _log_probs_of(head, leaf, ids)
-                slopes += torch.autograd.grad(found.sum(), leaf)
-            values.append(found.detach())
+                logits = head(leaf)
+            found, gradient = _with_gradient(logits.detach(), ids)
+            slopes += torch.autograd.grad(logits, leaf, gradient)
+            values.append(found)
         ctx.save_for_backward(torch.cat(slopes))
         return torch.cat(values)
 

@@ -250,6 +250,26 @@ def without_softmax(head: Head, hidden: Tensor, token_ids: Tensor) -> Tensor:
     return logits.gather(-1, token_ids[:, None]).squeeze(-1) - logits.logsumexp(-1).detach()
 
 
+def made_of(wrong: Callable[[Head, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The same mistake in the gradient that is made in forward."""
+
+    def with_gradient(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = logits.requires_grad_()
+        with torch.enable_grad():
+            values = wrong(lambda logits: logits, leaf, token_ids)
+            return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
+
+    return with_gradient
+
+
+def wrong_head(wrong: Callable[[Head, Tensor, Tensor], Tensor]) -> Callable[[pytest.MonkeyPatch], None]:
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(head, "_log_probs_of", wrong)
+        patch.setattr(head, "_with_gradient", made_of(wrong))
+
+    return apply
+
+
 def patch_in(owner: Any, name: str, wrong: Any) -> Callable[[pytest.MonkeyPatch], None]:
     def apply(patch: pytest.MonkeyPatch) -> None:
         if owner is layout:
@@ -271,8 +291,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "the last layer leaves out a place": (patch_in(layout.Packed, "read", property(all_but_the_first)), "nats"),
     "pictures are swapped": (patch_in(states, "_chosen", swapped), "nats"),
     "tokens predict themselves": (patch_in(states, "_predicting", one_late), "nats"),
-    "a chunk loses its last token": (patch_in(head, "_log_probs_of", without_the_last), "nats"),
-    "the gradient lacks the softmax": (patch_in(head, "_log_probs_of", without_softmax), "the gradient of"),
+    "a chunk loses its last token": (wrong_head(without_the_last), "nats"),
+    "the gradient lacks the softmax": (wrong_head(without_softmax), "the gradient of"),
 }
 
 
