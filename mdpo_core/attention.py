@@ -29,8 +29,9 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     # Splitting, where slicing would cost a tensor of zeros for each slice in backward.
     sizes = [sum(lengths) for lengths in packed.lengths]
-    groups_of = zip(packed.lengths, *(torch.split(states, sizes, dim=2) for states in (query, key, value)), strict=True)
-    return torch.cat([part for group in groups_of for part in _group(*group, packed, scale)], dim=2)
+    queries, keys, values = (torch.split(states, sizes, dim=2) for states in (query, key, value))
+    prompts = zip(packed.lengths, queries, keys, values, strict=True)
+    return torch.cat([part for each in prompts for part in _group(*each, packed=packed, scale=scale)], dim=2)
 
 
 def _group(
@@ -49,7 +50,8 @@ def _branch_mask(lengths: tuple[int, ...], query: Tensor, packed: Packed) -> Ten
     """Additive, ``(branches' time, whole time)``: a bool mask would be right here and wrong in eager attention."""
     if lengths not in packed.masks:
         prompt, *branches = lengths
-        own = torch.block_diag(*(torch.ones(size, size, dtype=torch.bool).tril() for size in branches))
+        triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
+        own: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
         sees = torch.cat([torch.ones(len(own), prompt, dtype=torch.bool), own], dim=1).to(query.device)
         packed.masks[lengths] = query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
     mask: Tensor = packed.masks[lengths]

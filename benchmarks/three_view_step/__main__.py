@@ -142,6 +142,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where all figures are kept")
     parser.add_argument("--workdir", type=Path, help="for model folders (14 GB for llava-7b); default: the system's")
     options = parser.parse_args()
+    # Gradients are compared with those that `paper` leaves.
+    options.only = [name for name in CONTESTANTS if name in options.only]
     if options.curves and options.device != "cpu":
         parser.error("--curves are of a CPU")
     return options
