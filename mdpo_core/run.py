@@ -139,10 +139,11 @@ def _assemble(
 
 
 def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> None:
-    """What an adapter says of itself changes every number of the run, so one row is tried both ways before it."""
+    """What an adapter says of itself changes every number of the run, so it is tried before it."""
     from mdpo_core.sharing import require_shared_prefix
 
-    require_shared_prefix(current_registry().name_of(type(recipe.model)), model, batch)
+    name = current_registry().name_of(type(recipe.model))
+    require_shared_prefix(name, model, batch, flex=recipe.scoring.attention == "auto")
 
 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:

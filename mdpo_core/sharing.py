@@ -19,10 +19,11 @@ _ROUNDING = {torch.float64: 1e-2, torch.float32: 1e-2}
 _COARSE = 0.1  # bfloat16, float16, and whatever weights may be quantized to
 
 
-def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch) -> None:
+def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch, flex: bool = True) -> None:
     """Compute a batch with its prompts shared and one by one; `PluginError` if that is not the same.
 
     Without gradients and without dropout; ``adapter`` is the name in messages. For adapters with ``shares_prefix``.
+    ``flex``: as the run will attend.
     """
     if not hasattr(model, "packed_hidden_states"):
         raise _broken(adapter, "its model has no packed_hidden_states")
@@ -30,7 +31,8 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
     model.set_training(False)
     with torch.no_grad():
         features = encode_images(model, batch)
-        shared, separate = (states(model, batch, views, features) for states in (shared_states, separate_states))
+        shared = shared_states(model, batch, views, features, flex)
+        separate = separate_states(model, batch, views, features)
     model.set_training(True)
     # LoRA of one type may lie on weights of another; what is computed is as exact as the coarser of them.
     limit = max(_ROUNDING.get(value.dtype, _COARSE) for value in model.module.parameters())

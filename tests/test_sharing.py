@@ -76,6 +76,21 @@ def test_a_run_with_a_lying_adapter_ends_before_any_update(
     assert contents(recipe.output.dir).keys() == {"recipe.yaml", "manifest.json"}
 
 
+def test_a_run_that_asks_for_sdpa_never_asks_for_anything_else(
+    small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def record(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+        asked.append(packed.flex)
+        return PACKED(self, packed, features)
+
+    monkeypatch.setattr(LlavaModel, "packed_hidden_states", record)
+    run(load_recipe(RECIPE, [*small, "train.workers=0", "trackers=[]", "scoring.attention=sdpa"]))
+    assert len(asked) > 1
+    assert not any(asked)
+
+
 def test_without_a_corruption_one_row_may_not_see_another_either(
     small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
