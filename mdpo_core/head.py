@@ -36,8 +36,12 @@ def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_lo
 
 def log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:
     """Log-probs ``(tokens,)`` of ``token_ids (tokens,)`` under ``logits (tokens, vocab)``, at least in float32."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits.gather(-1, token_ids[:, None]).squeeze(-1) - logits.logsumexp(dim=-1)
+    return _distributions(logits).gather(-1, token_ids[:, None]).squeeze(-1)
+
+
+def _distributions(logits: Tensor) -> Tensor:
+    """Log-probs ``(tokens, vocab)``. One formula for all paths: equal logits give policy and reference equal bits."""
+    return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 def chunk_size(head: Head, hidden_states: Tensor, max_logits: int | None) -> int:
@@ -68,7 +72,7 @@ def _with_gradient(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
 
     In few passes: logits are the largest thing that a step touches.
     """
-    whole = logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    whole = _distributions(logits)
     values = whole.gather(-1, token_ids[:, None])
     gradient = whole.exp_().neg_()
     gradient.scatter_add_(-1, token_ids[:, None], torch.ones_like(values))

@@ -169,6 +169,10 @@ def test_the_reference_equals_a_model_of_its_own(
 @pytest.mark.parametrize("trains", ["lora", "lora_and_head", "language", "all"])
 @settings(max_examples=5, deadline=None)
 @given(rows=drawn_rows, scoring=options)
+@example(
+    rows=[Drawn((), [4], [], []), Drawn((), [4], [], [4] * 7)],
+    scoring=Scoring(share_prefix=False, max_logits=1),
+)
 def test_before_training_each_sigmoid_term_costs_log_2(trains: Any, rows: list[Drawn], scoring: Scoring) -> None:
     kind = Tiny("llama", trains, trained=False)
     terms = {
