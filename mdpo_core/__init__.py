@@ -19,17 +19,21 @@ from mdpo_core.components import (
     Term,
     Tracker,
 )
+from mdpo_core.devices import local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layout import Packed
 from mdpo_core.loading import load_recipe
+from mdpo_core.optimization import parameter_groups
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import Scored, Scores, Statistic, TokenLogProbs
+from mdpo_core.state import Piece, SavedState, whole
 from mdpo_core.view import View
+from mdpo_core.world import World, current_world
 
 __all__ = [
     "IMAGE_MARK",
@@ -53,6 +57,7 @@ __all__ = [
     "Packed",
     "PairLoss",
     "Part",
+    "Piece",
     "Placement",
     "PluginError",
     "Policy",
@@ -61,6 +66,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "RunResult",
+    "SavedState",
     "Scored",
     "Scores",
     "Statistic",
@@ -71,8 +77,15 @@ __all__ = [
     "Train",
     "View",
     "VisionLanguageModel",
+    "World",
     "component",
+    "current_world",
     "hookimpl",
     "load_recipe",
+    "local_device",
+    "parameter_groups",
+    "peak_memory",
+    "require_devices",
     "run",
+    "whole",
 ]

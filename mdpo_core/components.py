@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -18,6 +19,7 @@ from mdpo_core.example import Example
 from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CHOSEN, REJECTED, View
+from mdpo_core.world import World
 
 if TYPE_CHECKING:
     import random
@@ -178,23 +180,38 @@ class Anchor(Term):
 
 
 class Backend(Component):
-    """How a scorer is placed on devices, differentiated and stepped."""
+    """How a scorer is placed on devices, differentiated and stepped, in one process or in several."""
 
     kind: ClassVar[str] = "backend"
     multi_process: ClassVar[bool] = False
 
+    def check(self, train: Train, world: World) -> None:
+        """Raise `RecipeError` with what stands in this backend's way here: a missing package, too few devices."""
+        return
+
     @abstractmethod
     def placement(self) -> Placement:
-        """Device and dtype that models are loaded with."""
+        """Device (of this process) and dtype that models are loaded with."""
 
     @property
-    def arithmetic(self) -> Literal["float32", "bfloat16"]:
+    def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:
         """What matrix products are computed in: the weights' type, unless a backend casts (autocast)."""
         return self.placement().dtype
 
+    def loading(self, train: Train) -> AbstractContextManager[None]:
+        """What the policy is loaded within, for backends that share weights out while they are read."""
+        return nullcontext()
+
+    def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
+        """Make a frozen second model fit, before training starts; it has been loaded by `placement`."""
+        return
+
     @abstractmethod
     def start(self, scorer: nn.Module, train: Train) -> Engine:
-        """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized."""
+        """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized.
+
+        Where there are several processes, torch's process group has been set up.
+        """
 
 
 class Evaluator(Component):

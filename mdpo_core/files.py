@@ -24,21 +24,42 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     If writing fails, whatever stood at ``path`` still does, and `CheckpointError` says why.
     """
-    import safetensors
-
     beside = path.with_name(UNFINISHED + path.name)
-    shutil.rmtree(beside, ignore_errors=True)
     try:
-        beside.mkdir(parents=True)
-        yield beside
-        for file in sorted(beside.rglob("*")):
-            _sync(file)
-        _sync(beside)
-        _replace(beside, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
+        with unwritable(path):
+            begun_folder(path)
+            yield beside
+            finished_folder(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def begun_folder(path: Path) -> Path:
+    """An empty folder beside ``path``, for `finished_folder`."""
+    beside = path.with_name(UNFINISHED + path.name)
+    with unwritable(path):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+    return beside
+
+
+def finished_folder(beside: Path, path: Path) -> None:
+    """Let a folder take the place of ``path``, once everything in it is on the disk."""
+    for file in sorted(beside.rglob("*")):
+        sync(file)
+    sync(beside)
+    _replace(beside, path)
+
+
+@contextmanager
+def unwritable(path: Path) -> Iterator[None]:
+    """Say of an error that it kept ``path`` from being written."""
+    import safetensors
+
+    try:
+        yield
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -51,7 +72,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
@@ -97,11 +118,12 @@ def _replace(new: Path, path: Path) -> None:
     if path.exists():
         path.rename(old)
     new.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until what was written is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

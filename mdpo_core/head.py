@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Head = Callable[[Tensor], Tensor]
+from mdpo_core.protocols import Head
 
 
 def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_logits: int | None) -> Tensor:

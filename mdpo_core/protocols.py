@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.example import Example
 from mdpo_core.layout import Packed
+from mdpo_core.state import Piece, SavedState
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mdpo_core.scores import Scored
 
+# Hidden states to logits.
+Head: TypeAlias = "Callable[[Tensor], Tensor]"
 Part = Literal["vision", "projector", "language"]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Placement:
     """Where and how a model is loaded: ``device`` as torch writes it, ``dtype`` by its torch name."""
 
     device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 class Encoder(Protocol):
@@ -70,6 +74,13 @@ class VisionLanguageModel(Protocol):
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Language-model head: ``(..., hidden)`` to ``(..., vocab)``."""
 
+    def through_head(self, compute: Callable[[Head, Tensor], Tensor], hidden_states: Tensor) -> Tensor:
+        """``compute(head, hidden_states)`` in one call of the head's module, however often ``head`` is used in it.
+
+        Backends that keep each weight in parts join them for the time of a call, all processes together; but processes
+        have different numbers of tokens, and so of chunks.
+        """
+
     def adapter_disabled(self) -> AbstractContextManager[None]:
         """The model without its trained adapter, inside the ``with``."""
 
@@ -90,22 +101,38 @@ class VisionLanguageModel(Protocol):
 
 
 class Engine(Protocol):
-    """A scorer under training: forward, backward, step, and the state that resuming needs."""
+    """A scorer under training: forward, backward, step, and the state that resuming needs.
 
-    def forward(self, batch: Batch) -> Scored:
-        """Token log-probs of every view, under the policy with gradients, and under the reference."""
+    A run of several processes has an engine in each, and calls the same methods of all of them in the same order. They
+    hold the same weights, see different pairs, and learn from the sum of their gradients.
+    """
+
+    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
+        """Token log-probs of every view, under the policy with gradients, and under the reference.
+
+        ``last``: no other forward follows before `step`, so that gradients may be exchanged while they are made.
+        """
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``, already divided by the pairs of the whole step."""
+        """Add the gradients of ``loss``: a sum over pairs of this process, divided by the pairs of the whole step."""
 
     def step(self, learning_rate: float) -> float:
-        """Clip, update, clear gradients; gives the gradient norm before clipping."""
+        """Sum the gradients of all processes, clip, update, clear gradients; gives the norm before clipping.
 
-    def save(self, folder: Path) -> None:
-        """Write weights and optimizer state into an existing, empty folder, as safetensors."""
+        The weights stay as they are if that norm is not finite.
+        """
 
-    def load(self, folder: Path) -> None:
-        """Restore what `save` wrote, to the bit."""
+    def using_model(self, function: Callable[[], Result]) -> Result:
+        """Call a function that runs parts of the model on its own, such as to generate, with the weights in reach."""
+
+    def state(self) -> Iterator[Piece]:
+        """This process's share of weights and optimizer state, as float32 where they are kept so.
+
+        Over all processes, every number once. Names are those of the scorer's parameters.
+        """
+
+    def restore(self, state: SavedState) -> None:
+        """Take what `state` gave, in whichever processes; to the bit. Every process reads every name."""
 
     def peak_memory(self) -> float:
         """Peak memory so far, in GB (1e9 bytes): of the device, or of the process on a CPU."""

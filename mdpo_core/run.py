@@ -13,6 +13,7 @@ from mdpo_core.recipe import Recipe
 from mdpo_core.reference_cache import CACHING, ReferenceStore
 from mdpo_core.registry import current_registry
 from mdpo_core.rundir import RunDirectory
+from mdpo_core.world import World
 
 if TYPE_CHECKING:
     from mdpo_core.batch import Batch
@@ -79,7 +80,8 @@ def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builde
     if checked.bad:
         checked.write_quarantine(directory.quarantine)
     model, trainer = _assemble(recipe, directory, checked, builder, store)
-    first_step = directory.checkpoints.load_newest(trainer.engine)
+    restored = directory.checkpoints.load_newest(trainer.engine, World())
+    first_step = int(restored["step"]) if restored else 0
     directory.metrics.truncate(first_step)
     trainer.fit(first_step)
     remove_unfinished(directory.path)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mdpo_core.batch import Batch
 from mdpo_core.head import token_log_probs
-from mdpo_core.protocols import VisionLanguageModel
+from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import ModelReference, Reference
 from mdpo_core.scores import Scored, Statistic, TokenLogProbs
@@ -68,7 +68,10 @@ class Scorer(nn.Module):
         )
 
     def _log_probs(self, model: VisionLanguageModel, states: PredictingStates) -> dict[View, TokenLogProbs]:
-        return states.by_view(token_log_probs(model.logits, states.hidden, states.token_ids, self._max_logits))
+        def compute(head: Head, hidden_states: Tensor) -> Tensor:
+            return token_log_probs(head, hidden_states, states.token_ids, self._max_logits)
+
+        return states.by_view(model.through_head(compute, states.hidden))
 
     def _statistics_of(
         self, policy: PredictingStates, compared: Sequence[PredictingStates]
@@ -76,10 +79,14 @@ class Scorer(nn.Module):
         if not self._statistics:
             return {}
         other = self._reference_logits(compared[0]) if compared else None
-        found = token_statistics(self._statistics, self._model.logits, policy.hidden, other, self._max_logits)
+
+        def compute(head: Head, hidden_states: Tensor) -> Tensor:
+            return token_statistics(list(self._statistics.values()), head, hidden_states, other, self._max_logits)
+
+        found = self._model.through_head(compute, policy.hidden)
         return {
             name: {view: tokens.values for view, tokens in policy.by_view(values).items()}
-            for name, values in found.items()
+            for name, values in zip(self._statistics, found, strict=True)
         }
 
     def _reference_logits(self, states: PredictingStates) -> ReferenceLogits | None:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mdpo_core.head import Head, chunk_size
+from mdpo_core.head import chunk_size
+from mdpo_core.protocols import Head
 from mdpo_core.scores import Statistic
 
 ReferenceLogits = Callable[[slice], Tensor]
 
 
 def token_statistics(
-    statistics: Mapping[str, Statistic],
+    statistics: Sequence[Statistic],
     head: Head,
     hidden_states: Tensor,
     reference_logits: ReferenceLogits | None,
     max_logits: int | None,
-) -> dict[str, Tensor]:
-    """Each statistic of the distributions that ``hidden_states (tokens, hidden)`` predict, ``(tokens,)``.
+) -> Tensor:
+    """Each statistic of the distributions that ``hidden_states (tokens, hidden)`` predict, ``(statistics, tokens)``.
 
     ``reference_logits(span)`` gives those of the reference for the same tokens, ``(tokens, vocab)``. Logits are
     computed again in backward; beside them, a chunk holds what the statistics make of them.
@@ -32,14 +33,14 @@ def token_statistics(
         policy = _distributions(head(states))
         span = slice(first, first + len(states))
         reference = None if reference_logits is None else _distributions(reference_logits(span))
-        found = [each.function(policy, reference if each.needs_reference else None) for each in statistics.values()]
+        found = [each.function(policy, reference if each.needs_reference else None) for each in statistics]
         return torch.stack(found)
 
     chunks = [
         checkpoint(compute, states, place * size, use_reentrant=False)
         for place, states in enumerate(torch.split(hidden_states, size))
     ]
-    return dict(zip(statistics, torch.cat(chunks, dim=1), strict=True))
+    return torch.cat(chunks, dim=1)
 
 
 def _distributions(logits: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from mdpo_core.schedule import learning_rate
 from mdpo_core.scores import Scores
 from mdpo_core.signals import RunStopped, StopRequest
 from mdpo_core.workers import computed_ahead
+from mdpo_core.world import World
 
 Evaluate = Callable[[int], Mapping[str, float]]
 
@@ -131,7 +132,7 @@ class Trainer:
             log.log(finished, metrics)
 
     def _save(self, finished: int) -> None:
-        path = self.directory.checkpoints.save(self.engine, finished)
+        path = self.directory.checkpoints.save(self.engine, finished, World(), {})
         self.hooks.mdpo_checkpoint_saved(step=finished, path=path)
 
     def _evaluate(self, finished: int) -> None:

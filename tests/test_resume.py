@@ -152,11 +152,11 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(
 def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
     stop_at(2, signal.SIGTERM, small, folder)
-    file = sorted((folder / "checkpoints").iterdir())[-1] / "weights.safetensors"
+    file = sorted((folder / "checkpoints").iterdir())[-1] / "state-00000-of-00001.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors differs from what was saved; remove"):
+    with pytest.raises(CheckpointError, match=r"state-00000-of-00001\.safetensors differs from what was saved; remove"):
         run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
 
 

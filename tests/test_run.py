@@ -44,7 +44,7 @@ def test_the_exported_adapter_loads_in_peft_and_scores_as_trained(small: list[st
     result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
     model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(llava), result.final)
     processor = AutoProcessor.from_pretrained(result.final, backend="pil")
-    saved = load_file(sorted((result.run_dir / "checkpoints").iterdir())[-1] / "weights.safetensors")
+    saved = load_file(sorted((result.run_dir / "checkpoints").iterdir())[-1] / "state-00000-of-00001.safetensors")
     loaded = {name: value for name, value in model.named_parameters() if "lora" in name}
     assert len(loaded) == len(saved)
     assert all(torch.equal(loaded[name.removeprefix("policy.")], value) for name, value in saved.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem
 from mdpo_llava.attention import NO_MASK, use_packed_attention
+from mdpo_llava.head import Head, open_head
 from mdpo_llava.last_layer import trim_last_layer
 from mdpo_llava.lora import add_lora, save_lora, set_lora_dropout
 
@@ -64,6 +65,7 @@ class LlavaModel:
         self._module = module
         self._base = base
         self._source = source
+        open_head(base.lm_head)
 
     @property
     def module(self) -> nn.Module:
@@ -99,6 +101,10 @@ class LlavaModel:
     def logits(self, hidden_states: Tensor) -> Tensor:
         logits: Tensor = self._base.lm_head(hidden_states)
         return logits
+
+    def through_head(self, compute: Callable[[Head, Tensor], Tensor], hidden_states: Tensor) -> Tensor:
+        computed: Tensor = self._base.lm_head(hidden_states, compute=compute)
+        return computed
 
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mdpo_core import Batch, CheckpointError, Scored, Train
+from mdpo_core import Batch, Piece, SavedState, Scored, Train, parameter_groups, peak_memory, whole
 
-WEIGHTS = "weights.safetensors"
-OPTIMIZER = "optimizer.safetensors"
+Result = TypeVar("Result")
 
 
 class LocalEngine:
@@ -28,12 +24,12 @@ class LocalEngine:
         self._max_grad_norm = train.max_grad_norm
         self._trained = {name: value for name, value in scorer.named_parameters() if value.requires_grad}
         self._optimizer = torch.optim.AdamW(
-            parameter_groups(self._trained, train.weight_decay),
+            parameter_groups(self._trained.values(), train.weight_decay),
             lr=train.learning_rate,
             betas=train.adam_betas,
         )
 
-    def forward(self, batch: Batch) -> Scored:
+    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
         with self._precision():
             scored: Scored = self._scorer(batch)
         return scored
@@ -50,52 +46,32 @@ class LocalEngine:
         self._optimizer.zero_grad()
         return float(norm)
 
-    def save(self, folder: Path) -> None:
-        save_file({name: value.detach().contiguous() for name, value in self._trained.items()}, folder / WEIGHTS)
-        save_file(dict(self._moments()), folder / OPTIMIZER)
+    def using_model(self, function: Callable[[], Result]) -> Result:
+        return function()
 
-    def load(self, folder: Path) -> None:
-        weights = load_file(folder / WEIGHTS, device=str(self._device))
-        _require_same_names(weights, self._trained, folder)
+    def state(self) -> Iterator[Piece]:
+        for name, parameter in self._trained.items():
+            yield whole(f"weight:{name}", parameter)
+            for what, value in self._optimizer.state[parameter].items():
+                yield whole(f"{what}:{name}", value)
+
+    def restore(self, state: SavedState) -> None:
         with torch.no_grad():
-            for name, value in weights.items():
-                self._trained[name].copy_(value)
-        for key, value in load_file(folder / OPTIMIZER).items():
-            moment, _, name = key.partition(":")
-            parameter = self._trained[name]
-            # AdamW counts its steps on the CPU; its moments live beside the parameter.
-            place = torch.device("cpu") if moment == "step" else parameter.device
-            self._optimizer.state[parameter][moment] = value.to(place)
+            for name, parameter in self._trained.items():
+                parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
+                self._optimizer.state[parameter] = {
+                    # AdamW counts its steps on the CPU; its moments live beside the parameter.
+                    "step": state.whole(f"step:{name}", ()),
+                    **{
+                        what: state.whole(f"{what}:{name}", parameter.shape).to(parameter)
+                        for what in ("exp_avg", "exp_avg_sq")
+                    },
+                }
 
     def peak_memory(self) -> float:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) / 1e9
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+        return peak_memory(self._device)
 
     def _precision(self) -> AbstractContextManager[object]:
         if not self._autocast:
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
-
-    def _moments(self) -> Iterator[tuple[str, Tensor]]:
-        for name, parameter in self._trained.items():
-            for moment, value in self._optimizer.state[parameter].items():
-                yield f"{moment}:{name}", value.contiguous()
-
-
-def parameter_groups(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Two groups: matrices, which decay, and biases and norms, which do not."""
-    matrices = [value for value in parameters.values() if value.ndim >= 2]
-    others = [value for value in parameters.values() if value.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _require_same_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], folder: Path) -> None:
-    different = sorted(found.keys() ^ expected.keys())
-    if different:
-        raise CheckpointError(f"{folder / WEIGHTS} holds other parameters than this model trains: {different[:5]}")

@@ -1,0 +1,44 @@
+"""Devices of a process: which it computes on, and how much memory it has used there."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+from mdpo_core.errors import RecipeError
+from mdpo_core.world import World
+
+if TYPE_CHECKING:
+    import torch
+
+
+def local_device(world: World) -> str:
+    """The accelerator of this process, as torch writes it, or ``cpu``."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None:
+        return "cpu"
+    return found.type if world.size == 1 else f"{found.type}:{world.local_rank}"
+
+
+def require_devices(world: World) -> None:
+    """Raise `RecipeError` if this machine has accelerators, and fewer of them than processes."""
+    import torch
+
+    found = torch.accelerator.device_count()
+    if 0 < found < world.local_size:
+        raise RecipeError(
+            f"{world.local_size} processes on this machine, which has {found} devices"
+        )
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak memory so far, in GB (1e9 bytes): of the device, or of the process on a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
