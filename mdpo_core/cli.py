@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mdpo_core.recipe import Recipe
+
+_FOR_THE_LAUNCHER = 5.0  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     _recipe_arguments(run)
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="keep the run here, not in output.dir")
     run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    # DeepSpeed's launcher adds it; LOCAL_RANK says the same.
+    run.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
 
     check = _command(commands, "check", _check, "report every problem of a recipe at once")
     _recipe_arguments(check)
@@ -72,6 +76,7 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
 
 def _dispatch(options: argparse.Namespace) -> int:
     from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
+    from mdpo_core.group import LostProcess, is_first_to_fail
     from mdpo_core.registry import Registry, use_registry
     from mdpo_core.signals import RunStopped
 
@@ -79,6 +84,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         use_registry(Registry.discover(options.without))
         code: int = options.action(options)
         return code
+    except LostProcess as lost:
+        # The launcher ends this process at once, if it is what noticed first.
+        time.sleep(_FOR_THE_LAUNCHER)
+        return _fail(f"{lost}\n{_how_to_resume(options)}", 1)
     except (RecipeError, DataError, PluginError) as error:
         return _fail(str(error), 2)
     except RunStopped as stopped:
@@ -86,41 +95,78 @@ def _dispatch(options: argparse.Namespace) -> int:
     except (MdpoError, OSError) as error:
         # An OSError says which file and why: a full disk, a directory that may not be written.
         return _fail(str(error), 1)
+    except Exception:
+        if is_first_to_fail():
+            raise
+        return 1
 
 
 def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
+    from mdpo_core.group import is_first_to_fail
+
+    if is_first_to_fail():
+        print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
     return code
 
 
 def _how_to_resume(options: argparse.Namespace) -> str:
     import shlex
 
-    words = ["mdpo-run", str(options.recipe)]
-    for assignment in options.set:
-        words += ["--set", assignment]
-    words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
-    return f"resume with: {shlex.join([*words, '--resume'])}"
+    from mdpo_core.world import current_world
+
+    size = current_world().size
+    words = ["mdpo-run", *_run_arguments(options)]
+    words += ["--processes", str(size)] if size > 1 else []
+    words += [] if options.resume else ["--resume"]
+    return f"resume with: {shlex.join(words)}"
 
 
 def _load(options: argparse.Namespace) -> Recipe:
+    from mdpo_core.errors import RecipeError
     from mdpo_core.loading import load_recipe
+    from mdpo_core.world import current_world
 
-    processes = options.processes or int(os.environ.get("WORLD_SIZE", "1"))
-    return load_recipe(options.recipe, options.set, processes)
+    launched = current_world().size
+    if options.processes and launched not in (1, options.processes):
+        raise RecipeError(f"--processes {options.processes}, and the launcher has started {launched}; leave it out")
+    return load_recipe(options.recipe, options.set, options.processes or launched)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from mdpo_core.world import current_world
+
+    recipe = _load(options)
+    if (options.processes or 1) > current_world().size:
+        from mdpo_core.launching import launch
+
+        return launch(options.processes, _run_arguments(options))
+    if current_world().is_main:
+        return _run_and_show(recipe, options)
+    from mdpo_core.run import run
+
+    run(recipe, run_dir=options.run_dir, resume=options.resume)
+    return 0
+
+
+def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.console import Console
     from mdpo_core.registry import current_registry
     from mdpo_core.run import run
 
-    recipe = _load(options)
     with Console(recipe) as console:
         current_registry().plugins.register(console)
         result = run(recipe, run_dir=options.run_dir, resume=options.resume)
     console.summarize(result, options.recipe)
     return 0
+
+
+def _run_arguments(options: argparse.Namespace) -> list[str]:
+    """Those of `mdpo run` that each of several processes gets."""
+    words = [str(options.recipe)]
+    words += [word for assignment in options.set for word in ("--set", assignment)]
+    words += [word for plugin in options.without for word in ("--without", plugin)]
+    words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
+    return [*words, "--resume"] if options.resume else words
 
 
 def _check(options: argparse.Namespace) -> int:

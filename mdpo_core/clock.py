@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mdpo_core.world import ALONE, World
+
 
 class Clock:
     """Counts pairs, tokens and waiting between two readings."""
@@ -26,14 +28,17 @@ class Clock:
         self._pairs += pairs
         self._tokens += tokens
 
-    def read(self) -> dict[str, float]:
-        """The rates since the last reading, per second, and the share of time spent waiting."""
+    def read(self, world: World = ALONE) -> dict[str, float]:
+        """The rates of all processes since the last reading, per second; the largest share of time spent waiting."""
         elapsed = time.perf_counter() - self._start
-        rates = {
+        mine = {
             "pairs_per_second": self._pairs / elapsed,
             "tokens_per_second": self._tokens / elapsed,
             "data_wait": self._waited / elapsed,
         }
+        found = world.gather(mine)
+        rates = {name: sum(each[name] for each in found) for name in mine}
+        rates["data_wait"] = max(each["data_wait"] for each in found)
         self._restart()
         return rates
 

@@ -29,9 +29,7 @@ def require_devices(world: World) -> None:
 
     found = torch.accelerator.device_count()
     if 0 < found < world.local_size:
-        raise RecipeError(
-            f"{world.local_size} processes on this machine, which has {found} devices"
-        )
+        raise RecipeError(f"{world.local_size} processes on this machine, which has {found} devices")
 
 
 def peak_memory(device: torch.device) -> float:

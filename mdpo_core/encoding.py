@@ -5,19 +5,27 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mdpo_core.batch import Batch
 from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.components import Corruption, Term
 from mdpo_core.errors import DataError, Problem
-from mdpo_core.example import Example
+from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.protocols import Encoder
 from mdpo_core.view import CLEAN, View
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class BatchBuilder:
-    """Builds batches that hold what some terms read; cheap to copy into a worker process."""
+    """Builds batches that hold what some terms read; cheap to copy into a worker process.
+
+    ``always_images``: a batch without any image gets a blank one, which no prompt shows. Where several processes share
+    a model each must run all of it.
+    """
 
     encoder: Encoder
     views: tuple[View, ...]
@@ -25,6 +33,7 @@ class BatchBuilder:
     columns: tuple[str, ...]
     max_length: int
     seed: int
+    always_images: bool = False
 
     @classmethod
     def for_terms(
@@ -34,12 +43,13 @@ class BatchBuilder:
         encoder: Encoder,
         max_length: int,
         seed: int,
+        always_images: bool = False,
     ) -> BatchBuilder:
         terms = list(terms)
         views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
         columns = tuple(dict.fromkeys(name for term in terms for name in term.columns()))
         used = {view.condition: corruptions[view.condition] for view in views if view.condition != CLEAN}
-        return cls(encoder, views, used, columns, max_length, seed)
+        return cls(encoder, views, used, columns, max_length, seed, always_images)
 
     def clean(self) -> BatchBuilder:
         """The same responses and columns under the image as it was read."""
@@ -53,7 +63,13 @@ class BatchBuilder:
 
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``; `DataError` if one of them is unfit."""
-        return collate([self.encode(data[row], data, epoch) for row in rows], self.views)
+        batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)
+        return batch if batch.images or not self.always_images else replace(batch, images=self._blank())
+
+    def _blank(self) -> Mapping[str, Tensor]:
+        from PIL import Image
+
+        return self.encoder.encode_prompt(Example("blank", IMAGE_MARK, {}, (Image.new("RGB", (8, 8)),))).images
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         """Encode one example under each condition that a view needs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,12 +15,17 @@ from mdpo_core.example import Example
 from mdpo_core.objective import Meter, Objective
 from mdpo_core.protocols import Engine, VisionLanguageModel
 from mdpo_core.registry import current_registry
+from mdpo_core.sampler import MicroBatch, shared_out
 from mdpo_core.scores import Scores
+from mdpo_core.world import ALONE, World
 
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """The policy under training, as evaluators see it. Dropout is off while they look."""
+    """The policy under training, as evaluators see it. Dropout is off while they look.
+
+    Every process runs the evaluators; each works on its share of the examples, and all get what all found.
+    """
 
     model: VisionLanguageModel
     engine: Engine
@@ -27,29 +33,36 @@ class TrainedPolicy:
     builder: BatchBuilder
     batch_size: int
     progress: Callable[[int, int], object]
+    world: World = ALONE
 
     def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
         """Greedy responses to the examples' prompts."""
-        texts: list[str] = []
-        for start in range(0, len(examples), self.batch_size):
-            prompts = [self.builder.encoder.encode_prompt(each) for each in examples[start : start + self.batch_size]]
+        texts: dict[int, str] = {}
+        for part in self._parts(len(examples)):
+            prompts = [self.builder.encoder.encode_prompt(examples[row]) for row in part.rows]
             with torch.no_grad():
-                tokens = self.model.generate(prompts, max_new_tokens)
-            texts += [self.builder.encoder.decode(ids) for ids in tokens]
+                tokens = self.engine.using_model(partial(self.model.generate, prompts, max_new_tokens))
+            found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens), strict=True))
+            for each in self.world.gather(found):
+                texts |= each
             self.progress(len(texts), len(examples))
-        return texts
+        return [texts[row] for row in range(len(examples))]
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
         """The objective and its metrics, means over ``examples``; other rows for a corruption come from them, too."""
-        meter = Meter()
-        for start in range(0, len(examples), self.batch_size):
-            rows = range(start, min(start + self.batch_size, len(examples)))
-            batch = self.builder.build(examples, rows, epoch=0)
+        meter, done = Meter(), 0
+        for part in self._parts(len(examples)):
+            batch = self.builder.build(examples, part.rows, epoch=0)
             with torch.no_grad():
                 scored = self.engine.forward(batch)
-                meter.add(self.objective(Scores.from_tokens(scored, batch.applies, batch.columns)).metrics)
-            self.progress(rows.stop, len(examples))
-        return meter.means()
+                if part.counts:
+                    meter.add(self.objective(Scores.from_tokens(scored, batch.applies, batch.columns)).metrics)
+            done = min(done + self.batch_size * self.world.size, len(examples))
+            self.progress(done, len(examples))
+        return meter.means(self.world)
+
+    def _parts(self, number: int) -> list[MicroBatch]:
+        return shared_out(range(number), self.batch_size, 0, self.world)
 
 
 @dataclass(frozen=True)

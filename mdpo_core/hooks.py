@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -56,3 +57,10 @@ def mdpo_checkpoint_saved(step: int, path: Path) -> None:
 @hookspec
 def mdpo_run_finished(run_dir: Path, final: Path) -> None:
     """The run is complete and its model exported to ``final``."""
+
+
+def silent_hooks() -> pluggy.HookRelay:
+    """The hooks, with nobody listening."""
+    plugins = pluggy.PluginManager(PROJECT)
+    plugins.add_hookspecs(sys.modules[__name__])
+    return plugins.hook

@@ -36,7 +36,10 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
     return {
         "model": manifest["model"],
         "adapter": {name: value for name, value in whole["model"].items() if name not in recipe.model.only_training},
-        "backend": {**whole["backend"], "device": placement.device.partition(":")[0], "dtype": placement.dtype},
+        # Whichever backend it is, and on however many devices.
+        "device": placement.device.partition(":")[0],
+        "dtype": placement.dtype,
+        "arithmetic": recipe.backend.arithmetic,
         "corruptions": {name: whole["corruptions"][name] for name in builder.corruptions},
         "seed": manifest["seed"],
         "data": manifest["data"]["sha256"],

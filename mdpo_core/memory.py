@@ -19,6 +19,7 @@ from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe, Scoring
 from mdpo_core.reference import FrozenCopy, Reference
 from mdpo_core.states import items_of
+from mdpo_core.world import current_world
 
 # Logits in float32, their gradient, and the model's own copy of them.
 _BYTES_PER_LOGIT = 4 + 4 + 2
@@ -26,7 +27,10 @@ _BYTES_PER_LOGIT = 4 + 4 + 2
 
 @dataclass(frozen=True)
 class MemoryAdvice:
-    """Turns an out-of-memory error of a micro-batch into one that says what to change in the recipe."""
+    """Turns an out-of-memory error of a micro-batch into one that says what to change in the recipe.
+
+    By how much is tried on the model, unless other processes would have to take part in that.
+    """
 
     recipe: Recipe
     model: VisionLanguageModel
@@ -72,6 +76,9 @@ class MemoryAdvice:
 
     def _head(self, batch: Batch) -> str:
         default = int(Scoring.model_fields["max_logits"].default)
+        if current_world().size > 1:
+            more = self.recipe.scoring.max_logits is None or self.recipe.scoring.max_logits > default
+            return f"scoring.max_logits: {default} - fewer logits at a time" if more else ""
         tokens = sum(len(ids) for view in batch.digests for ids in batch.responses[view.response])
         held = tokens * self._sizes()[1]
         if self.recipe.scoring.max_logits is not None:
@@ -85,6 +92,8 @@ class MemoryAdvice:
         # Without gradients nothing is kept.
         if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
             return ""
+        if current_world().size > 1:
+            return "scoring.activation_checkpointing: full - fewer activations, for about a third more time"
         separate, shared = self._num_tokens(batch)
         tokens = shared if self.recipe.shares_prefix() else separate
         element = next(self.model.module.parameters()).element_size()

@@ -12,6 +12,7 @@ from mdpo_core.components import PairLoss, Term
 from mdpo_core.errors import PluginError
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CLEAN, View
+from mdpo_core.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ class Meter:
             self._sums[name] = self._sums[name] + total if name in self._sums else total
             self._counts[name] = self._counts.get(name, 0) + len(values)
 
-    def means(self) -> dict[str, float]:
-        """The mean of each metric; one that no pair was about is left out."""
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items() if self._counts[name]}
+    def means(self, world: World = ALONE) -> dict[str, float]:
+        """The mean of each metric over the pairs of all processes; one that no pair was about is left out."""
+        mine = {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
+        found = world.gather(mine)
+        names = dict.fromkeys(name for each in found for name in each)
+        totals = {name: [each[name] for each in found if name in each] for name in names}
+        counts = {name: sum(count for _, count in parts) for name, parts in totals.items()}
+        return {name: sum(total for total, _ in parts) / counts[name] for name, parts in totals.items() if counts[name]}

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -24,10 +25,12 @@ from mdpo_core.protocols import Engine, VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.reference import Cached
 from mdpo_core.reference_cache import ELSEWHERE, CachedView, ReferenceStore, Shard
+from mdpo_core.sampler import MicroBatch, shared_out
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.signals import RunStopped, StopRequest
 from mdpo_core.view import CLEAN, View
 from mdpo_core.workers import computed_ahead
+from mdpo_core.world import ALONE, World
 
 # What a killed process costs at most.
 SHARD_ROWS = 512
@@ -57,10 +60,18 @@ class _Job:
 
 
 class _Task(NamedTuple):
-    """Rows that are scored in one forward."""
+    """Rows that one process scores in one forward."""
 
     of: ReferenceSet
-    rows: Sequence[int]
+    part: MicroBatch
+
+
+class _Scored(NamedTuple):
+    """What is kept of a task's rows."""
+
+    ids: Sequence[str]
+    digests: Mapping[View, Sequence[bytes]]
+    log_probs: Mapping[View, TokenLogProbs]
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class _Build:
     data: Sequence[Example]
 
     def __call__(self, task: _Task) -> Batch:
-        return self.builder.of(task.of.views).build(self.data, task.rows, task.of.epoch)
+        return self.builder.of(task.of.views).build(self.data, task.part.rows, task.of.epoch)
 
 
 def reference_sets(builder: BatchBuilder, epochs: int) -> list[ReferenceSet]:
@@ -91,7 +102,8 @@ class Precomputation:
     """Fills a store through the engine that trains, whose policy must be as it was loaded.
 
     Only the engine knows how the scorer is placed and in which precision it computes. ``lengths``: tokens of each row.
-    ``progress(done, total)`` is first told of the rows that were there already.
+    ``progress(done, total)`` is first told of the rows that were there already. All processes score, each its share of
+    every shard's rows, and the main one writes.
     """
 
     recipe: Recipe
@@ -102,11 +114,14 @@ class Precomputation:
     lengths: Sequence[int]
     advice: MemoryAdvice
     progress: Callable[[int, int], object]
+    world: World = ALONE
 
     def fill(self, store: ReferenceStore) -> Cached:
         """Compute what is not there yet. Raises `CheckpointError` if what is there is not to be used."""
-        with alone_in(store.folder), StopRequest() as stop, self._without_dropout():
-            store.begin()
+        holding = alone_in(store.folder) if self.world.is_main else nullcontext()
+        with holding, StopRequest() as stop, self._without_dropout():
+            self.world.from_main(store.begin)
+            store.check()
             sets = reference_sets(self.builder, self.recipe.train.epochs)
             jobs = [_Job(each, rows) for each in sets for rows in _ranges(len(self.data))]
             found = {job: store.read(job.name, job.of.views) for job in jobs}
@@ -126,40 +141,49 @@ class Precomputation:
         workers = self.recipe.train.workers
         with computed_ahead(self._build, chain.from_iterable(missing.values()), workers) as batches:
             for job, tasks in missing.items():
-                scored = []
-                for batch in islice(batches, len(tasks)):
-                    _stop_if_asked(stop, _num_rows(shards), total)
-                    scored.append((batch, self._score(batch)))
-                    done += len(batch)
+                scored: list[_Scored] = []
+                for task in tasks:
+                    self._stop_if_asked(stop, _num_rows(shards), total)
+                    found = self._score(next(batches))
+                    for each in self.world.gather(found if task.part.counts else None):
+                        scored += [each] if each else []
+                        done += len(each.ids) if each else 0
                     self.progress(done, total)
                 shards[job] = _shard(scored)
-                store.write(job.name, shards[job])
-        _stop_if_asked(stop, total, total)
+                self.world.from_main(partial(store.write, job.name, shards[job]))
+        self._stop_if_asked(stop, total, total)
 
-    def _tasks(self, of: ReferenceSet, rows: Iterable[int]) -> list[_Task]:
-        """Micro-batches of rows of similar length."""
+    def _stop_if_asked(self, stop: StopRequest, kept: int, total: int) -> None:
+        signum = self.world.highest(stop.signum or 0)
+        if signum:
+            raise RunStopped(f"stopped while caching the reference, {kept} of {total} rows are kept", signum)
+
+    def _tasks(self, of: ReferenceSet, rows: Iterable[int], world: World | None = None) -> list[_Task]:
+        """This process's micro-batches, of rows of similar length."""
         ordered, size = sorted(rows, key=self.lengths.__getitem__), self.recipe.train.micro_batch_size
-        return [_Task(of, ordered[start : start + size]) for start in range(0, len(ordered), size)]
+        return [_Task(of, part) for part in shared_out(ordered, size, of.epoch, world or self.world)]
 
     @property
     def _build(self) -> _Build:
         return _Build(replace(self.builder, columns=()), self.data)
 
-    def _score(self, batch: Batch) -> dict[View, TokenLogProbs]:
+    def _score(self, batch: Batch) -> _Scored:
         # Without LoRA the policy is its own reference, as nothing has trained it yet.
         base = nullcontext() if self.recipe.model.lora is None else self.model.adapter_disabled()
         with torch.no_grad(), base, self.advice.explained(batch):
             policy = self.engine.forward(batch).policy
-        return {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
+        log_probs = {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
+        return _Scored(batch.ids, batch.digests, log_probs)
 
     def _spot_check(self, of: ReferenceSet, shards: Mapping[_Job, Shard], store: ReferenceStore) -> None:
         """Score a few rows again, and compare them with what was stored."""
         rows = [row for job in shards for row in job.rows]
         cached = _cached(shards, store)
         drawn = random.Random(f"{self.recipe.train.seed}|{of.name}").sample(rows, min(_CHECKED_ROWS, len(rows)))
-        for batch in map(self._build, self._tasks(of, drawn)):
+        # The same ones in every process: they are few.
+        for batch in map(self._build, self._tasks(of, drawn, ALONE)):
             stored = cached.log_probs(batch, self.model, lambda model: {})
-            for view, (values, mask) in self._score(batch).items():
+            for view, (values, mask) in self._score(batch).log_probs.items():
                 found = zip(batch.ids, values - stored[view].values.cpu(), mask.sum(dim=1).tolist(), strict=True)
                 for name, differences, num_tokens in found:
                     self._require_rounding(differences, num_tokens, f"example '{name}': '{view}'", store)
@@ -187,17 +211,17 @@ def _cached(shards: Mapping[_Job, Shard], store: ReferenceStore) -> Cached:
     return Cached([[shards[job] for job in shards if job.of == each] for each in sets], store.folder)
 
 
-def _shard(scored: Sequence[tuple[Batch, Mapping[View, TokenLogProbs]]]) -> Shard:
+def _shard(scored: Sequence[_Scored]) -> Shard:
     views = {}
-    for view in scored[0][1]:
-        rows = [values[mask] for _, policy in scored for values, mask in zip(*policy[view], strict=True)]
-        digests = b"".join(digest for batch, _ in scored for digest in batch.digests[view])
+    for view in scored[0].log_probs:
+        rows = [values[mask] for each in scored for values, mask in zip(*each.log_probs[view], strict=True)]
+        digests = b"".join(digest for each in scored for digest in each.digests[view])
         views[view] = CachedView(
             torch.cat(rows),
             torch.tensor([len(row) for row in rows]),
             torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(len(rows), -1),
         )
-    return Shard([name for batch, _ in scored for name in batch.ids], views)
+    return Shard([name for each in scored for name in each.ids], views)
 
 
 def _ranges(num_rows: int) -> list[range]:
@@ -206,8 +230,3 @@ def _ranges(num_rows: int) -> list[range]:
 
 def _num_rows(jobs: Iterable[_Job]) -> int:
     return sum(len(job.rows) for job in jobs)
-
-
-def _stop_if_asked(stop: StopRequest, kept: int, total: int) -> None:
-    if stop.signum is not None:
-        raise RunStopped(f"stopped while caching the reference, {kept} of {total} rows are kept", stop.signum)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.consistency import check_consistency
 from mdpo_core.files import remove_unfinished, whole_folder
+from mdpo_core.group import joined
+from mdpo_core.hooks import silent_hooks
 from mdpo_core.recipe import Recipe
 from mdpo_core.reference_cache import CACHING, ReferenceStore
 from mdpo_core.registry import current_registry
-from mdpo_core.rundir import RunDirectory
-from mdpo_core.world import World
+from mdpo_core.rundir import RunDirectory, warn_of_changes
+from mdpo_core.world import ALONE, World, current_world
 
 if TYPE_CHECKING:
     from mdpo_core.batch import Batch
     from mdpo_core.data import CheckedData
     from mdpo_core.encoding import BatchBuilder
+    from mdpo_core.example import Example
     from mdpo_core.objective import Objective
-    from mdpo_core.protocols import VisionLanguageModel
+    from mdpo_core.protocols import Engine, VisionLanguageModel
     from mdpo_core.reference import Reference
     from mdpo_core.scorer import Scorer
     from mdpo_core.train import Trainer
@@ -40,19 +43,23 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
 
     ``run_dir`` stands for ``output.dir``. With ``resume`` a run goes on from its newest checkpoint, or begins if it
     has none. Raises a subclass of `MdpoError`; `RunStopped` after a SIGTERM, when a checkpoint has been saved.
+
+    In a process that a launcher started (torchrun's environment variables) it is that process's part of the run: the
+    main process reads the data, writes and speaks.
     """
-    check_consistency(recipe)
     directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
-    directory.claim(recipe, resume)
-    if not directory.final.exists():
-        checked, builder = read_data(recipe)
-        _train(recipe, directory, checked, builder)
-    return RunResult(directory.path, directory.final, directory.metrics.evaluations())
+    check_consistency(recipe, current_world().size)
+    recipe.backend.check(recipe.train, current_world())
+    with joined() as world:
+        world.from_main(lambda: directory.claim(recipe, resume))
+        if world.from_main(lambda: not directory.final.exists()):
+            checked, builder = read_data(recipe, world)
+            _train(recipe, directory, checked, builder, world)
+        return RunResult(directory.path, directory.final, world.from_main(directory.metrics.evaluations))
 
 
-def read_data(recipe: Recipe) -> tuple[CheckedData, BatchBuilder]:
+def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchBuilder]:
     """Find the model's files and check every row, without loading the model. Raises `DataError`."""
-    from mdpo_core.data import check_data
     from mdpo_core.encoding import BatchBuilder
 
     recipe.model.check()
@@ -63,35 +70,66 @@ def read_data(recipe: Recipe) -> tuple[CheckedData, BatchBuilder]:
         recipe.model.encoder(),
         recipe.model.max_length,
         recipe.train.seed,
+        always_images=world.size > 1,
     )
-    checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
+    found = world.from_main(lambda: _checked(recipe, data, builder, world))
+    return replace(found, data=data), builder
+
+
+def _checked(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World) -> CheckedData:
+    """What is found in the data, without them: every process opens its own."""
+    from mdpo_core.data import check_data
+
+    checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
     checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
     builder.build(checked.sound(), [0], epoch=0)  # a corruption that can work on no row fails here
-    return checked, builder
+    return replace(checked, data=())
 
 
-def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder) -> None:
+def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder, world: World) -> None:
+    manifest = world.from_main(lambda: _manifest(recipe, directory, checked))
+    store = _reference_store(recipe, directory, manifest, builder, world)
+    world.from_main(lambda: _prepare(recipe, directory, checked, manifest))
+    directory.require_shared(world)
+    model, trainer = _assemble(recipe, directory, checked, builder, store, world)
+    first_step = _restore(recipe, directory, trainer.engine, world)
+    trainer.fit(first_step)
+    world.from_main(lambda: _export(model, directory))
+    listeners(world).mdpo_run_finished(run_dir=directory.path, final=directory.final)
+
+
+def _manifest(recipe: Recipe, directory: RunDirectory, checked: CheckedData) -> dict[str, Any]:
     from mdpo_core.manifest import describe
 
     manifest = describe(recipe, checked)
     directory.require_same_inputs(manifest)
-    store = _reference_store(recipe, directory, manifest, builder)
+    return manifest
+
+
+def _prepare(recipe: Recipe, directory: RunDirectory, checked: CheckedData, manifest: Mapping[str, Any]) -> None:
     directory.prepare(recipe, manifest)
     if checked.bad:
         checked.write_quarantine(directory.quarantine)
-    model, trainer = _assemble(recipe, directory, checked, builder, store)
-    restored = directory.checkpoints.load_newest(trainer.engine, World())
-    first_step = int(restored["step"]) if restored else 0
-    directory.metrics.truncate(first_step)
-    trainer.fit(first_step)
+
+
+def _restore(recipe: Recipe, directory: RunDirectory, engine: Engine, world: World) -> int:
+    """The number of steps that the run has behind it."""
+    about = directory.checkpoints.load_newest(engine, world)
+    first_step = 0 if about is None else int(about["step"])
+    if about is not None and world.is_main:
+        warn_of_changes(about, recipe, world)
+    world.from_main(lambda: directory.metrics.truncate(first_step))
+    return first_step
+
+
+def _export(model: VisionLanguageModel, directory: RunDirectory) -> None:
     remove_unfinished(directory.path)
     with whole_folder(directory.final) as folder:
         model.export(folder)
-    current_registry().plugins.hook.mdpo_run_finished(run_dir=directory.path, final=directory.final)
 
 
 def _reference_store(
-    recipe: Recipe, directory: RunDirectory, manifest: Mapping[str, Any], builder: BatchBuilder
+    recipe: Recipe, directory: RunDirectory, manifest: Mapping[str, Any], builder: BatchBuilder, world: World
 ) -> ReferenceStore | None:
     """Where the reference is cached, if it is; one that does not fit is refused before the model is loaded."""
     from mdpo_core.manifest import reference_key
@@ -100,7 +138,7 @@ def _reference_store(
         return None
     folder = recipe.output.reference or directory.reference
     store = ReferenceStore(folder, reference_key(recipe, manifest, builder))
-    store.check()
+    world.from_main(store.check)
     return store
 
 
@@ -110,6 +148,7 @@ def _assemble(
     checked: CheckedData,
     builder: BatchBuilder,
     store: ReferenceStore | None,
+    world: World,
 ) -> tuple[VisionLanguageModel, Trainer]:
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
     from mdpo_core.memory import MemoryAdvice
@@ -120,24 +159,28 @@ def _assemble(
 
     model = _load_policy(recipe)
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
-    rows = checked.sound()
+    rows, train = checked.sound(), recipe.train
+    scorer = _scorer(recipe, model, objective)
+    engine = recipe.backend.start(scorer, train)
     if recipe.shares_prefix():
         # Of two rows: one must not see the other.
-        _check_sharing(recipe, model, builder.build(rows, range(min(2, len(rows))), epoch=0))
-    scorer = _scorer(recipe, model, objective)
-    engine = recipe.backend.start(scorer, recipe.train)
+        batch = builder.build(rows, range(min(2, len(rows))), epoch=0)
+        engine.using_model(lambda: _check_sharing(recipe, model, batch))
     advice = MemoryAdvice(recipe, model, scorer.reference)
-    train = recipe.train
     if store is not None:
         # Only now: the pass goes through the engine, which knows devices and precision.
+        progress = progress_of(CACHING, world)
         scorer.reference = Precomputation(
-            recipe, model, engine, builder, rows, checked.lengths, advice, progress_of(CACHING)
+            recipe, model, engine, builder, rows, checked.lengths, advice, progress, world
         ).fill(store)
     sampler = Sampler(checked.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
-    policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress_of("evaluating"))
+    progress = progress_of("evaluating", world)
+    policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress, world)
     evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
-    hooks = current_registry().plugins.hook
-    return model, Trainer(recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, hooks)
+    hooks = listeners(world)
+    return model, Trainer(
+        recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, hooks, world
+    )
 
 
 def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> None:
@@ -161,7 +204,8 @@ def _load_policy(recipe: Recipe) -> VisionLanguageModel:
     from mdpo_core.recompute import recompute_in_backward
 
     torch.manual_seed(recipe.train.seed)  # of the LoRA weights
-    model = recipe.model.load(recipe.backend.placement())
+    with recipe.backend.loading(recipe.train):
+        model = recipe.model.load(recipe.backend.placement())
     recompute_in_backward(model.layers(), recipe.scoring.activation_checkpointing)
     model.set_training(True)
     return model
@@ -175,15 +219,23 @@ def _load_reference(recipe: Recipe) -> Reference | None:
         case "adapter_off":
             return AdapterOff()
         case "frozen_copy":
-            return FrozenCopy(recipe.model.load(recipe.backend.placement(), trainable=False))
+            with recipe.backend.loading(recipe.train):
+                model = recipe.model.load(recipe.backend.placement(), trainable=False)
+            recipe.backend.place_reference(model, recipe.train)
+            return FrozenCopy(model)
         case "cached" | None:
             return None
 
 
-def progress_of(stage: str) -> Callable[[int, int], object]:
+def progress_of(stage: str, world: World = ALONE) -> Callable[[int, int], object]:
     """What a stage calls with work done and total work."""
 
     def report(done: int, total: int) -> None:
-        current_registry().plugins.hook.mdpo_progress(stage=stage, done=done, total=total)
+        listeners(world).mdpo_progress(stage=stage, done=done, total=total)
 
     return report
+
+
+def listeners(world: World) -> Any:
+    """Who is told what happens: the plugins of the main process, and nobody in any other."""
+    return current_registry().plugins.hook if world.is_main else silent_hooks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.files import write_whole
 from mdpo_core.recipe import Recipe
+from mdpo_core.world import World
 
 # These decide where a run is kept, who listens, and how it is computed, not what: one that lacks memory or time may go
 # on with others.
-_FREE = re.compile(r"(output|trackers|scoring|reference|train\.workers|train\.micro_batch_size)\b")
+_FREE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,15 @@ class RunDirectory:
         _yaml().dump(recipe.to_dict(), text)
         write_whole(self.recipe, text.getvalue())
 
+    def require_shared(self, world: World) -> None:
+        """Raise `CheckpointError` if a process does not see what the main one has written."""
+        seen = world.gather(self.recipe.is_file())
+        if not all(seen):
+            raise CheckpointError(
+                f"process {seen.index(False)} does not see {self.path}; all nodes must share the file system of "
+                "output.dir"
+            )
+
 
 @dataclass(frozen=True)
 class MetricsFile:
@@ -120,6 +131,19 @@ class MetricsFile:
             for record in self.records()
             if any(key.startswith("eval/") for key in record)
         }
+
+
+def warn_of_changes(about: Mapping[str, Any], recipe: Recipe, world: World) -> None:
+    """Say what keeps a resumed run from being the same to the bit."""
+    found = differences({"backend": about["backend"]}, {"backend": recipe.to_dict()["backend"]})
+    if about["processes"] != world.size:
+        found.append(f"processes: {about['processes']} -> {world.size}")
+    if found:
+        logging.getLogger(__name__).warning(
+            "going on otherwise than before: sums are taken in another order, and from here on numbers differ by "
+            "rounding\n  %s",
+            "\n  ".join(found),
+        )
 
 
 def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

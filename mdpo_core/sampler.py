@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from mdpo_core.world import ALONE, World
 
 if TYPE_CHECKING:
     import torch
 
 
 class MicroBatch(NamedTuple):
-    """Rows that share a forward."""
+    """Rows that share a forward.
+
+    ``number``: of the micro-batches of all processes in this step. One that does not count repeats rows, so that every
+    process makes as many forwards as the others, which wait for it.
+    """
 
     rows: Sequence[int]
     epoch: int
+    number: int = 0
+    counts: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +58,18 @@ class Sampler:
         rows = _order(self, self.epoch(step))[start : start + self.batch_size]
         return sorted(rows, key=self.lengths.__getitem__)
 
-    def micro_batches(self, first_step: int, size: int) -> Iterator[MicroBatch]:
-        """What goes through the model, from a step to the end of training."""
-        for step in range(first_step, self.num_steps):
-            rows = self.rows(step)
-            for start in range(0, len(rows), size):
-                yield MicroBatch(rows[start : start + size], self.epoch(step))
+    def micro_batches(self, step: int, size: int, world: World = ALONE) -> list[MicroBatch]:
+        """This process's part of a step: every so many-th micro-batch, so that all have rows of similar lengths."""
+        return shared_out(self.rows(step), size, self.epoch(step), world)
+
+
+def shared_out(rows: Sequence[int], size: int, epoch: int, world: World) -> list[MicroBatch]:
+    """This process's micro-batches of some rows; equally many in each process."""
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    mine = [MicroBatch(parts[number], epoch, number) for number in range(world.rank, len(parts), world.size)]
+    if len(mine) == -(-len(parts) // world.size):
+        return mine
+    return [*mine, MicroBatch(rows[:1], epoch, len(parts) + world.rank, counts=False)]
 
 
 @lru_cache(maxsize=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -52,7 +53,7 @@ class Scorer(nn.Module):
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         features = encode_images(self._model, batch)
         views = [view for view in self._views if view in batch.digests]
-        policy = self._states(self._model, batch, views, features)
+        policy = _with_all_parameters(self._states(self._model, batch, views, features), batch, features)
         compared: list[PredictingStates] = []
 
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
@@ -105,6 +106,17 @@ def _images_are_frozen(model: VisionLanguageModel) -> bool:
     parts = model.parts()
     names = (*parts["vision"], *parts["projector"])
     return not any(model.module.get_parameter(name).requires_grad for name in names)
+
+
+def _with_all_parameters(states: PredictingStates, batch: Batch, features: Tensor | None) -> PredictingStates:
+    """The same numbers; features that no prompt shows get a gradient of 0.
+
+    Where several processes share a model, each takes part in the sum of every gradient.
+    """
+    shown = any(row for rows in batch.pictures.values() for row in rows)
+    if shown or features is None or not features.requires_grad:
+        return states
+    return replace(states, hidden=states.hidden + (features * 0).sum().to(states.hidden.dtype))
 
 
 def encode_images(model: VisionLanguageModel, batch: Batch) -> Tensor | None:

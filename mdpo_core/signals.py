@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 from mdpo_core.errors import MdpoError
@@ -18,9 +19,13 @@ class RunStopped(MdpoError):
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT inside a ``with``; a second one acts at once, as if nothing were in its way."""
+    """Notes SIGTERM and SIGINT inside a ``with``; one more acts at once, as if nothing were in its way.
+
+    Those that follow closely are the same wish, told by a terminal, a launcher and a scheduler.
+    """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    _ECHO = 2.0  # seconds
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -37,8 +42,11 @@ class StopRequest:
         self._restore()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        self._restore()
+        if self.signum is None:
+            self.signum, self._since = signum, time.monotonic()
+        elif time.monotonic() - self._since > self._ECHO:
+            self._restore()
+            signal.raise_signal(signum)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -51,11 +52,13 @@ class Trainer:
     evaluate: Evaluate
     advice: MemoryAdvice
     hooks: Any
+    world: World
 
     def fit(self, first_step: int) -> None:
         """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a SIGTERM or SIGINT."""
         with ExitStack() as stack:
-            self._logs = [tracker.start(self.directory.path) for tracker in self.recipe.trackers]
+            trackers = self.recipe.trackers if self.world.is_main else ()
+            self._logs = [tracker.start(self.directory.path) for tracker in trackers]
             for log in self._logs:
                 stack.callback(log.close)
             stop = stack.enter_context(StopRequest())
@@ -63,38 +66,39 @@ class Trainer:
             self.hooks.mdpo_run_started(
                 run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
             )
-            self._evaluated = self.directory.metrics.evaluations().keys()
+            self._evaluated = self.world.from_main(lambda: set(self.directory.metrics.evaluations()))
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock()
             for step in range(first_step, self.sampler.num_steps):
                 self._finish(step + 1, self._step(step), stop)
 
     def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
-        train = self.recipe.train
-        micro_batches = self.sampler.micro_batches(first_step, train.micro_batch_size)
-        return computed_ahead(_Build(self.builder, self.data), micro_batches, train.workers)
+        steps = range(first_step, self.sampler.num_steps)
+        micro_batches = chain.from_iterable(map(self._micro_batches, steps))
+        return computed_ahead(_Build(self.builder, self.data), micro_batches, self.recipe.train.workers)
+
+    def _micro_batches(self, step: int) -> list[MicroBatch]:
+        return self.sampler.micro_batches(step, self.recipe.train.micro_batch_size, self.world)
 
     def _finish(self, finished: int, grad_norm: float, stop: StopRequest) -> None:
         last = finished == self.sampler.num_steps
         if finished % self.recipe.train.log_every == 0 or last:
             self._log(finished, grad_norm)
-        if finished % self.recipe.output.save_every == 0 or last or stop.signum is not None:
+        # Signals reach processes at different moments; they stop after the same step.
+        signum = self.world.highest(stop.signum or 0)
+        if finished % self.recipe.output.save_every == 0 or last or signum:
             self._save(finished)
-        if stop.signum is not None:
-            raise RunStopped(
-                f"stopped after step {finished} of {self.sampler.num_steps}, checkpoint saved", stop.signum
-            )
+        if signum:
+            raise RunStopped(f"stopped after step {finished} of {self.sampler.num_steps}, checkpoint saved", signum)
         self._evaluate(finished)
 
     def _step(self, step: int) -> float:
-        # Dropout is a function of seed and step alone, so a resumed run needs no saved generator.
-        torch.manual_seed((self.recipe.train.seed * 1_000_003 + step) % 2**63)
-        num_pairs = len(self.sampler.rows(step))
-        for start in range(0, num_pairs, self.recipe.train.micro_batch_size):
+        micro_batches = self._micro_batches(step)
+        for micro_batch in micro_batches:
             with self._clock.waiting():
                 batch = next(self._batches)
             with self.advice.explained(batch):
-                self._micro_step(batch, step, num_pairs, first=step == start == 0)
+                self._micro_step(step, micro_batch, batch, last=micro_batch is micro_batches[-1])
         rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
         with self.advice.explained(batch):
             # The optimizer's state comes with the first step.
@@ -102,38 +106,47 @@ class Trainer:
         require_finite_gradient(grad_norm, step + 1)
         return grad_norm
 
-    def _micro_step(self, batch: Batch, step: int, num_pairs: int, first: bool) -> None:
-        scores = Scores.from_tokens(self.engine.forward(batch), batch.applies, batch.columns)
-        if first:
+    def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
+        torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
+        scores = Scores.from_tokens(self.engine.forward(batch, last=last), batch.applies, batch.columns)
+        if step == 0:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
         # Dividing by the pairs of the whole step makes an incomplete last accumulation a mean like any other.
-        self.engine.backward(outcome.loss.sum() / num_pairs)
-        self._meter.add(outcome.metrics)
-        self._clock.count(len(batch), _num_tokens(batch, self.objective))
+        share = micro_batch.counts / len(self.sampler.rows(step))
+        self.engine.backward(outcome.loss.sum() * share)
+        if micro_batch.counts:
+            self._meter.add(outcome.metrics)
+            self._clock.count(len(batch), _num_tokens(batch, self.objective))
 
     def _log(self, finished: int, grad_norm: float) -> None:
         metrics = {
             "epoch": finished / self.sampler.steps_per_epoch,
-            **self._meter.means(),
+            **self._meter.means(self.world),
             "grad_norm": grad_norm,
             "learning_rate": learning_rate(self.recipe.train, finished - 1, self.sampler.num_steps),
-            **self._clock.read(),
-            "memory_gb": self.engine.peak_memory(),
+            **self._clock.read(self.world),
+            "memory_gb": max(self.world.gather(self.engine.peak_memory())),
         }
         self._meter = Meter()
         self._record(finished, metrics)
         self.hooks.mdpo_step_finished(step=finished, metrics=metrics)
 
     def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
-        self.directory.metrics.append(finished, metrics)
+        if self.world.is_main:
+            self.directory.metrics.append(finished, metrics)
         for log in self._logs:
             log.log(finished, metrics)
 
     def _save(self, finished: int) -> None:
-        path = self.directory.checkpoints.save(self.engine, finished, World(), {})
+        path = self.directory.checkpoints.save(self.engine, finished, self.world, self._about)
         self.hooks.mdpo_checkpoint_saved(step=finished, path=path)
+
+    @property
+    def _about(self) -> Mapping[str, Any]:
+        """What a resumed run is to be told of the one that saved."""
+        return {"backend": self.recipe.to_dict()["backend"]}
 
     def _evaluate(self, finished: int) -> None:
         # A run that was stopped between a checkpoint and its evaluation still owes it, and pays it when resumed.
@@ -156,6 +169,11 @@ class _Build:
 
     def __call__(self, micro_batch: MicroBatch) -> Batch:
         return self.builder.build(self.data, micro_batch.rows, micro_batch.epoch)
+
+
+def _seed_of_dropout(seed: int, step: int, number: int) -> int:
+    """Of the place in the run alone: resuming needs no saved generator, and any number of processes draws alike."""
+    return ((seed * 1_000_003 + step) * 1_000_003 + number) % 2**63
 
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:

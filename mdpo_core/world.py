@@ -37,9 +37,16 @@ class World:
         distributed.all_gather_object(values, value)
         return values  # type: ignore[return-value]  # every place is filled
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is true in any process."""
-        return any(self.gather(flag))
+    def highest(self, number: int) -> int:
+        """The highest of all processes' numbers; cheap enough for every step."""
+        if self.size == 1:
+            return number
+        import torch
+        from torch import distributed
+
+        value = torch.tensor(number)
+        distributed.all_reduce(value, distributed.ReduceOp.MAX)
+        return int(value)
 
     def from_main(self, compute: Callable[[], Value]) -> Value:
         """What the main process computes, in all of them; an error that it raises there is raised everywhere."""
@@ -60,9 +67,12 @@ class World:
         return value  # type: ignore[return-value]  # what compute gave
 
 
+ALONE = World()
+
+
 def current_world() -> World:
     """This process as its launcher describes it (torchrun's environment variables); one process without a launcher."""
     names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
     if names["size"] not in os.environ:
-        return World()
+        return ALONE
     return World(**{field: int(os.environ[name]) for field, name in names.items() if name in os.environ})

@@ -22,8 +22,8 @@ def changed_model(llava: Path, folder: Path, name: str) -> str:
 
 REFUSED = {
     "model.prompts=chat": r"adapter\.prompts: 'ready' there, 'chat' here",
-    "backend.precision=bf16": r"backend\.dtype: 'float32' there, 'bfloat16' here\n  backend\.precision: 'fp32' there",
-    "backend.precision=bf16_autocast": r"backend\.precision: 'fp32' there, 'bf16_autocast' here",
+    "backend.precision=bf16": r"arithmetic: 'float32' there, 'bfloat16' here\n  dtype: 'float32' there",
+    "backend.precision=bf16_autocast": r"arithmetic: 'float32' there, 'bfloat16' here",
     "corruptions.crop.area=[0.2, 0.5]": r"corruptions\.crop\.area\.0: 0\.01 there, 0\.2 here",
     "corruptions.crop.draw=epoch": r"corruptions\.crop\.draw: 'once' there, 'epoch' here",
     "objective.1.over=rejected@crop": r"views: 'chosen, chosen@crop, rejected' there, 'chosen, rejected, rej",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import Train
+from mdpo_core import Train, World
 from mdpo_core.sampler import Sampler
 from mdpo_core.schedule import learning_rate
 
@@ -29,9 +29,9 @@ samplers = st.builds(
 def padding(sampler: Sampler, size: int) -> int:
     """Tokens of padding in an epoch, every row being as long as the longest of its micro-batch."""
     found = 0
-    for rows, epoch in sampler.micro_batches(0, size):
-        if epoch == 0:
-            lengths = [sampler.lengths[row] for row in rows]
+    for step in range(sampler.steps_per_epoch):
+        for part in sampler.micro_batches(step, size):
+            lengths = [sampler.lengths[row] for row in part.rows]
             found += max(lengths) * len(lengths) - sum(lengths)
     return found
 
@@ -59,29 +59,33 @@ def test_the_order_is_that_of_seed_and_epoch() -> None:
     assert len({str(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
 
 
-@given(samplers, st.integers(1, 5), st.data())
-def test_a_resumed_run_goes_on_with_the_micro_batches_that_were_left(
-    sampler: Sampler, size: int, data: st.DataObject
-) -> None:
-    first_step = data.draw(st.integers(0, sampler.num_steps))
-    whole = list(sampler.micro_batches(0, size))
-    before = sum(-(-len(sampler.rows(step)) // size) for step in range(first_step))
-    # Another sampler, as another process would have it.
-    assert list(replace(sampler).micro_batches(first_step, size)) == whole[before:]
-
-
 @given(samplers, st.integers(1, 5))
 def test_the_micro_batches_of_a_step_are_its_rows_by_length(sampler: Sampler, size: int) -> None:
-    micro_batches = sampler.micro_batches(0, size)
     for step in range(sampler.num_steps):
-        rows: list[int] = []
-        while len(rows) < len(sampler.rows(step)):
-            micro_batch = next(micro_batches)
-            assert micro_batch.epoch == sampler.epoch(step)
-            assert len(micro_batch.rows) == size or len(rows) + len(micro_batch.rows) == len(sampler.rows(step))
-            rows += micro_batch.rows
+        # Another sampler, as another process would have it, or a resumed run.
+        parts = replace(sampler).micro_batches(step, size)
+        rows = [row for part in parts for row in part.rows]
         assert rows == sampler.rows(step)
         assert [sampler.lengths[row] for row in rows] == sorted(sampler.lengths[row] for row in rows)
+        assert all(len(part.rows) == size for part in parts[:-1])
+        assert {part.epoch for part in parts} == {sampler.epoch(step)}
+
+
+@given(samplers, st.integers(1, 5), st.integers(1, 5))
+def test_processes_share_a_step_evenly_and_none_takes_a_pair_twice(sampler: Sampler, size: int, processes: int) -> None:
+    for step in range(sampler.num_steps):
+        alone = sampler.micro_batches(step, size)
+        shares = [sampler.micro_batches(step, size, World(rank, processes)) for rank in range(processes)]
+        assert {len(share) for share in shares} == {-(-len(alone) // processes)}
+        # The same micro-batches under the same numbers, which dropout is drawn by.
+        counted = [part for share in shares for part in share if part.counts]
+        assert sorted(counted, key=lambda part: part.number) == alone
+        numbers = [part.number for share in shares for part in share]
+        assert len(set(numbers)) == len(numbers)
+        # Those that wait for one another have rows of similar lengths.
+        for together in zip(*shares, strict=True):
+            found = sorted(part.number for part in together if part.counts)
+            assert found == list(range(found[0], found[0] + len(found)))
 
 
 def batches(sampler: Sampler) -> list[list[int]]:

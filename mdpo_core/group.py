@@ -1,0 +1,98 @@
+"""The process group of a run: how its processes meet, speak with one voice, and part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mdpo_core.errors import MdpoError
+from mdpo_core.world import World, current_world
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]  # public, and not in its list of names
+
+# Ranks may wait for one that reads data or exports a model; whether it still lives is the watch's business.
+_PATIENCE = timedelta(days=7)
+_MEETING = timedelta(minutes=10)
+
+_store: Store | None = None
+
+
+class LostProcess(MdpoError):
+    """Another process of the run is gone; whoever knows why says so."""
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Meet the other processes of this run, for the time of a ``with``; one process alone meets nobody.
+
+    A process group that is there already is used as it is.
+    """
+    world = current_world()
+    if world.size == 1:
+        yield world
+        return
+    from torch import distributed
+
+    if distributed.is_initialized():
+        yield world
+        return
+    from mdpo_core.liveness import watched
+
+    with watched(_begin(world), world):
+        try:
+            yield world
+        except RuntimeError as error:
+            if not _is_lost_connection(error):
+                raise
+            raise LostProcess(f"lost the connection to another process of the run: {_first_line(error)}") from error
+    # One of them may hold the store, which the others are done with only now.
+    world.gather(None)
+    distributed.destroy_process_group()
+
+
+def _begin(world: World) -> Store:
+    global _store
+    import torch
+    from torch import distributed
+
+    meeting = distributed.rendezvous("env://", timeout=_MEETING)  # type: ignore[attr-defined]  # as above
+    _store, _, _ = next(meeting)
+    on_cuda = torch.cuda.is_available()
+    if on_cuda and world.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(world.local_rank)
+    # What processes tell one another goes over the CPU, and waits for no kernel.
+    backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+    distributed.init_process_group(backend, store=_store, rank=world.rank, world_size=world.size, timeout=_PATIENCE)
+    return _store
+
+
+def is_first_to_fail() -> bool:
+    """Whether this process is the one to tell why the run ends; of several, one is."""
+    if _store is None:
+        return True
+    rank = str(current_world().rank)
+    try:
+        return bool(_store.compare_set("mdpo/failed", "", rank).decode() == rank)
+    except RuntimeError:
+        # Nobody can be asked: the store is what was lost.
+        return True
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    from torch import distributed
+
+    words = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Broken pipe",
+        "Socket closed",
+        "Timed out waiting",
+    )
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
