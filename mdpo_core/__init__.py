@@ -23,6 +23,7 @@ from mdpo_core.devices import local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.hooks import hookimpl
+from mdpo_core.layers import layers_of
 from mdpo_core.layout import Packed
 from mdpo_core.loading import load_recipe
 from mdpo_core.optimization import parameter_groups
@@ -81,6 +82,7 @@ __all__ = [
     "component",
     "current_world",
     "hookimpl",
+    "layers_of",
     "load_recipe",
     "local_device",
     "parameter_groups",

@@ -49,6 +49,11 @@ class Scorer(nn.Module):
         self._statistics = dict(statistics or {})
         self._images_are_frozen = _images_are_frozen(model)
 
+    @property
+    def model(self) -> VisionLanguageModel:
+        """The policy."""
+        return self._model
+
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         features = encode_images(self._model, batch)

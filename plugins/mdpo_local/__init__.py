@@ -1,13 +1,24 @@
-"""Training in one process, on a CPU or one accelerator."""
+"""Training on a CPU or on accelerators, each process with the whole model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mdpo_core import Backend, Component, Placement, Train, hookimpl
+from mdpo_core import (
+    Backend,
+    Component,
+    Placement,
+    RecipeError,
+    Train,
+    World,
+    current_world,
+    hookimpl,
+    local_device,
+    require_devices,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,14 +27,29 @@ if TYPE_CHECKING:
 
 
 class Local(Backend):
-    """One process on a CPU or one accelerator."""
+    """A CPU or an accelerator for each process; several processes share out the pairs (torch's DDP)."""
+
+    multi_process: ClassVar[bool] = True
 
     precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
         default="fp32",
         description="everything in float32; float32 weights and bfloat16 arithmetic (autocast); or bfloat16 weights, "
         "with LoRA's own weights in float32",
     )
-    device: str = Field(default="auto", description="a torch device; auto: the accelerator that torch finds, or cpu")
+    device: str = Field(
+        default="auto",
+        description="a torch device; auto: the accelerator that torch finds, one for each process, or cpu",
+    )
+
+    def check(self, train: Train, world: World) -> None:
+        if world.size == 1 or self.device == "cpu":
+            return
+        if self.device != "auto":
+            raise RecipeError(
+                f"backend.device: '{self.device}' is one device, and there are {world.size} processes, each of which "
+                "needs its own; 'auto' gives it to them"
+            )
+        require_devices(world)
 
     def placement(self) -> Placement:
         return Placement(self._device(), "bfloat16" if self.precision == "bf16" else "float32")
@@ -35,15 +61,11 @@ class Local(Backend):
     def start(self, scorer: nn.Module, train: Train) -> LocalEngine:
         from mdpo_local.engine import LocalEngine
 
-        return LocalEngine(scorer, train, self._device(), autocast=self.precision == "bf16_autocast")
+        autocast = self.precision == "bf16_autocast"
+        return LocalEngine(scorer, train, self._device(), autocast, current_world())
 
     def _device(self) -> str:
-        import torch
-
-        if self.device != "auto":
-            return self.device
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found.type if found else "cpu"
+        return local_device(current_world()) if self.device == "auto" else self.device
 
 
 @hookimpl

@@ -8,17 +8,20 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from mdpo_core import Batch, Piece, SavedState, Scored, Train, parameter_groups, peak_memory, whole
+from mdpo_core import Batch, Piece, SavedState, Scored, Train, World, parameter_groups, peak_memory, whole
 
 Result = TypeVar("Result")
 
 
 class LocalEngine:
-    """AdamW on the scorer's parameters that require gradients."""
+    """AdamW on the scorer's parameters that require gradients, the same in every process."""
 
-    def __init__(self, scorer: nn.Module, train: Train, device: str, autocast: bool) -> None:
+    def __init__(self, scorer: nn.Module, train: Train, device: str, autocast: bool, world: World) -> None:
         self._scorer = scorer
+        self._world = world
+        self._parallel = _parallel(scorer) if world.size > 1 else None
         self._device = torch.device(device)
         self._autocast = autocast
         self._max_grad_norm = train.max_grad_norm
@@ -30,12 +33,13 @@ class LocalEngine:
         )
 
     def forward(self, batch: Batch, *, last: bool = True) -> Scored:
-        with self._precision():
-            scored: Scored = self._scorer(batch)
+        with self._precision(), self._exchange(last):
+            scored: Scored = (self._parallel or self._scorer)(batch)
         return scored
 
     def backward(self, loss: Tensor) -> None:
-        torch.autograd.backward(loss)
+        # What DDP exchanges are means over the processes.
+        torch.autograd.backward(loss * self._world.size)
 
     def step(self, learning_rate: float) -> float:
         norm = nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)
@@ -50,7 +54,8 @@ class LocalEngine:
         return function()
 
     def state(self) -> Iterator[Piece]:
-        for name, parameter in self._trained.items():
+        for name in list(self._trained)[self._world.rank :: self._world.size]:
+            parameter = self._trained[name]
             yield whole(f"weight:{name}", parameter)
             for what, value in self._optimizer.state[parameter].items():
                 yield whole(f"{what}:{name}", value)
@@ -75,3 +80,12 @@ class LocalEngine:
         if not self._autocast:
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _exchange(self, last: bool) -> AbstractContextManager[object]:
+        """Whether the backward of this forward exchanges gradients, its own and those before it."""
+        return nullcontext() if last or self._parallel is None else self._parallel.no_sync()
+
+
+def _parallel(scorer: nn.Module) -> DistributedDataParallel:
+    # No buffer of ours changes: to send them around would make processes wait for one another in every forward.
+    return DistributedDataParallel(scorer, broadcast_buffers=False, gradient_as_bucket_view=True)

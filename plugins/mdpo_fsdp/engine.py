@@ -1,0 +1,108 @@
+"""The engine of the fsdp backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
+
+from mdpo_core import Batch, Piece, SavedState, Scored, Train, VisionLanguageModel, parameter_groups, peak_memory
+from mdpo_fsdp.sharding import Sharding, start_of
+
+Result = TypeVar("Result")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class FSDPEngine:
+    """AdamW on this process's part of the scorer's parameters that require gradients."""
+
+    def __init__(self, scorer: nn.Module, train: Train, sharding: Sharding, each_time: bool) -> None:
+        self._scorer = scorer
+        self._device = sharding.device
+        self._each_time = each_time
+        self._max_grad_norm = train.max_grad_norm
+        self._root = _Root(scorer)
+        model: VisionLanguageModel | None = getattr(scorer, "model", None)
+        self._units = sharding.place(self._root, model)
+        self._trained = {
+            name: cast(DTensor, value) for name, value in scorer.named_parameters() if value.requires_grad
+        }
+        self._optimizer = torch.optim.AdamW(
+            parameter_groups(cast(list[nn.Parameter], list(self._trained.values())), train.weight_decay),
+            lr=train.learning_rate,
+            betas=train.adam_betas,
+        )
+
+    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
+        if not torch.is_grad_enabled():
+            return self.using_model(lambda: cast(Scored, self._scorer(batch)))
+        self._units[-1].set_requires_gradient_sync(last or self._each_time)
+        return cast(Scored, self._root(lambda: self._scorer(batch)))
+
+    def backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss)
+
+    def step(self, learning_rate: float) -> float:
+        norm = cast(DTensor, nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)).full_tensor()
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        if norm.isfinite():
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(norm)
+
+    def using_model(self, function: Callable[[], Result]) -> Result:
+        with torch.no_grad():
+            result = self._root(function)
+        # No backward will take apart what is together now, and what is together is not read again.
+        for unit in self._units:
+            unit.reshard()
+        return cast(Result, result)
+
+    def state(self) -> Iterator[Piece]:
+        for name, parameter in self._trained.items():
+            yield from _part(f"weight:{name}", parameter)
+            for what, value in self._optimizer.state[parameter].items():
+                if what in _MOMENTS:
+                    yield from _part(f"{what}:{name}", value)
+                elif distributed.get_rank() == 0:
+                    yield Piece(f"{what}:{name}", value.reshape(-1).cpu(), 0, ())
+
+    def restore(self, state: SavedState) -> None:
+        with torch.no_grad():
+            for name, parameter in self._trained.items():
+                _read(state, f"weight:{name}", parameter)
+                moments = {what: torch.zeros_like(parameter) for what in _MOMENTS}
+                for what, value in moments.items():
+                    _read(state, f"{what}:{name}", value)
+                # AdamW counts its steps on the CPU.
+                self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
+
+    def peak_memory(self) -> float:
+        return peak_memory(self._device)
+
+
+class _Root(nn.Module):
+    """Calls a function while what belongs to no layer is together."""
+
+    def __init__(self, scorer: nn.Module) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, function: Callable[[], Result]) -> Result:
+        return function()
+
+
+def _part(name: str, tensor: DTensor) -> Iterator[Piece]:
+    """This process's part of a tensor; nothing if others have all of its rows."""
+    values = tensor.detach().to_local().reshape(-1).cpu()
+    if len(values):
+        yield Piece(name, values, start_of(tensor), tuple(tensor.shape))
+
+
+def _read(state: SavedState, name: str, tensor: DTensor) -> None:
+    local, start = tensor.to_local(), start_of(tensor)
+    local.copy_(state.read(name, tensor.shape, start, start + local.numel()).reshape(local.shape))

@@ -1,0 +1,102 @@
+"""Modules cut into parts, and where a process's part of a tensor lies."""
+
+from __future__ import annotations
+
+import atexit
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+from torch.distributed.tensor import DTensor
+
+from mdpo_core import VisionLanguageModel, layers_of
+
+
+class Sharding:
+    """How modules are shared out among all processes of the run."""
+
+    def __init__(self, device: str, mixed: bool, reshard_after_forward: bool, offload: bool) -> None:
+        self.device = torch.device(device)
+        self._mixed = mixed
+        self._reshard_after_forward = reshard_after_forward
+        self._offload = CPUOffloadPolicy() if offload else OffloadPolicy()
+        self._mesh = _mesh(self.device)
+
+    def place(self, root: nn.Module, model: VisionLanguageModel | None) -> list[FSDPModule]:
+        """Cut ``root`` and, as units of their own, the layers of the ``model`` in it; gives all units, root last.
+
+        What belongs to no layer is put together for the whole of a forward and backward.
+        """
+        # Gradients travel in float32, whatever the weights are.
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if self._mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+        layers = [] if model is None else layers_of(model)
+        units = [self._cut(layer, policy, self._reshard_after_forward) for layer in layers]
+        units.append(self._cut(root, policy, None))
+        for unit in units:
+            # Sums over the processes: a loss is divided by the pairs of all of them already.
+            unit.set_gradient_divide_factor(1.0)
+            unit.set_force_sum_reduction_for_comms(True)
+        return units
+
+    def place_frozen(self, model: VisionLanguageModel) -> None:
+        """Cut the layers of a model that never trains.
+
+        What belongs to no layer stays whole in each process: nothing says when it is needed, and a head is called
+        as often as a process has tokens.
+        """
+        if self._mixed:
+            for parameter in model.module.parameters():
+                parameter.data = parameter.data.to(torch.bfloat16)
+        for layer in layers_of(model):
+            self._cut(layer, MixedPrecisionPolicy(cast_forward_inputs=False), True)
+        whole = [parameter for parameter in model.module.parameters() if not isinstance(parameter, DTensor)]
+        _move([*whole, *model.module.buffers()], self.device)
+
+    def _cut(self, module: nn.Module, policy: MixedPrecisionPolicy, reshard: bool | None) -> FSDPModule:
+        return fully_shard(
+            module,
+            mesh=self._mesh,
+            reshard_after_forward=reshard,
+            mp_policy=policy,
+            offload_policy=self._offload,
+        )
+
+
+def start_of(tensor: DTensor) -> int:
+    """Where this process's part of a tensor begins, once the tensor is laid out flat."""
+    # Rows are dealt out as torch.chunk does: the last processes may have fewer, or none.
+    rows = -(-tensor.shape[0] // tensor.device_mesh.size())
+    first = min(rows * tensor.device_mesh.get_local_rank(), tensor.shape[0])
+    return first * math.prod(tensor.shape[1:])
+
+
+def _mesh(device: torch.device) -> DeviceMesh:
+    if device.index is not None:
+        torch.accelerator.set_device_index(device.index)
+    if not distributed.is_initialized():
+        # One process alone.
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        atexit.register(_end_group)
+    return init_device_mesh(device.type, (distributed.get_world_size(),))
+
+
+def _end_group() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _move(tensors: Iterable[Tensor], device: torch.device) -> None:
+    for tensor in tensors:
+        tensor.data = tensor.data.to(device)
