@@ -15,7 +15,7 @@ from mdpo_core.recipe import Recipe
 from mdpo_core.reference_cache import CACHING, ReferenceStore
 from mdpo_core.registry import current_registry
 from mdpo_core.rundir import RunDirectory, warn_of_changes
-from mdpo_core.world import ALONE, World, current_world
+from mdpo_core.world import ALONE, World
 
 if TYPE_CHECKING:
     from mdpo_core.batch import Batch
@@ -48,9 +48,9 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
     main process reads the data, writes and speaks.
     """
     directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
-    check_consistency(recipe, current_world().size)
-    recipe.backend.check(recipe.train, current_world())
     with joined() as world:
+        check_consistency(recipe, world.size)
+        recipe.backend.check(recipe.train, world)
         world.from_main(lambda: directory.claim(recipe, resume))
         if world.from_main(lambda: not directory.final.exists()):
             checked, builder = read_data(recipe, world)

@@ -1,0 +1,134 @@
+"""A run in several processes: the same numbers, one voice, one end."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from launched import (
+    begin,
+    contents,
+    final_weights,
+    kill,
+    launch,
+    ranks_of,
+    records,
+    require_same_training,
+    wait_for_step,
+)
+
+from mdpo_core import load_recipe, run
+
+TWO = ("--processes", "2")
+RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
+
+
+@pytest.fixture(scope="module")
+def two(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that nothing stopped: 10 pairs in batches of 4, so that one process lacks pairs."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    finished = launch(changes, folder, *TWO)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count(": 6 steps;") == finished.stdout.count("step 6/6") == 1
+    return folder
+
+
+def test_two_processes_train_as_one_does(two: Path, small: list[str], tmp_path: Path) -> None:
+    run(load_recipe(RECIPE, small), run_dir=tmp_path / "one")
+    require_same_training(two, tmp_path / "one", 1e-5)
+
+
+def test_each_process_writes_its_part_of_a_checkpoint(two: Path) -> None:
+    [*_, newest] = sorted((two / "checkpoints").iterdir())
+    files = [file.name for file in sorted(newest.glob("*.safetensors"))]
+    assert files == ["state-00000-of-00002.safetensors", "state-00001-of-00002.safetensors"]
+    sizes = [(newest / name).stat().st_size for name in files]
+    assert min(sizes) > 0.3 * max(sizes)
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, changes: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    with begin(changes, folder, *TWO) as process:
+        wait_for_step(process, folder, 2)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert process.returncode == 143
+    assert err.count("checkpoint saved") == 1
+    assert "--processes 2 --resume" in err
+    assert launch(changes, folder, *TWO, "--resume").returncode == 0
+    assert contents(folder / "final") == contents(two / "final")
+    assert [record["step"] for record in records(folder)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_killed_process_ends_the_run_with_one_message_and_the_run_goes_on_to_the_bit(
+    two: Path, changes: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    with begin(changes, folder, *TWO) as process:
+        wait_for_step(process, folder, 3)
+        kill(ranks_of(process)[1])
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    told = [line for line in err.splitlines() if "Warning" not in line and "warn" not in line]
+    assert len(told) == 1, err
+    assert told[0].startswith("process 1 was ended by SIGKILL")
+    assert launch(changes, folder, *TWO, "--resume").returncode == 0
+    assert contents(folder / "final") == contents(two / "final")
+
+
+def test_a_run_goes_on_in_one_process_with_a_warning(two: Path, changes: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "fewer"
+    with begin(changes, folder, *TWO) as process:
+        wait_for_step(process, folder, 2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    resumed = launch(changes, folder, "--resume")
+    assert "processes: 2 -> 1" in resumed.stderr
+    assert resumed.returncode == 0
+    require_same_training(folder, two, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ("data.path=nowhere.json", 2, "nowhere.json: there is no such file or folder"),
+        ("train.learning_rate=1.0e30", 1, "is not finite"),
+        ("train.batch_size=3", 2, "3 is not divisible by micro_batch_size times processes (2 x 2)"),
+        ("backend.device=cuda:7", 2, "'cuda:7' is one device"),
+    ],
+)
+def test_one_process_tells_what_is_wrong(
+    change: str, code: int, message: str, changes: list[str], tmp_path: Path
+) -> None:
+    failed = launch([*changes, change], tmp_path / "run", *TWO)
+    assert failed.returncode == code, failed.stderr
+    assert failed.stderr.count(message) == 1, failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_rows_without_images_wherever_they_fall_give_the_gradients_of_one_process(
+    changes: list[str], pairs: Path, tmp_path: Path
+) -> None:
+    rows = json.loads(pairs.read_text())
+    for row in rows[:6]:
+        row["prompt"] = row["prompt"].replace("<image>\n", "")
+        del row["img_path"]
+    mixed = tmp_path / "mixed.json"
+    mixed.write_text(json.dumps(rows))
+    # The projector trains, too, and some processes see no picture in a step.
+    same = [*changes, f"data.path={mixed}", "model.lora=null", "train.micro_batch_size=1", "train.learning_rate=1.0e-4"]
+    run(load_recipe(RECIPE, same), run_dir=tmp_path / "one")
+    finished = launch(same, tmp_path / "two", *TWO)
+    assert finished.returncode == 0, finished.stderr
+    require_same_training(tmp_path / "two", tmp_path / "one", 1e-5)
+    trained = final_weights(tmp_path / "two")
+    assert all(torch.isfinite(value).all() for value in trained.values())
+
+
+def test_a_launcher_and_an_option_that_disagree_are_told_apart(changes: list[str], tmp_path: Path) -> None:
+    failed = launch(changes, tmp_path / "run", "--processes", "3", WORLD_SIZE="2", RANK="0", LOCAL_RANK="0")
+    assert failed.returncode == 2
+    assert "--processes 3, and the launcher has started 2" in failed.stderr
