@@ -27,9 +27,7 @@ class FSDPEngine:
         self._root = _Root(scorer)
         model: VisionLanguageModel | None = getattr(scorer, "model", None)
         self._units = sharding.place(self._root, model)
-        self._trained = {
-            name: cast(DTensor, value) for name, value in scorer.named_parameters() if value.requires_grad
-        }
+        self._trained = {name: cast(DTensor, value) for name, value in scorer.named_parameters() if value.requires_grad}
         self._optimizer = torch.optim.AdamW(
             parameter_groups(cast(list[nn.Parameter], list(self._trained.values())), train.weight_decay),
             lr=train.learning_rate,
@@ -75,7 +73,7 @@ class FSDPEngine:
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 _read(state, f"weight:{name}", parameter)
-                moments = {what: torch.zeros_like(parameter) for what in _MOMENTS}
+                moments = {what: cast(DTensor, torch.zeros_like(parameter)) for what in _MOMENTS}
                 for what, value in moments.items():
                     _read(state, f"{what}:{name}", value)
                 # AdamW counts its steps on the CPU.
@@ -98,7 +96,7 @@ class _Root(nn.Module):
 
 def _part(name: str, tensor: DTensor) -> Iterator[Piece]:
     """This process's part of a tensor; nothing if others have all of its rows."""
-    values = tensor.detach().to_local().reshape(-1).cpu()
+    values = tensor.to_local().detach().reshape(-1).cpu()
     if len(values):
         yield Piece(name, values, start_of(tensor), tuple(tensor.shape))
 

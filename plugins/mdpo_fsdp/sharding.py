@@ -87,7 +87,8 @@ def _mesh(device: torch.device) -> DeviceMesh:
     if not distributed.is_initialized():
         # One process alone.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        store = distributed.HashStore()  # type: ignore[attr-defined]  # it is there
+        distributed.init_process_group(backend, store=store, rank=0, world_size=1)
         atexit.register(_end_group)
     return init_device_mesh(device.type, (distributed.get_world_size(),))
 
