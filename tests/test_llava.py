@@ -17,7 +17,8 @@ import torch
 from conftest import PROMPT
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from small_llava import build_llava
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
 from mdpo_core import DataError, Example, Placement, component
 from mdpo_core.testing import check_adapter
@@ -100,9 +101,25 @@ def test_the_parts_that_are_not_frozen_train(freeze: tuple[str, ...], trains: se
     parameters = dict(model.module.named_parameters())
     parts = model.parts()
     assert sorted(name for names in parts.values() for name in names) == sorted(parameters)
-    assert {part for part, names in parts.items() if all(parameters[name].requires_grad for name in names)} == trains
+    assert {part for part, names in parts.items() if any(parameters[name].requires_grad for name in names)} == trains
     frozen = adapter(llava).load(Placement(), trainable=False)
     assert not any(value.requires_grad for value in frozen.module.parameters())
+
+
+@pytest.mark.parametrize(("layer", "strategy"), [(-2, "default"), (-1, "full"), ([-2], "default")])
+def test_of_the_vision_tower_trains_what_features_depend_on(
+    layer: int | list[int], strategy: str, tmp_path: Path
+) -> None:
+    folder = build_llava(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"vision_feature_layer": layer, "vision_feature_select_strategy": strategy}
+    (folder / "config.json").write_text(json.dumps(config))
+    base = LlavaForConditionalGeneration.from_pretrained(folder)
+    base.get_image_features(torch.ones(1, 3, 28, 28)).pooler_output[0].sum().backward()
+    used = {name for name, value in base.model.vision_tower.named_parameters() if value.grad is not None}
+    tower = adapter(folder, freeze=()).load(Placement())._base.model.vision_tower
+    assert {name for name, value in tower.named_parameters() if value.requires_grad} == used
+    assert any("layers.1" in name for name in used) == (layer == -1)
 
 
 def test_generation_is_that_of_transformers_for_each_prompt_alone(llava: Path, photographs: Path) -> None:

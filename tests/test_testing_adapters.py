@@ -91,6 +91,13 @@ def random_weights(self: Llava, placement: Any, *, trainable: bool = True) -> Ll
     return LOAD(self, placement, trainable=trainable)
 
 
+def trains_what_nobody_uses(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
+    model = LOAD(self, placement, trainable=trainable)
+    for name in model.parts()["vision"] if trainable else ():
+        model.module.get_parameter(name).requires_grad_(True)
+    return model
+
+
 @contextmanager
 def stays_on(self: LlavaModel) -> Iterator[None]:
     yield
@@ -140,6 +147,7 @@ def exports_rounded(self: LlavaModel, folder: Path) -> None:
         (LlavaModel, "export", exports_a_pickle, "weights belong into safetensors"),
         (LlavaModel, "export", exports_rounded, "changes the model by exporting it"),
         (Llava, "load", trains_its_reference, "loads a reference that trains"),
+        (Llava, "load", trains_what_nobody_uses, "18 parameters train and get no gradient, among them .*layers.1"),
         (Llava, "load", random_weights, "loads other weights with the same seed"),
     ],
 )

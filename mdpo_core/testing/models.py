@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.encoding import BatchBuilder
@@ -131,7 +131,14 @@ def check_gradients(trial: Trial, model: VisionLanguageModel) -> None:
             bool(reached) == any(value.requires_grad for value in parameters),
             f"{trial.name}: the part '{part}' is to be trained and no gradient reaches it",
         )
+        idle = [name for name in names if _is_idle(model.module.get_parameter(name))]
+        # Processes that exchange gradients would wait for them; nor could they be resumed.
+        require(not idle, f"{trial.name}: {len(idle)} parameters train and get no gradient, among them {idle[:3]}")
     model.module.zero_grad()
+
+
+def _is_idle(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and parameter.grad is None
 
 
 def change_what_trains(model: VisionLanguageModel) -> None:

@@ -18,6 +18,7 @@ from mdpo_llava.attention import NO_MASK, use_packed_attention
 from mdpo_llava.head import Head, open_head
 from mdpo_llava.last_layer import trim_last_layer
 from mdpo_llava.lora import add_lora, save_lora, set_lora_dropout
+from mdpo_llava.vision import unused_in_vision
 
 if TYPE_CHECKING:
     from mdpo_llava.adapter import Llava
@@ -44,6 +45,9 @@ def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bo
     for part, names in model.parts().items():
         for name in names:
             base.get_parameter(name).requires_grad_(part not in adapter.freeze)
+    if "vision" not in adapter.freeze:
+        for name in unused_in_vision(base):
+            base.model.vision_tower.get_parameter(name).requires_grad_(False)
     return model
 
 
