@@ -1,0 +1,106 @@
+"""The fsdp backend: its contract in one process, and two processes against one of the local backend."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from parallel_jobs import Job, require_alike, require_same_state, run_in_parallel, run_job
+from safetensors.torch import load_file
+from tiny_models import Tiny, build
+
+from mdpo_core import RecipeError, Train, World, component, layers_of
+from mdpo_core.testing import check_backend
+
+LOCAL = {"name": "local", "device": "cpu"}
+FSDP: dict[str, Any] = {"name": "fsdp"}
+LORA = {"lora": {"rank": 4, "dropout": 0.0}}
+# Model, scoring, and backend; the first two are also trained in one process.
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "lora": (LORA, {"activation_checkpointing": "full"}, {}),
+    "lora_by_view": (LORA, {"share_prefix": False, "activation_checkpointing": 2}, {"reshard_after_forward": False}),
+    "full": ({}, {"activation_checkpointing": "full"}, {}),
+    "full_by_view": ({}, {"share_prefix": False, "max_logits": None}, {"exchange": "micro_batch"}),
+    "all_parts": ({"freeze": []}, {}, {"exchange": "micro_batch"}),
+    "vision": ({"freeze": ["language"]}, {}, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every shape of training in one process of the local backend and in two of this; one in halves, too."""
+    folder = tmp_path_factory.mktemp("fsdp")
+
+    def job(name: str, shape: str, backend: dict[str, Any], **options: Any) -> Job:
+        model, scoring, _ = SHAPES[shape]
+        return Job(name, backend, {"path": str(llava), **model}, scoring, **options)
+
+    for shape in SHAPES:
+        run_job(job(f"one/{shape}", shape, LOCAL), folder)
+    run_job(job("half local", "full", LOCAL, steps=(0, 1)), folder)
+    shapes = [job(f"two/{shape}", shape, FSDP | SHAPES[shape][2]) for shape in SHAPES]
+    half = job("half", "full", FSDP, steps=(0, 1))
+    resumed = [job(f"from {start}", "full", FSDP, steps=(2, 3), start=start) for start in ("half", "half local")]
+    broken = job("broken", "full", FSDP, steps=(0, 1, 2), broken=2)
+    mixed = job("mixed", "full", FSDP | {"precision": "bf16_mixed"})
+    run_in_parallel([*shapes, half, *resumed, broken, mixed], folder)
+    for backend in (LOCAL, FSDP):
+        run_job(job(f"into {backend['name']}", "full", backend, steps=(2, 3), start="half"), folder)
+    return folder
+
+
+@pytest.mark.parametrize("options", [{}, {"reshard_after_forward": False}, {"exchange": "micro_batch"}])
+def test_one_process_keeps_the_contract(options: dict[str, Any]) -> None:
+    check_backend(component("backend", "fsdp", **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_two_processes_train_as_one_of_the_local_backend_does(shape: str, folder: Path) -> None:
+    require_alike(folder / "two" / shape, folder / "one" / shape)
+
+
+def test_two_processes_resume_to_the_bit(folder: Path) -> None:
+    require_same_state(folder / "from half", folder / "two" / "full")
+
+
+@pytest.mark.parametrize("other", ["into local", "into fsdp", "from half local"])
+def test_another_backend_or_number_of_processes_goes_on(other: str, folder: Path) -> None:
+    require_same_state(folder / other, folder / "one" / "full", tolerance=1e-5)
+
+
+def test_each_process_remembers_half_of_what_trains(folder: Path) -> None:
+    sizes = [sum(map(len, load_file(file).values())) for file in (folder / "half").glob("*.safetensors")]
+    # Some tensors have an odd number of rows.
+    assert max(sizes) == pytest.approx(min(sizes), rel=0.02)
+
+
+def test_mixed_precision_begins_where_policy_and_reference_are_equal_and_keeps_float32(folder: Path) -> None:
+    seen = json.loads((folder / "mixed" / "seen.json").read_text())
+    exact = json.loads((folder / "one" / "full" / "seen.json").read_text())
+    assert seen["steps"][0][0] == pytest.approx(3 * math.log(2), rel=1e-6)
+    assert seen["steps"] != exact["steps"]
+    assert seen["steps"] == [pytest.approx(step, rel=0.05) for step in exact["steps"]]
+    state = load_file(folder / "mixed" / "0.safetensors")
+    assert {values.dtype for values in state.values()} == {torch.float32}
+
+
+def test_no_process_updates_if_the_loss_of_one_is_not_a_number(folder: Path) -> None:
+    require_same_state(folder / "broken", folder / "half")
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+def test_offloading_needs_something_to_save() -> None:
+    with pytest.raises(RecipeError, match=r"backend.offload: there is no accelerator"):
+        component("backend", "fsdp", offload=True).check(Train(), World())
+    component("backend", "fsdp").check(Train(), World())
+
+
+@pytest.mark.parametrize("trains", ["lora", "all"])
+def test_layers_are_those_of_the_language_model_and_of_the_vision_tower(trains: Any) -> None:
+    model = build(Tiny(trains=trains)).model
+    base = model._base.model
+    assert layers_of(model) == [*base.language_model.layers, *base.vision_tower.encoder.layers]
