@@ -40,7 +40,7 @@ class Scorer(nn.Module):
     ) -> None:
         super().__init__()
         self.policy = model.module
-        self._model = model
+        self.model = model
         self._views = tuple(views)
         self.reference = reference
         shared = partial(shared_states, flex=options.attention == "auto")
@@ -49,16 +49,11 @@ class Scorer(nn.Module):
         self._statistics = dict(statistics or {})
         self._images_are_frozen = _images_are_frozen(model)
 
-    @property
-    def model(self) -> VisionLanguageModel:
-        """The policy."""
-        return self._model
-
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
-        features = encode_images(self._model, batch)
+        features = encode_images(self.model, batch)
         views = [view for view in self._views if view in batch.digests]
-        policy = _with_all_parameters(self._states(self._model, batch, views, features), batch, features)
+        policy = _with_all_parameters(self._states(self.model, batch, views, features), batch, features)
         compared: list[PredictingStates] = []
 
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
@@ -68,8 +63,8 @@ class Scorer(nn.Module):
             return self._log_probs(model, compared[0])
 
         return Scored(
-            self._log_probs(self._model, policy),
-            {} if self.reference is None else self.reference.log_probs(batch, self._model, score),
+            self._log_probs(self.model, policy),
+            {} if self.reference is None else self.reference.log_probs(batch, self.model, score),
             self._statistics_of(policy, compared),
         )
 
@@ -89,7 +84,7 @@ class Scorer(nn.Module):
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
             return token_statistics(list(self._statistics.values()), head, hidden_states, other, self._max_logits)
 
-        found = self._model.through_head(compute, policy.hidden)
+        found = self.model.through_head(compute, policy.hidden)
         return {
             name: {view: tokens.values for view, tokens in policy.by_view(values).items()}
             for name, values in zip(self._statistics, found, strict=True)
@@ -101,7 +96,7 @@ class Scorer(nn.Module):
             return None
 
         def logits(span: slice) -> Tensor:
-            with torch.no_grad(), reference.active(self._model) as model:
+            with torch.no_grad(), reference.active(self.model) as model:
                 return model.logits(states.hidden[span])
 
         return logits

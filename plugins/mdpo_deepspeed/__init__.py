@@ -1,0 +1,119 @@
+"""Training in many processes with DeepSpeed's ZeRO, stages 0 to 3."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from mdpo_core import (
+    Backend,
+    Component,
+    Placement,
+    RecipeError,
+    Train,
+    VisionLanguageModel,
+    World,
+    current_world,
+    hookimpl,
+    local_device,
+    require_devices,
+)
+from mdpo_deepspeed.options import decided_elsewhere, deepspeed_options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mdpo_deepspeed.engine import DeepSpeedEngine
+
+_DTYPES: dict[str, Literal["float32", "bfloat16", "float16"]] = {
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+}
+
+
+class DeepSpeed(Backend):
+    """One process for each device, with ZeRO (arXiv:1910.02054): state shared out among them, from stage 1 on."""
+
+    multi_process: ClassVar[bool] = True
+
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        default=2,
+        description="what each process keeps a share of only: nothing (0), optimizer state (1), gradients as well (2), "
+        "weights as well (3)",
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="bf16",
+        description="of weights and arithmetic; updates are made to a float32 copy of what trains. fp16: CUDA only, "
+        "gradients are scaled by a fixed factor (config: {fp16: {loss_scale: ...}})",
+    )
+    offload: Literal["none", "optimizer", "optimizer_and_parameters"] = Field(
+        default="none",
+        description="what is kept in the memory of the machine: nothing, the optimizer's state, which is then updated "
+        "there (from stage 1 on), the weights as well (stage 3)",
+    )
+    config: dict[str, Any] = Field(
+        default={}, description="any options of DeepSpeed's own, as in its configuration files; they go over ours"
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _says_nothing_twice(cls, config: dict[str, Any]) -> dict[str, Any]:
+        problems = decided_elsewhere(config)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return config
+
+    @model_validator(mode="after")
+    def _offloads_what_is_shared(self) -> Self:
+        needed = {"none": 0, "optimizer": 1, "optimizer_and_parameters": 3}[self.offload]
+        if self.zero_stage < needed:
+            raise ValueError(f"offload: {self.offload} needs zero_stage {needed} or more, and it is {self.zero_stage}")
+        return self
+
+    def check(self, train: Train, world: World) -> None:
+        if importlib.util.find_spec("deepspeed") is None:
+            raise RecipeError('backend: deepspeed is not installed; pip install "mdpo[deepspeed]"')
+        require_devices(world)
+        if self.precision == "fp16" and local_device(world) == "cpu":
+            raise RecipeError("backend.precision: fp16 needs a GPU, and there is none; take bf16 or fp32 on a CPU")
+        from mdpo_deepspeed.process import require_sound
+
+        require_sound(self._options(train))
+
+    def placement(self) -> Placement:
+        return Placement(local_device(current_world()), _DTYPES[self.precision])
+
+    def loading(self, train: Train) -> AbstractContextManager[None]:
+        return self._sharing_out(train) if self.zero_stage == 3 else nullcontext()
+
+    def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
+        from mdpo_deepspeed.stage3 import share_out_reference
+
+        if self.zero_stage == 3:
+            share_out_reference(model, self._options(train))
+
+    def start(self, scorer: nn.Module, train: Train) -> DeepSpeedEngine:
+        from mdpo_deepspeed.engine import DeepSpeedEngine
+
+        placement = self.placement()
+        return DeepSpeedEngine(scorer, train, placement, self._options(train))
+
+    @contextmanager
+    def _sharing_out(self, train: Train) -> Iterator[None]:
+        from mdpo_deepspeed.stage3 import loading_shared_out
+
+        with loading_shared_out(self._options(train)):
+            yield
+
+    def _options(self, train: Train) -> dict[str, Any]:
+        return deepspeed_options(self.zero_stage, self.precision, self.offload, self.config, train)
+
+
+@hookimpl
+def mdpo_components() -> Mapping[str, type[Component]]:
+    return {"deepspeed": DeepSpeed}

@@ -1,0 +1,139 @@
+"""The engine of the deepspeed backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mdpo_core import Batch, Piece, Placement, SavedState, Scored, Train, parameter_groups, peak_memory
+from mdpo_deepspeed.process import prepare
+from mdpo_deepspeed.shares import read_shares, shares_of, written_pieces
+
+import deepspeed  # isort: skip  # after `process`, which says what it is to look for
+from mdpo_deepspeed.stage3 import gradients_one_by_one, loading_shared_out, num_dims, shape_of, whole_layers
+
+Result = TypeVar("Result")
+
+
+class DeepSpeedEngine:
+    """torch's AdamW inside DeepSpeed's engine."""
+
+    def __init__(self, scorer: nn.Module, train: Train, placement: Placement, options: Mapping[str, Any]) -> None:
+        prepare()
+        self._options = options
+        self._stage = int(options["zero_optimization"]["stage"])
+        self._device = torch.device(placement.device)
+        self._max_grad_norm = train.max_grad_norm
+        self._norm = math.nan
+        self._engine = self._initialize(scorer, train, getattr(torch, placement.dtype))
+        self._adamw: torch.optim.AdamW = self._engine.basic_optimizer
+        if self._clips_itself:
+            self._adamw.register_step_pre_hook(self._clip)
+        self._world_size = deepspeed.comm.get_world_size()
+
+    @property
+    def _clips_itself(self) -> bool:
+        """DeepSpeed gives no norm for plain float32."""
+        return self._stage == 0 and not self._half
+
+    @property
+    def _half(self) -> bool:
+        return bool(self._options["bf16"]["enabled"] or self._options["fp16"]["enabled"])
+
+    def _initialize(self, scorer: nn.Module, train: Train, dtype: torch.dtype) -> Any:
+        trained = {name: value for name, value in scorer.named_parameters() if value.requires_grad}
+        self._trained = trained
+        self._shapes = {name: shape_of(value) for name, value in trained.items()}
+        for value in trained.values():
+            # Beside weights that are shared out already, DeepSpeed leaves the type of new ones (LoRA's) as it is.
+            value.data = value.data.to(dtype)
+        if self._stage == 3 and hasattr(scorer, "model"):
+            whole_layers(scorer.model.layers())
+        # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
+        adamw = torch.optim.AdamW(
+            parameter_groups(trained.values(), train.weight_decay, num_dims),
+            lr=0.0,
+            betas=train.adam_betas,
+            fused=self._device.type == "cuda" or None,
+        )
+        with gradients_one_by_one():
+            engine, *_ = deepspeed.initialize(model=scorer, optimizer=adamw, config=self._config())
+        # That step is not to count.
+        engine.basic_optimizer.state.clear()
+        return engine
+
+    def _config(self) -> dict[str, Any]:
+        config = dict(self._options)
+        if self._clips_itself:
+            config["gradient_clipping"] = 0.0
+        numbers = sum(math.prod(shape) for shape in self._shapes.values())
+        # A buffer of this size is held, which for LoRA would be far more than there is to reduce.
+        size = {"reduce_bucket_size": min(numbers, 500_000_000)}
+        return config | {"zero_optimization": size | config["zero_optimization"]}
+
+    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
+        scored: Scored = self._engine(batch)
+        return scored
+
+    def backward(self, loss: Tensor) -> None:
+        # DeepSpeed takes the mean over processes.
+        self._engine.backward(loss * self._world_size)
+
+    def step(self, learning_rate: float) -> float:
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+        return self._norm if self._clips_itself else self._reported_norm()
+
+    def _reported_norm(self) -> float:
+        norm = float(self._engine.get_global_grad_norm())
+        if not math.isfinite(norm) or norm < 0:
+            # DeepSpeed's marks for gradients that are not finite, which it has thrown away.
+            return math.nan
+        if self._stage == 0:
+            norm /= self._engine.optimizer.loss_scale
+        return norm
+
+    def _clip(self, *_: object) -> None:
+        norm = nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)
+        if not norm.isfinite():
+            for parameter in self._trained.values():
+                parameter.grad = None
+        self._norm = float(norm)
+
+    def using_model(self, function: Callable[[], Result]) -> Result:
+        if self._stage < 3:
+            return function()
+        # Generation then goes on in every process until the last one has finished.
+        with loading_shared_out(self._options):
+            return function()
+
+    def state(self) -> Iterator[Piece]:
+        return written_pieces(shares_of(self._engine, self._trained, self._shapes), self._adamw)
+
+    def restore(self, state: SavedState) -> None:
+        read_shares(state, shares_of(self._engine, self._trained, self._shapes), self._adamw)
+        self._spread()
+
+    @torch.no_grad()
+    def _spread(self) -> None:
+        """Bring the weights that are computed with to those that are updated."""
+        optimizer = self._engine.optimizer
+        if self._stage == 3:
+            optimizer._partition_all_parameters()
+            for group in range(len(optimizer.fp16_groups)):
+                optimizer._reassign_or_swap_out_partitioned_parameters(group)
+            optimizer._post_step(())
+        elif self._stage > 0:
+            optimizer.update_lp_params()
+        elif self._half:
+            for updated, computed in zip(optimizer.fp32_groups, optimizer.fp16_groups, strict=True):
+                for source, target in zip(updated, computed, strict=True):
+                    target.copy_(source)
+
+    def peak_memory(self) -> float:
+        return peak_memory(self._device)

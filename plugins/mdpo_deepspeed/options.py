@@ -1,0 +1,99 @@
+"""DeepSpeed's own options: those that follow from the recipe, and those that the recipe gives as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdpo_core import Train
+
+_MICRO_BATCH = "train.batch_size and train.micro_batch_size"
+_PRECISION = "backend.precision"
+_OPTIMIZER = "train.learning_rate, train.weight_decay and train.adam_betas, of torch's AdamW"
+# What recipes say in a place of their own, or what this backend relies on.
+_DECIDED = {
+    "train_batch_size": _MICRO_BATCH,
+    "train_micro_batch_size_per_gpu": _MICRO_BATCH,
+    "gradient_accumulation_steps": _MICRO_BATCH,
+    "managed_gradient_accumulation": _MICRO_BATCH,
+    "gradient_clipping": "train.max_grad_norm",
+    "gradient_allreduce_op": "the sum over all pairs, which this backend takes",
+    "zero_optimization.compute_grad_norm": "train.max_grad_norm",
+    "optimizer": _OPTIMIZER,
+    "zero_force_ds_cpu_optimizer": _OPTIMIZER,
+    "scheduler": "train.schedule and train.warmup_ratio",
+    "zero_optimization.stage": "backend.zero_stage",
+    "zero_optimization.cpu_offload": "backend.offload",
+    "zero_optimization.cpu_offload_params": "backend.offload",
+    "zero_optimization.offload_optimizer.device": "backend.offload",
+    "zero_optimization.offload_param.device": "backend.offload",
+    "zero_optimization.leaf_module": "the model's layers, which this backend takes",
+    "bf16.enabled": _PRECISION,
+    "bfloat16": _PRECISION,
+    "fp16.enabled": _PRECISION,
+    "amp": _PRECISION,
+    "torch_autocast": _PRECISION,
+    "bf16.check_grad_overflow": "this backend, which never updates weights with gradients that are not finite",
+    "bf16.bf16_master_weights_and_grads": "this backend, which keeps float32 weights to update",
+    "bf16.bf16_optimizer_states": "this backend, which keeps AdamW's moments in float32",
+    "fp16.fp16_master_weights_and_grads": "this backend, which keeps float32 weights to update",
+    "activation_checkpointing": "scoring.activation_checkpointing",
+    "checkpoint": "output",
+    "elasticity": "the launcher",
+    "data_efficiency": "data",
+    "curriculum_learning": "data",
+}
+
+
+def decided_elsewhere(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each raw option that only another part of the recipe may say."""
+    return [
+        f"{path} = {value!r} is not to be said here; that is decided by {_DECIDED[path]}"
+        for path, value in _paths(config)
+        if path in _DECIDED
+    ]
+
+
+def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every option and every section by its path."""
+    for key, value in config.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def deepspeed_options(
+    stage: int, precision: str, offload: str, config: Mapping[str, Any], train: Train
+) -> dict[str, Any]:
+    """DeepSpeed's configuration: ours, and ``config`` over it."""
+    zero: dict[str, Any] = {"stage": stage}
+    if offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if offload == "optimizer_and_parameters":
+        zero["offload_param"] = {"device": "cpu"}
+    ours = {
+        "train_micro_batch_size_per_gpu": train.micro_batch_size,
+        # Micro-batches are added up until `step` is called, however many there are; DeepSpeed is not to count them.
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": train.max_grad_norm,
+        "zero_optimization": zero,
+        # DeepSpeed's own optimizers would have to be compiled.
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": precision == "bf16", "check_grad_overflow": True},
+        # A fixed scale: a dynamic one begins with steps that are lost, and would be one more thing to resume.
+        "fp16": {"enabled": precision == "fp16", "loss_scale": 1024 if precision == "fp16" else 0},
+    }
+    if precision != "fp32" and stage >= 2:
+        ours["data_types"] = {"grad_accum_dtype": "fp32"}
+    return _merged(ours, config)
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(ours)
+    for key, value in theirs.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,54 @@
+"""What a process needs before DeepSpeed will work in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import distributed
+
+from mdpo_core import RecipeError, current_world
+
+if not torch.accelerator.is_available():
+    # Before the import, which otherwise looks for devices and warns that it finds none.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import deepspeed
+from deepspeed.runtime.config import DeepSpeedConfig
+
+# An operator for reductions among the processes of one CPU. It takes a compiler and a minute and a half, and some runs
+# that had it aborted at their end.
+_COMPILED = "deepspeed_shm_comm"
+
+
+def prepare() -> None:
+    """Join torch's process group, which is made here for a process without a launcher; nothing is compiled."""
+    world = current_world()
+    deepspeed.ops.__compatible_ops__[_COMPILED] = False
+    # Its warnings are lines in the middle of the progress bar.
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # In every step, about torch's own functions under the names that DeepSpeed calls them by.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    # DeepSpeed asks for it, also without a launcher.
+    os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
+    if torch.accelerator.is_available():
+        torch.accelerator.set_device_index(world.local_rank)
+    if not distributed.is_initialized():
+        if world.size > 1:
+            raise RuntimeError("the process group is to be set up before the backend starts")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    if not deepspeed.comm.is_initialized():
+        deepspeed.init_distributed(verbose=False)
+
+
+def require_sound(options: Mapping[str, Any]) -> None:
+    """Raise `RecipeError` if DeepSpeed refuses its configuration."""
+    try:
+        DeepSpeedConfig(dict(options))
+    except (ValueError, AssertionError, TypeError, KeyError) as error:
+        raise RecipeError(f"backend.config: DeepSpeed refuses it: {error}") from error
