@@ -108,32 +108,34 @@ def written_pieces(shares: Iterable[Share], adamw: torch.optim.AdamW) -> Iterato
 
 @torch.no_grad()
 def read_shares(state: SavedState, shares: Iterable[Share], adamw: torch.optim.AdamW) -> None:
-    """Take back what all processes saved, as far as it is this one's; every process reads every name."""
+    """Take back what all processes saved, as far as it is this one's; every process reads every name.
+
+    A parameter that AdamW had never updated (no gradient reached it) has no moments, which is the same as zeros.
+    """
     adamw.state.clear()
     for share in shares:
-        step = state.whole(f"step:{share.name}", ())
-        found = {
-            what: state.read(f"{what}:{share.name}", share.shape, share.start, share.start + share.length)
-            for what in ("weight", *_MOMENTS)
-        }
-        if not share.length:
+        span = (share.start, share.start + share.length)
+        weight = state.read(f"weight:{share.name}", share.shape, *span)
+        share.of(share.master).copy_(weight)
+        if f"step:{share.name}" not in state:
             continue
-        kept = _moments(adamw, share.master, step)
-        if kept["step"].cpu() != step:
-            raise CheckpointError(
-                f"{share.name} has been updated {int(step)} times, and others another number of times; "
-                "ZeRO counts them together"
-            )
-        for what, tensor in {"weight": share.master, **kept}.items():
-            if what != "step":
-                share.of(tensor).copy_(found[what])
+        step = state.whole(f"step:{share.name}", ())
+        moments = {what: state.read(f"{what}:{share.name}", share.shape, *span) for what in _MOMENTS}
+        if share.length:
+            kept = _record(adamw, share, step)
+            for what, values in moments.items():
+                share.of(kept[what]).copy_(values)
 
 
-def _moments(adamw: torch.optim.AdamW, master: Tensor, step: Tensor) -> dict[str, Tensor]:
-    """AdamW's own record of a tensor, made if it has none yet."""
-    state: dict[str, Tensor] = adamw.state[master]
+def _record(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[str, Tensor]:
+    """AdamW's own of the tensor that a share is in, made if there is none yet."""
+    state: dict[str, Tensor] = adamw.state[share.master]
     if not state:
         # A fused AdamW counts its steps beside the parameter, any other one on the CPU.
-        state["step"] = step.to(master.device) if adamw.defaults["fused"] else step.clone()
-        state |= {what: torch.zeros_like(master) for what in _MOMENTS}
+        state["step"] = step.to(share.master.device) if adamw.defaults["fused"] else step.clone()
+        state |= {what: torch.zeros_like(share.master) for what in _MOMENTS}
+    if state["step"].cpu() != step:
+        raise CheckpointError(
+            f"{share.name} was updated {int(step)} times, and others {int(state['step'])} times; ZeRO counts them as one"
+        )
     return state

@@ -30,9 +30,11 @@ def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bo
     """Load, place, and mark what trains. `DataError` names weights that are missing or left over."""
     # Its bar would be drawn into the run's own.
     disable_progress_bar()
-    base, report = LlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False
-    )
+    # Weights that are shared out while they are read are drawn at random first; LoRA's shall not depend on that.
+    with torch.random.fork_rng(devices=[]):
+        base, report = LlavaForConditionalGeneration.from_pretrained(
+            folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False
+        )
     _require_complete(report, folder)
     use_packed_attention(base)
     trim_last_layer(base)
