@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, distributed
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mdpo_core import (
     Backend,
@@ -46,7 +49,8 @@ PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"
 class Job:
     """Some steps of a training; ``start`` is the folder of the state to go on from, relative to that of all jobs.
 
-    ``broken``: the step in which the last process's loss is not a number.
+    ``broken``: the step in which the last process's loss is not a number. ``counts``: leave, too, what processes
+    exchanged in each step.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Job:
     steps: tuple[int, ...] = (0, 1, 2, 3)
     start: str | None = None
     broken: int | None = None
+    counts: bool = False
 
     @property
     def lora(self) -> bool:
@@ -71,7 +76,12 @@ def run_job(job: Job, folder: Path) -> None:
         state = SavedState(sorted((folder / job.start).glob("*.safetensors")))
         training.engine.restore(state)
         state.require_all_read()
-    steps = [training.step(step, job.broken == step) for step in job.steps]
+    steps, counts = [], []
+    for step in job.steps:
+        counter = _Exchanges()
+        with counter if job.counts else nullcontext():
+            steps.append(training.step(step, job.broken == step))
+        counts.append(counter.found)
     # A look in between: what it puts together must not outlive it.
     answers.append(training.answers())
     there = folder / job.name
@@ -79,6 +89,22 @@ def run_job(job: Job, folder: Path) -> None:
     write_state(training.engine.state(), there / f"{world.rank}.safetensors")
     if world.is_main:
         (there / "seen.json").write_text(json.dumps({"steps": steps, "answers": answers}))
+        (there / "exchanges.json").write_text(json.dumps(counts))
+
+
+class _Exchanges(TorchDispatchMode):  # type: ignore[misc]  # torch does not type it
+    """How often each operation between processes was called, and the numbers that it was about, by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, list[int]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.namespace == "c10d":
+            found = self.found.setdefault(function.overloadpacket.__name__, [0, 0])
+            found[0] += 1
+            found[1] += max((each.numel() for each in tree_leaves(args) if isinstance(each, Tensor)), default=0)
+        return function(*args, **kwargs or {})
 
 
 @dataclass(frozen=True)
@@ -166,6 +192,11 @@ def run_in_parallel(jobs: Sequence[Job], folder: Path, processes: int = 2) -> No
         raise AssertionError(done.stderr[-6000:])
 
 
+def exchanges(folder: Path) -> list[dict[str, list[int]]]:
+    """For each step, what `_Exchanges` found."""
+    return list(json.loads((folder / "exchanges.json").read_text()))
+
+
 def require_alike(folder: Path, other: Path, tolerance: float = 1e-5) -> None:
     """Two jobs gave the same losses, norms, answers and numbers, up to ``tolerance``, relative; 0: to the bit."""
     seen, wanted = (json.loads((each / "seen.json").read_text()) for each in (folder, other))
@@ -175,9 +206,9 @@ def require_alike(folder: Path, other: Path, tolerance: float = 1e-5) -> None:
 
 def require_same_state(folder: Path, other: Path, tolerance: float = 0) -> None:
     """Two jobs left the same numbers."""
-    numbers, expected = _numbers(folder), _numbers(other)
-    assert numbers.keys() == expected.keys()
-    gaps = {name: _gap(values, expected[name]) for name, values in numbers.items()}
+    found, expected = numbers(folder), numbers(other)
+    assert found.keys() == expected.keys()
+    gaps = {name: _gap(values, expected[name]) for name, values in found.items()}
     if tolerance:
         # Attention does not depend on a bias of the keys: its gradient is rounding, of which AdamW makes whole steps.
         gaps = {name: gap for name, gap in gaps.items() if not name.endswith("k_proj.bias")}
@@ -198,7 +229,7 @@ def _gap(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp(min=1e-30))
 
 
-def _numbers(folder: Path) -> dict[str, Tensor]:
+def numbers(folder: Path) -> dict[str, Tensor]:
     """All that was remembered, by name; every number once."""
     found: dict[str, Tensor] = {}
     for file in folder.glob("*.safetensors"):

@@ -51,6 +51,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("corruption", "other_image"): lambda *_: check_corruption(make("corruption", "other_image")),
     ("corruption", "no_image"): lambda *_: check_corruption(make("corruption", "no_image"), varies=False),
     ("corruption", "blank"): lambda *_: check_corruption(make("corruption", "blank"), varies=False),
+    ("backend", "fsdp"): lambda *_: check_backend(make("backend", "fsdp")),
     ("backend", "local"): lambda *_: check_backend(make("backend", "local", device="cpu")),
     ("reader", "digits"): lambda *_: check_reader(make("reader", "digits")),
     ("reader", "pairs"): lambda folder, pairs, images: check_reader(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from parallel_jobs import Job, require_alike, require_same_state, run_in_parallel, run_job
+from parallel_jobs import Job, exchanges, numbers, require_alike, require_same_state, run_in_parallel, run_job
 
 from mdpo_core import RecipeError, Train, World, component
 
@@ -32,7 +33,8 @@ def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_job(job(f"one/{shape}", shape), folder)
     shapes = [job(f"two/{shape}", shape) for shape in SHAPES]
     halves = [job("half", "full", steps=(0, 1)), job("resumed", "full", steps=(2, 3), start="half")]
-    run_in_parallel([*shapes, *halves, job("broken", "full", steps=(0, 1, 2), broken=2)], folder)
+    broken = job("broken", "full", steps=(0, 1, 2), broken=2)
+    run_in_parallel([*shapes, *halves, broken, job("counted", "lora", steps=(0, 1), counts=True)], folder)
     run_job(job("alone", "full", steps=(2, 3), start="half"), folder)
     return folder
 
@@ -56,6 +58,15 @@ def test_each_process_writes_its_share_of_the_state(folder: Path) -> None:
     assert min(sizes) > 0.2 * sum(sizes)
 
 
+def test_gradients_travel_once_a_step(folder: Path) -> None:
+    trained = sum(values.numel() for name, values in numbers(folder / "counted").items() if name.startswith("weight:"))
+    for step in exchanges(folder / "counted"):
+        # A small one is about which parameters were used.
+        [times, size] = step["allreduce_"]
+        assert times == 2
+        assert size < 1.01 * trained
+
+
 def test_no_process_updates_if_the_loss_of_one_is_not_a_number(folder: Path) -> None:
     require_same_state(folder / "broken", folder / "half")
 
@@ -66,3 +77,13 @@ def test_one_device_is_not_given_to_several_processes() -> None:
         backend.check(Train(), World(size=2, local_size=2))
     backend.check(Train(), World())
     component("backend", "local", device="cpu").check(Train(), World(size=99, local_size=99))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", [LOCAL, {"name": "fsdp"}], ids=["local", "fsdp"])
+def test_four_processes_resume_to_the_bit(backend: dict[str, Any], llava: Path, tmp_path: Path) -> None:
+    straight = Job("straight", backend, {"path": str(llava)})
+    half = replace(straight, name="half", steps=(0, 1))
+    resumed = replace(straight, name="resumed", steps=(2, 3), start="half")
+    run_in_parallel([straight, half, resumed], tmp_path, processes=4)
+    require_same_state(tmp_path / "resumed", tmp_path / "straight")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from parallel_jobs import Job, require_alike, require_same_state, run_in_parallel, run_job
+from parallel_jobs import Job, exchanges, numbers, require_alike, require_same_state, run_in_parallel, run_job
 from safetensors.torch import load_file
 from tiny_models import Tiny, build
 
@@ -28,6 +28,9 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "all_parts": ({"freeze": []}, {}, {"exchange": "micro_batch"}),
     "vision": ({"freeze": ["language"]}, {}, {}),
 }
+COARSE = [("full", "bf16_mixed"), ("lora", "bf16")]
+# How often the gradients of two layers and of the rest travel when a process has two micro-batches in a step.
+TRAVELS = {"step": 3, "micro_batch": 6}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,9 @@ def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     half = job("half", "full", FSDP, steps=(0, 1))
     resumed = [job(f"from {start}", "full", FSDP, steps=(2, 3), start=start) for start in ("half", "half local")]
     broken = job("broken", "full", FSDP, steps=(0, 1, 2), broken=2)
-    mixed = job("mixed", "full", FSDP | {"precision": "bf16_mixed"})
-    run_in_parallel([*shapes, half, *resumed, broken, mixed], folder)
+    coarse = [job(f"coarse {name}", name, FSDP | {"precision": precision}) for name, precision in COARSE]
+    counted = [job(when, "full", FSDP | {"exchange": when}, steps=(0, 1), counts=True) for when in TRAVELS]
+    run_in_parallel([*shapes, half, *resumed, broken, *coarse, *counted], folder)
     for backend in (LOCAL, FSDP):
         run_job(job(f"into {backend['name']}", "full", backend, steps=(2, 3), start="half"), folder)
     return folder
@@ -78,14 +82,26 @@ def test_each_process_remembers_half_of_what_trains(folder: Path) -> None:
     assert max(sizes) == pytest.approx(min(sizes), rel=0.02)
 
 
-def test_mixed_precision_begins_where_policy_and_reference_are_equal_and_keeps_float32(folder: Path) -> None:
-    seen = json.loads((folder / "mixed" / "seen.json").read_text())
-    exact = json.loads((folder / "one" / "full" / "seen.json").read_text())
+@pytest.mark.parametrize("shape", [shape for shape, _ in COARSE])
+def test_in_bfloat16_policy_and_reference_begin_equal_and_what_trains_stays_in_float32(
+    shape: str, folder: Path
+) -> None:
+    seen = json.loads((folder / f"coarse {shape}" / "seen.json").read_text())
+    exact = json.loads((folder / "one" / shape / "seen.json").read_text())
     assert seen["steps"][0][0] == pytest.approx(3 * math.log(2), rel=1e-6)
     assert seen["steps"] != exact["steps"]
     assert seen["steps"] == [pytest.approx(step, rel=0.05) for step in exact["steps"]]
-    state = load_file(folder / "mixed" / "0.safetensors")
-    assert {values.dtype for values in state.values()} == {torch.float32}
+    assert {values.dtype for values in numbers(folder / f"coarse {shape}").values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("when", TRAVELS)
+def test_gradients_travel_when_the_recipe_says(when: str, folder: Path) -> None:
+    trained = sum(values.numel() for name, values in numbers(folder / when).items() if name.startswith("weight:"))
+    for step in exchanges(folder / when):
+        times, size = step["_reduce_scatter_base_"]
+        assert times == TRAVELS[when]
+        # Two processes share tensors with an odd number of rows as if there were one more.
+        assert size == pytest.approx(trained * times / 3, rel=0.01)
 
 
 def test_no_process_updates_if_the_loss_of_one_is_not_a_number(folder: Path) -> None:
