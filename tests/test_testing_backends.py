@@ -67,6 +67,10 @@ def forgets_moments(self: LocalEngine) -> Iterator[Piece]:
     return STATE(self)
 
 
+def saves_weights_alone(self: LocalEngine) -> Iterator[Piece]:
+    return (piece for piece in STATE(self) if piece.name.startswith("weight:"))
+
+
 def saves_half(self: LocalEngine) -> Iterator[Piece]:
     for name, values, start, shape in STATE(self):
         yield Piece(name, values[: -(-len(values) // 2)], start, shape)
@@ -82,7 +86,8 @@ def saves_half(self: LocalEngine) -> Iterator[Piece]:
         ("step", decays_biases, "step 0: log-probs are"),
         ("step", updates_with_nan, "updates weights with gradients that are NaN"),
         ("backward", forgets_a_micro_batch, "step 0: gradient norm"),
-        ("state", forgets_moments, "cannot take back what it gave: it holds no step"),
+        ("state", forgets_moments, "is not the same to the bit after saving"),
+        ("state", saves_weights_alone, "is not the same to the bit two steps after loading"),
         ("state", saves_half, "cannot take back what it gave: it lacks numbers"),
         ("restore", lambda self, state: None, "cannot take back what it gave: it holds what this model does not train"),
         ("peak_memory", lambda self: 0.0, "has used 0.0 GB at its peak"),

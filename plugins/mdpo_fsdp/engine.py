@@ -70,14 +70,16 @@ class FSDPEngine:
                     yield Piece(f"{what}:{name}", value.reshape(-1).cpu(), 0, ())
 
     def restore(self, state: SavedState) -> None:
+        self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 _read(state, f"weight:{name}", parameter)
-                moments = {what: cast(DTensor, torch.zeros_like(parameter)) for what in _MOMENTS}
-                for what, value in moments.items():
-                    _read(state, f"{what}:{name}", value)
-                # AdamW counts its steps on the CPU.
-                self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
+                if f"step:{name}" in state:  # it had been updated
+                    moments = {what: cast(DTensor, torch.zeros_like(parameter)) for what in _MOMENTS}
+                    for what, value in moments.items():
+                        _read(state, f"{what}:{name}", value)
+                    # AdamW counts its steps on the CPU.
+                    self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)

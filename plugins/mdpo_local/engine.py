@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mdpo_core import Batch, Piece, SavedState, Scored, Train, World, parameter_groups, peak_memory, whole
 
 Result = TypeVar("Result")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class LocalEngine:
@@ -62,17 +63,14 @@ class LocalEngine:
                 yield whole(f"{what}:{name}", value)
 
     def restore(self, state: SavedState) -> None:
+        self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
-                self._optimizer.state[parameter] = {
+                if f"step:{name}" in state:  # it had been updated
+                    moments = {what: state.whole(f"{what}:{name}", parameter.shape).to(parameter) for what in _MOMENTS}
                     # AdamW counts its steps on the CPU; its moments live beside the parameter.
-                    "step": state.whole(f"step:{name}", ()),
-                    **{
-                        what: state.whole(f"{what}:{name}", parameter.shape).to(parameter)
-                        for what in ("exp_avg", "exp_avg_sq")
-                    },
-                }
+                    self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)
