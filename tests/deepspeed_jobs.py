@@ -45,7 +45,7 @@ class Job:
     images: str
     backend: dict[str, Any]
     lora: bool = True
-    freeze: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ("vision",)
     start: str | None = None
     first_step: int = 0
     saved: tuple[int, ...] = (NUM_STEPS,)
@@ -68,9 +68,7 @@ class Job:
         for step in range(self.first_step, NUM_STEPS):
             metrics.append(_step(engine, objective, builder, rows, step))
             if self.generates:
-                prompts = [builder.encoder.encode_prompt(rows[row]) for row in range(2)]
-                generated = engine.using_model(lambda: scorer.model.generate(prompts, 4))
-                metrics[-1]["generated"] = [ids.tolist() for ids in generated]
+                metrics[-1]["generated"] = _generated(engine, scorer, builder, rows)
             if step + 1 in self.saved:
                 self._save(engine, step + 1)
         if current_world().is_main:
@@ -108,6 +106,11 @@ class Job:
         write_state(engine.state(), folder / f"{current_world().rank}.safetensors")
         if distributed.is_initialized():
             distributed.barrier()
+
+
+def _generated(engine: Engine, scorer: Scorer, builder: BatchBuilder, rows: Any) -> list[list[int]]:
+    prompts = [builder.encoder.encode_prompt(rows[row]) for row in range(2)]
+    return [ids.tolist() for ids in engine.using_model(lambda: scorer.model.generate(prompts, 4))]
 
 
 def _step(engine: Engine, objective: Objective, builder: BatchBuilder, rows: Any, step: int) -> dict[str, Any]:

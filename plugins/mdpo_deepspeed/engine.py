@@ -6,14 +6,23 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import deepspeed
 import torch
 from torch import Tensor, nn
 
-from mdpo_core import Batch, Piece, Placement, SavedState, Scored, Train, parameter_groups, peak_memory
+from mdpo_core import (
+    Batch,
+    Piece,
+    Placement,
+    SavedState,
+    Scored,
+    Train,
+    VisionLanguageModel,
+    parameter_groups,
+    peak_memory,
+)
 from mdpo_deepspeed.process import prepare
 from mdpo_deepspeed.shares import read_shares, shares_of, written_pieces
-
-import deepspeed  # isort: skip  # after `process`, which says what it is to look for
 from mdpo_deepspeed.stage3 import gradients_one_by_one, loading_shared_out, num_dims, shape_of, whole_layers
 
 Result = TypeVar("Result")
@@ -51,8 +60,9 @@ class DeepSpeedEngine:
         for value in trained.values():
             # Beside weights that are shared out already, DeepSpeed leaves the type of new ones (LoRA's) as it is.
             value.data = value.data.to(dtype)
-        if self._stage == 3 and hasattr(scorer, "model"):
-            whole_layers(scorer.model.layers())
+        model: VisionLanguageModel | None = getattr(scorer, "model", None)
+        if self._stage == 3 and model is not None:
+            whole_layers(model.layers())
         # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
         adamw = torch.optim.AdamW(
             parameter_groups(trained.values(), train.weight_decay, num_dims),

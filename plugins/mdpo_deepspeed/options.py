@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 _MICRO_BATCH = "train.batch_size and train.micro_batch_size"
 _PRECISION = "backend.precision"
 _OPTIMIZER = "train.learning_rate, train.weight_decay and train.adam_betas, of torch's AdamW"
+_PAIRS = "this backend, in which each process computes on pairs of its own"
+_SHARES = "this backend, which saves the shares of all processes"
 # What recipes say in a place of their own, or what this backend relies on.
 _DECIDED = {
     "train_batch_size": _MICRO_BATCH,
@@ -41,6 +43,14 @@ _DECIDED = {
     "activation_checkpointing": "scoring.activation_checkpointing",
     "checkpoint": "output",
     "elasticity": "the launcher",
+    "data_types.param_dtype": _PRECISION,
+    "data_types.grad_accum_dtype": "this backend, which adds gradients up in float32 from stage 2 on",
+    "tensor_parallel": _PAIRS,
+    "expert_parallel": _PAIRS,
+    "pipeline": _PAIRS,
+    "zero_optimization.mics_shard_size": _SHARES,
+    "zero_optimization.zero_hpz_partition_size": _SHARES,
+    "zero_optimization.zenflow": _OPTIMIZER,
     "data_efficiency": "data",
     "curriculum_learning": "data",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import difflib
 import logging
 import os
 import warnings
@@ -9,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import distributed
+from torch._C._distributed_c10d import HashStore
 
 from mdpo_core import RecipeError, current_world
 
@@ -41,14 +45,47 @@ def prepare() -> None:
         if world.size > 1:
             raise RuntimeError("the process group is to be set up before the backend starts")
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+        atexit.register(distributed.destroy_process_group)
     if not deepspeed.comm.is_initialized():
         deepspeed.init_distributed(verbose=False)
 
 
 def require_sound(options: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` if DeepSpeed refuses its configuration."""
+    """Raise `RecipeError` if DeepSpeed refuses its configuration, or would overlook a part of it."""
+    watched = _Watched(options)
     try:
-        DeepSpeedConfig(dict(options))
+        DeepSpeedConfig(watched)
+    except ValidationError as error:
+        found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise RecipeError(f"backend.config: DeepSpeed refuses it: {'; '.join(found)}") from error
     except (ValueError, AssertionError, TypeError, KeyError) as error:
         raise RecipeError(f"backend.config: DeepSpeed refuses it: {error}") from error
+    for name in options.keys() - watched.asked_for:
+        close = difflib.get_close_matches(name, watched.asked_for, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise RecipeError(f"backend.config: DeepSpeed knows no {name!r}{hint}")
+
+
+class _Watched(dict[str, Any]):
+    """Knows what it was asked for: DeepSpeed passes over sections that it does not know."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self.asked_for: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked_for.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked_for.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked_for.add(name)
+        return super().get(name, default)
+
+    def keys(self) -> Any:
+        # `name in options.keys()` is a question, too.
+        return self

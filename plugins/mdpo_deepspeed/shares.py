@@ -49,7 +49,7 @@ def _at_stage_0(
 ) -> Iterator[Share]:
     """Every process keeps everything, and saves its part."""
     optimizer, rank, size = engine.optimizer, comm.get_rank(), comm.get_world_size()
-    masters = {}
+    masters: dict[int, Tensor] = {}
     for updated, computed in zip(
         getattr(optimizer, "fp32_groups", ()), getattr(optimizer, "fp16_groups", ()), strict=True
     ):
@@ -136,6 +136,6 @@ def _record(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[str, T
         state |= {what: torch.zeros_like(share.master) for what in _MOMENTS}
     if state["step"].cpu() != step:
         raise CheckpointError(
-            f"{share.name} was updated {int(step)} times, and others {int(state['step'])} times; ZeRO counts them as one"
+            f"{share.name} was updated {int(step)} times, others {int(state['step'])} times; ZeRO counts them as one"
         )
     return state

@@ -41,7 +41,7 @@ def share_out_reference(model: VisionLanguageModel, options: Mapping[str, Any]) 
 def whole_layers(layers: Sequence[nn.Module]) -> None:
     """Let each layer's weights be put together at once, in place of those of each module in it.
 
-    Modules in it may then use one another's weights, and write into one another's outputs.
+    Modules in it may then read one another's weights (as LoRA's do), also outside of the engine's forward.
     """
     for layer in layers:
         set_z3_leaf_module(layer, True)
