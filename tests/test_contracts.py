@@ -53,6 +53,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("corruption", "blank"): lambda *_: check_corruption(make("corruption", "blank"), varies=False),
     ("backend", "fsdp"): lambda *_: check_backend(make("backend", "fsdp")),
     ("backend", "local"): lambda *_: check_backend(make("backend", "local", device="cpu")),
+    ("backend", "deepspeed"): lambda *_: check_backend(make("backend", "deepspeed", precision="fp32")),
     ("reader", "digits"): lambda *_: check_reader(make("reader", "digits")),
     ("reader", "pairs"): lambda folder, pairs, images: check_reader(
         make("reader", "pairs", path=str(pairs), images=images)
