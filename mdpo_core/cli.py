@@ -1,4 +1,4 @@
-"""The command line: `mdpo run`, `mdpo check`, `mdpo plugins`, `mdpo schema`; `mdpo-run` is `mdpo run`.
+"""The command line: `mdpo run`, `check`, `export`, `plugins` and `schema`; `mdpo-run` is `mdpo run`.
 
 Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong, 128 + signal stopped.
 """
@@ -45,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", _check, "report every problem of a recipe at once")
     _recipe_arguments(check)
     check.add_argument("--data", action="store_true", help="read every row and image, too, and find the model's files")
+
+    export = _command(commands, "export", _export, "write the model of a checkpoint, for plain transformers or peft")
+    export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
+    export.add_argument("--merge", action="store_true", help="add LoRA to the weights, and write a whole model")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
 
     _command(commands, "plugins", _plugins, "list components and their options")
     _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")
@@ -183,6 +189,14 @@ def _check(options: argparse.Namespace) -> int:
         current_registry().plugins.register(console)
         checked, _ = read_data(recipe)
     print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mdpo_core.export import export_run
+
+    checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge)
+    print(f"{options.out}: the model of {checkpoint}, loaded again and found equal")  # noqa: T201
     return 0
 
 

@@ -115,6 +115,19 @@ class ModelAdapter(Component):
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
         """Load the model; with ``trainable=False`` as a frozen reference, without LoRA."""
 
+    @abstractmethod
+    def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
+        """Load what a model of this adapter exported, as whoever is given the folder does.
+
+        Parameters have the names of `load`; those of a merged model may have others. `DataError` names what is
+        missing.
+        """
+
+    @property
+    def unquantized(self) -> ModelAdapter:
+        """The adapter of the same model with all weights in the placement's type: what can be exported and merged."""
+        return self
+
 
 class Term(Component):
     """One summand of an objective, called with `Scores`, giving ``(batch,)`` nats, lower is better."""

@@ -96,8 +96,11 @@ class VisionLanguageModel(Protocol):
     def generate(self, prompts: Sequence[EncodedPrompt], max_new_tokens: int) -> list[Tensor]:
         """Greedy continuations, ``(time,)`` token ids each, end token not included."""
 
-    def export(self, folder: Path) -> None:
-        """Write the trained adapter or the whole model, with its processor, for plain transformers and peft."""
+    def export(self, folder: Path, *, merge: bool = False) -> None:
+        """Write the trained adapter or the whole model, with its processor, for plain transformers and peft.
+
+        ``merge``: write the whole model, with its LoRA added to the weights; this object is of no use afterwards.
+        """
 
 
 class Engine(Protocol):

@@ -40,6 +40,7 @@ def check_adapter(
     _check_frozen(adapter)
     _check_behaviour(adapter, model, examples)
     _check_export(adapter, model, reload)
+    _check_log_probs_of_exports(adapter, model, examples)
 
 
 def _load(adapter: ModelAdapter, trainable: bool = True) -> VisionLanguageModel:
@@ -103,13 +104,30 @@ def _check_export(
         require(any(path.suffix == ".safetensors" for path in files), f"{name} exports no safetensors: {files}")
         pickles = [path.name for path in files if path.suffix in _PICKLES]
         require(not pickles, f"{name} exports {pickles}; weights belong into safetensors")
-        loaded = None if reload is None else _weights(reload(Path(folder)))
+        found = [_weights(adapter.load_exported(Path(folder), Placement())[1].module)]
+        found += [] if reload is None else [_weights(reload(Path(folder)))]
     require(_equal(before, _weights(model.module)), f"{name} changes the model by exporting it")
-    if loaded is not None:
+    for loaded in found:
         absent = sorted(before.keys() ^ loaded.keys())
         require(not absent, f"{name} exports a model of other parameters than it trained: {absent[:3]}")
         wrong = [parameter for parameter in before if not before[parameter].equal(loaded[parameter])]
         require(not wrong, f"{name} exports other values than it trained: {wrong[:3]}")
+
+
+def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
+    """Of the model itself, and with its LoRA merged, which is the last that is done to it."""
+    from mdpo_core.testing import models
+
+    name = name_of(adapter)
+    model.set_training(False)
+    trained = models.everything(models.Trial(name, adapter.encoder(), examples), model)
+    for merge in (False, True) if adapter.lora is not None else (False,):
+        with tempfile.TemporaryDirectory() as folder:
+            model.export(Path(folder), merge=merge)
+            encoder, loaded = adapter.load_exported(Path(folder), Placement())
+            exported = models.everything(models.Trial(name, encoder, examples), loaded)
+        what = "with its LoRA merged" if merge else "as it is"
+        models.require_close(exported, trained, f"{name} exports a model, {what}, that gives other log-probs")
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:

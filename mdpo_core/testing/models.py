@@ -65,10 +65,8 @@ def check_padding(trial: Trial, model: VisionLanguageModel) -> None:
             alone = _logits(
                 model, token_ids[row : row + 1, :length], attention_mask[row : row + 1, :length], encoded[row : row + 1]
             )
-            _require_close(together[row, :length], alone[0], f"{trial.name}: padding changes the logits of row {row}")
-            _require_close(
-                together[row, :length], repadded[row, :length], f"{trial.name}: row {row} attends to padding"
-            )
+            require_close(together[row, :length], alone[0], f"{trial.name}: padding changes the logits of row {row}")
+            require_close(together[row, :length], repadded[row, :length], f"{trial.name}: row {row} attends to padding")
 
 
 def check_batching(trial: Trial, model: VisionLanguageModel) -> None:
@@ -79,8 +77,8 @@ def check_batching(trial: Trial, model: VisionLanguageModel) -> None:
     for row in rows:
         alone = trial.log_probs(model, [row])[0]
         for view, one, other, turned in zip(trial.views, alone, together[row], backwards[row], strict=True):
-            _require_close(one, other, f"{trial.name}: the batch changes the log-probs of '{view}' of row {row}")
-            _require_close(turned, other, f"{trial.name}: the order changes the log-probs of '{view}' of row {row}")
+            require_close(one, other, f"{trial.name}: the batch changes the log-probs of '{view}' of row {row}")
+            require_close(turned, other, f"{trial.name}: the order changes the log-probs of '{view}' of row {row}")
 
 
 def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
@@ -88,7 +86,7 @@ def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionL
     rows = range(len(trial.examples))
     policy, frozen, _ = trial.score(model, rows, FrozenCopy(reference))
     for view in trial.views:
-        _require_close(
+        require_close(
             policy[view].values.detach(),
             frozen[view].values,
             f"{trial.name}: an untrained policy differs from the reference on '{view}'",
@@ -151,17 +149,18 @@ def change_what_trains(model: VisionLanguageModel) -> None:
 
 def check_dropout(trial: Trial, model: VisionLanguageModel, drops: bool) -> None:
     """Outside of training nothing is random; in training, adapters are where the recipe says so (``drops``)."""
-    before = _everything(trial, model)
+    before = everything(trial, model)
     model.set_training(True)
-    training = [_everything(trial, model) for _ in range(2)]
+    training = [everything(trial, model) for _ in range(2)]
     model.set_training(False)
-    require(before.equal(_everything(trial, model)), f"{trial.name}: two forwards outside of training differ")
+    require(before.equal(everything(trial, model)), f"{trial.name}: two forwards outside of training differ")
     random = not training[0].equal(training[1])
     require(random or not drops, f"{trial.name}: two forwards in training are alike, in spite of the adapter's dropout")
     require(drops or not random, f"{trial.name}: two forwards in training differ without any adapter's dropout")
 
 
-def _everything(trial: Trial, model: VisionLanguageModel) -> Tensor:
+def everything(trial: Trial, model: VisionLanguageModel) -> Tensor:
+    """The log-probs of all tokens that are predicted, ``(time,)``."""
     pairs = trial.log_probs(model, range(len(trial.examples)))
     return torch.cat([tokens for pair in pairs for tokens in pair])
 
@@ -189,6 +188,7 @@ def _logits(
     return model.logits(model.hidden_states(token_ids, attention_mask, features))
 
 
-def _require_close(one: Tensor, other: Tensor, sentence: str) -> None:
+def require_close(one: Tensor, other: Tensor, sentence: str) -> None:
+    """Equal up to rounding in float32."""
     gap = float((one - other).abs().max())
     require(gap <= _ROUNDING * (1 + float(other.abs().max())), f"{sentence} (by {gap:.2g})")

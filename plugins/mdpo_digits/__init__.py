@@ -62,6 +62,9 @@ class DigitsAdapter(ModelAdapter):
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
         return self._llava().load(placement, trainable=trainable)
 
+    def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
+        return self._llava().load_exported(folder, placement)
+
     def _llava(self) -> ModelAdapter:
         lora = self.lora.model_dump() if self.lora else None
         options = {"lora": lora, "max_length": self.max_length, "freeze": self.freeze}

@@ -46,13 +46,25 @@ class Llava(ModelAdapter):
         default=("vision",), description="parts that do not train: vision, projector, language; without LoRA only"
     )
 
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="hold the language model's layers in 4 bits, which do not train: nf4 (QLoRA, on CUDA only; needs "
+        "mdpo[qlora]); what is exported belongs to the weights as they were before",
+    )
+
     @model_validator(mode="after")
     def _something_trains(self) -> Self:
+        if self.lora is None and self.quantize is not None:
+            raise ValueError("quantize needs lora: weights of 4 bits do not train")
         if self.lora is None and set(self.freeze) == set(PARTS):
             raise ValueError("freeze names every part, so nothing would train")
         return self
 
     def check(self) -> None:
+        if self.quantize is not None:
+            from mdpo_llava.quantized import require_bitsandbytes
+
+            require_bitsandbytes()
         folder = self._folder()
         config = _read_json(folder / "config.json")
         kind = config.get("model_type")
@@ -96,6 +108,16 @@ class Llava(ModelAdapter):
         from mdpo_llava.model import load_model
 
         return load_model(self, self._folder(), placement, trainable)
+
+    def load_exported(self, folder: Path, placement: Placement) -> tuple[LlavaEncoder, LlavaModel]:
+        from mdpo_llava.encoder import LlavaEncoder
+        from mdpo_llava.model import load_exported
+
+        return LlavaEncoder(folder, chat=self.prompts == "chat"), load_exported(self._folder(), folder, placement)
+
+    @property
+    def unquantized(self) -> Llava:
+        return self.model_copy(update={"quantize": None})
 
     def _folder(self) -> Path:
         path = Path(self.path)

@@ -22,7 +22,9 @@ def add_lora(model: LlavaForConditionalGeneration, lora: Lora) -> PeftModel:
         exclude_modules=r".*(vision_tower|multi_modal_projector).*",
         task_type="CAUSAL_LM",
     )
-    config._register_custom_module({nn.Linear: LoraLinear})
+    if not getattr(model, "is_loaded_in_4bit", False):
+        # Those of 4 bits are nn.Linear, too, and take peft's own.
+        config._register_custom_module({nn.Linear: LoraLinear})
     return get_peft_model(model, config)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -28,17 +28,9 @@ _PART_OF: dict[str, Part] = {"vision_tower": "vision", "multi_modal_projector": 
 
 def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bool) -> LlavaModel:
     """Load, place, and mark what trains. `DataError` names weights that are missing or left over."""
-    # Its bar would be drawn into the run's own.
-    disable_progress_bar()
-    # Weights that are shared out while they are read are drawn at random first; LoRA's shall not depend on that.
-    with torch.random.fork_rng(devices=[]):
-        base, report = LlavaForConditionalGeneration.from_pretrained(
-            folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False
-        )
-    _require_complete(report, folder)
+    base = _quantized(folder, placement) if adapter.quantize else _plain(folder, placement)
     use_packed_attention(base)
     trim_last_layer(base)
-    base.to(placement.device).eval().requires_grad_(False)
     if not trainable:
         return LlavaModel(base, base, folder)
     if adapter.lora is not None:
@@ -51,6 +43,41 @@ def load_model(adapter: Llava, folder: Path, placement: Placement, trainable: bo
         for name in unused_in_vision(base):
             base.model.vision_tower.get_parameter(name).requires_grad_(False)
     return model
+
+
+def load_exported(source: Path, folder: Path, placement: Placement) -> LlavaModel:
+    """What `LlavaModel.export` wrote; an adapter is put onto the model in ``source``."""
+    if not (folder / "adapter_config.json").is_file():
+        base = _plain(folder, placement)
+        return LlavaModel(base, base, folder)
+    base = _plain(source, placement)
+    # Left to itself, peft reads it into an accelerator first.
+    module = PeftModel.from_pretrained(base, folder, torch_device=placement.device)
+    return LlavaModel(module.eval(), base, folder)
+
+
+def _plain(folder: Path, placement: Placement) -> LlavaForConditionalGeneration:
+    return _from_pretrained(folder, placement).to(placement.device)
+
+
+def _quantized(folder: Path, placement: Placement) -> LlavaForConditionalGeneration:
+    from mdpo_llava.quantized import loading_options, require_cuda
+
+    require_cuda(placement)
+    return _from_pretrained(folder, placement, **loading_options(placement))
+
+
+def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> LlavaForConditionalGeneration:
+    """Nothing of it trains. Raises `DataError`."""
+    # Its bar would be drawn into the run's own.
+    disable_progress_bar()
+    # Weights that are shared out while they are read are drawn at random first; LoRA's shall not depend on that.
+    with torch.random.fork_rng(devices=[]):
+        base, report = LlavaForConditionalGeneration.from_pretrained(
+            folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False, **options
+        )
+    _require_complete(report, folder)
+    return base.eval().requires_grad_(False)
 
 
 def _require_complete(report: Mapping[str, Sequence[str]], folder: Path) -> None:
@@ -153,12 +180,19 @@ class LlavaModel:
         )
         return [_until(ids[length:].cpu(), self._end_token()) for ids in made]
 
-    def export(self, folder: Path) -> None:
-        if isinstance(self._module, PeftModel):
+    def export(self, folder: Path, *, merge: bool = False) -> None:
+        if merge:
+            self._merged().save_pretrained(folder)
+        elif isinstance(self._module, PeftModel):
             save_lora(self._module, folder)
         else:
             self._base.save_pretrained(folder)
         AutoProcessor.from_pretrained(self._source, backend="pil", trust_remote_code=False).save_pretrained(folder)
+
+    def _merged(self) -> LlavaForConditionalGeneration:
+        if not isinstance(self._module, PeftModel):
+            raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
+        return self._module.merge_and_unload()
 
     def _end_token(self) -> int:
         end = self._base.generation_config.eos_token_id

@@ -1,0 +1,60 @@
+"""QLoRA (arXiv:2305.14314): LoRA beside a language model in 4 bits, by bitsandbytes."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from mdpo_core import Placement, RecipeError
+
+# Full names, from the model's root: a part of one would match nothing, in silence.
+KEPT = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+
+
+def require_bitsandbytes() -> None:
+    """Raise `RecipeError` if it is not installed, or too old for transformers."""
+    from transformers.utils import is_bitsandbytes_available
+    from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION
+
+    if is_bitsandbytes_available():
+        return
+    try:
+        found = f"{version('bitsandbytes')} is installed"
+    except PackageNotFoundError:
+        found = "which is not installed"
+    raise RecipeError(
+        f"model.quantize: needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or newer ({found}), and a CUDA device to train "
+        'on: pip install "mdpo[qlora]"'
+    )
+
+
+def require_cuda(placement: Placement) -> None:
+    """Raise `RecipeError` for any other device, and where weights are shared out while they are read."""
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    if is_deepspeed_zero3_enabled():
+        raise RecipeError("model.quantize: ZeRO-3 shares out weights, and cannot those of 4 bits; take zero_stage 2")
+    if placement.device.partition(":")[0] != "cuda":
+        raise RecipeError(
+            f"model.quantize: 4-bit weights are trained upon on CUDA alone, and this backend loads the model on "
+            f"'{placement.device}'; choose another backend or device, or leave quantize out"
+        )
+
+
+def loading_options(placement: Placement) -> dict[str, Any]:
+    """What ``from_pretrained`` takes for the weights of the language model's layers to become 4-bit normal floats.
+
+    The scales are quantized as well. Products are computed in bfloat16, or float16 where the other weights are.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float16 if placement.dtype == "float16" else torch.bfloat16,
+        llm_int8_skip_modules=list(KEPT),  # of 4 bits, too, in spite of its name
+    )
+    # Quantized while they are read, where they are to stay: the whole model need not fit.
+    return {"quantization_config": config, "device_map": {"": torch.device(placement.device)}}
