@@ -19,13 +19,12 @@ from mdpo_core.testing import check_backend
 LOCAL = {"name": "local", "device": "cpu"}
 FSDP: dict[str, Any] = {"name": "fsdp"}
 LORA = {"lora": {"rank": 4, "dropout": 0.0}}
-# Model, scoring, and backend; the first two are also trained in one process.
+# What differs: of the model, of scoring, of the backend.
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "lora": (LORA, {"activation_checkpointing": "full"}, {}),
     "lora_by_view": (LORA, {"share_prefix": False, "activation_checkpointing": 2}, {"reshard_after_forward": False}),
     "full": ({}, {"activation_checkpointing": "full"}, {}),
-    "full_by_view": ({}, {"share_prefix": False, "max_logits": None}, {"exchange": "micro_batch"}),
-    "all_parts": ({"freeze": []}, {}, {"exchange": "micro_batch"}),
+    "all_by_view": ({"freeze": []}, {"share_prefix": False, "max_logits": None}, {"exchange": "micro_batch"}),
     "vision": ({"freeze": ["language"]}, {}, {}),
 }
 COARSE = [("full", "bf16_mixed"), ("lora", "bf16")]
