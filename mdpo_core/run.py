@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.consistency import check_consistency
-from mdpo_core.files import remove_unfinished, whole_folder
+from mdpo_core.files import remove_unfinished
 from mdpo_core.group import joined
 from mdpo_core.hooks import silent_hooks
 from mdpo_core.recipe import Recipe
@@ -91,10 +91,10 @@ def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builde
     store = _reference_store(recipe, directory, manifest, builder, world)
     world.from_main(lambda: _prepare(recipe, directory, checked, manifest))
     directory.require_shared(world)
-    model, trainer = _assemble(recipe, directory, checked, builder, store, world)
+    trainer = _assemble(recipe, directory, checked, builder, store, world)
     first_step = _restore(recipe, directory, trainer.engine, world)
     trainer.fit(first_step)
-    world.from_main(lambda: _export(model, directory))
+    world.from_main(lambda: _export(recipe, directory))
     listeners(world).mdpo_run_finished(run_dir=directory.path, final=directory.final)
 
 
@@ -122,10 +122,12 @@ def _restore(recipe: Recipe, directory: RunDirectory, engine: Engine, world: Wor
     return first_step
 
 
-def _export(model: VisionLanguageModel, directory: RunDirectory) -> None:
+def _export(recipe: Recipe, directory: RunDirectory) -> None:
+    """From the last checkpoint, which is the same whatever shared out the model."""
+    from mdpo_core.export import export_checkpoint
+
     remove_unfinished(directory.path)
-    with whole_folder(directory.final) as folder:
-        model.export(folder)
+    export_checkpoint(recipe, directory.checkpoints.all()[-1], directory.final)
 
 
 def _reference_store(
@@ -149,7 +151,7 @@ def _assemble(
     builder: BatchBuilder,
     store: ReferenceStore | None,
     world: World,
-) -> tuple[VisionLanguageModel, Trainer]:
+) -> Trainer:
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
     from mdpo_core.memory import MemoryAdvice
     from mdpo_core.objective import Objective
@@ -177,9 +179,8 @@ def _assemble(
     progress = progress_of("evaluating", world)
     policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress, world)
     evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
-    hooks = listeners(world)
-    return model, Trainer(
-        recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, hooks, world
+    return Trainer(
+        recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, listeners(world), world
     )
 
 
