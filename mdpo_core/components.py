@@ -7,7 +7,7 @@ loaded model, an engine, open data) is an object of a protocol in `mdpo_core.pro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +156,14 @@ class Term(Component):
         """
         return {}
 
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        """What this term reads the running mean of, by name: ``scores.running[name]``, a number.
+
+        Each function gives ``(batch,)``, one value a pair. The mean is over all pairs of all finished steps, in all
+        processes; it is 0 in the first step, and checkpoints keep it.
+        """
+        return {}
+
     @property
     def reads_reference(self) -> bool:
         """Whether this term, or a statistic that it reads, needs a reference."""
@@ -214,6 +222,11 @@ class Backend(Component):
     def loading(self, train: Train) -> AbstractContextManager[None]:
         """What the policy is loaded within, for backends that share weights out while they are read."""
         return nullcontext()
+
+    @property
+    def splits_frozen_copy(self) -> bool:
+        """Whether a frozen second model is cut up to its head, which then cannot be called once for each chunk."""
+        return False
 
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         """Make a frozen second model fit, before training starts; it has been loaded by `placement`."""

@@ -42,6 +42,8 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
         yield from _cached(terms, pieces.get("evaluators", ()))
     if "objective" in pieces and not pieces["objective"]:
         yield ("objective",), "needs at least one term"
+    if {"model", "reference", "backend"} <= pieces.keys() and pieces["backend"].splits_frozen_copy:
+        yield from _frozen_copy(terms, pieces["model"], pieces["reference"])
     if CLEAN in corruptions:
         yield ("corruptions", CLEAN), f"'{CLEAN}' is the image as it was read; choose another name"
 
@@ -98,6 +100,18 @@ def _reference(model: ModelAdapter, reference: str) -> Found:
             ("reference",),
             "'adapter_off' needs model.lora: there is no adapter to switch off; use 'frozen_copy'",
         )
+
+
+def _frozen_copy(terms: list[tuple[int, Term]], model: ModelAdapter, reference: str) -> Found:
+    if reference != "frozen_copy" and (reference != "auto" or model.lora is not None):
+        return
+    for position, term in terms:
+        if any(statistic.needs_reference for statistic in term.statistics().values()):
+            yield (
+                ("objective", position),
+                "compares whole distributions with those of a frozen copy, which this backend cuts up; use LoRA with "
+                "'reference: adapter_off', or a lower ZeRO stage",
+            )
 
 
 def _cached(terms: list[tuple[int, Term]], evaluators: Sequence[Evaluator | None]) -> Found:

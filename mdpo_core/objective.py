@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mdpo_core.components import PairLoss, Term
 from mdpo_core.errors import PluginError
+from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CLEAN, View
 from mdpo_core.world import ALONE, World
@@ -17,33 +18,47 @@ from mdpo_core.world import ALONE, World
 
 @dataclass(frozen=True)
 class Outcome:
-    """``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name, of the pairs that a metric is about."""
+    """``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name, of the pairs that a metric is about.
+
+    ``running``: per-pair values for `RunningMeans`.
+    """
 
     loss: Tensor
     metrics: Mapping[str, Tensor]
+    running: Mapping[str, Tensor]
 
 
 class Objective:
-    """Terms by label, minimized together. Called with the `Scores` of a batch."""
+    """Terms by label, minimized together. Called with the `Scores` of a batch.
+
+    ``running`` holds the means that terms read; whoever trains moves them on.
+    """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         self.terms = dict(terms)
         self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
         self.statistics = _statistics(self.terms)
+        self.running = RunningMeans(
+            _of(label, name) for label, term in self.terms.items() for name in term.running_means()
+        )
         self._betas = _reward_scales(self.terms.values())
 
     def __call__(self, scores: Scores) -> Outcome:
         total = torch.zeros(scores.applies.shape, device=scores.applies.device)
         metrics: dict[str, Tensor] = {}
+        running: dict[str, Tensor] = {}
         for label, term in self.terms.items():
             counted = _counted(term, scores)
-            values = _call(label, term, scores)
+            means = {name: self.running.mean(_of(label, name)) for name in term.running_means()}
+            seen = replace(_seen(term, scores), running=means)
+            values = _call(label, term, seen)
+            running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.running_means().items()}
             # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
             total = total + term.weight * torch.where(counted, values, 0)
             metrics[f"loss/{label}"] = values.detach()[counted]
             if isinstance(term, PairLoss):
                 metrics |= _pair_metrics(label, term, scores, counted)
-        return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)})
+        return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)
 
     @torch.no_grad()
     def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
@@ -86,10 +101,17 @@ def _counted(term: Term, scores: Scores) -> Tensor:
     return torch.ones_like(scores.applies)
 
 
+def _of(label: str, name: str) -> str:
+    return f"{label}:{name}"
+
+
+def _seen(term: Term, scores: Scores) -> Scores:
+    return scores.only(term.views(), term.columns(), term.needs_reference, term.needs_tokens, term.statistics())
+
+
 def _call(label: str, term: Term, scores: Scores) -> Tensor:
-    seen = scores.only(term.views(), term.columns(), term.needs_reference, term.needs_tokens, term.statistics())
     try:
-        values = term(seen)
+        values = term(scores)
     except KeyError as error:
         raise PluginError(f"term '{label}' ({type(term).__name__}): {error.args[0]}") from error
     if not isinstance(values, Tensor) or values.shape != scores.applies.shape:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mdpo_core.encoding import BatchBuilder
     from mdpo_core.example import Example
     from mdpo_core.objective import Objective
-    from mdpo_core.protocols import Engine, VisionLanguageModel
+    from mdpo_core.protocols import VisionLanguageModel
     from mdpo_core.reference import Reference
     from mdpo_core.scorer import Scorer
     from mdpo_core.train import Trainer
@@ -92,7 +92,7 @@ def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builde
     world.from_main(lambda: _prepare(recipe, directory, checked, manifest))
     directory.require_shared(world)
     trainer = _assemble(recipe, directory, checked, builder, store, world)
-    first_step = _restore(recipe, directory, trainer.engine, world)
+    first_step = _restore(recipe, directory, trainer, world)
     trainer.fit(first_step)
     world.from_main(lambda: _export(recipe, directory))
     listeners(world).mdpo_run_finished(run_dir=directory.path, final=directory.final)
@@ -112,12 +112,14 @@ def _prepare(recipe: Recipe, directory: RunDirectory, checked: CheckedData, mani
         checked.write_quarantine(directory.quarantine)
 
 
-def _restore(recipe: Recipe, directory: RunDirectory, engine: Engine, world: World) -> int:
+def _restore(recipe: Recipe, directory: RunDirectory, trainer: Trainer, world: World) -> int:
     """The number of steps that the run has behind it."""
-    about = directory.checkpoints.load_newest(engine, world)
+    about = directory.checkpoints.load_newest(trainer.engine, world)
     first_step = 0 if about is None else int(about["step"])
-    if about is not None and world.is_main:
-        warn_of_changes(about, recipe, world)
+    if about is not None:
+        trainer.objective.running.restore(about["running"])
+        if world.is_main:
+            warn_of_changes(about, recipe, world)
     world.from_main(lambda: directory.metrics.truncate(first_step))
     return first_step
 

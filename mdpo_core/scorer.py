@@ -79,9 +79,9 @@ class Scorer(nn.Module):
     ) -> dict[str, dict[View, Tensor]]:
         if not self._statistics:
             return {}
-        other = self._reference_logits(compared[0]) if compared else None
 
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
+            other = self._reference_logits(compared[0], head) if compared else None
             return token_statistics(list(self._statistics.values()), head, hidden_states, other, self._max_logits)
 
         found = self.model.through_head(compute, policy.hidden)
@@ -90,14 +90,15 @@ class Scorer(nn.Module):
             for name, values in zip(self._statistics, found, strict=True)
         }
 
-    def _reference_logits(self, states: PredictingStates) -> ReferenceLogits | None:
+    def _reference_logits(self, states: PredictingStates, head: Head) -> ReferenceLogits | None:
         reference = self.reference
         if not isinstance(reference, ModelReference):
             return None
 
         def logits(span: slice) -> Tensor:
             with torch.no_grad(), reference.active(self.model) as model:
-                return model.logits(states.hidden[span])
+                # The policy's head is being called already, and a call in a call would end the outer one for hooks.
+                return (head if model is self.model else model.logits)(states.hidden[span])
 
         return logits
 

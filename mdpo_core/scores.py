@@ -79,7 +79,8 @@ class Scores:
     ``policy[view]`` and ``reference[view]`` are sums over response tokens, ``(batch,)``, nats; ``num_tokens[view]``
     is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``applies`` is ``(batch,)`` bool: false for a row without
     an image, which a term over a corrupted view does not count. ``policy_tokens`` and ``reference_tokens`` are
-    there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those that declare some.
+    there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those that declare some,
+    and so are numbers ``running[name]``.
     """
 
     policy: ByView[Tensor]
@@ -90,6 +91,7 @@ class Scores:
     policy_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
     reference_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
     statistics: Mapping[str, ByView[Tensor]] = field(default_factory=dict)
+    running: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_sums(

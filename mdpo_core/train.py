@@ -104,6 +104,7 @@ class Trainer:
             # The optimizer's state comes with the first step.
             grad_norm = self.engine.step(rate)
         require_finite_gradient(grad_norm, step + 1)
+        self.objective.running.finish_step(self.world)
         return grad_norm
 
     def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
@@ -117,6 +118,7 @@ class Trainer:
         share = micro_batch.counts / len(self.sampler.rows(step))
         self.engine.backward(outcome.loss.sum() * share)
         if micro_batch.counts:
+            self.objective.running.add(outcome.running)
             self._meter.add(outcome.metrics)
             self._clock.count(len(batch), _num_tokens(batch, self.objective))
 
@@ -146,7 +148,7 @@ class Trainer:
     @property
     def _about(self) -> Mapping[str, Any]:
         """What a resumed run is to be told of the one that saved."""
-        return {"backend": self.recipe.to_dict()["backend"]}
+        return {"backend": self.recipe.to_dict()["backend"], "running": self.objective.running.state()}
 
     def _evaluate(self, finished: int) -> None:
         # A run that was stopped between a checkpoint and its evaluation still owes it, and pays it when resumed.

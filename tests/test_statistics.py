@@ -109,11 +109,19 @@ def test_two_terms_may_share_a_statistic_and_may_not_mean_two_things_by_one_name
 def test_no_tensor_of_logits_is_larger_than_asked_for(scored, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     _, model, batch = scored
     seen: list[int] = []
-    logits = type(model).logits
-    monkeypatch.setattr(type(model), "logits", lambda self, states: seen.append(len(states)) or logits(self, states))
+    through = type(model).through_head
+
+    def watched(self, compute, states):  # type: ignore[no-untyped-def]
+        return through(
+            self,
+            lambda head, all_states: compute(lambda some: seen.append(len(some)) or head(some), all_states),
+            states,
+        )
+
+    monkeypatch.setattr(type(model), "through_head", watched)
     scorer = Scorer(model, VIEWS, AdapterOff(), Scoring(max_logits=2000), {"divergence": DIVERGENCE})
     result = scorer(batch)
     result.statistics["divergence"][VIEWS[0]].sum().backward()
-    vocab = logits(model, torch.zeros(1, 32)).shape[-1]
+    vocab = model.logits(torch.zeros(1, 32)).shape[-1]
     assert max(seen) == 2000 // vocab
     model.module.zero_grad()

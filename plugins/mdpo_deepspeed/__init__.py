@@ -91,6 +91,10 @@ class DeepSpeed(Backend):
     def loading(self, train: Train) -> AbstractContextManager[None]:
         return self._sharing_out(train) if self.zero_stage == 3 else nullcontext()
 
+    @property
+    def splits_frozen_copy(self) -> bool:
+        return self.zero_stage == 3
+
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         from mdpo_deepspeed.stage3 import share_out_reference
 

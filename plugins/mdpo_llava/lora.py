@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -25,7 +26,10 @@ def add_lora(model: LlavaForConditionalGeneration, lora: Lora) -> PeftModel:
     if not getattr(model, "is_loaded_in_4bit", False):
         # Those of 4 bits are nn.Linear, too, and take peft's own.
         config._register_custom_module({nn.Linear: LoraLinear})
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that it has deprecated; nothing that a user could mend.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def set_lora_dropout(model: nn.Module, training: bool) -> None:

@@ -1,0 +1,108 @@
+"""What processes tell one another, in three real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdpo_core import MdpoError, World, current_world
+from mdpo_core.clock import Clock
+from mdpo_core.group import joined
+from mdpo_core.objective import Meter
+from mdpo_core.running import RunningMeans
+
+VALUES = [[1.0, 2.0], [], [6.0, 7.0, 8.0]]
+
+
+def refuse() -> None:
+    raise MdpoError("only the main process ran this")
+
+
+def tell(folder: Path) -> None:
+    """What one of the processes finds; runs in each of them."""
+    with joined() as world:
+        meter, running, clock = Meter(), RunningMeans(["mean"]), Clock()
+        mine = torch.tensor(VALUES[world.rank])
+        meter.add({"loss": mine} | ({"rare": mine} if world.rank == 2 else {}))
+        running.add({"mean": mine})
+        before = running.mean("mean")
+        running.finish_step(world)
+        running.add({"mean": mine * 2})
+        running.finish_step(world)
+        clock.count(pairs=10, tokens=100)
+        try:
+            world.from_main(refuse)
+        except MdpoError as error:
+            refused = str(error)
+        found = {
+            "gathered": world.gather(world.rank),
+            "highest": world.highest(world.rank * 3),
+            "from_main": world.from_main(os.getpid),
+            "refused": refused,
+            "means": meter.means(world),
+            "running": [before, running.mean("mean")],
+            "pairs": clock.read(world)["pairs_per_second"] > 0,
+        }
+        (folder / f"{world.rank}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("told")
+    program = f"import sys, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_world\n"
+    (folder / "tell.py").write_text(program + f"test_world.tell(pathlib.Path({str(folder)!r}))\n")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", str(folder / "tell.py")]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
+
+
+def test_every_process_learns_the_same(found: list[dict[str, Any]]) -> None:
+    assert found[0] == found[1] == found[2]
+    assert found[0]["gathered"] == [0, 1, 2]
+    assert found[0]["highest"] == 6
+    assert found[0]["refused"] == "only the main process ran this"
+
+
+def test_metrics_are_means_over_pairs_and_not_over_processes(found: list[dict[str, Any]]) -> None:
+    assert found[0]["means"] == {"loss": pytest.approx(24 / 5), "rare": pytest.approx(7)}
+
+
+def test_running_means_agree_and_begin_at_0(found: list[dict[str, Any]]) -> None:
+    assert found[0]["running"] == [0, pytest.approx((24 + 48) / 10)]
+
+
+@given(st.lists(st.lists(st.lists(st.floats(-9, 9), max_size=4), max_size=4), max_size=4))
+def test_a_running_mean_is_over_all_pairs_of_all_finished_steps(steps: list[list[list[float]]]) -> None:
+    running, seen = RunningMeans(["mean"]), list[float]()
+    for step in steps:
+        for part in step:
+            running.add({"mean": torch.tensor(part)})
+            # Not before the step is over: then micro-batches would have a part in it.
+            assert running.mean("mean") == pytest.approx(sum(seen) / len(seen) if seen else 0, abs=1e-5)
+        running.finish_step()
+        seen += [value for part in step for value in part]
+    resumed = RunningMeans(["mean", "another"])
+    resumed.restore(json.loads(json.dumps(running.state())))
+    assert resumed.mean("mean") == running.mean("mean") == pytest.approx(sum(seen) / max(len(seen), 1), abs=1e-5)
+    assert resumed.mean("another") == 0
+
+
+def test_one_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert current_world() == World(rank=0, size=1)
+    with joined() as world:
+        assert world.gather("one") == ["one"]
+        assert world.highest(3) == 3
+        with pytest.raises(MdpoError, match="only the main process"):
+            world.from_main(refuse)
