@@ -63,5 +63,7 @@ def _share_the_machine(num_processes: int) -> None:
     """What processes on one machine must agree on, unless the user has decided otherwise."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // num_processes)))
+    # Warnings of torch's own C++ code, which every process would print in the middle of the progress bar.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

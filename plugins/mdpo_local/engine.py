@@ -88,11 +88,13 @@ class LocalEngine:
 def _parallel(scorer: nn.Module) -> DistributedDataParallel:
     # Otherwise DDP lays gradients out anew after its first step, in the order in which they came. Sums over more than
     # two processes are taken in an order that depends on the place, and a resumed run would have a first step again.
-    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-    return DistributedDataParallel(
-        scorer,
-        find_unused_parameters=True,
-        # No buffer of ours changes: to send them around would make processes wait for one another in every forward.
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    with warnings.catch_warnings():
+        # Its new name came with a later torch than the first that serves.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            scorer,
+            find_unused_parameters=True,
+            # No buffer of ours changes: to send them around would make processes wait for one another in every forward.
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
