@@ -16,6 +16,8 @@ from mdpo_core.state import SavedState, write_state
 from mdpo_core.world import World
 
 STATE = "checkpoint.json"
+# Of the files, and of what stands in checkpoint.json; to be raised with either.
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Checkpoints:
             shutil.rmtree(folder, ignore_errors=True)
             raise CheckpointError(failed[0])
         digests = {file.name: digest for file, (digest, _) in zip(sorted(folder.iterdir()), written, strict=True)}
-        state = {"step": step, "processes": len(written), "sha256": digests, **about}
+        state = {"format": _FORMAT, "step": step, "processes": len(written), "sha256": digests, **about}
         with unwritable(path):
             (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
             finished_folder(folder, path)
@@ -100,6 +102,10 @@ def read_about(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path / STATE} is damaged ({error}); remove the folder to resume from an older one"
         ) from error
+    if about.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} was written by another version of mdpo: its format is {about.get('format')}, and {_FORMAT} is read"
+        )
     return about
 
 

@@ -19,14 +19,16 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
 _MEASURED = {"pairs_per_second", "tokens_per_second", "data_wait", "memory_gb"}
 
 
-def command(changes: list[str], *more: str) -> list[str]:
-    words = [sys.executable, "-m", "mdpo_core.cli", "run", str(RECIPE)]
+def command(changes: list[str], *more: str, recipe: Path = RECIPE) -> list[str]:
+    words = [sys.executable, "-m", "mdpo_core.cli", "run", str(recipe)]
     return [*words, *(word for change in changes for word in ("--set", change)), *more]
 
 
-def launch(changes: list[str], folder: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def launch(
+    changes: list[str], folder: Path, *more: str, recipe: Path = RECIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run to the end; a run that fails is the caller's to look at."""
-    words = command(changes, "--run-dir", str(folder), *more)
+    words = command(changes, "--run-dir", str(folder), *more, recipe=recipe)
     return subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
 
 

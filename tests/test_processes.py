@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 
@@ -107,6 +108,46 @@ def test_one_process_tells_what_is_wrong(
     assert failed.returncode == code, failed.stderr
     assert failed.stderr.count(message) == 1, failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_directory_that_cannot_be_written_is_told_of_once(changes: list[str]) -> None:
+    # Not even root may make a folder there.
+    failed = launch(changes, Path("/proc/run"), *TWO)
+    assert failed.returncode == 1
+    assert failed.stderr.count("/proc/run") == 1
+    assert "Traceback" not in failed.stderr
+
+
+EVERY = {
+    "ddp": "{backend: local, precision: fp32}",
+    "fsdp": "{backend: fsdp, precision: fp32}",
+    **{f"zero_{stage}": f"{{backend: deepspeed, zero_stage: {stage}, precision: fp32}}" for stage in range(4)},
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("backend", "processes"), [*((backend, 2) for backend in EVERY), ("ddp", 4), ("fsdp", 4), ("zero_3", 4)]
+)
+def test_every_backend_trains_as_one_process_does(
+    backend: str, processes: int, changes: list[str], tmp_path: Path
+) -> None:
+    same = [*(change for change in changes if not change.startswith("backend")), "train.micro_batch_size=1"]
+    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
+    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "many", "--processes", str(processes))
+    assert finished.returncode == 0, finished.stderr
+    require_same_training(tmp_path / "many", tmp_path / "one", 1e-5)
+
+
+@pytest.mark.long
+def test_the_recipe_for_eight_gpus_runs_on_a_small_model(changes: list[str], tmp_path: Path) -> None:
+    recipe = RECIPE.parent / "llava_mdpo_zero3.yaml"
+    same = [change for change in changes if not change.startswith(("backend", "model.lora"))]
+    finished = launch(same, tmp_path / "run", *TWO, recipe=recipe)
+    assert finished.returncode == 0, finished.stderr
+    assert records(tmp_path / "run")[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-2)
+    # In bfloat16, as a GPU would have it.
+    assert {value.dtype for value in final_weights(tmp_path / "run").values()} == {torch.bfloat16}
 
 
 def test_rows_without_images_wherever_they_fall_give_the_gradients_of_one_process(

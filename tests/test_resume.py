@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mdpo_core import CheckpointError, load_recipe, run
+from mdpo_core.files import sha256
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
 
@@ -158,6 +159,34 @@ def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], tmp_path: Pat
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"state-00000-of-00001\.safetensors differs from what was saved; remove"):
         run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+
+
+def test_a_checkpoint_that_lacks_a_file_or_is_of_other_code_or_another_model_is_refused(
+    small: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    stop_at(2, signal.SIGTERM, small, folder)
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    about, file = newest / "checkpoint.json", newest / "state-00000-of-00001.safetensors"
+    state, content = json.loads(about.read_text()), file.read_bytes()
+
+    def refused(words: str) -> None:
+        with pytest.raises(CheckpointError, match=words):
+            run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
+
+    file.unlink()
+    refused(r"state-00000-of-00001\.safetensors is missing; remove")
+    file.write_bytes(content)
+    about.write_text(json.dumps(state | {"format": 7}))
+    refused("written by another version of mdpo")
+    about.write_text(json.dumps(state)[:-40])
+    refused("checkpoint.json is damaged")
+    # Of a model with one layer less: the same command, another checkpoint.
+    weights = {name: value for name, value in load_file(file).items() if "layers.0" not in name}
+    shapes = {name.rpartition("@")[0]: tuple(value.shape) for name, value in weights.items()}
+    save_file(weights, file, {"shapes": json.dumps(shapes)})
+    about.write_text(json.dumps(state | {"sha256": {file.name: sha256(file)}}))
+    refused("is of another model: it holds")
 
 
 def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path: Path, pairs: Path) -> None:
