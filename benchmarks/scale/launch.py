@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from job import Found, Job
@@ -24,35 +25,39 @@ def build_model(folder: Path) -> Path:
     return build_llava(folder, hidden=512, layers=4)
 
 
-def run(job: Job) -> list[Found]:
-    """What each rank found."""
+def run_all(jobs: Sequence[Job]) -> list[list[Found]]:
+    """What each rank found in each job; all jobs are of one number of processes."""
+    world = jobs[0].world
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(dataclasses.asdict(job)))
-        port = _free_port()
+        (folder / "jobs.json").write_text(json.dumps([(dataclasses.asdict(job), _free_port()) for job in jobs]))
         processes = [
             subprocess.Popen(
-                [sys.executable, WORKER, folder / "job.json", folder],
-                env=_environment(rank, job.world, port),
+                [sys.executable, WORKER, folder / "jobs.json", folder],
+                env=_environment(rank, world),
                 stdout=subprocess.DEVNULL,
-                stderr=(folder / f"{rank}.err").open("w"),
             )
-            for rank in range(job.world)
+            for rank in range(world)
         ]
-        failed = [rank for rank, process in enumerate(processes) if process.wait()]
-        if failed:
-            raise RuntimeError("\n".join((folder / f"{rank}.err").read_text()[-4000:] for rank in failed))
-        return [Found(**json.loads((folder / f"{rank}.json").read_text())) for rank in range(job.world)]
+        for process in processes:
+            process.wait()
+        return [_found(folder, number, job) for number, job in enumerate(jobs)]
 
 
-def _environment(rank: int, world: int, port: int) -> dict[str, str]:
+def _found(folder: Path, number: int, job: Job) -> list[Found]:
+    files = [folder / f"{number}-{rank}.json" for rank in range(job.world)]
+    if not all(file.is_file() for file in files):
+        raise RuntimeError(f"{job} failed; its processes have said why")
+    return [Found(**json.loads(file.read_text())) for file in files]
+
+
+def _environment(rank: int, world: int) -> dict[str, str]:
     return os.environ | {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(world),
         "LOCAL_WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
     }

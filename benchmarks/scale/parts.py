@@ -36,6 +36,7 @@ class Parts:
     vision: Share
     rest: Share
     largest_layer: int
+    vision_layers: int
 
     @property
     def all(self) -> Share:
@@ -55,6 +56,7 @@ def parts_of(model: VisionLanguageModel) -> Parts:
         _share(value for layer in towers for value in layer),
         _share(rest),
         max(_share(layer).numbers for layer in layers),
+        len(towers),
     )
 
 

@@ -1,14 +1,16 @@
-"""One rank of a measured run: ``worker.py JOB.json RESULTS``, in a launcher's environment."""
+"""One rank of measured runs: ``worker.py JOBS.json RESULTS``, in a launcher's environment."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+import importlib
 import json
 import os
 import random
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +119,37 @@ def _batch(encoder: Any, rank: int) -> Batch:
 
 
 def main() -> None:
-    job = Job(**json.loads(Path(sys.argv[1]).read_text()))
-    with joined() as world:
-        found = run(job, world)
-        (Path(sys.argv[2]) / f"{world.rank}.json").write_text(json.dumps(dataclasses.asdict(found)))
+    _import_everything()
+    jobs, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    for number, (job, port) in enumerate(jobs):
+        # A process of its own for each, so that nothing is left of another; what is imported is there already.
+        child = os.fork()
+        if child == 0:
+            os.environ["MASTER_PORT"] = str(port)
+            _run_and_exit(Job(**job), folder, number)
+        os.waitpid(child, 0)
+
+
+def _import_everything() -> None:
+    """Once, and not in each job."""
+    for name in ("transformers", "peft", "mdpo_llava.model", "mdpo_local.engine", "mdpo_fsdp.engine"):
+        importlib.import_module(name)
+    if any(STAGES[stage].backend[0] == "deepspeed" for stage in STAGES):
+        importlib.import_module("mdpo_deepspeed.engine")
+
+
+def _run_and_exit(job: Job, folder: Path, number: int) -> None:
+    code = 1
+    try:
+        with joined() as world:
+            found = run(job, world)
+            (folder / f"{number}-{world.rank}.json").write_text(json.dumps(dataclasses.asdict(found)))
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
