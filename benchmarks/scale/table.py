@@ -1,0 +1,67 @@
+"""What was measured beside the formulas, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from formulas import ALL_BF16, FP32, FSDP_MIXED, LORA_BF16, ZERO_BF16, ZERO_FP32, Setting, Widths
+from job import Found, Job
+from parts import Parts, Share
+from stages import STAGES
+
+MB = 1e6
+PARTS = ("layers", "vision", "rest")
+
+
+def widths_of(backend: str, precision: str, lora: bool) -> Widths:
+    """The bytes of a number in a backend at a precision."""
+    if backend == "deepspeed":
+        return ZERO_FP32 if precision == "fp32" else ZERO_BF16
+    if precision == "bf16":
+        return LORA_BF16 if lora else ALL_BF16
+    return FSDP_MIXED if precision == "bf16_mixed" else FP32
+
+
+def setting_of(job: Job, found: Found) -> Setting:
+    """The setting that a job was measured in."""
+    shares = {name: Share(**found.parameters[name]) for name in PARTS}
+    others = {name: found.parameters[name] for name in ("largest_layer", "vision_layers")}
+    return Setting(
+        Parts(**shares, **others),
+        widths_of(STAGES[job.stage].backend[0], job.precision, job.lora_rank is not None),
+        job.world,
+        job.micro_batches,
+        reference=int(job.reference == "adapter_off"),
+    )
+
+
+def measured(results: Iterable[tuple[Job, Sequence[Found]]]) -> str:
+    """One row a job: the most that a rank sent and held."""
+    lines = [
+        "| stage | N | trains | precision | sent a step, MB | formula | ratio | kept, MB | formula | ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for job, found in results:
+        setting = setting_of(job, found[0])
+        sent = STAGES[job.stage].traffic(setting).sent(job.world, gloo=True)
+        kept = STAGES[job.stage].kept(setting).lasting
+        most_sent, most_kept = (max(getattr(each, name) for each in found) for name in ("sent", "with_gradients"))
+        what = "all but vision" if job.lora_rank is None else "LoRA"
+        if job.reference != "cached":
+            what += f", reference {job.reference}"
+        lines.append(
+            f"| {job.stage} | {job.world} | {what} | {job.precision} | {_pair(most_sent, sent)} "
+            f"| {_pair(most_kept, kept)} |"
+        )
+    return "\n".join(lines)
+
+
+def _pair(found: float, expected: float) -> str:
+    return f"{found / MB:.2f} | {expected / MB:.2f} | {found / expected:.3f}"
+
+
+def formulas() -> str:
+    """Each stage's formulas in words."""
+    lines = ["| stage | bytes that a rank sends in a step | bytes that it keeps |", "|---|---|---|"]
+    lines += [f"| {name} | {stage.sent_in_words} | {stage.kept_in_words} |" for name, stage in STAGES.items()]
+    return "\n".join(lines)
