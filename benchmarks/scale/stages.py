@@ -48,12 +48,10 @@ def fsdp_traffic(setting: Setting, reshard: bool, each_time: bool) -> Traffic:
 
 
 def fsdp_kept(setting: Setting, each_time: bool) -> Kept:
-    parts, widths, world = setting.parts, setting.widths, setting.world
+    widths, world = setting.widths, setting.world
     whole = not each_time and setting.micro_batches > 1
     gradients = setting.trained * (widths.sent_gradient if whole else widths.gradient / world)
-    return Kept(
-        setting.weights / world, gradients, setting.trained * widths.state / world, _together(setting)
-    )
+    return Kept(setting.weights / world, gradients, setting.trained * widths.state / world, _together(setting))
 
 
 def zero_traffic(setting: Setting, stage: int) -> Traffic:
@@ -62,9 +60,7 @@ def zero_traffic(setting: Setting, stage: int) -> Traffic:
     if stage == 3:
         return _zero3_traffic(setting)
     # Stage 2 has nowhere to keep whole gradients until the last micro-batch. DeepSpeed reduces them for all ranks.
-    return Traffic(
-        gathered=weights if stage else 0, reduced=gradients * (setting.micro_batches if stage == 2 else 1)
-    )
+    return Traffic(gathered=weights if stage else 0, reduced=gradients * (setting.micro_batches if stage == 2 else 1))
 
 
 def _zero3_traffic(setting: Setting) -> Traffic:
@@ -106,9 +102,7 @@ def _together(setting: Setting) -> float:
 
 
 STAGES = {
-    "local (DDP)": Stage(
-        ("local", {}), local_traffic, local_kept, "2(N-1)/N gT", "weights + 2gT + moments"
-    ),
+    "local (DDP)": Stage(("local", {}), local_traffic, local_kept, "2(N-1)/N gT", "weights + 2gT + moments"),
     "fsdp": Stage(
         ("fsdp", {}),
         lambda setting: fsdp_traffic(setting, True, False),

@@ -10,6 +10,7 @@ from parts import Parts, Share
 from stages import STAGES
 
 MB = 1e6
+TOLERANCE = 0.01
 PARTS = ("layers", "vision", "rest")
 
 
@@ -42,22 +43,29 @@ def measured(results: Iterable[tuple[Job, Sequence[Found]]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for job, found in results:
-        setting = setting_of(job, found[0])
-        sent = STAGES[job.stage].traffic(setting).sent(job.world, gloo=True)
-        kept = STAGES[job.stage].kept(setting).lasting
-        most_sent, most_kept = (max(getattr(each, name) for each in found) for name in ("sent", "with_gradients"))
         what = "all but vision" if job.lora_rank is None else "LoRA"
         if job.reference != "cached":
             what += f", reference {job.reference}"
-        lines.append(
-            f"| {job.stage} | {job.world} | {what} | {job.precision} | {_pair(most_sent, sent)} "
-            f"| {_pair(most_kept, kept)} |"
-        )
+        cells = [
+            f"{number / MB:.2f} | {wanted / MB:.2f} | {number / wanted:.3f}" for number, wanted in _pairs(job, found)
+        ]
+        lines.append(f"| {job.stage} | {job.world} | {what} | {job.precision} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _pair(found: float, expected: float) -> str:
-    return f"{found / MB:.2f} | {expected / MB:.2f} | {found / expected:.3f}"
+def all_agree(results: Iterable[tuple[Job, Sequence[Found]]]) -> bool:
+    """Whether every figure is within `TOLERANCE` of its formula."""
+    pairs = [pair for job, found in results for pair in _pairs(job, found)]
+    return all(abs(number / wanted - 1) <= TOLERANCE for number, wanted in pairs)
+
+
+def _pairs(job: Job, found: Sequence[Found]) -> list[tuple[float, float]]:
+    """Bytes sent and kept: the most of any rank, and by formula."""
+    setting, stage = setting_of(job, found[0]), STAGES[job.stage]
+    return [
+        (max(each.sent for each in found), stage.traffic(setting).sent(job.world, gloo=True)),
+        (max(each.with_gradients for each in found), stage.kept(setting).lasting),
+    ]
 
 
 def formulas() -> str:

@@ -40,7 +40,7 @@ def run(job: Job, world: World) -> Found:
     before = tensor_bytes()
     train = Train(learning_rate=1e-4, micro_batch_size=PAIRS, batch_size=PAIRS * job.micro_batches * job.world)
     engine, encoder, parameters = _start(job, train)
-    batch = _batch(encoder, world.rank)
+    batch = make_batch(encoder, world.rank)
     for _ in range(WARM_UP):
         held = _step(engine, batch, job, before)
     world.gather(None)
@@ -50,9 +50,7 @@ def run(job: Job, world: World) -> Found:
     seconds = time.perf_counter() - started
     sent, store, interface = (now - then for now, then in zip(_counters(), at_first, strict=True))
     gc.collect()
-    return Found(
-        sent / job.steps, store / seconds, interface / job.steps, tensor_bytes() - before, held, parameters
-    )
+    return Found(sent / job.steps, store / seconds, interface / job.steps, tensor_bytes() - before, held, parameters)
 
 
 def _counters() -> tuple[int, int, int]:
@@ -102,7 +100,7 @@ def _loss(scored: Scored) -> Tensor:
     return -torch.stack([tokens.values.mean() for tokens in scored.policy.values()]).sum()
 
 
-def _batch(encoder: Any, rank: int) -> Batch:
+def make_batch(encoder: Any, rank: int) -> Batch:
     drawn = random.Random(rank)
     examples = [
         Example(
