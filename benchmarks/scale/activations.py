@@ -59,7 +59,7 @@ def _count_in(layer: nn.Module, found: list[dict[int, Tensor]]) -> None:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             return forward(*arguments, **options)
 
-    layer.forward = counted  # type: ignore[method-assign]
+    layer.forward = counted
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -79,13 +79,15 @@ def _zero3_traffic(setting: Setting) -> Traffic:
 def zero_kept(setting: Setting, stage: int) -> Kept:
     widths, world, trained = setting.widths, setting.world, setting.trained
     bucket = min(trained, BUCKET) * widths.sent_gradient
+    # Beside bfloat16 weights stages 0 and 1 add gradients up in bfloat16.
+    gradient = widths.gradient if stage >= 2 else widths.sent_gradient
     if stage == 0:
         # In float32 there is no other copy of what trains.
-        state = widths.state - (4 if widths.trained == 4 else 0)
-        return Kept(setting.weights, trained * widths.gradient, trained * state)
+        copy = 4 if widths.trained == 4 else 0
+        return Kept(setting.weights, trained * gradient, trained * (widths.state - copy))
     state = trained * widths.state / world
     if stage == 1:
-        return Kept(setting.weights, trained * widths.gradient + bucket, state)
+        return Kept(setting.weights, trained * gradient + bucket, state)
     if stage == 2:
         return Kept(setting.weights, trained * widths.gradient / world, state, bucket)
     return Kept(setting.weights / world, trained * widths.gradient / world + bucket, state, _together(setting))

@@ -26,9 +26,9 @@ def widths_of(backend: str, precision: str, lora: bool) -> Widths:
 def setting_of(job: Job, found: Found) -> Setting:
     """The setting that a job was measured in."""
     shares = {name: Share(**found.parameters[name]) for name in PARTS}
-    others = {name: found.parameters[name] for name in ("largest_layer", "vision_layers")}
+    counts = found.parameters["largest_layer"], found.parameters["vision_layers"]
     return Setting(
-        Parts(**shares, **others),
+        Parts(shares["layers"], shares["vision"], shares["rest"], *counts),
         widths_of(STAGES[job.stage].backend[0], job.precision, job.lora_rank is not None),
         job.world,
         job.micro_batches,
