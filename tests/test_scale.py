@@ -14,7 +14,7 @@ STAGES = ("fsdp, exchange: micro_batch", "fsdp, reshard_after_forward: false")
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="sockets are asked for what they have sent")
-def test_what_processes_send_and_keep_is_within_a_percent_of_the_formulas() -> None:
+def test_what_processes_send_and_keep_is_within_two_percent_of_the_formulas() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "scale", "--only", *STAGES], capture_output=True, text=True
     )

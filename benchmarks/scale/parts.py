@@ -30,13 +30,17 @@ class Share:
 
 @dataclass(frozen=True)
 class Parts:
-    """A model as backends see it: layers of the language model, layers of the vision tower, and what is in neither."""
+    """A model as backends see it: layers of the language model, layers of the vision tower, and what is in neither.
+
+    ``words``: numbers of input embeddings and head, which are in neither.
+    """
 
     layers: Share
     vision: Share
     rest: Share
     largest_layer: int
     vision_layers: int
+    words: int
 
     @property
     def all(self) -> Share:
@@ -49,6 +53,7 @@ def parts_of(model: VisionLanguageModel) -> Parts:
 
     layers = [list(layer.parameters()) for layer in model.layers()]
     towers = [list(layer.parameters()) for layer in layers_of(model)[len(layers) :]]
+    words = [value for name, value in model.module.named_parameters() if "embed_tokens" in name or "lm_head" in name]
     seen = {id(value) for layer in (*layers, *towers) for value in layer}
     rest = [value for value in model.module.parameters() if id(value) not in seen]
     return Parts(
@@ -57,6 +62,7 @@ def parts_of(model: VisionLanguageModel) -> Parts:
         _share(rest),
         max(_share(layer).numbers for layer in layers),
         len(towers),
+        _share(words).numbers,
     )
 
 

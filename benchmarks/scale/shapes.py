@@ -72,6 +72,7 @@ class Model:
             Share(rest + VISION_REST, 0 if self.lora else rest),
             layer,
             VISION_LAYERS,
+            2 * language.vocab * language.hidden,
         )
 
     @property

@@ -1,7 +1,8 @@
 """The stages: backends with their options, each with its formulas, in numbers and in words.
 
-In words: T numbers train, F are frozen, L are in layers of the language model, V in those of the vision tower, R in
-neither; N ranks, M micro-batches. ``w`` is the bytes of a weight as it travels, ``g`` those of a gradient.
+In words: T numbers train, L are in layers of the language model, V in those of the vision tower, R in neither; R' of
+these train and are no input embeddings. N ranks, M micro-batches; ``w``: bytes of a weight as it travels, ``g``: of a
+gradient.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ def fsdp_traffic(setting: Setting, reshard: bool, each_time: bool) -> Traffic:
     parts, widths = setting.parts, setting.widths
     times = 2 + setting.reference if reshard else 1
     gathered = times * _gathered(setting, parts.layers.frozen, parts.layers.trained)
-    # While the first layer's backward runs, FSDP fetches the one before it: the vision tower's last, in vain.
-    towers = 1 + 1 / parts.vision_layers if reshard and parts.vision_layers else 1
-    gathered += towers * _gathered(setting, parts.vision.frozen, parts.vision.trained)
+    vision = _gathered(setting, parts.vision.frozen, parts.vision.trained)
+    gathered += vision
+    if reshard:
+        # While the first layer's backward runs, FSDP fetches what was computed before it: the vision tower's last
+        # layer, or one that the reference's forward went through. In vain.
+        before = vision / max(1, parts.vision_layers)
+        gathered += parts.largest_layer * widths.gathered_frozen if setting.reference else before
     gathered += _gathered(setting, parts.rest.frozen, parts.rest.trained)
     exchanges = setting.micro_batches if each_time else 1
     return Traffic(
@@ -68,8 +73,10 @@ def _zero3_traffic(setting: Setting) -> Traffic:
     passes = 1 + setting.reference
     once = (parts.vision.frozen + parts.rest.frozen, parts.vision.trained + parts.rest.trained)
     gathered = _gathered(setting, *once) + passes * _gathered(setting, parts.layers.frozen, parts.layers.trained)
-    # Again for backward; in what trains outside the layers, too.
-    gathered += _gathered(setting, parts.layers.frozen, parts.layers.trained + parts.rest.trained)
+    # Again for backward; what trains outside the layers, too, but for the input embeddings.
+    outside = max(0, parts.rest.trained - parts.words // 2)
+    gathered += _gathered(setting, parts.layers.frozen, parts.layers.trained + outside)
+    gathered += setting.reference * parts.words * setting.widths.gathered_frozen
     return Traffic(
         gathered=setting.micro_batches * gathered,
         scattered=setting.micro_batches * setting.trained * setting.widths.sent_gradient,
@@ -151,7 +158,7 @@ STAGES = {
         ("deepspeed", {"zero_stage": 3, "config": AS_IF_LARGE}),
         lambda setting: zero_traffic(setting, 3),
         lambda setting: zero_kept(setting, 3),
-        "(N-1)/N M [w(2L + V + R + trained R) + gT]",
+        "(N-1)/N M [w(2L + V + R + R') + gT]",
         "(weights + gT + moments and copy)/N + bucket",
     ),
 }

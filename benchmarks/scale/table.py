@@ -10,7 +10,7 @@ from parts import Parts, Share
 from stages import STAGES
 
 MB = 1e6
-TOLERANCE = 0.01
+TOLERANCE = 0.02
 PARTS = ("layers", "vision", "rest")
 
 
@@ -26,7 +26,7 @@ def widths_of(backend: str, precision: str, lora: bool) -> Widths:
 def setting_of(job: Job, found: Found) -> Setting:
     """The setting that a job was measured in."""
     shares = {name: Share(**found.parameters[name]) for name in PARTS}
-    counts = found.parameters["largest_layer"], found.parameters["vision_layers"]
+    counts = (found.parameters[name] for name in ("largest_layer", "vision_layers", "words"))
     return Setting(
         Parts(shares["layers"], shares["vision"], shares["rest"], *counts),
         widths_of(STAGES[job.stage].backend[0], job.precision, job.lora_rank is not None),
