@@ -64,7 +64,11 @@ def test_full_fine_tuning_exports_a_whole_model(small: list[str], llava: Path) -
     assert any("language_model" in name for name in changed)
 
 
-@pytest.mark.parametrize("recipe", sorted(path.name for path in RECIPES.glob("llava_*.yaml")))
+# Those that no CPU can run are tested where what they need is.
+RUN_HERE = sorted({path.name for path in RECIPES.glob("llava_*.yaml")} - {"llava_mdpo_qlora.yaml"})
+
+
+@pytest.mark.parametrize("recipe", RUN_HERE)
 def test_every_llava_recipe_runs(recipe: str, small: list[str]) -> None:
     result = run(load_recipe(RECIPES / recipe, [*small, "train.epochs=1"]))
     terms = len(load_recipe(RECIPES / recipe).objective)

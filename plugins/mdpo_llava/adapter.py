@@ -107,6 +107,10 @@ class Llava(ModelAdapter):
     def load(self, placement: Placement, *, trainable: bool = True) -> LlavaModel:
         from mdpo_llava.model import load_model
 
+        if self.quantize is not None:
+            from mdpo_llava.quantized import require_cuda
+
+            require_cuda(placement)
         return load_model(self, self._folder(), placement, trainable)
 
     def load_exported(self, folder: Path, placement: Placement) -> tuple[LlavaEncoder, LlavaModel]:

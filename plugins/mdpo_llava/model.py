@@ -61,9 +61,8 @@ def _plain(folder: Path, placement: Placement) -> LlavaForConditionalGeneration:
 
 
 def _quantized(folder: Path, placement: Placement) -> LlavaForConditionalGeneration:
-    from mdpo_llava.quantized import loading_options, require_cuda
+    from mdpo_llava.quantized import loading_options
 
-    require_cuda(placement)
     return _from_pretrained(folder, placement, **loading_options(placement))
 
 

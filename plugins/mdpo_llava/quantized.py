@@ -11,12 +11,18 @@ from mdpo_core import Placement, RecipeError
 KEPT = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 
 
-def require_bitsandbytes() -> None:
-    """Raise `RecipeError` if it is not installed, or too old for transformers."""
+def is_installed() -> bool:
+    """Whether there is a bitsandbytes that is new enough for transformers."""
     from transformers.utils import is_bitsandbytes_available
+
+    return bool(is_bitsandbytes_available())
+
+
+def require_bitsandbytes() -> None:
+    """Raise `RecipeError` if it is not installed, or too old."""
     from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION
 
-    if is_bitsandbytes_available():
+    if is_installed():
         return
     try:
         found = f"{version('bitsandbytes')} is installed"
