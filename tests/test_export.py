@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -14,9 +15,11 @@ import PIL.Image
 import pytest
 import torch
 from conftest import PROMPT
+from mdpo_llava.adapter import Llava
 from mdpo_llava.model import LlavaModel
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import CheckpointError, DataError, Piece, RecipeError, load_recipe, run
@@ -139,6 +142,20 @@ def test_the_model_of_the_quickstart_can_be_exported(tmp_path: Path) -> None:
     folder = run(load_recipe(RECIPES / "quickstart.yaml", [*changes, f"output.dir={tmp_path / 'run'}"])).run_dir
     export_run(folder, tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_one_model_is_held_at_a_time(full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def held() -> int:
+        return sum(type(each) is nn.Parameter for each in gc.get_objects())
+
+    def load(self: Llava, *inputs: Any) -> Any:
+        assert held() <= before
+        return LOAD_EXPORTED(self, *inputs)
+
+    gc.collect()
+    before = held()
+    monkeypatch.setattr(Llava, "load_exported", load)
+    export_run(full_run, tmp_path / "out")
 
 
 def newest(folder: Path) -> Path:
@@ -289,7 +306,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_a_model_is_loaded(
         export_run(lora_run, tmp_path / "file" / "out")
 
 
-EXPORT, MERGED = LlavaModel.export, LlavaModel._merged
+EXPORT, MERGED, LOAD_EXPORTED = LlavaModel.export, LlavaModel._merged, Llava.load_exported
 
 
 def without(part: str) -> Callable[..., None]:

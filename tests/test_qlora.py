@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import subprocess
 import sys
@@ -11,11 +13,13 @@ import pytest
 import torch
 from mdpo_llava import quantized
 from mdpo_llava.adapter import Llava
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, BitsAndBytesConfig, LlavaForConditionalGeneration
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from mdpo_core import Lora, Placement, RecipeError, load_recipe, run
+from mdpo_core.export import export_run
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo_qlora.yaml"
 HAS_BITSANDBYTES = quantized.is_installed()
@@ -76,6 +80,45 @@ def test_a_bitsandbytes_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(quantized, "version", lambda name: "0.40.0")
     with pytest.raises(RecipeError, match=r"needs bitsandbytes [\d.]+ or newer \(0.40.0 is installed\)"):
         quantized.require_bitsandbytes()
+
+
+@pytest.fixture
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let bitsandbytes compute where it can: on a CPU, too, if slowly."""
+    if not HAS_BITSANDBYTES:
+        pytest.skip("bitsandbytes is not installed")
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(quantized, "require_cuda", lambda placement: None)
+
+
+def test_layers_of_4_bits_get_peft_s_own_adapters_and_all_else_stays(llava: Path, anywhere: None) -> None:
+    from bitsandbytes.nn import Linear4bit
+    from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module = qlora(llava).load(Placement(device, "bfloat16")).module
+    inside = "base_model.model.model.language_model.layers."
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLinear4bit)}
+    assert len(layers) == 14
+    assert all(name.startswith(inside) and isinstance(layer.base_layer, Linear4bit) for name, layer in layers.items())
+    of_4_bits = {name for name, value in module.named_parameters() if value.dtype == torch.uint8}
+    assert of_4_bits == {f"{name}.base_layer.weight" for name in layers}
+    assert {value.dtype for value in module.parameters() if value.requires_grad} == {torch.float32}
+
+
+def test_a_run_upon_4_bits_begins_at_three_times_log_2_learns_and_is_exported_upon_whole_weights(
+    changes: list[str], llava: Path, tmp_path: Path, anywhere: None
+) -> None:
+    precision = ["backend.precision=bf16", "trackers=[]", "output.save_every=3", f"output.dir={tmp_path / 'run'}"]
+    folder = run(load_recipe(RECIPE, [*changes, *precision])).run_dir
+    losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(3 * math.log(2), abs=1e-2)
+    assert losses[-1] < losses[0]
+    for merge in (False, True):
+        export_run(folder, tmp_path / str(merge), merge=merge)
+    before, after = (load_file(place / "model.safetensors") for place in (llava, tmp_path / "True"))
+    assert {name: value.shape for name, value in after.items()} == {name: value.shape for name, value in before.items()}
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
 
 
 def test_what_is_exported_stands_upon_whole_weights(llava: Path) -> None:
