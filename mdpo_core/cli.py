@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -33,14 +34,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mdpo", description="Preference optimization of vision-language models that look at the picture."
     )
+    # DeepSpeed's launcher puts it before the command; LOCAL_RANK says the same.
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "train as a recipe says (mdpo-run RECIPE is mdpo run RECIPE)")
     _recipe_arguments(run)
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="keep the run here, not in output.dir")
     run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
-    # DeepSpeed's launcher adds it; LOCAL_RANK says the same.
-    run.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
 
     check = _command(commands, "check", _check, "report every problem of a recipe at once")
     _recipe_arguments(check)
@@ -118,11 +119,13 @@ def _fail(message: str, code: int) -> int:
 def _how_to_resume(options: argparse.Namespace) -> str:
     import shlex
 
+    from mdpo_core.launching import PROCESSES
     from mdpo_core.world import current_world
 
-    size = current_world().size
+    if current_world().size > 1 and PROCESSES not in os.environ:
+        return "resume with the same command and --resume, on every node"
     words = ["mdpo-run", *_run_arguments(options)]
-    words += ["--processes", str(size)] if size > 1 else []
+    words += ["--processes", os.environ[PROCESSES]] if PROCESSES in os.environ else []
     words += [] if options.resume else ["--resume"]
     return f"resume with: {shlex.join(words)}"
 
@@ -215,4 +218,6 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from mdpo_core.group import leave
+
+    leave(main())

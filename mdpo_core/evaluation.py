@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -80,13 +82,23 @@ class Evaluation:
         metrics: dict[str, float] = {}
         self.policy.model.set_training(False)
         try:
-            for evaluator in due:
-                name = current_registry().name_of(type(evaluator))
-                found = evaluator.evaluate(self.policy, self.folder, step)
-                metrics |= {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
+            with self._folder_of_process() as folder:
+                for evaluator in due:
+                    name = current_registry().name_of(type(evaluator))
+                    found = evaluator.evaluate(self.policy, folder, step)
+                    metrics |= {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
         finally:
             self.policy.model.set_training(True)
         return metrics
+
+    @contextmanager
+    def _folder_of_process(self) -> Iterator[Path]:
+        """The main process writes pictures and tables; what others write is thrown away."""
+        if self.policy.world.is_main:
+            yield self.folder
+        else:
+            with TemporaryDirectory() as name:
+                yield Path(name)
 
     def _is_due(self, evaluator: Evaluator, step: int) -> bool:
         return step in (0, self.num_steps) or (evaluator.every is not None and step % evaluator.every == 0)

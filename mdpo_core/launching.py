@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 # A step and a checkpoint may take so long after a SIGTERM; a process that hangs is ended by the watch over it.
 _TIME_TO_SAVE = 600
+# Tells the processes how many of them this launcher was asked for.
+PROCESSES = "MDPO_PROCESSES"
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> int:
@@ -26,6 +28,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     _share_the_machine(num_processes)
+    os.environ[PROCESSES] = str(num_processes)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -29,9 +29,7 @@ def local_traffic(setting: Setting) -> Traffic:
 
 def local_kept(setting: Setting) -> Kept:
     widths = setting.widths
-    # DDP's buckets last; what micro-batches before the last one have added up lies beside them.
-    copies = 2 if setting.world > 1 and setting.micro_batches > 1 else 1
-    return Kept(setting.weights, copies * setting.trained * widths.gradient, setting.trained * widths.state)
+    return Kept(setting.weights, setting.trained * widths.gradient, setting.trained * widths.state)
 
 
 def fsdp_traffic(setting: Setting, reshard: bool, each_time: bool) -> Traffic:
@@ -111,7 +109,7 @@ def _together(setting: Setting) -> float:
 
 
 STAGES = {
-    "local (DDP)": Stage(("local", {}), local_traffic, local_kept, "2(N-1)/N gT", "weights + 2gT + moments"),
+    "local (DDP)": Stage(("local", {}), local_traffic, local_kept, "2(N-1)/N gT", "weights + gT + moments"),
     "fsdp": Stage(
         ("fsdp", {}),
         lambda setting: fsdp_traffic(setting, True, False),

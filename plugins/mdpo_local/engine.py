@@ -49,7 +49,8 @@ class LocalEngine:
             group["lr"] = learning_rate
         if norm.isfinite():
             self._optimizer.step()
-        self._optimizer.zero_grad()
+        # DDP's gradients lie in its buckets, where the next ones are added; others would be held beside them.
+        self._optimizer.zero_grad(set_to_none=self._parallel is None)
         return float(norm)
 
     def using_model(self, function: Callable[[], Result]) -> Result:
