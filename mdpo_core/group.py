@@ -62,7 +62,13 @@ def _begin(world: World) -> Store:
     from torch import distributed
 
     meeting = distributed.rendezvous("env://", timeout=_MEETING)  # type: ignore[attr-defined]  # as above
-    _store, _, _ = next(meeting)
+    try:
+        _store, _, _ = next(meeting)
+    except (RuntimeError, ValueError) as error:
+        raise MdpoError(
+            f"process {world.rank} of {world.size} did not find the others at {os.environ.get('MASTER_ADDR')}, port "
+            f"{os.environ.get('MASTER_PORT')}: {_first_line(error)}"
+        ) from error
     on_cuda = torch.cuda.is_available()
     if on_cuda and world.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(world.local_rank)

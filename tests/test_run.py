@@ -65,7 +65,9 @@ def test_full_fine_tuning_exports_a_whole_model(small: list[str], llava: Path) -
 
 
 # QLoRA needs CUDA (test_qlora.py), ZeRO-3 several processes (test_processes.py).
-RUN_HERE = sorted({path.name for path in RECIPES.glob("llava_*.yaml")} - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml"})
+RUN_HERE = sorted(
+    {path.name for path in RECIPES.glob("llava_*.yaml")} - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml"}
+)
 
 
 @pytest.mark.parametrize("recipe", RUN_HERE)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
-from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem
+from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem, current_world
 from mdpo_llava.attention import NO_MASK, use_packed_attention
 from mdpo_llava.head import Head, open_head
 from mdpo_llava.last_layer import trim_last_layer
@@ -175,6 +175,8 @@ class LlavaModel:
             **images,
             max_new_tokens=max_new_tokens,
             do_sample=False,
+            # Where processes share out the weights, each goes on until the last one has finished.
+            synced_gpus=current_world().size > 1,
             pad_token_id=self._end_token(),
         )
         return [_until(ids[length:].cpu(), self._end_token()) for ids in made]
