@@ -19,7 +19,7 @@ from mdpo_core.components import (
     Term,
     Tracker,
 )
-from mdpo_core.devices import local_device, peak_memory, require_devices
+from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.hooks import hookimpl
@@ -80,7 +80,9 @@ __all__ = [
     "VisionLanguageModel",
     "World",
     "component",
+    "computes_on",
     "current_world",
+    "device_of",
     "hookimpl",
     "layers_of",
     "load_recipe",

@@ -11,6 +11,9 @@ from mdpo_core.world import World
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+_COMPUTES_ON = "mdpo_computes_on"
 
 
 def local_device(world: World) -> str:
@@ -30,6 +33,17 @@ def require_devices(world: World) -> None:
     found = torch.accelerator.device_count()
     if 0 < found < world.local_size:
         raise RecipeError(f"{world.local_size} processes on this machine, which has {found} devices")
+
+
+def computes_on(module: nn.Module, device: torch.device) -> None:
+    """Say where a module computes whose weights rest elsewhere: for backends that offload them."""
+    vars(module)[_COMPUTES_ON] = device
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes: where its weights are, unless a backend said otherwise."""
+    said: torch.device | None = vars(module).get(_COMPUTES_ON)
+    return next(module.parameters()).device if said is None else said
 
 
 def peak_memory(device: torch.device) -> float:

@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from mdpo_core.batch import Batch
 from mdpo_core.consistency import can_be_cached
+from mdpo_core.devices import device_of
 from mdpo_core.errors import MdpoError
 from mdpo_core.layout import pack
 from mdpo_core.protocols import VisionLanguageModel
@@ -124,7 +125,7 @@ class MemoryAdvice:
             kept[values.untyped_storage().data_ptr()] = values.untyped_storage().nbytes()
             return values
 
-        few = torch.zeros(1, 16, dtype=torch.long, device=next(self.model.module.parameters()).device)
+        few = torch.zeros(1, 16, dtype=torch.long, device=device_of(self.model.module))
         with saved_tensors_hooks(count, lambda values: values):
             hidden = self.model.hidden_states(few, torch.ones_like(few), None)
         # Until here the graph kept every tensor at its place.
@@ -133,7 +134,7 @@ class MemoryAdvice:
 
     def _sizes(self) -> tuple[int, int]:
         """Hidden size and vocabulary."""
-        one = torch.zeros(1, 1, dtype=torch.long, device=next(self.model.module.parameters()).device)
+        one = torch.zeros(1, 1, dtype=torch.long, device=device_of(self.model.module))
         with torch.no_grad():
             hidden: Tensor = self.model.hidden_states(one, torch.ones_like(one), None)
             return hidden.shape[-1], self.model.logits(hidden).shape[-1]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core.batch import Batch
+from mdpo_core.devices import device_of
 from mdpo_core.errors import CheckpointError
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.reference_cache import Shard
@@ -77,7 +78,7 @@ class Cached(Reference):
 
     def log_probs(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> dict[View, TokenLogProbs]:
         """Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed."""
-        device = next(policy.module.parameters()).device
+        device = device_of(policy.module)
         found = {
             view: padded([self._find(view, *row) for row in zip(batch.ids, digests, strict=True)])
             for view, digests in batch.digests.items()

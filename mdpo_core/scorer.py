@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mdpo_core.batch import Batch
+from mdpo_core.devices import device_of
 from mdpo_core.head import token_log_probs
 from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
@@ -124,5 +125,5 @@ def encode_images(model: VisionLanguageModel, batch: Batch) -> Tensor | None:
     """Features of every distinct image of the batch, each computed once."""
     if not batch.images:
         return None
-    device = next(model.module.parameters()).device
+    device = device_of(model.module)
     return model.encode_images({name: values.to(device) for name, values in batch.images.items()})

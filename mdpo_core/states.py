@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mdpo_core.batch import Batch
+from mdpo_core.devices import device_of
 from mdpo_core.layout import Item, pack, pad_view
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scores import TokenLogProbs
@@ -36,7 +37,7 @@ def shared_states(
     model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None, flex: bool = True
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
-    device = next(model.module.parameters()).device
+    device = device_of(model.module)
     items = items_of(batch, views)
     packing = pack(list(items.values()))
     packed = replace(packing.packed, flex=flex).to(device)
@@ -66,7 +67,7 @@ def separate_states(
     model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None
 ) -> PredictingStates:
     """One padded forward for each view: what a plain script does, and what `shared_states` must equal."""
-    device = next(model.module.parameters()).device
+    device = device_of(model.module)
     hidden, token_ids, spans = [], [], {}
     done = 0
     for view in views:

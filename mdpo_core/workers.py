@@ -169,10 +169,10 @@ def _compute(task: object) -> Parcel | _Failure | None:
     try:
         return pack(_function()(task))
     except Exception as error:
-        return _Failure(_portable(error), traceback.format_exc())
+        return _Failure(portable(error), traceback.format_exc())
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error, or one that says the same if it cannot be copied into another process."""
     try:
         pickle.loads(pickle.dumps(error))

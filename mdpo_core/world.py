@@ -54,12 +54,15 @@ class World:
             return compute()
         from torch import distributed
 
+        from mdpo_core.workers import portable
+
         outcome: list[tuple[Value | None, Exception | None]] = [(None, None)]
         if self.is_main:
             try:
                 outcome = [(compute(), None)]
             except Exception as error:
-                outcome = [(None, error)]
+                distributed.broadcast_object_list([(None, portable(error))])
+                raise
         distributed.broadcast_object_list(outcome)
         value, failure = outcome[0]
         if failure is not None:

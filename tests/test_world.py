@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import MdpoError, World, current_world
+from mdpo_core import MdpoError, World, computes_on, current_world, device_of
 from mdpo_core.clock import Clock
 from mdpo_core.group import joined
 from mdpo_core.objective import Meter
@@ -106,3 +106,11 @@ def test_one_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch
         assert world.highest(3) == 3
         with pytest.raises(MdpoError, match="only the main process"):
             world.from_main(refuse)
+
+
+def test_a_model_whose_weights_rest_elsewhere_computes_where_a_backend_says() -> None:
+    module = torch.nn.Linear(2, 2)
+    assert device_of(module) == torch.device("cpu")
+    computes_on(module, torch.device("meta"))
+    assert device_of(module) == torch.device("meta")
+    assert list(module.state_dict()) == ["weight", "bias"]

@@ -18,6 +18,7 @@ from mdpo_core import (
     Scored,
     Train,
     VisionLanguageModel,
+    computes_on,
     parameter_groups,
     peak_memory,
 )
@@ -62,6 +63,7 @@ class DeepSpeedEngine:
             value.data = value.data.to(dtype)
         model: VisionLanguageModel | None = getattr(scorer, "model", None)
         if self._stage == 3 and model is not None:
+            computes_on(model.module, self._device)
             whole_layers(model.layers())
         # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
         adamw = torch.optim.AdamW(

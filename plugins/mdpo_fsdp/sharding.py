@@ -18,7 +18,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
-from mdpo_core import VisionLanguageModel, layers_of
+from mdpo_core import VisionLanguageModel, computes_on, layers_of
 
 
 class Sharding:
@@ -43,6 +43,8 @@ class Sharding:
         layers = [] if model is None else layers_of(model)
         units = [self._cut(layer, policy, self._reshard_after_forward) for layer in layers]
         units.append(self._cut(root, policy, None))
+        if model is not None:
+            computes_on(model.module, self.device)
         for unit in units:
             # Sums over the processes: a loss is divided by the pairs of all of them already.
             unit.set_gradient_divide_factor(1.0)
@@ -55,6 +57,7 @@ class Sharding:
         What belongs to no layer stays whole in each process: nothing says when it is needed, and a head is called
         as often as a process has tokens.
         """
+        computes_on(model.module, self.device)
         if self._mixed:
             for parameter in model.module.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
-from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem, current_world
+from mdpo_core import DataError, EncodedPrompt, Packed, Part, Placement, Problem, current_world, device_of
 from mdpo_llava.attention import NO_MASK, use_packed_attention
 from mdpo_llava.head import Head, open_head
 from mdpo_llava.last_layer import trim_last_layer
@@ -160,7 +160,7 @@ class LlavaModel:
 
     def generate(self, prompts: Sequence[EncodedPrompt], max_new_tokens: int) -> list[Tensor]:
         length = max(len(prompt.token_ids) for prompt in prompts)
-        device = self._base.device
+        device = device_of(self._module)
         token_ids = torch.zeros(len(prompts), length, dtype=torch.long)
         attention_mask = torch.zeros_like(token_ids)
         for row, prompt in enumerate(prompts):
