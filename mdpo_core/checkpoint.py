@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mdpo_core.errors import CheckpointError
-from mdpo_core.files import begun_folder, finished_folder, remove_unfinished, sha256, sync, unwritable
+from mdpo_core.files import begun_folder, finished_folder, remove_folder, remove_unfinished, sha256, sync, unwritable
 from mdpo_core.protocols import Engine
 from mdpo_core.state import SavedState, write_state
 from mdpo_core.world import World
@@ -38,7 +38,7 @@ class Checkpoints:
         """
         path = self.folder / f"step-{step:06d}"
         folder = world.from_main(lambda: begun_folder(path))
-        name = f"state-{world.rank:05d}-of-{world.size:05d}.safetensors"
+        name = _state_file(world.rank, world.size)
         # All of it first: an engine asks other processes for it, which must not wait for one whose disk is full.
         pieces = list(engine.state())
         written = world.gather(_attempt(lambda: _write(pieces, folder / name)))
@@ -52,13 +52,14 @@ class Checkpoints:
         if failed:
             shutil.rmtree(folder, ignore_errors=True)
             raise CheckpointError(failed[0])
-        digests = {file.name: digest for file, (digest, _) in zip(sorted(folder.iterdir()), written, strict=True)}
+        # By their names, not as the folder is listed: a network file system may list it as it was a while ago.
+        digests = {_state_file(rank, len(written)): digest for rank, (digest, _) in enumerate(written)}
         state = {"format": _FORMAT, "step": step, "processes": len(written), "sha256": digests, **about}
         with unwritable(path):
             (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
             finished_folder(folder, path)
         for old in self.all()[: -self.keep]:
-            shutil.rmtree(old)
+            remove_folder(old)
 
     def all(self) -> list[Path]:
         """The whole checkpoints, oldest first."""
@@ -91,6 +92,10 @@ class Checkpoints:
         remove_unfinished(self.folder)
         found = self.all()
         return found[-1] if found else None
+
+
+def _state_file(rank: int, size: int) -> str:
+    return f"state-{rank:05d}-of-{size:05d}.safetensors"
 
 
 def read_about(path: Path) -> dict[str, Any]:

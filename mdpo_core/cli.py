@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     from mdpo_core.group import LostProcess, is_first_to_fail
     from mdpo_core.registry import Registry, use_registry
     from mdpo_core.signals import RunStopped
+    from mdpo_core.world import current_world
 
     try:
         use_registry(Registry.discover(options.without))
@@ -103,8 +105,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         # An OSError says which file and why: a full disk, a directory that may not be written.
         return _fail(str(error), 1)
     except Exception:
-        if is_first_to_fail():
+        if current_world().size == 1:
             raise
+        if is_first_to_fail():
+            traceback.print_exc()
         return 1
 
 

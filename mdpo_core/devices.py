@@ -31,8 +31,10 @@ def require_devices(world: World) -> None:
     import torch
 
     found = torch.accelerator.device_count()
-    if 0 < found < world.local_size:
-        raise RecipeError(f"{world.local_size} processes on this machine, which has {found} devices")
+    # Not every launcher says how many processes a machine has.
+    processes = max(world.local_size, world.local_rank + 1)
+    if 0 < found < processes:
+        raise RecipeError(f"{processes} processes on this machine, which has {found} devices")
 
 
 def computes_on(module: nn.Module, device: torch.device) -> None:

@@ -45,7 +45,7 @@ class TrainedPolicy:
             with torch.no_grad():
                 tokens = self.engine.using_model(partial(self.model.generate, prompts, max_new_tokens))
             found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens), strict=True))
-            for each in self.world.gather(found):
+            for each in self.world.gather(found if part.counts else {}):
                 texts |= each
             self.progress(len(texts), len(examples))
         return [texts[row] for row in range(len(examples))]

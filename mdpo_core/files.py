@@ -101,6 +101,14 @@ def _lock(file: IO[str], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder at once, as far as anybody can see: half of it must not be taken for the whole."""
+    gone = path.with_name(f"{UNFINISHED}old-{path.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed process left half-written."""
     for leftover in folder.glob(f"{UNFINISHED}*"):

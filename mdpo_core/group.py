@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # Ranks may wait for one that reads data or exports a model; whether it still lives is the watch's business.
 _PATIENCE = timedelta(days=7)
 _MEETING = timedelta(minutes=10)
+
+_LAST_WORDS = 2.0  # seconds
 
 _store: Store | None = None
 
@@ -86,6 +89,9 @@ def leave(code: int) -> NoReturn:
     """
     if current_world().size == 1:
         sys.exit(code)
+    if code and current_world().is_main:
+        # It may hold the store, which the others still ask who is to speak.
+        time.sleep(_LAST_WORDS)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

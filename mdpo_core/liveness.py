@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]  # public, and not in its list of names
 
 BEAT = 2.0  # seconds between two signs of life
-SILENCE = 40.0  # seconds without one after which a process counts as lost
+SILENCE = 30.0  # seconds without one after which a process counts as lost
 GRACE = 10.0  # seconds that a process has to end by itself once another one has
 _DONE = "done"
 _ENDED = "mdpo/ended"
@@ -89,11 +89,17 @@ class _Watch:
             if said != heard or said == _DONE:
                 heard, when = said, time.monotonic()
             elif time.monotonic() - when > SILENCE:
-                self.store.set(_ENDED, "")
+                self._tell_the_others()
                 self._end(
                     f"process {ahead} has given no sign of life for {SILENCE:.0f} seconds: it was killed, or the "
                     "network is cut"
                 )
+
+    def _tell_the_others(self) -> None:
+        try:
+            self.store.set(_ENDED, "")
+        except RuntimeError:
+            return  # they will find out as this process did
 
     def _listen(self) -> None:
         """See to it that the other thread is answered."""

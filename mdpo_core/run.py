@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.consistency import check_consistency
+from mdpo_core.differences import differences
+from mdpo_core.errors import RecipeError
 from mdpo_core.files import remove_unfinished
 from mdpo_core.group import joined
 from mdpo_core.hooks import silent_hooks
@@ -50,12 +52,22 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
     directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
     with joined() as world:
         check_consistency(recipe, world.size)
+        _require_one_recipe(recipe, world)
         recipe.backend.check(recipe.train, world)
         world.from_main(lambda: directory.claim(recipe, resume))
         if world.from_main(lambda: not directory.final.exists()):
             checked, builder = read_data(recipe, world)
             _train(recipe, directory, checked, builder, world)
         return RunResult(directory.path, directory.final, world.from_main(directory.metrics.evaluations))
+
+
+def _require_one_recipe(recipe: Recipe, world: World) -> None:
+    """Processes that learn differently would make a mixture of weights, and nobody would notice."""
+    main = world.from_main(recipe.to_dict)
+    different = world.gather(differences(main, recipe.to_dict()))
+    for rank, found in enumerate(different):
+        if found:
+            raise RecipeError(f"process {rank} was started with another recipe than process 0: {'; '.join(found)}")
 
 
 def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchBuilder]:
@@ -70,7 +82,8 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
         recipe.model.encoder(),
         recipe.model.max_length,
         recipe.train.seed,
-        always_images=world.size > 1,
+        # Also alone where weights before the language model train: a step without any image moves them as in a crowd.
+        always_images=world.size > 1 or recipe.model.lora is None,
     )
     found = world.from_main(lambda: _checked(recipe, data, builder, world))
     return replace(found, data=data), builder

@@ -15,7 +15,7 @@ from mdpo_core.checkpoint import Checkpoints
 from mdpo_core.differences import differences
 from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
-from mdpo_core.files import write_whole
+from mdpo_core.files import UNFINISHED, write_whole
 from mdpo_core.recipe import Recipe
 from mdpo_core.world import World
 
@@ -61,7 +61,7 @@ class RunDirectory:
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
         """Check that ``recipe`` may run here, before anything is computed; writes nothing."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and all(map(_unfinished, self.path.iterdir()))):
             return
         if not self.recipe.is_file():
             raise RecipeError(f"{self.path} is not empty and no run directory; choose another with --run-dir DIR")
@@ -86,11 +86,12 @@ class RunDirectory:
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, unless it is there, and the recipe, in which a resumed run may differ."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.manifest.is_file():
-            self.manifest.write_text(json.dumps(manifest, indent=2) + "\n")
+        # First the recipe, which makes this a run directory, whatever may happen next.
         text = io.BytesIO()
         _yaml().dump(recipe.to_dict(), text)
         write_whole(self.recipe, text.getvalue())
+        if not self.manifest.is_file():
+            write_whole(self.manifest, json.dumps(manifest, indent=2).encode() + b"\n")
 
     def require_shared(self, world: World) -> None:
         """Raise `CheckpointError` if a process does not see what the main one has written."""
@@ -122,7 +123,7 @@ class MetricsFile:
     def truncate(self, step: int) -> None:
         """Forget the steps after ``step``, which a resumed run computes again."""
         kept = [record for record in self.records() if record["step"] <= step]
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        write_whole(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def evaluations(self) -> dict[int, dict[str, float]]:
         """The evaluations by step."""
@@ -153,6 +154,10 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
                 f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
                 "begin again with --run-dir DIR"
             )
+
+
+def _unfinished(path: Path) -> bool:
+    return path.name.startswith(UNFINISHED)
 
 
 def _decides(key: str) -> bool:

@@ -38,12 +38,8 @@ def many_saves(changes: list[str], request: pytest.FixtureRequest) -> list[str]:
     ]
 
 
-def caching(folder: Path) -> bool:
-    return (folder / "reference").is_dir()
-
-
-def stepping(folder: Path) -> bool:
-    return bool(records(folder))
+def num_shards(folder: Path) -> int:
+    return sum(1 for _ in (folder / "reference").rglob("*.safetensors"))
 
 
 def saving(folder: Path) -> bool:
@@ -79,13 +75,15 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(
 
 def killed_once(changes: list[str], folder: Path, rng: random.Random) -> bool:
     """Begin or go on, and kill one process or all of them a moment after something begins."""
-    moment, everybody = rng.choice([caching, stepping, saving]), rng.random() < 0.5
+    moment, everybody = rng.choice(["caching", "stepping", "saving"]), rng.random() < 0.5
+    steps, shards = len(records(folder)), num_shards(folder)
     with begin(changes, folder, *TWO, *(["--resume"] if folder.exists() else [])) as process:
-        if moment is stepping:
-            there = len(records(folder))
-            wait_for(process, lambda folder: len(records(folder)) > there, folder)
+        if moment == "saving":
+            wait_for(process, saving, folder)
         else:
-            wait_for(process, moment, folder)
+            # Once all shards are there, a step is what comes next.
+            cached = shards if moment == "caching" else 10**9
+            wait_for(process, lambda folder: num_shards(folder) > cached or len(records(folder)) > steps, folder)
         time.sleep(rng.random() * 0.1)
         ranks = ranks_of(process) if process.poll() is None else []
         for pid in ranks if everybody else rng.sample(ranks, min(1, len(ranks))):

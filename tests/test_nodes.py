@@ -14,7 +14,6 @@ import pytest
 from launched import RECIPE, records, require_same_training
 
 from mdpo_core import load_recipe, run
-from mdpo_core.liveness import SILENCE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 ADDRESS = "10.77.0.{}"
@@ -82,7 +81,7 @@ def test_a_run_on_two_nodes_outlives_a_cut_of_the_network(nodes: list[str], chan
     ip("-n", nodes[1], "link", "set", "cable", "down")
     cut = time.monotonic()
     (first, told), (second, also_told) = end(processes)
-    assert time.monotonic() - cut < SILENCE + 60
+    assert time.monotonic() - cut < 60
     assert first != 0
     assert second != 0
     assert "process 2 has given no sign of life" in told

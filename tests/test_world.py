@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import MdpoError, World, computes_on, current_world, device_of
+from mdpo_core import MdpoError, Placement, World, computes_on, current_world, device_of
 from mdpo_core.clock import Clock
 from mdpo_core.group import joined
+from mdpo_core.guards import ROUNDING
 from mdpo_core.objective import Meter
 from mdpo_core.running import RunningMeans
 
@@ -114,3 +115,7 @@ def test_a_model_whose_weights_rest_elsewhere_computes_where_a_backend_says() ->
     computes_on(module, torch.device("meta"))
     assert device_of(module) == torch.device("meta")
     assert list(module.state_dict()) == ["weight", "bias"]
+
+
+def test_every_type_that_is_computed_in_has_a_rounding() -> None:
+    assert ROUNDING.keys() == set(get_args(get_type_hints(Placement)["dtype"]))
