@@ -3,7 +3,7 @@
 Only names are bound here; torch is imported when something is computed.
 """
 
-from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
 from mdpo_core.components import (
     Anchor,
     Backend,
@@ -21,13 +21,13 @@ from mdpo_core.components import (
 )
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
-from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.example import IMAGE_MARK, Example, Turn
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
-from mdpo_core.layout import Packed
+from mdpo_core.layout import Packed, PaddedView
 from mdpo_core.loading import load_recipe
 from mdpo_core.optimization import parameter_groups
-from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.protocols import Decoding, Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
@@ -45,17 +45,21 @@ __all__ = [
     "Component",
     "Corruption",
     "DataError",
+    "Decoding",
+    "EncodedImage",
     "EncodedPrompt",
     "Encoder",
     "Engine",
     "Evaluator",
     "Example",
     "ImageCorruption",
+    "ImageInputs",
     "Lora",
     "Loss",
     "MdpoError",
     "ModelAdapter",
     "Packed",
+    "PaddedView",
     "PairLoss",
     "Part",
     "Piece",
@@ -76,6 +80,7 @@ __all__ = [
     "Tracker",
     "TrackerLog",
     "Train",
+    "Turn",
     "View",
     "VisionLanguageModel",
     "World",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.batch import Batch, EncodedPrompt, ImageInputs
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class EncodedRow:
     @cached_property
     def pictures(self) -> Mapping[str, tuple[bytes, ...]]:
         """Digests of each condition's images."""
-        return {condition: tuple(map(_digest, _images(prompt))) for condition, prompt in self.prompts.items()}
+        return {condition: tuple(map(_digest, prompt.images)) for condition, prompt in self.prompts.items()}
 
     def digest(self, view: View) -> bytes:
         """Of everything that a model sees of a view: token ids and image inputs."""
@@ -44,12 +44,11 @@ def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
     import torch
 
     conditions, names = rows[0].prompts, rows[0].responses
-    distinct: dict[bytes, Mapping[str, Tensor]] = {}
+    distinct: dict[bytes, ImageInputs] = {}
     for row in rows:
         for condition, prompt in row.prompts.items():
-            distinct |= zip(row.pictures[condition], _images(prompt), strict=True)
+            distinct |= zip(row.pictures[condition], prompt.images, strict=True)
     place = {digest: number for number, digest in enumerate(distinct)}
-    images = list(distinct.values())
     return Batch(
         ids=tuple(row.id for row in rows),
         prompts={condition: tuple(row.prompts[condition].token_ids for row in rows) for condition in conditions},
@@ -58,20 +57,14 @@ def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
             condition: tuple(tuple(place[digest] for digest in row.pictures[condition]) for row in rows)
             for condition in conditions
         },
-        images={name: torch.cat([image[name] for image in images]) for name in images[0]} if images else {},
+        images=tuple(distinct.values()),
         digests={view: tuple(row.digest(view) for row in rows) for view in views},
         columns={name: torch.tensor([row.columns[name] for row in rows]) for name in rows[0].columns},
         applies=torch.tensor([row.has_image for row in rows]),
     )
 
 
-def _images(prompt: EncodedPrompt) -> Iterator[Mapping[str, Tensor]]:
-    """The inputs of each image, with a leading dimension of 1."""
-    for number in range(max(map(len, prompt.images.values()), default=0)):
-        yield {name: values[number : number + 1] for name, values in prompt.images.items()}
-
-
-def _digest(image: Mapping[str, Tensor]) -> bytes:
+def _digest(image: ImageInputs) -> bytes:
     found = hashlib.sha256()
     for name, values in sorted(image.items()):
         found.update(f"{name}{tuple(values.shape)}{values.dtype}".encode() + _bytes(values))

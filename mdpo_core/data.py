@@ -151,7 +151,7 @@ def _digest(example: Example) -> bytes:
 
 def _content(example: Example) -> Iterator[bytes]:
     texts = [example.id, example.prompt, sorted(example.responses.items()), sorted(example.columns.items())]
-    yield json.dumps(texts).encode()
+    yield json.dumps(texts, default=vars).encode()  # turns of a conversation are no JSON yet
     for image in example.images:
         yield f"{image.mode}{image.size}".encode()
         yield image.tobytes()

@@ -5,18 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from mdpo_core.batch import Batch
+from mdpo_core.batch import Batch, ImageInputs
 from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.components import Corruption, Term
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.protocols import Encoder
 from mdpo_core.view import CLEAN, View
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class BatchBuilder:
         batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)
         return batch if batch.images or not self.always_images else replace(batch, images=self._blank())
 
-    def _blank(self) -> Mapping[str, Tensor]:
+    def _blank(self) -> tuple[ImageInputs, ...]:
         from PIL import Image
 
         return self.encoder.encode_prompt(Example("blank", IMAGE_MARK, {}, (Image.new("RGB", (8, 8)),))).images

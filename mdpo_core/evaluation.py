@@ -15,7 +15,7 @@ from mdpo_core.components import Evaluator
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
 from mdpo_core.objective import Meter, Objective
-from mdpo_core.protocols import Engine, VisionLanguageModel
+from mdpo_core.protocols import Decoding, Engine, VisionLanguageModel
 from mdpo_core.registry import current_registry
 from mdpo_core.sampler import MicroBatch, shared_out
 from mdpo_core.scores import Scores
@@ -37,13 +37,18 @@ class TrainedPolicy:
     progress: Callable[[int, int], object]
     world: World = ALONE
 
-    def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
-        """Greedy responses to the examples' prompts."""
+    def generate(
+        self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        """Responses to the examples' prompts; see `mdpo_core.Policy`."""
         texts: dict[int, str] = {}
         for part in self._parts(len(examples)):
             prompts = [self.builder.encoder.encode_prompt(examples[row]) for row in part.rows]
+            # Of the place in the data alone, so that any number of processes draws alike.
+            seed = self.builder.seed * 1_000_003 + part.number
+            decoding = Decoding(max_new_tokens, temperature, top_p, seed)
             with torch.no_grad():
-                tokens = self.engine.using_model(partial(self.model.generate, prompts, max_new_tokens))
+                tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
             found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens), strict=True))
             for each in self.world.gather(found if part.counts else {}):
                 texts |= each

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_MARK = "<image>"
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message of a conversation."""
+
+    role: Role
+    text: str
 
 
 @dataclass(frozen=True)
 class Example:
     """A prompt with its images and the responses that are compared.
 
-    ``prompt`` holds one ``<image>`` mark for each of ``images``, in order. ``id`` is stable over runs: it seeds the
-    corruption and names the row in messages. ``columns`` are numbers that a term may ask for.
+    ``prompt`` is text, or a conversation up to the turn that the responses are. It holds one ``<image>`` mark for each
+    of ``images``, in order. ``id`` is stable over runs: it seeds the corruption and names the row in messages.
+    ``columns`` are numbers that a term may ask for.
     """
 
     id: str
-    prompt: str
+    prompt: str | tuple[Turn, ...]
     responses: Mapping[str, str]
     images: tuple[Image, ...] = ()
     columns: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def num_marks(self) -> int:
+        """How many ``<image>`` marks the prompt holds."""
+        texts = [self.prompt] if isinstance(self.prompt, str) else [turn.text for turn in self.prompt]
+        return sum(text.count(IMAGE_MARK) for text in texts)
+
+    def with_prompt(self, change: Callable[[str], str]) -> Example:
+        """The same with every text of the prompt changed."""
+        if isinstance(self.prompt, str):
+            return replace(self, prompt=change(self.prompt))
+        return replace(self, prompt=tuple(replace(turn, text=change(turn.text)) for turn in self.prompt))

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from mdpo_core.batch import same_inputs
 from mdpo_core.checkpoint import saved_state, verify
 from mdpo_core.components import ModelAdapter
 from mdpo_core.errors import CheckpointError, DataError, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.files import sha256, whole_folder
+from mdpo_core.layout import PaddedView, pad_view
 from mdpo_core.loading import load_recipe
 from mdpo_core.protocols import Placement
 from mdpo_core.recipe import Recipe
@@ -23,6 +25,7 @@ from mdpo_core.rundir import RunDirectory
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mdpo_core.batch import ImageInputs
     from mdpo_core.protocols import Encoder, VisionLanguageModel
     from mdpo_core.state import SavedState
 
@@ -134,30 +137,29 @@ def _loaded_again(adapter: ModelAdapter, folder: Path, placement: Placement) -> 
 class _Expected:
     """What an exported model must be, taken from the one in memory, which need not be held any longer.
 
-    ``token_ids``: ``(1, time)`` of the probe. ``logits``: ``(1, time, vocab)``, float32.
+    ``rows`` and ``images`` are the probe. ``logits``: ``(1, time, vocab)``, float32.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     trained: Sequence[str]
-    token_ids: Tensor
-    images: Mapping[str, Tensor]
+    rows: PaddedView
+    images: Sequence[ImageInputs]
     logits: Tensor
 
     @classmethod
     def of(cls, model: VisionLanguageModel, encoder: Encoder) -> Self:
-        token_ids, images = _probe(encoder)
+        rows, images = _probe(encoder)
         return cls(
             _shapes(model),
             [name for name, value in model.module.named_parameters() if value.requires_grad],
-            token_ids,
+            rows,
             images,
-            _logits(model, token_ids, images),
+            _logits(model, rows, images),
         )
 
     def require_encoder(self, encoder: Encoder) -> None:
-        token_ids, images = _probe(encoder)
-        same = token_ids.equal(self.token_ids) and images.keys() == self.images.keys()
-        if not same or not all(pixels.equal(self.images[name]) for name, pixels in images.items()):
+        rows, images = _probe(encoder)
+        if not rows.token_ids.equal(self.rows.token_ids) or not all(map(same_inputs, images, self.images)):
             raise CheckpointError(
                 "what was exported encodes text or pictures otherwise than the model was trained with"
             )
@@ -183,7 +185,7 @@ class _Expected:
             raise CheckpointError(f"what was exported lacks parameters of {lacks[:3]}, and has others of {adds[:3]}")
 
     def require_logits(self, exported: VisionLanguageModel, rounding: float) -> None:
-        found = _logits(exported, self.token_ids, self.images)
+        found = _logits(exported, self.rows, self.images)
         apart = float((found - self.logits).norm() / self.logits.norm())
         # The other way round, NaN would pass.
         if not apart <= rounding:
@@ -197,21 +199,19 @@ def _shapes(model: VisionLanguageModel) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in model.module.named_parameters()}
 
 
-def _probe(encoder: Encoder) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Token ids ``(1, time)`` of a question about a picture, with an answer, and the picture as models take it."""
-    import torch
+def _probe(encoder: Encoder) -> tuple[PaddedView, Sequence[ImageInputs]]:
+    """A question about a picture, with an answer, and the picture as models take it."""
     from PIL import Image
 
     ramp = Image.linear_gradient("L")
     picture = Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180)))
     prompt = encoder.encode_prompt(Example("probe", _QUESTION, {}, (picture,)))
-    return torch.cat([prompt.token_ids, encoder.encode_response(_ANSWER)])[None], prompt.images
+    return pad_view([prompt.token_ids], [encoder.encode_response(_ANSWER)]), prompt.images
 
 
-def _logits(model: VisionLanguageModel, token_ids: Tensor, images: Mapping[str, Tensor]) -> Tensor:
+def _logits(model: VisionLanguageModel, rows: PaddedView, images: Sequence[ImageInputs]) -> Tensor:
     import torch
 
     with torch.no_grad():
-        features = model.encode_images(images)
-        hidden = model.hidden_states(token_ids, torch.ones_like(token_ids), features)
+        hidden = model.hidden_states(rows, model.encode_images(images))
         return model.logits(hidden).float()

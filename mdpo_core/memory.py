@@ -15,7 +15,7 @@ from mdpo_core.batch import Batch
 from mdpo_core.consistency import can_be_cached
 from mdpo_core.devices import device_of
 from mdpo_core.errors import MdpoError
-from mdpo_core.layout import pack
+from mdpo_core.layout import PaddedView, pack
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe, Scoring
 from mdpo_core.reference import FrozenCopy, Reference
@@ -127,7 +127,7 @@ class MemoryAdvice:
 
         few = torch.zeros(1, 16, dtype=torch.long, device=device_of(self.model.module))
         with saved_tensors_hooks(count, lambda values: values):
-            hidden = self.model.hidden_states(few, torch.ones_like(few), None)
+            hidden = self.model.hidden_states(_text(few), ())
         # Until here the graph kept every tensor at its place.
         del hidden
         return sum(size for place, size in kept.items() if place not in weights) / few.numel()
@@ -136,8 +136,13 @@ class MemoryAdvice:
         """Hidden size and vocabulary."""
         one = torch.zeros(1, 1, dtype=torch.long, device=device_of(self.model.module))
         with torch.no_grad():
-            hidden: Tensor = self.model.hidden_states(one, torch.ones_like(one), None)
+            hidden: Tensor = self.model.hidden_states(_text(one), ())
             return hidden.shape[-1], self.model.logits(hidden).shape[-1]
+
+
+def _text(token_ids: Tensor) -> PaddedView:
+    """Rows without padding, images and responses."""
+    return PaddedView(token_ids, torch.ones_like(token_ids), torch.zeros_like(token_ids, dtype=torch.bool))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
-from mdpo_core.batch import Batch, EncodedPrompt
+from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
 from mdpo_core.example import Example
-from mdpo_core.layout import Packed
+from mdpo_core.layout import Packed, PaddedView
 from mdpo_core.state import Piece, SavedState
 
 if TYPE_CHECKING:
@@ -32,6 +32,16 @@ class Placement:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How responses are generated: greedily (temperature 0), or drawn from the likeliest tokens that hold ``top_p``."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
 class Encoder(Protocol):
     """Text and images to model inputs and back. Cheap to copy into a worker process."""
 
@@ -39,7 +49,7 @@ class Encoder(Protocol):
         """Raises `DataError` if marks and images do not match."""
 
     def encode_response(self, response: str) -> Tensor:
-        """Token ids ``(time,)`` of a response, end token included."""
+        """Token ids ``(time,)`` of a response, and of what ends a turn, with the end token last."""
 
     def decode(self, token_ids: Tensor) -> str:
         """The text of generated tokens, without special tokens."""
@@ -52,19 +62,19 @@ class VisionLanguageModel(Protocol):
     def module(self) -> nn.Module:
         """The module that holds all parameters, those that train with ``requires_grad``."""
 
-    def encode_images(self, images: Mapping[str, Tensor]) -> Tensor:
-        """Image features as the language model takes them, ``(num_images, image_tokens, hidden)``.
+    def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
+        """Features of each of at least one image, as `hidden_states` takes them.
 
-        ``images``: what the encoder made of several images, put together by name, ``(num_images, ...)`` each.
+        Images may be of different sizes, and those of one shape are best computed together.
         """
 
-    def hidden_states(self, token_ids: Tensor, attention_mask: Tensor, image_features: Tensor | None) -> Tensor:
-        """The last hidden states ``(batch, time, hidden)`` of right-padded ``(batch, time)`` token ids.
+    def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
+        """The last hidden states ``(batch, time, hidden)`` of right-padded rows.
 
-        ``image_features`` fill the image tokens in order, row by row; None for a batch without images.
+        ``images`` fill the image tokens in order, row by row.
         """
 
-    def packed_hidden_states(self, packed: Packed, image_features: Tensor | None) -> Tensor:
+    def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
         """The last hidden states ``(1, time, hidden)`` of prompts and branches in one row.
 
         Those at ``packed.read`` count; what stands elsewhere is never looked at. Attention is to be ``packed.attend``,
@@ -93,8 +103,11 @@ class VisionLanguageModel(Protocol):
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
         """Names of the parameters of each part."""
 
-    def generate(self, prompts: Sequence[EncodedPrompt], max_new_tokens: int) -> list[Tensor]:
-        """Greedy continuations, ``(time,)`` token ids each, end token not included."""
+    def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
+        """Continuations, ``(time,)`` token ids each, end token not included.
+
+        Greedy ones do not depend on the prompts beside; drawn ones depend on ``decoding.seed`` and the batch alone.
+        """
 
     def export(self, folder: Path, *, merge: bool = False) -> None:
         """Write the trained adapter or the whole model, with its processor, for plain transformers and peft.
@@ -144,8 +157,10 @@ class Engine(Protocol):
 class Policy(Protocol):
     """The model as an evaluator sees it."""
 
-    def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
-        """Greedy responses to the examples' prompts."""
+    def generate(
+        self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        """Responses to the examples' prompts, greedy ones, or drawn with a temperature and the run's seed."""
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
         """The objective and its metrics (as in metrics.jsonl) on examples, without gradients.

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mdpo_core.batch import Batch
+from mdpo_core.batch import Batch, EncodedImage
 from mdpo_core.devices import device_of
 from mdpo_core.head import token_log_probs
 from mdpo_core.protocols import Head, VisionLanguageModel
@@ -52,14 +52,14 @@ class Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
-        features = encode_images(self.model, batch)
+        images = encode_images(self.model, batch)
         views = [view for view in self._views if view in batch.digests]
-        policy = _with_all_parameters(self._states(self.model, batch, views, features), batch, features)
+        policy = _with_all_parameters(self._states(self.model, batch, views, images), batch, images)
         compared: list[PredictingStates] = []
 
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
             # Where nothing before the language model trains, the reference sees the same features.
-            seen = features if self._images_are_frozen else encode_images(model, batch)
+            seen = images if self._images_are_frozen else encode_images(model, batch)
             compared.append(self._states(model, batch, views, seen))
             return self._log_probs(model, compared[0])
 
@@ -110,20 +110,20 @@ def _images_are_frozen(model: VisionLanguageModel) -> bool:
     return not any(model.module.get_parameter(name).requires_grad for name in names)
 
 
-def _with_all_parameters(states: PredictingStates, batch: Batch, features: Tensor | None) -> PredictingStates:
-    """The same numbers; features that no prompt shows get a gradient of 0.
+def _with_all_parameters(states: PredictingStates, batch: Batch, images: Sequence[EncodedImage]) -> PredictingStates:
+    """The same numbers; images that no prompt shows get a gradient of 0.
 
     Where several processes share a model, each takes part in the sum of every gradient.
     """
     shown = any(row for rows in batch.pictures.values() for row in rows)
-    if shown or features is None or not features.requires_grad:
+    if shown:
         return states
-    return replace(states, hidden=states.hidden + (features * 0).sum().to(states.hidden.dtype))
+    nothing = [(image.features * 0).sum() for image in images if image.features.requires_grad]
+    return replace(states, hidden=states.hidden + sum(nothing, torch.zeros(())).to(states.hidden))
 
 
-def encode_images(model: VisionLanguageModel, batch: Batch) -> Tensor | None:
-    """Features of every distinct image of the batch, each computed once."""
-    if not batch.images:
-        return None
+def encode_images(model: VisionLanguageModel, batch: Batch) -> Sequence[EncodedImage]:
+    """Every distinct image of the batch, each computed once."""
     device = device_of(model.module)
-    return model.encode_images({name: values.to(device) for name, values in batch.images.items()})
+    inputs = [{name: values.to(device) for name, values in image.items()} for image in batch.images]
+    return model.encode_images(inputs) if inputs else ()

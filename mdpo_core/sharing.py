@@ -30,9 +30,9 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
     views = tuple(batch.digests)
     model.set_training(False)
     with torch.no_grad():
-        features = encode_images(model, batch)
-        shared = shared_states(model, batch, views, features, flex)
-        separate = separate_states(model, batch, views, features)
+        images = encode_images(model, batch)
+        shared = shared_states(model, batch, views, images, flex)
+        separate = separate_states(model, batch, views, images)
     model.set_training(True)
     # LoRA of one type may lie on weights of another; what is computed is as exact as the coarser of them.
     limit = max(_ROUNDING.get(value.dtype, _COARSE) for value in model.module.parameters())

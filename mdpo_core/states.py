@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mdpo_core.batch import Batch
+from mdpo_core.batch import Batch, EncodedImage
 from mdpo_core.devices import device_of
-from mdpo_core.layout import Item, pack, pad_view
+from mdpo_core.layout import Item, PaddedView, pack, pad_view
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.view import View
@@ -34,14 +34,14 @@ class PredictingStates:
 
 
 def shared_states(
-    model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None, flex: bool = True
+    model: VisionLanguageModel, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage], flex: bool = True
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = device_of(model.module)
     items = items_of(batch, views)
     packing = pack(list(items.values()))
     packed = replace(packing.packed, flex=flex).to(device)
-    hidden = model.packed_hidden_states(packed, _chosen(features, packing.pictures))[0]
+    hidden = model.packed_hidden_states(packed, _shown(images, packing.pictures))[0]
     # Equal items begin at the same place; each place is predicted once.
     responses = {start: item.response for start, item in zip(packing.starts, items.values(), strict=True)}
     spans = dict(zip(responses, _consecutive([len(response) for response in responses.values()]), strict=True))
@@ -64,7 +64,7 @@ def items_of(batch: Batch, views: Sequence[View]) -> dict[tuple[View, int], Item
 
 
 def separate_states(
-    model: VisionLanguageModel, batch: Batch, views: Sequence[View], features: Tensor | None
+    model: VisionLanguageModel, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
 ) -> PredictingStates:
     """One padded forward for each view: what a plain script does, and what `shared_states` must equal."""
     device = device_of(model.module)
@@ -72,12 +72,13 @@ def separate_states(
     done = 0
     for view in views:
         pictures = [number for row in batch.pictures[view.condition] for number in row]
-        padded = pad_view(batch.prompts[view.condition], batch.responses[view.response])
-        ids, attention_mask, response_mask = (part.to(device) for part in padded)
-        states = model.hidden_states(ids, attention_mask, _chosen(features, pictures))
+        rows = PaddedView(
+            *(part.to(device) for part in pad_view(batch.prompts[view.condition], batch.responses[view.response]))
+        )
+        states = model.hidden_states(rows, _shown(images, pictures))
         # The hidden state before a token predicts it.
-        hidden.append(states[:, :-1][response_mask[:, 1:]])
-        token_ids.append(ids[response_mask])
+        hidden.append(states[:, :-1][rows.response_mask[:, 1:]])
+        token_ids.append(rows.token_ids[rows.response_mask])
         spans[view] = _consecutive([len(response) for response in batch.responses[view.response]], done)
         done += len(token_ids[-1])
     return PredictingStates(torch.cat(hidden), torch.cat(token_ids), spans)
@@ -89,8 +90,8 @@ def _predicting(start: tuple[int, int], length: int) -> Tensor:
     return torch.cat([torch.tensor([prompt_end]), torch.arange(begin, begin + length - 1)])
 
 
-def _chosen(features: Tensor | None, pictures: Sequence[int]) -> Tensor | None:
-    return features[list(pictures)] if features is not None and pictures else None
+def _shown(images: Sequence[EncodedImage], pictures: Sequence[int]) -> list[EncodedImage]:
+    return [images[number] for number in pictures]
 
 
 def _consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:

@@ -20,7 +20,7 @@ def row_problems(example: Example) -> list[str]:
         for one, other in combinations(example.responses, 2)
         if example.responses[one] == example.responses[other]
     ]
-    marks, images = example.prompt.count(IMAGE_MARK), len(example.images)
+    marks, images = example.num_marks, len(example.images)
     if marks != images:
         found.append(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images; it needs one for each")
     return found

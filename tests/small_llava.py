@@ -19,8 +19,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 PATCH = 14
 SPECIAL = ["<unk>", "<s>", "</s>", "<image>"]
 CHAT = (
-    "{% for message in messages %}{% if message['role'] == 'user' %}USER: {% for item in message['content'] %}"
-    "{{ item['text'] }}{% endfor %} {% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+    "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() }}: {% endif %}"
+    "{% for item in message['content'] %}{% if item['type'] == 'image' %}<image>\n{% else %}"
+    "{{ item['text'] }}{% endif %}{% endfor %}{{ '</s>' if message['role'] == 'assistant' else ' ' }}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 TEXT = [
     "USER: <image>\nWhat is in the picture? ASSISTANT:",

@@ -24,7 +24,7 @@ def encoded(rows: list[Drawn]) -> list[EncodedRow]:
 def seen(row: EncodedRow, view: View) -> tuple[object, ...]:
     """What a model sees of a view, as values that can be compared."""
     prompt = row.prompts[view.condition]
-    pixels = {name: (values.shape, values.flatten().tolist()) for name, values in prompt.images.items()}
+    pixels = [(image["pixel_values"].shape, image["pixel_values"].flatten().tolist()) for image in prompt.images]
     return prompt.token_ids.tolist(), row.responses[view.response].tolist(), pixels
 
 
@@ -45,7 +45,8 @@ def test_digests_are_equal_exactly_where_a_model_sees_the_same(rows: list[Drawn]
 def test_one_other_token_or_pixel_is_another_digest(row: Drawn, view: View, data: st.DataObject) -> None:
     (before,) = encoded([row])
     prompt, response = before.prompts[view.condition], before.responses[view.response]
-    parts = {"prompt": prompt.token_ids, "response": response, **prompt.images}
+    images = {f"image {number}": image["pixel_values"] for number, image in enumerate(prompt.images)}
+    parts = {"prompt": prompt.token_ids, "response": response, **images}
     which = data.draw(st.sampled_from(sorted(parts)))
     changed = parts[which].clone()
     place = data.draw(st.integers(0, changed.numel() - 1))
@@ -53,10 +54,10 @@ def test_one_other_token_or_pixel_is_another_digest(row: Drawn, view: View, data
     flat = changed.view(-1)
     flat[place] = flat[place] + 1 if which in ("prompt", "response") else flat[place].nextafter(torch.tensor(9.0))
     parts[which] = changed
-    images = {name: parts[name] for name in prompt.images}
+    inputs = tuple({"pixel_values": parts[name]} for name in images)
     after = replace(
         before,
-        prompts={**before.prompts, view.condition: EncodedPrompt(parts["prompt"], images)},
+        prompts={**before.prompts, view.condition: EncodedPrompt(parts["prompt"], inputs)},
         responses={**before.responses, view.response: parts["response"]},
     )
     again = replace(before, id="another", columns={"score": 1.0})
@@ -66,24 +67,23 @@ def test_one_other_token_or_pixel_is_another_digest(row: Drawn, view: View, data
 def test_where_the_prompt_ends_and_which_image_comes_first_is_part_of_the_digest() -> None:
     view, first, second = VIEWS[0], torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
 
-    def digest(prompt: list[int], response: list[int], **images: torch.Tensor) -> bytes:
+    def digest(prompt: list[int], response: list[int], *images: dict[str, torch.Tensor]) -> bytes:
         encoded = EncodedPrompt(torch.tensor(prompt), images)
         return EncodedRow("", {"clean": encoded}, {"chosen": torch.tensor(response)}, {}, True).digest(view)
 
-    both, turned = torch.cat([first, second]), torch.cat([second, first])
     digests = [
         digest([1, 2], [3]),
         digest([1], [2, 3]),
-        digest([1, 2], [3], pixels=first),
-        digest([1, 2], [3], pixels=first.view(1, 3, 4, 1)),
-        digest([1, 2], [3], pixels=first.to(torch.bfloat16)),
-        digest([1, 2], [3], values=first),
-        digest([1, 2], [3], pixels=both),
-        digest([1, 2], [3], pixels=turned),
-        digest([1, 2], [3], pixels=first, mask=second),
+        digest([1, 2], [3], {"pixels": first}),
+        digest([1, 2], [3], {"pixels": first.view(1, 3, 4, 1)}),
+        digest([1, 2], [3], {"pixels": first.to(torch.bfloat16)}),
+        digest([1, 2], [3], {"values": first}),
+        digest([1, 2], [3], {"pixels": first}, {"pixels": second}),
+        digest([1, 2], [3], {"pixels": second}, {"pixels": first}),
+        digest([1, 2], [3], {"pixels": first, "mask": second}),
     ]
     assert len(set(digests)) == len(digests)
-    assert digest([1, 2], [3], mask=second, pixels=first) == digests[-1]
+    assert digest([1, 2], [3], {"mask": second, "pixels": first}) == digests[-1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,14 +91,14 @@ def test_where_the_prompt_ends_and_which_image_comes_first_is_part_of_the_digest
 def test_every_distinct_image_is_there_once_and_each_prompt_finds_its_own(rows: list[Drawn], views: list[View]) -> None:
     found = encoded(rows)
     batch = collate(found, views)
-    pixels = batch.images.get("pixel_values", torch.zeros(0))
+    pixels = [image["pixel_values"] for image in batch.images]
     assert len({values.numpy().tobytes() for values in pixels}) == len(pixels)
     used = set()
     for condition in CONDITIONS:
         for row, numbers in zip(found, batch.pictures[condition], strict=True):
             images = row.prompts[condition].images
-            assert len(numbers) == len(images.get("pixel_values", ()))
-            assert not numbers or pixels[list(numbers)].equal(images["pixel_values"])
+            for number, image in zip(numbers, images, strict=True):
+                assert pixels[number].equal(image["pixel_values"])
             used |= set(numbers)
     assert used == set(range(len(pixels)))
     assert batch.applies.tolist() == [bool(row.pictures) for row in rows]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import PROMPT
 from mdpo_llava.adapter import Llava
-from mdpo_llava.model import LlavaModel
+from mdpo_vlm.model import VlmModel
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -301,18 +301,18 @@ def test_a_folder_that_cannot_be_written_is_known_before_a_model_is_loaded(
     lora_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("mdpo_llava.model.load_model", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr("mdpo_vlm.loading.load_model", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(CheckpointError, match="out could not be written"):
         export_run(lora_run, tmp_path / "file" / "out")
 
 
-EXPORT, MERGED, LOAD_EXPORTED = LlavaModel.export, LlavaModel._merged, Llava.load_exported
+EXPORT, MERGED, LOAD_EXPORTED = VlmModel.export, VlmModel._merged, Llava.load_exported
 
 
 def without(part: str) -> Callable[..., None]:
     """An export that forgets the tensors of some name."""
 
-    def export(self: LlavaModel, folder: Path, *, merge: bool = False) -> None:
+    def export(self: VlmModel, folder: Path, *, merge: bool = False) -> None:
         EXPORT(self, folder, merge=merge)
         file = next(folder.glob("*.safetensors"))
         kept = {name: value for name, value in load_file(file).items() if part not in name}
@@ -321,13 +321,13 @@ def without(part: str) -> Callable[..., None]:
     return export
 
 
-def rounded(self: LlavaModel, folder: Path, *, merge: bool = False) -> None:
+def rounded(self: VlmModel, folder: Path, *, merge: bool = False) -> None:
     EXPORT(self, folder, merge=merge)
     file = next(folder.glob("*.safetensors"))
     save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
 
 
-def unmerged(self: LlavaModel) -> Any:
+def unmerged(self: VlmModel) -> Any:
     with torch.no_grad():
         for name, value in self.module.named_parameters():
             if "lora_B" in name:
@@ -335,7 +335,7 @@ def unmerged(self: LlavaModel) -> Any:
     return MERGED(self)
 
 
-def darker(self: LlavaModel, folder: Path, *, merge: bool = False) -> None:
+def darker(self: VlmModel, folder: Path, *, merge: bool = False) -> None:
     """As it is, with a processor that takes another mean from pictures."""
     EXPORT(self, folder, merge=merge)
     file = folder / "processor_config.json"
@@ -367,7 +367,7 @@ def test_an_export_that_is_not_what_was_trained_is_caught(
     folder = shutil.copytree(request.getfixturevalue(run_of), tmp_path / "run")
     if run_of == "lora_run":
         rewrite(folder, lambda name, value: value + 0.1 if ":policy" in name and "lora_B" in name else value)
-    monkeypatch.setattr(LlavaModel, method, wrong)
+    monkeypatch.setattr(VlmModel, method, wrong)
     with pytest.raises(CheckpointError, match=message):
         export_run(folder, tmp_path / "out", merge=merge)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from small_llava import build_llava
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
-from mdpo_core import DataError, Example, Placement, component
+from mdpo_core import DataError, Decoding, Example, Placement, component
+from mdpo_core.layout import pad_view
 from mdpo_core.testing import check_adapter
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
@@ -51,10 +52,9 @@ def trained(folder: Path, **options: Any) -> Any:
 
 
 def logits(model: Any, prompt: Any) -> torch.Tensor:
-    ids = prompt.token_ids[None]
-    features = model.encode_images(prompt.images) if prompt.images else None
+    rows = pad_view([prompt.token_ids], [prompt.token_ids[:0]])
     with torch.no_grad():
-        return model.logits(model.hidden_states(ids, torch.ones_like(ids), features))
+        return model.logits(model.hidden_states(rows, model.encode_images(prompt.images) if prompt.images else ()))
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 2])
@@ -73,7 +73,7 @@ def test_lora_logits_are_those_of_peft_and_the_base_comes_back_without_it(llava:
     prompt = adapter(llava).encoder().encode_prompt(example(photographs))
     model, base = trained(llava, lora=LORA), adapter(llava).load(Placement())
     with torch.no_grad():
-        plain = model.module(input_ids=prompt.token_ids[None], **prompt.images).logits
+        plain = model.module(input_ids=prompt.token_ids[None], **prompt.images[0]).logits
     torch.testing.assert_close(logits(model, prompt), plain, atol=1e-6, rtol=0)
     assert not torch.equal(logits(model, prompt), logits(base, prompt))
     with model.adapter_disabled():
@@ -125,10 +125,10 @@ def test_of_the_vision_tower_trains_what_features_depend_on(
 def test_generation_is_that_of_transformers_for_each_prompt_alone(llava: Path, photographs: Path) -> None:
     encoder, model = adapter(llava).encoder(), adapter(llava).load(Placement())
     rows = [example(photographs, number) for number in (1, 0, 2)]
-    made = model.generate([encoder.encode_prompt(row) for row in rows], max_new_tokens=12)
+    made = model.generate([encoder.encode_prompt(row) for row in rows], Decoding(12))
     processor = AutoProcessor.from_pretrained(llava, backend="pil")
     plain = AutoModelForImageTextToText.from_pretrained(llava)
-    made += model.generate([encoder.encode_prompt(rows[1])], max_new_tokens=12)
+    made += model.generate([encoder.encode_prompt(rows[1])], Decoding(12))
     for row, ids in zip([*rows, rows[1]], made, strict=True):
         inputs = processor(images=list(row.images) or None, text=row.prompt, return_tensors="pt")
         alone = plain.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
@@ -160,7 +160,7 @@ def test_what_is_exported_loads_and_scores_the_same(llava: Path, photographs: Pa
         model.export(tmp_path / name)
         assert torch.equal(logits(model, prompt), before)
         with torch.no_grad():
-            after = load(tmp_path / name)(input_ids=prompt.token_ids[None], **prompt.images).logits
+            after = load(tmp_path / name)(input_ids=prompt.token_ids[None], **prompt.images[0]).logits
         torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
         assert AutoProcessor.from_pretrained(tmp_path / name, backend="pil").image_token == "<image>"
 
@@ -184,7 +184,7 @@ def test_336_pixels_give_576_image_tokens(tmp_path: Path, photographs: Path) -> 
 
     prompt = adapter(build_llava(tmp_path, image_size=336)).encoder().encode_prompt(example(photographs))
     assert int((prompt.token_ids == 3).sum()) == 576
-    assert prompt.images["pixel_values"].shape == (1, 3, 336, 336)
+    assert prompt.images[0]["pixel_values"].shape == (1, 3, 336, 336)
 
 
 def test_the_encoder_travels_to_another_process(llava: Path, photographs: Path) -> None:
@@ -226,7 +226,7 @@ def with_an_index_of_absent_shards(folder: Path) -> None:
     ("change", "message"),
     [
         (as_other_model, "model_type is 'qwen2_vl'; the llava adapter takes 'llava'"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a LLaVA folder holds it"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder holds it"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights: neither model.safetensors nor"),
         (with_an_index_of_absent_shards, "model-00001-of-00002.safetensors: missing"),
         (lambda folder: (folder / "tokenizer_config.json").unlink(), "tokenizer_config.json is missing"),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mdpo_llava import lora_linear
-from mdpo_llava.lora_linear import LoraLinear
+from mdpo_vlm.lora_linear import LoraLinear
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners import lora
 from torch import Tensor, nn

@@ -214,7 +214,7 @@ def attention(sees: Callable[[Place, Place], bool]) -> Callable[[pytest.MonkeyPa
     return lambda patch: patch.setattr("mdpo_core.attention.packed_attention", attend_as(sees))
 
 
-PACK, CHOSEN, PREDICTING, LOG_PROBS = layout.pack, states._chosen, states._predicting, head._log_probs_of
+PACK, SHOWN, PREDICTING, LOG_PROBS = layout.pack, states._shown, states._predicting, head._log_probs_of
 READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
@@ -236,8 +236,8 @@ def all_but_the_first(packed: layout.Packed) -> Tensor:
     return READ.func(packed)[1:]
 
 
-def swapped(features: Tensor | None, pictures: Any) -> Tensor | None:
-    return CHOSEN(features, list(pictures)[::-1])
+def swapped(images: Any, pictures: Any) -> Any:
+    return SHOWN(images, list(pictures)[::-1])
 
 
 def one_late(start: tuple[int, int], length: int) -> Tensor:
@@ -293,7 +293,7 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "positions go on from branch to branch": (patch_in(layout, "pack", moves_on), "nats"),
     "positions do not restart": (patch_in(layout, "pack", never_restarts), "nats"),
     "the last layer leaves out a place": (patch_in(layout.Packed, "read", property(all_but_the_first)), "nats"),
-    "pictures are swapped": (patch_in(states, "_chosen", swapped), "nats"),
+    "pictures are swapped": (patch_in(states, "_shown", swapped), "nats"),
     "tokens predict themselves": (patch_in(states, "_predicting", one_late), "nats"),
     "a chunk loses its last token": (wrong_head(without_the_last), "nats"),
     "the gradient lacks the softmax": (wrong_head(without_softmax), "the gradient of"),

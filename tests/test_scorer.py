@@ -153,7 +153,7 @@ def test_a_crop_is_the_same_in_every_epoch_unless_it_is_drawn_anew(dpo, photogra
     def pixels(draw: str, epoch: int, seed: int = 0) -> Tensor:
         crop = component("corruption", "random_crop", draw=draw)
         builder = BatchBuilder.for_terms(terms.values(), {"crop": crop}, dpo[0].encoder, 2048, seed)
-        return builder.build(data, [0], epoch).images["pixel_values"][1]
+        return builder.build(data, [0], epoch).images[1]["pixel_values"]
 
     assert torch.equal(pixels("once", 0), pixels("once", 1))
     assert not torch.equal(pixels("epoch", 0), pixels("epoch", 1))

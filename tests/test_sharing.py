@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from mdpo_llava.model import LlavaModel
+from mdpo_vlm.model import VlmModel
 from plain_attention import attend_as, right
 from tiny_batches import VIEWS, Drawn, build_batch, drawn_rows, some_views
 from tiny_models import Tiny, build
@@ -24,28 +24,28 @@ from mdpo_core.sharing import require_shared_prefix
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
 ROW = [Drawn((0,), [5, 6], [7, 8, 9], [5, 9])]
-PACKED, HIDDEN = LlavaModel.packed_hidden_states, LlavaModel.hidden_states
-Lie = Callable[[LlavaModel, Packed, Tensor | None], Tensor]
+PACKED, HIDDEN = VlmModel.packed_hidden_states, VlmModel.hidden_states
+Lie = Callable[[VlmModel, Packed, Tensor | None], Tensor]
 
 
-def ignores_packed(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+def ignores_packed(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
     return HIDDEN(self, packed.token_ids, torch.ones_like(packed.token_ids), features)
 
 
-def sees_siblings(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+def sees_siblings(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
     return PACKED(self, replace(packed, lengths=tuple((sum(sizes),) for sizes in packed.lengths)), features)
 
 
-def one_too_far(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+def one_too_far(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
     moved = packed.position_ids + (packed.branches > 0)
     return PACKED(self, replace(packed, position_ids=moved), features)
 
 
-def not_a_number(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+def not_a_number(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
     return PACKED(self, packed, features) * torch.nan
 
 
-def sees_other_prompts(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+def sees_other_prompts(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
     wrong = attend_as(lambda query, key: right(query, key) or (key.group < query.group and key.branch == 0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mdpo_core.attention.packed_attention", wrong)
@@ -63,7 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_with_a_lying_adapter_ends_before_any_update(
     lie: Lie, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlavaModel, "packed_hidden_states", lie)
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", lie)
     recipe = load_recipe(RECIPE, small)
     with pytest.raises(PluginError) as caught:
         run(recipe)
@@ -81,11 +81,11 @@ def test_a_run_that_asks_for_sdpa_never_asks_for_anything_else(
 ) -> None:
     asked: list[bool] = []
 
-    def record(self: LlavaModel, packed: Packed, features: Tensor | None) -> Tensor:
+    def record(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
         asked.append(packed.flex)
         return PACKED(self, packed, features)
 
-    monkeypatch.setattr(LlavaModel, "packed_hidden_states", record)
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", record)
     run(load_recipe(RECIPE, [*small, "train.workers=0", "trackers=[]", "scoring.attention=sdpa"]))
     assert len(asked) > 1
     assert not any(asked)
@@ -94,7 +94,7 @@ def test_a_run_that_asks_for_sdpa_never_asks_for_anything_else(
 def test_without_a_corruption_one_row_may_not_see_another_either(
     small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlavaModel, "packed_hidden_states", sees_other_prompts)
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", sees_other_prompts)
     with pytest.raises(PluginError, match="the adapter 'llava' says that"):
         run(load_recipe(RECIPE.with_name("llava_dpo.yaml"), small))
 
@@ -106,7 +106,7 @@ def test_without_a_corruption_one_row_may_not_see_another_either(
 def test_a_run_ends_so_whatever_is_trained_against_which_reference(
     more: list[str], small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlavaModel, "packed_hidden_states", ignores_packed)
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", ignores_packed)
     recipe = load_recipe(RECIPE, [*small, *more])
     with pytest.raises(PluginError, match="the adapter 'llava' says that"):
         run(recipe)
@@ -114,7 +114,7 @@ def test_a_run_ends_so_whatever_is_trained_against_which_reference(
 
 
 def test_a_model_without_the_method_is_named_too(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(LlavaModel, "packed_hidden_states")
+    monkeypatch.delattr(VlmModel, "packed_hidden_states")
     with pytest.raises(
         PluginError, match=r"the adapter 'llava' says that .* its model has no packed_hidden_states; set"
     ):
@@ -122,7 +122,7 @@ def test_a_model_without_the_method_is_named_too(small: list[str], monkeypatch: 
 
 
 def test_without_shared_prompts_the_same_adapter_trains(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LlavaModel, "packed_hidden_states", ignores_packed)
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", ignores_packed)
     result = run(load_recipe(RECIPE, [*small, "scoring.share_prefix=false", "train.epochs=1"]))
     assert (result.final / "adapter_model.safetensors").is_file()
 
@@ -135,7 +135,7 @@ def test_a_run_that_is_resumed_with_a_lying_adapter_keeps_all_it_had(
     before = contents(recipe.output.dir)
     assert any("checkpoints" in name for name in before)
     with monkeypatch.context() as patch:
-        patch.setattr(LlavaModel, "packed_hidden_states", ignores_packed)
+        patch.setattr(VlmModel, "packed_hidden_states", ignores_packed)
         with pytest.raises(PluginError, match="shares_prefix"):
             run(recipe, resume=True)
     assert contents(recipe.output.dir) == before
@@ -164,14 +164,14 @@ def test_trying_a_row_costs_two_forwards_and_leaves_no_trace(monkeypatch: pytest
     tokens: dict[str, int] = {}
 
     def count(name: str, method: Any) -> None:
-        def counted(self: LlavaModel, *inputs: Any) -> Tensor:
+        def counted(self: VlmModel, *inputs: Any) -> Tensor:
             ids = inputs[0].token_ids if isinstance(inputs[0], Packed) else inputs[0]
             tokens[name] = tokens.get(name, 0) + ids.numel()
             found: Tensor = method(self, *inputs)
             assert not found.requires_grad
             return found
 
-        monkeypatch.setattr(LlavaModel, name, counted)
+        monkeypatch.setattr(VlmModel, name, counted)
 
     count("packed_hidden_states", PACKED)
     count("hidden_states", HIDDEN)

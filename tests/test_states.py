@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
-from mdpo_llava.model import LlavaModel
+from mdpo_vlm.model import VlmModel
 from tiny_batches import BLANK, VIEWS, Drawn, build_batch, drawn_rows, some_views
 from tiny_models import Tiny, build
-from torch import Tensor
 
-from mdpo_core import View
+from mdpo_core import EncodedImage, ImageInputs, View
 from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import Scorer, encode_images
 from mdpo_core.states import items_of, separate_states, shared_states
 
-ENCODE = LlavaModel.encode_images
+ENCODE = VlmModel.encode_images
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[LlavaModel, int]]:
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[VlmModel, int]]:
     """Models that encoded images, and how many at a time."""
-    found: list[tuple[LlavaModel, int]] = []
+    found: list[tuple[VlmModel, int]] = []
 
-    def count(self: LlavaModel, images: Mapping[str, Tensor]) -> Tensor:
-        found.append((self, len(images["pixel_values"])))
+    def count(self: VlmModel, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
+        found.append((self, len(images)))
         return ENCODE(self, images)
 
-    monkeypatch.setattr(LlavaModel, "encode_images", count)
+    monkeypatch.setattr(VlmModel, "encode_images", count)
     return found
 
 
@@ -48,7 +47,7 @@ def pictures_of(rows: list[Drawn], views: list[View]) -> set[int]:
 @pytest.mark.parametrize("share_prefix", [True, False])
 @pytest.mark.parametrize(("trains", "by_the_reference"), [("lora", False), ("language", False), ("all", True)])
 def test_every_distinct_image_is_encoded_once(
-    trains: Any, by_the_reference: bool, share_prefix: bool, encoded: list[tuple[LlavaModel, int]]
+    trains: Any, by_the_reference: bool, share_prefix: bool, encoded: list[tuple[VlmModel, int]]
 ) -> None:
     """A reference sees the policy's features where neither vision nor projector train."""
     loaded = build(Tiny("llama", trains, side=1))
@@ -73,8 +72,8 @@ def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], 
     model = build(tiny).model
     batch = build_batch(rows, views, tiny)
     with torch.no_grad():
-        features = model.encode_images(batch.images) if batch.images else None
-        shared, separate = (make(model, batch, views, features) for make in (shared_states, separate_states))
+        images = model.encode_images(batch.images) if batch.images else ()
+        shared, separate = (make(model, batch, views, images) for make in (shared_states, separate_states))
     distinct = {
         (tuple(item.prompt.tolist()), item.pictures, tuple(item.response.tolist()))
         for item in items_of(batch, views).values()

@@ -11,6 +11,7 @@ from test_scorer import examples, make
 from torch import Tensor
 
 from mdpo_core import PairLoss, PluginError, Scores, Statistic, View
+from mdpo_core.layout import pad_view
 from mdpo_core.objective import Objective
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import AdapterOff
@@ -61,10 +62,9 @@ def scored(llava: Path, photographs: Path):  # type: ignore[no-untyped-def]
 
 def whole(model, batch, view: View, row: int) -> Tensor:  # type: ignore[no-untyped-def]
     """The distributions of one response by one forward, written out."""
-    ids = torch.cat([batch.prompts["clean"][row], batch.responses[view.response][row]])[None]
-    places = list(batch.pictures["clean"][row])
-    features = model.encode_images(batch.images)[places] if places else None
-    logits = model.logits(model.hidden_states(ids, torch.ones_like(ids), features))[0]
+    rows = pad_view([batch.prompts["clean"][row]], [batch.responses[view.response][row]])
+    images = [batch.images[place] for place in batch.pictures["clean"][row]]
+    logits = model.logits(model.hidden_states(rows, model.encode_images(images) if images else ()))[0]
     return logits[len(batch.prompts["clean"][row]) - 1 : -1].log_softmax(-1)
 
 

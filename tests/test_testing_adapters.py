@@ -12,13 +12,13 @@ import pytest
 import torch
 from conftest import PROMPT
 from mdpo_llava.adapter import Llava
-from mdpo_llava.encoder import LlavaEncoder
-from mdpo_llava.model import LlavaModel
+from mdpo_vlm.encoder import VlmEncoder
+from mdpo_vlm.model import VlmModel
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from mdpo_core import EncodedPrompt, Example, Lora
+from mdpo_core import EncodedPrompt, Example, Lora, PaddedView
 from mdpo_core.testing import check_adapter
 
 Replace = Callable[..., Any]
@@ -52,46 +52,46 @@ def test_an_adapter_is_not_tried_on_text_alone(llava: Path) -> None:
         check_adapter(lora_adapter(llava), rows()[2:])
 
 
-ENCODE_RESPONSE, ENCODE_PROMPT = LlavaEncoder.encode_response, LlavaEncoder.encode_prompt
-HIDDEN, ENCODE_IMAGES, LOAD = LlavaModel.hidden_states, LlavaModel.encode_images, Llava.load
-GENERATE, EXPORT, SET_TRAINING = LlavaModel.generate, LlavaModel.export, LlavaModel.set_training
+ENCODE_RESPONSE, ENCODE_PROMPT = VlmEncoder.encode_response, VlmEncoder.encode_prompt
+HIDDEN, ENCODE_IMAGES, LOAD = VlmModel.hidden_states, VlmModel.encode_images, Llava.load
+GENERATE, EXPORT, SET_TRAINING = VlmModel.generate, VlmModel.export, VlmModel.set_training
 
 
-def marks_ignored(self: LlavaEncoder, example: Example) -> EncodedPrompt:
+def marks_ignored(self: VlmEncoder, example: Example) -> EncodedPrompt:
     kept = example.prompt if example.images else example.prompt.replace("<image>\n", "")
     marks = kept.count("<image>") - len(example.images)
     return ENCODE_PROMPT(self, Example(example.id, kept.replace("<image>\n", "", max(marks, 0)), {}, example.images))
 
 
-def attends_to_padding(self: LlavaModel, token_ids: Tensor, attention_mask: Tensor, features: Tensor | None) -> Tensor:
-    hidden = HIDDEN(self, token_ids, attention_mask, features)
-    return hidden + 0.01 * token_ids.sum(dim=1)[:, None, None]
+def attends_to_padding(self: VlmModel, rows: PaddedView, images: Any) -> Tensor:
+    hidden = HIDDEN(self, rows, images)
+    return hidden + 0.01 * rows.token_ids.sum(dim=1)[:, None, None]
 
 
-def mixes_rows(self: LlavaModel, token_ids: Tensor, attention_mask: Tensor, features: Tensor | None) -> Tensor:
-    hidden = HIDDEN(self, token_ids, attention_mask, features)
+def mixes_rows(self: VlmModel, rows: PaddedView, images: Any) -> Tensor:
+    hidden = HIDDEN(self, rows, images)
     return hidden + hidden[:1, -1:]
 
 
-def parts_without_head(self: LlavaModel) -> Mapping[str, tuple[str, ...]]:
+def parts_without_head(self: VlmModel) -> Mapping[str, tuple[str, ...]]:
     return {"language": tuple(name for name, _ in self.module.named_parameters() if "lm_head" not in name)}
 
 
-def parts_twice(self: LlavaModel) -> Mapping[str, tuple[str, ...]]:
+def parts_twice(self: VlmModel) -> Mapping[str, tuple[str, ...]]:
     names = tuple(name for name, _ in self.module.named_parameters())
     return {"vision": names[:3], "language": names}
 
 
-def trains_its_reference(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
+def trains_its_reference(self: Llava, placement: Any, *, trainable: bool = True) -> VlmModel:
     return LOAD(self, placement, trainable=True)
 
 
-def random_weights(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
+def random_weights(self: Llava, placement: Any, *, trainable: bool = True) -> VlmModel:
     torch.seed()
     return LOAD(self, placement, trainable=trainable)
 
 
-def trains_what_nobody_uses(self: Llava, placement: Any, *, trainable: bool = True) -> LlavaModel:
+def trains_what_nobody_uses(self: Llava, placement: Any, *, trainable: bool = True) -> VlmModel:
     model = LOAD(self, placement, trainable=trainable)
     for name in model.parts()["vision"] if trainable else ():
         model.module.get_parameter(name).requires_grad_(True)
@@ -99,28 +99,28 @@ def trains_what_nobody_uses(self: Llava, placement: Any, *, trainable: bool = Tr
 
 
 @contextmanager
-def stays_on(self: LlavaModel) -> Iterator[None]:
+def stays_on(self: VlmModel) -> Iterator[None]:
     yield
 
 
-def answers_backwards(self: LlavaModel, prompts: Sequence[EncodedPrompt], limit: int) -> list[Tensor]:
+def answers_backwards(self: VlmModel, prompts: Sequence[EncodedPrompt], limit: Any) -> list[Tensor]:
     return [ids.flip(0) for ids in GENERATE(self, prompts, limit)]
 
 
-def answers_the_first(self: LlavaModel, prompts: Sequence[EncodedPrompt], limit: int) -> list[Tensor]:
+def answers_the_first(self: VlmModel, prompts: Sequence[EncodedPrompt], limit: Any) -> list[Tensor]:
     return [GENERATE(self, prompts, limit)[0]] * len(prompts)
 
 
-def cut_from_its_gradient(self: LlavaModel, *inputs: Any) -> Tensor:
+def cut_from_its_gradient(self: VlmModel, *inputs: Any) -> Tensor:
     return HIDDEN(self, *inputs).detach()
 
 
-def exports_a_pickle(self: LlavaModel, folder: Path) -> None:
+def exports_a_pickle(self: VlmModel, folder: Path) -> None:
     EXPORT(self, folder)
     torch.save(dict(self.module.named_parameters()), folder / "weights.bin")
 
 
-def exports_rounded(self: LlavaModel, folder: Path) -> None:
+def exports_rounded(self: VlmModel, folder: Path) -> None:
     for parameter in self.module.parameters():
         parameter.data = parameter.data.bfloat16().float()
     EXPORT(self, folder)
@@ -129,23 +129,33 @@ def exports_rounded(self: LlavaModel, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("owner", "method", "wrong", "sentence"),
     [
-        (LlavaEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[:-1], "ends responses with"),
-        (LlavaEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[None], "token ids are int64"),
-        (LlavaEncoder, "decode", lambda self, ids: "", "which has other tokens"),
-        (LlavaEncoder, "encode_prompt", marks_ignored, "marks with 1 images; that is a DataError"),
-        (LlavaModel, "hidden_states", attends_to_padding, "attends to padding"),
-        (LlavaModel, "hidden_states", mixes_rows, "padding changes the logits of row"),
-        (LlavaModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs carry no gradient"),
-        (LlavaModel, "parts", parts_without_head, "parameters in no part"),
-        (LlavaModel, "parts", parts_twice, "puts parameters into two parts"),
-        (LlavaModel, "set_training", lambda self, training: SET_TRAINING(self, True), "outside of training differ"),
-        (LlavaModel, "set_training", lambda self, training: SET_TRAINING(self, False), "in spite of the adapter's"),
-        (LlavaModel, "adapter_disabled", stays_on, "with its adapter disabled the model is not the base"),
-        (LlavaModel, "generate", answers_backwards, "the likeliest is"),
-        (LlavaModel, "generate", answers_the_first, "depends on the prompts beside it"),
-        (LlavaModel, "export", lambda self, folder: None, "exports no safetensors"),
-        (LlavaModel, "export", exports_a_pickle, "weights belong into safetensors"),
-        (LlavaModel, "export", exports_rounded, "changes the model by exporting it"),
+        (VlmEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[:-1], "ends responses with"),
+        (VlmEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[None], "token ids are int64"),
+        (VlmEncoder, "decode", lambda self, ids: "", "which has other tokens"),
+        (VlmEncoder, "encode_prompt", marks_ignored, "marks with 1 images; that is a DataError"),
+        (VlmModel, "hidden_states", attends_to_padding, "attends to padding"),
+        (VlmModel, "hidden_states", mixes_rows, "padding changes the logits of row"),
+        (VlmModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs carry no gradient"),
+        (VlmModel, "parts", parts_without_head, "parameters in no part"),
+        (VlmModel, "parts", parts_twice, "puts parameters into two parts"),
+        (
+            VlmModel,
+            "set_training",
+            lambda self, training: SET_TRAINING(self, True),
+            "outside of training differ",
+        ),
+        (
+            VlmModel,
+            "set_training",
+            lambda self, training: SET_TRAINING(self, False),
+            "in spite of the adapter's",
+        ),
+        (VlmModel, "adapter_disabled", stays_on, "with its adapter disabled the model is not the base"),
+        (VlmModel, "generate", answers_backwards, "the likeliest is"),
+        (VlmModel, "generate", answers_the_first, "depends on the prompts beside it"),
+        (VlmModel, "export", lambda self, folder: None, "exports no safetensors"),
+        (VlmModel, "export", exports_a_pickle, "weights belong into safetensors"),
+        (VlmModel, "export", exports_rounded, "changes the model by exporting it"),
         (Llava, "load", trains_its_reference, "loads a reference that trains"),
         (Llava, "load", trains_what_nobody_uses, "18 parameters train and get no gradient, among them .*layers.1"),
         (Llava, "load", random_weights, "loads other weights with the same seed"),

@@ -10,62 +10,63 @@ from typing import Any
 import pytest
 import torch
 from mdpo_llava.adapter import Llava
-from mdpo_llava.model import LlavaModel
+from mdpo_vlm.model import VlmModel
 from test_testing_adapters import lora_adapter, rows
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from mdpo_core import Packed
+from mdpo_core import EncodedImage, Packed, PaddedView
 from mdpo_core.testing import check_adapter
 
 Replace = Callable[..., Any]
-PACKED, HIDDEN, GENERATE = LlavaModel.packed_hidden_states, LlavaModel.hidden_states, LlavaModel.generate
-Features = Tensor | None
+PACKED, HIDDEN, GENERATE = VlmModel.packed_hidden_states, VlmModel.hidden_states, VlmModel.generate
+Images = Sequence[EncodedImage]
 
 
-def ignores_packed(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    return HIDDEN(self, packed.token_ids, torch.ones_like(packed.token_ids), features)
+def ignores_packed(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    nowhere = torch.zeros_like(packed.token_ids, dtype=torch.bool)
+    return HIDDEN(self, PaddedView(packed.token_ids, torch.ones_like(packed.token_ids), nowhere), images)
 
 
-def sees_the_row(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    return PACKED(self, replace(packed, lengths=((packed.token_ids.numel(),),)), features)
+def sees_the_row(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, replace(packed, lengths=((packed.token_ids.numel(),),)), images)
 
 
-def sees_siblings(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    return PACKED(self, replace(packed, lengths=tuple((sum(sizes),) for sizes in packed.lengths)), features)
+def sees_siblings(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, replace(packed, lengths=tuple((sum(sizes),) for sizes in packed.lengths)), images)
 
 
-def sees_the_sibling_before(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
+def sees_the_sibling_before(self: VlmModel, packed: Packed, images: Images) -> Tensor:
     """Only where a prompt has more than two responses: the last of them see one another."""
     merged = tuple((*sizes[:2], sum(sizes[2:])) if len(sizes) > 3 else sizes for sizes in packed.lengths)
-    return PACKED(self, replace(packed, lengths=merged), features)
+    return PACKED(self, replace(packed, lengths=merged), images)
 
 
-def never_restarts(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    return PACKED(self, replace(packed, position_ids=torch.arange(packed.token_ids.numel())[None]), features)
+def never_restarts(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, replace(packed, position_ids=torch.arange(packed.token_ids.numel())[None]), images)
 
 
-def one_too_far(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
+def one_too_far(self: VlmModel, packed: Packed, images: Images) -> Tensor:
     """Each branch begins one position late."""
     moved = packed.position_ids + (packed.branches > 0)
-    return PACKED(self, replace(packed, position_ids=moved), features)
+    return PACKED(self, replace(packed, position_ids=moved), images)
 
 
-def swaps_images(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    return PACKED(self, packed, None if features is None else features.flip(0))
+def swaps_images(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, packed, images[::-1])
 
 
-def loses_the_image(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    """Of rows with more than one picture."""
-    return PACKED(self, packed, features if features is None or len(features) < 2 else features * 0)
+def loses_the_image(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    """Of rows with more than one picture, all but the first."""
+    return PACKED(self, packed, images[:1] * len(images))
 
 
-def without_gradient(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    return PACKED(self, packed, features).detach()
+def without_gradient(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, packed, images).detach()
 
 
-def half_a_gradient(self: LlavaModel, packed: Packed, features: Features) -> Tensor:
-    hidden = PACKED(self, packed, features)
+def half_a_gradient(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    hidden = PACKED(self, packed, images)
     return (hidden + hidden.detach()) / 2
 
 
@@ -88,7 +89,7 @@ def half_a_gradient(self: LlavaModel, packed: Packed, features: Features) -> Ten
 def test_an_adapter_that_only_says_that_it_shares_prompts_is_caught(
     lora: bool, wrong: Replace, sentence: str, llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlavaModel, "packed_hidden_states", wrong)
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", wrong)
     adapter = lora_adapter(llava) if lora else Llava(path=str(llava))
     with pytest.raises(AssertionError, match=rf"shares prompts \(shares_prefix\), and does not: .*{sentence}"):
         check_adapter(adapter, rows())
@@ -98,15 +99,15 @@ def test_an_adapter_that_only_says_that_it_shares_prompts_is_caught(
 
 
 def test_an_adapter_that_cannot_share_prompts_at_all_is_told_so(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(LlavaModel, "packed_hidden_states")
+    monkeypatch.delattr(VlmModel, "packed_hidden_states")
     with pytest.raises(AssertionError, match=r"says that it shares prompts .* has no packed_hidden_states"):
         check_adapter(lora_adapter(llava), rows())
 
 
-LAYERS, LAYER = LlavaModel.layers, LlamaDecoderLayer.forward
+LAYERS, LAYER = VlmModel.layers, LlamaDecoderLayer.forward
 
 
-def layers_of_vision(self: LlavaModel) -> Sequence[nn.Module]:
+def layers_of_vision(self: VlmModel) -> Sequence[nn.Module]:
     return [module for name, module in self.module.named_modules() if name.endswith("vision_tower.encoder.layers.0")]
 
 
@@ -121,7 +122,7 @@ def layers_of_vision(self: LlavaModel) -> Sequence[nn.Module]:
 def test_layers_that_are_none_are_caught(
     wrong: Replace, sentence: str, llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlavaModel, "layers", wrong)
+    monkeypatch.setattr(VlmModel, "layers", wrong)
     with pytest.raises(AssertionError, match=sentence):
         check_adapter(lora_adapter(llava), rows())
 
@@ -134,7 +135,7 @@ class ScaledLayer:
     def forward(self, layer: LlamaDecoderLayer, hidden: Tensor, *args: Any, **options: Any) -> Tensor:
         return LAYER(layer, hidden * self.scale, *args, **options)
 
-    def hidden_states(self, model: LlavaModel, *inputs: Any) -> Tensor:
+    def hidden_states(self, model: VlmModel, *inputs: Any) -> Tensor:
         self.scale = 2.0
         hidden = HIDDEN(model, *inputs)
         self.scale = 1.0
@@ -159,14 +160,14 @@ def test_layers_that_cannot_be_computed_twice_are_caught(
     state: ScaledLayer, sentence: str, llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Llava, "shares_prefix", False)
-    monkeypatch.setattr(LlavaModel, "hidden_states", lambda *inputs: state.hidden_states(*inputs))
-    monkeypatch.setattr(LlavaModel, "generate", lambda model, *inputs: with_scale(state, model, *inputs))
+    monkeypatch.setattr(VlmModel, "hidden_states", lambda *inputs: state.hidden_states(*inputs))
+    monkeypatch.setattr(VlmModel, "generate", lambda model, *inputs: with_scale(state, model, *inputs))
     monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *args, **options: state.forward(*args, **options))
     with pytest.raises(AssertionError, match=sentence):
         check_adapter(lora_adapter(llava), rows())
 
 
-def with_scale(state: ScaledLayer, model: LlavaModel, *inputs: Any) -> list[Tensor]:
+def with_scale(state: ScaledLayer, model: VlmModel, *inputs: Any) -> list[Tensor]:
     state.scale = 2.0
     answers = GENERATE(model, *inputs)
     state.scale = 1.0

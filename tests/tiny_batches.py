@@ -64,13 +64,13 @@ def encode_row(number: int, row: Drawn, conditions: Iterable[str], tiny: Tiny) -
 
 def _prompt(row: Drawn, condition: str, tiny: Tiny) -> EncodedPrompt:
     if condition == "no_image" or not row.pictures:
-        return EncodedPrompt(torch.tensor([1, *row.question]), {})
+        return EncodedPrompt(torch.tensor([1, *row.question]))
     moved = {"clean": 0, "crop": 100}
     numbers = [BLANK if condition == "blank" else picture + moved[condition] for picture in row.pictures]
     marks = [IMAGE_TOKEN] * tiny.num_image_tokens
     # Some text before the first picture, and between two.
     ids = [1, *(token for _ in numbers for token in (*marks, row.question[0])), *row.question]
-    return EncodedPrompt(torch.tensor(ids), {"pixel_values": torch.cat([picture(each, tiny) for each in numbers])})
+    return EncodedPrompt(torch.tensor(ids), tuple({"pixel_values": picture(each, tiny)} for each in numbers))
 
 
 def picture(number: int, tiny: Tiny) -> Tensor:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from mdpo_llava.attention import use_packed_attention
-from mdpo_llava.last_layer import trim_last_layer
-from mdpo_llava.lora import add_lora, set_lora_dropout
-from mdpo_llava.model import LlavaModel
+from mdpo_vlm.attention import use_packed_attention
+from mdpo_vlm.families import FAMILIES
+from mdpo_vlm.last_layer import trim_last_layer
+from mdpo_vlm.lora import add_lora, set_lora_dropout
+from mdpo_vlm.model import VlmModel
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PhiConfig
@@ -52,9 +53,9 @@ class Tiny:
 
 @dataclass(frozen=True)
 class Loaded:
-    model: LlavaModel
+    model: VlmModel
     reference: Reference
-    frozen: LlavaModel
+    frozen: VlmModel
 
 
 @cache
@@ -65,7 +66,7 @@ def build(tiny: Tiny, recomputed: Literal["off", "full"] | int = "off") -> Loade
     before = copy.deepcopy(base)
     for each in (base, before):
         trim_last_layer(each)
-    frozen = LlavaModel(before, before, Path())
+    frozen = _model(before, before)
     model = _trainable(base, tiny)
     with torch.no_grad():
         for value in model.module.parameters():
@@ -131,9 +132,13 @@ def _norm_in_float64(base: nn.Module) -> None:
             base.set_submodule(name, norm)
 
 
-def _trainable(base: LlavaForConditionalGeneration, tiny: Tiny) -> LlavaModel:
+def _model(module: nn.Module, base: LlavaForConditionalGeneration) -> VlmModel:
+    return VlmModel(module, base, Path(), FAMILIES["llava"])
+
+
+def _trainable(base: LlavaForConditionalGeneration, tiny: Tiny) -> VlmModel:
     if tiny.trains == "lora":
-        return LlavaModel(add_lora(base, Lora(rank=2, alpha=4, dropout=tiny.dropout)).eval(), base, Path())
+        return _model(add_lora(base, Lora(rank=2, alpha=4, dropout=tiny.dropout)).eval(), base)
     if tiny.trains == "lora_and_head":
         config = LoraConfig(
             r=2,
@@ -141,8 +146,8 @@ def _trainable(base: LlavaForConditionalGeneration, tiny: Tiny) -> LlavaModel:
             lora_dropout=tiny.dropout,
             target_modules=r"(.*language_model.*(_proj|dense|fc1|fc2))|(.*lm_head)",
         )
-        return LlavaModel(get_peft_model(base, config).eval(), base, Path())
-    model = LlavaModel(base, base, Path())
+        return _model(get_peft_model(base, config).eval(), base)
+    model = _model(base, base)
     for part, names in model.parts().items():
         for name in names:
             base.get_parameter(name).requires_grad_(tiny.trains == "all" or part == "language")

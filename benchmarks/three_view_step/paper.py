@@ -105,5 +105,5 @@ def sequences(batch: Batch, response: str, condition: str) -> Inputs:
     return {
         "input_ids": torch.cat([prompts, answers], dim=1),
         "labels": torch.cat([torch.full_like(prompts, LABEL_PAD), answers], dim=1),
-        "pixel_values": batch.images["pixel_values"][pictures],
+        "pixel_values": torch.cat([batch.images[number]["pixel_values"] for number in pictures]),
     }

@@ -76,7 +76,7 @@ def _batch(seed: int, num_rows: int) -> Batch:
         prompts={"clean": tuple(prompts)},
         responses={"chosen": tuple(responses)},
         pictures={"clean": ((),) * num_rows},
-        images={},
+        images=(),
         digests={CHOSEN: tuple(bytes([row]) for row in range(num_rows))},
         columns={},
         applies=torch.zeros(num_rows, dtype=torch.bool),

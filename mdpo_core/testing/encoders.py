@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mdpo_core.batch import same_inputs
 from mdpo_core.errors import DataError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.protocols import Encoder
@@ -34,26 +35,33 @@ def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example
     require(contents(example) == before, f"{name} changes example '{example.id}' by encoding it")
     _check_ids(name, f"the prompt of '{example.id}'", encoded.token_ids)
     require(
-        encoded.token_ids.equal(again.token_ids)
-        and all(values.equal(again.images[key]) for key, values in encoded.images.items()),
+        encoded.token_ids.equal(again.token_ids) and all(map(same_inputs, encoded.images, again.images)),
         f"{name} encodes example '{example.id}' otherwise in a copy of its encoder, as workers hold one",
     )
-    counts = {key: len(values) for key, values in encoded.images.items()}
-    wanted = len(example.images)
-    fit = set(counts.values()) == {wanted} if wanted else not counts
-    require(fit, f"{name} gives image inputs {counts} for the {wanted} images of example '{example.id}'")
+    count, wanted = len(encoded.images), len(example.images)
+    require(
+        count == wanted and all(encoded.images),
+        f"{name} gives inputs of {count} images for the {wanted} images of example '{example.id}'",
+    )
 
 
 def _check_marks(name: str, encoder: Encoder, example: Example) -> None:
-    one_more = replace(example, prompt=f"{IMAGE_MARK}\n{example.prompt}")
+    one_more = _with_one_more_mark(example)
     try:
         encoder.encode_prompt(one_more)
     except DataError:
         return
     raise AssertionError(
-        f"{name} encodes a prompt of {one_more.prompt.count(IMAGE_MARK)} {IMAGE_MARK} marks with "
+        f"{name} encodes a prompt of {one_more.num_marks} {IMAGE_MARK} marks with "
         f"{len(example.images)} images; that is a DataError"
     )
+
+
+def _with_one_more_mark(example: Example) -> Example:
+    if isinstance(example.prompt, str):
+        return replace(example, prompt=f"{IMAGE_MARK}\n{example.prompt}")
+    *before, last = example.prompt
+    return replace(example, prompt=(*before, replace(last, text=f"{IMAGE_MARK}\n{last.text}")))
 
 
 def _check_response(name: str, encoder: Encoder, text: str) -> None:

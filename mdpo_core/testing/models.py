@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
-from mdpo_core.layout import pad_view
-from mdpo_core.protocols import Encoder, VisionLanguageModel
+from mdpo_core.layout import PaddedView, pad_view
+from mdpo_core.protocols import Decoding, Encoder, VisionLanguageModel
 from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
 from mdpo_core.scorer import Scorer
 from mdpo_core.scores import Scored
@@ -56,15 +56,13 @@ def check_padding(trial: Trial, model: VisionLanguageModel) -> None:
     """Logits of a padded batch equal those of each row alone, whatever the padding holds."""
     encoded = [trial.encoder.encode_prompt(example) for example in trial.examples]
     responses = trial.batch(range(len(encoded))).responses[trial.views[0].response]
-    token_ids, attention_mask, _ = pad_view([prompt.token_ids for prompt in encoded], responses)
-    other_padding = torch.where(attention_mask.bool(), token_ids, int(responses[0][0]))
+    rows = pad_view([prompt.token_ids for prompt in encoded], responses)
+    other_ids = torch.where(rows.attention_mask.bool(), rows.token_ids, int(responses[0][0]))
     with torch.no_grad():
-        together = _logits(model, token_ids, attention_mask, encoded)
-        repadded = _logits(model, other_padding, attention_mask, encoded)
-        for row, length in enumerate(attention_mask.sum(1).tolist()):
-            alone = _logits(
-                model, token_ids[row : row + 1, :length], attention_mask[row : row + 1, :length], encoded[row : row + 1]
-            )
+        together = _logits(model, rows, encoded)
+        repadded = _logits(model, rows._replace(token_ids=other_ids), encoded)
+        for row, length in enumerate(rows.attention_mask.sum(1).tolist()):
+            alone = _logits(model, PaddedView(*(part[row : row + 1, :length] for part in rows)), encoded[row : row + 1])
             require_close(together[row, :length], alone[0], f"{trial.name}: padding changes the logits of row {row}")
             require_close(together[row, :length], repadded[row, :length], f"{trial.name}: row {row} attends to padding")
 
@@ -101,16 +99,18 @@ def check_generation(trial: Trial, model: VisionLanguageModel) -> None:
     prompts = [trial.encoder.encode_prompt(example) for example in trial.examples]
     end = int(trial.encoder.encode_response("a")[-1])
     with torch.no_grad():
-        together = model.generate(prompts, limit)
+        together = model.generate(prompts, Decoding(limit))
         for row, (prompt, made) in enumerate(zip(prompts, together, strict=True)):
             where = f"{trial.name}: the answer to row {row}"
             require(
                 made.ndim == 1 and len(made) <= limit, f"{where} has the shape {tuple(made.shape)}, at most {limit}"
             )
             require(not bool((made == end).any()), f"{where} holds the end token {end}")
-            require(made.equal(model.generate([prompt], limit)[0]), f"{where} depends on the prompts beside it")
-            ids = prompt.token_ids[None]
-            likeliest = int(_logits(model, ids, torch.ones_like(ids), [prompt])[0, -1].argmax())
+            require(
+                made.equal(model.generate([prompt], Decoding(limit))[0]), f"{where} depends on the prompts beside it"
+            )
+            rows = pad_view([prompt.token_ids], [prompt.token_ids[:0]])
+            likeliest = int(_logits(model, rows, [prompt])[0, -1].argmax())
             first = int(made[0]) if len(made) else end
             require(first == likeliest, f"{where} begins with token {first}; the likeliest is {likeliest}")
 
@@ -179,13 +179,9 @@ def check_adapter_disabled(trial: Trial, model: VisionLanguageModel, reference: 
         )
 
 
-def _logits(
-    model: VisionLanguageModel, token_ids: Tensor, attention_mask: Tensor, prompts: Sequence[EncodedPrompt]
-) -> Tensor:
-    images = [prompt.images for prompt in prompts if prompt.images]
-    inputs = {name: torch.cat([each[name] for each in images]) for name in images[0]} if images else {}
-    features = model.encode_images(inputs) if images else None
-    return model.logits(model.hidden_states(token_ids, attention_mask, features))
+def _logits(model: VisionLanguageModel, rows: PaddedView, prompts: Sequence[EncodedPrompt]) -> Tensor:
+    images = [image for prompt in prompts for image in prompt.images]
+    return model.logits(model.hidden_states(rows, model.encode_images(images) if images else ()))
 
 
 def require_close(one: Tensor, other: Tensor, sentence: str) -> None:

@@ -24,10 +24,13 @@ class NoImage(Corruption):
     """
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        prompt = example.prompt
-        for mark in (f"{IMAGE_MARK}\n", f"{IMAGE_MARK} ", IMAGE_MARK):
-            prompt = prompt.replace(mark, "")
-        return replace(example, prompt=prompt, images=())
+        return replace(example.with_prompt(_without_marks), images=())
+
+
+def _without_marks(text: str) -> str:
+    for mark in (f"{IMAGE_MARK}\n", f"{IMAGE_MARK} ", IMAGE_MARK):
+        text = text.replace(mark, "")
+    return text
 
 
 class Blank(ImageCorruption):

@@ -7,18 +7,18 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import LlavaForConditionalGeneration
+from transformers import PreTrainedModel
 
 from mdpo_core import Packed
 
 
-def trim_last_layer(model: LlavaForConditionalGeneration) -> None:
+def trim_last_layer(model: PreTrainedModel) -> None:
     """Let the last layer's MLP work at ``packed.read`` alone, and add nothing elsewhere.
 
     Of a prompt's tokens, responses attend to keys and values; behind the last layer only what predicts is read. The
     model is changed for good.
     """
-    layer = model.model.language_model.layers[-1]
+    layer = model.get_decoder().layers[-1]
     layer.forward = partial(_forward, layer.mlp, layer.forward)
 
 

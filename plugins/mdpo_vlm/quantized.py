@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from mdpo_core import Placement, RecipeError
-
-# Full names, from the model's root: a part of one would match nothing, in silence.
-KEPT = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 
 
 def is_installed() -> bool:
@@ -47,7 +45,7 @@ def require_cuda(placement: Placement) -> None:
         )
 
 
-def loading_options(placement: Placement) -> dict[str, Any]:
+def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
     """What ``from_pretrained`` takes for the weights of the language model's layers to become 4-bit normal floats.
 
     The scales are quantized as well. Products are computed in bfloat16, or float16 where the other weights are.
@@ -60,7 +58,19 @@ def loading_options(placement: Placement) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float16 if placement.dtype == "float16" else torch.bfloat16,
-        llm_int8_skip_modules=list(KEPT),  # of 4 bits, too, in spite of its name
+        llm_int8_skip_modules=_beside_the_language_model(folder),  # of 4 bits, too, in spite of its name
     )
     # Quantized while they are read, where they are to stay: the whole model need not fit.
     return {"quantization_config": config, "device_map": {"": torch.device(placement.device)}}
+
+
+def _beside_the_language_model(folder: Path) -> list[str]:
+    """Full names, from the model's root: a part of one would match nothing, in silence."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        base = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    language = base.get_decoder()
+    beside = [f"model.{name}" for name, module in base.model.named_children() if module is not language]
+    return [*beside, *(name for name, module in base.named_modules() if module is base.get_output_embeddings())]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import LlavaForConditionalGeneration
+from transformers import PreTrainedModel
 
 from mdpo_core import Lora
-from mdpo_llava.lora_linear import LoraLinear
+from mdpo_vlm.lora_linear import LoraLinear
 
 
-def add_lora(model: LlavaForConditionalGeneration, lora: Lora) -> PeftModel:
+def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
     """Adapters on every linear layer of the language model; peft leaves the head out by itself."""
+    decoder = model.get_decoder()
+    prefix = next(name for name, module in model.named_modules() if module is decoder)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear",
-        exclude_modules=r".*(vision_tower|multi_modal_projector).*",
+        exclude_modules=rf"(?!{re.escape(prefix)}\.).*",
         task_type="CAUSAL_LM",
     )
     if not getattr(model, "is_loaded_in_4bit", False):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, LlavaForConditionalGeneration
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -17,7 +17,7 @@ _NAME = "mdpo_packed"
 NO_MASK = torch.empty(1, 1, 0, 0)
 
 
-def use_packed_attention(model: LlavaForConditionalGeneration) -> None:
+def use_packed_attention(model: PreTrainedModel) -> None:
     """Let the language model take ``packed=...``; without it, it attends by SDPA as before."""
     AttentionInterface.register(_NAME, _attend)
     AttentionMaskInterface.register(_NAME, sdpa_mask)

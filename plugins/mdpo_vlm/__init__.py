@@ -1,0 +1,35 @@
+"""Vision-language models of transformers, and what adapters of such models have in common.
+
+`TransformersAdapter` and `Family` are for adapters of other plugins, too: see docs/add-a-model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from mdpo_core import Component, hookimpl
+from mdpo_vlm.adapter import TransformersAdapter
+from mdpo_vlm.families import Family
+
+__all__ = ["ChatVlm", "Family", "TransformersAdapter"]
+
+
+class ChatVlm(TransformersAdapter):
+    """Any vision-language model of transformers: `AutoModelForImageTextToText`, with its processor.
+
+    docs/models.md lists the families that were tried, and what each can do.
+    """
+
+    prompts: Literal["ready", "chat"] = Field(
+        default="chat",
+        description="prompts that are text become a user's turn of the chat template, or are used as they stand; "
+        "conversations always go through the template",
+    )
+
+
+@hookimpl
+def mdpo_components() -> Mapping[str, type[Component]]:
+    return {"chat_vlm": ChatVlm}

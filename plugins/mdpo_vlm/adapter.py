@@ -1,0 +1,126 @@
+"""Adapters of models in the layout of transformers: their options, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mdpo_core import ModelAdapter, Part, Placement
+from mdpo_vlm.families import FAMILIES, UNKNOWN, Family
+from mdpo_vlm.folder import encoder_files, find_folder, read_json, unfit, weight_files
+
+if TYPE_CHECKING:
+    from mdpo_vlm.encoder import VlmEncoder
+    from mdpo_vlm.model import VlmModel
+
+PARTS: tuple[Part, ...] = ("vision", "projector", "language")
+
+
+class TransformersAdapter(ModelAdapter):
+    """A vision-language model of transformers, from a folder or a hub name; the base of adapters.
+
+    One that reads another layout overrides `folder`.
+    """
+
+    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "freeze"}
+
+    path: str = Field(description="a folder that transformers saved, or a name on the hub")
+    prompts: Literal["ready", "chat"] = Field(
+        default="ready",
+        description="prompts that are text are used as they stand, or become a user's turn of the chat template; "
+        "conversations always go through the template",
+    )
+    freeze: tuple[Part, ...] = Field(
+        default=("vision",), description="parts that do not train: vision, projector, language; without LoRA only"
+    )
+
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="hold the language model's layers in 4 bits, which do not train: nf4 (QLoRA, on CUDA only; needs "
+        "mdpo[qlora]); what is exported belongs to the weights as they were before",
+    )
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if self.lora is None and self.quantize is not None:
+            raise ValueError("quantize needs lora: weights of 4 bits do not train")
+        if self.lora is None and set(self.freeze) == set(PARTS):
+            raise ValueError("freeze names every part, so nothing would train")
+        return self
+
+    def folder(self) -> Path:
+        """Where the model lies in transformers' layout. Raises `DataError`."""
+        return find_folder(self.path)
+
+    def family(self) -> Family:
+        """What its family needs."""
+        return FAMILIES.get(str(read_json(self.folder() / "config.json").get("model_type")), UNKNOWN)
+
+    def check(self) -> None:
+        if self.quantize is not None:
+            from mdpo_vlm.quantized import require_bitsandbytes
+
+            require_bitsandbytes()
+        self.check_files()
+
+    def check_files(self) -> None:
+        """Raise `DataError` for a folder that cannot be loaded, without loading it."""
+        folder = self.folder()
+        read_json(folder / "config.json")
+        weight_files(folder)
+        if not (folder / "tokenizer_config.json").is_file():
+            raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
+        # One of the two holds the image processor, depending on the version that saved it.
+        if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
+            raise unfit(folder, "processor_config.json is missing; save the processor beside the model")
+
+    def require_model_type(self, *known: str) -> None:
+        """Raise `DataError` for a folder of another family than an adapter is for."""
+        config = self.folder() / "config.json"
+        found = read_json(config).get("model_type")
+        if found not in known:
+            name = type(self).__name__.lower()
+            raise unfit(config, f"model_type is {found!r}; the {name} adapter takes {' or '.join(map(repr, known))}")
+
+    def files(self) -> Sequence[Path]:
+        folder = self.folder()
+        return [folder / "config.json", *weight_files(folder), *encoder_files(folder)]
+
+    @property
+    def shares_prefix(self) -> bool:
+        from mdpo_vlm.loading import sliding_window
+
+        if self.family().separate:
+            return False
+        # Packed attention knows no sliding window; one that no sequence leaves is none.
+        window = sliding_window(self.folder())
+        return window is None or window >= self.max_length
+
+    def encoder(self) -> VlmEncoder:
+        return self._encoder(self.folder())
+
+    def _encoder(self, folder: Path) -> VlmEncoder:
+        from mdpo_vlm.encoder import VlmEncoder
+
+        return VlmEncoder(folder, self.folder(), self.family(), chat=self.prompts == "chat")
+
+    def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
+        from mdpo_vlm.loading import load_model
+
+        if self.quantize is not None:
+            from mdpo_vlm.quantized import require_cuda
+
+            require_cuda(placement)
+        return load_model(self, placement, trainable)
+
+    def load_exported(self, folder: Path, placement: Placement) -> tuple[VlmEncoder, VlmModel]:
+        from mdpo_vlm.loading import load_exported
+
+        return self._encoder(folder), load_exported(self, folder, placement)
+
+    @property
+    def unquantized(self) -> Self:
+        return self.model_copy(update={"quantize": None})

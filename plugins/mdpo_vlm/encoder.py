@@ -1,0 +1,90 @@
+"""Examples to token ids and image inputs, by the model's own processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
+from mdpo_vlm.families import Family
+from mdpo_vlm.processors import load_processor
+from mdpo_vlm.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# What a processor says of the text; all else that it gives is of images.
+_OF_TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+
+
+class VlmEncoder:
+    """Prompts as the processor makes them; responses tokenized apart, with what ends a turn.
+
+    ``model``: the folder whose configuration says what processor it is. ``chat``: prompts and responses go through the
+    chat template.
+    """
+
+    def __init__(self, folder: Path, model: Path, family: Family, chat: bool) -> None:
+        self._arguments = folder, model, family, chat
+        self.processor = load_processor(folder, model)
+        self._family = family
+        self._template = ChatTemplate.of(self.processor, folder) if chat else None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Loaded again in a worker: not every processor can be pickled.
+        return type(self), self._arguments
+
+    def encode_prompt(self, example: Example) -> EncodedPrompt:
+        images = list(example.images)
+        self._require_marks(example)
+        text = self._text(example)
+        inputs = self.processor(text=[text], images=images or None, return_tensors="pt", **self._begin(text))
+        return EncodedPrompt(inputs["input_ids"][0], self._images(images, inputs))
+
+    def encode_response(self, response: str) -> Tensor:
+        tokenizer = self.processor.tokenizer
+        if self._template is not None:
+            return torch.tensor(self._template.response_ids(tokenizer, response))
+        ids = tokenizer(response, add_special_tokens=False)["input_ids"]
+        return torch.tensor([*ids, tokenizer.eos_token_id])
+
+    def decode(self, token_ids: Tensor) -> str:
+        return str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
+
+    def _text(self, example: Example) -> str:
+        if self._template is not None:
+            return self._template.prompt(example)
+        if not isinstance(example.prompt, str):
+            raise _wrong(example, "the prompt is a conversation, which needs model.prompts: chat")
+        return example.prompt.replace(IMAGE_MARK, self.processor.image_token)
+
+    def _begin(self, text: str) -> dict[str, bool]:
+        """Begin tokens come from the template or from the tokenizer, never from both."""
+        bos = self.processor.tokenizer.bos_token
+        return {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+
+    def _images(self, images: Sequence[Image], inputs: ImageInputs) -> tuple[ImageInputs, ...]:
+        """Those of each image by itself: how several are put together differs from model to model."""
+        if len(images) == 1:
+            return (_of_images(inputs),)
+        text = self.processor.image_token
+        return tuple(_of_images(self.processor(text=[text], images=[image], return_tensors="pt")) for image in images)
+
+    def _require_marks(self, example: Example) -> None:
+        marks, images = example.num_marks, len(example.images)
+        if marks != images:
+            raise _wrong(example, f"the prompt has {marks} {IMAGE_MARK} marks for {images} images")
+        if self._family.one_image and images > 1:
+            raise _wrong(example, f"{images} images; of this family's models chat_vlm takes one image a row")
+
+
+def _of_images(inputs: ImageInputs) -> ImageInputs:
+    return {name: torch.as_tensor(values) for name, values in inputs.items() if name not in _OF_TEXT}
+
+
+def _wrong(example: Example, text: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", text)])

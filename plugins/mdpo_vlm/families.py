@@ -1,0 +1,62 @@
+"""What a family of models needs beyond the generic: one row each.
+
+A family is a ``model_type`` of transformers. One that has no row is taken as `UNKNOWN`: by transformers' own forward,
+one sequence for each view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Which tokens of a row are 1 in an input, and which 0.
+Marked = Literal["image tokens", "response tokens"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the table.
+
+    ``separate``: why a prompt cannot be computed once for its responses; empty if it can. ``projector``: a pattern of
+    those parameters inside the vision encoder that belong to the projector. ``marks``: inputs that say something of
+    each token. ``grid``: the input that holds an image's patches in time, height and width, where positions are in
+    three dimensions (M-RoPE). ``idle``: a pattern of parameters that no feature depends on. ``softcap``: logits are
+    squeezed as the language model's configuration says. ``one_image``: a row may have one image, as several are encoded
+    otherwise than each alone.
+    """
+
+    separate: str = ""
+    projector: str = r"$^"
+    marks: Mapping[str, Marked] = field(default_factory=dict)
+    grid: str = ""
+    idle: str = r"$^"
+    softcap: bool = False
+    one_image: bool = False
+
+
+_QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
+_CLIP = r"post_layernorm|vision_model\.head\."
+_IDEFICS = Family()
+
+FAMILIES: Mapping[str, Family] = {
+    "llava": Family(),
+    "llava_next": Family(),
+    "llava_onevision": Family(one_image=True),
+    "qwen2_vl": _QWEN,
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": Family(projector=r"\.(merger|deepstack_merger_list)\.", marks=_QWEN.marks, grid=_QWEN.grid),
+    "internvl": Family(),
+    "idefics3": _IDEFICS,
+    "smolvlm": _IDEFICS,
+    "gemma3": Family(
+        separate="the tokens of an image attend to one another in both directions, and layers have a sliding window",
+        marks={"token_type_ids": "image tokens"},
+    ),
+    "paligemma": Family(
+        separate="a prompt's tokens attend to one another in both directions",
+        marks={"token_type_ids": "response tokens"},
+        softcap=True,
+    ),
+}
+UNKNOWN = Family(separate="nobody has tried whether it can; see docs/add-a-model.md")

@@ -1,0 +1,83 @@
+"""The files of a model: found on the disk or the hub, and read without loading the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mdpo_core import DataError, Problem
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# What an encoder is made of; which of these there are depends on the model and on the version that saved them.
+ENCODER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+_PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
+
+
+def find_folder(name: str) -> Path:
+    """A folder as it is named, or the local copy of a model on the hub, which is downloaded if it is not there yet."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.parent.is_dir():
+        return _from_hub(name)
+    there = next((parent for parent in path.parents if parent.is_dir()), Path())
+    raise unfit(path, f"no such folder (the nearest one there is: {there})")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise unfit(path, f"{reason}; a model's folder holds it") from error
+    return dict(content)
+
+
+def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Path]:
+    """The file of all weights, or the shards that an index names; `DataError` if any is missing."""
+    whole, index = (folder / name for name in names)
+    if index.is_file():
+        shards = [folder / shard for shard in sorted(set(read_json(index)["weight_map"].values()))]
+        missing = [
+            Problem(str(file), "", f"missing, although {index.name} names it") for file in shards if not file.is_file()
+        ]
+        if missing:
+            raise DataError(missing)
+        return shards
+    if not whole.is_file():
+        raise unfit(folder, f"no weights: neither {whole.name} nor {index.name} is there")
+    return [whole]
+
+
+def encoder_files(folder: Path) -> list[Path]:
+    return [folder / name for name in ENCODER_FILES if (folder / name).is_file()]
+
+
+def unfit(path: Path, message: str) -> DataError:
+    return DataError([Problem(str(path), "", message)])
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_PATTERNS))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise unfit(Path(name), f"no such folder, and not to be had from the hub ({reason}); give a folder") from error

@@ -1,0 +1,71 @@
+"""Responses from a model, by transformers' own `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mdpo_core import Decoding, EncodedPrompt, current_world, device_of
+from mdpo_vlm.families import Family
+from mdpo_vlm.images import encode_images, model_inputs
+
+
+def generate(
+    base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], decoding: Decoding
+) -> list[Tensor]:
+    """Continuations of left-padded prompts, end token not included."""
+    device, ends = device_of(base), end_tokens(base)
+    token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
+    images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
+    shown = (token_ids == base.config.image_token_id).long()
+    marked = {"image tokens": shown, "response tokens": torch.zeros_like(token_ids)}
+    # Of an earlier call, which transformers would go on with where there is no image.
+    base.model.rope_deltas = None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(decoding.seed)
+        made = base.generate(
+            input_ids=token_ids,
+            attention_mask=attention_mask,
+            **{name: marked[kind] for name, kind in family.marks.items()},
+            **model_inputs(base, family, encode_images(base, images) if images else ()),
+            **_options(decoding),
+            # Where processes share out the weights, each goes on until the last one has finished.
+            synced_gpus=current_world().size > 1,
+            pad_token_id=ends[0],
+        )
+    return [_until(ids[token_ids.shape[1] :].cpu(), ends) for ids in made]
+
+
+def end_tokens(base: PreTrainedModel) -> list[int]:
+    """The tokens that end a response."""
+    end = base.generation_config.eos_token_id
+    if end is None:
+        end = base.config.get_text_config().eos_token_id
+    return [int(each) for each in (end if isinstance(end, list) else [end])]
+
+
+def _options(decoding: Decoding) -> dict[str, object]:
+    if decoding.temperature == 0:
+        # What a model's own settings say of sampling does not count, and would be warned of.
+        plain = {"temperature": None, "top_p": None, "top_k": None}
+        return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False, **plain}
+    drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    return {"max_new_tokens": decoding.max_new_tokens, "do_sample": True, **drawn}
+
+
+def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
+    length = max(len(prompt.token_ids) for prompt in prompts)
+    token_ids = torch.zeros(len(prompts), length, dtype=torch.long)
+    attention_mask = torch.zeros_like(token_ids)
+    for row, prompt in enumerate(prompts):
+        token_ids[row, length - len(prompt.token_ids) :] = prompt.token_ids
+        attention_mask[row, length - len(prompt.token_ids) :] = 1
+    return token_ids, attention_mask
+
+
+def _until(token_ids: Tensor, ends: Sequence[int]) -> Tensor:
+    [places] = torch.isin(token_ids, torch.tensor(ends)).nonzero(as_tuple=True)
+    return token_ids[: int(places[0])] if len(places) else token_ids

@@ -1,0 +1,39 @@
+"""Which parameters nothing depends on that a language model sees of a picture."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from transformers import PreTrainedModel
+
+from mdpo_vlm.families import Family
+
+
+def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
+    """Names of parameters that no gradient reaches: layers behind those that features are taken from, unused heads."""
+    encoder = base.get_encoder("image")
+    prefix = next(name for name, module in base.named_modules() if module is encoder)
+    behind = _behind_features(base) if hasattr(base.config, "vision_feature_layer") else set()
+    named = {name for name, _ in base.named_parameters() if re.search(family.idle, name)}
+    return named | {f"{prefix}.{name}" for name in behind}
+
+
+def _behind_features(base: PreTrainedModel) -> set[str]:
+    """Of an encoder whose layers' states are features, as LLaVA's.
+
+    Found on an encoder without numbers, so that weights may lie wherever a backend put them.
+    """
+    config, layers = base.config.vision_config, base.config.vision_feature_layer
+    with torch.device("meta"):
+        tower = type(base.get_encoder("image"))(config)
+        pixels = torch.empty(1, config.num_channels, *_size(config.image_size))
+    states = tower(pixels, output_hidden_states=True).hidden_states
+    taken = [states[layer].sum() for layer in ([layers] if isinstance(layers, int) else layers)]
+    parameters = dict(tower.named_parameters())
+    gradients = torch.autograd.grad(taken, list(parameters.values()), allow_unused=True)
+    return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+
+
+def _size(side: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    return (side, side) if isinstance(side, int) else (side[0], side[1])

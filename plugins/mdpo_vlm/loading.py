@@ -1,0 +1,94 @@
+"""A model's weights: read, placed, found complete, and marked where they train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from mdpo_core import DataError, Placement, Problem
+from mdpo_vlm.attention import use_packed_attention
+from mdpo_vlm.idle import idle_parameters
+from mdpo_vlm.last_layer import trim_last_layer
+from mdpo_vlm.lora import add_lora
+from mdpo_vlm.model import VlmModel
+
+if TYPE_CHECKING:
+    from mdpo_vlm.adapter import TransformersAdapter
+
+
+def load_model(adapter: TransformersAdapter, placement: Placement, trainable: bool) -> VlmModel:
+    """Load, place, and mark what trains. `DataError` names weights that are missing or left over."""
+    folder, family = adapter.folder(), adapter.family()
+    base = _quantized(folder, placement) if adapter.quantize else _plain(folder, placement)
+    if not family.separate:
+        use_packed_attention(base)
+        trim_last_layer(base)
+    if not trainable:
+        return VlmModel(base, base, folder, family)
+    if adapter.lora is not None:
+        return VlmModel(add_lora(base, adapter.lora).eval(), base, folder, family)
+    model = VlmModel(base, base, folder, family)
+    idle = idle_parameters(base, family)
+    for part, names in model.parts().items():
+        for name in names:
+            base.get_parameter(name).requires_grad_(part not in adapter.freeze and name not in idle)
+    return model
+
+
+def load_exported(adapter: TransformersAdapter, folder: Path, placement: Placement) -> VlmModel:
+    """What `VlmModel.export` wrote; an adapter is put onto the model that it was trained upon."""
+    family = adapter.family()
+    if not (folder / "adapter_config.json").is_file():
+        base = _plain(folder, placement)
+        return VlmModel(base, base, folder, family)
+    base = _plain(adapter.folder(), placement)
+    # Left to itself, peft reads it into an accelerator first.
+    module = PeftModel.from_pretrained(base, folder, torch_device=placement.device)
+    return VlmModel(module.eval(), base, folder, family)
+
+
+def sliding_window(folder: Path) -> int | None:
+    """How many tokens back the language model attends, if that is limited."""
+    text = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    window: int | None = getattr(text, "sliding_window", None)
+    return window
+
+
+def _plain(folder: Path, placement: Placement) -> PreTrainedModel:
+    return _from_pretrained(folder, placement).to(placement.device)
+
+
+def _quantized(folder: Path, placement: Placement) -> PreTrainedModel:
+    from mdpo_vlm.quantized import loading_options
+
+    return _from_pretrained(folder, placement, **loading_options(folder, placement))
+
+
+def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreTrainedModel:
+    """Nothing of it trains. Raises `DataError`."""
+    # Its bar would be drawn into the run's own.
+    disable_progress_bar()
+    # Weights that are shared out while they are read are drawn at random first; LoRA's shall not depend on that.
+    with torch.random.fork_rng(devices=[]):
+        base, report = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False, **options
+        )
+    _require_complete(report, folder)
+    return base.eval().requires_grad_(False)
+
+
+def _require_complete(report: Mapping[str, Sequence[str]], folder: Path) -> None:
+    wrong = {kind: sorted(report[f"{kind}_keys"]) for kind in ("missing", "unexpected", "mismatched")}
+    found = [
+        Problem(str(folder), "", f"{len(names)} {kind} tensors, among them {names[:3]}")
+        for kind, names in wrong.items()
+        if names
+    ]
+    if found:
+        raise DataError(found)

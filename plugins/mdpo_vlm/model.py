@@ -1,0 +1,151 @@
+"""A loaded model of transformers, in the pieces that a scorer puts together."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mdpo_core import Decoding, EncodedImage, EncodedPrompt, ImageInputs, Packed, PaddedView, Part
+from mdpo_vlm.attention import NO_MASK
+from mdpo_vlm.families import Family
+from mdpo_vlm.folder import encoder_files
+from mdpo_vlm.generation import generate
+from mdpo_vlm.head import Head, open_head
+from mdpo_vlm.images import encode_images, model_inputs
+from mdpo_vlm.lora import save_lora, set_lora_dropout
+from mdpo_vlm.positions import packed_positions
+
+
+class VlmModel:
+    """See `mdpo_core.VisionLanguageModel`.
+
+    ``base`` is the plain model inside ``module``, or ``module`` itself; ``source`` the folder that its encoder's files
+    lie in; ``num_words`` cuts the logits, where the vocabulary has rows that no text uses.
+    """
+
+    def __init__(
+        self, module: nn.Module, base: PreTrainedModel, source: Path, family: Family, num_words: int | None = None
+    ) -> None:
+        self._module = module
+        self._base = base
+        self._source = source
+        self._family = family
+        self._num_words = num_words
+        open_head(base.get_output_embeddings())
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
+        return encode_images(self._base, images)
+
+    def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
+        return self._forward(rows.token_ids, rows.response_mask, images, attention_mask=rows.attention_mask)
+
+    def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
+        return self._forward(
+            packed.token_ids,
+            (packed.branches > 0)[None],
+            images,
+            attention_mask=NO_MASK,
+            position_ids=packed_positions(self._base, self._family, packed, images),
+            packed=packed,
+        )
+
+    def _forward(
+        self, token_ids: Tensor, response_mask: Tensor, images: Sequence[EncodedImage], **inputs: object
+    ) -> Tensor:
+        _require_features(token_ids == self._base.config.image_token_id, images)
+        marked = {"image tokens": token_ids == self._base.config.image_token_id, "response tokens": response_mask}
+        marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
+        seen = model_inputs(self._base, self._family, images)
+        output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **seen, **inputs)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _to_logits(self, head: Head) -> Head:
+        """What this model makes of its head's output."""
+        cap = getattr(self._base.config.get_text_config(), "final_logit_softcapping", None)
+        softcap = cap if self._family.softcap else None
+        num_words = self._num_words
+        if softcap is None and num_words is None:
+            return head
+
+        def logits(hidden_states: Tensor) -> Tensor:
+            found = head(hidden_states)[..., :num_words]
+            return found if softcap is None else torch.tanh(found / softcap) * softcap
+
+        return logits
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        return self._to_logits(self._base.get_output_embeddings())(hidden_states)
+
+    def through_head(self, compute: Callable[[Head, Tensor], Tensor], hidden_states: Tensor) -> Tensor:
+        def compute_logits(head: Head, states: Tensor) -> Tensor:
+            return compute(self._to_logits(head), states)
+
+        computed: Tensor = self._base.get_output_embeddings()(hidden_states, compute=compute_logits)
+        return computed
+
+    @contextmanager
+    def adapter_disabled(self) -> Iterator[None]:
+        if not isinstance(self._module, PeftModel):
+            raise ValueError("there is no adapter to switch off: the model was loaded without LoRA")
+        with self._module.disable_adapter():
+            yield
+
+    def set_training(self, training: bool) -> None:
+        set_lora_dropout(self._module, training)
+
+    def layers(self) -> Sequence[nn.Module]:
+        return list(self._base.get_decoder().layers)
+
+    def parts(self) -> Mapping[Part, tuple[str, ...]]:
+        names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
+        for name, _ in self._module.named_parameters():
+            names[self._part_of(name.removeprefix("base_model.model."))].append(name)
+        return {part: tuple(found) for part, found in names.items()}
+
+    def _part_of(self, name: str) -> Part:
+        if name.startswith(_inside(self._base, self._base.get_encoder("image"))):
+            return "projector" if re.search(self._family.projector, name) else "vision"
+        language = (self._base.get_decoder(), self._base.get_output_embeddings())
+        return "language" if name.startswith(tuple(_inside(self._base, each) for each in language)) else "projector"
+
+    def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
+        return generate(self._base, self._family, prompts, decoding)
+
+    def export(self, folder: Path, *, merge: bool = False) -> None:
+        if merge:
+            self._merged().save_pretrained(folder)
+        elif isinstance(self._module, PeftModel):
+            save_lora(self._module, folder)
+        else:
+            self._base.save_pretrained(folder)
+        # As they were given, whatever the version of transformers that wrote them.
+        for file in encoder_files(self._source):
+            shutil.copyfile(file, folder / file.name)
+
+    def _merged(self) -> PreTrainedModel:
+        if not isinstance(self._module, PeftModel):
+            raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
+        return self._module.merge_and_unload()
+
+
+def _require_features(places: Tensor, images: Sequence[EncodedImage]) -> None:
+    num_places, num_features = int(places.sum()), sum(len(image.features) for image in images)
+    if num_places != num_features:
+        raise ValueError(f"{num_places} image tokens for {num_features} image features")
+
+
+def _inside(base: nn.Module, module: nn.Module) -> str:
+    return next(f"{name}." for name, each in base.named_modules() if each is module)

@@ -1,0 +1,77 @@
+"""The chat template that comes with a model: conversations to text, and what surrounds a response."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import ProcessorMixin
+
+from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
+from mdpo_vlm.folder import unfit
+
+# A mark goes with one line break, or else one space, that follows it: what is to stand there is the template's to say.
+_MARK = re.compile(rf"{re.escape(IMAGE_MARK)}[\n ]?")
+_QUESTION, _ANSWER = "Which one?", "That one"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """``lead`` and ``tail`` stand before and behind a response; ``opening`` is what a prompt ends in."""
+
+    processor: ProcessorMixin
+    opening: str
+    lead: str
+    tail: str
+
+    @classmethod
+    def of(cls, processor: ProcessorMixin, folder: Path) -> ChatTemplate:
+        """Raises `DataError` if there is none."""
+        if not getattr(processor, "chat_template", None) and not getattr(processor.tokenizer, "chat_template", None):
+            raise unfit(
+                folder, "has no chat template; set model.prompts: ready, and write prompts as the model takes them"
+            )
+        question = [Turn("user", _QUESTION)]
+        prompt = _render(processor, question, open_turn=True)
+        whole = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
+        before, _, after = whole.rpartition(_ANSWER)
+        lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        # The line break behind an end token is nothing that a model says.
+        tail = after.strip() or processor.tokenizer.eos_token
+        return cls(processor, prompt.rpartition(_QUESTION)[2], lead, tail)
+
+    def prompt(self, example: Example) -> str:
+        """Raises `DataError` where the template leaves out an image."""
+        turns = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
+        text = _render(self.processor, turns, open_turn=True)
+        shown = text.count(self.processor.image_token)
+        if shown != len(example.images):
+            found = f"the chat template shows {shown} of the {len(example.images)} images of the prompt"
+            raise DataError([Problem(f"example '{example.id}'", "", found)])
+        return text
+
+    def response_ids(self, tokenizer: Any, response: str) -> list[int]:
+        """As the tokens of the whole conversation, where the response begins a token of its own."""
+        rest = f"{self.lead}{response}{self.tail}"
+        before, both, alone = (
+            list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            for text in (self.opening, self.opening + rest, rest)
+        )
+        return both[len(before) :] if both[: len(before)] == before else alone
+
+
+def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool) -> str:
+    messages = [{"role": turn.role, "content": _content(turn.text)} for turn in turns]
+    return str(processor.apply_chat_template(messages, add_generation_prompt=open_turn, tokenize=False))
+
+
+def _content(text: str) -> list[dict[str, str]]:
+    """Images and the texts between them, in order."""
+    first, *others = _MARK.split(text)
+    parts: list[dict[str, str]] = [{"type": "text", "text": first}]
+    for part in others:
+        parts += [{"type": "image"}, {"type": "text", "text": part}]
+    return [part for part in parts if part.get("text") != ""]
