@@ -21,7 +21,7 @@ from mdpo_core.components import (
 )
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
-from mdpo_core.example import IMAGE_MARK, Example, Turn
+from mdpo_core.example import IMAGE_MARK, Example, Role, Turn
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
 from mdpo_core.layout import Packed, PaddedView
@@ -70,6 +70,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "RecipeError",
+    "Role",
     "RunResult",
     "SavedState",
     "Scored",

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 class Pairs(Reader):
     """Preference pairs from JSON, JSONL or Parquet, a folder saved by `datasets`, or a hub name.
 
-    The column names are those of the paper's published data: ``{img_path, prompt, chosen, rejected}``.
+    The column names are those of the paper's published data: ``{img_path, prompt, chosen, rejected}``. Prompts and
+    responses are text, or lists of chat messages ``{role, content}`` (or ``{from, value}``), in which a content is text
+    with ``<image>`` marks, or parts ``{type: text, text}`` and ``{type: image}``.
     """
 
     path: str = Field(description="a .json, .jsonl or .parquet file, a folder of `datasets`, or a name on the hub")
     split: str = Field(default="train", description="the split, where the source has several")
     images: Path = Field(default=Path(), description="the folder that image paths start from, and may not leave")
-    prompt: str = Field(default="prompt", description="the column of prompts")
+    prompt: str | None = Field(
+        default="prompt",
+        description="the column of prompts; null: responses are whole conversations, whose last turn is the response",
+    )
     image: str | None = Field(
         default="img_path", description="the column of images: paths or embedded, one or a list; null: text only"
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from datasets import Dataset, Image, List
 
-from mdpo_core import Example
-from mdpo_readers import cells
+from mdpo_core import Example, Turn
+from mdpo_readers import cells, conversations
 from mdpo_readers.cells import Cell
 from mdpo_readers.images import images
 
 if TYPE_CHECKING:
     from mdpo_readers.pairs import Pairs
+
+Prompt = str | tuple[Turn, ...]
 
 
 class PairRows(Sequence[Example]):
@@ -45,13 +47,28 @@ class PairRows(Sequence[Example]):
         reader, values = self._reader, self._table[row]
         where = partial(Cell, f"{reader.path} row {row + 1}")
         cell = {column: where(column, value) for column, value in values.items()}
+        prompt, responses = self._texts(cell)
         return Example(
             id=str(row + 1) if reader.id is None else cells.name(cell[reader.id]),
-            prompt=cells.text(cell[reader.prompt]),
-            responses={name: cells.text(cell[column]) for name, column in reader.responses.items()},
+            prompt=prompt,
+            responses=responses,
             images=() if reader.image is None else images(cell[reader.image], reader.images),
             columns={column: cells.number(cell[column]) for column in reader.columns},
         )
+
+    def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, str]]:
+        columns = self._reader.responses
+        if self._reader.prompt is not None:
+            responses = {name: conversations.response(cell[column]) for name, column in columns.items()}
+            return conversations.prompt(cell[self._reader.prompt]), responses
+        whole = {name: conversations.prompt_and_response(cell[column]) for name, column in columns.items()}
+        first, *others = columns
+        for name in others:
+            if whole[name][0] != whole[first][0]:
+                raise cell[columns[name]].wrong(
+                    f"the turns before the response differ from those of '{columns[first]}'"
+                )
+        return whole[first][0], {name: answer for name, (_, answer) in whole.items()}
 
 
 def _undecoded(table: Dataset, column: str | None) -> Dataset:

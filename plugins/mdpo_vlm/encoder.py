@@ -17,9 +17,6 @@ from mdpo_vlm.template import ChatTemplate
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What a processor says of the text; all else that it gives is of images.
-_OF_TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
-
 
 class VlmEncoder:
     """Prompts as the processor makes them; responses tokenized apart, with what ends a turn.
@@ -42,8 +39,8 @@ class VlmEncoder:
         images = list(example.images)
         self._require_marks(example)
         text = self._text(example)
-        inputs = self.processor(text=[text], images=images or None, return_tensors="pt", **self._begin(text))
-        return EncodedPrompt(inputs["input_ids"][0], self._images(images, inputs))
+        inputs = self.processor(text=[text], images=images or None, return_tensors="np", **self._begin(text))
+        return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(images, inputs))
 
     def encode_response(self, response: str) -> Tensor:
         tokenizer = self.processor.tokenizer
@@ -70,20 +67,22 @@ class VlmEncoder:
     def _images(self, images: Sequence[Image], inputs: ImageInputs) -> tuple[ImageInputs, ...]:
         """Those of each image by itself: how several are put together differs from model to model."""
         if len(images) == 1:
-            return (_of_images(inputs),)
-        text = self.processor.image_token
-        return tuple(_of_images(self.processor(text=[text], images=[image], return_tensors="pt")) for image in images)
+            return (self._of_image(inputs),)
+        text = [self.processor.image_token]
+        return tuple(self._of_image(self.processor(text=text, images=[image], return_tensors="np")) for image in images)
+
+    def _of_image(self, inputs: ImageInputs) -> ImageInputs:
+        names = self.processor.image_processor.model_input_names
+        return {name: torch.as_tensor(inputs[name]) for name in names if name in inputs}
 
     def _require_marks(self, example: Example) -> None:
         marks, images = example.num_marks, len(example.images)
         if marks != images:
             raise _wrong(example, f"the prompt has {marks} {IMAGE_MARK} marks for {images} images")
-        if self._family.one_image and images > 1:
-            raise _wrong(example, f"{images} images; of this family's models chat_vlm takes one image a row")
-
-
-def _of_images(inputs: ImageInputs) -> ImageInputs:
-    return {name: torch.as_tensor(values) for name, values in inputs.items() if name not in _OF_TEXT}
+        least, most = self._family.num_images
+        if images < least or (most is not None and images > most):
+            limits = f"at least {least}" if most is None else f"{least} to {most}"
+            raise _wrong(example, f"{images} images; a model of this family takes {limits} in a row")
 
 
 def _wrong(example: Example, text: str) -> DataError:

@@ -22,8 +22,7 @@ class Family:
     those parameters inside the vision encoder that belong to the projector. ``marks``: inputs that say something of
     each token. ``grid``: the input that holds an image's patches in time, height and width, where positions are in
     three dimensions (M-RoPE). ``idle``: a pattern of parameters that no feature depends on. ``softcap``: logits are
-    squeezed as the language model's configuration says. ``one_image``: a row may have one image, as several are encoded
-    otherwise than each alone.
+    squeezed as the language model's configuration says. ``num_images``: how few and how many images a row may have.
     """
 
     separate: str = ""
@@ -32,7 +31,7 @@ class Family:
     grid: str = ""
     idle: str = r"$^"
     softcap: bool = False
-    one_image: bool = False
+    num_images: tuple[int, int | None] = (0, None)
 
 
 _QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
@@ -42,7 +41,8 @@ _IDEFICS = Family()
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(),
     "llava_next": Family(),
-    "llava_onevision": Family(one_image=True),
+    # Of several images, it shows the model less than of one alone; that depends on all of a row.
+    "llava_onevision": Family(num_images=(0, 1)),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": Family(projector=r"\.(merger|deepstack_merger_list)\.", marks=_QWEN.marks, grid=_QWEN.grid),
@@ -57,6 +57,7 @@ FAMILIES: Mapping[str, Family] = {
         separate="a prompt's tokens attend to one another in both directions",
         marks={"token_type_ids": "response tokens"},
         softcap=True,
+        num_images=(1, None),
     ),
 }
 UNKNOWN = Family(separate="nobody has tried whether it can; see docs/add-a-model.md")

@@ -65,7 +65,14 @@ class ChatTemplate:
 
 def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool) -> str:
     messages = [{"role": turn.role, "content": _content(turn.text)} for turn in turns]
-    return str(processor.apply_chat_template(messages, add_generation_prompt=open_turn, tokenize=False))
+    # Not by the processor: some of them want torchvision for it.
+    text = processor.tokenizer.apply_chat_template(
+        messages,
+        chat_template=getattr(processor, "chat_template", None),
+        add_generation_prompt=open_turn,
+        tokenize=False,
+    )
+    return str(text)
 
 
 def _content(text: str) -> list[dict[str, str]]:

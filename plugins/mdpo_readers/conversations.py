@@ -1,0 +1,84 @@
+"""Chat messages: turns of a conversation, and the response that ends one."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from mdpo_core import IMAGE_MARK, Turn
+from mdpo_core import Role as RoleName
+from mdpo_readers.cells import Cell, text
+
+_ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
+_KEYS = (("role", "content"), ("from", "value"))
+
+
+def prompt(cell: Cell) -> str | tuple[Turn, ...]:
+    """Text, or the turns up to a response."""
+    if not isinstance(cell.value, list):
+        return text(cell)
+    turns = _turns(cell)
+    if not turns or turns[-1].role == "assistant":
+        raise cell.wrong("a conversation ends with a user's turn, which the responses answer")
+    return turns
+
+
+def response(cell: Cell) -> str:
+    """Text, or the only turn of a list, the assistant's."""
+    if not isinstance(cell.value, list):
+        return text(cell)
+    before, answer = prompt_and_response(cell)
+    if before:
+        raise cell.wrong(
+            f"holds {len(before)} turns before the response; set data.prompt: null to read the prompt there"
+        )
+    return answer
+
+
+def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:
+    """A whole conversation: the last turn, the assistant's, is the response."""
+    if not isinstance(cell.value, list):
+        raise cell.must_be("a list of chat messages")
+    turns = _turns(cell)
+    if not turns or turns[-1].role != "assistant":
+        raise cell.wrong("the last turn must be the assistant's, which is the response")
+    return turns[:-1], turns[-1].text
+
+
+def _turns(cell: Cell) -> tuple[Turn, ...]:
+    return tuple(
+        _turn(cell._replace(column=f"{cell.column}[{number}]", value=value)) for number, value in enumerate(cell.value)
+    )
+
+
+def _turn(cell: Cell) -> Turn:
+    message = cell.value
+    if not isinstance(message, dict):
+        raise cell.must_be("a chat message: {role, content}")
+    for role, content in _KEYS:
+        if role in message and content in message:
+            return Turn(_role(cell._replace(value=message[role])), _content(cell._replace(value=message[content])))
+    raise cell.must_be("a chat message: {role, content}")
+
+
+def _role(cell: Cell) -> Any:
+    if cell.value not in _ROLES:
+        raise cell.wrong(f"{cell.value!r} is no role; {', '.join(_ROLES)} are")
+    return _ROLES[cell.value]
+
+
+def _content(cell: Cell) -> str:
+    """Parts one after another, with a mark for each image."""
+    if not isinstance(cell.value, list):
+        return text(cell)
+    return "".join(_part(cell._replace(value=part)) for part in cell.value)
+
+
+def _part(cell: Cell) -> str:
+    kind = cell.value.get("type") if isinstance(cell.value, dict) else None
+    if kind == "image":
+        return IMAGE_MARK
+    if kind == "text":
+        return text(cell._replace(value=cell.value.get("text")))
+    raise cell.must_be(
+        "a part of a message: {type: text, text} or {type: image}, with the image in data.image's column"
+    )

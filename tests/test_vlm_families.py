@@ -1,0 +1,229 @@
+"""Every family of `chat_vlm` against plain transformers, on small real models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+from mdpo_vlm.families import FAMILIES, UNKNOWN
+from mdpo_vlm.processors import load_processor
+from peft import PeftModel
+from small_vlms import SMALL, build_vlm
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText
+
+from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, Turn, View, component
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.recipe import Scoring
+from mdpo_core.scorer import PLAIN, Scorer
+from mdpo_core.testing import check_adapter
+
+VIEWS = (View("chosen"), View("rejected"))
+NATS = 2e-5
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
+
+
+@pytest.fixture(scope="module", params=sorted(SMALL))
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_vlm(family, tmp_path_factory.mktemp(family))
+
+
+def adapter(family: str, folder: Path, **options: Any) -> Any:
+    """PaliGemma has no chat template."""
+    ready = {"prompts": "ready"} if SMALL[family].template is None else {}
+    return component("adapter", "chat_vlm", path=str(folder), **ready, **options)
+
+
+def examples(family: str, photographs: Path) -> list[Example]:
+    """One picture, another shape of picture, none, two: as far as the family takes them."""
+    wide, tall = (PIL.Image.open(file).convert("RGB") for file in sorted(photographs.iterdir())[:2])
+    pictures = [(wide.resize((91, 62)),), (tall.resize((40, 77)),), (), (wide.resize((91, 62)), tall.resize((64, 64)))]
+    least, most = FAMILIES[family].num_images
+    return [
+        Example(
+            id=str(number),
+            prompt=f"{IMAGE_MARK}\n" * len(images) + "What is in the picture?",
+            responses={"chosen": "A Chinese temple" + " and trees" * number, "rejected": "A flower"},
+            images=images,
+        )
+        for number, images in enumerate(pictures)
+        if least <= len(images) <= (most or 2)
+    ]
+
+
+def plain_text(family: str, example: Example) -> str:
+    """The prompt as the model's authors write it: their template, filled in by hand."""
+    small, question = SMALL[family], "What is in the picture?"
+    number = len(example.images)
+    match family:
+        case "paligemma":
+            return "<image>\n" * number + question
+        case "gemma3":
+            images = "<start_of_image>" * number
+            return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
+        case "idefics3" | "smolvlm":
+            return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
+        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl":
+            images = "<|vision_start|><|image_pad|><|vision_end|>" * number
+        case _:
+            images = small.image * number
+    return f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def plain_inputs(family: str, folder: Path, example: Example, response: str | None) -> tuple[dict[str, Tensor], int]:
+    """What transformers' own processor makes of prompt and response, and how long the prompt is."""
+    processor, text = load_processor(folder, folder), plain_text(family, example)
+    begin = {"add_special_tokens": False} if text.startswith("<bos>") else {}
+    inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors="np", **begin))
+    inputs.pop("labels", None)
+    inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
+    length = inputs["input_ids"].shape[1]
+    if response is not None:
+        lead = " " if family in ("idefics3", "smolvlm") else ""
+        ids = processor.tokenizer(f"{lead}{response}{SMALL[family].end}", add_special_tokens=False, return_tensors="pt")
+        marked = 1 if family == "paligemma" else 0
+        for name, value in (("attention_mask", 1), ("token_type_ids", marked), ("mm_token_type_ids", 0)):
+            if name in inputs:
+                inputs[name] = torch.cat([inputs[name], torch.full_like(ids["input_ids"], value)], dim=1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids["input_ids"]], dim=1)
+    return inputs, length
+
+
+@pytest.mark.parametrize("options", [PLAIN, Scoring(), Scoring(max_logits=700)], ids=["plain", "shared", "chunked"])
+def test_log_probs_are_those_of_one_forward_of_plain_transformers(
+    options: Scoring, family: str, folder: Path, photographs: Path
+) -> None:
+    made, data = adapter(family, folder), examples(family, photographs)
+    if not made.shares_prefix:
+        options = options.model_copy(update={"share_prefix": False})
+    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
+    scorer = Scorer(made.load(Placement()), VIEWS, options=options)
+    with torch.no_grad():
+        found = scorer(batch).policy
+        for row, example in enumerate(data):
+            for view in VIEWS:
+                inputs, length = plain_inputs(family, folder, example, example.responses[view.response])
+                log_probs = plain(**inputs).logits[0, length - 1 : -1].log_softmax(-1)
+                expected = log_probs.gather(1, inputs["input_ids"][0, length:, None])[:, 0]
+                values = found[view].values[row][found[view].mask[row]]
+                torch.testing.assert_close(values, expected, atol=NATS, rtol=NATS)
+
+
+@pytest.mark.parametrize("decoding", [Decoding(8), Decoding(8, temperature=0.7, top_p=0.9, seed=3)])
+def test_generation_is_transformers_own(decoding: Decoding, family: str, folder: Path, photographs: Path) -> None:
+    made, data = adapter(family, folder), examples(family, photographs)
+    encoder, model = made.encoder(), made.load(Placement())
+    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    prompts = [encoder.encode_prompt(example) for example in data]
+    # Drawn ones depend on the batch, so that only one alone can be compared.
+    answers = model.generate(prompts, decoding) if decoding.temperature == 0 else model.generate(prompts[:1], decoding)
+    for example, answer in zip(data, answers, strict=False):
+        inputs, length = plain_inputs(family, folder, example, None)
+        drawn = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 0}
+        how = drawn if decoding.temperature else {"do_sample": False}
+        torch.manual_seed(3)
+        ids = plain.generate(**inputs, max_new_tokens=8, **how)[0, length:].tolist()
+        end = plain.generation_config.eos_token_id
+        assert answer.tolist() == (ids[: ids.index(end)] if end in ids else ids)
+
+
+@pytest.mark.parametrize("options", [{"lora": LORA}, {"freeze": ()}], ids=["lora", "all parts"])
+def test_the_contract_of_adapters_holds(options: dict[str, Any], family: str, folder: Path, photographs: Path) -> None:
+    def reload(exported: Path) -> nn.Module:
+        if "lora" not in options:
+            return AutoModelForImageTextToText.from_pretrained(exported)
+        return PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), exported)
+
+    check_adapter(adapter(family, folder, **options), examples(family, photographs), reload)
+
+
+def test_every_parameter_is_in_the_part_that_its_name_says(family: str, folder: Path) -> None:
+    parts = adapter(family, folder).load(Placement()).parts()
+    assert all(parts.values())
+    assert all("language_model" in name or "text_model" in name or "lm_head" in name for name in parts["language"])
+    assert all("vision" in name or "visual" in name for name in parts["vision"])
+    words = ("projector", "merger", "connector", "newline")
+    assert all(any(word in name for word in words) for name in parts["projector"])
+
+
+def test_a_number_of_images_that_a_family_does_not_take_is_named(family: str, folder: Path) -> None:
+    least, most = FAMILIES[family].num_images
+    picture = PIL.Image.new("RGB", (30, 30))
+    for number in ([0] if least else []) + ([2] if most == 1 else []):
+        with pytest.raises(DataError, match=f"{number} images; a model of this family takes"):
+            adapter(family, folder).encoder().encode_prompt(
+                Example("1", IMAGE_MARK * number + "What?", {}, (picture,) * number)
+            )
+
+
+def test_a_conversation_goes_through_the_template_turn_by_turn(tmp_path: Path) -> None:
+    encoder = adapter("qwen2_vl", build_vlm("qwen2_vl", tmp_path)).encoder()
+    picture, other = PIL.Image.new("RGB", (60, 60), "red"), PIL.Image.new("RGB", (60, 90))
+    turns = (
+        Turn("system", "Be brief."),
+        Turn("user", f"{IMAGE_MARK}\nWhat is it?"),
+        Turn("assistant", "Red."),
+        Turn("user", f"And {IMAGE_MARK} this?"),
+    )
+    encoded = encoder.encode_prompt(Example("1", turns, {}, (picture, other)))
+    image = "<|vision_start|>{}<|vision_end|>"
+    first, second = (image.format("<|image_pad|>" * number) for number in (4, 6))
+    assert encoder.processor.tokenizer.decode(encoded.token_ids) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n"
+        f"<|im_start|>user\n{first}What is it?<|im_end|>\n<|im_start|>assistant\nRed.<|im_end|>\n"
+        f"<|im_start|>user\nAnd {second}this?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert [image["image_grid_thw"].tolist() for image in encoded.images] == [[[1, 4, 4]], [[1, 6, 4]]]
+
+
+def drop_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def test_a_model_without_chat_template_is_named(tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    drop_template(folder)
+    with pytest.raises(DataError, match=r"no chat template; set model.prompts: ready"):
+        adapter("llava", folder).encoder()
+
+
+def test_a_conversation_needs_the_template(tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    encoder = component("adapter", "chat_vlm", path=str(folder), prompts="ready").encoder()  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"is a conversation, which needs model.prompts: chat"):
+        encoder.encode_prompt(Example("1", (Turn("user", "What?"),), {}))
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
+def test_positions_in_one_dimension_would_be_noticed(
+    family: str, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison above has teeth: text's positions, for images, are nats away."""
+    folder = build_vlm(family, tmp_path)
+    made, data = adapter(family, folder), examples(family, photographs)
+    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
+    model = made.load(Placement())
+    with torch.no_grad():
+        right = Scorer(model, VIEWS, options=Scoring())(batch).policy[VIEWS[0]].values
+        monkeypatch.setattr(model, "_family", replace(FAMILIES[family], grid=""))
+        wrong = Scorer(model, VIEWS, options=Scoring())(batch).policy[VIEWS[0]].values
+    assert float((right - wrong).abs().max()) > 100 * NATS
+
+
+def test_a_family_without_a_row_takes_the_plain_path() -> None:
+    assert UNKNOWN.separate
+    assert set(SMALL) == set(FAMILIES)
