@@ -48,6 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     _recipe_arguments(check)
     check.add_argument("--data", action="store_true", help="read every row and image, too, and find the model's files")
 
+    check.add_argument(
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="print the tokens of the first N rows, by their roles",
+    )
+
     export = _command(commands, "export", _export, "write the model of a checkpoint, for plain transformers or peft")
     export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
@@ -187,14 +195,18 @@ def _check(options: argparse.Namespace) -> int:
     from mdpo_core.registry import current_registry
 
     recipe = _load(options)
-    if not options.data:
+    if not (options.data or options.show):
         print(f"{options.recipe}: no problem found")  # noqa: T201
         return 0
     from mdpo_core.run import read_data
 
     with Console(recipe) as console:
         current_registry().plugins.register(console)
-        checked, _ = read_data(recipe)
+        checked, builder = read_data(recipe)
+    if options.show:
+        from mdpo_core.showing import shown_rows
+
+        print(shown_rows(builder, checked.sound(), options.show))  # noqa: T201
     print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
     return 0
 

@@ -51,6 +51,13 @@ class Encoder(Protocol):
     def encode_response(self, response: str) -> Tensor:
         """Token ids ``(time,)`` of a response, and of what ends a turn, with the end token last."""
 
+    @property
+    def image_token(self) -> int:
+        """The token that stands for a piece of an image in ``token_ids``."""
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself, special ones by their names."""
+
     def decode(self, token_ids: Tensor) -> str:
         """The text of generated tokens, without special tokens."""
 

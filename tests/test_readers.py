@@ -197,7 +197,7 @@ def test_an_unusable_file_is_named_with_the_reason(
     ("changes", "message"),
     [
         ({"chosen": 3}, "row 1: chosen: must be text, found 3"),
-        ({"chosen": ["x" * 5000]}, "row 1: chosen: must be text, found ['xxxx"),
+        ({"chosen": ["x" * 5000]}, "row 1: chosen[0]: must be a chat message: {role, content}, found 'xxxx"),
         ({"chosen": "2026-01-31"}, "row 1: chosen: must be text (the `datasets` library takes a JSON column of dates"),
         ({"score": "high"}, "row 1: score: must be a finite number, found 'high'"),
         ({"score": None}, "row 1: score: must be a finite number, found None"),

@@ -29,7 +29,7 @@ def response(cell: Cell) -> str:
     before, answer = prompt_and_response(cell)
     if before:
         raise cell.wrong(
-            f"holds {len(before)} turns before the response; set data.prompt: null to read the prompt there"
+            f"holds {len(before)} turns before the response; data.prompt: null reads the prompt from there"
         )
     return answer
 

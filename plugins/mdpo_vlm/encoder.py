@@ -49,6 +49,13 @@ class VlmEncoder:
         ids = tokenizer(response, add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id])
 
+    @property
+    def image_token(self) -> int:
+        return int(self.processor.image_token_id)
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        return [str(self.processor.tokenizer.decode([token])) for token in token_ids]
+
     def decode(self, token_ids: Tensor) -> str:
         return str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
 

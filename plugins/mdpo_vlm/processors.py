@@ -8,6 +8,8 @@ from typing import Any
 from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from mdpo_core import RecipeError
+
 
 def load_processor(folder: Path, model: Path) -> ProcessorMixin:
     """Image processor and tokenizer in one; of those that also take videos, the part for images.
@@ -26,7 +28,10 @@ def load_processor(folder: Path, model: Path) -> ProcessorMixin:
         None,
     ]
     options, _ = kind.get_processor_dict(folder)
-    return _for_images(kind).from_args_and_dict(parts, options)
+    try:
+        return _for_images(kind).from_args_and_dict(parts, options)
+    except ImportError as error:
+        raise RecipeError(f"model.path: {error}") from error
 
 
 def _for_images(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:

@@ -1,0 +1,80 @@
+"""Chat messages in preference data: every form that people keep them in, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdpo_core import DataError, Example, Turn, component
+
+QUESTION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "A temple."}]},
+    {"role": "user", "content": [{"type": "text", "text": "And this: "}, {"type": "image"}]},
+]
+TURNS = (
+    Turn("system", "Be brief."),
+    Turn("user", "<image>What is it?"),
+    Turn("assistant", "A temple."),
+    Turn("user", "And this: <image>"),
+)
+
+
+def read(row: dict[str, Any], folder: Path, photographs: Path, **options: Any) -> Example:
+    (folder / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    reader: Any = component("reader", "pairs", path=str(folder / "pairs.jsonl"), images=photographs, **options)
+    example: Example = reader.open()[0]
+    return example
+
+
+def answer(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def test_a_conversation_comes_with_its_turns_and_its_images_in_order(tmp_path: Path, photographs: Path) -> None:
+    row = {"prompt": QUESTION, "chosen": answer("A flower."), "rejected": "A dog.", "img_path": ["00.jpg", "11.png"]}
+    example = read(row, tmp_path, photographs)
+    assert example.prompt == TURNS
+    assert example.responses == {"chosen": "A flower.", "rejected": "A dog."}
+    assert (len(example.images), example.num_marks) == (2, 2)
+
+
+def test_the_last_turn_of_a_whole_conversation_is_the_response(tmp_path: Path, photographs: Path) -> None:
+    row = {
+        name: [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": text}]
+        for name, text in (("chosen", "A flower."), ("rejected", "A dog."))
+    }
+    example = read({**row, "img_path": "00.jpg"}, tmp_path, photographs, prompt=None)
+    assert example.prompt == (Turn("user", "<image>\nWhat is it?"),)
+    assert example.responses == {"chosen": "A flower.", "rejected": "A dog."}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": QUESTION[:3]}, "a conversation ends with a user's turn"),
+        ({"prompt": []}, "a conversation ends with a user's turn"),
+        ({"prompt": [{"role": "tool", "content": "x"}]}, r"prompt\[0\]: 'tool' is no role; system, user, assistant"),
+        ({"prompt": [{"speaker": "user", "content": "x"}]}, r"prompt\[0\]: must be a chat message: {role, content}"),
+        ({"prompt": [{"role": "user", "content": [{"type": "video"}]}]}, "must be a part of a message"),
+        ({"chosen": [*QUESTION, *answer("A flower.")]}, "holds 4 turns before the response; data.prompt: null"),
+        ({"chosen": QUESTION[:1]}, "the last turn must be the assistant's"),
+    ],
+)
+def test_a_wrong_conversation_is_named_with_its_place(
+    change: dict[str, Any], message: str, tmp_path: Path, photographs: Path
+) -> None:
+    row = {"prompt": QUESTION, "chosen": answer("A flower."), "rejected": "A dog.", "img_path": ["00.jpg", "11.png"]}
+    with pytest.raises(DataError, match=message):
+        read({**row, **change}, tmp_path, photographs)
+
+
+def test_whole_conversations_that_differ_before_the_response_are_named(tmp_path: Path, photographs: Path) -> None:
+    asked = [{"role": "user", "content": "One?"}], [{"role": "user", "content": "Two?"}]
+    row = {"chosen": [*asked[0], *answer("1")], "rejected": [*asked[1], *answer("2")], "img_path": None}
+    with pytest.raises(DataError, match="rejected: the turns before the response differ from those of 'chosen'"):
+        read(row, tmp_path, photographs, prompt=None)
