@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -291,10 +291,24 @@ SMALL: dict[str, Small] = {
     ),
 }
 
+# A family that has no row.
+NAMELESS: dict[str, Small] = {
+    "vipllava": replace(
+        SMALL["llava"],
+        config=lambda token: {
+            "vision_config": _clip(),
+            "text_config": _text("llama", token),
+            "image_token_id": token("<image>"),
+            "image_seq_length": 4,
+            "vision_feature_layers": [-2, -1],
+        },
+    ),
+}
+
 
 def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
     """Save a family's small model, tokenizer and image processor into ``folder``."""
-    small = SMALL[family]
+    small = {**SMALL, **NAMELESS}[family]
     tokenizer = _tokenizer(small)
     _save_processor(small, tokenizer, folder)
     config = CONFIG_MAPPING[family](**small.config(tokenizer.convert_tokens_to_ids))

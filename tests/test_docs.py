@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from small_vlms import build_vlm
 
 from mdpo_core import load_recipe
 
@@ -44,15 +45,37 @@ def test_the_views_of_the_recipe_page_are_sound_yaml() -> None:
     assert YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
 
 
+def installed(source: Path, site: Path) -> Path:
+    """A package, as pip installs it."""
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*install, str(source)], check=True, capture_output=True)
+    return site
+
+
+def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) -> None:
+    module, test = blocks("docs/add-a-model.md", "python")
+    source = tmp_path / "source"
+    (source / "tests").mkdir(parents=True)
+    for text in (module, test, blocks("docs/add-a-model.md", "toml")[0]):
+        title, _, content = text.partition("\n")
+        (source / title.removeprefix("# ")).write_text(content)
+    folder = build_vlm("vipllava", tmp_path / "model")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(installed(source, tmp_path / "site")),
+        "VIPLLAVA": str(folder),
+    }
+    pytest = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(source), str(source / "tests")]
+    tried = subprocess.run(pytest, capture_output=True, text=True, env=environment)
+    assert tried.returncode == 0, tried.stdout
+
+
 def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:
     page = blocks("docs/write-a-plugin.md", "python")[0].partition("\n")[2]
     example = ROOT / "examples" / "mdpo_hinge2"
     assert page.split() == (example / "mdpo_hinge2.py").read_text().split()
-    site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
     # pip leaves its build beside the sources.
-    source = shutil.copytree(example, tmp_path / "source")
-    subprocess.run([*install, str(source)], check=True, capture_output=True)
+    site = installed(shutil.copytree(example, tmp_path / "source"), tmp_path / "site")
     recipe = tmp_path / "hinge.yaml"
     base = os.path.relpath(ROOT / "recipes" / "quickstart.yaml", tmp_path)
     recipe.write_text(f"extends: {base}\nobjective: [{{loss: hinge2, beta: 0.2}}]\n")

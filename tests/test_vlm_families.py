@@ -11,20 +11,19 @@ import PIL.Image
 import pytest
 import torch
 from mdpo_vlm.families import FAMILIES, UNKNOWN
-from mdpo_vlm.processors import load_processor
 from peft import PeftModel
+from plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from small_vlms import SMALL, build_vlm
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, Turn, View, component
+from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, PluginError, Turn, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import PLAIN, Scorer
 from mdpo_core.testing import check_adapter
 
-VIEWS = (View("chosen"), View("rejected"))
-NATS = 2e-5
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
 
 
@@ -38,86 +37,17 @@ def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_vlm(family, tmp_path_factory.mktemp(family))
 
 
-def adapter(family: str, folder: Path, **options: Any) -> Any:
-    """PaliGemma has no chat template."""
-    ready = {"prompts": "ready"} if SMALL[family].template is None else {}
-    return component("adapter", "chat_vlm", path=str(folder), **ready, **options)
-
-
-def examples(family: str, photographs: Path) -> list[Example]:
-    """One picture, another shape of picture, none, two: as far as the family takes them."""
-    wide, tall = (PIL.Image.open(file).convert("RGB") for file in sorted(photographs.iterdir())[:2])
-    pictures = [(wide.resize((91, 62)),), (tall.resize((40, 77)),), (), (wide.resize((91, 62)), tall.resize((64, 64)))]
-    least, most = FAMILIES[family].num_images
-    return [
-        Example(
-            id=str(number),
-            prompt=f"{IMAGE_MARK}\n" * len(images) + "What is in the picture?",
-            responses={"chosen": "A Chinese temple" + " and trees" * number, "rejected": "A flower"},
-            images=images,
-        )
-        for number, images in enumerate(pictures)
-        if least <= len(images) <= (most or 2)
-    ]
-
-
-def plain_text(family: str, example: Example) -> str:
-    """The prompt as the model's authors write it: their template, filled in by hand."""
-    small, question = SMALL[family], "What is in the picture?"
-    number = len(example.images)
-    match family:
-        case "paligemma":
-            return "<image>\n" * number + question
-        case "gemma3":
-            images = "<start_of_image>" * number
-            return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
-        case "idefics3" | "smolvlm":
-            return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
-        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl":
-            images = "<|vision_start|><|image_pad|><|vision_end|>" * number
-        case _:
-            images = small.image * number
-    return f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
-
-
-def plain_inputs(family: str, folder: Path, example: Example, response: str | None) -> tuple[dict[str, Tensor], int]:
-    """What transformers' own processor makes of prompt and response, and how long the prompt is."""
-    processor, text = load_processor(folder, folder), plain_text(family, example)
-    begin = {"add_special_tokens": False} if text.startswith("<bos>") else {}
-    inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors="np", **begin))
-    inputs.pop("labels", None)
-    inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
-    length = inputs["input_ids"].shape[1]
-    if response is not None:
-        lead = " " if family in ("idefics3", "smolvlm") else ""
-        ids = processor.tokenizer(f"{lead}{response}{SMALL[family].end}", add_special_tokens=False, return_tensors="pt")
-        marked = 1 if family == "paligemma" else 0
-        for name, value in (("attention_mask", 1), ("token_type_ids", marked), ("mm_token_type_ids", 0)):
-            if name in inputs:
-                inputs[name] = torch.cat([inputs[name], torch.full_like(ids["input_ids"], value)], dim=1)
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids["input_ids"]], dim=1)
-    return inputs, length
-
-
 @pytest.mark.parametrize("options", [PLAIN, Scoring(), Scoring(max_logits=700)], ids=["plain", "shared", "chunked"])
 def test_log_probs_are_those_of_one_forward_of_plain_transformers(
     options: Scoring, family: str, folder: Path, photographs: Path
 ) -> None:
-    made, data = adapter(family, folder), examples(family, photographs)
-    if not made.shares_prefix:
-        options = options.model_copy(update={"share_prefix": False})
-    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
-    scorer = Scorer(made.load(Placement()), VIEWS, options=options)
-    with torch.no_grad():
-        found = scorer(batch).policy
-        for row, example in enumerate(data):
-            for view in VIEWS:
-                inputs, length = plain_inputs(family, folder, example, example.responses[view.response])
-                log_probs = plain(**inputs).logits[0, length - 1 : -1].log_softmax(-1)
-                expected = log_probs.gather(1, inputs["input_ids"][0, length:, None])[:, 0]
-                values = found[view].values[row][found[view].mask[row]]
-                torch.testing.assert_close(values, expected, atol=NATS, rtol=NATS)
+    data = examples(family, photographs)
+    assert len(data) >= 3
+    assert gap(family, folder, data, options) <= NATS
+
+
+def test_the_support_matrix_says_what_was_tried(family: str, folder: Path, photographs: Path) -> None:
+    assert support(family, folder, photographs) in PAGE.read_text().splitlines()
 
 
 @pytest.mark.parametrize("decoding", [Decoding(8), Decoding(8, temperature=0.7, top_p=0.9, seed=3)])
@@ -224,6 +154,24 @@ def test_positions_in_one_dimension_would_be_noticed(
     assert float((right - wrong).abs().max()) > 100 * NATS
 
 
-def test_a_family_without_a_row_takes_the_plain_path() -> None:
-    assert UNKNOWN.separate
+def test_every_row_of_the_table_has_a_small_model() -> None:
     assert set(SMALL) == set(FAMILIES)
+
+
+def test_a_family_without_a_row_takes_the_plain_path_and_keeps_the_contract(tmp_path: Path, photographs: Path) -> None:
+    made = component("adapter", "chat_vlm", path=str(build_vlm("vipllava", tmp_path)), lora=LORA)
+    assert made.family() is UNKNOWN  # type: ignore[attr-defined]
+    assert not made.shares_prefix  # type: ignore[attr-defined]
+    check_adapter(made, examples("llava", photographs))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("family", "problem"), [("qwen2_vl", "gives other logits in pieces"), ("gemma3", "gives other logits in pieces")]
+)
+def test_a_family_that_needs_a_row_and_has_none_is_refused_when_it_is_loaded(
+    family: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = adapter(family, build_vlm(family, tmp_path))
+    monkeypatch.setattr("mdpo_vlm.adapter.FAMILIES", {})
+    with pytest.raises(PluginError, match=f"'{family}' has no row .* this model {problem}"):
+        made.load(Placement())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -36,11 +36,17 @@ class VlmEncoder:
         return type(self), self._arguments
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
-        images = list(example.images)
+        inputs = self.process(example)
+        return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(example.images, inputs))
+
+    def process(self, example: Example) -> Mapping[str, Any]:
+        """Everything that the processor makes of a prompt."""
         self._require_marks(example)
         text = self._text(example)
-        inputs = self.processor(text=[text], images=images or None, return_tensors="np", **self._begin(text))
-        return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(images, inputs))
+        inputs = self.processor(
+            text=[text], images=list(example.images) or None, return_tensors="np", **self._begin(text)
+        )
+        return {name: values for name, values in inputs.items() if name != "labels"}
 
     def encode_response(self, response: str) -> Tensor:
         tokenizer = self.processor.tokenizer
@@ -71,14 +77,14 @@ class VlmEncoder:
         bos = self.processor.tokenizer.bos_token
         return {"add_special_tokens": False} if bos and text.startswith(bos) else {}
 
-    def _images(self, images: Sequence[Image], inputs: ImageInputs) -> tuple[ImageInputs, ...]:
+    def _images(self, images: Sequence[Image], inputs: Mapping[str, Any]) -> tuple[ImageInputs, ...]:
         """Those of each image by itself: how several are put together differs from model to model."""
         if len(images) == 1:
             return (self._of_image(inputs),)
         text = [self.processor.image_token]
         return tuple(self._of_image(self.processor(text=text, images=[image], return_tensors="np")) for image in images)
 
-    def _of_image(self, inputs: ImageInputs) -> ImageInputs:
+    def _of_image(self, inputs: Mapping[str, Any]) -> ImageInputs:
         names = self.processor.image_processor.model_input_names
         return {name: torch.as_tensor(inputs[name]) for name in names if name in inputs}
 

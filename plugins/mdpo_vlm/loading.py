@@ -13,10 +13,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import DataError, Placement, Problem
 from mdpo_vlm.attention import use_packed_attention
+from mdpo_vlm.families import UNKNOWN
 from mdpo_vlm.idle import idle_parameters
 from mdpo_vlm.last_layer import trim_last_layer
 from mdpo_vlm.lora import add_lora
 from mdpo_vlm.model import VlmModel
+from mdpo_vlm.trial import require_whole_forward
 
 if TYPE_CHECKING:
     from mdpo_vlm.adapter import TransformersAdapter
@@ -29,6 +31,8 @@ def load_model(adapter: TransformersAdapter, placement: Placement, trainable: bo
     if not family.separate:
         use_packed_attention(base)
         trim_last_layer(base)
+    if family is UNKNOWN:
+        require_whole_forward(base, VlmModel(base, base, folder, family), adapter.encoder())
     if not trainable:
         return VlmModel(base, base, folder, family)
     if adapter.lora is not None:

@@ -1,0 +1,56 @@
+"""A trial of models whose family has no row: in pieces they must give what they give whole."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from mdpo_core import IMAGE_MARK, Example, PaddedView, PluginError, device_of
+from mdpo_vlm.encoder import VlmEncoder
+from mdpo_vlm.model import VlmModel
+
+# As a share of the logits' length, for the same steps in another order. Positions that are wrong cost 5 % and more.
+_ROUNDING = {torch.float32: 1e-3}
+_COARSE = 1e-2
+
+
+def require_whole_forward(base: PreTrainedModel, model: VlmModel, encoder: VlmEncoder) -> None:
+    """Ask about a picture in pieces and in one forward of transformers; `PluginError` if that is not the same."""
+    kind = base.config.model_type
+    if is_deepspeed_zero3_enabled():
+        raise PluginError(_no_row(kind, "cannot be tried where ZeRO-3 shares out its weights; take zero_stage 2"))
+    picture = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)])
+    question = Example("trial", f"{IMAGE_MARK}\nWhat is in the picture?", {}, (picture,))
+    try:
+        with torch.no_grad():
+            distance = _distance(_in_pieces(model, encoder, question), _whole(base, encoder, question))
+    except (TypeError, AttributeError, KeyError, RuntimeError, ValueError) as error:
+        raise PluginError(_no_row(kind, f"does not work in pieces: {error}")) from error
+    if not distance <= _ROUNDING.get(base.dtype, _COARSE):
+        raise PluginError(_no_row(kind, f"gives other logits in pieces than in one forward, {distance:.1%} apart"))
+
+
+def _in_pieces(model: VlmModel, encoder: VlmEncoder, question: Example) -> Tensor:
+    device, prompt = device_of(model.module), encoder.encode_prompt(question)
+    token_ids = prompt.token_ids[None].to(device)
+    rows = PaddedView(token_ids, torch.ones_like(token_ids), torch.zeros_like(token_ids, dtype=torch.bool))
+    inputs = [{name: values.to(device) for name, values in image.items()} for image in prompt.images]
+    return model.logits(model.hidden_states(rows, model.encode_images(inputs)))
+
+
+def _whole(base: PreTrainedModel, encoder: VlmEncoder, question: Example) -> Tensor:
+    inputs = {name: torch.as_tensor(values).to(base.device) for name, values in encoder.process(question).items()}
+    typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in inputs.items()}
+    logits: Tensor = base(**typed, use_cache=False).logits
+    return logits
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    return float((one.double() - other.double()).norm() / other.double().norm())
+
+
+def _no_row(kind: str, problem: str) -> str:
+    return f"'{kind}' has no row in mdpo's table of families, and this model {problem}; see docs/add-a-model.md"
