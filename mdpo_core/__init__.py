@@ -16,6 +16,7 @@ from mdpo_core.components import (
     ModelAdapter,
     PairLoss,
     Reader,
+    SelectiveCorruption,
     Term,
     Tracker,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "SavedState",
     "Scored",
     "Scores",
+    "SelectiveCorruption",
     "Statistic",
     "Term",
     "TokenLogProbs",

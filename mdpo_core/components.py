@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import Example
 from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.scores import Scores, Statistic
@@ -64,11 +65,43 @@ class Corruption(Component):
         """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` stay as they were."""
 
 
-class ImageCorruption(Corruption):
+class SelectiveCorruption(Corruption):
+    """A corruption that may leave some of a row's images as they are."""
+
+    images: Literal["all", "first", "random"] | Annotated[int, Field(ge=0, strict=True)] = Field(
+        default="all",
+        description="which of a row's images it touches: all, first, random (one of them), or the one of this number, "
+        "from 0",
+    )
+
+    def selected(self, example: Example, rng: random.Random) -> Sequence[int]:
+        """The numbers of the images to be touched, from 0; `DataError` if the row has too few.
+
+        Only ``random`` draws from ``rng``. A row without images has none to touch.
+        """
+        count = len(example.images)
+        if self.images == "all" or not count:
+            return range(count)
+        if self.images == "random":
+            return (rng.randrange(count),)
+        number = 0 if self.images == "first" else self.images
+        if number < count:
+            return (number,)
+        text = f"a corruption touches image {number}, counted from 0 (images: {number}); the row has {count}"
+        raise DataError([Problem(f"example '{example.id}'", "", text)])
+
+
+class ImageCorruption(SelectiveCorruption):
     """A corruption that looks at one image at a time."""
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        return replace(example, images=tuple(self(image, rng) for image in example.images))
+        selected = self.selected(example, rng)
+        return replace(
+            example,
+            images=tuple(
+                self(image, rng) if number in selected else image for number, image in enumerate(example.images)
+            ),
+        )
 
     @abstractmethod
     def __call__(self, image: Image, rng: random.Random) -> Image:

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mdpo_core import IMAGE_MARK, Corruption, Example, ImageCorruption
+from mdpo_core import IMAGE_MARK, Example, ImageCorruption, SelectiveCorruption
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_MARK = re.compile(rf"{IMAGE_MARK}[\n ]?")
 Intensity = Annotated[int, Field(ge=0, le=255)]
 
 
-class NoImage(Corruption):
+class NoImage(SelectiveCorruption):
     """The prompt without its images: the image tokens are absent (mDPO's diagnostic "DPO (No Image)").
 
-    An ``<image>`` mark goes together with one line break, or else one space, that follows it.
+    An ``<image>`` mark goes together with one line break, or else one space, that follows it. The marks of images that
+    ``images`` leaves alone stay.
     """
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        return replace(example.with_prompt(_without_marks), images=())
+        gone, marks = set(self.selected(example, rng)), count()
 
+        def without(mark: re.Match[str]) -> str:
+            return "" if next(marks) in gone else mark[0]
 
-def _without_marks(text: str) -> str:
-    for mark in (f"{IMAGE_MARK}\n", f"{IMAGE_MARK} ", IMAGE_MARK):
-        text = text.replace(mark, "")
-    return text
+        kept = tuple(image for number, image in enumerate(example.images) if number not in gone)
+        return replace(example.with_prompt(lambda text: _MARK.sub(without, text)), images=kept)
 
 
 class Blank(ImageCorruption):

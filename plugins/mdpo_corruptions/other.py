@@ -7,22 +7,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from mdpo_core import Corruption, DataError, Example, Problem
+from mdpo_core import DataError, Example, Problem, SelectiveCorruption
 
 _DRAWS = 100
 
 
-class OtherImage(Corruption):
+class OtherImage(SelectiveCorruption):
     """The images of a random other row with as many images (mDPO, arXiv:2406.11839, table 3).
 
-    Rows of the same pictures, which are common where one picture has several questions, are not other rows.
+    Rows of the same pictures, which are common where one picture has several questions, are not other rows. An image
+    that ``images`` leaves alone stays, and its place in the other row is not looked at.
     """
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        selected = self.selected(example, rng)
         for row in _order(len(data), rng):
             other = data[row]
-            if other.id != example.id and _is_fit(other, example):
-                return replace(example, images=other.images)
+            if other.id != example.id and _is_fit(other, example, selected):
+                return _exchanged(example, other, selected)
         text = (
             f"other_image found none of {len(data)} rows with another id, as many images ({len(example.images)}) "
             "and other pictures; the data needs at least two such rows"
@@ -38,8 +40,13 @@ def _order(num_rows: int, rng: random.Random) -> Iterator[int]:
     return chain(draws, ((first + step) % num_rows for step in range(num_rows)))
 
 
-def _is_fit(other: Example, example: Example) -> bool:
+def _is_fit(other: Example, example: Example, selected: Sequence[int]) -> bool:
     if len(other.images) != len(example.images):
         return False
-    pairs = zip(other.images, example.images, strict=True)
+    pairs = [(other.images[number], example.images[number]) for number in selected]
     return any(one.size != two.size or one.tobytes() != two.tobytes() for one, two in pairs)
+
+
+def _exchanged(example: Example, other: Example, selected: Sequence[int]) -> Example:
+    pairs = enumerate(zip(example.images, other.images, strict=True))
+    return replace(example, images=tuple(new if number in selected else own for number, (own, new) in pairs))
