@@ -12,6 +12,7 @@ import pytest
 from mdpo_core import Example, component
 from mdpo_core.registry import KINDS, current_registry
 from mdpo_core.testing import (
+    PILLOW_MODES,
     check_adapter,
     check_anchor,
     check_backend,
@@ -43,14 +44,30 @@ def make(kind: str, name: str, **options: Any) -> Any:
     return component(kind, name, **options)
 
 
+def corruption_contract(name: str, varies: bool) -> Callable[[Path, Path, Path], None]:
+    return lambda *_: check_corruption(make("corruption", name), varies=varies, modes=PILLOW_MODES)
+
+
+# Which of them draw something.
+CORRUPTIONS = {
+    "random_crop": True,
+    "moco_v2": True,
+    "other_image": True,
+    "color_jitter": True,
+    "gaussian_noise": True,
+    "diffusion_noise": True,
+    "patch_mask": True,
+    "rotate": True,
+    "flip": False,
+    "blur": False,
+    "pixelate": False,
+    "no_image": False,
+    "blank": False,
+}
 CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("loss", "dpo"): lambda *_: check_loss(make("loss", "dpo"), indifference=LOG_2),
     ("anchor", "reward"): lambda *_: check_anchor(make("anchor", "reward"), indifference=LOG_2),
-    ("corruption", "random_crop"): lambda *_: check_corruption(make("corruption", "random_crop")),
-    ("corruption", "moco_v2"): lambda *_: check_corruption(make("corruption", "moco_v2")),
-    ("corruption", "other_image"): lambda *_: check_corruption(make("corruption", "other_image")),
-    ("corruption", "no_image"): lambda *_: check_corruption(make("corruption", "no_image"), varies=False),
-    ("corruption", "blank"): lambda *_: check_corruption(make("corruption", "blank"), varies=False),
+    **{("corruption", name): corruption_contract(name, varies) for name, varies in CORRUPTIONS.items()},
     ("backend", "fsdp"): lambda *_: check_backend(make("backend", "fsdp")),
     ("backend", "local"): lambda *_: check_backend(make("backend", "local", device="cpu")),
     ("backend", "deepspeed"): lambda *_: check_backend(make("backend", "deepspeed", precision="fp32")),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.components import Corruption, ImageCorruption
+from mdpo_core.components import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.testing.common import (
     PROPERTY,
@@ -27,15 +28,29 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TRIES = 20
+_SIZES = ((1, 1), (1, 3000), (3000, 1), (31, 23), (400, 300))
+PILLOW_MODES = (
+    *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"),
+    *("I", "F", "I;16", "I;16L", "I;16B", "I;16N"),
+)
 
 
-def check_corruption(corruption: Corruption, *, varies: bool = True) -> None:
-    """Try out a corruption; ``varies``: other seeds give other results, most often."""
+def check_corruption(corruption: Corruption, *, varies: bool = True, modes: Sequence[str] = ()) -> None:
+    """Try out a corruption; ``varies``: other seeds give other results, most often.
+
+    Readers give RGB alone. ``modes`` are those of Pillow's that an `ImageCorruption` keeps besides: `PILLOW_MODES` are
+    all of them.
+    """
     check_options(corruption, Corruption)
     _check_randomness(corruption)
     for num_images in (1, 2):
         _check_any_row(corruption, num_images)
     _check_effect(corruption, varies)
+    if isinstance(corruption, SelectiveCorruption):
+        _check_selection(corruption)
+    if isinstance(corruption, ImageCorruption):
+        for mode in ("RGB", *modes):
+            _check_mode(corruption, mode)
 
 
 def _check_randomness(corruption: Corruption) -> None:
@@ -93,6 +108,36 @@ def _check_effect(corruption: Corruption, varies: bool) -> None:
         f"{name_of(corruption)} gives {'different results' if found else 'one result'} for {_TRIES} seeds "
         f"(varies={varies})",
     )
+
+
+def _check_selection(corruption: SelectiveCorruption) -> None:
+    """The other images of a row are as they were, and there are as many marks as images."""
+    example, *others = _others(2)
+    for chosen in (0, 1):
+        selective = corruption.model_copy(update={"images": chosen})
+        kept = contents(replace(example, images=(example.images[1 - chosen],)))
+        for seed in range(_TRIES):
+            corrupted = selective.apply(example, random.Random(seed), [example, *others])
+            _require_sound(selective, example, corrupted)
+            place = (1 - chosen) if len(corrupted.images) == len(example.images) else 0
+            require(
+                len(corrupted.images) > place and contents(replace(example, images=(corrupted.images[place],))) == kept,
+                f"{name_of(corruption)} with images={chosen} does not leave image {1 - chosen} as it is",
+            )
+
+
+def _check_mode(corruption: ImageCorruption, mode: str) -> None:
+    for size in _SIZES:
+        image = noise(size, 7).convert("RGBA").convert(mode)
+        shown = f"an image of mode {mode} and {size[0]}x{size[1]} pixels"
+        before = image.tobytes()
+        made = [corruption(image, random.Random(7)) for _ in range(2)]
+        require(image.tobytes() == before, f"{name_of(corruption)} changes {shown} that it is given")
+        require(made[0].tobytes() == made[1].tobytes(), f"{name_of(corruption)} gives two results for {shown}")
+        found = f"{made[0].mode} and {made[0].width}x{made[0].height}"
+        require(
+            (made[0].mode, made[0].size) == (mode, size), f"{name_of(corruption)} makes one of mode {found} of {shown}"
+        )
 
 
 def _others(num_images: int) -> list[Example]:

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from mdpo_core import Component, hookimpl
 from mdpo_corruptions.absent import Blank, NoImage
 from mdpo_corruptions.augmentation import MocoV2
+from mdpo_corruptions.coarse import Blur, Pixelate
+from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
+from mdpo_corruptions.mask import PatchMask
+from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
 from mdpo_corruptions.other import OtherImage
+from mdpo_corruptions.turn import Flip, Rotate
 
 
 @hookimpl
@@ -19,4 +24,12 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "blank": Blank,
         "other_image": OtherImage,
         "moco_v2": MocoV2,
+        "color_jitter": ColorJitter,
+        "blur": Blur,
+        "pixelate": Pixelate,
+        "gaussian_noise": GaussianNoise,
+        "diffusion_noise": DiffusionNoise,
+        "patch_mask": PatchMask,
+        "rotate": Rotate,
+        "flip": Flip,
     }

@@ -7,17 +7,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mdpo_core import IMAGE_MARK, Example, ImageCorruption, SelectiveCorruption
+from mdpo_core import IMAGE_MARK, Example, SelectiveCorruption
+from mdpo_corruptions.modes import AnyMode, Color, ink
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _MARK = re.compile(rf"{IMAGE_MARK}[\n ]?")
-Intensity = Annotated[int, Field(ge=0, le=255)]
 
 
 class NoImage(SelectiveCorruption):
@@ -37,12 +37,12 @@ class NoImage(SelectiveCorruption):
         return replace(example.with_prompt(lambda text: _MARK.sub(without, text)), images=kept)
 
 
-class Blank(ImageCorruption):
+class Blank(AnyMode):
     """A picture of one colour; its image tokens are all there."""
 
-    color: tuple[Intensity, Intensity, Intensity] = Field(default=(0, 0, 0), description="red, green and blue, 0-255")
+    color: Color = Field(default=(0, 0, 0), description="red, green and blue, 0-255")
 
-    def __call__(self, image: Image, rng: random.Random) -> Image:
+    def change(self, image: Image, rng: random.Random) -> Image:
         import PIL.Image
 
-        return PIL.Image.new("RGB", image.size, self.color)
+        return PIL.Image.new(image.mode, image.size, ink(self.color, image.mode))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import ImageCorruption
+from mdpo_corruptions.modes import AnyMode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,12 +19,13 @@ Ratio = Annotated[float, Field(gt=0)]
 _TRIES = 10
 
 
-class RandomCrop(ImageCorruption):
+class RandomCrop(AnyMode):
     """Keep a random part of the picture, resized back to its size (mDPO's rejected image, arXiv:2406.11839).
 
     The release crops the preprocessed tensor anew in every forward; this crops the picture as it was read, once.
     """
 
+    works_on_floats: ClassVar[bool] = True
     area: tuple[Share, Share] = Field(default=(0.01, 0.2), description="share of the area that is kept: least, most")
     aspect: tuple[Ratio, Ratio] = Field(default=(3 / 4, 4 / 3), description="width over height of the crop")
 
@@ -36,7 +37,7 @@ class RandomCrop(ImageCorruption):
                 raise ValueError(f"{name} goes from the least to the most")
         return self
 
-    def __call__(self, image: Image, rng: random.Random) -> Image:
+    def change(self, image: Image, rng: random.Random) -> Image:
         from PIL.Image import Resampling
 
         box = random_box(image.size, self.area, self.aspect, rng)

@@ -6,22 +6,32 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Literal
+
+from pydantic import Field
 
 from mdpo_core import DataError, Example, Problem, SelectiveCorruption
+from mdpo_corruptions.similar import by_similarity
 
 _DRAWS = 100
 
 
 class OtherImage(SelectiveCorruption):
-    """The images of a random other row with as many images (mDPO, arXiv:2406.11839, table 3).
+    """The images of another row with as many: a random one (mDPO, arXiv:2406.11839, table 3), or the most similar.
 
     Rows of the same pictures, which are common where one picture has several questions, are not other rows. An image
     that ``images`` leaves alone stays, and its place in the other row is not looked at.
+
+    Similar images are those whose lighter and darker places agree (`similar.py`). Re-Align (arXiv:2502.13146) retrieves
+    them by CLIP's embeddings instead, which no column of an `Example` can hold. Each process reads all images once.
     """
+
+    choose: Literal["random", "most_similar"] = Field(default="random", description="which other row")
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         selected = self.selected(example, rng)
-        for row in _order(len(data), rng):
+        rows = _order(len(data), rng) if self.choose == "random" else by_similarity(example, data, selected)
+        for row in rows:
             other = data[row]
             if other.id != example.id and _is_fit(other, example, selected):
                 return _exchanged(example, other, selected)

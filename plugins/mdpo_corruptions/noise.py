@@ -1,0 +1,127 @@
+"""Pictures under Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import abstractmethod
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from mdpo_corruptions.modes import AnyMode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+Schedule = Literal["sigmoid", "linear", "cosine"]
+
+_STEPS = 1000
+_AT_ONCE = 2**22  # levels that are computed as floats at a time
+
+
+class Noise(AnyMode):
+    """A corruption that mixes each level with a normal number of its own."""
+
+    side: int | None = Field(
+        default=336,
+        gt=0,
+        description="a picture whose shorter side is longer gets the noise of one of this size, enlarged: a model that "
+        "shrinks the picture would average finer noise away; null: every pixel has its own",
+    )
+
+    def change(self, image: Image, rng: random.Random) -> Image:
+        import PIL.Image
+        import torch
+
+        width, height = image.size
+        num_channels = len(image.getbands())
+        levels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, width, num_channels)
+        colors = levels[..., : num_channels - image.mode.endswith("A")]
+        noise = _normal(self._grid(width, height), colors.shape[2], rng)
+        rows, columns = (_enlarged(long, short) for long, short in zip(colors.shape, noise.shape[:2], strict=False))
+        keep, shift, std = self.mix()
+        num_rows = max(1, _AT_ONCE // (width * num_channels))
+        for part in (slice(first, first + num_rows) for first in range(0, height, num_rows)):
+            mixed = noise[rows[part]][:, columns] * (255 * std) + colors[part] * keep + 255 * shift
+            colors[part] = mixed.round_().clamp_(0, 255).to(torch.uint8)
+        return PIL.Image.frombytes(image.mode, image.size, levels.numpy().tobytes())
+
+    @abstractmethod
+    def mix(self) -> tuple[float, float, float]:
+        """What a level is multiplied by, what is added to it, and the noise's standard deviation, of levels 0 to 1."""
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of the noise."""
+        shrink = max(1.0, min(width, height) / (self.side or math.inf))
+        return round(height / shrink), round(width / shrink)
+
+
+class GaussianNoise(Noise):
+    """Normal noise added to every level."""
+
+    std: float = Field(default=0.3, gt=0, description="standard deviation, as a share of the range of levels")
+
+    def mix(self) -> tuple[float, float, float]:
+        return 1.0, 0.0, self.std
+
+
+class DiffusionNoise(Noise):
+    """The picture after some steps of a diffusion of 1,000 (POVID, arXiv:2402.11411; CHiP, arXiv:2501.16629).
+
+    The releases add the noise to pixels as the model's preprocessing normalized them; this adds it to the picture as it
+    was read, in the same units (``center``, ``spread``), and levels end where the picture's do. ``schedule: linear`` at
+    step 999 leaves nothing but noise (V-DPO's random image, arXiv:2411.02712).
+    """
+
+    step: int = Field(default=500, ge=0, lt=_STEPS, description="number of the step, from 0")
+    schedule: Schedule = Field(
+        default="sigmoid",
+        description="of the variance: POVID's, or those of DDPM (linear) and of improved diffusion (cosine)",
+    )
+    center: float = Field(default=0.45, ge=0, le=1, description="level, from 0 to 1, that the picture fades to")
+    spread: float = Field(
+        default=0.27,
+        gt=0,
+        description="standard deviation of the noise at the last step, as a share of the range of levels; 0.45 and "
+        "0.27 are CLIP's mean and deviation, 0.5 and 0.5 SigLIP's",
+    )
+
+    def mix(self) -> tuple[float, float, float]:
+        signal = signal_share(self.schedule, self.step)
+        keep = math.sqrt(signal)
+        return keep, self.center * (1 - keep), self.spread * math.sqrt(1 - signal)
+
+
+@cache
+def signal_share(schedule: Schedule, step: int) -> float:
+    """Share of the picture in the variance after a step, the first of which is 0: the field's alpha bar."""
+    return math.prod(1 - _variance(schedule, each) for each in range(step + 1))
+
+
+def _variance(schedule: Schedule, step: int) -> float:
+    way = step / (_STEPS - 1)
+    if schedule == "linear":  # arXiv:2006.11239
+        return 1e-4 + way * (0.02 - 1e-4)
+    if schedule == "cosine":  # arXiv:2102.09672, eq. 17
+        return min(1 - _cosine(step + 1) / _cosine(step), 0.999)
+    return (0.005 - 1e-5) / (1 + math.exp(6 - 12 * way)) + 1e-5
+
+
+def _cosine(step: int) -> float:
+    return math.cos((step / _STEPS + 0.008) / 1.008 * math.pi / 2) ** 2
+
+
+def _normal(size: tuple[int, int], num_channels: int, rng: random.Random) -> Tensor:
+    import torch
+
+    return torch.randn(*size, num_channels, generator=torch.Generator().manual_seed(rng.getrandbits(63)))
+
+
+def _enlarged(long: int, short: int) -> Tensor:
+    """Which of ``short`` places each of ``long`` ones shows."""
+    import torch
+
+    return torch.arange(long) * short // long

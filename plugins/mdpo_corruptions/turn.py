@@ -1,0 +1,50 @@
+"""Pictures turned or mirrored."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mdpo_core import ImageCorruption
+from mdpo_corruptions.modes import AnyMode, ink
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Rotate(AnyMode):
+    """The picture turned about its centre; what comes in from outside is black."""
+
+    works_on_floats: ClassVar[bool] = True
+    degrees: tuple[float, float] = Field(default=(45, 315), description="angle, counterclockwise: least, most")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.degrees[0] > self.degrees[1]:
+            raise ValueError("degrees goes from the least to the most")
+        return self
+
+    def change(self, image: Image, rng: random.Random) -> Image:
+        from PIL.Image import Resampling
+
+        return image.rotate(rng.uniform(*self.degrees), Resampling.BICUBIC, fillcolor=ink((0, 0, 0), image.mode))
+
+
+class Flip(ImageCorruption):
+    """The picture mirrored."""
+
+    axis: Literal["horizontal", "vertical", "both"] = Field(
+        default="horizontal", description="left and right change places, or top and bottom, or both"
+    )
+
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        from PIL.Image import Transpose
+
+        turns = {
+            "horizontal": Transpose.FLIP_LEFT_RIGHT,
+            "vertical": Transpose.FLIP_TOP_BOTTOM,
+            "both": Transpose.ROTATE_180,
+        }
+        return image.transpose(turns[self.axis])
