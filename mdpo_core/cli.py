@@ -1,4 +1,4 @@
-"""The command line: `mdpo run`, `check`, `export`, `plugins` and `schema`; `mdpo-run` is `mdpo run`.
+"""The command line: `mdpo run`, `check`, `export`, `corruptions`, `plugins` and `schema`; `mdpo-run` is `mdpo run`.
 
 Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong, 128 + signal stopped.
 """
@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
     export.add_argument("--merge", action="store_true", help="add LoRA to the weights, and write a whole model")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
+
+    sheet = _command(commands, "corruptions", _corruptions, "draw a picture under every image corruption")
+    sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
+    sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
 
     _command(commands, "plugins", _plugins, "list components and their options")
     _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")
@@ -216,6 +220,14 @@ def _export(options: argparse.Namespace) -> int:
 
     checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge)
     print(f"{options.out}: the model of {checkpoint}, loaded again and found equal")  # noqa: T201
+    return 0
+
+
+def _corruptions(options: argparse.Namespace) -> int:
+    from mdpo_core.contact_sheet import write_contact_sheet
+
+    names = write_contact_sheet(options.image, options.out)
+    print(f"{options.out}: {options.image} under {', '.join(names)}")  # noqa: T201
     return 0
 
 

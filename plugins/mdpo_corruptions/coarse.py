@@ -33,6 +33,10 @@ class Pixelate(AnyMode):
     def change(self, image: Image, rng: random.Random) -> Image:
         from PIL.Image import Resampling
 
-        long = max(image.size)
-        width, height = (min(side, max(1, round(side * self.squares / long))) for side in image.size)
-        return image.resize((width, height), Resampling.BOX).resize(image.size, Resampling.NEAREST)
+        return image.resize(grid(image.size, self.squares), Resampling.BOX).resize(image.size, Resampling.NEAREST)
+
+
+def grid(size: tuple[int, int], squares: int) -> tuple[int, int]:
+    """Columns and rows of nearly square parts, so many of them along the longer side, none smaller than a pixel."""
+    columns, rows = (min(side, max(1, round(side * squares / max(size)))) for side in size)
+    return columns, rows

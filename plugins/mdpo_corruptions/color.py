@@ -39,7 +39,7 @@ class ColorJitter(AnyMode):
         rng.shuffle(changes)
         for enhancer, amount in changes:
             if enhancer is None:
-                image = _shift_hue(image, rng.uniform(-amount, amount))
+                image = _shift_hue(image, rng.uniform(-amount, amount)) if amount else image
             else:
                 image = enhancer(image).enhance(rng.uniform(max(0.0, 1 - amount), 1 + amount))
         return image
@@ -47,8 +47,5 @@ class ColorJitter(AnyMode):
 
 def _shift_hue(image: Image, share: float) -> Image:
     """Turn the hue by a share of the circle."""
-    import PIL.Image
-
-    hue, saturation, value = image.convert("HSV").split()
-    turned = hue.point([(level + round(share * 256)) % 256 for level in range(256)])
-    return PIL.Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    turned = [(level + round(share * 256)) % 256 for level in range(256)]
+    return image.convert("HSV").point([*turned, *range(256), *range(256)]).convert("RGB")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from mdpo_corruptions.coarse import grid
 from mdpo_corruptions.crop import Share, random_box
 from mdpo_corruptions.modes import AnyMode, Color, ink
 
@@ -21,7 +22,7 @@ class PatchMask(AnyMode):
     shape: Literal["random", "block"] = Field(
         default="random", description="patches at random places, or one box at a random place"
     )
-    patches: int = Field(default=24, gt=0, description="patches along each side, as a model cuts the picture")
+    patches: int = Field(default=24, gt=0, description="square patches along the longer side")
     color: Color = Field(
         default=(122, 116, 104), description="red, green and blue, 0-255; CLIP's mean, which it sees as zeros"
     )
@@ -38,9 +39,9 @@ class PatchMask(AnyMode):
     def _patches(self, size: tuple[int, int], rng: random.Random) -> Image:
         import PIL.Image
 
-        columns, rows = (min(side, self.patches) for side in size)
+        columns, rows = grid(size, self.patches)
         cells = bytearray(columns * rows)
         for cell in rng.sample(range(len(cells)), round(self.share * len(cells))):
             cells[cell] = 255
-        grid = PIL.Image.frombytes("L", (columns, rows), bytes(cells))
-        return grid.resize(size, PIL.Image.Resampling.NEAREST)
+        hidden = PIL.Image.frombytes("L", (columns, rows), bytes(cells))
+        return hidden.resize(size, PIL.Image.Resampling.NEAREST)

@@ -41,12 +41,12 @@ class Noise(AnyMode):
         levels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(height, width, num_channels)
         colors = levels[..., : num_channels - image.mode.endswith("A")]
         noise = _normal(self._grid(width, height), colors.shape[2], rng)
-        rows, columns = (_enlarged(long, short) for long, short in zip(colors.shape, noise.shape[:2], strict=False))
         keep, shift, std = self.mix()
         num_rows = max(1, _AT_ONCE // (width * num_channels))
-        for part in (slice(first, first + num_rows) for first in range(0, height, num_rows)):
-            mixed = noise[rows[part]][:, columns] * (255 * std) + colors[part] * keep + 255 * shift
-            colors[part] = mixed.round_().clamp_(0, 255).to(torch.uint8)
+        for part in (range(first, min(first + num_rows, height)) for first in range(0, height, num_rows)):
+            mixed = _enlarged(noise, part, colors) * (255 * std) + 255 * shift
+            mixed.add_(colors[part.start : part.stop], alpha=keep)
+            colors[part.start : part.stop] = mixed.round_().clamp_(0, 255)
         return PIL.Image.frombytes(image.mode, image.size, levels.numpy().tobytes())
 
     @abstractmethod
@@ -120,8 +120,12 @@ def _normal(size: tuple[int, int], num_channels: int, rng: random.Random) -> Ten
     return torch.randn(*size, num_channels, generator=torch.Generator().manual_seed(rng.getrandbits(63)))
 
 
-def _enlarged(long: int, short: int) -> Tensor:
-    """Which of ``short`` places each of ``long`` ones shows."""
+def _enlarged(noise: Tensor, rows: range, colors: Tensor) -> Tensor:
+    """The noise of some rows of the picture."""
     import torch
 
-    return torch.arange(long) * short // long
+    if noise.shape == colors.shape:
+        return noise[rows.start : rows.stop]
+    (tall, wide, _), (short, narrow, _) = colors.shape, noise.shape
+    part = noise[torch.tensor(rows) * short // tall]
+    return part[:, torch.arange(wide) * narrow // wide]

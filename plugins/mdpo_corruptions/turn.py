@@ -29,7 +29,7 @@ class Rotate(AnyMode):
     def change(self, image: Image, rng: random.Random) -> Image:
         from PIL.Image import Resampling
 
-        return image.rotate(rng.uniform(*self.degrees), Resampling.BICUBIC, fillcolor=ink((0, 0, 0), image.mode))
+        return image.rotate(rng.uniform(*self.degrees), Resampling.BILINEAR, fillcolor=ink((0, 0, 0), image.mode))
 
 
 class Flip(ImageCorruption):

@@ -1,0 +1,128 @@
+"""A picture under every installed corruption, side by side, for people to look at."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mdpo_core.components import ImageCorruption
+from mdpo_core.errors import DataError, Problem
+from mdpo_core.registry import current_registry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_CELL = 240  # pixels of the longer side
+_GAP = 14
+_LINE = 17  # pixels from one line of text to the next
+_NAME_SIZE, _OPTIONS_SIZE = 15, 11
+_HIDDEN = {"draw", "images"}  # options of all corruptions, which change no single image
+
+
+class Labelled(NamedTuple):
+    """A picture and the lines below it."""
+
+    picture: Image
+    name: str
+    options: Sequence[str] = ()
+
+
+def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> list[str]:
+    """Draw a picture as it is and under every corruption of single images; the names, in their order.
+
+    Each corruption has its default options. Raises `DataError` if ``image`` is no picture, or ``out`` has an ending
+    that stands for no kind of picture.
+    """
+    import PIL.Image
+
+    if out.suffix.lower() not in PIL.Image.registered_extensions():
+        raise DataError([Problem(str(out), "", "the ending of --out says what is written: .png, .jpg, ...")])
+    cells = list(_cells(_opened(image), seed))
+    contact_sheet(cells).save(out)
+    return [cell.name for cell in cells[1:]]
+
+
+def _opened(path: Path) -> Image:
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as opened:
+            return opened.convert("RGB")
+    except (OSError, PIL.Image.DecompressionBombError) as error:
+        text = "is missing" if isinstance(error, FileNotFoundError) else f"is no image that can be read ({error})"
+        raise DataError([Problem(str(path), "", text)]) from error
+
+
+def _cells(image: Image, seed: int) -> Iterator[Labelled]:
+    yield Labelled(image, "as it is", [f"{image.width} x {image.height} pixels"])
+    for name, cls in sorted(current_registry().components("corruption").items()):
+        if issubclass(cls, ImageCorruption) and not any(field.is_required() for field in cls.model_fields.values()):
+            corruption = cls()
+            yield Labelled(corruption(image, random.Random(seed)), name, _options(corruption))
+
+
+def _options(corruption: ImageCorruption) -> list[str]:
+    options = corruption.model_dump(mode="json", exclude=_HIDDEN)
+    return _wrapped([f"{name} {_short(value)}" for name, value in options.items()])
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        return "-".join(map(_short, value)) if len(value) == 2 else " ".join(map(_short, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _wrapped(words: Sequence[str]) -> list[str]:
+    """The words in lines no wider than a picture."""
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(_OPTIONS_SIZE)
+    lines: list[str] = []
+    for word in words:
+        longer = f"{lines[-1]}, {word}" if lines else word
+        if lines and font.getlength(longer) <= _CELL:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def contact_sheet(cells: Sequence[Labelled]) -> Image:
+    """The pictures in rows, as nearly square as they come, each with its lines below it."""
+    import PIL.Image
+
+    shown = [cell._replace(picture=_fitted(cell.picture)) for cell in cells]
+    width = max(_CELL, *(cell.picture.width for cell in shown)) + _GAP
+    tallest = max(cell.picture.height for cell in shown)
+    height = tallest + _LINE * (1 + max(len(cell.options) for cell in shown)) + 2 * _GAP
+    num_columns = min(len(shown), math.ceil(math.sqrt(len(shown) * height / width)))
+    num_rows = math.ceil(len(shown) / num_columns)
+    sheet = PIL.Image.new("RGB", (num_columns * width + _GAP, num_rows * height + _GAP), "white")
+    for number, cell in enumerate(shown):
+        row, column = divmod(number, num_columns)
+        _draw(sheet, cell, (column * width + _GAP, row * height + _GAP), tallest)
+    return sheet
+
+
+def _fitted(picture: Image) -> Image:
+    """The picture with a longer side of `_CELL` pixels; a small one shows its pixels as squares."""
+    from PIL.Image import Resampling
+
+    scale = _CELL / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Resampling.NEAREST if scale > 1 else Resampling.LANCZOS)
+
+
+def _draw(sheet: Image, cell: Labelled, corner: tuple[int, int], tallest: int) -> None:
+    from PIL import ImageDraw, ImageFont
+
+    left, top = corner
+    sheet.paste(cell.picture, corner)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((left, top + tallest + 4), cell.name, "black", ImageFont.load_default(_NAME_SIZE))
+    small = ImageFont.load_default(_OPTIONS_SIZE)
+    for line, text in enumerate(cell.options, start=1):
+        draw.text((left, top + tallest + 6 + line * _LINE), text, "dimgray", small)
