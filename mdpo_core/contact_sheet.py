@@ -33,12 +33,12 @@ class Labelled(NamedTuple):
 def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> list[str]:
     """Draw a picture as it is and under every corruption of single images; the names, in their order.
 
-    Each corruption has its default options. Raises `DataError` if ``image`` is no picture, or ``out`` has an ending
+    Each corruption has its default options; one that demands some is left out. Raises `DataError` if ``image`` is no picture, or ``out`` has an ending
     that stands for no kind of picture.
     """
     import PIL.Image
 
-    if out.suffix.lower() not in PIL.Image.registered_extensions():
+    if PIL.Image.registered_extensions().get(out.suffix.lower()) not in PIL.Image.SAVE:
         raise DataError([Problem(str(out), "", "the ending of --out says what is written: .png, .jpg, ...")])
     cells = list(_cells(_opened(image), seed))
     contact_sheet(cells).save(out)
