@@ -33,8 +33,8 @@ class Labelled(NamedTuple):
 def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> list[str]:
     """Draw a picture as it is and under every corruption of single images; the names, in their order.
 
-    Each corruption has its default options; one that demands some is left out. Raises `DataError` if ``image`` is no picture, or ``out`` has an ending
-    that stands for no kind of picture.
+    Each corruption has its default options; one that demands some is left out. Raises `DataError` if ``image`` is no
+    picture, or ``out`` has an ending that stands for no kind of picture.
     """
     import PIL.Image
 

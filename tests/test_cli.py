@@ -31,7 +31,14 @@ def imported_by(*words: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [["run", "--help"], ["export", "--help"], ["plugins"], ["schema"], ["check", str(RECIPES / "llava_mdpo.yaml")]],
+    [
+        ["run", "--help"],
+        ["export", "--help"],
+        ["corruptions", "--help"],
+        ["plugins"],
+        ["schema"],
+        ["check", str(RECIPES / "llava_mdpo.yaml")],
+    ],
 )
 def test_commands_that_compute_nothing_import_nothing_heavy(words: list[str]) -> None:
     assert imported_by(*words) == set()

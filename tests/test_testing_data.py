@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import PIL.Image
 import pytest
 from conftest import PROMPT
+from mdpo_corruptions import NoImage
 from PIL.Image import Image
 
 from mdpo_core import Corruption, Example, ImageCorruption, Reader
-from mdpo_core.testing import check_corruption, check_reader
+from mdpo_core.testing import PILLOW_MODES, check_corruption, check_reader
 
 
 class Mirror(ImageCorruption):
@@ -68,8 +69,42 @@ class Renaming(Mirror):
         return replace(super().apply(example, rng, data), id=f"{example.id} mirrored")
 
 
+class Opaque(Mirror):
+    """Sound for what readers give."""
+
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return super().__call__(image.convert("RGB"), rng)
+
+
+class Whole(Mirror):
+    """Does not heed ``images``."""
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(example, images=tuple(self(image, rng) for image in example.images))
+
+
+class Misplacing(NoImage):
+    """Takes another image away than the one whose mark goes."""
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return super().apply(replace(example, images=example.images[::-1]), rng, data)
+
+
 def test_a_sound_corruption_passes() -> None:
-    check_corruption(Mirror())
+    check_corruption(Mirror(), modes=PILLOW_MODES)
+
+
+def test_modes_that_readers_never_give_are_tried_where_that_is_asked_for() -> None:
+    check_corruption(Opaque())
+    with pytest.raises(
+        AssertionError, match=r"^Opaque makes one of mode RGB and 1x1 of an image of mode L and 1x1 pixels"
+    ):
+        check_corruption(Opaque(), modes=PILLOW_MODES[1:])
+
+
+def test_a_corruption_that_takes_the_wrong_image_away_is_caught() -> None:
+    with pytest.raises(AssertionError, match=r"^Misplacing with images=0 does not leave image 1 as it is"):
+        check_corruption(Misplacing(), varies=False)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +118,7 @@ def test_a_sound_corruption_passes() -> None:
         (Same(), "Same leaves a row with images of 24x17 as it is"),
         (Halving(), "Halving makes an unfit row of .*: the prompt has 1 <image> marks for 0 images"),
         (Renaming(), "Renaming changes the id of a row"),
+        (Whole(), "Whole with images=0 does not leave image 1 as it is"),
     ],
 )
 def test_a_broken_corruption_is_caught(corruption: Corruption, sentence: str) -> None:
