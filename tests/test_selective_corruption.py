@@ -78,6 +78,7 @@ def test_random_draws_each_image_of_a_row_as_often(example: Example) -> None:
     assert all(60 < drawn[number] < 140 for number in range(3))
 
 
+@PROPERTY
 @given(examples(num_images=0), st.sampled_from(["all", "first", "random", 0, 3]))
 def test_a_row_of_text_stays_as_it_is(example: Example, images: str | int) -> None:
     assert Drawing(images=images).apply(example, random.Random(0), [example]) == example
