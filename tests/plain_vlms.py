@@ -67,7 +67,7 @@ def plain_text(family: str, example: Example) -> str:
 
 def plain_inputs(family: str, folder: Path, example: Example, response: str | None) -> tuple[dict[str, Tensor], int]:
     """What transformers' own processor makes of prompt and response, and how long the prompt is."""
-    processor, text = load_processor(folder, folder), plain_text(family, example)
+    processor, text = load_processor(folder, folder)[0], plain_text(family, example)
     begin = {"add_special_tokens": False} if text.startswith("<bos>") else {}
     inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors="np", **begin))
     inputs.pop("labels", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from peft import PeftModel
 from plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from small_vlms import SMALL, build_vlm
 from torch import nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, PluginError, Turn, component
 from mdpo_core.encoding import BatchBuilder
@@ -175,3 +177,78 @@ def test_a_family_that_needs_a_row_and_has_none_is_refused_when_it_is_loaded(
     monkeypatch.setattr("mdpo_vlm.adapter.FAMILIES", {})
     with pytest.raises(PluginError, match=f"'{family}' has no row .* this model {problem}"):
         made.load(Placement())
+
+
+def without_image_token(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        file = folder / name
+        if file.is_file():
+            file.write_text(file.read_text().replace("<image>", "<picture>"))
+
+
+def with_another_image_token(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"image_token_id": 9}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_image_token, "the tokenizer has no image token '<image>'"),
+        (with_another_image_token, "the image token is 6 in the tokenizer and 9 in config.json"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_the_model_is_named(change: Any, message: str, tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("image_token", None)
+    config.pop("extra_special_tokens", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    change(folder)
+    with pytest.raises(DataError, match=message):
+        adapter("llava", folder).encoder()
+
+
+def test_a_processor_that_counts_image_tokens_otherwise_than_the_model_is_named(
+    tmp_path: Path, photographs: Path
+) -> None:
+    folder = build_vlm("llava", tmp_path)
+    options = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps(options | {"patch_size": 7}))
+    data = examples("llava", photographs)[:1]
+    with pytest.raises(DataError, match="16 image tokens for 4 image features; do the processor's settings"):
+        gap("llava", folder, data, PLAIN)
+
+
+_MEASURE = """
+import sys, resource
+from mdpo_core import Placement, component
+adapter = component("adapter", "chat_vlm", path=sys.argv[1], lora={"rank": 1})
+adapter.encoder()
+import mdpo_vlm.loading
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+model = adapter.load(Placement(dtype="float16"))
+print(peak() - before)
+"""
+
+
+@pytest.mark.long
+def test_loading_a_sharded_checkpoint_takes_little_more_memory_than_the_checkpoint(tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    config = AutoConfig.from_pretrained(folder)
+    config.text_config.update({"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 12})
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float16)
+    model = model.to_empty(device="cpu")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="60MB")
+    shards = list(folder.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in shards)
+    assert len(shards) > 4
+    assert size > 300e6
+    done = subprocess.run([sys.executable, "-c", _MEASURE, str(folder)], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) <= 1.2 * size

@@ -27,7 +27,7 @@ class VlmEncoder:
 
     def __init__(self, folder: Path, model: Path, family: Family, chat: bool) -> None:
         self._arguments = folder, model, family, chat
-        self.processor = load_processor(folder, model)
+        self.processor, self._image_token = load_processor(folder, model)
         self._family = family
         self._template = ChatTemplate.of(self.processor, folder) if chat else None
 
@@ -57,7 +57,7 @@ class VlmEncoder:
 
     @property
     def image_token(self) -> int:
-        return int(self.processor.image_token_id)
+        return self._image_token
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         return [str(self.processor.tokenizer.decode([token])) for token in token_ids]

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from mdpo_core import EncodedImage, ImageInputs
 from mdpo_vlm.families import Family
-
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,17 @@ class _Encoded(EncodedImage):
 
 
 def encode_images(base: PreTrainedModel, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
-    """Each image, those of one shape together."""
-    groups: dict[Shapes, list[int]] = {}
-    for number, image in enumerate(images):
-        groups.setdefault(_shapes(image), []).append(number)
-    found: dict[int, EncodedImage] = {}
-    for numbers in groups.values():
-        found |= zip(numbers, _encode(base, [images[number] for number in numbers]), strict=True)
-    return [found[number] for number in range(len(images))]
+    """All in one call, however different their sizes: processes that share a model make as many calls as the others."""
+    joined = {name: _joined([image[name] for image in images]) for name in images[0]}
+    typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
+    output = base.model.get_image_features(**typed, return_dict=True)
+    levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
+    features = zip(*(_split(level, images) for level in levels), strict=True)
+    stacked = isinstance(output.pooler_output, Tensor)
+    return [
+        _Encoded(torch.cat(each, dim=-1), inputs, type(output), stacked)
+        for inputs, each in zip(images, features, strict=True)
+    ]
 
 
 def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[EncodedImage]) -> Mapping[str, Any]:
@@ -49,25 +51,22 @@ def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[Encoded
     return {"mm_encoder_outputs": {"image": output}, **grids}
 
 
-def _shapes(image: ImageInputs) -> Shapes:
-    return tuple((name, tuple(values.shape)) for name, values in sorted(image.items()))
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One behind the other; missing tiles and pixels are zeros, which models know for what they are."""
+    sizes = torch.tensor([part.shape for part in parts]).amax(dim=0).tolist()
+    margins = [[0, *(size - own for size, own in zip(sizes[1:], part.shape[1:], strict=True))] for part in parts]
+    return torch.cat([_padded(part, margin) for part, margin in zip(parts, margins, strict=True)])
 
 
-def _encode(base: PreTrainedModel, images: Sequence[ImageInputs]) -> list[_Encoded]:
-    joined = {name: torch.cat([image[name] for image in images]) for name in images[0]}
-    typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
-    output = base.model.get_image_features(**typed, return_dict=True)
-    levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
-    features = zip(*(_split(level, len(images)) for level in levels), strict=True)
-    stacked = isinstance(output.pooler_output, Tensor)
-    return [
-        _Encoded(torch.cat(each, dim=-1), inputs, type(output), stacked)
-        for inputs, each in zip(images, features, strict=True)
-    ]
+def _padded(part: Tensor, margin: Sequence[int]) -> Tensor:
+    """With so many zeros behind each dimension."""
+    return F.pad(part, [size for after in reversed(margin) for size in (0, after)]) if any(margin) else part
 
 
-def _split(features: Tensor | Sequence[Tensor], number: int) -> list[Tensor]:
+def _split(features: Tensor | Sequence[Tensor], images: Sequence[ImageInputs]) -> list[Tensor]:
     """``(image_tokens, width)`` of each image; tiles of one image follow one another."""
+    parts = list(features)
     if isinstance(features, Tensor):
-        return list(features.reshape(number, -1, features.shape[-1]))
-    return [each.reshape(-1, each.shape[-1]) for each in features]
+        tiles = [len(image["pixel_values"]) for image in images]
+        parts = list(torch.split(features, tiles))
+    return [part.reshape(-1, part.shape[-1]) for part in parts]

@@ -13,7 +13,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mdpo_core import Decoding, EncodedImage, EncodedPrompt, ImageInputs, Packed, PaddedView, Part
+from mdpo_core import DataError, Decoding, EncodedImage, EncodedPrompt, ImageInputs, Packed, PaddedView, Part, Problem
 from mdpo_vlm.attention import NO_MASK
 from mdpo_vlm.families import Family
 from mdpo_vlm.folder import encoder_files
@@ -64,13 +64,20 @@ class VlmModel:
     def _forward(
         self, token_ids: Tensor, response_mask: Tensor, images: Sequence[EncodedImage], **inputs: object
     ) -> Tensor:
-        _require_features(token_ids == self._base.config.image_token_id, images)
+        self._require_features(token_ids == self._base.config.image_token_id, images)
         marked = {"image tokens": token_ids == self._base.config.image_token_id, "response tokens": response_mask}
         marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
         seen = model_inputs(self._base, self._family, images)
         output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **seen, **inputs)
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def _require_features(self, places: Tensor, images: Sequence[EncodedImage]) -> None:
+        num_places, num_features = int(places.sum()), sum(len(image.features) for image in images)
+        if num_places != num_features:
+            found = f"{num_places} image tokens for {num_features} image features"
+            hint = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"
+            raise DataError([Problem(str(self._source), "", f"{found}; {hint}")])
 
     def _to_logits(self, head: Head) -> Head:
         """What this model makes of its head's output."""
@@ -139,12 +146,6 @@ class VlmModel:
         if not isinstance(self._module, PeftModel):
             raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
         return self._module.merge_and_unload()
-
-
-def _require_features(places: Tensor, images: Sequence[EncodedImage]) -> None:
-    num_places, num_features = int(places.sum()), sum(len(image.features) for image in images)
-    if num_places != num_features:
-        raise ValueError(f"{num_places} image tokens for {num_features} image features")
 
 
 def _inside(base: nn.Module, module: nn.Module) -> str:

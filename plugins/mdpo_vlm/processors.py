@@ -5,21 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
+from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from mdpo_core import RecipeError
+from mdpo_vlm.folder import unfit
 
 
-def load_processor(folder: Path, model: Path) -> ProcessorMixin:
-    """Image processor and tokenizer in one; of those that also take videos, the part for images.
+def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:
+    """Image processor and tokenizer in one, and the token that stands for a piece of an image.
+
+    Of those that also take videos, it is the part for images.
 
     ``model``: the folder whose configuration says what processor it is.
 
     Pictures are processed by Pillow: results must not depend on torchvision being installed, which videos need.
     """
     config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    kind = PROCESSOR_MAPPING.get(type(config), None)
+    try:
+        processor = _load(folder, PROCESSOR_MAPPING.get(type(config), None))
+    except (ImportError, AttributeError) as error:
+        # Of packages that are missing, and of tokens that the tokenizer should have by name.
+        raise unfit(folder, f"its processor cannot be loaded: {error}") from error
+    _require_image_token(processor, config, folder)
+    return processor, config.image_token_id
+
+
+def _load(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
     if kind is None or "video_processor" not in kind.get_attributes():
         return AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     parts = [
@@ -28,10 +39,17 @@ def load_processor(folder: Path, model: Path) -> ProcessorMixin:
         None,
     ]
     options, _ = kind.get_processor_dict(folder)
-    try:
-        return _for_images(kind).from_args_and_dict(parts, options)
-    except ImportError as error:
-        raise RecipeError(f"model.path: {error}") from error
+    return _for_images(kind).from_args_and_dict(parts, options)
+
+
+def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, folder: Path) -> None:
+    if processor.image_token not in processor.tokenizer.get_vocab():
+        raise unfit(folder, f"the tokenizer has no image token {processor.image_token!r}")
+    # Gemma's goes by the token that stands before an image's own.
+    found = processor.image_token_id
+    if config.image_token_id not in (found, getattr(processor.tokenizer, "image_token_id", None)):
+        names = f"{found} in the tokenizer and {config.image_token_id} in config.json"
+        raise unfit(folder, f"the image token is {names}; they belong to different models")
 
 
 def _for_images(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
