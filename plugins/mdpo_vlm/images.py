@@ -27,14 +27,19 @@ def encode_images(base: PreTrainedModel, images: Sequence[ImageInputs]) -> Seque
     """All in one call, however different their sizes: processes that share a model make as many calls as the others."""
     joined = {name: _joined([image[name] for image in images]) for name in images[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
-    output = base.model.get_image_features(**typed, return_dict=True)
-    levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
-    features = zip(*(_split(level, images) for level in levels), strict=True)
-    stacked = isinstance(output.pooler_output, Tensor)
-    return [
-        _Encoded(torch.cat(each, dim=-1), inputs, type(output), stacked)
-        for inputs, each in zip(images, features, strict=True)
-    ]
+
+    def compute(_: object) -> tuple[Tensor, list[int], type[Any], bool]:
+        output = base.model.get_image_features(**typed, return_dict=True)
+        levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
+        features = torch.cat([torch.cat(_split(level, images)) for level in levels], dim=-1)
+        lengths = [len(part) for part in _split(levels[0], images)]
+        return features, lengths, type(output), isinstance(levels[0], Tensor)
+
+    # Within a call of the model, which holds weights of its own beside its modules' (``image_newline``). One tensor
+    # comes out of it, however many images there are: backends that share out weights wait for each.
+    features, lengths, kind, stacked = base.model(compute=compute)
+    parts = torch.split(features, lengths)
+    return [_Encoded(part, inputs, kind, stacked) for part, inputs in zip(parts, images, strict=True)]
 
 
 def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[EncodedImage]) -> Mapping[str, Any]:

@@ -15,13 +15,15 @@ from transformers import PreTrainedModel
 
 from mdpo_core import DataError, Decoding, EncodedImage, EncodedPrompt, ImageInputs, Packed, PaddedView, Part, Problem
 from mdpo_vlm.attention import NO_MASK
+from mdpo_vlm.calls import open_calls
 from mdpo_vlm.families import Family
 from mdpo_vlm.folder import encoder_files
 from mdpo_vlm.generation import generate
-from mdpo_vlm.head import Head, open_head
 from mdpo_vlm.images import encode_images, model_inputs
 from mdpo_vlm.lora import save_lora, set_lora_dropout
 from mdpo_vlm.positions import packed_positions
+
+Head = Callable[[Tensor], Tensor]
 
 
 class VlmModel:
@@ -39,7 +41,8 @@ class VlmModel:
         self._source = source
         self._family = family
         self._num_words = num_words
-        open_head(base.get_output_embeddings())
+        for module in (base.model, base.get_output_embeddings()):
+            open_calls(module)
 
     @property
     def module(self) -> nn.Module:
