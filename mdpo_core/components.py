@@ -167,6 +167,8 @@ class Term(Component):
 
     needs_reference: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = False
+    # True for one whose value of a pair depends on the pairs beside it: micro-batches and processes have a part in it.
+    compares_pairs: ClassVar[bool] = False
     weight: float = Field(default=1.0, ge=0, description="factor of this term in the objective")
     label: str | None = Field(
         default=None,

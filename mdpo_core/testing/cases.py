@@ -38,6 +38,16 @@ def row(found: Scores, row: int) -> Scores:
     return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies[row : row + 1], columns)
 
 
+def backwards(found: Scores) -> Scores:
+    """The same pairs, the last one first."""
+    parts = [
+        {view: TokenLogProbs(tokens.values.flip(0), tokens.mask.flip(0)) for view, tokens in side.items()}
+        for side in (found.policy_tokens, found.reference_tokens)
+    ]
+    columns = {name: values.flip(0) for name, values in found.columns.items()}
+    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies.flip(0), columns)
+
+
 def renamed(found: Scores, names: dict[View, View]) -> Scores:
     sides = [
         {names.get(view, view): tokens for view, tokens in side.items()}

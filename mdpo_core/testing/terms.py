@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdpo_core.components import Anchor, Loss, PairLoss, Term
-from mdpo_core.scores import Scored, Scores, TokenLogProbs
+from mdpo_core.scores import Scores
 from mdpo_core.testing import cases
+from mdpo_core.testing.calls import gradients_of, running_values, values_of
 from mdpo_core.testing.common import PROPERTY, check_options, name_of, require
 from mdpo_core.testing.strategies import Columns, scores
 from mdpo_core.view import View
@@ -44,11 +45,11 @@ def check_loss(
 def check_anchor(
     anchor: Anchor,
     *,
-    direction: Literal["above", "below"] = "above",
+    direction: Literal["above", "below", "both"] = "above",
     indifference: float | None = None,
     columns: Columns | None = None,
 ) -> None:
-    """Try out an anchor; ``direction`` is the side on which it wants its view's reward to be.
+    """Try out an anchor; ``direction`` is the side on which it wants its view's reward to be, or both far sides cost.
 
     The other parameters are those of `check_loss`.
     """
@@ -57,12 +58,19 @@ def check_anchor(
     _check_term(anchor, known)
     if indifference is not None:
         _check_indifference(anchor, indifference, known)
-    _check_monotone(anchor, 1 if direction == "above" else -1, known)
+    if direction == "both":
+        _check_hold(anchor, known)
+    else:
+        _check_monotone(anchor, 1 if direction == "above" else -1, known)
 
 
 def _check_term(term: Term, columns: Columns) -> None:
     _check_values(term, columns)
-    _check_rows(term, columns)
+    _check_running(term, columns)
+    if term.compares_pairs:
+        _check_order(term, columns)
+    else:
+        _check_rows(term, columns)
     _check_gradients(term, columns)
     _check_stability(term, columns)
     _check_named_views(term, columns)
@@ -73,27 +81,54 @@ def _check_values(term: Term, columns: Columns) -> None:
     @given(scores(term.views(), columns))
     def one_value_a_pair(found: Scores) -> None:
         before = cases.flat(found)
-        values = _values(term, found)
+        values = values_of(term, found)
         shape, dtype = found.applies.shape, next(iter(found.policy.values())).dtype
         require(
             values.shape == shape and values.dtype == dtype,
             f"{name_of(term)} gives {values.dtype} {tuple(values.shape)} for {dtype} {tuple(shape)}",
         )
         require(bool(values.isfinite().all()), f"{name_of(term)} is {values.tolist()} at {cases.case(found)}")
-        require(_same(values, _values(term, found)), f"{name_of(term)} gives another value when called again")
+        require(_same(values, values_of(term, found)), f"{name_of(term)} gives another value when called again")
         unchanged = all(_same(old, new) for old, new in zip(before, cases.flat(found, copy=False), strict=True))
         require(unchanged, f"{name_of(term)} changes the scores that it is given")
 
     one_value_a_pair()
 
 
+def _check_running(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def one_number_a_pair(found: Scores) -> None:
+        for name, values in running_values(term, found).items():
+            require(
+                values.shape == found.applies.shape and bool(values.isfinite().all()),
+                f"{name_of(term)} gives {values.tolist()} for its running mean '{name}' of {len(found.applies)} pairs",
+            )
+
+    one_number_a_pair()
+
+
+def _check_order(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def whatever_the_order(found: Scores) -> None:
+        there, back = values_of(term, found), values_of(term, cases.backwards(found))
+        require(
+            _close(there.sum(), back.sum()),
+            f"{name_of(term)} depends on the order of pairs: {float(there.sum())} in all, {float(back.sum())} with the "
+            f"last one first, at {cases.case(found)}",
+        )
+
+    whatever_the_order()
+
+
 def _check_rows(term: Term, columns: Columns) -> None:
     @PROPERTY
     @given(scores(term.views(), columns))
     def each_row_by_itself(found: Scores) -> None:
-        together = _values(term, found)
+        together = values_of(term, found)
         for row in range(len(together)):
-            alone = _values(term, cases.row(found, row))
+            alone = values_of(term, cases.row(found, row))
             require(
                 _close(alone, together[row : row + 1]),
                 f"{name_of(term)} of a pair depends on the pairs beside it, so the micro-batch size changes the loss: "
@@ -107,7 +142,7 @@ def _check_gradients(term: Term, columns: Columns) -> None:
     @PROPERTY
     @given(scores(term.views(), columns))
     def finite_gradients(found: Scores) -> None:
-        gradients = _gradients(term, found)
+        gradients = gradients_of(term, found)
         require(bool(gradients), f"{name_of(term)} does not depend on the policy, so it trains nothing")
         for view, gradient in gradients.items():
             require(
@@ -124,7 +159,7 @@ def _check_stability(term: Term, columns: Columns) -> None:
     def finite_far_out(values: dict[str, float]) -> None:
         for nats in _FAR:
             found = cases.far_apart(term.views(), nats, values)
-            far = [_values(term, found), *_gradients(term, found).values()]
+            far = [values_of(term, found), *gradients_of(term, found).values()]
             broken = [row for part in far for row in (~part.isfinite()).nonzero()[:, 0].tolist()]
             if broken:
                 where = cases.case(cases.row(found, min(broken)))
@@ -137,27 +172,37 @@ def _check_named_views(term: Term, columns: Columns) -> None:
     """The options that name views decide which views are read, and nothing else."""
     options = [name for name, value in term if isinstance(value, View)]
     new = {name: View(f"view{place}", "condition") for place, name in enumerate(options)}
-    old_names = {getattr(term, name): view for name, view in new.items()}
-    if len(old_names) < len(new):
+    if len({getattr(term, name) for name in options}) < len(options):
         return
     renamed = term.model_copy(update=new)
+    require(
+        set(new.values()) <= {*renamed.views(), *_unread(term, new)},
+        f"{name_of(term)} declares the views {', '.join(map(str, renamed.views()))}, whatever its options say",
+    )
+    # Other views may be made of those that are named: they keep their places.
+    old_names = dict(zip(term.views(), renamed.views(), strict=True))
 
     @PROPERTY
     @given(scores(term.views(), columns))
     def reads_what_it_names(found: Scores) -> None:
         require(
-            _close(_values(term, found), _values(renamed, cases.renamed(found, old_names))),
+            _close(values_of(term, found), values_of(renamed, cases.renamed(found, old_names))),
             f"{name_of(term)} changes with the names of its views, at {cases.case(found)}",
         )
 
     reads_what_it_names()
 
 
+def _unread(term: Term, options: dict[str, View]) -> set[View]:
+    """New names of views that a term does not read as its other options are."""
+    return {view for name, view in options.items() if getattr(term, name) not in term.views()}
+
+
 def _check_indifference(term: Term, expected: float, columns: Columns) -> None:
     @PROPERTY
     @given(scores(term.views(), columns, indifferent=True))
     def indifferent(found: Scores) -> None:
-        values = _values(term, found)
+        values = values_of(term, found)
         wanted = values.new_full(values.shape, expected)
         require(
             _close(values, wanted),
@@ -172,10 +217,10 @@ def _check_differences_only(loss: Loss, columns: Columns) -> None:
     @PROPERTY
     @given(scores(loss.views(), columns), st.floats(-50, 0))
     def moves_with_nothing(found: Scores, nats: float) -> None:
-        values = _values(loss, found)
+        values = values_of(loss, found)
         moved = cases.moved(found, dict.fromkeys(loss.views(), nats))
         require(
-            _close(values, _values(loss, moved)),
+            _close(values, values_of(loss, moved)),
             f"{name_of(loss)} changes when all its log-ratios move by {nats} nats, at {cases.case(found)}",
         )
 
@@ -188,7 +233,7 @@ def _check_preference(loss: PairLoss, columns: Columns) -> None:
     def prefers_what_it_says(values: dict[str, float]) -> None:
         level = cases.level(loss.views(), values)
         better, worse = (
-            _values(loss, cases.moved(level, {loss.prefer: nats, loss.over: -nats})).item() for nats in (0.5, -0.5)
+            values_of(loss, cases.moved(level, {loss.prefer: nats, loss.over: -nats})).item() for nats in (0.5, -0.5)
         )
         require(
             better < worse if not columns else better <= worse,
@@ -203,8 +248,8 @@ def _check_monotone(anchor: Anchor, sign: int, columns: Columns) -> None:
     @PROPERTY
     @given(scores(anchor.views(), columns), st.floats(0.1, 50))
     def falls_towards_its_side(found: Scores, nats: float) -> None:
-        high = _values(anchor, found)
-        low = _values(anchor, cases.moved(found, {anchor.on: -nats}))
+        high = values_of(anchor, found)
+        low = values_of(anchor, cases.moved(found, {anchor.on: -nats}))
         require(
             bool((sign * (low - high) >= -1e-12 * high.abs()).all()),
             f"{name_of(anchor)} goes from {high.tolist()} to {low.tolist()} when the log-ratio of '{anchor.on}' "
@@ -213,36 +258,20 @@ def _check_monotone(anchor: Anchor, sign: int, columns: Columns) -> None:
 
     falls_towards_its_side()
     level = cases.level(anchor.views(), dict.fromkeys(columns, 0.5))
-    low, high = (_values(anchor, cases.moved(level, {anchor.on: nats})).item() for nats in (-50.0, 50.0))
+    low, high = (values_of(anchor, cases.moved(level, {anchor.on: nats})).item() for nats in (-50.0, 50.0))
     require(sign * (low - high) > 0, f"{name_of(anchor)} costs {low} at -50 nats and {high} at 50: it holds nothing")
+
+
+def _check_hold(anchor: Anchor, columns: Columns) -> None:
+    level = cases.level(anchor.views(), dict.fromkeys(columns, 0.5))
+    low, here, high = (values_of(anchor, cases.moved(level, {anchor.on: nats})).item() for nats in (-50.0, 0.0, 50.0))
+    require(
+        low > here < high, f"{name_of(anchor)} costs {low} at -50 nats, {here} at 0 and {high} at 50: it holds nothing"
+    )
 
 
 def _columns(term: Term, columns: Columns | None) -> Columns:
     return {name: st.floats(0, 1) for name in term.columns()} | dict(columns or {})
-
-
-def _values(term: Term, found: Scores) -> Tensor:
-    """The term on the part of the scores that it declares, as in a run."""
-    seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
-    try:
-        return term(seen)
-    except KeyError as error:
-        raise AssertionError(f"{name_of(term)} reads what it does not declare: {error.args[0]}") from error
-
-
-def _gradients(term: Term, found: Scores) -> dict[View, Tensor]:
-    """The gradients of the summed values by each view's policy tokens, those that there are."""
-    import torch
-
-    leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in found.policy_tokens.items()}
-    policy = {view: TokenLogProbs(leaves[view], tokens.mask) for view, tokens in found.policy_tokens.items()}
-    values = _values(
-        term, Scores.from_tokens(Scored(policy, dict(found.reference_tokens)), found.applies, found.columns)
-    )
-    if not values.requires_grad:
-        return {}
-    gradients = torch.autograd.grad(values.sum(), list(leaves.values()), allow_unused=True)
-    return {view: gradient for view, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

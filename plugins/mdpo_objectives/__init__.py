@@ -1,14 +1,66 @@
-"""Preference losses and reward anchors."""
+"""Preference losses and reward anchors.
+
+The formulas of the docstrings are about one pair. ``lp``: log-prob of a response under the policy, a sum over its
+tokens; ``r``: its log-ratio, policy minus reference; ``w``, ``l``: the preferred view and the one it is preferred over;
+``D``: r_w - r_l; ``|y|``: number of tokens; ``s``: the sigmoid; ``ls``: its logarithm.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
-from mdpo_objectives.anchors import Reward
-from mdpo_objectives.losses import DPO
+from mdpo_objectives.absolute import APO, DPOP, NCA
+from mdpo_objectives.anchors import SFT, Reward, Squared
+from mdpo_objectives.batch_level import AOT, BCO, KTO, BCOUnpaired
+from mdpo_objectives.lengths import DPONorm, LengthDPO
+from mdpo_objectives.mismatched import Mismatched
+from mdpo_objectives.pairwise import DPO, EXO, FDPO, IPO, DiscoPOP, Hinge, RobustDPO
+from mdpo_objectives.reference_free import CPO, ORPO, AlphaPO, SimPO, SLiC
+from mdpo_objectives.several_views import SVCO, CHiP, Rationale, SoftmaxDPO, SymMPO
+from mdpo_objectives.soft_labels import GPO, ODPO, SPA, SPPO, SoftDPO
+from mdpo_objectives.tokens import LDDPO, TDPO, WPO
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {"dpo": DPO, "reward": Reward}
+    return {
+        "dpo": DPO,
+        "robust_dpo": RobustDPO,
+        "ipo": IPO,
+        "hinge": Hinge,
+        "exo": EXO,
+        "discopop": DiscoPOP,
+        "f_dpo": FDPO,
+        "nca": NCA,
+        "apo": APO,
+        "dpop": DPOP,
+        "dpo_norm": DPONorm,
+        "length_dpo": LengthDPO,
+        "odpo": ODPO,
+        "soft_dpo": SoftDPO,
+        "spa": SPA,
+        "sppo": SPPO,
+        "gpo": GPO,
+        "slic": SLiC,
+        "simpo": SimPO,
+        "cpo": CPO,
+        "orpo": ORPO,
+        "alphapo": AlphaPO,
+        "ld_dpo": LDDPO,
+        "tdpo": TDPO,
+        "wpo": WPO,
+        "aot": AOT,
+        "bco": BCO,
+        "bco_unpaired": BCOUnpaired,
+        "kto": KTO,
+        "softmax_dpo": SoftmaxDPO,
+        "s_vco": SVCO,
+        "symmpo": SymMPO,
+        "chip": CHiP,
+        "rationale": Rationale,
+        "reward": Reward,
+        "sft": SFT,
+        "squared": Squared,
+        "mismatched": Mismatched,
+    }

@@ -1,0 +1,144 @@
+"""Losses that hold each pair against the others: those beside it, or all that were seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_objectives.columns import label
+from mdpo_objectives.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AOT(PairLoss):
+    """Alignment of distributions: the n-th highest margin is to exceed the reference's n-th highest (arXiv:2406.05882).
+
+        -(1 - e) ls(beta (a_n - b_n)) - e ls(-beta (a_n - b_n))        e: label_smoothing; a, b sorted
+
+    a, b: the margins of policy and reference; unpaired: r_w and r_l. Sorted within a micro-batch of one process, as in
+    TRL, so that it depends on how pairs share out, though not on their order. A pair's value is that of its own a.
+    """
+
+    compares_pairs: ClassVar[bool] = True
+    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
+    paired: bool = Field(default=True, description="compare margins; false: log-ratios of the two views, not by pairs")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        if self.paired:
+            high, low = (side[self.prefer] - side[self.over] for side in (scores.policy, scores.reference))
+        else:
+            high, low = scores.log_ratio(self.prefer), scores.log_ratio(self.over)
+        logit = self.beta * _lead_by_rank(high, low, self._counted(scores))
+        return -(1 - self.label_smoothing) * log_sigmoid(logit) - self.label_smoothing * log_sigmoid(-logit)
+
+    def _counted(self, scores: Scores) -> Tensor:
+        """Rows without an image are not among those that a corrupted view is sorted with."""
+        whole = all(view == View(view.response) for view in self.views())
+        return scores.applies | whole
+
+
+def _lead_by_rank(high: Tensor, low: Tensor, counted: Tensor) -> Tensor:
+    """Each row's ``high`` minus the ``low`` of equal rank, ``(batch,)``; 0 for rows that are not counted."""
+    rows = counted.nonzero()[:, 0]
+    rows = rows[high.detach()[rows].argsort()]
+    return high.new_zeros(high.shape).index_put((rows,), high[rows] - low[counted].sort().values)
+
+
+class BCO(PairLoss):
+    """Binary classification of responses, the mean reward being the border (arXiv:2404.04656).
+
+        -ls(beta r_w - d) - ls(-(beta r_l - d))        d: mean of all rewards seen
+
+    The running mean is over all finished steps and all processes, and 0 in the first step; the authors' and TRL's is
+    moved before its use, by each micro-batch. Their weights for rejected rows of other prompts are not covered.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    shift: Literal["running"] | float = Field(default="running", description="d: the running mean, or a number")
+
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"reward": self._mean_reward} if self.shift == "running" else {}
+
+    def _mean_reward(self, scores: Scores) -> Tensor:
+        return self.beta * (scores.log_ratio(self.prefer) + scores.log_ratio(self.over)) / 2
+
+    def __call__(self, scores: Scores) -> Tensor:
+        shift = scores.running["reward"] if self.shift == "running" else self.shift
+        above = self.beta * scores.log_ratio(self.prefer) - shift
+        return -log_sigmoid(above) - log_sigmoid(shift - self.beta * scores.log_ratio(self.over))
+
+
+class BCOUnpaired(Loss):
+    """BCO of single responses with labels (arXiv:2404.04656).
+
+        -ls(beta r - d) where the column label is 1, -ls(d - beta r) where it is 0        d: mean of all rewards seen
+
+    The running mean is that of ``bco``.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    shift: Literal["running"] | float = Field(default="running", description="d: the running mean, or a number")
+    on: View = Field(default=View("chosen"), description="the view that the label is about")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.on,)
+
+    def columns(self) -> tuple[str, ...]:
+        return ("label",)
+
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"reward": self._reward} if self.shift == "running" else {}
+
+    def _reward(self, scores: Scores) -> Tensor:
+        return self.beta * scores.log_ratio(self.on)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        shift = scores.running["reward"] if self.shift == "running" else self.shift
+        height = self._reward(scores) - shift
+        return -log_sigmoid(height.where(label(scores, "label"), -height))
+
+
+class KTO(Loss):
+    """Prospect theory: single responses, good or bad, against what is usual (arXiv:2402.01306).
+
+        desirable (1 - s(beta (r - z))) where the column label is 1, undesirable (1 - s(beta (z - r))) where it is 0
+
+    z = max(0, mean of r over responses under another row's prompt), detached. The mean is over all finished steps and
+    all processes, and 0 in the first step; the authors' and TRL's is that of the micro-batch. Those responses are a
+    view, by the corruption ``mismatched``; rows without an image have no such view and are not counted, unless
+    ``baseline`` is a number. The authors keep desirable * (number of 1s) between 1 and 4/3 times undesirable * (number
+    of 0s).
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    desirable: float = Field(default=1.0, ge=0, description="weight of responses with label 1")
+    undesirable: float = Field(default=1.0, ge=0, description="weight of responses with label 0")
+    on: View = Field(default=View("chosen"), description="the view that the label is about")
+    mismatched: View = Field(
+        default=View("chosen", "mismatched"), description="the same response under another row's prompt"
+    )
+    baseline: Literal["running"] | float = Field(default="running", description="z: the running mean, or a number")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.on, self.mismatched) if self.baseline == "running" else (self.on,)
+
+    def columns(self) -> tuple[str, ...]:
+        return ("label",)
+
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"mismatched": self._mismatched} if self.baseline == "running" else {}
+
+    def _mismatched(self, scores: Scores) -> Tensor:
+        return scores.log_ratio(self.mismatched)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        usual = max(0.0, scores.running["mismatched"]) if self.baseline == "running" else self.baseline
+        reward, good = self.beta * (scores.log_ratio(self.on) - usual), label(scores, "label")
+        bad = self.undesirable * reward.sigmoid()
+        return (self.desirable * (-reward).sigmoid()).where(good, bad)

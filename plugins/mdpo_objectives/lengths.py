@@ -1,0 +1,41 @@
+"""Losses that weigh how long the responses are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores
+from mdpo_objectives.numerics import log_sigmoid, mean_log_ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DPONorm(PairLoss):
+    """DPO over mean log-ratios (length-normalized DPO of Tulu 3, arXiv:2411.15124).
+
+    -ls(beta (r_w / |y_w| - r_l / |y_l|))
+    """
+
+    beta: float = Field(default=5.0, gt=0, description="reward per nat a token")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return -log_sigmoid(self.beta * (mean_log_ratio(scores, self.prefer) - mean_log_ratio(scores, self.over)))
+
+
+class LengthDPO(PairLoss):
+    """DPO with a penalty on length (R-DPO, arXiv:2403.19159).
+
+        -ls(beta D - alpha (|y_w| - |y_l|))
+
+    The sign is reconstructed: a preferred response that is longer costs more, so that length alone wins nothing.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    alpha: float = Field(default=0.02, ge=0, description="reward that a token more costs")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        longer = scores.num_tokens[self.prefer] - scores.num_tokens[self.over]
+        return -log_sigmoid(self.beta * scores.margin(self.prefer, self.over) - self.alpha * longer)

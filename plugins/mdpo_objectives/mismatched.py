@@ -1,0 +1,32 @@
+"""Responses under prompts that they do not answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mdpo_core import Corruption, DataError, Example, Problem
+
+_DRAWS = 100
+
+
+class Mismatched(Corruption):
+    """The prompt and images of a random other row: what KTO's baseline is measured under (arXiv:2402.01306).
+
+    The authors pair each response with the next prompt of its micro-batch.
+    """
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        draws = [rng.randrange(len(data)) for _ in range(_DRAWS)]
+        # Where few rows are other ones, all of them are looked at.
+        for row in [*draws, *range(len(data))]:
+            other = data[row]
+            if other.id != example.id and _question(other) != _question(example):
+                return replace(example, prompt=other.prompt, images=other.images)
+        text = f"mismatched found none of {len(data)} rows with another id and another prompt or image"
+        raise DataError([Problem(f"example '{example.id}'", "", text)])
+
+
+def _question(example: Example) -> tuple[object, ...]:
+    return example.prompt, [(image.size, image.tobytes()) for image in example.images]

@@ -1,0 +1,148 @@
+"""Losses of one number: how much the policy's margin between two views exceeds the reference's."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores, View
+from mdpo_objectives.numerics import bounded_exp, log_sigmoid, mean_log_ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DPO(PairLoss):
+    """Direct preference optimization (arXiv:2305.18290, eq. 7).
+
+        -(1 - e) ls(beta D) - e ls(-beta D)        e: label_smoothing
+
+    Over two responses it is DPO; over one response with and without its image it is the conditional term of mDPO
+    (arXiv:2406.11839, eq. 4). With ``label_smoothing`` it is the conservative form for noisy labels.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
+    reference_free: bool = Field(default=False, description="take the reference as indifferent to all responses")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        if self.reference_free:
+            margin = scores.policy[self.prefer] - scores.policy[self.over]
+        else:
+            margin = scores.margin(self.prefer, self.over)
+        logit = self.beta * margin
+        return -(1 - self.label_smoothing) * log_sigmoid(logit) - self.label_smoothing * log_sigmoid(-logit)
+
+
+class RobustDPO(PairLoss):
+    """DPO whose mean over flipped labels is that over true ones (rDPO, arXiv:2403.00409).
+
+        (-(1 - e) ls(beta D) + e ls(-beta D)) / (1 - 2 e)        e: label_smoothing, the rate of flips
+
+    It may be negative, and for e > 0 it is unbounded below as D grows.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=0.5, description="share of pairs whose label is wrong")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        logit, flips = self.beta * scores.margin(self.prefer, self.over), self.label_smoothing
+        return (flips * log_sigmoid(-logit) - (1 - flips) * log_sigmoid(logit)) / (1 - 2 * flips)
+
+
+class IPO(PairLoss):
+    """Identity preference optimization: a margin to be met, neither less nor more (arXiv:2310.12036, eq. 17).
+
+        (r_w / |y_w| - r_l / |y_l| - 1 / (2 tau))^2
+
+    The paper's formula has sums (``length_normalize: false``); its authors confirmed the means to TRL.
+    """
+
+    tau: float = Field(default=0.1, gt=0, description="the margin aimed at is 1 / (2 tau)")
+    length_normalize: bool = Field(default=True, description="mean log-ratios over tokens in place of sums")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        if self.length_normalize:
+            margin = mean_log_ratio(scores, self.prefer) - mean_log_ratio(scores, self.over)
+        else:
+            margin = scores.margin(self.prefer, self.over)
+        return (margin - 1 / (2 * self.tau)).square()
+
+
+class Hinge(PairLoss):
+    """Hinge on the margin (RSO, arXiv:2309.06657, after SLiC).
+
+    max(0, 1 - beta D)
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return (1 - self.beta * scores.margin(self.prefer, self.over)).relu()
+
+
+class EXO(PairLoss):
+    """Reverse divergence from the pair's label, smoothed, to the policy's preference (EXO, arXiv:2402.00856).
+
+        q (log q - log(1 - e)) + (1 - q) (log(1 - q) - log e)        q = s(beta D), e: label_smoothing
+
+    The authors' code has e = exp(-10) and leaves log(1 - e) out.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    label_smoothing: float = Field(default=0.001, gt=0, lt=0.5, description="share of pairs whose label may be wrong")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        logit = self.beta * scores.margin(self.prefer, self.over)
+        agrees = logit.sigmoid() * (log_sigmoid(logit) - math.log1p(-self.label_smoothing))
+        return agrees + (-logit).sigmoid() * (log_sigmoid(-logit) - math.log(self.label_smoothing))
+
+
+class DiscoPOP(PairLoss):
+    """Logistic and exponential loss, blended by the margin (log-ratio modulated, arXiv:2406.08414).
+
+        (1 - w) (-ls(x)) + w exp(-x)        x = beta D, w = s(x / tau)
+
+    The gradient goes through w. The authors set beta 0.05.
+    """
+
+    beta: float = Field(default=0.05, gt=0, description="reward per nat of log-ratio")
+    tau: float = Field(default=0.05, gt=0, le=1, description="width of the blend; above 1 it would be unbounded")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        logit = self.beta * scores.margin(self.prefer, self.over)
+        # w exp(-x) in one exponent: exp(-x) overflows where w is 0.
+        exponential = (log_sigmoid(logit / self.tau) - logit).exp()
+        return -(-logit / self.tau).sigmoid() * log_sigmoid(logit) + exponential
+
+
+class FDPO(PairLoss):
+    """DPO under another divergence than the reverse one (f-DPO, arXiv:2309.16240).
+
+        -ls(beta (f'(r_w) - f'(r_l)))
+
+    f'(r): r for reverse_kl, which is DPO; -exp(-r) for forward_kl; ls(r) for js (log 2 cancels);
+    exp((a - 1) r) / (a - 1) for alpha. Exponentials go on as straight lines where they would overflow.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per unit of f'")
+    divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = Field(
+        default="reverse_kl", description="what keeps the policy near the reference"
+    )
+    alpha: float = Field(default=0.5, gt=0, lt=1, description="of the divergence 'alpha'")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return -log_sigmoid(self.beta * (self._slope(scores, self.prefer) - self._slope(scores, self.over)))
+
+    def _slope(self, scores: Scores, view: View) -> Tensor:
+        """f' of the ratio of policy and reference."""
+        log_ratio = scores.log_ratio(view)
+        if self.divergence == "forward_kl":
+            return -bounded_exp(-log_ratio)
+        if self.divergence == "js":
+            return log_sigmoid(log_ratio)
+        if self.divergence == "alpha":
+            return bounded_exp((self.alpha - 1) * log_ratio) / (self.alpha - 1)
+        return log_ratio

@@ -1,0 +1,104 @@
+"""Losses of the policy alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores
+from mdpo_objectives.numerics import bounded_exp, log1mexp, log_sigmoid, mean_log_prob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SLiC(PairLoss):
+    """Hinge on log-probs, with likelihood of the preferred response (SLiC-HF, arXiv:2305.10425).
+
+        max(0, delta - lp_w + lp_l) - lam lp_w
+
+    The paper's second term is about the response of a supervised data set, here the preferred one; it is a sum.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    delta: float = Field(default=1.0, description="nats by which the preferred response is to lead")
+    lam: float = Field(default=0.1, ge=0, description="factor of the negative log-likelihood")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred = scores.policy[self.prefer]
+        return (self.delta - preferred + scores.policy[self.over]).relu() - self.lam * preferred
+
+
+class SimPO(PairLoss):
+    """Mean log-probs that differ by more than a margin (arXiv:2405.14734).
+
+        -ls(beta (lp_w / |y_w| - lp_l / |y_l|) - gamma)
+
+    The authors' code has gamma / beta as its option.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    beta: float = Field(default=2.0, gt=0, description="reward per nat a token")
+    gamma: float = Field(default=1.0, description="reward by which the preferred response is to lead")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        margin = mean_log_prob(scores, self.prefer) - mean_log_prob(scores, self.over)
+        return -log_sigmoid(self.beta * margin - self.gamma)
+
+
+class CPO(PairLoss):
+    """Contrastive preference optimization: log-probs, and likelihood of the preferred response (arXiv:2401.08417).
+
+        -ls(beta (lp_w - lp_l)) - alpha lp_w / |y_w|
+
+    The authors' code and TRL take the mean over all tokens of a batch, here it is over each response's.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    alpha: float = Field(default=1.0, ge=0, description="factor of the negative log-likelihood")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        logit = self.beta * (scores.policy[self.prefer] - scores.policy[self.over])
+        return -log_sigmoid(logit) - self.alpha * mean_log_prob(scores, self.prefer)
+
+
+class ORPO(PairLoss):
+    """Likelihood of the preferred response, and the ratio of the two responses' odds (arXiv:2403.07691).
+
+        -a_w - lam ls((a_w - log(1 - exp a_w)) - (a_l - log(1 - exp a_l)))        a = lp / |y|
+
+    The likelihood of the authors' code covers the prompt as well, unless it is told otherwise; here it does not.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    lam: float = Field(default=0.1, ge=0, description="factor of the odds' part; TRL names it beta")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred, other = mean_log_prob(scores, self.prefer), mean_log_prob(scores, self.over)
+        log_odds = (preferred - log1mexp(preferred)) - (other - log1mexp(other))
+        return -preferred - self.lam * log_sigmoid(log_odds)
+
+
+class AlphaPO(PairLoss):
+    """SimPO whose reward is a power of the mean probability (arXiv:2501.03884).
+
+        -ls(beta (R_w - R_l) - gamma)        R = (1 - p^-alpha) / alpha, p = exp(lp / |y|)
+
+    With alpha 0 it is SimPO. Powers go on as straight lines where they would overflow.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    beta: float = Field(default=2.5, gt=0, description="factor of the reward")
+    gamma: float = Field(default=0.25, description="reward by which the preferred response is to lead")
+    alpha: float = Field(default=0.25, description="shape of the reward; 0: the mean log-prob")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred, other = (self._reward(mean_log_prob(scores, view)) for view in self.views())
+        return -log_sigmoid(self.beta * (preferred - other) - self.gamma)
+
+    def _reward(self, log_prob: Tensor) -> Tensor:
+        if self.alpha == 0:
+            return log_prob
+        return (1 - bounded_exp(-self.alpha * log_prob)) / self.alpha

@@ -1,0 +1,143 @@
+"""Losses of more than two views, and of responses that are not compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_objectives.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SoftmaxDPO(Loss):
+    """DPO with several views to be preferred over, in one softmax (Softmax-DPO, arXiv:2406.09215).
+
+        -ls(-log sum_j exp(beta (r_j - r_w)))        j: the views of ``over``
+
+    With one of them it is DPO; with the rejected response and a corrupted image it is near AdaViP (arXiv:2504.15619).
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    prefer: View = Field(default=View("chosen"), description="the view to be preferred")
+    over: tuple[View, ...] = Field(min_length=1, description="the views it is preferred over")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.prefer, *self.over)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        import torch
+
+        rewards = torch.stack([self.beta * scores.log_ratio(view) for view in self.views()])
+        return rewards.logsumexp(dim=0) - rewards[0]
+
+
+class SVCO(Loss):
+    """Two pictures with an answer each: its own picture over none, and none over the other (arXiv:2502.13928).
+
+        - ls(beta1 (r(m,y_w) - r(0,y_w))) - ls(beta2 (r(0,y_w) - r(m',y_w)))
+        - ls(beta1 (r(m',y_l) - r(0,y_l))) - ls(beta2 (r(0,y_l) - r(m,y_l)))
+
+    m': condition ``corrupted``, the picture that the rejected response is right about; 0: condition ``blank``.
+    """
+
+    beta1: float = Field(default=0.1, gt=0, description="reward per nat, an answer's own picture over none")
+    beta2: float = Field(default=0.1, gt=0, description="reward per nat, none over the other picture")
+    corrupted: str = Field(default="corrupted", description="the condition with the other picture")
+    blank: str = Field(default="blank", description="the condition without a picture")
+
+    def views(self) -> tuple[View, ...]:
+        return (*self._chain("chosen", "clean", self.corrupted), *self._chain("rejected", self.corrupted, "clean"))
+
+    def _chain(self, response: str, own: str, other: str) -> tuple[View, View, View]:
+        """The response under its own picture, under none and under the other: each better than the next."""
+        return View(response, own), View(response, self.blank), View(response, other)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        views = self.views()
+        return self._ranked(scores, *views[:3]) + self._ranked(scores, *views[3:])
+
+    def _ranked(self, scores: Scores, own: View, none: View, other: View) -> Tensor:
+        attends = -log_sigmoid(self.beta1 * scores.margin(own, none))
+        return attends - log_sigmoid(self.beta2 * scores.margin(none, other))
+
+
+class SymMPO(PairLoss):
+    """Two similar pictures, the answer of each being the other's rejected one (arXiv:2506.11712).
+
+        -ls(beta D) + lam (-ls(beta x1) - ls(beta x2)) - ls(beta r(m1,y1)) - ls(beta r(m2,y2)) + gamma (x1 - x2)^2
+
+    x1 = r(m1,y1) - r(m1,y2), x2 = r(m2,y2) - r(m2,y1), y1 the preferred view's response, y2 the response ``response``,
+    m2 the condition ``condition``.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    lam: float = Field(default=0.5, ge=0, description="factor of the two symmetric terms")
+    gamma: float = Field(default=1e-4, ge=0, description="factor of the squared difference of their margins")
+    condition: str = Field(default="second", description="the condition with the second picture")
+    response: str = Field(default="second", description="the response that describes it")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.prefer, self.over, *self._crossed())
+
+    def _crossed(self) -> tuple[View, View, View]:
+        """The second answer to the first picture, the first one to the second, and the second one to the second."""
+        return (
+            View(self.response, self.prefer.condition),
+            View(self.prefer.response, self.condition),
+            View(self.response, self.condition),
+        )
+
+    def __call__(self, scores: Scores) -> Tensor:
+        second_to_first, first_to_second, second = self._crossed()
+        one, two = scores.margin(self.prefer, second_to_first), scores.margin(second, first_to_second)
+        symmetric = -log_sigmoid(self.beta * one) - log_sigmoid(self.beta * two)
+        anchors = -log_sigmoid(self.beta * scores.log_ratio(self.prefer)) - log_sigmoid(
+            self.beta * scores.log_ratio(second)
+        )
+        preference = -log_sigmoid(self.beta * scores.margin(self.prefer, self.over))
+        return preference + self.lam * symmetric + anchors + self.gamma * (one - two).square()
+
+
+class CHiP(PairLoss):
+    """The margins of response and image in one log-sigmoid, as CHiP's code has them (arXiv:2501.16629).
+
+        -ls(beta (D + r(m,y_w) - r(m',y_w)))        m': condition ``corrupted``
+
+    The paper adds two terms, which is ``dpo`` twice. The token-level divergence of both is left out.
+    """
+
+    beta: float = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
+    corrupted: str = Field(default="corrupted", description="the condition with the corrupted picture")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.prefer, self.over, View(self.prefer.response, self.corrupted))
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred, other, corrupted = self.views()
+        return -log_sigmoid(self.beta * (scores.margin(preferred, other) + scores.margin(preferred, corrupted)))
+
+
+class Rationale(Loss):
+    """Likelihood of a rationale for the preference, beside a preference loss (arXiv:2407.14477).
+
+        -gamma lp(rationale), or with log_sigmoid -ls(gamma lp(rationale))
+
+    The rationale is a response like any other. The paper's follows the two responses in the prompt; that is up to the
+    data. The log-sigmoid, with gamma 0.1, is that of the authors' code.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    on: View = Field(default=View("rationale"), description="the view that is the rationale")
+    gamma: float = Field(default=1.0, gt=0, description="factor of the log-prob")
+    log_sigmoid: bool = Field(default=False, description="the form of the authors' code")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.on,)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        log_prob = self.gamma * scores.policy[self.on]
+        return -log_sigmoid(log_prob) if self.log_sigmoid else -log_prob

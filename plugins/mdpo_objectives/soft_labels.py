@@ -1,0 +1,132 @@
+"""Losses that read from a data column how much better the preferred response is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores
+from mdpo_objectives.columns import label, number, probability, require
+from mdpo_objectives.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ODPO(PairLoss):
+    """DPO with an offset: the margin is to exceed that of two scores (arXiv:2402.10571).
+
+        -ls(beta D - alpha f(R_w - R_l))        f: log, or identity (linear)
+
+    The logarithm of a difference below 1 is negative and relaxes the pair. A difference of 0 is no preference and is
+    refused; so is a negative one that has no logarithm. With ``linear`` and an ensemble's mean scores it is the
+    adaptive margin of arXiv:2401.06080.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    alpha: float = Field(default=1.0, ge=0, description="factor of the offset")
+    offset: Literal["log", "linear"] = Field(default="log", description="the offset as a function of the difference")
+
+    def columns(self) -> tuple[str, ...]:
+        return ("chosen_score", "rejected_score")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        logit = self.beta * scores.margin(self.prefer, self.over)
+        return -log_sigmoid(logit - self.alpha * self._offset(scores))
+
+    def _offset(self, scores: Scores) -> Tensor:
+        found = {name: number(scores, name) for name in self.columns()}
+        difference = found["chosen_score"] - found["rejected_score"]
+        require(difference != 0, "odpo needs scores that differ, found", found)
+        if self.offset == "linear":
+            return difference
+        require(difference > 0, "odpo with 'offset: log' needs a chosen_score above the rejected_score, found", found)
+        return difference.log()
+
+
+class SoftDPO(PairLoss):
+    """DPO towards a probability of being preferred (OSP, arXiv:2405.14103; soft labels).
+
+        -p ls(beta D) - (1 - p) ls(-beta D)        p: column preference_probability
+
+    Reconstructed from the paper's abstract; its sampling of pairs is not part of this. Where p is 1 - e for all pairs
+    it is ``dpo`` with label_smoothing e.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+
+    def columns(self) -> tuple[str, ...]:
+        return ("preference_probability",)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred = probability(scores, "preference_probability")
+        logit = self.beta * scores.margin(self.prefer, self.over)
+        return -preferred * log_sigmoid(logit) - (1 - preferred) * log_sigmoid(-logit)
+
+
+class SPA(PairLoss):
+    """DPO whose least confident pairs are smoothed (self-refinement of SPA, arXiv:2406.04412).
+
+        -(1 - alpha z) ls(beta D) - alpha z ls(-beta D)        z: column low_confidence, 0 or 1
+
+    The authors find z in training, from the margin of mixed logits under a running quantile, and begin with alpha 0;
+    here z comes with the data.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    alpha: float = Field(default=0.1, ge=0, le=1, description="smoothing of a pair of low confidence")
+
+    def columns(self) -> tuple[str, ...]:
+        return ("low_confidence",)
+
+    def __call__(self, scores: Scores) -> Tensor:
+        logit = self.beta * scores.margin(self.prefer, self.over)
+        smoothing = self.alpha * label(scores, "low_confidence").to(logit.dtype)
+        return -(1 - smoothing) * log_sigmoid(logit) - smoothing * log_sigmoid(-logit)
+
+
+class SPPO(PairLoss):
+    """Log-ratios that aim at each response's chance to win (self-play, arXiv:2405.00675).
+
+        0.5 ((r_w - (P_w - 0.5) / beta)^2 + (r_l - (P_l - 0.5) / beta)^2)
+
+    P: columns chosen_probability and rejected_probability. ``hard`` takes 1 and 0 and drops the factor 0.5, as TRL.
+    """
+
+    beta: float = Field(default=0.001, gt=0, description="1 / beta is the paper's eta")
+    hard: bool = Field(default=False, description="the chosen response always wins; needs no columns")
+
+    def columns(self) -> tuple[str, ...]:
+        return () if self.hard else ("chosen_probability", "rejected_probability")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        if self.hard:
+            return self._errors(scores, 1.0, 0.0)
+        chosen, rejected = (probability(scores, name) for name in self.columns())
+        return 0.5 * self._errors(scores, chosen, rejected)
+
+    def _errors(self, scores: Scores, chosen: Tensor | float, rejected: Tensor | float) -> Tensor:
+        above = scores.log_ratio(self.prefer) - (chosen - 0.5) / self.beta
+        below = scores.log_ratio(self.over) - (rejected - 0.5) / self.beta
+        return above.square() + below.square()
+
+
+class GPO(PairLoss):
+    """Log-ratios that aim at each response's score by a general preference model (arXiv:2410.02197).
+
+        0.5 ((r_w - S_w / beta)^2 + (r_l - S_l / beta)^2)
+
+    S: columns chosen_score and rejected_score, which that model gives against the policy's own answers; log Z is left
+    out, as in the paper.
+    """
+
+    beta: float = Field(default=0.001, gt=0, description="score per nat of log-ratio")
+
+    def columns(self) -> tuple[str, ...]:
+        return ("chosen_score", "rejected_score")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        above = scores.log_ratio(self.prefer) - number(scores, "chosen_score") / self.beta
+        below = scores.log_ratio(self.over) - number(scores, "rejected_score") / self.beta
+        return 0.5 * (above.square() + below.square())

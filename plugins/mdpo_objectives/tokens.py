@@ -1,0 +1,117 @@
+"""Losses that look at single tokens, or at the distributions that predict them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores, Statistic, TokenLogProbs, View
+from mdpo_objectives.columns import require
+from mdpo_objectives.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class LDDPO(PairLoss):
+    """DPO that counts less what a response says beyond the other's length (LD-DPO, arXiv:2409.06411).
+
+        -ls(beta (r'_w - r'_l))        r': the log-ratio, tokens after the first min(|y_w|, |y_l|) times ld_alpha
+
+    With ld_alpha 1 it is DPO.
+    """
+
+    needs_tokens: ClassVar[bool] = True
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    ld_alpha: float = Field(default=0.3, ge=0, le=1, description="factor of the tokens beyond the shorter response")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        shared = scores.num_tokens[self.prefer].minimum(scores.num_tokens[self.over])
+        return -log_sigmoid(
+            self.beta * (self._log_ratio(scores, self.prefer, shared) - self._log_ratio(scores, self.over, shared))
+        )
+
+    def _log_ratio(self, scores: Scores, view: View, shared: Tensor) -> Tensor:
+        policy, reference = (
+            self._discounted(tokens[view], shared) for tokens in (scores.policy_tokens, scores.reference_tokens)
+        )
+        return policy - reference
+
+    def _discounted(self, tokens: TokenLogProbs, shared: Tensor) -> Tensor:
+        beyond = (tokens.mask.cumsum(dim=1) > shared[:, None]).to(tokens.values.dtype)
+        return (tokens.values * (1 - (1 - self.ld_alpha) * beyond)).sum(dim=1)
+
+
+def divergence_from_reference(policy: Tensor, reference: Tensor | None) -> Tensor:
+    """KL(reference || policy) of each token's distributions, ``(tokens,)``."""
+    assert reference is not None
+    return (reference.exp() * (reference - policy)).sum(dim=-1)
+
+
+class TDPO(PairLoss):
+    """DPO with the divergence from the reference at every token (arXiv:2404.11999).
+
+        -ls(beta (D - a (K_l - K_w)))        K: sum over tokens of KL(reference || policy)
+
+    Variant 2 detaches K_w and has a = alpha; variant 1 detaches nothing and has a = 1, whatever alpha is.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    alpha: float = Field(default=0.5, ge=0, description="factor of the divergences, of variant 2")
+    variant: Literal[1, 2] = Field(default=2, description="the paper's TDPO1 or TDPO2")
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        return {"divergence_from_reference": Statistic(divergence_from_reference, needs_reference=True)}
+
+    def __call__(self, scores: Scores) -> Tensor:
+        divergence = scores.statistics["divergence_from_reference"]
+        preferred, other = divergence[self.prefer].sum(dim=1), divergence[self.over].sum(dim=1)
+        drift = other - preferred if self.variant == 1 else self.alpha * (other - preferred.detach())
+        return -log_sigmoid(self.beta * (scores.margin(self.prefer, self.over) - drift))
+
+
+def collision_log_prob(policy: Tensor, reference: Tensor | None) -> Tensor:
+    """Log-probability that two draws from a token's distribution are equal, ``(tokens,)``."""
+    return (2 * policy).logsumexp(dim=-1)
+
+
+class WPO(PairLoss):
+    """DPO weighted by how likely the policy itself is to write the pair (arXiv:2406.11827).
+
+        -w_w w_l ls(beta D)        log w = mean over tokens of lp - log sum_v p(v)^2, detached
+
+    The authors' code holds the product at 1 or below (``clamp``), TRL does not. They set beta 0.01.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    clamp: bool = Field(default=True, description="no pair weighs more than 1")
+    weights: Literal["policy", "columns"] = Field(
+        default="policy", description="from the policy as it is, or the columns chosen_weight and rejected_weight"
+    )
+
+    def columns(self) -> tuple[str, ...]:
+        return ("chosen_weight", "rejected_weight") if self.weights == "columns" else ()
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        return {} if self.weights == "columns" else {"collision_log_prob": Statistic(collision_log_prob)}
+
+    def __call__(self, scores: Scores) -> Tensor:
+        weight = self._given(scores) if self.weights == "columns" else self._measured(scores)
+        weight = weight.clamp(max=1.0) if self.clamp else weight
+        return -weight * log_sigmoid(self.beta * scores.margin(self.prefer, self.over))
+
+    def _given(self, scores: Scores) -> Tensor:
+        found = {name: scores.columns[name] for name in self.columns()}
+        chosen, rejected = found.values()
+        good = (chosen >= 0) & (rejected >= 0) & (chosen * rejected).isfinite()
+        require(good, "wpo needs weights of at least 0, found", found)
+        return chosen * rejected
+
+    def _measured(self, scores: Scores) -> Tensor:
+        collisions = scores.statistics["collision_log_prob"]
+        log_weights = [
+            (scores.policy[view] - collisions[view].sum(dim=1)) / scores.num_tokens[view] for view in self.views()
+        ]
+        return (log_weights[0] + log_weights[1]).detach().exp()

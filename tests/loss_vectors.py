@@ -1,0 +1,160 @@
+"""The check values of objectives.md: what each stands for in a recipe, and its inputs as scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdpo_core import Scored, Scores
+from mdpo_core.testing.strategies import token_log_probs
+from mdpo_core.view import View
+
+VECTORS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data/loss_vectors.json").read_text())[
+    "losses"
+]
+# What terms cannot read yet: log-probs of the prompt, tokens that an edit has changed, turns.
+NOT_COVERED = {"jpo_dove", "ddpo", "ddpo_sum", "dmpo", "dmpo_gamma1"}
+
+Entry = dict[str, Any]
+CROPPED = "chosen@crop"
+PRETTY = {
+    "chosen_corrupt": CROPPED,
+    "rejected_corrupt": "rejected@crop",
+    "chosen_noimg": "chosen@none",
+    "rejected_noimg": "rejected@none",
+}
+# symmpo: the second answer to the first picture, and both answers to the second.
+SYMMETRIC = {"rejected_noimg": "other", "chosen_corrupt": "chosen@twin", "rejected_corrupt": "other@twin"}
+COLUMNS = {
+    "score_chosen": "chosen_score",
+    "score_rejected": "rejected_score",
+    "gp_chosen": "chosen_score",
+    "gp_rejected": "rejected_score",
+    "prob_chosen": "chosen_probability",
+    "prob_rejected": "rejected_probability",
+    "weight_chosen": "chosen_weight",
+    "weight_rejected": "rejected_weight",
+    "pref_prob": "preference_probability",
+    "low_conf": "low_confidence",
+    "label": "label",
+}
+
+
+def views_of(name: str) -> dict[str, str]:
+    """The view of each field's ending."""
+    return SYMMETRIC if name == "symmpo" else PRETTY
+
+
+def entries(name: str, p: dict[str, Any]) -> list[Entry]:
+    """The terms that a vector's name stands for, as a recipe lists them."""
+    beta = p.get("beta", 0.1)
+    dpo = {"loss": "dpo", "beta": beta}
+    crop = {**dpo, "over": CROPPED}
+    reward = {"anchor": "reward", "beta": beta, "delta": p.get("delta", 0.0)}
+    below = [{**reward, "on": view, "direction": "below"} for view in ("rejected", CROPPED)]
+    pair = {"beta": beta}
+    made: dict[str, list[Entry]] = {
+        "dpo": [dpo],
+        "cdpo": [{**dpo, "label_smoothing": p.get("label_smoothing")}],
+        "copo": [crop],
+        "ancpo": [reward],
+        "mdpo": [dpo, crop, reward],
+        "mdpo_delta": [dpo, crop, reward],
+        "mdpo_no_conditional": [dpo, reward],
+        "mdpo_no_anchor": [dpo, crop],
+        "mdpo_anchor_yw_yl": [dpo, crop, reward, below[0]],
+        "mdpo_anchor_yw_yl_ml": [dpo, crop, reward, *below],
+        "robust": [{"loss": "robust_dpo", **pair, "label_smoothing": p.get("label_smoothing")}],
+        "hinge": [{"loss": "hinge", **pair}],
+        "ipo": [{"loss": "ipo", "tau": beta}],
+        "ipo_sum": [{"loss": "ipo", "tau": beta, "length_normalize": False}],
+        "sigmoid_norm": [{"loss": "dpo_norm", **pair}],
+        "length_reg_dpo": [{"loss": "length_dpo", **pair, "alpha": p.get("alpha")}],
+        "odpo": [{"loss": "odpo", **pair, "alpha": p.get("alpha")}],
+        "odpo_linear": [{"loss": "odpo", **pair, "alpha": p.get("alpha"), "offset": "linear"}],
+        "soft_dpo": [{"loss": "soft_dpo", **pair}],
+        "spa": [{"loss": "spa", **pair, "alpha": p.get("alpha")}],
+        "nca_pair": [{"loss": "nca", **pair}],
+        "exo_pair": [{"loss": "exo", **pair, "label_smoothing": p.get("label_smoothing")}],
+        "bco_pair": [{"loss": "bco", **pair, "shift": 0}],
+        "bco": [{"loss": "bco", **pair, "shift": p.get("reward_shift")}],
+        "bco_unpaired": [{"loss": "bco_unpaired", **pair, "shift": p.get("reward_shift")}],
+        "sppo": [{"loss": "sppo", **pair}],
+        "sppo_hard": [{"loss": "sppo", **pair, "hard": True}],
+        "gpo": [{"loss": "gpo", **pair}],
+        "apo_zero": [{"loss": "apo", **pair}],
+        "apo_down": [{"loss": "apo", **pair, "variant": "down"}],
+        "discopop": [{"loss": "discopop", **pair, "tau": p.get("tau")}],
+        "dpop": [{"loss": "dpop", **pair, "lam": p.get("lambda")}],
+        "rpo_nll": [dpo, {"anchor": "sft", "weight": p.get("alpha")}],
+        "fdpo_js": [{"loss": "f_dpo", **pair, "divergence": "js"}],
+        "fdpo_forward_kl": [{"loss": "f_dpo", **pair, "divergence": "forward_kl"}],
+        "fdpo_alpha": [{"loss": "f_dpo", **pair, "divergence": "alpha", "alpha": p.get("alpha")}],
+        "wpo": [{"loss": "wpo", **pair, "weights": "columns"}],
+        "simpo": [{"loss": "simpo", **pair, "gamma": p.get("gamma")}],
+        "cpo": [{"loss": "cpo", **pair, "alpha": p.get("alpha")}],
+        "orpo": [{"loss": "orpo", "lam": p.get("lambda")}],
+        "alphapo": [{"loss": "alphapo", **pair, "gamma": p.get("gamma"), "alpha": p.get("alpha")}],
+        "slic": [{"loss": "slic", "delta": p.get("delta"), "lam": p.get("lambda")}],
+        "kto": [
+            {
+                "loss": "kto",
+                **pair,
+                "baseline": p.get("kl"),
+                "desirable": p.get("w_desirable"),
+                "undesirable": p.get("w_undesirable"),
+            }
+        ],
+        "rationale_dpo": [dpo, {"loss": "rationale", "gamma": p.get("gamma")}],
+        "rationale_dpo_logsig": [dpo, {"loss": "rationale", "gamma": p.get("gamma"), "log_sigmoid": True}],
+        "mpo": [
+            {**dpo, "weight": p.get("w_preference")},
+            {"loss": "bco", **pair, "shift": p.get("reward_shift"), "weight": p.get("w_quality")},
+            {"anchor": "sft", "weight": p.get("w_generation")},
+        ],
+        "s_vco": [
+            {"loss": "s_vco", "beta1": p.get("beta1"), "beta2": p.get("beta2"), "corrupted": "crop", "blank": "none"}
+        ],
+        "symmpo": [
+            {
+                "loss": "symmpo",
+                **pair,
+                "lam": p.get("lambda"),
+                "gamma": p.get("gamma"),
+                "condition": "twin",
+                "response": "other",
+            }
+        ],
+        "chip_code": [{"loss": "chip", **pair, "corrupted": "crop"}],
+        "chip_paper": [dpo, crop],
+        "softmax_mdpo": [{"loss": "softmax_dpo", **pair, "over": ["rejected", CROPPED]}],
+        "ld_dpo": [{"loss": "ld_dpo", **pair, "ld_alpha": p.get("ld_alpha")}],
+    }
+    return made[name]
+
+
+def as_scores(name: str, inputs: dict[str, Any], needs_gradient: bool = False) -> Scores:
+    if any(field.endswith("_tok") for field in inputs):
+        return _of_tokens(inputs)
+    sides: dict[str, dict[str, torch.Tensor]] = {"pol": {}, "ref": {}, "len": {}}
+    columns = {}
+    for field, values in inputs.items():
+        side, _, ending = field.partition("_")
+        tensor = torch.tensor(values, dtype=torch.float64)
+        if side in sides:
+            sides[side][views_of(name).get(ending, ending)] = tensor.requires_grad_(needs_gradient and side == "pol")
+        else:
+            columns[COLUMNS[field]] = tensor
+    return Scores.from_sums(sides["pol"], sides["ref"], sides["len"], columns)
+
+
+def _of_tokens(inputs: dict[str, Any]) -> Scores:
+    policy, reference = (
+        {View(name): token_log_probs(inputs[f"{side}_{name}_tok"]) for name in ("chosen", "rejected")}
+        for side in ("pol", "ref")
+    )
+    rows = len(inputs["pol_chosen_tok"])
+    return Scores.from_tokens(Scored(policy, reference), torch.ones(rows, dtype=torch.bool), {})

@@ -1,0 +1,86 @@
+"""Every loss and anchor against the check values of objectives.md, from Python and from recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from loss_vectors import NOT_COVERED, VECTORS, Entry, as_scores, entries, views_of
+from ruamel.yaml import YAML
+
+from mdpo_core import Term, component, load_recipe
+from mdpo_core.objective import Objective
+
+COVERED = sorted(VECTORS.keys() - NOT_COVERED)
+
+
+def from_python(entry: Entry) -> Term:
+    options = dict(entry)
+    kind = "loss" if "loss" in options else "anchor"
+    made = component(kind, options.pop(kind), **options)
+    assert isinstance(made, Term)
+    return made
+
+
+def from_recipe(listed: list[Entry], folder: Path) -> list[Term]:
+    recipe = {
+        "model": {"adapter": "digits"},
+        "data": {"reader": "digits"},
+        "corruptions": {name: {"corruption": "blank"} for name in ("crop", "none", "twin")},
+        "objective": listed,
+        "backend": {"backend": "local"},
+        "output": {"dir": "runs/x"},
+    }
+    file = folder / "recipe.yaml"
+    with file.open("w") as out:
+        YAML().dump(recipe, out)
+    return list(load_recipe(file).objective)
+
+
+def made(name: str, path: str, folder: Path) -> Objective:
+    listed = entries(name, VECTORS[name]["params"])
+    terms = [from_python(entry) for entry in listed] if path == "python" else from_recipe(listed, folder)
+    return Objective({str(place): term for place, term in enumerate(terms)})
+
+
+def tensor(values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("path", ["python", "recipe"])
+@pytest.mark.parametrize("name", COVERED)
+def test_each_objective_gives_its_values(name: str, path: str, tmp_path: Path) -> None:
+    found = as_scores(name, VECTORS[name]["inputs"])
+    loss = made(name, path, tmp_path)(found).loss
+    torch.testing.assert_close(loss, tensor(VECTORS[name]["expected"]), rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in COVERED if VECTORS[name].get("grad")])
+def test_each_objective_gives_its_gradients(name: str, tmp_path: Path) -> None:
+    found = as_scores(name, VECTORS[name]["inputs"], needs_gradient=True)
+    torch.autograd.backward(made(name, "python", tmp_path)(found).loss.sum())
+    for field, expected in VECTORS[name]["grad"].items():
+        ending = field.removeprefix("pol_")
+        gradient = found.policy[views_of(name).get(ending, ending)].grad
+        torch.testing.assert_close(gradient, tensor(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in COVERED if "edge" in VECTORS[name]])
+def test_margins_of_hundreds_of_nats_give_exact_values_and_finite_gradients(name: str, tmp_path: Path) -> None:
+    edge = VECTORS[name]["edge"]
+    found = as_scores(name, edge["inputs"], needs_gradient=True)
+    loss = made(name, "python", tmp_path)(found).loss
+    torch.testing.assert_close(loss, tensor(edge["expected"]), rtol=1e-10, atol=1e-9)
+    torch.autograd.backward(loss.sum())
+    gradients = [sums.grad for sums in found.policy.values() if sums.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_only_what_terms_cannot_read_is_left_out() -> None:
+    with pytest.raises(KeyError):
+        [entries(name, VECTORS[name]["params"]) for name in sorted(NOT_COVERED)]
+    fields = {field for name in NOT_COVERED for field in VECTORS[name]["inputs"]}
+    assert {field for field in fields if field.endswith(("_turn", "_changed")) or "_prompt_" in field}
