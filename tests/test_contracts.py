@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from mdpo_core import Example, component
 from mdpo_core.registry import KINDS, current_registry
@@ -24,6 +25,9 @@ from mdpo_core.testing import (
 )
 
 LOG_2 = math.log(2)
+LABEL = {"label": st.sampled_from([0.0, 1.0])}
+FIRST_IS_BETTER = {"chosen_score": st.floats(1, 5), "rejected_score": st.floats(-5, 0.5)}
+FIRST_WINS = {"chosen_probability": st.floats(0.5, 1), "rejected_probability": st.floats(0, 0.5)}
 
 
 class SteadyPolicy:
@@ -66,8 +70,54 @@ CORRUPTIONS = {
 }
 CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("loss", "dpo"): lambda *_: check_loss(make("loss", "dpo"), indifference=LOG_2),
+    ("loss", "robust_dpo"): lambda *_: check_loss(make("loss", "robust_dpo"), indifference=LOG_2),
+    ("loss", "ipo"): lambda *_: check_loss(make("loss", "ipo"), indifference=25, differences_only=False),
+    ("loss", "hinge"): lambda *_: check_loss(make("loss", "hinge"), indifference=1),
+    ("loss", "exo"): lambda *_: check_loss(make("loss", "exo"), indifference=-LOG_2 - math.log(0.999 * 0.001) / 2),
+    ("loss", "discopop"): lambda *_: check_loss(make("loss", "discopop"), indifference=(LOG_2 + 1) / 2, lead=20),
+    ("loss", "f_dpo"): lambda *_: check_loss(make("loss", "f_dpo"), indifference=LOG_2),
+    ("loss", "nca"): lambda *_: check_loss(make("loss", "nca"), indifference=2 * LOG_2, differences_only=False),
+    ("loss", "apo"): lambda *_: check_loss(make("loss", "apo"), indifference=1, differences_only=False),
+    ("loss", "dpop"): lambda *_: check_loss(make("loss", "dpop"), indifference=LOG_2, differences_only=False),
+    ("loss", "dpo_norm"): lambda *_: check_loss(make("loss", "dpo_norm"), indifference=LOG_2, differences_only=False),
+    ("loss", "length_dpo"): lambda *_: check_loss(make("loss", "length_dpo")),
+    ("loss", "odpo"): lambda *_: check_loss(make("loss", "odpo"), columns=FIRST_IS_BETTER),
+    ("loss", "soft_dpo"): lambda *_: check_loss(
+        make("loss", "soft_dpo"), indifference=LOG_2, columns={"preference_probability": st.floats(0.5, 1)}
+    ),
+    ("loss", "spa"): lambda *_: check_loss(
+        make("loss", "spa"), indifference=LOG_2, columns={"low_confidence": st.sampled_from([0.0, 1.0])}
+    ),
+    ("loss", "sppo"): lambda *_: check_loss(make("loss", "sppo"), differences_only=False, columns=FIRST_WINS),
+    ("loss", "gpo"): lambda *_: check_loss(make("loss", "gpo"), differences_only=False, columns=FIRST_IS_BETTER),
+    ("loss", "slic"): lambda *_: check_loss(make("loss", "slic"), differences_only=False),
+    ("loss", "simpo"): lambda *_: check_loss(make("loss", "simpo"), differences_only=False),
+    ("loss", "cpo"): lambda *_: check_loss(make("loss", "cpo"), differences_only=False),
+    ("loss", "orpo"): lambda *_: check_loss(make("loss", "orpo"), differences_only=False),
+    ("loss", "alphapo"): lambda *_: check_loss(make("loss", "alphapo"), differences_only=False),
+    ("loss", "ld_dpo"): lambda *_: check_loss(make("loss", "ld_dpo"), indifference=LOG_2, differences_only=False),
+    ("loss", "tdpo"): lambda *_: check_loss(make("loss", "tdpo"), indifference=LOG_2, differences_only=False),
+    ("loss", "wpo"): lambda *_: check_loss(make("loss", "wpo"), differences_only=False),
+    ("loss", "aot"): lambda *_: check_loss(make("loss", "aot")),
+    ("loss", "bco"): lambda *_: check_loss(make("loss", "bco"), indifference=2 * LOG_2, differences_only=False),
+    ("loss", "bco_unpaired"): lambda *_: check_loss(
+        make("loss", "bco_unpaired"), indifference=LOG_2, differences_only=False, columns=LABEL
+    ),
+    ("loss", "kto"): lambda *_: check_loss(
+        make("loss", "kto"), indifference=0.5, differences_only=False, columns=LABEL
+    ),
+    ("loss", "softmax_dpo"): lambda *_: check_loss(
+        make("loss", "softmax_dpo", over=["rejected", "chosen@crop"]), indifference=math.log(3)
+    ),
+    ("loss", "s_vco"): lambda *_: check_loss(make("loss", "s_vco"), indifference=4 * LOG_2),
+    ("loss", "symmpo"): lambda *_: check_loss(make("loss", "symmpo"), indifference=4 * LOG_2, differences_only=False),
+    ("loss", "chip"): lambda *_: check_loss(make("loss", "chip"), indifference=LOG_2),
+    ("loss", "rationale"): lambda *_: check_loss(make("loss", "rationale"), differences_only=False),
     ("anchor", "reward"): lambda *_: check_anchor(make("anchor", "reward"), indifference=LOG_2),
     **{("corruption", name): corruption_contract(name, varies) for name, varies in CORRUPTIONS.items()},
+    ("anchor", "sft"): lambda *_: check_anchor(make("anchor", "sft")),
+    ("anchor", "squared"): lambda *_: check_anchor(make("anchor", "squared"), direction="both", indifference=0),
+    ("corruption", "mismatched"): lambda *_: check_corruption(make("corruption", "mismatched")),
     ("backend", "fsdp"): lambda *_: check_backend(make("backend", "fsdp")),
     ("backend", "local"): lambda *_: check_backend(make("backend", "local", device="cpu")),
     ("backend", "deepspeed"): lambda *_: check_backend(make("backend", "deepspeed", precision="fp32")),

@@ -23,13 +23,19 @@ _FAR = (400.0, 4000.0)
 
 
 def check_loss(
-    loss: Loss, *, indifference: float | None = None, differences_only: bool = True, columns: Columns | None = None
+    loss: Loss,
+    *,
+    indifference: float | None = None,
+    differences_only: bool = True,
+    columns: Columns | None = None,
+    lead: float = 0.5,
 ) -> None:
     """Try out a loss.
 
     ``indifference``: its value where policy and reference agree, if that is always the same (log 2 for a loss that is
     a log-sigmoid of margins). ``differences_only``: it does not change when all its log-ratios move together.
-    ``columns``: the values that its data columns may have, 0 to 1 if not given.
+    ``columns``: the values that its data columns may have, 0 to 1 if not given. ``lead``: nats by which one view rises
+    and the other falls to see which is preferred, more for a loss that does not fall everywhere.
     """
     check_options(loss, Loss)
     known = _columns(loss, columns)
@@ -39,7 +45,7 @@ def check_loss(
     if differences_only:
         _check_differences_only(loss, known)
     if isinstance(loss, PairLoss):
-        _check_preference(loss, known)
+        _check_preference(loss, known, lead)
 
 
 def check_anchor(
@@ -227,18 +233,18 @@ def _check_differences_only(loss: Loss, columns: Columns) -> None:
     moves_with_nothing()
 
 
-def _check_preference(loss: PairLoss, columns: Columns) -> None:
+def _check_preference(loss: PairLoss, columns: Columns, lead: float) -> None:
     @PROPERTY
     @given(st.fixed_dictionaries(dict(columns)))
     def prefers_what_it_says(values: dict[str, float]) -> None:
         level = cases.level(loss.views(), values)
         better, worse = (
-            values_of(loss, cases.moved(level, {loss.prefer: nats, loss.over: -nats})).item() for nats in (0.5, -0.5)
+            values_of(loss, cases.moved(level, {loss.prefer: nats, loss.over: -nats})).item() for nats in (lead, -lead)
         )
         require(
             better < worse if not columns else better <= worse,
             f"{name_of(loss)} prefers '{loss.over}' over '{loss.prefer}': it costs {better} where the log-ratio of "
-            f"'{loss.prefer}' is a nat higher, and {worse} where it is a nat lower",
+            f"'{loss.prefer}' is {2 * lead:g} nats higher, and {worse} where it is as much lower",
         )
 
     prefers_what_it_says()
