@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mdpo_core import IMAGE_MARK, Anchor, Example, Loss, PairLoss, Scores, View
+from mdpo_core import IMAGE_MARK, Anchor, Example, Loss, PairLoss, Scores, Statistic, View
 from mdpo_core import testing as contracts
 from mdpo_core.testing import check_anchor, check_loss
 from mdpo_core.validity import row_problems
@@ -73,6 +74,95 @@ class Centred(Hinge):
     def __call__(self, scores: Scores) -> Tensor:
         margin = scores.margin(self.prefer, self.over)
         return torch.relu(1 - self.beta * (margin - margin.mean()))
+
+
+class Beside(Hinge):
+    """Looks at them, and says so."""
+
+    compares_pairs: ClassVar[bool] = True
+
+    def __call__(self, scores: Scores) -> Tensor:
+        margin = scores.margin(self.prefer, self.over)
+        return torch.relu(1 - self.beta * (2 * margin - margin.mean()))
+
+
+class Next(Hinge):
+    """Compares each pair with the one after it, and so with another in another order."""
+
+    compares_pairs: ClassVar[bool] = True
+
+    def __call__(self, scores: Scores) -> Tensor:
+        margin = scores.margin(self.prefer, self.over)
+        return torch.relu(1 - self.beta * margin - margin.cumsum(0))
+
+
+class Usual(Hinge):
+    """Reads a running mean."""
+
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"margin": lambda scores: scores.margin(self.prefer, self.over)}
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return torch.relu(1 - self.beta * (scores.margin(self.prefer, self.over) - scores.running["margin"]))
+
+
+class UsualTotal(Usual):
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"margin": lambda scores: scores.margin(self.prefer, self.over).sum()}
+
+
+class UsualOther(Usual):
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"ratio": lambda scores: scores.log_ratio("chosen@crop")}
+
+
+def surprise(policy: Tensor, reference: Tensor | None) -> Tensor:
+    return -(policy.exp() * policy).sum(-1)
+
+
+class Entropic(Hinge):
+    """Reads whole distributions."""
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        return {"entropy": Statistic(surprise)}
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores) + scores.statistics["entropy"][self.prefer].sum(dim=1).detach()
+
+
+class Undeclared(Entropic):
+    def statistics(self) -> Mapping[str, Statistic]:
+        return {}
+
+
+class FixedViews(Hinge):
+    """Declares the same views whatever its options say."""
+
+    def views(self) -> tuple[View, ...]:
+        return View("chosen"), View("rejected")
+
+
+class Derived(Hinge):
+    """Reads a third view, which is made of one that is named."""
+
+    def views(self) -> tuple[View, ...]:
+        return self.prefer, self.over, View(self.prefer.response, "crop")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return super().__call__(scores) + torch.relu(1 - scores.margin(*self.views()[::2]))
+
+
+class Dipping(Hinge):
+    """Prefers the wrong side where the margin is small."""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        margin = scores.margin(self.prefer, self.over)
+        return -margin + 2 * margin.clamp(-2, 2)
+
+
+class Level(Anchor):
+    def __call__(self, scores: Scores) -> Tensor:
+        return scores.log_ratio(self.on).square()
 
 
 class PerToken(Hinge):
@@ -140,9 +230,23 @@ class Nothing(Floor):
         return 0 * scores.log_ratio(self.on)
 
 
-@pytest.mark.parametrize("loss", [Hinge(), Hinge(over=View("chosen", "crop")), Weighted()])
+SOUND = [Hinge(), Hinge(over=View("chosen", "crop")), Weighted(), Beside(), Usual()]
+
+
+@pytest.mark.parametrize("loss", SOUND)
 def test_a_sound_loss_passes(loss: Loss) -> None:
     check_loss(loss, indifference=1.0 if isinstance(loss, Hinge) else None)
+
+
+def test_a_loss_of_whole_distributions_and_one_of_views_that_others_name_pass() -> None:
+    check_loss(Entropic(), differences_only=False)
+    check_loss(Derived(), indifference=2.0)
+
+
+def test_a_loss_that_is_wrong_about_small_margins_passes_where_it_is_tried_on_large_ones() -> None:
+    with pytest.raises(AssertionError, match=r"^Dipping prefers 'rejected' over 'chosen': .* is 1 nats higher"):
+        check_loss(Dipping())
+    check_loss(Dipping(), lead=10)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +260,11 @@ def test_a_sound_loss_passes(loss: Loss) -> None:
         (Unreferenced(), "Unreferenced reads what it does not declare: view 'chosen' was not declared"),
         (Averaged(), r"Averaged gives torch.float64 \(\) for torch.float64 \(1,\)"),
         (Centred(), "Centred of a pair depends on the pairs beside it"),
+        (Next(), "Next depends on the order of pairs"),
+        (UsualTotal(), r"UsualTotal gives -?[\d.]+ for its running mean 'margin' of 1 pairs"),
+        (UsualOther(), "UsualOther reads what it does not declare: margin"),
+        (Undeclared(), "Undeclared reads what it does not declare: entropy"),
+        (FixedViews(), "FixedViews declares the views chosen, rejected, whatever its options say"),
         (PerToken(), "PerToken of a pair depends on the pairs beside it"),
         (Absolute(), "Absolute changes when all its log-ratios move"),
         (Detached(), "Detached does not depend on the policy"),
@@ -183,6 +292,7 @@ def test_a_failure_comes_with_the_smallest_case() -> None:
 def test_sound_anchors_pass() -> None:
     check_anchor(Floor(on=View("chosen", "crop")), indifference=0.6931471805599453)
     check_anchor(Ceiling(), direction="below")
+    check_anchor(Level(), direction="both", indifference=0.0)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +301,7 @@ def test_sound_anchors_pass() -> None:
         (Ceiling(), "above", "Ceiling goes from .* when the log-ratio of 'chosen' falls by"),
         (Floor(), "below", "Floor goes from .* when the log-ratio of 'chosen' falls by"),
         (Nothing(), "above", "Nothing costs -?0.0 at -50 nats and 0.0 at 50: it holds nothing"),
+        (Floor(), "both", "Floor costs .* at -50 nats, .* at 0 and .* at 50: it holds nothing"),
         (Hinge(), "above", "Hinge is no subclass of Anchor"),
     ],
 )
