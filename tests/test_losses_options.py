@@ -1,0 +1,120 @@
+"""Names, options and defaults of losses and anchors: what recipes rely on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mdpo_core import component
+from mdpo_core.registry import current_registry
+
+PAIR = {"prefer": "chosen", "over": "rejected"}
+LOSSES: dict[str, dict[str, Any]] = {
+    "dpo": {**PAIR, "beta": 0.1, "label_smoothing": 0, "reference_free": False},
+    "robust_dpo": {**PAIR, "beta": 0.1, "label_smoothing": 0.1},
+    "ipo": {**PAIR, "tau": 0.1, "length_normalize": True},
+    "hinge": {**PAIR, "beta": 0.1},
+    "slic": {**PAIR, "delta": 1, "lam": 0.1},
+    "dpo_norm": {**PAIR, "beta": 5},
+    "length_dpo": {**PAIR, "beta": 0.1, "alpha": 0.02},
+    "odpo": {**PAIR, "beta": 0.1, "alpha": 1, "offset": "log"},
+    "soft_dpo": {**PAIR, "beta": 0.1},
+    "spa": {**PAIR, "beta": 0.1, "alpha": 0.1},
+    "nca": {**PAIR, "beta": 0.1},
+    "exo": {**PAIR, "beta": 0.1, "label_smoothing": 0.001},
+    "bco": {**PAIR, "beta": 0.1, "shift": "running"},
+    "bco_unpaired": {"on": "chosen", "beta": 0.1, "shift": "running"},
+    "sppo": {**PAIR, "beta": 0.001, "hard": False},
+    "gpo": {**PAIR, "beta": 0.001},
+    "apo": {**PAIR, "beta": 0.1, "variant": "zero"},
+    "discopop": {**PAIR, "beta": 0.05, "tau": 0.05},
+    "dpop": {**PAIR, "beta": 0.3, "lam": 5},
+    "f_dpo": {**PAIR, "beta": 0.1, "divergence": "reverse_kl", "alpha": 0.5},
+    "aot": {**PAIR, "beta": 0.1, "label_smoothing": 0, "paired": True},
+    "wpo": {**PAIR, "beta": 0.1, "clamp": True, "weights": "policy"},
+    "simpo": {**PAIR, "beta": 2, "gamma": 1},
+    "cpo": {**PAIR, "beta": 0.1, "alpha": 1},
+    "orpo": {**PAIR, "lam": 0.1},
+    "alphapo": {**PAIR, "beta": 2.5, "gamma": 0.25, "alpha": 0.25},
+    "ld_dpo": {**PAIR, "beta": 0.1, "ld_alpha": 0.3},
+    "tdpo": {**PAIR, "beta": 0.1, "alpha": 0.5, "variant": 2},
+    "softmax_dpo": {"prefer": "chosen", "over": ["rejected"], "beta": 0.1},
+    "s_vco": {"beta1": 0.1, "beta2": 0.1, "corrupted": "corrupted", "blank": "blank"},
+    "symmpo": {**PAIR, "beta": 0.1, "lam": 0.5, "gamma": 1e-4, "condition": "second", "response": "second"},
+    "chip": {**PAIR, "beta": 0.5, "corrupted": "corrupted"},
+    "kto": {
+        "on": "chosen",
+        "mismatched": "chosen@mismatched",
+        "beta": 0.1,
+        "desirable": 1,
+        "undesirable": 1,
+        "baseline": "running",
+    },
+    "rationale": {"on": "rationale", "gamma": 1, "log_sigmoid": False},
+}
+ANCHORS: dict[str, dict[str, Any]] = {
+    "reward": {"on": "chosen", "beta": 0.1, "delta": 0, "direction": "above"},
+    "sft": {"on": "chosen", "length_normalize": True},
+    "squared": {"on": "chosen", "beta": 0.1, "delta": 0},
+}
+NAMED = [("loss", name) for name in LOSSES] + [("anchor", name) for name in ANCHORS]
+REQUIRED = {"softmax_dpo": {"over": ["rejected"]}}
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_options_have_the_names_and_defaults_that_recipes_rely_on(kind: str, name: str) -> None:
+    options = component(kind, name, **REQUIRED.get(name, {})).model_dump(mode="json")
+    assert options == {**(LOSSES | ANCHORS)[name], "weight": 1, "label": None}
+
+
+def test_all_of_ours_are_listed_here() -> None:
+    registry = current_registry()
+    ours = {(kind, name) for kind in ("loss", "anchor") for name in registry.components(kind)}
+    assert {each for each in ours if registry.owner(*each) == "objectives"} == set(NAMED)
+
+
+WITHOUT_REFERENCE = {"slic", "simpo", "cpo", "orpo", "alphapo", "rationale", "sft"}
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_only_terms_of_the_policy_alone_run_without_a_reference(kind: str, name: str) -> None:
+    made = component(kind, name, **REQUIRED.get(name, {}))
+    assert made.reads_reference == (name not in WITHOUT_REFERENCE)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        *[(name, "beta", 0) for name, options in LOSSES.items() if "beta" in options],
+        *[(name, "beta", math.nan) for name, options in LOSSES.items() if "beta" in options],
+        *[(name, "label_smoothing", 0.5) for name in ("robust_dpo", "exo", "aot")],
+        *[(name, "label_smoothing", -0.1) for name in ("robust_dpo", "exo", "aot")],
+        ("exo", "label_smoothing", 0),
+        ("ipo", "tau", 0),
+        ("discopop", "tau", 0),
+        ("discopop", "tau", 1.5),
+        ("dpop", "lam", -1),
+        ("odpo", "alpha", -1),
+        ("odpo", "offset", "ratio"),
+        ("spa", "alpha", 1.5),
+        ("f_dpo", "alpha", 0),
+        ("f_dpo", "alpha", 1),
+        ("f_dpo", "divergence", "hellinger"),
+        ("ld_dpo", "ld_alpha", 1.5),
+        ("ld_dpo", "ld_alpha", -0.5),
+        ("tdpo", "variant", 3),
+        ("bco", "shift", "walking"),
+        ("bco", "shift", math.inf),
+        ("kto", "desirable", -1),
+        ("softmax_dpo", "over", []),
+        ("s_vco", "beta1", 0),
+        ("s_vco", "beta2", 0),
+        ("rationale", "gamma", 0),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(name: str, option: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=option):
+        component("loss", name, **REQUIRED.get(name, {}) | {option: value})
