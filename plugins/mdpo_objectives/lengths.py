@@ -37,5 +37,7 @@ class LengthDPO(PairLoss):
     alpha: float = Field(default=0.02, ge=0, description="reward that a token more costs")
 
     def __call__(self, scores: Scores) -> Tensor:
-        longer = scores.num_tokens[self.prefer] - scores.num_tokens[self.over]
-        return -log_sigmoid(self.beta * scores.margin(self.prefer, self.over) - self.alpha * longer)
+        margin = scores.margin(self.prefer, self.over)
+        # A factor times whole numbers would be of float32, whatever the margin is of.
+        longer = (scores.num_tokens[self.prefer] - scores.num_tokens[self.over]).to(margin.dtype)
+        return -log_sigmoid(self.beta * margin - self.alpha * longer)
