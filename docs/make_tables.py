@@ -1,4 +1,4 @@
-"""Fill the tables of recipes.md from the classes themselves: ``python docs/make_tables.py``."""
+"""Fill the tables of recipes.md and methods.md from the classes themselves: ``python docs/make_tables.py``."""
 
 from __future__ import annotations
 
@@ -44,4 +44,7 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    from methods import METHODS, methods
+
     PAGE.write_text(page())
+    METHODS.write_text(methods())

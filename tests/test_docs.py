@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 from small_vlms import build_vlm
 
 from mdpo_core import load_recipe
+from mdpo_core.registry import current_registry
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -25,6 +27,22 @@ def test_the_tables_of_recipes_are_those_of_the_classes() -> None:
     from make_tables import PAGE, page
 
     assert PAGE.read_text() == page(), "run: python docs/make_tables.py"
+
+
+def test_the_tables_of_methods_are_those_of_the_classes() -> None:
+    from methods import METHODS, methods
+
+    assert METHODS.read_text() == methods(), "run: python docs/make_tables.py"
+
+
+def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() -> None:
+    from methods import formula
+
+    for kind in ("loss", "anchor"):
+        for name, cls in current_registry().components(kind).items():
+            text = inspect.cleandoc(cls.__doc__ or "")
+            assert formula(text), name
+            assert "arXiv:" in text.splitlines()[0], name
 
 
 def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ class SFT(Anchor):
 class Squared(Anchor):
     """Keep the reward of one view at ``delta``, from both sides (OPA-DPO's alternative, arXiv:2501.09695).
 
-    (beta r - delta)^2
+        (beta r - delta)^2
+
+    The default of that code is a log-sigmoid, which is ``reward``.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")

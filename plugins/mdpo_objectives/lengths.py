@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class DPONorm(PairLoss):
     """DPO over mean log-ratios (length-normalized DPO of Tulu 3, arXiv:2411.15124).
 
-    -ls(beta (r_w / |y_w| - r_l / |y_l|))
+        -ls(beta (r_w / |y_w| - r_l / |y_l|))
+
+    TRL names it sigmoid_norm. It wants a larger beta than sums do.
     """
 
     beta: float = Field(default=5.0, gt=0, description="reward per nat a token")

@@ -74,7 +74,9 @@ class IPO(PairLoss):
 class Hinge(PairLoss):
     """Hinge on the margin (RSO, arXiv:2309.06657, after SLiC).
 
-    max(0, 1 - beta D)
+        max(0, 1 - beta D)
+
+    SLiC's own, of log-probs without a reference and with a second term, is ``slic``.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")

@@ -1,0 +1,102 @@
+"""The tables of methods.md: terms by their own docstrings, recipes by their terms."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mdpo_core import Recipe, Term, component, load_recipe
+from mdpo_core.registry import current_registry
+
+METHODS = Path(__file__).parent / "methods.md"
+RECIPES = Path(__file__).parent.parent / "recipes"
+MARK = "compares them. -->\n"
+# Options that have no default, as an example has them.
+OPTIONS = {"softmax_dpo": {"over": ["rejected", "chosen@crop"]}}
+
+
+def methods() -> str:
+    """The page with its tables made anew."""
+    used = {file.name: load_recipe(file) for file in sorted(RECIPES.glob("*.yaml"))}
+    tables = [_terms("loss", used), _terms("anchor", used), _recipes(used)]
+    return METHODS.read_text().partition(MARK)[0] + MARK + "\n" + "\n".join(tables)
+
+
+def _terms(kind: str, used: dict[str, Recipe]) -> str:
+    head = ("name", "what it does", "formula", "paper", "compares", "needs besides", "recipes")
+    title = {"loss": "Losses", "anchor": "Anchors"}[kind]
+    names = sorted(current_registry().components(kind))
+    return "\n".join([f"## {title}", "", *_table(head, (_term(kind, name, used) for name in names)), ""])
+
+
+def _term(kind: str, name: str, used: dict[str, Recipe]) -> Sequence[str]:
+    term = component(kind, name, **OPTIONS.get(name, {}))
+    assert isinstance(term, Term)
+    text = inspect.cleandoc(type(term).__doc__ or "")
+    what, papers = _what_and_papers(text.splitlines()[0])
+    views = dict.fromkeys(term.views())
+    recipes = [
+        f"`{file}`" for file, recipe in used.items() if any(type(each) is type(term) for each in recipe.objective)
+    ]
+    shown = recipes if len(recipes) < 3 else [recipes[0], f"and {len(recipes) - 1} more"]
+    return (
+        f"`{name}`",
+        what,
+        formula(text),
+        papers,
+        f"{len(views)}: {', '.join(f'`{view}`' for view in views)}",
+        ", ".join(_needs(term)),
+        ", ".join(shown),
+    )
+
+
+def _what_and_papers(line: str) -> tuple[str, str]:
+    """The first line of a docstring, and the papers that it names as links."""
+    papers = re.findall(r"\d{4}\.\d{5}", line)
+    links = ", ".join(f"[{paper}](https://arxiv.org/abs/{paper})" for paper in papers)
+    return re.sub(r"(, | )?arXiv:[\d., ]*\d(, eq\. \d+)?( and table \d)?", "", line).replace(" ()", "").replace(
+        "()", ""
+    ), links
+
+
+def formula(text: str) -> str:
+    """The indented lines of a docstring, and what stands apart in them, one below the other."""
+    lines = [line.strip().replace("``", "") for line in text.splitlines() if line.startswith("    ")]
+    return "<br>".join(f"`{part}`" for line in lines for part in re.split(" {4,}", line))
+
+
+def _needs(term: Term) -> Iterator[str]:
+    if not term.reads_reference:
+        yield "no reference"
+    yield from (f"column `{column}`" for column in term.columns())
+    if term.needs_tokens:
+        yield "log-probs of tokens"
+    if term.statistics():
+        yield "whole distributions"
+    if term.running_means():
+        yield "a running mean"
+    if term.compares_pairs:
+        yield "several pairs a micro-batch"
+
+
+def _recipes(used: dict[str, Recipe]) -> str:
+    rows = (
+        (f"`{file}`", "<br>".join(map(_listed, recipe.objective)), _num_views(recipe)) for file, recipe in used.items()
+    )
+    return "\n".join(["## Recipes", "", *_table(("recipe", "objective", "views"), rows), ""])
+
+
+def _listed(term: Term) -> str:
+    weight = f"{term.weight:g} " if term.weight != 1 else ""
+    return f"{weight}`{current_registry().name_of(type(term))}` of {', '.join(f'`{view}`' for view in term.views())}"
+
+
+def _num_views(recipe: Recipe) -> str:
+    return str(len({view for term in recipe.objective for view in term.views()}))
+
+
+def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
