@@ -20,7 +20,7 @@ NOT_COVERED = {"jpo_dove", "ddpo", "ddpo_sum", "dmpo", "dmpo_gamma1"}
 
 Entry = dict[str, Any]
 CROPPED = "chosen@crop"
-PRETTY = {
+ENDINGS = {
     "chosen_corrupt": CROPPED,
     "rejected_corrupt": "rejected@crop",
     "chosen_noimg": "chosen@none",
@@ -45,7 +45,7 @@ COLUMNS = {
 
 def views_of(name: str) -> dict[str, str]:
     """The view of each field's ending."""
-    return SYMMETRIC if name == "symmpo" else PRETTY
+    return SYMMETRIC if name == "symmpo" else ENDINGS
 
 
 def entries(name: str, p: dict[str, Any]) -> list[Entry]:

@@ -80,7 +80,6 @@ def test_margins_of_hundreds_of_nats_give_exact_values_and_finite_gradients(name
 
 
 def test_only_what_terms_cannot_read_is_left_out() -> None:
-    with pytest.raises(KeyError):
-        [entries(name, VECTORS[name]["params"]) for name in sorted(NOT_COVERED)]
-    fields = {field for name in NOT_COVERED for field in VECTORS[name]["inputs"]}
-    assert {field for field in fields if field.endswith(("_turn", "_changed")) or "_prompt_" in field}
+    for name in NOT_COVERED:
+        fields = VECTORS[name]["inputs"]
+        assert any(field.endswith(("_turn", "_changed")) or "_prompt_" in field for field in fields), name
