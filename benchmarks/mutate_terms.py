@@ -12,6 +12,7 @@ import argparse
 import ast
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,12 +28,6 @@ ROOT = Path(__file__).parent.parent
 PLUGIN = ROOT / "plugins" / "mdpo_objectives"
 # No terms: registration, and a corruption.
 NOT_MUTATED = {"__init__.py", "mismatched.py"}
-STAGES = [
-    ["test_losses_options.py"],
-    ["test_losses_batches.py", "-k", "not train_alike and not resumed and not untrained"],
-    ["test_losses.py", "test_losses_relations.py", "test_objectives.py"],
-    ["test_contracts.py", "-k", "loss or anchor"],
-]
 # Modules that were imported before the fork cannot have their asserts rewritten, and need not.
 PYTEST = [
     "-x",
@@ -46,8 +41,8 @@ PYTEST = [
     "-W",
     "ignore::pytest.PytestAssertRewriteWarning",
 ]
-SECONDS = 300
-KILLED, SURVIVED = 1, 0
+SECONDS = 1800
+KILLED, SURVIVED, BROKEN = 1, 0, 2
 
 SWAPPED_OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
@@ -82,10 +77,11 @@ SUMS = {"mean_log_ratio": "log_ratio", "mean_log_prob": "policy"}
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed file: ``line`` of it, and what is there now."""
+    """A changed file: ``line`` of it, in the class ``term`` or outside of any, and what is there now."""
 
     file: Path
     line: int
+    term: str | None
     before: str
     after: str
     source: str
@@ -97,13 +93,15 @@ class Mutant:
 def mutants(file: Path) -> Iterator[Mutant]:
     """All mutants of a file, one change each."""
     text = file.read_text()
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     for place, node in enumerate(ast.walk(ast.parse(text))):
         if not hasattr(node, "lineno") or _is_text(node):
             continue
         before = ast.unparse(node)
         for after in _changes(node):
             if ast.unparse(after) != before:
-                yield Mutant(file, node.lineno, before, ast.unparse(after), _with(text, place, after))
+                term = next((each.name for each in classes if _holds(each, node)), None)
+                yield Mutant(file, node.lineno, term, before, ast.unparse(after), _with(text, place, after))
 
 
 def _with(text: str, place: int, new: ast.AST) -> str:
@@ -112,6 +110,10 @@ def _with(text: str, place: int, new: ast.AST) -> str:
     old = list(ast.walk(tree))[place]
     _replace(tree, old, new)
     return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _holds(term: ast.ClassDef, node: ast.expr | ast.stmt) -> bool:
+    return term.lineno <= node.lineno <= (term.end_lineno or 0)
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -181,17 +183,34 @@ class _Finder(SourceFileLoader):
         return compile(self._mutant.source, self.path, "exec")
 
 
+def stages(term: str | None) -> Iterator[list[str]]:
+    """What pytest is called with, the quick tests first: those that are about a class, or all."""
+    about = "loss or anchor" if term is None else f"loss-{component_name(term)}] or anchor-{component_name(term)}]"
+    named = "test" if term is None else f"{component_name(term)} or {term} or labelled or formulas or overflow or odds"
+    yield ["test_losses_options.py"]
+    yield ["test_losses_batches.py", "-k", "not train_alike and not resumed and not untrained"]
+    yield ["test_losses.py", "-k", named]
+    yield ["test_losses_relations.py", "test_objectives.py"]
+    yield ["test_contracts.py", "-k", about]
+
+
+def component_name(term: str) -> str:
+    """The name that the plugin registers a class by."""
+    [found] = re.findall(rf'"(\w+)": {term},', (PLUGIN / "__init__.py").read_text())
+    return str(found)
+
+
 def survives(mutant: Mutant | None) -> bool:
     """Whether all tests pass with a mutant, or, with None, without one; in a process that is forked for it."""
     child = os.fork()
     if child == 0:
         _test(mutant)
     _, status = os.waitpid(child, 0)
-    return os.WIFEXITED(status) and os.WEXITSTATUS(status) == SURVIVED
+    return not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == KILLED)
 
 
 def _test(mutant: Mutant | None) -> NoReturn:
-    """Leaves the process; one that hangs is killed by its alarm, and so counts as noticed."""
+    """Leaves the process; one that hangs is ended by its alarm, and counts as not noticed."""
     import hypothesis
     import pytest
 
@@ -208,10 +227,15 @@ def _test(mutant: Mutant | None) -> NoReturn:
     except BaseException:
         os._exit(KILLED)
     code = SURVIVED
-    for stage in STAGES:
+    for stage in stages(mutant.term if mutant else None):
         files = [str(ROOT / "tests" / word) if word.endswith(".py") else word for word in stage]
-        if pytest.main([*PYTEST, *files]):
+        found = pytest.main([*PYTEST, *files])
+        # Interrupted: a file whose import fails with this mutant.
+        if found in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
             code = KILLED
+            break
+        if found not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            code = BROKEN
             break
     os._exit(code)
 
