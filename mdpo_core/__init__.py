@@ -11,7 +11,6 @@ from mdpo_core.components import (
     Corruption,
     Evaluator,
     ImageCorruption,
-    Lora,
     Loss,
     ModelAdapter,
     PairLoss,
@@ -27,7 +26,8 @@ from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
 from mdpo_core.layout import Packed, PaddedView
 from mdpo_core.loading import load_recipe
-from mdpo_core.optimization import parameter_groups
+from mdpo_core.optimization import parameter_groups, set_learning_rate
+from mdpo_core.parts import ALL_LINEAR, PARTS, Lora, PartOptions, Parts, PartTraining
 from mdpo_core.protocols import Decoding, Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
@@ -38,7 +38,9 @@ from mdpo_core.view import View
 from mdpo_core.world import World, current_world
 
 __all__ = [
+    "ALL_LINEAR",
     "IMAGE_MARK",
+    "PARTS",
     "Anchor",
     "Backend",
     "Batch",
@@ -63,6 +65,9 @@ __all__ = [
     "PaddedView",
     "PairLoss",
     "Part",
+    "PartOptions",
+    "PartTraining",
+    "Parts",
     "Piece",
     "Placement",
     "PluginError",
@@ -99,5 +104,6 @@ __all__ = [
     "peak_memory",
     "require_devices",
     "run",
+    "set_learning_rate",
     "whole",
 ]

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import Example
-from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.parts import Lora, Parts, PartTraining, problems_of, training_of
+from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CHOSEN, REJECTED, View
 from mdpo_core.world import World
@@ -108,24 +109,43 @@ class ImageCorruption(SelectiveCorruption):
         """A corrupted copy of an RGB image, of the same size."""
 
 
-class Lora(BaseModel):
-    """Low-rank adapters on the language model's linear layers (arXiv:2106.09685)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    rank: int = Field(default=64, gt=0, description="rank of the update")
-    alpha: float = Field(default=128, gt=0, description="the update is scaled by alpha / rank")
-    dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout before the adapter, in training only")
-
-
 class ModelAdapter(Component):
     """What differs between models: prompt and image tokens, named parts, what trains, export."""
 
     kind: ClassVar[str] = "adapter"
-    lora: Lora | None = Field(default=None, description="train adapters of this size; absent: train the weights")
+    lora: Lora | None = Field(
+        default=None, description="train adapters of this kind beside the language model; absent: train the weights"
+    )
+    freeze: tuple[Part, ...] = Field(
+        default=(), description="parts that do not train: vision, projector, language; without LoRA only"
+    )
+    parts: Parts = Field(default=Parts(), description="what a single part does otherwise, and its learning rate")
     max_length: int = Field(default=2048, gt=0, description="tokens of the longest sequence, image tokens included")
 
     # Options that do not change what the untrained model gives. A path is one where `files` says what lies there.
-    only_training: ClassVar[frozenset[str]] = frozenset({"lora", "max_length"})
+    only_training: ClassVar[frozenset[str]] = frozenset({"lora", "freeze", "parts", "max_length"})
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        problems = list(problems_of(self.lora, self.freeze, self.parts))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def training(self) -> Mapping[Part, PartTraining]:
+        """How each part trains; `load` does what it says."""
+        return training_of(self.lora, self.freeze, self.parts)
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether there is an adapter, which can be switched off and merged."""
+        return any(each.how == "lora" for each in self.training.values())
+
+    @property
+    def trains_images(self) -> bool:
+        """Whether anything before the language model trains."""
+        return any(self.training[part].how != "frozen" for part in ("vision", "projector"))
 
     @abstractmethod
     def check(self) -> None:
@@ -270,6 +290,8 @@ class Backend(Component):
     @abstractmethod
     def start(self, scorer: nn.Module, train: Train) -> Engine:
         """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized.
+
+        Not all at one learning rate: see `parameter_groups` and `set_learning_rate`.
 
         Where there are several processes, torch's process group has been set up.
         """

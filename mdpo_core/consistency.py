@@ -95,7 +95,7 @@ def _processes(backend: Backend, processes: int) -> Found:
 
 
 def _reference(model: ModelAdapter, reference: str) -> Found:
-    if reference == "adapter_off" and model.lora is None:
+    if reference == "adapter_off" and not model.has_lora:
         yield (
             ("reference",),
             "'adapter_off' needs model.lora: there is no adapter to switch off; use 'frozen_copy'",
@@ -103,7 +103,7 @@ def _reference(model: ModelAdapter, reference: str) -> Found:
 
 
 def _frozen_copy(terms: list[tuple[int, Term]], model: ModelAdapter, reference: str) -> Found:
-    if reference != "frozen_copy" and (reference != "auto" or model.lora is not None):
+    if reference != "frozen_copy" and (reference != "auto" or model.has_lora):
         return
     for position, term in terms:
         if any(statistic.needs_reference for statistic in term.statistics().values()):

@@ -64,7 +64,7 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
     upon quantized weights is exported upon those that they were made from. ``merge``: LoRA is added to the weights.
     Nothing is left at ``out`` unless what was written has been loaded again and gives the same logits.
     """
-    if merge and recipe.model.lora is None:
+    if merge and not recipe.model.has_lora:
         raise RecipeError("--merge: there is no LoRA to merge, the weights themselves were trained; leave it out")
     state = saved_state(checkpoint, verify(checkpoint))
     adapter, placement = recipe.model.unquantized, Placement("cpu", recipe.backend.placement().dtype)

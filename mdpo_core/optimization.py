@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from mdpo_core.components import ModelAdapter
+    from mdpo_core.protocols import VisionLanguageModel
+    from mdpo_core.recipe import Train
+
+_FACTOR = "rate_factor"
 
 
 def _num_dims(parameter: Tensor) -> int:
@@ -14,16 +22,35 @@ def _num_dims(parameter: Tensor) -> int:
 
 
 def parameter_groups(
-    parameters: Iterable[nn.Parameter], weight_decay: float, num_dims: Callable[[nn.Parameter], int] = _num_dims
+    scorer: nn.Module, train: Train, num_dims: Callable[[nn.Parameter], int] = _num_dims
 ) -> list[dict[str, Any]]:
-    """Two groups for AdamW: matrices, which decay, and biases and norms, which do not. One that is empty is left out.
+    """Groups for AdamW of what trains in a scorer, for `set_learning_rate`.
 
-    To be made while the parameters have their own shapes: a backend may lay them out flat. ``num_dims`` is for those
-    that have lost theirs.
+    Matrices decay; biases and norms do not. Parameters in a scorer's ``rate_factors``, by name, learn at so many times
+    the rate of the others. To be made while the parameters have their own shapes: a backend may lay them out flat.
+    ``num_dims`` is for those that have lost theirs.
     """
-    found = list(parameters)
-    groups: list[dict[str, Any]] = [
-        {"params": [value for value in found if num_dims(value) >= 2], "weight_decay": weight_decay},
-        {"params": [value for value in found if num_dims(value) < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    factors: Mapping[str, float] = getattr(scorer, "rate_factors", {})
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, value in scorer.named_parameters():
+        if value.requires_grad:
+            decay = train.weight_decay if num_dims(value) >= 2 else 0.0
+            groups[decay, factors.get(name, 1.0)].append(value)
+    return [{"params": values, "weight_decay": decay, _FACTOR: factor} for (decay, factor), values in groups.items()]
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Let the next update be at this learning rate, and at each group's own factor of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group[_FACTOR]
+
+
+def rate_factors(adapter: ModelAdapter, model: VisionLanguageModel, train: Train) -> dict[str, float]:
+    """For the parameters of parts with a learning rate of their own, by their names in the scorer."""
+    parts = model.parts()
+    return {
+        f"policy.{name}": training.learning_rate / train.learning_rate
+        for part, training in adapter.training.items()
+        if training.learning_rate is not None
+        for name in parts.get(part, ())
+    }

@@ -169,7 +169,7 @@ class Precomputation:
 
     def _score(self, batch: Batch) -> _Scored:
         # Without LoRA the policy is its own reference, as nothing has trained it yet.
-        base = nullcontext() if self.recipe.model.lora is None else self.model.adapter_disabled()
+        base = self.model.adapter_disabled() if self.recipe.model.has_lora else nullcontext()
         with torch.no_grad(), base, self.advice.explained(batch):
             policy = self.engine.forward(batch).policy
         log_probs = {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}

@@ -134,7 +134,7 @@ class Recipe(BaseModel):
             return None
         if self.reference != "auto":
             return self.reference
-        return "adapter_off" if self.model.lora is not None else "frozen_copy"
+        return "adapter_off" if self.model.has_lora else "frozen_copy"
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe with every default filled in, as YAML would hold it."""

@@ -83,7 +83,7 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
         recipe.model.max_length,
         recipe.train.seed,
         # Also alone where weights before the language model train: a step without any image moves them as in a crowd.
-        always_images=world.size > 1 or recipe.model.lora is None,
+        always_images=world.size > 1 or recipe.model.trains_images,
     )
     found = world.from_main(lambda: _checked(recipe, data, builder, world))
     return replace(found, data=data), builder
@@ -208,10 +208,12 @@ def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> 
 
 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:
+    from mdpo_core.optimization import rate_factors
     from mdpo_core.scorer import Scorer
 
     options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
-    return Scorer(model, objective.views, _load_reference(recipe), options, objective.statistics)
+    factors = rate_factors(recipe.model, model, recipe.train)
+    return Scorer(model, objective.views, _load_reference(recipe), options, objective.statistics, factors)
 
 
 def _load_policy(recipe: Recipe) -> VisionLanguageModel:

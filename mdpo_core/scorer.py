@@ -28,7 +28,7 @@ class Scorer(nn.Module):
 
     Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
     saved with it, and may be given later, as ``scorer.reference``. Of ``views`` those are scored that a batch holds.
-    ``options.share_prefix`` must be false for a model that cannot.
+    ``options.share_prefix`` must be false for a model that cannot. ``rate_factors``: see `parameter_groups`.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Scorer(nn.Module):
         reference: Reference | None = None,
         options: Scoring = PLAIN,
         statistics: Mapping[str, Statistic] | None = None,
+        rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.policy = model.module
@@ -48,6 +49,7 @@ class Scorer(nn.Module):
         self._states = shared if options.share_prefix else separate_states
         self._max_logits = options.max_logits
         self._statistics = dict(statistics or {})
+        self.rate_factors = dict(rate_factors or {})
         self._images_are_frozen = _images_are_frozen(model)
 
     def forward(self, batch: Batch) -> Scored:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdpo_llava import lora_linear
+from mdpo_vlm import lora_linear
 from mdpo_vlm.lora_linear import LoraLinear
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners import lora

@@ -13,7 +13,7 @@ from mdpo_local import Local
 from mdpo_local.engine import LocalEngine
 from torch import Tensor, nn
 
-from mdpo_core import Evaluator, Example, Piece, Policy, Tracker
+from mdpo_core import Evaluator, Example, Piece, Policy, Tracker, set_learning_rate
 from mdpo_core.testing import check_backend, check_evaluator, check_tracker
 
 CPU = Local(device="cpu")
@@ -55,11 +55,16 @@ def forgets_a_micro_batch(self: LocalEngine, loss: Tensor) -> None:
 
 def updates_with_nan(self: LocalEngine, rate: float) -> float:
     norm = nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
-    for group in self._optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rate(self._optimizer, rate)
     self._optimizer.step()
     self._optimizer.zero_grad()
     return float(norm)
+
+
+def learns_at_one_rate(self: LocalEngine, rate: float) -> float:
+    for group in self._optimizer.param_groups:
+        group["rate_factor"] = 1.0
+    return STEP(self, rate)
 
 
 def forgets_moments(self: LocalEngine) -> Iterator[Piece]:
@@ -84,6 +89,11 @@ def saves_half(self: LocalEngine) -> Iterator[Piece]:
         ("step", lambda self, rate: min(STEP(self, rate), 1.0), "step 1: gradient norm 1.0, .* in plain torch"),
         ("step", remembers_gradients, "step 1: log-probs are"),
         ("step", decays_biases, "step 0: log-probs are"),
+        (
+            "step",
+            learns_at_one_rate,
+            "step 0: log-probs are .* at the learning rate 0.02 .times the scorer's rate_fact",
+        ),
         ("step", updates_with_nan, "updates weights with gradients that are NaN"),
         ("backward", forgets_a_micro_batch, "step 0: gradient norm"),
         ("state", forgets_moments, "is not the same to the bit after saving"),

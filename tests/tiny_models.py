@@ -19,7 +19,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PhiConfig
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from mdpo_core import Lora
+from mdpo_core import Lora, PartTraining
 from mdpo_core.recompute import recompute_in_backward
 from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
 
@@ -138,7 +138,8 @@ def _model(module: nn.Module, base: LlavaForConditionalGeneration) -> VlmModel:
 
 def _trainable(base: LlavaForConditionalGeneration, tiny: Tiny) -> VlmModel:
     if tiny.trains == "lora":
-        return _model(add_lora(base, Lora(rank=2, alpha=4, dropout=tiny.dropout)).eval(), base)
+        lora = Lora(rank=2, alpha=4, dropout=tiny.dropout)
+        return _model(add_lora(base, FAMILIES["llava"], {"language": PartTraining("lora", lora)}).eval(), base)
     if tiny.trains == "lora_and_head":
         config = LoraConfig(
             r=2,

@@ -85,8 +85,10 @@ def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples
     models.check_generation(trial, model)
     models.check_gradients(trial, model)
     models.change_what_trains(model)
-    models.check_dropout(trial, model, drops=adapter.lora is not None and adapter.lora.dropout > 0)
-    if adapter.lora is not None:
+    models.check_dropout(
+        trial, model, drops=any(each.lora is not None and each.lora.dropout > 0 for each in adapter.training.values())
+    )
+    if adapter.has_lora:
         models.check_adapter_disabled(trial, model, reference)
     sharing.check_recomputed(trial, model, Scoring(share_prefix=False))
     if adapter.shares_prefix:
@@ -121,7 +123,7 @@ def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageMode
     name = name_of(adapter)
     model.set_training(False)
     trained = models.everything(models.Trial(name, adapter.encoder(), examples), model)
-    for merge in (False, True) if adapter.lora is not None else (False,):
+    for merge in (False, True) if adapter.has_lora else (False,):
         with tempfile.TemporaryDirectory() as folder:
             model.export(Path(folder), merge=merge)
             encoder, loaded = adapter.load_exported(Path(folder), Placement())

@@ -21,6 +21,7 @@ from mdpo_core import (
     computes_on,
     parameter_groups,
     peak_memory,
+    set_learning_rate,
 )
 from mdpo_deepspeed.process import prepare
 from mdpo_deepspeed.shares import read_shares, shares_of, written_pieces
@@ -67,7 +68,7 @@ class DeepSpeedEngine:
             whole_layers(model.layers())
         # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
         adamw = torch.optim.AdamW(
-            parameter_groups(trained.values(), train.weight_decay, num_dims),
+            parameter_groups(scorer, train, num_dims),
             lr=0.0,
             betas=train.adam_betas,
             fused=self._device.type == "cuda" or None,
@@ -96,8 +97,7 @@ class DeepSpeedEngine:
         self._engine.backward(loss * self._world_size)
 
     def step(self, learning_rate: float) -> float:
-        for group in self._adamw.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._adamw, learning_rate)
         self._engine.step()
         return self._norm if self._clips_itself else self._reported_norm()
 

@@ -13,7 +13,6 @@ from mdpo_core import (
     Encoder,
     Evaluator,
     ModelAdapter,
-    Part,
     Placement,
     Policy,
     Reader,
@@ -42,10 +41,6 @@ class DigitsReader(Reader):
 class DigitsAdapter(ModelAdapter):
     """The tiny LLaVA that ships with this plugin, pretrained to describe mosaics and to be wrong at times."""
 
-    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"freeze"}
-
-    freeze: tuple[Part, ...] = Field(default=(), description="parts that do not train; without LoRA only")
-
     def check(self) -> None:
         self._llava().check()
 
@@ -66,9 +61,7 @@ class DigitsAdapter(ModelAdapter):
         return self._llava().load_exported(folder, placement)
 
     def _llava(self) -> ModelAdapter:
-        lora = self.lora.model_dump() if self.lora else None
-        options = {"lora": lora, "max_length": self.max_length, "freeze": self.freeze}
-        return cast(ModelAdapter, component("adapter", "llava", path=str(BASE), **options))
+        return cast(ModelAdapter, component("adapter", "llava", path=str(BASE), **dict(self)))
 
 
 class DigitsEvaluator(Evaluator):

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
-from mdpo_core import Batch, Piece, SavedState, Scored, Train, VisionLanguageModel, parameter_groups, peak_memory
+from mdpo_core import (
+    Batch,
+    Piece,
+    SavedState,
+    Scored,
+    Train,
+    VisionLanguageModel,
+    parameter_groups,
+    peak_memory,
+    set_learning_rate,
+)
 from mdpo_fsdp.sharding import Sharding, start_of
 
 Result = TypeVar("Result")
@@ -29,7 +39,7 @@ class FSDPEngine:
         self._units = sharding.place(self._root, model)
         self._trained = {name: cast(DTensor, value) for name, value in scorer.named_parameters() if value.requires_grad}
         self._optimizer = torch.optim.AdamW(
-            parameter_groups(cast(list[nn.Parameter], list(self._trained.values())), train.weight_decay),
+            parameter_groups(scorer, train),
             lr=train.learning_rate,
             betas=train.adam_betas,
         )
@@ -45,8 +55,7 @@ class FSDPEngine:
 
     def step(self, learning_rate: float) -> float:
         norm = cast(DTensor, nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)).full_tensor()
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
         if norm.isfinite():
             self._optimizer.step()
         self._optimizer.zero_grad()

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mdpo_core import Batch, Piece, SavedState, Scored, Train, World, parameter_groups, peak_memory, whole
+from mdpo_core import (
+    Batch,
+    Piece,
+    SavedState,
+    Scored,
+    Train,
+    World,
+    parameter_groups,
+    peak_memory,
+    set_learning_rate,
+    whole,
+)
 
 Result = TypeVar("Result")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -29,7 +40,7 @@ class LocalEngine:
         self._max_grad_norm = train.max_grad_norm
         self._trained = {name: value for name, value in scorer.named_parameters() if value.requires_grad}
         self._optimizer = torch.optim.AdamW(
-            parameter_groups(self._trained.values(), train.weight_decay),
+            parameter_groups(scorer, train),
             lr=train.learning_rate,
             betas=train.adam_betas,
         )
@@ -45,8 +56,7 @@ class LocalEngine:
 
     def step(self, learning_rate: float) -> float:
         norm = nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
         if norm.isfinite():
             self._optimizer.step()
         # DDP's gradients lie in its buckets, where the next ones are added; others would be held beside them.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mdpo_vlm.encoder import VlmEncoder
     from mdpo_vlm.model import VlmModel
 
-PARTS: tuple[Part, ...] = ("vision", "projector", "language")
-
 
 class TransformersAdapter(ModelAdapter):
     """A vision-language model of transformers, from a folder or a hub name; the base of adapters.
@@ -25,7 +23,7 @@ class TransformersAdapter(ModelAdapter):
     One that reads another layout overrides `folder`.
     """
 
-    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "freeze"}
+    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path"}
 
     path: str = Field(description="a folder that transformers saved, or a name on the hub")
     prompts: Literal["ready", "chat"] = Field(
@@ -33,9 +31,7 @@ class TransformersAdapter(ModelAdapter):
         description="prompts that are text are used as they stand, or become a user's turn of the chat template; "
         "conversations always go through the template",
     )
-    freeze: tuple[Part, ...] = Field(
-        default=("vision",), description="parts that do not train: vision, projector, language; without LoRA only"
-    )
+    freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
 
     quantize: Literal["nf4"] | None = Field(
         default=None,
@@ -44,11 +40,9 @@ class TransformersAdapter(ModelAdapter):
     )
 
     @model_validator(mode="after")
-    def _something_trains(self) -> Self:
+    def _weights_of_4_bits_do_not_train(self) -> Self:
         if self.lora is None and self.quantize is not None:
             raise ValueError("quantize needs lora: weights of 4 bits do not train")
-        if self.lora is None and set(self.freeze) == set(PARTS):
-            raise ValueError("freeze names every part, so nothing would train")
         return self
 
     def folder(self) -> Path:

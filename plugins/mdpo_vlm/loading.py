@@ -35,13 +35,14 @@ def load_model(adapter: TransformersAdapter, placement: Placement, trainable: bo
         require_whole_forward(base, VlmModel(base, base, folder, family), adapter.encoder())
     if not trainable:
         return VlmModel(base, base, folder, family)
-    if adapter.lora is not None:
-        return VlmModel(add_lora(base, adapter.lora).eval(), base, folder, family)
+    training = adapter.training
+    if adapter.has_lora:
+        return VlmModel(add_lora(base, family, training).eval(), base, folder, family)
     model = VlmModel(base, base, folder, family)
     idle = idle_parameters(base, family)
     for part, names in model.parts().items():
         for name in names:
-            base.get_parameter(name).requires_grad_(part not in adapter.freeze and name not in idle)
+            base.get_parameter(name).requires_grad_(training[part].how == "full" and name not in idle)
     return model
 
 

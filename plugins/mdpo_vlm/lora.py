@@ -4,35 +4,70 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from mdpo_core import Lora
+from mdpo_core import Lora, Part, PartTraining
+from mdpo_vlm.families import Family
 from mdpo_vlm.lora_linear import LoraLinear
+from mdpo_vlm.targets import Chosen, choose
+
+_NAME = "default"  # peft's, which loads what is called so without being told
 
 
-def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
-    """Adapters on every linear layer of the language model; peft leaves the head out by itself."""
-    decoder = model.get_decoder()
-    prefix = next(name for name, module in model.named_modules() if module is decoder)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        exclude_modules=rf"(?!{re.escape(prefix)}\.).*",
-        task_type="CAUSAL_LM",
-    )
+def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, PartTraining]) -> PeftModel:
+    """Adapters on those parts that train by LoRA; what else trains is saved with them. Raises `RecipeError`."""
+    chosen = choose(model, family, training)
+    config = _config(training, chosen)
     if not getattr(model, "is_loaded_in_4bit", False):
         # Those of 4 bits are nn.Linear, too, and take peft's own.
         config._register_custom_module({nn.Linear: LoraLinear})
     with warnings.catch_warnings():
         # peft asks transformers by a name that it has deprecated; nothing that a user could mend.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    for part, names in chosen.targets.items():
+        for name in names:
+            _set_dropout(model.get_submodule(name), training[part].lora)
+    return adapted
+
+
+def _config(training: Mapping[Part, PartTraining], chosen: Chosen) -> LoraConfig:
+    """One adapter for all parts, so that peft loads it as any other."""
+    loras = {part: each.lora for part, each in training.items() if each.lora is not None}
+    usual = loras.get("language") or next(iter(loras.values()))
+    return LoraConfig(
+        r=usual.rank,
+        lora_alpha=usual.alpha,
+        lora_dropout=usual.dropout,
+        use_dora=usual.dora,
+        use_rslora=usual.rslora,
+        target_modules=[name for names in chosen.targets.values() for name in names],
+        rank_pattern=_unusual(chosen, {part: each.rank for part, each in loras.items()}, usual.rank),
+        alpha_pattern=_unusual(chosen, {part: each.alpha for part, each in loras.items()}, usual.alpha),
+        modules_to_save=list(chosen.save) or None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _unusual(chosen: Chosen, values: Mapping[Part, Any], usual: Any) -> dict[str, Any]:
+    """One pattern for all modules of a part that has another number: peft tries every pattern on every module."""
+    return {
+        "|".join(map(re.escape, chosen.targets[part])): value
+        for part, value in values.items()
+        if value != usual and chosen.targets[part]
+    }
+
+
+def _set_dropout(layer: nn.Module, lora: Lora | None) -> None:
+    """peft's files say it once for all modules; it is of no use after training."""
+    assert lora is not None
+    layer.lora_dropout[_NAME] = nn.Dropout(lora.dropout) if lora.dropout else nn.Identity()  # type: ignore[index, operator, union-attr]  # peft's
 
 
 def set_lora_dropout(model: nn.Module, training: bool) -> None:
@@ -47,6 +82,7 @@ def save_lora(model: PeftModel, folder: Path) -> None:
     # peft keeps the names of its targets in a set, whose order changes from process to process.
     for config in model.peft_config.values():
         config.target_modules = sorted(config.target_modules)
-    model.save_pretrained(folder)
+    # Embeddings are the base's own, also where they have an adapter: peft would add them to the file.
+    model.save_pretrained(folder, save_embedding_layers=False)
     # A card with blanks to fill in, which is none of ours to publish.
     (folder / "README.md").unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from mdpo_vlm.folder import encoder_files
 from mdpo_vlm.generation import generate
 from mdpo_vlm.images import encode_images, model_inputs
 from mdpo_vlm.lora import save_lora, set_lora_dropout
+from mdpo_vlm.parts import PartNames
 from mdpo_vlm.positions import packed_positions
 
 Head = Callable[[Tensor], Tensor]
@@ -121,15 +121,10 @@ class VlmModel:
 
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
         names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
+        parts = PartNames(self._base, self._family)
         for name, _ in self._module.named_parameters():
-            names[self._part_of(name.removeprefix("base_model.model."))].append(name)
+            names[parts.part_of(name.removeprefix("base_model.model."))].append(name)
         return {part: tuple(found) for part, found in names.items()}
-
-    def _part_of(self, name: str) -> Part:
-        if name.startswith(_inside(self._base, self._base.get_encoder("image"))):
-            return "projector" if re.search(self._family.projector, name) else "vision"
-        language = (self._base.get_decoder(), self._base.get_output_embeddings())
-        return "language" if name.startswith(tuple(_inside(self._base, each) for each in language)) else "projector"
 
     def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
         return generate(self._base, self._family, prompts, decoding)
@@ -149,7 +144,3 @@ class VlmModel:
         if not isinstance(self._module, PeftModel):
             raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
         return self._module.merge_and_unload()
-
-
-def _inside(base: nn.Module, module: nn.Module) -> str:
-    return next(f"{name}." for name, each in base.named_modules() if each is module)

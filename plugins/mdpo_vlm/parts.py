@@ -1,0 +1,30 @@
+"""Which part of a model a parameter or a module belongs to."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from mdpo_core import Part
+from mdpo_vlm.families import Family
+
+
+class PartNames:
+    """Tells parts apart by names from the model's root; what is in neither of the others belongs to the projector."""
+
+    def __init__(self, base: PreTrainedModel, family: Family) -> None:
+        self._vision = _inside(base, base.get_encoder("image"))
+        self._language = tuple(_inside(base, each) for each in (base.get_decoder(), base.get_output_embeddings()))
+        self._projector = family.projector
+
+    def part_of(self, name: str) -> Part:
+        """Of a parameter's name."""
+        if name.startswith(self._vision):
+            return "projector" if re.search(self._projector, name) else "vision"
+        return "language" if name.startswith(self._language) else "projector"
+
+
+def _inside(base: nn.Module, module: nn.Module) -> str:
+    return next(f"{name}." for name, each in base.named_modules() if each is module)
