@@ -29,8 +29,8 @@ class Lora(BaseModel):
     targets: tuple[str, ...] = Field(
         default=(ALL_LINEAR,),
         min_length=1,
-        description="the part's modules that get an adapter: names or ends of names, `*` is anything; all-linear: every "
-        "linear layer but the head",
+        description="the part's modules that get an adapter: names or ends of names, `*` is anything; all-linear: "
+        "every linear layer but the head",
     )
     save: tuple[str, ...] = Field(
         default=(), description="the part's modules that train whole beside the adapters; names as in targets"

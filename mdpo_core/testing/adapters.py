@@ -62,6 +62,12 @@ def _check_parts(adapter: ModelAdapter, model: VisionLanguageModel) -> None:
     require(not different, f"{name} has parameters in no part, or parts with none: {different[:3]}")
     trained = [parameter for parameter, value in model.module.named_parameters() if value.requires_grad]
     require(bool(trained), f"{name} loads a model of which nothing trains")
+    for part, training in adapter.training.items():
+        trains = not set(model.parts().get(part, ())).isdisjoint(trained)
+        said = f"{name}'s recipe says of the part '{part}' that it trains so: {training.how}"
+        require(
+            trains == (training.how != "frozen"), f"{said}; and {'something' if trains else 'nothing'} in it trains"
+        )
     again = dict(_load(adapter).module.named_parameters())
     random = [parameter for parameter, value in model.module.named_parameters() if not value.equal(again[parameter])]
     require(not random, f"{name} loads other weights with the same seed: {random[:3]}")

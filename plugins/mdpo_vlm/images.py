@@ -46,7 +46,8 @@ def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[Encoded
     """What the model's forward takes in the place of pixels."""
     if not images:
         return {}
-    width = base.get_input_embeddings().embedding_dim
+    embedding = base.get_input_embeddings()
+    width = getattr(embedding, "base_layer", embedding).embedding_dim  # there may be LoRA around it
     first, *deeper = torch.split(torch.cat([image.features for image in images]), width, dim=-1)
     [(kind, stacked)] = {(image.kind, image.stacked) for image in images if isinstance(image, _Encoded)}
     output = kind(pooler_output=first[None] if stacked else [first])

@@ -31,15 +31,19 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
         # peft asks transformers by a name that it has deprecated; nothing that a user could mend.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         adapted = get_peft_model(model, config)
-    for part, names in chosen.targets.items():
-        for name in names:
-            _set_dropout(model.get_submodule(name), training[part].lora)
+    for part, lora in _loras(training).items():
+        for name in chosen.targets[part]:
+            _set_dropout(model.get_submodule(name), lora.dropout)
     return adapted
+
+
+def _loras(training: Mapping[Part, PartTraining]) -> dict[Part, Lora]:
+    return {part: each.lora for part, each in training.items() if each.lora is not None}
 
 
 def _config(training: Mapping[Part, PartTraining], chosen: Chosen) -> LoraConfig:
     """One adapter for all parts, so that peft loads it as any other."""
-    loras = {part: each.lora for part, each in training.items() if each.lora is not None}
+    loras = _loras(training)
     usual = loras.get("language") or next(iter(loras.values()))
     return LoraConfig(
         r=usual.rank,
@@ -64,10 +68,11 @@ def _unusual(chosen: Chosen, values: Mapping[Part, Any], usual: Any) -> dict[str
     }
 
 
-def _set_dropout(layer: nn.Module, lora: Lora | None) -> None:
+def _set_dropout(layer: nn.Module, dropout: float) -> None:
     """peft's files say it once for all modules; it is of no use after training."""
-    assert lora is not None
-    layer.lora_dropout[_NAME] = nn.Dropout(lora.dropout) if lora.dropout else nn.Identity()  # type: ignore[index, operator, union-attr]  # peft's
+    dropouts = layer.get_submodule("lora_dropout")
+    assert isinstance(dropouts, nn.ModuleDict)
+    dropouts[_NAME] = nn.Dropout(dropout) if dropout else nn.Identity()
 
 
 def set_lora_dropout(model: nn.Module, training: bool) -> None:

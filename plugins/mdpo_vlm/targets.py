@@ -127,8 +127,8 @@ class _Modules:
             return f", but of the {elsewhere[0]} part, which model.parts.{elsewhere[0]} is about"
         known = list(dict.fromkeys(_words(self._of_part[part])))
         near = get_close_matches(pattern.rpartition(".")[2], known, n=1)
-        there = ", ".join(known[:_NAMES_IN_MESSAGES])
-        return f"{f'; did you mean {near[0]!r}?' if near else ''}  (there: {there}{', ...' * (len(known) > _NAMES_IN_MESSAGES)})"
+        there = ", ".join([*known[:_NAMES_IN_MESSAGES], *(["..."] if len(known) > _NAMES_IN_MESSAGES else [])])
+        return f"{f'; did you mean {near[0]!r}?' if near else ''}  (there: {there})"
 
     def _is_inner_linear(self, name: str) -> bool:
         module = self._modules[name]
