@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +143,114 @@ def test_the_contract_of_adapters_holds_for_every_set(name: str, llava: Path, ph
 
     rows = [example(photographs), example(photographs, 0)]
     check_adapter(adapter(llava, **LORA_SETS[name]), rows, reload)
+
+
+@pytest.mark.parametrize("kind", ["dora", "rslora"])
+def test_dora_and_rslora_are_pefts(kind: str, llava: Path, photographs: Path) -> None:
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=r".*language_model.*_proj",
+        use_dora=kind == "dora",
+        use_rslora=kind == "rslora",
+        task_type="CAUSAL_LM",
+    )
+    made = adapter(llava, lora={"rank": 4, "alpha": 8, "dropout": 0.0, kind: True})
+    prompt = made.encoder().encode_prompt(example(photographs))
+    ours, pefts = made.load(Placement()), get_peft_model(plain(llava), config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, value in ours.module.named_parameters():
+            if value.requires_grad:
+                value.add_(torch.randn_like(value) * 0.1)
+                pefts.get_parameter(name).copy_(value)
+        wanted = pefts(input_ids=prompt.token_ids[None], **prompt.images[0]).logits
+    torch.testing.assert_close(logits(ours, prompt), wanted, atol=1e-5, rtol=0)
+
+
+def test_dropout_is_each_part_s_own(llava: Path) -> None:
+    parts = {"vision": {"train": "lora", "lora": SMALL | {"dropout": 0.3}}, "projector": {"train": "lora"}}
+    model = adapter(llava, lora=LORA, parts=parts).load(Placement())
+    found: dict[str, set[float]] = {"vision_tower": set(), "multi_modal_projector": set(), "language_model": set()}
+    for name, module in model.module.named_modules():
+        if isinstance(module, nn.Dropout) and "lora" in name:
+            found[next(part for part in found if part in name)].add(module.p)
+    assert found == {"vision_tower": {0.3}, "multi_modal_projector": {0.1}, "language_model": {0.1}}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parts": {"vision": {"lora": SMALL}}}, "lora needs train: lora beside it"),
+        ({"parts": {"vision": {"train": "frozen", "learning_rate": 1e-5}}}, "of no use with train: frozen"),
+        ({"parts": {"vision": {"learning_rate": 1e-5}}}, r"parts.vision.learning_rate: this part is frozen"),
+        ({"parts": {"vision": {"train": "lora"}}}, "parts.vision.train: lora needs parts.vision.lora, or the model's"),
+        (
+            {"parts": {"vision": {"train": "lora", "lora": SMALL}}},
+            "the language model cannot train whole while another",
+        ),
+        ({"parts": {"language": {"train": "lora", "lora": SMALL}}}, "parts.language.lora: .* say it there"),
+        ({"parts": {"language": {"train": "lora"}}}, "parts.language.train: lora needs the model's lora"),
+        ({"lora": LORA, "parts": {"language": {"train": "full"}}}, "train: full and lora, .* are two things"),
+        ({"lora": LORA, "parts": {"language": {"train": "frozen"}}}, "train: frozen and lora, .* are two things"),
+        (
+            {"lora": LORA | {"dora": True}, "parts": {"vision": {"train": "lora", "lora": SMALL}}},
+            "dora is to be the same in all parts that have LoRA",
+        ),
+        (
+            {"lora": LORA | {"rslora": True}, "parts": {"vision": {"train": "lora", "lora": SMALL}}},
+            "rslora is to be the same",
+        ),
+        ({"freeze": ["vision", "projector", "language"]}, "freeze names every part, so nothing would train"),
+        ({"freeze": ["projector", "language"], "parts": {"vision": {"train": "frozen"}}}, "so nothing would train"),
+        ({"lora": LORA | {"targets": []}}, "at least 1 item"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_without_any_model(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        component("adapter", "llava", path="nowhere", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"lora": LORA | {"targets": ["q_prj"]}},
+            r"model.lora.targets: 'q_prj' matches no module of the language part; did you mean 'q_proj'\?  \(there: .*"
+            r"q_proj, k_proj",
+        ),
+        ({"lora": LORA | {"targets": ["layers.7.*"]}}, "'layers.7.*' matches no module of the language part"),
+        ({"lora": LORA | {"targets": ["fc1"]}}, "but of the vision part, which model.parts.vision is about"),
+        ({"lora": LORA | {"targets": ["mlp"]}}, r"'mlp' matches .*mlp \(LlamaMLP\), to which LoRA is not fit"),
+        ({"lora": LORA | {"save": ["lmhead"]}}, "model.lora.save: 'lmhead' matches no .*; did you mean 'lm_head'"),
+        ({"lora": LORA | {"save": ["layers"]}}, r"matches .*layers \(ModuleList\); name what is in it: layers.\*"),
+        (
+            {"lora": LORA | {"save": ["lm_hed"], "targets": ["q_prj"]}},
+            "(?s)model.lora.save: 'lm_hed' .*model.lora.targets: 'q_prj'",
+        ),
+        (
+            {"lora": LORA, "parts": {"vision": {"train": "lora", "lora": SMALL | {"targets": ["layers.1.mlp.*"]}}}},
+            r"model.parts.vision.lora.targets: 'layers.1.mlp.\*' matches .*layers.1.mlp.fc1, which no gradient reaches",
+        ),
+        (
+            {"lora": LORA, "parts": {"vision": {"train": "lora", "lora": SMALL | {"save": ["post_layernorm"]}}}},
+            "model.parts.vision.lora.save: .* has weights that no gradient reaches",
+        ),
+    ],
+)
+def test_a_name_that_fits_nothing_is_refused_before_weights_are_read(
+    options: dict[str, Any], message: str, llava: Path
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        adapter(llava, **options).check()
+
+
+def test_weights_that_are_two_things_at_once_cannot_train_as_one(tmp_path: Path) -> None:
+    folder = build_llava(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    for options in ({"save": ["lm_head"]}, {"targets": ["all-linear", "embed_tokens"]}):
+        with pytest.raises(RecipeError, match=r"whose weights are also .*: neither can train without the other"):
+            adapter(folder, lora=LORA | options).check()
+    adapter(folder, lora=LORA).check()

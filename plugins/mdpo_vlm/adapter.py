@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import ModelAdapter, Part, Placement
+from mdpo_core import ALL_LINEAR, ModelAdapter, Part, Placement
 from mdpo_vlm.families import FAMILIES, UNKNOWN, Family
 from mdpo_vlm.folder import encoder_files, find_folder, read_json, unfit, weight_files
 
@@ -59,6 +59,16 @@ class TransformersAdapter(ModelAdapter):
 
             require_bitsandbytes()
         self.check_files()
+        self.check_targets()
+
+    def check_targets(self) -> None:
+        """Raise `RecipeError` for names of modules that there are none of, without reading weights."""
+        loras = [each.lora for each in self.training.values() if each.lora is not None]
+        if any(each.save or set(each.targets) != {ALL_LINEAR} for each in loras):
+            from mdpo_vlm.loading import without_weights
+            from mdpo_vlm.targets import choose
+
+            choose(without_weights(self.folder()), self.family(), self.training)
 
     def check_files(self) -> None:
         """Raise `DataError` for a folder that cannot be loaded, without loading it."""

@@ -65,6 +65,15 @@ def sliding_window(folder: Path) -> int | None:
     return window
 
 
+def without_weights(folder: Path) -> PreTrainedModel:
+    """The model of a folder in shape alone."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
+    model.tie_weights()
+    return model
+
+
 def _plain(folder: Path, placement: Placement) -> PreTrainedModel:
     return _from_pretrained(folder, placement).to(placement.device)
 

@@ -80,6 +80,9 @@ def set_lora_dropout(model: nn.Module, training: bool) -> None:
     for name, module in model.named_modules():
         if name.endswith("lora_dropout"):
             module.train(training)
+        elif getattr(module, "lora_variant", None):
+            # DoRA looks at the layer's own mode, which nothing else in it does.
+            module.training = training
 
 
 def save_lora(model: PeftModel, folder: Path) -> None:

@@ -66,11 +66,9 @@ def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
 
 def _beside_the_language_model(folder: Path) -> list[str]:
     """Full names, from the model's root: a part of one would match nothing, in silence."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from mdpo_vlm.loading import without_weights
 
-    with torch.device("meta"):
-        base = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    base = without_weights(folder)
     language = base.get_decoder()
     beside = [f"model.{name}" for name, module in base.model.named_children() if module is not language]
     return [*beside, *(name for name, module in base.named_modules() if module is base.get_output_embeddings())]
