@@ -287,6 +287,10 @@ class Backend(Component):
         """Make a frozen second model fit, before training starts; it has been loaded by `placement`."""
         return
 
+    def shape_of(self, parameter: Tensor) -> tuple[int, ...]:
+        """The shape of a whole parameter, for backends that share it out while it is loaded."""
+        return tuple(parameter.shape)
+
     @abstractmethod
     def start(self, scorer: nn.Module, train: Train) -> Engine:
         """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized.

@@ -69,6 +69,10 @@ class Console:
             self._progress.remove_task(self._stages.pop(stage))
 
     @hookimpl
+    def mdpo_model_loaded(self, parts: Mapping[str, Mapping[str, float]]) -> None:
+        self._terminal.print(_parts(parts))
+
+    @hookimpl
     def mdpo_run_started(self, run_dir: Path, first_step: int, num_steps: int) -> None:
         self._num_steps = num_steps
         kind = self._recipe.reference_kind()
@@ -124,6 +128,27 @@ def _numbers(metrics: Mapping[str, float]) -> str:
 
 def _is_reward(name: str) -> bool:
     return name.startswith("rewards/") and name.count("/") == 1
+
+
+def _parts(parts: Mapping[str, Mapping[str, float]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="parameters", title_justify="left")
+    table.add_column("")
+    for name in ("trained", "frozen", "share trained", "LoRA rank", "learning rate"):
+        table.add_column(name, justify="right")
+    for part, numbers in parts.items():
+        rank, rate = int(numbers["lora_rank"]), numbers["learning_rate"]
+        how = [str(rank) if rank else "", f"{rate:.2g}" if rate else ""]
+        table.add_row(part, *_counted(numbers["trained"], numbers["frozen"]), *how)
+    table.add_section()
+    trained, frozen = (sum(numbers[kind] for numbers in parts.values()) for kind in ("trained", "frozen"))
+    table.add_row("all", *_counted(trained, frozen), "", "")
+    return table
+
+
+def _counted(trained: float, frozen: float) -> list[str]:
+    return [f"{trained:,.0f}", f"{frozen:,.0f}", f"{trained / max(1, trained + frozen):.2%}"]
 
 
 def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Table:

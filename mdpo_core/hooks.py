@@ -30,6 +30,15 @@ def mdpo_components() -> Components:  # type: ignore[empty-body]  # a specificat
 
 
 @hookspec
+def mdpo_model_loaded(parts: Mapping[str, Mapping[str, float]]) -> None:
+    """The policy is loaded. Of each part: how many numbers are ``trained`` and ``frozen``, the ``lora_rank`` (0: no
+    adapters) and the peak ``learning_rate`` (0: frozen).
+
+    What trains whole beside adapters elsewhere is counted twice, as what it was is kept, too, and frozen.
+    """
+
+
+@hookspec
 def mdpo_run_started(run_dir: Path, first_step: int, num_steps: int) -> None:
     """Training begins after ``first_step`` finished steps (0, or more when resumed) and ends at ``num_steps``."""
 

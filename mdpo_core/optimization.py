@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from mdpo_core.components import ModelAdapter
     from mdpo_core.protocols import VisionLanguageModel
-    from mdpo_core.recipe import Train
+    from mdpo_core.recipe import Recipe, Train
 
 _FACTOR = "rate_factor"
 
@@ -43,6 +44,23 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     """Let the next update be at this learning rate, and at each group's own factor of it."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group[_FACTOR]
+
+
+def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, dict[str, float]]:
+    """What `mdpo_model_loaded` tells of each part."""
+    found: dict[str, dict[str, float]] = {}
+    for part, names in model.parts().items():
+        training = recipe.model.training[part]
+        numbers: dict[str, float] = {"trained": 0, "frozen": 0}
+        for name in names:
+            value = model.module.get_parameter(name)
+            # Bytes are pairs of numbers of 4 bits.
+            size = math.prod(recipe.backend.shape_of(value)) * (2 if value.element_size() == 1 else 1)
+            numbers["trained" if value.requires_grad else "frozen"] += size
+        rate = 0.0 if training.how == "frozen" else training.learning_rate or recipe.train.learning_rate
+        rank = 0 if training.lora is None else training.lora.rank
+        found[part] = numbers | {"lora_rank": rank, "learning_rate": rate}
+    return found
 
 
 def rate_factors(adapter: ModelAdapter, model: VisionLanguageModel, train: Train) -> dict[str, float]:

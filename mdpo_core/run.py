@@ -170,11 +170,13 @@ def _assemble(
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
     from mdpo_core.memory import MemoryAdvice
     from mdpo_core.objective import Objective
+    from mdpo_core.optimization import numbers_of_parts
     from mdpo_core.precompute import Precomputation
     from mdpo_core.sampler import Sampler
     from mdpo_core.train import Trainer
 
     model = _load_policy(recipe)
+    listeners(world).mdpo_model_loaded(parts=numbers_of_parts(recipe, model))
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
     rows, train = checked.sound(), recipe.train
     scorer = _scorer(recipe, model, objective)

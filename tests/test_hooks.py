@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from torch import Tensor
 
 from mdpo_core import hookimpl, load_recipe, run
 from mdpo_core.registry import current_registry
@@ -24,6 +26,10 @@ class Listener:
     @hookimpl
     def mdpo_progress(self, stage: str, done: int, total: int) -> None:
         self.calls.append(("progress", (stage, done, total)))
+
+    @hookimpl
+    def mdpo_model_loaded(self, parts: Mapping[str, Mapping[str, float]]) -> None:
+        self.calls.append(("model_loaded", (parts,)))
 
     @hookimpl
     def mdpo_run_started(self, run_dir: Path, first_step: int, num_steps: int) -> None:
@@ -69,11 +75,11 @@ def folder(listener: Listener, tmp_path: Path) -> Path:
 def test_a_run_calls_its_hooks_in_the_documented_order(listener: Listener, folder: Path) -> None:
     called = [name for name, _ in listener.calls if name != "progress"]
     steps = ["step_finished", "step_finished", "checkpoint_saved"]
-    assert called == ["run_started", "evaluated", *steps, "evaluated", "run_finished"]
+    assert called == ["model_loaded", "run_started", "evaluated", *steps, "evaluated", "run_finished"]
     assert listener.calls[0][0] == "progress"
     page = (ROOT / "docs" / "hooks.md").read_text()
     documented = re.findall(r"^mdpo_(\w+)\(", page.partition("## Listen")[2], flags=re.MULTILINE)
-    assert documented == ["progress", *dict.fromkeys(called[:1] + called[2:])]
+    assert documented == ["progress", *dict.fromkeys(called[:2] + called[3:])]
 
 
 def test_listeners_are_told_what_the_run_directory_holds(listener: Listener, folder: Path) -> None:
@@ -86,6 +92,10 @@ def test_listeners_are_told_what_the_run_directory_holds(listener: Listener, fol
         if "loss" not in line
     ]
     assert listener.told("evaluated") == measured
+    [(parts,)] = listener.told("model_loaded")
+    assert isinstance(parts, Mapping)
+    weights = load_file(folder / "final" / "model.safetensors")
+    assert sum(part["trained"] + part["frozen"] for part in parts.values()) == sum(map(Tensor.numel, weights.values()))
     assert listener.told("run_started") == [(folder, 0, 2)]
     assert listener.told("checkpoint_saved") == [(2, folder / "checkpoints" / "step-000002")]
     assert listener.told("run_finished") == [(folder, folder / "final")]

@@ -134,8 +134,8 @@ def _check_steps(backend: Backend, scorer: _Scorer, tolerance: float) -> None:
         gap = float((_log_probs(engine) - expected).abs().max())
         require(
             gap <= tolerance * float(expected.abs().max()),
-            f"{name_of(backend)} step {step}: log-probs are {gap:.2g} nats from AdamW's at the learning rate {rate} (times "
-            "the scorer's rate_factors)",
+            f"{name_of(backend)} step {step}: log-probs are {gap:.2g} nats from AdamW's at the learning rate {rate} "
+            "(times the scorer's rate_factors)",
         )
 
 

@@ -25,7 +25,7 @@ from mdpo_core import (
 from mdpo_deepspeed.options import decided_elsewhere, deepspeed_options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from mdpo_deepspeed.engine import DeepSpeedEngine
 
@@ -100,6 +100,11 @@ class DeepSpeed(Backend):
 
         if self.zero_stage == 3:
             share_out_reference(model, self._options(train))
+
+    def shape_of(self, parameter: Tensor) -> tuple[int, ...]:
+        from mdpo_deepspeed.stage3 import shape_of
+
+        return shape_of(parameter)
 
     def start(self, scorer: nn.Module, train: Train) -> DeepSpeedEngine:
         from mdpo_deepspeed.engine import DeepSpeedEngine
