@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from mdpo_core import (
     Backend,
+    Decoding,
     Engine,
     Example,
     SavedState,
@@ -34,6 +35,7 @@ from mdpo_core import (
 )
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.objective import Objective
+from mdpo_core.optimization import rate_factors
 from mdpo_core.recipe import Scoring
 from mdpo_core.recompute import recompute_in_backward
 from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
@@ -61,10 +63,6 @@ class Job:
     start: str | None = None
     broken: int | None = None
     counts: bool = False
-
-    @property
-    def lora(self) -> bool:
-        return "lora" in self.model
 
 
 def run_job(job: Job, folder: Path) -> None:
@@ -134,7 +132,7 @@ class _Training:
     def answers(self) -> list[Any]:
         """Greedy answers, and a loss without gradients."""
         prompts = [self.builder.encoder.encode_prompt(example) for example in examples()[:2]]
-        made = self.engine.using_model(lambda: self.model.generate(prompts, 5))
+        made = self.engine.using_model(lambda: self.model.generate(prompts, Decoding(5)))
         with torch.no_grad():
             return [[ids.tolist() for ids in made], float(self._loss(0, last=True))]
 
@@ -154,12 +152,13 @@ def _assemble(job: Job) -> _Training:
     options = Scoring(**{"share_prefix": True, **job.scoring})
     recompute_in_backward(model.layers(), options.activation_checkpointing)
     model.set_training(True)
-    scorer = Scorer(model, objective.views, _reference(job, adapter, backend), options)
+    factors = rate_factors(adapter, model, TRAIN)
+    scorer = Scorer(model, objective.views, _reference(job, adapter, backend), options, rate_factors=factors)
     return _Training(backend.start(scorer, TRAIN), model, builder, objective)
 
 
 def _reference(job: Job, adapter: Any, backend: Backend) -> Reference:
-    if job.lora:
+    if adapter.has_lora:
         return AdapterOff()
     copy = adapter.load(backend.placement(), trainable=False)
     backend.place_reference(copy, TRAIN)

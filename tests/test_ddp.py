@@ -17,6 +17,21 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": (LORA, {"share_prefix": False}),
     "full": ({}, {"activation_checkpointing": "full"}),
     "vision": ({"freeze": ["language"]}, {}),
+    "rates": (
+        {"freeze": [], "parts": {"vision": {"learning_rate": 3e-5}, "projector": {"learning_rate": 1e-3}}},
+        {},
+    ),
+    "parts": (
+        {
+            "lora": {"rank": 4, "dropout": 0.0, "dora": True, "save": ["lm_head", "*norm"]},
+            "parts": {
+                "vision": {"train": "lora", "lora": {"rank": 2, "dropout": 0.0, "dora": True}, "learning_rate": 1e-3},
+                "projector": {"train": "full", "learning_rate": 3e-5},
+            },
+        },
+        {},
+    ),
+    "tower": ({**LORA, "parts": {"vision": {"train": "full", "learning_rate": 1e-4}}}, {}),
 }
 
 
@@ -33,6 +48,10 @@ def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_job(job(f"one/{shape}", shape), folder)
     shapes = [job(f"two/{shape}", shape) for shape in SHAPES]
     halves = [job("half", "full", steps=(0, 1)), job("resumed", "full", steps=(2, 3), start="half")]
+    halves += [
+        job("half parts", "parts", steps=(0, 1)),
+        job("resumed parts", "parts", steps=(2, 3), start="half parts"),
+    ]
     broken = job("broken", "full", steps=(0, 1, 2), broken=2)
     run_in_parallel([*shapes, *halves, broken, job("counted", "lora", steps=(0, 1), counts=True)], folder)
     run_job(job("alone", "full", steps=(2, 3), start="half"), folder)
@@ -46,6 +65,7 @@ def test_two_processes_train_as_one_does(shape: str, folder: Path) -> None:
 
 def test_two_processes_resume_to_the_bit(folder: Path) -> None:
     require_same_state(folder / "resumed", folder / "two" / "full")
+    require_same_state(folder / "resumed parts", folder / "two" / "parts")
 
 
 def test_one_process_goes_on_where_two_stopped(folder: Path) -> None:

@@ -26,6 +26,23 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "full": ({}, {"activation_checkpointing": "full"}, {}),
     "all_by_view": ({"freeze": []}, {"share_prefix": False, "max_logits": None}, {"exchange": "micro_batch"}),
     "vision": ({"freeze": ["language"]}, {}, {}),
+    "rates": (
+        {"freeze": [], "parts": {"vision": {"learning_rate": 3e-5}, "projector": {"learning_rate": 1e-3}}},
+        {},
+        {},
+    ),
+    "parts": (
+        {
+            "lora": {"rank": 4, "dropout": 0.0, "dora": True, "save": ["lm_head", "*norm"]},
+            "parts": {
+                "vision": {"train": "lora", "lora": {"rank": 2, "dropout": 0.0, "dora": True}, "learning_rate": 1e-3},
+                "projector": {"train": "full", "learning_rate": 3e-5},
+            },
+        },
+        {},
+        {},
+    ),
+    "tower": ({**LORA, "parts": {"vision": {"train": "full", "learning_rate": 1e-4}}}, {}, {}),
 }
 COARSE = [("full", "bf16_mixed"), ("lora", "bf16")]
 # How often the gradients of two layers and of the rest travel when a process has two micro-batches in a step.
