@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from mdpo_core.components import Lora
 from mdpo_core.listing import default_text
+from mdpo_core.parts import Lora, PartOptions
 from mdpo_core.recipe import Output, Recipe, Scoring, Train
 from mdpo_core.registry import KINDS, current_registry
 
@@ -18,7 +18,7 @@ MARK = "compares them. -->\n"
 
 def tables() -> str:
     """The sections, their options, and all components with theirs, in Markdown."""
-    options = {"train": Train, "scoring": Scoring, "output": Output, "lora": Lora}
+    options = {"train": Train, "scoring": Scoring, "output": Output, "lora": Lora, "parts.<part>": PartOptions}
     parts = [_table("Sections", Recipe), *(_table(f"`{name}`", cls) for name, cls in options.items())]
     for kind in KINDS:
         for name, cls in sorted(current_registry().components(kind).items()):

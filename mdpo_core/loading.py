@@ -140,7 +140,13 @@ def _message(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
         field = _options_at(cls, detail["loc"]).get(str(detail["loc"][-1]))
         return f"missing: {field.description}" if field is not None and field.description else "missing"
     text = detail["msg"].removeprefix("Value error, ")
-    return f"{text[0].lower()}{text[1:]}, found {detail['input']!r}"
+    told = f"{text[0].lower()}{text[1:]}"
+    # What is wrong between the options of a section names them; all others would hide it.
+    return (
+        told
+        if detail["type"] == "value_error" and isinstance(detail["input"], dict)
+        else f"{told}, found {detail['input']!r}"
+    )
 
 
 def _options_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     rank: int = Field(default=64, gt=0, description="rank of the update")
-    alpha: float = Field(default=128, gt=0, description="the update is scaled by alpha / rank")
+    alpha: float = Field(default=128.0, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout before the adapter, in training only")
     dora: bool = Field(default=False, description="train the size of each weight's rows, too (DoRA, arXiv:2402.09353)")
     rslora: bool = Field(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,21 @@ from mdpo_deepspeed import DeepSpeed
 from mdpo_local import Local
 from torch import Tensor, distributed
 
-from mdpo_core import Backend, Batch, Engine, ModelAdapter, SavedState, Scores, Train, component, current_world
+from mdpo_core import (
+    Backend,
+    Batch,
+    Decoding,
+    Engine,
+    ModelAdapter,
+    SavedState,
+    Scores,
+    Train,
+    component,
+    current_world,
+)
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.objective import Objective
+from mdpo_core.optimization import rate_factors
 from mdpo_core.recipe import Scoring
 from mdpo_core.recompute import recompute_in_backward
 from mdpo_core.reference import AdapterOff, FrozenCopy
@@ -36,7 +48,8 @@ MICRO_BATCH = 2
 class Job:
     """What is trained, by what, and where it is kept: ``folder/step-N/`` after each step of ``saved``, metrics.
 
-    ``backend``: its name and options. ``start``: a folder that a job has saved, of ``first_step``.
+    ``backend``: its name and options. ``options``: of the adapter, over what ``lora`` and ``freeze`` say. ``start``: a
+    folder that a job has saved, of ``first_step``.
     """
 
     folder: str
@@ -46,6 +59,7 @@ class Job:
     backend: dict[str, Any]
     lora: bool = True
     freeze: tuple[str, ...] = ("vision",)
+    options: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     first_step: int = 0
     saved: tuple[int, ...] = (NUM_STEPS,)
@@ -82,7 +96,8 @@ class Job:
         }
         corruptions = {"crop": component("corruption", "random_crop", area=[0.1, 0.3])}
         lora = {"rank": 4, "alpha": 8, "dropout": 0.0} if self.lora else None
-        adapter = component("adapter", "llava", path=self.model, lora=lora, freeze=self.freeze)
+        options = {"lora": lora, "freeze": self.freeze, **self.options}
+        adapter = component("adapter", "llava", path=self.model, **options)
         assert isinstance(adapter, ModelAdapter)
         builder = BatchBuilder.for_terms(tuple(terms.values()), corruptions, adapter.encoder(), 2048, 0)  # type: ignore[arg-type]
         rows = component("reader", "pairs", path=self.pairs, images=self.images).open()  # type: ignore[attr-defined]
@@ -92,13 +107,14 @@ class Job:
             model = adapter.load(backend.placement())
         recompute_in_backward(model.layers(), "full" if self.recomputed else "off")
         reference: Any = AdapterOff()
-        if not self.lora:
+        if not adapter.has_lora:
             with backend.loading(TRAIN):
                 frozen = adapter.load(backend.placement(), trainable=False)
             backend.place_reference(frozen, TRAIN)
             reference = FrozenCopy(frozen)
         scoring = Scoring(share_prefix=self.share_prefix)
-        return Scorer(model, objective.views, reference, scoring), builder, rows, objective
+        factors = rate_factors(adapter, model, TRAIN)
+        return Scorer(model, objective.views, reference, scoring, rate_factors=factors), builder, rows, objective
 
     def _save(self, engine: Engine, step: int) -> None:
         folder = Path(self.folder, f"step-{step}")
@@ -110,7 +126,7 @@ class Job:
 
 def _generated(engine: Engine, scorer: Scorer, builder: BatchBuilder, rows: Any) -> list[list[int]]:
     prompts = [builder.encoder.encode_prompt(rows[row]) for row in range(2)]
-    return [ids.tolist() for ids in engine.using_model(lambda: scorer.model.generate(prompts, 4))]
+    return [ids.tolist() for ids in engine.using_model(lambda: scorer.model.generate(prompts, Decoding(4)))]
 
 
 def _step(engine: Engine, objective: Objective, builder: BatchBuilder, rows: Any, step: int) -> dict[str, Any]:

@@ -22,6 +22,21 @@ from mdpo_core.testing import check_backend
 
 JOBS = Path(__file__).parent / "deepspeed_jobs.py"
 LOCAL = {"backend": "local", "device": "cpu"}
+# LoRA of two kinds, what trains whole beside it, and three learning rates; all weights, at three learning rates.
+PARTS = {
+    "options": {
+        "lora": {"rank": 4, "dropout": 0.0, "dora": True, "save": ["lm_head", "*norm"]},
+        "parts": {
+            "vision": {"train": "lora", "lora": {"rank": 2, "dropout": 0.0, "dora": True}, "learning_rate": 3e-3},
+            "projector": {"train": "full", "learning_rate": 1e-4},
+        },
+    }
+}
+RATES = {
+    "lora": False,
+    "freeze": (),
+    "options": {"parts": {"vision": {"learning_rate": 1e-4}, "projector": {"learning_rate": 3e-3}}},
+}
 LORA, FULL = {"lora": True}, {"lora": False}
 no_gpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 and devices are there")
 
@@ -186,7 +201,7 @@ def _environment() -> dict[str, str]:
 def done(tmp_path_factory: pytest.TempPathFactory, llava: Path, pairs: Path, photographs: Path) -> Jobs:
     """Two processes: LoRA by ZeRO-2 and 3, everything by ZeRO-3. One process: both by the local backend."""
     jobs = Jobs(tmp_path_factory.mktemp("jobs"), model=llava, pairs=pairs, images=photographs)
-    for name, options in (("lora", LORA), ("full", FULL)):
+    for name, options in (("lora", LORA), ("full", FULL), ("parts", PARTS), ("rates", RATES)):
         jobs.job(f"{name}-local", LOCAL, **options).run()
     jobs.in_two_processes(
         [
@@ -194,20 +209,24 @@ def done(tmp_path_factory: pytest.TempPathFactory, llava: Path, pairs: Path, pho
             jobs.resumed("lora-2-resumed", "lora-2", zero(2)),
             jobs.job("lora-3", zero(3), generates=True),
             jobs.job("full-3", zero(3), lora=False, recomputed=True),
+            jobs.job("parts-2", zero(2), saved=(2, 4), **PARTS),
+            jobs.resumed("parts-2-resumed", "parts-2", zero(2), **PARTS),
+            jobs.job("parts-3", zero(3), **PARTS),
+            jobs.job("rates-3", zero(3), **RATES),
+            jobs.job("rates-1", zero(1), **RATES),
         ]
     )
     return jobs
 
 
-@pytest.mark.parametrize(
-    ("name", "other"), [("lora-2", "lora-local"), ("lora-3", "lora-local"), ("full-3", "full-local")]
-)
-def test_two_processes_learn_what_one_does(name: str, other: str, done: Jobs) -> None:
-    done.require_alike(name, other)
+@pytest.mark.parametrize("name", ["lora-2", "lora-3", "full-3", "parts-2", "parts-3", "rates-1", "rates-3"])
+def test_two_processes_learn_what_one_does(name: str, done: Jobs) -> None:
+    done.require_alike(name, f"{name.partition('-')[0]}-local")
 
 
 def test_two_processes_resume_to_the_bit(done: Jobs) -> None:
     done.require_equal("lora-2-resumed", "lora-2")
+    done.require_equal("parts-2-resumed", "parts-2")
 
 
 @pytest.mark.parametrize("backend", [zero(3), LOCAL], ids=["another stage", "local"])

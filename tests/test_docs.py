@@ -12,7 +12,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from small_vlms import build_vlm
 
-from mdpo_core import load_recipe
+from mdpo_core import component, load_recipe
 from mdpo_core.registry import current_registry
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +86,16 @@ def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) ->
     pytest = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(source), str(source / "tests")]
     tried = subprocess.run(pytest, capture_output=True, text=True, env=environment)
     assert tried.returncode == 0, tried.stdout
+
+
+def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
+    options = YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[1])["model"]
+    training = component("adapter", options.pop("adapter"), **options).training  # type: ignore[attr-defined]
+    assert {part: each.how for part, each in training.items()} == {
+        "vision": "lora",
+        "projector": "full",
+        "language": "lora",
+    }
 
 
 def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:

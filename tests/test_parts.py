@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from launched import RECIPE, contents, launch, records
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from small_llava import build_llava
 from test_llava import adapter, example, logits
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import Placement, RecipeError, component
+from mdpo_core import Placement, RecipeError, component, load_recipe, run
+from mdpo_core.export import export_run
 from mdpo_core.layout import pad_view
 from mdpo_core.testing import check_adapter
 
@@ -254,3 +258,107 @@ def test_weights_that_are_two_things_at_once_cannot_train_as_one(tmp_path: Path)
         with pytest.raises(RecipeError, match=r"whose weights are also .*: neither can train without the other"):
             adapter(folder, lora=LORA | options).check()
     adapter(folder, lora=LORA).check()
+
+
+ONE_STEP = [
+    "train.epochs=1",
+    "train.batch_size=10",
+    "train.micro_batch_size=5",
+    "train.schedule=constant",
+    "train.warmup_ratio=0.0",
+    "model.freeze=[]",
+    "model.lora=null",
+]
+RATES = {"vision": 3e-4, "projector": 2e-3, "language": 1e-3}
+MIXED = {
+    "lora": {"rank": 4, "dropout": 0.1, "dora": True, "save": ["lm_head"]},
+    "parts": {
+        "vision": {"train": "lora", "lora": {"rank": 2, "dora": True}, "learning_rate": 3e-4},
+        "projector": {"train": "full", "learning_rate": 1e-5},
+    },
+}
+
+
+def run_of(changes: list[str], folder: Path, *more: str) -> Path:
+    kept = [change for change in changes if not change.startswith("model.lora")]
+    return run(load_recipe(RECIPE, [*kept, "trackers=[]", *more, f"output.dir={folder}"])).run_dir
+
+
+def test_each_part_moves_as_in_a_run_at_its_own_learning_rate(changes: list[str], llava: Path, tmp_path: Path) -> None:
+    def moved(name: str, *more: str) -> dict[str, Tensor]:
+        found = plain(run_of(changes, tmp_path / name, *ONE_STEP, *more) / "final")
+        return {each: value - before[each] for each, value in found.state_dict().items()}
+
+    before = plain(llava).state_dict()
+    own = [f"model.parts.{part}.learning_rate={RATES[part]!r}" for part in ("vision", "projector")]
+    mixed = moved("mixed", *own, f"train.learning_rate={RATES['language']!r}")
+    for part, names in adapter(llava).load(Placement()).parts().items():
+        alone = moved(part, f"train.learning_rate={RATES[part]!r}")
+        assert any(bool(alone[name].any()) for name in names)
+        for name in names:
+            torch.testing.assert_close(mixed[name], alone[name], atol=1e-9, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def mixed_run(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six steps with adapters of two parts and whole modules of two; every checkpoint is there."""
+    folder = tmp_path_factory.mktemp("mixed") / "run"
+    return run_of(
+        changes, folder, f"model.lora={json.dumps(MIXED['lora'])}", f"model.parts={json.dumps(MIXED['parts'])}"
+    )
+
+
+def test_a_run_of_many_ways_to_train_resumes_to_the_bit(mixed_run: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(mixed_run, tmp_path / "again")
+    shutil.rmtree(again / "final")
+    shutil.rmtree(again / "checkpoints" / "step-000006")
+    run(load_recipe(again / "recipe.yaml"), run_dir=again, resume=True)
+    assert contents(again / "final") == contents(mixed_run / "final")
+
+
+def test_what_trained_in_many_ways_is_exported_for_peft_and_merged(
+    mixed_run: Path, llava: Path, tmp_path: Path
+) -> None:
+    for merge in (False, True):
+        export_run(mixed_run, tmp_path / str(merge), merge=merge)
+    saved = load_file(tmp_path / "False" / "adapter_model.safetensors")
+    assert sum("lm_head" in name or "multi_modal_projector" in name for name in saved) == 5
+    loaded, merged = PeftModel.from_pretrained(plain(llava), tmp_path / "False"), plain(tmp_path / "True")
+    inputs = {"input_ids": torch.tensor([[1, 3, 3, 3, 3, 40, 50]]), "pixel_values": torch.ones(1, 3, 28, 28)}
+    with torch.no_grad():
+        found, wanted, before = (model(**inputs).logits for model in (merged, loaded, plain(llava)))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert float((wanted - before).abs().max()) > 1e-3
+    original = {name: value.shape for name, value in plain(llava).state_dict().items()}
+    assert {name: value.shape for name, value in merged.state_dict().items()} == original
+
+
+def test_the_reference_is_the_model_before_any_part_trained(
+    changes: list[str], mixed_run: Path, tmp_path: Path
+) -> None:
+    """A cached reference is computed before training, one by switching off in every step."""
+    options = [f"model.lora={json.dumps(MIXED['lora'])}", f"model.parts={json.dumps(MIXED['parts'])}"]
+    for reference in ("cached", "frozen_copy"):
+        other = run_of(changes, tmp_path / reference, *options, f"reference={reference}")
+        for mine, theirs in zip(records(other), records(mixed_run), strict=True):
+            for name in ("loss", "grad_norm", "rewards/chosen", "rewards/rejected"):
+                assert mine[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), (reference, mine["step"], name)
+
+
+def test_a_run_prints_what_trains(changes: list[str], tmp_path: Path) -> None:
+    lora = "model.lora={rank: 4}"
+    kept = [change for change in changes if not change.startswith("model.lora")]
+    done = launch([*kept, lora, "model.parts.projector.train=full", "train.epochs=1"], tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    lines = [re.findall(r"[\w.,%+-]+", line) for line in done.stdout.splitlines() if "%" in line]
+    rows = {words[0]: words for words in lines}
+    assert [rows[part][-2:] for part in ("projector", "language")] == [["50.00%", "0.001"], ["4", "0.001"]]
+    assert rows["vision"][1] == "0"
+
+
+def test_the_model_of_the_quickstart_takes_parts_too() -> None:
+    digits = component("adapter", "digits", lora={"rank": 2}, parts={"projector": {"train": "full"}})
+    model = digits.load(Placement())  # type: ignore[attr-defined]
+    trains = {name for name, value in model.module.named_parameters() if value.requires_grad}
+    assert any("projector" in name for name in trains)
+    assert all("lora" in name or "projector" in name for name in trains)

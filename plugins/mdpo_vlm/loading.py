@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -16,7 +15,7 @@ from mdpo_vlm.attention import use_packed_attention
 from mdpo_vlm.families import UNKNOWN
 from mdpo_vlm.idle import idle_parameters
 from mdpo_vlm.last_layer import trim_last_layer
-from mdpo_vlm.lora import add_lora
+from mdpo_vlm.lora import add_lora, read_lora
 from mdpo_vlm.model import VlmModel
 from mdpo_vlm.trial import require_whole_forward
 
@@ -53,9 +52,7 @@ def load_exported(adapter: TransformersAdapter, folder: Path, placement: Placeme
         base = _plain(folder, placement)
         return VlmModel(base, base, folder, family)
     base = _plain(adapter.folder(), placement)
-    # Left to itself, peft reads it into an accelerator first.
-    module = PeftModel.from_pretrained(base, folder, torch_device=placement.device)
-    return VlmModel(module.eval(), base, folder, family)
+    return VlmModel(read_lora(base, folder, placement.device).eval(), base, folder, family)
 
 
 def sliding_window(folder: Path) -> int | None:

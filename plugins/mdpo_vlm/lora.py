@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,29 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
     if not getattr(model, "is_loaded_in_4bit", False):
         # Those of 4 bits are nn.Linear, too, and take peft's own.
         config._register_custom_module({nn.Linear: LoraLinear})
-    with warnings.catch_warnings():
-        # peft asks transformers by a name that it has deprecated; nothing that a user could mend.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with _quiet():
         adapted = get_peft_model(model, config)
+    # peft has put ends of names in their place, other ones in every process, for names that have the same end.
+    config.target_modules = sorted(name for names in chosen.targets.values() for name in names)
     for part, lora in _loras(training).items():
         for name in chosen.targets[part]:
             _set_dropout(model.get_submodule(name), lora.dropout)
     return adapted
+
+
+def read_lora(base: PreTrainedModel, folder: Path, device: str) -> PeftModel:
+    """What `save_lora` wrote, around the model that it was trained upon."""
+    with _quiet():
+        # Left to itself, peft reads it into an accelerator first.
+        return PeftModel.from_pretrained(base, folder, torch_device=device)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """peft asks transformers by a name that it has deprecated; nothing that a user could mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _loras(training: Mapping[Part, PartTraining]) -> dict[Part, Lora]:
@@ -87,7 +103,7 @@ def set_lora_dropout(model: nn.Module, training: bool) -> None:
 
 def save_lora(model: PeftModel, folder: Path) -> None:
     """Write the adapter, the same bytes every time."""
-    # peft keeps the names of its targets in a set, whose order changes from process to process.
+    # peft may keep the names of its targets in a set, whose order changes from process to process.
     for config in model.peft_config.values():
         config.target_modules = sorted(config.target_modules)
     # Embeddings are the base's own, also where they have an adapter: peft would add them to the file.
