@@ -30,23 +30,23 @@ def qlora(folder: Path) -> Llava:
     return Llava(path=str(folder), lora=Lora(rank=2), quantize="nf4")
 
 
-def test_weights_are_normal_floats_of_4_bits_with_quantized_scales_and_computed_in_16() -> None:
-    config = quantized.loading_options(ON_CUDA)["quantization_config"]
+def test_weights_are_normal_floats_of_4_bits_with_quantized_scales_and_computed_in_16(llava: Path) -> None:
+    config = quantized.loading_options(llava, ON_CUDA)["quantization_config"]
     assert isinstance(config, BitsAndBytesConfig)
     assert config.quantization_method() == "nf4"
     assert config.bnb_4bit_use_double_quant
     assert config.bnb_4bit_compute_dtype == torch.bfloat16
-    half = quantized.loading_options(Placement("cuda", "float16"))["quantization_config"]
+    half = quantized.loading_options(llava, Placement("cuda", "float16"))["quantization_config"]
     assert half.bnb_4bit_compute_dtype == torch.float16
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_they_are_read_to_where_they_stay(device: str) -> None:
-    assert quantized.loading_options(Placement(device, "bfloat16"))["device_map"] == {"": torch.device(device)}
+def test_they_are_read_to_where_they_stay(device: str, llava: Path) -> None:
+    assert quantized.loading_options(llava, Placement(device, "bfloat16"))["device_map"] == {"": torch.device(device)}
 
 
 def test_all_linear_layers_of_the_language_model_are_quantized_and_none_besides(llava: Path) -> None:
-    skipped = quantized.loading_options(ON_CUDA)["quantization_config"].llm_int8_skip_modules
+    skipped = quantized.loading_options(llava, ON_CUDA)["quantization_config"].llm_int8_skip_modules
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(AutoConfig.from_pretrained(llava))
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}

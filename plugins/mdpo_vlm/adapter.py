@@ -63,8 +63,8 @@ class TransformersAdapter(ModelAdapter):
 
     def check_targets(self) -> None:
         """Raise `RecipeError` for names of modules that there are none of, without reading weights."""
-        loras = [each.lora for each in self.training.values() if each.lora is not None]
-        if any(each.save or set(each.targets) != {ALL_LINEAR} for each in loras):
+        usual = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
+        if self.has_lora and (self.lora != usual or self.trains_images):
             from mdpo_vlm.loading import without_weights
             from mdpo_vlm.targets import choose
 

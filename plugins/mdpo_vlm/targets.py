@@ -44,6 +44,7 @@ def choose(base: PreTrainedModel, family: Family, training: Mapping[Part, PartTr
         elif each.how == "full":
             save += modules.whole(part)
     targets = {part: modules.targets(part, each.lora, save) for part, each in training.items() if each.lora is not None}
+    modules.require_some(targets, training)
     if modules.problems:
         raise RecipeError("\n".join(modules.problems))
     return Chosen(targets, sorted(save))
@@ -112,6 +113,13 @@ class _Modules:
             and not self._has_idle(name)
         ]
         return _outermost(fit)
+
+    def require_some(self, targets: Mapping[Part, Sequence[str]], training: Mapping[Part, PartTraining]) -> None:
+        """A part of bare parameters has nothing that could be adapted."""
+        for part, names in targets.items():
+            lora = training[part].lora
+            if not names and lora is not None and ALL_LINEAR in lora.targets:
+                self.problems.append(f"{_option(part)}: there is no linear layer in the {part} part that could train")
 
     def _matching(self, part: Part, pattern: str, where: str) -> list[str]:
         found = [name for name in self._of_part[part] if _matches(name, pattern)]
