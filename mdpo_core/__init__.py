@@ -22,6 +22,7 @@ from mdpo_core.components import (
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example, Role, Turn
+from mdpo_core.files import alone_in, whole_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
 from mdpo_core.layout import Packed, PaddedView
@@ -92,6 +93,7 @@ __all__ = [
     "View",
     "VisionLanguageModel",
     "World",
+    "alone_in",
     "component",
     "computes_on",
     "current_world",
@@ -106,4 +108,5 @@ __all__ = [
     "run",
     "set_learning_rate",
     "whole",
+    "whole_folder",
 ]

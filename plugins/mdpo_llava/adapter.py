@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from mdpo_vlm import TransformersAdapter
+from typing import ClassVar
+
+from mdpo_vlm import Layout, OriginalsAdapter
 
 
-class Llava(TransformersAdapter):
-    """A `LlavaForConditionalGeneration`: LLaVA-1.5 and models of its shape, from a folder or a hub name."""
+class Llava(OriginalsAdapter):
+    """LLaVA-1.5 and models of its shape, as transformers saves them or as published, from a folder or a hub name."""
 
-    def check_files(self) -> None:
-        self.require_model_type("llava")
-        super().check_files()
+    layout: ClassVar[Layout] = Layout(
+        # Of the model types that published configurations have, one is transformers' own.
+        key="architectures",
+        languages={"LlavaLlamaForCausalLM": "llama"},
+        tower="clip",
+        covered={
+            "mm_vision_select_feature": ("patch", None),
+            "mm_use_im_start_end": (False, None),
+            "mm_use_im_patch_token": (False, None),
+            "mm_resampler_type": (None,),
+        },
+    )

@@ -19,6 +19,7 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.folder import encoder_files
 from mdpo_vlm.generation import generate
 from mdpo_vlm.images import encode_images, model_inputs
+from mdpo_vlm.layout import TRAITS
 from mdpo_vlm.lora import save_lora, set_lora_dropout
 from mdpo_vlm.parts import PartNames
 from mdpo_vlm.positions import packed_positions
@@ -30,17 +31,15 @@ class VlmModel:
     """See `mdpo_core.VisionLanguageModel`.
 
     ``base`` is the plain model inside ``module``, or ``module`` itself; ``source`` the folder that its encoder's files
-    lie in; ``num_words`` cuts the logits, where the vocabulary has rows that no text uses.
+    lie in. A converted checkpoint's vocabulary may have rows that no text uses: logits are cut to the others.
     """
 
-    def __init__(
-        self, module: nn.Module, base: PreTrainedModel, source: Path, family: Family, num_words: int | None = None
-    ) -> None:
+    def __init__(self, module: nn.Module, base: PreTrainedModel, source: Path, family: Family) -> None:
         self._module = module
         self._base = base
         self._source = source
         self._family = family
-        self._num_words = num_words
+        self._num_words: int | None = getattr(base.config, TRAITS, {}).get("num_words")
         for module in (base.model, base.get_output_embeddings()):
             open_calls(module)
 

@@ -1,0 +1,38 @@
+"""The configuration of a converted checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import CONFIG_MAPPING, LlavaConfig
+
+from mdpo_vlm.layout import Original
+from mdpo_vlm.originals_tower import Tower
+
+# Of the language model, and not among the keys that its configuration has by itself.
+_ALSO = {"rope_theta", "rope_scaling", "partial_rotary_factor"}
+_NOT = {"architectures", "model_type", "transformers_version", "dtype", "torch_dtype", "_name_or_path"}
+
+
+def llava_config(original: Original, tower: Tower, image_id: int) -> LlavaConfig:
+    """``image_id``: the token that stands for a patch; the vocabulary grows if it has no row for it."""
+    text = _text_config(original)
+    text.vocab_size = max(text.vocab_size, image_id + 1)
+    whole = original.layout.drop_last
+    config = LlavaConfig(
+        vision_config=tower.config,
+        text_config=text,
+        image_token_index=image_id,
+        image_seq_length=tower.num_patches,
+        vision_feature_layer=-1 if whole else int(original.config["mm_vision_select_layer"]),
+        vision_feature_select_strategy="full" if whole else "default",
+        projector_hidden_act="gelu",
+    )
+    config.architectures = ["LlavaForConditionalGeneration"]
+    return config
+
+
+def _text_config(original: Original) -> Any:
+    kind = CONFIG_MAPPING[original.language]
+    known = (set(kind().to_dict()) | _ALSO) - _NOT
+    return kind.from_dict({name: value for name, value in original.config.items() if name in known})

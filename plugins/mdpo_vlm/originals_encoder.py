@@ -1,0 +1,37 @@
+"""Prompts of converted checkpoints, as their authors make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mdpo_core import IMAGE_MARK, EncodedPrompt, Example
+from mdpo_vlm.encoder import VlmEncoder
+from mdpo_vlm.families import Family
+
+
+class OriginalsEncoder(VlmEncoder):
+    """Ready-made prompts with what ``traits`` say; conversations go through the template, which says the same."""
+
+    def __init__(self, folder: Path, model: Path, family: Family, chat: bool, traits: Mapping[str, Any]) -> None:
+        super().__init__(folder, model, family, chat)
+        self._traits = traits
+        self._ready = not chat
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (*self._arguments, self._traits)
+
+    def encode_prompt(self, example: Example) -> EncodedPrompt:
+        prompt = super().encode_prompt(example)
+        if not self._ready or self._traits["ends_in_prompts"]:
+            return prompt
+        # mDPO's collator masks them, and splicing the image in then takes them out.
+        end = self.processor.tokenizer.eos_token_id
+        return replace(prompt, token_ids=prompt.token_ids[prompt.token_ids != end])
+
+    def _text(self, example: Example) -> str:
+        if not self._ready or not isinstance(example.prompt, str):
+            return super()._text(example)
+        return example.prompt.replace(IMAGE_MARK, self._traits["image_text"])

@@ -1,0 +1,93 @@
+"""The tensors of checkpoints, one at a time."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mdpo_vlm.folder import unfit
+
+_SHARD = 2 * 10**9
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
+    """The tensors of a file by name, mapped: what is not looked at is never read. Raises `DataError`."""
+    if file.suffix == ".bin":
+        yield _unpickled(file)
+        return
+    try:
+        tensors = safe_open(file, framework="pt")
+    except SafetensorError as error:
+        raise unfit(file, f"cannot be read: {error}") from error
+    with tensors:
+        yield _Safe(tensors)
+
+
+def _unpickled(file: Path) -> Mapping[str, Tensor]:
+    try:
+        found: Mapping[str, Tensor] = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        # torch goes on at length about how to load what may run code.
+        reason = str(error).strip().splitlines()[0]
+        raise unfit(file, f"cannot be read as tensors and nothing else: {reason}") from error
+    return found
+
+
+class _Safe(Mapping[str, Tensor]):
+    def __init__(self, tensors: Any) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._tensors.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors.keys())
+
+    def __len__(self) -> int:
+        return len(list(self._tensors.keys()))
+
+
+def write_shards(tensors: Iterator[tuple[str, Tensor]], folder: Path, limit: int = _SHARD) -> None:
+    """As safetensors of at most ``limit`` bytes, each written before the next one is read; with an index if several."""
+    shards = [
+        _write(shard, folder / f"unnumbered-{number}.safetensors")
+        for number, shard in enumerate(_groups(tensors, limit))
+    ]
+    if len(shards) == 1:
+        shards[0][0].rename(folder / "model.safetensors")
+        return
+    places: dict[str, str] = {}
+    total = 0
+    for number, (file, sizes) in enumerate(shards, 1):
+        name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        file.rename(folder / name)
+        places |= dict.fromkeys(sizes, name)
+        total += sum(sizes.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def _write(shard: Mapping[str, Tensor], file: Path) -> tuple[Path, Mapping[str, int]]:
+    save_file(dict(shard), file, metadata={"format": "pt"})
+    return file, {name: tensor.nbytes for name, tensor in shard.items()}
+
+
+def _groups(tensors: Iterator[tuple[str, Tensor]], limit: int) -> Iterator[dict[str, Tensor]]:
+    shard: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        if shard and sum(each.nbytes for each in shard.values()) + tensor.nbytes > limit:
+            yield shard
+            shard = {}
+        shard[name] = tensor
+    yield shard

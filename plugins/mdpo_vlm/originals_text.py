@@ -1,0 +1,116 @@
+"""Tokenizer, chat template and image processor of a converted checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, LlavaProcessor
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from mdpo_core import IMAGE_MARK, RecipeError
+from mdpo_vlm.folder import encoder_files, unfit
+from mdpo_vlm.layout import Original
+from mdpo_vlm.originals_tower import Tower
+
+# Bunny's template and LLaVA's v1 alike. Images of a turn come first, whatever the text says.
+_TEMPLATE = """\
+{%- if messages[0]['role'] == 'system' -%}
+{%- set system = messages[0]['content'] -%}
+{{- system if system is string else system | map(attribute='text') | join('') -}}
+{%- else -%}
+{{- "A chat between a curious user and an artificial intelligence assistant. " -}}
+{{- "The assistant gives helpful, detailed, and polite answers to the user's questions." -}}
+{%- endif -%}
+{{- ' ' -}}
+{%- for message in messages if message['role'] != 'system' -%}
+{{- 'USER: ' if message['role'] == 'user' else 'ASSISTANT: ' -}}
+{%- if message['content'] is string -%}
+{{- message['content'] -}}
+{%- else -%}
+{%- for item in message['content'] if item['type'] == 'image' -%}{{- 'IMAGE_TEXT\\n' -}}{%- endfor -%}
+{{- message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join('') | trim -}}
+{%- endif -%}
+{{- ' ' if message['role'] == 'user' else 'END' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- 'ASSISTANT:' -}}{%- endif -%}
+"""
+_AFTER = "\nA"
+
+
+def load_tokenizer(original: Original) -> Any:
+    """The checkpoint's own, with a token for images. Raises `RecipeError` if what reads it is not installed."""
+    files = encoder_files(original.folder)
+    names = {file.name for file in files}
+    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
+        raise unfit(original.folder, "no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json is there")
+    if "tokenizer.model" in names and "tokenizer.json" not in names:
+        _require_sentencepiece(original)
+    # Apart from config.json, which asks for code of its own or has a model type that transformers takes for another.
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            shutil.copyfile(file, Path(folder) / file.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def image_text(tokenizer: Any) -> str:
+    """What text around an image must hold for it to be tokenized apart, as the authors do.
+
+    A SentencePiece tokenizer puts a blank before every text, which behind a token inside the text has to be written.
+    """
+    alone = tokenizer(_AFTER, add_special_tokens=False)["input_ids"]
+    for text in (IMAGE_MARK, f"{IMAGE_MARK} "):
+        _, *behind = tokenizer(text + _AFTER, add_special_tokens=False)["input_ids"]
+        if behind == alone:
+            return text
+    raise ValueError(f"{type(tokenizer).__name__} tokenizes text behind an image otherwise than by itself")
+
+
+def save_processor(tower: Tower, tokenizer: Any, text: str, folder: Path) -> None:
+    """``text``: what a prompt holds for an image."""
+    size = tower.config.image_size
+    square = {"height": size, "width": size}
+    clip = tower.config.model_type == "clip_vision_model"
+    LlavaProcessor(
+        image_processor=LlavaImageProcessorPil(
+            do_pad=True,
+            size={"shortest_edge": size} if clip else square,
+            crop_size=square,
+            do_center_crop=clip,
+            image_mean=list(tower.mean),
+            image_std=list(tower.std),
+        ),
+        tokenizer=tokenizer,
+        patch_size=tower.config.patch_size,
+        vision_feature_select_strategy="default" if clip else "full",
+        num_additional_image_tokens=int(clip),
+        chat_template=_TEMPLATE.replace("IMAGE_TEXT", text).replace("END", tokenizer.eos_token),
+    ).save_pretrained(folder)
+
+
+def _require_sentencepiece(original: Original) -> None:
+    missing = [
+        name
+        for name, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf"))
+        if not _is_there(module)
+    ]
+    if missing:
+        raise RecipeError(
+            f"model.path: {original.folder / 'tokenizer.model'} needs {' and '.join(missing)}: "
+            'pip install "mdpo[llava]"'
+        )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

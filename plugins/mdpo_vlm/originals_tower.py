@@ -1,0 +1,104 @@
+"""The vision tower of an original checkpoint: its sizes, where its weights are, and how it takes pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPVisionConfig, SiglipVisionConfig
+from transformers.image_utils import (
+    IMAGENET_STANDARD_MEAN,
+    IMAGENET_STANDARD_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
+
+from mdpo_vlm.folder import read_json, unfit
+from mdpo_vlm.layout import Original
+
+_CONFIGS = {"siglip": SiglipVisionConfig, "clip": CLIPVisionConfig}
+_PIXELS = {"siglip": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD), "clip": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)}
+# Sizes do not follow from weights (the number of heads); of these names they are published.
+_KNOWN: Mapping[str, Mapping[str, int]] = {
+    "siglip-so400m-patch14-384": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    },
+    "clip-vit-large-patch14-336": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 336,
+        "patch_size": 14,
+        "projection_dim": 768,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Tower:
+    """``folder``: where its weights are; None if they are in the checkpoint itself. ``config``: what is kept of it.
+
+    ``drops_last``: its last layer is not.
+    """
+
+    folder: Path | None
+    config: SiglipVisionConfig | CLIPVisionConfig
+    drops_last: bool
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @property
+    def num_patches(self) -> int:
+        return int(self.config.image_size // self.config.patch_size) ** 2
+
+
+def find_tower(original: Original, inside: bool) -> Tower:
+    """``inside``: the checkpoint holds a tower of its own. Raises `DataError`."""
+    layout = original.layout
+    inside = inside and original.vision_tower is None
+    folder = original.local_tower() if inside else original.find_tower()
+    sizes = dict(_known_sizes(original) if folder is None else _sizes(folder, layout.tower))
+    # A head that pools patches is no part of these models, and weights of one are left behind.
+    config = _CONFIGS[layout.tower].from_dict(sizes | ({"vision_use_head": False} if layout.tower == "siglip" else {}))
+    if layout.drop_last:
+        config.num_hidden_layers -= 1
+    mean, std = _pixels(folder, layout.tower)
+    return Tower(None if inside else folder, config, layout.drop_last, mean, std)
+
+
+def _sizes(folder: Path, kind: str) -> Mapping[str, Any]:
+    file = folder / "config.json"
+    config = read_json(file)
+    found = config.get("model_type")
+    if found not in (kind, f"{kind}_vision_model"):
+        raise unfit(file, f"model_type is {found!r}; the vision tower of this model is a {kind}")
+    return dict(config.get("vision_config", config))
+
+
+def _known_sizes(original: Original) -> Mapping[str, Any]:
+    known, beside = _KNOWN.get(Path(original.tower_name).name), original.folder / "vision_config.json"
+    if known is not None:
+        return known
+    if beside.is_file():
+        return read_json(beside)
+    text = (
+        f"mm_vision_tower is {original.tower_name!r}, which is neither a folder nor a tower of known sizes "
+        f"({', '.join(_KNOWN)}); set model.vision_tower to the tower's folder"
+    )
+    raise unfit(original.folder / "config.json", text)
+
+
+def _pixels(folder: Path | None, kind: str) -> tuple[Sequence[float], Sequence[float]]:
+    mean, std = _PIXELS[kind]
+    if folder is None or not (folder / "preprocessor_config.json").is_file():
+        return mean, std
+    found = read_json(folder / "preprocessor_config.json")
+    return found.get("image_mean", mean), found.get("image_std", std)
