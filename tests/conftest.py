@@ -11,6 +11,7 @@ from pathlib import Path
 # Before any import of theirs: no hub, and caches of this run alone.
 _CACHE = tempfile.TemporaryDirectory(prefix="mdpo-tests-")
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": _CACHE.name}
+os.environ["MDPO_CACHE"] = str(Path(_CACHE.name) / "mdpo")
 # Models this small are fastest on one thread, and sums then have one order.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("HF_DATASETS_CACHE", None)

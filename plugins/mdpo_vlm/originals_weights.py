@@ -47,6 +47,7 @@ class _Place:
     file: Path
     name: str
     shape: tuple[int, ...]
+    dtype: torch.dtype
 
 
 class Sources:
@@ -61,12 +62,16 @@ class Sources:
         return any(place.name.startswith(_TOWER_INSIDE) for place in self._places)
 
     def write(self, tower: Tower, config: LlavaConfig, num_words: int, folder: Path) -> None:
-        """Raises `DataError` for tensors that are missing, left over or of another shape; then nothing is written."""
+        """Raises `DataError` for tensors that are missing, left over or of another shape; then nothing is written.
+
+        Types stay as they are; ``config`` is told that of the language model.
+        """
         wanted = _shapes(config)
         grown = {name: (num_words, *wanted[name][1:]) for name in _VOCABULARY}
         found = dict(self._named(tower))
         _require_all(self._original.folder, wanted | grown, found, tower)
         rows = config.get_text_config().vocab_size
+        config.dtype = found[_VOCABULARY[0]].dtype
         write_shards(_grown(_tensors(found), rows), folder)
 
     def _named(self, tower: Tower) -> Iterator[tuple[str, _Place]]:
@@ -92,7 +97,7 @@ def _replaced(name: str, names: Names) -> str:
 def _places(files: Sequence[Path]) -> Iterator[_Place]:
     for file in files:
         with opened(file) as tensors:
-            yield from [_Place(file, name, tuple(tensor.shape)) for name, tensor in tensors.items()]
+            yield from [_Place(file, name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()]
 
 
 def _shapes(config: LlavaConfig) -> dict[str, tuple[int, ...]]:
