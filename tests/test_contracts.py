@@ -132,7 +132,8 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("tracker", "curves"): lambda folder, *_: check_tracker(make("tracker", "curves"), folder),
     ("tracker", "tensorboard"): lambda folder, *_: check_tracker(make("tracker", "tensorboard"), folder),
 }
-ELSEWHERE = {("adapter", "llava")}  # in test_llava.py, with photographs
+# In test_llava.py, with photographs, and in test_originals.py, with checkpoints of upstream's.
+ELSEWHERE = {("adapter", "llava"), ("adapter", "bunny")}
 
 
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)

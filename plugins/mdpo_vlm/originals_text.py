@@ -56,6 +56,8 @@ def load_tokenizer(original: Original) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
         )
+    # Made for word pieces; of other tokenizers it takes blanks that belong to the text.
+    tokenizer.clean_up_tokenization_spaces = False
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
