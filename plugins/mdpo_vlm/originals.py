@@ -26,6 +26,7 @@ class OriginalsAdapter(TransformersAdapter):
     # Which folders they name is told by the digests of what lies there.
     only_training: ClassVar[frozenset[str]] = TransformersAdapter.only_training | {"converted", "vision_tower"}
 
+    path: str = Field(description="a folder or a name on the hub, in transformers' layout or in that of its authors")
     vision_tower: str | None = Field(
         default=None,
         description="folder or hub name of the vision tower of an original checkpoint; default: as the checkpoint says",

@@ -23,7 +23,8 @@ def converted(original: Original, root: Path | None) -> Path:
     Raises `DataError` for a checkpoint that is incomplete or not covered, `CheckpointError` if it cannot be written.
     """
     original.require_covered()
-    root = root or cache() / "converted"
+    # Exported adapters name it, wherever they are loaded from.
+    root = (root or cache() / "converted").absolute()
     folder = root / f"{original.name}-{_digest(original)}"
     # Whole as soon as it is there, so that most callers need no lock.
     if folder.is_dir():
@@ -48,6 +49,7 @@ def cache() -> Path:
 def _make(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
+        (root / ".lock").touch()
     except OSError as error:
         text = f"converted checkpoints cannot be kept here ({error}); set model.converted to another folder"
         raise DataError([Problem(str(root), "", text)]) from error
