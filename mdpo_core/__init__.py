@@ -8,17 +8,15 @@ from mdpo_core.components import (
     Anchor,
     Backend,
     Component,
-    Corruption,
     Evaluator,
-    ImageCorruption,
     Loss,
     ModelAdapter,
     PairLoss,
     Reader,
-    SelectiveCorruption,
     Term,
     Tracker,
 )
+from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example, Role, Turn

@@ -9,13 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import Example
 from mdpo_core.parts import Lora, Parts, PartTraining, problems_of, training_of
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
@@ -24,9 +22,6 @@ from mdpo_core.view import CHOSEN, REJECTED, View
 from mdpo_core.world import World
 
 if TYPE_CHECKING:
-    import random
-
-    from PIL.Image import Image
     from torch import Tensor, nn
 
     from mdpo_core.recipe import Train
@@ -51,62 +46,6 @@ class Reader(Component):
     @abstractmethod
     def open(self) -> Sequence[Example]:
         """The rows, read when indexed. Raises `DataError` here if the source is missing, and on a row that is bad."""
-
-
-class Corruption(Component):
-    """A change to an example that makes its chosen answer a worse one: most often, to its image."""
-
-    kind: ClassVar[str] = "corruption"
-    draw: Literal["once", "epoch"] = Field(
-        default="once", description="the same corrupted image in every epoch, or a new one in each"
-    )
-
-    @abstractmethod
-    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` stay as they were."""
-
-
-class SelectiveCorruption(Corruption):
-    """A corruption that may leave some of a row's images as they are."""
-
-    images: Literal["all", "first", "random"] | Annotated[int, Field(ge=0, strict=True)] = Field(
-        default="all",
-        description="which of a row's images it touches: all, first, random (one of them), or the one of this number, "
-        "from 0",
-    )
-
-    def selected(self, example: Example, rng: random.Random) -> Sequence[int]:
-        """The numbers of the images to be touched, from 0; `DataError` if the row has too few.
-
-        Only ``random`` draws from ``rng``. A row without images has none to touch.
-        """
-        count = len(example.images)
-        if self.images == "all" or not count:
-            return range(count)
-        if self.images == "random":
-            return (rng.randrange(count),)
-        number = 0 if self.images == "first" else self.images
-        if number < count:
-            return (number,)
-        text = f"a corruption touches image {number}, counted from 0 (images: {number}); the row has {count}"
-        raise DataError([Problem(f"example '{example.id}'", "", text)])
-
-
-class ImageCorruption(SelectiveCorruption):
-    """A corruption that looks at one image at a time."""
-
-    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        selected = self.selected(example, rng)
-        return replace(
-            example,
-            images=tuple(
-                self(image, rng) if number in selected else image for number, image in enumerate(example.images)
-            ),
-        )
-
-    @abstractmethod
-    def __call__(self, image: Image, rng: random.Random) -> Image:
-        """A corrupted copy of an RGB image, of the same size."""
 
 
 class ModelAdapter(Component):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mdpo_core.components import ImageCorruption
+from mdpo_core.corruption import ImageCorruption
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.registry import current_registry
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from mdpo_core.batch import Batch, ImageInputs
 from mdpo_core.collation import EncodedRow, collate
-from mdpo_core.components import Corruption, Term
+from mdpo_core.components import Term
+from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.protocols import Encoder

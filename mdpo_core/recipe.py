@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 from mdpo_core.components import (
     Backend,
     Component,
-    Corruption,
     Evaluator,
     ModelAdapter,
     Reader,
     Term,
     Tracker,
 )
+from mdpo_core.corruption import Corruption
 from mdpo_core.registry import current_registry
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]

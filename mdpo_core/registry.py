@@ -11,7 +11,7 @@ from typing import Any
 
 import pluggy
 
-from mdpo_core import components, hooks
+from mdpo_core import components, corruption, hooks
 from mdpo_core.components import Component
 from mdpo_core.errors import PluginError
 
@@ -20,7 +20,7 @@ KINDS: dict[str, type[Component]] = {
     for kind in (
         components.ModelAdapter,
         components.Reader,
-        components.Corruption,
+        corruption.Corruption,
         components.Loss,
         components.Anchor,
         components.Backend,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.components import Corruption, ImageCorruption, SelectiveCorruption
+from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.testing.common import (
     PROPERTY,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mdpo_core.batch import Batch
-from mdpo_core.components import ImageCorruption
+from mdpo_core.corruption import ImageCorruption
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
 from mdpo_core.protocols import VisionLanguageModel

@@ -28,8 +28,9 @@ def _behind_features(base: PreTrainedModel) -> set[str]:
     with torch.device("meta"):
         tower = type(base.get_encoder("image"))(config)
         pixels = torch.empty(1, config.num_channels, *_size(config.image_size))
-    states = tower(pixels, output_hidden_states=True).hidden_states
-    taken = [states[layer].sum() for layer in ([layers] if isinstance(layers, int) else layers)]
+    with torch.enable_grad():
+        states = tower(pixels, output_hidden_states=True).hidden_states
+        taken = [states[layer].sum() for layer in ([layers] if isinstance(layers, int) else layers)]
     parameters = dict(tower.named_parameters())
     gradients = torch.autograd.grad(taken, list(parameters.values()), allow_unused=True)
     return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
