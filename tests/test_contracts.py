@@ -133,7 +133,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("tracker", "tensorboard"): lambda folder, *_: check_tracker(make("tracker", "tensorboard"), folder),
 }
 # In test_llava.py, with photographs, and in test_originals.py, with checkpoints of upstream's.
-ELSEWHERE = {("adapter", "llava"), ("adapter", "bunny")}
+ELSEWHERE = {("adapter", "chat_vlm"), ("adapter", "llava"), ("adapter", "bunny")}
 
 
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)
