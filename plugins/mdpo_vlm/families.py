@@ -35,8 +35,6 @@ class Family:
 
 
 _QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
-_CLIP = r"post_layernorm|vision_model\.head\."
-_IDEFICS = Family()
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(),
@@ -47,8 +45,8 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": Family(projector=r"\.(merger|deepstack_merger_list)\.", marks=_QWEN.marks, grid=_QWEN.grid),
     "internvl": Family(),
-    "idefics3": _IDEFICS,
-    "smolvlm": _IDEFICS,
+    "idefics3": Family(),
+    "smolvlm": Family(),
     "gemma3": Family(
         separate="the tokens of an image attend to one another in both directions, and layers have a sliding window",
         marks={"token_type_ids": "image tokens"},
