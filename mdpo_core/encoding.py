@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mdpo_core.batch import Batch, ImageInputs
+from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.components import Term
 from mdpo_core.corruption import Corruption
@@ -61,12 +61,13 @@ class BatchBuilder:
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``; `DataError` if one of them is unfit."""
         batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)
-        return batch if batch.images or not self.always_images else replace(batch, images=self._blank())
+        return batch if batch.images or not self.always_images else replace(batch, images=self.blank().images)
 
-    def _blank(self) -> tuple[ImageInputs, ...]:
+    def blank(self) -> EncodedPrompt:
+        """A prompt that shows a blank picture."""
         from PIL import Image
 
-        return self.encoder.encode_prompt(Example("blank", IMAGE_MARK, {}, (Image.new("RGB", (8, 8)),))).images
+        return self.encoder.encode_prompt(Example("blank", IMAGE_MARK, {}, (Image.new("RGB", (8, 8)),)))
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         """Encode one example under each condition that a view needs."""

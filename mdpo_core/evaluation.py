@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from mdpo_core.batch import EncodedPrompt
 from mdpo_core.components import Evaluator
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
@@ -43,17 +44,25 @@ class TrainedPolicy:
         """Responses to the examples' prompts; see `mdpo_core.Policy`."""
         texts: dict[int, str] = {}
         for part in self._parts(len(examples)):
-            prompts = [self.builder.encoder.encode_prompt(examples[row]) for row in part.rows]
+            prompts = self._prompts([examples[row] for row in part.rows])
             # Of the place in the data alone, so that any number of processes draws alike.
             seed = self.builder.seed * 1_000_003 + part.number
             decoding = Decoding(max_new_tokens, temperature, top_p, seed)
             with torch.no_grad():
                 tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
-            found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens), strict=True))
+            # Behind the answers of the part may stand one to a blank picture.
+            found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
             for each in self.world.gather(found if part.counts else {}):
                 texts |= each
             self.progress(len(texts), len(examples))
         return [texts[row] for row in range(len(examples))]
+
+    def _prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
+        """Among several processes at least one shows a picture, if a blank one: each must run all of a model."""
+        prompts = [self.builder.encoder.encode_prompt(example) for example in examples]
+        if self.world.size == 1 or any(prompt.images for prompt in prompts):
+            return prompts
+        return [*prompts, self.builder.blank()]
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
         """The objective and its metrics, means over ``examples``; other rows for a corruption come from them, too."""

@@ -121,7 +121,10 @@ def test_a_directory_that_cannot_be_written_is_told_of_once(changes: list[str]) 
 EVERY = {
     "ddp": "{backend: local, precision: fp32}",
     "fsdp": "{backend: fsdp, precision: fp32}",
-    **{f"zero_{stage}": f"{{backend: deepspeed, zero_stage: {stage}, precision: fp32}}" for stage in range(4)},
+    **{f"zero_{stage}": f"{{backend: deepspeed, zero_stage: {stage}, precision: fp32}}" for stage in range(3)},
+    # By itself, DeepSpeed would keep weights as small as these whole in every process.
+    "zero_3": "{backend: deepspeed, zero_stage: 3, precision: fp32, "
+    "config: {zero_optimization: {stage3_param_persistence_threshold: 0}}}",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 import PIL.Image
 import pytest
 import torch
-from mdpo_vlm.families import FAMILIES, UNKNOWN
+from mdpo_vlm.families import FAMILIES, UNKNOWN, family_of
 from peft import PeftModel
 from plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from small_vlms import SMALL, build_vlm
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, LlamaConfig
 
 from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, PluginError, Turn, component
 from mdpo_core.encoding import BatchBuilder
@@ -114,7 +115,7 @@ def test_a_conversation_goes_through_the_template_turn_by_turn(tmp_path: Path) -
     assert encoder.processor.tokenizer.decode(encoded.token_ids) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         f"<|im_start|>user\n{first}What is it?<|im_end|>\n<|im_start|>assistant\nRed.<|im_end|>\n"
-        f"<|im_start|>user\nAnd {second}this?<|im_end|>\n<|im_start|>assistant\n"
+        f"<|im_start|>user\nAnd {second} this?<|im_end|>\n<|im_start|>assistant\n"
     )
     assert [image["image_grid_thw"].tolist() for image in encoded.images] == [[[1, 4, 4]], [[1, 6, 4]]]
 
@@ -174,7 +175,7 @@ def test_a_family_that_needs_a_row_and_has_none_is_refused_when_it_is_loaded(
     family: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = adapter(family, build_vlm(family, tmp_path))
-    monkeypatch.setattr("mdpo_vlm.adapter.FAMILIES", {})
+    monkeypatch.setattr("mdpo_vlm.families.FAMILIES", {})
     with pytest.raises(PluginError, match=f"'{family}' has no row .* this model {problem}"):
         made.load(Placement())
 
@@ -252,3 +253,80 @@ def test_loading_a_sharded_checkpoint_takes_little_more_memory_than_the_checkpoi
     assert size > 300e6
     done = subprocess.run([sys.executable, "-c", _MEASURE, str(folder)], capture_output=True, text=True, check=True)
     assert int(done.stdout.split()[-1]) <= 1.2 * size
+
+
+def changed_template(folder: Path, change: Callable[[str], str]) -> None:
+    file = folder / "chat_template.jinja"
+    file.write_text(change(file.read_text()))
+
+
+def test_a_template_that_ends_an_answer_in_no_end_token_gets_the_tokenizer_s(tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    # As published with a slip: a backslash where there should be a slash.
+    changed_template(folder, lambda text: text.replace("<|im_end|>\n{% endfor %}", "<\\s> {% endfor %}"))
+    encoder = adapter("llava", folder).encoder()
+    assert encoder.pieces(encoder.encode_response("A").tolist()) == ["A", "<|im_end|>"]
+
+
+def test_a_template_that_opens_answers_in_two_ways_is_named(tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    changed_template(folder, lambda text: text + "{% if add_generation_prompt %}<think>{% endif %}")
+    with pytest.raises(DataError, match="opens an answer otherwise than it writes one"):
+        adapter("llava", folder).encoder()
+
+
+def test_a_conversation_that_the_template_refuses_is_named_with_its_example(tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    refusing = "{% if messages | length > 2 %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    changed_template(folder, lambda text: refusing + text)
+    turns = (Turn("user", "One."), Turn("user", "Two."), Turn("user", ""))
+    with pytest.raises(DataError, match=r"example '7': the chat template does not take .*: roles must alternate"):
+        adapter("llava", folder).encoder().encode_prompt(Example("7", turns, {}))
+
+
+def test_image_tokens_that_stand_for_no_image_are_refused_wherever_they_are(tmp_path: Path) -> None:
+    folder = build_vlm("qwen2_vl", tmp_path)
+    chat, ready = (component("adapter", "chat_vlm", path=str(folder), prompts=each) for each in ("chat", "ready"))
+    with pytest.raises(DataError, match=r"a response holds the image token '<\|image_pad\|>'"):
+        chat.encoder().encode_response("A <|image_pad|> cat")  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"example '1': with the chat template, the prompt has 1 image tokens for 0"):
+        chat.encoder().encode_prompt(Example("1", "What is <|image_pad|>?", {}))  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"example '1': the prompt holds the image token"):
+        ready.encoder().encode_prompt(Example("1", "What is <|image_pad|>?", {}))  # type: ignore[attr-defined]
+
+
+def set_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: set_config(folder, model_type="nothing_known"), "config.json: transformers does not read it"),
+        (lambda folder: LlamaConfig().save_pretrained(folder), "models of type 'llama' take no images"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "is no JSON object"),
+        (lambda folder: set_config(folder, model_type="bunny-phi"), "layout of its authors' own; use adapter: bunny"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"{}" * 50),
+            "its weights cannot be read",
+        ),
+    ],
+    ids=["unknown", "text only", "list", "original", "damaged"],
+)
+def test_a_folder_of_something_else_is_named(change: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    made = adapter("llava", build_vlm("llava", tmp_path))
+    change(tmp_path)
+    with pytest.raises(DataError, match=message):
+        load(made)
+
+
+def load(made: Any) -> None:
+    made.check()
+    made.encoder()
+    made.load(Placement())
+
+
+def test_a_llava_with_a_vision_encoder_that_nobody_tried_has_no_row() -> None:
+    assert family_of({"model_type": "llava", "vision_config": {"model_type": "pixtral"}}) is UNKNOWN
+    assert family_of({"model_type": "llava", "vision_config": {}}) is FAMILIES["llava"]

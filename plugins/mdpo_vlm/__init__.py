@@ -29,7 +29,7 @@ class ChatVlm(TransformersAdapter):
     prompts: Literal["ready", "chat"] = Field(
         default="chat",
         description="prompts that are text become a user's turn of the chat template, or are used as they stand; "
-        "conversations always go through the template",
+        "conversations need the template",
     )
 
 

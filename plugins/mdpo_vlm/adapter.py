@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, ModelAdapter, Part, Placement
-from mdpo_vlm.families import FAMILIES, UNKNOWN, Family
+from mdpo_vlm.families import Family, family_of
 from mdpo_vlm.folder import encoder_files, find_folder, read_json, unfit, weight_files
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class TransformersAdapter(ModelAdapter):
     prompts: Literal["ready", "chat"] = Field(
         default="ready",
         description="prompts that are text are used as they stand, or become a user's turn of the chat template; "
-        "conversations always go through the template",
+        "conversations need the template",
     )
     freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
 
@@ -51,7 +51,7 @@ class TransformersAdapter(ModelAdapter):
 
     def family(self) -> Family:
         """What its family needs."""
-        return FAMILIES.get(str(read_json(self.folder() / "config.json").get("model_type")), UNKNOWN)
+        return family_of(read_json(self.folder() / "config.json"))
 
     def check(self) -> None:
         if self.quantize is not None:
@@ -73,13 +73,19 @@ class TransformersAdapter(ModelAdapter):
     def check_files(self) -> None:
         """Raise `DataError` for a folder that cannot be loaded, without loading it."""
         folder = self.folder()
-        read_json(folder / "config.json")
+        self._require_transformers_layout(folder / "config.json")
         weight_files(folder)
         if not (folder / "tokenizer_config.json").is_file():
             raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
         # One of the two holds the image processor, depending on the version that saved it.
         if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
             raise unfit(folder, "processor_config.json is missing; save the processor beside the model")
+
+    def _require_transformers_layout(self, file: Path) -> None:
+        kind = str(read_json(file).get("model_type"))
+        adapter = "llava" if kind == "llava_llama" else "bunny" if kind.startswith("bunny") else None
+        if adapter is not None:
+            raise unfit(file, f"model_type is '{kind}', a layout of its authors' own; use adapter: {adapter}")
 
     def require_model_type(self, *known: str) -> None:
         """Raise `DataError` for a folder of another family than an adapter is for."""

@@ -29,7 +29,7 @@ class VlmEncoder:
         self._arguments = folder, model, family, chat
         self.processor, self._image_token = load_processor(folder, model)
         self._family = family
-        self._template = ChatTemplate.of(self.processor, folder) if chat else None
+        self._template = ChatTemplate.of(self.processor, model) if chat else None
 
     def __reduce__(self) -> tuple[object, ...]:
         # Loaded again in a worker: not every processor can be pickled.
@@ -51,9 +51,14 @@ class VlmEncoder:
     def encode_response(self, response: str) -> Tensor:
         tokenizer = self.processor.tokenizer
         if self._template is not None:
-            return torch.tensor(self._template.response_ids(tokenizer, response))
-        ids = tokenizer(response, add_special_tokens=False)["input_ids"]
-        return torch.tensor([*ids, tokenizer.eos_token_id])
+            ids = self._template.response_ids(tokenizer, response)
+        else:
+            ids = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        if self._image_token in ids:
+            raise DataError(
+                [Problem("", "", f"a response holds the image token {self.pieces([self._image_token])[0]!r}")]
+            )
+        return torch.tensor(ids)
 
     @property
     def image_token(self) -> int:
@@ -70,7 +75,13 @@ class VlmEncoder:
             return self._template.prompt(example)
         if not isinstance(example.prompt, str):
             raise _wrong(example, "the prompt is a conversation, which needs model.prompts: chat")
+        self._require_no_token(example, example.prompt.replace(IMAGE_MARK, ""))
         return example.prompt.replace(IMAGE_MARK, self.processor.image_token)
+
+    def _require_no_token(self, example: Example, text: str) -> None:
+        token = self.processor.image_token
+        if token in text:
+            raise _wrong(example, f"the prompt holds the image token {token!r}; images are marked {IMAGE_MARK}")
 
     def _begin(self, text: str) -> dict[str, bool]:
         """Begin tokens come from the template or from the tokenizer, never from both."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 # Which tokens of a row are 1 in an input, and which 0.
 Marked = Literal["image tokens", "response tokens"]
@@ -22,7 +22,8 @@ class Family:
     those parameters inside the vision encoder that belong to the projector. ``marks``: inputs that say something of
     each token. ``grid``: the input that holds an image's patches in time, height and width, where positions are in
     three dimensions (M-RoPE). ``idle``: a pattern of parameters that no feature depends on. ``softcap``: logits are
-    squeezed as the language model's configuration says. ``num_images``: how few and how many images a row may have.
+    squeezed as the language model's configuration says. ``vision``: the vision encoders that were tried, if others
+    are in use (Pixtral's). ``num_images``: how few and how many images a row may have.
     """
 
     separate: str = ""
@@ -31,13 +32,14 @@ class Family:
     grid: str = ""
     idle: str = r"$^"
     softcap: bool = False
+    vision: tuple[str | None, ...] = ()
     num_images: tuple[int, int | None] = (0, None)
 
 
 _QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
 
 FAMILIES: Mapping[str, Family] = {
-    "llava": Family(),
+    "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
     "llava_next": Family(),
     # Of several images, it shows the model less than of one alone; that depends on all of a row.
     "llava_onevision": Family(num_images=(0, 1)),
@@ -59,3 +61,11 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 UNKNOWN = Family(separate="nobody has tried whether it can; see docs/add-a-model.md")
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """The row of a ``config.json``, or `UNKNOWN`."""
+    row = FAMILIES.get(str(config.get("model_type")), UNKNOWN)
+    vision = config.get("vision_config")
+    kind = vision.get("model_type") if isinstance(vision, Mapping) else None
+    return row if not row.vision or kind in row.vision else UNKNOWN

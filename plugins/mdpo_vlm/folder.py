@@ -45,7 +45,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise unfit(path, f"{reason}; a model's folder holds it") from error
-    return dict(content)
+    if not isinstance(content, dict):
+        raise unfit(path, "is no JSON object; a model's folder holds one")
+    return content
 
 
 def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Path]:

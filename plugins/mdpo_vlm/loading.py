@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import DataError, Placement, Problem
 from mdpo_vlm.attention import use_packed_attention
 from mdpo_vlm.families import UNKNOWN
+from mdpo_vlm.folder import unfit
 from mdpo_vlm.idle import idle_parameters
 from mdpo_vlm.last_layer import trim_last_layer
 from mdpo_vlm.lora import add_lora, read_lora
@@ -87,9 +89,12 @@ def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreT
     disable_progress_bar()
     # Weights that are shared out while they are read are drawn at random first; LoRA's shall not depend on that.
     with torch.random.fork_rng(devices=[]):
-        base, report = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, trust_remote_code=False, **options
-        )
+        try:
+            base, report = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, **options
+            )
+        except SafetensorError as error:
+            raise unfit(folder, f"its weights cannot be read: {error}") from error
     _require_complete(report, folder)
     return base.eval().requires_grad_(False)
 

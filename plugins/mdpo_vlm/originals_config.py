@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, LlavaConfig
 
+from mdpo_vlm.folder import unfit
 from mdpo_vlm.layout import Original
 from mdpo_vlm.originals_tower import Tower
 
@@ -24,7 +25,7 @@ def llava_config(original: Original, tower: Tower, image_id: int) -> LlavaConfig
         text_config=text,
         image_token_index=image_id,
         image_seq_length=tower.num_patches,
-        vision_feature_layer=-1 if whole else int(original.config["mm_vision_select_layer"]),
+        vision_feature_layer=-1 if whole else required(original, "mm_vision_select_layer"),
         vision_feature_select_strategy="full" if whole else "default",
         projector_hidden_act="gelu",
     )
@@ -36,3 +37,11 @@ def _text_config(original: Original) -> Any:
     kind = CONFIG_MAPPING[original.language]
     known = (set(kind().to_dict()) | _ALSO) - _NOT
     return kind.from_dict({name: value for name, value in original.config.items() if name in known})
+
+
+def required(original: Original, key: str) -> int:
+    """A whole number of the checkpoint's configuration; `DataError` if it has none."""
+    value = original.config.get(key)
+    if not isinstance(value, int):
+        raise unfit(original.folder / "config.json", f"{key} must be a whole number, found {value!r}")
+    return value

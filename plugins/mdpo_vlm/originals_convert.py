@@ -9,7 +9,7 @@ from typing import Any
 from transformers import GenerationConfig, LlavaConfig
 
 from mdpo_vlm.layout import TRAITS, Original
-from mdpo_vlm.originals_config import llava_config
+from mdpo_vlm.originals_config import llava_config, required
 from mdpo_vlm.originals_text import image_text, load_tokenizer, save_processor
 from mdpo_vlm.originals_tower import find_tower
 from mdpo_vlm.originals_weights import Sources
@@ -23,7 +23,7 @@ def convert(original: Original, folder: Path) -> None:
     image_id = tokenizer.convert_tokens_to_ids(tokenizer.image_token)
     config = llava_config(original, tower, image_id)
     text = image_text(tokenizer)
-    num_words = int(original.config["vocab_size"])
+    num_words = required(original, "vocab_size")
     traits = {"num_words": num_words, "image_text": text, "ends_in_prompts": original.layout.ends_in_prompts}
     setattr(config, TRAITS, traits)
     sources.write(tower, config, num_words, folder)
@@ -40,5 +40,5 @@ def _generation(original: Original, config: LlavaConfig, image_id: int) -> Gener
         found |= json.loads(own.read_text())
     ids = {name: found.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     # A row that was added has logits of 0, which is more than many a word has.
-    added = config.get_text_config().vocab_size > original.config["vocab_size"]
+    added = config.get_text_config().vocab_size > required(original, "vocab_size")
     return GenerationConfig(**ids, **({"suppress_tokens": [image_id]} if added else {}))

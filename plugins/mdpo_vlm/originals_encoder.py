@@ -34,4 +34,5 @@ class OriginalsEncoder(VlmEncoder):
     def _text(self, example: Example) -> str:
         if not self._ready or not isinstance(example.prompt, str):
             return super()._text(example)
+        self._require_no_token(example, example.prompt.replace(IMAGE_MARK, ""))
         return example.prompt.replace(IMAGE_MARK, self._traits["image_text"])

@@ -73,7 +73,8 @@ def image_text(tokenizer: Any) -> str:
         _, *behind = tokenizer(text + _AFTER, add_special_tokens=False)["input_ids"]
         if behind == alone:
             return text
-    raise ValueError(f"{type(tokenizer).__name__} tokenizes text behind an image otherwise than by itself")
+    folder = Path(tokenizer.name_or_path)
+    raise unfit(folder, f"{type(tokenizer).__name__} tokenizes text behind an image otherwise than by itself")
 
 
 def save_processor(tower: Tower, tokenizer: Any, text: str, folder: Path) -> None:

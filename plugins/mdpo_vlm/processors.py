@@ -20,7 +20,7 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:
 
     Pictures are processed by Pillow: results must not depend on torchvision being installed, which videos need.
     """
-    config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    config = _vision_language_config(model)
     try:
         processor = _load(folder, PROCESSOR_MAPPING.get(type(config), None))
     except (ImportError, AttributeError) as error:
@@ -28,6 +28,17 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:
         raise unfit(folder, f"its processor cannot be loaded: {error}") from error
     _require_image_token(processor, config, folder)
     return processor, config.image_token_id
+
+
+def _vision_language_config(model: Path) -> PreTrainedConfig:
+    file = model / "config.json"
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise unfit(file, f"transformers does not read it: {' '.join(str(error).split())}") from error
+    if getattr(config, "image_token_id", None) is None:
+        raise unfit(file, f"models of type '{config.model_type}' take no images, or not as tokens of their own")
+    return config
 
 
 def _load(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:

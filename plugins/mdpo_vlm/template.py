@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
-from mdpo_vlm.folder import unfit
+from mdpo_vlm.folder import read_json, unfit
 
-# A mark goes with one line break, or else one space, that follows it: what is to stand there is the template's to say.
-_MARK = re.compile(rf"{re.escape(IMAGE_MARK)}[\n ]?")
+# A mark goes with one line break that follows it: what is to stand there is the template's to say.
+_MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")
 _QUESTION, _ANSWER = "Which one?", "That one"
 
 
@@ -38,19 +39,24 @@ class ChatTemplate:
         prompt = _render(processor, question, open_turn=True)
         whole = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
         before, _, after = whole.rpartition(_ANSWER)
-        lead = before.removeprefix(prompt) if before.startswith(prompt) else ""
-        # The line break behind an end token is nothing that a model says.
-        tail = after.strip() or processor.tokenizer.eos_token
-        return cls(processor, prompt.rpartition(_QUESTION)[2], lead, tail)
+        if not before.startswith(prompt):
+            raise unfit(
+                folder, "its chat template opens an answer otherwise than it writes one; set model.prompts: ready"
+            )
+        opening, lead = prompt.rpartition(_QUESTION)[2], before.removeprefix(prompt)
+        return cls(processor, opening, lead, _until_end(after, _end_tokens(processor, folder)))
 
     def prompt(self, example: Example) -> str:
         """Raises `DataError` where the template leaves out an image."""
         turns = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
-        text = _render(self.processor, turns, open_turn=True)
+        try:
+            text = _render(self.processor, turns, open_turn=True)
+        except TemplateError as error:
+            raise _wrong(example, f"the chat template does not take this conversation: {error}") from error
         shown = text.count(self.processor.image_token)
         if shown != len(example.images):
-            found = f"the chat template shows {shown} of the {len(example.images)} images of the prompt"
-            raise DataError([Problem(f"example '{example.id}'", "", found)])
+            found = f"with the chat template, the prompt has {shown} image tokens for {len(example.images)} images"
+            raise _wrong(example, found)
         return text
 
     def response_ids(self, tokenizer: Any, response: str) -> list[int]:
@@ -61,6 +67,21 @@ class ChatTemplate:
             for text in (self.opening, self.opening + rest, rest)
         )
         return both[len(before) :] if both[: len(before)] == before else alone
+
+
+def _end_tokens(processor: ProcessorMixin, folder: Path) -> list[str]:
+    """The tokens that end a response: the tokenizer's first, then those that generation stops at."""
+    settings = folder / "generation_config.json"
+    ids = read_json(settings).get("eos_token_id") if settings.is_file() else None
+    tokenizer = processor.tokenizer
+    others = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return [str(tokenizer.eos_token), *map(str, others)]
+
+
+def _until_end(after: str, ends: Sequence[str]) -> str:
+    """What stands behind an answer, to its last end token; if it has none (some templates have a slip), the first."""
+    length = max(after.rfind(end) + len(end) if end in after else 0 for end in ends)
+    return after[:length] or ends[0]
 
 
 def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool) -> str:
@@ -81,4 +102,8 @@ def _content(text: str) -> list[dict[str, str]]:
     parts: list[dict[str, str]] = [{"type": "text", "text": first}]
     for part in others:
         parts += [{"type": "image"}, {"type": "text", "text": part}]
-    return [part for part in parts if part.get("text") != ""]
+    return [part for part in parts if part.get("text") != ""] or parts
+
+
+def _wrong(example: Example, text: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", text)])
