@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import PIL.Image
@@ -69,3 +70,47 @@ def test_processes_whose_pictures_differ_train_as_one_does(
     assert finished.returncode == 0, finished.stderr
     # A bias of all keys changes no attention: its gradient is 0 but for rounding, of which AdamW makes whole steps.
     require_same_training(tmp_path / "two", tmp_path / "one", 1e-5, but=r"(k_proj|qkv)\.bias")
+
+
+ANSWERS = """
+from mdpo_core import Evaluator, Example, hookimpl
+
+
+class Answers(Evaluator):
+    \"\"\"Answers to questions of which two in four show a picture.\"\"\"
+
+    def evaluate(self, policy, folder, step):
+        from PIL import Image
+
+        ramp = Image.linear_gradient("L").convert("RGB").resize((60, 60))
+        shown = [Example(str(row), "<image>\\nWhat is it?", {}, (ramp,)) for row in range(2)]
+        asked = [*shown, *(Example(str(row), "What is it?", {}) for row in (2, 3))]
+        return {"answers": len(policy.generate(asked, 4))}
+
+
+@hookimpl
+def mdpo_components():
+    return {"answers": Answers}
+"""
+
+
+@pytest.mark.long
+def test_a_process_whose_questions_show_no_picture_keeps_the_others_company(
+    changes: list[str], sizes: list[str], tmp_path: Path
+) -> None:
+    """ZeRO-3 gathers the weights of a vision encoder in all processes, or waits forever."""
+    (tmp_path / "mdpo_answers.py").write_text(ANSWERS)
+    about = tmp_path / "mdpo_answers-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mdpo-answers\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[mdpo]\nanswers = mdpo_answers\n")
+    more = [
+        *(change for change in changes if not change.startswith("backend")),
+        *(*sizes, f"model.path={build_vlm('qwen2_vl', tmp_path / 'model')}", f"backend={EVERY['zero_3']}"),
+        # Questions are shared out in batches of a step's pairs.
+        *("train.batch_size=2", "train.micro_batch_size=1", "train.epochs=1", "evaluators=[{evaluator: answers}]"),
+    ]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    finished = launch(more, tmp_path / "two", "--processes", "2", recipe=RECIPE, PYTHONPATH=path)
+    assert finished.returncode == 0, finished.stderr
+    assert records(tmp_path / "two")[0]["eval/answers/answers"] == 4
