@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import inspect
+import itertools
 import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,21 +31,10 @@ ROOT = Path(__file__).parent.parent
 PLUGIN = ROOT / "plugins" / "mdpo_objectives"
 # No terms: registration, and a corruption.
 NOT_MUTATED = {"__init__.py", "mismatched.py"}
-# Modules that were imported before the fork cannot have their asserts rewritten, and need not.
-PYTEST = [
-    "-x",
-    "-q",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:xdist",
-    "-p",
-    "no:anyio",
-    "-W",
-    "ignore::pytest.PytestAssertRewriteWarning",
-]
+# The quick ones first; those of their tests that need no fixture.
+TESTS = ["test_losses_vectors", "test_losses_options", "test_losses", "test_losses_relations", "test_losses_batches"]
 SECONDS = 1800
-KILLED, SURVIVED, BROKEN = 1, 0, 2
+KILLED, SURVIVED = 1, 0
 
 SWAPPED_OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
@@ -183,17 +175,6 @@ class _Finder(SourceFileLoader):
         return compile(self._mutant.source, self.path, "exec")
 
 
-def stages(term: str | None) -> Iterator[list[str]]:
-    """What pytest is called with, the quick tests first: those that are about a class, or all."""
-    about = "loss or anchor" if term is None else f"loss-{component_name(term)}] or anchor-{component_name(term)}]"
-    named = "test" if term is None else f"{component_name(term)} or {term} or labelled or formulas or overflow or odds"
-    yield ["test_losses_options.py"]
-    yield ["test_losses_batches.py", "-k", "not train_alike and not resumed and not untrained"]
-    yield ["test_losses.py", "-k", named]
-    yield ["test_losses_relations.py", "test_objectives.py"]
-    yield ["test_contracts.py", "-k", about]
-
-
 def component_name(term: str) -> str:
     """The name that the plugin registers a class by."""
     [found] = re.findall(rf'"(\w+)": {term},', (PLUGIN / "__init__.py").read_text())
@@ -211,46 +192,57 @@ def survives(mutant: Mutant | None) -> bool:
 
 def _test(mutant: Mutant | None) -> NoReturn:
     """Leaves the process; one that hangs is ended by its alarm, and counts as not noticed."""
-    import hypothesis
-    import pytest
-
     signal.alarm(SECONDS)
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    hypothesis.settings.register_profile("mutants", database=None, derandomize=True)
-    hypothesis.settings.load_profile("mutants")
     if mutant is not None:
         sys.meta_path.insert(0, _Finder(mutant))  # type: ignore[arg-type]  # a finder by its method
+    about = None if mutant is None or mutant.term is None else component_name(mutant.term)
     try:
-        _check_vectors()
-    except BaseException:
+        for name in TESTS:
+            run_tests(name, about)
+        run_contracts(about)
+    except BaseException as error:
+        if mutant is None:
+            traceback.print_exception(error)
         os._exit(KILLED)
-    code = SURVIVED
-    for stage in stages(mutant.term if mutant else None):
-        files = [str(ROOT / "tests" / word) if word.endswith(".py") else word for word in stage]
-        found = pytest.main([*PYTEST, *files])
-        # Interrupted: a file whose import fails with this mutant.
-        if found in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
-            code = KILLED
-            break
-        if found not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            code = BROKEN
-            break
-    os._exit(code)
+    os._exit(SURVIVED)
 
 
-def _check_vectors() -> None:
-    """The tests of check values as the functions that they are: most mutants never see pytest, which costs seconds."""
-    import test_losses_vectors as tests
+def run_tests(module: str, about: str | None) -> None:
+    """A file's tests as the functions that they are: pytest costs seconds, and most mutants none."""
+    for name, test in list(vars(importlib.import_module(module)).items()):
+        if name.startswith("test_"):
+            for arguments in _cases(test):
+                needed = inspect.signature(test).parameters.keys()
+                given = arguments | ({"tmp_path": Path()} if "tmp_path" in needed else {})
+                # From recipes the same values come, through files.
+                if needed <= given.keys() and arguments.get("path") != "recipe" and _is_about(arguments, about):
+                    test(**given)
 
-    nowhere = Path()
-    for name in tests.COVERED:
-        tests.test_each_objective_gives_its_values(name, "python", nowhere)
-        if tests.VECTORS[name].get("grad"):
-            tests.test_each_objective_gives_its_gradients(name, nowhere)
-        if "edge" in tests.VECTORS[name]:
-            tests.test_margins_of_hundreds_of_nats_give_exact_values_and_finite_gradients(name, nowhere)
+
+def _cases(test: object) -> Iterator[dict[str, object]]:
+    """The arguments that pytest would call a test with, as far as marks say them."""
+    each = []
+    for mark in getattr(test, "pytestmark", []):
+        names, values = mark.args[0], mark.args[1]
+        names = names.split(",") if isinstance(names, str) else list(names)
+        rows = [(value,) if len(names) == 1 else value for value in values]
+        each.append([dict(zip(names, row, strict=True)) for row in rows])
+    for parts in itertools.product(*each):
+        yield {name: value for part in parts for name, value in part.items()}
+
+
+def _is_about(arguments: dict[str, object], about: str | None) -> bool:
+    """Whether a case may concern a component: it is given that one's name, or none."""
+    name = arguments.get("name")
+    return about is None or name == about or f'"{name}":' not in (PLUGIN / "__init__.py").read_text()
+
+
+def run_contracts(about: str | None) -> None:
+    from test_contracts import CONTRACTS
+
+    for (kind, name), contract in CONTRACTS.items():
+        if kind in ("loss", "anchor") and about in (None, name):
+            contract(Path(), Path(), Path())
 
 
 def main() -> None:
@@ -258,17 +250,24 @@ def main() -> None:
     parser.add_argument("files", nargs="*", help="names in plugins/mdpo_objectives; default: all")
     names = parser.parse_args().files or sorted({file.name for file in PLUGIN.glob("*.py")} - NOT_MUTATED)
     _import_what_all_need()
-    if not survives(None):
-        sys.exit("the tests fail without any mutant")
+    require_passing()
     found = [mutant for name in names for mutant in mutants(PLUGIN / name)]
     print(f"{len(found)} mutants; not noticed:", flush=True)
     num_alive = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutant, lives in zip(found, pool.map(survives, found), strict=True):
+        for place, (mutant, lives) in enumerate(zip(found, pool.map(survives, found), strict=True)):
+            print(f"{place} {mutant.file.name}:{mutant.line}", end="\r", file=sys.stderr)
             if lives:
                 num_alive += 1
                 print(f"  {mutant}", flush=True)
+    # Had something else broken the tests meanwhile, all mutants would have seemed to be noticed.
+    require_passing()
     print(f"{len(found) - num_alive} of {len(found)} are noticed")
+
+
+def require_passing() -> None:
+    if not survives(None):
+        sys.exit("the tests fail without any mutant")
 
 
 def _import_what_all_need() -> None:
@@ -276,8 +275,7 @@ def _import_what_all_need() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests")]
     sys.dont_write_bytecode = True
-    import hypothesis  # noqa: F401
-    import pytest  # noqa: F401
+    import hypothesis
     import small_llava  # noqa: F401
 
     import mdpo_core.testing  # noqa: F401
@@ -285,6 +283,10 @@ def _import_what_all_need() -> None:
     for point in entry_points(group="mdpo"):
         if point.value != PLUGIN.name:
             point.load()
+    # No failing case is written down, nor looked for at length.
+    phases = [hypothesis.Phase.generate]
+    hypothesis.settings.register_profile("mutants", database=None, derandomize=True, phases=phases)
+    hypothesis.settings.load_profile("mutants")
 
 
 if __name__ == "__main__":

@@ -127,6 +127,12 @@ def test_running_means_are_over_all_pairs_of_the_steps_before(batches: list[Scor
         rewards["kto"] += mismatched
 
 
+def test_a_number_given_needs_no_running_mean_and_no_view_for_one() -> None:
+    assert loss("bco", shift=0).running_means() == loss("bco_unpaired", shift=0.5).running_means() == {}
+    kto = loss("kto", baseline=0)
+    assert (kto.running_means(), kto.views()) == ({}, loss("bco_unpaired").views())
+
+
 # Runs of a small model.
 
 

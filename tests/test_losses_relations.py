@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -201,7 +202,7 @@ def divergence(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.kl_div(policy, reference, reduction="none", log_target=True).sum(-1)
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def whole() -> tuple[Scores, dict[View, torch.Tensor], dict[View, torch.Tensor]]:
     draw = torch.Generator().manual_seed(0)
     mask = {View(view): torch.arange(3) < torch.tensor(length)[:, None] for view, length in LENGTHS.items()}
@@ -220,8 +221,8 @@ def whole() -> tuple[Scores, dict[View, torch.Tensor], dict[View, torch.Tensor]]
 LENGTHS = {"chosen": [3, 1], "rejected": [2, 3]}
 
 
-def with_statistics(term: Term, whole: Any) -> Scores:
-    found, policy, reference = whole
+def with_statistics(term: Term) -> Scores:
+    found, policy, reference = whole()
     made = {
         name: {
             view: each.function(policy[view].flatten(0, 1), reference[view].flatten(0, 1)).view(2, 3)
@@ -235,17 +236,17 @@ def with_statistics(term: Term, whole: Any) -> Scores:
 
 @pytest.mark.parametrize(("variant", "factor"), [(1, 1.0), (2, 0.7)])
 def test_tdpo_is_its_formula_and_detaches_the_preferred_divergence_in_its_second_form(
-    variant: int, factor: float, whole: Any
+    variant: int, factor: float
 ) -> None:
     term = loss("tdpo", variant=variant, alpha=0.7, beta=0.3)
-    found, policy, reference = whole
+    found, policy, reference = whole()
     drift = {
         view: (divergence(policy[view], reference[view]) * found.policy_tokens[view].mask).sum(1) for view in policy
     }
     preferred = drift[View("chosen")] if variant == 1 else drift[View("chosen")].detach()
     logit = 0.3 * (found.margin(*PAIR) - factor * (drift[View("rejected")] - preferred))
     expected = torch.nn.functional.softplus(-logit)
-    values = term(with_statistics(term, whole))
+    values = term(with_statistics(term))
     torch.testing.assert_close(values, expected)
     gradients = [
         torch.autograd.grad(each.sum(), list(policy.values()), retain_graph=True) for each in (values, expected)
@@ -254,10 +255,10 @@ def test_tdpo_is_its_formula_and_detaches_the_preferred_divergence_in_its_second
 
 
 @pytest.mark.parametrize("clamp", [True, False])
-def test_wpo_weighs_pairs_by_the_policy_and_does_not_learn_through_it(clamp: bool, whole: Any) -> None:
+def test_wpo_weighs_pairs_by_the_policy_and_does_not_learn_through_it(clamp: bool) -> None:
     term = loss("wpo", clamp=clamp, beta=0.3)
-    found, policy, _ = whole
-    for row, value in enumerate(term(with_statistics(term, whole)).tolist()):
+    found, policy, _ = whole()
+    for row, value in enumerate(term(with_statistics(term)).tolist()):
         weight = 1.0
         for name, lengths in LENGTHS.items():
             rows = policy[View(name)][row, : lengths[row]].detach().exp().tolist()
@@ -265,7 +266,7 @@ def test_wpo_weighs_pairs_by_the_policy_and_does_not_learn_through_it(clamp: boo
             weight *= math.exp(sum(logs) / len(logs))
         plain = loss("dpo", beta=0.3)(found)[row].item()
         assert value == pytest.approx((min(weight, 1.0) if clamp else weight) * plain)
-    weight = (term(with_statistics(term, whole)) / loss("dpo", beta=0.3)(found)).detach()
-    both = [term(with_statistics(term, whole)), weight * loss("dpo", beta=0.3)(found)]
+    weight = (term(with_statistics(term)) / loss("dpo", beta=0.3)(found)).detach()
+    both = [term(with_statistics(term)), weight * loss("dpo", beta=0.3)(found)]
     gradients = [torch.autograd.grad(each.sum(), list(policy.values()), retain_graph=True) for each in both]
     torch.testing.assert_close(gradients[0], gradients[1])
