@@ -18,8 +18,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
@@ -181,13 +180,24 @@ def component_name(term: str) -> str:
     return str(found)
 
 
-def survives(mutant: Mutant | None) -> bool:
-    """Whether all tests pass with a mutant, or, with None, without one; in a process that is forked for it."""
-    child = os.fork()
-    if child == 0:
-        _test(mutant)
-    _, status = os.waitpid(child, 0)
-    return not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == KILLED)
+def tried(found: Sequence[Mutant | None]) -> Iterator[tuple[Mutant | None, bool]]:
+    """Each mutant, and whether all tests pass with it (None: without one), as they are done."""
+    running: dict[int, Mutant | None] = {}
+    for mutant in found:
+        # Forked in no thread: a lock that another thread held would never be given back in the child.
+        child = os.fork()
+        if child == 0:
+            _test(mutant)
+        running[child] = mutant
+        if len(running) == os.cpu_count():
+            yield _finished(running)
+    while running:
+        yield _finished(running)
+
+
+def _finished(running: dict[int, Mutant | None]) -> tuple[Mutant | None, bool]:
+    child, status = os.wait()
+    return running.pop(child), not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == KILLED)
 
 
 def _test(mutant: Mutant | None) -> NoReturn:
@@ -232,8 +242,13 @@ def _cases(test: object) -> Iterator[dict[str, object]]:
 
 
 def _is_about(arguments: dict[str, object], about: str | None) -> bool:
-    """Whether a case may concern a component: it is given that one's name, or none."""
-    name = arguments.get("name")
+    """Whether a case may concern a component: it is given that one or its name, or no other."""
+    from mdpo_core import Term
+    from mdpo_core.registry import current_registry
+
+    name, term = arguments.get("name"), arguments.get("term")
+    if isinstance(term, Term):
+        name = current_registry().name_of(type(term))
     return about is None or name == about or f'"{name}":' not in (PLUGIN / "__init__.py").read_text()
 
 
@@ -254,19 +269,18 @@ def main() -> None:
     found = [mutant for name in names for mutant in mutants(PLUGIN / name)]
     print(f"{len(found)} mutants; not noticed:", flush=True)
     num_alive = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for place, (mutant, lives) in enumerate(zip(found, pool.map(survives, found), strict=True)):
-            print(f"{place} {mutant.file.name}:{mutant.line}", end="\r", file=sys.stderr)
-            if lives:
-                num_alive += 1
-                print(f"  {mutant}", flush=True)
+    for number, (mutant, lives) in enumerate(tried(found), start=1):
+        print(f"{number} of {len(found)}", end="\r", file=sys.stderr)
+        if lives:
+            num_alive += 1
+            print(f"  {mutant}", flush=True)
     # Had something else broken the tests meanwhile, all mutants would have seemed to be noticed.
     require_passing()
     print(f"{len(found) - num_alive} of {len(found)} are noticed")
 
 
 def require_passing() -> None:
-    if not survives(None):
+    if not all(lives for _, lives in tried([None])):
         sys.exit("the tests fail without any mutant")
 
 
