@@ -77,6 +77,7 @@ def test_each_language_model_computes_what_its_parts_do_by_hand(
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model_type", sorted(LANGUAGES.keys() - {"bunny-qwen"}))
 def test_the_contract_holds_for_each_language_model(model_type: str, tmp_path: Path, photographs: Path) -> None:
     build_bunny(tmp_path / "bunny", model_type)
@@ -85,6 +86,7 @@ def test_the_contract_holds_for_each_language_model(model_type: str, tmp_path: P
     check_adapter(bunny(tmp_path / "bunny", lora=LORA), [row, text])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{"lora": LORA}, {"lora": LORA, "prompts": "chat"}, {"freeze": ()}])
 @pytest.mark.parametrize("name", ["bunny", "llava"])
 def test_the_contract_of_adapters_holds(name: str, options: dict[str, Any], tmp_path: Path) -> None:
@@ -217,6 +219,7 @@ def test_sizes_of_a_tower_inside_follow_from_its_published_name(tmp_path: Path) 
     assert "layers.26" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_converting_and_loading_takes_little_more_memory_than_the_checkpoint_has(tmp_path: Path) -> None:
     sizes = {"hidden_size": 640, "intermediate_size": 2560, "num_hidden_layers": 9, "vocab_size": 32000}
     build_bunny(tmp_path / "bunny", "bunny-llama", **sizes)

@@ -22,6 +22,7 @@ WAYS: dict[str, Any] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("family", sorted(SMALL))
 def test_the_contract_of_adapters_holds(family: str, way: str, tmp_path: Path, photographs: Path) -> None:

@@ -71,7 +71,9 @@ def test_generation_is_transformers_own(decoding: Decoding, family: str, folder:
         assert answer.tolist() == (ids[: ids.index(end)] if end in ids else ids)
 
 
-@pytest.mark.parametrize("options", [{"lora": LORA}, {"freeze": ()}], ids=["lora", "all parts"])
+@pytest.mark.parametrize(
+    "options", [{"lora": LORA}, pytest.param({"freeze": ()}, marks=pytest.mark.long)], ids=["lora", "all parts"]
+)
 def test_the_contract_of_adapters_holds(options: dict[str, Any], family: str, folder: Path, photographs: Path) -> None:
     def reload(exported: Path) -> nn.Module:
         if "lora" not in options:
