@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,37 +19,39 @@ from tiny_batches import VIEWS, Drawn, build_batch, drawn_rows, some_views
 from tiny_models import Tiny, build
 from torch import Tensor
 
-from mdpo_core import Packed, PluginError, View, load_recipe, run
+from mdpo_core import EncodedImage, Packed, PaddedView, PluginError, View, load_recipe, run
 from mdpo_core.sharing import require_shared_prefix
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
 ROW = [Drawn((0,), [5, 6], [7, 8, 9], [5, 9])]
 PACKED, HIDDEN = VlmModel.packed_hidden_states, VlmModel.hidden_states
-Lie = Callable[[VlmModel, Packed, Tensor | None], Tensor]
+Images = Sequence[EncodedImage]
+Lie = Callable[[VlmModel, Packed, Images], Tensor]
 
 
-def ignores_packed(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
-    return HIDDEN(self, packed.token_ids, torch.ones_like(packed.token_ids), features)
+def ignores_packed(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    nowhere = torch.zeros_like(packed.token_ids, dtype=torch.bool)
+    return HIDDEN(self, PaddedView(packed.token_ids, torch.ones_like(packed.token_ids), nowhere), images)
 
 
-def sees_siblings(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
-    return PACKED(self, replace(packed, lengths=tuple((sum(sizes),) for sizes in packed.lengths)), features)
+def sees_siblings(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, replace(packed, lengths=tuple((sum(sizes),) for sizes in packed.lengths)), images)
 
 
-def one_too_far(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
+def one_too_far(self: VlmModel, packed: Packed, images: Images) -> Tensor:
     moved = packed.position_ids + (packed.branches > 0)
-    return PACKED(self, replace(packed, position_ids=moved), features)
+    return PACKED(self, replace(packed, position_ids=moved), images)
 
 
-def not_a_number(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
-    return PACKED(self, packed, features) * torch.nan
+def not_a_number(self: VlmModel, packed: Packed, images: Images) -> Tensor:
+    return PACKED(self, packed, images) * torch.nan
 
 
-def sees_other_prompts(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
+def sees_other_prompts(self: VlmModel, packed: Packed, images: Images) -> Tensor:
     wrong = attend_as(lambda query, key: right(query, key) or (key.group < query.group and key.branch == 0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mdpo_core.attention.packed_attention", wrong)
-        return PACKED(self, packed, features)
+        return PACKED(self, packed, images)
 
 
 LIES: list[Lie] = [ignores_packed, sees_siblings, one_too_far, not_a_number, sees_other_prompts]
@@ -81,9 +83,9 @@ def test_a_run_that_asks_for_sdpa_never_asks_for_anything_else(
 ) -> None:
     asked: list[bool] = []
 
-    def record(self: VlmModel, packed: Packed, features: Tensor | None) -> Tensor:
+    def record(self: VlmModel, packed: Packed, images: Images) -> Tensor:
         asked.append(packed.flex)
-        return PACKED(self, packed, features)
+        return PACKED(self, packed, images)
 
     monkeypatch.setattr(VlmModel, "packed_hidden_states", record)
     run(load_recipe(RECIPE, [*small, "train.workers=0", "trackers=[]", "scoring.attention=sdpa"]))
@@ -165,8 +167,7 @@ def test_trying_a_row_costs_two_forwards_and_leaves_no_trace(monkeypatch: pytest
 
     def count(name: str, method: Any) -> None:
         def counted(self: VlmModel, *inputs: Any) -> Tensor:
-            ids = inputs[0].token_ids if isinstance(inputs[0], Packed) else inputs[0]
-            tokens[name] = tokens.get(name, 0) + ids.numel()
+            tokens[name] = tokens.get(name, 0) + inputs[0].token_ids.numel()
             found: Tensor = method(self, *inputs)
             assert not found.requires_grad
             return found
