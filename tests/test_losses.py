@@ -356,5 +356,18 @@ def test_odds_of_a_certain_response_are_finite() -> None:
     assert all(sums.grad is not None and sums.grad.isfinite().all() for sums in policy.values())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_odds_of_likely_and_of_unlikely_responses_keep_their_digits(dtype: torch.dtype) -> None:
+    from mdpo_objectives.numerics import log1mexp
+
+    likely = torch.tensor([-1e-6, -1e-3, -0.3], dtype=dtype)
+    series = likely.double().abs() - likely.double() ** 2 / 2 + likely.double().abs() ** 3 / 6
+    digits = 1e-6 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(log1mexp(likely)[:2].double(), series[:2].log(), rtol=digits, atol=0)
+    unlikely = torch.tensor([-5.0, -20.0, -30.0], dtype=dtype)
+    sum_of_powers = -sum((unlikely.double() * n).exp() / n for n in range(1, 9))
+    torch.testing.assert_close(log1mexp(unlikely).double(), sum_of_powers, rtol=digits, atol=0)
+
+
 def test_any_view_may_stand_on_either_side_of_a_recipe_s_loss() -> None:
     assert loss("simpo", prefer="chosen@crop", over="rejected").views() == (View("chosen", "crop"), View("rejected"))

@@ -70,6 +70,12 @@ def test_options_have_the_names_and_defaults_that_recipes_rely_on(kind: str, nam
     assert options == {**(LOSSES | ANCHORS)[name], "weight": 1, "label": None}
 
 
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_defaults_may_be_written_out(kind: str, name: str) -> None:
+    options = (LOSSES | ANCHORS)[name] | REQUIRED.get(name, {})
+    assert component(kind, name, **options) == component(kind, name, **REQUIRED.get(name, {}))
+
+
 def test_all_of_ours_are_listed_here() -> None:
     registry = current_registry()
     ours = {(kind, name) for kind in ("loss", "anchor") for name in registry.components(kind)}

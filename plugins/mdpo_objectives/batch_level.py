@@ -46,7 +46,7 @@ class AOT(PairLoss):
 def _lead_by_rank(high: Tensor, low: Tensor, counted: Tensor) -> Tensor:
     """Each row's ``high`` minus the ``low`` of equal rank, ``(batch,)``; 0 for rows that are not counted."""
     rows = counted.nonzero()[:, 0]
-    rows = rows[high.detach()[rows].argsort()]
+    rows = rows[high[rows].argsort()]
     return high.new_zeros(high.shape).index_put((rows,), high[rows] - low[counted].sort().values)
 
 
