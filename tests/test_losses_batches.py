@@ -257,6 +257,8 @@ def test_a_resumed_run_goes_on_with_the_means_that_it_had(
         ("kto", {"baseline": 0}, {"label": -1}, "a label is 0 or 1, found label = -1"),
         ("bco_unpaired", {"shift": 0}, {"label": 2}, "a label is 0 or 1, found label = 2"),
         ("wpo", {"weights": "columns"}, {"chosen_weight": -1, "rejected_weight": 1}, "wpo needs weights of at least 0"),
+        ("wpo", {"weights": "columns"}, {"chosen_weight": 1, "rejected_weight": -1}, "wpo needs weights of at least 0"),
+        ("wpo", {"weights": "columns"}, {"chosen_weight": math.inf, "rejected_weight": 1}, "wpo needs weights"),
     ],
 )
 def test_a_column_that_makes_no_sense_is_refused(

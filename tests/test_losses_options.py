@@ -91,6 +91,12 @@ def test_only_terms_of_the_policy_alone_run_without_a_reference(kind: str, name:
     assert made.reads_reference == (name not in WITHOUT_REFERENCE)  # type: ignore[attr-defined]
 
 
+def test_only_a_form_that_reads_columns_asks_for_them() -> None:
+    asked = [("wpo", {}), ("wpo", {"weights": "columns"}), ("sppo", {}), ("sppo", {"hard": True})]
+    columns = [len(component("loss", name, **options).columns()) for name, options in asked]  # type: ignore[attr-defined]
+    assert columns == [0, 2, 2, 0]
+
+
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [
