@@ -1,4 +1,6 @@
-"""The command line: `mdpo run`, `check`, `export`, `corruptions`, `plugins` and `schema`; `mdpo-run` is `mdpo run`.
+"""The command line: `mdpo run`, `check`, `export`, `corruptions`, `new-plugin`, `plugins` and `schema`.
+
+`mdpo-run` is `mdpo run`.
 
 Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong, 128 + signal stopped.
 """
@@ -66,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
 
+    _new_plugin_arguments(_command(commands, "new-plugin", _new_plugin, "write a package with a component to start from"))
+
     _command(commands, "plugins", _plugins, "list components and their options")
     _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")
     return parser
@@ -92,6 +96,14 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--processes", type=int, default=None, metavar="N", help="processes of the run (default: as launched, or 1)"
     )
+
+
+def _new_plugin_arguments(command: argparse.ArgumentParser) -> None:
+    from mdpo_core.registry import KINDS
+
+    command.add_argument("name", metavar="NAME", help="the component's name in recipes; the package is mdpo_NAME")
+    command.add_argument("--kind", required=True, choices=KINDS, help="what the component is")
+    command.add_argument("--out", type=Path, metavar="DIR", help="the folder to write, new (default: mdpo_NAME)")
 
 
 def _dispatch(options: argparse.Namespace) -> int:
@@ -228,6 +240,18 @@ def _corruptions(options: argparse.Namespace) -> int:
 
     names = write_contact_sheet(options.image, options.out)
     print(f"{options.out}: {options.image} under {', '.join(names)}")  # noqa: T201
+    return 0
+
+
+def _new_plugin(options: argparse.Namespace) -> int:
+    import shlex
+
+    from mdpo_core.new_plugin import write_plugin
+
+    folder = write_plugin(options.name, options.kind, options.out)
+    path, name = shlex.quote(f"{folder}"), options.name.removeprefix("mdpo_")
+    steps = (f"cd {path}", "pip install -e .", f"pytest --mdpo-plugin mdpo_{name}", "mdpo-run recipe.yaml")
+    print("\n  ".join((f"{folder}: the {options.kind} '{name}'; next:", *steps)))  # noqa: T201
     return 0
 
 

@@ -1,0 +1,85 @@
+"""``pytest --mdpo-plugin NAME``: the contracts of an installed plugin's components, an item for each.
+
+Every pytest in this environment loads this module: it imports nothing of ours before the option is given.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mdpo_core.testing import Trial
+
+_HINT = "What this component is to be told, it says in a classmethod contract(folder): docs/write-a-plugin.md."
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("mdpo").addoption(
+        "--mdpo-plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="try the components of an installed plugin of mdpo by the contracts of their kinds; no other tests are "
+        "collected unless files or folders are named",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("mdpo_plugin") and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = []
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k, -m and --lf choose among the items
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    for name in dict.fromkeys(config.getoption("mdpo_plugin")):
+        found = list(_Plugin.from_parent(session, name=name, nodeid=name).collect())
+        # pytest counts what reports hold.
+        config.hook.pytest_collectreport(report=pytest.CollectReport(name, "passed", None, found))
+        items.extend(found)
+
+
+class _Plugin(pytest.Collector):
+    """An installed plugin."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from mdpo_core import PluginError
+        from mdpo_core.testing import trials
+
+        try:
+            found = trials(self.name)
+        except PluginError as error:
+            raise pytest.UsageError(f"--mdpo-plugin {self.name}: {error}") from error
+        for trial in found:
+            yield _Contract.from_parent(self, name=f"{trial.kind}-{trial.name}", trial=trial)
+
+
+class _Contract(pytest.Item):
+    """A component of a plugin."""
+
+    def __init__(self, *, trial: Trial, **options: Any) -> None:
+        super().__init__(**options)
+        self._trial = trial
+
+    def runtest(self) -> None:
+        from mdpo_core.testing import Untried
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self._trial(Path(folder))
+            except Untried as reason:
+                pytest.skip(str(reason))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The sentence of a contract says it all."""
+        if isinstance(excinfo.value, AssertionError) and str(excinfo.value):
+            return f"{excinfo.value}\n{_HINT}"
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[str, int | None, str]:
+        return inspect.getfile(self._trial.component), None, self.name

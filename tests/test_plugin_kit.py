@@ -1,0 +1,210 @@
+"""What third parties start from: the examples, new packages, and contracts without a line of test code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mdpo_core.errors import PluginError
+from mdpo_core.new_plugin import write_plugin
+from mdpo_core.registry import KINDS
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv")
+
+
+def install(source: Path, site: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--upgrade"]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
+
+
+def in_site(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A module's command, where a folder holds what pip has installed besides."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), str(site)])
+    # Of pytest's plugins, the one that is named: those of whoever runs these tests have no part in them.
+    environment = {**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
+
+
+def tried(site: Path, *plugins: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    named = [word for plugin in plugins for word in ("--mdpo-plugin", plugin)]
+    return in_site(site, "pytest", "-p", "mdpo_pytest", "-rA", *named, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all examples, installed."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name in EXAMPLES:
+        # pip leaves its build beside the sources.
+        install(shutil.copytree(ROOT / "examples" / name, folder / "sources" / name), folder / "site")
+    return folder / "site"
+
+
+def test_a_recipe_runs_with_all_examples(examples: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"extends: {os.path.relpath(ROOT / 'recipes' / 'quickstart.yaml', tmp_path)}\n"
+        "data: {reader: digits, num_pairs: 32}\n"
+        "corruptions: {tiles: {corruption: shuffle_tiles, tiles: 2}}\n"
+        "objective: [{loss: hinge2, beta: 0.2}, {loss: hinge2, over: chosen@tiles}]\n"
+        "train: {batch_size: 16, micro_batch_size: 16}\n"
+        "evaluators: []\n"
+        "trackers: [{tracker: csv}]\n"
+        "output: {dir: run}\n"
+    )
+    done = in_site(examples, "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = {str(line["step"]): line["loss"] for line in lines if "loss" in line}
+    assert {row["step"]: float(row["loss"]) for row in table if row["loss"]} == losses
+    assert len(losses) == 2
+
+
+def test_every_component_of_the_examples_is_an_item_that_passes(examples: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text("def test_of_somebody_else(): assert False\n")
+    # By module, by package and by entry point.
+    done = tried(examples, "mdpo_hinge2", "mdpo-shuffle-tiles", "csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for item in ("mdpo_hinge2::loss-hinge2", "mdpo-shuffle-tiles::corruption-shuffle_tiles", "csv::tracker-csv"):
+        assert f"PASSED {item}" in done.stdout
+    assert "3 passed" in done.stdout
+
+
+BROKEN = '''
+from mdpo_core import Corruption, Evaluator, Loss, PairLoss, Reader, Tracker, hookimpl
+
+
+class Swapped(PairLoss):
+    def __call__(self, scores):
+        return scores.margin(self.prefer, self.over)
+
+
+class Rows(Reader):
+    path: str
+
+    def open(self):
+        return []
+
+
+class Told(Tracker):
+    def start(self, folder):
+        raise NotImplementedError
+
+    @classmethod
+    def contract(cls, folder):
+        assert not list(folder.iterdir())
+
+
+@hookimpl
+def mdpo_components():
+    return {"swapped": Swapped, "rows": Rows, "told": Told}
+'''
+
+
+def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "mdpo_broken.py").write_text(BROKEN)
+    (tmp_path / "broken-0.1.dist-info").mkdir()
+    (tmp_path / "broken-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
+    (tmp_path / "broken-0.1.dist-info" / "entry_points.txt").write_text("[mdpo]\nbroken = mdpo_broken\n")
+    done = tried(tmp_path, "mdpo_broken", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Swapped prefers 'rejected' over 'chosen'" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "check_reader in a test of your own" in done.stdout
+    assert "the reader 'rows' needs the options path" in done.stdout
+    assert "PASSED mdpo_broken::tracker-told" in done.stdout
+    assert "1 failed, 1 passed, 1 skipped" in done.stdout
+    done = tried(tmp_path, "mdpo_brokn", cwd=tmp_path)
+    assert (done.returncode, "did you mean 'mdpo_broken'?" in done.stderr) == (4, True)
+
+
+def test_pytest_without_the_option_pays_nothing_and_runs_its_own_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text(
+        "import sys\ndef test_own(): assert not {'torch', 'hypothesis', 'mdpo_core', 'pydantic'} & set(sys.modules)\n"
+    )
+    done = in_site(tmp_path, "pytest", "-p", "mdpo_pytest", cwd=tmp_path)
+    assert "1 passed" in done.stdout
+
+
+def test_pytest_finds_the_option_by_the_project_s_entry_point() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["pytest11"] == {"mdpo": "mdpo_pytest"}
+    assert "plugins/mdpo_pytest" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new package of each kind, all of them installed in its ``site``."""
+    folder = tmp_path_factory.mktemp("written")
+    for kind in KINDS:
+        # A name that is also a class of ours, and what pip builds out of sight.
+        made = write_plugin(f"image_{kind}", kind, folder / kind)
+        install(shutil.copytree(made, folder / "sources" / kind), folder / "site")
+    return folder
+
+
+def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path: Path) -> None:
+    done = tried(written / "site", *(f"mdpo_image_{kind}" for kind in KINDS), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "7 passed, 1 skipped" in done.stdout
+    assert "the adapter 'image_adapter' needs" in done.stdout
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
+def test_the_recipe_of_a_new_package_runs_and_uses_it(kind: str, written: Path, tmp_path: Path) -> None:
+    recipe = shutil.copy(written / kind / "recipe.yaml", tmp_path)
+    done = in_site(written / "site", "mdpo_core.cli", "run", recipe, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{kind}: image_{kind}" in (tmp_path / "runs" / f"image_{kind}" / "recipe.yaml").read_text()
+
+
+def test_the_recipe_of_a_new_adapter_is_sound_and_asks_for_a_model(written: Path, tmp_path: Path) -> None:
+    recipe = written / "adapter" / "recipe.yaml"
+    done = in_site(written / "site", "mdpo_core.cli", "check", str(recipe), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = in_site(written / "site", "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+
+
+def test_a_new_package_of_another_s_name_or_in_a_folder_that_is_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name, text in (
+        ("dpo", "the plugin 'objectives' offers a loss 'dpo'"),
+        ("llava", "mdpo_llava, is installed"),
+        ("core", "mdpo_core, is installed"),
+        ("Two Words", "cannot name a plugin"),
+        ("2nd", "cannot name a plugin"),
+        ("ende_", "cannot name a plugin"),
+    ):
+        with pytest.raises(PluginError, match=text):
+            write_plugin(name, "loss", tmp_path / "new")
+    with pytest.raises(PluginError, match="is there already; choose another with --out DIR"):
+        write_plugin("mine", "loss", tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:
+    done = in_site(tmp_path, "mdpo_core.cli", "new-plugin", "mdpo_mine", "--kind", "loss", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cd mdpo_mine" in done.stdout
+    assert "pytest --mdpo-plugin mdpo_mine" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "mdpo_mine").iterdir()) == [
+        "mdpo_mine.py",
+        "pyproject.toml",
+        "recipe.yaml",
+    ]
+    done = in_site(tmp_path, "mdpo_core.cli", "new-plugin", "mine", "--kind", "loss", cwd=tmp_path)
+    assert (done.returncode, "is there already" in done.stderr) == (2, True)
