@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
 
-    _new_plugin_arguments(_command(commands, "new-plugin", _new_plugin, "write a package with a component to start from"))
+    _new_plugin_arguments(
+        _command(commands, "new-plugin", _new_plugin, "write a package with a component to start from")
+    )
 
     _command(commands, "plugins", _plugins, "list components and their options")
     _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")

@@ -57,10 +57,10 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
             "my_loss"
         )
     module = f"mdpo_{name}"
-    _require_free(name, kind, module)
     folder = out or Path(module)
     if folder.exists() or folder.is_symlink():
         raise PluginError(f"{folder} is there already; choose another with --out DIR")
+    _require_free(name, kind, module)
     words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name)}
     recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
     with whole_folder(folder) as unfinished:
@@ -74,7 +74,9 @@ def _require_free(name: str, kind: str, module: str) -> None:
     registry = current_registry()
     if name in registry.components(kind):
         raise PluginError(f"the plugin '{registry.owner(kind, name)}' offers a {kind} '{name}'; choose another name")
-    if registry.plugins.has_plugin(name) or importlib.util.find_spec(module):
+    found = importlib.util.find_spec(module)
+    # A folder of that name, where Python looks for modules, is a module to it, but one without a file.
+    if registry.plugins.has_plugin(name) or (found and found.origin):
         raise PluginError(f"a plugin '{name}', or its module {module}, is installed; choose another name")
 
 

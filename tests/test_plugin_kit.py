@@ -80,7 +80,7 @@ def test_every_component_of_the_examples_is_an_item_that_passes(examples: Path, 
     assert "3 passed" in done.stdout
 
 
-BROKEN = '''
+BROKEN = """
 from mdpo_core import Corruption, Evaluator, Loss, PairLoss, Reader, Tracker, hookimpl
 
 
@@ -108,7 +108,7 @@ class Told(Tracker):
 @hookimpl
 def mdpo_components():
     return {"swapped": Swapped, "rows": Rows, "told": Told}
-'''
+"""
 
 
 def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_skipped(tmp_path: Path) -> None:
@@ -162,18 +162,43 @@ def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path:
     assert "the adapter 'image_adapter' needs" in done.stdout
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
-def test_the_recipe_of_a_new_package_runs_and_uses_it(kind: str, written: Path, tmp_path: Path) -> None:
-    recipe = shutil.copy(written / kind / "recipe.yaml", tmp_path)
-    done = in_site(written / "site", "mdpo_core.cli", "run", recipe, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"{kind}: image_{kind}" in (tmp_path / "runs" / f"image_{kind}" / "recipe.yaml").read_text()
-
-
-def test_the_recipe_of_a_new_adapter_is_sound_and_asks_for_a_model(written: Path, tmp_path: Path) -> None:
-    recipe = written / "adapter" / "recipe.yaml"
-    done = in_site(written / "site", "mdpo_core.cli", "check", str(recipe), cwd=tmp_path)
+def test_the_recipe_of_each_new_package_uses_it_and_is_sound(written: Path, tmp_path: Path) -> None:
+    program = "import sys, mdpo_core.cli as cli; sys.exit(max(cli.main(['check', recipe]) for recipe in sys.argv[1:]))"
+    (tmp_path / "check_all.py").write_text(program)
+    recipes = {kind: written / kind / "recipe.yaml" for kind in KINDS}
+    site = os.pathsep.join([str(written / "site"), str(tmp_path)])
+    done = in_site(Path(site), "check_all", *map(str, recipes.values()), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    for kind, recipe in recipes.items():
+        assert f"{kind}: image_{kind}" in recipe.read_text()
+
+
+def test_a_run_with_new_packages_of_all_kinds_but_a_model_s(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"extends: {os.path.relpath(written / 'corruption' / 'recipe.yaml', tmp_path)}\n"
+        "data: {reader: image_reader}\n"
+        "objective: [{loss: image_loss, over: chosen@worse}, {anchor: image_anchor}]\n"
+        "backend: {backend: image_backend}\n"
+        "evaluators: [{evaluator: image_evaluator}]\n"
+        "trackers: [{tracker: image_tracker}]\n"
+    )
+    done = in_site(written / "site", "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "runs" / "image_corruption" / "image_tracker.txt").read_text()
+    assert "step 4:" in log
+    assert "eval/image_evaluator/words" in log
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
+def test_the_recipe_of_a_new_package_runs(kind: str, written: Path, tmp_path: Path) -> None:
+    recipe = shutil.copy(written / kind / "recipe.yaml", tmp_path)
+    done = in_site(written / "site", "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path: Path) -> None:
+    recipe = written / "adapter" / "recipe.yaml"
     done = in_site(written / "site", "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
     assert done.returncode == 2
     assert "no such folder" in done.stderr

@@ -118,7 +118,7 @@ def _try_anchor(anchor: Anchor) -> None:
     broken: list[AssertionError] = []
     for direction in ("above", "below", "both"):
         try:
-            return check_anchor(anchor, direction=direction)  # type: ignore[arg-type]  # a literal, in a loop
+            return check_anchor(anchor, direction=direction)
         except AssertionError as error:
             broken.append(error)
     raise broken[0]
