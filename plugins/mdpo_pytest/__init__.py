@@ -38,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before -k, -m and --lf choose among the items
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     for name in dict.fromkeys(config.getoption("mdpo_plugin")):
-        found: list[pytest.Item | pytest.Collector] = list(_Plugin.from_parent(session, name=name, nodeid=name).collect())
+        found: list[pytest.Item | pytest.Collector] = list(
+            _Plugin.from_parent(session, name=name, nodeid=name).collect()
+        )
         # pytest counts what reports hold.
         config.hook.pytest_collectreport(report=pytest.CollectReport(name, "passed", None, found))
         items.extend(each for each in found if isinstance(each, pytest.Item))
