@@ -35,6 +35,7 @@ def imported_by(*words: str) -> set[str]:
         ["run", "--help"],
         ["export", "--help"],
         ["corruptions", "--help"],
+        ["new-plugin", "--help"],
         ["plugins"],
         ["schema"],
         ["check", str(RECIPES / "llava_mdpo.yaml")],
