@@ -219,22 +219,26 @@ def done(tmp_path_factory: pytest.TempPathFactory, llava: Path, pairs: Path, pho
     return jobs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["lora-2", "lora-3", "full-3", "parts-2", "parts-3", "rates-1", "rates-3"])
 def test_two_processes_learn_what_one_does(name: str, done: Jobs) -> None:
     done.require_alike(name, f"{name.partition('-')[0]}-local")
 
 
+@pytest.mark.long
 def test_two_processes_resume_to_the_bit(done: Jobs) -> None:
     done.require_equal("lora-2-resumed", "lora-2")
     done.require_equal("parts-2-resumed", "parts-2")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", [zero(3), LOCAL], ids=["another stage", "local"])
 def test_what_two_processes_saved_is_resumed_by_one(backend: dict[str, Any], done: Jobs) -> None:
     done.resumed("elsewhere", "lora-2", backend).run()
     done.require_alike("elsewhere", "lora-local")
 
 
+@pytest.mark.long
 def test_each_number_is_saved_once_and_by_both_processes(done: Jobs) -> None:
     for name in ("lora-2", "lora-3", "full-3"):
         files = sorted((done.folder / name / "step-4").iterdir())

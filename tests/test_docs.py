@@ -70,6 +70,7 @@ def installed(source: Path, site: Path) -> Path:
     return site
 
 
+@pytest.mark.long
 def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) -> None:
     module, test = blocks("docs/add-a-model.md", "python")
     source = tmp_path / "source"

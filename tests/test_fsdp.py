@@ -78,26 +78,31 @@ def test_one_process_keeps_the_contract(options: dict[str, Any]) -> None:
     check_backend(component("backend", "fsdp", **options))  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", SHAPES)
 def test_two_processes_train_as_one_of_the_local_backend_does(shape: str, folder: Path) -> None:
     require_alike(folder / "two" / shape, folder / "one" / shape)
 
 
+@pytest.mark.long
 def test_two_processes_resume_to_the_bit(folder: Path) -> None:
     require_same_state(folder / "from half", folder / "two" / "full")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", ["into local", "into fsdp", "from half local"])
 def test_another_backend_or_number_of_processes_goes_on(other: str, folder: Path) -> None:
     require_same_state(folder / other, folder / "one" / "full", tolerance=1e-5)
 
 
+@pytest.mark.long
 def test_each_process_remembers_half_of_what_trains(folder: Path) -> None:
     sizes = [sum(map(len, load_file(file).values())) for file in (folder / "half").glob("*.safetensors")]
     # Some tensors have an odd number of rows.
     assert max(sizes) == pytest.approx(min(sizes), rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [shape for shape, _ in COARSE])
 def test_in_bfloat16_policy_and_reference_begin_equal_and_what_trains_stays_in_float32(
     shape: str, folder: Path
@@ -110,6 +115,7 @@ def test_in_bfloat16_policy_and_reference_begin_equal_and_what_trains_stays_in_f
     assert {values.dtype for values in numbers(folder / f"coarse {shape}").values()} == {torch.float32}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", TRAVELS)
 def test_gradients_travel_when_the_recipe_says(when: str, folder: Path) -> None:
     trained = sum(values.numel() for name, values in numbers(folder / when).items() if name.startswith("weight:"))
@@ -120,6 +126,7 @@ def test_gradients_travel_when_the_recipe_says(when: str, folder: Path) -> None:
         assert size == pytest.approx(trained * times / 3, rel=0.01)
 
 
+@pytest.mark.long
 def test_no_process_updates_if_the_loss_of_one_is_not_a_number(folder: Path) -> None:
     require_same_state(folder / "broken", folder / "half")
 

@@ -80,6 +80,7 @@ def test_a_killed_process_ends_the_run_with_one_message_and_the_run_goes_on_to_t
     assert contents(folder / "final") == contents(two / "final")
 
 
+@pytest.mark.long
 def test_a_run_goes_on_in_one_process_with_a_warning(two: Path, changes: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "fewer"
     with begin(changes, folder, *TWO) as process:

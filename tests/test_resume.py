@@ -69,10 +69,10 @@ def whole(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-LONG = [pytest.param(step, marks=pytest.mark.long) for step in (3, 5)]
+LONG = [pytest.param(step, marks=pytest.mark.long) for step in (1, 3, 5)]
 
 
-@pytest.mark.parametrize("step", [1, 4, *LONG])
+@pytest.mark.parametrize("step", [4, *LONG])
 def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     step: int, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -88,7 +88,7 @@ def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("step", [1, 4, *LONG])
+@pytest.mark.parametrize("step", [4, *LONG])
 def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     step: int, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_a_run_with_workers_stops_and_resumes_as_one_without(
     signum: signal.Signals, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -116,6 +116,7 @@ def test_a_run_with_workers_stops_and_resumes_as_one_without(
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.long
 def test_a_run_that_lacked_memory_goes_on_in_another_way_and_ends_alike(small: list[str], tmp_path: Path) -> None:
     # Dropout would be drawn otherwise for batches of other sizes.
     alike = [*small, "model.lora.dropout=0.0", "trackers=[]"]
@@ -129,6 +130,7 @@ def test_a_run_that_lacked_memory_goes_on_in_another_way_and_ends_alike(small: l
         torch.testing.assert_close(weights[name], value, atol=1e-5, rtol=0)
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(
     small: list[str], tmp_path: Path
 ) -> None:

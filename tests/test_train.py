@@ -31,7 +31,7 @@ def test_accumulation_gives_the_weights_of_one_batch_even_where_it_is_incomplete
         torch.testing.assert_close(other[name], value, atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_workers_change_no_bit_of_the_result(workers: int, changes: list[str], tmp_path: Path) -> None:
     # Corruptions that are drawn anew in each epoch, and from other rows, pass through the workers, too.
     same = [
@@ -56,6 +56,7 @@ def test_the_logged_rate_and_epoch_are_those_of_the_schedule(small: list[str]) -
     assert [line["epoch"] for line in lines] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])
 
 
+@pytest.mark.long
 def test_metrics_between_two_lines_are_means_over_their_pairs(changes: list[str], tmp_path: Path) -> None:
     each = run(load_recipe(RECIPE, [*changes, f"output.dir={tmp_path / 'each'}"])).run_dir
     third = run(load_recipe(RECIPE, [*changes, f"output.dir={tmp_path / 'third'}", "train.log_every=3"])).run_dir
