@@ -11,42 +11,32 @@ import sys
 from pathlib import Path
 
 import pytest
+from own_environment import ROOT, make_environment, pip_install, run_module
 
 from mdpo_core.errors import PluginError
 from mdpo_core.new_plugin import write_plugin
 from mdpo_core.registry import KINDS
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv")
 
 
-def install(source: Path, site: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--upgrade"]
-    subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
+HERE = Path(sys.executable)
 
 
-def in_site(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A module's command, where a folder holds what pip has installed besides."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), str(site)])
-    # Of pytest's plugins, the one that is named: those of whoever runs these tests have no part in them.
-    environment = {**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [sys.executable, "-m", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
-
-
-def tried(site: Path, *plugins: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def tried(python: Path, *plugins: str, cwd: Path, more_path: Path | None = None) -> subprocess.CompletedProcess[str]:
     named = [word for plugin in plugins for word in ("--mdpo-plugin", plugin)]
-    return in_site(site, "pytest", "-p", "mdpo_pytest", "-rA", *named, cwd=cwd)
+    return run_module(python, "pytest", "-p", "mdpo_pytest", "-rA", *named, cwd=cwd, more_path=more_path)
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all examples, installed."""
+    """The Python of an environment with all examples."""
     folder = tmp_path_factory.mktemp("examples")
+    python = make_environment(folder / "environment")
     for name in EXAMPLES:
         # pip leaves its build beside the sources.
-        install(shutil.copytree(ROOT / "examples" / name, folder / "sources" / name), folder / "site")
-    return folder / "site"
+        pip_install(python, shutil.copytree(ROOT / "examples" / name, folder / "sources" / name))
+    return python
 
 
 def test_a_recipe_runs_with_all_examples(examples: Path, tmp_path: Path) -> None:
@@ -60,7 +50,7 @@ def test_a_recipe_runs_with_all_examples(examples: Path, tmp_path: Path) -> None
         "trackers: [{tracker: csv}]\n"
         "output: {dir: run}\n"
     )
-    done = in_site(examples, "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
+    done = run_module(examples, "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -116,7 +106,7 @@ def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_
     (tmp_path / "broken-0.1.dist-info").mkdir()
     (tmp_path / "broken-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
     (tmp_path / "broken-0.1.dist-info" / "entry_points.txt").write_text("[mdpo]\nbroken = mdpo_broken\n")
-    done = tried(tmp_path, "mdpo_broken", cwd=tmp_path)
+    done = tried(HERE, "mdpo_broken", cwd=tmp_path, more_path=tmp_path)
     assert done.returncode == 1
     assert "Swapped prefers 'rejected' over 'chosen'" in done.stdout
     assert "Traceback" not in done.stdout
@@ -124,7 +114,7 @@ def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_
     assert "the reader 'rows' needs the options path" in done.stdout
     assert "PASSED mdpo_broken::tracker-told" in done.stdout
     assert "1 failed, 1 passed, 1 skipped" in done.stdout
-    done = tried(tmp_path, "mdpo_brokn", cwd=tmp_path)
+    done = tried(HERE, "mdpo_brokn", cwd=tmp_path, more_path=tmp_path)
     assert (done.returncode, "did you mean 'mdpo_broken'?" in done.stderr) == (4, True)
 
 
@@ -132,7 +122,7 @@ def test_pytest_without_the_option_pays_nothing_and_runs_its_own_tests(tmp_path:
     (tmp_path / "test_own.py").write_text(
         "import sys\ndef test_own(): assert not {'torch', 'hypothesis', 'mdpo_core', 'pydantic'} & set(sys.modules)\n"
     )
-    done = in_site(tmp_path, "pytest", "-p", "mdpo_pytest", cwd=tmp_path)
+    done = run_module(HERE, "pytest", "-p", "mdpo_pytest", cwd=tmp_path)
     assert "1 passed" in done.stdout
 
 
@@ -146,17 +136,22 @@ def test_pytest_finds_the_option_by_the_project_s_entry_point() -> None:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a new package of each kind, all of them installed in its ``site``."""
+    """A folder with a new package of each kind, all of them installed in its ``environment``."""
     folder = tmp_path_factory.mktemp("written")
+    python = make_environment(folder / "environment")
     for kind in KINDS:
         # A name that is also a class of ours, and what pip builds out of sight.
         made = write_plugin(f"image_{kind}", kind, folder / kind)
-        install(shutil.copytree(made, folder / "sources" / kind), folder / "site")
+        pip_install(python, shutil.copytree(made, folder / "sources" / kind))
     return folder
 
 
+def python_of(written: Path) -> Path:
+    return written / "environment" / "bin" / "python"
+
+
 def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path: Path) -> None:
-    done = tried(written / "site", *(f"mdpo_image_{kind}" for kind in KINDS), cwd=tmp_path)
+    done = tried(python_of(written), *(f"mdpo_image_{kind}" for kind in KINDS), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "7 passed, 1 skipped" in done.stdout
     assert "the adapter 'image_adapter' needs" in done.stdout
@@ -166,8 +161,7 @@ def test_the_recipe_of_each_new_package_uses_it_and_is_sound(written: Path, tmp_
     program = "import sys, mdpo_core.cli as cli; sys.exit(max(cli.main(['check', recipe]) for recipe in sys.argv[1:]))"
     (tmp_path / "check_all.py").write_text(program)
     recipes = {kind: written / kind / "recipe.yaml" for kind in KINDS}
-    site = os.pathsep.join([str(written / "site"), str(tmp_path)])
-    done = in_site(Path(site), "check_all", *map(str, recipes.values()), cwd=tmp_path)
+    done = run_module(python_of(written), "check_all", *map(str, recipes.values()), cwd=tmp_path, more_path=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for kind, recipe in recipes.items():
         assert f"{kind}: image_{kind}" in recipe.read_text()
@@ -182,7 +176,7 @@ def test_a_run_with_new_packages_of_all_kinds_but_a_model_s(written: Path, tmp_p
         "evaluators: [{evaluator: image_evaluator}]\n"
         "trackers: [{tracker: image_tracker}]\n"
     )
-    done = in_site(written / "site", "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
+    done = run_module(python_of(written), "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "runs" / "image_corruption" / "image_tracker.txt").read_text()
     assert "step 4:" in log
@@ -193,13 +187,13 @@ def test_a_run_with_new_packages_of_all_kinds_but_a_model_s(written: Path, tmp_p
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
 def test_the_recipe_of_a_new_package_runs(kind: str, written: Path, tmp_path: Path) -> None:
     recipe = shutil.copy(written / kind / "recipe.yaml", tmp_path)
-    done = in_site(written / "site", "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
+    done = run_module(python_of(written), "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path: Path) -> None:
     recipe = written / "adapter" / "recipe.yaml"
-    done = in_site(written / "site", "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
+    done = run_module(python_of(written), "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
     assert done.returncode == 2
     assert "no such folder" in done.stderr
 
@@ -222,7 +216,7 @@ def test_a_new_package_of_another_s_name_or_in_a_folder_that_is_there_is_refused
 
 
 def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:
-    done = in_site(tmp_path, "mdpo_core.cli", "new-plugin", "mdpo_mine", "--kind", "loss", cwd=tmp_path)
+    done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mdpo_mine", "--kind", "loss", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cd mdpo_mine" in done.stdout
     assert "pytest --mdpo-plugin mdpo_mine" in done.stdout
@@ -231,5 +225,5 @@ def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:
         "pyproject.toml",
         "recipe.yaml",
     ]
-    done = in_site(tmp_path, "mdpo_core.cli", "new-plugin", "mine", "--kind", "loss", cwd=tmp_path)
+    done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mine", "--kind", "loss", cwd=tmp_path)
     assert (done.returncode, "is there already" in done.stderr) == (2, True)
