@@ -53,7 +53,7 @@ def ours(model: VisionLanguageModel, folder: Path) -> Result:
     objective = Objective(terms)  # type: ignore[arg-type]
     batch = builder.build(examples(), [0, 1], epoch=0)
     scored = Scorer(model, objective.views, AdapterOff())(batch)
-    loss = objective(Scores.from_tokens(scored, batch.applies, batch.columns)).loss.mean()
+    loss = objective(Scores.of_batch(scored, batch)).loss.mean()
     prompts = [prompt.token_ids.tolist() for prompt in batch.prompts["clean"]]
     answers = [ids.tolist() for name in ("chosen", "rejected") for ids in batch.responses[name]]
     return loss, gradients(loss, model.module), [a + b for a, b in zip(prompts * 2, answers, strict=True)]

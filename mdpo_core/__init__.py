@@ -19,7 +19,7 @@ from mdpo_core.components import (
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
-from mdpo_core.example import IMAGE_MARK, Example, Role, Turn
+from mdpo_core.example import IMAGE_MARK, Example, HiddenTokens, Role, Turn
 from mdpo_core.files import alone_in, whole_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
@@ -31,7 +31,7 @@ from mdpo_core.protocols import Decoding, Encoder, Engine, Part, Placement, Poli
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
-from mdpo_core.scores import Scored, Scores, Statistic, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.state import Piece, SavedState, whole
 from mdpo_core.view import View
 from mdpo_core.world import World, current_world
@@ -54,6 +54,7 @@ __all__ = [
     "Engine",
     "Evaluator",
     "Example",
+    "HiddenTokens",
     "ImageCorruption",
     "ImageInputs",
     "Lora",
@@ -75,6 +76,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "RecipeError",
+    "ResponseTokens",
     "Role",
     "RunResult",
     "SavedState",

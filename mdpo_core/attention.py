@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -30,32 +30,52 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     # Splitting, where slicing would cost a tensor of zeros for each slice in backward.
     sizes = [sum(lengths) for lengths in packed.lengths]
     queries, keys, values = (torch.split(states, sizes, dim=2) for states in (query, key, value))
-    prompts = zip(packed.lengths, queries, keys, values, strict=True)
-    return torch.cat([part for each in prompts for part in _group(*each, packed=packed, scale=scale)], dim=2)
+    prompts = enumerate(zip(queries, keys, values, strict=True))
+    return torch.cat([part for number, each in prompts for part in _group(number, *each, packed, scale)], dim=2)
 
 
 def _group(
-    lengths: tuple[int, ...], query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None
+    number: int, query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None
 ) -> Iterator[Tensor]:
     """A prompt by itself, with the causal kernel, then all its branches at once over the prompt and themselves."""
-    prompt, *branches = lengths
+    prompt, *branches = packed.lengths[number]
     first, others = torch.split(query, [prompt, sum(branches)], dim=2)
-    yield F.scaled_dot_product_attention(first, key[:, :, :prompt], value[:, :, :prompt], is_causal=True, scale=scale)
+    mask = None if packed.hides(number) is None else _mask(number, query, packed, _prompt_sees)
+    yield F.scaled_dot_product_attention(
+        first, key[:, :, :prompt], value[:, :, :prompt], attn_mask=mask, is_causal=mask is None, scale=scale
+    )
     if branches:
-        mask = _branch_mask(lengths, query, packed)
+        mask = _mask(number, query, packed, _branches_see)
         yield F.scaled_dot_product_attention(others, key, value, attn_mask=mask, scale=scale)
 
 
-def _branch_mask(lengths: tuple[int, ...], query: Tensor, packed: Packed) -> Tensor:
-    """Additive, ``(branches' time, whole time)``: a bool mask would be right here and wrong in eager attention."""
-    if lengths not in packed.masks:
-        prompt, *branches = lengths
-        triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
-        own: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
-        sees = torch.cat([torch.ones(len(own), prompt, dtype=torch.bool), own], dim=1).to(query.device)
-        packed.masks[lengths] = query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
-    mask: Tensor = packed.masks[lengths]
+def _mask(number: int, query: Tensor, packed: Packed, seen: Callable[[Sequence[int], Tensor | None], Tensor]) -> Tensor:
+    """Additive, ``(query's time, key's time)``: a bool mask would be right here and wrong in eager attention."""
+    lengths, hidden = packed.lengths[number], packed.hides(number)
+    # Where nothing is hidden, prompts and branches of equal lengths have one mask.
+    name = seen, lengths, None if hidden is None else number
+    if name not in packed.masks:
+        sees = seen(lengths, hidden).to(query.device)
+        packed.masks[name] = query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
+    mask: Tensor = packed.masks[name]
     return mask
+
+
+def _prompt_sees(lengths: Sequence[int], hidden: Tensor | None) -> Tensor:
+    sees = torch.ones(lengths[0], lengths[0], dtype=torch.bool).tril()
+    if hidden is not None:
+        sees &= ~hidden
+        # A token that would see nothing sees itself, as no mean is taken over nothing.
+        sees |= torch.eye(lengths[0], dtype=torch.bool) & ~sees.any(dim=1, keepdim=True)
+    return sees
+
+
+def _branches_see(lengths: Sequence[int], hidden: Tensor | None) -> Tensor:
+    prompt, *branches = lengths
+    triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
+    own: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
+    before = torch.ones(len(own), prompt, dtype=torch.bool)
+    return torch.cat([before if hidden is None else before & ~hidden, own], dim=1)
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None) -> Tensor:
@@ -79,11 +99,21 @@ def _compiled() -> tuple[Any, Any]:
 
 def block_mask(packed: Packed, create: Callable[..., Any] = create_block_mask) -> Any:
     """FlexAttention's mask of a row."""
-    groups, branches = packed.groups, packed.branches
+    groups, branches, hidden = packed.groups, packed.branches, _hidden(packed)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_branch = (branches[key] == 0) | (branches[key] == branches[query])
-        return (groups[query] == groups[key]) & same_branch & (query >= key)
+        return (groups[query] == groups[key]) & same_branch & (query >= key) & ~hidden[key]
 
     time = packed.token_ids.shape[1]
     return create(sees, None, None, time, time, device=packed.token_ids.device)
+
+
+def _hidden(packed: Packed) -> Tensor:
+    """Which tokens of the whole row nothing attends to, ``(time,)`` bool."""
+    parts = []
+    for number, (prompt, *branches) in enumerate(packed.lengths):
+        of_prompt = packed.hides(number)
+        parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt)
+        parts.append(torch.zeros(sum(branches), dtype=torch.bool))
+    return torch.cat(parts).to(packed.token_ids.device)

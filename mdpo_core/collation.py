@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """One row under every condition, before it is put into a batch."""
+    """One row under every condition, before it is put into a batch.
+
+    ``text_starts`` and ``turns`` are as in `Batch`; ``turns`` of those responses that are conversations.
+    """
 
     id: str
     prompts: Mapping[str, EncodedPrompt]
     responses: Mapping[str, Tensor]
     columns: Mapping[str, float]
     has_image: bool
+    text_starts: Mapping[str, int] = field(default_factory=dict)
+    turns: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def pictures(self) -> Mapping[str, tuple[bytes, ...]]:
@@ -36,6 +41,13 @@ class EncodedRow:
         found = hashlib.sha256(b"".join(self.pictures[view.condition]))
         for ids in (prompt.token_ids, response):
             found.update(len(ids).to_bytes(8, "little") + _bytes(ids))
+        # What few rows have adds nothing to the digests of the others.
+        if prompt.hidden is not None:
+            found.update(b"hidden" + _bytes(prompt.hidden))
+        if view.response in self.turns:
+            found.update(b"turns" + _bytes(self.turns[view.response]))
+        if view.with_prompt:
+            found.update(b"text" + self.text_starts[view.condition].to_bytes(8, "little"))
         return found.digest()
 
 
@@ -61,7 +73,22 @@ def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
         digests={view: tuple(row.digest(view) for row in rows) for view in views},
         columns={name: torch.tensor([row.columns[name] for row in rows]) for name in rows[0].columns},
         applies=torch.tensor([row.has_image for row in rows]),
+        text_starts={condition: tuple(row.text_starts[condition] for row in rows) for condition in rows[0].text_starts},
+        turns={name: tuple(_turns(row, name) for row in rows) for name in dict.fromkeys(_with_turns(rows))},
+        hidden={
+            condition: tuple(row.prompts[condition].hidden for row in rows)
+            for condition in conditions
+            if any(row.prompts[condition].hidden is not None for row in rows)
+        },
     )
+
+
+def _with_turns(rows: Sequence[EncodedRow]) -> Iterator[str]:
+    return (name for row in rows for name in row.turns)
+
+
+def _turns(row: EncodedRow, name: str) -> Tensor:
+    return row.turns[name] if name in row.turns else row.responses[name].new_ones(len(row.responses[name]))
 
 
 def _digest(image: ImageInputs) -> bytes:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,7 +18,7 @@ from mdpo_core.example import Example
 from mdpo_core.parts import Lora, Parts, PartTraining, problems_of, training_of
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.scores import Scores, Statistic
-from mdpo_core.view import CHOSEN, REJECTED, View
+from mdpo_core.view import CHOSEN, REJECTED, View, with_prompt
 from mdpo_core.world import World
 
 if TYPE_CHECKING:
@@ -143,6 +143,13 @@ class Term(Component):
         """The data columns that this term reads."""
         return ()
 
+    def check_columns(self, scores: Scores) -> None:
+        """Raise `DataError` where values make no sense, naming ``scores.ids``.
+
+        Every row is tried before training, in ``scores`` that hold columns and nothing else.
+        """
+        return
+
     def statistics(self) -> Mapping[str, Statistic]:
         """What this term reads of whole distributions, by name: ``scores.statistics[name][view]``, ``(batch, time)``.
 
@@ -179,6 +186,19 @@ class PairLoss(Loss):
 
     prefer: View = Field(default=CHOSEN, description="the view to be preferred")
     over: View = Field(default=REJECTED, description="the view it is preferred over")
+    scope: Literal["response", "prompt_and_response"] = Field(
+        default="response",
+        description="what of both views is scored; with the prompt, from the first word behind its images on (JPO)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _score_prompts(cls, options: Any) -> Any:
+        """``scope`` is short for ``prompt+`` before both views."""
+        if not isinstance(options, dict) or options.get("scope") != "prompt_and_response":
+            return options
+        views = {name: options.get(name, cls.model_fields[name].default) for name in ("prefer", "over")}
+        return options | {name: with_prompt(view) for name, view in views.items()}
 
     def views(self) -> tuple[View, ...]:
         return (self.prefer, self.over)

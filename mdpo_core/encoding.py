@@ -13,6 +13,8 @@ from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.protocols import Encoder
+from mdpo_core.responses import encode_response
+from mdpo_core.scores import Scores
 from mdpo_core.view import CLEAN, View
 
 
@@ -20,8 +22,8 @@ from mdpo_core.view import CLEAN, View
 class BatchBuilder:
     """Builds batches that hold what some terms read; cheap to copy into a worker process.
 
-    ``always_images``: a batch without any image gets a blank one, which no prompt shows. Where several processes share
-    a model each must run all of it.
+    ``checks``: the terms that read columns. ``always_images``: a batch without any image gets a blank one, which no
+    prompt shows. Where several processes share a model each must run all of it.
     """
 
     encoder: Encoder
@@ -31,6 +33,7 @@ class BatchBuilder:
     max_length: int
     seed: int
     always_images: bool = False
+    checks: tuple[Term, ...] = ()
 
     @classmethod
     def for_terms(
@@ -46,7 +49,8 @@ class BatchBuilder:
         views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
         columns = tuple(dict.fromkeys(name for term in terms for name in term.columns()))
         used = {view.condition: corruptions[view.condition] for view in views if view.condition != CLEAN}
-        return cls(encoder, views, used, columns, max_length, seed, always_images)
+        checks = tuple(term for term in terms if term.columns())
+        return cls(encoder, views, used, columns, max_length, seed, always_images, checks)
 
     def clean(self) -> BatchBuilder:
         """The same responses and columns under the image as it was read."""
@@ -72,20 +76,40 @@ class BatchBuilder:
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         """Encode one example under each condition that a view needs."""
         self._require(example)
+        for term in self.checks:
+            term.check_columns(Scores.of_columns(example.id, {name: example.columns[name] for name in term.columns()}))
         conditions = dict.fromkeys(view.condition for view in self.views)
         names = dict.fromkeys(view.response for view in self.views)
+        prompts = {name: self.encode_prompt(self.corrupt(example, name, data, epoch)) for name in conditions}
+        responses = {name: encode_response(self.encoder, example, name) for name in names}
         row = EncodedRow(
             id=example.id,
-            prompts={
-                condition: self.encoder.encode_prompt(self.corrupt(example, condition, data, epoch))
-                for condition in conditions
-            },
-            responses={name: self.encoder.encode_response(example.responses[name]) for name in names},
+            prompts=prompts,
+            responses={name: response.token_ids for name, response in responses.items()},
             columns={name: float(example.columns[name]) for name in self.columns},
             has_image=bool(example.images),
+            text_starts={name: self._text_start(prompt) for name, prompt in prompts.items()},
+            turns={name: response.turns for name, response in responses.items() if response.turns is not None},
         )
         self._limit_length(row)
         return row
+
+    def encode_prompt(self, example: Example) -> EncodedPrompt:
+        """The prompt with the share of image tokens hidden that the example says."""
+        prompt = self.encoder.encode_prompt(example)
+        if example.hidden is None:
+            return prompt
+        rng = random.Random(example.hidden.seed)
+        drawn = [
+            token == self.encoder.image_token and rng.random() < example.hidden.share
+            for token in prompt.token_ids.tolist()
+        ]
+        return replace(prompt, hidden=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
+
+    def _text_start(self, prompt: EncodedPrompt) -> int:
+        """Behind the last image token; behind the first token, which nothing predicts, where there is no image."""
+        places = (prompt.token_ids == self.encoder.image_token).nonzero()
+        return int(places[-1]) + 1 if len(places) else 1
 
     def corrupt(self, example: Example, condition: str, data: Sequence[Example], epoch: int) -> Example:
         """The example under a condition.

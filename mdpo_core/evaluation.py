@@ -72,7 +72,7 @@ class TrainedPolicy:
             with torch.no_grad():
                 scored = self.engine.forward(batch)
                 if part.counts:
-                    meter.add(self.objective(Scores.from_tokens(scored, batch.applies, batch.columns)).metrics)
+                    meter.add(self.objective(Scores.of_batch(scored, batch)).metrics)
             done = min(done + self.batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)

@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mdpo_core.batch import Item
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 class PaddedView(NamedTuple):
     """Prompt and response of each row, side by side and right-padded, all ``(batch, time)``.
 
-    ``response_mask`` is true on response tokens, end token included.
+    ``response_mask`` is true on response tokens, end token included. ``attention_mask`` is 0 where nothing attends to a
+    token: for padding, and for image tokens that are hidden.
     """
 
     token_ids: Tensor
@@ -24,8 +27,10 @@ class PaddedView(NamedTuple):
     response_mask: Tensor
 
 
-def pad_view(prompts: Sequence[Tensor], responses: Sequence[Tensor]) -> PaddedView:
-    """Lay out one view of a batch. Padding is id 0, which nothing attends to."""
+def pad_view(
+    prompts: Sequence[Tensor], responses: Sequence[Tensor], hidden: Sequence[Tensor | None] = ()
+) -> PaddedView:
+    """Lay out one view of a batch. Padding is id 0, which nothing attends to, nor to a prompt's ``hidden`` tokens."""
     import torch
 
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
@@ -39,6 +44,9 @@ def pad_view(prompts: Sequence[Tensor], responses: Sequence[Tensor]) -> PaddedVi
         token_ids[row, start:end] = response
         attention_mask[row, :end] = 1
         response_mask[row, start:end] = True
+    for row, places in enumerate(hidden):
+        if places is not None:
+            attention_mask[row, : len(places)] = ~places
     return PaddedView(token_ids, attention_mask, response_mask)
 
 
@@ -48,12 +56,14 @@ class Packed:
 
     A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
     its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
-    prompt, and of its branches. ``flex``: whether CUDA attends by FlexAttention.
+    prompt, and of its branches. ``hidden``: of each prompt, which of its tokens nothing attends to, ``(time,)`` bool.
+    ``flex``: whether CUDA attends by FlexAttention.
     """
 
     token_ids: Tensor
     position_ids: Tensor
     lengths: tuple[tuple[int, ...], ...]
+    hidden: tuple[Tensor | None, ...] = ()
     flex: bool = True
 
     def to(self, device: torch.device) -> Packed:
@@ -85,6 +95,10 @@ class Packed:
         """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
         return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
 
+    def hides(self, number: int) -> Tensor | None:
+        """Which tokens of a prompt nothing attends to, ``(time,)`` bool; None for none of them."""
+        return self.hidden[number] if self.hidden else None
+
     @cached_property
     def read(self) -> Tensor:
         """Where hidden states predict a response: a prompt's last token, and all of a branch but its last; ``(read,)``.
@@ -103,14 +117,6 @@ class Packed:
 
         repeats = torch.tensor(self.sizes)
         return torch.repeat_interleave(torch.tensor(numbers), repeats).to(self.token_ids.device)
-
-
-class Item(NamedTuple):
-    """A response to a prompt: token ids ``(time,)`` of both, and the numbers of the prompt's images."""
-
-    prompt: Tensor
-    pictures: tuple[int, ...]
-    response: Tensor
 
 
 class Packing(NamedTuple):
@@ -140,16 +146,17 @@ def pack(items: Sequence[Item]) -> Packing:
         torch.cat(parts)[None],
         torch.cat(positions)[None],
         tuple(tuple(len(ids) for ids in group.values()) for group in groups.values()),
+        tuple({_key(item): item.hidden for item in items}.values()),
     )
     starts = [
         (begins[_key(item), PROMPT] + len(item.prompt) - 1, begins[_key(item), _text(item.response)]) for item in items
     ]
-    return Packing(packed, [number for _, pictures in groups for number in pictures], starts)
+    return Packing(packed, [number for _, pictures, _ in groups for number in pictures], starts)
 
 
 # The key of a group's prompt among its responses, none of which is empty.
 PROMPT = b""
-Key = tuple[bytes, tuple[int, ...]]
+Key = tuple[bytes, tuple[int, ...], bytes]
 
 
 def _group(items: Sequence[Item]) -> dict[Key, dict[bytes, Tensor]]:
@@ -160,7 +167,7 @@ def _group(items: Sequence[Item]) -> dict[Key, dict[bytes, Tensor]]:
 
 
 def _key(item: Item) -> Key:
-    return _text(item.prompt), item.pictures
+    return _text(item.prompt), item.pictures, b"" if item.hidden is None else _text(item.hidden)
 
 
 def _text(ids: Tensor) -> bytes:

@@ -80,7 +80,7 @@ class MemoryAdvice:
         if current_world().size > 1:
             more = self.recipe.scoring.max_logits is None or self.recipe.scoring.max_logits > default
             return f"scoring.max_logits: {default} - fewer logits at a time" if more else ""
-        tokens = sum(len(ids) for view in batch.digests for ids in batch.responses[view.response])
+        tokens = sum(len(item.response) for item in items_of(batch, list(batch.digests)).values())
         held = tokens * self._sizes()[1]
         if self.recipe.scoring.max_logits is not None:
             held = min(held, self.recipe.scoring.max_logits)

@@ -165,7 +165,7 @@ class Precomputation:
 
     @property
     def _build(self) -> _Build:
-        return _Build(replace(self.builder, columns=()), self.data)
+        return _Build(replace(self.builder, columns=(), checks=()), self.data)
 
     def _score(self, batch: Batch) -> _Scored:
         # Without LoRA the policy is its own reference, as nothing has trained it yet.

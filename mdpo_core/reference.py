@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mdpo_core.batch import Batch
 from mdpo_core.devices import device_of
@@ -79,10 +80,11 @@ class Cached(Reference):
     def log_probs(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> dict[View, TokenLogProbs]:
         """Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed."""
         device = device_of(policy.module)
-        found = {
-            view: padded([self._find(view, *row) for row in zip(batch.ids, digests, strict=True)])
-            for view, digests in batch.digests.items()
-        }
+        found = {}
+        for view, digests in batch.digests.items():
+            rows = [self._find(view, *row) for row in zip(batch.ids, digests, strict=True)]
+            scored = [batch.item(view, row).turns > 0 for row in range(len(batch))]
+            found[view] = _laid_out(rows, scored)
         return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in found.items()}
 
     def _find(self, view: View, name: str, digest: bytes) -> Tensor:
@@ -106,3 +108,9 @@ class Cached(Reference):
             f"its '{view}' is not in the reference in {self._folder}, which holds what is trained on; 'reference: "
             "adapter_off' and 'frozen_copy' score any other example, too"
         )
+
+
+def _laid_out(rows: Sequence[Tensor], scored: Sequence[Tensor]) -> TokenLogProbs:
+    """Those of the tokens that are scored, where they stand in their responses."""
+    values = [row.new_zeros(len(places)).masked_scatter(places, row) for row, places in zip(rows, scored, strict=True)]
+    return TokenLogProbs(padded(values).values, pad_sequence(list(scored), batch_first=True))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mdpo_core.batch import Batch
 
 Value = TypeVar("Value")
 
@@ -24,6 +26,16 @@ class TokenLogProbs(NamedTuple):
 
     values: Tensor
     mask: Tensor
+
+
+class ResponseTokens(NamedTuple):
+    """What a view's response is made of, both ``(batch, time)`` int64, on the CPU.
+
+    ``ids``: token ids. ``turns``: the number of each token's turn, from 1; 0 for what is not scored, and for padding.
+    """
+
+    ids: Tensor
+    turns: Tensor
 
 
 class ByView(Mapping[View, Value], Generic[Value]):
@@ -78,9 +90,9 @@ class Scores:
 
     ``policy[view]`` and ``reference[view]`` are sums over response tokens, ``(batch,)``, nats; ``num_tokens[view]``
     is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``applies`` is ``(batch,)`` bool: false for a row without
-    an image, which a term over a corrupted view does not count. ``policy_tokens`` and ``reference_tokens`` are
-    there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those that declare some,
-    and so are numbers ``running[name]``.
+    an image, which a term over a corrupted view does not count. ``policy_tokens``, ``reference_tokens`` and
+    ``responses`` are there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those
+    that declare some, and so are numbers ``running[name]``. ``ids`` name the rows in messages.
     """
 
     policy: ByView[Tensor]
@@ -92,6 +104,8 @@ class Scores:
     reference_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
     statistics: Mapping[str, ByView[Tensor]] = field(default_factory=dict)
     running: Mapping[str, float] = field(default_factory=dict)
+    responses: ByView[ResponseTokens] = field(default_factory=ByView)
+    ids: tuple[str, ...] = ()
 
     @classmethod
     def from_sums(
@@ -112,8 +126,32 @@ class Scores:
         return cls(sums, ByView(reference), ByView(num_tokens), applies, dict(columns or {}))
 
     @classmethod
-    def from_tokens(cls, scored: Scored, applies: Tensor, columns: Mapping[str, Tensor]) -> Scores:
-        """Sum the token log-probs that a scorer returns; what is known of the rows follows them to their device."""
+    def of_columns(cls, name: str, columns: Mapping[str, float]) -> Scores:
+        """The columns of one row, and nothing else."""
+        import torch
+
+        values = {column: torch.tensor([value]) for column, value in columns.items()}
+        return cls(ByView(), ByView(), ByView(), torch.ones(1, dtype=torch.bool), values, ids=(name,))
+
+    @classmethod
+    def of_batch(cls, scored: Scored, batch: Batch) -> Scores:
+        """What a scorer returned for a batch, with what is known of its rows."""
+        responses = {view: response_tokens(batch, view) for view in scored.policy}
+        return cls.from_tokens(scored, batch.applies, batch.columns, responses, batch.ids)
+
+    @classmethod
+    def from_tokens(
+        cls,
+        scored: Scored,
+        applies: Tensor,
+        columns: Mapping[str, Tensor],
+        responses: Mapping[View, ResponseTokens] | None = None,
+        ids: tuple[str, ...] = (),
+    ) -> Scores:
+        """Sum token log-probs; what is known of the rows follows them to their device.
+
+        Without ``responses``, all tokens are the same one, in one turn.
+        """
         policy, reference, statistics = scored
         device = next(iter(policy.values())).values.device
         return cls(
@@ -125,6 +163,8 @@ class Scores:
             policy_tokens=ByView(policy),
             reference_tokens=ByView(reference),
             statistics={name: ByView(values) for name, values in statistics.items()},
+            responses=ByView(responses or {view: _alike(tokens.mask) for view, tokens in policy.items()}),
+            ids=ids,
         )
 
     def log_ratio(self, view: View | str) -> Tensor:
@@ -145,7 +185,7 @@ class Scores:
     ) -> Scores:
         """The part of these scores that a term has declared; reading any other view is a ``KeyError``."""
         views = list(views)
-        nothing: ByView[TokenLogProbs] = ByView()
+        nothing: ByView[Any] = ByView()
         return replace(
             self,
             policy=self.policy.only(views),
@@ -155,4 +195,19 @@ class Scores:
             policy_tokens=self.policy_tokens.only(views) if tokens else nothing,
             reference_tokens=self.reference_tokens.only(views if reference else ()) if tokens else nothing,
             statistics={name: self.statistics[name].only(views) for name in statistics},
+            responses=self.responses.only(views) if tokens else nothing,
         )
+
+
+def _alike(mask: Tensor) -> ResponseTokens:
+    turns = mask.long().cpu()
+    return ResponseTokens(turns.new_zeros(turns.shape), turns)
+
+
+def response_tokens(batch: Batch, view: View) -> ResponseTokens:
+    """Those of each row, right-padded with 0."""
+    from torch.nn.utils.rnn import pad_sequence
+
+    items = [batch.item(view, row) for row in range(len(batch))]
+    ids, turns = ([getattr(item, part) for item in items] for part in ("response", "turns"))
+    return ResponseTokens(pad_sequence(ids, batch_first=True), pad_sequence(turns, batch_first=True))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mdpo_core.batch import Batch, EncodedImage
+from mdpo_core.batch import Batch, EncodedImage, Item
 from mdpo_core.devices import device_of
-from mdpo_core.layout import Item, PaddedView, pack, pad_view
+from mdpo_core.layout import PaddedView, pack, pad_view
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.view import View
@@ -21,16 +21,35 @@ from mdpo_core.view import View
 class PredictingStates:
     """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are those of a response.
 
-    Equal responses to equal prompts may share their span.
+    Equal responses to equal prompts may share their span. ``unscored``: of the views that hold them, the tokens that
+    are read and not scored, ``(batch, time)`` bool.
     """
 
     hidden: Tensor
     token_ids: Tensor
     spans: Mapping[View, Sequence[slice]]
+    unscored: Mapping[View, Tensor]
 
     def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
         """One value for each token, ``(tokens,)``, as each view's rows have them."""
-        return {view: padded([values[span] for span in spans]) for view, spans in self.spans.items()}
+        return {view: self._of(view, [values[span] for span in spans]) for view, spans in self.spans.items()}
+
+    def _of(self, view: View, rows: Sequence[Tensor]) -> TokenLogProbs:
+        found = padded(rows)
+        if view not in self.unscored:
+            return found
+        mask = found.mask & ~self.unscored[view].to(found.mask.device)
+        return TokenLogProbs(found.values.where(mask, 0), mask)
+
+
+def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
+    """See `PredictingStates`."""
+    found = {}
+    for view in views:
+        if view.response in batch.turns:
+            turns = [batch.item(view, row).turns for row in range(len(batch))]
+            found[view] = pad_sequence(turns, batch_first=True) == 0
+    return found
 
 
 def shared_states(
@@ -51,16 +70,13 @@ def shared_states(
         hidden[torch.cat(places).to(device)],
         torch.cat(list(responses.values())).to(device),
         {view: [spans[found[view, row]] for row in range(len(batch))] for view in views},
+        unscored(batch, views),
     )
 
 
 def items_of(batch: Batch, views: Sequence[View]) -> dict[tuple[View, int], Item]:
     """Every view of every row."""
-    return {
-        (view, row): Item(batch.prompts[view.condition][row], batch.pictures[view.condition][row], response)
-        for view in views
-        for row, response in enumerate(batch.responses[view.response])
-    }
+    return {(view, row): batch.item(view, row) for view in views for row in range(len(batch))}
 
 
 def separate_states(
@@ -71,17 +87,19 @@ def separate_states(
     hidden, token_ids, spans = [], [], {}
     done = 0
     for view in views:
-        pictures = [number for row in batch.pictures[view.condition] for number in row]
-        rows = PaddedView(
-            *(part.to(device) for part in pad_view(batch.prompts[view.condition], batch.responses[view.response]))
-        )
-        states = model.hidden_states(rows, _shown(images, pictures))
+        items = [batch.item(view, row) for row in range(len(batch))]
+        rows = PaddedView(*(part.to(device) for part in _padded_rows(items)))
+        states = model.hidden_states(rows, _shown(images, [number for item in items for number in item.pictures]))
         # The hidden state before a token predicts it.
         hidden.append(states[:, :-1][rows.response_mask[:, 1:]])
         token_ids.append(rows.token_ids[rows.response_mask])
-        spans[view] = _consecutive([len(response) for response in batch.responses[view.response]], done)
+        spans[view] = _consecutive([len(item.response) for item in items], done)
         done += len(token_ids[-1])
-    return PredictingStates(torch.cat(hidden), torch.cat(token_ids), spans)
+    return PredictingStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
+
+
+def _padded_rows(items: Sequence[Item]) -> PaddedView:
+    return pad_view([item.prompt for item in items], [item.response for item in items], [item.hidden for item in items])
 
 
 def _predicting(start: tuple[int, int], length: int) -> Tensor:

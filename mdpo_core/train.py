@@ -109,7 +109,7 @@ class Trainer:
 
     def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
-        scores = Scores.from_tokens(self.engine.forward(batch, last=last), batch.applies, batch.columns)
+        scores = Scores.of_batch(self.engine.forward(batch, last=last), batch)
         if step == 0:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
@@ -179,8 +179,5 @@ def _seed_of_dropout(seed: int, step: int, number: int) -> int:
 
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:
-    return sum(
-        len(prompt) + len(response)
-        for view in objective.views
-        for prompt, response in zip(batch.prompts[view.condition], batch.responses[view.response], strict=True)
-    )
+    items = [batch.item(view, row) for view in objective.views for row in range(len(batch))]
+    return sum(len(item.prompt) + len(item.response) for item in items)

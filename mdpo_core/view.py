@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 CLEAN = "clean"
+_WITH_PROMPT = "prompt+"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -17,11 +18,13 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 class View:
     """One response under one image condition, written ``chosen`` or ``chosen@crop``.
 
-    ``clean`` is the image as it was read; every other condition is a key of a recipe's ``corruptions``.
+    ``clean`` is the image as it was read; every other condition is a key of a recipe's ``corruptions``. A view
+    ``with_prompt``, written ``prompt+chosen@crop``, is scored from the first word behind the prompt's images on.
     """
 
     response: str
     condition: str = CLEAN
+    with_prompt: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.response, self.condition):
@@ -30,16 +33,17 @@ class View:
 
     @classmethod
     def parse(cls, text: str | View) -> View:
-        """Read ``response`` or ``response@condition``; a view is returned as it is."""
+        """Read ``response``, ``response@condition`` or either behind ``prompt+``; a view is returned as it is."""
         if isinstance(text, View):
             return text
         if not isinstance(text, str):
             raise ValueError(f"a view is text such as 'chosen' or 'chosen@crop', not {text!r}")
-        response, mark, condition = text.partition("@")
-        return cls(response, condition) if mark else cls(response)
+        response, mark, condition = text.removeprefix(_WITH_PROMPT).partition("@")
+        return cls(response, condition if mark else CLEAN, text.startswith(_WITH_PROMPT))
 
     def __str__(self) -> str:
-        return self.response if self.condition == CLEAN else f"{self.response}@{self.condition}"
+        scored = f"{_WITH_PROMPT if self.with_prompt else ''}{self.response}"
+        return scored if self.condition == CLEAN else f"{scored}@{self.condition}"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -52,3 +56,8 @@ class View:
 
 CHOSEN = View("chosen")
 REJECTED = View("rejected")
+
+
+def with_prompt(view: View | str) -> View:
+    """The same view, scored with its prompt."""
+    return replace(View.parse(view), with_prompt=True)

@@ -126,7 +126,7 @@ class _Training:
 
     def _loss(self, row: int, last: bool) -> Tensor:
         batch = self.builder.build(examples(), [row], epoch=0)
-        scores = Scores.from_tokens(self.engine.forward(batch, last=last), batch.applies, batch.columns)
+        scores = Scores.of_batch(self.engine.forward(batch, last=last), batch)
         return self.objective(scores).loss.sum()
 
     def answers(self) -> list[Any]:

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdpo_core.layout import Item, pack, pad_view
+from mdpo_core.batch import Item
+from mdpo_core.layout import pack, pad_view
 
 ids = st.lists(st.integers(0, 3), min_size=1, max_size=4).map(lambda found: torch.tensor(found))
 pictures = st.lists(st.integers(0, 2), max_size=2).map(tuple)
 # So few tokens that prompts and responses are often equal, or one begins like another.
-items = st.lists(st.builds(Item, ids, pictures, ids), min_size=1, max_size=10)
+items = st.lists(st.builds(Item, ids, pictures, ids, ids), min_size=1, max_size=10)
 
 
 def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:

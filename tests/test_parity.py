@@ -184,7 +184,7 @@ def test_before_training_each_sigmoid_term_costs_log_2(trains: Any, rows: list[D
     loaded = build(kind, scoring.activation_checkpointing)
     batch = build_batch(rows, objective.views, kind)
     scorer = Scorer(loaded.model, objective.views, loaded.reference, scoring)
-    outcome = objective(Scores.from_tokens(scorer(batch), batch.applies, batch.columns))
+    outcome = objective(Scores.of_batch(scorer(batch), batch))
     for name in terms:
         for cost in outcome.metrics[f"loss/{name}"].tolist():
             assert cost == pytest.approx(math.log(2), abs=1e-6)

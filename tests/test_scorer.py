@@ -105,7 +105,7 @@ def test_dpo_loss_and_lora_gradients_equal_the_formula(dpo, llava: Path, photogr
     data = examples([("A pink flower", "no people", True), ("A temple", "green leaves and people", True)], photographs)
     trained = {name: value for name, value in model.module.named_parameters() if value.requires_grad}
     batch = builder.build(data, [0, 1], epoch=0)
-    loss = objective(Scores.from_tokens(scorer(batch), batch.applies, batch.columns)).loss.mean()
+    loss = objective(Scores.of_batch(scorer(batch), batch)).loss.mean()
     ours = torch.autograd.grad(loss, list(trained.values()))
 
     processor = AutoProcessor.from_pretrained(llava, backend="pil")
@@ -165,7 +165,7 @@ def test_a_row_without_an_image_adds_nothing_to_a_conditional_term(llava: Path, 
     builder, objective, scorer, _ = make(llava, terms)
     data = examples([("A pink flower", "no people", True), ("A temple", "green leaves", False)], photographs)
     batch = builder.build(data, [0, 1], epoch=0)
-    outcome = objective(Scores.from_tokens(scorer(batch), batch.applies, batch.columns))
+    outcome = objective(Scores.of_batch(scorer(batch), batch))
     assert batch.applies.tolist() == [True, False]
     assert len(outcome.metrics["loss/copo"]) == 1
     assert outcome.loss[1] == outcome.metrics["loss/dpo"][1]

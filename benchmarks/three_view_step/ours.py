@@ -141,7 +141,7 @@ def _measure(job: Job, begun: Run, batch: Batch, cache_seconds: float | None) ->
 
 
 def _forward_backward(engine: Engine, objective: Objective, batch: Batch, step: int) -> Tensor:
-    scores = Scores.from_tokens(engine.forward(batch), batch.applies, batch.columns)
+    scores = Scores.of_batch(engine.forward(batch), batch)
     outcome = objective(scores)
     require_finite(outcome, batch, step + 1)
     loss = outcome.loss.sum() / len(batch)

@@ -36,7 +36,8 @@ def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
     leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in found.policy_tokens.items()}
     policy = {view: TokenLogProbs(leaves[view], tokens.mask) for view, tokens in found.policy_tokens.items()}
     values = values_of(
-        term, Scores.from_tokens(Scored(policy, dict(found.reference_tokens)), found.applies, found.columns)
+        term,
+        Scores.from_tokens(Scored(policy, dict(found.reference_tokens)), found.applies, found.columns, found.responses),
     )
     if not values.requires_grad:
         return {}

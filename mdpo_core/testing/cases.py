@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mdpo_core.scores import Scored, Scores, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def moved(found: Scores, nats: dict[View, float]) -> Scores:
     for view, (values, mask) in found.policy_tokens.items():
         each = nats.get(view, 0.0) / mask.sum(dim=1, keepdim=True).to(values.dtype)
         policy[view] = TokenLogProbs(values + mask * each, mask)
-    return Scores.from_tokens(Scored(policy, dict(found.reference_tokens)), found.applies, found.columns)
+    return Scores.from_tokens(
+        Scored(policy, dict(found.reference_tokens)), found.applies, found.columns, found.responses
+    )
 
 
 def row(found: Scores, row: int) -> Scores:
@@ -35,7 +37,11 @@ def row(found: Scores, row: int) -> Scores:
         {view: cut(tokens) for view, tokens in side.items()} for side in (found.policy_tokens, found.reference_tokens)
     ]
     columns = {name: values[row : row + 1] for name, values in found.columns.items()}
-    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies[row : row + 1], columns)
+    responses = {
+        view: ResponseTokens(*(part[row : row + 1, : parts[0][view].mask.shape[1]] for part in tokens))
+        for view, tokens in found.responses.items()
+    }
+    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies[row : row + 1], columns, responses)
 
 
 def backwards(found: Scores) -> Scores:
@@ -45,7 +51,8 @@ def backwards(found: Scores) -> Scores:
         for side in (found.policy_tokens, found.reference_tokens)
     ]
     columns = {name: values.flip(0) for name, values in found.columns.items()}
-    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies.flip(0), columns)
+    responses = {view: ResponseTokens(*(part.flip(0) for part in tokens)) for view, tokens in found.responses.items()}
+    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies.flip(0), columns, responses)
 
 
 def renamed(found: Scores, names: dict[View, View]) -> Scores:
@@ -53,7 +60,8 @@ def renamed(found: Scores, names: dict[View, View]) -> Scores:
         {names.get(view, view): tokens for view, tokens in side.items()}
         for side in (found.policy_tokens, found.reference_tokens)
     ]
-    return Scores.from_tokens(Scored(sides[0], sides[1]), found.applies, found.columns)
+    responses = {names.get(view, view): tokens for view, tokens in found.responses.items()}
+    return Scores.from_tokens(Scored(sides[0], sides[1]), found.applies, found.columns, responses)
 
 
 def level(views: Iterable[View], columns: dict[str, float]) -> Scores:

@@ -55,7 +55,7 @@ def global_randomness() -> tuple[object, ...]:
 def contents(example: Example) -> tuple[object, ...]:
     """Everything in an example, pixels included, as values that can be compared."""
     pictures = tuple((image.mode, image.size, image.tobytes()) for image in example.images)
-    return example.id, example.prompt, dict(example.responses), dict(example.columns), pictures
+    return example.id, example.prompt, dict(example.responses), dict(example.columns), pictures, example.hidden
 
 
 def all_contents(data: Sequence[Example]) -> list[tuple[object, ...]]:

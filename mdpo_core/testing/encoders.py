@@ -24,9 +24,9 @@ def check_encoder(name: str, make: Callable[[], Encoder], examples: Sequence[Exa
     for example in examples:
         _check_prompt(name, encoder, copied, example)
         _check_marks(name, encoder, example)
-        for text in example.responses.values():
-            _check_response(name, encoder, text)
-    _check_end(name, encoder, [text for example in examples for text in example.responses.values()])
+        for response in example.responses:
+            _check_response(name, encoder, example.text(response))
+    _check_end(name, encoder, [example.text(response) for example in examples for response in example.responses])
 
 
 def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from mdpo_core.example import IMAGE_MARK, Example
-from mdpo_core.scores import Scored, Scores, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def examples(
 def scores(
     draw: st.DrawFn, views: Iterable[View | str], columns: Columns | None = None, indifferent: bool = False
 ) -> Scores:
-    """Scores of one to four pairs in float64, token by token: one to four tokens of 0 to -100 nats.
+    """Scores of one to four pairs in float64: one to four tokens of 0 to -100 nats, in one or two turns.
 
-    Views of one response have the same number of tokens. With ``indifferent`` the reference equals the policy.
+    Views of one response have the same tokens. With ``indifferent`` the reference equals the policy.
     ``columns`` says which values each column may have.
     """
     import torch
@@ -82,11 +82,26 @@ def scores(
     policy = {view: draw(_tokens(lengths[view.response])) for view in names}
     reference = policy if indifferent else {view: draw(_tokens(lengths[view.response])) for view in names}
     rows = {name: st.lists(values, min_size=num_rows, max_size=num_rows) for name, values in (columns or {}).items()}
+    responses = {response: draw(_responses(numbers)) for response, numbers in lengths.items()}
     return Scores.from_tokens(
         Scored(policy, dict(reference)),
         torch.ones(num_rows, dtype=torch.bool),
         {name: torch.tensor(draw(values), dtype=torch.float64) for name, values in rows.items()},
+        {view: responses[view.response] for view in names},
     )
+
+
+@st.composite
+def _responses(draw: st.DrawFn, lengths: Sequence[int]) -> ResponseTokens:
+    """Token ids so few that responses have some in common; a second turn that begins anywhere."""
+    from torch import long, tensor
+    from torch.nn.utils.rnn import pad_sequence
+
+    ids = [draw(st.lists(st.integers(1, 4), min_size=length, max_size=length)) for length in lengths]
+    first = [draw(st.integers(1, length)) for length in lengths]
+    turns = [[1] * begin + [2] * (length - begin) for begin, length in zip(first, lengths, strict=True)]
+    padded = [pad_sequence([tensor(row, dtype=long) for row in rows], batch_first=True) for rows in (ids, turns)]
+    return ResponseTokens(*padded)
 
 
 @st.composite

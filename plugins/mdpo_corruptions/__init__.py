@@ -13,6 +13,7 @@ from mdpo_corruptions.crop import RandomCrop
 from mdpo_corruptions.mask import PatchMask
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
 from mdpo_corruptions.other import OtherImage
+from mdpo_corruptions.tokens import TokenDrop
 from mdpo_corruptions.turn import Flip, Rotate
 
 
@@ -32,4 +33,5 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "patch_mask": PatchMask,
         "rotate": Rotate,
         "flip": Flip,
+        "token_drop": TokenDrop,
     }

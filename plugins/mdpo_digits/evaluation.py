@@ -20,7 +20,7 @@ def evaluate(policy: Policy, num_mosaics: int, folder: Path, step: int) -> Mappi
     pairs = DigitPairs(num_mosaics, style_cue=0.95, seed=SEED, split="held_out")
     examples = pairs[:]
     captions = policy.generate(examples, _MAX_NEW_TOKENS)
-    truth = [mentioned(example.responses["chosen"]) for example in examples]
+    truth = [mentioned(example.text("chosen")) for example in examples]
     _keep(captions, folder, step)
     before = folder / "digits" / _name(0)
     if step > 0 and before.is_file():

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mdpo_core import Decoding, EncodedPrompt, current_world, device_of
+from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, device_of
 from mdpo_vlm.families import Family
 from mdpo_vlm.images import encode_images, model_inputs
+from mdpo_vlm.positions import prompt_positions
 
 
 def generate(
     base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], decoding: Decoding
 ) -> list[Tensor]:
-    """Continuations of left-padded prompts, end token not included."""
+    """Continuations of left-padded prompts, end token not included; nothing attends to tokens that are hidden."""
     device, ends = device_of(base), end_tokens(base)
     token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
@@ -26,11 +27,13 @@ def generate(
     base.model.rope_deltas = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(decoding.seed)
+        encoded = encode_images(base, images) if images else ()
         made = base.generate(
             input_ids=token_ids,
             attention_mask=attention_mask,
             **{name: marked[kind] for name, kind in family.marks.items()},
-            **model_inputs(base, family, encode_images(base, images) if images else ()),
+            **model_inputs(base, family, encoded),
+            **_positions(base, family, prompts, encoded),
             **_options(decoding),
             # Where processes share out the weights, each goes on until the last one has finished.
             synced_gpus=current_world().size > 1,
@@ -62,8 +65,18 @@ def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
     attention_mask = torch.zeros_like(token_ids)
     for row, prompt in enumerate(prompts):
         token_ids[row, length - len(prompt.token_ids) :] = prompt.token_ids
-        attention_mask[row, length - len(prompt.token_ids) :] = 1
+        attention_mask[row, length - len(prompt.token_ids) :] = 1 if prompt.hidden is None else ~prompt.hidden
     return token_ids, attention_mask
+
+
+def _positions(
+    base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], images: Sequence[EncodedImage]
+) -> dict[str, Tensor]:
+    """Hidden tokens keep their places, where transformers would close up."""
+    if all(prompt.hidden is None for prompt in prompts):
+        return {}
+    ids = [prompt.token_ids.to(device_of(base)) for prompt in prompts]
+    return {"position_ids": prompt_positions(base, family, ids, images)}
 
 
 def _until(token_ids: Tensor, ends: Sequence[int]) -> Tensor:

@@ -22,7 +22,7 @@ from mdpo_vlm.images import encode_images, model_inputs
 from mdpo_vlm.layout import TRAITS
 from mdpo_vlm.lora import save_lora, set_lora_dropout
 from mdpo_vlm.parts import PartNames
-from mdpo_vlm.positions import packed_positions
+from mdpo_vlm.positions import packed_positions, positions_despite_hidden
 
 Head = Callable[[Tensor], Tensor]
 
@@ -51,7 +51,9 @@ class VlmModel:
         return encode_images(self._base, images)
 
     def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
-        return self._forward(rows.token_ids, rows.response_mask, images, attention_mask=rows.attention_mask)
+        positions = positions_despite_hidden(self._base, self._family, rows, images)
+        given = {} if positions is None else {"position_ids": positions}
+        return self._forward(rows.token_ids, rows.response_mask, images, attention_mask=rows.attention_mask, **given)
 
     def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
         return self._forward(

@@ -1,4 +1,4 @@
-"""Positions of packed prompts and branches."""
+"""Positions of packed prompts and branches, and of rows in which tokens are hidden."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mdpo_core import EncodedImage, Packed
+from mdpo_core import EncodedImage, Packed, PaddedView
 from mdpo_vlm.families import Family
 
 
@@ -24,6 +24,35 @@ def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, imag
         for positions in _group(base, family, ids[: lengths[0]], lengths[1:], left)
     ]
     return torch.cat(found, dim=-1)
+
+
+def positions_despite_hidden(
+    base: PreTrainedModel, family: Family, rows: PaddedView, images: Sequence[EncodedImage]
+) -> Tensor | None:
+    """``(3, batch, time)`` where M-RoPE would take hidden tokens for padding and close up; None: transformers' own."""
+    lengths = rows.response_mask.int().argmax(dim=1).tolist()
+    hides = any(not mask[:length].all() for mask, length in zip(rows.attention_mask, lengths, strict=True))
+    if not family.grid or not hides:
+        return None
+    left, time = iter(images), rows.token_ids.shape[1]
+    found = [
+        torch.cat(list(_group(base, family, ids[:length], [time - length], left)), dim=-1)
+        for ids, length in zip(rows.token_ids, lengths, strict=True)
+    ]
+    return torch.cat(found, dim=1)
+
+
+def prompt_positions(
+    base: PreTrainedModel, family: Family, prompts: Sequence[Tensor], images: Sequence[EncodedImage]
+) -> Tensor:
+    """Those of left-padded prompts, ``(batch, time)`` or ``(3, batch, time)``."""
+    left, time = iter(images), max(map(len, prompts))
+    rows = []
+    for prompt in prompts:
+        count = torch.arange(len(prompt), device=prompt.device)
+        positions = _of_prompt(base, family, prompt, left)[:, 0] if family.grid else count
+        rows.append(torch.nn.functional.pad(positions, (time - len(prompt), 0)))
+    return torch.stack(rows, dim=-2)
 
 
 def _group(
