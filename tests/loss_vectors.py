@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from mdpo_core import Scored, Scores
+from mdpo_core.scores import ResponseTokens
 from mdpo_core.testing.strategies import token_log_probs
 from mdpo_core.view import View
 
 VECTORS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data/loss_vectors.json").read_text())[
     "losses"
 ]
-# What terms cannot read yet: log-probs of the prompt, tokens that an edit has changed, turns.
-NOT_COVERED = {"jpo_dove", "ddpo", "ddpo_sum", "dmpo", "dmpo_gamma1"}
-
 Entry = dict[str, Any]
 CROPPED = "chosen@crop"
 ENDINGS = {
@@ -26,6 +24,8 @@ ENDINGS = {
     "chosen_noimg": "chosen@none",
     "rejected_noimg": "rejected@none",
 }
+# jpo_dove: a prompt's log-prob is part of its response's sum.
+WITH_PROMPT = {f"{part}{name}": f"prompt+{name}" for name in ("chosen", "rejected") for part in ("", "prompt_")}
 # symmpo: the second answer to the first picture, and both answers to the second.
 SYMMETRIC = {"rejected_noimg": "other", "chosen_corrupt": "chosen@twin", "rejected_corrupt": "other@twin"}
 COLUMNS = {
@@ -45,7 +45,7 @@ COLUMNS = {
 
 def views_of(name: str) -> dict[str, str]:
     """The view of each field's ending."""
-    return SYMMETRIC if name == "symmpo" else ENDINGS
+    return {"symmpo": SYMMETRIC, "jpo_dove": WITH_PROMPT}.get(name, ENDINGS)
 
 
 def entries(name: str, p: dict[str, Any]) -> list[Entry]:
@@ -131,30 +131,47 @@ def entries(name: str, p: dict[str, Any]) -> list[Entry]:
         "chip_code": [{"loss": "chip", **pair, "corrupted": "crop"}],
         "chip_paper": [dpo, crop],
         "softmax_mdpo": [{"loss": "softmax_dpo", **pair, "over": ["rejected", CROPPED]}],
+        "jpo_dove": [{**dpo, "scope": "prompt_and_response"}],
+        "ddpo": [{"loss": "ddpo", **pair, "gamma": p.get("gamma")}],
+        "ddpo_sum": [{"loss": "ddpo", **pair, "gamma": p.get("gamma"), "average": False}],
+        "dmpo": [{"loss": "dmpo", **pair, "gamma": p.get("gamma")}],
+        "dmpo_gamma1": [{"loss": "dmpo", **pair, "gamma": p.get("gamma")}],
         "ld_dpo": [{"loss": "ld_dpo", **pair, "ld_alpha": p.get("ld_alpha")}],
     }
     return made[name]
 
 
 def as_scores(name: str, inputs: dict[str, Any], needs_gradient: bool = False) -> Scores:
-    if any(field.endswith("_tok") for field in inputs):
-        return _of_tokens(inputs)
+    for ending in ("tok", "turn"):
+        if f"pol_chosen_{ending}" in inputs:
+            return _of_tokens(inputs, ending)
     sides: dict[str, dict[str, torch.Tensor]] = {"pol": {}, "ref": {}, "len": {}}
     columns = {}
     for field, values in inputs.items():
         side, _, ending = field.partition("_")
         tensor = torch.tensor(values, dtype=torch.float64)
         if side in sides:
-            sides[side][views_of(name).get(ending, ending)] = tensor.requires_grad_(needs_gradient and side == "pol")
+            view = views_of(name).get(ending, ending)
+            sides[side][view] = sides[side].get(view, 0) + tensor
         else:
             columns[COLUMNS[field]] = tensor
+    for tensor in sides["pol"].values():
+        tensor.requires_grad_(needs_gradient)
     return Scores.from_sums(sides["pol"], sides["ref"], sides["len"], columns)
 
 
-def _of_tokens(inputs: dict[str, Any]) -> Scores:
+def _of_tokens(inputs: dict[str, Any], ending: str) -> Scores:
+    """Each number is a token's, or a whole turn's; an odd token id is that of a changed token."""
+    names = ("chosen", "rejected")
     policy, reference = (
-        {View(name): token_log_probs(inputs[f"{side}_{name}_tok"]) for name in ("chosen", "rejected")}
-        for side in ("pol", "ref")
+        {View(name): token_log_probs(inputs[f"{side}_{name}_{ending}"]) for name in names} for side in ("pol", "ref")
     )
-    rows = len(inputs["pol_chosen_tok"])
-    return Scores.from_tokens(Scored(policy, reference), torch.ones(rows, dtype=torch.bool), {})
+    responses = {}
+    for name in names:
+        mask = policy[View(name)].mask
+        changed = [torch.tensor(row).long() for row in inputs.get(f"{name}_changed", mask.long().tolist())]
+        places = torch.arange(1, mask.shape[1] + 1).expand(mask.shape) * mask
+        ids = torch.nn.utils.rnn.pad_sequence(changed, batch_first=True)
+        responses[View(name)] = ResponseTokens(ids, places if ending == "turn" else mask.long())
+    rows = len(inputs[f"pol_chosen_{ending}"])
+    return Scores.from_tokens(Scored(policy, reference), torch.ones(rows, dtype=torch.bool), {}, responses)

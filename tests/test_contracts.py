@@ -61,6 +61,7 @@ CORRUPTIONS = {
     "gaussian_noise": True,
     "diffusion_noise": True,
     "patch_mask": True,
+    "token_drop": True,
     "rotate": True,
     "flip": False,
     "blur": False,
@@ -112,6 +113,22 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("loss", "s_vco"): lambda *_: check_loss(make("loss", "s_vco"), indifference=4 * LOG_2),
     ("loss", "symmpo"): lambda *_: check_loss(make("loss", "symmpo"), indifference=4 * LOG_2, differences_only=False),
     ("loss", "chip"): lambda *_: check_loss(make("loss", "chip"), indifference=LOG_2),
+    ("loss", "ddpo"): lambda *_: check_loss(make("loss", "ddpo"), indifference=LOG_2, differences_only=False),
+    ("loss", "dmpo"): lambda *_: check_loss(make("loss", "dmpo"), indifference=LOG_2, differences_only=False),
+    ("loss", "v_dpo"): lambda *_: check_loss(
+        make("loss", "v_dpo", guidance=1.5, language_bias=0.5), differences_only=False
+    ),
+    ("loss", "visual_tpo"): lambda *_: check_loss(
+        make("loss", "visual_tpo", base=0.5), indifference=LOG_2, differences_only=False
+    ),
+    ("loss", "c3po"): lambda *_: check_loss(
+        make("loss", "c3po", k=0.5, temperature=2.0),
+        differences_only=False,
+        columns={"scope": st.sampled_from([0.0, 1.0, 2.0])},
+    ),
+    ("anchor", "hpo"): lambda *_: check_anchor(
+        make("anchor", "hpo", alpha=1.0), columns={"advantage": st.floats(-5, 5)}
+    ),
     ("loss", "rationale"): lambda *_: check_loss(make("loss", "rationale"), differences_only=False),
     ("anchor", "reward"): lambda *_: check_anchor(make("anchor", "reward"), indifference=LOG_2),
     **{("corruption", name): corruption_contract(name, varies) for name, varies in CORRUPTIONS.items()},

@@ -95,7 +95,7 @@ def test_statistics_equal_those_of_whole_logits_and_so_do_their_gradients(option
 def test_a_term_reads_its_statistics_from_the_scores(scored) -> None:  # type: ignore[no-untyped-def]
     objective, model, batch = scored
     scorer = Scorer(model, objective.views, AdapterOff(), Scoring(), objective.statistics)
-    outcome = objective(Scores.from_tokens(scorer(batch), batch.applies, batch.columns))
+    outcome = objective(Scores.of_batch(scorer(batch), batch))
     assert outcome.loss.isfinite().all()
     assert outcome.loss.requires_grad
 

@@ -11,15 +11,18 @@ from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
 from mdpo_objectives.absolute import APO, DPOP, NCA
-from mdpo_objectives.anchors import SFT, Reward, Squared
+from mdpo_objectives.anchors import HPO, SFT, Reward, Squared
 from mdpo_objectives.batch_level import AOT, BCO, KTO, BCOUnpaired
+from mdpo_objectives.in_scope import C3PO
 from mdpo_objectives.lengths import DPONorm, LengthDPO
 from mdpo_objectives.mismatched import Mismatched
 from mdpo_objectives.pairwise import DPO, EXO, FDPO, IPO, DiscoPOP, Hinge, RobustDPO
 from mdpo_objectives.reference_free import CPO, ORPO, AlphaPO, SimPO, SLiC
+from mdpo_objectives.segments import DDPO, DMPO
 from mdpo_objectives.several_views import SVCO, CHiP, Rationale, SoftmaxDPO, SymMPO
 from mdpo_objectives.soft_labels import GPO, ODPO, SPA, SPPO, SoftDPO
 from mdpo_objectives.tokens import LDDPO, TDPO, WPO
+from mdpo_objectives.visual import VDPO, VisualTPO
 
 
 @hookimpl
@@ -48,6 +51,8 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "orpo": ORPO,
         "alphapo": AlphaPO,
         "ld_dpo": LDDPO,
+        "ddpo": DDPO,
+        "dmpo": DMPO,
         "tdpo": TDPO,
         "wpo": WPO,
         "aot": AOT,
@@ -59,8 +64,12 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "symmpo": SymMPO,
         "chip": CHiP,
         "rationale": Rationale,
+        "v_dpo": VDPO,
+        "visual_tpo": VisualTPO,
+        "c3po": C3PO,
         "reward": Reward,
         "sft": SFT,
+        "hpo": HPO,
         "squared": Squared,
         "mismatched": Mismatched,
     }

@@ -92,6 +92,9 @@ class BCOUnpaired(Loss):
     def columns(self) -> tuple[str, ...]:
         return ("label",)
 
+    def check_columns(self, scores: Scores) -> None:
+        label(scores, "label")
+
     def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
         return {"reward": self._reward} if self.shift == "running" else {}
 
@@ -130,6 +133,9 @@ class KTO(Loss):
 
     def columns(self) -> tuple[str, ...]:
         return ("label",)
+
+    def check_columns(self, scores: Scores) -> None:
+        label(scores, "label")
 
     def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
         return {"mismatched": self._mismatched} if self.baseline == "running" else {}

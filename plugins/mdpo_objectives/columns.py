@@ -15,33 +15,34 @@ ANY_LABEL = "a label is 0 or 1"
 def label(scores: Scores, name: str) -> Tensor:
     """A column of 0 and 1, as bool."""
     values = scores.columns[name]
-    require((values == 0) | (values == 1), f"{ANY_LABEL}, found", {name: values})
+    require(scores, (values == 0) | (values == 1), f"{ANY_LABEL}, found", {name: values})
     return values == 1
 
 
 def probability(scores: Scores, name: str) -> Tensor:
     """A column of values from 0 to 1."""
     values = scores.columns[name]
-    require((values >= 0) & (values <= 1), "a probability is from 0 to 1, found", {name: values})
+    require(scores, (values >= 0) & (values <= 1), "a probability is from 0 to 1, found", {name: values})
     return values
 
 
 def number(scores: Scores, name: str) -> Tensor:
     """A column of finite values."""
     values = scores.columns[name]
-    require(values.isfinite(), "a score is a finite number, found", {name: values})
+    require(scores, values.isfinite(), "a score is a finite number, found", {name: values})
     return values
 
 
-def require(good: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
+def require(scores: Scores, good: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
     """Raise `DataError` with one problem for each row that is not ``good (batch,)``.
 
-    A term knows its rows by their place in the micro-batch only, counted from 1.
+    Rows are named by ``scores.ids``; scores made by hand may have none, and their rows are counted from 1.
     """
     if bool(good.all()):
         return
     problems = []
     for row in (~good).nonzero()[:, 0].tolist():
         found = ", ".join(f"{name} = {float(values[row]):g}" for name, values in columns.items())
-        problems.append(Problem(f"row {row + 1} of {len(good)} of a micro-batch", "", f"{rule} {found}"))
+        where = f"example '{scores.ids[row]}'" if scores.ids else f"row {row + 1} of {len(good)}"
+        problems.append(Problem(where, "", f"{rule} {found}"))
     raise DataError(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -86,9 +87,9 @@ class SymMPO(PairLoss):
     def _crossed(self) -> tuple[View, View, View]:
         """The second answer to the first picture, the first one to the second, and the second one to the second."""
         return (
-            View(self.response, self.prefer.condition),
-            View(self.prefer.response, self.condition),
-            View(self.response, self.condition),
+            replace(self.prefer, response=self.response),
+            replace(self.prefer, condition=self.condition),
+            replace(self.prefer, response=self.response, condition=self.condition),
         )
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -114,7 +115,7 @@ class CHiP(PairLoss):
     corrupted: str = Field(default="corrupted", description="the condition with the corrupted picture")
 
     def views(self) -> tuple[View, ...]:
-        return (self.prefer, self.over, View(self.prefer.response, self.corrupted))
+        return (self.prefer, self.over, replace(self.prefer, condition=self.corrupted))
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred, other, corrupted = self.views()

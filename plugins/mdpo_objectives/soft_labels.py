@@ -31,6 +31,9 @@ class ODPO(PairLoss):
     def columns(self) -> tuple[str, ...]:
         return ("chosen_score", "rejected_score")
 
+    def check_columns(self, scores: Scores) -> None:
+        self._offset(scores)
+
     def __call__(self, scores: Scores) -> Tensor:
         logit = self.beta * scores.margin(self.prefer, self.over)
         return -log_sigmoid(logit - self.alpha * self._offset(scores))
@@ -38,10 +41,15 @@ class ODPO(PairLoss):
     def _offset(self, scores: Scores) -> Tensor:
         found = {name: number(scores, name) for name in self.columns()}
         difference = found["chosen_score"] - found["rejected_score"]
-        require(difference != 0, "odpo needs scores that differ, found", found)
+        require(scores, difference != 0, "odpo needs scores that differ, found", found)
         if self.offset == "linear":
             return difference
-        require(difference > 0, "odpo with 'offset: log' needs a chosen_score above the rejected_score, found", found)
+        require(
+            scores,
+            difference > 0,
+            "odpo with 'offset: log' needs a chosen_score above the rejected_score, found",
+            found,
+        )
         return difference.log()
 
 
@@ -58,6 +66,9 @@ class SoftDPO(PairLoss):
 
     def columns(self) -> tuple[str, ...]:
         return ("preference_probability",)
+
+    def check_columns(self, scores: Scores) -> None:
+        probability(scores, "preference_probability")
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred = probability(scores, "preference_probability")
@@ -80,6 +91,9 @@ class SPA(PairLoss):
     def columns(self) -> tuple[str, ...]:
         return ("low_confidence",)
 
+    def check_columns(self, scores: Scores) -> None:
+        label(scores, "low_confidence")
+
     def __call__(self, scores: Scores) -> Tensor:
         logit = self.beta * scores.margin(self.prefer, self.over)
         smoothing = self.alpha * label(scores, "low_confidence").to(logit.dtype)
@@ -99,6 +113,10 @@ class SPPO(PairLoss):
 
     def columns(self) -> tuple[str, ...]:
         return () if self.hard else ("chosen_probability", "rejected_probability")
+
+    def check_columns(self, scores: Scores) -> None:
+        for name in self.columns():
+            probability(scores, name)
 
     def __call__(self, scores: Scores) -> Tensor:
         if self.hard:
@@ -125,6 +143,10 @@ class GPO(PairLoss):
 
     def columns(self) -> tuple[str, ...]:
         return ("chosen_score", "rejected_score")
+
+    def check_columns(self, scores: Scores) -> None:
+        for name in self.columns():
+            number(scores, name)
 
     def __call__(self, scores: Scores) -> Tensor:
         above = scores.log_ratio(self.prefer) - number(scores, "chosen_score") / self.beta

@@ -94,6 +94,10 @@ class WPO(PairLoss):
     def columns(self) -> tuple[str, ...]:
         return ("chosen_weight", "rejected_weight") if self.weights == "columns" else ()
 
+    def check_columns(self, scores: Scores) -> None:
+        if self.weights == "columns":
+            self._given(scores)
+
     def statistics(self) -> Mapping[str, Statistic]:
         return {} if self.weights == "columns" else {"collision_log_prob": Statistic(collision_log_prob)}
 
@@ -106,7 +110,7 @@ class WPO(PairLoss):
         found = {name: scores.columns[name] for name in self.columns()}
         chosen, rejected = found.values()
         good = (chosen >= 0) & (rejected >= 0) & (chosen * rejected).isfinite()
-        require(good, "wpo needs weights of at least 0, found", found)
+        require(scores, good, "wpo needs weights of at least 0, found", found)
         return chosen * rejected
 
     def _measured(self, scores: Scores) -> Tensor:

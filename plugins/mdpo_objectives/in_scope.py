@@ -1,0 +1,78 @@
+"""Losses for rows of several kinds: preferences, and what a model is to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores, Statistic
+from mdpo_objectives.columns import require
+from mdpo_objectives.numerics import log_sigmoid, mean_log_prob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IN_SCOPE, GENERAL, NEAR_SCOPE = 0.0, 1.0, 2.0
+
+
+@dataclass(frozen=True)
+class TemperedDivergence:
+    """KL(reference || policy) of each token's distributions at a temperature, ``(tokens,)``."""
+
+    temperature: float
+
+    def __call__(self, policy: Tensor, reference: Tensor | None) -> Tensor:
+        assert reference is not None
+        mine, other = ((each / self.temperature).log_softmax(dim=-1) for each in (policy, reference))
+        return (other.exp() * (other - mine)).sum(dim=-1)
+
+
+class C3PO(PairLoss):
+    """DPO where feedback applies, and the model's own answers where it does not (arXiv:2402.10893).
+
+        -ls(beta D) where the column scope is 0 (in scope)
+        general (or near) ((1 - k) nll + k T^2 KL) where it is 1, a general prompt (or 2, one near the scope)
+
+    nll and KL(reference || policy): of the preferred response, means over its tokens; on rows out of scope that is to
+    be what the model answered before, and the other response is not looked at. Defaults are the released ones.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    general: float = Field(default=0.2, ge=0, description="factor of general prompts")
+    near: float = Field(default=0.1, ge=0, description="factor of prompts near the scope")
+    k: float = Field(default=0.0, ge=0, le=1, description="share of the divergence in what keeps the model")
+    temperature: float = Field(default=1.0, gt=0, description="of both distributions in the divergence")
+
+    def columns(self) -> tuple[str, ...]:
+        return ("scope",)
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        if self.k == 0:
+            return {}
+        return {self._divergence: Statistic(TemperedDivergence(self.temperature), needs_reference=True)}
+
+    @property
+    def _divergence(self) -> str:
+        return f"divergence_at_{self.temperature}"
+
+    def check_columns(self, scores: Scores) -> None:
+        scope = scores.columns["scope"]
+        known = (scope == IN_SCOPE) | (scope == GENERAL) | (scope == NEAR_SCOPE)
+        require(scores, known, "a scope is 0 (in scope), 1 (general) or 2 (near), found", {"scope": scope})
+
+    def __call__(self, scores: Scores) -> Tensor:
+        self.check_columns(scores)
+        scope = scores.columns["scope"]
+        preference = -log_sigmoid(self.beta * scores.margin(self.prefer, self.over))
+        general, near = (factor * self._kept(scores) for factor in (self.general, self.near))
+        return preference.where(scope == IN_SCOPE, general.where(scope == GENERAL, near))
+
+    def _kept(self, scores: Scores) -> Tensor:
+        likelihood = -(1 - self.k) * mean_log_prob(scores, self.prefer)
+        if self.k == 0:
+            return likelihood
+        divergence = scores.statistics[self._divergence][self.prefer].sum(dim=1) / scores.num_tokens[self.prefer]
+        return likelihood + self.k * self.temperature**2 * divergence

@@ -1,0 +1,96 @@
+"""Losses in which segments of a response count differently: edits, turns."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores, TokenLogProbs, View
+from mdpo_objectives.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def changed_tokens(ids: Tensor, other: Tensor) -> Tensor:
+    """Which tokens of ``ids (time,)`` have no counterpart in ``other``, ``(time,)`` bool."""
+    matcher = SequenceMatcher(None, ids.tolist(), other.tolist(), autojunk=False)
+    changed = ids.new_ones(len(ids)).bool()
+    for start, _, size in matcher.get_matching_blocks():
+        changed[start : start + size] = False
+    return changed
+
+
+class DDPO(PairLoss):
+    """DPO in which the tokens that an edit has changed count more (dense DPO of RLHF-V, arXiv:2312.00849).
+
+        -ls(beta (r'_w - r'_l))        r': the log-ratio, changed tokens times gamma, over n_same + gamma n_changed
+
+    Changed are the tokens of either response that the longest common blocks with the other leave out. Without
+    ``average`` nothing is divided, which has the scale of DPO. The paper has gamma 5, its code 3.
+    """
+
+    needs_tokens: ClassVar[bool] = True
+    beta: float = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
+    gamma: float = Field(default=5.0, gt=0, description="factor of changed tokens")
+    average: bool = Field(default=True, description="divide by the sum of all tokens' factors")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred, other = (
+            self._log_ratio(scores, self.prefer, self.over),
+            self._log_ratio(scores, self.over, self.prefer),
+        )
+        return -log_sigmoid(self.beta * (preferred - other))
+
+    def _log_ratio(self, scores: Scores, view: View, other: View) -> Tensor:
+        weights = self._weights(scores, view, other)
+        total = ((scores.policy_tokens[view].values - scores.reference_tokens[view].values) * weights).sum(dim=1)
+        return total / weights.sum(dim=1) if self.average else total
+
+    def _weights(self, scores: Scores, view: View, other: View) -> Tensor:
+        """``(batch, time)``, 0 for what is not scored."""
+        values, mask = scores.policy_tokens[view]
+        weights = values.new_zeros(values.shape)
+        pairs = zip(_scored_ids(scores, view), _scored_ids(scores, other), strict=True)
+        for row, (ids, against) in enumerate(pairs):
+            changed = changed_tokens(ids, against).to(values.device)
+            weights[row, mask[row]] = 1 + (self.gamma - 1) * changed.to(values.dtype)
+        return weights
+
+
+def _scored_ids(scores: Scores, view: View) -> list[Tensor]:
+    ids, turns = scores.responses[view]
+    return [row[numbers > 0] for row, numbers in zip(ids, turns, strict=True)]
+
+
+class DMPO(PairLoss):
+    """DPO of whole conversations, in which later turns count less (arXiv:2406.14868).
+
+        -ls(beta (sum_t phi(t,T_w) r_t^w - sum_t phi(t,T_l) r_t^l))
+        phi(t,T) = gamma^t (1 - gamma^(T-t)) / (1 - gamma^T), t = 0 .. T-1; (T - t) / T for gamma 1
+
+    r_t: log-ratio of the tokens of turn t. The authors' code has gamma 0.7. Their token-wise variant is left out.
+    """
+
+    needs_tokens: ClassVar[bool] = True
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    gamma: float = Field(default=0.7, gt=0, le=1, description="discount from turn to turn")
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return -log_sigmoid(self.beta * (self._log_ratio(scores, self.prefer) - self._log_ratio(scores, self.over)))
+
+    def _log_ratio(self, scores: Scores, view: View) -> Tensor:
+        policy, reference = scores.policy_tokens[view], scores.reference_tokens[view]
+        return ((policy.values - reference.values) * self._weights(policy, scores.responses[view].turns)).sum(dim=1)
+
+    def _weights(self, tokens: TokenLogProbs, turns: Tensor) -> Tensor:
+        """phi of each token's turn, ``(batch, time)``, 0 for what is not scored."""
+        number = turns.to(tokens.values.device)
+        before, total = (number - 1).to(tokens.values.dtype), number.amax(dim=1, keepdim=True).to(tokens.values.dtype)
+        if self.gamma == 1:
+            weights = (total - before) / total
+        else:
+            weights = self.gamma**before * (1 - self.gamma ** (total - before)) / (1 - self.gamma**total)
+        return weights.where(number > 0, 0)

@@ -1,0 +1,76 @@
+"""Losses in which the score of a response depends on what the picture adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from mdpo_core import PairLoss, Scores, View
+from mdpo_objectives.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class VDPO(PairLoss):
+    """DPO of a policy that is guided by the picture, as classifier-free guidance does it (V-DPO, arXiv:2411.02712).
+
+        -ls(beta ((v_w - lq_w) - (v_l - lq_l))) - language_bias ls(beta (r(m,y_w) - r(m',y_w)))
+        v = guidance lp(m,y) - (guidance - 1) lp(m',y), what has m' detached
+
+    m': condition ``blank``, a picture of noise in the paper. The guidance is to be given: the authors' script has 0,
+    under which their code leaves nothing that trains. With guidance 1 and no language bias it is DPO. Its contrast of
+    pictures, better and worse ones under one response, is a ``dpo`` beside.
+    """
+
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    guidance: float = Field(gt=0, description="weight of the picture; 1: none")
+    language_bias: float = Field(default=0.0, ge=0, description="factor of the second term")
+    blank: str = Field(default="blank", description="the condition that shows nothing")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.prefer, self.over, *(replace(view, condition=self.blank) for view in (self.prefer, self.over)))
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred, other, without, _ = self.views()
+        loss = -log_sigmoid(self.beta * (self._guided(scores, preferred) - self._guided(scores, other)))
+        if self.language_bias == 0:
+            return loss
+        seen = scores.log_ratio(preferred) - scores.log_ratio(without).detach()
+        return loss - self.language_bias * log_sigmoid(self.beta * seen)
+
+    def _guided(self, scores: Scores, view: View) -> Tensor:
+        blind = scores.policy[replace(view, condition=self.blank)].detach()
+        return self.guidance * scores.policy[view] - (self.guidance - 1) * blind - scores.reference[view]
+
+
+class VisualTPO(PairLoss):
+    """DPO whose tokens weigh as much as the picture matters to them (token preference optimization, arXiv:2412.14487).
+
+        -ls(beta (sum_t c_t r_t^w - sum_t c_t r_t^l))        d_t = lp(y_t|m) - lp(y_t|m'), detached
+        c_t = base + s(d_t) of the preferred response, base + 1 - s(d_t) of the other
+
+    m': condition ``noisy``, diffusion noise of step 500 in the paper. Written down from descriptions: log-probs stand
+    for the paper's logits, and ``base`` is to be given (0.5 there). It is not TRL's TPO, which has three responses.
+    """
+
+    needs_tokens: ClassVar[bool] = True
+    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    base: float = Field(ge=0, description="weight of a token that the picture does not matter to, less a half")
+    noisy: str = Field(default="noisy", description="the condition with the noisy picture")
+
+    def views(self) -> tuple[View, ...]:
+        return (self.prefer, self.over, *(replace(view, condition=self.noisy) for view in (self.prefer, self.over)))
+
+    def __call__(self, scores: Scores) -> Tensor:
+        preferred, other = self._weighted(scores, self.prefer, 1), self._weighted(scores, self.over, -1)
+        return -log_sigmoid(self.beta * (preferred - other))
+
+    def _weighted(self, scores: Scores, view: View, sign: int) -> Tensor:
+        policy, reference = scores.policy_tokens[view].values, scores.reference_tokens[view].values
+        sensitivity = policy - scores.policy_tokens[replace(view, condition=self.noisy)].values
+        # s(-d) is 1 - s(d).
+        weights = self.base + (sign * sensitivity.detach()).sigmoid()
+        return (weights * (policy - reference)).sum(dim=1)
