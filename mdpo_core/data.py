@@ -46,7 +46,7 @@ class CheckedData:
     """Data, the numbers of its sound rows, and what is wrong with the others.
 
     ``lengths``: tokens of each sound row, those of its prompt (image tokens included) and of all its responses.
-    ``digest`` covers what is trained on: ids, prompts, responses, columns and pixels of the sound rows.
+    ``digest`` covers what is trained on: everything in the sound rows, pixels included.
     """
 
     data: Sequence[Example]
@@ -152,6 +152,11 @@ def _digest(example: Example) -> bytes:
 def _content(example: Example) -> Iterator[bytes]:
     texts = [example.id, example.prompt, sorted(example.responses.items()), sorted(example.columns.items())]
     yield json.dumps(texts, default=vars).encode()  # turns of a conversation are no JSON yet
-    for image in example.images:
-        yield f"{image.mode}{image.size}".encode()
-        yield image.tobytes()
+    others = [sorted(part.items()) for part in (example.prompts, example.vectors, example.boxes)]
+    if any(others):  # rows without them keep the digest that they had before there were any
+        yield json.dumps(others, default=vars).encode()
+    for name, images in [("", example.images), *sorted(example.pictures.items())]:
+        yield name.encode()
+        for image in images:
+            yield f"{image.mode}{image.size}".encode()
+            yield image.tobytes()

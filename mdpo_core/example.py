@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +19,27 @@ class Turn:
 
     role: Role
     text: str
+
+
+Prompt: TypeAlias = str | tuple[Turn, ...]
+
+
+class Box(NamedTuple):
+    """A part of an image, in pixels from its upper left corner; ``right`` and ``bottom`` are just outside."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def problem(self, size: tuple[int, int]) -> str | None:
+        """What is wrong with it as a part of an image of this width and height."""
+        found = f"the box [{', '.join(f'{number:g}' for number in self)}]"
+        if not (self.left < self.right and self.top < self.bottom):
+            return f"{found} is empty; a box is [left, top, right, bottom]"
+        if not (min(self[:2]) >= 0 and self.right <= size[0] and self.bottom <= size[1]):
+            return f"{found} reaches out of its image of {size[0]} x {size[1]} pixels"
+        return None
 
 
 @dataclass(frozen=True)
@@ -36,14 +57,22 @@ class Example:
     ``prompt`` is text, or a conversation up to the turn that the responses are. It holds one ``<image>`` mark for each
     of ``images``, in order. A response is text, or turns from the assistant's to the assistant's, whose others are read
     and not scored. ``id`` is stable over runs: it seeds the corruption and names the row in messages. ``columns`` are
-    numbers that a term may ask for. ``hidden`` is for corruptions to set.
+    numbers that a term may ask for.
+
+    The rest is what corruptions may ask for, each by a name: other pictures of the row and other prompts, vectors such
+    as an image's embedding, and boxes, for each of ``images`` as it was read those that lie in it. ``hidden`` is for
+    them to set.
     """
 
     id: str
-    prompt: str | tuple[Turn, ...]
+    prompt: Prompt
     responses: Mapping[str, str | tuple[Turn, ...]]
     images: tuple[Image, ...] = ()
     columns: Mapping[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    boxes: Mapping[str, tuple[tuple[Box, ...], ...]] = field(default_factory=dict)
     hidden: HiddenTokens | None = None
 
     @property

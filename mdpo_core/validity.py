@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 
 from mdpo_core.example import IMAGE_MARK, Example, Turn
@@ -30,7 +31,7 @@ def row_problems(example: Example) -> list[str]:
     marks, images = example.num_marks, len(example.images)
     if marks != images:
         found.append(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images; it needs one for each")
-    return found
+    return [*found, *_vector_problems(example), *_box_problems(example)]
 
 
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:
@@ -42,3 +43,19 @@ def _answers(turns: Sequence[Turn]) -> bool:
     roles = [turn.role for turn in turns]
     repeated = any(one == other == "assistant" for one, other in pairwise(roles))
     return bool(roles) and roles[0] == roles[-1] == "assistant" and not repeated
+
+
+def _vector_problems(example: Example) -> Iterator[str]:
+    for name, vector in example.vectors.items():
+        if not all(map(math.isfinite, vector)):
+            yield f"the vector '{name}' holds a number that is not finite"
+
+
+def _box_problems(example: Example) -> Iterator[str]:
+    for name, boxes in example.boxes.items():
+        if len(boxes) != len(example.images):
+            yield f"the boxes '{name}' are those of {len(boxes)} images, and there are {len(example.images)}"
+            continue
+        for number, image in enumerate(example.images):
+            found = (box.problem(image.size) for box in boxes[number])
+            yield from (f"boxes '{name}' of image {number}: {text}" for text in found if text is not None)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hypothesis import Phase, settings
 
 from mdpo_core.components import Component
 from mdpo_core.example import Example
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # The same cases on every machine, and nothing written where a plugin's author happens to stand.
 PROPERTY = settings(
@@ -54,8 +58,13 @@ def global_randomness() -> tuple[object, ...]:
 
 def contents(example: Example) -> tuple[object, ...]:
     """Everything in an example, pixels included, as values that can be compared."""
-    pictures = tuple((image.mode, image.size, image.tobytes()) for image in example.images)
-    return example.id, example.prompt, dict(example.responses), dict(example.columns), pictures, example.hidden
+    named = (example.responses, example.columns, example.prompts, example.vectors, example.boxes)
+    others = {name: _pixels(pictures) for name, pictures in example.pictures.items()}
+    return example.id, example.prompt, *map(dict, named), _pixels(example.images), others, example.hidden
+
+
+def _pixels(pictures: Sequence[Image]) -> tuple[object, ...]:
+    return tuple((image.mode, image.size, image.tobytes()) for image in pictures)
 
 
 def all_contents(data: Sequence[Example]) -> list[tuple[object, ...]]:

@@ -21,7 +21,7 @@ from mdpo_core.testing.common import (
     name_of,
     require,
 )
-from mdpo_core.testing.strategies import images, noise
+from mdpo_core.testing.strategies import images, noise, with_others
 from mdpo_core.validity import row_problems
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ PILLOW_MODES = (
 def check_corruption(corruption: Corruption, *, varies: bool | None = True, modes: Sequence[str] = ()) -> None:
     """Try out a corruption; ``varies``: other seeds give other results, most often;
     None: they may or may not.
+
+    Rows have, besides their images, pictures and a prompt named ``other``, a vector ``embedding`` and boxes
+    ``regions``: a corruption that takes such is to be made with these names.
 
     Readers give RGB alone. ``modes`` are those of Pillow's that an `ImageCorruption` keeps besides: `PILLOW_MODES` are
     all of them.
@@ -84,9 +87,9 @@ def _check_any_row(corruption: Corruption, num_images: int) -> None:
 def _require_sound(corruption: Corruption, example: Example, corrupted: Example) -> None:
     """The corrupted row is that row under another image, and fit for a model."""
     name, shown = name_of(corruption), _shown(example)
-    for field in ("id", "responses", "columns"):
+    for field in ("id", "responses", "columns", "pictures", "prompts", "vectors", "boxes"):
         require(getattr(corrupted, field) == getattr(example, field), f"{name} changes the {field} of {shown}")
-    problems = row_problems(corrupted)
+    problems = row_problems(replace(corrupted, boxes={}))  # which are those of the images as they were
     require(not problems, f"{name} makes an unfit row of {shown}: {'; '.join(problems)}")
     modes = [image.mode for image in corrupted.images]
     require(set(modes) <= {"RGB"}, f"{name} gives images of modes {modes}; RGB is what models take")
@@ -150,7 +153,8 @@ def _others(num_images: int) -> list[Example]:
 def _row(name: str, pictures: Sequence[Image]) -> Example:
     marks = f"{IMAGE_MARK}\n" * len(pictures)
     responses = {"chosen": "two dogs", "rejected": "a tree"}
-    return Example(name, f"USER: {marks}what is there ? ASSISTANT:", responses, tuple(pictures), {"score": 0.5})
+    row = Example(name, f"USER: {marks}what is there ? ASSISTANT:", responses, tuple(pictures), {"score": 0.5})
+    return with_others(row)
 
 
 def _shown(example: Example) -> str:

@@ -41,10 +41,12 @@ def _check_row(name: str, row: int, example: Example) -> None:
     require(isinstance(example.id, str) and example.id != "", f"{where} has the id {example.id!r}, no text")
     problems = row_problems(example)
     require(not problems, f"{where}: {'; '.join(problems)}")
-    modes = [image.mode for image in example.images]
+    modes = [image.mode for images in (example.images, *example.pictures.values()) for image in images]
     require(set(modes) <= {"RGB"}, f"{where} has images of modes {modes}; corruptions and models take RGB")
     wrong = {key: value for key, value in example.columns.items() if not isinstance(value, float)}
     require(not wrong, f"{where} has columns that are no floats: {wrong}")
+    loose = [key for key, vector in example.vectors.items() if not all(isinstance(each, float) for each in vector)]
+    require(not loose, f"{where} has vectors of other things than floats: {loose}")
 
 
 def _check_ids(name: str, rows: Sequence[int], found: Sequence[Example]) -> None:
@@ -56,11 +58,9 @@ def _check_ids(name: str, rows: Sequence[int], found: Sequence[Example]) -> None
 
 def _check_names(name: str, rows: Sequence[int], found: Sequence[Example]) -> None:
     for row, example in zip(rows, found, strict=True):
-        for part, one, other in (
-            ("responses", found[0].responses, example.responses),
-            ("columns", found[0].columns, example.columns),
-        ):
-            require(set(one) == set(other), f"{name} row {row} has the {part} {list(other)}, row 0 {list(one)}")
+        for part in ("responses", "columns", "pictures", "prompts", "vectors", "boxes"):
+            one, other = list(getattr(found[0], part)), list(getattr(example, part))
+            require(set(one) == set(other), f"{name} row {row} has the {part} {other}, row 0 {one}")
 
 
 def _check_sequence(name: str, data: Sequence[Example]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.example import IMAGE_MARK, Box, Example
 from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
 from mdpo_core.view import View
 
@@ -39,6 +40,19 @@ def noise(size: tuple[int, int], seed: int) -> Image:
     return PIL.Image.frombytes("RGB", size, random.Random(seed).randbytes(3 * width * height))
 
 
+def with_others(example: Example) -> Example:
+    """The same with other pictures and another prompt (``other``), a vector (``embedding``) and boxes (``regions``)."""
+    rng = random.Random(example.id)
+    sizes = [image.size for image in example.images]
+    return replace(
+        example,
+        pictures={"other": tuple(noise((width, height), rng.randrange(10**6)) for width, height in sizes)},
+        prompts={"other": "USER: " + f"{IMAGE_MARK}\n" * len(sizes) + "what else is there ? ASSISTANT:"},
+        vectors={"embedding": tuple(rng.gauss(0, 1) for _ in range(4))},
+        boxes={"regions": tuple((Box(0, 0, (width + 1) // 2, (height + 1) // 2),) for width, height in sizes)},
+    )
+
+
 _WORDS = st.lists(st.sampled_from(["a", "the", "red", "tree", "two", "dogs"]), min_size=1, max_size=6).map(" ".join)
 
 
@@ -49,17 +63,21 @@ def examples(
     responses: Sequence[str] = ("chosen", "rejected"),
     columns: Columns | None = None,
 ) -> Example:
-    """Sound rows: distinct responses, and one mark in the prompt for each image (none to two, if not said)."""
+    """Sound rows: distinct responses, and one mark in the prompt for each image (none to two, if not said).
+
+    Besides they have what `with_others` gives them.
+    """
     count = draw(st.integers(0, 2)) if num_images is None else num_images
     pictures = tuple(draw(images()) for _ in range(count))
     texts = draw(st.lists(_WORDS, min_size=len(responses), max_size=len(responses), unique=True))
-    return Example(
+    example = Example(
         id=str(draw(st.integers(0, 10**6))),
         prompt="USER: " + f"{IMAGE_MARK}\n" * len(pictures) + draw(_WORDS) + " ASSISTANT:",
         responses=dict(zip(responses, texts, strict=True)),
         images=pictures,
         columns={name: draw(values) for name, values in (columns or {}).items()},
     )
+    return with_others(example)
 
 
 @st.composite
