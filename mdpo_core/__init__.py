@@ -19,7 +19,7 @@ from mdpo_core.components import (
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
-from mdpo_core.example import IMAGE_MARK, Box, Example, HiddenTokens, Prompt, Role, Turn
+from mdpo_core.example import IMAGE_MARK, Box, Example, HiddenTokens, NamedPart, Prompt, Role, Turn
 from mdpo_core.files import alone_in, whole_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
@@ -62,6 +62,7 @@ __all__ = [
     "Loss",
     "MdpoError",
     "ModelAdapter",
+    "NamedPart",
     "Packed",
     "PaddedView",
     "PairLoss",

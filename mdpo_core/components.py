@@ -7,14 +7,14 @@ loaded model, an engine, open data) is an object of a protocol in `mdpo_core.pro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mdpo_core.example import Example
+from mdpo_core.example import Example, NamedPart
 from mdpo_core.parts import Lora, Parts, PartTraining, problems_of, training_of
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.scores import Scores, Statistic
@@ -46,6 +46,18 @@ class Reader(Component):
     @abstractmethod
     def open(self) -> Sequence[Example]:
         """The rows, read when indexed. Raises `DataError` here if the source is missing, and on a row that is bad."""
+
+    def gives(self) -> Mapping[NamedPart, Collection[str]] | None:
+        """The names that rows have in each field of `Example`, those of absent fields being none.
+
+        What a recipe needs besides is then refused before any row is read. None: only the rows can tell.
+        """
+        return None
+
+    @classmethod
+    def option_for(cls, part: NamedPart, name: str) -> str | None:
+        """What to set so that rows have a name: ``data.columns: [score]``. None: this reader has no way to give it."""
+        return None
 
 
 class ModelAdapter(Component):

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mdpo_core.components import Backend, Evaluator, ModelAdapter, Term
+from mdpo_core.components import Backend, Evaluator, ModelAdapter, Reader, Term
 from mdpo_core.document import Keys
 from mdpo_core.errors import Problem, RecipeError
+from mdpo_core.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import current_registry, suggestion
 from mdpo_core.view import CLEAN
@@ -32,6 +33,8 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
     corruptions = pieces.get("corruptions", {})
     yield from _conditions(terms, corruptions)
     yield from _labels(terms)
+    if pieces.get("data") is not None:
+        yield from _needs(terms, corruptions, pieces["data"])
     if "train" in pieces:
         yield from _sizes(pieces["train"], processes)
     if "backend" in pieces:
@@ -65,6 +68,27 @@ def _conditions(terms: list[tuple[int, Term]], corruptions: Mapping[str, Any]) -
                     f"view '{view}' needs the condition '{view.condition}' under corruptions{near}  "
                     f"(declared: {declared})",
                 )
+
+
+def _needs(terms: list[tuple[int, Term]], corruptions: Mapping[str, Any], reader: Reader) -> Found:
+    given = reader.gives()
+    if given is None:
+        return
+    used = {view.condition for _, term in terms for view in term.views()}
+    places: list[tuple[Keys, Iterator[Need]]] = [
+        *((("objective", position), needs_of_term(term)) for position, term in terms),
+        *(
+            (("corruptions", name), needs_of_corruption(name, corruption))
+            for name, corruption in corruptions.items()
+            if name in used and corruption is not None
+        ),
+    ]
+    for keys, needs in places:
+        for need in dict.fromkeys(needs):
+            there = given.get(need.part, ())
+            if need.name not in there:
+                near = suggestion(need.name, there)
+                yield keys, f"needs {need}{near}  (rows have: {', '.join(there) or 'none'}){need.hint()}"
 
 
 def _labels(terms: list[tuple[int, Term]]) -> Found:

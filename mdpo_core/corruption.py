@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mdpo_core.components import Component
 from mdpo_core.errors import DataError, Problem
-from mdpo_core.example import Example
+from mdpo_core.example import Example, NamedPart
 
 if TYPE_CHECKING:
     import random
@@ -30,6 +30,13 @@ class Corruption(Component):
     @abstractmethod
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` stay as they were."""
+
+    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+        """The names of what it takes from a row besides prompt and images, under the field of `Example` they stand in.
+
+        They are there, and not empty, in every row that it is given.
+        """
+        return {}
 
 
 class SelectiveCorruption(Corruption):

@@ -12,6 +12,7 @@ from mdpo_core.components import Term
 from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.protocols import Encoder
 from mdpo_core.responses import encode_response
 from mdpo_core.scores import Scores
@@ -33,6 +34,7 @@ class BatchBuilder:
     max_length: int
     seed: int
     always_images: bool = False
+    needs: tuple[Need, ...] = ()
     checks: tuple[Term, ...] = ()
 
     @classmethod
@@ -49,8 +51,10 @@ class BatchBuilder:
         views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
         columns = tuple(dict.fromkeys(name for term in terms for name in term.columns()))
         used = {view.condition: corruptions[view.condition] for view in views if view.condition != CLEAN}
-        checks = tuple(term for term in terms if term.columns())
-        return cls(encoder, views, used, columns, max_length, seed, always_images, checks)
+        needs = [need for term in terms for need in needs_of_term(term)]
+        needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
+        needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if term.columns())
+        return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks)
 
     def clean(self) -> BatchBuilder:
         """The same responses and columns under the image as it was read."""
@@ -75,7 +79,9 @@ class BatchBuilder:
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         """Encode one example under each condition that a view needs."""
-        self._require(example)
+        problems = lacking(example, self.needs)
+        if problems:
+            raise DataError(problems)
         for term in self.checks:
             term.check_columns(Scores.of_columns(example.id, {name: example.columns[name] for name in term.columns()}))
         conditions = dict.fromkeys(view.condition for view in self.views)
@@ -122,24 +128,6 @@ class BatchBuilder:
         corruption = self.corruptions[condition]
         draw = epoch if corruption.draw == "epoch" else 0
         return corruption.apply(example, random.Random(f"{self.seed}|{example.id}|{draw}"), data)
-
-    def _require(self, example: Example) -> None:
-        found = []
-        for kind, needed, there in (
-            ("response", dict.fromkeys(view.response for view in self.views), example.responses),
-            ("column", self.columns, example.columns),
-        ):
-            found += [
-                Problem(
-                    f"example '{example.id}'",
-                    "",
-                    f"the objective needs the {kind} '{name}'; the data has {', '.join(there) or 'none'}",
-                )
-                for name in needed
-                if name not in there
-            ]
-        if found:
-            raise DataError(found)
 
     def _limit_length(self, row: EncodedRow) -> None:
         prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())

@@ -49,9 +49,16 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
 
 def corruption_contract(name: str, varies: bool) -> Callable[[Path, Path, Path], None]:
-    return lambda *_: check_corruption(make("corruption", name), varies=varies, modes=PILLOW_MODES)
+    options = NAMES.get(name, {})
+    return lambda *_: check_corruption(make("corruption", name, **options), varies=varies, modes=PILLOW_MODES)
 
 
+# What they take from a row, as the contract names it.
+NAMES = {
+    "dataset_image": {"picture": "other"},
+    "dataset_prompt": {"prompt": "other"},
+    "region_noise": {"boxes": "regions"},
+}
 # Which of them draw something.
 CORRUPTIONS = {
     "random_crop": True,
@@ -60,6 +67,7 @@ CORRUPTIONS = {
     "color_jitter": True,
     "gaussian_noise": True,
     "diffusion_noise": True,
+    "region_noise": True,
     "patch_mask": True,
     "token_drop": True,
     "rotate": True,
@@ -67,6 +75,8 @@ CORRUPTIONS = {
     "blur": False,
     "pixelate": False,
     "no_image": False,
+    "dataset_image": False,
+    "dataset_prompt": False,
     "blank": False,
 }
 CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {

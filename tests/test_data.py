@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from conftest import PROMPT
 
-from mdpo_core import DataError, Example, component
+from mdpo_core import Box, DataError, Example, component
 from mdpo_core.data import CheckedData, check_data
 from mdpo_core.encoding import BatchBuilder
 
@@ -43,6 +43,12 @@ def problem(checked: CheckedData) -> str:
         ({"prompt": "<image><image>"}, "row 2: the prompt has 2 <image> marks for 1 images"),
         ({"images": ()}, "row 2: the prompt has 1 <image> marks for 0 images"),
         ({"id": "1"}, "row 2: id '1' is that of row 1, too"),
+        ({"boxes": {"it": ()}}, "row 2: the boxes 'it' are those of 0 images, and there are 1"),
+        (
+            {"boxes": {"it": ((Box(0, 0, 41, 9),),)}},
+            "row 2: boxes 'it' of image 0: the box [0, 0, 41, 9] reaches out of",
+        ),
+        ({"vectors": {"clip": (float("nan"),)}}, "row 2: the vector 'clip' holds a number that is not finite"),
         ({"responses": {"rejected": "B"}}, "the objective needs the response 'chosen'; the data has rejected"),
     ],
 )
@@ -124,6 +130,11 @@ def test_a_thousand_bad_rows_give_twenty_lines_and_a_count(llava: Path) -> None:
 
 def test_the_digest_changes_with_every_part_of_a_row(llava: Path) -> None:
     other = PIL.Image.new("RGB", (40, 30), (1, 0, 0))
-    changes = [{}, {"id": "x"}, {"prompt": PROMPT + " "}, {"images": (other,)}, {"columns": {"score": 1.0}}]
+    box = Box(0, 0, 40, 30)
+    changes = [
+        *({}, {"id": "x"}, {"prompt": PROMPT + " "}, {"images": (other,)}, {"columns": {"score": 1.0}}),
+        *({"pictures": {"a": (other,)}}, {"pictures": {"b": (other,)}}, {"pictures": {"a": (other, other)}}),
+        *({"prompts": {"a": "x"}}, {"vectors": {"a": (1.0,)}}, {"boxes": {"a": ((box,),)}}),
+    ]
     digests = {check([replace(ROW, **each)], llava).digest for each in changes}  # type: ignore[arg-type]
     assert len(digests) == len(changes)

@@ -105,6 +105,49 @@ def test_further_responses_columns_and_ids_are_named_by_options(tmp_path: Path, 
     assert (row.id, row.responses["rationale"], row.columns) == ("row-1", "Because.", {"score": 0.5})
 
 
+OTHERS = {
+    "pictures": {"edited": "edited_path"},
+    "prompts": {"second": "question"},
+    "vectors": {"clip": "embedding"},
+    "boxes": {"dogs": "dogs"},
+}
+MORE = {"edited_path": "11.png", "question": "<image>\nWhere?", "embedding": [1, 0.5], "dogs": [[0, 1, 30, 40.5]]}
+
+
+@pytest.mark.parametrize("write", [to_json, to_parquet, to_folder])
+def test_other_pictures_prompts_vectors_and_boxes_are_named_by_options(
+    write: Any, tmp_path: Path, photographs: Path
+) -> None:
+    row = read(write([{**ROWS[0], **MORE}], tmp_path), photographs, **OTHERS)[0]
+    with PIL.Image.open(photographs / "11.png") as image:
+        assert row.pictures == {"edited": (image.convert("RGB"),)}
+    assert (row.prompts, row.vectors) == ({"second": "<image>\nWhere?"}, {"clip": (1.0, 0.5)})
+    assert row.boxes == {"dogs": (((0.0, 1.0, 30.0, 40.5),),)}
+
+
+def test_boxes_of_several_images_are_a_list_for_each(tmp_path: Path, photographs: Path) -> None:
+    rows = [
+        {**ROWS[0], "img_path": ["00.jpg", "11.png"], "dogs": [[], [[0, 0, 9, 9], [1, 1, 5, 5]]]},
+        {**ROWS[0], "img_path": ["00.jpg"], "dogs": [[[0, 0, 9, 9]]]},
+        {**ROWS[0], "img_path": ["00.jpg", "11.png"], "dogs": None},
+        {**ROWS[0], "img_path": [], "dogs": []},
+    ]
+    data = read(to_json(rows, tmp_path), photographs, boxes=OTHERS["boxes"])
+    assert [row.boxes["dogs"] for row in data] == [
+        ((), ((0, 0, 9, 9), (1, 1, 5, 5))),
+        (((0, 0, 9, 9),),),
+        ((), ()),
+        (),
+    ]
+
+
+def test_a_row_may_lack_pictures_and_vectors(tmp_path: Path, photographs: Path) -> None:
+    """Whether it matters is for the recipe to say."""
+    rows = [{**ROWS[0], **MORE}, {**ROWS[1], **MORE, "edited_path": None, "embedding": None}]
+    row = read(to_json(rows, tmp_path), photographs, **OTHERS)[1]
+    assert (row.pictures, row.vectors) == ({"edited": ()}, {"clip": ()})
+
+
 @pytest.mark.parametrize("set_back", [False, True])
 def test_a_changed_file_is_read_anew(set_back: bool, tmp_path: Path, photographs: Path) -> None:
     """Even when copying or unpacking has set the time of modification back."""
@@ -191,6 +234,35 @@ def test_an_unusable_file_is_named_with_the_reason(
     found = error(lambda: read(file, photographs))
     assert found.startswith(str(file))
     assert message in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"edited_path": "none.png"}, "row 1: edited_path: '"),
+        ({"question": None}, "row 1: question: must be text, found None"),
+        ({"embedding": 1.5}, "row 1: embedding: must be a list of numbers, found 1.5"),
+        ({"embedding": [1.0, None]}, "row 1: embedding[1]: must be a finite number, found None"),
+        ({"dogs": "all"}, "row 1: dogs: must be a list of boxes, or such a list for each image, found 'all'"),
+        ({"dogs": [1, 2, 3, 4]}, "row 1: dogs[0]: must be a box: [left, top, right, bottom], in pixels, found 1"),
+        (
+            {"dogs": [[1, 2, 3]]},
+            "row 1: dogs[0]: must be a box: [left, top, right, bottom], in pixels, found [1, 2, 3]",
+        ),
+        ({"dogs": [["a", "b", "c", "d"]]}, "row 1: dogs[0][0]: must be a finite number, found 'a'"),
+        (
+            {"dogs": [[5, 0, 5, 9]]},
+            "row 1: dogs[0]: the box [5, 0, 5, 9] is empty; a box is [left, top, right, bottom]",
+        ),
+        ({"dogs": [[0, 0, 1, 1], [-1, 0, 5, 9]]}, "row 1: dogs[1]: the box [-1, 0, 5, 9] reaches out of its image of "),
+        ({"dogs": [[[0, 0, 1, 1]], [[0, 0, 1, 1]]]}, "row 1: dogs: holds the boxes of 2 images, and the row has 1"),
+    ],
+)
+def test_an_unusable_picture_prompt_vector_or_box_is_named_with_row_and_column(
+    changes: Row, message: str, tmp_path: Path, photographs: Path
+) -> None:
+    data = read(to_json([{**ROWS[0], **MORE, **changes}], tmp_path), photographs, **OTHERS)
+    assert message in error(lambda: data[0])
 
 
 @pytest.mark.parametrize(

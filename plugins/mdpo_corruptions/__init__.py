@@ -10,9 +10,11 @@ from mdpo_corruptions.augmentation import MocoV2
 from mdpo_corruptions.coarse import Blur, Pixelate
 from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
+from mdpo_corruptions.dataset import DatasetImage, DatasetPrompt
 from mdpo_corruptions.mask import PatchMask
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
 from mdpo_corruptions.other import OtherImage
+from mdpo_corruptions.region import RegionNoise
 from mdpo_corruptions.tokens import TokenDrop
 from mdpo_corruptions.turn import Flip, Rotate
 
@@ -24,12 +26,15 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "no_image": NoImage,
         "blank": Blank,
         "other_image": OtherImage,
+        "dataset_image": DatasetImage,
+        "dataset_prompt": DatasetPrompt,
         "moco_v2": MocoV2,
         "color_jitter": ColorJitter,
         "blur": Blur,
         "pixelate": Pixelate,
         "gaussian_noise": GaussianNoise,
         "diffusion_noise": DiffusionNoise,
+        "region_noise": RegionNoise,
         "patch_mask": PatchMask,
         "rotate": Rotate,
         "flip": Flip,

@@ -68,13 +68,8 @@ class GaussianNoise(Noise):
         return 1.0, 0.0, self.std
 
 
-class DiffusionNoise(Noise):
-    """The picture after some steps of a diffusion of 1,000 (POVID, arXiv:2402.11411; CHiP, arXiv:2501.16629).
-
-    The releases add the noise to pixels as the model's preprocessing normalized them; this adds it to the picture as it
-    was read, in the same units (``center``, ``spread``), and levels end where the picture's do. ``schedule: linear`` at
-    step 999 leaves nothing but noise (V-DPO's random image, arXiv:2411.02712).
-    """
+class Diffusion(Noise):
+    """A corruption that mixes levels and noise as some steps of a diffusion of 1,000 do."""
 
     step: int = Field(default=500, ge=0, lt=_STEPS, description="number of the step, from 0")
     schedule: Schedule = Field(
@@ -93,6 +88,15 @@ class DiffusionNoise(Noise):
         signal = signal_share(self.schedule, self.step)
         keep = math.sqrt(signal)
         return keep, self.center * (1 - keep), self.spread * math.sqrt(1 - signal)
+
+
+class DiffusionNoise(Diffusion):
+    """The picture after some steps of a diffusion of 1,000 (POVID, arXiv:2402.11411; CHiP, arXiv:2501.16629).
+
+    The releases add the noise to pixels as the model's preprocessing normalized them; this adds it to the picture as it
+    was read, in the same units (``center``, ``spread``), and levels end where the picture's do. ``schedule: linear`` at
+    step 999 leaves nothing but noise (V-DPO's random image, arXiv:2411.02712).
+    """
 
 
 @cache

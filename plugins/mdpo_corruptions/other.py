@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mdpo_core import DataError, Example, Problem, SelectiveCorruption
-from mdpo_corruptions.similar import by_similarity
+from mdpo_core import DataError, Example, NamedPart, Problem, SelectiveCorruption
+from mdpo_corruptions.similar import by_cosine, by_similarity
 
 _DRAWS = 100
 
@@ -22,16 +22,29 @@ class OtherImage(SelectiveCorruption):
     Rows of the same pictures, which are common where one picture has several questions, are not other rows. An image
     that ``images`` leaves alone stays, and its place in the other row is not looked at.
 
-    Similar images are those whose lighter and darker places agree (`similar.py`). Re-Align (arXiv:2502.13146) retrieves
-    them by CLIP's embeddings instead, which no column of an `Example` can hold. Each process reads all images once.
+    Similar images are those whose lighter and darker places agree (`similar.py`), or whose rows' ``embedding`` has the
+    nearest direction, as Re-Align (arXiv:2502.13146) retrieves them by CLIP's. Each process reads all rows once.
     """
 
     choose: Literal["random", "most_similar"] = Field(default="random", description="which other row")
+    embedding: str | None = Field(
+        default=None,
+        description="the name of the vector, as the reader's option vectors gives it, whose cosine says which row is "
+        "most similar; null: lighter and darker places of the images themselves",
+    )
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.embedding is not None and self.choose == "random":
+            raise ValueError("embedding says which row is most similar, and this one is random; choose: most_similar")
+        return self
+
+    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+        return {} if self.embedding is None else {"vectors": (self.embedding,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         selected = self.selected(example, rng)
-        rows = _order(len(data), rng) if self.choose == "random" else by_similarity(example, data, selected)
-        for row in rows:
+        for row in self._rows(example, data, selected, rng):
             other = data[row]
             if other.id != example.id and _is_fit(other, example, selected):
                 return _exchanged(example, other, selected)
@@ -40,6 +53,16 @@ class OtherImage(SelectiveCorruption):
             "and other pictures; the data needs at least two such rows"
         )
         raise DataError([Problem(f"example '{example.id}'", "", text)])
+
+    def _rows(
+        self, example: Example, data: Sequence[Example], selected: Sequence[int], rng: random.Random
+    ) -> Iterable[int]:
+        """Rows that may be fit, in the order in which they are tried."""
+        if self.choose == "random":
+            return _order(len(data), rng)
+        if self.embedding is not None:
+            return by_cosine(example, data, self.embedding)
+        return by_similarity(example, data, selected)
 
 
 def _order(num_rows: int, rng: random.Random) -> Iterator[int]:

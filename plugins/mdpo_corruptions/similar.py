@@ -1,26 +1,28 @@
-"""Which images look alike: perceptual hashes."""
+"""Which images look alike: by perceptual hashes, or by embeddings that rows bring along."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mdpo_core import Example
+from mdpo_core import DataError, Example, Problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 Hashes = Sequence[tuple[int, ...]]
+Found = TypeVar("Found")
 
 _WIDTH, _HEIGHT = 8, 8
 _KEPT = 4
-_kept: list[tuple[Sequence[Example], Hashes]] = []
+_kept: list[tuple[Sequence[Example], str, Any]] = []
 
 
 def by_similarity(example: Example, data: Sequence[Example], places: Sequence[int]) -> list[int]:
     """Rows with as many images, the most similar at some places first; of equally similar ones the earlier."""
     own = {place: difference_hash(example.images[place]) for place in places}
-    hashes = _hashes(data)
+    hashes = _remembered(data, "", _hashes)
 
     def distance(row: int) -> int:
         return sum((hashes[row][place] ^ wanted).bit_count() for place, wanted in own.items())
@@ -38,11 +40,57 @@ def difference_hash(image: Image) -> int:
 
 
 def _hashes(data: Sequence[Example]) -> Hashes:
-    """Those of all images of all rows; the data last asked for are remembered, since their images have to be read."""
-    place = next((place for place, (known, _) in enumerate(_kept) if known is data), None)
-    if place is None:
-        _kept.append((data, [tuple(map(difference_hash, row.images)) for row in data]))
-        del _kept[:-_KEPT]
-    else:
-        _kept.append(_kept.pop(place))
-    return _kept[-1][1]
+    """Those of all images of all rows."""
+    return [tuple(map(difference_hash, row.images)) for row in data]
+
+
+def by_cosine(example: Example, data: Sequence[Example], name: str) -> list[int]:
+    """Rows with a vector of that name, the one of the nearest direction first; of equally near ones the earlier."""
+    rows, directions = _remembered(data, name, lambda data: _directions(data, name))
+    own = _direction(example, name)
+    if not rows:
+        return []
+    if len(own) != directions.shape[1]:
+        raise _wrong(example, name, f"has {len(own)} numbers, and those of other rows {directions.shape[1]}")
+    order = (directions @ own).argsort(descending=True, stable=True)
+    return [rows[place] for place in order.tolist()]
+
+
+def _directions(data: Sequence[Example], name: str) -> tuple[list[int], Tensor]:
+    """The rows that have a vector, and ``(rows, length)`` those, of length 1."""
+    import torch
+
+    rows: list[int] = []
+    directions: list[Tensor] = []
+    for row, example in enumerate(data):
+        if example.vectors.get(name):
+            rows.append(row)
+            directions.append(_direction(example, name))
+            if len(directions[-1]) != len(directions[0]):
+                text = f"has {len(directions[-1])} numbers, and those before have {len(directions[0])}"
+                raise _wrong(example, name, text)
+    return rows, torch.stack(directions) if rows else torch.empty(0, 0)
+
+
+def _direction(example: Example, name: str) -> Tensor:
+    import torch
+
+    vector = torch.tensor(example.vectors[name], dtype=torch.float64)
+    norm = vector.norm()
+    if not norm > 0:
+        raise _wrong(example, name, "is zero, which has no direction")
+    direction: Tensor = vector / norm
+    return direction
+
+
+def _wrong(example: Example, name: str, text: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", f"the vector '{name}' {text}")])
+
+
+def _remembered(data: Sequence[Example], name: str, found: Callable[[Sequence[Example]], Found]) -> Found:
+    """What is found in data; that of the data last asked for is remembered, since all their images have to be read."""
+    place = next((place for place, (known, what, _) in enumerate(_kept) if known is data and what == name), None)
+    _kept.append((data, name, found(data)) if place is None else _kept.pop(place))
+    del _kept[:-_KEPT]
+    result: Found = _kept[-1][2]
+    return result

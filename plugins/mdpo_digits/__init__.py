@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -13,6 +13,7 @@ from mdpo_core import (
     Encoder,
     Evaluator,
     ModelAdapter,
+    NamedPart,
     Placement,
     Policy,
     Reader,
@@ -36,6 +37,9 @@ class DigitsReader(Reader):
 
     def open(self) -> DigitPairs:
         return DigitPairs(self.num_pairs, self.style_cue, self.seed, "train")
+
+    def gives(self) -> Mapping[NamedPart, Collection[str]]:
+        return {"responses": ("chosen", "rejected")}
 
 
 class DigitsAdapter(ModelAdapter):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mdpo_core import DataError, Problem, Reader
+from mdpo_core import DataError, NamedPart, Problem, Reader
 
 if TYPE_CHECKING:
     from mdpo_readers.rows import PairRows
@@ -37,6 +37,18 @@ class Pairs(Reader):
         default={"chosen": "chosen", "rejected": "rejected"}, description="responses by name, and their columns"
     )
     columns: tuple[str, ...] = Field(default=(), description="numeric columns that terms ask for")
+    pictures: dict[str, str] = Field(
+        default={}, description="other pictures of a row by name, and their columns, which are read like images"
+    )
+    prompts: dict[str, str] = Field(default={}, description="other prompts of a row by name, and their columns")
+    vectors: dict[str, str] = Field(
+        default={}, description="lists of numbers by name, such as an image's embedding, and their columns"
+    )
+    boxes: dict[str, str] = Field(
+        default={},
+        description="boxes [left, top, right, bottom] by name, in pixels, and their columns: a list of them, or, for "
+        "rows with several images, such a list for each",
+    )
     id: str | None = Field(default=None, description="the column of row names; default: the row's number, from 1")
 
     def open(self) -> PairRows:
@@ -47,10 +59,38 @@ class Pairs(Reader):
         self._require(table.column_names)
         return PairRows(self, table)
 
+    def gives(self) -> Mapping[NamedPart, Collection[str]]:
+        return {
+            "responses": self.responses,
+            "columns": self.columns,
+            "pictures": self.pictures,
+            "prompts": self.prompts,
+            "vectors": self.vectors,
+            "boxes": self.boxes,
+        }
+
+    @classmethod
+    def option_for(cls, part: NamedPart, name: str) -> str:
+        if part == "columns":
+            return f"data.columns: [{name}]"
+        others = "..., " if part == "responses" else ""  # which this option holds from the start
+        return f"data.{part}: {{{others}{name}: COLUMN}}"
+
     def used_columns(self) -> list[str]:
         """The columns that the options name, each once."""
-        named = [self.prompt, self.image, *self.responses.values(), *self.columns, self.id]
+        mapped = [self.responses, self.pictures, self.prompts, self.vectors, self.boxes]
+        named = [
+            self.prompt,
+            self.image,
+            *self.columns,
+            self.id,
+            *(column for each in mapped for column in each.values()),
+        ]
         return list(dict.fromkeys(column for column in named if column is not None))
+
+    def image_columns(self) -> list[str]:
+        """Those of them that hold pictures."""
+        return [*([] if self.image is None else [self.image]), *self.pictures.values()]
 
     def _require(self, there: list[str]) -> None:
         found = [
@@ -58,7 +98,7 @@ class Pairs(Reader):
             for column in self.used_columns()
             if column not in there
         ]
-        if self.image is not None and not self.images.is_dir():
+        if self.image_columns() and not self.images.is_dir():
             text = f"data.images: there is no folder '{self.images}'{near_file(self.images)}"
             found.append(Problem(self.path, "", text))
         if found:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from datasets import Dataset, Image, List
 
-from mdpo_core import Example, Turn
-from mdpo_readers import cells, conversations
+from mdpo_core import Example, Prompt
+from mdpo_readers import cells, conversations, numbers
 from mdpo_readers.cells import Cell
 from mdpo_readers.images import images
 
 if TYPE_CHECKING:
     from mdpo_readers.pairs import Pairs
-
-Prompt = str | tuple[Turn, ...]
 
 
 class PairRows(Sequence[Example]):
@@ -26,7 +24,7 @@ class PairRows(Sequence[Example]):
         self._reader = reader
         # A folder may have been saved with a format of its own: tensors, or a choice of columns.
         plain = table.with_format(None).select_columns(reader.used_columns())
-        self._table = _undecoded(plain, reader.image)
+        self._table = _undecoded(plain, reader.image_columns())
 
     def __len__(self) -> int:
         return len(self._table)
@@ -48,12 +46,17 @@ class PairRows(Sequence[Example]):
         where = partial(Cell, f"{reader.path} row {row + 1}")
         cell = {column: where(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
+        shown = () if reader.image is None else images(cell[reader.image], reader.images)
         return Example(
             id=str(row + 1) if reader.id is None else cells.name(cell[reader.id]),
             prompt=prompt,
             responses=responses,
-            images=() if reader.image is None else images(cell[reader.image], reader.images),
+            images=shown,
             columns={column: cells.number(cell[column]) for column in reader.columns},
+            pictures={name: images(cell[column], reader.images) for name, column in reader.pictures.items()},
+            prompts={name: conversations.prompt(cell[column]) for name, column in reader.prompts.items()},
+            vectors={name: numbers.vector(cell[column]) for name, column in reader.vectors.items()},
+            boxes={name: numbers.boxes(cell[column], shown) for name, column in reader.boxes.items()},
         )
 
     def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, str]]:
@@ -71,11 +74,12 @@ class PairRows(Sequence[Example]):
         return whole[first][0], {name: answer for name, (_, answer) in whole.items()}
 
 
-def _undecoded(table: Dataset, column: str | None) -> Dataset:
+def _undecoded(table: Dataset, columns: Iterable[str]) -> Dataset:
     """Images as stored bytes: the reader decodes them itself, to say what is wrong with which."""
-    feature = table.features.get(column) if column is not None else None
-    if isinstance(feature, Image):
-        return table.cast_column(column, Image(decode=False))
-    if isinstance(getattr(feature, "feature", None), Image):
-        return table.cast_column(column, List(Image(decode=False)))
+    for column in columns:
+        feature = table.features[column]
+        if isinstance(feature, Image):
+            table = table.cast_column(column, Image(decode=False))
+        elif isinstance(getattr(feature, "feature", None), Image):
+            table = table.cast_column(column, List(Image(decode=False)))
     return table

@@ -1,0 +1,68 @@
+"""Pictures and prompts that the row itself brings along."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pydantic import Field
+
+from mdpo_core import Corruption, DataError, Example, NamedPart, Problem, SelectiveCorruption
+
+
+class DatasetImage(SelectiveCorruption):
+    """Another picture of the same row: a counterfactual (S-VCO, arXiv:2502.13928), a second one (SymMPO, 2506.11712).
+
+    There is one for each of the row's images, or one for each that is touched.
+    """
+
+    picture: str = Field(description="the name of the picture, as the reader's option pictures gives it")
+
+    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+        return {"pictures": (self.picture,)}
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        selected, new = list(self.selected(example, rng)), example.pictures[self.picture]
+        images = list(example.images)
+        if len(new) == len(images):
+            new = tuple(new[number] for number in selected)
+        if len(new) != len(selected):
+            raise _wrong(
+                example,
+                f"the picture '{self.picture}' is {len(new)} images; the row has {len(images)}, of which "
+                f"{len(selected)} are touched (images: {self.images})",
+            )
+        for number, picture in zip(selected, new, strict=True):
+            images[number] = picture
+        return replace(example, images=tuple(images))
+
+
+class DatasetPrompt(Corruption):
+    """Another prompt of the same row, for pairs of a prompt and a response (DOVE, arXiv:2404.00530).
+
+    A row without images has no conditions, and stays as it is here, too.
+    """
+
+    prompt: str = Field(description="the name of the prompt, as the reader's option prompts gives it")
+    picture: str | None = Field(
+        default=None, description="the name of the picture that it is about; null: the row's own images"
+    )
+
+    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+        return {"prompts": (self.prompt,), "pictures": () if self.picture is None else (self.picture,)}
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        images = example.images if self.picture is None else example.pictures[self.picture]
+        changed = replace(example, prompt=example.prompts[self.prompt], images=images)
+        if changed.num_marks != len(images):
+            raise _wrong(
+                example,
+                f"the prompt '{self.prompt}' has {changed.num_marks} <image> marks for {len(images)} images; it needs "
+                "one for each",
+            )
+        return changed
+
+
+def _wrong(example: Example, text: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", text)])
