@@ -64,6 +64,15 @@ def test_the_views_of_the_recipe_page_are_sound_yaml() -> None:
     assert YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
 
 
+def test_the_rows_of_the_recipe_page_give_what_its_corruptions_need(tmp_path: Path) -> None:
+    recipe = tmp_path / "rows.yaml"
+    base = os.path.relpath(ROOT / "recipes" / "llava_mdpo.yaml", tmp_path)
+    terms = [f"{{loss: dpo, over: chosen@{name}}}" for name in ("edited", "second", "similar", "noise")]
+    objective = f"objective: [{', '.join(terms)}, {{loss: dpo, over: second}}]"
+    recipe.write_text(f"extends: {base}\n{blocks('docs/recipes.md', 'yaml')[1]}{objective}\n")
+    assert load_recipe(recipe).corruptions.keys() > {"edited", "second", "similar", "noise"}
+
+
 def installed(source: Path, site: Path) -> Path:
     """A package, as pip installs it."""
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
@@ -91,7 +100,7 @@ def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) ->
 
 
 def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
-    options = YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[1])["model"]
+    options = YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[2])["model"]
     training = component("adapter", options.pop("adapter"), **options).training  # type: ignore[attr-defined]
     assert {part: each.how for part, each in training.items()} == {
         "vision": "lora",
