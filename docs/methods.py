@@ -14,7 +14,12 @@ METHODS = Path(__file__).parent / "methods.md"
 RECIPES = Path(__file__).parent.parent / "recipes"
 MARK = "compares them. -->\n"
 # Options that have no default, as an example has them.
-OPTIONS = {"softmax_dpo": {"over": ["rejected", "chosen@crop"]}}
+OPTIONS: dict[str, dict[str, object]] = {
+    "softmax_dpo": {"over": ["rejected", "chosen@crop"]},
+    "v_dpo": {"guidance": 1.5},
+    "visual_tpo": {"base": 0.5},
+    "hpo": {"alpha": 1.0},
+}
 
 
 def methods() -> str:

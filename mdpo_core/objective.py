@@ -15,6 +15,9 @@ from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CLEAN, View
 from mdpo_core.world import ALONE, World
 
+# What torch says of a tensor that nothing trains.
+_NO_GRADIENT = "does not require grad"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -110,16 +113,24 @@ def _seen(term: Term, scores: Scores) -> Scores:
 
 
 def _call(label: str, term: Term, scores: Scores) -> Tensor:
+    who = f"term '{label}' ({type(term).__name__})"
     try:
         values = term(scores)
     except KeyError as error:
-        raise PluginError(f"term '{label}' ({type(term).__name__}): {error.args[0]}") from error
-    if not isinstance(values, Tensor) or values.shape != scores.applies.shape:
-        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise PluginError(f"{who}: {error.args[0]}") from error
+    except RuntimeError as error:
+        if _NO_GRADIENT not in str(error):
+            raise
         raise PluginError(
-            f"term '{label}' ({type(term).__name__}) must return one value a pair, shape "
-            f"{tuple(scores.applies.shape)}; it returned {found}"
+            f"{who} asks for a gradient that is not there: the reference's log-probs have none"
+        ) from error
+    if not isinstance(values, Tensor) or values.shape != scores.applies.shape or not values.is_floating_point():
+        found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise PluginError(
+            f"{who} must return one number a pair, shape {tuple(scores.applies.shape)}; it returned {found}"
         )
+    if not values.requires_grad and any(sums.requires_grad for sums in scores.policy.values()):
+        raise PluginError(f"{who} does not depend on the policy's log-probs, so it trains nothing")
     return values
 
 

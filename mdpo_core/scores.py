@@ -200,7 +200,7 @@ class Scores:
 
 
 def _alike(mask: Tensor) -> ResponseTokens:
-    turns = mask.long().cpu()
+    turns = mask.long()
     return ResponseTokens(turns.new_zeros(turns.shape), turns)
 
 

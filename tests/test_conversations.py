@@ -43,6 +43,19 @@ def test_a_conversation_comes_with_its_turns_and_its_images_in_order(tmp_path: P
     assert (len(example.images), example.num_marks) == (2, 2)
 
 
+def test_a_response_may_be_several_turns(tmp_path: Path, photographs: Path) -> None:
+    said = [*answer("A flower."), {"role": "user", "content": "Sure?"}, *answer("Yes.")]
+    row = {"prompt": QUESTION, "chosen": said, "rejected": answer("No."), "img_path": ["00.jpg", "11.png"]}
+    example = read(row, tmp_path, photographs)
+    assert example.responses["chosen"] == (
+        Turn("assistant", "A flower."),
+        Turn("user", "Sure?"),
+        Turn("assistant", "Yes."),
+    )
+    assert example.text("chosen") == "A flower.\nYes."
+    assert example.responses["rejected"] == "No."
+
+
 def test_the_last_turn_of_a_whole_conversation_is_the_response(tmp_path: Path, photographs: Path) -> None:
     row = {
         name: [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": text}]
@@ -61,7 +74,7 @@ def test_the_last_turn_of_a_whole_conversation_is_the_response(tmp_path: Path, p
         ({"prompt": [{"role": "tool", "content": "x"}]}, r"prompt\[0\]: 'tool' is no role; system, user, assistant"),
         ({"prompt": [{"speaker": "user", "content": "x"}]}, r"prompt\[0\]: must be a chat message: {role, content}"),
         ({"prompt": [{"role": "user", "content": [{"type": "video"}]}]}, "must be a part of a message"),
-        ({"chosen": [*QUESTION, *answer("A flower.")]}, "holds 4 turns before the response; data.prompt: null"),
+        ({"chosen": [*QUESTION, *answer("A flower.")]}, "begins with turns before the response.*data.prompt: null"),
         ({"chosen": QUESTION[:1]}, "the last turn must be the assistant's"),
     ],
 )

@@ -22,16 +22,19 @@ def prompt(cell: Cell) -> str | tuple[Turn, ...]:
     return turns
 
 
-def response(cell: Cell) -> str:
-    """Text, or the only turn of a list, the assistant's."""
+def response(cell: Cell) -> str | tuple[Turn, ...]:
+    """Text, or turns that begin and end with the assistant's."""
     if not isinstance(cell.value, list):
         return text(cell)
     before, answer = prompt_and_response(cell)
-    if before:
+    if not before:
+        return answer
+    if before[0].role != "assistant":
         raise cell.wrong(
-            f"holds {len(before)} turns before the response; data.prompt: null reads the prompt from there"
+            "begins with turns before the response, which is the assistant's; data.prompt: null reads the prompt from "
+            "there"
         )
-    return answer
+    return (*before, Turn("assistant", answer))
 
 
 def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:

@@ -59,7 +59,7 @@ class PairRows(Sequence[Example]):
             boxes={name: numbers.boxes(cell[column], shown) for name, column in reader.boxes.items()},
         )
 
-    def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, str]]:
+    def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:
         columns = self._reader.responses
         if self._reader.prompt is not None:
             responses = {name: conversations.response(cell[column]) for name, column in columns.items()}
