@@ -19,6 +19,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "v_dpo": {"guidance": 1.5},
     "visual_tpo": {"base": 0.5},
     "hpo": {"alpha": 1.0},
+    "spo": {"degrees": ["chosen", "half", "little"]},
 }
 
 
@@ -80,6 +81,8 @@ def _needs(term: Term) -> Iterator[str]:
         yield "log-probs of tokens"
     if term.statistics():
         yield "whole distributions"
+    if term.probes():
+        yield "a module that trains beside"
     if term.running_means():
         yield "a running mean"
     if term.compares_pairs:

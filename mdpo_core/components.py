@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mdpo_core.example import Example, NamedPart
 from mdpo_core.parts import Lora, Parts, PartTraining, problems_of, training_of
+from mdpo_core.probes import Probe
 from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.view import CHOSEN, REJECTED, View, with_prompt
@@ -169,6 +170,10 @@ class Term(Component):
         """
         return {}
 
+    def probes(self) -> Mapping[str, Probe]:
+        """Modules of this term's own, by name: ``scores.probes[name][view]``, ``(batch, time, outputs)``."""
+        return {}
+
     def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
         """What this term reads the running mean of, by name: ``scores.running[name]``, a number.
 
@@ -179,8 +184,12 @@ class Term(Component):
 
     @property
     def reads_reference(self) -> bool:
-        """Whether this term, or a statistic that it reads, needs a reference."""
-        return self.needs_reference or any(each.needs_reference for each in self.statistics().values())
+        """Whether this term, or what it has computed besides, needs a reference."""
+        return (
+            self.needs_reference
+            or any(each.needs_reference for each in self.statistics().values())
+            or any(each.reads == "reference" for each in self.probes().values())
+        )
 
     @abstractmethod
     def __call__(self, scores: Scores) -> Tensor:
@@ -231,6 +240,8 @@ class Backend(Component):
 
     kind: ClassVar[str] = "backend"
     multi_process: ClassVar[bool] = False
+    # True for one that optimizes whatever trains in a scorer: a term's probes, too.
+    trains_probes: ClassVar[bool] = False
 
     def check(self, train: Train, world: World) -> None:
         """Raise `RecipeError` with what stands in this backend's way here: a missing package, too few devices."""

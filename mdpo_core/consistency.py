@@ -39,6 +39,7 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
         yield from _sizes(pieces["train"], processes)
     if "backend" in pieces:
         yield from _processes(pieces["backend"], processes)
+        yield from _probes(terms, pieces["backend"])
     if "model" in pieces and "reference" in pieces:
         yield from _reference(pieces["model"], pieces["reference"])
     if pieces.get("reference") == "cached" and any(term.reads_reference for _, term in terms):
@@ -118,6 +119,16 @@ def _processes(backend: Backend, processes: int) -> Found:
         yield ("backend",), f"'{name}' runs in one process, not in {processes}"
 
 
+def _probes(terms: list[tuple[int, Term]], backend: Backend) -> Found:
+    for position, term in terms:
+        if term.probes() and not backend.trains_probes:
+            name = current_registry().name_of(type(backend))
+            yield (
+                ("objective", position),
+                f"trains a module of its own beside the model, which the backend '{name}' does not; use 'local'",
+            )
+
+
 def _reference(model: ModelAdapter, reference: str) -> Found:
     if reference == "adapter_off" and not model.has_lora:
         yield (
@@ -140,6 +151,12 @@ def _frozen_copy(terms: list[tuple[int, Term]], model: ModelAdapter, reference: 
 
 def _cached(terms: list[tuple[int, Term]], evaluators: Sequence[Evaluator | None]) -> Found:
     for position, term in terms:
+        if any(probe.reads == "reference" for probe in term.probes().values()):
+            yield (
+                ("objective", position),
+                "reads every layer of the reference, which 'reference: cached' does not keep; use 'adapter_off' or "
+                "'frozen_copy'",
+            )
         if any(statistic.needs_reference for statistic in term.statistics().values()):
             yield (
                 ("objective", position),

@@ -121,7 +121,8 @@ def _restore(model: VisionLanguageModel, state: SavedState, checkpoint: Path) ->
                 parameter.copy_(state.whole(name, parameter.shape))
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint} is of another model: {error}") from error
-    unused = sorted(name for name in state if name.startswith("weight:") and name not in trained)
+    # Probes belong to the objective, and end with the training.
+    unused = sorted(name for name in state if name.startswith(_POLICY) and name not in trained)
     if unused:
         raise CheckpointError(f"{checkpoint} is of another model: it holds what this one does not train: {unused[:3]}")
 

@@ -41,6 +41,9 @@ class Objective:
         self.terms = dict(terms)
         self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
         self.statistics = _statistics(self.terms)
+        self.probes = {
+            _module(label, name): probe for label, term in self.terms.items() for name, probe in term.probes().items()
+        }
         self.running = RunningMeans(
             _of(label, name) for label, term in self.terms.items() for name in term.running_means()
         )
@@ -53,7 +56,8 @@ class Objective:
         for label, term in self.terms.items():
             counted = _counted(term, scores)
             means = {name: self.running.mean(_of(label, name)) for name in term.running_means()}
-            seen = replace(_seen(term, scores), running=means)
+            probes = {name: scores.probes[_module(label, name)].only(term.views()) for name in term.probes()}
+            seen = replace(_seen(term, scores), running=means, probes=probes)
             values = _call(label, term, seen)
             running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.running_means().items()}
             # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
@@ -106,6 +110,11 @@ def _counted(term: Term, scores: Scores) -> Tensor:
 
 def _of(label: str, name: str) -> str:
     return f"{label}:{name}"
+
+
+def _module(label: str, name: str) -> str:
+    """As torch takes it for the name of a module."""
+    return _of(label, name).replace(".", "_")
 
 
 def _seen(term: Term, scores: Scores) -> Scores:

@@ -215,7 +215,16 @@ def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) ->
 
     options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
     factors = rate_factors(recipe.model, model, recipe.train)
-    return Scorer(model, objective.views, _load_reference(recipe), options, objective.statistics, factors)
+    return Scorer(
+        model,
+        objective.views,
+        _load_reference(recipe),
+        options,
+        objective.statistics,
+        factors,
+        objective.probes,
+        recipe.train.seed,
+    )
 
 
 def _load_policy(recipe: Recipe) -> VisionLanguageModel:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mdpo_core.batch import Batch, EncodedImage
 from mdpo_core.devices import device_of
 from mdpo_core.head import token_log_probs
+from mdpo_core.probes import AllLayers, Probe, build_probes
 from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import ModelReference, Reference
@@ -28,7 +29,8 @@ class Scorer(nn.Module):
 
     Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
     saved with it, and may be given later, as ``scorer.reference``. Of ``views`` those are scored that a batch holds.
-    ``options.share_prefix`` must be false for a model that cannot. ``rate_factors``: see `parameter_groups`.
+    ``options.share_prefix`` must be false for a model that cannot. ``rate_factors``: see `parameter_groups`. ``probes``
+    train beside the policy; ``seed`` is that of their first weights.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Scorer(nn.Module):
         options: Scoring = PLAIN,
         statistics: Mapping[str, Statistic] | None = None,
         rate_factors: Mapping[str, float] | None = None,
+        probes: Mapping[str, Probe] | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.policy = model.module
@@ -51,6 +55,8 @@ class Scorer(nn.Module):
         self._statistics = dict(statistics or {})
         self.rate_factors = dict(rate_factors or {})
         self._images_are_frozen = _images_are_frozen(model)
+        self._reads = {name: probe.reads for name, probe in (probes or {}).items()}
+        self.probes = build_probes(probes or {}, model, seed)
 
     def forward(self, batch: Batch) -> Scored:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
@@ -62,14 +68,33 @@ class Scorer(nn.Module):
         def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
             # Where nothing before the language model trains, the reference sees the same features.
             seen = images if self._images_are_frozen else encode_images(model, batch)
-            compared.append(self._states(model, batch, views, seen))
+            compared.extend(self._of_reference(model, batch, views, seen))
             return self._log_probs(model, compared[0])
 
-        return Scored(
-            self._log_probs(self.model, policy),
-            {} if self.reference is None else self.reference.log_probs(batch, self.model, score),
-            self._statistics_of(policy, compared),
-        )
+        log_probs = self._log_probs(self.model, policy)
+        reference = {} if self.reference is None else self.reference.log_probs(batch, self.model, score)
+        return Scored(log_probs, reference, self._statistics_of(policy, compared), self._probed(policy, *compared[1:]))
+
+    def _of_reference(
+        self, model: VisionLanguageModel, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
+    ) -> list[PredictingStates]:
+        """What its head reads and, if a probe does, what every layer gives."""
+        if "reference" not in self._reads.values():
+            return [self._states(model, batch, views, images)]
+        layers = self._states(AllLayers(model), batch, views, images)
+        return [replace(layers, hidden=layers.hidden[:, -1]), replace(layers, hidden=layers.hidden[:, :-1])]
+
+    def _probed(
+        self, policy: PredictingStates, reference: PredictingStates | None = None
+    ) -> dict[str, dict[View, Tensor]]:
+        last = replace(policy, hidden=policy.hidden[:, None])
+        read = {"policy": last, "reference": reference}
+        found = {}
+        for name, probe in self.probes.items():
+            states = read[self._reads[name]]
+            assert states is not None, "a probe of the reference without one"
+            found[name] = states.outputs_by_view(probe(states.hidden.float()))
+        return found
 
     def _log_probs(self, model: VisionLanguageModel, states: PredictingStates) -> dict[View, TokenLogProbs]:
         def compute(head: Head, hidden_states: Tensor) -> Tensor:

@@ -64,12 +64,14 @@ class ByView(Mapping[View, Value], Generic[Value]):
 class Scored(NamedTuple):
     """What a scorer returns for a batch: token log-probs by view, and statistics by name and view.
 
-    ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, 0 where the view's mask is false.
+    ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, 0 where the view's mask is false; so
+    is what a probe gives, ``(batch, time, outputs)``.
     """
 
     policy: dict[View, TokenLogProbs]
     reference: dict[View, TokenLogProbs]
     statistics: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
+    probes: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Scores:
     is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``applies`` is ``(batch,)`` bool: false for a row without
     an image, which a term over a corrupted view does not count. ``policy_tokens``, ``reference_tokens`` and
     ``responses`` are there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those
-    that declare some, and so are numbers ``running[name]``. ``ids`` name the rows in messages.
+    that declare some, and so are numbers ``running[name]`` and ``probes[name][view]``. ``ids`` name the rows in
+    messages.
     """
 
     policy: ByView[Tensor]
@@ -105,6 +108,7 @@ class Scores:
     statistics: Mapping[str, ByView[Tensor]] = field(default_factory=dict)
     running: Mapping[str, float] = field(default_factory=dict)
     responses: ByView[ResponseTokens] = field(default_factory=ByView)
+    probes: Mapping[str, ByView[Tensor]] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
     @classmethod
@@ -152,7 +156,7 @@ class Scores:
 
         Without ``responses``, all tokens are the same one, in one turn.
         """
-        policy, reference, statistics = scored
+        policy, reference, statistics, probes = scored
         device = next(iter(policy.values())).values.device
         return cls(
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
@@ -163,6 +167,7 @@ class Scores:
             policy_tokens=ByView(policy),
             reference_tokens=ByView(reference),
             statistics={name: ByView(values) for name, values in statistics.items()},
+            probes={name: ByView(values) for name, values in probes.items()},
             responses=ByView(responses or {view: _alike(tokens.mask) for view, tokens in policy.items()}),
             ids=ids,
         )

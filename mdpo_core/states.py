@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mdpo_core.batch import Batch, EncodedImage, Item
 from mdpo_core.devices import device_of
 from mdpo_core.layout import PaddedView, pack, pad_view
+from mdpo_core.probes import AllLayers
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.view import View
@@ -34,6 +35,15 @@ class PredictingStates:
         """One value for each token, ``(tokens,)``, as each view's rows have them."""
         return {view: self._of(view, [values[span] for span in spans]) for view, spans in self.spans.items()}
 
+    def outputs_by_view(self, values: Tensor) -> dict[View, Tensor]:
+        """The same for several values a token, ``(tokens, outputs)``: ``(batch, time, outputs)``."""
+        found = {}
+        for view, spans in self.spans.items():
+            rows = pad_sequence([values[span] for span in spans], batch_first=True)
+            left_out = self.unscored.get(view)
+            found[view] = rows if left_out is None else rows.masked_fill(left_out.to(rows.device)[..., None], 0)
+        return found
+
     def _of(self, view: View, rows: Sequence[Tensor]) -> TokenLogProbs:
         found = padded(rows)
         if view not in self.unscored:
@@ -53,7 +63,11 @@ def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
 
 
 def shared_states(
-    model: VisionLanguageModel, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage], flex: bool = True
+    model: VisionLanguageModel | AllLayers,
+    batch: Batch,
+    views: Sequence[View],
+    images: Sequence[EncodedImage],
+    flex: bool = True,
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = device_of(model.module)
@@ -80,7 +94,7 @@ def items_of(batch: Batch, views: Sequence[View]) -> dict[tuple[View, int], Item
 
 
 def separate_states(
-    model: VisionLanguageModel, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
+    model: VisionLanguageModel | AllLayers, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
 ) -> PredictingStates:
     """One padded forward for each view: what a plain script does, and what `shared_states` must equal."""
     device = device_of(model.module)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mdpo_core.components import Term
+from mdpo_core.probes import Probe
 from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.testing.common import name_of
 from mdpo_core.view import View
@@ -48,7 +49,8 @@ def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
 def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores) -> Tensor:
     seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
     statistics = {name: _statistic(each, found, term) for name, each in term.statistics().items()}
-    seen = replace(seen, statistics=statistics, running=dict.fromkeys(term.running_means(), 0.0))
+    probes = {name: _probed(each, found, term) for name, each in term.probes().items()}
+    seen = replace(seen, statistics=statistics, probes=probes, running=dict.fromkeys(term.running_means(), 0.0))
     try:
         return function(seen)
     except KeyError as error:
@@ -62,6 +64,21 @@ def _statistic(statistic: Statistic, found: Scores, term: Term) -> ByView[Tensor
             view: _by_token(statistic, found.policy_tokens[view], found.reference_tokens[view])
             for view in dict.fromkeys(term.views())
         }
+    )
+
+
+def _probed(probe: Probe, found: Scores, term: Term) -> ByView[Tensor]:
+    """Of a model with one layer, whose hidden state is a token's log-probs under policy and reference."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = probe.make(1, 2).to(next(iter(found.policy.values())).dtype).requires_grad_(False)
+    views = dict.fromkeys(term.views())
+    sides = {view: (found.policy_tokens[view].values, found.reference_tokens[view].values) for view in views}
+    states = {view: torch.stack(pair, dim=-1) for view, pair in sides.items()}
+    return ByView(
+        {view: module(each.flatten(0, 1)[:, None]).unflatten(0, each.shape[:2]) for view, each in states.items()}
     )
 
 

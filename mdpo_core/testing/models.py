@@ -82,7 +82,7 @@ def check_batching(trial: Trial, model: VisionLanguageModel) -> None:
 def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
     """Before training, the policy is the reference; log-probs of the reference carry no gradient."""
     rows = range(len(trial.examples))
-    policy, frozen, _ = trial.score(model, rows, FrozenCopy(reference))
+    policy, frozen, *_ = trial.score(model, rows, FrozenCopy(reference))
     for view in trial.views:
         require_close(
             policy[view].values.detach(),
@@ -168,8 +168,8 @@ def everything(trial: Trial, model: VisionLanguageModel) -> Tensor:
 def check_adapter_disabled(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
     """However the adapter was trained, without it the model is the base."""
     rows = range(len(trial.examples))
-    policy, off, _ = trial.score(model, rows, AdapterOff())
-    _, base, _ = trial.score(model, rows, FrozenCopy(reference))
+    policy, off, *_ = trial.score(model, rows, AdapterOff())
+    _, base, *_ = trial.score(model, rows, FrozenCopy(reference))
     for view in trial.views:
         equal = off[view].values.equal(base[view].values)
         require(equal, f"{trial.name}: with its adapter disabled the model is not the base, on '{view}'")

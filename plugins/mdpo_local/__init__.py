@@ -30,6 +30,7 @@ class Local(Backend):
     """A CPU or an accelerator for each process; several processes share out the pairs (torch's DDP)."""
 
     multi_process: ClassVar[bool] = True
+    trains_probes: ClassVar[bool] = True
 
     precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
         default="fp32",

@@ -11,10 +11,13 @@ from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
 from mdpo_objectives.absolute import APO, DPOP, NCA
-from mdpo_objectives.anchors import HPO, SFT, Reward, Squared
+from mdpo_objectives.advantage import HPO
+from mdpo_objectives.anchors import SFT, Reward, Squared
 from mdpo_objectives.batch_level import AOT, BCO, KTO, BCOUnpaired
+from mdpo_objectives.degrees import SPO
 from mdpo_objectives.in_scope import C3PO
 from mdpo_objectives.lengths import DPONorm, LengthDPO
+from mdpo_objectives.masks import SparsePO
 from mdpo_objectives.mismatched import Mismatched
 from mdpo_objectives.pairwise import DPO, EXO, FDPO, IPO, DiscoPOP, Hinge, RobustDPO
 from mdpo_objectives.reference_free import CPO, ORPO, AlphaPO, SimPO, SLiC
@@ -61,6 +64,8 @@ LOSSES: Mapping[str, type[Component]] = {
     "symmpo": SymMPO,
     "chip": CHiP,
     "rationale": Rationale,
+    "sparse_po": SparsePO,
+    "spo": SPO,
     "v_dpo": VDPO,
     "visual_tpo": VisualTPO,
     "c3po": C3PO,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from mdpo_core import Anchor, Scores
-from mdpo_objectives.columns import number
-from mdpo_objectives.numerics import bounded_exp, log_sigmoid, mean_log_prob
+from mdpo_objectives.numerics import log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,28 +43,6 @@ class SFT(Anchor):
 
     def __call__(self, scores: Scores) -> Tensor:
         return -(mean_log_prob(scores, self.on) if self.length_normalize else scores.policy[self.on])
-
-
-class HPO(Anchor):
-    """Likelihood of one view's response, weighted by its advantage (hybrid preference optimization, arXiv:2405.17956).
-
-        -exp(A / alpha) lp        A: column advantage
-
-    Reconstructed from descriptions; beside ``kto`` it is the paper's objective, and ``weight`` its gamma. The advantage
-    comes with the data, where the paper trains a value head. Its constants are not known, so alpha is to be given.
-    """
-
-    needs_reference: ClassVar[bool] = False
-    alpha: float = Field(gt=0, description="advantage that multiplies the likelihood's weight by e")
-
-    def columns(self) -> tuple[str, ...]:
-        return ("advantage",)
-
-    def check_columns(self, scores: Scores) -> None:
-        number(scores, "advantage")
-
-    def __call__(self, scores: Scores) -> Tensor:
-        return -bounded_exp(number(scores, "advantage") / self.alpha) * scores.policy[self.on]
 
 
 class Squared(Anchor):

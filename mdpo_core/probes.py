@@ -1,0 +1,101 @@
+"""Small modules that train beside a model, and read what it makes of each response token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mdpo_core.batch import EncodedImage
+    from mdpo_core.layout import Packed, PaddedView
+    from mdpo_core.protocols import VisionLanguageModel
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A module of a term's own, trained with the model and saved in checkpoints, but not exported.
+
+    ``make(layers, width)`` gives one that takes hidden states ``(tokens, layers, width)``, float32, of the places that
+    predict the tokens, to ``(tokens, outputs)``. ``reads``: those of the policy's end, with gradients and one layer, or
+    those of every layer of the reference.
+    """
+
+    make: Callable[[int, int], nn.Module]
+    reads: Literal["policy", "reference"] = "policy"
+
+
+def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: int) -> nn.ModuleDict:
+    """The modules, by name; alike in every process."""
+    import torch
+    from torch import nn
+
+    from mdpo_core.devices import device_of
+
+    device, layers = device_of(model.module), len(model.layers())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = {
+            name: probe.make(1 if probe.reads == "policy" else layers, width_of(model))
+            for name, probe in probes.items()
+        }
+    return nn.ModuleDict(made).to(device)
+
+
+def width_of(model: VisionLanguageModel) -> int:
+    """The size of a hidden state."""
+    import torch
+
+    from mdpo_core.devices import device_of
+    from mdpo_core.layout import PaddedView
+
+    one = torch.zeros(1, 1, dtype=torch.long, device=device_of(model.module))
+    with torch.no_grad():
+        row = PaddedView(one, torch.ones_like(one), torch.zeros_like(one, dtype=torch.bool))
+        return int(model.hidden_states(row, ()).shape[-1])
+
+
+class AllLayers:
+    """A model whose hidden states are those of every layer, and at last those that its head reads.
+
+    What was ``(..., width)`` is ``(..., layers + 1, width)``.
+    """
+
+    def __init__(self, model: VisionLanguageModel) -> None:
+        self._model = model
+
+    @property
+    def module(self) -> nn.Module:
+        return self._model.module
+
+    def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
+        return self._stacked(lambda: self._model.hidden_states(rows, images))
+
+    def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
+        return self._stacked(lambda: self._model.packed_hidden_states(packed, images))
+
+    def _stacked(self, compute: Callable[[], Tensor]) -> Tensor:
+        import torch
+
+        with _outputs(self._model.layers()) as found:
+            last = compute()
+        return torch.stack([*found, last], dim=-2)
+
+
+@contextmanager
+def _outputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """What the layers give, in order, as they are called."""
+    found: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: Any, output: Any) -> None:
+        found.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

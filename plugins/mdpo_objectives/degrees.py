@@ -1,0 +1,53 @@
+"""A loss on how much of a response is left: self-supervision beside preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from mdpo_core import Loss, Probe, Scores, View
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def classifier(classes: int, layers: int, width: int) -> nn.Module:
+    from torch import nn
+
+    return nn.Sequential(nn.Flatten(), nn.Linear(layers * width, classes))
+
+
+class SPO(Loss):
+    """Tell how much of a response has been taken out (self-supervised preference optimization, arXiv:2409.17791).
+
+        mean over k of -log softmax(h(y_k))_k        h: a linear classifier of the last token's hidden state
+
+    y_k: the views of ``degrees``, from the whole response to the one that lacks most of its key spans, which the data
+    holds. Reconstructed from the abstract, as nothing was released; beside a preference loss ``weight`` is the paper's
+    gamma, whose value is not known. Gradients reach the policy.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = True
+    degrees: tuple[View, ...] = Field(min_length=2, description="the views, the whole response first")
+
+    def views(self) -> tuple[View, ...]:
+        return self.degrees
+
+    def probes(self) -> Mapping[str, Probe]:
+        return {"degree": Probe(partial(classifier, len(self.degrees)))}
+
+    def __call__(self, scores: Scores) -> Tensor:
+        import torch
+
+        costs = [self._cost(scores, view, degree) for degree, view in enumerate(self.degrees)]
+        return torch.stack(costs).mean(dim=0)
+
+    def _cost(self, scores: Scores, view: View, degree: int) -> Tensor:
+        found, mask = scores.probes["degree"][view], scores.policy_tokens[view].mask
+        last = (mask * mask.new_ones(mask.shape).cumsum(dim=1)).argmax(dim=1)
+        rows = last.new_ones(len(last)).cumsum(dim=0) - 1
+        return -found[rows, last].log_softmax(dim=-1)[:, degree]

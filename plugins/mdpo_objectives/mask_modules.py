@@ -1,0 +1,28 @@
+"""What makes masks of hidden states. Importing this imports torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LearnedMasks(nn.Module):
+    """A linear map and a ReLU for each layer, averaged; ``(tokens, layers, width)`` to ``(tokens, masks)``, 0 to 1."""
+
+    def __init__(self, masks: int, layers: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(layers, width, masks))
+        self.bias = nn.Parameter(torch.ones(layers, masks))
+
+    def forward(self, states: Tensor) -> Tensor:
+        # Of one size in all layers, which grow from the first to the last.
+        states = nn.functional.layer_norm(states, states.shape[-1:])
+        each = torch.einsum("tlw,lwm->tlm", states, self.weight) + self.bias
+        return each.relu().mean(dim=1).clamp(max=1)
+
+
+class MeanActivations(nn.Module):
+    """Each layer's mean; ``(tokens, layers, width)`` to ``(tokens, layers)``."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        return states.mean(dim=-1)

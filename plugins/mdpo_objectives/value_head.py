@@ -1,0 +1,19 @@
+"""A head that predicts a reward. Importing this imports torch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ValueHead(nn.Module):
+    """Hidden states ``(tokens, layers, width)``, detached, to ``(tokens, 1)``; 0 at first."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        found: Tensor = self.linear(states.detach().flatten(1))
+        return found
