@@ -25,8 +25,9 @@ def mdpo(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def image_corruptions() -> dict[str, type[ImageCorruption]]:
+    """Those that need nothing besides a picture."""
     found = current_registry().components("corruption")
-    return {name: cls for name, cls in found.items() if issubclass(cls, ImageCorruption)}
+    return {name: cls for name, cls in found.items() if issubclass(cls, ImageCorruption) and name != "region_noise"}
 
 
 def box(sheet: Image, color: str) -> tuple[int, int, int, int]:

@@ -69,6 +69,11 @@ class Renaming(Mirror):
         return replace(super().apply(example, rng, data), id=f"{example.id} mirrored")
 
 
+class Forgetting(Mirror):
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(super().apply(example, rng, data), pictures={})
+
+
 class Opaque(Mirror):
     """Sound for what readers give."""
 
@@ -118,6 +123,7 @@ def test_a_corruption_that_takes_the_wrong_image_away_is_caught() -> None:
         (Same(), "Same leaves a row with images of 24x17 as it is"),
         (Halving(), "Halving makes an unfit row of .*: the prompt has 1 <image> marks for 0 images"),
         (Renaming(), "Renaming changes the id of a row"),
+        (Forgetting(), "Forgetting changes the pictures of a row"),
         (Whole(), "Whole with images=0 does not leave image 1 as it is"),
     ],
 )
@@ -202,6 +208,10 @@ def test_a_sound_reader_passes() -> None:
         (changing(1, columns={"score": 1})(), "Changed row 1 has columns that are no floats: {'score': 1}"),
         (changing(1, columns={})(), r"Changed row 1 has the columns \[\], row 0 \['score'\]"),
         (changing(1, responses={"chosen": "two"})(), r"Changed row 1 has the responses \['chosen'\]"),
+        (changing(1, pictures={"other": ()})(), r"Changed row 1 has the pictures \['other'\], row 0 \[\]"),
+        (changing(1, pictures={"other": (PIL.Image.new("L", (2, 2)),)})(), "Changed row 1 has images of modes"),
+        (changing(1, vectors={"clip": (1,)})(), r"Changed row 1 has vectors of other things than floats: \['clip'\]"),
+        (changing(1, boxes={"dogs": ()})(), "Changed row 1: the boxes 'dogs' are those of 0 images, and there are 1"),
         (Shuffling(rows=100), "Shuffling gives the id"),
         (Endless(), "Endless of 3 rows gives a row 3"),
         (Forgetful(), "Forgetful gives other rows when it is opened anew"),
