@@ -50,7 +50,9 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
 def corruption_contract(name: str, varies: bool) -> Callable[[Path, Path, Path], None]:
     options = NAMES.get(name, {})
-    return lambda *_: check_corruption(make("corruption", name, **options), varies=varies, modes=PILLOW_MODES)
+    # Region noise works on other modes as diffusion noise does, whose code it is.
+    modes = () if options else PILLOW_MODES
+    return lambda *_: check_corruption(make("corruption", name, **options), varies=varies, modes=modes)
 
 
 # What they take from a row, as the contract names it.
