@@ -62,11 +62,11 @@ class Batch:
 
     ``prompts[condition][row]`` and ``responses[name][row]``: token ids ``(time,)`` int64, a response's end token
     included. ``images``: the inputs of every distinct image, once; ``pictures[condition][row]``: which of them the
-    prompt shows, in order. ``digests[view][row]`` tells apart
-    everything a model sees of a view. ``columns[name]`` ``(batch,)``; ``applies`` ``(batch,)`` bool: the row has an
-    image. ``text_starts[condition][row]``: where the prompt's text begins behind its images. ``turns[name][row]``
-    ``(time,)`` int64, of responses that are conversations: the number of each token's turn, from 1, and 0 where it is
-    not scored. ``hidden[condition][row]``: see `EncodedPrompt`.
+    prompt shows, in order. ``digests[view][row]`` tells apart everything a model sees of a view. ``columns[name]``
+    ``(batch,)``; ``applies`` ``(batch,)`` bool: the row has what conditions change, most often an image.
+    ``text_starts[condition][row]``: where the prompt's text begins behind its images. ``turns[name][row]`` ``(time,)``
+    int64, of responses that are conversations: the number of each token's turn, from 1, and 0 where it is not scored.
+    ``hidden[condition][row]``: see `EncodedPrompt`.
     """
 
     ids: tuple[str, ...]

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class EncodedRow:
     """One row under every condition, before it is put into a batch.
 
-    ``text_starts`` and ``turns`` are as in `Batch`; ``turns`` of those responses that are conversations.
+    ``applies``, ``text_starts`` and ``turns`` are as in `Batch`; ``turns`` of those responses that are conversations.
     """
 
     id: str
     prompts: Mapping[str, EncodedPrompt]
     responses: Mapping[str, Tensor]
     columns: Mapping[str, float]
-    has_image: bool
+    applies: bool
     text_starts: Mapping[str, int] = field(default_factory=dict)
     turns: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
         images=tuple(distinct.values()),
         digests={view: tuple(row.digest(view) for row in rows) for view in views},
         columns={name: torch.tensor([row.columns[name] for row in rows]) for name in rows[0].columns},
-        applies=torch.tensor([row.has_image for row in rows]),
+        applies=torch.tensor([row.applies for row in rows]),
         text_starts={condition: tuple(row.text_starts[condition] for row in rows) for condition in rows[0].text_starts},
         turns={name: tuple(_turns(row, name) for row in rows) for name in dict.fromkeys(_with_turns(rows))},
         hidden={

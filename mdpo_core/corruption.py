@@ -31,6 +31,9 @@ class Corruption(Component):
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` stay as they were."""
 
+    # False for one that changes rows without an image, too; they have no condition otherwise.
+    needs_image: ClassVar[bool] = True
+
     def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
         """The names of what it takes from a row besides prompt and images, under the field of `Example` they stand in.
 

@@ -93,7 +93,7 @@ class BatchBuilder:
             prompts=prompts,
             responses={name: response.token_ids for name, response in responses.items()},
             columns={name: float(example.columns[name]) for name in self.columns},
-            has_image=bool(example.images),
+            applies=self._applies(example),
             text_starts={name: self._text_start(prompt) for name, prompt in prompts.items()},
             turns={name: response.turns for name, response in responses.items() if response.turns is not None},
         )
@@ -112,6 +112,10 @@ class BatchBuilder:
         ]
         return replace(prompt, hidden=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
 
+    def _applies(self, example: Example) -> bool:
+        """Whether all conditions of the views change this row."""
+        return bool(example.images) or not any(each.needs_image for each in self.corruptions.values())
+
     def _text_start(self, prompt: EncodedPrompt) -> int:
         """Behind the last image token; behind the first token, which nothing predicts, where there is no image."""
         places = (prompt.token_ids == self.encoder.image_token).nonzero()
@@ -121,11 +125,13 @@ class BatchBuilder:
         """The example under a condition.
 
         The same for policy and reference, and on every machine: all randomness is a function of the run's seed, the
-        example's id and the draw. A row without an image has nothing to corrupt and stays as it is.
+        example's id and the draw. A row without an image stays as it is, unless the corruption needs none.
         """
-        if condition == CLEAN or not example.images:
+        if condition == CLEAN:
             return example
         corruption = self.corruptions[condition]
+        if corruption.needs_image and not example.images:
+            return example
         draw = epoch if corruption.draw == "epoch" else 0
         return corruption.apply(example, random.Random(f"{self.seed}|{example.id}|{draw}"), data)
 

@@ -27,11 +27,12 @@ _SHOWN: Mapping[NamedPart, str] = {
 
 @dataclass(frozen=True)
 class Need:
-    """A name in a part of every row; that of a condition, of rows with an image only."""
+    """A name in a part of every row; that of a condition that ``needs_image``, of rows with an image only."""
 
     part: NamedPart
     name: str
     condition: str = CLEAN
+    needs_image: bool = False
 
     def __str__(self) -> str:
         return f"the {_SHOWN[self.part]} '{self.name}'"
@@ -41,7 +42,7 @@ class Need:
         names = getattr(example, self.part)
         if self.name in names and not _is_empty(self.part, names[self.name]):
             return None
-        if self.condition != CLEAN and not example.images:
+        if self.needs_image and not example.images:
             return None  # it is not corrupted
         who = "the objective" if self.condition == CLEAN else f"the condition '{self.condition}'"
         if self.name in names:
@@ -70,7 +71,7 @@ def needs_of_term(term: Term) -> Iterator[Need]:
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:
     """What a condition takes from a row besides prompt and images."""
     for part, names in corruption.needs().items():
-        yield from (Need(part, name, condition) for name in names)
+        yield from (Need(part, name, condition, corruption.needs_image) for name in names)
 
 
 def lacking(example: Example, needs: Iterable[Need]) -> list[Problem]:

@@ -126,6 +126,47 @@ def test_dpo_of_prompts_and_responses_is_dpo_where_prompts_are_the_same(llava: P
     torch.testing.assert_close(joint(moved), plain(moved))  # type: ignore[operator]
 
 
+def test_pairs_of_prompts_and_responses_are_compared_without_pictures_too(llava: Path, tmp_path: Path) -> None:
+    """JPO: each response to a prompt of its own, and both of them scored."""
+    rows = [
+        {
+            "prompt": "USER: Which colour? ASSISTANT:",
+            "other": "USER: How many? ASSISTANT:",
+            "chosen": "Red.",
+            "rejected": "Two.",
+        },
+        {
+            "prompt": "USER: Where? ASSISTANT:",
+            "other": "USER: Who is it? ASSISTANT:",
+            "chosen": "There.",
+            "rejected": "Me.",
+        },
+    ]
+    (tmp_path / "pairs.json").write_text(json.dumps(rows))
+    (tmp_path / "recipe.yaml").write_text(
+        f"model: {{adapter: llava, path: {llava}, lora: {{rank: 2, alpha: 4, dropout: 0.0}}}}\n"
+        f"data: {{reader: pairs, path: {tmp_path / 'pairs.json'}, image: null, prompts: {{other: other}}}}\n"
+        "corruptions: {other: {corruption: dataset_prompt, prompt: other}}\n"
+        "objective: [{loss: dpo, scope: prompt_and_response, over: rejected@other}]\n"
+        "train: {epochs: 2, batch_size: 2, micro_batch_size: 2, learning_rate: 0.01}\n"
+        f"backend: {{backend: local, device: cpu}}\noutput: {{dir: {tmp_path / 'run'}}}\n"
+    )
+    folder = run(load_recipe(tmp_path / "recipe.yaml")).run_dir
+    first, second = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert second["loss"] < first["loss"] - 1e-3
+    model = AutoModelForImageTextToText.from_pretrained(llava)
+    tokenizer = component("adapter", "llava", path=str(llava)).encoder().processor.tokenizer  # type: ignore[attr-defined]
+    for name, view, prompt in (("chosen", "prompt+chosen", "prompt"), ("rejected", "prompt+rejected@other", "other")):
+        total = 0.0
+        for row in rows:
+            answer = tokenizer(row[name], add_special_tokens=False)["input_ids"]
+            ids = torch.tensor([tokenizer(row[prompt])["input_ids"] + answer + [tokenizer.eos_token_id]])
+            with torch.no_grad():
+                total += float(model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None]).sum())
+        assert first[f"logps/{view}"] == pytest.approx(total / 2, abs=1e-3)
+
+
 def conversations(folder: Path) -> Path:
     def said(first: str, second: str) -> list[dict[str, str]]:
         return [

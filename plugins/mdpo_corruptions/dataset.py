@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -41,9 +42,10 @@ class DatasetImage(SelectiveCorruption):
 class DatasetPrompt(Corruption):
     """Another prompt of the same row, for pairs of a prompt and a response (DOVE, arXiv:2404.00530).
 
-    A row without images has no conditions, and stays as it is here, too.
+    Rows without images take part, but not beside a condition that needs one.
     """
 
+    needs_image: ClassVar[bool] = False
     prompt: str = Field(description="the name of the prompt, as the reader's option prompts gives it")
     picture: str | None = Field(
         default=None, description="the name of the picture that it is about; null: the row's own images"
