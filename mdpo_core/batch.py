@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ class EncodedPrompt:
     token_ids: Tensor
     images: tuple[ImageInputs, ...] = ()
     hidden: Tensor | None = None
+
+    def followed_by(self, token_ids: Tensor) -> EncodedPrompt:
+        """The same with the beginning of a response behind it, for a model to go on from."""
+        shown = None if self.hidden is None else self.hidden.new_zeros(len(token_ids))
+        hidden = None if shown is None or self.hidden is None else _joined(self.hidden, shown)
+        return replace(self, token_ids=_joined(self.token_ids, token_ids), hidden=hidden)
 
 
 @dataclass(frozen=True)

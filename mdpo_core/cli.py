@@ -1,4 +1,4 @@
-"""The command line: `mdpo run`, `check`, `export`, `corruptions`, `new-plugin`, `plugins` and `schema`.
+"""The command line: `mdpo run`, `check`, `export`, `corruptions`, `new-plugin`, `plugins`, `schema`; more: `commands`.
 
 `mdpo-run` is `mdpo run`.
 
@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mdpo_core.commands import MAKING
 
 if TYPE_CHECKING:
     from mdpo_core.recipe import Recipe
@@ -64,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--merge", action="store_true", help="add LoRA to the weights, and write a whole model")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
 
+    for name, making in MAKING.items():
+        command = _command(commands, name, _make, making.help)
+        _recipe_arguments(command, processes=False)
+        making.add_arguments(command)
+
     sheet = _command(commands, "corruptions", _corruptions, "draw a picture under every image corruption")
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
@@ -85,16 +92,19 @@ def _command(
 ) -> argparse.ArgumentParser:
     prog = "mdpo-run" if name == "run" else f"mdpo {name}"
     command = commands.add_parser(name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.")
-    command.set_defaults(action=action)
+    command.set_defaults(action=action, command=name)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="leave out a plugin")
     return command
 
 
-def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+def _recipe_arguments(command: argparse.ArgumentParser, *, processes: bool = True) -> None:
     command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML)")
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change an option: --set train.seed=1"
     )
+    if not processes:
+        command.set_defaults(processes=None)
+        return
     command.add_argument(
         "--processes", type=int, default=None, metavar="N", help="processes of the run (default: as launched, or 1)"
     )
@@ -154,6 +164,8 @@ def _how_to_resume(options: argparse.Namespace) -> str:
 
     if current_world().size > 1 and PROCESSES not in os.environ:
         return "resume with the same command and --resume, on every node"
+    if options.action is not _run:
+        return "go on with the same command"
     words = ["mdpo-run", *_run_arguments(options)]
     words += ["--processes", os.environ[PROCESSES]] if PROCESSES in os.environ else []
     words += [] if options.resume else ["--resume"]
@@ -235,6 +247,10 @@ def _export(options: argparse.Namespace) -> int:
     checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge)
     print(f"{options.out}: the model of {checkpoint}, loaded again and found equal")  # noqa: T201
     return 0
+
+
+def _make(options: argparse.Namespace) -> int:
+    return MAKING[options.command].run(_load(options), options)
 
 
 def _corruptions(options: argparse.Namespace) -> int:

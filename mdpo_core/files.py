@@ -64,19 +64,30 @@ def unwritable(path: Path) -> Iterator[None]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Let ``content`` take the place of a file once it is on the disk; raises `CheckpointError` as `whole_folder`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, that takes the place of ``path`` once it is on the disk.
+
+    If that fails, whatever stood at ``path`` still does, and `CheckpointError` says why.
+    """
     beside = path.with_name(UNFINISHED + path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
         sync(path.parent)
     except OSError as error:
+        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
+    finally:
         with suppress(OSError):
             beside.unlink()
-        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
 
 
 @contextmanager

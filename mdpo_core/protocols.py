@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
 from mdpo_core.example import Example
@@ -16,6 +16,7 @@ from mdpo_core.state import Piece, SavedState
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from mdpo_core.components import Reader
     from mdpo_core.scores import Scored
 
 # Hidden states to logits.
@@ -40,6 +41,29 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+
+class StoredRows(Protocol):
+    """Rows with all that is stored in them, for commands that write them anew with other responses.
+
+    What `Reader.open` gives may have one as its attribute ``as_stored``; other rows are written as their examples are.
+    """
+
+    @property
+    def embeds_images(self) -> bool:
+        """Whether pictures are stored in the rows, and not in files that these name."""
+
+    def stored(self, index: int) -> dict[str, Any]:
+        """The columns of a row, as JSON holds them; embedded pictures are left out. Raises `DataError`."""
+
+    def cells(self, index: int, responses: Mapping[str, str], images: Sequence[str] | None) -> dict[str, Any]:
+        """The columns that hold these responses, by name, and what they are to hold; ``images`` are names of files."""
+
+    def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
+        """What reads a JSONL file of such rows, which have these responses and numeric columns besides.
+
+        ``images``: the folder of what was embedded.
+        """
 
 
 class Encoder(Protocol):

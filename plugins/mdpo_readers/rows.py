@@ -12,6 +12,7 @@ from mdpo_core import Example, Prompt
 from mdpo_readers import cells, conversations, numbers
 from mdpo_readers.cells import Cell
 from mdpo_readers.images import images
+from mdpo_readers.stored import StoredPairs
 
 if TYPE_CHECKING:
     from mdpo_readers.pairs import Pairs
@@ -23,8 +24,9 @@ class PairRows(Sequence[Example]):
     def __init__(self, reader: Pairs, table: Dataset) -> None:
         self._reader = reader
         # A folder may have been saved with a format of its own: tensors, or a choice of columns.
-        plain = table.with_format(None).select_columns(reader.used_columns())
-        self._table = _undecoded(plain, reader.image_columns())
+        plain = table.with_format(None)
+        self.as_stored = StoredPairs(reader, plain)
+        self._table = _undecoded(plain.select_columns(reader.used_columns()), reader.image_columns())
 
     def __len__(self) -> int:
         return len(self._table)

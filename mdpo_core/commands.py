@@ -1,0 +1,166 @@
+"""The commands that make data: `mdpo generate-rejected` and `mdpo relabel`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mdpo_core.components import Reader
+    from mdpo_core.construction.making import Made
+    from mdpo_core.recipe import Recipe
+
+_OUT = "the file of JSON lines to write; called again, a stopped command goes on"
+
+
+class Command(NamedTuple):
+    """A command that is given a recipe."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Recipe, argparse.Namespace], int]
+
+
+def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--under", default="clean", metavar="NAME", help="the image condition, one of the recipe's corruptions"
+    )
+    command.add_argument(
+        "--keep",
+        type=_keep,
+        default="none",
+        metavar="HOW",
+        help="of the chosen answer: none; a SHARE of its words, such as 0.5, to go on from; or sentences: of each some "
+        "words, behind the true ones before it (default: none)",
+    )
+    command.add_argument(
+        "--max-new-tokens", type=_count, default=256, metavar="N", help="tokens at most (default: 256)"
+    )
+    command.add_argument(
+        "--temperature", type=_not_negative, default=0.0, metavar="T", help="0, the default, takes the likeliest tokens"
+    )
+    command.add_argument("--top-p", type=_share_or_all, default=1.0, metavar="P", help="share of the likeliest tokens")
+    command.add_argument("--policy", type=Path, metavar="DIR", help="the model of a run, such as its final/ folder")
+    command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
+
+
+def _relabel_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--candidates", metavar="COLUMN", help="lists of responses (default: the responses that the recipe names)"
+    )
+    command.add_argument("--scores", metavar="COLUMN", help="lists of their scores, instead of the implicit reward")
+    command.add_argument("--policy", type=Path, metavar="DIR", help="the model of a run, whose implicit reward scores")
+    command.add_argument(
+        "--reference", type=Path, metavar="DIR", help="the model of a run that it is against (default: the recipe's)"
+    )
+    command.add_argument("--beta", type=_positive, default=0.1, metavar="B", help="reward per nat (default: 0.1)")
+    command.add_argument(
+        "--min-margin", type=_not_negative, default=0.0, metavar="M", help="leave out pairs whose scores are closer"
+    )
+    command.add_argument(
+        "--low-confidence",
+        type=_share_or_all,
+        metavar="SHARE",
+        help="mark the share of pairs with the smallest margins by 1 in the column low_confidence",
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
+
+
+def _generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
+    def make() -> Made | None:
+        from mdpo_core.construction.rejected import Generation, generate_rejected
+
+        names = ("under", "keep", "max_new_tokens", "temperature", "top_p", "policy")
+        generation = Generation(**{name: getattr(options, name) for name in names})
+        return generate_rejected(recipe, options.out, generation)
+
+    return _made(make, recipe, options)
+
+
+def _relabel(recipe: Recipe, options: argparse.Namespace) -> int:
+    def make() -> Made | None:
+        from mdpo_core.construction.relabeled import Labelling, relabel
+
+        names = ("candidates", "scores", "policy", "reference", "beta", "min_margin", "low_confidence")
+        return relabel(recipe, options.out, Labelling(**{name: getattr(options, name) for name in names}))
+
+    return _made(make, recipe, options)
+
+
+MAKING = {
+    "generate-rejected": Command(
+        "let a model write the rejected answers", _generate_rejected_arguments, _generate_rejected
+    ),
+    "relabel": Command("make pairs of candidate answers, by their scores", _relabel_arguments, _relabel),
+}
+
+
+def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Namespace) -> int:
+    from mdpo_core.console import Console
+    from mdpo_core.registry import current_registry
+
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        made = make()
+    if made is None:
+        print(f"{options.out}: is there already, made by this command")  # noqa: T201
+        return 0
+    print(f"{options.out}: {made.num_rows} rows, {sum(made.left_out.values())} left out")  # noqa: T201
+    for problem, number in made.left_out.items():
+        print(f"  {number}: {problem}")  # noqa: T201
+    words = ["mdpo-run", str(options.recipe), *(word for each in options.set for word in ("--set", each))]
+    print(f"train on it: {shlex.join([*words, '--set', f'data={_section(made.reader)}'])}")  # noqa: T201
+    return 0
+
+
+def _section(reader: Reader) -> str:
+    """A reader as a recipe names it; JSON is YAML."""
+    from mdpo_core.registry import current_registry
+
+    name = current_registry().name_of(type(reader))
+    return json.dumps({"reader": name, **reader.model_dump(mode="json", exclude_defaults=True)})
+
+
+def _keep(text: str) -> str | float:
+    if text in ("none", "sentences"):
+        return text
+    share = _number(text, "none, sentences, or a share of the words between 0 and 1")
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"must be none, sentences, or a share between 0 and 1, found {text}")
+    return share
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, found {text}")
+    return int(text)
+
+
+def _not_negative(text: str) -> float:
+    return _within(text, "0 or more", lambda number: number >= 0)
+
+
+def _positive(text: str) -> float:
+    return _within(text, "above 0", lambda number: number > 0)
+
+
+def _share_or_all(text: str) -> float:
+    return _within(text, "above 0 and at most 1", lambda number: 0 < number <= 1)
+
+
+def _within(text: str, what: str, fits: Callable[[float], bool]) -> float:
+    number = _number(text, what)
+    if not (fits(number) and number < float("inf")):
+        raise argparse.ArgumentTypeError(f"must be {what}, found {text}")
+    return number
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {what}, found {text}") from error

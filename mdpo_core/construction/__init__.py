@@ -1,0 +1,1 @@
+"""Pairs made by a model: rejected answers that it wrote, and candidates that it scored."""

@@ -1,0 +1,97 @@
+"""Rows whose responses are candidates, none of which is preferred yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
+
+from mdpo_core.errors import DataError, Problem, RecipeError
+from mdpo_core.example import Example
+
+if TYPE_CHECKING:
+    from mdpo_core.protocols import StoredRows
+
+
+@dataclass(frozen=True)
+class CandidateRows(Sequence[Example]):
+    """Some data, with the lists of a column as responses ``candidate_0``, ...; equal ones once.
+
+    Where a column of scores is given, each response's score is the example's column of the response's name. Without a
+    column of candidates the responses are those that the rows name, equal ones once.
+    """
+
+    data: Sequence[Example]
+    stored: StoredRows | None
+    candidates: str | None
+    scores: str | None
+
+    @classmethod
+    def of(cls, data: Sequence[Example], candidates: str | None, scores: str | None) -> CandidateRows:
+        """Raises `RecipeError` for columns of a reader that does not give what is stored in its rows."""
+        stored: StoredRows | None = getattr(data, "as_stored", None)
+        if candidates is not None and stored is None:
+            raise RecipeError(
+                "--candidates: this reader gives no columns of lists; take one that does, such as 'pairs', or leave "
+                "it out to compare the responses that the rows name"
+            )
+        return cls(data, stored, candidates, scores)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        example = self.data[index]
+        if self.candidates is None or self.stored is None:
+            return replace(example, responses=_distinct(dict(example.responses)), columns={})
+        row = self.stored.stored(index)
+        texts = self._list(row, self.candidates, index)
+        responses = {f"candidate_{number}": text for number, text in enumerate(texts)}
+        for name, text in responses.items():
+            if not isinstance(text, str):
+                raise self._wrong(index, self.candidates, f"must be a list of texts; {name} is {text!r}")
+        kept = _distinct(responses)
+        return replace(example, responses=kept, columns=self._scores(row, index, responses, kept))
+
+    def _scores(
+        self, row: dict[str, Any], index: int, responses: dict[str, str], kept: dict[str, str]
+    ) -> dict[str, float]:
+        if self.scores is None:
+            return {}
+        values = self._list(row, self.scores, index)
+        if len(values) != len(responses):
+            raise self._wrong(index, self.scores, f"{len(values)} scores for {len(responses)} candidates")
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise self._wrong(index, self.scores, f"must be a list of finite numbers; one is {value!r}")
+        first = {text: name for name, text in reversed(kept.items())}
+        scores = dict(zip(responses, map(float, values), strict=True))
+        for name, text in responses.items():
+            if scores[name] != scores[first[text]]:
+                raise self._wrong(index, self.scores, f"{first[text]} and {name} are equal, and their scores are not")
+        return {name: scores[name] for name in kept}
+
+    def _list(self, row: dict[str, Any], column: str, index: int) -> list[Any]:
+        if column not in row:
+            raise self._wrong(index, column, f"there is no such column  (columns: {', '.join(row)})")
+        if not isinstance(row[column], list):
+            raise self._wrong(index, column, f"must be a list, found {row[column]!r}")
+        return list(row[column])
+
+    def _wrong(self, index: int, column: str, text: str) -> DataError:
+        return DataError([Problem(f"row {index + 1}", column, text)])
+
+
+def _distinct(responses: dict[str, str]) -> dict[str, str]:
+    """The first of each text."""
+    first: dict[str, str] = {}
+    for name, text in responses.items():
+        first.setdefault(text, name)
+    return {name: text for text, name in first.items()}

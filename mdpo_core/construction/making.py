@@ -1,0 +1,67 @@
+"""From rows that were read to a new file of pairs: computed, kept, and written once all are there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdpo_core.construction.journal import Entry, Journal
+from mdpo_core.construction.rows import NewData, NewRow
+from mdpo_core.construction.source import Source
+from mdpo_core.example import Example
+from mdpo_core.run import progress_of
+
+if TYPE_CHECKING:
+    from mdpo_core.components import Reader
+
+
+@dataclass(frozen=True)
+class Made:
+    """How many rows were written and how many left out, by reason; what reads the file."""
+
+    num_rows: int
+    left_out: Mapping[str, int]
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a command makes of its rows.
+
+    ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(places)``
+    gives entries, ``at_once`` of them: new responses and columns, or why a row is left out. ``finish``
+    may add what all rows decide together.
+    """
+
+    stage: str
+    source: Source
+    data: Sequence[Example]
+    key: Mapping[str, Any]
+    compute: Callable[[Sequence[int]], Sequence[Entry]]
+    at_once: int = 1
+    finish: Callable[[list[NewRow]], list[NewRow]] = lambda rows: rows
+
+    def write(self, out: Path) -> Made | None:
+        """Compute what is not there yet, and write; None if an earlier call did.
+
+        Raises `CheckpointError` if ``out`` is something else, `RunStopped` when asked to stop.
+        """
+        new = NewData(out, self.data)
+        journal = Journal(out, self.key, self.source.checked.rows, self.at_once)
+        if journal.is_finished():
+            journal.close()
+            return None
+        if not journal.is_begun():
+            new.require_free()
+        entries = journal.fill(self.compute, progress_of(self.stage))
+        rows = [
+            NewRow(entry["row"] - 1, entry["responses"], entry["columns"])
+            for entry in entries
+            if "problem" not in entry
+        ]
+        reader = new.write(self.finish(rows))
+        journal.close()
+        return Made(len(rows), Counter(entry["problem"] for entry in entries if "problem" in entry), reader)

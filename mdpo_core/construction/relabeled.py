@@ -1,0 +1,145 @@
+"""Pairs of candidate responses, by scores: ``mdpo relabel``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdpo_core.construction.candidates import CandidateRows
+from mdpo_core.construction.journal import Entry
+from mdpo_core.construction.making import Made, Making
+from mdpo_core.construction.rows import NewRow
+from mdpo_core.construction.source import AllResponses, Source, load, require_jsonl
+from mdpo_core.errors import RecipeError
+from mdpo_core.example import Example
+from mdpo_core.recipe import Recipe
+from mdpo_core.reference import FrozenCopy
+from mdpo_core.scorer import Scorer
+from mdpo_core.scores import Scores
+from mdpo_core.view import CHOSEN, REJECTED, View
+
+LOW_CONFIDENCE = "low_confidence"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What candidates are, and how they are scored.
+
+    ``candidates``: the column of lists of responses; None: the responses that the recipe's reader names. ``scores``:
+    the column of lists of their scores; None: the implicit reward, ``beta`` (reward per nat) times the log-ratio of
+    ``policy`` to ``reference``, folders of models that were exported from runs of the recipe; without ``reference``
+    it is the recipe's own model. Pairs whose scores differ by less than ``min_margin``, or not at all, are left out.
+    ``low_confidence``: the share of pairs, those of the smallest margins, that get 1 in the column of that name.
+    """
+
+    candidates: str | None = None
+    scores: str | None = None
+    policy: Path | None = None
+    reference: Path | None = None
+    beta: float = 0.1
+    min_margin: float = 0.0
+    low_confidence: float | None = None
+
+    def require_consistent(self) -> None:
+        """Raise `RecipeError` for options that do not fit together."""
+        if self.scores is not None and self.candidates is None:
+            raise RecipeError("--scores names scores beside a column of candidates: give it by --candidates COLUMN")
+        if self.scores is None and self.policy is None:
+            raise RecipeError(
+                "--policy DIR is missing: the implicit reward is that of a trained model, such as final/ of a run "
+                "directory (--scores COLUMN takes scores of another kind)"
+            )
+        if self.scores is not None and (self.policy or self.reference):
+            raise RecipeError(
+                "--scores and --policy or --reference: scores come from a column or from models, not both"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """As a row holds them, in the same types for all."""
+        texts = {name: str(value or "") for name, value in asdict(self).items() if name not in _NUMBERS}
+        return texts | {"beta": float(self.beta), "min_margin": float(self.min_margin)}
+
+
+_NUMBERS = {"beta", "min_margin", LOW_CONFIDENCE}
+
+
+def relabel(recipe: Recipe, out: Path, labelling: Labelling) -> Made | None:
+    """Write the sound rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
+
+    Goes on where a stopped call ended; None if the file is there. Raises `RecipeError`, `DataError`, `CheckpointError`
+    if ``out`` holds something else, and `RunStopped`.
+    """
+    require_jsonl(out)
+    labelling.require_consistent()
+    recipe.model.check()
+    data = recipe.data.open()
+    rows = CandidateRows.of(data, labelling.candidates, labelling.scores)
+    builder = AllResponses(recipe.model.encoder(), (CHOSEN,), {}, (), recipe.model.max_length, recipe.train.seed)
+    source = Source.read(recipe, rows, builder)
+    settings = {"command": "relabel", **labelling.settings(), LOW_CONFIDENCE: labelling.low_confidence}
+    key = source.key(settings, {"policy": labelling.policy, "reference": labelling.reference})
+    labels = _Labels(source, labelling)
+    return Making("scoring", source, data, key, labels, finish=labels.with_confidence).write(out)
+
+
+class _Labels:
+    """Scores the candidates of sound rows, by their places; models are loaded when they are first needed."""
+
+    def __init__(self, source: Source, labelling: Labelling) -> None:
+        self._source = source
+        self._labelling = labelling
+        self._rows = source.checked.sound()
+
+    def __call__(self, places: Sequence[int]) -> list[Entry]:
+        return [self._entry(self._rows[place]) for place in places]
+
+    def _entry(self, example: Example) -> Entry:
+        if len(example.responses) < 2:
+            return {"problem": "there are no two candidates that differ"}
+        scores = example.columns if self._labelling.scores is not None else self._rewards(example)
+        # Of equal scores the first, so that the order of candidates decides and nothing else.
+        best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+        margin = scores[best] - scores[worst]
+        if not margin > 0 or margin < self._labelling.min_margin:
+            return {"problem": f"the scores differ by less than {self._labelling.min_margin:g}, or not at all"}
+        return {
+            "responses": {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]},
+            "columns": {
+                "chosen_score": scores[best],
+                "rejected_score": scores[worst],
+                "relabeled_by": self._labelling.settings(),
+            },
+        }
+
+    def _rewards(self, example: Example) -> Mapping[str, float]:
+        """Implicit rewards of a row's responses, which are computed with one prompt."""
+        views = [View(name) for name in example.responses]
+        batch = self._source.builder.of(tuple(views)).build([example], [0], epoch=0)
+        policy, reference = self._models
+        options = self._source.recipe.scoring.model_copy(update={"share_prefix": self._source.recipe.shares_prefix()})
+        with torch.no_grad():
+            scored = Scorer(policy, views, FrozenCopy(reference), options)(batch)
+        scores = Scores.from_tokens(scored, batch.applies, batch.columns)
+        return {view.response: self._labelling.beta * float(scores.log_ratio(view)) for view in views}
+
+    @cached_property
+    def _models(self) -> tuple[Any, Any]:
+        recipe = self._source.recipe
+        return load(recipe, self._labelling.policy), load(recipe, self._labelling.reference)
+
+    def with_confidence(self, rows: list[NewRow]) -> list[NewRow]:
+        """The rows with a column that is 1 for the share of them with the smallest margins, and 0 for the others."""
+        share = self._labelling.low_confidence
+        if share is None:
+            return rows
+        margins = [row.columns["chosen_score"] - row.columns["rejected_score"] for row in rows]
+        unsure = set(sorted(range(len(rows)), key=margins.__getitem__)[: round(share * len(rows))])
+        return [
+            row._replace(columns={**row.columns, LOW_CONFIDENCE: float(place in unsure)})
+            for place, row in enumerate(rows)
+        ]

@@ -1,0 +1,143 @@
+"""Rows of new data: those that were read, with other responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from mdpo_core.errors import CheckpointError, DataError, Problem
+from mdpo_core.example import Example
+from mdpo_core.files import whole_file, whole_folder
+from mdpo_core.registry import make_component
+
+if TYPE_CHECKING:
+    from mdpo_core.components import Reader
+    from mdpo_core.protocols import StoredRows
+
+SOURCE = "source_"
+_IMAGES, _PROMPT, _ID = "img_path", "prompt", "id"
+
+
+class NewRow(NamedTuple):
+    """A row by its number in the data, the responses that it gets, and the columns that it gets besides."""
+
+    row: int
+    responses: Mapping[str, str]
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExampleRows:
+    """Rows of a reader that stores nothing that could be written: what its examples hold, as pairs have it."""
+
+    data: Sequence[Example]
+    embeds_images: bool = True
+
+    def stored(self, index: int) -> dict[str, Any]:
+        example = self.data[index]
+        prompt = example.prompt
+        turns = prompt if isinstance(prompt, str) else [{"role": turn.role, "content": turn.text} for turn in prompt]
+        return {_ID: example.id, _PROMPT: turns, **example.responses, **example.columns}
+
+    def cells(self, index: int, responses: Mapping[str, str], images: Sequence[str] | None) -> dict[str, Any]:
+        return {**responses, **({} if images is None else {_IMAGES: list(images)})}
+
+    def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
+        first = self.data[0]
+        options = {
+            "path": str(path),
+            "images": str(images or path.parent),
+            "image": None if images is None else _IMAGES,
+            "responses": {name: name for name in (*first.responses, *responses)},
+            "columns": tuple(dict.fromkeys((*first.columns, *columns))),
+            "id": _ID,
+        }
+        return cast("Reader", make_component("reader", "pairs", **options))
+
+
+@dataclass(frozen=True)
+class NewData:
+    """A JSONL file of pairs, and beside it the folder ``OUT.images`` of pictures that were in no files of their own."""
+
+    path: Path
+    data: Sequence[Example]
+
+    @cached_property
+    def rows(self) -> StoredRows:
+        """The rows as they are stored, as far as their reader gives them."""
+        stored: StoredRows = getattr(self.data, "as_stored", ExampleRows(self.data))
+        return stored
+
+    @property
+    def images(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.images")
+
+    def require_free(self) -> None:
+        """Raise `CheckpointError` if somebody else's pictures are where those of this file belong."""
+        if self.images.exists():
+            raise CheckpointError(f"{self.images} is there already; choose another file with --out")
+
+    def write(self, rows: Sequence[NewRow]) -> Reader:
+        """Write rows and pictures; gives what reads them."""
+        if not rows:
+            raise DataError([Problem(str(self.path), "", "no row is left to be written")])
+        pictures = self._write_pictures(rows)
+        with whole_file(self.path) as file:
+            for new in rows:
+                file.write(_line(self._columns(new, pictures), f"row {new.row + 1}"))
+        added = list(dict.fromkeys(name for new in rows for name in new.responses))
+        numbers = [name for name, value in rows[0].columns.items() if isinstance(value, float)]
+        return self.rows.reader(self.path, self.images if pictures else None, added, numbers)
+
+    def _columns(self, new: NewRow, pictures: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+        row = self.rows.stored(new.row)
+        images = pictures.get(new.row, ()) if pictures else None
+        for column, value in (self.rows.cells(new.row, new.responses, images) | dict(new.columns)).items():
+            if column in row:
+                row[_free(column, row)] = row[column]
+            row[column] = value
+        return row
+
+    def _write_pictures(self, rows: Sequence[NewRow]) -> dict[int, list[str]]:
+        """The names of each row's pictures; nothing if none has any, or the rows name files."""
+        if not self.rows.embeds_images:
+            return {}
+        with _made_if_used(self.images) as folder:
+            found = {new.row: list(_saved(self.data[new.row], folder, new.row)) for new in rows}
+        return found if any(found.values()) else {}
+
+
+@contextmanager
+def _made_if_used(path: Path) -> Iterator[Path]:
+    with whole_folder(path) as folder:
+        yield folder
+        used = any(folder.iterdir())
+    if not used:
+        path.rmdir()
+
+
+def _saved(example: Example, folder: Path, index: int) -> Iterator[str]:
+    for number, image in enumerate(example.images):
+        name = f"{index + 1:07d}-{number}.png"
+        image.save(folder / name)
+        yield name
+
+
+def _free(column: str, row: Mapping[str, Any]) -> str:
+    """``source_<column>``, or, where a row was made anew more than once, a longer name."""
+    name = SOURCE + column
+    while name in row:
+        name = SOURCE + name
+    return name
+
+
+def _line(row: Mapping[str, Any], where: str) -> bytes:
+    try:
+        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise DataError([Problem(where, "", f"cannot be written as JSON: {error}")]) from error

@@ -1,0 +1,97 @@
+"""What the commands begin with: sound rows, the models, and a key of all that results depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mdpo_core.collation import EncodedRow
+from mdpo_core.data import CheckedData, check_data
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.errors import DataError, Problem, RecipeError
+from mdpo_core.example import Example
+from mdpo_core.files import sha256
+from mdpo_core.manifest import describe, reference_key
+from mdpo_core.protocols import VisionLanguageModel
+from mdpo_core.recipe import Recipe
+from mdpo_core.run import progress_of
+from mdpo_core.view import CLEAN, View
+
+
+class AllResponses(BatchBuilder):
+    """Encodes whatever responses a row has, each under the image as it was read."""
+
+    def clean(self) -> BatchBuilder:
+        return self
+
+    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
+        views = tuple(View(name) for name in example.responses)
+        return BatchBuilder.encode(replace(self, views=views), example, data, epoch)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of which each was read once, and what encodes them."""
+
+    recipe: Recipe
+    checked: CheckedData
+    builder: BatchBuilder
+
+    @classmethod
+    def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> Source:
+        """Raises `DataError` as training would, but for what it says of responses that are not asked for."""
+        checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
+        checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
+        return cls(recipe, checked, builder)
+
+    def key(self, settings: Mapping[str, Any], models: Mapping[str, Path | None]) -> dict[str, Any]:
+        """Everything that results depend on, as JSON holds it; ``models``: folders of exported models, by option."""
+        key = reference_key(self.recipe, describe(self.recipe, self.checked), self.builder)
+        exported = {name: digests(folder) for name, folder in models.items() if folder is not None}
+        found: dict[str, Any] = json.loads(json.dumps({**settings, **exported, **key}))
+        return found
+
+
+def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
+    """What encodes the rows of a recipe under some views, whatever its objective reads."""
+    used = {name: each for name, each in recipe.corruptions.items() if name in {view.condition for view in views}}
+    return BatchBuilder(recipe.model.encoder(), views, used, (), recipe.model.max_length, recipe.train.seed)
+
+
+def require_jsonl(out: Path) -> None:
+    """Raise `DataError` for a name that readers would take for another format."""
+    if out.suffix != ".jsonl":
+        raise DataError([Problem(str(out), "", "--out names a file of JSON lines, which ends in .jsonl")])
+
+
+def require_condition(recipe: Recipe, name: str) -> None:
+    """Raise `RecipeError` for a condition that the recipe does not have."""
+    from mdpo_core.registry import suggestion
+
+    if name != CLEAN and name not in recipe.corruptions:
+        known = (CLEAN, *recipe.corruptions)
+        raise RecipeError(
+            f"--under {name}: the recipe has no such condition under corruptions{suggestion(name, known)}  "
+            f"({', '.join(known)})"
+        )
+
+
+def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
+    """The recipe's untrained model, or one that was exported from a run of it."""
+    placement = recipe.backend.placement()
+    if folder is None:
+        return recipe.model.load(placement, trainable=False)
+    model = recipe.model.load_exported(folder, placement)[1]
+    model.set_training(False)
+    return model
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of each file in a folder; raises `RecipeError` if there is none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise RecipeError(f"'{folder}' is no folder with a model, such as final/ of a run directory")
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
