@@ -109,9 +109,11 @@ def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Nam
     if made is None:
         print(f"{options.out}: is there already, made by this command")  # noqa: T201
         return 0
-    print(f"{options.out}: {made.num_rows} rows, {sum(made.left_out.values())} left out")  # noqa: T201
+    print(f"{options.out}: {len(made.rows)} rows, {sum(made.left_out.values())} left out")  # noqa: T201
     for problem, number in made.left_out.items():
         print(f"  {number}: {problem}")  # noqa: T201
+    if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in made.rows):
+        print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
     words = ["mdpo-run", str(options.recipe), *(word for each in options.set for word in ("--set", each))]
     print(f"train on it: {shlex.join([*words, '--set', f'data={_section(made.reader)}'])}")  # noqa: T201
     return 0

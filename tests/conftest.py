@@ -110,3 +110,9 @@ def cache(cached_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(precompute, "SHARD_ROWS", 4)
     return Path(shutil.copytree(cached_run / "reference", tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def other_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another of the same shape, as a run without LoRA leaves behind."""
+    return build_llava(tmp_path_factory.mktemp("other"), seed=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.example import Example
+from mdpo_core.registry import suggestion
 
 if TYPE_CHECKING:
     from mdpo_core.protocols import StoredRows
@@ -29,13 +30,18 @@ class CandidateRows(Sequence[Example]):
 
     @classmethod
     def of(cls, data: Sequence[Example], candidates: str | None, scores: str | None) -> CandidateRows:
-        """Raises `RecipeError` for columns of a reader that does not give what is stored in its rows."""
+        """Raises `RecipeError` for columns that are not there, or of a reader that does not give what is stored."""
         stored: StoredRows | None = getattr(data, "as_stored", None)
         if candidates is not None and stored is None:
             raise RecipeError(
                 "--candidates: this reader gives no columns of lists; take one that does, such as 'pairs', or leave "
                 "it out to compare the responses that the rows name"
             )
+        there = stored.stored(0) if candidates is not None and stored is not None else {}
+        for option, column in (("--candidates", candidates), ("--scores", scores)):
+            if column is not None and column not in there:
+                near = suggestion(column, there)
+                raise RecipeError(f"{option} {column}: there is no such column{near}  (columns: {', '.join(there)})")
         return cls(data, stored, candidates, scores)
 
     def __len__(self) -> int:
@@ -79,8 +85,6 @@ class CandidateRows(Sequence[Example]):
         return {name: scores[name] for name in kept}
 
     def _list(self, row: dict[str, Any], column: str, index: int) -> list[Any]:
-        if column not in row:
-            raise self._wrong(index, column, f"there is no such column  (columns: {', '.join(row)})")
         if not isinstance(row[column], list):
             raise self._wrong(index, column, f"must be a list, found {row[column]!r}")
         return list(row[column])

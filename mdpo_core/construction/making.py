@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Made:
-    """How many rows were written and how many left out, by reason; what reads the file."""
+    """What was written of new rows, how many were left out, by reason, and what reads the file."""
 
-    num_rows: int
+    rows: Sequence[NewRow]
     left_out: Mapping[str, int]
     reader: Reader
 
@@ -62,6 +62,7 @@ class Making:
             for entry in entries
             if "problem" not in entry
         ]
-        reader = new.write(self.finish(rows))
+        rows = self.finish(rows)
+        reader = new.write(rows)
         journal.close()
-        return Made(len(rows), Counter(entry["problem"] for entry in entries if "problem" in entry), reader)
+        return Made(rows, Counter(entry["problem"] for entry in entries if "problem" in entry), reader)

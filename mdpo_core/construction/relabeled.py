@@ -117,11 +117,12 @@ class _Labels:
         }
 
     def _rewards(self, example: Example) -> Mapping[str, float]:
-        """Implicit rewards of a row's responses, which are computed with one prompt."""
+        """Implicit rewards of a row's responses."""
         views = [View(name) for name in example.responses]
         batch = self._source.builder.of(tuple(views)).build([example], [0], epoch=0)
         policy, reference = self._models
-        options = self._source.recipe.scoring.model_copy(update={"share_prefix": self._source.recipe.shares_prefix()})
+        # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
+        options = self._source.recipe.scoring.model_copy(update={"share_prefix": False})
         with torch.no_grad():
             scored = Scorer(policy, views, FrozenCopy(reference), options)(batch)
         scores = Scores.from_tokens(scored, batch.applies, batch.columns)

@@ -17,6 +17,7 @@ from mdpo_core.files import sha256
 from mdpo_core.manifest import describe, reference_key
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
+from mdpo_core.registry import suggestion
 from mdpo_core.run import progress_of
 from mdpo_core.view import CLEAN, View
 
@@ -69,8 +70,6 @@ def require_jsonl(out: Path) -> None:
 
 def require_condition(recipe: Recipe, name: str) -> None:
     """Raise `RecipeError` for a condition that the recipe does not have."""
-    from mdpo_core.registry import suggestion
-
     if name != CLEAN and name not in recipe.corruptions:
         known = (CLEAN, *recipe.corruptions)
         raise RecipeError(

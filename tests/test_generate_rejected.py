@@ -1,0 +1,282 @@
+"""Rejected answers that the model itself wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import PIL.Image
+import pytest
+import torch
+from conftest import PROMPT
+from launched import kill
+from making import QUICKSTART, RECIPE, Row, lines, recipe_of, same_pixels, with_data, write_rows
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mdpo_core import CheckpointError, DataError, Recipe, RecipeError, cli, load_recipe, run
+from mdpo_core.construction.making import Made
+from mdpo_core.construction.rejected import Generation, generate_rejected
+
+ANSWER = "A Chinese temple with a red roof. No, there are no people."
+NO_IMAGE = "corruptions={blind: {corruption: no_image}, crop: {corruption: random_crop}}"
+IMAGES = ["00.jpg", "10.jpg", "01.png", "11.png"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = [{"img_path": image, "chosen": ANSWER, "rejected": "Leaves."} for image in IMAGES]
+    return write_rows(tmp_path / "source.jsonl", rows)
+
+
+def make(recipe: Recipe, out: Path, **how: object) -> Made:
+    made = generate_rejected(recipe, out, Generation(**{"max_new_tokens": 12, **how}))  # type: ignore[arg-type]
+    assert made is not None
+    return made
+
+
+def rejected(path: Path) -> list[str]:
+    return [row["rejected"] for row in lines(path)]
+
+
+def test_the_answer_goes_on_from_what_is_kept_as_plain_transformers_does(
+    changes: list[str], data: Path, tmp_path: Path, llava: Path, photographs: Path
+) -> None:
+    make(recipe_of(changes, data), tmp_path / "out.jsonl", keep=0.5)
+    processor = AutoProcessor.from_pretrained(llava, backend="pil")
+    model = AutoModelForImageTextToText.from_pretrained(llava)
+    kept = "A Chinese temple with a red"  # six words of twelve
+    for image, answer in zip(IMAGES, rejected(tmp_path / "out.jsonl"), strict=True):
+        with PIL.Image.open(photographs / image) as picture:
+            inputs = processor(images=picture.convert("RGB"), text=PROMPT, return_tensors="pt")
+        more = processor.tokenizer(kept, add_special_tokens=False, return_tensors="pt")
+        for name in ("input_ids", "attention_mask"):
+            inputs[name] = torch.cat([inputs[name], more[name]], dim=1)
+        made = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        text = processor.tokenizer.decode([*more["input_ids"][0], *made], skip_special_tokens=True)
+        assert answer == text.strip()
+
+
+@pytest.mark.parametrize("keep", ["none", 0.5, "sentences"])
+def test_under_no_image_the_picture_has_no_part_in_the_answer(
+    changes: list[str], data: Path, tmp_path: Path, keep: str
+) -> None:
+    recipe = recipe_of(changes, data, NO_IMAGE)
+    # One name and so one draw for all: the pictures are all that differs.
+    answers = {}
+    for under in ("blind", "clean"):
+        found = set()
+        for number, image in enumerate(IMAGES):
+            rows = [{"img_path": image, "chosen": ANSWER, "rejected": "Leaves."}]
+            row = write_rows(tmp_path / f"{number}.jsonl", rows)
+            out = tmp_path / f"{under}-{number}.jsonl"
+            make(recipe_of(changes, row, NO_IMAGE), out, under=under, keep=keep)
+            found |= set(rejected(out))
+        answers[under] = found
+    assert recipe.corruptions.keys() == {"blind", "crop"}
+    assert len(answers["blind"]) == 1 < len(answers["clean"])
+
+
+def test_sentences_begin_with_the_true_words_and_are_as_many(changes: list[str], data: Path, tmp_path: Path) -> None:
+    make(recipe_of(changes, data), tmp_path / "out.jsonl", keep="sentences", max_new_tokens=6)
+    for row in lines(tmp_path / "out.jsonl"):
+        assert row["rejected"] != ANSWER
+        assert row["rejected_by"]["attempts"] in range(1, 6)
+    assert len(set(rejected(tmp_path / "out.jsonl"))) > 1
+
+
+def test_the_source_row_is_kept_and_read_again(changes: list[str], tmp_path: Path) -> None:
+    more = {"tags": ["a", "b"], "nested": {"x": 1, "y": None}, "score": 0.5, "note": "é"}
+    rows = [{"img_path": IMAGES[0], "better": ANSWER, "worse": "Leaves.", **more}]
+    source = write_rows(tmp_path / "source.jsonl", rows)
+    recipe = recipe_of(changes, source, "data.responses={chosen: better, rejected: worse}", "data.columns=[score]")
+    made = make(recipe, tmp_path / "out.jsonl")
+    [row] = lines(tmp_path / "out.jsonl")
+    answer, by = row.pop("worse"), row.pop("rejected_by")
+    assert row.pop("source_worse") == "Leaves."
+    assert row == {name: value for name, value in lines(source)[0].items() if name != "worse"}
+    assert (by["under"], by["keep"], by["seed"], by["attempts"]) == ("clean", "none", 0, 1)
+    [before], [after] = recipe.data.open(), made.reader.open()
+    assert after.responses == {"chosen": ANSWER, "rejected": answer}
+    assert (after.id, after.columns) == (before.id, before.columns)
+    assert same_pixels(before, after)
+    # Once more: no older answer is lost.
+    make(with_data(recipe, made.reader), tmp_path / "again.jsonl", keep=0.5)
+    [again] = lines(tmp_path / "again.jsonl")
+    assert (again["source_worse"], again["source_source_worse"]) == ("Leaves.", answer)
+
+
+def test_rows_without_a_rejected_answer_get_one(changes: list[str], tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "source.jsonl", [{"img_path": IMAGES[0], "answer": ANSWER}])
+    made = make(recipe_of(changes, source, "data.responses={chosen: answer}"), tmp_path / "out.jsonl")
+    assert set(made.reader.open()[0].responses) == {"chosen", "rejected"}
+
+
+@pytest.mark.parametrize("prompt", ["prompt", "null"])
+def test_conversations_stay_conversations(changes: list[str], tmp_path: Path, prompt: str) -> None:
+    question = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}
+    before = [question] if prompt == "null" else []
+
+    def answered(text: str) -> list[Row]:
+        return [*before, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+    row = {"prompt": [question], "img_path": IMAGES[0], "chosen": answered(ANSWER), "rejected": answered("Leaves.")}
+    source = write_rows(tmp_path / "source.jsonl", [row])
+    recipe = recipe_of(changes, source, "model.prompts=chat", f"data.prompt={prompt}")
+    [example] = make(recipe, tmp_path / "out.jsonl").reader.open()
+    [original] = recipe.data.open()
+    assert (example.prompt, example.responses["chosen"]) == (original.prompt, ANSWER)
+    assert example.responses["rejected"] not in (ANSWER, "Leaves.", "")
+
+
+def test_embedded_pictures_become_files_beside(changes: list[str], tmp_path: Path, photographs: Path) -> None:
+    picture = {"bytes": (photographs / "00.jpg").read_bytes(), "path": None}
+    row = {"name": "a", "prompt": PROMPT, "img_path": picture, "chosen": ANSWER, "rejected": "Leaves."}
+    text = datasets.Value("string")
+    features = datasets.Features(dict.fromkeys(row, text) | {"img_path": datasets.Image()})
+    table = datasets.Dataset.from_list([row], features=features)
+    table.to_parquet(str(tmp_path / "source.parquet"))
+    recipe = recipe_of(changes, tmp_path / "source.parquet")
+    made = make(recipe, tmp_path / "out.jsonl")
+    assert same_pixels(made.reader.open()[0], recipe.data.open()[0])
+
+
+def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp_path: Path) -> None:
+    tiny = ["data.num_pairs=4", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]"]
+    recipe = load_recipe(QUICKSTART, [*tiny, f"output.dir={tmp_path / 'run'}"])
+    made = make(recipe, tmp_path / "out.jsonl", under="crop", keep="sentences", max_new_tokens=20)
+    source = {example.id: example for example in recipe.data.open()}
+    found = list(made.reader.open())
+    assert len(found) + sum(made.left_out.values()) == 4
+    for example in found:
+        assert same_pixels(example, source[example.id])
+        assert example.responses["chosen"] == source[example.id].responses["chosen"]
+    assert run(with_data(recipe, made.reader)).final.is_dir()
+
+
+def test_drawn_answers_depend_on_seed_and_row_and_on_nothing_beside(
+    changes: list[str], data: Path, tmp_path: Path
+) -> None:
+    def drawn(name: str, *more: str, rows: Sequence[int] = range(4)) -> dict[str, str]:
+        source = tmp_path / f"{name}-source.jsonl"
+        source.write_text("".join(data.read_text().splitlines(keepends=True)[row] for row in rows))
+        make(recipe_of(changes, source, *more), tmp_path / f"{name}.jsonl", temperature=1.0, top_p=0.9)
+        return {row["name"]: row["rejected"] for row in lines(tmp_path / f"{name}.jsonl")}
+
+    everything = drawn("all")
+    assert len(set(everything.values())) == 4
+    assert drawn("two", "train.micro_batch_size=1", rows=[3, 1]).items() < everything.items()
+    assert drawn("other", "train.seed=1").keys() == everything.keys()
+    assert not drawn("another", "train.seed=2").items() & everything.items()
+
+
+def test_a_row_whose_answer_is_the_chosen_one_is_left_out(changes: list[str], data: Path, tmp_path: Path) -> None:
+    make(recipe_of(changes, data), tmp_path / "first.jsonl")
+    rows = lines(tmp_path / "first.jsonl")
+    source = write_rows(
+        tmp_path / "own.jsonl",
+        [{**rows[0], "chosen": rows[0]["rejected"], "rejected": "Leaves."}, {**rows[1], "rejected": "Leaves."}],
+    )
+    made = make(recipe_of(changes, source), tmp_path / "out.jsonl")
+    assert [row["name"] for row in lines(tmp_path / "out.jsonl")] == ["row-1"]
+    assert made.left_out == {"the responses 'chosen' and 'rejected' are equal, so neither can be preferred": 1}
+    source.write_text(source.read_text().splitlines()[0])
+    with pytest.raises(DataError, match="no row is left"):
+        make(recipe_of(changes, source), tmp_path / "none.jsonl")
+
+
+def test_an_answer_of_a_run_s_model_is_its_own(
+    changes: list[str], data: Path, tmp_path: Path, other_llava: Path
+) -> None:
+    make(recipe_of(changes, data), tmp_path / "base.jsonl")
+    make(recipe_of(changes, data), tmp_path / "policy.jsonl", policy=other_llava)
+    make(recipe_of([*changes, f"model.path={other_llava}"], data), tmp_path / "other.jsonl")
+    assert (
+        rejected(tmp_path / "policy.jsonl") == rejected(tmp_path / "other.jsonl") != rejected(tmp_path / "base.jsonl")
+    )
+
+
+def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(changes: list[str], data: Path, tmp_path: Path) -> None:
+    slow = ["train.micro_batch_size=1", "train.batch_size=1", "data.id=name", f"data.path={data}"]
+    words = [word for each in [*changes, *slow] for word in ("--set", each)]
+    options = ["--temperature", "1", "--max-new-tokens", "150", "--out", str(tmp_path / "killed.jsonl")]
+    command = [sys.executable, "-m", "mdpo_core.cli", "generate-rejected", str(RECIPE), *words, *options]
+    partial = tmp_path / "killed.jsonl.partial"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        while process.poll() is None and not (partial.is_file() and partial.read_bytes().count(b"\n")):
+            time.sleep(0.002)
+        kill(process.pid)
+    assert process.returncode != 0
+    assert not (tmp_path / "killed.jsonl").exists()
+    assert 0 < partial.read_bytes().count(b"\n") < 4
+    recipe = recipe_of([*changes, *slow], data)
+    how = {"temperature": 1.0, "max_new_tokens": 150}
+    make(recipe, tmp_path / "unstopped.jsonl", **how)
+    make(recipe, tmp_path / "killed.jsonl", **how)
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "unstopped.jsonl").read_bytes()
+    assert not partial.exists()
+    assert generate_rejected(recipe, tmp_path / "killed.jsonl", Generation(**how)) is None  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="max_new_tokens: 150 there, 256 here"):
+        generate_rejected(recipe, tmp_path / "killed.jsonl", Generation(temperature=1.0))
+
+
+def test_what_cannot_work_is_said_before_anything_is_written(changes: list[str], data: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(changes, data, NO_IMAGE)
+    with pytest.raises(RecipeError, match=r"--under blnd: .*did you mean 'blind'\?  \(clean, blind, crop\)"):
+        make(recipe, tmp_path / "out.jsonl", under="blnd")
+    with pytest.raises(RecipeError, match=r"--max-new-tokens: must be less than model.max_length, 2048"):
+        make(recipe, tmp_path / "out.jsonl", max_new_tokens=2048)
+    with pytest.raises(DataError, match=r"out.json: --out names a file of JSON lines"):
+        make(recipe, tmp_path / "out.json")
+    with pytest.raises(RecipeError, match="is no folder with a model"):
+        make(recipe, tmp_path / "out.jsonl", policy=tmp_path / "nowhere")
+    (tmp_path / "taken.jsonl.images").mkdir()
+    with pytest.raises(CheckpointError, match=r"taken.jsonl.images is there already"):
+        make(recipe, tmp_path / "taken.jsonl")
+    data.write_text(data.read_text().replace("10.jpg", "missing.jpg"))
+    with pytest.raises(DataError, match="row 2"):
+        make(recipe_of(changes, data), tmp_path / "out.jsonl")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_column_that_json_cannot_hold_is_named(changes: list[str], data: Path, tmp_path: Path) -> None:
+    table = datasets.Dataset.from_list([{**lines(data)[0], "blob": b"\x00\xff"}])
+    table.to_parquet(str(tmp_path / "source.parquet"))
+    with pytest.raises(DataError, match=r"source.parquet row 1: blob: holds a bytes, which cannot be written as JSON"):
+        make(recipe_of(changes, tmp_path / "source.parquet"), tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--keep", "2"], "argument --keep: must be none, sentences, or a share between 0 and 1, found 2"),
+        (["--keep", "half"], "argument --keep: must be none, sentences, or a share"),
+        (["--temperature", "-1"], "argument --temperature: must be 0 or more"),
+        (["--top-p", "0"], "argument --top-p: must be above 0 and at most 1"),
+        (["--max-new-tokens", "0"], "argument --max-new-tokens: must be a whole number above 0"),
+    ],
+)
+def test_options_out_of_range_are_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["generate-rejected", str(RECIPE), "--out", "out.jsonl", *words])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_command_says_how_to_train_on_what_it_wrote(
+    changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for each in [*changes, f"data.path={data}"] for word in ("--set", each)]
+    out = tmp_path / "out.jsonl"
+    command = ["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    assert f"{out}: 4 rows, 0 left out" in told
+    assert "4 answers end at --max-new-tokens" in told
+    assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["path"] == str(out)
+    assert cli.main(command) == 0
+    assert "is there already, made by this command" in capsys.readouterr().out

@@ -1,0 +1,214 @@
+"""Pairs of candidate answers, by an implicit reward or by scores that come with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from conftest import PROMPT
+from making import QUICKSTART, RECIPE, Row, lines, recipe_of, with_data, write_rows
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mdpo_core import DataError, Recipe, RecipeError, cli, load_recipe, run
+from mdpo_core.construction.making import Made
+from mdpo_core.construction.relabeled import Labelling, relabel
+
+CANDIDATES = ["A pink flower.", "Green leaves.", "A Chinese temple with a red roof."]
+
+
+def make(recipe: Recipe, out: Path, **how: object) -> Made:
+    made = relabel(recipe, out, Labelling(**{"candidates": "answers", **how}))  # type: ignore[arg-type]
+    assert made is not None
+    return made
+
+
+def scored(tmp_path: Path, rows: Sequence[tuple[Sequence[str], Sequence[float]]], name: str = "source") -> Path:
+    return write_rows(
+        tmp_path / f"{name}.jsonl",
+        [{"img_path": "00.jpg", "answers": texts, "points": points} for texts, points in rows],
+    )
+
+
+def of(changes: Sequence[str], data: Path, *more: str) -> Recipe:
+    return recipe_of(changes, data, "data.responses={}", *more)
+
+
+def plain_log_prob(folder: Path, image: Path, answer: str) -> float:
+    """Of an answer and its end token, by the model's own forward."""
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    with PIL.Image.open(image) as picture:
+        inputs = processor(images=picture.convert("RGB"), text=PROMPT, return_tensors="pt")
+    start = inputs["input_ids"].shape[1]
+    ids = processor.tokenizer(answer, add_special_tokens=False)["input_ids"] + [processor.tokenizer.eos_token_id]
+    whole = torch.cat([inputs["input_ids"], torch.tensor([ids])], dim=1)
+    with torch.no_grad():
+        logits = model(input_ids=whole, pixel_values=inputs["pixel_values"]).logits
+    found = logits[0, start - 1 : -1].log_softmax(dim=-1)
+    return float(found.gather(1, torch.tensor(ids)[:, None]).sum())
+
+
+def test_the_implicit_reward_is_beta_times_the_log_ratio_of_two_plain_models(
+    changes: list[str], tmp_path: Path, llava: Path, other_llava: Path, photographs: Path
+) -> None:
+    rows = [{"img_path": image, "answers": CANDIDATES} for image in ("00.jpg", "11.png")]
+    source = write_rows(tmp_path / "source.jsonl", rows)
+    made = make(of(changes, source), tmp_path / "out.jsonl", policy=other_llava, beta=0.3)
+    for row in lines(tmp_path / "out.jsonl"):
+        image = photographs / row["img_path"]
+        reward = {
+            answer: 0.3 * (plain_log_prob(other_llava, image, answer) - plain_log_prob(llava, image, answer))
+            for answer in CANDIDATES
+        }
+        print(reward, {k: row[k] for k in ("chosen", "rejected", "chosen_score", "rejected_score")})
+        assert row["chosen"] == max(reward, key=reward.__getitem__)
+        assert row["rejected"] == min(reward, key=reward.__getitem__)
+        assert row["chosen_score"] == pytest.approx(reward[row["chosen"]], abs=1e-4)
+        assert row["rejected_score"] == pytest.approx(reward[row["rejected"]], abs=1e-4)
+        assert row["answers"] == CANDIDATES
+    assert made.left_out == {}
+    # Against itself a model has no opinion, whatever the recipe's own is.
+    with pytest.raises(DataError, match="no row is left"):
+        make(of(changes, source), tmp_path / "same.jsonl", policy=other_llava, reference=other_llava)
+
+
+def test_the_best_candidate_is_chosen_and_the_worst_rejected_by_a_column(changes: list[str], tmp_path: Path) -> None:
+    source = scored(tmp_path, [(CANDIDATES, (1, 3.5, -2)), (CANDIDATES, (0, 0.5, 0.25))])
+    made = make(of(changes, source), tmp_path / "out.jsonl", scores="points")
+    first, second = made.reader.open()
+    assert first.responses == {"chosen": CANDIDATES[1], "rejected": CANDIDATES[2]}
+    assert first.columns == {"chosen_score": 3.5, "rejected_score": -2.0}
+    assert second.responses == {"chosen": CANDIDATES[1], "rejected": CANDIDATES[0]}
+    assert lines(tmp_path / "out.jsonl")[0]["relabeled_by"]["scores"] == "points"
+
+
+def test_ties_close_pairs_and_rows_of_one_answer_are_left_out_and_counted(changes: list[str], tmp_path: Path) -> None:
+    rows = [
+        (CANDIDATES, (1, 2, 1)),
+        (CANDIDATES, (1, 1, 1)),
+        (CANDIDATES, (1, 1.25, 1)),
+        (["same", "same"], (1, 1)),
+        (["alone"], (1,)),
+        ([*CANDIDATES, CANDIDATES[0]], (0, 1, 0.75, 0)),
+    ]
+    made = make(of(changes, scored(tmp_path, rows)), tmp_path / "out.jsonl", scores="points", min_margin=0.5)
+    assert [row["name"] for row in lines(tmp_path / "out.jsonl")] == ["row-0", "row-5"]
+    assert sorted(made.left_out.values()) == [2, 2]
+    assert make(of(changes, scored(tmp_path, rows)), tmp_path / "all.jsonl", scores="points").left_out.keys() == {
+        "the scores differ by less than 0, or not at all",
+        "there are no two candidates that differ",
+    }
+
+
+def test_the_share_of_pairs_with_the_smallest_margins_is_of_low_confidence(changes: list[str], tmp_path: Path) -> None:
+    margins = (4, 1, 3, 0.5, 2)
+    source = scored(tmp_path, [(CANDIDATES[:2], (margin, 0)) for margin in margins])
+    made = make(of(changes, source), tmp_path / "out.jsonl", scores="points", low_confidence=0.4)
+    assert [example.columns["low_confidence"] for example in made.reader.open()] == [0, 1, 0, 1, 0]
+
+
+def test_a_spa_recipe_trains_on_what_was_relabeled(changes: list[str], tmp_path: Path, other_llava: Path) -> None:
+    source = write_rows(tmp_path / "source.jsonl", [{"img_path": "00.jpg", "answers": CANDIDATES}] * 1)
+    objective = "objective=[{loss: spa}, {loss: odpo, offset: linear}]"
+    steps = ["train.batch_size=1", "train.micro_batch_size=1", "train.epochs=1", "trackers=[]"]
+    recipe = of(changes, source, objective, *steps, f"output.dir={tmp_path / 'run'}")
+    made = make(recipe, tmp_path / "out.jsonl", policy=other_llava, low_confidence=0.5)
+    result = run(with_data(recipe, made.reader))
+    [first] = [row for row in lines(result.run_dir / "metrics.jsonl") if row["step"] == 1]
+    scores = made.reader.open()[0].columns
+    offset = math.log1p(math.exp(scores["chosen_score"] - scores["rejected_score"]))
+    assert first["loss"] == pytest.approx(math.log(2) + offset, rel=1e-4)
+
+
+def test_named_responses_are_candidates_where_no_column_is_given(tmp_path: Path) -> None:
+    recipe = load_recipe(QUICKSTART, ["data.num_pairs=3", "model.lora={rank: 2}"])
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(RecipeError, match="--policy DIR is missing"):
+        relabel(recipe, out, Labelling())
+    with pytest.raises(RecipeError, match="--candidates: this reader gives no columns of lists"):
+        relabel(recipe, out, Labelling(candidates="answers", scores="points"))
+    base = Path(str(recipe.model.files()[0])).parent
+    with pytest.raises(DataError, match="no row is left"):  # the policy is the reference
+        relabel(recipe, out, Labelling(policy=base))
+
+
+def test_stopped_or_not_the_bytes_are_the_same(
+    changes: list[str], tmp_path: Path, other_llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"img_path": image, "answers": CANDIDATES} for image in ("00.jpg", "11.png", "01.png")]
+    recipe = of(changes, write_rows(tmp_path / "source.jsonl", rows))
+    how = {"policy": other_llava, "low_confidence": 0.3}
+    make(recipe, tmp_path / "unstopped.jsonl", **how)
+
+    class Lost(Exception):
+        """As if the process were gone."""
+
+    def lose(*_: object) -> Mapping[str, object]:
+        raise Lost
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mdpo_core.construction.rows.NewData.write", lose)
+        with pytest.raises(Lost):
+            make(recipe, tmp_path / "stopped.jsonl", **how)
+    partial = tmp_path / "stopped.jsonl.partial"
+    partial.write_bytes(partial.read_bytes()[:-20])
+    make(recipe, tmp_path / "stopped.jsonl", **how)
+    assert (tmp_path / "stopped.jsonl").read_bytes() == (tmp_path / "unstopped.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"answers": "A flower."}, "row 1: answers: must be a list, found 'A flower.'"),
+        ({"answers": [1, 2]}, "row 1: answers: must be a list of texts; candidate_0 is 1"),
+        ({"answers": CANDIDATES, "points": [1, 2]}, "row 1: points: 2 scores for 3 candidates"),
+        (
+            {"answers": CANDIDATES, "points": [1, 2, None]},
+            "row 1: points: must be a list of finite numbers; one is None",
+        ),
+        (
+            {"answers": ["a", "b", "a"], "points": [1, 2, 3]},
+            "row 1: points: candidate_0 and candidate_2 are equal, and their scores are not",
+        ),
+        ({"answers": ["a", " "], "points": [1, 2]}, "row 1: the response 'candidate_1' is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_named(changes: list[str], tmp_path: Path, row: Row, said: str) -> None:
+    source = write_rows(tmp_path / "source.jsonl", [{"img_path": "00.jpg", "points": [1, 2, 3], **row}])
+    with pytest.raises(DataError) as caught:
+        make(of(changes, source), tmp_path / "out.jsonl", scores="points")
+    assert said in str(caught.value)
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"candidates": None, "scores": "points"}, "--scores names scores beside a column of candidates"),
+        ({}, "--policy DIR is missing"),
+        ({"scores": "points", "policy": Path("final")}, "scores come from a column or from models, not both"),
+        ({"scores": "point"}, r"--scores point: there is no such column; did you mean 'points'\?"),
+        ({"candidates": "answer", "scores": "points"}, r"--candidates answer: .*did you mean 'answers'\?"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    changes: list[str], tmp_path: Path, how: dict[str, object], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        make(of(changes, scored(tmp_path, [(CANDIDATES, (1, 2, 3))])), tmp_path / "out.jsonl", **how)
+
+
+def test_the_command_does_the_same(changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = scored(tmp_path, [(CANDIDATES, (1, 3.5, -2)), (CANDIDATES, (1, 1, 1))])
+    words = [word for each in [*changes, f"data.path={source}", "data.responses={}"] for word in ("--set", each)]
+    out = tmp_path / "out.jsonl"
+    options = ["--candidates", "answers", "--scores", "points", "--out", str(out)]
+    assert cli.main(["relabel", str(RECIPE), *words, *options]) == 0
+    told = capsys.readouterr().out
+    assert f"{out}: 1 rows, 1 left out\n  1: the scores differ" in told
+    assert cli.main(["relabel", str(RECIPE), *words, *options, "--low-confidence", "0.5"]) == 1
+    assert "low_confidence: None there, 0.5 here" in capsys.readouterr().err
