@@ -64,7 +64,6 @@ def test_the_implicit_reward_is_beta_times_the_log_ratio_of_two_plain_models(
             answer: 0.3 * (plain_log_prob(other_llava, image, answer) - plain_log_prob(llava, image, answer))
             for answer in CANDIDATES
         }
-        print(reward, {k: row[k] for k in ("chosen", "rejected", "chosen_score", "rejected_score")})
         assert row["chosen"] == max(reward, key=reward.__getitem__)
         assert row["rejected"] == min(reward, key=reward.__getitem__)
         assert row["chosen_score"] == pytest.approx(reward[row["chosen"]], abs=1e-4)

@@ -17,10 +17,10 @@ from mdpo_core.construction.rows import NewRow
 from mdpo_core.construction.source import AllResponses, Source, load, require_jsonl
 from mdpo_core.errors import RecipeError
 from mdpo_core.example import Example
+from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
-from mdpo_core.reference import FrozenCopy
 from mdpo_core.scorer import Scorer
-from mdpo_core.scores import Scores
+from mdpo_core.scores import Scored, Scores
 from mdpo_core.view import CHOSEN, REJECTED, View
 
 LOW_CONFIDENCE = "low_confidence"
@@ -96,7 +96,8 @@ class _Labels:
         self._rows = source.checked.sound()
 
     def __call__(self, places: Sequence[int]) -> list[Entry]:
-        return [self._entry(self._rows[place]) for place in places]
+        with torch.no_grad():
+            return [self._entry(self._rows[place]) for place in places]
 
     def _entry(self, example: Example) -> Entry:
         if len(example.responses) < 2:
@@ -118,20 +119,22 @@ class _Labels:
 
     def _rewards(self, example: Example) -> Mapping[str, float]:
         """Implicit rewards of a row's responses."""
-        views = [View(name) for name in example.responses]
-        batch = self._source.builder.of(tuple(views)).build([example], [0], epoch=0)
-        policy, reference = self._models
-        # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
-        options = self._source.recipe.scoring.model_copy(update={"share_prefix": False})
-        with torch.no_grad():
-            scored = Scorer(policy, views, FrozenCopy(reference), options)(batch)
-        scores = Scores.from_tokens(scored, batch.applies, batch.columns)
+        views = tuple(View(name) for name in example.responses)
+        batch = self._source.builder.of(views).build([example], [0], epoch=0)
+        # Each by a scorer of its own: one for both would let the reference see what the policy makes of the picture.
+        policy, reference = (scorer(batch).policy for scorer in self._scorers(views))
+        scores = Scores.from_tokens(Scored(policy, reference), batch.applies, batch.columns)
         return {view.response: self._labelling.beta * float(scores.log_ratio(view)) for view in views}
 
+    def _scorers(self, views: Sequence[View]) -> list[Scorer]:
+        # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
+        options = self._source.recipe.scoring.model_copy(update={"share_prefix": False})
+        return [Scorer(model, views, options=options) for model in self._models]
+
     @cached_property
-    def _models(self) -> tuple[Any, Any]:
-        recipe = self._source.recipe
-        return load(recipe, self._labelling.policy), load(recipe, self._labelling.reference)
+    def _models(self) -> Sequence[VisionLanguageModel]:
+        folders = (self._labelling.policy, self._labelling.reference)
+        return [load(self._source.recipe, folder) for folder in folders]
 
     def with_confidence(self, rows: list[NewRow]) -> list[NewRow]:
         """The rows with a column that is 1 for the share of them with the smallest margins, and 0 for the others."""
