@@ -28,7 +28,17 @@ from mdpo_core.loading import load_recipe
 from mdpo_core.optimization import parameter_groups, set_learning_rate
 from mdpo_core.parts import ALL_LINEAR, PARTS, Lora, PartOptions, Parts, PartTraining
 from mdpo_core.probes import Probe
-from mdpo_core.protocols import Decoding, Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.protocols import (
+    Decoding,
+    Encoder,
+    Engine,
+    Part,
+    Placement,
+    Policy,
+    StoredRows,
+    TrackerLog,
+    VisionLanguageModel,
+)
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
@@ -89,6 +99,7 @@ __all__ = [
     "Scores",
     "SelectiveCorruption",
     "Statistic",
+    "StoredRows",
     "Term",
     "TokenLogProbs",
     "Tracker",

@@ -66,10 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--merge", action="store_true", help="add LoRA to the weights, and write a whole model")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
 
-    for name, making in MAKING.items():
-        command = _command(commands, name, _make, making.help)
-        _recipe_arguments(command, processes=False)
-        making.add_arguments(command)
+    _making_commands(commands)
 
     sheet = _command(commands, "corruptions", _corruptions, "draw a picture under every image corruption")
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
@@ -95,6 +92,13 @@ def _command(
     command.set_defaults(action=action, command=name)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="leave out a plugin")
     return command
+
+
+def _making_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    for name, making in MAKING.items():
+        command = _command(commands, name, _make, making.help)
+        _recipe_arguments(command, processes=False)
+        making.add_arguments(command)
 
 
 def _recipe_arguments(command: argparse.ArgumentParser, *, processes: bool = True) -> None:

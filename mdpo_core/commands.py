@@ -101,8 +101,12 @@ MAKING = {
 
 def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.console import Console
+    from mdpo_core.errors import RecipeError
     from mdpo_core.registry import current_registry
+    from mdpo_core.world import current_world
 
+    if current_world().size > 1:
+        raise RecipeError(f"mdpo {options.command} runs in one process; call it without a launcher")
     with Console(recipe) as console:
         current_registry().plugins.register(console)
         made = make()

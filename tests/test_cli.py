@@ -36,6 +36,8 @@ def imported_by(*words: str) -> set[str]:
         ["export", "--help"],
         ["corruptions", "--help"],
         ["new-plugin", "--help"],
+        ["generate-rejected", "--help"],
+        ["relabel", "--help"],
         ["plugins"],
         ["schema"],
         ["check", str(RECIPES / "llava_mdpo.yaml")],

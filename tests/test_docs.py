@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from ruamel.yaml import YAML
 from small_vlms import build_vlm
 
 from mdpo_core import component, load_recipe
+from mdpo_core.cli import _parser
 from mdpo_core.registry import current_registry
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +74,18 @@ def test_the_rows_of_the_recipe_page_give_what_its_corruptions_need(tmp_path: Pa
     objective = f"objective: [{', '.join(terms)}, {{loss: dpo, over: second}}]"
     recipe.write_text(f"extends: {base}\n{blocks('docs/recipes.md', 'yaml')[1]}{objective}\n")
     assert load_recipe(recipe).corruptions.keys() > {"edited", "second", "similar", "noise"}
+
+
+def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
+    page = (ROOT / "docs" / "make-data.md").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^(mdpo (?:gen|rel).*?)(?:  #.*)?$", page, re.MULTILINE)]
+    commands += [shlex.split(line) for line in re.findall(r"`(mdpo (?:gen|rel)[^`]* --out [^`]*)`", page)]
+    assert len(commands) == 8
+    conditions = YAML(typ="safe").load(blocks("docs/make-data.md", "yaml")[0])["corruptions"]
+    for options in conditions.values():
+        component("corruption", options.pop("corruption"), **options)
+    for _, *words in commands:
+        assert getattr(_parser().parse_args(words), "under", "clean") in {"clean", *conditions}
 
 
 def installed(source: Path, site: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,9 +20,10 @@ from launched import kill
 from making import QUICKSTART, RECIPE, Row, lines, recipe_of, same_pixels, with_data, write_rows
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mdpo_core import CheckpointError, DataError, Recipe, RecipeError, cli, load_recipe, run
+from mdpo_core import CheckpointError, DataError, Recipe, RecipeError, cli, component, load_recipe, run
 from mdpo_core.construction.making import Made
 from mdpo_core.construction.rejected import Generation, generate_rejected
+from mdpo_core.construction.writer import Added, Task, Writer, begun
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
 NO_IMAGE = "corruptions={blind: {corruption: no_image}, crop: {corruption: random_crop}}"
@@ -61,32 +64,38 @@ def test_the_answer_goes_on_from_what_is_kept_as_plain_transformers_does(
         assert answer == text.strip()
 
 
-@pytest.mark.parametrize("keep", ["none", 0.5, "sentences"])
+@pytest.mark.parametrize("keep", ["none", 0.5])
 def test_under_no_image_the_picture_has_no_part_in_the_answer(
     changes: list[str], data: Path, tmp_path: Path, keep: str
 ) -> None:
     recipe = recipe_of(changes, data, NO_IMAGE)
-    # One name and so one draw for all: the pictures are all that differs.
-    answers = {}
-    for under in ("blind", "clean"):
-        found = set()
-        for number, image in enumerate(IMAGES):
-            rows = [{"img_path": image, "chosen": ANSWER, "rejected": "Leaves."}]
-            row = write_rows(tmp_path / f"{number}.jsonl", rows)
-            out = tmp_path / f"{under}-{number}.jsonl"
-            make(recipe_of(changes, row, NO_IMAGE), out, under=under, keep=keep)
-            found |= set(rejected(out))
-        answers[under] = found
-    assert recipe.corruptions.keys() == {"blind", "crop"}
-    assert len(answers["blind"]) == 1 < len(answers["clean"])
+    for under, num_answers in (("blind", 1), ("clean", len(IMAGES))):
+        make(recipe, tmp_path / f"{under}.jsonl", under=under, keep=keep)
+        # The pictures are all that differs between the rows.
+        assert len(set(rejected(tmp_path / f"{under}.jsonl"))) == num_answers
 
 
-def test_sentences_begin_with_the_true_words_and_are_as_many(changes: list[str], data: Path, tmp_path: Path) -> None:
+def test_sentences_are_cut_anew_until_they_differ_from_the_reference(
+    changes: list[str], data: Path, tmp_path: Path
+) -> None:
     make(recipe_of(changes, data), tmp_path / "out.jsonl", keep="sentences", max_new_tokens=6)
-    for row in lines(tmp_path / "out.jsonl"):
-        assert row["rejected"] != ANSWER
+    rows = lines(tmp_path / "out.jsonl")
+    for row in rows:
+        assert row["rejected"].split() != ANSWER.split()
         assert row["rejected_by"]["attempts"] in range(1, 6)
-    assert len(set(rejected(tmp_path / "out.jsonl"))) > 1
+    assert len({row["rejected"] for row in rows}) > 1
+
+
+@pytest.mark.parametrize("prompts", ["ready", "chat"])
+def test_a_beginning_has_the_tokens_of_the_response_without_what_ends_it(llava: Path, prompts: str) -> None:
+    encoder = component("adapter", "llava", path=str(llava), prompts=prompts).encoder()  # type: ignore[attr-defined]
+    for text in (ANSWER, "A Chinese temple", "a", "0", "No.", "."):
+        ids = begun(encoder, text)
+        whole = encoder.encode_response(text)
+        assert whole[: len(ids)].equal(ids)
+        assert len(ids) < len(whole)
+        assert encoder.decode(ids) == text
+    assert len(begun(encoder, "")) == 0
 
 
 def test_the_source_row_is_kept_and_read_again(changes: list[str], tmp_path: Path) -> None:
@@ -127,10 +136,11 @@ def test_conversations_stay_conversations(changes: list[str], tmp_path: Path, pr
     row = {"prompt": [question], "img_path": IMAGES[0], "chosen": answered(ANSWER), "rejected": answered("Leaves.")}
     source = write_rows(tmp_path / "source.jsonl", [row])
     recipe = recipe_of(changes, source, "model.prompts=chat", f"data.prompt={prompt}")
-    [example] = make(recipe, tmp_path / "out.jsonl").reader.open()
+    [example] = make(recipe, tmp_path / "out.jsonl", keep=0.5).reader.open()
     [original] = recipe.data.open()
     assert (example.prompt, example.responses["chosen"]) == (original.prompt, ANSWER)
-    assert example.responses["rejected"] not in (ANSWER, "Leaves.", "")
+    assert example.responses["rejected"].startswith("A Chinese temple with a red")
+    assert example.responses["rejected"] != ANSWER
 
 
 def test_embedded_pictures_become_files_beside(changes: list[str], tmp_path: Path, photographs: Path) -> None:
@@ -280,3 +290,36 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
     assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["path"] == str(out)
     assert cli.main(command) == 0
     assert "is there already, made by this command" in capsys.readouterr().out
+
+
+def test_a_command_that_is_asked_to_stop_says_what_is_kept_and_goes_on(
+    changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [*changes, f"data.path={data}", "train.micro_batch_size=2"]
+    words = [word for each in more for word in ("--set", each)]
+    out = tmp_path / "out.jsonl"
+    command = ["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]
+
+    def asked_to_stop(self: Writer, tasks: Sequence[Task]) -> list[Added]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write(self, tasks)
+
+    write = Writer.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "__call__", asked_to_stop)
+        assert cli.main(command) == 128 + signal.SIGTERM
+    told = capsys.readouterr().err
+    assert "stopped, 2 of 4 rows are kept in" in told
+    assert "go on with the same command" in told
+    assert cli.main(command) == 0
+    assert len(lines(out)) == 4
+
+
+def test_one_process_makes_the_data(
+    changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    command = ["relabel", str(RECIPE), "--set", f"data.path={data}", "--out", str(tmp_path / "out.jsonl")]
+    assert cli.main(command) == 2
+    assert "mdpo relabel runs in one process" in capsys.readouterr().err

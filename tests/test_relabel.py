@@ -201,6 +201,11 @@ def test_options_that_do_not_fit_are_named(
         make(of(changes, scored(tmp_path, [(CANDIDATES, (1, 2, 3))])), tmp_path / "out.jsonl", **how)
 
 
+def test_conversations_without_responses_have_no_prompt(changes: list[str], pairs: Path) -> None:
+    with pytest.raises(RecipeError, match="prompt: null reads prompts from the responses"):
+        of(changes, pairs, "data.prompt=null")
+
+
 def test_the_command_does_the_same(changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = scored(tmp_path, [(CANDIDATES, (1, 3.5, -2)), (CANDIDATES, (1, 1, 1))])
     words = [word for each in [*changes, f"data.path={source}", "data.responses={}"] for word in ("--set", each)]

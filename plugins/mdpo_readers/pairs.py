@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import DataError, NamedPart, Problem, Reader
 
@@ -50,6 +50,12 @@ class Pairs(Reader):
         "rows with several images, such a list for each",
     )
     id: str | None = Field(default=None, description="the column of row names; default: the row's number, from 1")
+
+    @model_validator(mode="after")
+    def _prompts_come_from_somewhere(self) -> Self:
+        if self.prompt is None and not self.responses:
+            raise ValueError("prompt: null reads prompts from the responses, and responses names none")
+        return self
 
     def open(self) -> PairRows:
         from mdpo_readers.rows import PairRows
