@@ -176,7 +176,7 @@ def _how_to_resume(options: argparse.Namespace) -> str:
     return f"resume with: {shlex.join(words)}"
 
 
-def _load(options: argparse.Namespace) -> Recipe:
+def _load(options: argparse.Namespace, *, trains: bool = True) -> Recipe:
     from mdpo_core.errors import RecipeError
     from mdpo_core.loading import load_recipe
     from mdpo_core.world import current_world
@@ -184,7 +184,7 @@ def _load(options: argparse.Namespace) -> Recipe:
     launched = current_world().size
     if options.processes and launched not in (1, options.processes):
         raise RecipeError(f"--processes {options.processes}, and the launcher has started {launched}; leave it out")
-    return load_recipe(options.recipe, options.set, options.processes or launched)
+    return load_recipe(options.recipe, options.set, options.processes or launched, trains=trains)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -254,7 +254,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    return MAKING[options.command].run(_load(options), options)
+    return MAKING[options.command].run(_load(options, trains=False), options)
 
 
 def _corruptions(options: argparse.Namespace) -> int:

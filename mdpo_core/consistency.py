@@ -25,15 +25,18 @@ def check_consistency(recipe: Recipe, processes: int = 1) -> None:
         raise RecipeError(found)
 
 
-def inconsistencies(pieces: Mapping[str, Any], processes: int) -> Found:
-    """Problems between those sections that are there, as YAML path and message."""
+def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = True) -> Found:
+    """Problems between those sections that are there, as YAML path and message.
+
+    ``trains``: whether the objective is to be computed, and needs something of the data.
+    """
     terms: list[tuple[int, Term]] = [
         (position, term) for position, term in enumerate(pieces.get("objective", ())) if term is not None
     ]
     corruptions = pieces.get("corruptions", {})
     yield from _conditions(terms, corruptions)
     yield from _labels(terms)
-    if pieces.get("data") is not None:
+    if trains and pieces.get("data") is not None:
         yield from _needs(terms, corruptions, pieces["data"])
     if "train" in pieces:
         yield from _sizes(pieces["train"], processes)

@@ -31,22 +31,24 @@ MANY: dict[str, type] = {"corruptions": dict, "objective": list, "evaluators": l
 _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "output": Output}
 
 
-def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int = 1) -> Recipe:
+def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int = 1, *, trains: bool = True) -> Recipe:
     """Read and check a recipe file.
 
     ``overrides`` are ``section.key=value`` as after ``--set``; ``processes`` is what batch sizes are checked
-    against. Raises `RecipeError` with every problem: file, line, YAML path, and what would work.
+    against. ``trains=False`` is for what makes data: those of the recipe need not have what its objective reads. Raises
+    `RecipeError` with every problem: file, line, YAML path, and what would work.
     """
     document = read_document(Path(path))
     override(document, overrides)
-    return build_recipe(document, processes)
+    return build_recipe(document, processes, trains=trains)
 
 
-def build_recipe(document: Document, processes: int = 1) -> Recipe:
+def build_recipe(document: Document, processes: int = 1, *, trains: bool = True) -> Recipe:
     """A recipe from a document; see `load_recipe`."""
     builder = _Builder(document)
     pieces = builder.pieces()
-    found = builder.problems + [document.problem(keys, text) for keys, text in inconsistencies(pieces, processes)]
+    unfit = inconsistencies(pieces, processes, trains)
+    found = builder.problems + [document.problem(keys, text) for keys, text in unfit]
     if found:
         raise RecipeError(found)
     return Recipe(**pieces)

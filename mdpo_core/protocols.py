@@ -56,8 +56,11 @@ class StoredRows(Protocol):
     def stored(self, index: int) -> dict[str, Any]:
         """The columns of a row, as JSON holds them; embedded pictures are left out. Raises `DataError`."""
 
-    def cells(self, index: int, responses: Mapping[str, str], images: Sequence[str] | None) -> dict[str, Any]:
-        """The columns that hold these responses, by name, and what they are to hold; ``images`` are names of files."""
+    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """The columns that hold these responses, by name, and what they are to hold.
+
+        ``images``: the names of files of what was embedded, by the name of the picture; "" is the row's own images'.
+        """
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
         """What reads a JSONL file of such rows, which have these responses and numeric columns besides.

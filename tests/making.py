@@ -28,7 +28,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def recipe_of(changes: Sequence[str], data: Path, *more: str) -> Recipe:
-    return load_recipe(RECIPE, [*changes, f"data.path={data}", "data.id=name", *more])
+    return load_recipe(RECIPE, [*changes, f"data.path={data}", "data.id=name", *more], trains=False)
 
 
 def with_data(recipe: Recipe, reader: Any) -> Recipe:

@@ -26,7 +26,7 @@ from mdpo_core.construction.rejected import Generation, generate_rejected
 from mdpo_core.construction.writer import Added, Task, Writer, begun
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
-NO_IMAGE = "corruptions={blind: {corruption: no_image}, crop: {corruption: random_crop}}"
+CONDITIONS = ("corruptions.blind={corruption: no_image}", "corruptions.hidden={corruption: token_drop, share: 1.0}")
 IMAGES = ["00.jpg", "10.jpg", "01.png", "11.png"]
 
 
@@ -65,11 +65,11 @@ def test_the_answer_goes_on_from_what_is_kept_as_plain_transformers_does(
 
 
 @pytest.mark.parametrize("keep", ["none", 0.5])
-def test_under_no_image_the_picture_has_no_part_in_the_answer(
+def test_without_the_image_or_its_tokens_the_picture_has_no_part_in_the_answer(
     changes: list[str], data: Path, tmp_path: Path, keep: str
 ) -> None:
-    recipe = recipe_of(changes, data, NO_IMAGE)
-    for under, num_answers in (("blind", 1), ("clean", len(IMAGES))):
+    recipe = recipe_of(changes, data, *CONDITIONS)
+    for under, num_answers in (("blind", 1), ("hidden", 1), ("clean", len(IMAGES))):
         make(recipe, tmp_path / f"{under}.jsonl", under=under, keep=keep)
         # The pictures are all that differs between the rows.
         assert len(set(rejected(tmp_path / f"{under}.jsonl"))) == num_answers
@@ -141,18 +141,6 @@ def test_conversations_stay_conversations(changes: list[str], tmp_path: Path, pr
     assert (example.prompt, example.responses["chosen"]) == (original.prompt, ANSWER)
     assert example.responses["rejected"].startswith("A Chinese temple with a red")
     assert example.responses["rejected"] != ANSWER
-
-
-def test_embedded_pictures_become_files_beside(changes: list[str], tmp_path: Path, photographs: Path) -> None:
-    picture = {"bytes": (photographs / "00.jpg").read_bytes(), "path": None}
-    row = {"name": "a", "prompt": PROMPT, "img_path": picture, "chosen": ANSWER, "rejected": "Leaves."}
-    text = datasets.Value("string")
-    features = datasets.Features(dict.fromkeys(row, text) | {"img_path": datasets.Image()})
-    table = datasets.Dataset.from_list([row], features=features)
-    table.to_parquet(str(tmp_path / "source.parquet"))
-    recipe = recipe_of(changes, tmp_path / "source.parquet")
-    made = make(recipe, tmp_path / "out.jsonl")
-    assert same_pixels(made.reader.open()[0], recipe.data.open()[0])
 
 
 def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp_path: Path) -> None:
@@ -235,8 +223,8 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(changes: list[str
 
 
 def test_what_cannot_work_is_said_before_anything_is_written(changes: list[str], data: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(changes, data, NO_IMAGE)
-    with pytest.raises(RecipeError, match=r"--under blnd: .*did you mean 'blind'\?  \(clean, blind, crop\)"):
+    recipe = recipe_of(changes, data, *CONDITIONS)
+    with pytest.raises(RecipeError, match=r"--under blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"):
         make(recipe, tmp_path / "out.jsonl", under="blnd")
     with pytest.raises(RecipeError, match=r"--max-new-tokens: must be less than model.max_length, 2048"):
         make(recipe, tmp_path / "out.jsonl", max_new_tokens=2048)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.example import Example
 from mdpo_core.registry import suggestion
 
 if TYPE_CHECKING:
+    from mdpo_core.example import Turn
     from mdpo_core.protocols import StoredRows
+
+Response = TypeVar("Response", bound="str | tuple[Turn, ...]")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class CandidateRows(Sequence[Example]):
             return [self[row] for row in range(*index.indices(len(self)))]
         example = self.data[index]
         if self.candidates is None or self.stored is None:
-            return replace(example, responses=_distinct(dict(example.responses)), columns={})
+            return replace(example, responses=_distinct(example.responses), columns={})
         row = self.stored.stored(index)
         texts = self._list(row, self.candidates, index)
         responses = {f"candidate_{number}": text for number, text in enumerate(texts)}
@@ -93,9 +96,9 @@ class CandidateRows(Sequence[Example]):
         return DataError([Problem(f"row {index + 1}", column, text)])
 
 
-def _distinct(responses: dict[str, str]) -> dict[str, str]:
+def _distinct(responses: Mapping[str, Response]) -> dict[str, Response]:
     """The first of each text."""
-    first: dict[str, str] = {}
+    first: dict[Response, str] = {}
     for name, text in responses.items():
         first.setdefault(text, name)
     return {name: text for text, name in first.items()}

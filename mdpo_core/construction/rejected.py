@@ -118,12 +118,12 @@ class _Answers:
     def prompt(self, example: Example) -> EncodedPrompt:
         """What the model is shown of a row: its prompt under the condition."""
         builder = self._source.builder
-        return builder.encoder.encode_prompt(builder.corrupt(example, self._generation.under, self._rows, epoch=0))
+        return builder.encode_prompt(builder.corrupt(example, self._generation.under, self._rows, epoch=0))
 
     def _draft(self, example: Example, prompt: EncodedPrompt, attempt: int) -> _Draft:
         # Of the row alone, so that neither a stop nor the rows beside change it.
         rng = random.Random(f"{self._source.builder.seed}|{example.id}|rejected|{attempt}")
-        pieces = pieces_of(example.responses[CHOSEN.response], self._generation.keep, rng)
+        pieces = pieces_of(example.text(CHOSEN.response), self._generation.keep, rng)
         return _Draft(pieces, [Task(prompt, each.before + each.kept, rng.getrandbits(32)) for each in pieces])
 
     def _answer(self, draft: _Draft, added: Sequence[Added], attempt: int) -> Entry:
@@ -148,6 +148,6 @@ class _Answers:
 
 def _repeats(answer: Entry, example: Example) -> bool:
     """Whether an answer is the reference but for capitals and spaces."""
-    texts = (answer["responses"][REJECTED.response], example.responses[CHOSEN.response])
+    texts = (answer["responses"][REJECTED.response], example.text(CHOSEN.response))
     one, other = (text.casefold().split() for text in texts)
     return bool(one == other)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mdpo_core.errors import CheckpointError, DataError, Problem
-from mdpo_core.example import Example
+from mdpo_core.example import Example, NamedPart, Prompt
 from mdpo_core.files import whole_file, whole_folder
 from mdpo_core.registry import make_component
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mdpo_core.protocols import StoredRows
 
 SOURCE = "source_"
-_IMAGES, _PROMPT, _ID = "img_path", "prompt", "id"
+_PROMPT, _ID = "prompt", "id"
+_PARTS: tuple[NamedPart, ...] = ("pictures", "prompts", "vectors", "boxes")
 
 
 class NewRow(NamedTuple):
@@ -40,20 +41,26 @@ class ExampleRows:
 
     def stored(self, index: int) -> dict[str, Any]:
         example = self.data[index]
-        prompt = example.prompt
-        turns = prompt if isinstance(prompt, str) else [{"role": turn.role, "content": turn.text} for turn in prompt]
-        return {_ID: example.id, _PROMPT: turns, **example.responses, **example.columns}
+        row: dict[str, Any] = {_ID: example.id, _PROMPT: _messages(example.prompt)}
+        row |= example.responses
+        row |= example.columns
+        row |= {_column("prompts", name): _messages(prompt) for name, prompt in example.prompts.items()}
+        row |= {_column("vectors", name): list(vector) for name, vector in example.vectors.items()}
+        # Empty lists alone would not tell how deep they are.
+        row |= {_column("boxes", name): boxes if any(boxes) else None for name, boxes in example.boxes.items()}
+        return row
 
-    def cells(self, index: int, responses: Mapping[str, str], images: Sequence[str] | None) -> dict[str, Any]:
-        return {**responses, **({} if images is None else {_IMAGES: list(images)})}
+    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        return {**responses, **{_column("pictures", name): list(files) for name, files in images.items()}}
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
         first = self.data[0]
-        options = {
+        options: dict[str, Any] = {
             "path": str(path),
             "images": str(images or path.parent),
-            "image": None if images is None else _IMAGES,
+            "image": None if images is None else _column("pictures", ""),
             "responses": {name: name for name in (*first.responses, *responses)},
+            **{part: {name: _column(part, name) for name in getattr(first, part)} for part in _PARTS},
             "columns": tuple(dict.fromkeys((*first.columns, *columns))),
             "id": _ID,
         }
@@ -94,22 +101,22 @@ class NewData:
         numbers = [name for name, value in rows[0].columns.items() if isinstance(value, float)]
         return self.rows.reader(self.path, self.images if pictures else None, added, numbers)
 
-    def _columns(self, new: NewRow, pictures: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+    def _columns(self, new: NewRow, pictures: Mapping[int, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
         row = self.rows.stored(new.row)
-        images = pictures.get(new.row, ()) if pictures else None
-        for column, value in (self.rows.cells(new.row, new.responses, images) | dict(new.columns)).items():
+        cells = self.rows.cells(new.row, new.responses, pictures.get(new.row, {}))
+        for column, value in (cells | dict(new.columns)).items():
             if column in row:
                 row[_free(column, row)] = row[column]
             row[column] = value
         return row
 
-    def _write_pictures(self, rows: Sequence[NewRow]) -> dict[int, list[str]]:
+    def _write_pictures(self, rows: Sequence[NewRow]) -> dict[int, dict[str, list[str]]]:
         """The names of each row's pictures; nothing if none has any, or the rows name files."""
         if not self.rows.embeds_images:
             return {}
         with _made_if_used(self.images) as folder:
-            found = {new.row: list(_saved(self.data[new.row], folder, new.row)) for new in rows}
-        return found if any(found.values()) else {}
+            found = {new.row: _saved(self.data[new.row], folder, new.row) for new in rows}
+        return found if any(names for each in found.values() for names in each.values()) else {}
 
 
 @contextmanager
@@ -121,11 +128,27 @@ def _made_if_used(path: Path) -> Iterator[Path]:
         path.rmdir()
 
 
-def _saved(example: Example, folder: Path, index: int) -> Iterator[str]:
-    for number, image in enumerate(example.images):
-        name = f"{index + 1:07d}-{number}.png"
-        image.save(folder / name)
-        yield name
+def _saved(example: Example, folder: Path, index: int) -> dict[str, list[str]]:
+    """The names of the files of a row's pictures, by the pictures' names."""
+    found: dict[str, list[str]] = {}
+    for name, images in {"": example.images, **example.pictures}.items():
+        found[name] = [
+            f"{'-'.join(filter(None, (f'{index + 1:07d}', name, str(each))))}.png" for each in range(len(images))
+        ]
+        for file, image in zip(found[name], images, strict=True):
+            image.save(folder / file)
+    return found
+
+
+def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
+    return prompt if isinstance(prompt, str) else [{"role": turn.role, "content": turn.text} for turn in prompt]
+
+
+def _column(part: NamedPart, name: str) -> str:
+    """The column of something that has a name among its like, which another thing may have, too."""
+    if part == "pictures" and not name:
+        return "img_path"
+    return f"{part}_{name}"
 
 
 def _free(column: str, row: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.example import Example
 from mdpo_core.files import sha256
 from mdpo_core.manifest import describe, reference_key
+from mdpo_core.needs import Need, needs_of_corruption
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.registry import suggestion
@@ -22,7 +23,18 @@ from mdpo_core.run import progress_of
 from mdpo_core.view import CLEAN, View
 
 
-class AllResponses(BatchBuilder):
+class TextsOnly(BatchBuilder):
+    """Takes no row whose responses are conversations."""
+
+    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
+        for name, response in example.responses.items():
+            if not isinstance(response, str):
+                text = f"the response '{name}' is a conversation; what a model writes or scores here is one answer"
+                raise DataError([Problem(f"example '{example.id}'", "", text)])
+        return super().encode(example, data, epoch)
+
+
+class AllResponses(TextsOnly):
     """Encodes whatever responses a row has, each under the image as it was read."""
 
     def clean(self) -> BatchBuilder:
@@ -30,7 +42,7 @@ class AllResponses(BatchBuilder):
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         views = tuple(View(name) for name in example.responses)
-        return BatchBuilder.encode(replace(self, views=views), example, data, epoch)
+        return TextsOnly.encode(replace(self, views=views), example, data, epoch)
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,10 @@ class Source:
 def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
     """What encodes the rows of a recipe under some views, whatever its objective reads."""
     used = {name: each for name, each in recipe.corruptions.items() if name in {view.condition for view in views}}
-    return BatchBuilder(recipe.model.encoder(), views, used, (), recipe.model.max_length, recipe.train.seed)
+    needs = [Need("responses", view.response) for view in views]
+    needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
+    encoder, max_length, seed = recipe.model.encoder(), recipe.model.max_length, recipe.train.seed
+    return TextsOnly(encoder, views, used, (), max_length, seed, needs=tuple(dict.fromkeys(needs)))
 
 
 def require_jsonl(out: Path) -> None:

@@ -21,21 +21,21 @@ class StoredPairs:
 
     def __init__(self, reader: Pairs, table: Dataset) -> None:
         self._options = reader
-        self.embeds_images = reader.image is not None and not _names_files(table.features[reader.image])
-        self._whole = table.remove_columns([reader.image]) if self.embeds_images else table
+        columns = list(dict.fromkeys(reader.image_columns()))
+        self.embeds_images = not all(_names_files(table.features[column]) for column in columns)
+        self._whole = table.remove_columns(columns) if self.embeds_images else table
 
     def stored(self, index: int) -> dict[str, Any]:
         where = f"{self._options.path} row {index + 1}"
         return {column: _plain(Cell(where, column, value)) for column, value in self._whole[index].items()}
 
-    def cells(self, index: int, responses: Mapping[str, str], images: Sequence[str] | None) -> dict[str, Any]:
+    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         row = self._whole[index]
         options = self._options
         columns = {options.responses.get(name, name): text for name, text in responses.items()}
         changed = {column: _as_stored(row.get(column), text, options.prompt) for column, text in columns.items()}
-        if images is not None and options.image is not None:
-            changed[options.image] = list(images)
-        return changed
+        pictures = {"": options.image, **options.pictures}
+        return changed | {column: list(images[name]) for name, column in pictures.items() if column and name in images}
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Pairs:
         options = self._options
