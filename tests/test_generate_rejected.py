@@ -143,6 +143,16 @@ def test_conversations_stay_conversations(changes: list[str], tmp_path: Path, pr
     assert example.responses["rejected"] != ANSWER
 
 
+def test_an_answer_of_several_turns_is_refused_by_its_row(changes: list[str], tmp_path: Path) -> None:
+    turns = [{"role": role, "content": "Well."} for role in ("assistant", "user", "assistant")]
+    answer = [{"role": "assistant", "content": "No."}]
+    question = [{"role": "user", "content": "<image>What?"}]
+    rows = [{"img_path": IMAGES[0], "prompt": question, "chosen": turns, "rejected": answer}]
+    source = write_rows(tmp_path / "source.jsonl", rows)
+    with pytest.raises(DataError, match="example 'row-0': the response 'chosen' is a conversation"):
+        make(recipe_of(changes, source, "model.prompts=chat"), tmp_path / "out.jsonl")
+
+
 def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp_path: Path) -> None:
     tiny = ["data.num_pairs=4", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]"]
     recipe = load_recipe(QUICKSTART, [*tiny, f"output.dir={tmp_path / 'run'}"])
