@@ -274,7 +274,7 @@ def test_a_column_that_makes_no_sense_is_refused(
     with pytest.raises(DataError) as caught:
         loss(name, **options)(Scores.from_sums(sums, sums, columns=made))
     assert message in str(caught.value)
-    assert "row 2 of 3 of a micro-batch: " in str(caught.value)
+    assert "row 2 of 3: " in str(caught.value)
     assert len(caught.value.problems) == 1
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mdpo_core import component
 from mdpo_core.registry import current_registry
 
-PAIR = {"prefer": "chosen", "over": "rejected"}
+PAIR = {"prefer": "chosen", "over": "rejected", "scope": "response"}
 LOSSES: dict[str, dict[str, Any]] = {
     "dpo": {**PAIR, "beta": 0.1, "label_smoothing": 0, "reference_free": False},
     "robust_dpo": {**PAIR, "beta": 0.1, "label_smoothing": 0.1},
@@ -54,14 +54,28 @@ LOSSES: dict[str, dict[str, Any]] = {
         "baseline": "running",
     },
     "rationale": {"on": "rationale", "gamma": 1, "log_sigmoid": False},
+    "ddpo": {**PAIR, "beta": 0.5, "gamma": 5, "average": True},
+    "dmpo": {**PAIR, "beta": 0.1, "gamma": 0.7},
+    "v_dpo": {**PAIR, "beta": 0.1, "guidance": 1.5, "language_bias": 0, "blank": "blank"},
+    "visual_tpo": {**PAIR, "beta": 0.1, "base": 0.5, "noisy": "noisy"},
+    "c3po": {**PAIR, "beta": 0.1, "general": 0.2, "near": 0.1, "k": 0, "temperature": 1},
+    "sparse_po": {**PAIR, "beta": 0.1, "masks": "learned", "shared": False, "l1_u": 0.001, "l1_d": 0.001},
+    "spo": {"degrees": ["chosen", "half"]},
 }
 ANCHORS: dict[str, dict[str, Any]] = {
     "reward": {"on": "chosen", "beta": 0.1, "delta": 0, "direction": "above"},
     "sft": {"on": "chosen", "length_normalize": True},
     "squared": {"on": "chosen", "beta": 0.1, "delta": 0},
+    "hpo": {"on": "chosen", "alpha": 1, "advantage": "column", "tau": None},
 }
 NAMED = [("loss", name) for name in LOSSES] + [("anchor", name) for name in ANCHORS]
-REQUIRED = {"softmax_dpo": {"over": ["rejected"]}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "softmax_dpo": {"over": ["rejected"]},
+    "v_dpo": {"guidance": 1.5},
+    "visual_tpo": {"base": 0.5},
+    "spo": {"degrees": ["chosen", "half"]},
+    "hpo": {"alpha": 1.0},
+}
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMED)
@@ -82,7 +96,7 @@ def test_all_of_ours_are_listed_here() -> None:
     assert {each for each in ours if registry.owner(*each) == "objectives"} == set(NAMED)
 
 
-WITHOUT_REFERENCE = {"slic", "simpo", "cpo", "orpo", "alphapo", "rationale", "sft"}
+WITHOUT_REFERENCE = {"slic", "simpo", "cpo", "orpo", "alphapo", "rationale", "sft", "spo", "hpo"}
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMED)
@@ -125,6 +139,16 @@ def test_only_a_form_that_reads_columns_asks_for_them() -> None:
         ("s_vco", "beta1", 0),
         ("s_vco", "beta2", 0),
         ("rationale", "gamma", 0),
+        ("ddpo", "gamma", 0),
+        ("dmpo", "gamma", 0),
+        ("dmpo", "gamma", 1.1),
+        ("v_dpo", "guidance", 0),
+        ("visual_tpo", "base", -0.1),
+        ("c3po", "k", 1.1),
+        ("c3po", "temperature", 0),
+        ("spo", "degrees", ["chosen"]),
+        ("sparse_po", "masks", "random"),
+        ("dpo", "scope", "prompt"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(name: str, option: str, value: object) -> None:

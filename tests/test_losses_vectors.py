@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from loss_vectors import VECTORS, Entry, as_scores, entries, views_of
+from loss_vectors import COLUMNS, VECTORS, Entry, as_scores, entries, views_of
 from ruamel.yaml import YAML
 
 from mdpo_core import Term, component, load_recipe
@@ -27,7 +27,12 @@ def from_python(entry: Entry) -> Term:
 def from_recipe(listed: list[Entry], folder: Path) -> list[Term]:
     recipe = {
         "model": {"adapter": "digits"},
-        "data": {"reader": "digits"},
+        "data": {
+            "reader": "pairs",
+            "path": "pairs.json",
+            "responses": {name: name for name in ("chosen", "rejected", "rationale", "other")},
+            "columns": sorted(set(COLUMNS.values())),
+        },
         "corruptions": {name: {"corruption": "blank"} for name in ("crop", "none", "twin")},
         "objective": listed,
         "backend": {"backend": "local"},
