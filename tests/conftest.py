@@ -18,7 +18,12 @@ os.environ.pop("HF_DATASETS_CACHE", None)
 
 import PIL.Image  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from small_llava import build_llava  # noqa: E402
+
+# How long an example takes is the machine's business.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"
 ANSWERS = ["A pink flower.", "A Chinese temple with a red roof.", "Green leaves.", "A row of trees and no people."]
