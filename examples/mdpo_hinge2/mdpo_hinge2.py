@@ -1,5 +1,3 @@
-import torch
-
 from mdpo_core import PairLoss, Scores, hookimpl
 
 
@@ -8,8 +6,8 @@ class Hinge(PairLoss):
 
     beta: float = 0.1
 
-    def __call__(self, scores: Scores) -> torch.Tensor:
-        return torch.relu(1 - self.beta * scores.margin(self.prefer, self.over))
+    def __call__(self, scores: Scores):
+        return (1 - self.beta * scores.margin(self.prefer, self.over)).relu()
 
 
 @hookimpl
