@@ -14,6 +14,7 @@ import torch
 from conftest import ANSWERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launched import launch, records
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
@@ -265,3 +266,23 @@ def test_what_probes_cannot_work_with_is_said_before_training(
         file.write_text(file.read_text().replace("{backend: local, device: cpu}", "{backend: fsdp}"))
     with pytest.raises(RecipeError, match=message):
         load_recipe(file)
+
+
+@pytest.mark.long
+def test_two_processes_train_probes_as_one_does(llava: Path, tmp_path: Path) -> None:
+    hpo = "{anchor: hpo, alpha: 1.0, advantage: value_head, tau: 0.7}"
+    objective = f"{{loss: sparse_po}}, {{loss: spo, degrees: [chosen, rejected]}}, {hpo}"
+    file = recipe(llava, tmp_path, objective)
+    # Steps so small that AdamW's signs of tiny gradients do not decide.
+    same = ["train.learning_rate=1.0e-3"]
+    for processes, folder in (("1", tmp_path / "one"), ("2", tmp_path / "two")):
+        finished = launch(same, folder, "--processes", processes, recipe=file)
+        assert finished.returncode == 0, finished.stderr
+    one, two = ([line["loss"] for line in records(tmp_path / name)] for name in ("one", "two"))
+    assert len(one) == 4
+    assert one == pytest.approx(two, abs=1e-4)
+    saved = [probe_weights(sorted((tmp_path / name / "checkpoints").iterdir())[-1]) for name in ("one", "two")]
+    assert saved[0].keys() == saved[1].keys()
+    assert len(saved[0]) == 6
+    for name, value in saved[0].items():
+        torch.testing.assert_close(saved[1][name], value, atol=1e-4, rtol=0)
