@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mdpo_core.batch import EncodedPrompt
 from mdpo_core.collation import EncodedRow
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
@@ -21,7 +22,8 @@ _WIDTH = 10  # of the column of roles
 def shown_rows(builder: BatchBuilder, data: Sequence[Example], number: int) -> str:
     """The first rows, each prompt under every condition that changes its tokens, and what is scored of each response.
 
-    Tokens stand between dots. Only those of responses are counted in log-probs.
+    Tokens stand between dots. Only those of responses are counted in log-probs, and of those that are conversations not
+    what is in brackets.
     """
     rows = [builder.encode(data[row], data, epoch=0) for row in range(min(number, len(data)))]
     return "\n".join(line for row in rows for line in _row(builder.encoder, row))
@@ -29,21 +31,42 @@ def shown_rows(builder: BatchBuilder, data: Sequence[Example], number: int) -> s
 
 def _row(encoder: Encoder, row: EncodedRow) -> Iterator[str]:
     yield f"row '{row.id}'"
-    seen: list[Tensor] = []
+    seen: list[EncodedPrompt] = []
     for condition, prompt in sorted(row.prompts.items(), key=lambda item: item[0] != CLEAN):
-        if any(prompt.token_ids.equal(other) for other in seen):
+        if any(_alike(prompt, other) for other in seen):
             continue
-        seen.append(prompt.token_ids)
-        yield from _prompt(encoder, prompt.token_ids, "prompt" if condition == CLEAN else f"@{condition}")
+        seen.append(prompt)
+        yield from _prompt(encoder, prompt, "prompt" if condition == CLEAN else f"@{condition}")
     for name, ids in row.responses.items():
-        yield f"  {name:<{_WIDTH}}{_dotted(encoder, ids)}"
+        yield f"  {name:<{_WIDTH}}{_response(encoder, ids, row.turns.get(name))}"
 
 
-def _prompt(encoder: Encoder, token_ids: Tensor, title: str) -> Iterator[str]:
-    for is_image, group in groupby(token_ids.tolist(), key=lambda token: token == encoder.image_token):
-        tokens = list(group)
-        text = f"{len(tokens)} tokens" if is_image else _dotted(encoder, tokens)
+def _alike(one: EncodedPrompt, other: EncodedPrompt) -> bool:
+    hidden = [prompt.token_ids.new_zeros(0) if prompt.hidden is None else prompt.hidden for prompt in (one, other)]
+    return one.token_ids.equal(other.token_ids) and hidden[0].equal(hidden[1])
+
+
+def _prompt(encoder: Encoder, prompt: EncodedPrompt, title: str) -> Iterator[str]:
+    hidden = [False] * len(prompt.token_ids) if prompt.hidden is None else prompt.hidden.tolist()
+    tokens = list(zip(prompt.token_ids.tolist(), hidden, strict=True))
+    for is_image, group in groupby(tokens, key=lambda token: token[0] == encoder.image_token):
+        part = list(group)
+        if is_image:
+            num_hidden = sum(is_hidden for _, is_hidden in part)
+            text = f"{len(part)} tokens" + (f", {num_hidden} hidden" if num_hidden else "")
+        else:
+            text = _dotted(encoder, [token for token, _ in part])
         yield f"  {'image' if is_image else title:<{_WIDTH}}{text}"
+
+
+def _response(encoder: Encoder, ids: Tensor, turns: Tensor | None) -> str:
+    if turns is None:
+        return _dotted(encoder, ids)
+    parts = []
+    for is_scored, group in groupby(zip(ids.tolist(), turns.tolist(), strict=True), key=lambda token: token[1] > 0):
+        text = _dotted(encoder, [token for token, _ in group])
+        parts.append(text if is_scored else f"[{text}]")
+    return " ".join(parts)
 
 
 def _dotted(encoder: Encoder, token_ids: Tensor | Sequence[int]) -> str:

@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
 from small_vlms import build_vlm
+
+from mdpo_core import Example, Turn, View, component
+from mdpo_core.encoding import BatchBuilder
+from mdpo_core.showing import shown_rows
 
 RECIPE = """
 model: {{adapter: chat_vlm, path: {folder}}}
@@ -42,3 +47,25 @@ def test_tokens_are_shown_with_their_roles(tmp_path: Path, photographs: Path) ->
     answers = ["A temple<|im_end|>", "A flower<|im_end|>"]
     assert texts == [opening, "4 tokens", question, opening + question, *answers]
     assert shown[-1].endswith("no problem found, 1 rows, 0 in quarantine")
+
+
+def test_hidden_tokens_are_counted_and_what_is_not_scored_of_a_conversation_is_in_brackets(tmp_path: Path) -> None:
+    folder = build_vlm("qwen2_vl", tmp_path / "model")
+    said = (Turn("assistant", "Red."), Turn("user", "Sure?"), Turn("assistant", "Yes."))
+    row = Example("1", "<image>\nWhich?", {"chosen": said}, (Image.new("RGB", (60, 60)),))
+    encoder = component("adapter", "chat_vlm", path=str(folder)).encoder()  # type: ignore[attr-defined]
+    hidden = component("corruption", "token_drop", share=1.0)
+    views = (View("chosen"), View("chosen", "hidden"))
+    shown = shown_rows(BatchBuilder(encoder, views, {"hidden": hidden}, (), 100, 0), [row], 1).splitlines()
+    assert [line.split()[0] for line in shown[1:]] == [
+        "prompt",
+        "image",
+        "prompt",
+        "@hidden",
+        "image",
+        "@hidden",
+        "chosen",
+    ]
+    assert (shown[2].split(maxsplit=1)[1], shown[5].split(maxsplit=1)[1]) == ("4 tokens", "4 tokens, 4 hidden")
+    context = "\\n<|im_start|>user\\nSure?<|im_end|>\\n<|im_start|>assistant\\n"
+    assert shown[-1][12:].replace("·", "") == f"Red.<|im_end|> [{context}] Yes.<|im_end|>"
