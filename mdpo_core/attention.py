@@ -99,11 +99,13 @@ def _compiled() -> tuple[Any, Any]:
 
 def block_mask(packed: Packed, create: Callable[..., Any] = create_block_mask) -> Any:
     """FlexAttention's mask of a row."""
-    groups, branches, hidden = packed.groups, packed.branches, _hidden(packed)
+    groups, branches = packed.groups, packed.branches
+    hidden = _hidden(packed) if any(part is not None for part in packed.hidden) else None
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_branch = (branches[key] == 0) | (branches[key] == branches[query])
-        return (groups[query] == groups[key]) & same_branch & (query >= key) & ~hidden[key]
+        seen = (groups[query] == groups[key]) & same_branch & (query >= key)
+        return seen if hidden is None else seen & ~hidden[key]
 
     time = packed.token_ids.shape[1]
     return create(sees, None, None, time, time, device=packed.token_ids.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,30 @@ def test_the_mask_for_flex_attention_is_the_plain_one(lengths: Any) -> None:
     packed = row(lengths)
     time = packed.token_ids.shape[1]
     assert create_mask(block_mask(packed).mask_mod, 1, 1, time, time, device="cpu")[0, 0].equal(mask_of(lengths))
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=lengths, heads=heads, data=st.data())
+def test_nothing_attends_to_hidden_tokens(lengths: Any, heads: tuple[int, int], data: st.DataObject) -> None:
+    # A prompt's first token is seen, so that every token sees something.
+    drawn = st.lists(st.booleans(), min_size=max(map(max, lengths)), max_size=max(map(max, lengths)))
+    hidden = tuple(
+        torch.tensor([False, *data.draw(drawn)][:prompt]) if data.draw(st.booleans()) else None
+        for prompt, *_ in lengths
+    )
+    packed = replace(row(lengths), hidden=hidden)
+    sees, begin = mask_of(lengths), 0
+    for part, whole in zip(hidden, map(sum, lengths), strict=True):
+        if part is not None:
+            sees[:, begin : begin + len(part)] &= ~part
+        begin += whole
+    time = packed.token_ids.shape[1]
+    assert create_mask(block_mask(packed).mask_mod, 1, 1, time, time, device="cpu")[0, 0].equal(sees)
+    query, key, value = states(packed, heads, 0, dtype=torch.float64)
+    groups = heads[0] // heads[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    weights = (query @ key.transpose(2, 3) / 4).masked_fill(~sees, -torch.inf).softmax(-1)
+    torch.testing.assert_close(packed_attention(query, key, value, packed), weights @ value, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("lengths", [((200, 60, 10), (5, 300), (130, 1, 1, 1)), ((128, 128), (256, 3)), ((1, 1),)])
