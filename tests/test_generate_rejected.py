@@ -208,6 +208,7 @@ def test_an_answer_of_a_run_s_model_is_its_own(
     )
 
 
+@pytest.mark.long
 def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(changes: list[str], data: Path, tmp_path: Path) -> None:
     slow = ["train.micro_batch_size=1", "train.batch_size=1", "data.id=name", f"data.path={data}"]
     words = [word for each in [*changes, *slow] for word in ("--set", each)]

@@ -22,7 +22,12 @@ DROPPED = tuple(View(view.response, "dropped") for view in VIEWS)
 NATS = 5e-5
 
 
-@pytest.fixture(scope="module", params=sorted(SMALL))
+# One whose positions are transformers' own, one of M-RoPE, one that takes no shared prompts.
+QUICK = {"llava", "qwen2_5_vl", "gemma3"}
+FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in sorted(SMALL)]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

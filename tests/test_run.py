@@ -23,6 +23,7 @@ def records(folder: Path) -> list[dict[str, float]]:
 
 
 def test_mdpo_begins_at_three_times_log_2_and_leaves_a_complete_directory(small: list[str], tmp_path: Path) -> None:
+    small = [*small, "trackers=[{tracker: curves}]"]
     result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
     steps = records(result.run_dir)
     assert steps[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
