@@ -39,6 +39,17 @@ def adapter(llava: Path) -> Any:
     return component("adapter", "llava", path=str(llava), lora={"rank": 2, "alpha": 4, "dropout": 0.0})
 
 
+def trained(llava: Path) -> tuple[Any, Any]:
+    """An adapter, and a model of it that is not the reference any more."""
+    made = adapter(llava)
+    model = made.load(Placement())
+    with torch.no_grad():
+        for name, parameter in model.module.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return made, model
+
+
 class Same(torch.nn.Module):
     """Gives what it reads."""
 
@@ -48,12 +59,7 @@ class Same(torch.nn.Module):
 
 @WAYS
 def test_probes_read_the_policy_s_end_and_every_layer_of_the_reference(options: Scoring, llava: Path) -> None:
-    made = adapter(llava)
-    model = made.load(Placement())
-    with torch.no_grad():
-        for name, parameter in model.module.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1)
+    made, model = trained(llava)
     probes = {"end": Probe(lambda layers, width: Same()), "all": Probe(lambda layers, width: Same(), "reference")}
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(DATA, [0, 1], epoch=0)
     with torch.no_grad():
@@ -88,12 +94,7 @@ def test_layers_are_listened_to_for_the_time_of_a_call(llava: Path) -> None:
 
 
 def test_sparse_po_begins_as_tdpo_of_all_tokens(llava: Path) -> None:
-    made = adapter(llava)
-    model = made.load(Placement())
-    with torch.no_grad():
-        for name, parameter in model.module.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1)
+    made, model = trained(llava)
     terms = {
         "sparse": component("loss", "sparse_po", l1_u=0.25, l1_d=0.5),
         "tdpo": component("loss", "tdpo", variant=1),
