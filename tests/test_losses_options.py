@@ -149,8 +149,26 @@ def test_only_a_form_that_reads_columns_asks_for_them() -> None:
         ("spo", "degrees", ["chosen"]),
         ("sparse_po", "masks", "random"),
         ("dpo", "scope", "prompt"),
+        ("sparse_po", "l1_u", -1),
+        ("sparse_po", "l1_d", -1),
+        ("v_dpo", "language_bias", -1),
+        ("c3po", "general", -1),
+        ("c3po", "near", -1),
+        ("c3po", "k", -0.1),
     ],
 )
 def test_options_that_make_no_sense_are_refused(name: str, option: str, value: object) -> None:
     with pytest.raises(ValidationError, match=option):
         component("loss", name, **REQUIRED.get(name, {}) | {option: value})
+
+
+@pytest.mark.parametrize(("option", "value"), [("alpha", 0), ("tau", 0), ("tau", 1), ("advantage", "guessed")])
+def test_options_of_hpo_that_make_no_sense_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=option):
+        component("anchor", "hpo", **{"alpha": 1, "advantage": "value_head", "tau": 0.5} | {option: value})
+
+
+@pytest.mark.parametrize("name", ["spo", "v_dpo", "visual_tpo"])
+def test_constants_that_nobody_has_published_are_to_be_given(name: str) -> None:
+    with pytest.raises(ValidationError, match="Field required"):
+        component("loss", name)
