@@ -1,16 +1,15 @@
 """Do the tests of losses and anchors catch what can go wrong in one: ``python benchmarks/mutate_terms.py [FILE ...]``.
 
 Each mutant is one change to one line of ``plugins/mdpo_objectives``: a sign or a comparison turned round, an option or
-a factor left out, two views or policy and reference swapped, a detach or a check forgotten. A process of its own runs the tests
-with it, the quick ones first, and stops at the first that fails. What no test notices is printed with its line, and
-fails the script unless ``mutants_explained.yaml`` says why. Uses as many processes as there are cores; some minutes a
-file.
+a factor left out, two views or policy and reference swapped, a detach or a check forgotten. A
+process of its own runs the tests with it, the quick ones first, and stops at the first that fails. What no test notices
+is printed with its line, and fails the script unless ``mutants_explained.yaml`` says why. Uses as many processes as
+there are cores; some minutes a file.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.util
 import inspect
 import itertools
@@ -21,7 +20,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,6 +27,7 @@ from types import CodeType
 from typing import NoReturn
 
 import pytest
+from mutations import Mutant, mutants
 
 ROOT = Path(__file__).parent.parent
 PLUGIN = ROOT / "plugins" / "mdpo_objectives"
@@ -39,12 +38,15 @@ TESTS = [
     "test_losses_vectors",
     "test_losses_options",
     "test_losses_tokens",
+    "test_losses_modules",
     "test_objectives",
     "test_losses",
     "test_losses_batches",
     "test_losses_relations",
     "test_probes",
 ]
+# Their components stand elsewhere than in their text; the others are about those that they name.
+ABOUT_ALL = {"test_losses_vectors", "test_losses_options"}
 SECONDS = 600
 EXPLAINED = Path(__file__).with_name("mutants_explained.yaml")
 FIXTURE = type(pytest.fixture(lambda: None))
@@ -55,174 +57,6 @@ FOLDERS: dict[str, Callable[[], Path]] = {
     "llava": lambda: Path(SCRATCH.name) / "llava",
 }
 KILLED, SURVIVED = 1, 0
-
-SWAPPED_OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.Gt: ast.LtE,
-    ast.Lt: ast.GtE,
-    ast.GtE: ast.Lt,
-    ast.LtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-}
-SWAPPED_NAMES = {
-    "prefer": "over",
-    "over": "prefer",
-    "preferred": "other",
-    "other": "preferred",
-    "chosen": "rejected",
-    "rejected": "chosen",
-    "policy": "reference",
-    "reference": "policy",
-    "policy_tokens": "reference_tokens",
-    "reference_tokens": "policy_tokens",
-    "corrupted": "blank",
-    "blank": "corrupted",
-    "desirable": "undesirable",
-    "undesirable": "desirable",
-}
-# Methods without which a tensor keeps its shape.
-DROPPED_CALLS = {
-    *(
-        "detach",
-        "relu",
-        "clamp",
-        "square",
-        "sigmoid",
-        "exp",
-        "log",
-        "flip",
-        "argsort",
-        "where",
-        "abs",
-        "sqrt",
-        "cumsum",
-    ),
-    *("log_softmax",),
-}
-SUMS = {"mean_log_ratio": "log_ratio", "mean_log_prob": "policy"}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A changed file: ``line`` of it, in the class ``term`` or outside of any, and what is there now."""
-
-    file: Path
-    line: int
-    term: str | None
-    before: str
-    after: str
-    source: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What tells it from others of its file: the line, what was there and what is."""
-        return self.file.read_text().splitlines()[self.line - 1].strip(), self.before, self.after
-
-    def __str__(self) -> str:
-        return f"{self.file.name}:{self.line}: {self.before}  ->  {self.after}"
-
-
-def mutants(file: Path) -> Iterator[Mutant]:
-    """All mutants of a file, one change each."""
-    text = file.read_text()
-    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-    tree = ast.parse(text)
-    unread = set(_annotations_of_functions(tree))
-    for place, node in enumerate(ast.walk(tree)):
-        if not hasattr(node, "lineno") or _is_text(node) or node in unread:
-            continue
-        before = ast.unparse(node)
-        for after in _changes(node):
-            if ast.unparse(after) != before:
-                term = next((each.name for each in classes if _holds(each, node)), None)
-                yield Mutant(file, node.lineno, term, before, ast.unparse(after), _with(text, place, after))
-
-
-def _with(text: str, place: int, new: ast.AST) -> str:
-    """The source with the ``place``-th node replaced."""
-    tree = ast.parse(text)
-    old = list(ast.walk(tree))[place]
-    _replace(tree, old, new)
-    return ast.unparse(ast.fix_missing_locations(tree))
-
-
-def _annotations_of_functions(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nobody reads them when a test runs; those of options, pydantic does."""
-    for node in ast.walk(tree):
-        annotation = {ast.arg: "annotation", ast.FunctionDef: "returns"}.get(type(node))
-        found = getattr(node, annotation) if annotation else None
-        yield from ast.walk(found) if found is not None else ()
-
-
-def _holds(term: ast.ClassDef, node: ast.expr | ast.stmt) -> bool:
-    return term.lineno <= node.lineno <= (term.end_lineno or 0)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def _changes(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Invert):
-        yield node.operand
-    elif isinstance(node, ast.BinOp) and type(node.op) in SWAPPED_OPERATORS:
-        yield ast.BinOp(node.left, SWAPPED_OPERATORS[type(node.op)](), node.right)  # type: ignore[arg-type]
-        yield node.left
-        yield node.right
-    elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED_OPERATORS:
-        yield ast.Compare(node.left, [SWAPPED_OPERATORS[type(node.ops[0])]()], node.comparators)  # type: ignore[list-item]
-    elif isinstance(node, ast.IfExp):
-        yield from (node.body, node.orelse)
-    elif isinstance(node, ast.Attribute) and node.attr in SWAPPED_NAMES:
-        yield ast.Attribute(node.value, SWAPPED_NAMES[node.attr], node.ctx)
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in SWAPPED_NAMES:
-        yield ast.Name(SWAPPED_NAMES[node.id], node.ctx)
-    elif isinstance(node, ast.Constant):
-        yield from _constants(node)
-    elif isinstance(node, ast.Call):
-        yield from _calls(node)
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and "super()" not in ast.unparse(node):
-        yield ast.Pass()
-
-
-def _constants(node: ast.Constant) -> Iterator[ast.AST]:
-    if isinstance(node.value, bool):
-        yield ast.Constant(not node.value)
-    elif isinstance(node.value, int | float):
-        yield ast.Constant(node.value + 1)
-
-
-def _calls(node: ast.Call) -> Iterator[ast.AST]:
-    if isinstance(node.func, ast.Attribute) and node.func.attr in DROPPED_CALLS and not _is_module(node.func.value):
-        yield node.func.value
-    if isinstance(node.func, ast.Name) and node.func.id in SUMS:
-        scores, view = node.args
-        held = ast.Attribute(scores, SUMS[node.func.id], ast.Load())
-        is_sum = node.func.id == "mean_log_prob"
-        yield ast.Subscript(held, view, ast.Load()) if is_sum else ast.Call(held, [view], [])
-    if isinstance(node.func, ast.Name) and node.func.id == "log_sigmoid":
-        yield ast.UnaryOp(ast.USub(), ast.Call(node.func, [ast.UnaryOp(ast.USub(), node.args[0])], []))
-
-
-def _is_module(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in ("math", "torch")
-
-
-def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
-    for parent in ast.walk(tree):
-        for name, value in ast.iter_fields(parent):
-            if value is old:
-                setattr(parent, name, new)
-                return
-            if isinstance(value, list) and any(each is old for each in value):
-                setattr(parent, name, [new if each is old else each for each in value])
-                return
 
 
 class _Finder(SourceFileLoader):
@@ -280,7 +114,7 @@ def _test(mutant: Mutant | None, about: frozenset[str]) -> NoReturn:
     signal.alarm(SECONDS)
     try:
         if mutant is not None:
-            sys.meta_path.insert(0, _Finder(mutant))  # type: ignore[arg-type]  # a finder by its method
+            sys.meta_path.insert(0, _Finder(mutant))
             # Runs tell how they go.
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -297,8 +131,7 @@ def _test(mutant: Mutant | None, about: frozenset[str]) -> NoReturn:
 def run_tests(name: str, about: frozenset[str]) -> None:
     """A file's tests as the functions that they are: pytest costs seconds, and most mutants none."""
     text = (ROOT / "tests" / f"{name}.py").read_text()
-    # One that names no component is about all.
-    if not _names(text, about) and _names(text, _all_components()):
+    if name not in ABOUT_ALL and not _names(text, about):
         return
     module = importlib.import_module(name)
     tests = [value for key, value in vars(module).items() if key.startswith("test_")]
@@ -306,7 +139,7 @@ def run_tests(name: str, about: frozenset[str]) -> None:
         for value in vars(module).values():
             # What all of the file's tests need changed.
             if isinstance(value, FIXTURE) and inspect.signature(value).parameters.keys() == {"monkeypatch"}:
-                inspect.unwrap(value)(patch)  # type: ignore[arg-type]
+                inspect.unwrap(value)(patch)
         for test in sorted(tests, key=lambda test: not _names(inspect.getsource(test), about)):
             _run_cases(test, about)
 
@@ -319,9 +152,9 @@ def _run_cases(test: Callable[..., object], about: frozenset[str]) -> None:
     needed = inspect.signature(test).parameters.keys()
     for arguments in _cases(test):
         # From recipes the same values come, through files.
-        if needed <= arguments.keys() | FOLDERS.keys() and arguments.get("path") != "recipe":
-            if _is_about(arguments, about):
-                test(**arguments | {name: FOLDERS[name]() for name in needed & FOLDERS.keys()})
+        can_run = needed <= arguments.keys() | FOLDERS.keys() and arguments.get("path") != "recipe"
+        if can_run and _is_about(arguments, about):
+            test(**arguments | {name: FOLDERS[name]() for name in needed & FOLDERS.keys()})
 
 
 def _cases(test: object) -> Iterator[dict[str, object]]:
@@ -344,7 +177,7 @@ def _is_about(arguments: dict[str, object], about: frozenset[str]) -> bool:
     name, term = arguments.get("name"), arguments.get("term")
     if isinstance(term, Term):
         name = current_registry().name_of(type(term))
-    return name in about or name not in _all_components()
+    return str(name) in about or str(name) not in _all_components()
 
 
 def _all_components() -> Iterable[str]:

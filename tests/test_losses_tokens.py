@@ -70,9 +70,10 @@ def test_ddpo_counts_one_changed_word_and_leaves_equal_ones_alone() -> None:
     one, other = torch.tensor([5, 6, 7, 8]), torch.tensor([5, 9, 7])
     assert changed_tokens(one, other).tolist() == [False, True, False, True]
     assert changed_tokens(other, one).tolist() == [False, True, False]
-    # So often that difflib would take it for junk.
-    many = torch.tensor([5] * 300)
-    assert not changed_tokens(many, many).any()
+    # So often that difflib would take it for junk, and not begin a block with it.
+    begin, many = torch.tensor([[6], [7]]), torch.full((300,), 5)
+    found = changed_tokens(torch.cat([begin[0], many]), torch.cat([begin[1], many]))
+    assert found.tolist() == [True] + [False] * 300
 
 
 @PROPERTY

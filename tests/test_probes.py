@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import ANSWERS
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from launched import launch, records
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
@@ -25,13 +22,10 @@ from mdpo_core.probes import AllLayers, Probe
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import AdapterOff
 from mdpo_core.scorer import PLAIN, Scorer
-from mdpo_core.scores import ByView
-from mdpo_core.testing import scores
 
 VIEWS = (View("chosen"), View("rejected"))
 ASKED = "USER: What is it? ASSISTANT:"
 DATA = [Example(str(row), ASKED, {"chosen": ANSWERS[row], "rejected": ANSWERS[row + 1]}) for row in range(2)]
-PROPERTY = settings(deadline=None, max_examples=40)
 WAYS = pytest.mark.parametrize("options", [PLAIN, Scoring()], ids=["plain", "shared"])
 
 
@@ -109,93 +103,6 @@ def test_sparse_po_begins_as_tdpo_of_all_tokens(llava: Path) -> None:
     objective(scores_).loss.sum().backward()
     [probe] = scorer.probes.values()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in probe.parameters())
-
-
-def masked(found: Scores, masks: torch.Tensor) -> Scores:
-    """With the part of some masks that there are tokens for."""
-    shapes = {view: tokens.mask.shape for view, tokens in found.policy_tokens.items()}
-    cut = {view: masks[:rows, :time] for view, (rows, time) in shapes.items()}
-    return replace(found, probes={"masks": ByView(cut)})
-
-
-@PROPERTY
-@given(scores(VIEWS), st.floats(0.01, 2), st.floats(0, 1), st.floats(0, 1), st.integers(0, 99))
-def test_sparse_po_counts_what_its_masks_let(found: Scores, beta: float, l1_u: float, l1_d: float, seed: int) -> None:
-    term: Any = component("loss", "sparse_po", beta=beta, l1_u=l1_u, l1_d=l1_d)
-    masks = torch.rand(4, 4, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    divergence = {view: tokens.values.abs() / 7 for view, tokens in found.policy_tokens.items()}
-    seen = replace(masked(found, masks), statistics={"divergence_from_reference": ByView(divergence)})
-    for row, value in enumerate(term(seen).tolist()):
-        u, d, cost = {}, {}, 0.0
-        for view in VIEWS:
-            length = int(found.num_tokens[view][row])
-            policy, reference = (
-                side[view].values[row, :length].tolist() for side in (found.policy_tokens, found.reference_tokens)
-            )
-            kl = divergence[view][row, :length].tolist()
-            one, other = masks[row, :length, 0].tolist(), masks[row, :length, 1].tolist()
-            u[view] = sum(m * (p - q) for m, p, q in zip(one, policy, reference, strict=True))
-            d[view] = sum(m * k for m, k in zip(other, kl, strict=True))
-            cost += l1_u * sum(one) + l1_d * sum(other)
-        x = beta * ((u[VIEWS[0]] - u[VIEWS[1]]) - (d[VIEWS[1]] - d[VIEWS[0]]))
-        plain = math.log1p(math.exp(-x)) if x > 0 else -x + math.log1p(math.exp(x))
-        assert value == pytest.approx(plain + cost, rel=1e-9, abs=1e-9)
-
-
-def test_masks_of_activations_are_standardized_over_a_response() -> None:
-    from mdpo_objectives.masks import standardized
-
-    values = torch.tensor([[[1.0, 4.0], [3.0, 4.0], [8.0, 7.0], [99.0, 99.0]]], dtype=torch.float64)
-    mask = torch.tensor([[True, True, True, False]])
-    found = standardized(values, mask)
-    for layer in range(2):
-        inside = values[0, :3, layer]
-        torch.testing.assert_close(found[0, :3, layer], (inside - inside.mean()) / inside.std(correction=0))
-    assert not found[0, 3].any()
-    alike = torch.ones(1, 3, 1)
-    assert not standardized(alike, alike[..., 0].bool()).any()
-
-
-@PROPERTY
-@given(scores(("chosen", "half", "little")))
-def test_spo_tells_degrees_by_the_last_token(found: Scores) -> None:
-    term: Any = component("loss", "spo", degrees=["chosen", "half", "little"])
-    outputs = {
-        view: torch.stack([tokens.values, -tokens.values / 2, tokens.values * 0 - 3], dim=-1)
-        for view, tokens in found.policy_tokens.items()
-    }
-    values = term(replace(found, probes={"degree": ByView(outputs)}))
-    for row, value in enumerate(values.tolist()):
-        cost = 0.0
-        for degree, view in enumerate(("chosen", "half", "little")):
-            last = float(found.policy_tokens[view].values[row, int(found.num_tokens[view][row]) - 1])
-            logits = [last, -last / 2, -3.0]
-            top = max(logits)
-            cost += top + math.log(sum(math.exp(logit - top) for logit in logits)) - logits[degree]
-        assert value == pytest.approx(cost / 3, rel=1e-9, abs=1e-9)
-
-
-@PROPERTY
-@given(scores(("chosen",), {"reward": st.floats(-3, 3)}), st.floats(0.5, 5), st.floats(0.1, 0.9), st.floats(-2, 2))
-def test_hpo_s_value_head_aims_at_an_expectile_and_its_advantage_is_detached(
-    found: Scores, alpha: float, tau: float, value: float
-) -> None:
-    term: Any = component("anchor", "hpo", alpha=alpha, advantage="value_head", tau=tau)
-    outputs = torch.full((*found.policy_tokens["chosen"].mask.shape, 1), value, dtype=torch.float64, requires_grad=True)
-    total = term(replace(found, probes={"value": ByView({"chosen": outputs})}))
-    slope = torch.autograd.grad(total.sum(), outputs)[0][:, 0, 0]
-    for row, cost in enumerate(total.tolist()):
-        apart = float(found.columns["reward"][row]) - value
-        share = 1 - tau if apart < 0 else tau
-        expected = -math.exp(apart / alpha) * float(found.policy["chosen"][row]) + share * apart**2
-        assert cost == pytest.approx(expected, rel=1e-9, abs=1e-9)
-        assert slope[row].item() == pytest.approx(-2 * share * apart, rel=1e-9, abs=1e-9)
-
-
-@pytest.mark.parametrize("options", [{"tau": 0.5}, {"advantage": "value_head"}])
-def test_tau_and_a_value_head_go_together(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="tau is the expectile of a value head"):
-        component("anchor", "hpo", alpha=1.0, **options)
 
 
 RUNS = {
