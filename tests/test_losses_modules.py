@@ -119,6 +119,12 @@ def test_activations_are_one_mean_a_layer() -> None:
     assert module(states).tolist() == [[3.0, -1.0]]
 
 
+def test_an_advantage_that_is_given_needs_no_value_head() -> None:
+    term: Any = component("anchor", "hpo", alpha=1.0)
+    assert not term.probes()
+    assert term.columns() == ("advantage",)
+
+
 def test_a_value_head_begins_at_0_and_teaches_no_states() -> None:
     term: Any = component("anchor", "hpo", alpha=1.0, advantage="value_head", tau=0.5)
     module = term.probes()["value"].make(2, 3)
@@ -130,6 +136,14 @@ def test_a_value_head_begins_at_0_and_teaches_no_states() -> None:
     [weight, bias] = [parameter.grad for parameter in module.parameters()]
     assert weight.equal(torch.full((1, 6), 4.0))
     assert bias.equal(torch.tensor([4.0]))
+
+
+def test_the_classifier_of_degrees_reads_the_whole_of_a_state() -> None:
+    term: Any = component("loss", "spo", degrees=["chosen", "half", "little"])
+    states = torch.eye(6).unflatten(1, (2, 3))
+    outputs = term.probes()["degree"].make(2, 3)(states)
+    assert outputs.shape == (6, 3)
+    assert len(outputs.unique(dim=0)) == 6
 
 
 @PROPERTY

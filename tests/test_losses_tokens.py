@@ -94,7 +94,7 @@ def test_dmpo_discounts_turns(found: Scores, beta: float, gamma: float) -> None:
 
 
 @PROPERTY
-@given(scores(BLIND), st.floats(0.01, 2), st.floats(0.1, 3), st.floats(0, 2))
+@given(scores(BLIND), st.floats(0.01, 2), st.floats(0.1, 3), st.floats(0, 2) | st.just(1.0))
 def test_v_dpo_guides_the_policy_by_the_picture(found: Scores, beta: float, guidance: float, bias: float) -> None:
     term = made("loss", "v_dpo", beta=beta, guidance=guidance, language_bias=bias, blank="blind")
     assert [str(view) for view in term.views()] == list(BLIND)
