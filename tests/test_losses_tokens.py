@@ -172,7 +172,8 @@ def test_the_divergence_of_c3po_is_that_of_softened_distributions() -> None:
         assert found.item() == pytest.approx(expected, rel=1e-9)
     kept = made("loss", "c3po", k=0.5, temperature=2.0, general=0.25)
     [name] = kept.statistics()
-    assert kept.statistics() == made("loss", "c3po", k=0.1, temperature=2.0).statistics()
+    assert kept.statistics() == made("loss", "c3po", k=1, temperature=2.0).statistics()
+    assert not made("loss", "c3po", k=0).statistics()
     from mdpo_core.scores import ByView
 
     sums = {"chosen": torch.tensor([-6.0]), "rejected": torch.tensor([-9.0])}
