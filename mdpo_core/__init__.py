@@ -4,18 +4,7 @@ Only names are bound here; torch is imported when something is computed.
 """
 
 from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
-from mdpo_core.components import (
-    Anchor,
-    Backend,
-    Component,
-    Evaluator,
-    Loss,
-    ModelAdapter,
-    PairLoss,
-    Reader,
-    Term,
-    Tracker,
-)
+from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
@@ -44,6 +33,7 @@ from mdpo_core.registry import make_component as component
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import ResponseTokens, Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.state import Piece, SavedState, whole
+from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.view import View
 from mdpo_core.world import World, current_world
 

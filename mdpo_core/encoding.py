@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.collation import EncodedRow, collate
-from mdpo_core.components import Term
 from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.example import IMAGE_MARK, Example
@@ -16,6 +15,7 @@ from mdpo_core.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.protocols import Encoder
 from mdpo_core.responses import encode_response
 from mdpo_core.scores import Scores
+from mdpo_core.terms import Term
 from mdpo_core.view import CLEAN, View
 
 

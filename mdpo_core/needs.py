@@ -12,8 +12,9 @@ from mdpo_core.registry import current_registry
 from mdpo_core.view import CLEAN
 
 if TYPE_CHECKING:
-    from mdpo_core.components import Reader, Term
+    from mdpo_core.components import Reader
     from mdpo_core.corruption import Corruption
+    from mdpo_core.terms import Term
 
 _SHOWN: Mapping[NamedPart, str] = {
     "responses": "response",

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mdpo_core.components import PairLoss, Term
 from mdpo_core.errors import PluginError
 from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores, Statistic
+from mdpo_core.terms import PairLoss, Term
 from mdpo_core.view import CLEAN, View
 from mdpo_core.world import ALONE, World
 

@@ -8,17 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
-from mdpo_core.components import (
-    Backend,
-    Component,
-    Evaluator,
-    ModelAdapter,
-    Reader,
-    Term,
-    Tracker,
-)
+from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
 from mdpo_core.corruption import Corruption
 from mdpo_core.registry import current_registry
+from mdpo_core.terms import Term
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
 

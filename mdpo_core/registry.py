@@ -11,7 +11,7 @@ from typing import Any
 
 import pluggy
 
-from mdpo_core import components, corruption, hooks
+from mdpo_core import components, corruption, hooks, terms
 from mdpo_core.components import Component
 from mdpo_core.errors import PluginError
 
@@ -21,8 +21,8 @@ KINDS: dict[str, type[Component]] = {
         components.ModelAdapter,
         components.Reader,
         corruption.Corruption,
-        components.Loss,
-        components.Anchor,
+        terms.Loss,
+        terms.Anchor,
         components.Backend,
         components.Evaluator,
         components.Tracker,

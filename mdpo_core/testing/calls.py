@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mdpo_core.components import Term
 from mdpo_core.probes import Probe
 from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
+from mdpo_core.terms import Term
 from mdpo_core.testing.common import name_of
 from mdpo_core.view import View
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.components import Anchor, Loss, PairLoss, Term
 from mdpo_core.scores import Scores
+from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.testing import cases
 from mdpo_core.testing.calls import gradients_of, running_values, values_of
 from mdpo_core.testing.common import PROPERTY, check_options, name_of, require

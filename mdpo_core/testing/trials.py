@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mdpo_core.components import Anchor, Backend, Component
+from mdpo_core.components import Backend, Component
 from mdpo_core.errors import PluginError, RecipeError
 from mdpo_core.example import Example
 from mdpo_core.hooks import PROJECT
 from mdpo_core.recipe import Train
 from mdpo_core.registry import KINDS, current_registry, suggestion
+from mdpo_core.terms import Anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.corruptions import check_corruption
 from mdpo_core.testing.measuring import check_evaluator, check_tracker
