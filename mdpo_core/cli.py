@@ -258,10 +258,11 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _corruptions(options: argparse.Namespace) -> int:
-    from mdpo_core.contact_sheet import write_contact_sheet
+    from mdpo_core.contact_sheet import not_drawn, write_contact_sheet
 
-    names = write_contact_sheet(options.image, options.out)
-    print(f"{options.out}: {options.image} under {', '.join(names)}")  # noqa: T201
+    names = ", ".join(write_contact_sheet(options.image, options.out))
+    others = f"not drawn, as one picture does not show them: {', '.join(not_drawn())}"
+    print(f"{options.out}: {options.image} under {names}\n{others}")  # noqa: T201
     return 0
 
 

@@ -12,7 +12,7 @@ from mdpo_core.errors import Problem, RecipeError
 from mdpo_core.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import current_registry, suggestion
-from mdpo_core.terms import Term
+from mdpo_core.terms import Loss, Term
 from mdpo_core.view import CLEAN
 
 Found = Iterator[tuple[Keys, str]]
@@ -37,6 +37,7 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = Tr
     corruptions = pieces.get("corruptions", {})
     yield from _conditions(terms, corruptions)
     yield from _labels(terms)
+    yield from _compared(terms)
     if trains and pieces.get("data") is not None:
         yield from _needs(terms, corruptions, pieces["data"])
     if "train" in pieces:
@@ -94,6 +95,14 @@ def _needs(terms: list[tuple[int, Term]], corruptions: Mapping[str, Any], reader
             if need.name not in there:
                 near = suggestion(need.name, there)
                 yield keys, f"needs {need}{near}  (rows have: {', '.join(there) or 'none'}){need.hint()}"
+
+
+def _compared(terms: list[tuple[int, Term]]) -> Found:
+    for position, term in terms:
+        views = term.views()
+        repeated = next((view for place, view in enumerate(views) if view in views[:place]), None)
+        if isinstance(term, Loss) and repeated is not None:
+            yield ("objective", position), f"compares the view '{repeated}' with itself, which trains nothing"
 
 
 def _labels(terms: list[tuple[int, Term]]) -> Found:

@@ -6,8 +6,9 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
+from mdpo_core.components import Component
 from mdpo_core.corruption import ImageCorruption
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.registry import current_registry
@@ -33,7 +34,8 @@ class Labelled(NamedTuple):
 def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> list[str]:
     """Draw a picture as it is and under every corruption of single images; the names, in their order.
 
-    Each corruption has its default options; one that demands some is left out. Raises `DataError` if ``image`` is no
+    Each corruption has its default options; one that demands some, or changes more than a picture, is left out (see
+    `not_drawn`). Raises `DataError` if ``image`` is no
     picture, or ``out`` has an ending that stands for no kind of picture.
     """
     import PIL.Image
@@ -43,6 +45,15 @@ def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> list[str]:
     cells = list(_cells(_opened(image), seed))
     contact_sheet(cells).save(out)
     return [cell.name for cell in cells[1:]]
+
+
+def not_drawn() -> list[str]:
+    """The corruptions that no picture by itself can show."""
+    return [name for name, cls in sorted(current_registry().components("corruption").items()) if not _is_drawn(cls)]
+
+
+def _is_drawn(cls: type[Component]) -> TypeGuard[type[ImageCorruption]]:
+    return issubclass(cls, ImageCorruption) and not any(field.is_required() for field in cls.model_fields.values())
 
 
 def _opened(path: Path) -> Image:
@@ -59,7 +70,7 @@ def _opened(path: Path) -> Image:
 def _cells(image: Image, seed: int) -> Iterator[Labelled]:
     yield Labelled(image, "as it is", [f"{image.width} x {image.height} pixels"])
     for name, cls in sorted(current_registry().components("corruption").items()):
-        if issubclass(cls, ImageCorruption) and not any(field.is_required() for field in cls.model_fields.values()):
+        if _is_drawn(cls):
             corruption = cls()
             yield Labelled(corruption(image, random.Random(seed)), name, _options(corruption))
 

@@ -72,7 +72,8 @@ class TrainedPolicy:
             with torch.no_grad():
                 scored = self.engine.forward(batch)
                 if part.counts:
-                    meter.add(self.objective(Scores.of_batch(scored, batch)).metrics)
+                    scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
+                    meter.add(self.objective(scores).metrics)
             done = min(done + self.batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)

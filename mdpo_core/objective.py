@@ -41,6 +41,7 @@ class Objective:
         self.terms = dict(terms)
         self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
         self.statistics = _statistics(self.terms)
+        self.needs_tokens = any(term.needs_tokens for term in self.terms.values())
         self.probes = {
             _module(label, name): probe for label, term in self.terms.items() for name, probe in term.probes().items()
         }
@@ -64,7 +65,7 @@ class Objective:
             total = total + term.weight * torch.where(counted, values, 0)
             metrics[f"loss/{label}"] = values.detach()[counted]
             if isinstance(term, PairLoss):
-                metrics |= _pair_metrics(label, term, scores, counted)
+                metrics |= _pair_metrics(label, term, seen, counted & term.compares(seen))
         return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)
 
     @torch.no_grad()

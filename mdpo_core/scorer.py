@@ -93,7 +93,9 @@ class Scorer(nn.Module):
         for name, probe in self.probes.items():
             states = read[self._reads[name]]
             assert states is not None, "a probe of the reference without one"
-            found[name] = states.outputs_by_view(probe(states.hidden.float()))
+            # In float32, whatever the engine casts the model's own products to.
+            with torch.autocast(states.hidden.device.type, enabled=False):
+                found[name] = states.outputs_by_view(probe(states.hidden.float()))
         return found
 
     def _log_probs(self, model: VisionLanguageModel, states: PredictingStates) -> dict[View, TokenLogProbs]:

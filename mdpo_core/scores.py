@@ -138,9 +138,9 @@ class Scores:
         return cls(ByView(), ByView(), ByView(), torch.ones(1, dtype=torch.bool), values, ids=(name,))
 
     @classmethod
-    def of_batch(cls, scored: Scored, batch: Batch) -> Scores:
-        """What a scorer returned for a batch, with what is known of its rows."""
-        responses = {view: response_tokens(batch, view) for view in scored.policy}
+    def of_batch(cls, scored: Scored, batch: Batch, tokens: bool = True) -> Scores:
+        """What a scorer returned for a batch, with what is known of its rows; ``tokens``: and of their tokens."""
+        responses = {view: response_tokens(batch, view) for view in scored.policy} if tokens else {}
         return cls.from_tokens(scored, batch.applies, batch.columns, responses, batch.ids)
 
     @classmethod
@@ -168,7 +168,9 @@ class Scores:
             reference_tokens=ByView(reference),
             statistics={name: ByView(values) for name, values in statistics.items()},
             probes={name: ByView(values) for name, values in probes.items()},
-            responses=ByView(responses or {view: _alike(tokens.mask) for view, tokens in policy.items()}),
+            responses=ByView(
+                {view: _alike(tokens.mask) for view, tokens in policy.items()} if responses is None else responses
+            ),
             ids=ids,
         )
 

@@ -107,6 +107,10 @@ class PairLoss(Loss):
     def views(self) -> tuple[View, ...]:
         return (self.prefer, self.over)
 
+    def compares(self, scores: Scores) -> Tensor:
+        """Which pairs are compared, ``(batch,)`` bool: those that metrics of rewards are about."""
+        return scores.applies.new_ones(scores.applies.shape)
+
 
 class Anchor(Term):
     """A term that holds one view near an absolute level."""

@@ -109,7 +109,7 @@ class Trainer:
 
     def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
-        scores = Scores.of_batch(self.engine.forward(batch, last=last), batch)
+        scores = Scores.of_batch(self.engine.forward(batch, last=last), batch, self.objective.needs_tokens)
         if step == 0:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)

@@ -111,7 +111,7 @@ def most_likely(model, prompt: EncodedPrompt, said: Tensor) -> tuple[int, Tensor
 def test_hidden_is_what_a_mask_of_plain_transformers_hides(llava: Path, photographs: Path) -> None:
     with PIL.Image.open(sorted(photographs.iterdir())[0]) as image:
         row = Example(
-            "1", "USER: <image>\nWhat is it? ASSISTANT:", {}, (image.convert("RGB"),), {}, HiddenTokens(0.5, 3)
+            "1", "USER: <image>\nWhat is it? ASSISTANT:", {}, (image.convert("RGB"),), hidden=HiddenTokens(0.5, 3)
         )
     made = component("adapter", "llava", path=str(llava))
     build = BatchBuilder(made.encoder(), (), {}, (), 10**9, 0)

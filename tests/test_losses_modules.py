@@ -182,6 +182,11 @@ def test_hpo_s_value_head_aims_at_an_expectile_and_its_advantage_is_detached(
         assert slope[row].item() == pytest.approx(-2 * share * apart, rel=1e-9, abs=1e-9)
 
 
+def test_a_value_head_goes_with_no_view_that_is_scored_with_its_prompt() -> None:
+    with pytest.raises(ValueError, match="V\\(x\\) is read where the prompt ends"):
+        component("anchor", "hpo", alpha=1.0, advantage="value_head", tau=0.5, on="prompt+chosen")
+
+
 @pytest.mark.parametrize("options", [{"tau": 0.5}, {"advantage": "value_head"}])
 def test_tau_and_a_value_head_go_together(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tau is the expectile of a value head"):

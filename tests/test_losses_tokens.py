@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mdpo_core import DataError, Example, Scores, View, component
 from mdpo_core.data import check_data
 from mdpo_core.encoding import BatchBuilder
+from mdpo_core.objective import Objective
 from mdpo_core.testing import scores
 from mdpo_core.testing.calls import values_of
 
@@ -234,3 +235,14 @@ def test_a_tie_is_found_before_training_and_can_be_put_in_quarantine(llava: Path
     assert "example '1': odpo needs scores that differ, found chosen_score = 1" in str(checked.bad[1][0])
     with pytest.raises(DataError, match="example '1': odpo needs scores that differ"):
         checked.require_sound(quarantine=False)
+
+
+def test_metrics_of_rewards_are_about_pairs_in_scope() -> None:
+    """A row out of scope has a rejected answer that nothing looks at."""
+    sums = {"chosen": torch.tensor([-1.0, -9.0]), "rejected": torch.tensor([-9.0, -1.0])}
+    still = {view: torch.full((2,), -5.0) for view in sums}
+    tokens_ = {view: torch.full((2,), 3) for view in sums}
+    found = Scores.from_sums(sums, still, tokens_, {"scope": torch.tensor([0.0, 1.0])})
+    metrics = Objective({"c3po": made("loss", "c3po")})(found).metrics
+    assert metrics["rewards/accuracy/c3po"].tolist() == [1.0]
+    assert metrics["loss/c3po"].shape == (2,)

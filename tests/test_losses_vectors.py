@@ -56,7 +56,11 @@ def tensor(values: Any) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def edits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check values say which tokens an edit has changed: those whose id is odd (see `as_scores`)."""
+    """The check values say which tokens an edit has changed: those whose id is odd (see `as_scores`).
+
+    No two responses have such edits, as their unchanged tokens differ in number. So ddpo's arithmetic is held to these
+    values, and how it finds edits in `test_losses_tokens.py`.
+    """
     monkeypatch.setattr("mdpo_objectives.segments.changed_tokens", lambda ids, other: ids % 2 == 1)
 
 

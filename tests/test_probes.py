@@ -194,3 +194,20 @@ def test_two_processes_train_probes_as_one_does(llava: Path, tmp_path: Path) -> 
     assert len(saved[0]) == 6
     for name, value in saved[0].items():
         torch.testing.assert_close(saved[1][name], value, atol=1e-4, rtol=0)
+
+
+def test_probes_compute_in_float32_under_autocast(llava: Path) -> None:
+    made, model = trained(llava)
+    types = []
+
+    class Typed(torch.nn.Linear):
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            found = super().forward(states.flatten(1))
+            types.append((states.dtype, found.dtype))
+            return found
+
+    probes = {"end": Probe(lambda layers, width: Typed(layers * width, 1))}
+    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(DATA, [0, 1], epoch=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        Scorer(model, VIEWS, AdapterOff(), Scoring(), probes=probes)(batch)
+    assert types == [(torch.float32, torch.float32)]

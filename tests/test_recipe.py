@@ -69,6 +69,7 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
             "bad.yaml:4: corruptions.crop.corruption: unknown corruption 'random_corp'; did",
         ),
         ("{loss: dpo, beta: 0.1}", "{beta: 0.1}", "bad.yaml:6: objective.0: must name one component: {loss: NAME"),
+        ("over: chosen@crop", "over: chosen", "bad.yaml:7: objective.1: compares the view 'chosen' with itself, which"),
         ("{backend: local}", "local", "bad.yaml:8: backend: must be {backend: NAME, ...}, found 'local'"),
         (
             "chosen@crop",

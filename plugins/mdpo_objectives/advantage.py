@@ -43,6 +43,8 @@ class HPO(Anchor):
             raise ValueError(
                 "tau is the expectile of a value head: give it with 'advantage: value_head', and only there"
             )
+        if self.tau is not None and self.on.with_prompt:
+            raise ValueError("V(x) is read where the prompt ends: a value head goes with a view without 'prompt+'")
         return self
 
     def columns(self) -> tuple[str, ...]:

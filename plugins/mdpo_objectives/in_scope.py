@@ -37,7 +37,8 @@ class C3PO(PairLoss):
         general (or near) ((1 - k) nll + k T^2 KL) where it is 1, a general prompt (or 2, one near the scope)
 
     nll and KL(reference || policy): of the preferred response, means over its tokens; on rows out of scope that is to
-    be what the model answered before, and the other response is not looked at. Defaults are the released ones.
+    be what the model answered before, and the other response is not looked at. Defaults are the released ones, for
+    three means of their own; here all rows share one mean, so that a kind of row weighs by its share of the data.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -57,6 +58,9 @@ class C3PO(PairLoss):
     @property
     def _divergence(self) -> str:
         return f"divergence_at_{self.temperature}"
+
+    def compares(self, scores: Scores) -> Tensor:
+        return scores.columns["scope"] == IN_SCOPE
 
     def check_columns(self, scores: Scores) -> None:
         scope = scores.columns["scope"]

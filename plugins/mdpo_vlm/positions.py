@@ -30,10 +30,12 @@ def positions_despite_hidden(
     base: PreTrainedModel, family: Family, rows: PaddedView, images: Sequence[EncodedImage]
 ) -> Tensor | None:
     """``(3, batch, time)`` where M-RoPE would take hidden tokens for padding and close up; None: transformers' own."""
-    lengths = rows.response_mask.int().argmax(dim=1).tolist()
-    hides = any(not mask[:length].all() for mask, length in zip(rows.attention_mask, lengths, strict=True))
-    if not family.grid or not hides:
+    if not family.grid:
         return None
+    before_response = rows.response_mask.flip(1).cumsum(dim=1).flip(1) > 0
+    if not bool((before_response & (rows.attention_mask == 0)).any()):
+        return None
+    lengths = rows.response_mask.int().argmax(dim=1).tolist()
     left, time = iter(images), rows.token_ids.shape[1]
     found = [
         torch.cat(list(_group(base, family, ids[:length], [time - length], left)), dim=-1)
