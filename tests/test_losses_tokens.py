@@ -178,7 +178,7 @@ def test_the_divergence_of_c3po_is_that_of_softened_distributions() -> None:
     from mdpo_core.scores import ByView
 
     sums = {"chosen": torch.tensor([-6.0]), "rejected": torch.tensor([-9.0])}
-    tokens_ = {view: torch.tensor([3]) for view in sums}
+    tokens_ = {"chosen": torch.tensor([3]), "rejected": torch.tensor([5])}
     base = Scores.from_sums(sums, sums, tokens_, {"scope": torch.tensor([1.0])})
     from dataclasses import replace
 
