@@ -50,16 +50,30 @@ def test_sparse_po_counts_what_its_masks_let(found: Scores, beta: float, l1_u: f
         assert value == pytest.approx(plain + cost, rel=1e-9, abs=1e-9)
 
 
+@PROPERTY
+@given(scores(VIEWS), st.integers(0, 99))
+def test_a_shared_mask_is_both_masks(found: Scores, seed: int) -> None:
+    one: Any = component("loss", "sparse_po", shared=True)
+    two: Any = component("loss", "sparse_po")
+    masks = torch.rand(4, 4, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    divergence = {view: tokens.values.abs() for view, tokens in found.policy_tokens.items()}
+    seen = replace(found, statistics={"divergence_from_reference": ByView(divergence)})
+    assert one(masked(seen, masks)).equal(two(masked(seen, masks.expand(4, 4, 2))))
+
+
 def test_masks_of_activations_are_standardized_over_a_response() -> None:
     from mdpo_objectives.masks import standardized
 
-    values = torch.tensor([[[1.0, 4.0], [3.0, 4.0], [8.0, 7.0], [99.0, 99.0]]], dtype=torch.float64)
-    mask = torch.tensor([[True, True, True, False]])
+    values = torch.tensor([[1.0, 3.0, 8.0, 99.0], [5.0, -2.0, 99.0, 99.0]], dtype=torch.float64)
+    values = torch.stack([values, 4 - values.square() / 3], dim=-1)
+    mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
     found = standardized(values, mask)
-    for layer in range(2):
-        inside = values[0, :3, layer]
-        torch.testing.assert_close(found[0, :3, layer], (inside - inside.mean()) / inside.std(correction=0))
-    assert not found[0, 3].any()
+    for row, length in enumerate([3, 2]):
+        for layer in range(2):
+            inside = values[row, :length, layer]
+            expected = (inside - inside.mean()) / inside.std(correction=0)
+            torch.testing.assert_close(found[row, :length, layer], expected)
+        assert not found[row, length:].any()
     alike = torch.ones(1, 3, 1)
     assert not standardized(alike, alike[..., 0].bool()).any()
 
@@ -70,7 +84,8 @@ def test_masks_of_activations_are_means_over_layers_held_between_0_and_1() -> No
     policy, reference, divergence = (
         {view: torch.rand(1, 4, generator=draw, dtype=torch.float64) for view in VIEWS} for _ in range(3)
     )
-    activations = {view: torch.randn(1, 4, 3, generator=draw, dtype=torch.float64) for view in VIEWS}
+    levels = torch.tensor([-1.0, 0.1, 0.0, 2.0], dtype=torch.float64)[:, None]
+    activations = {view: levels + 0.1 * torch.randn(1, 4, 3, generator=draw, dtype=torch.float64) for view in VIEWS}
     mask = torch.ones(1, 4, dtype=torch.bool)
     sides = [{view: TokenLogProbs(-side[view], mask) for view in VIEWS} for side in (policy, reference)]
     found = replace(
@@ -83,7 +98,7 @@ def test_masks_of_activations_are_means_over_layers_held_between_0_and_1() -> No
         inside = activations[view][0]
         each = ((inside - inside.mean(0)) / inside.std(0, correction=0)).mean(1)
         held = each.clamp(0, 1)
-        assert 0 < (held == 0).sum() < 4
+        assert {0.0, 1.0} < set(each.clamp(0, 1).tolist())
         counted = reference[view] - policy[view] + divergence[view]
         logit += sign * float((held * counted).sum())
         cost += 0.75 * float(held.sum())
