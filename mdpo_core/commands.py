@@ -119,11 +119,11 @@ def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Nam
     if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in made.rows):
         print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
     words = ["mdpo-run", str(options.recipe), *(word for each in options.set for word in ("--set", each))]
-    print(f"train on it: {shlex.join([*words, '--set', f'data={_section(made.reader)}'])}")  # noqa: T201
+    print(f"train on it: {shlex.join([*words, '--set', f'data={section(made.reader)}'])}")  # noqa: T201
     return 0
 
 
-def _section(reader: Reader) -> str:
+def section(reader: Reader) -> str:
     """A reader as a recipe names it; JSON is YAML."""
     from mdpo_core.registry import current_registry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from conftest import PROMPT
 from making import QUICKSTART, RECIPE, Row, lines, recipe_of, with_data, write_rows
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mdpo_core import DataError, Recipe, RecipeError, cli, load_recipe, run
+from mdpo_core import DataError, Example, Recipe, RecipeError, cli, component, load_recipe, run
+from mdpo_core.commands import section
 from mdpo_core.construction.making import Made
 from mdpo_core.construction.relabeled import Labelling, relabel
+from mdpo_core.validity import row_problems
 
 CANDIDATES = ["A pink flower.", "Green leaves.", "A Chinese temple with a red roof."]
 
@@ -24,6 +27,13 @@ def make(recipe: Recipe, out: Path, **how: object) -> Made:
     made = relabel(recipe, out, Labelling(**{"candidates": "answers", **how}))  # type: ignore[arg-type]
     assert made is not None
     return made
+
+
+def as_printed(made: Made) -> Sequence[Example]:
+    """The rows that the printed data section gives."""
+    options = json.loads(section(made.reader))
+    rows: Sequence[Example] = component("reader", options.pop("reader"), **options).open()  # type: ignore[attr-defined]
+    return rows
 
 
 def scored(tmp_path: Path, rows: Sequence[tuple[Sequence[str], Sequence[float]]], name: str = "source") -> Path:
@@ -133,6 +143,36 @@ def test_named_responses_are_candidates_where_no_column_is_given(tmp_path: Path)
     base = Path(str(recipe.model.files()[0])).parent
     with pytest.raises(DataError, match="no row is left"):  # the policy is the reference
         relabel(recipe, out, Labelling(policy=base))
+
+
+@pytest.mark.parametrize("prompt", ["prompt", "null"])
+@pytest.mark.parametrize("names", [("chosen", "rejected", "third"), ("first", "second", "third")])
+def test_the_printed_section_reads_what_was_made_of_three_responses(
+    changes: list[str], tmp_path: Path, other_llava: Path, names: tuple[str, ...], prompt: str
+) -> None:
+    question = {"role": "user", "content": "<image>What is it?"}
+    before = [question] if prompt == "null" else []
+    answers = [[*before, {"role": "assistant", "content": text}] for text in CANDIDATES]
+    columns = dict(zip(("x", "y", "z"), answers, strict=True))
+    source = write_rows(tmp_path / "source.jsonl", [{"img_path": "00.jpg", "prompt": [question], **columns}])
+    responses = ", ".join(f"{name}: {column}" for name, column in zip(names, columns, strict=True))
+    more = ("model.prompts=chat", f"data.prompt={prompt}", f"data.responses={{{responses}}}")
+    made = make(recipe_of(changes, source, *more), tmp_path / "out.jsonl", candidates=None, policy=other_llava)
+    [example] = as_printed(made)
+    assert example.responses.keys() == {"chosen", "rejected"}
+    assert set(example.responses.values()) < set(CANDIDATES)
+    assert row_problems(example) == []
+
+
+def test_the_printed_section_reads_what_was_made_of_candidates_beside_other_responses(
+    changes: list[str], tmp_path: Path
+) -> None:
+    row = {"img_path": "00.jpg", "third": CANDIDATES[1], "answers": CANDIDATES, "points": [1, 3, 2]}
+    source = write_rows(tmp_path / "source.jsonl", [row])
+    made = make(recipe_of(changes, source, "data.responses={third: third}"), tmp_path / "out.jsonl", scores="points")
+    [example] = as_printed(made)
+    assert example.responses == {"chosen": CANDIDATES[1], "rejected": CANDIDATES[0]}
+    assert row_problems(example) == []
 
 
 def test_stopped_or_not_the_bytes_are_the_same(

@@ -33,7 +33,7 @@ class Making:
 
     ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(places)``
     gives entries, ``at_once`` of them: new responses and columns, or why a row is left out. ``finish``
-    may add what all rows decide together.
+    may add what all rows decide together. ``replaces``: the new responses are all that the new rows have.
     """
 
     stage: str
@@ -43,14 +43,16 @@ class Making:
     compute: Callable[[Sequence[int]], Sequence[Entry]]
     at_once: int = 1
     finish: Callable[[list[NewRow]], list[NewRow]] = lambda rows: rows
+    replaces: bool = False
 
     def write(self, out: Path) -> Made | None:
         """Compute what is not there yet, and write; None if an earlier call did.
 
         Raises `CheckpointError` if ``out`` is something else, `RunStopped` when asked to stop.
         """
-        new = NewData(out, self.data)
-        journal = Journal(out, self.key, self.source.checked.rows, self.at_once)
+        sound = self.source.checked.rows
+        new = NewData(out, self.data, next(iter(sound), 0), self.replaces)
+        journal = Journal(out, self.key, sound, self.at_once)
         if journal.is_finished():
             journal.close()
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.scorer import Scorer
 from mdpo_core.scores import Scored, Scores
+from mdpo_core.validity import row_problems
 from mdpo_core.view import CHOSEN, REJECTED, View
 
 LOW_CONFIDENCE = "low_confidence"
@@ -84,7 +85,7 @@ def relabel(recipe: Recipe, out: Path, labelling: Labelling) -> Made | None:
     settings = {"command": "relabel", **labelling.settings(), LOW_CONFIDENCE: labelling.low_confidence}
     key = source.key(settings, {"policy": labelling.policy, "reference": labelling.reference})
     labels = _Labels(source, labelling)
-    return Making("scoring", source, data, key, labels, finish=labels.with_confidence).write(out)
+    return Making("scoring", source, data, key, labels, finish=labels.with_confidence, replaces=True).write(out)
 
 
 class _Labels:
@@ -108,8 +109,11 @@ class _Labels:
         margin = scores[best] - scores[worst]
         if not margin > 0 or margin < self._labelling.min_margin:
             return {"problem": f"the scores differ by less than {self._labelling.min_margin:g}, or not at all"}
+        responses = {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]}
+        for problem in row_problems(replace(example, responses=responses)):
+            return {"problem": problem}
         return {
-            "responses": {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]},
+            "responses": responses,
             "columns": {
                 "chosen_score": scores[best],
                 "rejected_score": scores[worst],

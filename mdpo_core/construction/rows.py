@@ -37,6 +37,7 @@ class ExampleRows:
     """Rows of a reader that stores nothing that could be written: what its examples hold, as pairs have it."""
 
     data: Sequence[Example]
+    first: int = 0  # a row that can be read; which parts there are it says for all
     embeds_images: bool = True
 
     def stored(self, index: int) -> dict[str, Any]:
@@ -54,14 +55,14 @@ class ExampleRows:
         return {**responses, **{_column("pictures", name): list(files) for name, files in images.items()}}
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
-        first = self.data[0]
+        first = self.data[self.first]
         options: dict[str, Any] = {
             "path": str(path),
             "images": str(images or path.parent),
             "image": None if images is None else _column("pictures", ""),
-            "responses": {name: name for name in (*first.responses, *responses)},
+            "responses": {name: name for name in responses},
             **{part: {name: _column(part, name) for name in getattr(first, part)} for part in _PARTS},
-            "columns": tuple(dict.fromkeys((*first.columns, *columns))),
+            "columns": tuple(columns),
             "id": _ID,
         }
         return cast("Reader", make_component("reader", "pairs", **options))
@@ -69,15 +70,21 @@ class ExampleRows:
 
 @dataclass(frozen=True)
 class NewData:
-    """A JSONL file of pairs, and beside it the folder ``OUT.images`` of pictures that were in no files of their own."""
+    """A JSONL file of pairs, and beside it the folder ``OUT.images`` of pictures that were in no files of their own.
+
+    ``first``: a row of the data that can be read. ``replaces``: the new responses are all that a row has then; else
+    they are among the old ones.
+    """
 
     path: Path
     data: Sequence[Example]
+    first: int = 0
+    replaces: bool = False
 
     @cached_property
     def rows(self) -> StoredRows:
         """The rows as they are stored, as far as their reader gives them."""
-        stored: StoredRows = getattr(self.data, "as_stored", ExampleRows(self.data))
+        stored: StoredRows = getattr(self.data, "as_stored", ExampleRows(self.data, self.first))
         return stored
 
     @property
@@ -97,9 +104,12 @@ class NewData:
         with whole_file(self.path) as file:
             for new in rows:
                 file.write(_line(self._columns(new, pictures), f"row {new.row + 1}"))
-        added = list(dict.fromkeys(name for new in rows for name in new.responses))
+        old = self.data[self.first]
+        kept = () if self.replaces else old.responses
+        responses = dict.fromkeys([*kept, *(name for new in rows for name in new.responses)])
         numbers = [name for name, value in rows[0].columns.items() if isinstance(value, float)]
-        return self.rows.reader(self.path, self.images if pictures else None, added, numbers)
+        columns = dict.fromkeys([*old.columns, *numbers])
+        return self.rows.reader(self.path, self.images if pictures else None, list(responses), list(columns))
 
     def _columns(self, new: NewRow, pictures: Mapping[int, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
         row = self.rows.stored(new.row)

@@ -33,7 +33,8 @@ class StoredPairs:
         row = self._whole[index]
         options = self._options
         columns = {options.responses.get(name, name): text for name, text in responses.items()}
-        changed = {column: _as_stored(row.get(column), text, options.prompt) for column, text in columns.items()}
+        like = None if options.prompt is not None else row[next(iter(options.responses.values()))]
+        changed = {column: _as_stored(row.get(column, like), text, options.prompt) for column, text in columns.items()}
         pictures = {"": options.image, **options.pictures}
         return changed | {column: list(images[name]) for name, column in pictures.items() if column and name in images}
 
@@ -44,8 +45,8 @@ class StoredPairs:
                 "path": str(path),
                 "split": "train",
                 "images": options.images if images is None else images,
-                "responses": {name: name for name in responses} | options.responses,
-                "columns": tuple(dict.fromkeys((*options.columns, *columns))),
+                "responses": {name: options.responses.get(name, name) for name in responses},
+                "columns": tuple(columns),
             }
         )
 
