@@ -8,14 +8,16 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_llava import build_tokenizer
 
-from mdpo_core.construction.pieces import ends_a_sentence, first_sentence, joined, pieces_of, sentences
+from mdpo_core.construction.pieces import Piece, ends_a_sentence, first_sentence, joined, pieces_of, sentences
 
 WORDS = st.sampled_from(
     ["A", "red", "cat,", "sits.", "No", "dogs!", "Yes", "3.5", "1.", "\n", "(why?)", "猫", "です。"]
 )
 TEXTS = st.lists(WORDS, min_size=1, max_size=20).map(" ".join)
 SEEDS = st.integers(0, 1000)
+TOKENIZER = build_tokenizer()  # its words begin with their space
 
 
 @given(st.one_of(TEXTS, st.text()))
@@ -62,7 +64,7 @@ def test_each_sentence_is_cut_behind_the_true_ones_and_what_was_cut_off_restores
     pieces = pieces_of(text, "sentences", random.Random(seed))
     true = [sentence for sentence in sentences(text) if sentence.strip()]
     assert len(pieces) == len(true)
-    tails, turned = [], False
+    tails, spaced, turned = [], [], False
     for piece, sentence in zip(pieces, true, strict=True):
         assert text.startswith(piece.before + sentence)
         assert piece.one_sentence
@@ -70,11 +72,29 @@ def test_each_sentence_is_cut_behind_the_true_ones_and_what_was_cut_off_restores
             tail = sentence[len(piece.kept) :].rstrip()
             assert tail.strip()  # at least a word is written anew
             tails.append(tail)
+            # Behind a beginning without its last space a model writes the space itself.
+            spaced.append((piece.before + sentence)[len(piece.beginning) :].rstrip())
         else:
             turned = True
             assert piece.kept.split()[-1] in ("Yes", "No")
     if not turned:
-        assert joined(pieces, tails) == text.strip()
+        assert joined(pieces, tails) == joined(pieces, spaced) == text.strip()
+
+
+def test_a_sentence_to_which_nothing_is_added_leaves_no_space_behind() -> None:
+    pieces = [Piece("", "A", " ", True), Piece("A cat. ", "", " ", True), Piece("A cat. Yes. ", "No", "", True)]
+    assert joined(pieces, [" dog.", "", " birds."]) == "A dog. No birds."
+
+
+@given(st.lists(st.sampled_from(["A", "red", "cat,", "sits.", "No", "dogs!", "1."]), min_size=1).map(" ".join), SEEDS)
+def test_what_a_model_is_given_are_the_answer_s_own_tokens_up_to_a_cut(text: str, seed: int) -> None:
+    def tokens(text: str) -> list[int]:
+        return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
+
+    for piece in pieces_of(text, "sentences", random.Random(seed)):
+        if text.startswith(piece.before + piece.kept):
+            ids = tokens(piece.beginning)
+            assert tokens(text)[: len(ids)] == ids
 
 
 def test_a_yes_or_no_that_is_cut_off_is_turned_in_half_of_the_cases_as_it_was_written() -> None:

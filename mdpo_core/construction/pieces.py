@@ -25,7 +25,7 @@ _OTHER = {"yes": "no", "no": "yes"}
 
 
 class Piece(NamedTuple):
-    """A model goes on behind ``before + kept``; ``kept``, what it adds and ``after`` are taken.
+    """A model goes on behind ``beginning``; ``kept``, what it adds and ``after`` are taken.
 
     ``one_sentence``: only to the end of the sentence.
     """
@@ -34,6 +34,18 @@ class Piece(NamedTuple):
     kept: str
     after: str = ""
     one_sentence: bool = False
+
+    @property
+    def beginning(self) -> str:
+        """What stands before, without the space at its end: tokenizers have that at the beginning of the next word."""
+        return (self.before + self.kept).rstrip(" ")
+
+    def taken(self, added: str) -> str:
+        """What the answer gets of this piece, with what a model added to it."""
+        more = first_sentence(added) if self.one_sentence else added
+        if not self.kept and self.before.endswith(" "):
+            more = more.lstrip(" ")  # which is there already
+        return self.kept + more + self.after if self.kept or more else ""
 
 
 def pieces_of(answer: str, keep: Keep, rng: random.Random) -> list[Piece]:
@@ -101,8 +113,4 @@ def ends_a_sentence(text: str) -> bool:
 
 def joined(pieces: Sequence[Piece], continuations: Sequence[str]) -> str:
     """The answer that pieces and what a model added to each give."""
-    parts = (
-        piece.kept + (first_sentence(added) if piece.one_sentence else added) + piece.after
-        for piece, added in zip(pieces, continuations, strict=True)
-    )
-    return "".join(parts).strip()
+    return "".join(piece.taken(added) for piece, added in zip(pieces, continuations, strict=True)).strip()

@@ -124,7 +124,7 @@ class _Answers:
         # Of the row alone, so that neither a stop nor the rows beside change it.
         rng = random.Random(f"{self._source.builder.seed}|{example.id}|rejected|{attempt}")
         pieces = pieces_of(example.text(CHOSEN.response), self._generation.keep, rng)
-        return _Draft(pieces, [Task(prompt, each.before + each.kept, rng.getrandbits(32)) for each in pieces])
+        return _Draft(pieces, [Task(prompt, each.beginning, rng.getrandbits(32)) for each in pieces])
 
     def _answer(self, draft: _Draft, added: Sequence[Added], attempt: int) -> Entry:
         ended = all(
