@@ -118,6 +118,8 @@ def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Nam
         print(f"  {number}: {problem}")  # noqa: T201
     if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in made.rows):
         print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
+    if made.stale:
+        print(f"  not read any more, as they describe the old answers: {', '.join(made.stale)}")  # noqa: T201
     words = ["mdpo-run", str(options.recipe), *(word for each in options.set for word in ("--set", each))]
     print(f"train on it: {shlex.join([*words, '--set', f'data={section(made.reader)}'])}")  # noqa: T201
     return 0

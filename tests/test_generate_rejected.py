@@ -119,6 +119,22 @@ def test_the_source_row_is_kept_and_read_again(changes: list[str], tmp_path: Pat
     assert (again["source_worse"], again["source_source_worse"]) == ("Leaves.", answer)
 
 
+def test_numbers_of_the_old_answers_are_kept_but_not_read(
+    changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = {"chosen_score": 2.0, "rejected_probability": 0.1, "preference_probability": 0.9, "low_confidence": 1.0}
+    row = {"img_path": IMAGES[0], "chosen": ANSWER, "rejected": "Leaves.", "weight": 3.0, **old}
+    source = write_rows(tmp_path / "source.jsonl", [row])
+    columns = f"data.columns=[{', '.join(['weight', *old])}]"
+    words = [word for each in [*changes, f"data.path={source}", columns] for word in ("--set", each)]
+    out = tmp_path / "out.jsonl"
+    assert cli.main(["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert f"describe the old answers: {', '.join(old)}\n" in told
+    assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["columns"] == ["weight"]
+    assert lines(out)[0].items() >= old.items()
+
+
 def test_rows_without_a_rejected_answer_get_one(changes: list[str], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "source.jsonl", [{"img_path": IMAGES[0], "answer": ANSWER}])
     made = make(recipe_of(changes, source, "data.responses={chosen: answer}"), tmp_path / "out.jsonl")

@@ -95,6 +95,19 @@ def test_the_best_candidate_is_chosen_and_the_worst_rejected_by_a_column(changes
     assert lines(tmp_path / "out.jsonl")[0]["relabeled_by"]["scores"] == "points"
 
 
+def test_scores_that_are_set_anew_are_read_and_other_numbers_of_old_answers_are_not(
+    changes: list[str], tmp_path: Path
+) -> None:
+    old = {"chosen_score": 9.0, "low_confidence": 1.0}
+    row = {"img_path": "00.jpg", "answers": CANDIDATES, "points": [1, 3.5, -2], **old}
+    source = write_rows(tmp_path / "source.jsonl", [row])
+    made = make(
+        of(changes, source, "data.columns=[chosen_score, low_confidence]"), tmp_path / "out.jsonl", scores="points"
+    )
+    assert made.reader.open()[0].columns == {"chosen_score": 3.5, "rejected_score": -2.0}
+    assert made.stale == ["low_confidence"]
+
+
 def test_ties_close_pairs_and_rows_of_one_answer_are_left_out_and_counted(changes: list[str], tmp_path: Path) -> None:
     rows = [
         (CANDIDATES, (1, 2, 1)),

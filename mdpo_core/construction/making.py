@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Made:
-    """What was written of new rows, how many were left out, by reason, and what reads the file."""
+    """What was written of new rows, how many were left out, by reason, and what reads the file.
+
+    ``stale``: numeric columns of the old answers, which it does not read any more.
+    """
 
     rows: Sequence[NewRow]
     left_out: Mapping[str, int]
     reader: Reader
+    stale: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -67,4 +71,5 @@ class Making:
         rows = self.finish(rows)
         reader = new.write(rows)
         journal.close()
-        return Made(rows, Counter(entry["problem"] for entry in entries if "problem" in entry), reader)
+        left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
+        return Made(rows, left_out, reader, new.stale(rows))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SOURCE = "source_"
 _PROMPT, _ID = "prompt", "id"
+# Columns that say something of the very answers that are replaced.
+_OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
 _PARTS: tuple[NamedPart, ...] = ("pictures", "prompts", "vectors", "boxes")
 
 
@@ -107,9 +109,14 @@ class NewData:
         old = self.data[self.first]
         kept = () if self.replaces else old.responses
         responses = dict.fromkeys([*kept, *(name for new in rows for name in new.responses)])
-        numbers = [name for name, value in rows[0].columns.items() if isinstance(value, float)]
-        columns = dict.fromkeys([*old.columns, *numbers])
+        stale = self.stale(rows)
+        columns = dict.fromkeys([*(name for name in old.columns if name not in stale), *_numbers(rows)])
         return self.rows.reader(self.path, self.images if pictures else None, list(responses), list(columns))
+
+    def stale(self, rows: Sequence[NewRow]) -> list[str]:
+        """Numeric columns of the old answers, which these rows do not set anew: what reads the file leaves them out."""
+        old = self.data[self.first].columns
+        return [name for name in old if name.startswith(_OF_ANSWERS) and name not in _numbers(rows)]
 
     def _columns(self, new: NewRow, pictures: Mapping[int, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
         row = self.rows.stored(new.row)
@@ -127,6 +134,11 @@ class NewData:
         with _made_if_used(self.images) as folder:
             found = {new.row: _saved(self.data[new.row], folder, new.row) for new in rows}
         return found if any(names for each in found.values() for names in each.values()) else {}
+
+
+def _numbers(rows: Sequence[NewRow]) -> list[str]:
+    """The numeric columns that new rows bring."""
+    return [name for name, value in rows[0].columns.items() if isinstance(value, float)]
 
 
 @contextmanager
