@@ -9,14 +9,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from making import recipe_of, write_rows
 from ruamel.yaml import YAML
 from small_vlms import build_vlm
 
 from mdpo_core import component, load_recipe
 from mdpo_core.cli import _parser
+from mdpo_core.construction.relabeled import Labelling, relabel
 from mdpo_core.registry import current_registry
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +89,24 @@ def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
         component("corruption", options.pop("corruption"), **options)
     for _, *words in commands:
         assert getattr(_parser().parse_args(words), "under", "clean") in {"clean", *conditions}
+
+
+def test_the_spa_command_of_the_page_on_making_data_reads_what_the_one_before_it_makes(
+    changes: list[str], photographs: Path, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "make-data.md").read_text()
+    [command] = re.findall(r"^mdpo-run RECIPE .*$", page, re.MULTILINE)
+    words = shlex.split(command)
+    out = tmp_path / "PAIRS.jsonl"
+    sets = [after.replace("PAIRS.jsonl", str(out)) for word, after in pairwise(words) if word == "--set"]
+    source = write_rows(tmp_path / "rows.jsonl", [{"img_path": "00.jpg", "answers": ["A", "B"], "points": [1, 2]}])
+    labelling = Labelling(candidates="answers", scores="points", low_confidence=0.1)
+    relabel(recipe_of(changes, source, "data.responses={}"), out, labelling)
+    recipe = load_recipe(ROOT / "recipes" / "llava_mdpo.yaml", [*changes, *sets])
+    assert recipe.to_dict()["data"]["images"] == str(photographs)
+    [example] = recipe.data.open()
+    assert len(example.images) == 1
+    assert (example.responses, example.columns) == ({"chosen": "B", "rejected": "A"}, {"low_confidence": 0.0})
 
 
 def installed(source: Path, site: Path) -> Path:
