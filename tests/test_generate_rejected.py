@@ -108,7 +108,7 @@ def test_the_source_row_is_kept_and_read_again(changes: list[str], tmp_path: Pat
     answer, by = row.pop("worse"), row.pop("rejected_by")
     assert row.pop("source_worse") == "Leaves."
     assert row == {name: value for name, value in lines(source)[0].items() if name != "worse"}
-    assert (by["under"], by["keep"], by["seed"], by["attempts"]) == ("clean", "none", 0, 1)
+    assert (by["under"], by["keep"], by["seed"], by["attempts"], by["source_row"]) == ("clean", "none", 0, 1, 1)
     [before], [after] = recipe.data.open(), made.reader.open()
     assert after.responses == {"chosen": ANSWER, "rejected": answer}
     assert (after.id, after.columns) == (before.id, before.columns)

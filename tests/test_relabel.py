@@ -118,7 +118,8 @@ def test_ties_close_pairs_and_rows_of_one_answer_are_left_out_and_counted(change
         ([*CANDIDATES, CANDIDATES[0]], (0, 1, 0.75, 0)),
     ]
     made = make(of(changes, scored(tmp_path, rows)), tmp_path / "out.jsonl", scores="points", min_margin=0.5)
-    assert [row["name"] for row in lines(tmp_path / "out.jsonl")] == ["row-0", "row-5"]
+    found = [(row["name"], row["relabeled_by"]["source_row"]) for row in lines(tmp_path / "out.jsonl")]
+    assert found == [("row-0", 1), ("row-5", 6)]
     assert sorted(made.left_out.values()) == [2, 2]
     assert make(of(changes, scored(tmp_path, rows)), tmp_path / "all.jsonl", scores="points").left_out.keys() == {
         "the scores differ by less than 0, or not at all",

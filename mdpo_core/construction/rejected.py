@@ -113,6 +113,8 @@ class _Answers:
             added = iter(self._writer([task for draft in drafts for task in draft.tasks]))
             for row, draft in zip(missing, drafts, strict=True):
                 answers[row] = self._answer(draft, list(islice(added, len(draft.tasks))), attempt)
+        for row, place in enumerate(places):
+            answers[row]["columns"]["rejected_by"]["source_row"] = self._source.number(place)
         return [self._entry(example, answers[row]) for row, example in enumerate(examples)]
 
     def prompt(self, example: Example) -> EncodedPrompt:

@@ -98,9 +98,9 @@ class _Labels:
 
     def __call__(self, places: Sequence[int]) -> list[Entry]:
         with torch.no_grad():
-            return [self._entry(self._rows[place]) for place in places]
+            return [self._entry(self._rows[place], self._source.number(place)) for place in places]
 
-    def _entry(self, example: Example) -> Entry:
+    def _entry(self, example: Example, source_row: int) -> Entry:
         if len(example.responses) < 2:
             return {"problem": "there are no two candidates that differ"}
         scores = example.columns if self._labelling.scores is not None else self._rewards(example)
@@ -117,7 +117,7 @@ class _Labels:
             "columns": {
                 "chosen_score": scores[best],
                 "rejected_score": scores[worst],
-                "relabeled_by": self._labelling.settings(),
+                "relabeled_by": {**self._labelling.settings(), "source_row": source_row},
             },
         }
 

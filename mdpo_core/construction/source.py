@@ -60,6 +60,10 @@ class Source:
         checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
         return cls(recipe, checked, builder)
 
+    def number(self, place: int) -> int:
+        """The row of the data, from 1, of a sound row by its place."""
+        return self.checked.rows[place] + 1
+
     def key(self, settings: Mapping[str, Any], models: Mapping[str, Path | None]) -> dict[str, Any]:
         """Everything that results depend on, as JSON holds it; ``models``: folders of exported models, by option."""
         key = reference_key(self.recipe, describe(self.recipe, self.checked), self.builder)
