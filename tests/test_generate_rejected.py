@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -180,6 +181,20 @@ def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp
         assert same_pixels(example, source[example.id])
         assert example.responses["chosen"] == source[example.id].responses["chosen"]
     assert run(with_data(recipe, made.reader)).final.is_dir()
+
+
+def test_a_first_row_in_quarantine_does_not_say_what_the_others_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(QUICKSTART, ["data.num_pairs=3", "data.bad_rows=quarantine"])
+    first, *sound = recipe.data.open()
+    bad = replace(first, responses={"chosen": " ", "other": "Two."}, columns={"margin": 1.0})
+    monkeypatch.setattr(type(recipe.data), "open", lambda reader: [bad, *sound])
+    made = make(recipe, tmp_path / "out.jsonl")
+    found = made.reader.open()
+    assert [example.id for example in found] == [example.id for example in sound]
+    assert {tuple(example.responses) for example in found} == {("chosen", "rejected")}
+    assert [row["rejected_by"]["source_row"] for row in lines(tmp_path / "out.jsonl")] == [2, 3]
 
 
 def test_drawn_answers_depend_on_seed_and_row_and_on_nothing_beside(
