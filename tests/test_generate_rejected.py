@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,19 @@ def test_an_answer_of_a_run_s_model_is_its_own(
     assert (
         rejected(tmp_path / "policy.jsonl") == rejected(tmp_path / "other.jsonl") != rejected(tmp_path / "base.jsonl")
     )
+
+
+def test_a_model_is_known_by_its_files_wherever_they_are(
+    changes: list[str], data: Path, tmp_path: Path, other_llava: Path
+) -> None:
+    recipe, out = recipe_of(changes, data), tmp_path / "out.jsonl"
+    make(recipe, out, policy=other_llava, max_new_tokens=2)
+    assert str(other_llava) not in out.with_name("out.jsonl.settings.json").read_text()
+    moved = shutil.copytree(other_llava, tmp_path / "moved")
+    assert generate_rejected(recipe, out, Generation(policy=moved, max_new_tokens=2)) is None
+    (moved / "config.json").write_text((moved / "config.json").read_text() + "\n")
+    with pytest.raises(CheckpointError, match=r"policy.*config\.json"):
+        generate_rejected(recipe, out, Generation(policy=moved, max_new_tokens=2))
 
 
 @pytest.mark.long
