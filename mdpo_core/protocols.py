@@ -63,7 +63,7 @@ class StoredRows(Protocol):
         """
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
-        """What reads a JSONL file of such rows, which have these responses and numeric columns besides.
+        """What reads of a JSONL file of such rows these responses and numeric columns, and no others.
 
         ``images``: the folder of what was embedded.
         """
