@@ -134,7 +134,8 @@ def run_tests(name: str, about: frozenset[str]) -> None:
     if name not in ABOUT_ALL and not _names(text, about):
         return
     module = importlib.import_module(name)
-    tests = [value for key, value in vars(module).items() if key.startswith("test_")]
+    found = [value for key, value in vars(module).items() if key.startswith("test_")]
+    tests = [test for test in found if not _marks(test, "long")]
     with pytest.MonkeyPatch.context() as patch:
         for value in vars(module).values():
             # What all of the file's tests need changed.
@@ -157,10 +158,14 @@ def _run_cases(test: Callable[..., object], about: frozenset[str]) -> None:
             test(**arguments | {name: FOLDERS[name]() for name in needed & FOLDERS.keys()})
 
 
+def _marks(test: object, name: str) -> list[pytest.Mark]:
+    return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
+
+
 def _cases(test: object) -> Iterator[dict[str, object]]:
     """The arguments that pytest would call a test with, as far as marks say them."""
     each = []
-    for mark in getattr(test, "pytestmark", []):
+    for mark in _marks(test, "parametrize"):
         names, values = mark.args[0], mark.args[1]
         names = names.split(",") if isinstance(names, str) else list(names)
         rows = [(value,) if len(names) == 1 else value for value in values]

@@ -172,3 +172,9 @@ def test_options_of_hpo_that_make_no_sense_are_refused(option: str, value: objec
 def test_constants_that_nobody_has_published_are_to_be_given(name: str) -> None:
     with pytest.raises(ValidationError, match="Field required"):
         component("loss", name)
+
+
+def test_the_views_that_symmpo_crosses_are_scored_as_its_preferred_one() -> None:
+    term = component("loss", "symmpo", prefer="prompt+chosen")
+    names = [str(view) for view in term.views()]  # type: ignore[attr-defined]
+    assert names == ["prompt+chosen", "rejected", "prompt+second", "prompt+chosen@second", "prompt+second@second"]
