@@ -98,6 +98,7 @@ def outcome(checked: CheckedData) -> tuple[object, ...]:
     return checked.rows, checked.lengths, list(checked.bad.items()), checked.digest
 
 
+@pytest.mark.long
 def test_neither_workers_nor_the_rows_they_take_at_once_change_what_is_found(
     mixed: Sequence[Example], llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

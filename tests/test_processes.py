@@ -50,6 +50,7 @@ def test_each_process_writes_its_part_of_a_checkpoint(two: Path) -> None:
     assert min(sizes) > 0.3 * max(sizes)
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, changes: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     with begin(changes, folder, *TWO) as process:
