@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import NoReturn
 
 import pytest
@@ -118,9 +118,9 @@ def _test(mutant: Mutant | None, about: frozenset[str]) -> NoReturn:
             # Runs tell how they go.
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        for name in TESTS:
-            run_tests(name, about)
+        run_tests(about, naming=True)
         run_contracts(about)
+        run_tests(about, naming=False)
     except BaseException as error:
         if mutant is None:
             traceback.print_exception(error)
@@ -128,21 +128,26 @@ def _test(mutant: Mutant | None, about: frozenset[str]) -> NoReturn:
     os._exit(SURVIVED)
 
 
-def run_tests(name: str, about: frozenset[str]) -> None:
-    """A file's tests as the functions that they are: pytest costs seconds, and most mutants none."""
-    text = (ROOT / "tests" / f"{name}.py").read_text()
-    if name not in ABOUT_ALL and not _names(text, about):
-        return
-    module = importlib.import_module(name)
-    found = [value for key, value in vars(module).items() if key.startswith("test_")]
-    tests = [test for test in found if not _marks(test, "long")]
+def run_tests(about: frozenset[str], naming: bool) -> None:
+    """The tests that name one of some components, or what else is in the files that do."""
+    for name in TESTS:
+        if name in ABOUT_ALL or _names((ROOT / "tests" / f"{name}.py").read_text(), about):
+            module = importlib.import_module(name)
+            found = [value for key, value in vars(module).items() if key.startswith("test_")]
+            chosen = [test for test in found if (name in ABOUT_ALL or _names(inspect.getsource(test), about)) == naming]
+            _run(module, chosen, about)
+
+
+def _run(module: ModuleType, tests: Iterable[Callable[..., object]], about: frozenset[str]) -> None:
+    """As the functions that they are: pytest costs seconds, and most mutants none."""
     with pytest.MonkeyPatch.context() as patch:
         for value in vars(module).values():
             # What all of the file's tests need changed.
             if isinstance(value, FIXTURE) and inspect.signature(value).parameters.keys() == {"monkeypatch"}:
                 inspect.unwrap(value)(patch)
-        for test in sorted(tests, key=lambda test: not _names(inspect.getsource(test), about)):
-            _run_cases(test, about)
+        for test in tests:
+            if not _marks(test, "long"):
+                _run_cases(test, about)
 
 
 def _names(text: str, components: Iterable[str]) -> bool:
