@@ -259,6 +259,7 @@ def test_a_resumed_run_goes_on_with_the_means_that_it_had(
         ("wpo", {"weights": "columns"}, {"chosen_weight": -1, "rejected_weight": 1}, "wpo needs weights of at least 0"),
         ("wpo", {"weights": "columns"}, {"chosen_weight": 1, "rejected_weight": -1}, "wpo needs weights of at least 0"),
         ("wpo", {"weights": "columns"}, {"chosen_weight": math.inf, "rejected_weight": 1}, "wpo needs weights"),
+        ("wpo", {"weights": "columns"}, {"chosen_weight": 1, "rejected_weight": math.inf}, "wpo needs weights"),
         ("c3po", {}, {"scope": 0.5}, "2 (near), found scope = 0.5"),
     ],
 )
