@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from corrupting import photograph
+from corrupting import image_corruptions, photograph
 from PIL.Image import Image
 
 from mdpo_core import DataError, ImageCorruption
@@ -22,12 +22,6 @@ COLORS = ["red", "lime", "blue", "yellow", "magenta"]
 
 def mdpo(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "mdpo_core.cli", *words], capture_output=True, text=True)
-
-
-def image_corruptions() -> dict[str, type[ImageCorruption]]:
-    """Those that need nothing besides a picture."""
-    found = current_registry().components("corruption")
-    return {name: cls for name, cls in found.items() if issubclass(cls, ImageCorruption) and name != "region_noise"}
 
 
 def box(sheet: Image, color: str) -> tuple[int, int, int, int]:
@@ -51,7 +45,7 @@ def test_the_command_draws_all_corruptions_of_images_and_names_them(ending: str,
 def test_pictures_of_any_shape_are_drawn(size: tuple[int, int], tmp_path: Path) -> None:
     photograph(*size).save(tmp_path / "picture.png")
     names = write_contact_sheet(tmp_path / "picture.png", tmp_path / "sheet.png")
-    assert names == sorted(image_corruptions())
+    assert names == image_corruptions()
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         assert max(sheet.size) < 3 * min(sheet.size)
 

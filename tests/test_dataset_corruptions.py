@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from corrupting import photograph, pixels
+from corrupting import in_mode, photograph, pixels, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mdpo_corruptions.similar import by_cosine
 from PIL.Image import Image
 
 from mdpo_core import Box, Corruption, DataError, Example, component
-from mdpo_core.testing import check_corruption
+from mdpo_core.testing import PILLOW_MODES, check_corruption
 
 RED, GREEN, BLUE = (PIL.Image.new("RGB", (20, 10), color) for color in ("red", "green", "blue"))
 ROW = Example("7", "<image>\nWhat is it?", {"chosen": "a", "rejected": "b"}, (RED,))
@@ -88,6 +88,19 @@ def test_region_noise_is_that_of_diffusion_noise_over_the_whole_picture() -> Non
     row = replace(ROW, images=(picture,), boxes={"regions": ((Box(0, 0, 60, 40),),)})
     whole = make("diffusion_noise", step=300).apply(row, random.Random(0), [row])
     assert applied(row, "region_noise", boxes="regions", step=300) == whole
+
+
+@pytest.mark.parametrize("mode", PILLOW_MODES)
+def test_regions_of_a_picture_of_any_mode_look_as_diffusion_noise_does(mode: str) -> None:
+    picture = in_mode(mode)
+    row = replace(ROW, images=(picture,), boxes={"regions": ((Box(10, 10, 50, 40),),)})
+    [made] = applied(row, "region_noise", boxes="regions", step=300).images
+    [whole] = make("diffusion_noise", step=300).apply(row, random.Random(0), [row]).images
+    expected = pixels(seen(picture))
+    expected[10:40, 10:50] = pixels(seen(whole))[10:40, 10:50]
+    # A palette is made anew, of 256 colours.
+    assert np.abs(pixels(seen(made)) - expected).mean() < (9 if mode in {"P", "PA"} else 0.01)
+    assert (made.mode, made.size) == (mode, picture.size)
 
 
 def test_an_image_without_boxes_stays_as_it_is_beside_one_that_has_some() -> None:

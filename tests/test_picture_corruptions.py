@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import colorsys
+import random
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
-from corrupting import corrupted, photograph, pixels
+from corrupting import corrupted, image_corruptions, in_mode, photograph, pixels, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdpo_corruptions import mdpo_components
 from numpy.typing import NDArray
 from PIL.Image import Image
 from pydantic import ValidationError
 
-from mdpo_core import component
+from mdpo_core import Box, Corruption, Example, component
 from mdpo_core.testing import PILLOW_MODES, images
 
 PROPERTY = settings(deadline=None, max_examples=30)
@@ -189,24 +189,6 @@ def test_what_cannot_be_is_refused(name: str, options: dict[str, Any]) -> None:
         component("corruption", name, **options)
 
 
-def in_mode(mode: str) -> Image:
-    picture = photograph(96, 64)
-    if mode.startswith("I") or mode == "F":
-        # 16 bits of them, from black to white.
-        levels = picture.convert("L").convert("I").point(lambda level: level * 257 + 0)
-        levels.putpixel((0, 0), 0)
-        levels.putpixel((1, 0), 65535)
-        return levels.convert(mode)
-    return picture.convert("RGBA").convert(mode)
-
-
-def seen(image: Image) -> Image:
-    """The picture as RGB shows it."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return image.convert("F").point(lambda level: level * (1 / 257) + 0.5).convert("L").convert("RGB")
-    return image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGB")
-
-
 @pytest.mark.parametrize("mode", PILLOW_MODES)
 @pytest.mark.parametrize(
     "name", ["random_crop", "moco_v2", "color_jitter", "blur", "pixelate", "patch_mask", "rotate", "flip", "blank"]
@@ -243,10 +225,25 @@ def test_what_is_transparent_stays_so_where_it_is(mode: str) -> None:
     assert (alpha[:, 52:] > 235).all()
 
 
+def large(mode: str) -> Image:
+    return PIL.Image.linear_gradient("L").resize((8000, 8000)).convert("RGB").convert(mode)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "P"])
-@pytest.mark.parametrize("name", sorted(mdpo_components().keys() - {"no_image", "other_image"}))
+@pytest.mark.parametrize("name", image_corruptions())
 def test_pictures_of_64_megapixels_are_corrupted(name: str, mode: str) -> None:
-    image = PIL.Image.linear_gradient("L").resize((8000, 8000)).convert("RGB").convert(mode)
+    image = large(mode)
     made = corrupted(image, name)
     assert (made.size, made.mode) == (image.size, mode)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["RGB", "I;16", "P"])
+def test_regions_of_64_megapixels_are_under_noise(mode: str) -> None:
+    row = Example("0", "<image>", {}, (large(mode),), boxes={"regions": ((Box(100, 100, 7000, 7900),),)})
+    corruption = component("corruption", "region_noise", boxes="regions")
+    assert isinstance(corruption, Corruption)
+    [made] = corruption.apply(row, random.Random(0), [row]).images
+    assert (made.size, made.mode) == ((8000, 8000), mode)
+    assert made.crop((100, 100, 200, 200)).tobytes() != row.images[0].crop((100, 100, 200, 200)).tobytes()

@@ -33,7 +33,7 @@ class AnyMode(ImageCorruption):
     def __call__(self, image: Image, rng: random.Random) -> Image:
         if image.mode == "F" or image.mode.startswith("I"):
             return self._of_deep_levels(image, rng)
-        return _in_mode_of(image, self.change(_plain(image), rng))
+        return in_mode_of(image, self.change(plain(image), rng))
 
     @abstractmethod
     def change(self, image: Image, rng: random.Random) -> Image:
@@ -57,7 +57,8 @@ def _extrema(levels: Image) -> tuple[float, float]:
     return least, most
 
 
-def _plain(image: Image) -> Image:
+def plain(image: Image) -> Image:
+    """In one of the modes that corruptions are written for; levels of more than 8 bits are lost."""
     if image.mode in _PLAIN:
         return image
     if image.mode == "P":
@@ -65,7 +66,8 @@ def _plain(image: Image) -> Image:
     return image.convert(_NEAREST.get(image.mode, "RGB"))
 
 
-def _in_mode_of(image: Image, changed: Image) -> Image:
+def in_mode_of(image: Image, changed: Image) -> Image:
+    """A changed copy of `plain` of it, in the mode of the image itself."""
     if image.mode == changed.mode:
         return changed
     if image.mode == "P":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mdpo_core import Box, Example, NamedPart
+from mdpo_corruptions.modes import in_mode_of, plain
 from mdpo_corruptions.noise import Diffusion
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class RegionNoise(Diffusion):
 
 
 def _within(boxes: Sequence[Box], noisy: Image, image: Image) -> Image:
+    if image.mode in {"P", "PA"}:
+        # Two palettes, whose colours do not go by the same numbers.
+        return in_mode_of(image, _within(boxes, plain(noisy), plain(image)))
     changed = image.copy()
     for box in boxes:
         whole = (math.floor(box.left), math.floor(box.top), math.ceil(box.right), math.ceil(box.bottom))
