@@ -233,6 +233,23 @@ def test_a_resumed_run_goes_on_with_the_means_that_it_had(
     assert differences(one, records(folder)) == 0
 
 
+def test_responses_to_questions_without_a_picture_count_in_kto(recipe: Path, steady: list[str], tmp_path: Path) -> None:
+    """Of a whole step of them, as of rows with a picture, the first loss is 0.5."""
+    rows = json.loads((recipe.parent / "rows.json").read_text())
+    text = [{**row, "prompt": f"USER: Question {number}? ASSISTANT:"} for number, row in enumerate(rows)]
+    (tmp_path / "rows.json").write_text(json.dumps(text))
+    changes = [
+        *steady,
+        f"data.path={tmp_path / 'rows.json'}",
+        "data.image=null",
+        "objective=[{loss: kto, beta: 0.5}, {loss: kto, beta: 0.5, baseline: 0}]",
+    ]
+    first, *others = records(run(load_recipe(recipe, [*changes, f"output.dir={tmp_path / 'run'}"])).run_dir)
+    assert first["loss/0:kto"] == pytest.approx(0.5, abs=1e-4)
+    assert first["loss/1:kto"] == pytest.approx(0.5, abs=1e-4)
+    assert others[-1]["loss/0:kto"] != others[-1]["loss/1:kto"]
+
+
 # Data that makes no sense.
 
 

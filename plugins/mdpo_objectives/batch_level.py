@@ -114,9 +114,8 @@ class KTO(Loss):
 
     z = max(0, mean of r over responses under another row's prompt), detached. The mean is over all finished steps and
     all processes, and 0 in the first step; the authors' and TRL's is that of the micro-batch. Those responses are a
-    view, by the corruption ``mismatched``; rows without an image have no such view and are not counted, unless
-    ``baseline`` is a number. The authors keep desirable * (number of 1s) between 1 and 4/3 times undesirable * (number
-    of 0s).
+    view, by the corruption ``mismatched``. The authors keep desirable * (number of 1s) between 1 and 4/3 times
+    undesirable * (number of 0s).
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from mdpo_core import Corruption, DataError, Example, Problem
 
@@ -16,6 +17,8 @@ class Mismatched(Corruption):
 
     The authors pair each response with the next prompt of its micro-batch.
     """
+
+    needs_image: ClassVar[bool] = False
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         draws = [rng.randrange(len(data)) for _ in range(_DRAWS)]
