@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.example import Example
 from mdpo_core.registry import suggestion
+from mdpo_core.rows import LazyRows
 
 if TYPE_CHECKING:
     from mdpo_core.example import Turn
@@ -19,7 +20,7 @@ Response = TypeVar("Response", bound="str | tuple[Turn, ...]")
 
 
 @dataclass(frozen=True)
-class CandidateRows(Sequence[Example]):
+class CandidateRows(LazyRows):
     """Some data, with the lists of a column as responses ``candidate_0``, ...; equal ones once.
 
     Where a column of scores is given, each response's score is the example's column of the response's name. Without a
@@ -50,24 +51,18 @@ class CandidateRows(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.data)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(len(self)))]
-        example = self.data[index]
+    def row(self, number: int) -> Example:
+        example = self.data[number]
         if self.candidates is None or self.stored is None:
             return replace(example, responses=_distinct(example.responses), columns={})
-        row = self.stored.stored(index)
-        texts = self._list(row, self.candidates, index)
-        responses = {f"candidate_{number}": text for number, text in enumerate(texts)}
+        row = self.stored.stored(number)
+        texts = self._list(row, self.candidates, number)
+        responses = {f"candidate_{place}": text for place, text in enumerate(texts)}
         for name, text in responses.items():
             if not isinstance(text, str):
-                raise self._wrong(index, self.candidates, f"must be a list of texts; {name} is {text!r}")
+                raise self._wrong(number, self.candidates, f"must be a list of texts; {name} is {text!r}")
         kept = _distinct(responses)
-        return replace(example, responses=kept, columns=self._scores(row, index, responses, kept))
+        return replace(example, responses=kept, columns=self._scores(row, number, responses, kept))
 
     def _scores(
         self, row: dict[str, Any], index: int, responses: dict[str, str], kept: dict[str, str]

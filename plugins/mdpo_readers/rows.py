@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from datasets import Dataset, Image, List
 
-from mdpo_core import Example, Prompt
+from mdpo_core import Example, LazyRows, Prompt
 from mdpo_readers import cells, conversations, numbers
 from mdpo_readers.cells import Cell
 from mdpo_readers.images import images
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mdpo_readers.pairs import Pairs
 
 
-class PairRows(Sequence[Example]):
+class PairRows(LazyRows):
     """A memory-mapped table as examples; light to copy into a worker process."""
 
     def __init__(self, reader: Pairs, table: Dataset) -> None:
@@ -31,26 +31,14 @@ class PairRows(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._table)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(len(self)))]
-        row = index + len(self) if index < 0 else index
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        return self._example(row)
-
-    def _example(self, row: int) -> Example:
-        reader, values = self._reader, self._table[row]
-        where = partial(Cell, f"{reader.path} row {row + 1}")
+    def row(self, number: int) -> Example:
+        reader, values = self._reader, self._table[number]
+        where = partial(Cell, f"{reader.path} row {number + 1}")
         cell = {column: where(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
         shown = () if reader.image is None else images(cell[reader.image], reader.images)
         return Example(
-            id=str(row + 1) if reader.id is None else cells.name(cell[reader.id]),
+            id=str(number + 1) if reader.id is None else cells.name(cell[reader.id]),
             prompt=prompt,
             responses=responses,
             images=shown,
