@@ -49,33 +49,30 @@ def _group(
         yield F.scaled_dot_product_attention(others, key, value, attn_mask=mask, scale=scale)
 
 
-def _mask(number: int, query: Tensor, packed: Packed, seen: Callable[[Sequence[int], Tensor | None], Tensor]) -> Tensor:
+def _mask(number: int, query: Tensor, packed: Packed, seen: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:
     """Additive, ``(query's time, key's time)``: a bool mask would be right here and wrong in eager attention."""
     lengths, hidden = packed.lengths[number], packed.hides(number)
     # Where nothing is hidden, prompts and branches of equal lengths have one mask.
     name = seen, lengths, None if hidden is None else number
     if name not in packed.masks:
-        sees = seen(lengths, hidden).to(query.device)
+        visible = torch.ones(lengths[0], dtype=torch.bool) if hidden is None else ~hidden
+        sees = seen(lengths, visible).to(query.device)
         packed.masks[name] = query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
     mask: Tensor = packed.masks[name]
     return mask
 
 
-def _prompt_sees(lengths: Sequence[int], hidden: Tensor | None) -> Tensor:
-    sees = torch.ones(lengths[0], lengths[0], dtype=torch.bool).tril()
-    if hidden is not None:
-        sees &= ~hidden
-        # A token that would see nothing sees itself, as no mean is taken over nothing.
-        sees |= torch.eye(lengths[0], dtype=torch.bool) & ~sees.any(dim=1, keepdim=True)
-    return sees
+def _prompt_sees(lengths: Sequence[int], visible: Tensor) -> Tensor:
+    sees = visible.expand(lengths[0], -1).tril()
+    # A token that would see nothing sees itself, as no mean is taken over nothing.
+    return sees | torch.eye(lengths[0], dtype=torch.bool) & ~sees.any(dim=1, keepdim=True)
 
 
-def _branches_see(lengths: Sequence[int], hidden: Tensor | None) -> Tensor:
-    prompt, *branches = lengths
+def _branches_see(lengths: Sequence[int], visible: Tensor) -> Tensor:
+    _, *branches = lengths
     triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
     own: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
-    before = torch.ones(len(own), prompt, dtype=torch.bool)
-    return torch.cat([before if hidden is None else before & ~hidden, own], dim=1)
+    return torch.cat([visible.expand(len(own), -1), own], dim=1)
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None) -> Tensor:

@@ -33,7 +33,9 @@ FIRST_WINS = {"chosen_probability": st.floats(0.5, 1), "rejected_probability": s
 class SteadyPolicy:
     """Says the same of every picture; the least that an evaluator needs."""
 
-    def generate(self, examples: Sequence[Example], max_new_tokens: int) -> list[str]:
+    def generate(
+        self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
         return ["the picture shows a one , a two , a three and a four ."] * len(examples)
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
