@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdpo_core.arguments import count
 from mdpo_core.commands import MAKING
 
 if TYPE_CHECKING:
@@ -51,14 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", _check, "report every problem of a recipe at once")
     _recipe_arguments(check)
     check.add_argument("--data", action="store_true", help="read every row and image, too, and find the model's files")
-
-    check.add_argument(
-        "--show",
-        type=int,
-        default=0,
-        metavar="N",
-        help="print the tokens of the first N rows, by their roles",
-    )
+    check.add_argument("--show", type=count, metavar="N", help="print the tokens of the first N rows, by their roles")
 
     export = _command(commands, "export", _export, "write the model of a checkpoint, for plain transformers or peft")
     export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
@@ -110,7 +104,7 @@ def _recipe_arguments(command: argparse.ArgumentParser, *, processes: bool = Tru
         command.set_defaults(processes=None)
         return
     command.add_argument(
-        "--processes", type=int, default=None, metavar="N", help="processes of the run (default: as launched, or 1)"
+        "--processes", type=count, metavar="N", help="processes of the run (default: as launched, or 1)"
     )
 
 

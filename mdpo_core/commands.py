@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mdpo_core.arguments import count, not_negative, positive, share_or_all, within
+
 if TYPE_CHECKING:
     from mdpo_core.components import Reader
     from mdpo_core.construction.making import Made
@@ -37,13 +39,11 @@ def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
         help="of the chosen answer: none; a SHARE of its words, such as 0.5, to go on from; or sentences: of each some "
         "words, behind the true ones before it (default: none)",
     )
+    command.add_argument("--max-new-tokens", type=count, default=256, metavar="N", help="tokens at most (default: 256)")
     command.add_argument(
-        "--max-new-tokens", type=_count, default=256, metavar="N", help="tokens at most (default: 256)"
+        "--temperature", type=not_negative, default=0.0, metavar="T", help="0, the default, takes the likeliest tokens"
     )
-    command.add_argument(
-        "--temperature", type=_not_negative, default=0.0, metavar="T", help="0, the default, takes the likeliest tokens"
-    )
-    command.add_argument("--top-p", type=_share_or_all, default=1.0, metavar="P", help="share of the likeliest tokens")
+    command.add_argument("--top-p", type=share_or_all, default=1.0, metavar="P", help="share of the likeliest tokens")
     command.add_argument("--policy", type=Path, metavar="DIR", help="the model of a run, such as its final/ folder")
     command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
@@ -57,13 +57,13 @@ def _relabel_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reference", type=Path, metavar="DIR", help="the model of a run that it is against (default: the recipe's)"
     )
-    command.add_argument("--beta", type=_positive, default=0.1, metavar="B", help="reward per nat (default: 0.1)")
+    command.add_argument("--beta", type=positive, default=0.1, metavar="B", help="reward per nat (default: 0.1)")
     command.add_argument(
-        "--min-margin", type=_not_negative, default=0.0, metavar="M", help="leave out pairs whose scores are closer"
+        "--min-margin", type=not_negative, default=0.0, metavar="M", help="leave out pairs whose scores are closer"
     )
     command.add_argument(
         "--low-confidence",
-        type=_share_or_all,
+        type=share_or_all,
         metavar="SHARE",
         help="mark the share of pairs with the smallest margins by 1 in the column low_confidence",
     )
@@ -136,39 +136,4 @@ def section(reader: Reader) -> str:
 def _keep(text: str) -> str | float:
     if text in ("none", "sentences"):
         return text
-    share = _number(text, "none, sentences, or a share of the words between 0 and 1")
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"must be none, sentences, or a share between 0 and 1, found {text}")
-    return share
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, found {text}")
-    return int(text)
-
-
-def _not_negative(text: str) -> float:
-    return _within(text, "0 or more", lambda number: number >= 0)
-
-
-def _positive(text: str) -> float:
-    return _within(text, "above 0", lambda number: number > 0)
-
-
-def _share_or_all(text: str) -> float:
-    return _within(text, "above 0 and at most 1", lambda number: 0 < number <= 1)
-
-
-def _within(text: str, what: str, fits: Callable[[float], bool]) -> float:
-    number = _number(text, what)
-    if not (fits(number) and number < float("inf")):
-        raise argparse.ArgumentTypeError(f"must be {what}, found {text}")
-    return number
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be {what}, found {text}") from error
+    return within(text, "none, sentences, or a share between 0 and 1", lambda share: 0 < share < 1)

@@ -60,6 +60,14 @@ def test_a_bad_recipe_gives_2_and_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [("run", "--processes", "0"), ("check", "--show", "-1")])
+def test_what_is_counted_is_at_least_one(words: tuple[str, str, str]) -> None:
+    command, option, number = words
+    done = mdpo(command, str(RECIPES / "quickstart.yaml"), option, number)
+    assert done.returncode == 2
+    assert f"argument {option}: must be a whole number above 0, found {number}" in done.stderr
+
+
 def test_a_missing_model_folder_gives_2_before_anything_is_written(small: list[str], tmp_path: Path) -> None:
     changes = [*small, f"model.path={tmp_path / 'nowhere'}"]
     done = mdpo("run", str(RECIPES / "llava_mdpo.yaml"), *(word for each in changes for word in ("--set", each)))
