@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from importlib.metadata import entry_points, version
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
 from mdpo_core.data import CheckedData
@@ -13,18 +14,29 @@ from mdpo_core.files import sha256
 from mdpo_core.hooks import PROJECT
 from mdpo_core.recipe import Recipe
 
-_PACKAGES = ("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy")
+_PACKAGES = (
+    *("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy"),
+    *("deepspeed", "bitsandbytes", "pillow"),
+)
 
 
 def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     """The manifest of a run, as JSON holds it."""
+    points = sorted(entry_points(group=PROJECT))
+    packages = {*_PACKAGES, *(point.dist.name for point in points if point.dist is not None)}
     return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
-        "plugins": {point.name: point.value for point in sorted(entry_points(group=PROJECT))},
+        "versions": {"python": platform.python_version()} | dict(_installed(sorted(packages))),
+        "plugins": {point.name: point.value for point in points},
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
         "data": {"sha256": data.digest, "rows": len(data.rows), "quarantined": data.num_bad},
     }
+
+
+def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBuilder) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def test_a_recipe_runs_with_all_examples(examples: Path, tmp_path: Path) -> None
     losses = {str(line["step"]): line["loss"] for line in lines if "loss" in line}
     assert {row["step"]: float(row["loss"]) for row in table if row["loss"]} == losses
     assert len(losses) == 2
+    versions = json.loads((tmp_path / "run" / "manifest.json").read_text())["versions"]
+    assert all(versions[name.replace("_", "-")] == "0.1" for name in EXAMPLES)
 
 
 def test_every_component_of_the_examples_is_an_item_that_passes(examples: Path, tmp_path: Path) -> None:
