@@ -125,7 +125,8 @@ class BatchBuilder:
         """The example under a condition.
 
         The same for policy and reference, and on every machine: all randomness is a function of the run's seed, the
-        example's id and the draw. A row without an image stays as it is, unless the corruption needs none.
+        example's id, the condition's name and the draw. A row without an image stays as it is, unless the corruption
+        needs none.
         """
         if condition == CLEAN:
             return example
@@ -133,7 +134,7 @@ class BatchBuilder:
         if corruption.needs_image and not example.images:
             return example
         draw = epoch if corruption.draw == "epoch" else 0
-        return corruption.apply(example, random.Random(f"{self.seed}|{example.id}|{draw}"), data)
+        return corruption.apply(example, random.Random(f"{self.seed}|{example.id}|{condition}|{draw}"), data)
 
     def _limit_length(self, row: EncodedRow) -> None:
         prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())
