@@ -18,8 +18,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "softmax_dpo": {"over": ["rejected", "chosen@crop"]},
     "v_dpo": {"guidance": 1.5},
     "visual_tpo": {"base": 0.5},
-    "hpo": {"alpha": 1.0},
-    "spo": {"degrees": ["chosen", "half", "little"]},
+    "hpo": {"weight": 1.0, "alpha": 1.0},
+    "spo": {"weight": 1.0, "degrees": ["chosen", "half", "little"]},
 }
 
 
@@ -83,7 +83,7 @@ def _needs(term: Term) -> Iterator[str]:
         yield "whole distributions"
     if term.probes():
         yield "a module that trains beside"
-    if term.running_means():
+    if term.means:
         yield "a running mean"
     if term.compares_pairs:
         yield "several pairs a micro-batch"

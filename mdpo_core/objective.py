@@ -12,7 +12,7 @@ from mdpo_core.errors import PluginError
 from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.terms import PairLoss, Term
-from mdpo_core.view import CLEAN, View
+from mdpo_core.view import View
 from mdpo_core.world import ALONE, World
 
 # What torch says of a tensor that nothing trains.
@@ -46,7 +46,8 @@ class Objective:
             _module(label, name): probe for label, term in self.terms.items() for name, probe in term.probes().items()
         }
         self.running = RunningMeans(
-            _of(label, name) for label, term in self.terms.items() for name in term.running_means()
+            (_of(label, name) for label, term in self.terms.items() for name in term.running_means()),
+            of_last_step=(_of(label, name) for label, term in self.terms.items() for name in term.step_means()),
         )
         self._betas = _reward_scales(self.terms.values())
 
@@ -55,12 +56,12 @@ class Objective:
         metrics: dict[str, Tensor] = {}
         running: dict[str, Tensor] = {}
         for label, term in self.terms.items():
-            counted = _counted(term, scores)
-            means = {name: self.running.mean(_of(label, name)) for name in term.running_means()}
+            counted = scores.counted(term.views())
+            means = {name: self.running.mean(_of(label, name)) for name in term.means}
             probes = {name: scores.probes[_module(label, name)].only(term.views()) for name in term.probes()}
             seen = replace(_seen(term, scores), running=means, probes=probes)
             values = _call(label, term, seen)
-            running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.running_means().items()}
+            running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.means.items()}
             # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
             total = total + term.weight * torch.where(counted, values, 0)
             metrics[f"loss/{label}"] = values.detach()[counted]
@@ -72,7 +73,7 @@ class Objective:
     def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
         metrics = {}
         for view in self.views:
-            counted = scores.applies if view.condition != CLEAN else torch.ones_like(scores.applies)
+            counted = scores.counted([view])
             metrics[f"logps/{view}"] = scores.policy[view].detach()[counted]
             if view in self._betas and view in scores.reference:
                 metrics[f"rewards/{view}"] = self._betas[view] * scores.log_ratio(view).detach()[counted]
@@ -101,12 +102,6 @@ def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
             for view in term.views():
                 scales.setdefault(view, float(beta))
     return scales
-
-
-def _counted(term: Term, scores: Scores) -> Tensor:
-    if any(view.condition != CLEAN for view in term.views()):
-        return scores.applies
-    return torch.ones_like(scores.applies)
 
 
 def _of(label: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Running means of terms: over all pairs of all finished steps, the same in every process."""
+"""Means that terms read: over all pairs of all finished steps or of the last one, the same in every process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class RunningMeans:
     Moved on once a step and over all its pairs, so that neither micro-batches nor processes have a part in it.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._finished = dict.fromkeys(names, (0.0, 0))
+    def __init__(self, names: Iterable[str], of_last_step: Iterable[str] = ()) -> None:
+        self._of_last_step = frozenset(of_last_step)
+        self._finished = dict.fromkeys((*names, *self._of_last_step), (0.0, 0))
         self._open = dict(self._finished)
 
     def mean(self, name: str) -> float:
@@ -34,10 +35,14 @@ class RunningMeans:
         """Count what all processes have added."""
         if not self._finished:
             return
-        for each in world.gather(self._open):
-            for name, (total, count) in each.items():
-                before, number = self._finished[name]
-                self._finished[name] = (before + total, number + count)
+        found = world.gather(self._open)
+        for name, before in self._finished.items():
+            parts = [each[name] for each in found]
+            total, count = (sum(numbers) for numbers in zip(*parts, strict=True))
+            if name not in self._of_last_step:
+                self._finished[name] = (before[0] + total, before[1] + count)
+            elif count:
+                self._finished[name] = (total, count)
         self._open = dict.fromkeys(self._open, (0.0, 0))
 
     def state(self) -> dict[str, tuple[float, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from mdpo_core.view import View
+from mdpo_core.view import CLEAN, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -173,6 +173,11 @@ class Scores:
             ),
             ids=ids,
         )
+
+    def counted(self, views: Iterable[View]) -> Tensor:
+        """Which rows have all of these views, ``(batch,)`` bool: all, or if one is corrupted, those it applies to."""
+        clean = all(view.condition == CLEAN for view in views)
+        return self.applies | clean
 
     def log_ratio(self, view: View | str) -> Tensor:
         """Policy minus reference log-prob of a view's response, ``(batch,)``, nats."""

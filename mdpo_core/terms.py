@@ -65,6 +65,15 @@ class Term(Component):
         """
         return {}
 
+    def step_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        """As `running_means`, for what moves with the policy: the mean is over the pairs of the last finished step."""
+        return {}
+
+    @property
+    def means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        """Both."""
+        return {**self.running_means(), **self.step_means()}
+
     @property
     def reads_reference(self) -> bool:
         """Whether this term, or what it has computed besides, needs a reference."""

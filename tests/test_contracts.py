@@ -141,10 +141,12 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
         columns={"scope": st.sampled_from([0.0, 1.0, 2.0])},
     ),
     ("anchor", "hpo"): lambda *_: check_anchor(
-        make("anchor", "hpo", alpha=1.0), columns={"advantage": st.floats(-5, 5)}
+        make("anchor", "hpo", weight=1, alpha=1.0), columns={"advantage": st.floats(-5, 5)}
     ),
     ("loss", "sparse_po"): lambda *_: check_loss(make("loss", "sparse_po"), differences_only=False),
-    ("loss", "spo"): lambda *_: check_loss(make("loss", "spo", degrees=["chosen", "less"]), differences_only=False),
+    ("loss", "spo"): lambda *_: check_loss(
+        make("loss", "spo", weight=1, degrees=["chosen", "less"]), differences_only=False
+    ),
     ("loss", "rationale"): lambda *_: check_loss(make("loss", "rationale"), differences_only=False),
     ("anchor", "reward"): lambda *_: check_anchor(make("anchor", "reward"), indifference=LOG_2),
     **{("corruption", name): corruption_contract(name, varies) for name, varies in CORRUPTIONS.items()},

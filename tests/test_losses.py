@@ -291,12 +291,18 @@ def test_other_options_keep_the_contract_of_losses(term: Any, promises: dict[str
     check_loss(term, **promises)
 
 
-@pytest.mark.parametrize("baseline", ["running", 0.5])
-@pytest.mark.parametrize("name", ["kto", "bco_unpaired"])
-def test_labelled_responses_keep_the_contract_under_any_view(name: str, baseline: Any) -> None:
-    option = {"kto": "baseline", "bco_unpaired": "shift"}[name]
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("kto", {"baseline": "last_step"}),
+        ("kto", {"baseline": 0.5}),
+        ("bco_unpaired", {"shift": "running"}),
+        ("bco_unpaired", {"shift": 0.5}),
+    ],
+)
+def test_labelled_responses_keep_the_contract_under_any_view(name: str, options: dict[str, Any]) -> None:
     labels = {"label": st.sampled_from([0.0, 1.0])}
-    check_loss(loss(name, on="rejected@crop", **{option: baseline}), differences_only=False, columns=labels)
+    check_loss(loss(name, on="rejected@crop", **options), differences_only=False, columns=labels)
 
 
 def test_anchors_keep_their_contract_with_other_options() -> None:
@@ -348,6 +354,29 @@ def test_where_an_exponential_would_overflow_the_loss_still_says_which_way_to_go
     assert float(policy["chosen"].grad.square()) < math.inf  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("alpha", [1e-2, 1e-5, 1e-7])
+def test_a_small_power_keeps_its_digits_in_single_precision(alpha: float) -> None:
+    policy = {"chosen": torch.tensor([-1.4]), "rejected": torch.tensor([-1.5])}
+    value = loss("alphapo", alpha=alpha)(Scores.from_sums(policy, None, {view: torch.ones(1) for view in policy}))
+    rewards = [-math.expm1(-alpha * float(policy[view].double())) / alpha for view in ("chosen", "rejected")]
+    assert value.item() == pytest.approx(-log_sigmoid(2.5 * (rewards[0] - rewards[1]) - 0.25), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponentials_are_exact_up_to_the_cube_root_of_the_largest_number(dtype: torch.dtype) -> None:
+    from mdpo_objectives.numerics import bounded_exp, bounded_expm1
+
+    border = math.log(torch.finfo(dtype).max) / 3
+    inside = torch.tensor([-1e4, -2.0, 1e-4, 1.0, border - 0.01], dtype=dtype)
+    torch.testing.assert_close(bounded_exp(inside), inside.exp())
+    torch.testing.assert_close(bounded_expm1(inside), inside.expm1())
+    beyond = torch.tensor([border + 1, border + 500], dtype=dtype)
+    for bounded in (bounded_exp, bounded_expm1):
+        torch.testing.assert_close(
+            bounded(beyond), math.exp(border) * torch.tensor([2, 501], dtype=dtype), rtol=1e-4, atol=0
+        )
+
+
 def test_odds_of_a_certain_response_are_finite() -> None:
     policy = {view: torch.zeros(1, requires_grad=True) for view in ("chosen", "rejected")}
     value = loss("orpo")(Scores.from_sums(policy, None, {view: torch.ones(1) for view in policy}))
@@ -367,6 +396,32 @@ def test_the_odds_of_likely_and_of_unlikely_responses_keep_their_digits(dtype: t
     unlikely = torch.tensor([-5.0, -20.0, -30.0], dtype=dtype)
     sum_of_powers = -sum((unlikely.double() * n).exp() / n for n in range(1, 9))
     torch.testing.assert_close(log1mexp(unlikely).double(), sum_of_powers, rtol=digits, atol=0)
+
+
+@pytest.mark.parametrize("margin", [15.0, 60.0, 1e4])
+def test_a_margin_over_several_views_keeps_its_digits_in_single_precision(margin: float) -> None:
+    policy = {view: torch.zeros(1, requires_grad=True) for view in ("chosen", "rejected", "chosen@crop")}
+    ahead = Scores.from_sums(
+        policy, {"chosen": torch.tensor([-margin])} | {v: torch.zeros(1) for v in list(policy)[1:]}
+    )
+    value = loss("softmax_dpo", beta=1, over=["rejected", "chosen@crop"])(ahead)
+    value.sum().backward()
+    assert value.item() == pytest.approx(math.log1p(2 * math.exp(-margin)), rel=1e-5)
+    slope = 2 * math.exp(-margin) / (1 + 2 * math.exp(-margin))
+    assert float(policy["chosen"].grad) == pytest.approx(-slope, rel=1e-5)  # type: ignore[arg-type]
+
+
+def test_what_no_model_gives_a_chance_adds_nothing_to_a_divergence() -> None:
+    from mdpo_objectives.numerics import kl_divergence
+
+    p, q = (
+        torch.tensor([[*logits, -math.inf]], dtype=torch.float64, requires_grad=True) for logits in ((1, 2), (0, 3))
+    )
+    found = kl_divergence(p.log_softmax(-1), q.log_softmax(-1))
+    torch.testing.assert_close(found, kl_divergence(p[:, :2].log_softmax(-1), q[:, :2].log_softmax(-1)))
+    found.sum().backward()
+    assert q.grad is not None
+    assert q.grad.isfinite().all()
 
 
 def test_any_view_may_stand_on_either_side_of_a_recipe_s_loss() -> None:

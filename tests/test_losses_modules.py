@@ -61,24 +61,28 @@ def test_a_shared_mask_is_both_masks(found: Scores, seed: int) -> None:
     assert one(masked(seen, masks)).equal(two(masked(seen, masks.expand(4, 4, 2))))
 
 
-def test_masks_of_activations_are_standardized_over_a_response() -> None:
-    from mdpo_objectives.masks import standardized
+def test_activations_go_from_0_to_1_over_a_response() -> None:
+    from mdpo_objectives.masks import spread_out
 
-    values = torch.tensor([[1.0, 3.0, 8.0, 99.0], [5.0, -2.0, 99.0, 99.0]], dtype=torch.float64)
-    values = torch.stack([values, 4 - values.square() / 3], dim=-1)
+    values = torch.tensor([[1.0, 3.0, 8.0, 99.0], [5.0, -2.0, -99.0, 99.0]], dtype=torch.float64)
+    values = torch.stack([values, -values], dim=-1)
     mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
-    found = standardized(values, mask)
+    found = spread_out(values, mask)
+    expected = torch.tensor([[0, 2 / 7, 1], [1, 0, math.nan]], dtype=torch.float64)
     for row, length in enumerate([3, 2]):
-        for layer in range(2):
-            inside = values[row, :length, layer]
-            expected = (inside - inside.mean()) / inside.std(correction=0)
-            torch.testing.assert_close(found[row, :length, layer], expected)
-        assert not found[row, length:].any()
-    alike = torch.ones(1, 3, 1)
-    assert not standardized(alike, alike[..., 0].bool()).any()
+        torch.testing.assert_close(found[row, :length, 0], expected[row, :length])
+        torch.testing.assert_close(found[row, :length, 1], 1 - expected[row, :length])
 
 
-def test_masks_of_activations_are_means_over_layers_held_between_0_and_1() -> None:
+def test_activations_that_are_all_equal_let_every_token_count() -> None:
+    from mdpo_objectives.masks import spread_out
+
+    one_token = torch.tensor([[True, False, False]])
+    assert spread_out(torch.randn(1, 3, 2), one_token)[:, 0].equal(torch.ones(1, 2))
+    assert spread_out(torch.full((1, 3, 2), -3.0), torch.ones(1, 3, dtype=torch.bool)).equal(torch.ones(1, 3, 2))
+
+
+def test_masks_of_activations_are_means_over_layers() -> None:
     term: Any = component("loss", "sparse_po", beta=0.5, masks="activations", l1_u=0.25, l1_d=0.5)
     draw = torch.Generator().manual_seed(0)
     policy, reference, divergence = (
@@ -96,9 +100,7 @@ def test_masks_of_activations_are_means_over_layers_held_between_0_and_1() -> No
     logit, cost = 0.0, 0.0
     for view, sign in zip(VIEWS, (1, -1), strict=True):
         inside = activations[view][0]
-        each = ((inside - inside.mean(0)) / inside.std(0, correction=0)).mean(1)
-        held = each.clamp(0, 1)
-        assert {0.0, 1.0} < set(held.tolist())
+        held = ((inside - inside.min(0).values) / (inside.max(0).values - inside.min(0).values)).mean(1)
         counted = reference[view] - policy[view] + divergence[view]
         logit += sign * float((held * counted).sum())
         cost += 0.75 * float(held.sum())
@@ -128,6 +130,16 @@ def test_learned_masks_are_clipped_linear_maps_of_normed_layers_averaged(shared:
             assert found[token, number].item() == pytest.approx(min(1.0, total / 3), rel=1e-9)
 
 
+def test_a_learned_mask_above_its_bound_is_drawn_back() -> None:
+    module = component("loss", "sparse_po").probes()["masks"].make(2, 3)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        module.bias.fill_(1.5)
+    masks = module(torch.randn(4, 2, 3))
+    assert masks.equal(torch.ones(4, 2))
+    masks.sum().backward()
+    assert (module.bias.grad > 0).all()
+
+
 def test_activations_are_one_mean_a_layer() -> None:
     module = component("loss", "sparse_po", masks="activations").probes()["masks"].make(2, 3)  # type: ignore[attr-defined]
     states = torch.tensor([[[1.0, 2.0, 6.0], [0.0, -1.0, -2.0]]])
@@ -135,13 +147,13 @@ def test_activations_are_one_mean_a_layer() -> None:
 
 
 def test_an_advantage_that_is_given_needs_no_value_head() -> None:
-    term: Any = component("anchor", "hpo", alpha=1.0)
+    term: Any = component("anchor", "hpo", weight=1, alpha=1.0)
     assert not term.probes()
     assert term.columns() == ("advantage",)
 
 
 def test_a_value_head_begins_at_0_and_teaches_no_states() -> None:
-    term: Any = component("anchor", "hpo", alpha=1.0, advantage="value_head", tau=0.5)
+    term: Any = component("anchor", "hpo", weight=1, alpha=1.0, advantage="value_head", tau=0.5)
     module = term.probes()["value"].make(2, 3)
     states = torch.ones(4, 2, 3, requires_grad=True)
     values = module(states)
@@ -154,7 +166,7 @@ def test_a_value_head_begins_at_0_and_teaches_no_states() -> None:
 
 
 def test_the_classifier_of_degrees_reads_the_whole_of_a_state() -> None:
-    term: Any = component("loss", "spo", degrees=["chosen", "half", "little"])
+    term: Any = component("loss", "spo", weight=1, degrees=["chosen", "half", "little"])
     states = torch.eye(6).unflatten(1, (2, 3))
     outputs = term.probes()["degree"].make(2, 3)(states)
     assert outputs.shape == (6, 3)
@@ -164,7 +176,7 @@ def test_the_classifier_of_degrees_reads_the_whole_of_a_state() -> None:
 @PROPERTY
 @given(scores(("chosen", "half", "little")))
 def test_spo_tells_degrees_by_the_last_token(found: Scores) -> None:
-    term: Any = component("loss", "spo", degrees=["chosen", "half", "little"])
+    term: Any = component("loss", "spo", weight=1, degrees=["chosen", "half", "little"])
     outputs = {
         view: torch.stack([tokens.values, -tokens.values / 2, tokens.values * 0 - 3], dim=-1)
         for view, tokens in found.policy_tokens.items()
@@ -185,7 +197,7 @@ def test_spo_tells_degrees_by_the_last_token(found: Scores) -> None:
 def test_hpo_s_value_head_aims_at_an_expectile_and_its_advantage_is_detached(
     found: Scores, alpha: float, tau: float, value: float
 ) -> None:
-    term: Any = component("anchor", "hpo", alpha=alpha, advantage="value_head", tau=tau)
+    term: Any = component("anchor", "hpo", weight=1, alpha=alpha, advantage="value_head", tau=tau)
     outputs = torch.full((*found.policy_tokens["chosen"].mask.shape, 1), value, dtype=torch.float64, requires_grad=True)
     total = term(replace(found, probes={"value": ByView({"chosen": outputs})}))
     slope = torch.autograd.grad(total.sum(), outputs)[0][:, 0, 0]
@@ -199,10 +211,10 @@ def test_hpo_s_value_head_aims_at_an_expectile_and_its_advantage_is_detached(
 
 def test_a_value_head_goes_with_no_view_that_is_scored_with_its_prompt() -> None:
     with pytest.raises(ValueError, match="V\\(x\\) is read where the prompt ends"):
-        component("anchor", "hpo", alpha=1.0, advantage="value_head", tau=0.5, on="prompt+chosen")
+        component("anchor", "hpo", weight=1, alpha=1.0, advantage="value_head", tau=0.5, on="prompt+chosen")
 
 
 @pytest.mark.parametrize("options", [{"tau": 0.5}, {"advantage": "value_head"}])
 def test_tau_and_a_value_head_go_together(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tau is the expectile of a value head"):
-        component("anchor", "hpo", alpha=1.0, **options)
+        component("anchor", "hpo", weight=1, alpha=1.0, **options)

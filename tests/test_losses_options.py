@@ -51,7 +51,7 @@ LOSSES: dict[str, dict[str, Any]] = {
         "beta": 0.1,
         "desirable": 1,
         "undesirable": 1,
-        "baseline": "running",
+        "baseline": "last_step",
     },
     "rationale": {"on": "rationale", "gamma": 1, "log_sigmoid": False},
     "ddpo": {**PAIR, "beta": 0.5, "gamma": 5, "average": True},
@@ -73,8 +73,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "softmax_dpo": {"over": ["rejected"]},
     "v_dpo": {"guidance": 1.5},
     "visual_tpo": {"base": 0.5},
-    "spo": {"degrees": ["chosen", "half"]},
-    "hpo": {"alpha": 1.0},
+    "spo": {"weight": 1, "degrees": ["chosen", "half"]},
+    "hpo": {"weight": 1, "alpha": 1.0},
 }
 
 
@@ -165,13 +165,37 @@ def test_options_that_make_no_sense_are_refused(name: str, option: str, value: o
 @pytest.mark.parametrize(("option", "value"), [("alpha", 0), ("tau", 0), ("tau", 1), ("advantage", "guessed")])
 def test_options_of_hpo_that_make_no_sense_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValidationError, match=option):
-        component("anchor", "hpo", **{"alpha": 1, "advantage": "value_head", "tau": 0.5} | {option: value})
+        component("anchor", "hpo", **REQUIRED["hpo"] | {"advantage": "value_head", "tau": 0.5} | {option: value})
 
 
-@pytest.mark.parametrize("name", ["spo", "v_dpo", "visual_tpo"])
-def test_constants_that_nobody_has_published_are_to_be_given(name: str) -> None:
-    with pytest.raises(ValidationError, match="Field required"):
-        component("loss", name)
+@pytest.mark.parametrize(
+    ("kind", "name", "option"),
+    [
+        ("loss", "spo", "weight"),
+        ("loss", "v_dpo", "guidance"),
+        ("loss", "visual_tpo", "base"),
+        ("anchor", "hpo", "weight"),
+        ("anchor", "hpo", "alpha"),
+    ],
+)
+def test_constants_that_nobody_has_published_are_to_be_given(kind: str, name: str, option: str) -> None:
+    others = {key: value for key, value in REQUIRED[name].items() if key != option}
+    with pytest.raises(ValidationError, match=rf"{option}\n +Field required"):
+        component(kind, name, **others)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("softmax_dpo", {"over": ["rejected", "chosen@crop", "rejected"]}, "must differ, found chosen, rejected, "),
+        ("softmax_dpo", {"over": ["chosen"]}, "must differ, found chosen, chosen"),
+        ("visual_tpo", {"base": 0.5, "scope": "prompt_and_response"}, "for responses alone"),
+        ("visual_tpo", {"base": 0.5, "prefer": "prompt+chosen"}, "for responses alone"),
+    ],
+)
+def test_views_that_make_no_sense_together_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        component("loss", name, **options)
 
 
 def test_the_views_that_symmpo_crosses_are_scored_as_its_preferred_one() -> None:

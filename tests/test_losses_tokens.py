@@ -55,9 +55,10 @@ def test_ddpo_weighs_tokens_that_an_edit_has_changed(found: Scores, beta: float,
         sides = [tokens(found, view, row) for view in ("chosen", "rejected")]
         ids = [[token for _, _, token, _ in side] for side in sides]
         score = []
-        for side, own, other in zip(sides, ids, ids[::-1], strict=True):
-            edits = SequenceMatcher(None, own, other, autojunk=False).get_opcodes()
-            same = {place for tag, start, end, _, _ in edits if tag == "equal" for place in range(start, end)}
+        edits = SequenceMatcher(None, *ids, autojunk=False).get_opcodes()
+        equal = [places for tag, *places in edits if tag == "equal"]
+        for side, place in zip(sides, (0, 2), strict=True):
+            same = {token for places in equal for token in range(places[place], places[place + 1])}
             weights = [1.0 if place in same else gamma for place in range(len(side))]
             total = sum(weight * (p - q) for weight, (p, q, _, _) in zip(weights, side, strict=True))
             score.append(total / sum(weights) if average else total)
@@ -69,12 +70,22 @@ def test_ddpo_counts_one_changed_word_and_leaves_equal_ones_alone() -> None:
     from mdpo_objectives.segments import changed_tokens
 
     one, other = torch.tensor([5, 6, 7, 8]), torch.tensor([5, 9, 7])
-    assert changed_tokens(one, other).tolist() == [False, True, False, True]
-    assert changed_tokens(other, one).tolist() == [False, True, False]
+    changed = [False, True, False, True], [False, True, False]
+    assert tuple(side.tolist() for side in changed_tokens(one, other)) == changed
+    assert tuple(side.tolist() for side in changed_tokens(other, one)) == changed[::-1]
     # So often that difflib would take it for junk, and not begin a block with it.
     begin, many = torch.tensor([[6], [7]]), torch.full((300,), 5)
     found = changed_tokens(torch.cat([begin[0], many]), torch.cat([begin[1], many]))
-    assert found.tolist() == [True] + [False] * 300
+    assert [side.tolist() for side in found] == [[True] + [False] * 300] * 2
+
+
+@given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=12))
+def test_unchanged_tokens_of_two_responses_are_the_same(one: list[int], other: list[int]) -> None:
+    from mdpo_objectives.segments import changed_tokens
+
+    sides = torch.tensor(one, dtype=torch.long), torch.tensor(other, dtype=torch.long)
+    kept = [side[~changed].tolist() for side, changed in zip(sides, changed_tokens(*sides), strict=True)]
+    assert kept[0] == kept[1]
 
 
 @PROPERTY
@@ -189,7 +200,7 @@ def test_the_divergence_of_c3po_is_that_of_softened_distributions() -> None:
 @PROPERTY
 @given(scores(("chosen",), {"advantage": st.floats(-20, 20)}), st.floats(0.5, 5))
 def test_hpo_is_likelihood_by_the_exponential_of_the_advantage(found: Scores, alpha: float) -> None:
-    values = values_of(made("anchor", "hpo", alpha=alpha), found)
+    values = values_of(made("anchor", "hpo", weight=1, alpha=alpha), found)
     for row, value in enumerate(values.tolist()):
         weight = math.exp(float(found.columns["advantage"][row]) / alpha)
         assert value == pytest.approx(-weight * float(found.policy["chosen"][row]), rel=1e-9)
@@ -209,7 +220,7 @@ def test_hpo_is_likelihood_by_the_exponential_of_the_advantage(found: Scores, al
         ("loss", "odpo", {"offset": "linear"}, "chosen_score", 0.0, "odpo needs scores that differ"),
         ("loss", "gpo", {}, "rejected_score", math.inf, "a score is a finite number"),
         ("loss", "wpo", {"weights": "columns"}, "chosen_weight", -1.0, "wpo needs weights of at least 0"),
-        ("anchor", "hpo", {"alpha": 1.0}, "advantage", math.nan, "a score is a finite number"),
+        ("anchor", "hpo", {"weight": 1, "alpha": 1.0}, "advantage", math.nan, "a score is a finite number"),
     ],
 )
 def test_a_column_that_makes_no_sense_is_refused_by_the_example_s_name(

@@ -109,7 +109,7 @@ RUNS = {
     "sparse_po": ("{loss: sparse_po, l1_u: 0.0, l1_d: 0.0}", lambda _: math.log(2)),
     "mapo": ("{loss: sparse_po, masks: activations, l1_u: 0.0, l1_d: 0.0}", lambda _: math.log(2)),
     "spo": ("{loss: dpo}, {loss: spo, degrees: [chosen, rejected], weight: 0.5}", None),
-    "hpo": ("{anchor: hpo, alpha: 1.0, advantage: value_head, tau: 0.7}", None),
+    "hpo": ("{anchor: hpo, weight: 1.0, alpha: 1.0, advantage: value_head, tau: 0.7}", None),
 }
 
 
@@ -178,8 +178,8 @@ def test_what_probes_cannot_work_with_is_said_before_training(
 
 @pytest.mark.long
 def test_two_processes_train_probes_as_one_does(llava: Path, tmp_path: Path) -> None:
-    hpo = "{anchor: hpo, alpha: 1.0, advantage: value_head, tau: 0.7}"
-    objective = f"{{loss: sparse_po}}, {{loss: spo, degrees: [chosen, rejected]}}, {hpo}"
+    hpo = "{anchor: hpo, weight: 1.0, alpha: 1.0, advantage: value_head, tau: 0.7}"
+    objective = f"{{loss: sparse_po}}, {{loss: spo, weight: 1.0, degrees: [chosen, rejected]}}, {hpo}"
     file = recipe(llava, tmp_path, objective)
     # Steps so small that AdamW's signs of tiny gradients do not decide.
     same = ["train.learning_rate=1.0e-3"]

@@ -99,6 +99,19 @@ def test_a_running_mean_is_over_all_pairs_of_all_finished_steps(steps: list[list
     assert resumed.mean("another") == 0
 
 
+@given(st.lists(st.lists(st.floats(-9, 9), max_size=4), max_size=5))
+def test_a_step_s_mean_is_over_the_last_step_that_had_pairs(steps: list[list[float]]) -> None:
+    means, seen = RunningMeans(["run"], of_last_step=["step"]), list[float]()
+    for step in steps:
+        means.add({"step": torch.tensor(step), "run": torch.tensor(step)})
+        assert means.mean("step") == pytest.approx(sum(seen) / len(seen) if seen else 0, abs=1e-5)
+        means.finish_step()
+        seen = step or seen
+    resumed = RunningMeans([], of_last_step=["step"])
+    resumed.restore(json.loads(json.dumps(means.state())))
+    assert resumed.mean("step") == means.mean("step")
+
+
 def test_one_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert current_world() == World(rank=0, size=1)

@@ -27,7 +27,7 @@ def values_of(term: Term, found: Scores) -> Tensor:
 
 def running_values(term: Term, found: Scores) -> dict[str, Tensor]:
     """What a term has running means taken of, ``(batch,)`` each."""
-    return {name: _reading(term, value, found) for name, value in term.running_means().items()}
+    return {name: _reading(term, value, found) for name, value in term.means.items()}
 
 
 def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
@@ -50,7 +50,7 @@ def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores) ->
     seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
     statistics = {name: _statistic(each, found, term) for name, each in term.statistics().items()}
     probes = {name: _probed(each, found, term) for name, each in term.probes().items()}
-    seen = replace(seen, statistics=statistics, probes=probes, running=dict.fromkeys(term.running_means(), 0.0))
+    seen = replace(seen, statistics=statistics, probes=probes, running=dict.fromkeys(term.means, 0.0))
     try:
         return function(seen)
     except KeyError as error:

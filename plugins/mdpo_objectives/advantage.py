@@ -27,12 +27,14 @@ class HPO(Anchor):
         -exp(A / alpha) lp        A: column advantage, detached
         value_head: A = R - V(x), R: column reward, and + |tau - 1(u < 0)| u^2, u = R - V(x)
 
-    Beside ``kto`` it is the paper's objective, and ``weight`` its gamma. V is a linear map of what the policy makes of
-    the prompt, through which nothing but the map itself learns. Reconstructed from descriptions: constants are not
-    known, so alpha and, with a value head, the expectile tau are to be given.
+    Beside ``kto`` it is the paper's objective, and ``weight`` its gamma, which V's own loss has, too. V is a linear map
+    of what the policy makes of the prompt, through which nothing but the map itself learns. The exponential goes on as
+    a straight line beyond e^29 (float32). Reconstructed from descriptions: constants are not known, so weight, alpha
+    and, with a value head, the expectile tau are to be given.
     """
 
     needs_reference: ClassVar[bool] = False
+    weight: float = Field(ge=0, description="factor of this term in the objective")
     alpha: float = Field(gt=0, description="advantage that multiplies the likelihood's weight by e")
     advantage: Literal["column", "value_head"] = Field(default="column", description="given, or reward less V(x)")
     tau: float | None = Field(default=None, gt=0, lt=1, description="expectile of the rewards that V aims at")

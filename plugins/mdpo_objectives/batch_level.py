@@ -34,13 +34,9 @@ class AOT(PairLoss):
             high, low = (side[self.prefer] - side[self.over] for side in (scores.policy, scores.reference))
         else:
             high, low = scores.log_ratio(self.prefer), scores.log_ratio(self.over)
-        logit = self.beta * _lead_by_rank(high, low, self._counted(scores))
+        # Rows without an image are not among those that a corrupted view is sorted with.
+        logit = self.beta * _lead_by_rank(high, low, scores.counted(self.views()))
         return -(1 - self.label_smoothing) * log_sigmoid(logit) - self.label_smoothing * log_sigmoid(-logit)
-
-    def _counted(self, scores: Scores) -> Tensor:
-        """Rows without an image are not among those that a corrupted view is sorted with."""
-        whole = all(view == View(view.response) for view in self.views())
-        return scores.applies | whole
 
 
 def _lead_by_rank(high: Tensor, low: Tensor, counted: Tensor) -> Tensor:
@@ -112,9 +108,10 @@ class KTO(Loss):
 
         desirable (1 - s(beta (r - z))) where the column label is 1, undesirable (1 - s(beta (z - r))) where it is 0
 
-    z = max(0, mean of r over responses under another row's prompt), detached. The mean is over all finished steps and
-    all processes, and 0 in the first step; the authors' and TRL's is that of the micro-batch. Those responses are a
-    view, by the corruption ``mismatched``. The authors keep desirable * (number of 1s) between 1 and 4/3 times
+    z = max(0, mean of r over responses under another row's prompt), detached. The mean is over the last finished step
+    in all processes, and 0 in the first step; the authors' and TRL's is that of the micro-batch itself. Those responses
+    are a view, by the corruption ``mismatched``. Rows without an image take part, but not where another term of the
+    recipe has a condition that needs one. The authors keep desirable * (number of 1s) between 1 and 4/3 times
     undesirable * (number of 0s).
     """
 
@@ -125,10 +122,12 @@ class KTO(Loss):
     mismatched: View = Field(
         default=View("chosen", "mismatched"), description="the same response under another row's prompt"
     )
-    baseline: Literal["running"] | float = Field(default="running", description="z: the running mean, or a number")
+    baseline: Literal["last_step"] | float = Field(
+        default="last_step", description="z: the last step's mean, or a number"
+    )
 
     def views(self) -> tuple[View, ...]:
-        return (self.on, self.mismatched) if self.baseline == "running" else (self.on,)
+        return (self.on, self.mismatched) if self.baseline == "last_step" else (self.on,)
 
     def columns(self) -> tuple[str, ...]:
         return ("label",)
@@ -136,14 +135,14 @@ class KTO(Loss):
     def check_columns(self, scores: Scores) -> None:
         label(scores, "label")
 
-    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
-        return {"mismatched": self._mismatched} if self.baseline == "running" else {}
+    def step_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"mismatched": self._mismatched} if self.baseline == "last_step" else {}
 
     def _mismatched(self, scores: Scores) -> Tensor:
         return scores.log_ratio(self.mismatched)
 
     def __call__(self, scores: Scores) -> Tensor:
-        usual = max(0.0, scores.running["mismatched"]) if self.baseline == "running" else self.baseline
+        usual = max(0.0, scores.running["mismatched"]) if self.baseline == "last_step" else self.baseline
         reward, good = self.beta * (scores.log_ratio(self.on) - usual), label(scores, "label")
         bad = self.undesirable * reward.sigmoid()
         return (self.desirable * (-reward).sigmoid()).where(good, bad)

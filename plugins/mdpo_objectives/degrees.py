@@ -27,11 +27,12 @@ class SPO(Loss):
 
     y_k: the views of ``degrees``, from the whole response to the one that lacks most of its key spans, which the data
     holds. Reconstructed from the abstract, as nothing was released; beside a preference loss ``weight`` is the paper's
-    gamma, whose value is not known. Gradients reach the policy.
+    gamma, which is to be given, as its value is not known. Gradients reach the policy.
     """
 
     needs_reference: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = True
+    weight: float = Field(ge=0, description="factor of this term in the objective")
     degrees: tuple[View, ...] = Field(min_length=2, description="the views, the whole response first")
 
     def views(self) -> tuple[View, ...]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mdpo_core import PairLoss, Scores, Statistic
 from mdpo_objectives.columns import require
-from mdpo_objectives.numerics import log_sigmoid, mean_log_prob
+from mdpo_objectives.numerics import kl_divergence, log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ class TemperedDivergence:
     def __call__(self, policy: Tensor, reference: Tensor | None) -> Tensor:
         assert reference is not None
         mine, other = ((each / self.temperature).log_softmax(dim=-1) for each in (policy, reference))
-        return (other.exp() * (other - mine)).sum(dim=-1)
+        return kl_divergence(other, mine)
 
 
 class C3PO(PairLoss):

@@ -18,7 +18,9 @@ class LearnedMasks(nn.Module):
         # Of one size in all layers, which grow from the first to the last.
         states = nn.functional.layer_norm(states, states.shape[-1:])
         each = torch.einsum("tlw,lwm->tlm", states, self.weight) + self.bias
-        return each.relu().mean(dim=1).clamp(max=1)
+        mean = each.relu().mean(dim=1)
+        # Not a clamp: masks begin at 1, and a mask above it must be able to come back.
+        return mean - (mean - 1).relu().detach()
 
 
 class MeanActivations(nn.Module):

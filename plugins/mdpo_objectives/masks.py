@@ -35,9 +35,10 @@ class SparsePO(PairLoss):
         u = sum_t M_u r_t^w - sum_t M_u r_t^l, d = sum_t M_d K_t^l - sum_t M_d K_t^w
 
     K_t: KL(reference || policy) of a token's distributions. ``masks: learned`` is SparsePO: a linear map and a ReLU for
-    each layer of the reference, their mean held at 1 or below; they begin at 1, which is ``tdpo`` of variant 1.
-    ``activations`` is MaPO: each layer's mean activation, standardized over the tokens of a response, averaged over
-    layers and held between 0 and 1; what is averaged within a layer is reconstructed. The sums run over both responses.
+    each layer of the reference, and their mean, held at 1 or below; they begin at 1, which is ``tdpo`` of variant 1.
+    The authors' code has a learned sum of layers, without a bound. ``activations`` is MaPO: each layer's mean
+    activation, from 0 for the lowest of a response's tokens to 1 for the highest, averaged over layers, as their code
+    has it. The sums run over both responses.
     The authors have beta 0.8 for summaries and 0.1 for dialogues, there with l1 0.001.
     """
 
@@ -73,17 +74,16 @@ class SparsePO(PairLoss):
         """Both ``(batch, time)``, 0 for what is not scored."""
         found, mask = scores.probes["masks"][view], scores.policy_tokens[view].mask
         if self.masks == "activations":
-            both = [standardized(found, mask).mean(dim=-1).clamp(0, 1)] * 2
+            both = [spread_out(found, mask).mean(dim=-1)] * 2
         else:
             both = [found[..., 0], found[..., -1]]
         of_ratios, of_divergences = (each.where(mask, 0).to(scores.policy[view].dtype) for each in both)
         return of_ratios, of_divergences
 
 
-def standardized(values: Tensor, mask: Tensor) -> Tensor:
-    """Less the mean over a row's tokens, over their standard deviation; ``(batch, time, layers)``."""
-    inside = mask[..., None].to(values.dtype)
-    count = inside.sum(dim=1, keepdim=True)
-    apart = (values - (values * inside).sum(dim=1, keepdim=True) / count) * inside
-    deviation = (apart.square().sum(dim=1, keepdim=True) / count).sqrt()
-    return apart / deviation.clamp(min=1e-6)
+def spread_out(values: Tensor, mask: Tensor) -> Tensor:
+    """From 0 for the lowest of a row's tokens to 1 for the highest; 1 where all are equal. ``(batch, time, layers)``"""
+    inside = mask[..., None]
+    lowest = values.where(inside, float("inf")).amin(dim=1, keepdim=True)
+    width = values.where(inside, float("-inf")).amax(dim=1, keepdim=True) - lowest
+    return ((values - lowest) / width).where(width > 0, 1)

@@ -23,12 +23,21 @@ def bounded_exp(exponent: Tensor) -> Tensor:
 
     So the norm of gradients is finite as well, and larger exponents still give larger values.
     """
-    import torch
-
-    limit = math.log(torch.finfo(exponent.dtype).max) / 3
-    bounded = exponent.clamp(max=limit)
+    bounded = _bounded(exponent)
     # One product: as a sum, gradients of e^limit would cancel, and take the small one with them.
     return bounded.exp() * (1 + exponent - bounded)
+
+
+def bounded_expm1(exponent: Tensor) -> Tensor:
+    """`bounded_exp` less 1, exact near 0."""
+    bounded = _bounded(exponent)
+    return bounded.expm1() + bounded.exp() * (exponent - bounded)
+
+
+def _bounded(exponent: Tensor) -> Tensor:
+    import torch
+
+    return exponent.clamp(max=math.log(torch.finfo(exponent.dtype).max) / 3)
 
 
 def log1mexp(log_prob: Tensor) -> Tensor:
@@ -36,13 +45,14 @@ def log1mexp(log_prob: Tensor) -> Tensor:
     import torch
 
     below = log_prob.clamp(max=-torch.finfo(log_prob.dtype).eps)
-    # Each of the two forms loses all digits where the other is exact.
-    near = below > -math.log(2)
-    return torch.where(
-        near,
-        (-torch.expm1(below.where(near, -1.0))).log(),
-        torch.log1p(-below.where(~near, -1.0).exp()),
-    )
+    # Each of the two forms loses all digits where the other is exact; both have finite gradients everywhere.
+    return torch.where(below > -math.log(2), (-torch.expm1(below)).log(), torch.log1p(-below.exp()))
+
+
+def kl_divergence(log_probs: Tensor, other: Tensor) -> Tensor:
+    """KL(p || q) over the last dimension, of the logarithms of both; what has no probability under p adds nothing."""
+    apart = (log_probs - other).where(log_probs > -math.inf, 0)
+    return (log_probs.exp() * apart).sum(dim=-1)
 
 
 def mean_log_prob(scores: Scores, view: View) -> Tensor:

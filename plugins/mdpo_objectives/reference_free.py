@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from mdpo_core import PairLoss, Scores
-from mdpo_objectives.numerics import bounded_exp, log1mexp, log_sigmoid, mean_log_prob
+from mdpo_objectives.numerics import bounded_expm1, log1mexp, log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,4 +101,4 @@ class AlphaPO(PairLoss):
     def _reward(self, log_prob: Tensor) -> Tensor:
         if self.alpha == 0:
             return log_prob
-        return (1 - bounded_exp(-self.alpha * log_prob)) / self.alpha
+        return -bounded_expm1(-self.alpha * log_prob) / self.alpha

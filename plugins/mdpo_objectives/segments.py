@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def changed_tokens(ids: Tensor, other: Tensor) -> Tensor:
-    """Which tokens of ``ids (time,)`` have no counterpart in ``other``, ``(time,)`` bool."""
+def changed_tokens(ids: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Which tokens of either, ``(time,)`` each, have no counterpart in the other, ``(time,)`` bool each."""
     matcher = SequenceMatcher(None, ids.tolist(), other.tolist(), autojunk=False)
-    changed = ids.new_ones(len(ids)).bool()
-    for start, _, size in matcher.get_matching_blocks():
-        changed[start : start + size] = False
+    changed = ids.new_ones(len(ids)).bool(), other.new_ones(len(other)).bool()
+    for *starts, size in matcher.get_matching_blocks():
+        for side, start in zip(changed, starts, strict=True):
+            side[start : start + size] = False
     return changed
 
 
@@ -39,24 +40,23 @@ class DDPO(PairLoss):
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred, other = (
-            self._log_ratio(scores, self.prefer, self.over),
-            self._log_ratio(scores, self.over, self.prefer),
+            self._log_ratio(scores, view, weights)
+            for view, weights in zip((self.prefer, self.over), self._weights(scores), strict=True)
         )
         return -log_sigmoid(self.beta * (preferred - other))
 
-    def _log_ratio(self, scores: Scores, view: View, other: View) -> Tensor:
-        weights = self._weights(scores, view, other)
+    def _log_ratio(self, scores: Scores, view: View, weights: Tensor) -> Tensor:
         total = ((scores.policy_tokens[view].values - scores.reference_tokens[view].values) * weights).sum(dim=1)
         return total / weights.sum(dim=1) if self.average else total
 
-    def _weights(self, scores: Scores, view: View, other: View) -> Tensor:
-        """``(batch, time)``, 0 for what is not scored."""
-        values, mask = scores.policy_tokens[view]
-        weights = values.new_zeros(values.shape)
-        pairs = zip(_scored_ids(scores, view), _scored_ids(scores, other), strict=True)
-        for row, (ids, against) in enumerate(pairs):
-            changed = changed_tokens(ids, against).to(values.device)
-            weights[row, mask[row]] = 1 + (self.gamma - 1) * changed.to(values.dtype)
+    def _weights(self, scores: Scores) -> list[Tensor]:
+        """Of either view's tokens, ``(batch, time)`` each, 0 for what is not scored."""
+        views = self.prefer, self.over
+        masks = [scores.policy_tokens[view].mask for view in views]
+        weights = [mask.to(scores.policy[view].dtype) for mask, view in zip(masks, views, strict=True)]
+        for row, ids in enumerate(zip(*(_scored_ids(scores, view) for view in views), strict=True)):
+            for side, mask, changed in zip(weights, masks, changed_tokens(*ids), strict=True):
+                side[row, mask[row]] += (self.gamma - 1) * changed.to(side)
         return weights
 
 

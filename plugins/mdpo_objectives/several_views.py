@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import Loss, PairLoss, Scores, View
 from mdpo_objectives.numerics import log_sigmoid
@@ -29,11 +29,17 @@ class SoftmaxDPO(Loss):
     def views(self) -> tuple[View, ...]:
         return (self.prefer, *self.over)
 
+    @model_validator(mode="after")
+    def _different_views(self) -> Self:
+        if len(set(self.views())) < len(self.views()):
+            raise ValueError(f"the views must differ, found {', '.join(map(str, self.views()))}")
+        return self
+
     def __call__(self, scores: Scores) -> Tensor:
         import torch
 
-        rewards = torch.stack([self.beta * scores.log_ratio(view) for view in self.views()])
-        return rewards.logsumexp(dim=0) - rewards[0]
+        margins = torch.stack([scores.margin(self.prefer, view) for view in self.over])
+        return -log_sigmoid(-(-self.beta * margins).logsumexp(dim=0))
 
 
 class SVCO(Loss):

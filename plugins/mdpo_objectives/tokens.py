@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mdpo_core import PairLoss, Scores, Statistic, TokenLogProbs, View
 from mdpo_objectives.columns import require
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_objectives.numerics import kl_divergence, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class LDDPO(PairLoss):
 def divergence_from_reference(policy: Tensor, reference: Tensor | None) -> Tensor:
     """KL(reference || policy) of each token's distributions, ``(tokens,)``."""
     assert reference is not None
-    return (reference.exp() * (reference - policy)).sum(dim=-1)
+    return kl_divergence(reference, policy)
 
 
 class TDPO(PairLoss):

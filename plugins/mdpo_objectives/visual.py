@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import PairLoss, Scores, View
 from mdpo_objectives.numerics import log_sigmoid
@@ -60,6 +60,12 @@ class VisualTPO(PairLoss):
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     base: float = Field(ge=0, description="weight of a token that the picture does not matter to, less a half")
     noisy: str = Field(default="noisy", description="the condition with the noisy picture")
+
+    @model_validator(mode="after")
+    def _weighs_tokens_of_responses(self) -> Self:
+        if self.prefer.with_prompt or self.over.with_prompt:
+            raise ValueError("a prompt's tokens under two conditions may be other ones: this is for responses alone")
+        return self
 
     def views(self) -> tuple[View, ...]:
         return (self.prefer, self.over, *(replace(view, condition=self.noisy) for view in (self.prefer, self.over)))
