@@ -137,7 +137,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _fail(f"{stopped}\n{_how_to_resume(options)}", 128 + stopped.signum)
     except (MdpoError, OSError) as error:
         # An OSError says which file and why: a full disk, a directory that may not be written.
-        return _fail(str(error), 1)
+        return _fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 1)
     except Exception:
         if current_world().size == 1:
             raise

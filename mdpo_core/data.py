@@ -10,9 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, overload
 
+from mdpo_core.components import Reader
 from mdpo_core.encoding import BatchBuilder
-from mdpo_core.errors import DataError, Problem
+from mdpo_core.errors import DataError, PluginError, Problem, during
 from mdpo_core.example import Example
+from mdpo_core.registry import current_registry
 from mdpo_core.validity import row_problems
 from mdpo_core.view import CLEAN
 from mdpo_core.workers import computed_ahead
@@ -78,6 +80,18 @@ class CheckedData:
                 file.write(json.dumps({"row": row + 1, "problems": [str(problem) for problem in problems]}) + "\n")
 
 
+def open_data(reader: Reader) -> Sequence[Example]:
+    """The rows that a reader gives. Raises `PluginError` where it gives no sequence, `DataError` where it is empty."""
+    name = f"the reader '{current_registry().name_of(type(reader))}'"
+    with during(name):
+        data = reader.open()
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise PluginError(f"{name}: open() must return a sequence of examples; it returned {type(data).__name__}")
+    if not len(data):
+        raise DataError(f"{name} gives no rows")
+    return data
+
+
 def check_data(
     data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
 ) -> CheckedData:
@@ -121,12 +135,13 @@ class _RowCheck:
 
     def _check(self, row: int) -> _Found:
         try:
-            example = self.data[row]
+            with during(f"row {row + 1} of the data"):
+                example = self.data[row]
         except DataError as error:
             return _Found(None, error.problems)
         unfit = [Problem("", "", text) for text in row_problems(example)]
         if unfit:
-            return _Found(example.id, unfit)
+            return _Found(getattr(example, "id", None), unfit)
         try:
             encoded = self.builder.encode(example, self.data, epoch=0)
         except DataError as error:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.corruption import Corruption
-from mdpo_core.errors import DataError, Problem
+from mdpo_core.errors import DataError, PluginError, Problem, during
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.protocols import Encoder
 from mdpo_core.responses import encode_response
 from mdpo_core.scores import Scores
 from mdpo_core.terms import Term
+from mdpo_core.validity import type_problems
 from mdpo_core.view import CLEAN, View
 
 
@@ -134,7 +135,16 @@ class BatchBuilder:
         if corruption.needs_image and not example.images:
             return example
         draw = epoch if corruption.draw == "epoch" else 0
-        return corruption.apply(example, random.Random(f"{self.seed}|{example.id}|{condition}|{draw}"), data)
+        rng = random.Random(f"{self.seed}|{example.id}|{condition}|{draw}")
+        # Images of its own: one that paints over what it is given is not to change the other conditions.
+        own = replace(example, images=tuple(image.copy() for image in example.images))
+        who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
+        with during(who):
+            corrupted = corruption.apply(own, rng, data)
+        problems = type_problems(corrupted)
+        if problems:
+            raise PluginError(f"{who}: {'; '.join(problems)}")
+        return corrupted
 
     def _limit_length(self, row: EncodedRow) -> None:
         prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -24,6 +25,18 @@ class Problem:
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.path, self.message) if part)
+
+
+@contextmanager
+def during(what: str) -> Iterator[None]:
+    """Note on an error from somebody else's code where it came from: ``the tracker 'csv'``."""
+    try:
+        yield
+    except MdpoError:
+        raise
+    except Exception as error:
+        error.add_note(f"(in {what})")
+        raise
 
 
 class _Problems(MdpoError):

@@ -14,6 +14,7 @@ import torch
 from mdpo_core.batch import EncodedPrompt
 from mdpo_core.components import Evaluator
 from mdpo_core.encoding import BatchBuilder
+from mdpo_core.errors import PluginError, during
 from mdpo_core.example import Example
 from mdpo_core.objective import Meter, Objective
 from mdpo_core.protocols import Decoding, Engine, VisionLanguageModel
@@ -99,12 +100,20 @@ class Evaluation:
         try:
             with self._folder_of_process() as folder:
                 for evaluator in due:
-                    name = current_registry().name_of(type(evaluator))
-                    found = evaluator.evaluate(self.policy, folder, step)
-                    metrics |= {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
+                    metrics |= self._measured(evaluator, folder, step)
         finally:
             self.policy.model.set_training(True)
         return metrics
+
+    def _measured(self, evaluator: Evaluator, folder: Path, step: int) -> dict[str, float]:
+        name = current_registry().name_of(type(evaluator))
+        who = f"the evaluator '{name}'"
+        with during(who):
+            found = evaluator.evaluate(self.policy, folder, step)
+        try:
+            return {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise PluginError(f"{who} must return numbers by name; it returned {found!r}") from error
 
     @contextmanager
     def _folder_of_process(self) -> Iterator[Path]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mdpo_core.errors import PluginError
+from mdpo_core.declared import Declared, Undeclared
+from mdpo_core.errors import PluginError, during
 from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.terms import PairLoss, Term
@@ -59,7 +60,11 @@ class Objective:
             counted = scores.counted(term.views())
             means = {name: self.running.mean(_of(label, name)) for name in term.means}
             probes = {name: scores.probes[_module(label, name)].only(term.views()) for name in term.probes()}
-            seen = replace(_seen(term, scores), running=means, probes=probes)
+            seen = replace(
+                _seen(term, scores),
+                running=Declared(means, "mean", "running_means() or step_means()"),
+                probes=Declared(probes, "probe", "probes()"),
+            )
             values = _call(label, term, seen)
             running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.means.items()}
             # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
@@ -120,8 +125,9 @@ def _seen(term: Term, scores: Scores) -> Scores:
 def _call(label: str, term: Term, scores: Scores) -> Tensor:
     who = f"term '{label}' ({type(term).__name__})"
     try:
-        values = term(scores)
-    except KeyError as error:
+        with during(who):
+            values = term(scores)
+    except Undeclared as error:
         raise PluginError(f"{who}: {error.args[0]}") from error
     except RuntimeError as error:
         if _NO_GRADIENT not in str(error):

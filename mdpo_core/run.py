@@ -72,10 +72,11 @@ def _require_one_recipe(recipe: Recipe, world: World) -> None:
 
 def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchBuilder]:
     """Find the model's files and check every row, without loading the model. Raises `DataError`."""
+    from mdpo_core.data import open_data
     from mdpo_core.encoding import BatchBuilder
 
     recipe.model.check()
-    data = recipe.data.open()
+    data = open_data(recipe.data)
     builder = BatchBuilder.for_terms(
         recipe.objective,
         recipe.corruptions,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from mdpo_core.declared import Declared, Undeclared
 from mdpo_core.view import CLEAN, View
 
 if TYPE_CHECKING:
@@ -39,17 +40,22 @@ class ResponseTokens(NamedTuple):
 
 
 class ByView(Mapping[View, Value], Generic[Value]):
-    """A mapping over views that is also indexed by their text: ``policy["chosen@crop"]``."""
+    """A mapping over views that is also indexed by their text: ``policy["chosen@crop"]``.
 
-    def __init__(self, values: Mapping[View, Value] | Mapping[str, Value] | None = None) -> None:
+    ``absent`` is why there is none, if a term's declaration, and not its views, is the reason.
+    """
+
+    def __init__(self, values: Mapping[View, Value] | Mapping[str, Value] | None = None, absent: str = "") -> None:
         self._values = {View.parse(view): value for view, value in (values or {}).items()}
+        self._absent = absent
 
     def __getitem__(self, view: View | str) -> Value:
         try:
             return self._values[View.parse(view)]
         except KeyError:
             known = ", ".join(map(str, self._values)) or "none"
-            raise KeyError(f"view '{view}' was not declared in views(); declared: {known}") from None
+            reason = self._absent or f"was not declared in views(); declared: {known}"
+            raise Undeclared(f"view '{view}' {reason}") from None
 
     def __iter__(self) -> Iterator[View]:
         return iter(self._values)
@@ -195,19 +201,22 @@ class Scores:
         tokens: bool = False,
         statistics: Iterable[str] = (),
     ) -> Scores:
-        """The part of these scores that a term has declared; reading any other view is a ``KeyError``."""
+        """The part of these scores that a term has declared; reading anything else is `Undeclared`."""
         views = list(views)
-        nothing: ByView[Any] = ByView()
+        no_reference: ByView[Any] = ByView(absent="has no reference here: the term says needs_reference = False")
+        no_tokens: ByView[Any] = ByView(absent="has no tokens here: the term does not say needs_tokens = True")
+        reference_tokens = self.reference_tokens.only(views) if reference else no_reference
+        distributions = {name: self.statistics[name].only(views) for name in statistics}
         return replace(
             self,
             policy=self.policy.only(views),
-            reference=self.reference.only(views if reference else ()),
+            reference=self.reference.only(views) if reference else no_reference,
             num_tokens=self.num_tokens.only(views),
-            columns={name: self.columns[name] for name in columns},
-            policy_tokens=self.policy_tokens.only(views) if tokens else nothing,
-            reference_tokens=self.reference_tokens.only(views if reference else ()) if tokens else nothing,
-            statistics={name: self.statistics[name].only(views) for name in statistics},
-            responses=self.responses.only(views) if tokens else nothing,
+            columns=Declared({name: self.columns[name] for name in columns}, "column", "columns()"),
+            policy_tokens=self.policy_tokens.only(views) if tokens else no_tokens,
+            reference_tokens=reference_tokens if tokens else no_tokens,
+            statistics=Declared(distributions, "statistic", "statistics()"),
+            responses=self.responses.only(views) if tokens else no_tokens,
         )
 
 

@@ -29,6 +29,7 @@ from mdpo_core.sampler import MicroBatch, Sampler
 from mdpo_core.schedule import learning_rate
 from mdpo_core.scores import Scores
 from mdpo_core.signals import RunStopped, StopRequest
+from mdpo_core.tracking import logs_of
 from mdpo_core.workers import computed_ahead
 from mdpo_core.world import World
 
@@ -58,9 +59,7 @@ class Trainer:
         """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a SIGTERM or SIGINT."""
         with ExitStack() as stack:
             trackers = self.recipe.trackers if self.world.is_main else ()
-            self._logs = [tracker.start(self.directory.path) for tracker in trackers]
-            for log in self._logs:
-                stack.callback(log.close)
+            self._track = stack.enter_context(logs_of(trackers, self.directory.path))
             stop = stack.enter_context(StopRequest())
             self._batches = stack.enter_context(self._built_ahead(first_step))
             self.hooks.mdpo_run_started(
@@ -138,8 +137,7 @@ class Trainer:
     def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
         if self.world.is_main:
             self.directory.metrics.append(finished, metrics)
-        for log in self._logs:
-            log.log(finished, metrics)
+            self._track(finished, metrics)
 
     def _save(self, finished: int) -> None:
         path = self.directory.checkpoints.save(self.engine, finished, self.world, self._about)

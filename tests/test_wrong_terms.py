@@ -45,8 +45,26 @@ WRONG: dict[str, tuple[Formula, str]] = {
     "whole numbers": (lambda _, s: (s.policy["chosen"] > 0).long(), r"it returned torch.int64 \(2,\)"),
     "nothing": (lambda *_: None, r"it returned NoneType"),
     "an undeclared view": (lambda _, s: s.policy["chosen@crop"], r"view 'chosen@crop' was not declared in views\(\)"),
-    "an undeclared column": (lambda _, s: s.policy["chosen"] * s.columns["label"], r"label"),
-    "undeclared tokens": (lambda _, s: s.policy_tokens["chosen"].values.sum(1), r"view 'chosen' was not declared"),
+    "an undeclared column": (
+        lambda _, s: s.policy["chosen"] * s.columns["label"],
+        r"column 'label' was not declared in columns\(\); declared: none",
+    ),
+    "undeclared tokens": (
+        lambda _, s: s.policy_tokens["chosen"].values.sum(1),
+        r"view 'chosen' has no tokens here: the term does not say needs_tokens = True",
+    ),
+    "an undeclared statistic": (
+        lambda _, s: s.statistics["entropy"]["chosen"].sum(1),
+        r"statistic 'entropy' was not declared in statistics\(\); declared: none",
+    ),
+    "an undeclared mean": (
+        lambda _, s: s.policy["chosen"] - s.running["reward"],
+        r"mean 'reward' was not declared in running_means\(\) or step_means\(\); declared: none",
+    ),
+    "an undeclared probe": (
+        lambda _, s: s.probes["value"]["chosen"][:, 0, 0],
+        r"probe 'value' was not declared in probes\(\); declared: none",
+    ),
     "the reference alone": (lambda _, s: s.reference["chosen"] * 2, r"does not depend on the policy's log-probs"),
     "a detached policy": (lambda _, s: s.policy["chosen"].detach(), r"does not depend on the policy's log-probs"),
     "a gradient of the reference": (through_the_reference, r"a gradient that is not there: the reference's log-probs"),
@@ -68,7 +86,7 @@ def test_an_error_of_a_term_s_own_is_passed_on() -> None:
         raise RuntimeError("mine")
 
     policy = {name: torch.tensor([-3.0], requires_grad=True) for name in ("chosen", "rejected")}
-    with pytest.raises(RuntimeError, match=r"^mine$"):
+    with pytest.raises(RuntimeError, match=r"^mine\n\(in term '0:wrong' \(Wrong\)\)$"):
         Objective({"0:wrong": term(fails)()})(Scores.from_sums(policy, dict(policy)))
 
 

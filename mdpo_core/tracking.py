@@ -1,0 +1,45 @@
+"""The trackers of a run, each named where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mdpo_core.components import Tracker
+from mdpo_core.errors import PluginError, during
+from mdpo_core.protocols import TrackerLog
+from mdpo_core.registry import current_registry
+
+
+@contextmanager
+def logs_of(trackers: Sequence[Tracker], folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Record a step's metrics with all trackers."""
+    with ExitStack() as stack:
+        logs = [(_name(tracker), _started(tracker, folder, stack)) for tracker in trackers]
+
+        def record(step: int, metrics: Mapping[str, float]) -> None:
+            for name, log in logs:
+                with during(name):
+                    log.log(step, metrics)
+
+        yield record
+
+
+def _started(tracker: Tracker, folder: Path, stack: ExitStack) -> TrackerLog:
+    name = _name(tracker)
+    with during(name):
+        log = tracker.start(folder)
+    if not all(callable(getattr(log, method, None)) for method in ("log", "close")):
+        raise PluginError(f"{name}: start() must return a TrackerLog, with log() and close(); it returned {log!r}")
+    stack.callback(_close, name, log)
+    return log
+
+
+def _close(name: str, log: TrackerLog) -> None:
+    with during(name):
+        log.close()
+
+
+def _name(tracker: Tracker) -> str:
+    return f"the tracker '{current_registry().name_of(type(tracker))}'"
