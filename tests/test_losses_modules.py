@@ -65,7 +65,7 @@ def test_activations_go_from_0_to_1_over_a_response() -> None:
     from mdpo_objectives.masks import spread_out
 
     values = torch.tensor([[1.0, 3.0, 8.0, 99.0], [5.0, -2.0, -99.0, 99.0]], dtype=torch.float64)
-    values = torch.stack([values, -values], dim=-1)
+    values = torch.stack([values, -values / 100], dim=-1)
     mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
     found = spread_out(values, mask)
     expected = torch.tensor([[0, 2 / 7, 1], [1, 0, math.nan]], dtype=torch.float64)
