@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mdpo_core.arguments import count, not_negative, positive, share_or_all, within
 
 if TYPE_CHECKING:
     from mdpo_core.components import Reader
     from mdpo_core.construction.making import Made
+    from mdpo_core.errors import RecipeError
     from mdpo_core.recipe import Recipe
 
 _OUT = "the file of JSON lines to write; called again, a stopped command goes on"
@@ -43,7 +44,9 @@ def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--temperature", type=not_negative, default=0.0, metavar="T", help="0, the default, takes the likeliest tokens"
     )
-    command.add_argument("--top-p", type=share_or_all, default=1.0, metavar="P", help="share of the likeliest tokens")
+    command.add_argument(
+        "--top-p", type=share_or_all, metavar="P", help="share of the likeliest tokens, of those drawn (default: 1)"
+    )
     command.add_argument("--policy", type=Path, metavar="DIR", help="the model of a run, such as its final/ folder")
     command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
@@ -57,7 +60,7 @@ def _relabel_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reference", type=Path, metavar="DIR", help="the model of a run that it is against (default: the recipe's)"
     )
-    command.add_argument("--beta", type=positive, default=0.1, metavar="B", help="reward per nat (default: 0.1)")
+    command.add_argument("--beta", type=positive, metavar="B", help="reward per nat (default: 0.1)")
     command.add_argument(
         "--min-margin", type=not_negative, default=0.0, metavar="M", help="leave out pairs whose scores are closer"
     )
@@ -75,9 +78,10 @@ def _generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
         from mdpo_core.construction.rejected import Generation, generate_rejected
 
         names = ("under", "keep", "max_new_tokens", "temperature", "top_p", "policy")
-        generation = Generation(**{name: getattr(options, name) for name in names})
-        return generate_rejected(recipe, options.out, generation)
+        return generate_rejected(recipe, options.out, Generation(**_given(options, names)))
 
+    if options.top_p is not None and options.temperature == 0:
+        raise _without_effect("--top-p", "at --temperature 0, which draws no tokens, but takes the likeliest")
     return _made(make, recipe, options)
 
 
@@ -86,9 +90,22 @@ def _relabel(recipe: Recipe, options: argparse.Namespace) -> int:
         from mdpo_core.construction.relabeled import Labelling, relabel
 
         names = ("candidates", "scores", "policy", "reference", "beta", "min_margin", "low_confidence")
-        return relabel(recipe, options.out, Labelling(**{name: getattr(options, name) for name in names}))
+        return relabel(recipe, options.out, Labelling(**_given(options, names)))
 
+    if options.beta is not None and options.scores is not None:
+        raise _without_effect("--beta", "with --scores, which are taken as they are: it scales the implicit reward")
     return _made(make, recipe, options)
+
+
+def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options that the command line names or has defaults for; the others have theirs elsewhere."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _without_effect(option: str, where: str) -> RecipeError:
+    from mdpo_core.errors import RecipeError
+
+    return RecipeError(f"{option} has no effect {where}; leave it out")
 
 
 MAKING = {
@@ -101,6 +118,7 @@ MAKING = {
 
 def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.console import Console
+    from mdpo_core.construction.making import counted
     from mdpo_core.errors import RecipeError
     from mdpo_core.registry import current_registry
     from mdpo_core.world import current_world
@@ -114,15 +132,26 @@ def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Nam
         print(f"{options.out}: is there already, made by this command")  # noqa: T201
         return 0
     print(f"{options.out}: {len(made.rows)} rows, {sum(made.left_out.values())} left out")  # noqa: T201
-    for problem, number in made.left_out.items():
-        print(f"  {number}: {problem}")  # noqa: T201
+    for line in counted(made.left_out):
+        print(line)  # noqa: T201
     if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in made.rows):
         print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
     if made.stale:
         print(f"  not read any more, as they describe the old answers: {', '.join(made.stale)}")  # noqa: T201
-    words = ["mdpo-run", str(options.recipe), *(word for each in options.set for word in ("--set", each))]
-    print(f"train on it: {shlex.join([*words, '--set', f'data={section(made.reader)}'])}")  # noqa: T201
+    print(f"train on it: {shlex.join(_training(recipe, options, made.reader))}")  # noqa: T201
     return 0
+
+
+def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> Iterator[str]:
+    """The command that trains on what was made, in a run directory of its own."""
+    yield from ("mdpo-run", str(options.recipe))
+    yield from ("--run-dir", f"{recipe.output.dir}-{options.out.stem}")
+    for plugin in options.without:
+        yield from ("--without", plugin)
+    for assignment in options.set:
+        if assignment.partition("=")[0].partition(".")[0] != "data":  # which are the old reader's
+            yield from ("--set", assignment)
+    yield from ("--set", f"data={section(reader)}")
 
 
 def section(reader: Reader) -> str:

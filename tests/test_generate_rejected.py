@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from mdpo_core import CheckpointError, DataError, Recipe, RecipeError, cli, comp
 from mdpo_core.construction.making import Made
 from mdpo_core.construction.rejected import Generation, generate_rejected
 from mdpo_core.construction.writer import Added, Task, Writer, begun
+from mdpo_core.registry import current_registry
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
 CONDITIONS = ("corruptions.blind={corruption: no_image}", "corruptions.hidden={corruption: token_drop, share: 1.0}")
@@ -278,7 +280,9 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(changes: list[str
         generate_rejected(recipe, tmp_path / "killed.jsonl", Generation(temperature=1.0))
 
 
-def test_what_cannot_work_is_said_before_anything_is_written(changes: list[str], data: Path, tmp_path: Path) -> None:
+def test_what_cannot_work_is_said_before_anything_is_written(
+    changes: list[str], data: Path, tmp_path: Path, other_llava: Path
+) -> None:
     recipe = recipe_of(changes, data, *CONDITIONS)
     with pytest.raises(RecipeError, match=r"--under blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"):
         make(recipe, tmp_path / "out.jsonl", under="blnd")
@@ -288,6 +292,10 @@ def test_what_cannot_work_is_said_before_anything_is_written(changes: list[str],
         make(recipe, tmp_path / "out.json")
     with pytest.raises(RecipeError, match="is no folder with a model"):
         make(recipe, tmp_path / "out.jsonl", policy=tmp_path / "nowhere")
+    run_directory = tmp_path / "run"
+    shutil.copytree(other_llava, run_directory / "final")
+    with pytest.raises(RecipeError, match=rf"'{run_directory}' is no folder.*mean '{run_directory / 'final'}'\?$"):
+        make(recipe, tmp_path / "out.jsonl", policy=run_directory)
     (tmp_path / "taken.jsonl.images").mkdir()
     with pytest.raises(CheckpointError, match=r"taken.jsonl.images is there already"):
         make(recipe, tmp_path / "taken.jsonl")
@@ -319,6 +327,37 @@ def test_options_out_of_range_are_named(words: list[str], said: str, capsys: pyt
         cli.main(["generate-rejected", str(RECIPE), "--out", "out.jsonl", *words])
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_share_of_tokens_that_are_not_drawn_is_refused(
+    changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for each in [*changes, f"data.path={data}"] for word in ("--set", each)]
+    command = ["generate-rejected", str(RECIPE), *words, "--top-p", "0.9", "--out", str(tmp_path / "out.jsonl")]
+    assert cli.main(command) == 2
+    assert "--top-p has no effect at --temperature 0" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+    assert cli.main([*command, "--temperature", "1", "--max-new-tokens", "4"]) == 0
+    assert lines(tmp_path / "out.jsonl")[0]["rejected_by"]["top_p"] == 0.9
+
+
+def test_the_printed_command_trains_on_what_was_made_in_a_directory_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdpo_core.registry._current", current_registry())  # what it was it is again, with all plugins
+    monkeypatch.chdir(tmp_path)
+    tiny = ["train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]", "output.dir=runs/tiny"]
+    words = [word for each in ["data.num_pairs=4", *tiny] for word in ("--set", each)]
+    for name in ("one.jsonl", "two.jsonl"):
+        options = ["--without", "bunny", "--max-new-tokens", "9", "--out", name]
+        assert cli.main(["generate-rejected", str(QUICKSTART), *words, *options]) == 0
+        printed = shlex.split(capsys.readouterr().out.rpartition("train on it: ")[2])
+        assert "data.num_pairs=4" not in printed
+        assert printed[0] == "mdpo-run"
+        assert "--without bunny" in " ".join(printed)
+        assert cli.main(["run", *printed[1:]]) == 0
+        capsys.readouterr()
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny-one", "tiny-two"]
 
 
 def test_the_command_says_how_to_train_on_what_it_wrote(

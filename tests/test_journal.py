@@ -79,6 +79,40 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     assert not journal(tmp_path).is_finished()
 
 
+@pytest.mark.parametrize("found", [b"", b'{"row": 1, "answer": "cut o', b'{"row": 1, "problem": "it is empty"}\n'])
+def test_other_settings_are_taken_where_nothing_was_found_that_could_be_written(tmp_path: Path, found: bytes) -> None:
+    def fail(places: Sequence[int]) -> list[dict[str, Any]]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        journal(tmp_path).fill(fail, nothing)
+    journal(tmp_path).partial.write_bytes(found)
+    other = journal(tmp_path, seed=1)
+    assert not other.is_finished()
+    assert not other.is_begun()
+    assert [entry["row"] for entry in other.fill(Compute(), nothing)] == [row + 1 for row in ROWS]
+    assert json.loads(other.settings.read_text()) == KEY | {"seed": 1}
+    with pytest.raises(CheckpointError, match="seed: 1 there, 0 here"):
+        journal(tmp_path).is_finished()
+
+
+def test_a_command_with_other_settings_takes_nothing_from_one_that_is_at_work(tmp_path: Path) -> None:
+    class Other(Compute):
+        def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
+            if not self.places:
+                assert not journal(tmp_path, seed=1).is_finished()  # nothing was found yet
+            with pytest.raises(MdpoError, match="is being written by another process"):
+                journal(tmp_path, seed=1).fill(Compute(), nothing)
+            return super().__call__(places)
+
+    assert len(journal(tmp_path).fill(Other(), nothing)) == len(ROWS)
+    content = journal(tmp_path).partial.read_bytes()
+    with pytest.raises(CheckpointError, match="other settings"):
+        journal(tmp_path, seed=1).fill(Compute(), nothing)
+    assert journal(tmp_path).partial.read_bytes() == content
+    assert json.loads(journal(tmp_path).settings.read_text()) == KEY
+
+
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.partial"])
 def test_a_file_of_somebody_else_is_refused_and_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from conftest import PROMPT
 from making import QUICKSTART, RECIPE, Row, lines, recipe_of, with_data, write_rows
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mdpo_core import DataError, Example, Recipe, RecipeError, cli, component, load_recipe, run
+from mdpo_core import CheckpointError, DataError, Example, Recipe, RecipeError, cli, component, load_recipe, run
 from mdpo_core.commands import section
 from mdpo_core.construction.making import Made
 from mdpo_core.construction.relabeled import Labelling, relabel
@@ -81,8 +82,26 @@ def test_the_implicit_reward_is_beta_times_the_log_ratio_of_two_plain_models(
         assert row["answers"] == CANDIDATES
     assert made.left_out == {}
     # Against itself a model has no opinion, whatever the recipe's own is.
-    with pytest.raises(DataError, match="no row is left"):
-        make(of(changes, source), tmp_path / "same.jsonl", policy=other_llava, reference=other_llava)
+    copy = shutil.copytree(other_llava, tmp_path / "copy")
+    with pytest.raises(DataError, match=r"no row is left to be written\n  2: the scores differ by less than 0, or not"):
+        make(of(changes, source), tmp_path / "same.jsonl", policy=other_llava, reference=copy)
+
+
+def test_where_no_row_is_left_the_reasons_are_counted_and_other_options_may_follow(
+    changes: list[str], tmp_path: Path
+) -> None:
+    rows = [(CANDIDATES, (1, 2, 1)), (CANDIDATES, (1, 3, 1)), (["same", "same"], (1, 1))]
+    recipe, out = of(changes, scored(tmp_path, rows)), tmp_path / "out.jsonl"
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            make(recipe, out, scores="points", min_margin=100)
+        assert str(caught.value) == (
+            f"{out}: no row is left to be written\n  2: the scores differ by less than 100, or not at all\n"
+            "  1: there are no two candidates that differ"
+        )
+    assert len(make(recipe, out, scores="points", min_margin=1.5).rows) == 1
+    with pytest.raises(CheckpointError, match=r"min_margin: 1.5 there, 100.0 here"):
+        make(recipe, out, scores="points", min_margin=100)
 
 
 def test_the_best_candidate_is_chosen_and_the_worst_rejected_by_a_column(changes: list[str], tmp_path: Path) -> None:
@@ -246,6 +265,11 @@ def test_what_is_wrong_with_a_row_is_named(changes: list[str], tmp_path: Path, r
         ({"scores": "points", "policy": Path("final")}, "scores come from a column or from models, not both"),
         ({"scores": "point"}, r"--scores point: there is no such column; did you mean 'points'\?"),
         ({"candidates": "answer", "scores": "points"}, r"--candidates answer: .*did you mean 'answers'\?"),
+        (
+            {"policy": Path("runs/final"), "reference": Path("runs/../runs/final")},
+            r"--reference runs/../runs/final: is the policy itself, against which all of its rewards are 0",
+        ),
+        ({"policy": Path("nowhere")}, "--policy: 'nowhere' is no folder with a model, such as final/ of a run"),
     ],
 )
 def test_options_that_do_not_fit_are_named(
@@ -258,6 +282,28 @@ def test_options_that_do_not_fit_are_named(
 def test_conversations_without_responses_have_no_prompt(changes: list[str], pairs: Path) -> None:
     with pytest.raises(RecipeError, match="prompt: null reads prompts from the responses"):
         of(changes, pairs, "data.prompt=null")
+
+
+def test_a_folder_without_a_model_is_named_by_its_option(changes: list[str], tmp_path: Path, other_llava: Path) -> None:
+    recipe = of(changes, scored(tmp_path, [(CANDIDATES, (1, 2, 3))]))
+    (tmp_path / "run").mkdir()
+    for option, other in (("policy", "reference"), ("reference", "policy")):
+        with pytest.raises(RecipeError) as caught:
+            make(recipe, tmp_path / "out.jsonl", **{option: tmp_path / "run", other: other_llava})
+        assert str(caught.value) == (
+            f"--{option}: '{tmp_path / 'run'}' is no folder with a model: there is no config.json and no "
+            "adapter_config.json in it"
+        )
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_scale_of_rewards_beside_scores_is_refused(
+    changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for each in [*changes, f"data.path={tmp_path}"] for word in ("--set", each)]
+    options = ["--candidates", "answers", "--scores", "points", "--beta", "0.1", "--out", str(tmp_path / "out.jsonl")]
+    assert cli.main(["relabel", str(RECIPE), *words, *options]) == 2
+    assert "--beta has no effect with --scores" in capsys.readouterr().err
 
 
 def test_the_command_does_the_same(changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,11 +42,15 @@ class Journal:
         return self.out.with_name(f"{self.out.name}.partial")
 
     def is_begun(self) -> bool:
-        return self.settings.is_file()
+        """Whether an earlier call with these settings got as far as to say so."""
+        return self.settings.is_file() and not self._different()
 
     def is_finished(self) -> bool:
-        """Whether the file is there. Raises `CheckpointError` if it is another one, and writes nothing."""
-        if not self.is_begun():
+        """Whether the file is there. Raises `CheckpointError` if it is another one, and writes nothing.
+
+        Other settings are no hindrance as long as nothing was found with them that could be written.
+        """
+        if not self.settings.is_file():
             for path in (self.out, self.partial):
                 if path.exists():
                     raise CheckpointError(
@@ -54,17 +58,30 @@ class Journal:
                         "not; choose another file with --out"
                     )
             return False
-        try:
-            there = dict(json.loads(self.settings.read_text()))
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{self.settings} is damaged ({error}); choose another file with --out") from error
-        different = differences(there, self.key)
-        if different:
+        self._require_ours()
+        return self.out.is_file()
+
+    def _require_ours(self) -> None:
+        different = self._different()
+        if different and self._holds_something():
             raise CheckpointError(
                 f"{self.out} was made, or begun, with other settings; choose another file with --out\n  "
                 + "\n  ".join(different)
             )
-        return self.out.is_file()
+
+    def _different(self) -> list[str]:
+        try:
+            there = dict(json.loads(self.settings.read_text()))
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"{self.settings} is damaged ({error}); choose another file with --out") from error
+        return differences(there, self.key)
+
+    def _holds_something(self) -> bool:
+        """Whether the file is there, or a row that would be in it; a line that is not ours may be one."""
+        if self.out.exists() or not self.partial.exists():
+            return self.out.exists()
+        with self.partial.open("rb") as file:
+            return any(line.endswith(b"\n") and not _is_left_out(line) for line in file)
 
     def fill(
         self, compute: Callable[[Sequence[int]], Sequence[Entry]], progress: Callable[[int, int], object]
@@ -75,9 +92,13 @@ class Journal:
         """
         total = len(self.rows)
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        if not self.is_begun():
-            write_whole(self.settings, json.dumps(self.key, indent=2).encode() + b"\n")
+        if not self.settings.is_file():
+            self._write_settings()
         with self._held() as file, StopRequest() as stop:
+            self._require_ours()  # another process may have been faster
+            if self._different():
+                file.truncate(0)
+                self._write_settings()
             entries = self._kept(file)
             progress(len(entries), total)
             while len(entries) < total:
@@ -88,6 +109,9 @@ class Journal:
                 entries += self._append(file, places, compute(places))
                 progress(len(entries), total)
         return entries
+
+    def _write_settings(self) -> None:
+        write_whole(self.settings, json.dumps(self.key, indent=2).encode() + b"\n")
 
     def close(self) -> None:
         """Forget the entries: what they are for has been written."""
@@ -126,3 +150,10 @@ class Journal:
         except (ValueError, KeyError, TypeError, IndexError):
             pass
         raise CheckpointError(f"{self.partial}:{place + 1}: is not what was written; remove this file to begin anew")
+
+
+def _is_left_out(line: bytes) -> bool:
+    try:
+        return "problem" in dict(json.loads(line))
+    except (ValueError, TypeError):
+        return False

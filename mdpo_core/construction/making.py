@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mdpo_core.construction.journal import Entry, Journal
 from mdpo_core.construction.rows import NewData, NewRow
 from mdpo_core.construction.source import Source
+from mdpo_core.errors import DataError
 from mdpo_core.example import Example
 from mdpo_core.run import progress_of
 
@@ -29,6 +30,11 @@ class Made:
     left_out: Mapping[str, int]
     reader: Reader
     stale: Sequence[str] = ()
+
+
+def counted(left_out: Mapping[str, int]) -> list[str]:
+    """A line for each reason."""
+    return [f"  {number}: {problem}" for problem, number in left_out.items()]
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Making:
     def write(self, out: Path) -> Made | None:
         """Compute what is not there yet, and write; None if an earlier call did.
 
-        Raises `CheckpointError` if ``out`` is something else, `RunStopped` when asked to stop.
+        Raises `CheckpointError` if ``out`` is something else, `DataError` if all rows are left out, `RunStopped` when
+        asked to stop.
         """
         sound = self.source.checked.rows
         new = NewData(out, self.data, next(iter(sound), 0), self.replaces)
@@ -68,8 +75,10 @@ class Making:
             for entry in entries
             if "problem" not in entry
         ]
+        left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
+        if not rows:
+            raise DataError("\n".join([f"{out}: no row is left to be written", *counted(left_out)]))
         rows = self.finish(rows)
         reader = new.write(rows)
         journal.close()
-        left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
         return Made(rows, left_out, reader, new.stale(rows))

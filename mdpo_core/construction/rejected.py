@@ -14,7 +14,7 @@ from mdpo_core.batch import EncodedPrompt
 from mdpo_core.construction.journal import Entry
 from mdpo_core.construction.making import Made, Making
 from mdpo_core.construction.pieces import Keep, Piece, ends_a_sentence, joined, pieces_of
-from mdpo_core.construction.source import Source, builder_of, load, require_condition, require_jsonl
+from mdpo_core.construction.source import Source, builder_of, load, require_condition, require_jsonl, require_models
 from mdpo_core.construction.writer import Added, Task, Writer
 from mdpo_core.errors import DataError, RecipeError
 from mdpo_core.example import Example
@@ -70,6 +70,7 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> Made
     if generation.max_new_tokens >= recipe.model.max_length:
         raise RecipeError(f"--max-new-tokens: must be less than model.max_length, {recipe.model.max_length}")
     recipe.model.check()
+    require_models(recipe, {"policy": generation.policy})
     data = recipe.data.open()
     views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.under))))
     source = Source.read(recipe, data, builder_of(recipe, views))

@@ -14,7 +14,7 @@ from mdpo_core.construction.candidates import CandidateRows
 from mdpo_core.construction.journal import Entry
 from mdpo_core.construction.making import Made, Making
 from mdpo_core.construction.rows import NewRow
-from mdpo_core.construction.source import AllResponses, Source, load, require_jsonl
+from mdpo_core.construction.source import AllResponses, Source, load, require_jsonl, require_models
 from mdpo_core.errors import RecipeError
 from mdpo_core.example import Example
 from mdpo_core.protocols import VisionLanguageModel
@@ -59,6 +59,11 @@ class Labelling:
             raise RecipeError(
                 "--scores and --policy or --reference: scores come from a column or from models, not both"
             )
+        if self.policy and self.reference and self.policy.resolve() == self.reference.resolve():
+            raise RecipeError(
+                f"--reference {self.reference}: is the policy itself, against which all of its rewards are 0; give "
+                "another model, or leave it out for the recipe's own"
+            )
 
     def settings(self) -> dict[str, Any]:
         """As a row holds them, in the same types for all."""
@@ -78,12 +83,14 @@ def relabel(recipe: Recipe, out: Path, labelling: Labelling) -> Made | None:
     require_jsonl(out)
     labelling.require_consistent()
     recipe.model.check()
+    models = {"policy": labelling.policy, "reference": labelling.reference}
+    require_models(recipe, models)
     data = recipe.data.open()
     rows = CandidateRows.of(data, labelling.candidates, labelling.scores)
     builder = AllResponses(recipe.model.encoder(), (CHOSEN,), {}, (), recipe.model.max_length, recipe.train.seed)
     source = Source.read(recipe, rows, builder)
     settings = {"command": "relabel", **labelling.settings(), LOW_CONFIDENCE: labelling.low_confidence}
-    key = source.key(settings, {"policy": labelling.policy, "reference": labelling.reference})
+    key = source.key(settings, models)
     labels = _Labels(source, labelling)
     return Making("scoring", source, data, key, labels, finish=labels.with_confidence, replaces=True).write(out)
 

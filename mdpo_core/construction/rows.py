@@ -99,9 +99,7 @@ class NewData:
             raise CheckpointError(f"{self.images} is there already; choose another file with --out")
 
     def write(self, rows: Sequence[NewRow]) -> Reader:
-        """Write rows and pictures; gives what reads them."""
-        if not rows:
-            raise DataError([Problem(str(self.path), "", "no row is left to be written")])
+        """Write rows, one at least, and pictures; gives what reads them."""
         pictures = self._write_pictures(rows)
         with whole_file(self.path) as file:
             for new in rows:

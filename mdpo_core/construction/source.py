@@ -20,7 +20,11 @@ from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.registry import suggestion
 from mdpo_core.run import progress_of
+from mdpo_core.rundir import RunDirectory
 from mdpo_core.view import CLEAN, View
+
+# What a model that transformers or peft saved is known by.
+_MARKS = ("config.json", "adapter_config.json")
 
 
 class TextsOnly(BatchBuilder):
@@ -105,6 +109,28 @@ def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
     model = recipe.model.load_exported(folder, placement)[1]
     model.set_training(False)
     return model
+
+
+def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
+    """Raise `RecipeError` for folders, by option, that hold no model as the recipe's is stored; reads none of them.
+
+    What an adapter exports whose own model has no config.json, only the adapter knows.
+    """
+    known = any(file.name == _MARKS[0] for file in recipe.model.files())
+    for option, folder in models.items():
+        if folder is None or (folder.is_dir() and (not known or _is_model(folder))):
+            continue
+        if not folder.is_dir():
+            raise RecipeError(f"--{option}: '{folder}' is no folder with a model, such as final/ of a run directory")
+        final = RunDirectory(folder).final
+        hint = f"; did you mean '{final}'?" if _is_model(final) else ""
+        raise RecipeError(
+            f"--{option}: '{folder}' is no folder with a model: there is no {' and no '.join(_MARKS)} in it{hint}"
+        )
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in _MARKS)
 
 
 def digests(folder: Path) -> dict[str, str]:
