@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.arguments import count
 from mdpo_core.commands import MAKING
+from mdpo_core.pipe import nobody_reads, until_nobody_reads
 
 if TYPE_CHECKING:
     from mdpo_core.recipe import Recipe
@@ -28,7 +29,7 @@ _FOR_THE_LAUNCHER = 5.0  # seconds
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`mdpo COMMAND ...`"""
-    return _dispatch(_parser().parse_args(arguments))
+    return until_nobody_reads(lambda: _dispatch(_parser().parse_args(arguments)))
 
 
 def main_run() -> int:
@@ -136,6 +137,8 @@ def _dispatch(options: argparse.Namespace) -> int:
     except RunStopped as stopped:
         return _fail(f"{stopped}\n{_how_to_resume(options)}", 128 + stopped.signum)
     except (MdpoError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            raise
         # An OSError says which file and why: a full disk, a directory that may not be written.
         return _fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 1)
     except Exception:
@@ -252,11 +255,13 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _corruptions(options: argparse.Namespace) -> int:
-    from mdpo_core.contact_sheet import not_drawn, write_contact_sheet
+    from mdpo_core.contact_sheet import write_contact_sheet
 
-    names = ", ".join(write_contact_sheet(options.image, options.out))
-    others = f"not drawn, as one picture does not show them: {', '.join(not_drawn())}"
-    print(f"{options.out}: {options.image} under {names}\n{others}")  # noqa: T201
+    drawn = write_contact_sheet(options.image, options.out)
+    others = f"not drawn, as they need options, or more than one picture: {', '.join(drawn.others)}"
+    print(f"{options.out}: {options.image} under {', '.join(drawn.names)}\n{others}")  # noqa: T201
+    if drawn.failed:
+        return _fail("\n".join(f"the corruption '{name}' fails: {why}" for name, why in drawn.failed.items()), 1)
     return 0
 
 

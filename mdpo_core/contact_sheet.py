@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
 
 from mdpo_core.components import Component
 from mdpo_core.corruption import ImageCorruption
@@ -31,29 +33,57 @@ class Labelled(NamedTuple):
     options: Sequence[str] = ()
 
 
-def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> list[str]:
-    """Draw a picture as it is and under every corruption of single images; the names, in their order.
+class Drawn(NamedTuple):
+    """The names of all corruptions: those on the sheet, in their order, those that failed, with why, and the rest."""
 
-    Each corruption has its default options; one that demands some, or changes more than a picture, is left out (see
-    `not_drawn`). Raises `DataError` if ``image`` is no
-    picture, or ``out`` has an ending that stands for no kind of picture.
+    names: list[str]
+    failed: dict[str, str]
+    others: list[str]
+
+
+def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
+    """Draw a picture as it is and under every corruption of single images, each with its default options.
+
+    The rest demand options, or change more than a picture. Raises `DataError` if ``image`` is no picture, or ``out`` is
+    that picture or has an ending that stands for no kind of picture.
     """
     import PIL.Image
 
     if PIL.Image.registered_extensions().get(out.suffix.lower()) not in PIL.Image.SAVE:
         raise DataError([Problem(str(out), "", "the ending of --out says what is written: .png, .jpg, ...")])
-    cells = list(_cells(_opened(image), seed))
-    contact_sheet(cells).save(out)
-    return [cell.name for cell in cells[1:]]
+    picture = _opened(image)
+    if out.exists() and out.samefile(image):
+        raise DataError([Problem(str(out), "", "is the picture itself, which the sheet would replace")])
+    cells, drawn = [Labelled(picture, "as it is", [f"{picture.width} x {picture.height} pixels"])], Drawn([], {}, [])
+    for name, cls in sorted(current_registry().components("corruption").items()):
+        try:
+            cell = _cell(picture, name, cls, seed)
+        except Exception as error:  # of one plugin, whatever it is: the others' pictures are wanted all the same
+            drawn.failed[name] = f"{type(error).__name__}: {error}"
+            continue
+        if cell is not None:
+            cells.append(cell)
+        (drawn.names if cell else drawn.others).append(name)
+    sheet = contact_sheet(cells)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out)
+    return drawn
 
 
-def not_drawn() -> list[str]:
-    """The corruptions that no picture by itself can show."""
-    return [name for name, cls in sorted(current_registry().components("corruption").items()) if not _is_drawn(cls)]
+def _cell(image: Image, name: str, cls: type[Component], seed: int) -> Labelled | None:
+    """None for a corruption that cannot be made without options, or is none of single pictures."""
+    import PIL.Image
 
-
-def _is_drawn(cls: type[Component]) -> TypeGuard[type[ImageCorruption]]:
-    return issubclass(cls, ImageCorruption) and not any(field.is_required() for field in cls.model_fields.values())
+    if not issubclass(cls, ImageCorruption):
+        return None
+    try:
+        corruption = cls()
+    except ValidationError:
+        return None
+    found = corruption(image.copy(), random.Random(seed))
+    if not isinstance(found, PIL.Image.Image):
+        raise TypeError(f"returned {type(found).__name__}, no picture")
+    return Labelled(_fitted(found.convert("RGB")), name, _options(corruption))
 
 
 def _opened(path: Path) -> Image:
@@ -65,14 +95,6 @@ def _opened(path: Path) -> Image:
     except (OSError, PIL.Image.DecompressionBombError) as error:
         text = "is missing" if isinstance(error, FileNotFoundError) else f"is no image that can be read ({error})"
         raise DataError([Problem(str(path), "", text)]) from error
-
-
-def _cells(image: Image, seed: int) -> Iterator[Labelled]:
-    yield Labelled(image, "as it is", [f"{image.width} x {image.height} pixels"])
-    for name, cls in sorted(current_registry().components("corruption").items()):
-        if _is_drawn(cls):
-            corruption = cls()
-            yield Labelled(corruption(image, random.Random(seed)), name, _options(corruption))
 
 
 def _options(corruption: ImageCorruption) -> list[str]:

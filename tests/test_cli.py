@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mdpo_core import cli
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 HEAVY = ("torch", "transformers", "peft", "datasets", "deepspeed")
@@ -119,6 +122,33 @@ def test_the_schema_accepts_the_recipes_that_ship() -> None:
     assert schema["properties"]["train"]["properties"]["epochs"]["type"] == "integer"
     terms = [choice["properties"] for choice in schema["properties"]["objective"]["items"]["oneOf"]]
     assert {"const": "dpo"} in [term.get("loss") for term in terms]
+
+
+def test_output_that_nobody_reads_any_more_ends_the_command_without_a_word() -> None:
+    for words in (["schema"], ["check", str(RECIPES / "quickstart.yaml")]):  # longer than what is printed at once; less
+        command = [sys.executable, "-m", "mdpo_core.cli", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 1
+
+
+def test_a_broken_pipe_that_is_not_the_output_s_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_it(options: object) -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            return os.write(writer, b"to a worker")
+        finally:
+            os.close(writer)
+
+    monkeypatch.setattr(cli, "_plugins", break_it)
+    assert cli.main(["plugins"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_a_plugin_can_be_left_out() -> None:

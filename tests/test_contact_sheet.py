@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import PIL.Image
 import pytest
 from corrupting import image_corruptions, photograph
 from PIL.Image import Image
+from pydantic import model_validator
 
-from mdpo_core import DataError, ImageCorruption
+from mdpo_core import DataError, ImageCorruption, cli, hookimpl
 from mdpo_core.contact_sheet import Labelled, contact_sheet, write_contact_sheet
 from mdpo_core.registry import Registry, current_registry, use_registry
 
@@ -44,8 +48,9 @@ def test_the_command_draws_all_corruptions_of_images_and_names_them(ending: str,
 @pytest.mark.parametrize("size", [(320, 213), (213, 320), (1, 1), (3, 500), (500, 3), (60, 60)])
 def test_pictures_of_any_shape_are_drawn(size: tuple[int, int], tmp_path: Path) -> None:
     photograph(*size).save(tmp_path / "picture.png")
-    names = write_contact_sheet(tmp_path / "picture.png", tmp_path / "sheet.png")
-    assert names == image_corruptions()
+    drawn = write_contact_sheet(tmp_path / "picture.png", tmp_path / "sheet.png")
+    assert (drawn.names, drawn.failed) == (image_corruptions(), {})
+    assert sorted([*drawn.names, *drawn.others]) == sorted(current_registry().components("corruption"))
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         assert max(sheet.size) < 3 * min(sheet.size)
 
@@ -81,7 +86,69 @@ def test_the_sheet_of_one_seed_is_the_same_and_of_another_another(tmp_path: Path
     assert sheets[0] == sheets[1] != sheets[2]
 
 
+@contextmanager
+def offered(**corruptions: type[ImageCorruption]) -> Iterator[None]:
+    """As if a plugin with these were installed."""
+
+    class Plugin:
+        @hookimpl
+        def mdpo_components(self) -> dict[str, type[ImageCorruption]]:
+            return corruptions
+
+    before, registry = current_registry(), Registry.discover()
+    registry.register(Plugin(), "theirs")
+    use_registry(registry)
+    try:
+        yield
+    finally:
+        use_registry(before)
+
+
+def test_a_corruption_that_fails_is_named_and_the_others_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(ImageCorruption):
+        """Raises."""
+
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            raise ValueError("no luck")
+
+    class Nothing(ImageCorruption):
+        """Returns nothing."""
+
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            return None  # type: ignore[return-value]
+
+    photograph(60, 40).save(tmp_path / "photograph.png")
+    with offered(failing=Failing, nothing=Nothing):
+        registry = current_registry()
+        monkeypatch.setattr(Registry, "discover", lambda without=(): registry)
+        command = ["corruptions", str(tmp_path / "photograph.png"), "--out", str(tmp_path / "sheet.png")]
+        assert cli.main(command) == 1
+    told = capsys.readouterr()
+    assert told.err == (
+        "the corruption 'failing' fails: ValueError: no luck\n"
+        "the corruption 'nothing' fails: TypeError: returned NoneType, no picture\n"
+    )
+    assert f"under {', '.join(image_corruptions())}\n" in told.out
+    assert "failing" not in told.out
+    with PIL.Image.open(tmp_path / "sheet.png") as sheet:
+        assert min(sheet.size) > 500
+
+
+def test_a_photograph_is_not_replaced_by_its_sheet(tmp_path: Path) -> None:
+    photograph(60, 40).save(tmp_path / "photograph.png")
+    (tmp_path / "link.png").symlink_to("photograph.png")
+    content = (tmp_path / "photograph.png").read_bytes()
+    for out in ("photograph.png", "link.png"):
+        with pytest.raises(DataError, match=f"{out}: is the picture itself, which the sheet would replace"):
+            write_contact_sheet(tmp_path / "photograph.png", tmp_path / out)
+    assert (tmp_path / "photograph.png").read_bytes() == content
+
+
 def test_a_corruption_that_somebody_installs_is_drawn_too(tmp_path: Path) -> None:
+    photograph().save(tmp_path / "photograph.png")
+
     class Red(ImageCorruption):
         """All red."""
 
@@ -93,26 +160,23 @@ def test_a_corruption_that_somebody_installs_is_drawn_too(tmp_path: Path) -> Non
 
         amount: int
 
-    class Plugin:
-        @staticmethod
-        def mdpo_components() -> dict[str, type[ImageCorruption]]:
-            return {"all_red": Red, "demanding": Demanding}
+    class Undecided(Red):
+        """Its options by themselves are fine."""
 
-    from mdpo_core import hookimpl
+        low: float = 1.0
+        high: float = 0.0
 
-    Plugin.mdpo_components = staticmethod(hookimpl(Plugin.mdpo_components))
-    photograph().save(tmp_path / "photograph.png")
-    before = current_registry()
-    registry = Registry.discover()
-    registry.register(Plugin(), "theirs")
-    use_registry(registry)
-    try:
-        names = write_contact_sheet(tmp_path / "photograph.png", tmp_path / "sheet.png")
-    finally:
-        use_registry(before)
-    assert "all_red" in names
-    assert "demanding" not in names
-    with PIL.Image.open(tmp_path / "sheet.png") as sheet:
+        @model_validator(mode="after")
+        def _in_order(self) -> Self:
+            if self.low > self.high:
+                raise ValueError("low must be below high")
+            return self
+
+    with offered(all_red=Red, demanding=Demanding, undecided=Undecided):
+        drawn = write_contact_sheet(tmp_path / "photograph.png", tmp_path / "new" / "sheet.png")
+    assert "all_red" in drawn.names
+    assert {"demanding", "undecided"} < set(drawn.others)
+    with PIL.Image.open(tmp_path / "new" / "sheet.png") as sheet:
         left, top, right, bottom = box(sheet, "red")
     assert (right - left + 1, bottom - top + 1) == (240, 160)
 

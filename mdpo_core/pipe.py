@@ -1,0 +1,30 @@
+"""Output into a pipe whose reader, `head` for one, has seen enough."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+
+_STDOUT = 1
+
+
+def until_nobody_reads(command: Callable[[], int]) -> int:
+    """The exit code of a command, which ends without a word once nobody reads what it prints."""
+    try:
+        code = command()
+        print(end="", flush=True)  # noqa: T201
+        return code
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise
+        # Python flushes once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+        return 1
+
+
+def nobody_reads() -> bool:
+    """Whether standard output is a pipe whose other end is closed: other pipes may break, too."""
+    poll = select.poll()
+    poll.register(_STDOUT)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
