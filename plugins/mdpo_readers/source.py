@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import datasets
 from datasets import Dataset
@@ -64,20 +65,42 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _json_fault(path: Path) -> tuple[str, str] | None:
-    """Line and reason where Python's own parser stops, which says more than the library; None if it does not."""
+    """Where and why Python's own parser stops, which says more than the library, or what is no object; else None."""
     with path.open("rb") as file:
-        is_list = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        file.seek(0)
+        is_list = _is_list(file)
         for before, piece in enumerate([file.read()] if is_list else file):
             try:
-                text = piece.decode("utf-8-sig")
-                json.loads(text if text.strip() else "null")
+                text = piece.decode("utf-8-sig").rstrip()  # where a line ends is not in the next one
+                found = json.loads(text) if text else {}
             except json.JSONDecodeError as error:
                 return f"{path}:{before + error.lineno}", f"{error.msg} in column {error.colno}"
             except UnicodeDecodeError as error:
                 line = before + 1 + piece[: error.start].count(b"\n")
                 return f"{path}:{line}", f"{piece[error.start : error.start + 1]!r} is not UTF-8"
+            for number, row in enumerate(found if is_list else [found], start=1):
+                if not isinstance(row, dict):
+                    return f"{path} row {number}" if is_list else f"{path}:{before + 1}", _no_object(row)
     return None
+
+
+def _is_list(file: BinaryIO) -> bool:
+    """Whether a file begins with a list of several lines, or is one; rows, a line each, may be lists by mistake."""
+    first = next((line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
+    goes_on = any(line.strip() for line in file)
+    file.seek(0)
+    if not first.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
+        return False
+    try:
+        json.loads(first.decode("utf-8-sig"))
+    except ValueError:
+        return True
+    return not goes_on
+
+
+def _no_object(row: object) -> str:
+    """A row, such as ``[1, 2]``, as a sentence."""
+    text = json.dumps(row)
+    return f"{text if len(text) < 50 else f'{text[:40]}...'} is no object"
 
 
 def _from_folder(path: Path, split: str) -> Dataset:
