@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from mdpo_core.files import whole_folder
 from mdpo_core.registry import current_registry
 
 _NAME = re.compile(r"[a-z](_?[a-z0-9])*")
+_LONGEST = 50
 _QUICK = "Takes seconds on a CPU, with the tiny model that mdpo brings; point `model` and `data` to yours."
 _RECIPE = {
     "needs": _QUICK,
@@ -56,12 +58,14 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
             f"'{name}' cannot name a plugin: small letters, digits and single _ between them, a letter first, as in "
             "my_loss"
         )
+    if len(name) > _LONGEST:
+        raise PluginError(f"'{name[:_LONGEST]}...' cannot name a plugin: {len(name)} letters, and {_LONGEST} at most")
     module = f"mdpo_{name}"
     folder = out or Path(module)
     if folder.exists() or folder.is_symlink():
         raise PluginError(f"{folder} is there already; choose another with --out DIR")
     _require_free(name, kind, module)
-    words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name)}
+    words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name, kind)}
     recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
     with whole_folder(folder) as unfinished:
         (unfinished / f"{module}.py").write_text(_filled(kind, words))
@@ -80,12 +84,16 @@ def _require_free(name: str, kind: str, module: str) -> None:
         raise PluginError(f"a plugin '{name}', or its module {module}, is installed; choose another name")
 
 
-def _class_name(name: str) -> str:
+def _class_name(name: str, kind: str) -> str:
     words = "".join(part.capitalize() for part in name.split("_"))
-    # `image_corruption` would be derived from itself.
-    return f"My{words}" if words in {*mdpo_core.__all__, "Field", "Rows", "Log", "AdamWEngine"} else words
+    # `image_corruption` would be derived from itself, and `family` hide what its module imports.
+    taken = {*mdpo_core.__all__, *dir(builtins), *re.findall(r"\w+", _template(kind))}
+    return f"My{words}" if words in taken else words
 
 
 def _filled(template: str, words: Mapping[str, str]) -> str:
-    text = files("mdpo_core").joinpath("templates", f"{template}.txt").read_text(encoding="utf-8")
-    return Template(text).substitute(words)
+    return Template(_template(template)).substitute(words)
+
+
+def _template(name: str) -> str:
+    return files("mdpo_core").joinpath("templates", f"{name}.txt").read_text(encoding="utf-8")

@@ -130,14 +130,14 @@ def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
 
 
 def _require_component(name: str, cls: type[Component], plugin: str) -> None:
-    kind = getattr(cls, "kind", None)
+    kind, hint = getattr(cls, "kind", None), _how_to_do_without(plugin)
     if not (isinstance(cls, type) and issubclass(cls, Component) and kind in KINDS):
-        raise PluginError(f"plugin '{plugin}' offers '{name}' = {cls!r}, which is no class of a component kind")
+        raise PluginError(f"plugin '{plugin}' offers '{name}' = {cls!r}, which is no class of a component kind{hint}")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise PluginError(f"plugin '{plugin}' offers the name {name!r}; a name is letters, digits, '_' and '-'")
+        raise PluginError(f"plugin '{plugin}' offers the name {name!r}; a name is letters, digits, '_' and '-'{hint}")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
-        raise PluginError(f"plugin '{plugin}' offers the {kind} '{name}', which does not implement: {missing}")
+        raise PluginError(f"plugin '{plugin}' offers the {kind} '{name}', which does not implement: {missing}{hint}")
 
 
 def _load(point: EntryPoint) -> object:
@@ -164,9 +164,11 @@ def _offered(plugin: object) -> hooks.Components:
 
 
 def _broken(name: str, error: BaseException) -> PluginError:
-    return PluginError(
-        f"plugin '{name}' does not load: {type(error).__name__}: {error}; mend it, or leave it out: --without {name}"
-    )
+    return PluginError(f"plugin '{name}' does not load: {type(error).__name__}: {error}{_how_to_do_without(name)}")
+
+
+def _how_to_do_without(plugin: str) -> str:
+    return f"; mend it, or leave it out: --without {plugin}"
 
 
 _current: Registry | None = None

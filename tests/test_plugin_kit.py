@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -209,12 +210,29 @@ def test_a_new_package_of_another_s_name_or_in_a_folder_that_is_there_is_refused
         ("Two Words", "cannot name a plugin"),
         ("2nd", "cannot name a plugin"),
         ("ende_", "cannot name a plugin"),
+        ("a" * 51, "cannot name a plugin: 51 letters, and 50 at most"),
     ):
         with pytest.raises(PluginError, match=text):
             write_plugin(name, "loss", tmp_path / "new")
     with pytest.raises(PluginError, match="is there already; choose another with --out DIR"):
         write_plugin("mine", "loss", tmp_path / "there")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_class_hides_nothing_that_its_module_uses(kind: str, tmp_path: Path) -> None:
+    for number, name in enumerate(("family", "transformers_adapter", "none", "field", "image", "ordinary")):
+        module = ast.parse((write_plugin(name, kind, tmp_path / str(number)) / f"mdpo_{name}.py").read_text())
+        imported = {
+            alias.asname or alias.name
+            for node in ast.walk(module)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        classes = [node.name for node in module.body if isinstance(node, ast.ClassDef)]
+        assert len(set(classes)) == len(classes)
+        assert not imported & set(classes)
+    assert "Ordinary" in classes
 
 
 def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:

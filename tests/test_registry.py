@@ -95,7 +95,7 @@ def test_two_plugins_that_offer_one_name_are_both_named(install: Install) -> Non
 )
 def test_something_that_recipes_could_not_use_is_refused(install: Install, offer: str, message: str) -> None:
     install("odd", LOSS.replace('{"NAME": Mine}', offer))
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(PluginError, match=f"{message}; mend it, or leave it out: --without odd$"):
         Registry.discover()
 
 
