@@ -13,14 +13,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from making import recipe_of, write_rows
 from ruamel.yaml import YAML
 from small_vlms import build_vlm
 
-from mdpo_core import component, load_recipe
+from mdpo_core import Loss, Scored, Scores, TokenLogProbs, component, load_recipe
 from mdpo_core.cli import _parser
 from mdpo_core.construction.relabeled import Labelling, relabel
 from mdpo_core.registry import current_registry
+from mdpo_core.testing import check_loss
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -118,17 +120,18 @@ def installed(source: Path, site: Path) -> Path:
 
 @pytest.mark.long
 def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) -> None:
-    module, test = blocks("docs/add-a-model.md", "python")
+    module, tiny, test = blocks("docs/add-a-model.md", "python")
     source = tmp_path / "source"
     (source / "tests").mkdir(parents=True)
     for text in (module, test, blocks("docs/add-a-model.md", "toml")[0]):
         title, _, content = text.partition("\n")
         (source / title.removeprefix("# ")).write_text(content)
-    folder = build_vlm("vipllava", tmp_path / "model")
+    build_vlm("vipllava", tmp_path / "models" / "vip-llava-7b")
+    subprocess.run([sys.executable, "-c", tiny], check=True, cwd=tmp_path)
     environment = {
         **os.environ,
         "PYTHONPATH": str(installed(source, tmp_path / "site")),
-        "VIPLLAVA": str(folder),
+        "VIPLLAVA": str(tmp_path / "models" / "vip-llava-tiny"),
     }
     pytest = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(source), str(source / "tests")]
     tried = subprocess.run(pytest, capture_output=True, text=True, env=environment)
@@ -143,6 +146,18 @@ def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
         "projector": "full",
         "language": "lora",
     }
+
+
+def test_the_loss_of_other_views_on_the_page_keeps_its_contract_and_its_word() -> None:
+    found: dict[str, type[Loss]] = {}
+    exec(blocks("docs/write-a-plugin.md", "python")[1], found)
+    loss = found["Grounded"](blind="crop")  # type: ignore[call-arg]
+    check_loss(loss)
+    mask = torch.tensor([[True, True, False]])
+    views = zip(loss.views(), (-1.0, -1.25), strict=True)
+    policy = {view: TokenLogProbs(torch.tensor([[value, value, 0.0]]), mask) for view, value in views}
+    scores = Scores.from_tokens(Scored(policy, {}), torch.tensor([True]), {})
+    assert loss(scores).tolist() == [0.75]
 
 
 def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:

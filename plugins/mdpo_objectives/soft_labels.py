@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ODPO(PairLoss):
     """DPO with an offset: the margin is to exceed that of two scores (arXiv:2402.10571).
 
-        -ls(beta D - alpha f(R_w - R_l))        f: log, or identity (linear)
+        -ls(beta D - alpha f(R_w - R_l))        f: the option offset, log or the identity (linear); R: columns of scores
 
     The logarithm of a difference below 1 is negative and relaxes the pair. A difference of 0 is no preference and is
     refused; so is a negative one that has no logarithm. With ``linear`` and an ensemble's mean scores it is the
