@@ -16,6 +16,7 @@ from mdpo_core.construction.making import Made, Making
 from mdpo_core.construction.pieces import Keep, Piece, ends_a_sentence, joined, pieces_of
 from mdpo_core.construction.source import Source, builder_of, load, require_condition, require_jsonl, require_models
 from mdpo_core.construction.writer import Added, Task, Writer
+from mdpo_core.data import open_data
 from mdpo_core.errors import DataError, RecipeError
 from mdpo_core.example import Example
 from mdpo_core.protocols import Decoding
@@ -71,7 +72,7 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> Made
         raise RecipeError(f"--max-new-tokens: must be less than model.max_length, {recipe.model.max_length}")
     recipe.model.check()
     require_models(recipe, {"policy": generation.policy})
-    data = recipe.data.open()
+    data = open_data(recipe.data)
     views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.under))))
     source = Source.read(recipe, data, builder_of(recipe, views))
     answers = _Answers(source, generation)

@@ -15,6 +15,7 @@ from mdpo_core.construction.journal import Entry
 from mdpo_core.construction.making import Made, Making
 from mdpo_core.construction.rows import NewRow
 from mdpo_core.construction.source import AllResponses, Source, load, require_jsonl, require_models
+from mdpo_core.data import open_data
 from mdpo_core.errors import RecipeError
 from mdpo_core.example import Example
 from mdpo_core.protocols import VisionLanguageModel
@@ -85,7 +86,7 @@ def relabel(recipe: Recipe, out: Path, labelling: Labelling) -> Made | None:
     recipe.model.check()
     models = {"policy": labelling.policy, "reference": labelling.reference}
     require_models(recipe, models)
-    data = recipe.data.open()
+    data = open_data(recipe.data)
     rows = CandidateRows.of(data, labelling.candidates, labelling.scores)
     builder = AllResponses(recipe.model.encoder(), (CHOSEN,), {}, (), recipe.model.max_length, recipe.train.seed)
     source = Source.read(recipe, rows, builder)
