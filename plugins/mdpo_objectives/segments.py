@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 def changed_tokens(ids: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Which tokens of either, ``(time,)`` each, have no counterpart in the other, ``(time,)`` bool each."""
     matcher = SequenceMatcher(None, ids.tolist(), other.tolist(), autojunk=False)
-    changed = ids.new_ones(len(ids)).bool(), other.new_ones(len(other)).bool()
-    for *starts, size in matcher.get_matching_blocks():
-        for side, start in zip(changed, starts, strict=True):
-            side[start : start + size] = False
-    return changed
+    changed, other_changed = ids.new_ones(len(ids)).bool(), other.new_ones(len(other)).bool()
+    for start, other_start, size in matcher.get_matching_blocks():
+        changed[start : start + size] = False
+        other_changed[other_start : other_start + size] = False
+    return changed, other_changed
 
 
 class DDPO(PairLoss):
@@ -39,25 +40,21 @@ class DDPO(PairLoss):
     average: bool = Field(default=True, description="divide by the sum of all tokens' factors")
 
     def __call__(self, scores: Scores) -> Tensor:
-        preferred, other = (
-            self._log_ratio(scores, view, weights)
-            for view, weights in zip((self.prefer, self.over), self._weights(scores), strict=True)
-        )
+        responses = zip(_scored_ids(scores, self.prefer), _scored_ids(scores, self.over), strict=True)
+        changed = [changed_tokens(*pair) for pair in responses]
+        preferred = self._log_ratio(scores, self.prefer, [one for one, _ in changed])
+        other = self._log_ratio(scores, self.over, [other for _, other in changed])
         return -log_sigmoid(self.beta * (preferred - other))
 
-    def _log_ratio(self, scores: Scores, view: View, weights: Tensor) -> Tensor:
-        total = ((scores.policy_tokens[view].values - scores.reference_tokens[view].values) * weights).sum(dim=1)
-        return total / weights.sum(dim=1) if self.average else total
+    def _log_ratio(self, scores: Scores, view: View, changed: Sequence[Tensor]) -> Tensor:
+        """``changed``: for each row, which of its scored tokens an edit has changed."""
+        import torch
 
-    def _weights(self, scores: Scores) -> list[Tensor]:
-        """Of either view's tokens, ``(batch, time)`` each, 0 for what is not scored."""
-        views = self.prefer, self.over
-        masks = [scores.policy_tokens[view].mask for view in views]
-        weights = [mask.to(scores.policy[view].dtype) for mask, view in zip(masks, views, strict=True)]
-        for row, ids in enumerate(zip(*(_scored_ids(scores, view) for view in views), strict=True)):
-            for side, mask, changed in zip(weights, masks, changed_tokens(*ids), strict=True):
-                side[row, mask[row]] += (self.gamma - 1) * changed.to(side)
-        return weights
+        values, mask = scores.policy_tokens[view]
+        weights = torch.zeros_like(values)
+        weights[mask] = 1 + (self.gamma - 1) * torch.cat(tuple(changed)).to(values)
+        total = ((values - scores.reference_tokens[view].values) * weights).sum(dim=1)
+        return total / weights.sum(dim=1) if self.average else total
 
 
 def _scored_ids(scores: Scores, view: View) -> list[Tensor]:
