@@ -17,7 +17,7 @@ from mdpo_core.view import View
 from mdpo_core.world import ALONE, World
 
 # What torch says of a tensor that nothing trains.
-_NO_GRADIENT = "does not require grad"
+NO_GRADIENT = "does not require grad"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _call(label: str, term: Term, scores: Scores) -> Tensor:
     except Undeclared as error:
         raise PluginError(f"{who}: {error.args[0]}") from error
     except RuntimeError as error:
-        if _NO_GRADIENT not in str(error):
+        if NO_GRADIENT not in str(error):
             raise
         raise PluginError(
             f"{who} asks for a gradient that is not there: the reference's log-probs have none"

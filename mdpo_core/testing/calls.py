@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mdpo_core.objective import NO_GRADIENT
 from mdpo_core.probes import Probe
 from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.terms import Term
-from mdpo_core.testing.common import name_of
+from mdpo_core.testing.cases import case
+from mdpo_core.testing.common import Broken, calling, name_of, raised, require, shown
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NONE_THERE = "; the reference's log-probs have no gradient, nor have the policy's in an evaluation"
+# Of each method's result, what its parts are, and how to say that.
+_DECLARED: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "views": (lambda view: isinstance(view, View), "a tuple of View"),
+    "columns": (lambda name: isinstance(name, str), "a tuple of names of columns"),
+    "statistics": (lambda each: isinstance(each, Statistic), "a mapping from names to Statistic"),
+    "probes": (lambda each: isinstance(each, Probe), "a mapping from names to Probe"),
+    "running_means": (callable, "a mapping from names to functions"),
+    "step_means": (callable, "a mapping from names to functions"),
+}
 # Shares in which the probability of all other tokens is split up, for statistics of whole distributions.
 _OTHERS = (0.75, 0.25)
 
 
+def check_declarations(term: Term) -> None:
+    """What a term says that it reads is of the types that `Term` says."""
+    for name, (is_known, words) in _DECLARED.items():
+        with calling(term, f"in {name}()"):
+            found = getattr(term, name)()
+        if isinstance(found, Mapping):
+            known = "mapping" in words and all(map(is_known, found.values()))
+        else:
+            known = "tuple" in words and isinstance(found, (tuple, list)) and all(map(is_known, found))
+        require(known, f"{name_of(term)} returns {shown(found)} for {name}(); it must return {words}")
+
+
 def values_of(term: Term, found: Scores) -> Tensor:
     """What a term gives in the first step of a run, ``(batch,)``."""
-    return _reading(term, term, found)
+    return _reading(term, term, found, "")
 
 
 def running_values(term: Term, found: Scores) -> dict[str, Tensor]:
     """What a term has running means taken of, ``(batch,)`` each."""
-    return {name: _reading(term, value, found) for name, value in term.means.items()}
+    return {name: _reading(term, value, found, f"for its running mean '{name}' ") for name, value in term.means.items()}
 
 
 def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
@@ -42,19 +66,33 @@ def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
     )
     if not values.requires_grad:
         return {}
-    gradients = torch.autograd.grad(values.sum(), list(leaves.values()), allow_unused=True)
+    with calling(term, f"in the backward of its values at {case(found)}"):
+        gradients = torch.autograd.grad(values.sum(), list(leaves.values()), allow_unused=True)
     return {view: gradient for view, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
 
 
-def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores) -> Tensor:
+def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, what: str) -> Tensor:
+    """``what`` is computed, for messages; nothing for a term's values."""
+    import torch
+
     seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
-    statistics = {name: _statistic(each, found, term) for name, each in term.statistics().items()}
-    probes = {name: _probed(each, found, term) for name, each in term.probes().items()}
+    with calling(term, "in its statistics"):
+        statistics = {name: _statistic(each, found, term) for name, each in term.statistics().items()}
+    with calling(term, "in its probes"):
+        probes = {name: _probed(each, found, term) for name, each in term.probes().items()}
     seen = replace(seen, statistics=statistics, probes=probes, running=dict.fromkeys(term.means, 0.0))
     try:
-        return function(seen)
+        values: object = function(seen)
     except KeyError as error:
-        raise AssertionError(f"{name_of(term)} reads what it does not declare: {error.args[0]}") from error
+        unknown = ", ".join(map(str, error.args))
+        raise Broken(f"{name_of(term)} reads what it does not declare: {unknown}") from error
+    except Exception as error:
+        hint = _NONE_THERE if isinstance(error, RuntimeError) and NO_GRADIENT in str(error) else ""
+        raise raised(term, error, f"{what}at {case(found)}{hint}") from error
+    if isinstance(values, torch.Tensor):
+        return values
+    wanted = f"a tensor of one number a pair, shape {tuple(found.applies.shape)}"
+    raise Broken(f"{name_of(term)} returns {shown(values)} {what}at {case(found)}; it must return {wanted}")
 
 
 def _statistic(statistic: Statistic, found: Scores, term: Term) -> ByView[Tensor]:

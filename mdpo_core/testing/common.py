@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+import textwrap
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from reprlib import repr as short
 from typing import TYPE_CHECKING
 
 from hypothesis import Phase, settings
@@ -27,21 +32,80 @@ PROPERTY = settings(
 )
 
 
+# What a sentence shows the value of; of anything else it says the type.
+_PLAIN = (str, bytes, int, float, list, tuple, dict, set)
+_LONGEST_TEXT = 300
+_HERE = str(Path(__file__).parent)
+
+
+class Broken(AssertionError):
+    """What a contract says; an `AssertionError` of a component's own is one of its exceptions."""
+
+
 def require(holds: bool, sentence: str) -> None:
     """Raise `AssertionError` unless a property holds; unlike ``assert``, under ``python -O`` as well."""
     if not holds:
-        raise AssertionError(sentence)
+        raise Broken(sentence)
 
 
 def name_of(component: Component) -> str:
     return type(component).__name__
 
 
+def shown(value: object) -> str:
+    """A value that is not what it should be, in a few words."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"the {name} {short(value)}" if type(value) in _PLAIN else f"a value of type {name}"
+
+
+def require_returned(
+    component: Component, where: str, value: object, wanted: type | tuple[type, ...], words: str
+) -> None:
+    """``where``: which call it is; ``words``: what that is to return."""
+    require(isinstance(value, wanted), f"{name_of(component)} returns {shown(value)} {where}; it must return {words}")
+
+
+@contextmanager
+def calling(component: Component, where: str) -> Iterator[None]:
+    """Code of a component runs inside; what it raises comes out as the sentence of `raised`."""
+    try:
+        yield
+    except Broken:
+        raise
+    except Exception as error:
+        raise raised(component, error, where) from error
+
+
+def raised(component: Component, error: Exception, where: str) -> Broken:
+    """The sentence for an exception that came out of a component; ``where``: which call and case it is."""
+    text = textwrap.shorten(str(error), _LONGEST_TEXT)
+    frame = frame_of(type(component), error)
+    # What was returned may be such that the contract itself stumbles over it.
+    verb = "made its contract raise" if frame.filename.startswith(_HERE) else "raised"
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return Broken(f"{name_of(component)} {verb} {what} ({frame.filename}:{frame.lineno}) {where}")
+
+
+def frame_of(component: type[Component], error: BaseException) -> traceback.FrameSummary:
+    """The innermost frame of an exception in a component's package or that of a base class, or else of all."""
+    packages = {_package(cls.__module__) for cls in component.__mro__} - {"mdpo_core", "pydantic", "abc", "builtins"}
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [each for each in frames if _package(each[0].f_globals.get("__name__", "")) in packages]
+    return traceback.StackSummary.extract((own or frames)[-1:])[0]
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def check_options(component: Component, kind: type[Component]) -> None:
     """A component is of its kind, and a run directory's recipe, which is plain data, makes an equal one."""
     require(isinstance(component, kind), f"{name_of(component)} is no subclass of {kind.__name__}")
-    plain = component.model_dump(mode="json")
-    again = type(component)(**plain)
+    with calling(component, "when it is made again of its own options"):
+        plain = component.model_dump(mode="json")
+        again = type(component)(**plain)
     require(again == component, f"{name_of(component)} is another component after its options were written: {plain}")
 
 

@@ -15,12 +15,15 @@ from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.testing.common import (
     PROPERTY,
     all_contents,
+    calling,
     check_options,
     contents,
     global_randomness,
     name_of,
     require,
+    require_returned,
 )
+from mdpo_core.testing.fields import require_fields
 from mdpo_core.testing.strategies import images, noise, with_others
 from mdpo_core.validity import row_problems
 
@@ -57,12 +60,21 @@ def check_corruption(corruption: Corruption, *, varies: bool | None = True, mode
             _check_mode(corruption, mode)
 
 
+def _applied(corruption: Corruption, example: Example, seed: int, data: Sequence[Example]) -> Example:
+    where = f"for {_shown(example)} and the seed {seed}"
+    with calling(corruption, where):
+        corrupted = corruption.apply(example, random.Random(seed), data)
+    require_returned(corruption, where, corrupted, Example, "an Example")
+    require_fields(f"{name_of(corruption)} returns a wrong Example {where}", corrupted)
+    return corrupted
+
+
 def _check_randomness(corruption: Corruption) -> None:
     """On fixed rows: of a property that does not always fail, hypothesis reports that, and not what failed."""
     data = _others(1)
     for seed in range(_TRIES):
         generators = global_randomness()
-        first, second = (contents(corruption.apply(data[0], random.Random(seed), data)) for _ in range(2))
+        first, second = (contents(_applied(corruption, data[0], seed, data)) for _ in range(2))
         require(
             global_randomness() == generators,
             f"{name_of(corruption)} uses a random generator of the process; all randomness comes from rng",
@@ -77,7 +89,7 @@ def _check_any_row(corruption: Corruption, num_images: int) -> None:
         example = _row("example", pictures)
         data = [example, *_others(num_images)]
         before = all_contents(data)
-        corrupted = corruption.apply(example, random.Random(seed), data)
+        corrupted = _applied(corruption, example, seed, data)
         require(all_contents(data) == before, f"{name_of(corruption)} changes what it is given: {_shown(example)}")
         _require_sound(corruption, example, corrupted)
 
@@ -100,7 +112,7 @@ def _require_sound(corruption: Corruption, example: Example, corrupted: Example)
 
 def _check_effect(corruption: Corruption, varies: bool | None) -> None:
     example, *others = _others(1)
-    results = [corruption.apply(example, random.Random(seed), [example, *others]) for seed in range(_TRIES)]
+    results = [_applied(corruption, example, seed, [example, *others]) for seed in range(_TRIES)]
     first = contents(results[0])
     require(
         any(contents(result) != contents(example) for result in results),
@@ -121,7 +133,7 @@ def _check_selection(corruption: SelectiveCorruption) -> None:
         selective = corruption.model_copy(update={"images": chosen})
         kept = contents(replace(example, images=(example.images[1 - chosen],)))
         for seed in range(_TRIES):
-            corrupted = selective.apply(example, random.Random(seed), [example, *others])
+            corrupted = _applied(selective, example, seed, [example, *others])
             _require_sound(selective, example, corrupted)
             place = (1 - chosen) if len(corrupted.images) == len(example.images) else 0
             require(
@@ -135,13 +147,22 @@ def _check_mode(corruption: ImageCorruption, mode: str) -> None:
         image = noise(size, 7).convert("RGBA").convert(mode)
         shown = f"an image of mode {mode} and {size[0]}x{size[1]} pixels"
         before = image.tobytes()
-        made = [corruption(image, random.Random(7)) for _ in range(2)]
+        made = [_changed(corruption, image, shown) for _ in range(2)]
         require(image.tobytes() == before, f"{name_of(corruption)} changes {shown} that it is given")
         require(made[0].tobytes() == made[1].tobytes(), f"{name_of(corruption)} gives two results for {shown}")
         found = f"{made[0].mode} and {made[0].width}x{made[0].height}"
         require(
             (made[0].mode, made[0].size) == (mode, size), f"{name_of(corruption)} makes one of mode {found} of {shown}"
         )
+
+
+def _changed(corruption: ImageCorruption, image: Image, shown: str) -> Image:
+    import PIL.Image
+
+    with calling(corruption, f"for {shown}"):
+        made = corruption(image, random.Random(7))
+    require_returned(corruption, f"for {shown}", made, PIL.Image.Image, "a PIL image")
+    return made
 
 
 def _others(num_images: int) -> list[Example]:

@@ -7,17 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mdpo_core.components import Evaluator, Tracker
-from mdpo_core.protocols import Policy
+from mdpo_core.protocols import Policy, TrackerLog
 from mdpo_core.rundir import RunDirectory
-from mdpo_core.testing.common import check_options, global_randomness, name_of, require
+from mdpo_core.testing.common import (
+    calling,
+    check_options,
+    global_randomness,
+    name_of,
+    require,
+    require_returned,
+    shown,
+)
 
 
 def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
     """Try out an evaluator on a policy that gives the same answers every time; ``folder`` is to be empty."""
     check_options(evaluator, Evaluator)
     generators = global_randomness()
-    first = evaluator.evaluate(policy, folder, 0)
-    later = evaluator.evaluate(policy, folder, 10)
+    first = _measured(evaluator, policy, folder, 0)
+    later = _measured(evaluator, policy, folder, 10)
     name = name_of(evaluator)
     require(
         global_randomness() == generators,
@@ -25,11 +33,23 @@ def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
     )
     require(bool(first), f"{name} measures nothing")
     for metric, value in first.items():
-        require(isinstance(metric, str) and metric != "", f"{name} has a metric named {metric!r}")
-        require(math.isfinite(float(value)), f"{name} gives {metric} = {value}; leave out what cannot be measured")
-    require(dict(first) == dict(later), f"{name} gives {dict(first)} and then {dict(later)} for one policy")
-    again = evaluator.evaluate(policy, folder, 10)
-    require(dict(later) == dict(again), f"{name} cannot measure a step again, as a run that was killed does")
+        require(math.isfinite(value), f"{name} gives {metric} = {value}; leave out what cannot be measured")
+    require(first == later, f"{name} gives {first} and then {later} for one policy")
+    again = _measured(evaluator, policy, folder, 10)
+    require(later == again, f"{name} cannot measure a step again, as a run that was killed does")
+
+
+def _measured(evaluator: Evaluator, policy: Policy, folder: Path, step: int) -> dict[str, float]:
+    with calling(evaluator, f"at step {step}"):
+        found = evaluator.evaluate(policy, folder, step)
+    require_returned(evaluator, f"at step {step}", found, Mapping, "a mapping from names to numbers")
+    for metric, value in found.items():
+        require(isinstance(metric, str) and metric != "", f"{name_of(evaluator)} has a metric named {metric!r}")
+        # Numbers of numpy and of torch are some, too.
+        is_number = hasattr(value, "__float__") or hasattr(value, "__index__")
+        require(is_number, f"{name_of(evaluator)} gives {metric} = {shown(value)}; a metric is a number")
+    with calling(evaluator, f"at step {step}, where a metric cannot be made a float"):
+        return {metric: float(value) for metric, value in found.items()}
 
 
 def check_tracker(tracker: Tracker, folder: Path) -> None:
@@ -37,7 +57,7 @@ def check_tracker(tracker: Tracker, folder: Path) -> None:
     check_options(tracker, Tracker)
     generators = global_randomness()
     # A run that breaks off before its first step still closes its logs.
-    tracker.start(folder).close()
+    _close(tracker, _started(tracker, folder, "when started"))
     _log_steps(tracker, folder, [0, 1, 2, 3])
     # Killed after step 3 with a checkpoint at step 2: step 3 is computed, and logged, again.
     _log_steps(tracker, folder, [3, 4])
@@ -48,14 +68,32 @@ def _log_steps(tracker: Tracker, folder: Path, steps: list[int]) -> None:
     """Log as a run does: the metrics file first, then the tracker."""
     file = RunDirectory(folder).metrics
     file.truncate(steps[0] - 1)
-    log = tracker.start(folder)
+    log = _started(tracker, folder, "when started again")
     for step in steps:
         for metrics in _records(step):
             before = dict(metrics)
             file.append(step, metrics)
-            log.log(step, metrics)
+            with calling(tracker, f"when it is to log {', '.join(metrics)} of step {step}"):
+                log.log(step, metrics)
             require(dict(metrics) == before, f"{name_of(tracker)} changes the metrics that it is given")
-    log.close()
+    _close(tracker, log)
+
+
+def _started(tracker: Tracker, folder: Path, when: str) -> TrackerLog:
+    with calling(tracker, when):
+        log = tracker.start(folder)
+    known = all(callable(getattr(log, method, None)) for method in ("log", "close"))
+    require(
+        known,
+        f"{name_of(tracker)} returns {shown(log)} for start(folder); it must return a log, with log(step, metrics) and "
+        "close()",
+    )
+    return log
+
+
+def _close(tracker: Tracker, log: TrackerLog) -> None:
+    with calling(tracker, "when its log is closed"):
+        log.close()
 
 
 def _records(step: int) -> list[Mapping[str, float]]:

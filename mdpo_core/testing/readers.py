@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from mdpo_core.components import Reader
 from mdpo_core.example import Example
-from mdpo_core.testing.common import all_contents, check_options, contents, global_randomness, name_of, require
+from mdpo_core.testing.common import (
+    Broken,
+    all_contents,
+    calling,
+    check_options,
+    contents,
+    global_randomness,
+    name_of,
+    require,
+    shown,
+)
+from mdpo_core.testing.fields import require_fields
 from mdpo_core.validity import row_problems
 
 _MOST_ROWS = 100
@@ -16,29 +28,54 @@ _MOST_ROWS = 100
 def check_reader(reader: Reader) -> None:
     """Try out a reader on data of which each row is sound; of long data, on the first and last hundred rows."""
     check_options(reader, Reader)
-    data = reader.open()
-    name, size = name_of(reader), len(data)
+    data, size = _opened(reader)
+    name = name_of(reader)
     require(size > 0, f"{name} gives no rows")
     rows = sorted({*range(size)[:_MOST_ROWS], *range(size)[-_MOST_ROWS:]})
     generators = global_randomness()
-    found = [data[row] for row in rows]
+    found = [_read(reader, data, row) for row in rows]
     require(global_randomness() == generators, f"{name} uses a random generator of the process")
     for row, example in zip(rows, found, strict=True):
         _check_row(name, row, example)
     _check_ids(name, rows, found)
     _check_names(name, rows, found)
-    again = [data[row] for row in reversed(rows)][::-1]
+    again = [_read(reader, data, row) for row in reversed(rows)][::-1]
     require(all_contents(found) == all_contents(again), f"{name} gives another row when it is asked again")
-    anew = reader.open()
-    same = len(anew) == size and all_contents(found) == all_contents([anew[row] for row in rows])
+    anew, anew_size = _opened(reader)
+    same = anew_size == size and all_contents(found) == all_contents([_read(reader, anew, row) for row in rows])
     require(same, f"{name} gives other rows when it is opened anew")
-    _check_sequence(name, data)
+    _check_sequence(reader, data, size)
+
+
+def _opened(reader: Reader) -> tuple[Sequence[Example], int]:
+    """The rows, and how many they are."""
+    with calling(reader, "in open()"):
+        data = reader.open()
+    known = all(hasattr(data, method) for method in ("__len__", "__getitem__")) and not isinstance(data, Mapping)
+    require(
+        known,
+        f"{name_of(reader)} returns {shown(data)} for open(); it must return a sequence of Example, such as a list",
+    )
+    with calling(reader, "when the length of its rows is taken"):
+        return data, len(data)
+
+
+def _read(reader: Reader, data: Sequence[Example], row: int) -> Example:
+    with calling(reader, f"for row {row}"):
+        example = data[row]
+    _require_example(f"{name_of(reader)} row {row}", example)
+    return example
+
+
+def _require_example(where: str, example: object) -> None:
+    require(isinstance(example, Example), f"{where} is {shown(example)}, not an Example")
+    assert isinstance(example, Example)
+    require(isinstance(example.id, str) and example.id != "", f"{where} has the id {example.id!r}, no text")
+    require_fields(where, example)
 
 
 def _check_row(name: str, row: int, example: Example) -> None:
     where = f"{name} row {row}"
-    require(isinstance(example, Example), f"{where} is a {type(example).__name__}, not an Example")
-    require(isinstance(example.id, str) and example.id != "", f"{where} has the id {example.id!r}, no text")
     problems = row_problems(example)
     require(not problems, f"{where}: {'; '.join(problems)}")
     modes = [image.mode for images in (example.images, *example.pictures.values()) for image in images]
@@ -63,14 +100,18 @@ def _check_names(name: str, rows: Sequence[int], found: Sequence[Example]) -> No
             require(set(one) == set(other), f"{name} row {row} has the {part} {other}, row 0 {one}")
 
 
-def _check_sequence(name: str, data: Sequence[Example]) -> None:
-    size = len(data)
-    require(contents(data[-1]) == contents(data[size - 1]), f"{name}: row -1 is not the last one")
+def _check_sequence(reader: Reader, data: Sequence[Example], size: int) -> None:
+    name = name_of(reader)
+    last = _read(reader, data, size - 1)
+    require(contents(_read(reader, data, -1)) == contents(last), f"{name}: row -1 is not the last one")
     for outside in (size, -size - 1):
-        try:
+        with calling(reader, f"for row {outside} of {size}, where a sequence raises IndexError"), suppress(IndexError):
             data[outside]
-        except IndexError:
-            continue
-        raise AssertionError(f"{name} of {size} rows gives a row {outside}, where a sequence raises IndexError")
-    cut, walked = data[:2], list(islice(data, 2))
+            raise Broken(f"{name} of {size} rows gives a row {outside}, where a sequence raises IndexError")
+    with calling(reader, "for the slice [:2]"):
+        cut = list(data[:2])
+    with calling(reader, "when its rows are walked through"):
+        walked = list(islice(data, 2))
+    for example in (*cut, *walked):
+        _require_example(f"{name}, in the slice [:2] or walking,", example)
     require(all_contents(cut) == all_contents(walked), f"{name}: a slice holds other rows than walking gives")

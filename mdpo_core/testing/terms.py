@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mdpo_core.scores import Scores
 from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.testing import cases
-from mdpo_core.testing.calls import gradients_of, running_values, values_of
-from mdpo_core.testing.common import PROPERTY, check_options, name_of, require
+from mdpo_core.testing.calls import check_declarations, gradients_of, running_values, values_of
+from mdpo_core.testing.common import PROPERTY, Broken, check_options, name_of, require
 from mdpo_core.testing.strategies import Columns, scores
 from mdpo_core.view import View
 
@@ -38,6 +38,7 @@ def check_loss(
     and the other falls to see which is preferred, more for a loss that does not fall everywhere.
     """
     check_options(loss, Loss)
+    check_declarations(loss)
     known = _columns(loss, columns)
     _check_term(loss, known)
     if indifference is not None:
@@ -60,6 +61,7 @@ def check_anchor(
     The other parameters are those of `check_loss`.
     """
     check_options(anchor, Anchor)
+    check_declarations(anchor)
     known = _columns(anchor, columns)
     _check_term(anchor, known)
     if indifference is not None:
@@ -169,7 +171,7 @@ def _check_stability(term: Term, columns: Columns) -> None:
             broken = [row for part in far for row in (~part.isfinite()).nonzero()[:, 0].tolist()]
             if broken:
                 where = cases.case(cases.row(found, min(broken)))
-                raise AssertionError(f"{name_of(term)} or its gradient is not finite at {where}")
+                raise Broken(f"{name_of(term)} or its gradient is not finite at {where}")
 
     finite_far_out()
 
@@ -181,6 +183,7 @@ def _check_named_views(term: Term, columns: Columns) -> None:
     if len({getattr(term, name) for name in options}) < len(options):
         return
     renamed = term.model_copy(update=new)
+    check_declarations(renamed)
     require(
         set(new.values()) <= {*renamed.views(), *_unread(term, new)},
         f"{name_of(term)} declares the views {', '.join(map(str, renamed.views()))}, whatever its options say",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from traceback import FrameSummary
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from mdpo_core.recipe import Train
 from mdpo_core.registry import KINDS, current_registry, suggestion
 from mdpo_core.terms import Anchor
 from mdpo_core.testing.backends import check_backend
+from mdpo_core.testing.common import frame_of
 from mdpo_core.testing.corruptions import check_corruption
 from mdpo_core.testing.measuring import check_evaluator, check_tracker
 from mdpo_core.testing.readers import check_reader
@@ -54,6 +56,10 @@ class Trial:
             _CONTRACTS[self.kind](self._made(), folder)
         else:
             raise self._untried("examples that its model can read")
+
+    def frame_of(self, error: BaseException) -> FrameSummary:
+        """Where in the component's package, or else anywhere, an exception that came out was raised."""
+        return frame_of(self.component, error)
 
     def _made(self) -> Component:
         required = [name for name, field in self.component.model_fields.items() if field.is_required()]

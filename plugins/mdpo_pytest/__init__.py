@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mdpo_core.testing import Trial
 
 _HINT = "What this component is to be told, it says in a classmethod contract(folder): docs/write-a-plugin.md."
+_ALL = "pytest --full-trace shows all of it."
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,10 +80,16 @@ class _Contract(pytest.Item):
                 pytest.skip(str(reason))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The sentence of a contract says it all."""
-        if isinstance(excinfo.value, AssertionError) and str(excinfo.value):
-            return f"{excinfo.value}\n{_HINT}"
-        return super().repr_failure(excinfo, style)
+        """The sentence of a contract, and where in the component the exception was raised that it tells of."""
+        if self.config.getoption("fulltrace"):
+            return super().repr_failure(excinfo, style)
+        error = excinfo.value
+        is_sentence = isinstance(error, AssertionError) and str(error) != ""
+        text = str(error) if is_sentence else "".join(traceback.format_exception_only(error)).rstrip()
+        if is_sentence and error.__cause__ is None:
+            return f"{text}\n{_HINT}"
+        [place] = traceback.format_list([self._trial.frame_of(error.__cause__ or error)])
+        return f"{text}\n{place}{_HINT if is_sentence else _ALL}"
 
     def reportinfo(self) -> tuple[str, int | None, str]:
         return inspect.getfile(self._trial.component), None, self.name
