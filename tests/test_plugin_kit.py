@@ -25,7 +25,8 @@ HERE = Path(sys.executable)
 
 
 def tried(python: Path, *plugins: str, cwd: Path, more_path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    named = [word for plugin in plugins for word in ("--mdpo-plugin", plugin)]
+    """``plugins``: their names; other words are options of pytest."""
+    named = [word for plugin in plugins for word in ([plugin] if plugin[0] == "-" else ["--mdpo-plugin", plugin])]
     return run_module(python, "pytest", "-p", "mdpo_pytest", "-rA", *named, cwd=cwd, more_path=more_path)
 
 
@@ -73,6 +74,15 @@ def test_every_component_of_the_examples_is_an_item_that_passes(examples: Path, 
     assert "3 passed" in done.stdout
 
 
+def install(folder: Path, name: str, source: str) -> None:
+    """A plugin of one module, for whoever has the folder in its path."""
+    (folder / f"mdpo_{name}.py").write_text(source)
+    metadata = folder / f"{name}-0.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
+    (metadata / "entry_points.txt").write_text(f"[mdpo]\n{name} = mdpo_{name}\n")
+
+
 BROKEN = """
 from mdpo_core import Corruption, Evaluator, Loss, PairLoss, Reader, Tracker, hookimpl
 
@@ -105,10 +115,7 @@ def mdpo_components():
 
 
 def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_skipped(tmp_path: Path) -> None:
-    (tmp_path / "mdpo_broken.py").write_text(BROKEN)
-    (tmp_path / "broken-0.1.dist-info").mkdir()
-    (tmp_path / "broken-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
-    (tmp_path / "broken-0.1.dist-info" / "entry_points.txt").write_text("[mdpo]\nbroken = mdpo_broken\n")
+    install(tmp_path, "broken", BROKEN)
     done = tried(HERE, "mdpo_broken", cwd=tmp_path, more_path=tmp_path)
     assert done.returncode == 1
     assert "Swapped prefers 'rejected' over 'chosen'" in done.stdout
@@ -119,6 +126,76 @@ def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_
     assert "1 failed, 1 passed, 1 skipped" in done.stdout
     done = tried(HERE, "mdpo_brokn", cwd=tmp_path, more_path=tmp_path)
     assert (done.returncode, "did you mean 'mdpo_broken'?" in done.stderr) == (4, True)
+
+
+RAISING = """
+from mdpo_core import Corruption, Evaluator, PairLoss, Reader, Tracker, hookimpl
+
+
+def look_closely(thing):
+    raise ValueError("nothing to see")
+
+
+class Blind(PairLoss):
+    def __call__(self, scores):
+        return look_closely(scores)
+
+
+class Empty(Blind):
+    def __call__(self, scores):
+        return None
+
+
+class Torn(Corruption):
+    def apply(self, example, rng, data):
+        return look_closely(example)
+
+
+class Words(Evaluator):
+    def evaluate(self, policy, folder, step):
+        return "good"
+
+
+class Gone(Reader):
+    def open(self):
+        return look_closely(self)
+
+
+class Told(Tracker):
+    def start(self, folder):
+        return None
+
+    @classmethod
+    def contract(cls, folder):
+        look_closely(cls)
+
+
+@hookimpl
+def mdpo_components():
+    return {"blind": Blind, "empty": Empty, "torn": Torn, "words": Words, "gone": Gone, "told": Told}
+"""
+
+
+def test_whatever_a_component_raises_is_shown_in_a_few_lines_with_its_own_place(tmp_path: Path) -> None:
+    install(tmp_path, "raising", RAISING)
+    done = tried(HERE, "mdpo_raising", cwd=tmp_path, more_path=tmp_path)
+    assert "6 failed" in done.stdout
+    place = f"{tmp_path / 'mdpo_raising.py'}:6"
+    for sentence in (
+        f"Blind raised ValueError: nothing to see ({place}) at policy chosen [-1.0]",
+        "Empty returns None at policy chosen [-1.0]",
+        f"Torn raised ValueError: nothing to see ({place}) for a row with images of 24x17 and the seed 0",
+        "Words returns the str 'good' at step 0; it must return a mapping from names to numbers",
+        f"Gone raised ValueError: nothing to see ({place}) in open()",
+        # Of its own contract no sentence is known.
+        "\nValueError: nothing to see\n",
+    ):
+        assert sentence in done.stdout, done.stdout
+    assert done.stdout.count('raise ValueError("nothing to see")') == 4
+    assert len(done.stdout.splitlines()) < 6 * 12
+    assert not any(word in done.stdout for word in ("hypothesis/", "pluggy/", "Traceback", "mdpo_core/testing"))
+    whole = tried(HERE, "mdpo_raising", "--full-trace", cwd=tmp_path, more_path=tmp_path)
+    assert "hypothesis/" in whole.stdout
 
 
 def test_pytest_without_the_option_pays_nothing_and_runs_its_own_tests(tmp_path: Path) -> None:

@@ -279,6 +279,115 @@ def test_a_broken_loss_is_caught(loss: Any, sentence: str) -> None:
         check_loss(loss)
 
 
+def returning(value: Any) -> Loss:
+    class Returning(Hinge):
+        def __call__(self, scores: Scores) -> Tensor:
+            return value  # type: ignore[no-any-return]
+
+    return Returning()
+
+
+def declaring(name: str, value: Any) -> Loss:
+    """A loss of which one method gives something else."""
+    return type("Declaring", (Hinge,), {name: lambda self: value})()  # type: ignore[no-any-return]
+
+
+class Raising(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        raise ValueError("no such thing")
+
+
+class RaisingFarOut(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        assert float(scores.policy[self.over].min()) > -20
+        return super().__call__(scores)
+
+
+class RaisingInMean(Usual):
+    def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
+        return {"margin": lambda scores: 1 / 0}  # type: ignore[dict-item, return-value]
+
+
+class RaisingInStatistic(Entropic):
+    def statistics(self) -> Mapping[str, Statistic]:
+        return {"entropy": Statistic(lambda policy, reference: policy.reshape(7, -1, 1000))}
+
+
+class RaisingInViews(Hinge):
+    def views(self) -> tuple[View, ...]:
+        raise NotImplementedError
+
+
+class RaisingInBackward(Hinge):
+    def __call__(self, scores: Scores) -> Tensor:
+        values = super().__call__(scores)
+        if values.requires_grad:
+            values.register_hook(lambda gradient: gradient.no_such_method())
+        return values
+
+
+class Asking(Hinge):
+    """Asks for a gradient through the reference."""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        (gradient,) = torch.autograd.grad(scores.reference[self.prefer].sum(), [scores.reference[self.prefer]])
+        return super().__call__(scores) + gradient
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (
+            returning(None),
+            r"Returning returns None at policy chosen \[-1.0\], .*; it must return a tensor of one number",
+        ),
+        (returning(0.5), r"Returning returns the float 0.5 at .*; it must return a tensor of .* shape \(1,\)"),
+        (Raising(), r"Raising raised ValueError: no such thing \(.*test_testing.py:\d+\) at policy chosen \[-1.0\]"),
+        (
+            RaisingFarOut(),
+            r"RaisingFarOut raised AssertionError.* \(.*test_testing.py:\d+\) at policy chosen \[-1.0\], "
+            r"policy rejected \[-20.0\]",
+        ),
+        (RaisingInMean(), r"RaisingInMean raised ZeroDivisionError: .* for its running mean 'margin' at policy"),
+        (RaisingInStatistic(), r"RaisingInStatistic raised RuntimeError: .*test_testing.py:\d+\) in its statistics"),
+        (RaisingInViews(), r"RaisingInViews raised NotImplementedError \(.*\) in views\(\)"),
+        (RaisingInBackward(), r"RaisingInBackward raised AttributeError: .* in the backward of its values at policy"),
+        (
+            Asking(),
+            r"Asking raised RuntimeError: .*; the reference's log-probs have no gradient, nor have the policy's in an",
+        ),
+        (
+            declaring("views", ("chosen", "rejected")),
+            r"Declaring returns the tuple \('chosen', 'rejected'\) for views\(\); it must return a tuple of View",
+        ),
+        (declaring("views", None), r"Declaring returns None for views\(\)"),
+        (
+            declaring("columns", "score"),
+            r"Declaring returns the str 'score' for columns\(\); it must return a tuple of names",
+        ),
+        (declaring("statistics", [surprise]), r"Declaring returns the list .* for statistics\(\)"),
+        (
+            declaring("statistics", {"entropy": surprise}),
+            r"Declaring returns the dict .* for statistics\(\); it must return a mapping from names to Statistic",
+        ),
+        (declaring("running_means", None), r"Declaring returns None for running_means\(\)"),
+    ],
+)
+def test_what_a_loss_raises_or_wrongly_returns_comes_out_as_a_sentence(loss: Loss, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_loss(loss)
+
+
+def test_an_anchor_that_raises_is_told_in_a_sentence_and_its_exception_is_the_cause() -> None:
+    class Odd(Floor):
+        def __call__(self, scores: Scores) -> Tensor:
+            raise ValueError("several\nlines")
+
+    with pytest.raises(AssertionError, match=r"^Odd raised ValueError: several lines \(") as caught:
+        check_anchor(Odd())
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 def test_a_loss_with_another_value_at_indifference_is_caught() -> None:
     with pytest.raises(AssertionError, match=r"^Hinge is \[1.0.*\] where policy and reference agree, not 0.69"):
         check_loss(Hinge(), indifference=0.69)

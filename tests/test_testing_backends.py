@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mdpo_local import Local
 from mdpo_local.engine import LocalEngine
-from torch import Tensor, nn
+from torch import Tensor, nn, tensor
 
 from mdpo_core import Evaluator, Example, Piece, Policy, Tracker, set_learning_rate
 from mdpo_core.testing import check_backend, check_evaluator, check_tracker
@@ -100,6 +100,12 @@ def saves_half(self: LocalEngine) -> Iterator[Piece]:
         ("state", saves_weights_alone, "is not the same to the bit two steps after loading"),
         ("state", saves_half, "cannot take back what it gave: it lacks numbers"),
         ("restore", lambda self, state: None, "cannot take back what it gave: it holds what this model does not train"),
+        ("forward", lambda self, batch, **options: None, r"Local returns None for forward\(\); it must return"),
+        ("backward", lambda self, loss: 1 / 0, r"Local raised ZeroDivisionError: .* in backward\(\)"),
+        ("step", lambda self, rate: None, r"Local returns None for step\(\); it must return the gradients' norm"),
+        ("state", lambda self: None, r"Local .*TypeError: .* when its state\(\) is saved"),
+        ("restore", lambda self, state: state.nothing, r"Local raised AttributeError: .* in restore\(\)"),
+        ("peak_memory", lambda self: "1 GB", r"Local returns the str '1 GB' for peak_memory\(\); it must"),
         ("peak_memory", lambda self: 0.0, "has used 0.0 GB at its peak"),
     ],
 )
@@ -109,6 +115,22 @@ def test_a_broken_backend_is_caught(
     monkeypatch.setattr(LocalEngine, method, wrong)
     with pytest.raises(AssertionError, match=sentence):
         check_backend(CPU)
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        (
+            lambda: None,
+            r"Wrong returns None for start\(\); it must return an Engine, and this has no forward, backward",
+        ),
+        (lambda: 1 / 0, "Wrong raised ZeroDivisionError: .* when started"),
+    ],
+)
+def test_a_backend_that_starts_no_engine_is_caught(engine: Callable[[], Any], sentence: str) -> None:
+    wrong = type("Wrong", (Local,), {"start": lambda self, scorer, train: engine()})
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_backend(wrong(device="cpu"))
 
 
 class Steady:
@@ -148,6 +170,34 @@ class Undefined(Length):
 class Idle(Length):
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         return {}
+
+
+def measuring(value: Callable[[], Any]) -> Evaluator:
+    methods = {"evaluate": lambda self, policy, folder, step: value()}
+    return type("Measuring", (Evaluator,), methods)()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (lambda: 1 / 0, r"Measuring raised ZeroDivisionError: .* \(.*test_testing_backends.py:\d+\) at step 0"),
+        (lambda: None, "Measuring returns None at step 0; it must return a mapping from names to numbers"),
+        (lambda: "good", "Measuring returns the str 'good' at step 0; it must return a mapping"),
+        (lambda: {"x": "good"}, "Measuring gives x = the str 'good'; a metric is a number"),
+        (lambda: {"x": None}, "Measuring gives x = None; a metric is a number"),
+        (lambda: {"x": tensor([1.0, 2.0])}, "Measuring .* at step 0, where a metric cannot be made a float"),
+        (lambda: {1: 1.0}, "Measuring has a metric named 1"),
+    ],
+)
+def test_what_an_evaluator_raises_or_wrongly_returns_comes_out_as_a_sentence(
+    value: Callable[[], Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_evaluator(measuring(value), Steady(), tmp_path)
+
+
+def test_numbers_of_torch_are_metrics(tmp_path: Path) -> None:
+    check_evaluator(measuring(lambda: {"x": tensor(1.0), "y": 2}), Steady(), tmp_path)
 
 
 def test_a_sound_evaluator_passes(tmp_path: Path) -> None:
@@ -203,10 +253,15 @@ class Writer(Tracker):
         return Lines(folder)
 
 
-def writer(log: type[Lines]) -> Tracker:
+class Unclosable(Lines):
+    def close(self) -> None:
+        raise OSError("full")
+
+
+def writer(log: Callable[[Path], Any]) -> Tracker:
     class Made(Writer):
         def start(self, folder: Path) -> Lines:
-            return log(folder)
+            return log(folder)  # type: ignore[no-any-return]
 
     return Made()
 
@@ -224,8 +279,15 @@ def test_a_sound_tracker_passes(tmp_path: Path) -> None:
             r"Made raised KeyError: 'loss' \(.*test_testing_backends.py:\d+\) when it is to log epoch, .* of step 0",
         ),
         (Exclusive, "Made raised FileExistsError: .* when started again"),
+        (Unclosable, "Made raised OSError: full .* when its log is closed"),
+        (lambda folder: 1 / 0, "Made raised ZeroDivisionError: .* when started"),
+        (
+            lambda folder: None,
+            r"Made returns None for start\(folder\); it must return a log, with log\(step, metrics\)",
+        ),
+        (lambda folder: print, r"Made returns a value of type .* for start\(folder\); it must return a log"),
     ],
 )
-def test_a_broken_tracker_is_caught(log: type[Lines], sentence: str, tmp_path: Path) -> None:
+def test_a_broken_tracker_is_caught(log: Callable[[Path], Any], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=f"^{sentence}"):
         check_tracker(writer(log), tmp_path)

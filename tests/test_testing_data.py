@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy
 import PIL.Image
 import pytest
 from conftest import PROMPT
@@ -132,6 +133,71 @@ def test_a_broken_corruption_is_caught(corruption: Corruption, sentence: str) ->
         check_corruption(corruption)
 
 
+def making(value: Any) -> Corruption:
+    class Making(Mirror):
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            return value  # type: ignore[no-any-return]
+
+    return Making()
+
+
+def applying(value: Any) -> Corruption:
+    class Applying(Corruption):
+        def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+            return value(example)  # type: ignore[no-any-return]
+
+    return Applying()
+
+
+class Raising(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        raise OSError("no picture")
+
+
+class RaisingOnPillars(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        if image.width < 5:
+            raise OSError("too narrow")
+        return super().__call__(image, rng)
+
+
+FIRST_ROW = "a row with images of 24x17 and the seed 0"
+
+
+@pytest.mark.parametrize(
+    ("corruption", "sentence"),
+    [
+        (
+            making(None),
+            f"Making returns a wrong Example for {FIRST_ROW}: among its images is None; each must be a PIL image",
+        ),
+        (making("seen"), "Making returns .*: among its images is the str 'seen'; each must be a PIL image"),
+        (applying(lambda example: None), f"Applying returns None for {FIRST_ROW}; it must return an Example"),
+        (applying(lambda example: example.images), "Applying returns the tuple .*; it must return an Example"),
+        (
+            applying(lambda example: replace(example, responses=None)),
+            "Applying returns a wrong Example .*: its responses are None; they must be a mapping",
+        ),
+        (Raising(), rf"Raising raised OSError: no picture \(.*test_testing_data.py:\d+\) for {FIRST_ROW}"),
+        (RaisingOnPillars(), "RaisingOnPillars raised OSError: .* for a row with images of 1x1 and the seed 0"),
+    ],
+)
+def test_what_a_corruption_raises_or_wrongly_returns_comes_out_as_a_sentence(
+    corruption: Corruption, sentence: str
+) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_corruption(corruption)
+
+
+def test_a_mode_that_a_corruption_cannot_take_comes_out_as_a_sentence() -> None:
+    class Picky(Mirror):
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            return super().__call__(image, rng) if image.mode == "RGB" else {}[image.mode]
+
+    with pytest.raises(AssertionError, match=r"^Picky raised KeyError: 'L' .* for an image of mode L and 1x1 pixels"):
+        check_corruption(Picky(), modes=["L"])
+
+
 def test_a_corruption_that_never_varies_is_caught_unless_it_says_so() -> None:
     class Upside(Mirror):
         def __call__(self, image: Image, rng: random.Random) -> Image:
@@ -191,6 +257,67 @@ class Forgetful(Table):
 
     def changed(self, rows: list[Example]) -> list[Example]:
         return [replace(rows[0], id=f"{next(self.opened)}")]
+
+
+def opening(value: Callable[[], Any]) -> Reader:
+    return type("Opening", (Reader,), {"open": lambda self: value()})()  # type: ignore[no-any-return]
+
+
+class Breaking(list[Example]):
+    def __getitem__(self, index: Any) -> Any:
+        if index == 2:
+            raise UnicodeError("row 2 is odd")
+        return super().__getitem__(index)
+
+
+class Named(list[Example]):
+    """Knows its rows by their numbers alone."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return dict(enumerate(self))[index]
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (lambda: None, r"Opening returns None for open\(\); it must return a sequence of Example"),
+        (lambda: iter(table()), r"Opening returns a value of type list_iterator for open\(\); it must"),
+        (lambda: (row for row in table()), r"Opening returns a value of type generator for open\(\); it must"),
+        (lambda: {"rows": table()}, r"Opening returns the dict .* for open\(\); it must return a sequence"),
+        (list, "Opening gives no rows"),
+        (lambda: [{"id": "0"}], "Opening row 0 is the dict {'id': '0'}, not an Example"),
+        (lambda: 1 / 0, r"Opening raised ZeroDivisionError: .* \(.*test_testing_data.py:\d+\) in open\(\)"),
+        (lambda: Breaking(table()), "Opening raised UnicodeError: row 2 is odd .* for row 2"),
+        (lambda: Named(table()), "Opening raised KeyError: -1 .* for row -1"),
+    ],
+)
+def test_what_a_reader_raises_or_wrongly_opens_comes_out_as_a_sentence(value: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_reader(opening(value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"responses": {"chosen": None, "rejected": "one"}}, "the response 'chosen' is None; it must be text or"),
+        ({"responses": ("two", "one")}, r"its responses are the tuple \('two', 'one'\); they must be a mapping"),
+        ({"prompt": None}, "the prompt is None; it must be text or a tuple of Turn"),
+        ({"prompts": {"other": [1]}}, r"the prompt 'other' is the list \[1\]; it must be text"),
+        (
+            {"images": (numpy.zeros((2, 2, 3)),)},
+            "among its images is a value of type ndarray; each must be a PIL image",
+        ),
+        ({"images": numpy.zeros((1, 2, 2, 3))}, "its images are a value of type ndarray; they must be a tuple"),
+        ({"pictures": {"other": ("a.png",)}}, "among its pictures 'other' is the str 'a.png'; each must be a PIL"),
+        ({"columns": None}, "its columns are None; they must be a mapping"),
+        ({"vectors": {"clip": None}}, "its vector 'clip' are None; they must be a tuple"),
+        ({"boxes": {"dogs": ((0, 0, 1, 1),)}}, "among its boxes 'dogs' of an image is the int 0; each must be a Box"),
+        ({"boxes": {"dogs": (None,)}}, "among its boxes 'dogs' is None; each must be a tuple of Box for each image"),
+    ],
+)
+def test_a_row_with_a_field_of_the_wrong_type_is_told_in_a_sentence(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^Changed row 0: {sentence}"):
+        check_reader(changing(0, **fields)())
 
 
 def test_a_sound_reader_passes() -> None:

@@ -11,7 +11,7 @@ from mdpo_core.components import ModelAdapter
 from mdpo_core.example import Example
 from mdpo_core.protocols import Placement, VisionLanguageModel
 from mdpo_core.recipe import Scoring
-from mdpo_core.testing.common import check_options, name_of, require
+from mdpo_core.testing.common import calling, check_options, name_of, require, shown
 from mdpo_core.testing.encoders import check_encoder
 
 if TYPE_CHECKING:
@@ -31,16 +31,22 @@ def check_adapter(
     check_options(adapter, ModelAdapter)
     if len(examples) < 2 or not any(example.images for example in examples):
         raise ValueError("check_adapter needs at least two examples, one of them with an image")
-    adapter.check()
-    missing = [path for path in adapter.files() if not path.is_file()]
+    with calling(adapter, "in check()"):
+        adapter.check()
+    with calling(adapter, "in files()"):
+        missing = [path for path in adapter.files() if not path.is_file()]
     require(not missing, f"{name_of(adapter)} names files that are not there: {missing}")
-    check_encoder(name_of(adapter), adapter.encoder, examples)
+    with calling(adapter, "when its encoder is tried"):
+        check_encoder(name_of(adapter), adapter.encoder, examples)
     model = _load(adapter)
-    _check_parts(adapter, model)
-    _check_frozen(adapter)
-    _check_behaviour(adapter, model, examples)
-    _check_export(adapter, model, reload)
-    _check_log_probs_of_exports(adapter, model, examples)
+    with calling(adapter, "when the parts of its model are looked at"):
+        _check_parts(adapter, model)
+        _check_frozen(adapter)
+    with calling(adapter, "when its model is scored, trained and generates"):
+        _check_behaviour(adapter, model, examples)
+    with calling(adapter, "when its model is exported and loaded"):
+        _check_export(adapter, model, reload)
+        _check_log_probs_of_exports(adapter, model, examples)
 
 
 def _load(adapter: ModelAdapter, trainable: bool = True) -> VisionLanguageModel:
@@ -49,7 +55,11 @@ def _load(adapter: ModelAdapter, trainable: bool = True) -> VisionLanguageModel:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return adapter.load(Placement(), trainable=trainable)
+        with calling(adapter, f"in load(), trainable={trainable}"):
+            model = adapter.load(Placement(), trainable=trainable)
+    known = isinstance(getattr(model, "module", None), torch.nn.Module)
+    require(known, f"{name_of(adapter)} returns {shown(model)} for load(); it must return a model, with its module")
+    return model
 
 
 def _check_parts(adapter: ModelAdapter, model: VisionLanguageModel) -> None:

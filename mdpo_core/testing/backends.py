@@ -13,17 +13,27 @@ from torch import Tensor, nn
 from mdpo_core.batch import Batch
 from mdpo_core.components import Backend
 from mdpo_core.errors import CheckpointError
-from mdpo_core.protocols import Engine
+from mdpo_core.protocols import Engine, Placement
 from mdpo_core.recipe import Train
 from mdpo_core.scores import Scored, TokenLogProbs
 from mdpo_core.state import SavedState, write_state
-from mdpo_core.testing.common import check_options, name_of, require
+from mdpo_core.testing.common import (
+    Broken,
+    calling,
+    check_options,
+    name_of,
+    raised,
+    require,
+    require_returned,
+    shown,
+)
 from mdpo_core.view import CHOSEN
 
 _TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max_grad_norm=1.0)
 # Learning rate, and the size of the loss: gradients below and above the norm that they are clipped to.
 _STEPS = ((0.02, 0.01), (0.05, 100.0), (0.01, 1.0), (0.001, 30.0))
 _VOCAB = 16
+_METHODS = ("forward", "backward", "step", "state", "restore", "peak_memory")
 
 
 def check_backend(backend: Backend, *, tolerance: float = 1e-5) -> None:
@@ -60,13 +70,16 @@ class _Scorer(nn.Module):
 
 
 def _scorer(backend: Backend, seed: int) -> _Scorer:
-    placement = backend.placement()
+    with calling(backend, "in placement()"):
+        placement = backend.placement()
+    require_returned(backend, "for placement()", placement, Placement, "a Placement")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer = _Scorer()
     with torch.no_grad():
         scorer.base.copy_(torch.linspace(-1, 1, _VOCAB))
-    return scorer.to(placement.device, getattr(torch, placement.dtype))
+    with calling(backend, f"when weights are put where placement() says, {placement}"):
+        return scorer.to(placement.device, getattr(torch, placement.dtype))
 
 
 def _batch(seed: int, num_rows: int) -> Batch:
@@ -85,7 +98,57 @@ def _batch(seed: int, num_rows: int) -> Batch:
     )
 
 
-def _log_probs(engine: Engine) -> Tensor:
+class _Tried:
+    """A new engine of a backend. What goes wrong in it comes out as a sentence."""
+
+    def __init__(self, backend: Backend, scorer: _Scorer) -> None:
+        self._backend = backend
+        with calling(backend, "when started"):
+            self.engine: Engine = backend.start(scorer, _TRAIN)
+        missing = [name for name in _METHODS if not callable(getattr(self.engine, name, None))]
+        require(
+            not missing,
+            f"{name_of(backend)} returns {shown(self.engine)} for start(); it must return an Engine, and this has no "
+            f"{', '.join(missing)}",
+        )
+
+    def forward(self, batch: Batch) -> Scored:
+        with calling(self._backend, "in forward()"):
+            scored = self.engine.forward(batch)
+        require_returned(self._backend, "for forward()", scored, Scored, "what the scorer gives, Scored")
+        return scored
+
+    def backward(self, loss: Tensor) -> None:
+        with calling(self._backend, "in backward()"):
+            self.engine.backward(loss)
+
+    def step(self, learning_rate: float) -> float:
+        with calling(self._backend, "in step()"):
+            norm = self.engine.step(learning_rate)
+        require_returned(self._backend, "for step()", norm, (float, int), "the gradients' norm, a number")
+        return norm
+
+    def save(self, file: Path) -> None:
+        with calling(self._backend, "when its state() is saved"):
+            write_state(self.engine.state(), file)
+
+    def restore(self, state: SavedState) -> None:
+        try:
+            self.engine.restore(state)
+            state.require_all_read()
+        except CheckpointError as error:
+            raise Broken(f"{name_of(self._backend)} cannot take back what it gave: {error}") from error
+        except Exception as error:
+            raise raised(self._backend, error, "in restore()") from error
+
+    def peak_memory(self) -> float:
+        with calling(self._backend, "in peak_memory()"):
+            memory = self.engine.peak_memory()
+        require_returned(self._backend, "for peak_memory()", memory, (float, int), "a number, GB")
+        return memory
+
+
+def _log_probs(engine: _Tried) -> Tensor:
     """What an engine's weights are, as far as anybody can see."""
     with torch.no_grad():
         return engine.forward(_batch(99, 6)).policy[CHOSEN].values.cpu().clone()
@@ -100,7 +163,7 @@ def _loss(scored: Scored, size: float) -> Tensor:
     return -size * scored.policy[CHOSEN].values.sum() / 5
 
 
-def _train(engine: Engine, steps: Sequence[int]) -> None:
+def _train(engine: _Tried, steps: Sequence[int]) -> None:
     for step in steps:
         rate, size = _STEPS[step]
         for batch in _micro_batches(step):
@@ -109,7 +172,7 @@ def _train(engine: Engine, steps: Sequence[int]) -> None:
 
 
 def _check_forward(backend: Backend, scorer: _Scorer) -> None:
-    engine = backend.start(copy.deepcopy(scorer), _TRAIN)
+    engine = _Tried(backend, copy.deepcopy(scorer))
     first, second = _log_probs(engine), _log_probs(engine)
     require(torch.equal(first, second), f"{name_of(backend)}: two forwards of one engine differ")
     memory = engine.peak_memory()
@@ -117,7 +180,7 @@ def _check_forward(backend: Backend, scorer: _Scorer) -> None:
 
 
 def _check_steps(backend: Backend, scorer: _Scorer, tolerance: float) -> None:
-    engine = backend.start(copy.deepcopy(scorer), _TRAIN)
+    engine = _Tried(backend, copy.deepcopy(scorer))
     plain = _Plain(copy.deepcopy(scorer))
     for step, (rate, size) in enumerate(_STEPS):
         for batch in _micro_batches(step):
@@ -165,38 +228,30 @@ class _Plain:
 
 def _check_resume(backend: Backend) -> None:
     """Saved after two steps and loaded into another engine, both go on alike."""
-    engine = backend.start(_scorer(backend, seed=0), _TRAIN)
+    engine = _Tried(backend, _scorer(backend, seed=0))
     _train(engine, [0, 1])
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "state.safetensors"
-        write_state(engine.state(), file)
-        again = backend.start(_scorer(backend, seed=1), _TRAIN)
-        _restore(backend, again, SavedState([file]))
+        engine.save(file)
+        again = _Tried(backend, _scorer(backend, seed=1))
+        again.restore(SavedState([file]))
     _require_equal(backend, engine, again, "right after loading")
     _train(engine, [2, 3])
     _train(again, [2, 3])
     _require_equal(backend, engine, again, "two steps after loading")
-    straight = backend.start(_scorer(backend, seed=0), _TRAIN)
+    straight = _Tried(backend, _scorer(backend, seed=0))
     _train(straight, [0, 1, 2, 3])
     _require_equal(backend, straight, engine, "after saving")
 
 
-def _restore(backend: Backend, engine: Engine, state: SavedState) -> None:
-    try:
-        engine.restore(state)
-        state.require_all_read()
-    except CheckpointError as error:
-        raise AssertionError(f"{name_of(backend)} cannot take back what it gave: {error}") from error
-
-
-def _require_equal(backend: Backend, one: Engine, other: Engine, when: str) -> None:
+def _require_equal(backend: Backend, one: _Tried, other: _Tried, when: str) -> None:
     first, second = _log_probs(one), _log_probs(other)
     gap = float((first - second).abs().max())
     require(torch.equal(first, second), f"{name_of(backend)} is not the same to the bit {when}: {gap:.2g} nats apart")
 
 
 def _check_not_a_number(backend: Backend) -> None:
-    engine = backend.start(_scorer(backend, seed=0), _TRAIN)
+    engine = _Tried(backend, _scorer(backend, seed=0))
     before = _log_probs(engine)
     engine.backward(_loss(engine.forward(_batch(0, 3)), float("nan")))
     norm = engine.step(0.1)

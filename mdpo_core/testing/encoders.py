@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mdpo_core.batch import same_inputs
+from mdpo_core.batch import EncodedPrompt, same_inputs
 from mdpo_core.errors import DataError
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.protocols import Encoder
-from mdpo_core.testing.common import contents, require
+from mdpo_core.testing.common import Broken, contents, require, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,10 @@ def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example
     before = contents(example)
     encoded, again = encoder.encode_prompt(example), copied.encode_prompt(example)
     require(contents(example) == before, f"{name} changes example '{example.id}' by encoding it")
+    require(
+        isinstance(encoded, EncodedPrompt),
+        f"{name} returns {shown(encoded)} for the prompt of '{example.id}'; it must return an EncodedPrompt",
+    )
     _check_ids(name, f"the prompt of '{example.id}'", encoded.token_ids)
     require(
         encoded.token_ids.equal(again.token_ids) and all(map(same_inputs, encoded.images, again.images)),
@@ -51,7 +55,7 @@ def _check_marks(name: str, encoder: Encoder, example: Example) -> None:
         encoder.encode_prompt(one_more)
     except DataError:
         return
-    raise AssertionError(
+    raise Broken(
         f"{name} encodes a prompt of {one_more.num_marks} {IMAGE_MARK} marks with "
         f"{len(example.images)} images; that is a DataError"
     )
@@ -85,6 +89,7 @@ def _check_end(name: str, encoder: Encoder, texts: Sequence[str]) -> None:
 def _check_ids(name: str, what: str, ids: Tensor) -> None:
     import torch
 
+    require(isinstance(ids, torch.Tensor), f"{name} returns {shown(ids)} for {what}; it must return a tensor of ids")
     require(
         ids.ndim == 1 and ids.dtype == torch.int64 and len(ids) > 0,
         f"{name} gives {ids.dtype} {tuple(ids.shape)} for {what}; token ids are int64, (time,), and at least one",
