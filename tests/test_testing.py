@@ -142,6 +142,14 @@ class FixedViews(Hinge):
         return View("chosen"), View("rejected")
 
 
+class Counting(Hinge):
+    """Has a view more if its own have other names."""
+
+    def views(self) -> tuple[View, ...]:
+        more = () if self.over == View("rejected") else (View("worst"),)
+        return self.prefer, self.over, *more
+
+
 class Derived(Hinge):
     """Reads a third view, which is made of one that is named."""
 
@@ -265,6 +273,7 @@ def test_a_loss_that_is_wrong_about_small_margins_passes_where_it_is_tried_on_la
         (UsualOther(), "UsualOther reads what it does not declare: margin"),
         (Undeclared(), "Undeclared reads what it does not declare: entropy"),
         (FixedViews(), "FixedViews declares the views chosen, rejected, whatever its options say"),
+        (Counting(), "Counting has 2 views, and 3 where they have other names"),
         (PerToken(), "PerToken of a pair depends on the pairs beside it"),
         (Absolute(), "Absolute changes when all its log-ratios move"),
         (Detached(), "Detached does not depend on the policy"),

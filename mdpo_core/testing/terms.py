@@ -188,6 +188,10 @@ def _check_named_views(term: Term, columns: Columns) -> None:
         set(new.values()) <= {*renamed.views(), *_unread(term, new)},
         f"{name_of(term)} declares the views {', '.join(map(str, renamed.views()))}, whatever its options say",
     )
+    counts = len(term.views()), len(renamed.views())
+    require(
+        counts[0] == counts[1], f"{name_of(term)} has {counts[0]} views, and {counts[1]} where they have other names"
+    )
     # Other views may be made of those that are named: they keep their places.
     old_names = dict(zip(term.views(), renamed.views(), strict=True))
 
