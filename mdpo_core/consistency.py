@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mdpo_core.components import Backend, Evaluator, ModelAdapter, Reader
+from mdpo_core.declarations import wrong_declarations
 from mdpo_core.document import Keys
 from mdpo_core.errors import Problem, RecipeError
 from mdpo_core.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import current_registry, suggestion
 from mdpo_core.terms import Loss, Term
-from mdpo_core.view import CLEAN, View
+from mdpo_core.view import CLEAN
 
 Found = Iterator[tuple[Keys, str]]
 
@@ -35,9 +36,9 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = Tr
         (position, term) for position, term in enumerate(pieces.get("objective", ())) if term is not None
     ]
     corruptions = pieces.get("corruptions", {})
-    undeclared = list(_declarations(terms))
-    if undeclared:  # which everything below reads
-        yield from undeclared
+    wrong = [(position, text) for position, term in terms for text in wrong_declarations(term)]
+    if wrong:  # which everything below reads
+        yield from ((("objective", position), text) for position, text in wrong)
         return
     yield from _conditions(terms, corruptions)
     yield from _labels(terms)
@@ -59,15 +60,6 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = Tr
         yield from _frozen_copy(terms, pieces["model"], pieces["reference"])
     if CLEAN in corruptions:
         yield ("corruptions", CLEAN), f"'{CLEAN}' is the image as it was read; choose another name"
-
-
-def _declarations(terms: list[tuple[int, Term]]) -> Found:
-    for position, term in terms:
-        for method, kind, shown in (("views", View, "View('chosen')"), ("columns", str, "'score'")):
-            found = getattr(term, method)()
-            if not isinstance(found, tuple) or not all(isinstance(each, kind) for each in found):
-                who = f"{method}() of {type(term).__name__}"
-                yield ("objective", position), f"{who} must return a tuple such as ({shown},); it returned {found!r}"
 
 
 def can_be_cached(recipe: Recipe) -> bool:

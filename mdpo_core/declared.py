@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from typing import NoReturn, TypeVar
 
 Value = TypeVar("Value")
+# The method of `Term`.
+_WHERE = {
+    "column": "columns()",
+    "statistic": "statistics()",
+    "probe": "probes()",
+    "mean": "running_means() or step_means()",
+}
 
 
 class Undeclared(KeyError):
@@ -13,13 +20,12 @@ class Undeclared(KeyError):
 
 
 class Declared(dict[str, Value]):
-    """Values by name. ``what`` they are and ``where`` they are declared is for the message about any other name."""
+    """Values by name; ``what`` they are is for the message about any other name."""
 
-    def __init__(self, values: Mapping[str, Value], what: str, where: str) -> None:
+    def __init__(self, values: Mapping[str, Value], what: str) -> None:
         super().__init__(values)
         self._what = what
-        self._where = where
 
     def __missing__(self, name: str) -> NoReturn:
         known = ", ".join(self) or "none"
-        raise Undeclared(f"{self._what} '{name}' was not declared in {self._where}; declared: {known}")
+        raise Undeclared(f"{self._what} '{name}' was not declared in {_WHERE[self._what]}; declared: {known}")

@@ -62,8 +62,8 @@ class Objective:
             probes = {name: scores.probes[_module(label, name)].only(term.views()) for name in term.probes()}
             seen = replace(
                 _seen(term, scores),
-                running=Declared(means, "mean", "running_means() or step_means()"),
-                probes=Declared(probes, "probe", "probes()"),
+                running=Declared(means, "mean"),
+                probes=Declared(probes, "probe"),
             )
             values = _call(label, term, seen)
             running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.means.items()}

@@ -212,10 +212,10 @@ class Scores:
             policy=self.policy.only(views),
             reference=self.reference.only(views) if reference else no_reference,
             num_tokens=self.num_tokens.only(views),
-            columns=Declared({name: self.columns[name] for name in columns}, "column", "columns()"),
+            columns=Declared({name: self.columns[name] for name in columns}, "column"),
             policy_tokens=self.policy_tokens.only(views) if tokens else no_tokens,
             reference_tokens=reference_tokens if tokens else no_tokens,
-            statistics=Declared(distributions, "statistic", "statistics()"),
+            statistics=Declared(distributions, "statistic"),
             responses=self.responses.only(views) if tokens else no_tokens,
         )
 

@@ -270,8 +270,8 @@ def test_a_loss_that_is_wrong_about_small_margins_passes_where_it_is_tried_on_la
         (Centred(), "Centred of a pair depends on the pairs beside it"),
         (Next(), "Next depends on the order of pairs"),
         (UsualTotal(), r"UsualTotal gives -?[\d.]+ for its running mean 'margin' of 1 pairs"),
-        (UsualOther(), "UsualOther reads what it does not declare: margin"),
-        (Undeclared(), "Undeclared reads what it does not declare: entropy"),
+        (UsualOther(), "UsualOther reads what it does not declare: mean 'margin' was not declared"),
+        (Undeclared(), "Undeclared reads what it does not declare: statistic 'entropy' was not declared"),
         (FixedViews(), "FixedViews declares the views chosen, rejected, whatever its options say"),
         (Counting(), "Counting has 2 views, and 3 where they have other names"),
         (PerToken(), "PerToken of a pair depends on the pairs beside it"),
@@ -359,7 +359,7 @@ class Asking(Hinge):
         ),
         (RaisingInMean(), r"RaisingInMean raised ZeroDivisionError: .* for its running mean 'margin' at policy"),
         (RaisingInStatistic(), r"RaisingInStatistic raised RuntimeError: .*test_testing.py:\d+\) in its statistics"),
-        (RaisingInViews(), r"RaisingInViews raised NotImplementedError \(.*\) in views\(\)"),
+        (RaisingInViews(), r"RaisingInViews raised NotImplementedError \(.*\) in saying what it reads"),
         (RaisingInBackward(), r"RaisingInBackward raised AttributeError: .* in the backward of its values at policy"),
         (
             Asking(),
@@ -367,19 +367,19 @@ class Asking(Hinge):
         ),
         (
             declaring("views", ("chosen", "rejected")),
-            r"Declaring returns the tuple \('chosen', 'rejected'\) for views\(\); it must return a tuple of View",
+            r"views\(\) of Declaring must return a tuple such as \(View\('chosen'\),\); it returned \('chosen', ",
         ),
-        (declaring("views", None), r"Declaring returns None for views\(\)"),
+        (declaring("views", None), r"views\(\) of Declaring must return a tuple such as .*; it returned None"),
         (
             declaring("columns", "score"),
-            r"Declaring returns the str 'score' for columns\(\); it must return a tuple of names",
+            r"columns\(\) of Declaring must return a tuple such as \('score',\); it returned 'score'",
         ),
-        (declaring("statistics", [surprise]), r"Declaring returns the list .* for statistics\(\)"),
+        (declaring("statistics", [surprise]), r"statistics\(\) of Declaring must return a mapping"),
         (
             declaring("statistics", {"entropy": surprise}),
-            r"Declaring returns the dict .* for statistics\(\); it must return a mapping from names to Statistic",
+            r"statistics\(\) of Declaring must return a mapping from names to Statistic; it returned \{",
         ),
-        (declaring("running_means", None), r"Declaring returns None for running_means\(\)"),
+        (declaring("running_means", None), r"running_means\(\) of Declaring must return .*; it returned None"),
     ],
 )
 def test_what_a_loss_raises_or_wrongly_returns_comes_out_as_a_sentence(loss: Loss, sentence: str) -> None:

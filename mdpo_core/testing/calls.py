@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mdpo_core.declarations import wrong_declarations
+from mdpo_core.declared import Declared, Undeclared
 from mdpo_core.objective import NO_GRADIENT
 from mdpo_core.probes import Probe
 from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
@@ -19,29 +21,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NONE_THERE = "; the reference's log-probs have no gradient, nor have the policy's in an evaluation"
-# Of each method's result, what its parts are, and how to say that.
-_DECLARED: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "views": (lambda view: isinstance(view, View), "a tuple of View"),
-    "columns": (lambda name: isinstance(name, str), "a tuple of names of columns"),
-    "statistics": (lambda each: isinstance(each, Statistic), "a mapping from names to Statistic"),
-    "probes": (lambda each: isinstance(each, Probe), "a mapping from names to Probe"),
-    "running_means": (callable, "a mapping from names to functions"),
-    "step_means": (callable, "a mapping from names to functions"),
-}
 # Shares in which the probability of all other tokens is split up, for statistics of whole distributions.
 _OTHERS = (0.75, 0.25)
 
 
 def check_declarations(term: Term) -> None:
     """What a term says that it reads is of the types that `Term` says."""
-    for name, (is_known, words) in _DECLARED.items():
-        with calling(term, f"in {name}()"):
-            found = getattr(term, name)()
-        if isinstance(found, Mapping):
-            known = "mapping" in words and all(map(is_known, found.values()))
-        else:
-            known = "tuple" in words and isinstance(found, (tuple, list)) and all(map(is_known, found))
-        require(known, f"{name_of(term)} returns {shown(found)} for {name}(); it must return {words}")
+    with calling(term, "in saying what it reads"):
+        wrong = list(wrong_declarations(term))
+    require(not wrong, "; ".join(wrong))
 
 
 def values_of(term: Term, found: Scores) -> Tensor:
@@ -80,12 +68,16 @@ def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, wh
         statistics = {name: _statistic(each, found, term) for name, each in term.statistics().items()}
     with calling(term, "in its probes"):
         probes = {name: _probed(each, found, term) for name, each in term.probes().items()}
-    seen = replace(seen, statistics=statistics, probes=probes, running=dict.fromkeys(term.means, 0.0))
+    seen = replace(
+        seen,
+        statistics=Declared(statistics, "statistic"),
+        probes=Declared(probes, "probe"),
+        running=Declared(dict.fromkeys(term.means, 0.0), "mean"),
+    )
     try:
         values: object = function(seen)
-    except KeyError as error:
-        unknown = ", ".join(map(str, error.args))
-        raise Broken(f"{name_of(term)} reads what it does not declare: {unknown}") from error
+    except Undeclared as error:
+        raise Broken(f"{name_of(term)} reads what it does not declare: {error.args[0]}") from error
     except Exception as error:
         hint = _NONE_THERE if isinstance(error, RuntimeError) and NO_GRADIENT in str(error) else ""
         raise raised(term, error, f"{what}at {case(found)}{hint}") from error
