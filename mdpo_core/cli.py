@@ -121,7 +121,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
     from mdpo_core.group import LostProcess, is_first_to_fail
     from mdpo_core.registry import Registry, use_registry
-    from mdpo_core.signals import RunStopped
+    from mdpo_core.signals import RunStopped, StopRequest
     from mdpo_core.world import current_world
 
     try:
@@ -129,7 +129,9 @@ def _dispatch(options: argparse.Namespace) -> int:
         code: int = options.action(options)
         return code
     except LostProcess as lost:
-        # The launcher ends this process at once, if it is what noticed first.
+        # A launcher that notices first ends this process at once, or has asked it to stop; then it says why.
+        if StopRequest.noted is not None:
+            return 128 + StopRequest.noted
         time.sleep(_FOR_THE_LAUNCHER)
         return _fail(f"{lost}\n{_how_to_resume(options)}", 1)
     except (RecipeError, DataError, PluginError) as error:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from types import FrameType, TracebackType
+from typing import ClassVar
 
 from mdpo_core.errors import MdpoError
 
@@ -26,11 +27,14 @@ class StopRequest:
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
     _ECHO = 2.0  # seconds
+    # The wish that was last noted, and may not have been granted: the run may end of something else before.
+    noted: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         self.signum: int | None = None
 
     def __enter__(self) -> StopRequest:
+        StopRequest.noted = None
         # Only the main thread may set handlers; elsewhere whoever started the thread decides when it stops.
         in_main = threading.current_thread() is threading.main_thread()
         self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS} if in_main else {}
@@ -43,7 +47,8 @@ class StopRequest:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is None:
-            self.signum, self._since = signum, time.monotonic()
+            self.signum = StopRequest.noted = signum
+            self._since = time.monotonic()
         elif time.monotonic() - self._since > self._ECHO:
             self._restore()
             signal.raise_signal(signum)

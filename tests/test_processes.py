@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def test_a_killed_process_ends_the_run_with_one_message_and_the_run_goes_on_to_t
     assert told[0].startswith("process 1 was ended by SIGKILL")
     assert launch(changes, folder, *TWO, "--resume").returncode == 0
     assert contents(folder / "final") == contents(two / "final")
+
+
+@pytest.mark.long
+def test_a_process_that_was_asked_to_stop_leaves_the_word_to_the_launcher(changes: list[str], tmp_path: Path) -> None:
+    """As when the launcher notices a killed process before the others do."""
+    with begin(changes, tmp_path / "killed", *TWO) as process:
+        wait_for_step(process, tmp_path / "killed", 2)
+        asked, killed = ranks_of(process)
+        os.kill(asked, signal.SIGTERM)
+        kill(killed)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    told = [line for line in err.splitlines() if "Warning" not in line and "warn" not in line]
+    assert len(told) == 1, err
+    assert told[0].startswith("process 1 was ended by SIGKILL")
 
 
 @pytest.mark.long
