@@ -11,12 +11,12 @@ from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, PluginError, Problem, during
 from mdpo_core.example import IMAGE_MARK, Example
+from mdpo_core.fields import type_problem
 from mdpo_core.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.protocols import Encoder
 from mdpo_core.responses import encode_response
 from mdpo_core.scores import Scores
 from mdpo_core.terms import Term
-from mdpo_core.validity import type_problems
 from mdpo_core.view import CLEAN, View
 
 
@@ -141,9 +141,9 @@ class BatchBuilder:
         who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
         with during(who):
             corrupted = corruption.apply(own, rng, data)
-        problems = type_problems(corrupted)
-        if problems:
-            raise PluginError(f"{who}: {'; '.join(problems)}")
+        wrong = type_problem(corrupted)
+        if wrong is not None:
+            raise PluginError(f"{who}: {wrong}")
         return corrupted
 
     def _limit_length(self, row: EncodedRow) -> None:

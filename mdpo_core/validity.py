@@ -7,32 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 
 from mdpo_core.example import IMAGE_MARK, Example, Turn
-
-
-def type_problems(example: object) -> list[str]:
-    """What in an example is not of the type that it should be, as plugins are free to make it; one sentence each."""
-    from PIL.Image import Image
-
-    if not isinstance(example, Example):
-        return [f"must be an Example, found {type(example).__name__}"]
-    texts = {"the prompt": example.prompt} | {
-        f"the response '{name}'": each for name, each in example.responses.items()
-    }
-    found = [] if isinstance(example.id, str) else [f"the id must be text, found {example.id!r}"]
-    found += [f"{name} must be text, or turns, found {each!r}" for name, each in texts.items() if not _is_said(each)]
-    others = [image for image in example.images if not isinstance(image, Image)]
-    return found + [f"images must be Pillow's, found {type(image).__name__}" for image in others]
-
-
-def _is_said(text: object) -> bool:
-    return isinstance(text, str) or (isinstance(text, tuple) and all(isinstance(turn, Turn) for turn in text))
+from mdpo_core.fields import type_problem
 
 
 def row_problems(example: Example) -> list[str]:
     """Everything that is wrong with an example by itself, one sentence each."""
-    wrong = type_problems(example)
-    if wrong:
-        return wrong
+    wrong = type_problem(example)
+    if wrong is not None:
+        return [wrong]
     texts = {name: _texts(response) for name, response in example.responses.items()}
     found = [f"the response '{name}' is empty" for name, each in texts.items() if not all(map(str.strip, each))]
     found += [

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
@@ -152,14 +151,17 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"prompt": "what?"}, "must be an Example, found dict"),
-        (replace(SOUND, id=7), "the id must be text, found 7"),  # type: ignore[arg-type]
-        (replace(SOUND, prompt=None), "the prompt must be text, or turns, found None"),  # type: ignore[arg-type]
+        ({"prompt": "what?"}, "the dict {'prompt': 'what?'} is no Example"),
+        (replace(SOUND, id=7), "the id is the int 7; it must be text"),  # type: ignore[arg-type]
+        (replace(SOUND, prompt=None), "the prompt is None; it must be text or a tuple of Turn"),  # type: ignore[arg-type]
         (
             replace(SOUND, responses={"chosen": "a dog", "rejected": None}),  # type: ignore[dict-item]
-            "the response 'rejected' must be text, or turns, found None",
+            "the response 'rejected' is None; it must be text or a tuple of Turn",
         ),
-        (replace(SOUND, images=(np.zeros((3, 3)),)), "images must be Pillow's, found ndarray"),  # type: ignore[arg-type]
+        (
+            replace(SOUND, images=("a.png",)),
+            "among its images is the str 'a.png'; each must be a PIL image",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_rows_of_other_types_are_told_like_other_bad_rows(row: Any, problem: str, llava: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_corruption_that_paints_over_what_it_is_given_changes_no_other_conditi
 
 
 def test_a_corruption_that_returns_nothing_is_named(small: list[str]) -> None:
-    with pytest.raises(PluginError, match=r"the corruption 'crop' \(Lost\), on example '.*': must be an Example"):
+    with pytest.raises(PluginError, match=r"the corruption 'crop' \(Lost\), on example '.*': None is no Example"):
         trained(small, "corruptions.crop={corruption: lost}")
 
 

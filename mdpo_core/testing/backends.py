@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mdpo_core.batch import Batch
 from mdpo_core.components import Backend
 from mdpo_core.errors import CheckpointError
+from mdpo_core.fields import shown
 from mdpo_core.protocols import Engine, Placement
 from mdpo_core.recipe import Train
 from mdpo_core.scores import Scored, TokenLogProbs
@@ -25,7 +26,6 @@ from mdpo_core.testing.common import (
     raised,
     require,
     require_returned,
-    shown,
 )
 from mdpo_core.view import CHOSEN
 

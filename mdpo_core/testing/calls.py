@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.declarations import wrong_declarations
 from mdpo_core.declared import Declared, Undeclared
+from mdpo_core.fields import shown
 from mdpo_core.objective import NO_GRADIENT
 from mdpo_core.probes import Probe
 from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.terms import Term
 from mdpo_core.testing.cases import case
-from mdpo_core.testing.common import Broken, calling, name_of, raised, require, shown
+from mdpo_core.testing.common import Broken, calling, name_of, raised, require
 from mdpo_core.view import View
 
 if TYPE_CHECKING:

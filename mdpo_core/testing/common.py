@@ -9,13 +9,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from reprlib import repr as short
 from typing import TYPE_CHECKING
 
 from hypothesis import Phase, settings
 
 from mdpo_core.components import Component
 from mdpo_core.example import Example
+from mdpo_core.fields import shown, type_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,8 +32,6 @@ PROPERTY = settings(
 )
 
 
-# What a sentence shows the value of; of anything else it says the type.
-_PLAIN = (str, bytes, int, float, list, tuple, dict, set)
 _LONGEST_TEXT = 300
 _HERE = str(Path(__file__).parent)
 
@@ -52,19 +50,16 @@ def name_of(component: Component) -> str:
     return type(component).__name__
 
 
-def shown(value: object) -> str:
-    """A value that is not what it should be, in a few words."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"the {name} {short(value)}" if type(value) in _PLAIN else f"a value of type {name}"
-
-
 def require_returned(
     component: Component, where: str, value: object, wanted: type | tuple[type, ...], words: str
 ) -> None:
     """``where``: which call it is; ``words``: what that is to return."""
     require(isinstance(value, wanted), f"{name_of(component)} returns {shown(value)} {where}; it must return {words}")
+
+
+def require_fields(where: str, example: Example) -> None:
+    problem = type_problem(example)
+    require(problem is None, f"{where}: {problem}")
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from mdpo_core.testing.common import (
     global_randomness,
     name_of,
     require,
+    require_fields,
     require_returned,
 )
-from mdpo_core.testing.fields import require_fields
 from mdpo_core.testing.strategies import images, noise, with_others
 from mdpo_core.validity import row_problems
 

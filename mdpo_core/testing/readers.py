@@ -8,6 +8,7 @@ from itertools import islice
 
 from mdpo_core.components import Reader
 from mdpo_core.example import Example
+from mdpo_core.fields import shown
 from mdpo_core.testing.common import (
     Broken,
     all_contents,
@@ -17,9 +18,8 @@ from mdpo_core.testing.common import (
     global_randomness,
     name_of,
     require,
-    shown,
+    require_fields,
 )
-from mdpo_core.testing.fields import require_fields
 from mdpo_core.validity import row_problems
 
 _MOST_ROWS = 100

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from reprlib import repr as short
 from typing import Any, TypeGuard, get_args
 
-import PIL.Image
-
 from mdpo_core.example import Box, Example, NamedPart, Turn
-from mdpo_core.testing.common import require, shown
+
+# What a sentence shows the value of; of anything else it says the type.
+_PLAIN = (str, bytes, int, float, list, tuple, dict, set)
 
 
-def require_fields(where: str, example: Example) -> None:
-    """Raise `AssertionError`, with the first that is wrong, unless every field holds what `Example` says."""
-    problem = next(_problems(example), None)
-    require(problem is None, f"{where}: {problem}")
+def type_problem(example: object) -> str | None:
+    """The first field of what a plugin has made that does not hold what `Example` says, as a sentence."""
+    return next(_problems(example), None)
 
 
-def _problems(example: Example) -> Iterator[str]:
+def shown(value: object) -> str:
+    """A value that is not what it should be, in a few words."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"the {name} {short(value)}" if type(value) in _PLAIN else f"a value of type {name}"
+
+
+def _problems(example: object) -> Iterator[str]:
+    import PIL.Image
+
+    if not isinstance(example, Example):
+        yield f"{shown(example)} is no Example"
+        return
+    if not isinstance(example.id, str):
+        yield f"the id is {shown(example.id)}; it must be text"
     for field in get_args(NamedPart):
         value = getattr(example, field)
         if not isinstance(value, Mapping):
