@@ -216,6 +216,29 @@ def test_rows_without_images_wherever_they_fall_give_the_gradients_of_one_proces
     assert all(torch.isfinite(value).all() for value in trained.values())
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
+def test_conversations_and_hidden_image_tokens_give_the_numbers_of_one_process(
+    backend: str, changes: list[str], pairs: Path, tmp_path: Path
+) -> None:
+    rows = json.loads(pairs.read_text())
+    last = {"role": "user", "content": "What do you see?"}
+    for number, row in enumerate(rows):
+        first = {"role": "user", "content": "<image>\nIs it day or night?"}
+        row["prompt"] = [first, {"role": "assistant", "content": "Day."}, last] if number % 3 else [first]
+    talks = tmp_path / "talks.json"
+    talks.write_text(json.dumps(rows))
+    same = [
+        *(change for change in changes if not change.startswith("backend")),
+        *(f"data.path={talks}", "corruptions={crop: {corruption: token_drop, share: 0.5}}"),
+        *("model.prompts=chat", "train.micro_batch_size=1", "train.learning_rate=3.0e-4"),
+    ]
+    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
+    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "two", *TWO)
+    assert finished.returncode == 0, finished.stderr
+    require_same_training(tmp_path / "two", tmp_path / "one", 1e-5)
+
+
 def test_a_launcher_and_an_option_that_disagree_are_told_apart(changes: list[str], tmp_path: Path) -> None:
     failed = launch(changes, tmp_path / "run", "--processes", "3", WORLD_SIZE="2", RANK="0", LOCAL_RANK="0")
     assert failed.returncode == 2
