@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from mdpo_core.listing import default_text
+from mdpo_core.listing import default_text, description
 from mdpo_core.parts import Lora, PartOptions
 from mdpo_core.recipe import Output, Recipe, Scoring, Train
 from mdpo_core.registry import KINDS, current_registry
@@ -35,7 +35,7 @@ def _rows(cls: type[BaseModel]) -> Iterator[str]:
         return
     yield from ("", "| key | default | |", "|---|---|---|")
     for name, field in cls.model_fields.items():
-        yield f"| `{name}` | {default_text(field)} | {field.description} |"
+        yield f"| `{name}` | {default_text(field)} | {description(field)} |"
 
 
 def page() -> str:

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", _check, "report every problem of a recipe at once")
     _recipe_arguments(check)
     check.add_argument("--data", action="store_true", help="read every row and image, too, and find the model's files")
-    check.add_argument("--show", type=count, metavar="N", help="print the tokens of the first N rows, by their roles")
+    check.add_argument("--show", type=count, metavar="N", help="as --data, and print N rows' tokens by their roles")
 
     export = _command(commands, "export", _export, "write the model of a checkpoint, for plain transformers or peft")
     export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _making_commands(commands)
 
-    sheet = _command(commands, "corruptions", _corruptions, "draw a picture under every image corruption")
+    sheet = _command(commands, "corruptions", _corruptions, "draw a picture under each corruption of pictures")
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
 
@@ -260,7 +260,7 @@ def _corruptions(options: argparse.Namespace) -> int:
     from mdpo_core.contact_sheet import write_contact_sheet
 
     drawn = write_contact_sheet(options.image, options.out)
-    others = f"not drawn, as they need options, or more than one picture: {', '.join(drawn.others)}"
+    others = f"not drawn, as they need options or change whole rows: {', '.join(drawn.others)}"
     print(f"{options.out}: {options.image} under {', '.join(drawn.names)}\n{others}")  # noqa: T201
     if drawn.failed:
         return _fail("\n".join(f"the corruption '{name}' fails: {why}" for name, why in drawn.failed.items()), 1)
@@ -274,7 +274,8 @@ def _new_plugin(options: argparse.Namespace) -> int:
 
     folder = write_plugin(options.name, options.kind, options.out)
     path, name = shlex.quote(f"{folder}"), options.name.removeprefix("mdpo_")
-    steps = (f"cd {path}", "pip install -e .", f"pytest --mdpo-plugin mdpo_{name}", "mdpo-run recipe.yaml")
+    install, test = 'pip install -e . "mdpo[testing]"', f"pytest --mdpo-plugin mdpo_{name}"
+    steps = (f"cd {path}", install, test, "mdpo-run recipe.yaml")
     print("\n  ".join((f"{folder}: the {options.kind} '{name}'; next:", *steps)))  # noqa: T201
     return 0
 

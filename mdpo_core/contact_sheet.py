@@ -83,7 +83,7 @@ def _cell(image: Image, name: str, cls: type[Component], seed: int) -> Labelled 
     found = corruption(image.copy(), random.Random(seed))
     if not isinstance(found, PIL.Image.Image):
         raise TypeError(f"returned {type(found).__name__}, no picture")
-    return Labelled(_fitted(found.convert("RGB")), name, _options(corruption))
+    return Labelled(found.convert("RGB"), name, _options(corruption))
 
 
 def _opened(path: Path) -> Image:

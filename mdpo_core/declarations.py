@@ -9,21 +9,21 @@ from mdpo_core.scores import Statistic
 from mdpo_core.terms import Term
 from mdpo_core.view import View
 
-_PARTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "views": (lambda view: isinstance(view, View), "a tuple such as (View('chosen'),)"),
-    "columns": (lambda name: isinstance(name, str), "a tuple such as ('score',)"),
-    "statistics": (lambda each: isinstance(each, Statistic), "a mapping from names to Statistic"),
-    "probes": (lambda each: isinstance(each, Probe), "a mapping from names to Probe"),
-    "running_means": (callable, "a mapping from names to functions"),
-    "step_means": (callable, "a mapping from names to functions"),
+# Method: what it returns, whether a part of that is right, and the same in words.
+_RETURNED: Mapping[str, tuple[type, Callable[[object], bool], str]] = {
+    "views": (Sequence, lambda view: isinstance(view, View), "a tuple such as (View('chosen'),)"),
+    "columns": (Sequence, lambda name: isinstance(name, str), "a tuple such as ('score',)"),
+    "statistics": (Mapping, lambda each: isinstance(each, Statistic), "a mapping from names to Statistic"),
+    "probes": (Mapping, lambda each: isinstance(each, Probe), "a mapping from names to Probe"),
+    "running_means": (Mapping, callable, "a mapping from names to functions"),
+    "step_means": (Mapping, callable, "a mapping from names to functions"),
 }
 
 
 def wrong_declarations(term: Term) -> Iterator[str]:
     """One sentence for each method of a term that returns something else than it must."""
-    for method, (is_known, words) in _PARTS.items():
+    for method, (wanted, is_right, words) in _RETURNED.items():
         found = getattr(term, method)()
         parts = found.values() if isinstance(found, Mapping) else found
-        wanted = Mapping if "mapping" in words else Sequence
-        if not isinstance(found, wanted) or isinstance(found, str) or not all(map(is_known, parts)):
+        if not isinstance(found, wanted) or isinstance(found, str) or not all(map(is_right, parts)):
             yield f"{method}() of {type(term).__name__} must return {words}; it returned {found!r}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 
 from mdpo_core.loading import MANY, SECTIONS
 from mdpo_core.recipe import Recipe
 from mdpo_core.registry import KINDS, current_registry
+from mdpo_core.view import View
 
 
 def components_table() -> str:
@@ -22,9 +24,9 @@ def _kind_lines(kind: str) -> Iterator[str]:
     registry = current_registry()
     for name, cls in sorted(registry.components(kind).items()):
         yield f"{kind}: {name}  [{registry.owner(kind, name)}]"
-        yield f"    {(cls.__doc__ or '').strip().splitlines()[0]}"
+        yield from (f"    {line}" for line in (cls.__doc__ or "").strip().splitlines()[:1])
         for option, field in cls.model_fields.items():
-            yield f"    {option} = {default_text(field)}  {field.description or ''}".rstrip()
+            yield f"    {option} = {default_text(field)}  {description(field)}".rstrip()
         yield ""
 
 
@@ -38,6 +40,20 @@ def default_text(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return "{...}"
     return str(list(value) if isinstance(value, tuple) else value)
+
+
+def description(field: FieldInfo) -> str:
+    """What is said of a field, and the words that may stand there, unless that and the default name all of them."""
+    said = field.description or ""
+    words = [each for each in _literals(field.annotation) if isinstance(each, str)]
+    if all(word in f"{said} {default_text(field)}" for word in words):
+        return said
+    return "; ".join(filter(None, (said, f"one of {', '.join(words)}")))
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    for part in get_args(annotation):
+        yield from (_literals(part) if get_args(part) else [part] if get_origin(annotation) is Literal else [])
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -56,8 +72,9 @@ def recipe_schema() -> dict[str, Any]:
 def _section_schema(name: str, field: FieldInfo) -> dict[str, Any]:
     if name not in SECTIONS:
         return _inlined(_plain_schema(name, field))
-    one: dict[str, Any] = {"oneOf": [choice for kind in SECTIONS[name] for choice in _choices(kind)]}
     form = MANY.get(name)
+    choices = [choice for kind in SECTIONS[name] for choice in _choices(kind)]
+    one: dict[str, Any] = {"oneOf": choices if form is list else [*choices, _changes(name)]}
     if form is dict:
         one = {"type": "object", "additionalProperties": one}
     elif form is list:
@@ -74,11 +91,23 @@ def _plain_schema(name: str, field: FieldInfo) -> dict[str, Any]:
 
 def _choices(kind: str) -> Iterator[dict[str, Any]]:
     for name, cls in sorted(current_registry().components(kind).items()):
-        schema = _inlined(cls.model_json_schema())
+        schema = _inlined(cls.model_json_schema(schema_generator=_Schema))
         schema["properties"] = {kind: {"const": name}, **schema.get("properties", {})}
-        # A recipe may leave out what the recipe it extends has set.
-        schema["required"] = [kind]
+        schema["required"] = [kind]  # alone: the recipe that this one extends may have set the others
         yield schema
+
+
+def _changes(name: str) -> dict[str, Any]:
+    """Options of a component that the recipe which this one extends has named; a list takes the place of its list."""
+    named = [{"required": [kind]} for kind in SECTIONS[name]]
+    return {"type": "object", "description": "changes of what is extended", "not": {"anyOf": named}}
+
+
+class _Schema(GenerateJsonSchema):
+    """Views as recipes write them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(f"{dft}" if isinstance(dft, View) else dft)
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

@@ -218,14 +218,13 @@ def test_drawn_answers_depend_on_seed_and_row_and_on_nothing_beside(
 
 def test_a_row_whose_answer_is_the_chosen_one_is_left_out(changes: list[str], data: Path, tmp_path: Path) -> None:
     make(recipe_of(changes, data), tmp_path / "first.jsonl")
-    rows = lines(tmp_path / "first.jsonl")
-    source = write_rows(
-        tmp_path / "own.jsonl",
-        [{**rows[0], "chosen": rows[0]["rejected"], "rejected": "Leaves."}, {**rows[1], "rejected": "Leaves."}],
-    )
+    rows = [{**row, "rejected": "Leaves."} for row in lines(tmp_path / "first.jsonl")]
+    own = [row["rejected"] for row in lines(tmp_path / "first.jsonl")]
+    rows[0]["chosen"], rows[2]["chosen"] = own[0], f"  {own[2].swapcase()} "
+    source = write_rows(tmp_path / "own.jsonl", rows[:3])
     made = make(recipe_of(changes, source), tmp_path / "out.jsonl")
     assert [row["name"] for row in lines(tmp_path / "out.jsonl")] == ["row-1"]
-    assert made.left_out == {"the responses 'chosen' and 'rejected' are equal, so neither can be preferred": 1}
+    assert made.left_out == {"the answer is the chosen one, or differs from it in capitals and spaces alone": 2}
     source.write_text(source.read_text().splitlines()[0])
     with pytest.raises(DataError, match="no row is left"):
         make(recipe_of(changes, source), tmp_path / "none.jsonl")

@@ -36,8 +36,10 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     python = make_environment(folder / "environment")
     for name in EXAMPLES:
-        # pip leaves its build beside the sources.
-        pip_install(python, shutil.copytree(ROOT / "examples" / name, folder / "sources" / name))
+        # pip leaves its build beside the sources, and a user runs: folders that are no part of the package.
+        sources = shutil.copytree(ROOT / "examples" / name, folder / "sources" / name)
+        (sources / "runs" / "first").mkdir(parents=True)
+        pip_install(python, sources)
     return python
 
 

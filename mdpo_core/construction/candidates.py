@@ -75,7 +75,7 @@ class CandidateRows(LazyRows):
         for value in values:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise self._wrong(index, self.scores, f"must be a list of finite numbers; one is {value!r}")
-        first = {text: name for name, text in reversed(kept.items())}
+        first = {text: name for name, text in kept.items()}
         scores = dict(zip(responses, map(float, values), strict=True))
         for name, text in responses.items():
             if scores[name] != scores[first[text]]:

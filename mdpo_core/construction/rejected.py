@@ -142,6 +142,8 @@ class _Answers:
     def _entry(self, example: Example, answer: Entry) -> Entry:
         written = replace(example, responses={**example.responses, **answer["responses"]})
         problem = next(iter(row_problems(written)), None)
+        if _repeats(answer, example):
+            problem = "the answer is the chosen one, or differs from it in capitals and spaces alone"
         if problem is None:
             try:
                 self._source.builder.of((CHOSEN, REJECTED)).encode(written, self._rows, epoch=0)

@@ -115,8 +115,10 @@ class _Labels:
         # Of equal scores the first, so that the order of candidates decides and nothing else.
         best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
         margin = scores[best] - scores[worst]
-        if not margin > 0 or margin < self._labelling.min_margin:
-            return {"problem": f"the scores differ by less than {self._labelling.min_margin:g}, or not at all"}
+        if not margin > 0:
+            return {"problem": "no candidate has a higher score than another"}
+        if margin < self._labelling.min_margin:
+            return {"problem": f"the scores differ by less than {self._labelling.min_margin:g}"}
         responses = {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]}
         for problem in row_problems(replace(example, responses=responses)):
             return {"problem": problem}
