@@ -12,6 +12,7 @@ from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, PluginError, Problem, during
 from mdpo_core.example import IMAGE_MARK, Example
 from mdpo_core.fields import type_problem
+from mdpo_core.given import check_columns
 from mdpo_core.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.protocols import Encoder
 from mdpo_core.responses import encode_response
@@ -84,7 +85,8 @@ class BatchBuilder:
         if problems:
             raise DataError(problems)
         for term in self.checks:
-            term.check_columns(Scores.of_columns(example.id, {name: example.columns[name] for name in term.columns()}))
+            columns = {name: example.columns[name] for name in term.columns()}
+            check_columns(term, Scores.of_columns(example.id, columns))
         conditions = dict.fromkeys(view.condition for view in self.views)
         names = dict.fromkeys(view.response for view in self.views)
         prompts = {name: self.encode_prompt(self.corrupt(example, name, data, epoch)) for name in conditions}

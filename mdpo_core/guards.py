@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from mdpo_core.batch import Batch
 from mdpo_core.errors import MdpoError
@@ -22,18 +25,26 @@ def indifference_tolerance(recipe: Recipe) -> float:
 
 
 def require_finite(outcome: Outcome, batch: Batch, step: int) -> None:
-    """Stop, naming the examples, if a loss is NaN or infinite; nothing has been updated then."""
+    """Stop, naming the examples, if a loss is NaN or infinite; nothing has been updated then.
+
+    So it is with what running means are taken of, which later losses are made of.
+    """
     finite = outcome.loss.isfinite()
-    if bool(finite.all()):
-        return
-    names = [name for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good]
-    terms = [
-        name for name, values in outcome.metrics.items() if name.startswith("loss/") and not values.isfinite().all()
-    ]
-    raise MdpoError(
-        f"step {step}: the loss of example {', '.join(repr(name) for name in names)} is not finite "
-        f"(in {', '.join(terms) or 'the sum of the terms'}); a lower learning rate or a look at these rows may help"
-    )
+    if not bool(finite.all()):
+        names = ", ".join(repr(name) for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good)
+        terms = ", ".join(name for name in _not_finite(outcome.metrics) if name.startswith("loss/"))
+        # Before the first update no learning rate is to blame.
+        remedy = "a look at the term and at" if step == 1 else "a lower learning rate or a look at"
+        raise MdpoError(
+            f"step {step}: the loss of example {names} is not finite (in {terms or 'the sum of the terms'}); {remedy} "
+            "these rows may help"
+        )
+    for name in _not_finite(outcome.running):
+        raise MdpoError(f"step {step}: what the running mean '{name}' is taken of is not finite")
+
+
+def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, each in values.items() if not bool(each.isfinite().all())]
 
 
 def require_indifference(scores: Scores, tolerance: float) -> None:
@@ -54,4 +65,7 @@ def require_indifference(scores: Scores, tolerance: float) -> None:
 def require_finite_gradient(norm: float, step: int) -> None:
     """Stop if the gradient norm is NaN or infinite. For engines, before they update."""
     if not torch.tensor(norm).isfinite():
-        raise MdpoError(f"step {step}: the gradient norm is {norm}; the weights were not updated")
+        raise MdpoError(
+            f"step {step}: the gradient norm is {norm}, though the losses are finite: the derivative of a term is at "
+            "fault, or the range of the arithmetic; the weights were not updated"
+        )

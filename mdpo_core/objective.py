@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from mdpo_core.declared import Declared, Undeclared
-from mdpo_core.errors import PluginError, during
+from mdpo_core.declared import Declared
+from mdpo_core.errors import PluginError
+from mdpo_core.given import given, numbers
 from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores, Statistic
 from mdpo_core.terms import PairLoss, Term
 from mdpo_core.view import View
 from mdpo_core.world import ALONE, World
-
-# What torch says of a tensor that nothing trains.
-NO_GRADIENT = "does not require grad"
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,12 @@ class Objective:
                 probes=Declared(probes, "probe"),
             )
             values = _call(label, term, seen)
-            running |= {_of(label, name): of(seen).detach()[counted] for name, of in term.means.items()}
+            running |= {_of(label, name): values[counted] for name, values in _means(label, term, seen).items()}
             # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
             total = total + term.weight * torch.where(counted, values, 0)
             metrics[f"loss/{label}"] = values.detach()[counted]
             if isinstance(term, PairLoss):
-                metrics |= _pair_metrics(label, term, seen, counted & term.compares(seen))
+                metrics |= _pair_metrics(label, term, seen, counted & _compared(label, term, seen))
         return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)
 
     @torch.no_grad()
@@ -122,27 +121,32 @@ def _seen(term: Term, scores: Scores) -> Scores:
     return scores.only(term.views(), term.columns(), term.needs_reference, term.needs_tokens, term.statistics())
 
 
+def _who(label: str, term: Term) -> str:
+    return f"term '{label}' ({type(term).__name__})"
+
+
 def _call(label: str, term: Term, scores: Scores) -> Tensor:
-    who = f"term '{label}' ({type(term).__name__})"
-    try:
-        with during(who):
-            values = term(scores)
-    except Undeclared as error:
-        raise PluginError(f"{who}: {error.args[0]}") from error
-    except RuntimeError as error:
-        if NO_GRADIENT not in str(error):
-            raise
-        raise PluginError(
-            f"{who} asks for a gradient that is not there: the reference's log-probs have none"
-        ) from error
-    if not isinstance(values, Tensor) or values.shape != scores.applies.shape or not values.is_floating_point():
-        found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise PluginError(
-            f"{who} must return one number a pair, shape {tuple(scores.applies.shape)}; it returned {found}"
-        )
+    who = _who(label, term)
+    values = numbers(who, given(who, lambda: term(scores)), "one number a pair", scores.applies.shape)
     if not values.requires_grad and any(sums.requires_grad for sums in scores.policy.values()):
         raise PluginError(f"{who} does not depend on the policy's log-probs, so it trains nothing")
     return values
+
+
+@torch.no_grad()
+def _means(label: str, term: Term, scores: Scores) -> dict[str, Tensor]:
+    """What running means are taken of, ``(batch,)`` each."""
+    found = {}
+    for name, function in term.means.items():
+        who = f"{_who(label, term)}, for its running mean '{name}',"
+        found[name] = numbers(who, given(who, partial(function, scores)), "one number a pair", scores.applies.shape)
+    return found
+
+
+def _compared(label: str, term: PairLoss, scores: Scores) -> Tensor:
+    who = f"compares() of {_who(label, term)}"
+    values = given(who, lambda: term.compares(scores))
+    return numbers(who, values, "a bool for each pair", scores.applies.shape, kind="bools")
 
 
 @torch.no_grad()

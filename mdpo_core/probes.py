@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mdpo_core.errors import PluginError
+from mdpo_core.fields import shown
+from mdpo_core.given import given, numbers
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -38,11 +42,28 @@ def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: 
     device, layers = device_of(model.module), len(model.layers())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        width = width_of(model)
         made = {
-            name: probe.make(1 if probe.reads == "policy" else layers, width_of(model))
+            name: made_of(name, probe, 1 if probe.reads == "policy" else layers, width)
             for name, probe in probes.items()
         }
     return nn.ModuleDict(made).to(device)
+
+
+def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
+    """A probe's module; `PluginError` if ``make`` gives anything else."""
+    from torch import nn
+
+    module: object = given(f"the probe '{name}'", lambda: probe.make(layers, width))
+    if not isinstance(module, nn.Module):
+        raise PluginError(f"make() of the probe '{name}' must return a torch.nn.Module; it returned {shown(module)}")
+    return module
+
+
+def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
+    """What a probe's module makes of hidden states ``(tokens, layers, width)``: ``(tokens, outputs)``."""
+    who = f"the module of the probe '{name}'"
+    return numbers(who, given(who, lambda: module(hidden)), "some numbers for each token", (len(hidden), -1))
 
 
 def width_of(model: VisionLanguageModel) -> int:

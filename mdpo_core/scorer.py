@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mdpo_core.batch import Batch, EncodedImage
 from mdpo_core.devices import device_of
 from mdpo_core.head import token_log_probs
-from mdpo_core.probes import AllLayers, Probe, build_probes
+from mdpo_core.probes import AllLayers, Probe, build_probes, outputs_of
 from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import ModelReference, Reference
@@ -95,7 +95,7 @@ class Scorer(nn.Module):
             assert states is not None, "a probe of the reference without one"
             # In float32, whatever the engine casts the model's own products to.
             with torch.autocast(states.hidden.device.type, enabled=False):
-                found[name] = states.outputs_by_view(probe(states.hidden.float()))
+                found[name] = states.outputs_by_view(outputs_of(name, probe, states.hidden.float()))
         return found
 
     def _log_probs(self, model: VisionLanguageModel, states: PredictingStates) -> dict[View, TokenLogProbs]:
@@ -112,7 +112,7 @@ class Scorer(nn.Module):
 
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
             other = self._reference_logits(compared[0], head) if compared else None
-            return token_statistics(list(self._statistics.values()), head, hidden_states, other, self._max_logits)
+            return token_statistics(self._statistics, head, hidden_states, other, self._max_logits)
 
         found = self.model.through_head(compute, policy.hidden)
         return {

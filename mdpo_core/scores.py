@@ -141,7 +141,8 @@ class Scores:
         import torch
 
         values = {column: torch.tensor([value]) for column, value in columns.items()}
-        return cls(ByView(), ByView(), ByView(), torch.ones(1, dtype=torch.bool), values, ids=(name,))
+        row = torch.ones(1, dtype=torch.bool)
+        return cls(ByView(), ByView(), ByView(), row, Declared(values, "column"), ids=(name,))
 
     @classmethod
     def of_batch(cls, scored: Scored, batch: Batch, tokens: bool = True) -> Scores:

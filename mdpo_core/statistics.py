@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mdpo_core.given import given, numbers
 from mdpo_core.head import chunk_size
 from mdpo_core.protocols import Head
 from mdpo_core.scores import Statistic
@@ -16,7 +17,7 @@ ReferenceLogits = Callable[[slice], Tensor]
 
 
 def token_statistics(
-    statistics: Sequence[Statistic],
+    statistics: Mapping[str, Statistic],
     head: Head,
     hidden_states: Tensor,
     reference_logits: ReferenceLogits | None,
@@ -33,14 +34,20 @@ def token_statistics(
         policy = _distributions(head(states))
         span = slice(first, first + len(states))
         reference = None if reference_logits is None else _distributions(reference_logits(span))
-        found = [each.function(policy, reference if each.needs_reference else None) for each in statistics]
-        return torch.stack(found)
+        return torch.stack([computed(name, each, policy, reference) for name, each in statistics.items()])
 
     chunks = [
         checkpoint(compute, states, place * size, use_reentrant=False)
         for place, states in enumerate(torch.split(hidden_states, size))
     ]
     return torch.cat(chunks, dim=1)
+
+
+def computed(name: str, statistic: Statistic, policy: Tensor, reference: Tensor | None) -> Tensor:
+    """A statistic of log-probs ``(tokens, vocab)``: ``(tokens,)``. Raises `PluginError` if it gives anything else."""
+    who = f"the statistic '{name}'"
+    values = given(who, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
+    return numbers(who, values, "one number a token", policy.shape[:1])
 
 
 def _distributions(logits: Tensor) -> Tensor:

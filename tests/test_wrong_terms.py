@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mdpo_core import Component, MdpoError, PairLoss, PluginError, Scores, hookimpl, load_recipe, run
+from mdpo_core import (
+    Component,
+    MdpoError,
+    PairLoss,
+    PluginError,
+    Probe,
+    Scores,
+    Statistic,
+    TokenLogProbs,
+    View,
+    hookimpl,
+    load_recipe,
+    run,
+)
+from mdpo_core.encoding import BatchBuilder
 from mdpo_core.objective import Objective
+from mdpo_core.probes import made_of, outputs_of
 from mdpo_core.registry import Registry, current_registry, use_registry
+from mdpo_core.scores import Scored
+from mdpo_core.statistics import token_statistics
+from mdpo_core.testing import check_loss
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 Formula = Callable[[Any, Scores], Any]
@@ -41,9 +60,9 @@ def through_the_reference(self: Any, scores: Scores) -> Tensor:
 WRONG: dict[str, tuple[Formula, str]] = {
     "a scalar": (lambda _, s: s.policy["chosen"].mean(), r"must return one number a pair, shape \(2,\); .* \(\)"),
     "another shape": (lambda _, s: s.policy["chosen"][:, None], r"it returned torch.float32 \(2, 1\)"),
-    "a number": (lambda *_: 0.5, r"it returned float"),
+    "a number": (lambda *_: 0.5, r"it returned the float 0.5"),
     "whole numbers": (lambda _, s: (s.policy["chosen"] > 0).long(), r"it returned torch.int64 \(2,\)"),
-    "nothing": (lambda *_: None, r"it returned NoneType"),
+    "nothing": (lambda *_: None, r"it returned None"),
     "an undeclared view": (lambda _, s: s.policy["chosen@crop"], r"view 'chosen@crop' was not declared in views\(\)"),
     "an undeclared column": (
         lambda _, s: s.policy["chosen"] * s.columns["label"],
@@ -81,6 +100,116 @@ def test_what_a_term_must_not_do_is_named(what: str) -> None:
         Objective({"0:wrong": term(formula)()})(scores)
 
 
+def tokens(*sums: float, **options: Any) -> TokenLogProbs:
+    values = torch.tensor([[each / 2, each / 2] for each in sums], **options)
+    return TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))
+
+
+class OfNothing(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden.mean()
+
+
+# By what is overridden: what it gives, and how that is told.
+DECLARED: dict[str, tuple[str, Any, str]] = {
+    "a mean of a scalar": (
+        "running_means",
+        lambda _: {"shift": lambda s: s.policy["chosen"].mean()},
+        r"term '0:wrong' \(Wrong\), for its running mean 'shift', must return one number a pair, shape \(2,\); .* \(\)",
+    ),
+    "a mean of an undeclared view": (
+        "step_means",
+        lambda _: {"shift": lambda s: s.policy["chosen@crop"]},
+        r"term '0:wrong' \(Wrong\), for its running mean 'shift',: view 'chosen@crop' was not declared",
+    ),
+    "no comparison": (
+        "compares",
+        lambda *_: None,
+        r"compares\(\) of term '0:wrong' \(Wrong\) must return a bool for each pair, shape \(2,\); it returned None",
+    ),
+    "one comparison": (
+        "compares",
+        lambda _, s: s.applies.all(),
+        r"a bool for each pair, .* it returned torch.bool \(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DECLARED)
+def test_what_else_a_term_gives_is_looked_at_as_its_values_are(what: str) -> None:
+    method, formula, message = DECLARED[what]
+    loss = type("Wrong", (PairLoss,), {"__module__": __name__, "__call__": dpo, method: formula})
+    views = {name: tokens(-3.0, -4.0, requires_grad=True) for name in ("chosen", "rejected", "chosen@crop")}
+    scored = Scored({View.parse(name): each for name, each in views.items()}, {})
+    scores = Scores.from_tokens(scored._replace(reference=scored.policy), torch.ones(2, dtype=torch.bool), {})
+    with pytest.raises(PluginError, match=message):
+        Objective({"0:wrong": loss()})(scores)
+
+
+def dpo(term: PairLoss, scores: Scores) -> Tensor:
+    return -scores.margin(term.prefer, term.over)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda policy, _: policy.mean(),
+            r"it returned torch.float32 \(\)",
+        ),
+        (lambda policy, _: policy, r"it returned torch.float32 \(2, 5\)"),
+        (lambda policy, _: policy.argmax(dim=1), r"it returned torch.int64 \(2,\)"),
+        (lambda *_: 1, r"it returned the int 1"),
+    ],
+)
+def test_a_statistic_that_is_no_number_a_token_is_named(function: Any, message: str) -> None:
+    head, states = nn.Linear(4, 5), torch.zeros(2, 4)
+    with pytest.raises(
+        PluginError, match=rf"the statistic 'entropy' must return one number a token, shape \(2,\); {message}"
+    ):
+        token_statistics({"entropy": Statistic(function)}, head, states, None, None)
+
+
+def test_a_probe_that_is_no_module_or_gives_no_numbers_for_tokens_is_named() -> None:
+    with pytest.raises(
+        PluginError, match=r"make\(\) of the probe 'value' must return a torch.nn.Module; it returned None"
+    ):
+        made_of("value", Probe(lambda *_: None), 1, 4)  # type: ignore[arg-type,return-value]
+    with pytest.raises(PluginError, match=r"the module of the probe 'value' must return some numbers for each token"):
+        outputs_of("value", OfNothing(), torch.zeros(2, 1, 4))
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (
+            lambda _, s: s.columns["other"],
+            r"check_columns\(\) of Wrong: column 'other' was not declared in columns\(\)",
+        ),
+        (
+            lambda *_: False,
+            r"check_columns\(\) of Wrong must raise DataError, or return nothing; .* a value of type bool",
+        ),
+    ],
+)
+def test_a_wrong_check_of_columns_is_named_where_rows_are_read(check: Any, message: str, small: list[str]) -> None:
+    class Wrong(PairLoss):
+        def columns(self) -> tuple[str, ...]:
+            return ("score",)
+
+        def __call__(self, scores: Scores) -> Tensor:
+            return dpo(self, scores)
+
+    Wrong.check_columns = check  # type: ignore[method-assign]
+    recipe = load_recipe(RECIPES / "llava_dpo.yaml", small)
+    builder = BatchBuilder.for_terms([Wrong()], {}, recipe.model.encoder(), 100, 0)
+    example = replace(recipe.data.open()[0], columns={"score": 0.5})
+    with pytest.raises(PluginError, match=message):
+        builder.encode(example, [example], epoch=0)
+    with pytest.raises(AssertionError, match=message.partition(":")[0].partition(" must")[0]):
+        check_loss(Wrong())
+
+
 def test_an_error_of_a_term_s_own_is_passed_on() -> None:
     def fails(_: Any, scores: Scores) -> Tensor:
         raise RuntimeError("mine")
@@ -93,7 +222,10 @@ def test_an_error_of_a_term_s_own_is_passed_on() -> None:
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        (lambda _, s: s.policy["chosen"] * float("nan"), r"step 1: the loss of example '\d+'.* \(in loss/0:wrong\)"),
+        (
+            lambda _, s: s.policy["chosen"] * float("nan"),
+            r"step 1: the loss of example '\d+'.* \(in loss/0:wrong\); a look at the term",
+        ),
         (lambda _, s: s.policy["chosen"].mean(), r"term '0:wrong' \(Wrong\) must return one number a pair"),
         (lambda _, s: s.reference["chosen"], r"term '0:wrong' \(Wrong\) does not depend on the policy"),
     ],

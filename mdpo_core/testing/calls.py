@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from mdpo_core.declarations import wrong_declarations
 from mdpo_core.declared import Declared, Undeclared
 from mdpo_core.fields import shown
-from mdpo_core.objective import NO_GRADIENT
-from mdpo_core.probes import Probe
+from mdpo_core.given import NO_GRADIENT, check_columns
+from mdpo_core.probes import Probe, made_of, outputs_of
 from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
+from mdpo_core.statistics import computed
 from mdpo_core.terms import Term
 from mdpo_core.testing.cases import case
 from mdpo_core.testing.common import Broken, calling, name_of, raised, require
@@ -31,6 +32,14 @@ def check_declarations(term: Term) -> None:
     with calling(term, "in saying what it reads"):
         wrong = list(wrong_declarations(term))
     require(not wrong, "; ".join(wrong))
+
+
+def try_columns(term: Term, found: Scores) -> None:
+    """What a run asks of a term about each row before it trains."""
+    for row in range(len(found.applies)):
+        columns = {name: float(found.columns[name][row]) for name in term.columns()}
+        with calling(term, f"in check_columns() at {columns}"):
+            check_columns(term, Scores.of_columns("1", columns))
 
 
 def values_of(term: Term, found: Scores) -> Tensor:
@@ -66,9 +75,9 @@ def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, wh
 
     seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
     with calling(term, "in its statistics"):
-        statistics = {name: _statistic(each, found, term) for name, each in term.statistics().items()}
+        statistics = {name: _statistic(name, each, found, term) for name, each in term.statistics().items()}
     with calling(term, "in its probes"):
-        probes = {name: _probed(each, found, term) for name, each in term.probes().items()}
+        probes = {name: _probed(name, each, found, term) for name, each in term.probes().items()}
     seen = replace(
         seen,
         statistics=Declared(statistics, "statistic"),
@@ -88,35 +97,38 @@ def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, wh
     raise Broken(f"{name_of(term)} returns {shown(values)} {what}at {case(found)}; it must return {wanted}")
 
 
-def _statistic(statistic: Statistic, found: Scores, term: Term) -> ByView[Tensor]:
+def _statistic(name: str, statistic: Statistic, found: Scores, term: Term) -> ByView[Tensor]:
     """Of distributions over three tokens, of which the first is the response's."""
     return ByView(
         {
-            view: _by_token(statistic, found.policy_tokens[view], found.reference_tokens[view])
+            view: _by_token(name, statistic, found.policy_tokens[view], found.reference_tokens[view])
             for view in dict.fromkeys(term.views())
         }
     )
 
 
-def _probed(probe: Probe, found: Scores, term: Term) -> ByView[Tensor]:
+def _probed(name: str, probe: Probe, found: Scores, term: Term) -> ByView[Tensor]:
     """Of a model with one layer, whose hidden state is a token's log-probs under policy and reference."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = probe.make(1, 2).to(next(iter(found.policy.values())).dtype).requires_grad_(False)
+        module = made_of(name, probe, 1, 2).to(next(iter(found.policy.values())).dtype).requires_grad_(False)
     views = dict.fromkeys(term.views())
     sides = {view: (found.policy_tokens[view].values, found.reference_tokens[view].values) for view in views}
     states = {view: torch.stack(pair, dim=-1) for view, pair in sides.items()}
     return ByView(
-        {view: module(each.flatten(0, 1)[:, None]).unflatten(0, each.shape[:2]) for view, each in states.items()}
+        {
+            view: outputs_of(name, module, each.flatten(0, 1)[:, None]).view(*each.shape[:2], -1)
+            for view, each in states.items()
+        }
     )
 
 
-def _by_token(statistic: Statistic, policy: TokenLogProbs, reference: TokenLogProbs) -> Tensor:
+def _by_token(name: str, statistic: Statistic, policy: TokenLogProbs, reference: TokenLogProbs) -> Tensor:
     mask = policy.mask
     other = _distributions(reference.values[mask]).detach() if statistic.needs_reference else None
-    found = statistic.function(_distributions(policy.values[mask]), other)
+    found = computed(name, statistic, _distributions(policy.values[mask]), other)
     return policy.values.new_zeros(mask.shape).masked_scatter(mask, found)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from hypothesis import Phase, settings
 
 from mdpo_core.components import Component
+from mdpo_core.errors import PluginError
 from mdpo_core.example import Example
 from mdpo_core.fields import shown, type_problem
 
@@ -69,6 +70,8 @@ def calling(component: Component, where: str) -> Iterator[None]:
         yield
     except Broken:
         raise
+    except PluginError as error:  # what the core says of a component
+        raise Broken(f"{name_of(component)}, {where}: {error}") from None
     except Exception as error:
         raise raised(component, error, where) from error
 

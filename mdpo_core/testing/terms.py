@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mdpo_core.scores import Scores
 from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.testing import cases
-from mdpo_core.testing.calls import check_declarations, gradients_of, running_values, values_of
+from mdpo_core.testing.calls import check_declarations, gradients_of, running_values, try_columns, values_of
 from mdpo_core.testing.common import PROPERTY, Broken, check_options, name_of, require
 from mdpo_core.testing.strategies import Columns, scores
 from mdpo_core.view import View
@@ -88,6 +88,8 @@ def _check_values(term: Term, columns: Columns) -> None:
     @PROPERTY
     @given(scores(term.views(), columns))
     def one_value_a_pair(found: Scores) -> None:
+        if term.columns():
+            try_columns(term, found)
         before = cases.flat(found)
         values = values_of(term, found)
         shape, dtype = found.applies.shape, next(iter(found.policy.values())).dtype
