@@ -48,7 +48,9 @@ class SPO(Loss):
         return torch.stack(costs).mean(dim=0)
 
     def _cost(self, scores: Scores, view: View, degree: int) -> Tensor:
+        import torch
+
         found, mask = scores.probes["degree"][view], scores.policy_tokens[view].mask
         last = (mask * mask.new_ones(mask.shape).cumsum(dim=1)).argmax(dim=1)
-        rows = last.new_ones(len(last)).cumsum(dim=0) - 1
+        rows = torch.arange(len(last), device=last.device)
         return -found[rows, last].log_softmax(dim=-1)[:, degree]
