@@ -218,9 +218,9 @@ def test_hpo_is_likelihood_by_the_exponential_of_the_advantage(found: Scores, al
         ("loss", "odpo", {}, "chosen_score", 0.0, "odpo needs scores that differ"),
         ("loss", "odpo", {}, "chosen_score", -1.0, "odpo with .* needs a chosen_score above the rejected_score"),
         ("loss", "odpo", {"offset": "linear"}, "chosen_score", 0.0, "odpo needs scores that differ"),
-        ("loss", "gpo", {}, "rejected_score", math.inf, "a score is a finite number"),
+        ("loss", "gpo", {}, "rejected_score", math.inf, "must be a finite number, found"),
         ("loss", "wpo", {"weights": "columns"}, "chosen_weight", -1.0, "wpo needs weights of at least 0"),
-        ("anchor", "hpo", {"weight": 1, "alpha": 1.0}, "advantage", math.nan, "a score is a finite number"),
+        ("anchor", "hpo", {"weight": 1, "alpha": 1.0}, "advantage", math.nan, "must be a finite number, found"),
     ],
 )
 def test_a_column_that_makes_no_sense_is_refused_by_the_example_s_name(

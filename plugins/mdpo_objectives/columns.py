@@ -9,13 +9,11 @@ from mdpo_core import DataError, Problem, Scores
 if TYPE_CHECKING:
     from torch import Tensor
 
-ANY_LABEL = "a label is 0 or 1"
-
 
 def label(scores: Scores, name: str) -> Tensor:
     """A column of 0 and 1, as bool."""
     values = scores.columns[name]
-    require(scores, (values == 0) | (values == 1), f"{ANY_LABEL}, found", {name: values})
+    require(scores, (values == 0) | (values == 1), "a label is 0 or 1, found", {name: values})
     return values == 1
 
 
@@ -29,7 +27,7 @@ def probability(scores: Scores, name: str) -> Tensor:
 def number(scores: Scores, name: str) -> Tensor:
     """A column of finite values."""
     values = scores.columns[name]
-    require(scores, values.isfinite(), "a score is a finite number, found", {name: values})
+    require(scores, values.isfinite(), "must be a finite number, found", {name: values})
     return values
 
 
