@@ -119,4 +119,4 @@ def test_pictures_are_read_once_also_when_other_data_come_between() -> None:
         held_out = Counting(data[:2])
         other(held_out[0], held_out)
     assert data.scans == 1
-    assert len(similar._kept) <= similar._KEPT
+    assert len(similar._memory) <= similar._MOST_REMEMBERED

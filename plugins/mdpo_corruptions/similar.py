@@ -15,8 +15,8 @@ Hashes = Sequence[tuple[int, ...]]
 Found = TypeVar("Found")
 
 _WIDTH, _HEIGHT = 8, 8
-_KEPT = 4
-_kept: list[tuple[Sequence[Example], str, Any]] = []
+_MOST_REMEMBERED = 4
+_memory: list[tuple[Sequence[Example], str, Any]] = []
 
 
 def by_similarity(example: Example, data: Sequence[Example], places: Sequence[int]) -> list[int]:
@@ -89,8 +89,8 @@ def _wrong(example: Example, name: str, text: str) -> DataError:
 
 def _remembered(data: Sequence[Example], name: str, found: Callable[[Sequence[Example]], Found]) -> Found:
     """What is found in data; that of the data last asked for is remembered, since all their images have to be read."""
-    place = next((place for place, (known, what, _) in enumerate(_kept) if known is data and what == name), None)
-    _kept.append((data, name, found(data)) if place is None else _kept.pop(place))
-    del _kept[:-_KEPT]
-    result: Found = _kept[-1][2]
+    place = next((place for place, (known, what, _) in enumerate(_memory) if known is data and what == name), None)
+    _memory.append((data, name, found(data)) if place is None else _memory.pop(place))
+    del _memory[:-_MOST_REMEMBERED]
+    result: Found = _memory[-1][2]
     return result
