@@ -93,7 +93,7 @@ def _check_frozen(adapter: ModelAdapter) -> None:
 def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
     from mdpo_core.testing import models, sharing
 
-    trial = models.Trial(name_of(adapter), adapter.encoder(), examples)
+    trial = models.ModelTrial(name_of(adapter), adapter.encoder(), examples)
     reference = _load(adapter, trainable=False)
     model.set_training(False)
     models.check_padding(trial, model)
@@ -139,12 +139,12 @@ def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageMode
 
     name = name_of(adapter)
     model.set_training(False)
-    trained = models.everything(models.Trial(name, adapter.encoder(), examples), model)
+    trained = models.everything(models.ModelTrial(name, adapter.encoder(), examples), model)
     for merge in (False, True) if adapter.has_lora else (False,):
         with tempfile.TemporaryDirectory() as folder:
             model.export(Path(folder), merge=merge)
             encoder, loaded = adapter.load_exported(Path(folder), Placement())
-            exported = models.everything(models.Trial(name, encoder, examples), loaded)
+            exported = models.everything(models.ModelTrial(name, encoder, examples), loaded)
         what = "with its LoRA merged" if merge else "as it is"
         models.require_close(exported, trained, f"{name} exports a model, {what}, that gives other log-probs")
 

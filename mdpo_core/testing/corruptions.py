@@ -39,8 +39,7 @@ PILLOW_MODES = (
 
 
 def check_corruption(corruption: Corruption, *, varies: bool | None = True, modes: Sequence[str] = ()) -> None:
-    """Try out a corruption; ``varies``: other seeds give other results, most often;
-    None: they may or may not.
+    """Try out a corruption; ``varies``: other seeds give other results, most often; None: they may or may not.
 
     Rows have, besides their images, pictures and a prompt named ``other``, a vector ``embedding`` and boxes
     ``regions``: a corruption that takes such is to be made with these names.

@@ -24,7 +24,7 @@ _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class Trial:
+class ModelTrial:
     """What a model is tried on; ``name`` is the adapter's, for messages."""
 
     name: str
@@ -52,7 +52,7 @@ class Trial:
         ]
 
 
-def check_padding(trial: Trial, model: VisionLanguageModel) -> None:
+def check_padding(trial: ModelTrial, model: VisionLanguageModel) -> None:
     """Logits of a padded batch equal those of each row alone, whatever the padding holds."""
     encoded = [trial.encoder.encode_prompt(example) for example in trial.examples]
     responses = trial.batch(range(len(encoded))).responses[trial.views[0].response]
@@ -67,7 +67,7 @@ def check_padding(trial: Trial, model: VisionLanguageModel) -> None:
             require_close(together[row, :length], repadded[row, :length], f"{trial.name}: row {row} attends to padding")
 
 
-def check_batching(trial: Trial, model: VisionLanguageModel) -> None:
+def check_batching(trial: ModelTrial, model: VisionLanguageModel) -> None:
     """Log-probs do not depend on the rows beside, nor on their order."""
     rows = list(range(len(trial.examples)))
     together = trial.log_probs(model, rows)
@@ -79,7 +79,7 @@ def check_batching(trial: Trial, model: VisionLanguageModel) -> None:
             require_close(turned, other, f"{trial.name}: the order changes the log-probs of '{view}' of row {row}")
 
 
-def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+def check_reference(trial: ModelTrial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
     """Before training, the policy is the reference; log-probs of the reference carry no gradient."""
     rows = range(len(trial.examples))
     policy, frozen, *_ = trial.score(model, rows, FrozenCopy(reference))
@@ -93,7 +93,7 @@ def check_reference(trial: Trial, model: VisionLanguageModel, reference: VisionL
         require(not frozen[view].values.requires_grad, f"{trial.name}: gradients flow into the reference")
 
 
-def check_generation(trial: Trial, model: VisionLanguageModel) -> None:
+def check_generation(trial: ModelTrial, model: VisionLanguageModel) -> None:
     """Greedy answers begin with the likeliest token, stop before the end token, and do not depend on the batch."""
     limit = 5
     prompts = [trial.encoder.encode_prompt(example) for example in trial.examples]
@@ -115,7 +115,7 @@ def check_generation(trial: Trial, model: VisionLanguageModel) -> None:
             require(first == likeliest, f"{where} begins with token {first}; the likeliest is {likeliest}")
 
 
-def check_gradients(trial: Trial, model: VisionLanguageModel) -> None:
+def check_gradients(trial: ModelTrial, model: VisionLanguageModel) -> None:
     """The parameters that train get gradients, the others none."""
     model.module.zero_grad()
     policy = trial.score(model, range(len(trial.examples))).policy
@@ -147,7 +147,7 @@ def change_what_trains(model: VisionLanguageModel) -> None:
                 parameter.add_(0.1)
 
 
-def check_dropout(trial: Trial, model: VisionLanguageModel, drops: bool) -> None:
+def check_dropout(trial: ModelTrial, model: VisionLanguageModel, drops: bool) -> None:
     """Outside of training nothing is random; in training, adapters are where the recipe says so (``drops``)."""
     before = everything(trial, model)
     model.set_training(True)
@@ -159,13 +159,13 @@ def check_dropout(trial: Trial, model: VisionLanguageModel, drops: bool) -> None
     require(drops or not random, f"{trial.name}: two forwards in training differ without any adapter's dropout")
 
 
-def everything(trial: Trial, model: VisionLanguageModel) -> Tensor:
+def everything(trial: ModelTrial, model: VisionLanguageModel) -> Tensor:
     """The log-probs of all tokens that are predicted, ``(time,)``."""
     pairs = trial.log_probs(model, range(len(trial.examples)))
     return torch.cat([tokens for pair in pairs for tokens in pair])
 
 
-def check_adapter_disabled(trial: Trial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+def check_adapter_disabled(trial: ModelTrial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
     """However the adapter was trained, without it the model is the base."""
     rows = range(len(trial.examples))
     policy, off, *_ = trial.score(model, rows, AdapterOff())

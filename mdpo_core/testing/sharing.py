@@ -22,7 +22,7 @@ from mdpo_core.recipe import Scoring
 from mdpo_core.recompute import recompute_in_backward
 from mdpo_core.scorer import PLAIN, Scorer
 from mdpo_core.testing.common import Broken, require
-from mdpo_core.testing.models import Trial
+from mdpo_core.testing.models import ModelTrial
 from mdpo_core.testing.parity import Measured, measure, require_parity
 from mdpo_core.view import View
 
@@ -41,7 +41,7 @@ class _Inverted(ImageCorruption):
         return PIL.ImageOps.invert(image)
 
 
-def check_shared_prefix(trial: Trial, model: VisionLanguageModel) -> None:
+def check_shared_prefix(trial: ModelTrial, model: VisionLanguageModel) -> None:
     """Shared prompts give the log-probs and gradients of one sequence for each view.
 
     With several prompts and pictures in a row, at every place in it, and with two responses to a prompt and more.
@@ -60,7 +60,7 @@ def check_shared_prefix(trial: Trial, model: VisionLanguageModel) -> None:
         require_parity(wrong, shared, separate, _NATS, _SHARE)
 
 
-def check_recomputed(trial: Trial, model: VisionLanguageModel, options: Scoring) -> None:
+def check_recomputed(trial: ModelTrial, model: VisionLanguageModel, options: Scoring) -> None:
     """Layers that are computed again in backward give the same log-probs and gradients, dropout included."""
     layers = list(model.layers())
     _check_layers(trial, model, layers)
@@ -76,7 +76,7 @@ def check_recomputed(trial: Trial, model: VisionLanguageModel, options: Scoring)
     require_parity(f"{trial.name}, with layers computed again in backward", again, kept, _NATS, _SHARE)
 
 
-def _check_layers(trial: Trial, model: VisionLanguageModel, layers: Sequence[nn.Module]) -> None:
+def _check_layers(trial: ModelTrial, model: VisionLanguageModel, layers: Sequence[nn.Module]) -> None:
     require(bool(layers), f"{trial.name}: layers() is empty, so that activation checkpointing saves nothing")
     language = {id(model.module.get_parameter(name)) for name in model.parts()["language"]}
     called: set[nn.Module] = set()
@@ -102,7 +102,7 @@ def _recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
             layer.forward = forward
 
 
-def _batch(trial: Trial, rows: Sequence[Example]) -> Batch:
+def _batch(trial: ModelTrial, rows: Sequence[Example]) -> Batch:
     """Every response under two pictures."""
     views = [View(view.response, condition) for view in trial.views for condition in (view.condition, "inverted")]
     builder = BatchBuilder(trial.encoder, tuple(views), {"inverted": _Inverted()}, (), 10**9, 0)
