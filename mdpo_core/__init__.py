@@ -30,7 +30,7 @@ from mdpo_core.protocols import (
 )
 from mdpo_core.recipe import Recipe, Train
 from mdpo_core.registry import make_component as component
-from mdpo_core.rows import LazyRows
+from mdpo_core.rows import LazyRows, rows_in_random_order
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import ResponseTokens, Scored, Scores, Statistic, TokenLogProbs
 from mdpo_core.state import Piece, SavedState, whole
@@ -113,6 +113,7 @@ __all__ = [
     "parameter_groups",
     "peak_memory",
     "require_devices",
+    "rows_in_random_order",
     "run",
     "set_learning_rate",
     "whole",

@@ -1,12 +1,16 @@
-"""Rows that are made when they are asked for."""
+"""Rows that are made when they are asked for, and an order to ask for them in."""
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import overload
 
 from mdpo_core.example import Example
+
+_DRAWS = 100
 
 
 class LazyRows(Sequence[Example]):
@@ -31,3 +35,14 @@ class LazyRows(Sequence[Example]):
         if not 0 <= number < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         return self.row(number)
+
+
+def rows_in_random_order(num_rows: int, rng: random.Random) -> Iterator[int]:
+    """Numbers of rows to look for a fit one in: random draws, and where few are fit, all rows from a random one on.
+
+    They are drawn as they are asked for, and some come up more than once.
+    """
+    first = rng.randrange(num_rows)
+    draws = (rng.randrange(num_rows) for _ in range(_DRAWS))
+    # Not a shuffle of all rows: most often the first draw is fit, and whoever looks at a row decodes its picture.
+    return chain(draws, ((first + step) % num_rows for step in range(num_rows)))

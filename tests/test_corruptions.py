@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from pydantic import ValidationError
 
-from mdpo_core import IMAGE_MARK, Corruption, DataError, Example, ImageCorruption, component
+from mdpo_core import IMAGE_MARK, Corruption, DataError, Example, ImageCorruption, component, rows_in_random_order
 from mdpo_core.testing import check_corruption, images
 
 PROPERTY = settings(deadline=None)
@@ -35,6 +35,16 @@ def corrupted(image: Image, name: str, seed: int = 0, **options: Any) -> Image:
     made = corruption(name, **options)
     assert isinstance(made, ImageCorruption)
     return made(image, random.Random(seed))
+
+
+class Counting(random.Random):
+    """Counts what is drawn of it."""
+
+    calls = 0
+
+    def randrange(self, *bounds: Any) -> int:
+        self.calls += 1
+        return super().randrange(*bounds)
 
 
 def pixels(image: Image) -> NDArray[np.int64]:
@@ -186,6 +196,27 @@ def test_other_image_draws_all_other_rows() -> None:
     data = [row(str(number), PIL.Image.new("RGB", (1, 1), (number, 0, 0))) for number in range(8)]
     drawn = [corruption("other_image").apply(data[0], random.Random(seed), data) for seed in range(100)]
     assert {int(pixels(other.images[0])[0, 0, 0]) for other in drawn} == set(range(1, 8))
+
+
+def test_mismatched_finds_other_prompts_among_thousands_of_rows_and_favours_none_for_its_place() -> None:
+    prompts = {1000: "First?", 3000: "Second?"}
+    data = [row(str(number), prompt=prompts.get(number, "Same?")) for number in range(4000)]
+    drawn = [corruption("mismatched").apply(data[0], random.Random(seed), data) for seed in range(40)]
+    assert {made.prompt for made in drawn} == {"First?", "Second?"}
+    assert 10 < sum(made.prompt == "First?" for made in drawn) < 30
+
+
+@given(st.integers(1, 300), SEEDS)
+def test_rows_in_random_order_are_all_rows_after_some_draws(num_rows: int, seed: int) -> None:
+    numbers = list(rows_in_random_order(num_rows, random.Random(seed)))
+    assert set(numbers[-num_rows:]) == set(numbers) == set(range(num_rows))
+    assert numbers == list(rows_in_random_order(num_rows, random.Random(seed)))
+
+
+def test_rows_are_drawn_as_they_are_asked_for() -> None:
+    counting = Counting(0)
+    assert next(rows_in_random_order(10**6, counting)) < 10**6
+    assert counting.calls == 2
 
 
 def test_a_picture_of_the_same_bytes_and_another_shape_is_another_picture() -> None:

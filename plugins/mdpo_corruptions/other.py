@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, Example, NamedPart, Problem, SelectiveCorruption
+from mdpo_core import DataError, Example, NamedPart, Problem, SelectiveCorruption, rows_in_random_order
 from mdpo_corruptions.similar import by_cosine, by_similarity
-
-_DRAWS = 100
 
 
 class OtherImage(SelectiveCorruption):
@@ -59,18 +56,10 @@ class OtherImage(SelectiveCorruption):
     ) -> Iterable[int]:
         """Rows that may be fit, in the order in which they are tried."""
         if self.choose == "random":
-            return _order(len(data), rng)
+            return rows_in_random_order(len(data), rng)
         if self.embedding is not None:
             return by_cosine(example, data, self.embedding)
         return by_similarity(example, data, selected)
-
-
-def _order(num_rows: int, rng: random.Random) -> Iterator[int]:
-    """Random rows; where few fit, all of them from a random one on."""
-    draws = (rng.randrange(num_rows) for _ in range(_DRAWS))
-    # Not a shuffle of all rows: most often the first draw fits, and looking at a row decodes its picture.
-    first = rng.randrange(num_rows)
-    return chain(draws, ((first + step) % num_rows for step in range(num_rows)))
 
 
 def _is_fit(other: Example, example: Example, selected: Sequence[int]) -> bool:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from mdpo_core import Corruption, DataError, Example, Problem
-
-_DRAWS = 100
+from mdpo_core import Corruption, DataError, Example, Problem, rows_in_random_order
 
 
 class Mismatched(Corruption):
@@ -21,9 +19,7 @@ class Mismatched(Corruption):
     needs_image: ClassVar[bool] = False
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        draws = [rng.randrange(len(data)) for _ in range(_DRAWS)]
-        # Where few rows are other ones, all of them are looked at.
-        for row in [*draws, *range(len(data))]:
+        for row in rows_in_random_order(len(data), rng):
             other = data[row]
             if other.id != example.id and _question(other) != _question(example):
                 return replace(example, prompt=other.prompt, images=other.images)
