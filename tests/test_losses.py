@@ -82,7 +82,7 @@ def discopop(w: Answer, v: Answer, o: dict[str, Any], c: Column) -> float:
 
 
 def f_dpo(w: Answer, v: Answer, o: dict[str, Any], c: Column) -> float:
-    a = o["alpha"]
+    a = o.get("alpha", math.nan)
     slope: Callable[[float], float] = {
         "reverse_kl": lambda r: r,
         "forward_kl": lambda r: -math.exp(-r),
@@ -168,23 +168,20 @@ def slic(w: Answer, v: Answer, o: dict[str, Any], c: Column) -> float:
     return max(0.0, o["delta"] - w.lp + v.lp) - o["lam"] * w.lp
 
 
+DIVERGENCES = st.one_of(
+    st.fixed_dictionaries({"beta": BETAS, "divergence": st.sampled_from(["reverse_kl", "forward_kl", "js"])}),
+    st.fixed_dictionaries({"beta": BETAS, "divergence": st.just("alpha"), "alpha": st.floats(0.1, 0.9)}),
+)
 SCORES = {"chosen_score": st.floats(1, 5), "rejected_score": st.floats(-5, 0.5)}
-FORMULAS: dict[str, tuple[Oracle, dict[str, st.SearchStrategy[Any]], dict[str, st.SearchStrategy[float]]]] = {
+Options = dict[str, st.SearchStrategy[Any]] | st.SearchStrategy[dict[str, Any]]
+FORMULAS: dict[str, tuple[Oracle, Options, dict[str, st.SearchStrategy[float]]]] = {
     "dpo": (dpo, {"beta": BETAS, "label_smoothing": SHARES}, {}),
     "robust_dpo": (robust, {"beta": BETAS, "label_smoothing": SHARES}, {}),
     "ipo": (ipo, {"tau": BETAS, "length_normalize": st.booleans()}, {}),
     "hinge": (lambda w, v, o, c: max(0.0, 1 - o["beta"] * (w.r - v.r)), {"beta": BETAS}, {}),
     "exo": (exo, {"beta": BETAS, "label_smoothing": SHARES}, {}),
     "discopop": (discopop, {"beta": st.floats(0.01, 0.5), "tau": st.floats(0.05, 1)}, {}),
-    "f_dpo": (
-        f_dpo,
-        {
-            "beta": BETAS,
-            "divergence": st.sampled_from(["reverse_kl", "forward_kl", "js", "alpha"]),
-            "alpha": st.floats(0.1, 0.9),
-        },
-        {},
-    ),
+    "f_dpo": (f_dpo, DIVERGENCES, {}),
     "nca": (nca, {"beta": BETAS}, {}),
     "apo": (apo, {"beta": BETAS, "variant": st.sampled_from(["zero", "down"])}, {}),
     "dpop": (dpop, {"beta": BETAS, "lam": FEW}, {}),
@@ -246,7 +243,7 @@ def test_each_pair_costs_what_the_formula_says_over_any_two_views(name: str) -> 
     oracle, options, columns = FORMULAS[name]
 
     @PROPERTY
-    @given(st.data(), ANY_TWO, st.fixed_dictionaries(options))
+    @given(st.data(), ANY_TWO, st.fixed_dictionaries(options) if isinstance(options, dict) else options)
     def equal(data: st.DataObject, views: list[str], chosen: dict[str, Any]) -> None:
         found = data.draw(scores(views, columns).map(nearer))
         loss = component("loss", name, prefer=views[0], over=views[1], **chosen)

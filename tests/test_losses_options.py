@@ -162,6 +162,28 @@ def test_options_that_make_no_sense_are_refused(name: str, option: str, value: o
         component("loss", name, **REQUIRED.get(name, {}) | {option: value})
 
 
+# Option and value, beside what it has no effect with, and with what it has one.
+ONLY_BESIDE: list[tuple[str, str, Any, dict[str, Any], dict[str, Any]]] = [
+    ("tdpo", "alpha", 0.4, {"variant": 1}, {"variant": 2}),
+    ("f_dpo", "alpha", 0.3, {"divergence": "js"}, {"divergence": "alpha"}),
+    ("f_dpo", "alpha", 0.3, {}, {"divergence": "alpha"}),
+    ("sparse_po", "shared", True, {"masks": "activations"}, {"masks": "learned"}),
+    ("c3po", "temperature", 2.0, {"k": 0}, {"k": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("name", "option", "value", "beside", "needed"), ONLY_BESIDE)
+def test_an_option_without_effect_is_refused_and_its_default_may_be_written_out(
+    name: str, option: str, value: object, beside: dict[str, Any], needed: dict[str, Any]
+) -> None:
+    [word] = needed
+    with pytest.raises(ValidationError, match=rf"{option} is .*: give it with .*\b{word}\b.*, and only there"):
+        component("loss", name, **beside, **{option: value})
+    assert getattr(component("loss", name, **needed, **{option: value}), option) == value
+    made = component("loss", name, **beside)
+    assert component("loss", name, **made.model_dump(mode="json")) == made
+
+
 @pytest.mark.parametrize(("option", "value"), [("alpha", 0), ("tau", 0), ("tau", 1), ("advantage", "guessed")])
 def test_options_of_hpo_that_make_no_sense_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValidationError, match=option):

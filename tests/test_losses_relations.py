@@ -238,7 +238,7 @@ def with_statistics(term: Term) -> Scores:
 def test_tdpo_is_its_formula_and_detaches_the_preferred_divergence_in_its_second_form(
     variant: int, factor: float
 ) -> None:
-    term = loss("tdpo", variant=variant, alpha=0.7, beta=0.3)
+    term = loss("tdpo", beta=0.3, variant=variant, **({"alpha": factor} if variant == 2 else {}))
     found, policy, reference = whole()
     drift = {
         view: (divergence(policy[view], reference[view]) * found.policy_tokens[view].mask).sum(1) for view in policy

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import PairLoss, Scores, Statistic
 from mdpo_objectives.columns import require
 from mdpo_objectives.numerics import kl_divergence, log_sigmoid, mean_log_prob
+from mdpo_objectives.options import require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,13 @@ class C3PO(PairLoss):
     near: float = Field(default=0.1, ge=0, description="factor of prompts near the scope")
     k: float = Field(default=0.0, ge=0, le=1, description="share of the divergence in what keeps the model")
     temperature: float = Field(default=1.0, gt=0, description="of both distributions in the divergence")
+
+    @model_validator(mode="after")
+    def _temperature_goes_with_a_divergence(self) -> Self:
+        if self.k == 0:
+            sentence = "temperature is that of the divergence: give it with a k above 0, and only there"
+            require_default(self, "temperature", sentence)
+        return self
 
     def columns(self) -> tuple[str, ...]:
         return ("scope",)

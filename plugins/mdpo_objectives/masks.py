@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import PairLoss, Probe, Scores, Statistic, View
 from mdpo_objectives.numerics import log_sigmoid
+from mdpo_objectives.options import require_default
 from mdpo_objectives.tokens import divergence_from_reference
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ class SparsePO(PairLoss):
     shared: bool = Field(default=False, description="one learned mask for log-ratios and divergences")
     l1_u: float = Field(default=0.001, ge=0, description="cost of a token in the mask of log-ratios")
     l1_d: float = Field(default=0.001, ge=0, description="cost of a token in the mask of divergences")
+
+    @model_validator(mode="after")
+    def _shared_goes_with_learned_masks(self) -> Self:
+        if self.masks == "activations":
+            require_default(
+                self, "shared", "shared is about learned masks: give it with 'masks: learned', and only there"
+            )
+        return self
 
     def statistics(self) -> Mapping[str, Statistic]:
         return {"divergence_from_reference": Statistic(divergence_from_reference, needs_reference=True)}

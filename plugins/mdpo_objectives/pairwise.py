@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import PairLoss, Scores, View
 from mdpo_objectives.numerics import bounded_exp, log_sigmoid, mean_log_ratio
+from mdpo_objectives.options import require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,6 +135,13 @@ class FDPO(PairLoss):
         default="reverse_kl", description="what keeps the policy near the reference"
     )
     alpha: float = Field(default=0.5, gt=0, lt=1, description="of the divergence 'alpha'")
+
+    @model_validator(mode="after")
+    def _alpha_goes_with_its_divergence(self) -> Self:
+        if self.divergence != "alpha":
+            sentence = "alpha is of the divergence of that name: give it with 'divergence: alpha', and only there"
+            require_default(self, "alpha", sentence)
+        return self
 
     def __call__(self, scores: Scores) -> Tensor:
         return -log_sigmoid(self.beta * (self._slope(scores, self.prefer) - self._slope(scores, self.over)))

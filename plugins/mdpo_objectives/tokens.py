@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mdpo_core import PairLoss, Scores, Statistic, TokenLogProbs, View
 from mdpo_objectives.columns import require
 from mdpo_objectives.numerics import kl_divergence, log_sigmoid
+from mdpo_objectives.options import require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +62,12 @@ class TDPO(PairLoss):
     beta: float = Field(default=0.1, gt=0, description="reward per nat")
     alpha: float = Field(default=0.5, ge=0, description="factor of the divergences, of variant 2")
     variant: Literal[1, 2] = Field(default=2, description="the paper's TDPO1 or TDPO2")
+
+    @model_validator(mode="after")
+    def _alpha_goes_with_variant_2(self) -> Self:
+        if self.variant == 1:
+            require_default(self, "alpha", "alpha is a factor of variant 2: give it with 'variant: 2', and only there")
+        return self
 
     def statistics(self) -> Mapping[str, Statistic]:
         return {"divergence_from_reference": Statistic(divergence_from_reference, needs_reference=True)}
