@@ -54,6 +54,26 @@ def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() 
             assert "arXiv:" in text.splitlines()[0], name
 
 
+# What the page on methods explains for all formulas, and words of as few letters as symbols have.
+LEGEND = {"lp", "r", "w", "l", "D", "y", "s", "ls", "m", "KL"}
+WORDS = {"a", "an", "at", "in", "is", "it", "js", "of", "or", "to"}
+
+
+def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> None:
+    from methods import formula
+
+    for kind in ("loss", "anchor"):
+        for name, cls in current_registry().components(kind).items():
+            text = formula(inspect.cleandoc(cls.__doc__ or "")).replace("<br>", " ")
+            # x: ...; x_t = ...; f(x): ...; x, y: ...; sum_x, mean over x
+            found = re.findall(r"([A-Za-z]+['\d]*)(?:_\w)?(?:\(([\w,]+)\))?(?=(?:, [\w']+)*(?::| =))", text)
+            explained = {each for one, others in found for each in (one, *others.split(","))}
+            counters = re.findall(r"(?:sum_|over )(\w)\b", text)
+            symbols = set(re.findall(r"(?<![\w^'])([A-Za-z]{1,2}['\d]*)(?:_\w+)?(?![\w'])", text))
+            options = {option.partition("_")[0] for option in cls.model_fields}
+            assert symbols <= {*explained, *counters, *options, *LEGEND, *WORDS}, (name, text)
+
+
 def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:
     file = tmp_path / "readme.yaml"
     file.write_text(blocks("README.md", "yaml")[0])

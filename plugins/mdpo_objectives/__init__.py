@@ -2,7 +2,8 @@
 
 The formulas of the docstrings are about one pair. ``lp``: log-prob of a response under the policy, a sum over its
 tokens; ``r``: its log-ratio, policy minus reference; ``w``, ``l``: the preferred view and the one it is preferred over;
-``D``: r_w - r_l; ``|y|``: number of tokens; ``s``: the sigmoid; ``ls``: its logarithm.
+``D``: r_w - r_l; ``|y|``: number of tokens; ``s``: the sigmoid; ``ls``: its logarithm; ``m``: an image; ``r(m,y)``: the
+log-ratio of the response y to it; ``KL(reference || policy)``: that of the distributions that predict a token.
 """
 
 from __future__ import annotations

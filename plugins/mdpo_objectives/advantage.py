@@ -26,11 +26,11 @@ class HPO(Anchor):
 
         -exp(A / alpha) lp        A: column advantage, detached
         value_head: A = R - V(x), R: column reward, and + |tau - 1(u < 0)| u^2, u = R - V(x)
+        V(x): a linear map of what the policy makes of the prompt x
 
-    Beside ``kto`` it is the paper's objective, and ``weight`` its gamma, which V's own loss has, too. V is a linear map
-    of what the policy makes of the prompt, through which nothing but the map itself learns. The exponential goes on as
-    a straight line beyond e^29 (float32). Reconstructed from descriptions: constants are not known, so weight, alpha
-    and, with a value head, the expectile tau are to be given.
+    Beside ``kto`` it is the paper's objective, and ``weight`` its gamma, which V's own loss has, too. Through V nothing
+    but the map itself learns. The exponential goes on as a straight line beyond e^29 (float32). Reconstructed from
+    descriptions: constants are not known, so weight, alpha and, with a value head, the expectile tau are to be given.
     """
 
     needs_reference: ClassVar[bool] = False

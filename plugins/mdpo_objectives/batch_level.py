@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class AOT(PairLoss):
     """Alignment of distributions: the n-th highest margin is to exceed the reference's n-th highest (arXiv:2406.05882).
 
-        -(1 - e) ls(beta (a_n - b_n)) - e ls(-beta (a_n - b_n))        e: label_smoothing; a, b sorted
+        -(1 - e) ls(beta (a_n - b_n)) - e ls(-beta (a_n - b_n))        e: label_smoothing
+        a, b: the margins of policy and reference, or unpaired r_w and r_l, sorted
 
-    a, b: the margins of policy and reference; unpaired: r_w and r_l. Sorted within a micro-batch of one process, as in
-    TRL, so that it depends on how pairs share out, though not on their order. A pair's value is that of its own a.
+    Sorted within a micro-batch of one process, as in TRL, so that it depends on how pairs share out, though not on
+    their order. A pair's value is that of its own a.
     """
 
     compares_pairs: ClassVar[bool] = True
@@ -107,12 +108,12 @@ class KTO(Loss):
     """Prospect theory: single responses, good or bad, against what is usual (arXiv:2402.01306).
 
         desirable (1 - s(beta (r - z))) where the column label is 1, undesirable (1 - s(beta (z - r))) where it is 0
+        z: max(0, mean of r over responses under another row's prompt), detached
 
-    z = max(0, mean of r over responses under another row's prompt), detached. The mean is over the last finished step
-    in all processes, and 0 in the first step; the authors' and TRL's is that of the micro-batch itself. Those responses
-    are a view, by the corruption ``mismatched``. Rows without an image take part, but not where another term of the
-    recipe has a condition that needs one. The authors keep desirable * (number of 1s) between 1 and 4/3 times
-    undesirable * (number of 0s).
+    The mean is over the last finished step in all processes, and 0 in the first step; the authors' and TRL's is that of
+    the micro-batch itself. Those responses are a view, by the corruption ``mismatched``. Rows without an image take
+    part, but not where another term of the recipe has a condition that needs one. The authors keep desirable * (number
+    of 1s) between 1 and 4/3 times undesirable * (number of 0s).
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")

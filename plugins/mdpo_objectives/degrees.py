@@ -24,10 +24,11 @@ class SPO(Loss):
     """Tell how much of a response has been taken out (self-supervised preference optimization, arXiv:2409.17791).
 
         mean over k of -log softmax(h(y_k))_k        h: a linear classifier of the last token's hidden state
+        y_k: the views of ``degrees``
 
-    y_k: the views of ``degrees``, from the whole response to the one that lacks most of its key spans, which the data
-    holds. Reconstructed from the abstract, as nothing was released; beside a preference loss ``weight`` is the paper's
-    gamma, which is to be given, as its value is not known. Gradients reach the policy.
+    They go from the whole response to the one that lacks most of its key spans, which the data holds. Reconstructed
+    from the abstract, as nothing was released; beside a preference loss ``weight`` is the paper's gamma, which is to be
+    given, as its value is not known. Gradients reach the policy.
     """
 
     needs_reference: ClassVar[bool] = False

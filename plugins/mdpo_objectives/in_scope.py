@@ -35,11 +35,12 @@ class C3PO(PairLoss):
     """DPO where feedback applies, and the model's own answers where it does not (arXiv:2402.10893).
 
         -ls(beta D) where the column scope is 0 (in scope)
-        general (or near) ((1 - k) nll + k T^2 KL) where it is 1, a general prompt (or 2, one near the scope)
+        general (or near) ((1 - k) nll + k temperature^2 KL) where it is 1, a general prompt (or 2, one near the scope)
+        nll: -lp_w / |y_w|        KL: mean over tokens of y_w of KL(reference || policy) at this temperature
 
-    nll and KL(reference || policy): of the preferred response, means over its tokens; on rows out of scope that is to
-    be what the model answered before, and the other response is not looked at. Defaults are the released ones, for
-    three means of their own; here all rows share one mean, so that a kind of row weighs by its share of the data.
+    On rows out of scope the preferred response is to be what the model answered before, and the other one is not looked
+    at. Defaults are the released ones, for three means of their own; here all rows share one mean, so that a kind of
+    row weighs by its share of the data.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")

@@ -34,12 +34,12 @@ class SparsePO(PairLoss):
 
         -ls(beta (u - d)) + l1_u sum(M_u) + l1_d sum(M_d)
         u = sum_t M_u r_t^w - sum_t M_u r_t^l, d = sum_t M_d K_t^l - sum_t M_d K_t^w
+        M_u, M_d: masks of tokens t, from 0 to 1        K_t: KL(reference || policy) of their distributions
 
-    K_t: KL(reference || policy) of a token's distributions. ``masks: learned`` is SparsePO: a linear map and a ReLU for
-    each layer of the reference, and their mean, held at 1 or below; they begin at 1, which is ``tdpo`` of variant 1.
-    The authors' code has a learned sum of layers, without a bound. ``activations`` is MaPO: each layer's mean
-    activation, from 0 for the lowest of a response's tokens to 1 for the highest, averaged over layers, as their code
-    has it. The sums run over both responses.
+    ``masks: learned`` is SparsePO: a linear map and a ReLU for each layer of the reference, and their mean, held at 1
+    or below; they begin at 1, which is ``tdpo`` of variant 1. The authors' code has a learned sum of layers, without a
+    bound. ``activations`` is MaPO: each layer's mean activation, from 0 for the lowest of a response's tokens to 1 for
+    the highest, averaged over layers, as their code has it. The sums run over both responses.
     The authors have beta 0.8 for summaries and 0.1 for dialogues, there with l1 0.001.
     """
 

@@ -125,9 +125,9 @@ class FDPO(PairLoss):
     """DPO under another divergence than the reverse one (f-DPO, arXiv:2309.16240).
 
         -ls(beta (f'(r_w) - f'(r_l)))
+        f'(r): r for reverse_kl; -exp(-r) for forward_kl; ls(r) for js; exp((alpha - 1) r) / (alpha - 1) for alpha
 
-    f'(r): r for reverse_kl, which is DPO; -exp(-r) for forward_kl; ls(r) for js (log 2 cancels);
-    exp((a - 1) r) / (a - 1) for alpha. Exponentials go on as straight lines where they would overflow.
+    With reverse_kl it is DPO. The log 2 of js cancels. Exponentials go on as straight lines where they would overflow.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per unit of f'")

@@ -29,6 +29,7 @@ class DDPO(PairLoss):
     """DPO in which the tokens that an edit has changed count more (dense DPO of RLHF-V, arXiv:2312.00849).
 
         -ls(beta (r'_w - r'_l))        r': the log-ratio, changed tokens times gamma, over n_same + gamma n_changed
+        n: numbers of tokens
 
     Changed are the tokens of either response that the longest common blocks with the other leave out. Without
     ``average`` nothing is divided, which has the scale of DPO. The paper has gamma 5, its code 3.
@@ -67,8 +68,9 @@ class DMPO(PairLoss):
 
         -ls(beta (sum_t phi(t,T_w) r_t^w - sum_t phi(t,T_l) r_t^l))
         phi(t,T) = gamma^t (1 - gamma^(T-t)) / (1 - gamma^T), t = 0 .. T-1; (T - t) / T for gamma 1
+        r_t: log-ratio of the tokens of turn t        T: number of turns
 
-    r_t: log-ratio of the tokens of turn t. The authors' code has gamma 0.7. Their token-wise variant is left out.
+    The authors' code has gamma 0.7. Their token-wise variant is left out.
     """
 
     needs_tokens: ClassVar[bool] = True

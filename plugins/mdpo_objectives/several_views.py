@@ -47,8 +47,9 @@ class SVCO(Loss):
 
         - ls(beta1 (r(m,y_w) - r(0,y_w))) - ls(beta2 (r(0,y_w) - r(m',y_w)))
         - ls(beta1 (r(m',y_l) - r(0,y_l))) - ls(beta2 (r(0,y_l) - r(m,y_l)))
+        m': condition ``corrupted``        0: condition ``blank``, in place of an image
 
-    m': condition ``corrupted``, the picture that the rejected response is right about; 0: condition ``blank``.
+    m' is the picture that the rejected response is right about.
     """
 
     beta1: float = Field(default=0.1, gt=0, description="reward per nat, an answer's own picture over none")
@@ -76,9 +77,10 @@ class SymMPO(PairLoss):
     """Two similar pictures, the answer of each being the other's rejected one (arXiv:2506.11712).
 
         -ls(beta D) + lam (-ls(beta x1) - ls(beta x2)) - ls(beta r(m1,y1)) - ls(beta r(m2,y2)) + gamma (x1 - x2)^2
+        x1 = r(m1,y1) - r(m1,y2), x2 = r(m2,y2) - r(m2,y1)
+        m1, y1: image and response of the preferred view        m2, y2: the second image and its response
 
-    x1 = r(m1,y1) - r(m1,y2), x2 = r(m2,y2) - r(m2,y1), y1 the preferred view's response, y2 the response ``response``,
-    m2 the condition ``condition``.
+    The options ``condition`` and ``response`` name m2 and y2.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")

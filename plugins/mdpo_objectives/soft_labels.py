@@ -104,8 +104,9 @@ class SPPO(PairLoss):
     """Log-ratios that aim at each response's chance to win (self-play, arXiv:2405.00675).
 
         0.5 ((r_w - (P_w - 0.5) / beta)^2 + (r_l - (P_l - 0.5) / beta)^2)
+        P: columns chosen_probability and rejected_probability
 
-    P: columns chosen_probability and rejected_probability. ``hard`` takes 1 and 0 and drops the factor 0.5, as TRL.
+    ``hard`` takes 1 and 0 and drops the factor 0.5, as TRL.
     """
 
     beta: float = Field(default=0.001, gt=0, description="1 / beta is the paper's eta")
@@ -133,10 +134,9 @@ class SPPO(PairLoss):
 class GPO(PairLoss):
     """Log-ratios that aim at each response's score by a general preference model (arXiv:2410.02197).
 
-        0.5 ((r_w - S_w / beta)^2 + (r_l - S_l / beta)^2)
+        0.5 ((r_w - S_w / beta)^2 + (r_l - S_l / beta)^2)        S: columns chosen_score and rejected_score
 
-    S: columns chosen_score and rejected_score, which that model gives against the policy's own answers; log Z is left
-    out, as in the paper.
+    That model gives the scores against the policy's own answers; log Z is left out, as in the paper.
     """
 
     beta: float = Field(default=0.001, gt=0, description="score per nat of log-ratio")

@@ -55,8 +55,9 @@ class TDPO(PairLoss):
     """DPO with the divergence from the reference at every token (arXiv:2404.11999).
 
         -ls(beta (D - a (K_l - K_w)))        K: sum over tokens of KL(reference || policy)
+        a: alpha, or 1 in variant 1
 
-    Variant 2 detaches K_w and has a = alpha; variant 1 detaches nothing and has a = 1, whatever alpha is.
+    Variant 2 detaches K_w; variant 1 detaches nothing.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat")
@@ -88,6 +89,7 @@ class WPO(PairLoss):
     """DPO weighted by how likely the policy itself is to write the pair (arXiv:2406.11827).
 
         -w_w w_l ls(beta D)        log w = mean over tokens of lp - log sum_v p(v)^2, detached
+        p(v): the policy's probability of the token v in that place
 
     The authors' code holds the product at 1 or below (``clamp``), TRL does not. They set beta 0.01.
     """

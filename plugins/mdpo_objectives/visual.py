@@ -19,10 +19,11 @@ class VDPO(PairLoss):
 
         -ls(beta ((v_w - lq_w) - (v_l - lq_l))) - language_bias ls(beta (r(m,y_w) - r(m',y_w)))
         v = guidance lp(m,y) - (guidance - 1) lp(m',y), what has m' detached
+        lq: log-prob under the reference        m': condition ``blank``
 
-    m': condition ``blank``, a picture of noise in the paper. The guidance is to be given: the authors' script has 0,
-    under which their code leaves nothing that trains. With guidance 1 and no language bias it is DPO. Its contrast of
-    pictures, better and worse ones under one response, is a ``dpo`` beside.
+    The paper's blank picture is one of noise. The guidance is to be given: the authors' script has 0, under which their
+    code leaves nothing that trains. With guidance 1 and no language bias it is DPO. Its contrast of pictures, better
+    and worse ones under one response, is a ``dpo`` beside.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -49,11 +50,12 @@ class VDPO(PairLoss):
 class VisualTPO(PairLoss):
     """DPO whose tokens weigh as much as the picture matters to them (token preference optimization, arXiv:2412.14487).
 
-        -ls(beta (sum_t c_t r_t^w - sum_t c_t r_t^l))        d_t = lp(y_t|m) - lp(y_t|m'), detached
+        -ls(beta (sum_t c_t r_t^w - sum_t c_t r_t^l))        d_t = lp(m,y_t) - lp(m',y_t), detached
         c_t = base + s(d_t) of the preferred response, base + 1 - s(d_t) of the other
+        t: tokens        m': condition ``noisy``
 
-    m': condition ``noisy``, diffusion noise of step 500 in the paper. Written down from descriptions: log-probs stand
-    for the paper's logits, and ``base`` is to be given (0.5 there). It is not TRL's TPO, which has three responses.
+    The paper's noisy picture has diffusion noise of step 500. Written down from descriptions: log-probs stand for the
+    paper's logits, and ``base`` is to be given (0.5 there). It is not TRL's TPO, which has three responses.
     """
 
     needs_tokens: ClassVar[bool] = True
