@@ -74,6 +74,14 @@ def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> 
             assert symbols <= {*explained, *counters, *options, *LEGEND, *WORDS}, (name, text)
 
 
+def test_the_design_page_has_every_file_of_the_core_in_its_table_once() -> None:
+    rows = re.findall(r"^\|.*\|$", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    named = re.findall(r"`(\w+\.py|\w+/)`", "\n".join(rows))
+    core = ROOT / "mdpo_core"
+    packages = {f"{folder.parent.name}/" for folder in core.glob("*/__init__.py")}
+    assert sorted(named) == sorted({file.name for file in core.glob("*.py")} - {"__init__.py"} | packages)
+
+
 def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:
     file = tmp_path / "readme.yaml"
     file.write_text(blocks("README.md", "yaml")[0])
