@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from types import NoneType
+from typing import get_args
 
 from mdpo_core.components import Reader
-from mdpo_core.example import Example
+from mdpo_core.example import Example, NamedPart
 from mdpo_core.fields import shown
 from mdpo_core.testing.common import (
     Broken,
@@ -19,14 +21,21 @@ from mdpo_core.testing.common import (
     name_of,
     require,
     require_fields,
+    require_returned,
 )
+from mdpo_core.testing.stored import check_stored
 from mdpo_core.validity import row_problems
 
 _MOST_ROWS = 100
+_WRITTEN_ROWS = 3
+_PARTS: tuple[NamedPart, ...] = get_args(NamedPart)
 
 
 def check_reader(reader: Reader) -> None:
-    """Try out a reader on data of which each row is sound; of long data, on the first and last hundred rows."""
+    """Try out a reader on data of which each row is sound; of long data, on the first and last hundred rows.
+
+    Where these have ``as_stored``, three are written into a temporary folder and read again.
+    """
     check_options(reader, Reader)
     data, size = _opened(reader)
     name = name_of(reader)
@@ -39,12 +48,15 @@ def check_reader(reader: Reader) -> None:
         _check_row(name, row, example)
     _check_ids(name, rows, found)
     _check_names(name, rows, found)
+    _check_gives(reader, found[0])
+    _check_option_for(reader, found[0])
     again = [_read(reader, data, row) for row in reversed(rows)][::-1]
     require(all_contents(found) == all_contents(again), f"{name} gives another row when it is asked again")
     anew, anew_size = _opened(reader)
     same = anew_size == size and all_contents(found) == all_contents([_read(reader, anew, row) for row in rows])
     require(same, f"{name} gives other rows when it is opened anew")
     _check_sequence(reader, data, size)
+    check_stored(reader, data, found[:_WRITTEN_ROWS])
 
 
 def _opened(reader: Reader) -> tuple[Sequence[Example], int]:
@@ -95,9 +107,39 @@ def _check_ids(name: str, rows: Sequence[int], found: Sequence[Example]) -> None
 
 def _check_names(name: str, rows: Sequence[int], found: Sequence[Example]) -> None:
     for row, example in zip(rows, found, strict=True):
-        for part in ("responses", "columns", "pictures", "prompts", "vectors", "boxes"):
+        for part in _PARTS:
             one, other = list(getattr(found[0], part)), list(getattr(example, part))
             require(set(one) == set(other), f"{name} row {row} has the {part} {other}, row 0 {one}")
+
+
+def _check_gives(reader: Reader, example: Example) -> None:
+    """Recipes are held against these names before a row is read, so they are those of the rows, all of them."""
+    name = name_of(reader)
+    with calling(reader, "in gives()"):
+        given = reader.gives()
+    if given is None:
+        return
+    require_returned(reader, "for gives()", given, Mapping, "a mapping from fields of Example to names, or None")
+    for part, names in given.items():
+        require(part in _PARTS, f"{name} names {part!r} in gives(); fields with names are {', '.join(_PARTS)}")
+        listed = isinstance(names, Collection) and not isinstance(names, str) and all(isinstance(n, str) for n in names)
+        require(listed, f"{name} says of the {part} in gives() {shown(names)}; it must be a collection of names")
+    for part in _PARTS:
+        said, there = list(given.get(part, ())), list(getattr(example, part))
+        require(
+            set(said) == set(there), f"{name} says in gives() that rows have the {part} {said}, and row 0 has {there}"
+        )
+
+
+def _check_option_for(reader: Reader, example: Example) -> None:
+    """Errors about what is missing in rows of any reader ask every installed one."""
+    for part in _PARTS:
+        for name in (*getattr(example, part), "another"):
+            where = f"for option_for({part!r}, {name!r})"
+            with calling(reader, where):
+                way = type(reader).option_for(part, name)
+            require_returned(reader, where, way, (str, NoneType), "text, what to set, or None")
+            require(way != "", f"{name_of(reader)} returns no text {where}; None says that it has no way to give it")
 
 
 def _check_sequence(reader: Reader, data: Sequence[Example], size: int) -> None:
