@@ -44,8 +44,8 @@ class Drawn(NamedTuple):
 def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
     """Draw a picture as it is and under every corruption of single images, each with its default options.
 
-    The rest demand options, or change more than a picture. Raises `DataError` if ``image`` is no picture, or ``out`` is
-    that picture or has an ending that stands for no kind of picture.
+    The rest stand behind them, faded, with the reason: they demand options, or change more than a picture. Raises
+    `DataError` if ``image`` is no picture, or ``out`` is that picture or has an ending that stands for none.
     """
     import PIL.Image
 
@@ -54,36 +54,49 @@ def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
     picture = _opened(image)
     if out.exists() and out.samefile(image):
         raise DataError([Problem(str(out), "", "is the picture itself, which the sheet would replace")])
-    cells, drawn = [Labelled(picture, "as it is", [f"{picture.width} x {picture.height} pixels"])], Drawn([], {}, [])
+    drawn, others = Drawn([], {}, []), []
+    cells = [Labelled(picture, "as it is", [f"{picture.width} x {picture.height} pixels"])]
     for name, cls in sorted(current_registry().components("corruption").items()):
+        reason = _why_not(cls)
+        if reason is not None:
+            drawn.others.append(name)
+            others.append(Labelled(_faded(picture), name, reason))
+            continue
         try:
-            cell = _cell(picture, name, cls, seed)
+            cells.append(_cell(picture, name, cls(), seed))  # type: ignore[arg-type]
+            drawn.names.append(name)
         except Exception as error:  # of one plugin, whatever it is: the others' pictures are wanted all the same
             drawn.failed[name] = f"{type(error).__name__}: {error}"
-            continue
-        if cell is not None:
-            cells.append(cell)
-        (drawn.names if cell else drawn.others).append(name)
-    sheet = contact_sheet(cells)
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    contact_sheet([*cells, *others]).save(out)
     return drawn
 
 
-def _cell(image: Image, name: str, cls: type[Component], seed: int) -> Labelled | None:
-    """None for a corruption that cannot be made without options, or is none of single pictures."""
+def _why_not(cls: type[Component]) -> list[str] | None:
+    """Why a corruption cannot be shown by one picture and its default options, if it cannot."""
+    if not issubclass(cls, ImageCorruption):
+        return ["not drawn: it changes or needs", "more of a row than a picture"]
+    try:
+        cls()
+    except ValidationError as error:
+        options = [".".join(map(str, each["loc"])) or each["msg"] for each in error.errors()]
+        return ["not drawn: it needs options", *_wrapped(options)]
+    return None
+
+
+def _cell(image: Image, name: str, corruption: ImageCorruption, seed: int) -> Labelled:
     import PIL.Image
 
-    if not issubclass(cls, ImageCorruption):
-        return None
-    try:
-        corruption = cls()
-    except ValidationError:
-        return None
     found = corruption(image.copy(), random.Random(seed))
     if not isinstance(found, PIL.Image.Image):
         raise TypeError(f"returned {type(found).__name__}, no picture")
     return Labelled(found.convert("RGB"), name, _options(corruption))
+
+
+def _faded(picture: Image) -> Image:
+    import PIL.Image
+
+    return PIL.Image.blend(picture, PIL.Image.new("RGB", picture.size, "white"), 0.85)
 
 
 def _opened(path: Path) -> Image:

@@ -77,6 +77,15 @@ def test_below_each_picture_stand_its_name_and_options() -> None:
     assert lines("name", ["size 1", "rim 2"]) == 3
 
 
+def test_what_one_picture_cannot_show_stands_faded_behind_the_rest(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (50, 50), "red").save(tmp_path / "red.png")
+    drawn = write_contact_sheet(tmp_path / "red.png", tmp_path / "sheet.png")
+    assert {"no_image", "region_noise"} <= set(drawn.others)
+    with PIL.Image.open(tmp_path / "sheet.png") as sheet:
+        faded = np.asarray(sheet) == PIL.Image.blend(*(PIL.Image.new("RGB", (1, 1), c) for c in ("red", "white")), 0.85)
+    assert faded.all(-1).sum() == len(drawn.others) * 240**2
+
+
 def test_the_sheet_of_one_seed_is_the_same_and_of_another_another(tmp_path: Path) -> None:
     photograph().save(tmp_path / "photograph.png")
     sheets = []

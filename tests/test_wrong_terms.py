@@ -37,8 +37,12 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 Formula = Callable[[Any, Scores], Any]
 
 
-def term(formula: Formula) -> Any:
-    return type("Wrong", (PairLoss,), {"__module__": __name__, "__call__": formula})
+def term(formula: Formula, **methods: Any) -> Any:
+    return type("Wrong", (PairLoss,), {"__module__": __name__, "__call__": formula, **methods})
+
+
+def dpo(term: PairLoss, scores: Scores) -> Tensor:
+    return -scores.margin(term.prefer, term.over)
 
 
 class Plugin:
@@ -138,16 +142,12 @@ DECLARED: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize("what", DECLARED)
 def test_what_else_a_term_gives_is_looked_at_as_its_values_are(what: str) -> None:
     method, formula, message = DECLARED[what]
-    loss = type("Wrong", (PairLoss,), {"__module__": __name__, "__call__": dpo, method: formula})
+    loss = term(dpo, **{method: formula})
     views = {name: tokens(-3.0, -4.0, requires_grad=True) for name in ("chosen", "rejected", "chosen@crop")}
     scored = Scored({View.parse(name): each for name, each in views.items()}, {})
     scores = Scores.from_tokens(scored._replace(reference=scored.policy), torch.ones(2, dtype=torch.bool), {})
     with pytest.raises(PluginError, match=message):
         Objective({"0:wrong": loss()})(scores)
-
-
-def dpo(term: PairLoss, scores: Scores) -> Tensor:
-    return -scores.margin(term.prefer, term.over)
 
 
 @pytest.mark.parametrize(
@@ -193,21 +193,14 @@ def test_a_probe_that_is_no_module_or_gives_no_numbers_for_tokens_is_named() -> 
     ],
 )
 def test_a_wrong_check_of_columns_is_named_where_rows_are_read(check: Any, message: str, small: list[str]) -> None:
-    class Wrong(PairLoss):
-        def columns(self) -> tuple[str, ...]:
-            return ("score",)
-
-        def __call__(self, scores: Scores) -> Tensor:
-            return dpo(self, scores)
-
-    Wrong.check_columns = check  # type: ignore[method-assign]
+    loss = term(dpo, columns=lambda _: ("score",), check_columns=check)()
     recipe = load_recipe(RECIPES / "llava_dpo.yaml", small)
-    builder = BatchBuilder.for_terms([Wrong()], {}, recipe.model.encoder(), 100, 0)
+    builder = BatchBuilder.for_terms([loss], {}, recipe.model.encoder(), 100, 0)
     example = replace(recipe.data.open()[0], columns={"score": 0.5})
     with pytest.raises(PluginError, match=message):
         builder.encode(example, [example], epoch=0)
     with pytest.raises(AssertionError, match=message.partition(":")[0].partition(" must")[0]):
-        check_loss(Wrong())
+        check_loss(loss)
 
 
 def test_an_error_of_a_term_s_own_is_passed_on() -> None:
@@ -220,20 +213,24 @@ def test_an_error_of_a_term_s_own_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("formula", "message"),
+    ("loss", "message"),
     [
         (
-            lambda _, s: s.policy["chosen"] * float("nan"),
+            term(lambda _, s: s.policy["chosen"] * float("nan")),
             r"step 1: the loss of example '\d+'.* \(in loss/0:wrong\); a look at the term",
         ),
-        (lambda _, s: s.policy["chosen"].mean(), r"term '0:wrong' \(Wrong\) must return one number a pair"),
-        (lambda _, s: s.reference["chosen"], r"term '0:wrong' \(Wrong\) does not depend on the policy"),
+        (term(lambda _, s: s.policy["chosen"].mean()), r"term '0:wrong' \(Wrong\) must return one number a pair"),
+        (term(lambda _, s: s.reference["chosen"]), r"term '0:wrong' \(Wrong\) does not depend on the policy"),
+        (
+            term(dpo, running_means=lambda _: {"shift": lambda s: s.policy["chosen"] * float("nan")}),
+            r"step 1: what the running mean '0:wrong:shift' is taken of is not finite",
+        ),
     ],
 )
-def test_a_run_stops_before_its_first_update(formula: Formula, message: str, small: list[str]) -> None:
+def test_a_run_stops_before_its_first_update(loss: type[Component], message: str, small: list[str]) -> None:
     before = current_registry()
     registry = Registry.discover()
-    registry.register(Plugin(term(formula)), "own")
+    registry.register(Plugin(loss), "own")
     use_registry(registry)
     try:
         recipe = load_recipe(RECIPES / "llava_dpo.yaml", [*small, "objective=[{loss: wrong}]"])

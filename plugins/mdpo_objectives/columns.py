@@ -40,7 +40,7 @@ def require(scores: Scores, good: Tensor, rule: str, columns: dict[str, Tensor])
         return
     problems = []
     for row in (~good).nonzero()[:, 0].tolist():
-        found = ", ".join(f"{name} = {float(values[row]):g}" for name, values in columns.items())
+        found = ", ".join(f"{name} = {float(values[row]):.9g}" for name, values in columns.items())
         where = f"example '{scores.ids[row]}'" if scores.ids else f"row {row + 1} of {len(good)}"
         problems.append(Problem(where, "", f"{rule} {found}"))
     raise DataError(problems)
