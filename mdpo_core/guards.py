@@ -48,10 +48,11 @@ def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
 
 
 def require_indifference(scores: Scores, tolerance: float) -> None:
-    """Before the first update policy and reference are the same model: every log-ratio is 0.
+    """Before the first update policy and reference are the same model, and a sound one: every log-ratio is 0.
 
     ``tolerance``: nats of one token; see `ROUNDING`.
     """
+    _require_finite_log_probs(scores)
     for view in scores.reference:
         difference, num_tokens = scores.log_ratio(view).detach().abs(), scores.num_tokens[view]
         if not bool((difference <= tolerance * num_tokens.sqrt()).all()):
@@ -60,6 +61,15 @@ def require_indifference(scores: Scores, tolerance: float) -> None:
                 f"policy and reference differ before the first update: {worst:.2g} nats a token on '{view}'; they "
                 "must score alike (a model whose forward is random, or a reference of other weights?)"
             )
+
+
+def _require_finite_log_probs(scores: Scores) -> None:
+    views = [f"'{view}'" for view, log_probs in scores.policy.items() if not bool(log_probs.isfinite().all())]
+    if views:
+        raise MdpoError(
+            f"the model's own log-probs are not finite before the first update, on {', '.join(views)}: its weights or "
+            "its arithmetic are at fault; download the checkpoint again, or let the backend compute in float32"
+        )
 
 
 def require_finite_gradient(norm: float, step: int) -> None:

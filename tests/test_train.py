@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mdpo_core import MdpoError, load_recipe, run
 
@@ -73,6 +75,19 @@ def test_only_the_newest_checkpoints_are_kept(small: list[str]) -> None:
     result = run(load_recipe(RECIPE, [*small, "output.save_every=1", "output.keep=2"]))
     kept = sorted(path.name for path in (result.run_dir / "checkpoints").iterdir())
     assert kept == ["step-000005", "step-000006"]
+
+
+@pytest.mark.parametrize("objective", ["[{loss: dpo}]", "[{loss: simpo}]"])
+def test_weights_that_are_no_numbers_are_noticed_before_the_first_update(
+    objective: str, small: list[str], llava: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(llava, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["multi_modal_projector.linear_1.weight"].fill_(math.nan)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    changes = [*small, f"model.path={folder}", f"objective={objective}"]
+    with pytest.raises(MdpoError, match=r"log-probs are not finite before .* on 'chosen', 'rejected': its weights or"):
+        run(load_recipe(RECIPE, changes))
 
 
 def test_a_reference_of_other_weights_is_noticed_before_the_first_update(
