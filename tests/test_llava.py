@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import shutil
 import subprocess
@@ -202,8 +203,10 @@ def damaged(folder: Path, llava: Path, change: Callable[[Path], object]) -> str:
 
 
 def _check_and_load(folder: Path) -> None:
-    adapter(folder).check()
-    adapter(folder).load(Placement())
+    made = adapter(folder, prompts="chat")
+    made.check()
+    made.encoder()
+    made.load(Placement())
 
 
 def as_other_model(folder: Path) -> None:
@@ -211,15 +214,41 @@ def as_other_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen2_vl"}))
 
 
-def without_a_tensor(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    weights.popitem()
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+PROJECTOR = "multi_modal_projector.linear_1"
 
 
-def with_an_index_of_absent_shards(folder: Path) -> None:
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], object]:
+    def changed(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return changed
+
+
+def without_the_first_layer(tensors: dict[str, torch.Tensor]) -> None:
+    for name in [name for name in tensors if "language_model.model.layers.0." in name]:
+        del tensors[name]
+
+
+def of_another_model(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["strange.weight"] = tensors.pop(f"{PROJECTOR}.weight")
+    tensors[f"{PROJECTOR}.bias"] = torch.zeros(3)
+
+
+def holding(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def with_an_unknown_image_processor(folder: Path) -> None:
+    file = folder / "processor_config.json"
+    options = json.loads(file.read_text())
+    options["image_processor"]["image_processor_type"] = "Unknown"
+    file.write_text(json.dumps(options))
+
+
+INDEX = "model.safetensors.index.json"
+NO_MAP = f"{INDEX}: weight_map must name the file of every tensor; download it again"
 
 
 @pytest.mark.parametrize(
@@ -228,16 +257,50 @@ def with_an_index_of_absent_shards(folder: Path) -> None:
         (as_other_model, "model_type is 'qwen2_vl'; the llava adapter takes 'llava'"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder holds it"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights: neither model.safetensors nor"),
-        (with_an_index_of_absent_shards, "model-00001-of-00002.safetensors: missing"),
+        (holding(INDEX, '{"weight_map": {"a": "absent.safetensors"}}'), "absent.safetensors: missing"),
+        (holding(INDEX, "{}"), NO_MAP),
+        (holding(INDEX, '{"weight_map": ["absent.safetensors"]}'), NO_MAP),
+        (holding(INDEX, '{"weight_map": {"a": 1}}'), NO_MAP),
         (lambda folder: (folder / "tokenizer_config.json").unlink(), "tokenizer_config.json is missing"),
         (lambda folder: (folder / "processor_config.json").unlink(), "processor_config.json is missing"),
-        (without_a_tensor, "1 missing tensors, among them"),
+        (holding("processor_config.json", "{}"), "processor_config.json: holds no image processor, nor is"),
+        (holding("processor_config.json", "{"), "processor_config.json: cannot be read: Expecting property name"),
+        (with_an_unknown_image_processor, "its processor cannot be loaded (ValueError: Unrecognized image processor"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer: none of tokenizer.json, tokenizer.model"),
+        (holding("tokenizer.json", '{"a": 1}'), "tokenizer.json: holds no tokenizer; download it again"),
+        (holding("tokenizer.json", '{"added_tokens": [], "model": {}}'), "(Exception: data did not match any variant"),
+        (holding("tokenizer_config.json", "[]"), "tokenizer_config.json: is no JSON object; download it again"),
+        (holding("chat_template.jinja", "{% for x in %}"), "template fails on a question with an answer (TemplateSynt"),
+        (
+            holding("chat_template.jinja", "{{ messages[0].foo.bar }}"),
+            "'foo'); download it again, or set model.prompts",
+        ),
+        (holding("chat_template.jinja", "{{ messages + 1 }}"), "its chat template fails on a question with an answer"),
+        (weights(without_the_first_layer), " and 6 more; the weights are incomplete or of another model: download"),
+        (
+            weights(of_another_model),
+            f"1 missing tensors: model.{PROJECTOR}.weight; 1 unexpected tensors: strange.weight; "
+            f"1 mismatched tensors: model.{PROJECTOR}.bias (3,) for (32,); the weights are incomplete",
+        ),
     ],
 )
 def test_an_unfit_folder_is_named_with_what_is_missing(
     change: Callable[[Path], object], message: str, llava: Path, tmp_path: Path
 ) -> None:
-    assert message in damaged(tmp_path / "model", llava, change)
+    found = damaged(tmp_path / "model", llava, change)
+    assert message in found
+    assert len(found.splitlines()) == 1
+
+
+def test_transformers_own_report_is_kept_back_while_a_model_loads_and_no_longer(
+    llava: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    folder = tmp_path / "model"
+    damaged(folder, llava, weights(of_another_model))
+    assert not caplog.records
+    AutoModelForImageTextToText.from_pretrained(folder, ignore_mismatched_sizes=True)
+    assert "LOAD REPORT" in caplog.text
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -368,6 +368,10 @@ def cut(name: str) -> Callable[[Path], object]:
     return lambda folder: changed_weights(folder, lambda weights: weights.update({name: weights[name][1:].clone()}))
 
 
+def holding(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
 def as_a_pickle_with_code(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({"lm_head.weight": Path("x")}, folder / "pytorch_model.bin")
@@ -376,20 +380,26 @@ def as_a_pickle_with_code(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("model.layers.1.mlp.fc2.bias"), "1 missing tensors, among them ['model.layers.1.mlp.fc2.bias']"),
-        (without("model.mm_projector.0.weight"), "1 missing tensors, among them ['model.mm_projector.0.weight']"),
+        (without("model.layers.1.mlp.fc2.bias"), "1 missing tensors: model.layers.1.mlp.fc2.bias; the"),
+        (without("model.mm_projector.0.weight"), "1 missing tensors: model.mm_projector.0.weight; the"),
         (
             without("model.vision_tower.vision_tower.vision_model.embeddings.patch_embedding.bias"),
-            "1 missing tensors, among them ['model.vision_tower.vision_tower.vision_model.embeddings.patch_emb",
+            "1 missing tensors: model.vision_tower.vision_tower.vision_model.embeddings.patch_emb",
         ),
-        (besides("model.layers.2.mlp.fc2.bias"), "1 unexpected tensors, among them ['model.layers.2.mlp.fc2.bias']"),
-        (besides("action_head.weight"), "1 unexpected tensors, among them ['action_head.weight']"),
-        (cut("lm_head.weight"), "1 mismatched tensors, among them ['lm_head.weight (360, 32) for (361, 32)']"),
+        (besides("model.layers.2.mlp.fc2.bias"), "1 unexpected tensors: model.layers.2.mlp.fc2.bias; the"),
+        (besides("action_head.weight"), "1 unexpected tensors: action_head.weight; the"),
+        (cut("lm_head.weight"), "1 mismatched tensors: lm_head.weight (360, 32) for (361, 32); the"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights: none of model.safetensors, "),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors: cannot be read"),
         (as_a_pickle_with_code, "pytorch_model.bin: cannot be read as tensors and nothing else"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder holds it"),
         (lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "vocab.json")], "no tokenizer: none"),
+        (holding("tokenizer.json", '{"a": 1}'), "tokenizer.json: holds no tokenizer; download it again"),
+        (holding("tokenizer.json", '{"model": 1}'), "its tokenizer cannot be loaded ("),
+        (holding("tokenizer_config.json", "["), "tokenizer_config.json: cannot be read: "),
+        (holding("generation_config.json", "["), "generation_config.json: cannot be read: "),
+        (holding("model.safetensors.index.json", "{}"), "weight_map must name the file of every tensor"),
+        (holding("model.safetensors.index.json", '{"weight_map": ["a"]}'), "weight_map must name the file of every"),
     ],
 )
 def test_a_damaged_checkpoint_is_named_with_what_is_wrong(

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, ModelAdapter, Part, Placement
 from mdpo_vlm.families import Family, family_of
-from mdpo_vlm.folder import encoder_files, find_folder, read_json, unfit, weight_files
+from mdpo_vlm.folder import encoder_files, find_folder, read_json, require_encoder, unfit, weight_files
 
 if TYPE_CHECKING:
     from mdpo_vlm.encoder import VlmEncoder
@@ -75,11 +75,7 @@ class TransformersAdapter(ModelAdapter):
         folder = self.folder()
         self._require_transformers_layout(folder / "config.json")
         weight_files(folder)
-        if not (folder / "tokenizer_config.json").is_file():
-            raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
-        # One of the two holds the image processor, depending on the version that saved it.
-        if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
-            raise unfit(folder, "processor_config.json is missing; save the processor beside the model")
+        require_encoder(folder)
 
     def _require_transformers_layout(self, file: Path) -> None:
         kind = str(read_json(file).get("model_type"))

@@ -25,6 +25,7 @@ ENCODER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
 
 
@@ -43,10 +44,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise unfit(path, f"{reason}; a model's folder holds it") from error
+        absent = isinstance(error, FileNotFoundError)
+        reason = "is missing; a model's folder holds it" if absent else f"cannot be read: {error}; download it again"
+        raise unfit(path, reason) from error
     if not isinstance(content, dict):
-        raise unfit(path, "is no JSON object; a model's folder holds one")
+        raise unfit(path, "is no JSON object; download it again")
     return content
 
 
@@ -54,7 +56,7 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Pat
     """The file of all weights, or the shards that an index names; `DataError` if any is missing."""
     whole, index = (folder / name for name in names)
     if index.is_file():
-        shards = [folder / shard for shard in sorted(set(read_json(index)["weight_map"].values()))]
+        shards = [folder / shard for shard in _shards(index)]
         missing = [
             Problem(str(file), "", f"missing, although {index.name} names it") for file in shards if not file.is_file()
         ]
@@ -64,6 +66,34 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Pat
     if not whole.is_file():
         raise unfit(folder, f"no weights: neither {whole.name} nor {index.name} is there")
     return [whole]
+
+
+def _shards(index: Path) -> list[str]:
+    places = read_json(index).get("weight_map")
+    names = list(places.values()) if isinstance(places, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise unfit(index, "weight_map must name the file of every tensor; download it again")
+    return sorted(set(names))
+
+
+def require_encoder(folder: Path) -> None:
+    """Raise `DataError` where a tokenizer's settings or the image processor's are missing."""
+    if not (folder / "tokenizer_config.json").is_file():
+        raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
+    # One of the two holds the image processor, depending on the version that saved it.
+    whole, own = folder / "processor_config.json", folder / "preprocessor_config.json"
+    if own.is_file():
+        return
+    if not whole.is_file():
+        raise unfit(folder, f"{whole.name} is missing; save the processor beside the model")
+    if "image_processor" not in read_json(whole):
+        raise unfit(whole, f"holds no image processor, nor is {own.name} there; save the processor beside the model")
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raise `DataError` where there is no vocabulary."""
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise unfit(folder, f"no tokenizer: none of {', '.join(_TOKENIZERS)} is there; save it beside the model")
 
 
 def encoder_files(folder: Path) -> list[Path]:

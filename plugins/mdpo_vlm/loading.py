@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from mdpo_core import DataError, Placement, Problem
+from mdpo_core import Placement
 from mdpo_vlm.attention import use_packed_attention
+from mdpo_vlm.damage import require_whole
 from mdpo_vlm.families import UNKNOWN
 from mdpo_vlm.folder import unfit
 from mdpo_vlm.idle import idle_parameters
@@ -88,23 +91,35 @@ def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreT
     # Its bar would be drawn into the run's own.
     disable_progress_bar()
     # Weights that are shared out while they are read are drawn at random first; LoRA's shall not depend on that.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _unreported():
         try:
             base, report = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=getattr(torch, placement.dtype), output_loading_info=True, **options
+                folder,
+                dtype=getattr(torch, placement.dtype),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are reported, too
+                **options,
             )
         except SafetensorError as error:
             raise unfit(folder, f"its weights cannot be read: {error}") from error
-    _require_complete(report, folder)
+    require_whole(folder, *(report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched")))
     return base.eval().requires_grad_(False)
 
 
-def _require_complete(report: Mapping[str, Sequence[str]], folder: Path) -> None:
-    wrong = {kind: sorted(report[f"{kind}_keys"]) for kind in ("missing", "unexpected", "mismatched")}
-    found = [
-        Problem(str(folder), "", f"{len(names)} {kind} tensors, among them {names[:3]}")
-        for kind, names in wrong.items()
-        if names
-    ]
-    if found:
-        raise DataError(found)
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Without transformers' report of what does not fit, which says that it can be ignored; here it is an error.
+
+    What it says of weights that it cannot convert stays: the error that follows refers to it.
+    """
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return "LOAD REPORT" not in text or "CONVERSION" in text
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(is_kept)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_kept)

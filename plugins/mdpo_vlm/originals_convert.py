@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from transformers import GenerationConfig, LlavaConfig
 
+from mdpo_vlm.folder import read_json
 from mdpo_vlm.layout import TRAITS, Original
 from mdpo_vlm.originals_config import llava_config, required
 from mdpo_vlm.originals_text import image_text, load_tokenizer, save_processor
@@ -37,7 +37,7 @@ def _generation(original: Original, config: LlavaConfig, image_id: int) -> Gener
     found: dict[str, Any] = dict(original.config)
     own = original.folder / "generation_config.json"
     if own.is_file():
-        found |= json.loads(own.read_text())
+        found |= read_json(own)
     ids = {name: found.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     # A row that was added has logits of 0, which is more than many a word has.
     added = config.get_text_config().vocab_size > required(original, "vocab_size")

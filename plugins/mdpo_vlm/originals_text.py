@@ -12,7 +12,8 @@ from transformers import AutoTokenizer, LlavaProcessor
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from mdpo_core import IMAGE_MARK, RecipeError
-from mdpo_vlm.folder import encoder_files, unfit
+from mdpo_vlm.damage import reading
+from mdpo_vlm.folder import encoder_files, require_tokenizer, unfit
 from mdpo_vlm.layout import Original
 from mdpo_vlm.originals_tower import Tower
 
@@ -44,18 +45,18 @@ _AFTER = "\nA"
 def load_tokenizer(original: Original) -> Any:
     """The checkpoint's own, with a token for images. Raises `RecipeError` if what reads it is not installed."""
     files = encoder_files(original.folder)
+    require_tokenizer(original.folder)
     names = {file.name for file in files}
-    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
-        raise unfit(original.folder, "no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json is there")
     if "tokenizer.model" in names and "tokenizer.json" not in names:
         _require_sentencepiece(original)
     # Apart from config.json, which asks for code of its own or has a model type that transformers takes for another.
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             shutil.copyfile(file, Path(folder) / file.name)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
-        )
+        with reading(original.folder, "tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
+            )
     # Made for word pieces; of other tokenizers it takes blanks that belong to the text.
     tokenizer.clean_up_tokenization_spaces = False
     if tokenizer.pad_token is None:

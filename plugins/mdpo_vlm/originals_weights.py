@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
-from mdpo_core import DataError, Problem
+from mdpo_vlm.damage import require_whole
 from mdpo_vlm.layout import Original, files_of_weights
 from mdpo_vlm.originals_tensors import opened, write_shards
 from mdpo_vlm.originals_tower import Tower
@@ -112,22 +112,16 @@ def _require_all(
 ) -> None:
     inverse = [(new, old) for old, new in _NAMES]
     of_tower = [(new, old) for old, new in _TOWER_NAMES] if tower.folder is not None else []
-    wrong = {
-        "missing": [_replaced(name, [*of_tower, *inverse]) for name in wanted if name not in found],
-        "unexpected": [place.name for name, place in found.items() if name not in wanted],
-        "mismatched": [
-            f"{place.name} {place.shape} for {wanted[name]}"
+    require_whole(
+        folder,
+        missing=[_replaced(name, [*of_tower, *inverse]) for name in wanted if name not in found],
+        unexpected=[place.name for name, place in found.items() if name not in wanted],
+        mismatched=[
+            (place.name, place.shape, wanted[name])
             for name, place in found.items()
             if name in wanted and place.shape != wanted[name]
         ],
-    }
-    problems = [
-        Problem(str(folder), "", f"{len(names)} {kind} tensors, among them {sorted(names)[:3]}")
-        for kind, names in wrong.items()
-        if names
-    ]
-    if problems:
-        raise DataError(problems)
+    )
 
 
 def _tensors(found: Mapping[str, _Place]) -> Iterator[tuple[str, Tensor]]:

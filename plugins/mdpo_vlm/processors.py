@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from mdpo_vlm.damage import reading
 from mdpo_vlm.folder import unfit
 
 
@@ -21,11 +22,8 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:
     Pictures are processed by Pillow: results must not depend on torchvision being installed, which videos need.
     """
     config = _vision_language_config(model)
-    try:
+    with reading(folder, "processor"):
         processor = _load(folder, PROCESSOR_MAPPING.get(type(config), None))
-    except (ImportError, AttributeError) as error:
-        # Of packages that are missing, and of tokens that the tokenizer should have by name.
-        raise unfit(folder, f"its processor cannot be loaded: {error}") from error
     _require_image_token(processor, config, folder)
     return processor, config.image_token_id
 

@@ -12,10 +12,13 @@ from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
+from mdpo_vlm.damage import quoted
 from mdpo_vlm.folder import read_json, unfit
 
 # A mark goes with one line break that follows it: what is to stand there is the template's to say.
 _MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")
+# A template is a program: its own errors, and those of the operations in it.
+_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
 _QUESTION, _ANSWER = "Which one?", "That one"
 
 
@@ -36,8 +39,12 @@ class ChatTemplate:
                 folder, "has no chat template; set model.prompts: ready, and write prompts as the model takes them"
             )
         question = [Turn("user", _QUESTION)]
-        prompt = _render(processor, question, open_turn=True)
-        whole = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
+        try:
+            prompt = _render(processor, question, open_turn=True)
+            whole = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
+        except _FAILURES as error:
+            text = f"its chat template fails on a question with an answer ({quoted(error)})"
+            raise unfit(folder, f"{text}; download it again, or set model.prompts: ready") from error
         before, _, after = whole.rpartition(_ANSWER)
         if not before.startswith(prompt):
             raise unfit(
@@ -51,7 +58,7 @@ class ChatTemplate:
         turns = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
         try:
             text = _render(self.processor, turns, open_turn=True)
-        except TemplateError as error:
+        except _FAILURES as error:
             raise _wrong(example, f"the chat template does not take this conversation: {error}") from error
         shown = text.count(self.processor.image_token)
         if shown != len(example.images):
