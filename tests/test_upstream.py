@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import torch
 from torch import Tensor
 from upstream import IMAGE, PATHS, ROWS, Upstream, all_cases
 
-from mdpo_core import Decoding, load_recipe, run
+from mdpo_core import Decoding, Turn, load_recipe, run
+from mdpo_core.encoding import BatchBuilder
 from mdpo_core.layout import pad_view
 from mdpo_core.recipe import Scoring
+from mdpo_core.scorer import Scorer
+from mdpo_core.view import View
 
 # Of float32, as data/upstream/FIXTURES.md suggests them.
 PIXELS, FEATURES, LOGITS, TOKENS, SUMS = 1e-6, 5e-5, 5e-5, 2e-5, 1e-4
@@ -102,8 +106,6 @@ def test_sums_of_a_batch_are_upstream_s(case: Upstream, scoring: Scoring) -> Non
 
 
 def conversation(case: Upstream, row: str) -> tuple[Any, ...]:
-    from mdpo_core import Turn
-
     item = case.item(row)
     if row != "multi":
         return (Turn("user", f"<image>\n{item['question']}"),)
@@ -122,6 +124,21 @@ def test_conversations_go_through_the_template_of_instruction_tuning(case: Upstr
         logits = case.model.logits(case.model.hidden_states(rows, case.model.encode_images(prompt.images)))[0]
     log_probs = logits.log_softmax(-1)[len(prompt.token_ids) - 1 : -1].gather(1, response[:, None])[:, 0]
     require_close(log_probs, case.expected[f"{kind}_{row}_token_logps"][-len(response) :], TOKENS)
+
+
+@pytest.mark.parametrize("name", ["chosen", "rejected"])
+def test_all_answers_of_a_conversation_count_where_upstream_counts_them(cases: dict[str, Upstream], name: str) -> None:
+    """LLaVA's sums of ``multi`` are those of both answers: here, of a response that is a conversation."""
+    case = cases["llava"]
+    first, *others = conversation(case, "multi")
+    response = (*others, Turn("assistant", case.item("multi")[name]))
+    turned = replace(case.example("multi", (first,)), responses={name: response})
+    view = View(name)
+    batch = BatchBuilder(case.chat, (view,), {}, (), 10**6, 0).build([turned], range(1), epoch=0)
+    with torch.no_grad():
+        tokens = Scorer(case.model, (view,))(batch).policy[view]
+    require_close(tokens.values[tokens.mask], case.expected[f"{name}_multi_token_logps"], TOKENS)
+    require_close(tokens.values.sum(), case.expected[f"{name}_multi_logps"], SUMS)
 
 
 def test_greedy_answers_are_upstream_s(case: Upstream) -> None:
