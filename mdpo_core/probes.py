@@ -42,9 +42,9 @@ def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: 
     device, layers = device_of(model.module), len(model.layers())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        width = width_of(model)
         made = {
-            name: made_of(name, probe, 1 if probe.reads == "policy" else layers, width)
+            # The width costs a forward, for which some backends must first gather the weights: only for a probe.
+            name: made_of(name, probe, 1 if probe.reads == "policy" else layers, width_of(model))
             for name, probe in probes.items()
         }
     return nn.ModuleDict(made).to(device)
