@@ -57,14 +57,14 @@ def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
     drawn, others = Drawn([], {}, []), []
     cells = [Labelled(picture, "as it is", [f"{picture.width} x {picture.height} pixels"])]
     for name, cls in sorted(current_registry().components("corruption").items()):
-        reason = _why_not(cls)
-        if reason is not None:
-            drawn.others.append(name)
-            others.append(Labelled(_faded(picture), name, reason))
-            continue
         try:
-            cells.append(_cell(picture, name, cls(), seed))  # type: ignore[arg-type]
-            drawn.names.append(name)
+            reason = _why_not(cls)
+            if reason is None:
+                cells.append(_cell(picture, name, cls(), seed))  # type: ignore[arg-type]
+                drawn.names.append(name)
+            else:
+                others.append(Labelled(_faded(picture), name, reason))
+                drawn.others.append(name)
         except Exception as error:  # of one plugin, whatever it is: the others' pictures are wanted all the same
             drawn.failed[name] = f"{type(error).__name__}: {error}"
     out.parent.mkdir(parents=True, exist_ok=True)

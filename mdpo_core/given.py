@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mdpo_core.declared import Undeclared
 from mdpo_core.errors import PluginError, during
@@ -43,7 +43,9 @@ def check_columns(term: Term, scores: Scores) -> None:
         raise PluginError(f"{who} must raise DataError, or return nothing; it returned {shown(answer)}")
 
 
-def numbers(who: str, values: object, what: str, shape: Sequence[int], kind: str = "numbers") -> Tensor:
+def numbers(
+    who: str, values: object, what: str, shape: Sequence[int], kind: Literal["numbers", "bools"] = "numbers"
+) -> Tensor:
     """``values`` if they are a tensor of ``shape`` of floating point ``numbers`` or of ``bools``, else `PluginError`.
 
     ``what``: they are, in words, as in "one number a pair". -1 in ``shape`` is any size.

@@ -138,7 +138,7 @@ def _means(label: str, term: Term, scores: Scores) -> dict[str, Tensor]:
     """What running means are taken of, ``(batch,)`` each."""
     found = {}
     for name, function in term.means.items():
-        who = f"{_who(label, term)}, for its running mean '{name}',"
+        who = f"the running mean '{name}' of {_who(label, term)}"
         found[name] = numbers(who, given(who, partial(function, scores)), "one number a pair", scores.applies.shape)
     return found
 

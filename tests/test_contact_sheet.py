@@ -128,8 +128,14 @@ def test_a_corruption_that_fails_is_named_and_the_others_are_drawn(
         def __call__(self, image: Image, rng: random.Random) -> Image:
             return None  # type: ignore[return-value]
 
+    class Unmade(Nothing):
+        """Raises when it is made."""
+
+        def model_post_init(self, context: object) -> None:
+            raise RuntimeError("no parts")
+
     photograph(60, 40).save(tmp_path / "photograph.png")
-    with offered(failing=Failing, nothing=Nothing):
+    with offered(failing=Failing, nothing=Nothing, unmade=Unmade):
         registry = current_registry()
         monkeypatch.setattr(Registry, "discover", lambda without=(): registry)
         command = ["corruptions", str(tmp_path / "photograph.png"), "--out", str(tmp_path / "sheet.png")]
@@ -138,6 +144,7 @@ def test_a_corruption_that_fails_is_named_and_the_others_are_drawn(
     assert told.err == (
         "the corruption 'failing' fails: ValueError: no luck\n"
         "the corruption 'nothing' fails: TypeError: returned NoneType, no picture\n"
+        "the corruption 'unmade' fails: RuntimeError: no parts\n"
     )
     assert f"under {', '.join(image_corruptions())}\n" in told.out
     assert "failing" not in told.out

@@ -119,12 +119,12 @@ DECLARED: dict[str, tuple[str, Any, str]] = {
     "a mean of a scalar": (
         "running_means",
         lambda _: {"shift": lambda s: s.policy["chosen"].mean()},
-        r"term '0:wrong' \(Wrong\), for its running mean 'shift', must return one number a pair, shape \(2,\); .* \(\)",
+        r"the running mean 'shift' of term '0:wrong' \(Wrong\) must return one number a pair, shape \(2,\); .* \(\)",
     ),
     "a mean of an undeclared view": (
         "step_means",
         lambda _: {"shift": lambda s: s.policy["chosen@crop"]},
-        r"term '0:wrong' \(Wrong\), for its running mean 'shift',: view 'chosen@crop' was not declared",
+        r"the running mean 'shift' of term '0:wrong' \(Wrong\): view 'chosen@crop' was not declared",
     ),
     "no comparison": (
         "compares",
