@@ -146,6 +146,15 @@ EVERY = {
 }
 
 
+def require_like_one_process(backend: str, processes: int, changes: list[str], folder: Path) -> None:
+    """A run of the recipe in several processes leaves what one process does, in ``folder / "many"``."""
+    same = [change for change in changes if not change.startswith("backend")]
+    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=folder / "one")
+    finished = launch([*same, f"backend={EVERY[backend]}"], folder / "many", "--processes", str(processes))
+    assert finished.returncode == 0, finished.stderr
+    require_same_training(folder / "many", folder / "one", 1e-5)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("backend", "processes"), [*((backend, 2) for backend in EVERY), ("ddp", 4), ("fsdp", 4), ("zero_3", 4)]
@@ -156,11 +165,7 @@ def test_every_backend_trains_as_one_process_does(
     # AdamW makes whole steps of gradients that are nearly 0, rounding and all; long ones would feed that back. With
     # seed 0 one number has such a gradient, and is 1.7e-5 off; with seeds 1 to 4 all weights agree to 4e-6.
     changes = [*changes, "train.micro_batch_size=1", "train.learning_rate=3.0e-4", "train.seed=1"]
-    same = [change for change in changes if not change.startswith("backend")]
-    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
-    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "many", "--processes", str(processes))
-    assert finished.returncode == 0, finished.stderr
-    require_same_training(tmp_path / "many", tmp_path / "one", 1e-5)
+    require_like_one_process(backend, processes, changes, tmp_path)
 
 
 @pytest.mark.long
@@ -203,16 +208,9 @@ def test_rows_without_images_wherever_they_fall_give_the_gradients_of_one_proces
     mixed = tmp_path / "mixed.json"
     mixed.write_text(json.dumps(rows))
     # The projector trains, too, and some processes see no picture in a step; some steps have none at all.
-    same = [
-        *(change for change in changes if not change.startswith("backend")),
-        *(f"data.path={mixed}", "model.lora=null", "train.learning_rate=1.0e-4"),
-        *("train.batch_size=2", "train.micro_batch_size=1"),
-    ]
-    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
-    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "two", *TWO)
-    assert finished.returncode == 0, finished.stderr
-    require_same_training(tmp_path / "two", tmp_path / "one", 1e-5)
-    trained = final_weights(tmp_path / "two")
+    more = [f"data.path={mixed}", "model.lora=null", "train.learning_rate=1.0e-4", "train.batch_size=2"]
+    require_like_one_process(backend, 2, [*changes, *more, "train.micro_batch_size=1"], tmp_path)
+    trained = final_weights(tmp_path / "many")
     assert all(torch.isfinite(value).all() for value in trained.values())
 
 
@@ -228,15 +226,9 @@ def test_conversations_and_hidden_image_tokens_give_the_numbers_of_one_process(
         row["prompt"] = [first, {"role": "assistant", "content": "Day."}, last] if number % 3 else [first]
     talks = tmp_path / "talks.json"
     talks.write_text(json.dumps(rows))
-    same = [
-        *(change for change in changes if not change.startswith("backend")),
-        *(f"data.path={talks}", "corruptions={crop: {corruption: token_drop, share: 0.5}}"),
-        *("model.prompts=chat", "train.micro_batch_size=1", "train.learning_rate=3.0e-4"),
-    ]
-    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
-    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "two", *TWO)
-    assert finished.returncode == 0, finished.stderr
-    require_same_training(tmp_path / "two", tmp_path / "one", 1e-5)
+    more = [f"data.path={talks}", "corruptions={crop: {corruption: token_drop, share: 0.5}}", "model.prompts=chat"]
+    small = ["train.micro_batch_size=1", "train.learning_rate=3.0e-4"]
+    require_like_one_process(backend, 2, [*changes, *more, *small], tmp_path)
 
 
 def test_a_launcher_and_an_option_that_disagree_are_told_apart(changes: list[str], tmp_path: Path) -> None:
