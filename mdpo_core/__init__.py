@@ -7,34 +7,34 @@ from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
 from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
-from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError
+from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
 from mdpo_core.example import IMAGE_MARK, Box, Example, HiddenTokens, NamedPart, Prompt, Role, Turn
 from mdpo_core.files import alone_in, whole_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
 from mdpo_core.layout import Packed, PaddedView
 from mdpo_core.loading import load_recipe
+from mdpo_core.measurements import Probe, Statistic
 from mdpo_core.optimization import parameter_groups, set_learning_rate
-from mdpo_core.parts import ALL_LINEAR, PARTS, Lora, PartOptions, Parts, PartTraining
-from mdpo_core.probes import Probe
+from mdpo_core.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
 from mdpo_core.protocols import (
     Decoding,
     Encoder,
     Engine,
-    Part,
     Placement,
     Policy,
     StoredRows,
     TrackerLog,
     VisionLanguageModel,
 )
-from mdpo_core.recipe import Recipe, Train
+from mdpo_core.recipe import Recipe
 from mdpo_core.registry import make_component as component
 from mdpo_core.rows import LazyRows, rows_in_random_order
 from mdpo_core.run import RunResult, run
-from mdpo_core.scores import ResponseTokens, Scored, Scores, Statistic, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
 from mdpo_core.state import Piece, SavedState, whole
 from mdpo_core.terms import Anchor, Loss, PairLoss, Term
+from mdpo_core.train_options import Train
 from mdpo_core.view import View
 from mdpo_core.world import World, current_world
 
@@ -116,6 +116,7 @@ __all__ = [
     "rows_in_random_order",
     "run",
     "set_learning_rate",
+    "suggestion",
     "whole",
     "whole_folder",
 ]

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mdpo_core.example import Example, NamedPart
-from mdpo_core.parts import Lora, Parts, PartTraining, problems_of, training_of
-from mdpo_core.protocols import Encoder, Engine, Part, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.parts import Lora, Part, Parts, PartTraining, problems_of, training_of
+from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.world import World
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mdpo_core.recipe import Train
+    from mdpo_core.train_options import Train
 
 
 class Component(BaseModel, ABC):

@@ -9,11 +9,12 @@ from typing import Any
 from mdpo_core.components import Backend, Evaluator, ModelAdapter, Reader
 from mdpo_core.declarations import wrong_declarations
 from mdpo_core.document import Keys
-from mdpo_core.errors import Problem, RecipeError
+from mdpo_core.errors import Problem, RecipeError, suggestion
 from mdpo_core.needs import Need, needs_of_corruption, needs_of_term
-from mdpo_core.recipe import Recipe, Train
-from mdpo_core.registry import current_registry, suggestion
+from mdpo_core.recipe import Recipe
+from mdpo_core.registry import current_registry
 from mdpo_core.terms import Loss, Term
+from mdpo_core.train_options import Train
 from mdpo_core.view import CLEAN
 
 Found = Iterator[tuple[Keys, str]]

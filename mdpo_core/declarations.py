@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from mdpo_core.probes import Probe
-from mdpo_core.scores import Statistic
+from mdpo_core.measurements import Probe, Statistic
 from mdpo_core.terms import Term
 from mdpo_core.view import View
 

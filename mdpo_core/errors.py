@@ -1,10 +1,15 @@
-"""What goes wrong, by whose hand: the recipe's, a plugin's, the data's, a checkpoint's."""
+"""Errors by whose mistake they report: the recipe's, a plugin's, the data's, a checkpoint's; and the words for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from reprlib import repr as short
+
+# What a sentence shows the value of; of anything else it gives the type.
+_PLAIN = (str, bytes, int, float, list, tuple, dict, set)
 
 
 class MdpoError(Exception):
@@ -62,3 +67,17 @@ class PluginError(MdpoError):
 
 class CheckpointError(MdpoError):
     """A checkpoint cannot be written, or is damaged, or belongs to another run."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the known word nearest to ``word``, or nothing if none is near."""
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def shown(value: object) -> str:
+    """A value that is not what it should be, in a few words: ``the str 'high'``."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"the {name} {short(value)}" if type(value) in _PLAIN else f"a value of type {name}"

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from reprlib import repr as short
 from typing import Any, TypeGuard, get_args
 
+from mdpo_core.errors import shown
 from mdpo_core.example import Box, Example, NamedPart, Turn
-
-# What a sentence shows the value of; of anything else it says the type.
-_PLAIN = (str, bytes, int, float, list, tuple, dict, set)
 
 
 def type_problem(example: object) -> str | None:
     """The first field of what a plugin has made that does not hold what `Example` says, as a sentence."""
     return next(_problems(example), None)
-
-
-def shown(value: object) -> str:
-    """A value that is not what it should be, in a few words."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"the {name} {short(value)}" if type(value) in _PLAIN else f"a value of type {name}"
 
 
 def _problems(example: object) -> Iterator[str]:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mdpo_core.declared import Undeclared
-from mdpo_core.errors import PluginError, during
-from mdpo_core.fields import shown
+from mdpo_core.errors import PluginError, during, shown
 
 if TYPE_CHECKING:
     from torch import Tensor

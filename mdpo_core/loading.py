@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails
 from mdpo_core.components import Component
 from mdpo_core.consistency import inconsistencies
 from mdpo_core.document import Document, Keys, override, read_document
-from mdpo_core.errors import PluginError, Problem, RecipeError
-from mdpo_core.recipe import Output, Recipe, Scoring, Train
-from mdpo_core.registry import current_registry, suggestion
+from mdpo_core.errors import PluginError, Problem, RecipeError, suggestion
+from mdpo_core.recipe import Output, Recipe, Scoring
+from mdpo_core.registry import current_registry
+from mdpo_core.train_options import Train
 
 # Section: the kinds of component it takes. Lists and mappings of components are told apart by `MANY`.
 SECTIONS: dict[str, tuple[str, ...]] = {

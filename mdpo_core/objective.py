@@ -12,8 +12,9 @@ from torch import Tensor
 from mdpo_core.declared import Declared
 from mdpo_core.errors import PluginError
 from mdpo_core.given import given, numbers
+from mdpo_core.measurements import Statistic
 from mdpo_core.running import RunningMeans
-from mdpo_core.scores import Scores, Statistic
+from mdpo_core.scores import Scores
 from mdpo_core.terms import PairLoss, Term
 from mdpo_core.view import View
 from mdpo_core.world import ALONE, World

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from mdpo_core.components import ModelAdapter
     from mdpo_core.protocols import VisionLanguageModel
-    from mdpo_core.recipe import Recipe, Train
+    from mdpo_core.recipe import Recipe
+    from mdpo_core.train_options import Train
 
 _FACTOR = "rate_factor"
 

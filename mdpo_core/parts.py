@@ -8,8 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mdpo_core.protocols import Part
-
+Part = Literal["vision", "projector", "language"]
 How = Literal["frozen", "full", "lora"]
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 ALL_LINEAR = "all-linear"

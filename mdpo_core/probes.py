@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mdpo_core.errors import PluginError
-from mdpo_core.fields import shown
+from mdpo_core.errors import PluginError, shown
 from mdpo_core.given import given, numbers
 
 if TYPE_CHECKING:
@@ -16,20 +14,8 @@ if TYPE_CHECKING:
 
     from mdpo_core.batch import EncodedImage
     from mdpo_core.layout import Packed, PaddedView
+    from mdpo_core.measurements import Probe
     from mdpo_core.protocols import VisionLanguageModel
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A module of a term's own, trained with the model and saved in checkpoints, but not exported.
-
-    ``make(layers, width)`` gives one that takes hidden states ``(tokens, layers, width)``, float32, of the places that
-    predict the tokens, to ``(tokens, outputs)``. ``reads``: those of the policy's end, with gradients and one layer, or
-    those of every layer of the reference.
-    """
-
-    make: Callable[[int, int], nn.Module]
-    reads: Literal["policy", "reference"] = "policy"
 
 
 def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: int) -> nn.ModuleDict:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
 from mdpo_core.example import Example
 from mdpo_core.layout import Packed, PaddedView
+from mdpo_core.parts import Part
 from mdpo_core.state import Piece, SavedState
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # Hidden states to logits.
 Head: TypeAlias = "Callable[[Tensor], Tensor]"
-Part = Literal["vision", "projector", "language"]
 Result = TypeVar("Result")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ import pluggy
 
 from mdpo_core import components, corruption, hooks, terms
 from mdpo_core.components import Component
-from mdpo_core.errors import PluginError
+from mdpo_core.errors import PluginError, suggestion
 
 KINDS: dict[str, type[Component]] = {
     kind.kind: kind
@@ -109,12 +108,6 @@ class Registry:
             if known is cls:
                 return name
         raise PluginError(f"{cls.__name__} is offered by no plugin, so a recipe cannot name it")
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _require_one_package_each(points: Iterable[EntryPoint]) -> None:

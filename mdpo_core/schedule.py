@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mdpo_core.recipe import Train
+from mdpo_core.train_options import Train
 
 
 def learning_rate(train: Train, step: int, num_steps: int) -> float:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from mdpo_core.batch import Batch, EncodedImage
 from mdpo_core.devices import device_of
 from mdpo_core.head import token_log_probs
-from mdpo_core.probes import AllLayers, Probe, build_probes, outputs_of
+from mdpo_core.measurements import Probe, Statistic
+from mdpo_core.probes import AllLayers, build_probes, outputs_of
 from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import ModelReference, Reference
-from mdpo_core.scores import Scored, Statistic, TokenLogProbs
+from mdpo_core.scores import Scored, TokenLogProbs
 from mdpo_core.states import PredictingStates, separate_states, shared_states
 from mdpo_core.statistics import ReferenceLogits, token_statistics
 from mdpo_core.view import View

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -78,18 +78,6 @@ class Scored(NamedTuple):
     reference: dict[View, TokenLogProbs]
     statistics: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
     probes: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """A number for each response token, made of the whole distribution that predicts it.
-
-    ``function(policy, reference)`` is given log-probs ``(tokens, vocab)`` of some tokens, at least in float32, and
-    gives ``(tokens,)``. ``reference`` is None unless ``needs_reference``; gradients flow into the policy alone.
-    """
-
-    function: Callable[[Tensor, Tensor | None], Tensor]
-    needs_reference: bool = False
 
 
 @dataclass(frozen=True)

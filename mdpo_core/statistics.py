@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from mdpo_core.given import given, numbers
 from mdpo_core.head import chunk_size
+from mdpo_core.measurements import Statistic
 from mdpo_core.protocols import Head
-from mdpo_core.scores import Statistic
 
 ReferenceLogits = Callable[[slice], Tensor]
 

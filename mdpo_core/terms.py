@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from mdpo_core.components import Component
-from mdpo_core.probes import Probe
-from mdpo_core.scores import Scores, Statistic
+from mdpo_core.measurements import Probe, Statistic
+from mdpo_core.scores import Scores
 from mdpo_core.view import CHOSEN, REJECTED, View, with_prompt
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from transformers import AutoModelForImageTextToText
 
 from mdpo_core import Example, Placement, RecipeError, Scores, View, component, load_recipe, run
 from mdpo_core.encoding import BatchBuilder
+from mdpo_core.measurements import Probe
 from mdpo_core.objective import Objective
-from mdpo_core.probes import AllLayers, Probe
+from mdpo_core.probes import AllLayers
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import AdapterOff
 from mdpo_core.scorer import PLAIN, Scorer

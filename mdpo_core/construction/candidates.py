@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mdpo_core.errors import DataError, Problem, RecipeError
+from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
 from mdpo_core.example import Example
-from mdpo_core.registry import suggestion
 from mdpo_core.rows import LazyRows
 
 if TYPE_CHECKING:

@@ -11,14 +11,13 @@ from typing import Any
 from mdpo_core.collation import EncodedRow
 from mdpo_core.data import CheckedData, check_data
 from mdpo_core.encoding import BatchBuilder
-from mdpo_core.errors import DataError, Problem, RecipeError
+from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
 from mdpo_core.example import Example
 from mdpo_core.files import sha256
 from mdpo_core.manifest import describe, reference_key
 from mdpo_core.needs import Need, needs_of_corruption
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
-from mdpo_core.registry import suggestion
 from mdpo_core.run import progress_of
 from mdpo_core.rundir import RunDirectory
 from mdpo_core.view import CLEAN, View

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.components import ModelAdapter
+from mdpo_core.errors import shown
 from mdpo_core.example import Example
-from mdpo_core.fields import shown
 from mdpo_core.protocols import Placement, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.testing.common import calling, check_options, name_of, require

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from mdpo_core.batch import Batch
 from mdpo_core.components import Backend
-from mdpo_core.errors import CheckpointError
-from mdpo_core.fields import shown
+from mdpo_core.errors import CheckpointError, shown
 from mdpo_core.protocols import Engine, Placement
-from mdpo_core.recipe import Train
 from mdpo_core.scores import Scored, TokenLogProbs
 from mdpo_core.state import SavedState, write_state
 from mdpo_core.testing.common import (
@@ -27,6 +25,7 @@ from mdpo_core.testing.common import (
     require,
     require_returned,
 )
+from mdpo_core.train_options import Train
 from mdpo_core.view import CHOSEN
 
 _TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max_grad_norm=1.0)

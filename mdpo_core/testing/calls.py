@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.declarations import wrong_declarations
 from mdpo_core.declared import Declared, Undeclared
-from mdpo_core.fields import shown
+from mdpo_core.errors import shown
 from mdpo_core.given import NO_GRADIENT, check_columns
-from mdpo_core.probes import Probe, made_of, outputs_of
-from mdpo_core.scores import ByView, Scored, Scores, Statistic, TokenLogProbs
+from mdpo_core.measurements import Probe, Statistic
+from mdpo_core.probes import made_of, outputs_of
+from mdpo_core.scores import ByView, Scored, Scores, TokenLogProbs
 from mdpo_core.statistics import computed
 from mdpo_core.terms import Term
 from mdpo_core.testing.cases import case

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from hypothesis import Phase, settings
 
 from mdpo_core.components import Component
-from mdpo_core.errors import PluginError
+from mdpo_core.errors import PluginError, shown
 from mdpo_core.example import Example
-from mdpo_core.fields import shown, type_problem
+from mdpo_core.fields import type_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image

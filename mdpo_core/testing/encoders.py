@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mdpo_core.batch import EncodedPrompt, same_inputs
-from mdpo_core.errors import DataError
+from mdpo_core.errors import DataError, shown
 from mdpo_core.example import IMAGE_MARK, Example
-from mdpo_core.fields import shown
 from mdpo_core.protocols import Encoder
 from mdpo_core.testing.common import Broken, contents, require
 

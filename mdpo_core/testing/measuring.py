@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mdpo_core.components import Evaluator, Tracker
-from mdpo_core.fields import shown
+from mdpo_core.errors import shown
 from mdpo_core.protocols import Policy, TrackerLog
 from mdpo_core.rundir import RunDirectory
 from mdpo_core.testing.common import (

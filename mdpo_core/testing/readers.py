@@ -9,8 +9,8 @@ from types import NoneType
 from typing import get_args
 
 from mdpo_core.components import Reader
+from mdpo_core.errors import shown
 from mdpo_core.example import Example, NamedPart
-from mdpo_core.fields import shown
 from mdpo_core.testing.common import (
     Broken,
     all_contents,

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from mdpo_core.components import Reader
 from mdpo_core.construction.rows import NewData, NewRow
+from mdpo_core.errors import shown
 from mdpo_core.example import Example
-from mdpo_core.fields import shown
 from mdpo_core.testing.common import calling, contents, name_of, require, require_fields, require_returned
 
 _PARTS = ("prompt", "responses", "images", "columns", "pictures", "prompts", "vectors", "boxes")

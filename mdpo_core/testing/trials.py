@@ -13,11 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdpo_core.components import Backend, Component
-from mdpo_core.errors import PluginError, RecipeError
+from mdpo_core.errors import PluginError, RecipeError, suggestion
 from mdpo_core.example import Example
 from mdpo_core.hooks import PROJECT
-from mdpo_core.recipe import Train
-from mdpo_core.registry import KINDS, current_registry, suggestion
+from mdpo_core.registry import KINDS, current_registry
 from mdpo_core.terms import Anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.common import frame_of
@@ -25,6 +24,7 @@ from mdpo_core.testing.corruptions import check_corruption
 from mdpo_core.testing.measuring import check_evaluator, check_tracker
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.terms import check_anchor, check_loss
+from mdpo_core.train_options import Train
 from mdpo_core.world import ALONE
 
 # Of log-probs, for backends that compute in less than float32 by default.
