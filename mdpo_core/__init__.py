@@ -38,6 +38,8 @@ from mdpo_core.train_options import Train
 from mdpo_core.view import View
 from mdpo_core.world import World, current_world
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ALL_LINEAR",
     "IMAGE_MARK",

@@ -1,10 +1,11 @@
-"""What numbers on the command line may be; argparse tells the user which one is not."""
+"""Options that commands share, and which numbers they accept; argparse tells the user which one is wrong."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable
+from importlib.metadata import version
 
 
 def count(text: str) -> int:
@@ -34,3 +35,8 @@ def within(text: str, what: str, fits: Callable[[float], bool]) -> float:
     if not (math.isfinite(found) and fits(found)):
         raise argparse.ArgumentTypeError(f"must be {what}, found {text}")
     return found
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add ``--version``, which prints the program's name and version and ends it."""
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('mdpo')}", help="print the version")

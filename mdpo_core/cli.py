@@ -1,8 +1,7 @@
 """The command line: `mdpo run`, `check`, `export`, `corruptions`, `new-plugin`, `plugins`, `schema`; more: `commands`.
 
-`mdpo-run` is `mdpo run`.
-
-Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong, 128 + signal stopped.
+`mdpo-run` is `mdpo run`. Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong,
+128 + signal stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.arguments import count
+from mdpo_core.arguments import add_version, count
 from mdpo_core.commands import MAKING
 from mdpo_core.pipe import nobody_reads, until_nobody_reads
 
@@ -41,11 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mdpo", description="Preference optimization of vision-language models that look at the picture."
     )
+    add_version(parser)
     # DeepSpeed's launcher puts it before the command; LOCAL_RANK says the same.
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "train as a recipe says (mdpo-run RECIPE is mdpo run RECIPE)")
+    add_version(run)
     _recipe_arguments(run)
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="keep the run here, not in output.dir")
     run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
@@ -67,9 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
 
-    _new_plugin_arguments(
-        _command(commands, "new-plugin", _new_plugin, "write a package with a component to start from")
-    )
+    plugin = _command(commands, "new-plugin", _new_plugin, "write a package with a component to start from")
+    _new_plugin_arguments(plugin)
 
     _command(commands, "plugins", _plugins, "list components and their options")
     _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")
