@@ -84,7 +84,9 @@ def test_every_component_and_option_says_what_it_is() -> None:
             assert all(field.description for field in cls.model_fields.values()), name
 
 
-@pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "recipes").iterdir()))
+@pytest.mark.parametrize(
+    "recipe", sorted(str(path.relative_to(ROOT / "recipes")) for path in (ROOT / "recipes").rglob("*.yaml"))
+)
 def test_every_recipe_checks_and_begins_with_its_command(recipe: str) -> None:
     file = ROOT / "recipes" / recipe
     load_recipe(file)

@@ -25,7 +25,7 @@ from mdpo_core.registry import current_registry
 from mdpo_core.testing import check_loss
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "docs"))
+sys.path.insert(0, str(ROOT / "scripts" / "docs"))
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -35,13 +35,13 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_tables_of_recipes_are_those_of_the_classes() -> None:
     from make_tables import PAGE, page
 
-    assert PAGE.read_text() == page(), "run: python docs/make_tables.py"
+    assert PAGE.read_text() == page(), "run: python scripts/docs/make_tables.py"
 
 
 def test_the_tables_of_methods_are_those_of_the_classes() -> None:
     from methods import METHODS, methods
 
-    assert METHODS.read_text() == methods(), "run: python docs/make_tables.py"
+    assert METHODS.read_text() == methods(), "run: python scripts/docs/make_tables.py"
 
 
 def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() -> None:

@@ -28,7 +28,7 @@ def schema() -> dict[str, Any]:
 def test_the_schema_accepts_the_recipes_that_ship_and_refuses_misspelt_ones(schema: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(schema)
     accepts = Draft202012Validator(schema).is_valid
-    recipes = {file.name: YAML(typ="safe").load(file) for file in RECIPES.glob("*.yaml")}
+    recipes = {file.name: YAML(typ="safe").load(file) for file in RECIPES.rglob("*.yaml")}
     assert [name for name, recipe in recipes.items() if not accepts(recipe)] == []
     recipe = recipes["llava_mdpo.yaml"]
     for section, wrong in {

@@ -85,18 +85,20 @@ FORMULAS: dict[str, Callable[[Row], float]] = {
     "llava_mdpo.yaml": mdpo("crop"),
     "bunny_mdpo.yaml": mdpo("crop"),
     "qwen2_5_vl_mdpo.yaml": mdpo("crop"),
-    "mfpo.yaml": mdpo("noise"),
+    "methods/mfpo.yaml": mdpo("noise"),
     "llava_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected"),
-    "hound_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected"),
-    "mpo.yaml": mpo,
-    "rpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected") - row.mean_lp("chosen"),
-    "re_align.yaml": lambda row: row.dpo(0.1, "chosen", "rejected") + row.dpo(0.1, "chosen", "chosen@similar"),
-    "chip.yaml": chip,
-    "chip_release.yaml": lambda row: -ls(0.5 * (2 * row.r("chosen") - row.r("rejected") - row.r("chosen@noise"))),
-    "s_vco.yaml": s_vco,
-    "symmpo.yaml": symmpo,
-    "v_dpo.yaml": v_dpo,
-    "rationale_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected") - row.lp("rationale@compared"),
+    "methods/hound_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected"),
+    "methods/mpo.yaml": mpo,
+    "methods/rpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected") - row.mean_lp("chosen"),
+    "methods/re_align.yaml": lambda row: row.dpo(0.1, "chosen", "rejected") + row.dpo(0.1, "chosen", "chosen@similar"),
+    "methods/chip.yaml": chip,
+    "methods/chip_release.yaml": lambda row: (
+        -ls(0.5 * (2 * row.r("chosen") - row.r("rejected") - row.r("chosen@noise")))
+    ),
+    "methods/s_vco.yaml": s_vco,
+    "methods/symmpo.yaml": symmpo,
+    "methods/v_dpo.yaml": v_dpo,
+    "methods/rationale_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected") - row.lp("rationale@compared"),
 }
 
 

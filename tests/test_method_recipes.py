@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import load_recipe, run
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parent.parent / "recipes" / "methods"
 LOG_2 = math.log(2)
 WHY = "Because there are no animals at all."
 COMPARISON = "USER: <image>\nA pink flower. Or: Green leaves. Why is the first one better? ASSISTANT:"
@@ -46,6 +46,10 @@ EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
     "v_dpo.yaml": lambda _: 2 * LOG_2,
     "rationale_dpo.yaml": lambda found: LOG_2 - found.of_rationale,
 }
+
+
+def test_every_recipe_of_a_method_is_run_here() -> None:
+    assert EXPECTED.keys() == {file.name for file in RECIPES.iterdir()}
 
 
 @pytest.fixture(scope="module")

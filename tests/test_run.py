@@ -67,7 +67,8 @@ def test_full_fine_tuning_exports_a_whole_model(small: list[str], llava: Path) -
 
 # QLoRA needs CUDA (test_qlora.py), ZeRO-3 several processes (test_processes.py).
 RUN_HERE = sorted(
-    {path.name for path in RECIPES.glob("llava_*.yaml")} - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml"}
+    {str(path.relative_to(RECIPES)) for path in RECIPES.rglob("llava_*.yaml")}
+    - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml"}
 )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mdpo_core import Recipe, Term, component, load_recipe
 from mdpo_core.registry import current_registry
 
-METHODS = Path(__file__).parent / "methods.md"
-RECIPES = Path(__file__).parent.parent / "recipes"
+ROOT = Path(__file__).parents[2]
+METHODS = ROOT / "docs" / "methods.md"
+RECIPES = ROOT / "recipes"
 MARK = "compares them. -->\n"
 # Options that have no default, as an example has them.
 OPTIONS: dict[str, dict[str, object]] = {
@@ -25,9 +26,14 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 def methods() -> str:
     """The page with its tables made anew."""
-    used = {file.name: load_recipe(file) for file in sorted(RECIPES.glob("*.yaml"))}
+    used = {str(file.relative_to(RECIPES)): load_recipe(file) for file in _top_first(RECIPES.rglob("*.yaml"))}
     tables = [_terms("loss", used), _terms("anchor", used), _recipes(used)]
     return METHODS.read_text().partition(MARK)[0] + MARK + "\n" + "\n".join(tables)
+
+
+def _top_first(files: Iterable[Path]) -> list[Path]:
+    """The files of the folder itself, then those of the folders in it, each in the order of their names."""
+    return sorted(files, key=lambda file: (len(file.parts), file))
 
 
 def _terms(kind: str, used: dict[str, Recipe]) -> str:
