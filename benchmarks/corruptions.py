@@ -1,4 +1,4 @@
-"""What corruptions cost: ``python benchmarks/corruptions.py [--side 336] [--mode RGB] [--seconds 1]``.
+"""What corruptions cost: ``python -m benchmarks.corruptions [--side 336] [--mode RGB] [--seconds 1]``.
 
 Prints a table in Markdown: images per second of one core's time for every installed corruption of single images with
 its default options (one that demands some is left out), the least and most of five rounds, and the peak memory of the

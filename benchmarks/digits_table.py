@@ -1,4 +1,4 @@
-"""The paper's effect on the digits: ``python benchmarks/digits_table.py [--seeds 0 1 2]``.
+"""The paper's effect on the digits: ``python -m benchmarks.digits_table [--seeds 0 1 2]``.
 
 Runs the quickstart recipes with several seeds (of the pairs that are drawn, and of their order) and prints a table in
 Markdown. Each run takes about a minute on 2 cores.

@@ -1,4 +1,4 @@
-"""What each stage sends and keeps, measured, and what large models need, on paper: ``python benchmarks/scale``.
+"""What each stage sends and keeps, measured, and what large models need, on paper: ``python -m benchmarks.scale``.
 
 Needs ``pip install -c constraints.txt -e '.[test]'`` and Linux; no GPU. Takes up to half an hour on two cores.
 ``--paper`` measures nothing. Prints the tables of docs/scale.md. Exit code 1 if a figure is not within 2 % of its
@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-import paper
-import table
-from job import Found, Job
-from jobs import all_jobs
-from launch import build_model, run_all
-from stages import STAGES
+from benchmarks.scale import paper, table
+from benchmarks.scale.job import Found, Job
+from benchmarks.scale.jobs import all_jobs
+from benchmarks.scale.launch import build_model, run_all
+from benchmarks.scale.stages import STAGES
 
 Results = list[tuple[Job, list[Found]]]
 AT_ONCE = 8  # jobs before their figures are kept

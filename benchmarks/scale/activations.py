@@ -1,4 +1,4 @@
-"""What a forward keeps for its backward, counted on a small model in bfloat16: ``python activations.py MODEL``.
+"""What a forward keeps for its backward, of a small model in bf16: ``python -m benchmarks.scale.activations MODEL``.
 
 Prints bytes that a layer of the language model keeps a token, as multiples of its hidden and intermediate sizes.
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from worker import VIEWS, make_batch
 
+from benchmarks.scale.worker import VIEWS, make_batch
 from mdpo_core import Placement, View, component
 from mdpo_core.recipe import Scoring
 from mdpo_core.recompute import recompute_in_backward

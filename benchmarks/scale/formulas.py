@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from parts import Parts
+from benchmarks.scale.parts import Parts
 
 
 class Widths(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from job import Job
-from stages import STAGES
+from benchmarks.scale.job import Job
+from benchmarks.scale.stages import STAGES
 
 LORA_RANK = 16
 IN_BF16 = ("local (DDP)", "fsdp", "ZeRO 0", "ZeRO 1", "ZeRO 2", "ZeRO 3")

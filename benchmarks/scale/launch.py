@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from job import Found, Job
+from benchmarks.scale.job import Found, Job
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = "benchmarks.scale.worker"
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 
@@ -33,7 +33,7 @@ def run_all(jobs: Sequence[Job]) -> list[list[Found]]:
         (folder / "jobs.json").write_text(json.dumps([(dataclasses.asdict(job), _free_port()) for job in jobs]))
         processes = [
             subprocess.Popen(
-                [sys.executable, WORKER, folder / "jobs.json", folder],
+                [sys.executable, "-m", WORKER, folder / "jobs.json", folder],
                 env=_environment(rank, world),
                 stdout=subprocess.DEVNULL,
             )

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from formulas import Kept, Setting
-from shapes import MODELS, TOKENS, Model
-from stages import STAGES
-from table import widths_of
+from benchmarks.scale.formulas import Kept, Setting
+from benchmarks.scale.shapes import MODELS, TOKENS, Model
+from benchmarks.scale.stages import STAGES
+from benchmarks.scale.table import widths_of
 
 GB = 1e9
 MEMORY = 80 * GB

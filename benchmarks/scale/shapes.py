@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parts import Parts, Share
+from benchmarks.scale.parts import Parts, Share
 
 
 @dataclass(frozen=True)

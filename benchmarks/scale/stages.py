@@ -7,7 +7,7 @@ gradient.
 
 from __future__ import annotations
 
-from formulas import Kept, Setting, Stage, Traffic
+from benchmarks.scale.formulas import Kept, Setting, Stage, Traffic
 
 # DeepSpeed reduces gradients in buckets of so many numbers, or of all that train if those are fewer.
 BUCKET = 500_000_000

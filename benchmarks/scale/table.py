@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from formulas import ALL_BF16, FP32, FSDP_MIXED, LORA_BF16, ZERO_BF16, ZERO_FP32, Setting, Widths
-from job import Found, Job
-from parts import Parts, Share
-from stages import STAGES
+from benchmarks.scale.formulas import ALL_BF16, FP32, FSDP_MIXED, LORA_BF16, ZERO_BF16, ZERO_FP32, Setting, Widths
+from benchmarks.scale.job import Found, Job
+from benchmarks.scale.parts import Parts, Share
+from benchmarks.scale.stages import STAGES
 
 MB = 1e6
 TOLERANCE = 0.02

@@ -1,4 +1,4 @@
-"""One rank of measured runs: ``worker.py JOBS.json RESULTS``, in a launcher's environment."""
+"""One rank of measured runs: ``python -m benchmarks.scale.worker JOBS.json RESULTS``, in a launcher's environment."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any
 
 import PIL.Image
 import torch
-from job import Found, Job
-from parts import parts_of
-from probe import bytes_sent, interface_bytes, tensor_bytes
-from stages import STAGES
 from torch import Tensor
 
+from benchmarks.scale.job import Found, Job
+from benchmarks.scale.parts import parts_of
+from benchmarks.scale.probe import bytes_sent, interface_bytes, tensor_bytes
+from benchmarks.scale.stages import STAGES
 from mdpo_core import Backend, Batch, Engine, Example, Scored, Train, View, World, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.group import joined

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from job import Job, Result
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from benchmarks.speed.job import Job, Result
 
 MATRIX = {"cpu": 2048, "cuda": 8192}
 

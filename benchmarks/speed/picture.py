@@ -1,4 +1,4 @@
-"""The curves as a picture: ``python picture.py RESULTS.json PICTURE.png`` draws those that ``--json`` has kept."""
+"""Draws the curves that ``--json`` has kept: ``python -m benchmarks.speed.picture RESULTS.json PICTURE.png``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from curves import CONTESTANTS, TITLES
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+
+from benchmarks.speed.curves import CONTESTANTS, TITLES
 
 COLOURS = dict(zip(CONTESTANTS, ("tab:gray", "tab:blue"), strict=True))
 NAMES = dict(zip(CONTESTANTS, ("the paper's algorithm", "ours"), strict=True))

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from job import FASTEST, NUM_TERMS, TERMS, Result, Shape
+from benchmarks.speed.job import FASTEST, NUM_TERMS, TERMS, Result, Shape
 
 MORE_WORDS = 256_000
 # Extra measurements of the fastest: steps with all terms in turn with mDPO's, and a large vocabulary.

@@ -1,4 +1,4 @@
-"""The three-view step beside the paper's algorithm and TRL: ``python benchmarks/three_view_step``.
+"""The three-view step beside the paper's algorithm and TRL: ``python -m benchmarks.speed``.
 
 Needs ``pip install -c constraints.txt -e '.[test,benchmark]'`` and Linux, and a machine with nothing else to do.
 ``--curves`` also measures how time and memory grow, and draws docs/performance.png. ``--device cuda`` measures
@@ -20,11 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import bars
-import curves
-import table
-from job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, WITH_SDPA, Job, Result, Shape
-from processes import Processes
+from benchmarks.speed import bars, curves, table
+from benchmarks.speed.job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, WITH_SDPA, Job, Result, Shape
+from benchmarks.speed.processes import Processes
 
 DOCS = Path(__file__).parents[2] / "docs"
 ON_CUDA = ("paper", "trl", FASTEST, WITH_SDPA)
@@ -93,7 +91,7 @@ def _curves(processes: Processes, job: Job) -> list[dict[str, Any]]:
         points.append(dataclasses.asdict(point))
     for axis, title in curves.TITLES.items():
         print(f"\n{table.curve(points, axis, title)}")
-    from picture import draw
+    from benchmarks.speed.picture import draw
 
     draw(points, DOCS / "performance.png")
     return points

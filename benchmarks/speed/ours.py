@@ -9,13 +9,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from job import LEARNING_RATE, TERMS, VIEWS, Job, Result
-from measure import Watch, without_flex
-from model import lora_weights, start_lora
-from pairs import make_builder, make_encoder, make_examples, make_terms
-from parity import differences, save
 from torch import Tensor
 
+from benchmarks.speed.job import LEARNING_RATE, TERMS, VIEWS, Job, Result
+from benchmarks.speed.measure import Watch, without_flex
+from benchmarks.speed.model import lora_weights, start_lora
+from benchmarks.speed.pairs import make_builder, make_encoder, make_examples, make_terms
+from benchmarks.speed.parity import differences, save
 from mdpo_core import Batch, Engine, Example, Recipe, Scores, Train, View, VisionLanguageModel, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.guards import require_finite

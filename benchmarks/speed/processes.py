@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from job import Job, Result, Shape
+from benchmarks.speed.job import Job, Result, Shape
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = "benchmarks.speed.worker"
 # glibc: every block above 1 MiB is mapped by itself. It costs time, page by page.
 WHOLE_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
@@ -30,7 +30,7 @@ class Processes:
         wanted.unlink(missing_ok=True)
         changes = {"HF_HOME": str(self._workdir / "hub")} | (WHOLE_HEAP if job.whole_heap else {})
         done = subprocess.run(
-            [sys.executable, WORKER, given, wanted], env=os.environ | changes, capture_output=True, text=True
+            [sys.executable, "-m", WORKER, given, wanted], env=os.environ | changes, capture_output=True, text=True
         )
         if done.returncode < 0:
             return Result(error=f"killed by signal {-done.returncode}")

@@ -1,4 +1,4 @@
-"""Our DPO beside TRL's on the same model and batch: ``python benchmarks/dpo_vs_trl.py``.
+"""Our DPO beside TRL's on the same model and batch: ``python -m benchmarks.speed.dpo_vs_trl``.
 
 Needs ``pip install -c constraints.txt -e '.[test,benchmark]'``. Builds a small LLaVA with LoRA weights that are not
 zero, and compares the loss and all LoRA gradients. Exit code 1 if they differ by more than 1e-5 of their size.
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import PIL.Image
 import torch

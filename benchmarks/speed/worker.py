@@ -1,4 +1,4 @@
-"""The process of one measurement: ``python worker.py JOB RESULT`` reads a `Job` and writes a `Result`, both JSON."""
+"""One measurement: ``python -m benchmarks.speed.worker JOB RESULT`` reads a `Job` and writes a `Result`, both JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-from job import Job, Result
+from benchmarks.speed.job import Job, Result
 
 
 def main(job: Job) -> Result:
@@ -27,28 +27,28 @@ def main(job: Job) -> Result:
 def _run(job: Job) -> Result:
     match job.contestant:
         case "folder":
-            from model import build
+            from benchmarks.speed.model import build
 
             build(Path(job.folder), job.shape, job.device)
             return Result()
         case "matrix":
-            from measure import machine, matrix_rate
+            from benchmarks.speed.measure import machine, matrix_rate
 
             return Result(flops_per_second=matrix_rate(job.device), machine=machine(job.device))
         case "paper":
-            import paper
+            from benchmarks.speed import paper
 
             return paper.run(job)
         case "run":
-            import whole_run
+            from benchmarks.speed import whole_run
 
             return whole_run.measure(job)
         case "trl":
-            import trl_dpo
+            from benchmarks.speed import trl_dpo
 
             return trl_dpo.run(job)
         case _:
-            import ours
+            from benchmarks.speed import ours
 
             return ours.run(job)
 

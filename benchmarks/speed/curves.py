@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from job import FASTEST, TERMS, Job, Result
-from processes import Processes
+from benchmarks.speed.job import FASTEST, TERMS, Job, Result
+from benchmarks.speed.processes import Processes
 
 CONTESTANTS = ("paper", FASTEST)
 # The fields of `Shape` that grow, and how it is called.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-from job import CROP, TERMS, Shape
 
+from benchmarks.speed.job import CROP, TERMS, Shape
 from mdpo_core import Batch, Encoder, Example, Term, component
 from mdpo_core.encoding import BatchBuilder
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from job import LEARNING_RATE, Job, Result
-from measure import Watch
-from model import dtype_of, lora_config, start_lora
-from pairs import BEGIN, END, make_batch, make_encoder, make_examples
 from transformers import AutoProcessor, LlavaForConditionalGeneration, TrainerCallback
 from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]  # made when asked for
+
+from benchmarks.speed.job import LEARNING_RATE, Job, Result
+from benchmarks.speed.measure import Watch
+from benchmarks.speed.model import dtype_of, lora_config, start_lora
+from benchmarks.speed.pairs import BEGIN, END, make_batch, make_encoder, make_examples
 
 
 class Measured(TrainerCallback):  # type: ignore[misc]

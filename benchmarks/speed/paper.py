@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from job import LEARNING_RATE, TERMS, Job, Result, Term
-from measure import Watch
-from model import load_with_lora, lora_weights, start_lora
-from pairs import make_batch, make_encoder
-from parity import save
 from peft import PeftModel
 from torch import Tensor
 
+from benchmarks.speed.job import LEARNING_RATE, TERMS, Job, Result, Term
+from benchmarks.speed.measure import Watch
+from benchmarks.speed.model import load_with_lora, lora_weights, start_lora
+from benchmarks.speed.pairs import make_batch, make_encoder
+from benchmarks.speed.parity import save
 from mdpo_core import Batch
 
 LABEL_PAD = -100

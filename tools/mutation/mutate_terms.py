@@ -1,4 +1,4 @@
-"""Do the tests of losses and anchors catch what can go wrong in one: ``python benchmarks/mutate_terms.py [FILE ...]``.
+"""Do the tests of losses and anchors catch a wrong one: ``python tools/mutation/mutate_terms.py [FILE ...]``.
 
 Each mutant is one change to one line of ``plugins/mdpo_objectives``: a sign or a comparison turned round, an option or
 a factor left out, two views or policy and reference swapped, a detach or a check forgotten. A
@@ -29,7 +29,7 @@ from typing import NoReturn
 import pytest
 from mutations import Mutant, mutants
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "mdpo_objectives"
 # No terms: registration, and a corruption.
 NOT_MUTATED = {"__init__.py", "mismatched.py"}

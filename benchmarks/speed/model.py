@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from job import PATCH, Job, Shape, Stack
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from benchmarks.speed.job import PATCH, Job, Shape, Stack
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from small_llava import build_tokenizer

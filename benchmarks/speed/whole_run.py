@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import PIL.Image
-from job import Job, Result
-from pairs import make_encoder, make_examples
 
+from benchmarks.speed.job import Job, Result
+from benchmarks.speed.pairs import make_encoder, make_examples
 from mdpo_core import load_recipe, run
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "llava_mdpo.yaml"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bars import Bar, rate
-from job import Result
+from benchmarks.speed.bars import Bar, rate
+from benchmarks.speed.job import Result
 
 GB = 1e9
 METHOD = """\

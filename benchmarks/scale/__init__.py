@@ -1,0 +1,1 @@
+"""What each stage of many processes sends and keeps: ``python -m benchmarks.scale``."""
