@@ -16,7 +16,8 @@ from mdpo_core.components import Evaluator
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import PluginError, during
 from mdpo_core.example import Example
-from mdpo_core.objective import Meter, Objective
+from mdpo_core.meter import Meter
+from mdpo_core.objective import Objective
 from mdpo_core.protocols import Decoding, Engine, VisionLanguageModel
 from mdpo_core.registry import current_registry
 from mdpo_core.sampler import MicroBatch, shared_out

@@ -1,15 +1,14 @@
-"""The objective: a weighted sum of terms, and what is worth logging about it."""
+"""The objective: a weighted sum of terms, and the metrics that are logged about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from mdpo_core.declared import Declared
 from mdpo_core.errors import PluginError
 from mdpo_core.given import given, numbers
 from mdpo_core.measurements import Statistic
@@ -17,13 +16,13 @@ from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores
 from mdpo_core.terms import PairLoss, Term
 from mdpo_core.view import View
-from mdpo_core.world import ALONE, World
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name, of the pairs that a metric is about.
+    """What an objective gives for a batch.
 
+    ``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name; each metric has only the pairs that it is about.
     ``running``: per-pair values for `RunningMeans`.
     """
 
@@ -32,10 +31,71 @@ class Outcome:
     running: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class LabeledTerm:
+    """A term with the label that tells it from others; checks what the term's code returns.
+
+    ``scores`` are those that the term sees (`Scores.seen_by`).
+    """
+
+    label: str
+    term: Term
+
+    def __str__(self) -> str:
+        return f"term '{self.label}' ({type(self.term).__name__})"
+
+    def named(self, name: str) -> str:
+        """A name that the term has chosen, told apart from the names of other terms."""
+        return f"{self.label}:{name}"
+
+    def module(self, name: str) -> str:
+        """The same for a probe; torch allows no dots in the names of modules."""
+        return self.named(name).replace(".", "_")
+
+    def values(self, scores: Scores) -> Tensor:
+        """The term's loss of each pair, ``(batch,)``, nats, before its weight."""
+        values = self._numbers(f"{self}", self.term, scores)
+        if not values.requires_grad and any(sums.requires_grad for sums in scores.policy.values()):
+            raise PluginError(f"{self} does not depend on the policy's log-probs, so it trains nothing")
+        return values
+
+    @torch.no_grad()
+    def means(self, scores: Scores) -> dict[str, Tensor]:
+        """The values that running means are taken of, ``(batch,)`` each, by the term's own names."""
+        return {
+            name: self._numbers(f"the running mean '{name}' of {self}", function, scores)
+            for name, function in self.term.means.items()
+        }
+
+    def metrics(self, scores: Scores) -> dict[str, Tensor]:
+        """Accuracy and margin of rewards, of the pairs that the term counts and compares."""
+        if not isinstance(self.term, PairLoss):
+            return {}
+        counted = scores.counted(self.term.views()) & self._compared(self.term, scores)
+        return self._pair_metrics(self.term, scores, counted) if self.term.needs_reference else {}
+
+    def _numbers(self, source: str, function: Callable[[Scores], object], scores: Scores) -> Tensor:
+        return numbers(source, given(source, partial(function, scores)), "one number a pair", scores.applies.shape)
+
+    def _compared(self, term: PairLoss, scores: Scores) -> Tensor:
+        source = f"compares() of {self}"
+        values = given(source, lambda: term.compares(scores))
+        return numbers(source, values, "a bool for each pair", scores.applies.shape, kind="bools")
+
+    @torch.no_grad()
+    def _pair_metrics(self, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:
+        margin = scores.margin(term.prefer, term.over)[counted]
+        metrics = {f"rewards/accuracy/{self.label}": (margin > 0).to(margin.dtype)}
+        beta = getattr(term, "beta", None)
+        if beta is not None:
+            metrics[f"rewards/margin/{self.label}"] = beta * margin
+        return metrics
+
+
 class Objective:
     """Terms by label, minimized together. Called with the `Scores` of a batch.
 
-    ``running`` holds the means that terms read; whoever trains moves them on.
+    ``running`` holds the means that terms read; the caller updates them after each step.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
@@ -43,12 +103,13 @@ class Objective:
         self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
         self.statistics = _statistics(self.terms)
         self.needs_tokens = any(term.needs_tokens for term in self.terms.values())
+        self._labeled = [LabeledTerm(label, term) for label, term in self.terms.items()]
         self.probes = {
-            _module(label, name): probe for label, term in self.terms.items() for name, probe in term.probes().items()
+            labeled.module(name): probe for labeled in self._labeled for name, probe in labeled.term.probes().items()
         }
         self.running = RunningMeans(
-            (_of(label, name) for label, term in self.terms.items() for name in term.running_means()),
-            of_last_step=(_of(label, name) for label, term in self.terms.items() for name in term.step_means()),
+            (labeled.named(name) for labeled in self._labeled for name in labeled.term.running_means()),
+            of_last_step=(labeled.named(name) for labeled in self._labeled for name in labeled.term.step_means()),
         )
         self._betas = _reward_scales(self.terms.values())
 
@@ -56,23 +117,19 @@ class Objective:
         total = torch.zeros(scores.applies.shape, device=scores.applies.device)
         metrics: dict[str, Tensor] = {}
         running: dict[str, Tensor] = {}
-        for label, term in self.terms.items():
-            counted = scores.counted(term.views())
-            means = {name: self.running.mean(_of(label, name)) for name in term.means}
-            probes = {name: scores.probes[_module(label, name)].only(term.views()) for name in term.probes()}
-            seen = replace(
-                _seen(term, scores),
-                running=Declared(means, "mean"),
-                probes=Declared(probes, "probe"),
-            )
-            values = _call(label, term, seen)
-            running |= {_of(label, name): values[counted] for name, values in _means(label, term, seen).items()}
+        for labeled in self._labeled:
+            seen, counted = self._seen(labeled, scores), scores.counted(labeled.term.views())
+            values = labeled.values(seen)
+            running |= {labeled.named(name): each[counted] for name, each in labeled.means(seen).items()}
             # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
-            total = total + term.weight * torch.where(counted, values, 0)
-            metrics[f"loss/{label}"] = values.detach()[counted]
-            if isinstance(term, PairLoss):
-                metrics |= _pair_metrics(label, term, seen, counted & _compared(label, term, seen))
+            total = total + labeled.term.weight * torch.where(counted, values, 0)
+            metrics |= {f"loss/{labeled.label}": values.detach()[counted], **labeled.metrics(seen)}
         return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)
+
+    def _seen(self, labeled: LabeledTerm, scores: Scores) -> Scores:
+        term = labeled.term
+        means = {name: self.running.mean(labeled.named(name)) for name in term.means}
+        return scores.seen_by(term, means, {name: scores.probes[labeled.module(name)] for name in term.probes()})
 
     @torch.no_grad()
     def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
@@ -107,79 +164,3 @@ def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
             for view in term.views():
                 scales.setdefault(view, float(beta))
     return scales
-
-
-def _of(label: str, name: str) -> str:
-    return f"{label}:{name}"
-
-
-def _module(label: str, name: str) -> str:
-    """As torch takes it for the name of a module."""
-    return _of(label, name).replace(".", "_")
-
-
-def _seen(term: Term, scores: Scores) -> Scores:
-    return scores.only(term.views(), term.columns(), term.needs_reference, term.needs_tokens, term.statistics())
-
-
-def _who(label: str, term: Term) -> str:
-    return f"term '{label}' ({type(term).__name__})"
-
-
-def _call(label: str, term: Term, scores: Scores) -> Tensor:
-    who = _who(label, term)
-    values = numbers(who, given(who, lambda: term(scores)), "one number a pair", scores.applies.shape)
-    if not values.requires_grad and any(sums.requires_grad for sums in scores.policy.values()):
-        raise PluginError(f"{who} does not depend on the policy's log-probs, so it trains nothing")
-    return values
-
-
-@torch.no_grad()
-def _means(label: str, term: Term, scores: Scores) -> dict[str, Tensor]:
-    """What running means are taken of, ``(batch,)`` each."""
-    found = {}
-    for name, function in term.means.items():
-        who = f"the running mean '{name}' of {_who(label, term)}"
-        found[name] = numbers(who, given(who, partial(function, scores)), "one number a pair", scores.applies.shape)
-    return found
-
-
-def _compared(label: str, term: PairLoss, scores: Scores) -> Tensor:
-    who = f"compares() of {_who(label, term)}"
-    values = given(who, lambda: term.compares(scores))
-    return numbers(who, values, "a bool for each pair", scores.applies.shape, kind="bools")
-
-
-@torch.no_grad()
-def _pair_metrics(label: str, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:
-    if not term.needs_reference:
-        return {}
-    margin = scores.margin(term.prefer, term.over)[counted]
-    metrics = {f"rewards/accuracy/{label}": (margin > 0).to(margin.dtype)}
-    beta = getattr(term, "beta", None)
-    if beta is not None:
-        metrics[f"rewards/margin/{label}"] = beta * margin
-    return metrics
-
-
-class Meter:
-    """Means over pairs, collected over micro-batches without a synchronization for each."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, metrics: Mapping[str, Tensor]) -> None:
-        for name, values in metrics.items():
-            total = values.sum(dtype=torch.float64)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
-            self._counts[name] = self._counts.get(name, 0) + len(values)
-
-    def means(self, world: World = ALONE) -> dict[str, float]:
-        """The mean of each metric over the pairs of all processes; one that no pair was about is left out."""
-        mine = {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
-        found = world.gather(mine)
-        names = dict.fromkeys(name for each in found for name in each)
-        totals = {name: [each[name] for each in found if name in each] for name in names}
-        counts = {name: sum(count for _, count in parts) for name, parts in totals.items()}
-        return {name: sum(total for total, _ in parts) / counts[name] for name, parts in totals.items() if counts[name]}

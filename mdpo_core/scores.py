@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from mdpo_core.declared import Declared, Undeclared
 from mdpo_core.view import CLEAN, View
@@ -42,7 +42,7 @@ class ResponseTokens(NamedTuple):
 class ByView(Mapping[View, Value], Generic[Value]):
     """A mapping over views that is also indexed by their text: ``policy["chosen@crop"]``.
 
-    ``absent`` is why there is none, if a term's declaration, and not its views, is the reason.
+    ``absent``: why there are no values, if the reason is what a term declares and not which views it reads.
     """
 
     def __init__(self, values: Mapping[View, Value] | Mapping[str, Value] | None = None, absent: str = "") -> None:
@@ -63,8 +63,9 @@ class ByView(Mapping[View, Value], Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def only(self, views: Iterable[View]) -> ByView[Value]:
-        return ByView({view: self._values[view] for view in views if view in self._values})
+    def only(self, views: Iterable[View], absent: str = "") -> ByView[Value]:
+        """The values of these views; if ``absent`` gives a reason, none of them."""
+        return ByView({} if absent else {view: self._values[view] for view in views if view in self._values}, absent)
 
 
 class Scored(NamedTuple):
@@ -78,6 +79,24 @@ class Scored(NamedTuple):
     reference: dict[View, TokenLogProbs]
     statistics: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
     probes: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
+
+
+class Declarations(Protocol):
+    """What a term says that it reads; see `Term`."""
+
+    @property
+    def needs_reference(self) -> bool: ...
+
+    @property
+    def needs_tokens(self) -> bool: ...
+
+    def views(self) -> Sequence[View]: ...
+
+    def columns(self) -> Sequence[str]: ...
+
+    def statistics(self) -> Mapping[str, object]: ...
+
+    def probes(self) -> Mapping[str, object]: ...
 
 
 @dataclass(frozen=True)
@@ -182,30 +201,27 @@ class Scores:
         """Log-ratio of the preferred view minus that of the other, ``(batch,)``, nats."""
         return self.log_ratio(preferred) - self.log_ratio(dispreferred)
 
-    def only(
-        self,
-        views: Iterable[View],
-        columns: Iterable[str],
-        reference: bool = True,
-        tokens: bool = False,
-        statistics: Iterable[str] = (),
-    ) -> Scores:
-        """The part of these scores that a term has declared; reading anything else is `Undeclared`."""
-        views = list(views)
-        no_reference: ByView[Any] = ByView(absent="has no reference here: the term says needs_reference = False")
-        no_tokens: ByView[Any] = ByView(absent="has no tokens here: the term does not say needs_tokens = True")
-        reference_tokens = self.reference_tokens.only(views) if reference else no_reference
-        distributions = {name: self.statistics[name].only(views) for name in statistics}
+    def seen_by(self, term: Declarations, means: Mapping[str, float], probes: Mapping[str, ByView[Tensor]]) -> Scores:
+        """The part of these scores that a term has declared; reading anything else raises `Undeclared`.
+
+        ``means``: the running means that the term reads. ``probes``: the outputs of its probes. Both by the names that
+        the term has for them.
+        """
+        views = term.views()
+        no_reference = "" if term.needs_reference else "has no reference here: the term says needs_reference = False"
+        no_tokens = "" if term.needs_tokens else "has no tokens here: the term does not say needs_tokens = True"
         return replace(
             self,
             policy=self.policy.only(views),
-            reference=self.reference.only(views) if reference else no_reference,
+            reference=self.reference.only(views, no_reference),
             num_tokens=self.num_tokens.only(views),
-            columns=Declared({name: self.columns[name] for name in columns}, "column"),
-            policy_tokens=self.policy_tokens.only(views) if tokens else no_tokens,
-            reference_tokens=reference_tokens if tokens else no_tokens,
-            statistics=Declared(distributions, "statistic"),
-            responses=self.responses.only(views) if tokens else no_tokens,
+            columns=Declared({name: self.columns[name] for name in term.columns()}, "column"),
+            policy_tokens=self.policy_tokens.only(views, no_tokens),
+            reference_tokens=self.reference_tokens.only(views, no_tokens or no_reference),
+            statistics=Declared({name: self.statistics[name].only(views) for name in term.statistics()}, "statistic"),
+            running=Declared(means, "mean"),
+            responses=self.responses.only(views, no_tokens),
+            probes=Declared({name: probes[name].only(views) for name in term.probes()}, "probe"),
         )
 
 

@@ -21,7 +21,8 @@ from mdpo_core.guards import (
     require_indifference,
 )
 from mdpo_core.memory import MemoryAdvice
-from mdpo_core.objective import Meter, Objective
+from mdpo_core.meter import Meter
+from mdpo_core.objective import Objective
 from mdpo_core.protocols import Engine
 from mdpo_core.recipe import Recipe
 from mdpo_core.rundir import RunDirectory

@@ -248,7 +248,7 @@ def test_each_pair_costs_what_the_formula_says_over_any_two_views(name: str) -> 
         found = data.draw(scores(views, columns).map(nearer))
         loss = component("loss", name, prefer=views[0], over=views[1], **chosen)
         assert isinstance(loss, Loss)
-        seen = found.only(loss.views(), loss.columns(), loss.needs_reference, loss.needs_tokens)
+        seen = found.seen_by(loss, {}, {})
         for row, value in enumerate(loss(seen).tolist()):
             own = {column: float(values[row]) for column, values in found.columns.items()}
             preferred, other = (answer(found, view, row) for view in views)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mdpo_core import Scores, View
+from mdpo_core import Loss, Probe, Scores, Statistic, View
 from mdpo_core.scores import Scored, TokenLogProbs
 from mdpo_core.testing import scores
 
@@ -76,21 +78,70 @@ def test_sums_of_other_shapes_are_refused_and_named(shape: tuple[int, ...]) -> N
     assert str(shape) in str(caught.value)
 
 
+class OfChosen(Loss):
+    """Reads 'chosen', a column, a statistic and a probe."""
+
+    def views(self) -> tuple[View, ...]:
+        return (CHOSEN,)
+
+    def columns(self) -> tuple[str, ...]:
+        return ("weight",)
+
+    def statistics(self) -> dict[str, Statistic]:
+        return {"entropy": Statistic(lambda policy, _: policy[:, 0])}
+
+    def probes(self) -> dict[str, Probe]:
+        return {"value": Probe(lambda _, width: torch.nn.Linear(width, 1))}
+
+    def __call__(self, scores: Scores) -> torch.Tensor:
+        return scores.policy["chosen"]
+
+
 @pytest.mark.parametrize(("reference", "tokens"), [(True, True), (True, False), (False, True), (False, False)])
 @PROPERTY
-@given(found=scores([CHOSEN, CROPPED, REJECTED]))
+@given(found=scores([CHOSEN, CROPPED, REJECTED], {"weight": st.floats(0, 1), "label": st.floats(0, 1)}))
 def test_a_term_sees_what_it_declared_and_nothing_else(reference: bool, tokens: bool, found: Scores) -> None:
-    seen = found.only([CHOSEN], (), reference=reference, tokens=tokens)
+    cls = type("Declares", (OfChosen,), {"__module__": __name__, "needs_reference": reference, "needs_tokens": tokens})
+    others = dict.fromkeys(("entropy", "value", "other"), found.policy)
+    seen = replace(found, statistics=others).seen_by(cls(), {"shift": 2.0}, others)
     assert list(seen.policy) == list(seen.num_tokens) == [CHOSEN]
     assert list(seen.reference) == [CHOSEN] * reference
-    assert list(seen.policy_tokens) == [CHOSEN] * tokens
+    assert list(seen.policy_tokens) == list(seen.responses) == [CHOSEN] * tokens
     assert list(seen.reference_tokens) == [CHOSEN] * (reference and tokens)
     assert seen.policy[CHOSEN] is found.policy[CHOSEN]
+    assert list(seen.columns) == ["weight"]
+    assert seen.running == {"shift": 2.0}
+    for mapping, name in ((seen.statistics, "entropy"), (seen.probes, "value")):
+        assert {name: list(values) for name, values in mapping.items()} == {name: [CHOSEN]}
 
 
-def test_a_term_sees_the_columns_that_it_declared() -> None:
-    found = by_hand(columns={"weight": torch.ones(2), "label": torch.zeros(2)})
-    assert list(found.only([CHOSEN], ["label"]).columns) == ["label"]
+@pytest.mark.parametrize(
+    ("declared", "read", "message"),
+    [
+        ({"needs_reference": False}, "reference", "has no reference here: the term says needs_reference = False"),
+        ({"needs_reference": False}, "reference_tokens", "has no tokens here: the term does not say needs_tokens"),
+        (
+            {"needs_reference": False, "needs_tokens": True},
+            "reference_tokens",
+            "has no reference here: the term says needs_reference = False",
+        ),
+        ({}, "policy_tokens", "has no tokens here: the term does not say needs_tokens = True"),
+        ({}, "responses", "has no tokens here: the term does not say needs_tokens = True"),
+    ],
+)
+def test_what_a_term_does_not_see_says_which_declaration_is_missing(
+    declared: dict[str, bool], read: str, message: str
+) -> None:
+    term = type(
+        "Declares", (OfChosen,), {"__module__": __name__, "statistics": no_more, "probes": no_more, **declared}
+    )()
+    seen = by_hand(columns={"weight": torch.ones(2)}).seen_by(term, {}, {})
+    with pytest.raises(KeyError, match=message):
+        getattr(seen, read)["chosen"]
+
+
+def no_more(self: object) -> dict[str, Any]:
+    return {}
 
 
 def test_what_is_known_of_rows_follows_the_scores_to_their_device() -> None:

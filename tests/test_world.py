@@ -18,7 +18,7 @@ from mdpo_core import MdpoError, Placement, World, computes_on, current_world, d
 from mdpo_core.clock import Clock
 from mdpo_core.group import joined
 from mdpo_core.guards import ROUNDING
-from mdpo_core.objective import Meter
+from mdpo_core.meter import Meter
 from mdpo_core.running import RunningMeans
 
 VALUES = [[1.0, 2.0], [], [6.0, 7.0, 8.0]]

@@ -20,7 +20,8 @@ from mdpo_core import Batch, Engine, Example, Recipe, Scores, Train, View, Visio
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.guards import require_finite
 from mdpo_core.memory import MemoryAdvice
-from mdpo_core.objective import Meter, Objective
+from mdpo_core.meter import Meter
+from mdpo_core.objective import Objective
 from mdpo_core.precompute import Precomputation
 from mdpo_core.recipe import Output, Scoring
 from mdpo_core.reference import AdapterOff, Cached

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mdpo_core.declarations import wrong_declarations
-from mdpo_core.declared import Declared, Undeclared
+from mdpo_core.declared import Undeclared
 from mdpo_core.errors import shown
 from mdpo_core.given import NO_GRADIENT, check_columns
 from mdpo_core.measurements import Probe, Statistic
@@ -74,17 +74,11 @@ def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, wh
     """``what`` is computed, for messages; nothing for a term's values."""
     import torch
 
-    seen = found.only(term.views(), term.columns(), reference=term.needs_reference, tokens=term.needs_tokens)
     with calling(term, "in its statistics"):
         statistics = {name: _statistic(name, each, found, term) for name, each in term.statistics().items()}
     with calling(term, "in its probes"):
         probes = {name: _probed(name, each, found, term) for name, each in term.probes().items()}
-    seen = replace(
-        seen,
-        statistics=Declared(statistics, "statistic"),
-        probes=Declared(probes, "probe"),
-        running=Declared(dict.fromkeys(term.means, 0.0), "mean"),
-    )
+    seen = replace(found, statistics=statistics).seen_by(term, dict.fromkeys(term.means, 0.0), probes)
     try:
         values: object = function(seen)
     except Undeclared as error:
