@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mdpo_core.components import Backend, Evaluator, ModelAdapter, Reader
-from mdpo_core.declarations import wrong_declarations
+from mdpo_core.declarations import problems_of_declarations
 from mdpo_core.document import Keys
 from mdpo_core.errors import Problem, RecipeError, suggestion
 from mdpo_core.needs import Need, needs_of_corruption, needs_of_term
@@ -37,7 +37,7 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = Tr
         (position, term) for position, term in enumerate(pieces.get("objective", ())) if term is not None
     ]
     corruptions = pieces.get("corruptions", {})
-    wrong = [(position, text) for position, term in terms for text in wrong_declarations(term)]
+    wrong = [(position, text) for position, term in terms for text in problems_of_declarations(term)]
     if wrong:  # which everything below reads
         yield from ((("objective", position), text) for position, text in wrong)
         return

@@ -12,10 +12,10 @@ from typing import NamedTuple, overload
 
 from mdpo_core.components import Reader
 from mdpo_core.encoding import BatchBuilder
-from mdpo_core.errors import DataError, PluginError, Problem, during
+from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.example import Example
 from mdpo_core.registry import current_registry
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 from mdpo_core.view import CLEAN
 from mdpo_core.workers import computed_ahead
 
@@ -83,7 +83,7 @@ class CheckedData:
 def open_data(reader: Reader) -> Sequence[Example]:
     """The rows that a reader gives. Raises `PluginError` where it gives no sequence, `DataError` where it is empty."""
     name = f"the reader '{current_registry().name_of(type(reader))}'"
-    with during(name):
+    with blame_on(name):
         data = reader.open()
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise PluginError(f"{name}: open() must return a sequence of examples; it returned {type(data).__name__}")
@@ -135,11 +135,11 @@ class _RowCheck:
 
     def _check(self, row: int) -> _Found:
         try:
-            with during(f"row {row + 1} of the data"):
+            with blame_on(f"row {row + 1} of the data"):
                 example = self.data[row]
         except DataError as error:
             return _Found(None, error.problems)
-        unfit = [Problem("", "", text) for text in row_problems(example)]
+        unfit = [Problem("", "", text) for text in problems_of_row(example)]
         if unfit:
             return _Found(getattr(example, "id", None), unfit)
         try:

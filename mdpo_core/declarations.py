@@ -1,4 +1,4 @@
-"""What a term says that it reads must be of the types that `Term` says, as plugins are free to make it."""
+"""Checks what a term declares: what its methods return must be of the types that `Term` says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RETURNED: Mapping[str, tuple[type, Callable[[object], bool], str]] = {
 }
 
 
-def wrong_declarations(term: Term) -> Iterator[str]:
+def problems_of_declarations(term: Term) -> Iterator[str]:
     """One sentence for each method of a term that returns something else than it must."""
     for method, (wanted, is_right, words) in _RETURNED.items():
         found = getattr(term, method)()

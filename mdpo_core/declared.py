@@ -1,4 +1,4 @@
-"""A term reads what it has declared; what else it asks for is named."""
+"""Gives a term only what it has declared; anything else that it reads is an error that names it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _WHERE = {
 
 
 class Undeclared(KeyError):
-    """A term asks for what it has not declared."""
+    """A term reads something that it has not declared."""
 
 
-class Declared(dict[str, Value]):
-    """Values by name; ``what`` they are is for the message about any other name."""
+class OnlyDeclared(dict[str, Value]):
+    """Values by name. Reading any other name raises `Undeclared`; ``what`` is the kind of value, for the error."""
 
     def __init__(self, values: Mapping[str, Value], what: str) -> None:
         super().__init__(values)

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from mdpo_core.batch import Batch, EncodedPrompt
 from mdpo_core.collation import EncodedRow, collate
 from mdpo_core.corruption import Corruption
-from mdpo_core.errors import DataError, PluginError, Problem, during
+from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.example import IMAGE_MARK, Example
-from mdpo_core.fields import type_problem
 from mdpo_core.given import check_columns
 from mdpo_core.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.protocols import Encoder
 from mdpo_core.responses import encode_response
 from mdpo_core.scores import Scores
 from mdpo_core.terms import Term
+from mdpo_core.validity import wrong_type_in
 from mdpo_core.view import CLEAN, View
 
 
@@ -141,9 +141,9 @@ class BatchBuilder:
         # Images of its own: one that paints over what it is given is not to change the other conditions.
         own = replace(example, images=tuple(image.copy() for image in example.images))
         who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
-        with during(who):
+        with blame_on(who):
             corrupted = corruption.apply(own, rng, data)
-        wrong = type_problem(corrupted)
+        wrong = wrong_type_in(corrupted)
         if wrong is not None:
             raise PluginError(f"{who}: {wrong}")
         return corrupted

@@ -33,14 +33,14 @@ class Problem:
 
 
 @contextmanager
-def during(what: str) -> Iterator[None]:
-    """Note on an error from somebody else's code where it came from: ``the tracker 'csv'``."""
+def blame_on(source: str) -> Iterator[None]:
+    """Add a note to an error from a plugin's code that says where it came from: ``the tracker 'csv'``."""
     try:
         yield
     except MdpoError:
         raise
     except Exception as error:
-        error.add_note(f"(in {what})")
+        error.add_note(f"(in {source})")
         raise
 
 

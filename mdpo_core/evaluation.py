@@ -14,7 +14,7 @@ import torch
 from mdpo_core.batch import EncodedPrompt
 from mdpo_core.components import Evaluator
 from mdpo_core.encoding import BatchBuilder
-from mdpo_core.errors import PluginError, during
+from mdpo_core.errors import PluginError, blame_on
 from mdpo_core.example import Example
 from mdpo_core.meter import Meter
 from mdpo_core.objective import Objective
@@ -109,7 +109,7 @@ class Evaluation:
     def _measured(self, evaluator: Evaluator, folder: Path, step: int) -> dict[str, float]:
         name = current_registry().name_of(type(evaluator))
         who = f"the evaluator '{name}'"
-        with during(who):
+        with blame_on(who):
             found = evaluator.evaluate(self.policy, folder, step)
         try:
             return {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}

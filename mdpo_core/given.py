@@ -1,4 +1,4 @@
-"""What the code of terms gives, checked where it is called: plugins are free to write it."""
+"""Calling a plugin's code, and checking what it returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mdpo_core.declared import Undeclared
-from mdpo_core.errors import PluginError, during, shown
+from mdpo_core.errors import PluginError, blame_on, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,35 +19,39 @@ Value = TypeVar("Value")
 NO_GRADIENT = "does not require grad"
 
 
-def given(who: str, compute: Callable[[], Value]) -> Value:
-    """What ``who`` computes; `PluginError` if it reads what was not declared, and a note on its own errors."""
+def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
+    """The result of ``compute``, which is code of a plugin; errors name ``source``, as in "term 'dpo' (DPO)".
+
+    Raises `PluginError` if the code reads what its term did not declare. Other errors get a note and pass through.
+    """
     try:
-        with during(who):
+        with blame_on(source):
             return compute()
     except Undeclared as error:
-        raise PluginError(f"{who}: {error.args[0]}") from error
+        raise PluginError(f"{source}: {error.args[0]}") from error
     except RuntimeError as error:
         if NO_GRADIENT not in str(error):
             raise
         raise PluginError(
-            f"{who} asks for a gradient that is not there: the reference's log-probs have none"
+            f"{source} asks for a gradient that is not there: the reference's log-probs have none"
         ) from error
 
 
 def check_columns(term: Term, scores: Scores) -> None:
-    """`Term.check_columns` of scores that hold columns alone."""
-    who = f"check_columns() of {type(term).__name__}"
-    answer: object = given(who, lambda: term.check_columns(scores))
+    """Call a term's `check_columns` with scores that hold only columns; it must return nothing."""
+    source = f"check_columns() of {type(term).__name__}"
+    answer: object = call_plugin(source, lambda: term.check_columns(scores))
     if answer is not None:
-        raise PluginError(f"{who} must raise DataError, or return nothing; it returned {shown(answer)}")
+        raise PluginError(f"{source} must raise DataError, or return nothing; it returned {shown(answer)}")
 
 
-def numbers(
-    who: str, values: object, what: str, shape: Sequence[int], kind: Literal["numbers", "bools"] = "numbers"
+def require_tensor(
+    source: str, values: object, expected: str, shape: Sequence[int], kind: Literal["numbers", "bools"] = "numbers"
 ) -> Tensor:
     """``values`` if they are a tensor of ``shape`` of floating point ``numbers`` or of ``bools``, else `PluginError`.
 
-    ``what``: they are, in words, as in "one number a pair". -1 in ``shape`` is any size.
+    ``source``: whose code returned them. ``expected``: what was expected, such as "one number a pair". A size of -1 in
+    ``shape`` allows any size.
     """
     import torch
 
@@ -57,4 +61,4 @@ def numbers(
             return values
     found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, torch.Tensor) else shown(values)
     sizes = ", ".join("any" if size < 0 else f"{size}" for size in shape)
-    raise PluginError(f"{who} must return {what}, shape ({sizes}{',' * (len(shape) == 1)}); it returned {found}")
+    raise PluginError(f"{source} must return {expected}, shape ({sizes}{',' * (len(shape) == 1)}); it returned {found}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core.errors import PluginError
-from mdpo_core.given import given, numbers
+from mdpo_core.given import call_plugin, require_tensor
 from mdpo_core.measurements import Statistic
 from mdpo_core.running import RunningMeans
 from mdpo_core.scores import Scores
@@ -75,12 +75,13 @@ class LabeledTerm:
         return self._pair_metrics(self.term, scores, counted) if self.term.needs_reference else {}
 
     def _numbers(self, source: str, function: Callable[[Scores], object], scores: Scores) -> Tensor:
-        return numbers(source, given(source, partial(function, scores)), "one number a pair", scores.applies.shape)
+        values = call_plugin(source, partial(function, scores))
+        return require_tensor(source, values, "one number a pair", scores.applies.shape)
 
     def _compared(self, term: PairLoss, scores: Scores) -> Tensor:
         source = f"compares() of {self}"
-        values = given(source, lambda: term.compares(scores))
-        return numbers(source, values, "a bool for each pair", scores.applies.shape, kind="bools")
+        values = call_plugin(source, lambda: term.compares(scores))
+        return require_tensor(source, values, "a bool for each pair", scores.applies.shape, kind="bools")
 
     @torch.no_grad()
     def _pair_metrics(self, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.errors import PluginError, shown
-from mdpo_core.given import given, numbers
+from mdpo_core.given import call_plugin, require_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,7 +40,7 @@ def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
     """A probe's module; `PluginError` if ``make`` gives anything else."""
     from torch import nn
 
-    module: object = given(f"the probe '{name}'", lambda: probe.make(layers, width))
+    module: object = call_plugin(f"the probe '{name}'", lambda: probe.make(layers, width))
     if not isinstance(module, nn.Module):
         raise PluginError(f"make() of the probe '{name}' must return a torch.nn.Module; it returned {shown(module)}")
     return module
@@ -48,8 +48,9 @@ def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
 
 def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
     """What a probe's module makes of hidden states ``(tokens, layers, width)``: ``(tokens, outputs)``."""
-    who = f"the module of the probe '{name}'"
-    return numbers(who, given(who, lambda: module(hidden)), "some numbers for each token", (len(hidden), -1))
+    source = f"the module of the probe '{name}'"
+    outputs = call_plugin(source, lambda: module(hidden))
+    return require_tensor(source, outputs, "some numbers for each token", (len(hidden), -1))
 
 
 def width_of(model: VisionLanguageModel) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from mdpo_core.declared import Declared, Undeclared
+from mdpo_core.declared import OnlyDeclared, Undeclared
 from mdpo_core.view import CLEAN, View
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Scores:
 
         values = {column: torch.tensor([value]) for column, value in columns.items()}
         row = torch.ones(1, dtype=torch.bool)
-        return cls(ByView(), ByView(), ByView(), row, Declared(values, "column"), ids=(name,))
+        return cls(ByView(), ByView(), ByView(), row, OnlyDeclared(values, "column"), ids=(name,))
 
     @classmethod
     def of_batch(cls, scored: Scored, batch: Batch, tokens: bool = True) -> Scores:
@@ -215,13 +215,15 @@ class Scores:
             policy=self.policy.only(views),
             reference=self.reference.only(views, no_reference),
             num_tokens=self.num_tokens.only(views),
-            columns=Declared({name: self.columns[name] for name in term.columns()}, "column"),
+            columns=OnlyDeclared({name: self.columns[name] for name in term.columns()}, "column"),
             policy_tokens=self.policy_tokens.only(views, no_tokens),
             reference_tokens=self.reference_tokens.only(views, no_tokens or no_reference),
-            statistics=Declared({name: self.statistics[name].only(views) for name in term.statistics()}, "statistic"),
-            running=Declared(means, "mean"),
+            statistics=OnlyDeclared(
+                {name: self.statistics[name].only(views) for name in term.statistics()}, "statistic"
+            ),
+            running=OnlyDeclared(means, "mean"),
             responses=self.responses.only(views, no_tokens),
-            probes=Declared({name: probes[name].only(views) for name in term.probes()}, "probe"),
+            probes=OnlyDeclared({name: probes[name].only(views) for name in term.probes()}, "probe"),
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mdpo_core.given import given, numbers
+from mdpo_core.given import call_plugin, require_tensor
 from mdpo_core.head import chunk_size
 from mdpo_core.measurements import Statistic
 from mdpo_core.protocols import Head
@@ -46,8 +46,8 @@ def token_statistics(
 def computed(name: str, statistic: Statistic, policy: Tensor, reference: Tensor | None) -> Tensor:
     """A statistic of log-probs ``(tokens, vocab)``: ``(tokens,)``. Raises `PluginError` if it gives anything else."""
     who = f"the statistic '{name}'"
-    values = given(who, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
-    return numbers(who, values, "one number a token", policy.shape[:1])
+    values = call_plugin(who, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
+    return require_tensor(who, values, "one number a token", policy.shape[:1])
 
 
 def _distributions(logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mdpo_core.components import Tracker
-from mdpo_core.errors import PluginError, during
+from mdpo_core.errors import PluginError, blame_on
 from mdpo_core.protocols import TrackerLog
 from mdpo_core.registry import current_registry
 
@@ -20,7 +20,7 @@ def logs_of(trackers: Sequence[Tracker], folder: Path) -> Iterator[Callable[[int
 
         def record(step: int, metrics: Mapping[str, float]) -> None:
             for name, log in logs:
-                with during(name):
+                with blame_on(name):
                     log.log(step, metrics)
 
         yield record
@@ -28,7 +28,7 @@ def logs_of(trackers: Sequence[Tracker], folder: Path) -> Iterator[Callable[[int
 
 def _started(tracker: Tracker, folder: Path, stack: ExitStack) -> TrackerLog:
     name = _name(tracker)
-    with during(name):
+    with blame_on(name):
         log = tracker.start(folder)
     if not all(callable(getattr(log, method, None)) for method in ("log", "close")):
         raise PluginError(f"{name}: start() must return a TrackerLog, with log() and close(); it returned {log!r}")
@@ -37,7 +37,7 @@ def _started(tracker: Tracker, folder: Path, stack: ExitStack) -> TrackerLog:
 
 
 def _close(name: str, log: TrackerLog) -> None:
-    with during(name):
+    with blame_on(name):
         log.close()
 
 

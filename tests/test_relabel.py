@@ -19,7 +19,7 @@ from mdpo_core import CheckpointError, DataError, Example, Recipe, RecipeError, 
 from mdpo_core.commands import section
 from mdpo_core.construction.making import Made
 from mdpo_core.construction.relabeled import Labelling, relabel
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 
 CANDIDATES = ["A pink flower.", "Green leaves.", "A Chinese temple with a red roof."]
 
@@ -198,7 +198,7 @@ def test_the_printed_section_reads_what_was_made_of_three_responses(
     [example] = as_printed(made)
     assert example.responses.keys() == {"chosen", "rejected"}
     assert set(example.responses.values()) < set(CANDIDATES)
-    assert row_problems(example) == []
+    assert problems_of_row(example) == []
 
 
 def test_the_printed_section_reads_what_was_made_of_candidates_beside_other_responses(
@@ -209,7 +209,7 @@ def test_the_printed_section_reads_what_was_made_of_candidates_beside_other_resp
     made = make(recipe_of(changes, source, "data.responses={third: third}"), tmp_path / "out.jsonl", scores="points")
     [example] = as_printed(made)
     assert example.responses == {"chosen": CANDIDATES[1], "rejected": CANDIDATES[0]}
-    assert row_problems(example) == []
+    assert problems_of_row(example) == []
 
 
 def test_stopped_or_not_the_bytes_are_the_same(

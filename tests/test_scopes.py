@@ -22,7 +22,7 @@ from mdpo_core.encoding import BatchBuilder
 from mdpo_core.recipe import Scoring
 from mdpo_core.responses import encode_response
 from mdpo_core.scorer import PLAIN, Scorer
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 
 NATS = 5e-5
 TWO_TURNS = (Turn("assistant", "Red, I think."), Turn("user", "Are you sure?"), Turn("assistant", "Yes."))
@@ -220,7 +220,7 @@ def test_a_run_of_conversations_begins_at_log_2_and_a_cached_reference_changes_n
     ],
 )
 def test_a_response_of_turns_is_checked(turns: tuple[Turn, ...], wrong: str | None) -> None:
-    found = row_problems(Example("1", "What?", {"chosen": turns, "rejected": "No."}))
+    found = problems_of_row(Example("1", "What?", {"chosen": turns, "rejected": "No."}))
     assert bool(found) == (wrong is not None)
     assert wrong is None or wrong in found[0]
 

@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from mdpo_core import IMAGE_MARK, Anchor, Example, Loss, PairLoss, Scores, Statistic, View
 from mdpo_core import testing as contracts
 from mdpo_core.testing import check_anchor, check_loss
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 
 PROPERTY = settings(deadline=None, max_examples=50)
 
@@ -447,7 +447,7 @@ def test_drawn_scores_agree_with_the_reference_on_request(found: Scores) -> None
 @PROPERTY
 @given(contracts.examples(columns={"score": st.floats(0, 1)}))
 def test_drawn_examples_are_sound_rows(example: Example) -> None:
-    assert row_problems(example) == []
+    assert problems_of_row(example) == []
     assert example.prompt.count(IMAGE_MARK) == len(example.images) <= 2
     assert {image.mode for image in example.images} <= {"RGB"}
     assert example.columns.keys() == {"score"}

@@ -36,7 +36,7 @@ from mdpo_core import (
 from mdpo_core.data import check_data, open_data
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.registry import Registry, current_registry, use_registry
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 from mdpo_core.view import CHOSEN, View
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -165,7 +165,7 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
     ],
 )
 def test_rows_of_other_types_are_told_like_other_bad_rows(row: Any, problem: str, llava: Path) -> None:
-    assert row_problems(row) == [problem]
+    assert problems_of_row(row) == [problem]
     builder = BatchBuilder(component("adapter", "llava", path=str(llava)).encoder(), (CHOSEN,), {}, (), 10**6, 0)  # type: ignore[attr-defined]
     checked = check_data([replace(SOUND, id="0"), row], builder, lambda *_: None)
     assert checked.rows == [0]

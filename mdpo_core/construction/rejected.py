@@ -21,7 +21,7 @@ from mdpo_core.errors import DataError, RecipeError
 from mdpo_core.example import Example
 from mdpo_core.protocols import Decoding
 from mdpo_core.recipe import Recipe
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 from mdpo_core.view import CHOSEN, CLEAN, REJECTED, View
 
 MOST_ATTEMPTS = 5
@@ -141,7 +141,7 @@ class _Answers:
 
     def _entry(self, example: Example, answer: Entry) -> Entry:
         written = replace(example, responses={**example.responses, **answer["responses"]})
-        problem = next(iter(row_problems(written)), None)
+        problem = next(iter(problems_of_row(written)), None)
         if _repeats(answer, example):
             problem = "the answer is the chosen one, or differs from it in capitals and spaces alone"
         if problem is None:

@@ -22,7 +22,7 @@ from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.scorer import Scorer
 from mdpo_core.scores import Scored, Scores
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 from mdpo_core.view import CHOSEN, REJECTED, View
 
 LOW_CONFIDENCE = "low_confidence"
@@ -120,7 +120,7 @@ class _Labels:
         if margin < self._labelling.min_margin:
             return {"problem": f"the scores differ by less than {self._labelling.min_margin:g}"}
         responses = {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]}
-        for problem in row_problems(replace(example, responses=responses)):
+        for problem in problems_of_row(replace(example, responses=responses)):
             return {"problem": problem}
         return {
             "responses": responses,

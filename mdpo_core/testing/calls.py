@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mdpo_core.declarations import wrong_declarations
+from mdpo_core.declarations import problems_of_declarations
 from mdpo_core.declared import Undeclared
 from mdpo_core.errors import shown
 from mdpo_core.given import NO_GRADIENT, check_columns
@@ -31,7 +31,7 @@ _OTHERS = (0.75, 0.25)
 def check_declarations(term: Term) -> None:
     """What a term says that it reads is of the types that `Term` says."""
     with calling(term, "in saying what it reads"):
-        wrong = list(wrong_declarations(term))
+        wrong = list(problems_of_declarations(term))
     require(not wrong, "; ".join(wrong))
 
 

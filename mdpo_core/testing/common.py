@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from mdpo_core.components import Component
 from mdpo_core.errors import PluginError, shown
 from mdpo_core.example import Example
-from mdpo_core.fields import type_problem
+from mdpo_core.validity import wrong_type_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +59,7 @@ def require_returned(
 
 
 def require_fields(where: str, example: Example) -> None:
-    problem = type_problem(example)
+    problem = wrong_type_in(example)
     require(problem is None, f"{where}: {problem}")
 
 

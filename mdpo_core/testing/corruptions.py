@@ -25,7 +25,7 @@ from mdpo_core.testing.common import (
     require_returned,
 )
 from mdpo_core.testing.strategies import images, noise, with_others
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,7 +100,7 @@ def _require_sound(corruption: Corruption, example: Example, corrupted: Example)
     name, shown = name_of(corruption), _shown(example)
     for field in ("id", "responses", "columns", "pictures", "prompts", "vectors", "boxes"):
         require(getattr(corrupted, field) == getattr(example, field), f"{name} changes the {field} of {shown}")
-    problems = row_problems(replace(corrupted, boxes={}))  # which are those of the images as they were
+    problems = problems_of_row(replace(corrupted, boxes={}))  # which are those of the images as they were
     require(not problems, f"{name} makes an unfit row of {shown}: {'; '.join(problems)}")
     modes = [image.mode for image in corrupted.images]
     require(set(modes) <= {"RGB"}, f"{name} gives images of modes {modes}; RGB is what models take")

@@ -24,7 +24,7 @@ from mdpo_core.testing.common import (
     require_returned,
 )
 from mdpo_core.testing.stored import check_stored
-from mdpo_core.validity import row_problems
+from mdpo_core.validity import problems_of_row
 
 _MOST_ROWS = 100
 _WRITTEN_ROWS = 3
@@ -88,7 +88,7 @@ def _require_example(where: str, example: object) -> None:
 
 def _check_row(name: str, row: int, example: Example) -> None:
     where = f"{name} row {row}"
-    problems = row_problems(example)
+    problems = problems_of_row(example)
     require(not problems, f"{where}: {'; '.join(problems)}")
     modes = [image.mode for images in (example.images, *example.pictures.values()) for image in images]
     require(set(modes) <= {"RGB"}, f"{where} has images of modes {modes}; corruptions and models take RGB")
