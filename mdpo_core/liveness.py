@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 30.0  # seconds without one after which a process counts as lost
 GRACE = 10.0  # seconds that a process has to end by itself once another one has
+# Tells the processes of one machine which process started them.
+LAUNCHER = "MDPO_LAUNCHER"
 _DONE = "done"
 _ENDED = "mdpo/ended"
 
@@ -53,7 +56,8 @@ class _Watch:
     _answered: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._beat, self._listen)]
+        tasks = [self._beat, self._listen, *([self._mind_launcher] if LAUNCHER in os.environ else [])]
+        self._threads = [threading.Thread(target=each, daemon=True) for each in tasks]
         self.store.set(str(self.world.rank), "0")
         for thread in self._threads:
             thread.start()
@@ -106,6 +110,13 @@ class _Watch:
         while not self._over.wait(BEAT):
             if time.monotonic() - self._answered > SILENCE:
                 self._lose_first_node(f"has not answered for {SILENCE:.0f} seconds")
+
+    def _mind_launcher(self) -> None:
+        """Save and stop if the launcher was killed: nobody else passes signals on or ends the others."""
+        while not self._over.wait(BEAT):
+            if os.getppid() != int(os.environ[LAUNCHER]):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     def _lose_first_node(self, how: str) -> None:
         # Without the store each node speaks for itself.

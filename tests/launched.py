@@ -33,10 +33,17 @@ def launch(
     return subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-def begin(changes: list[str], folder: Path, *more: str) -> subprocess.Popen[str]:
+def begin(changes: list[str], folder: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
     """Start a run in a process group of its own."""
     words = command(changes, "--run-dir", str(folder), *more)
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
+    )
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

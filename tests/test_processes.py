@@ -32,7 +32,9 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
 def two(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes that nothing stopped: 10 pairs in batches of 4, so that one process lacks pairs."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    finished = launch(changes, folder, *TWO)
+    temporary = folder.with_name("temporary")
+    temporary.mkdir()
+    finished = launch(changes, folder, *TWO, TMPDIR=str(temporary))
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count(": 6 steps;") == finished.stdout.count("step 6/6") == 1
     return folder
@@ -41,6 +43,10 @@ def two(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_as_one_does(two: Path, small: list[str], tmp_path: Path) -> None:
     run(load_recipe(RECIPE, small), run_dir=tmp_path / "one")
     require_same_training(two, tmp_path / "one", 1e-5)
+
+
+def test_the_folder_where_the_processes_meet_is_removed(two: Path) -> None:
+    assert list(two.with_name("temporary").glob("mdpo-*")) == []
 
 
 def test_each_process_writes_its_part_of_a_checkpoint(two: Path) -> None:
