@@ -361,7 +361,7 @@ def test_a_small_power_keeps_its_digits_in_single_precision(alpha: float) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exponentials_are_exact_up_to_the_cube_root_of_the_largest_number(dtype: torch.dtype) -> None:
-    from mdpo_objectives.numerics import bounded_exp, bounded_expm1
+    from mdpo_objectives.formulas.numerics import bounded_exp, bounded_expm1
 
     border = math.log(torch.finfo(dtype).max) / 3
     inside = torch.tensor([-1e4, -2.0, 1e-4, 1.0, border - 0.01], dtype=dtype)
@@ -384,7 +384,7 @@ def test_odds_of_a_certain_response_are_finite() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_odds_of_likely_and_of_unlikely_responses_keep_their_digits(dtype: torch.dtype) -> None:
-    from mdpo_objectives.numerics import log1mexp
+    from mdpo_objectives.formulas.numerics import log1mexp
 
     likely = torch.tensor([-1e-6, -1e-3, -0.3], dtype=dtype)
     series = likely.double().abs() - likely.double() ** 2 / 2 + likely.double().abs() ** 3 / 6
@@ -409,7 +409,7 @@ def test_a_margin_over_several_views_keeps_its_digits_in_single_precision(margin
 
 
 def test_what_no_model_gives_a_chance_adds_nothing_to_a_divergence() -> None:
-    from mdpo_objectives.numerics import kl_divergence
+    from mdpo_objectives.formulas.numerics import kl_divergence
 
     p, q = (
         torch.tensor([[*logits, -math.inf]], dtype=torch.float64, requires_grad=True) for logits in ((1, 2), (0, 3))

@@ -62,7 +62,7 @@ def test_a_shared_mask_is_both_masks(found: Scores, seed: int) -> None:
 
 
 def test_activations_go_from_0_to_1_over_a_response() -> None:
-    from mdpo_objectives.masks import spread_out
+    from mdpo_objectives.losses.masks import spread_out
 
     values = torch.tensor([[1.0, 3.0, 8.0, 99.0], [5.0, -2.0, -99.0, 99.0]], dtype=torch.float64)
     values = torch.stack([values, -values / 100], dim=-1)
@@ -75,7 +75,7 @@ def test_activations_go_from_0_to_1_over_a_response() -> None:
 
 
 def test_activations_that_are_all_equal_let_every_token_count() -> None:
-    from mdpo_objectives.masks import spread_out
+    from mdpo_objectives.losses.masks import spread_out
 
     one_token = torch.tensor([[True, False, False]])
     assert spread_out(torch.randn(1, 3, 2), one_token)[:, 0].equal(torch.ones(1, 2))

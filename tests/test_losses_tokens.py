@@ -67,7 +67,7 @@ def test_ddpo_weighs_tokens_that_an_edit_has_changed(found: Scores, beta: float,
 
 def test_ddpo_counts_one_changed_word_and_leaves_equal_ones_alone() -> None:
     """a b c d against a x c: b and d are new on one side, x on the other."""
-    from mdpo_objectives.segments import changed_tokens
+    from mdpo_objectives.losses.segments import changed_tokens
 
     one, other = torch.tensor([5, 6, 7, 8]), torch.tensor([5, 9, 7])
     changed = [False, True, False, True], [False, True, False]
@@ -81,7 +81,7 @@ def test_ddpo_counts_one_changed_word_and_leaves_equal_ones_alone() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=12))
 def test_unchanged_tokens_of_two_responses_are_the_same(one: list[int], other: list[int]) -> None:
-    from mdpo_objectives.segments import changed_tokens
+    from mdpo_objectives.losses.segments import changed_tokens
 
     sides = torch.tensor(one, dtype=torch.long), torch.tensor(other, dtype=torch.long)
     kept = [side[~changed].tolist() for side, changed in zip(sides, changed_tokens(*sides), strict=True)]
@@ -173,7 +173,7 @@ def test_c3po_prefers_in_scope_and_keeps_answers_elsewhere(
 
 
 def test_the_divergence_of_c3po_is_that_of_softened_distributions() -> None:
-    from mdpo_objectives.in_scope import TemperedDivergence
+    from mdpo_objectives.losses.out_of_scope import TemperedDivergence
 
     policy, reference = torch.tensor([[0.7, 0.2, 0.1]]).double(), torch.tensor([[0.5, 0.3, 0.2]]).double()
     for temperature in (1.0, 2.0):

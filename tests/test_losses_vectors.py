@@ -61,7 +61,9 @@ def edits(monkeypatch: pytest.MonkeyPatch) -> None:
     No two responses have such edits, as their unchanged tokens differ in number. So ddpo's arithmetic is held to these
     values, and how it finds edits in `test_losses_tokens.py`.
     """
-    monkeypatch.setattr("mdpo_objectives.segments.changed_tokens", lambda *sides: [ids % 2 == 1 for ids in sides])
+    monkeypatch.setattr(
+        "mdpo_objectives.losses.segments.changed_tokens", lambda *sides: [ids % 2 == 1 for ids in sides]
+    )
 
 
 @pytest.mark.parametrize("path", ["python", "recipe"])

@@ -12,6 +12,7 @@ from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
 from mdpo_corruptions.dataset import DatasetImage, DatasetPrompt
 from mdpo_corruptions.mask import PatchMask
+from mdpo_corruptions.mismatched import Mismatched
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
 from mdpo_corruptions.other import OtherImage
 from mdpo_corruptions.region import RegionNoise
@@ -26,6 +27,7 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "no_image": NoImage,
         "blank": Blank,
         "other_image": OtherImage,
+        "mismatched": Mismatched,
         "dataset_image": DatasetImage,
         "dataset_prompt": DatasetPrompt,
         "moco_v2": MocoV2,

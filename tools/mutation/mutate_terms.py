@@ -31,8 +31,6 @@ from mutations import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "mdpo_objectives"
-# No terms: registration, and a corruption.
-NOT_MUTATED = {"__init__.py", "mismatched.py"}
 # The quick ones first; those of their tests that need no fixture but a folder or a small model.
 TESTS = [
     "test_losses_vectors",
@@ -63,7 +61,7 @@ class _Finder(SourceFileLoader):
     """Finds one module, and loads the mutant's source for it."""
 
     def __init__(self, mutant: Mutant) -> None:
-        super().__init__(f"{PLUGIN.name}.{mutant.file.stem}", str(mutant.file))
+        super().__init__(module_name(mutant.file), str(mutant.file))
         self._mutant = mutant
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
@@ -73,9 +71,19 @@ class _Finder(SourceFileLoader):
         return compile(self._mutant.source, self.path, "exec")
 
 
+def sources() -> list[Path]:
+    """The files that are mutated: all but those that only join others."""
+    return sorted(file for file in PLUGIN.rglob("*.py") if file.name != "__init__.py")
+
+
+def module_name(file: Path) -> str:
+    """As an import names a file of the plugin."""
+    return ".".join(file.relative_to(PLUGIN.parent).with_suffix("").parts)
+
+
 def registered(text: str) -> dict[str, str]:
-    """The names that the plugin registers the classes of a source by."""
-    pairs = re.findall(r'"(\w+)": (\w+),', (PLUGIN / "__init__.py").read_text())
+    """The names that a source registers its classes by."""
+    pairs = re.findall(r'"(\w+)": (\w+),', text)
     return {term: name for name, term in pairs if re.search(rf"^class {term}\b", text, re.MULTILINE)}
 
 
@@ -84,8 +92,8 @@ def components_with(mutant: Mutant) -> frozenset[str]:
     own = registered(mutant.file.read_text())
     if mutant.term in own:
         return frozenset({own[mutant.term]})
-    texts = [file.read_text() for file in PLUGIN.glob("*.py") if file.name not in NOT_MUTATED]
-    users = [text for text in texts if f"from {PLUGIN.name}.{mutant.file.stem} import" in text]
+    texts = [file.read_text() for file in sources()]
+    users = [text for text in texts if f"from {module_name(mutant.file)} import" in text]
     return frozenset(own.values()).union(*(registered(text).values() for text in users))
 
 
@@ -206,8 +214,8 @@ def run_contracts(about: frozenset[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", help="names in plugins/mdpo_objectives; default: all")
-    names = parser.parse_args().files or sorted({file.name for file in PLUGIN.glob("*.py")} - NOT_MUTATED)
+    parser.add_argument("files", nargs="*", help="paths in the plugin, as losses/pairwise.py; default: all")
+    names = parser.parse_args().files or [str(file.relative_to(PLUGIN)) for file in sources()]
     _import_what_all_need()
     found = {name: [(mutant, components_with(mutant)) for mutant in mutants(PLUGIN / name)] for name in names}
     concerned = frozenset[str]().union(*(about for each in found.values() for _, about in each))
@@ -237,7 +245,7 @@ def explained(file: Path) -> dict[tuple[str, str, str], str]:
     """Why no test can notice some mutants of a file, by their keys."""
     from ruamel.yaml import YAML
 
-    entries = YAML(typ="safe").load(EXPLAINED).get(file.name, [])
+    entries = YAML(typ="safe").load(EXPLAINED).get(str(file.relative_to(PLUGIN)), [])
     return {(each["line"], each["before"], each["after"]): each["why"] for each in entries}
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import PairLoss, Scores, Statistic, TokenLogProbs, View
-from mdpo_objectives.columns import require
-from mdpo_objectives.numerics import kl_divergence, log_sigmoid
-from mdpo_objectives.options import require_default
+from mdpo_core import Loss, PairLoss, Scores, Statistic, TokenLogProbs, View
+from mdpo_objectives.formulas.columns import require
+from mdpo_objectives.formulas.numerics import kl_divergence, log_sigmoid
+from mdpo_objectives.formulas.options import require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,3 +128,10 @@ class WPO(PairLoss):
             (scores.policy[view] - collisions[view].sum(dim=1)) / scores.num_tokens[view] for view in self.views()
         ]
         return (log_weights[0] + log_weights[1]).detach().exp()
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "ld_dpo": LDDPO,
+    "tdpo": TDPO,
+    "wpo": WPO,
+}

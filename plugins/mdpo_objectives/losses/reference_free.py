@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import PairLoss, Scores
-from mdpo_objectives.numerics import bounded_expm1, log1mexp, log_sigmoid, mean_log_prob
+from mdpo_core import Loss, PairLoss, Scores
+from mdpo_objectives.formulas.numerics import bounded_expm1, log1mexp, log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,3 +103,12 @@ class AlphaPO(PairLoss):
         if self.alpha == 0:
             return log_prob
         return -bounded_expm1(-self.alpha * log_prob) / self.alpha
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "slic": SLiC,
+    "simpo": SimPO,
+    "cpo": CPO,
+    "orpo": ORPO,
+    "alphapo": AlphaPO,
+}

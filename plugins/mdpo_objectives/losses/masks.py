@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import PairLoss, Probe, Scores, Statistic, View
-from mdpo_objectives.numerics import log_sigmoid
-from mdpo_objectives.options import require_default
-from mdpo_objectives.tokens import divergence_from_reference
+from mdpo_core import Loss, PairLoss, Probe, Scores, Statistic, View
+from mdpo_objectives.formulas.numerics import log_sigmoid
+from mdpo_objectives.formulas.options import require_default
+from mdpo_objectives.losses.tokens import divergence_from_reference
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 def learned_masks(masks: int, layers: int, width: int) -> nn.Module:
-    from mdpo_objectives.mask_modules import LearnedMasks
+    from mdpo_objectives.modules.mask_modules import LearnedMasks
 
     return LearnedMasks(masks, layers, width)
 
 
 def mean_activations(layers: int, width: int) -> nn.Module:
-    from mdpo_objectives.mask_modules import MeanActivations
+    from mdpo_objectives.modules.mask_modules import MeanActivations
 
     return MeanActivations()
 
@@ -96,3 +96,8 @@ def spread_out(values: Tensor, mask: Tensor) -> Tensor:
     lowest = values.where(inside, float("inf")).amin(dim=1, keepdim=True)
     width = values.where(inside, float("-inf")).amax(dim=1, keepdim=True) - lowest
     return ((values - lowest) / width).where(width > 0, 1)
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "sparse_po": SparsePO,
+}

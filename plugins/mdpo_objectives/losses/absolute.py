@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdpo_core import PairLoss, Scores
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_core import Loss, PairLoss, Scores
+from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,3 +61,10 @@ class DPOP(PairLoss):
     def __call__(self, scores: Scores) -> Tensor:
         fallen = (-scores.log_ratio(self.prefer)).relu()
         return -log_sigmoid(self.beta * (scores.margin(self.prefer, self.over) - self.lam * fallen))
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "nca": NCA,
+    "apo": APO,
+    "dpop": DPOP,
+}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import PairLoss, Scores, View
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,3 +83,9 @@ class VisualTPO(PairLoss):
         # s(-d) is 1 - s(d).
         weights = self.base + (sign * sensitivity.detach()).sigmoid()
         return (weights * (policy - reference)).sum(dim=1)
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "v_dpo": VDPO,
+    "visual_tpo": VisualTPO,
+}

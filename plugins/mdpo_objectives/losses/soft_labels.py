@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdpo_core import PairLoss, Scores
-from mdpo_objectives.columns import label, number, probability, require
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_core import Loss, PairLoss, Scores
+from mdpo_objectives.formulas.columns import label, number, probability, require
+from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,3 +153,12 @@ class GPO(PairLoss):
         above = scores.log_ratio(self.prefer) - number(scores, "chosen_score") / self.beta
         below = scores.log_ratio(self.over) - number(scores, "rejected_score") / self.beta
         return 0.5 * (above.square() + below.square())
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "odpo": ODPO,
+    "soft_dpo": SoftDPO,
+    "spa": SPA,
+    "sppo": SPPO,
+    "gpo": GPO,
+}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import PairLoss, Scores, TokenLogProbs, View
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_core import Loss, PairLoss, Scores, TokenLogProbs, View
+from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,3 +93,9 @@ class DMPO(PairLoss):
         else:
             weights = self.gamma**before * (1 - self.gamma ** (total - before)) / (1 - self.gamma**total)
         return weights.where(number > 0, 0)
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "ddpo": DDPO,
+    "dmpo": DMPO,
+}

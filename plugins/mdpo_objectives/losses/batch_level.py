@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from mdpo_core import Loss, PairLoss, Scores, View
-from mdpo_objectives.columns import label
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_objectives.formulas.columns import label
+from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,3 +147,11 @@ class KTO(Loss):
         reward, good = self.beta * (scores.log_ratio(self.on) - usual), label(scores, "label")
         bad = self.undesirable * reward.sigmoid()
         return (self.desirable * (-reward).sigmoid()).where(good, bad)
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "aot": AOT,
+    "bco": BCO,
+    "bco_unpaired": BCOUnpaired,
+    "kto": KTO,
+}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import PairLoss, Scores, View
-from mdpo_objectives.numerics import bounded_exp, log_sigmoid, mean_log_ratio
-from mdpo_objectives.options import require_default
+from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_objectives.formulas.numerics import bounded_exp, log_sigmoid, mean_log_ratio
+from mdpo_objectives.formulas.options import require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,3 +157,14 @@ class FDPO(PairLoss):
         if self.divergence == "alpha":
             return bounded_exp((self.alpha - 1) * log_ratio) / (self.alpha - 1)
         return log_ratio
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "dpo": DPO,
+    "robust_dpo": RobustDPO,
+    "ipo": IPO,
+    "hinge": Hinge,
+    "exo": EXO,
+    "discopop": DiscoPOP,
+    "f_dpo": FDPO,
+}

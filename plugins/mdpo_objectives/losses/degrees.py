@@ -55,3 +55,8 @@ class SPO(Loss):
         last = (mask * mask.new_ones(mask.shape).cumsum(dim=1)).argmax(dim=1)
         rows = torch.arange(len(last), device=last.device)
         return -found[rows, last].log_softmax(dim=-1)[:, degree]
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "spo": SPO,
+}

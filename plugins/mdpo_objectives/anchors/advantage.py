@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from mdpo_core import Anchor, Probe, Scores
-from mdpo_objectives.columns import number
-from mdpo_objectives.numerics import bounded_exp
+from mdpo_objectives.formulas.columns import number
+from mdpo_objectives.formulas.numerics import bounded_exp
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 def value_head(layers: int, width: int) -> nn.Module:
-    from mdpo_objectives.value_head import ValueHead
+    from mdpo_objectives.modules.value_head import ValueHead
 
     return ValueHead(layers * width)
 
@@ -69,3 +69,8 @@ class HPO(Anchor):
 
     def _weighted(self, scores: Scores, advantage: Tensor) -> Tensor:
         return -bounded_exp(advantage / self.alpha) * scores.policy[self.on]
+
+
+ANCHORS: Mapping[str, type[Anchor]] = {
+    "hpo": HPO,
+}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mdpo_core import PairLoss, Scores
-from mdpo_objectives.numerics import log_sigmoid, mean_log_ratio
+from mdpo_core import Loss, PairLoss, Scores
+from mdpo_objectives.formulas.numerics import log_sigmoid, mean_log_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,3 +44,9 @@ class LengthDPO(PairLoss):
         # A factor times whole numbers would be of float32, whatever the margin is of.
         longer = (scores.num_tokens[self.prefer] - scores.num_tokens[self.over]).to(margin.dtype)
         return -log_sigmoid(self.beta * margin - self.alpha * longer)
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "dpo_norm": DPONorm,
+    "length_dpo": LengthDPO,
+}

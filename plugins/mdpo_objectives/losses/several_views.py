@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from mdpo_core import Loss, PairLoss, Scores, View
-from mdpo_objectives.numerics import log_sigmoid
+from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,3 +151,12 @@ class Rationale(Loss):
     def __call__(self, scores: Scores) -> Tensor:
         log_prob = self.gamma * scores.policy[self.on]
         return -log_sigmoid(log_prob) if self.log_sigmoid else -log_prob
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "softmax_dpo": SoftmaxDPO,
+    "s_vco": SVCO,
+    "symmpo": SymMPO,
+    "chip": CHiP,
+    "rationale": Rationale,
+}

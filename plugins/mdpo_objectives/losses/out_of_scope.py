@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import PairLoss, Scores, Statistic
-from mdpo_objectives.columns import require
-from mdpo_objectives.numerics import kl_divergence, log_sigmoid, mean_log_prob
-from mdpo_objectives.options import require_default
+from mdpo_core import Loss, PairLoss, Scores, Statistic
+from mdpo_objectives.formulas.columns import require
+from mdpo_objectives.formulas.numerics import kl_divergence, log_sigmoid, mean_log_prob
+from mdpo_objectives.formulas.options import require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,3 +89,8 @@ class C3PO(PairLoss):
             return likelihood
         divergence = scores.statistics[self._divergence][self.prefer].sum(dim=1) / scores.num_tokens[self.prefer]
         return likelihood + self.k * self.temperature**2 * divergence
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    "c3po": C3PO,
+}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from mdpo_core import Anchor, Scores
-from mdpo_objectives.numerics import log_sigmoid, mean_log_prob
+from mdpo_objectives.formulas.numerics import log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,3 +59,10 @@ class Squared(Anchor):
 
     def __call__(self, scores: Scores) -> Tensor:
         return (self.beta * scores.log_ratio(self.on) - self.delta).square()
+
+
+ANCHORS: Mapping[str, type[Anchor]] = {
+    "reward": Reward,
+    "sft": SFT,
+    "squared": Squared,
+}

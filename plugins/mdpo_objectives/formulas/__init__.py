@@ -1,0 +1,1 @@
+"""What the formulas of several terms share; nothing here is a term."""
