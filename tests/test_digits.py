@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mdpo_digits.evaluation import hallucinated, num_wrong, wrong_digits
-from mdpo_digits.rows import DigitPairs
-from mdpo_digits.world import _atlas, _labels, _numbers, caption, mentioned, with_mistakes
+from mdpo_digits.mosaics import _atlas, _labels, _numbers, caption, mentioned, with_mistakes
+from mdpo_digits.pairs import DigitPairs
 
 from mdpo_core import load_recipe, run
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
-from mdpo_corruptions.absent import Blank, NoImage
-from mdpo_corruptions.augmentation import MocoV2
-from mdpo_corruptions.coarse import Blur, Pixelate
+from mdpo_corruptions.blank_or_removed import Blank, NoImage
+from mdpo_corruptions.blur_and_pixelate import Blur, Pixelate
 from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
-from mdpo_corruptions.dataset import DatasetImage, DatasetPrompt
+from mdpo_corruptions.from_columns import DatasetImage, DatasetPrompt
 from mdpo_corruptions.mask import PatchMask
 from mdpo_corruptions.mismatched import Mismatched
+from mdpo_corruptions.moco_v2 import MocoV2
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
-from mdpo_corruptions.other import OtherImage
+from mdpo_corruptions.other_rows import OtherImage
 from mdpo_corruptions.region import RegionNoise
-from mdpo_corruptions.tokens import TokenDrop
-from mdpo_corruptions.turn import Flip, Rotate
+from mdpo_corruptions.rotate_and_flip import Flip, Rotate
+from mdpo_corruptions.token_drop import TokenDrop
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mdpo_corruptions.modes import AnyMode, in_rgb
+from mdpo_corruptions.pillow_modes import AnyMode, in_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image

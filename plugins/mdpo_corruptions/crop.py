@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_corruptions.modes import AnyMode
+from mdpo_corruptions.pillow_modes import AnyMode
 
 if TYPE_CHECKING:
     from PIL.Image import Image

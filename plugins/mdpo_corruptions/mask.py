@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdpo_corruptions.coarse import grid
+from mdpo_corruptions.blur_and_pixelate import grid
 from mdpo_corruptions.crop import Share, random_box
-from mdpo_corruptions.modes import AnyMode, Color, ink
+from mdpo_corruptions.pillow_modes import AnyMode, Color, ink
 
 if TYPE_CHECKING:
     from PIL.Image import Image

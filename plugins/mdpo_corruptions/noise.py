@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdpo_corruptions.modes import AnyMode
+from mdpo_corruptions.pillow_modes import AnyMode
 
 if TYPE_CHECKING:
     from PIL.Image import Image

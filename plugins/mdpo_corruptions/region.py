@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mdpo_core import Box, Example, NamedPart
-from mdpo_corruptions.modes import in_mode_of, plain
 from mdpo_corruptions.noise import Diffusion
+from mdpo_corruptions.pillow_modes import in_mode_of, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -21,7 +21,7 @@ from mdpo_core import (
     component,
     hookimpl,
 )
-from mdpo_digits.rows import DigitPairs
+from mdpo_digits.pairs import DigitPairs
 
 BASE = Path(__file__).parent / "base"
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mdpo_core import Policy
-from mdpo_digits.rows import DigitPairs
+from mdpo_digits.mosaics import mentioned
+from mdpo_digits.pairs import DigitPairs
 from mdpo_digits.samples import draw_samples
-from mdpo_digits.world import mentioned
 
 SEED = 1_000
 _MAX_NEW_TOKENS = 24

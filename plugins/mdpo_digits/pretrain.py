@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from mdpo_digits.world import PROMPT, STYLES, WORDS, caption, draw_mosaic, with_mistakes
+from mdpo_digits.mosaics import PROMPT, STYLES, WORDS, caption, draw_mosaic, with_mistakes
 
 STEPS, BATCH, LEARNING_RATE, SEED = 200, 64, 1e-3, 0
 _SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")

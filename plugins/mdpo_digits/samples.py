@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core import Example
-from mdpo_digits.world import WORDS
+from mdpo_digits.mosaics import WORDS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from mdpo_core import Example, LazyRows
-from mdpo_digits.world import PROMPT, Split, caption, draw_mosaic, with_mistakes
+from mdpo_digits.mosaics import PROMPT, Split, caption, draw_mosaic, with_mistakes
 
 
 @dataclass(frozen=True)

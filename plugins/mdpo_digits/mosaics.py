@@ -1,4 +1,4 @@
-"""The digits' world: mosaics of four handwritten digits, and captions that say what they show."""
+"""The mosaics of digits: four handwritten digits each, and captions that say what they show."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mdpo_core import IMAGE_MARK, Example, SelectiveCorruption
-from mdpo_corruptions.modes import AnyMode, Color, ink
+from mdpo_corruptions.pillow_modes import AnyMode, Color, ink
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from mdpo_core import ImageCorruption
-from mdpo_corruptions.modes import AnyMode, ink
+from mdpo_corruptions.pillow_modes import AnyMode, ink
 
 if TYPE_CHECKING:
     from PIL.Image import Image
