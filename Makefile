@@ -1,11 +1,12 @@
 # make quickstart   train a tiny model with mDPO and see what it does (about a minute of training)
 # make test         run the test suite
 # make test-long    run the tests that take minutes
+# make test-nightly run the tests that prove nothing that the others do not, or take very long
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-long check
+.PHONY: quickstart test test-long test-nightly check
 
 quickstart: .venv/installed
 	rm -rf runs/quickstart
@@ -13,10 +14,13 @@ quickstart: .venv/installed
 	@echo "  see DPO fail       $(BIN)/mdpo-run recipes/quickstart_dpo.yaml"
 
 test: .venv/installed-test check
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not long and not nightly" -n 2 --dist loadfile
 
 test-long: .venv/installed-test
-	$(BIN)/pytest -m long -n 2 --dist loadfile
+	$(BIN)/pytest -m "long and not nightly" -n 2 --dist loadfile
+
+test-nightly: .venv/installed-test
+	$(BIN)/pytest -m nightly -n 2 --dist loadfile
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
