@@ -8,8 +8,8 @@ from typing import Any
 
 import PIL.Image
 import torch
+from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.families import FAMILIES
-from mdpo_vlm.processors import load_processor
 from small_vlms import SMALL
 from torch import Tensor
 from transformers import AutoModelForImageTextToText

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import PROMPT
 from mdpo_llava.adapter import Llava
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.forward.model import VlmModel
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -301,7 +301,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_a_model_is_loaded(
     lora_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("mdpo_vlm.loading.load_model", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr("mdpo_vlm.loading.load.load_model", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(CheckpointError, match="out could not be written"):
         export_run(lora_run, tmp_path / "file" / "out")
 

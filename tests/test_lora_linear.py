@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdpo_vlm import lora_linear
-from mdpo_vlm.lora_linear import LoraLinear
+from mdpo_vlm.parts import lora_linear
+from mdpo_vlm.parts.lora_linear import LoraLinear
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners import lora
 from torch import Tensor, nn

@@ -101,9 +101,9 @@ def test_the_contract_of_adapters_holds(name: str, options: dict[str, Any], tmp_
 def test_half_precision_and_shards_of_either_kind_are_kept_as_they_are(
     pickled: bool, shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mdpo_vlm import originals_tensors
+    from mdpo_vlm.originals import tensors
 
-    monkeypatch.setattr(originals_tensors.write_shards, "__defaults__", (50_000,))
+    monkeypatch.setattr(tensors.write_shards, "__defaults__", (50_000,))
     folder = copied(tmp_path / "bunny")
     weights = as_other_files(folder, pickled, shards, torch.float16)
     made = bunny(folder).folder()
@@ -181,12 +181,12 @@ def test_processes_that_convert_at_once_make_one_folder(tmp_path: Path, cache: P
 
 
 def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mdpo_vlm import originals_convert
+    from mdpo_vlm.originals import convert
 
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(originals_convert, "save_processor", fail)
+    monkeypatch.setattr(convert, "save_processor", fail)
     with pytest.raises(KeyboardInterrupt):
         bunny(copied(tmp_path / "bunny")).folder()
     assert [path.name for path in cache.iterdir()] == [".lock"]
@@ -433,9 +433,9 @@ def test_a_tower_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_sentencepiece_says_what_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mdpo_vlm import originals_text
+    from mdpo_vlm.originals import text
 
-    monkeypatch.setattr(originals_text, "find_spec", lambda _: None)
+    monkeypatch.setattr(text, "find_spec", lambda _: None)
     with pytest.raises(
         RecipeError, match=r'tokenizer.model needs sentencepiece and protobuf: pip install "mdpo\[llava\]"'
     ):

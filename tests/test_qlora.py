@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from mdpo_llava.adapter import Llava
-from mdpo_vlm import quantized
+from mdpo_vlm.loading import quantized
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, BitsAndBytesConfig, LlavaForConditionalGeneration

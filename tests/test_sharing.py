@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.forward.model import VlmModel
 from plain_attention import attend_as, right
 from tiny_batches import VIEWS, Drawn, build_batch, drawn_rows, some_views
 from tiny_models import Tiny, build

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.forward.model import VlmModel
 from tiny_batches import BLANK, VIEWS, Drawn, build_batch, drawn_rows, some_views
 from tiny_models import Tiny, build
 

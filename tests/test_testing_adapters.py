@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import PROMPT
 from mdpo_llava.adapter import Llava
-from mdpo_vlm.encoder import VlmEncoder
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.encoding.encoder import VlmEncoder
+from mdpo_vlm.forward.model import VlmModel
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
@@ -177,6 +177,6 @@ def test_a_broken_adapter_is_caught(
 def test_parameters_that_train_and_that_nothing_depends_on_are_caught(
     llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdpo_vlm.loading.idle_parameters", lambda *_: set())
+    monkeypatch.setattr("mdpo_vlm.loading.load.idle_parameters", lambda *_: set())
     with pytest.raises(AssertionError, match=r"18 parameters train and get no gradient, among them .*layers.1"):
         check_adapter(Llava(path=str(llava), freeze=()), rows())

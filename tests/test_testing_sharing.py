@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from mdpo_llava.adapter import Llava
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.forward.model import VlmModel
 from test_testing_adapters import lora_adapter, rows
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer

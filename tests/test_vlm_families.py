@@ -228,7 +228,7 @@ import sys, resource
 from mdpo_core import Placement, component
 adapter = component("adapter", "chat_vlm", path=sys.argv[1], lora={"rank": 1})
 adapter.encoder()
-import mdpo_vlm.loading
+import mdpo_vlm.loading.load
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from mdpo_vlm.attention import use_packed_attention
 from mdpo_vlm.families import FAMILIES
-from mdpo_vlm.last_layer import trim_last_layer
-from mdpo_vlm.lora import add_lora, set_lora_dropout
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.forward.attention import use_packed_attention
+from mdpo_vlm.forward.last_layer import trim_last_layer
+from mdpo_vlm.forward.model import VlmModel
+from mdpo_vlm.parts.lora import add_lora, set_lora_dropout
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PhiConfig

@@ -130,7 +130,7 @@ def main() -> None:
 
 def _import_everything() -> None:
     """Once, and not in each job."""
-    for name in ("transformers", "peft", "mdpo_vlm.model", "mdpo_local.engine", "mdpo_fsdp.engine"):
+    for name in ("transformers", "peft", "mdpo_vlm.forward.model", "mdpo_local.engine", "mdpo_fsdp.engine"):
         importlib.import_module(name)
     if any(STAGES[stage].backend[0] == "deepspeed" for stage in STAGES):
         importlib.import_module("mdpo_deepspeed.engine")

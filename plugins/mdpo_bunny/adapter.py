@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mdpo_vlm import Layout, OriginalsAdapter
+from mdpo_vlm import CheckpointLayout, OriginalsAdapter
 
 
 class Bunny(OriginalsAdapter):
     """Bunny-v1.0 as published: with Phi-2, Phi-1.5, Phi-3, Llama 3 or Qwen 1.5, from a folder or a hub name."""
 
-    layout: ClassVar[Layout] = Layout(
+    layout: ClassVar[CheckpointLayout] = CheckpointLayout(
         key="model_type",
         languages={
             "bunny-phi": "phi",

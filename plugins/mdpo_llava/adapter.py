@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mdpo_vlm import Layout, OriginalsAdapter
+from mdpo_vlm import CheckpointLayout, OriginalsAdapter
 
 
 class Llava(OriginalsAdapter):
     """LLaVA-1.5 and models of its shape, as transformers saves them or as published, from a folder or a hub name."""
 
-    layout: ClassVar[Layout] = Layout(
+    layout: ClassVar[CheckpointLayout] = CheckpointLayout(
         # Of the model types that published configurations have, one is transformers' own.
         key="architectures",
         languages={"LlavaLlamaForCausalLM": "llama"},

@@ -1,7 +1,7 @@
 """Vision-language models of transformers, and what adapters of such models have in common.
 
 `TransformersAdapter` and `Family` are for adapters of other plugins, too: see docs/add-a-model.md. `OriginalsAdapter`
-and `Layout` are for those that also read checkpoints as their authors wrote them.
+and `CheckpointLayout` are for those that also read checkpoints as their authors wrote them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pydantic import Field
 from mdpo_core import Component, hookimpl
 from mdpo_vlm.adapter import TransformersAdapter
 from mdpo_vlm.families import Family
-from mdpo_vlm.layout import Layout
-from mdpo_vlm.originals import OriginalsAdapter
+from mdpo_vlm.originals.adapter import OriginalsAdapter
+from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout
 
-__all__ = ["ChatVlm", "Family", "Layout", "OriginalsAdapter", "TransformersAdapter"]
+__all__ = ["ChatVlm", "CheckpointLayout", "Family", "OriginalsAdapter", "TransformersAdapter"]
 
 
 class ChatVlm(TransformersAdapter):

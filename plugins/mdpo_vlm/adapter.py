@@ -10,11 +10,12 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, ModelAdapter, Part, Placement
 from mdpo_vlm.families import Family, family_of
-from mdpo_vlm.folder import encoder_files, find_folder, read_json, require_encoder, unfit, weight_files
+from mdpo_vlm.files.folder import encoder_files, find_folder, read_json, require_encoder, unfit, weight_files
 
 if TYPE_CHECKING:
-    from mdpo_vlm.encoder import VlmEncoder
-    from mdpo_vlm.model import VlmModel
+    from mdpo_vlm.encoding.encoder import VlmEncoder
+    from mdpo_vlm.forward.model import VlmModel
+    from mdpo_vlm.loading.load import LoadPlan
 
 
 class TransformersAdapter(ModelAdapter):
@@ -55,7 +56,7 @@ class TransformersAdapter(ModelAdapter):
 
     def check(self) -> None:
         if self.quantize is not None:
-            from mdpo_vlm.quantized import require_bitsandbytes
+            from mdpo_vlm.loading.quantized import require_bitsandbytes
 
             require_bitsandbytes()
         self.check_files()
@@ -65,8 +66,8 @@ class TransformersAdapter(ModelAdapter):
         """Raise `RecipeError` for names of modules that there are none of, without reading weights."""
         usual = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
         if self.has_lora and (self.lora != usual or self.trains_images):
-            from mdpo_vlm.loading import without_weights
-            from mdpo_vlm.targets import choose
+            from mdpo_vlm.loading.shapes import without_weights
+            from mdpo_vlm.parts.targets import choose
 
             choose(without_weights(self.folder()), self.family(), self.training)
 
@@ -97,7 +98,7 @@ class TransformersAdapter(ModelAdapter):
 
     @property
     def shares_prefix(self) -> bool:
-        from mdpo_vlm.loading import sliding_window
+        from mdpo_vlm.loading.shapes import sliding_window
 
         if self.family().separate:
             return False
@@ -109,23 +110,28 @@ class TransformersAdapter(ModelAdapter):
         return self._encoder(self.folder())
 
     def _encoder(self, folder: Path) -> VlmEncoder:
-        from mdpo_vlm.encoder import VlmEncoder
+        from mdpo_vlm.encoding.encoder import VlmEncoder
 
         return VlmEncoder(folder, self.folder(), self.family(), chat=self.prompts == "chat")
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
-        from mdpo_vlm.loading import load_model
+        from mdpo_vlm.loading.load import load_model
 
         if self.quantize is not None:
-            from mdpo_vlm.quantized import require_cuda
+            from mdpo_vlm.loading.quantized import require_cuda
 
             require_cuda(placement)
-        return load_model(self, placement, trainable)
+        return load_model(self._plan(), placement, trainable=trainable)
 
     def load_exported(self, folder: Path, placement: Placement) -> tuple[VlmEncoder, VlmModel]:
-        from mdpo_vlm.loading import load_exported
+        from mdpo_vlm.loading.load import load_exported
 
-        return self._encoder(folder), load_exported(self, folder, placement)
+        return self._encoder(folder), load_exported(self._plan(), folder, placement)
+
+    def _plan(self) -> LoadPlan:
+        from mdpo_vlm.loading.load import LoadPlan
+
+        return LoadPlan(self.folder(), self.family(), self.quantize, self.training, self.encoder)
 
     @property
     def unquantized(self) -> Self:

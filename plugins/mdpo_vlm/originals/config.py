@@ -6,9 +6,9 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, LlavaConfig
 
-from mdpo_vlm.folder import unfit
-from mdpo_vlm.layout import Original
-from mdpo_vlm.originals_tower import Tower
+from mdpo_vlm.files.folder import unfit
+from mdpo_vlm.originals.checkpoint_layout import Original
+from mdpo_vlm.originals.tower import Tower
 
 # Of the language model, and not among the keys that its configuration has by itself.
 _ALSO = {"rope_theta", "rope_scaling", "partial_rotary_factor"}

@@ -12,8 +12,8 @@ from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
-from mdpo_vlm.damage import quoted
-from mdpo_vlm.folder import read_json, unfit
+from mdpo_vlm.files.damage import quoted
+from mdpo_vlm.files.folder import read_json, unfit
 
 # A mark goes with one line break that follows it: what is to stand there is the template's to say.
 _MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")

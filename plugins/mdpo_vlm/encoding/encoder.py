@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
+from mdpo_vlm.encoding.processors import load_processor
+from mdpo_vlm.encoding.template import ChatTemplate
 from mdpo_vlm.families import Family
-from mdpo_vlm.processors import load_processor
-from mdpo_vlm.template import ChatTemplate
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
-from mdpo_vlm.damage import require_whole
-from mdpo_vlm.layout import Original, files_of_weights
-from mdpo_vlm.originals_tensors import opened, write_shards
-from mdpo_vlm.originals_tower import Tower
+from mdpo_vlm.files.damage import require_whole
+from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
+from mdpo_vlm.originals.tensors import opened, write_shards
+from mdpo_vlm.originals.tower import Tower
 
 Names = Sequence[tuple[str, str]]
 _TOWER_INSIDE = "model.vision_tower.vision_tower."

@@ -66,7 +66,7 @@ def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
 
 def _beside_the_language_model(folder: Path) -> list[str]:
     """Full names, from the model's root: a part of one would match nothing, in silence."""
-    from mdpo_vlm.loading import without_weights
+    from mdpo_vlm.loading.shapes import without_weights
 
     base = without_weights(folder)
     language = base.get_decoder()

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from mdpo_vlm.damage import reading
-from mdpo_vlm.folder import unfit
+from mdpo_vlm.files.damage import reading
+from mdpo_vlm.files.folder import unfit
 
 
 def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, device_of
 from mdpo_vlm.families import Family
-from mdpo_vlm.images import encode_images, model_inputs
-from mdpo_vlm.positions import prompt_positions
+from mdpo_vlm.forward.images import encode_images, model_inputs
+from mdpo_vlm.forward.positions import prompt_positions
 
 
 def generate(

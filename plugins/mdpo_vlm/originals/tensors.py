@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mdpo_vlm.folder import unfit
+from mdpo_vlm.files.folder import unfit
 
 _SHARD = 2 * 10**9
 

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdpo_core import DataError, Problem
-from mdpo_vlm.folder import WEIGHTS, find_folder, unfit, weight_files
+from mdpo_vlm.files.folder import WEIGHTS, find_folder, unfit, weight_files
 
-# The key of a converted folder's config.json that holds what transformers has no word for: `num_words`, rows of the
-# vocabulary that text has; `image_text`, what a prompt holds for an image; `ends_in_prompts`, whether end tokens stay.
-TRAITS = "mdpo"
 _BIN = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _COVERED: Mapping[str, tuple[object, ...]] = {
     "image_aspect_ratio": ("pad",),
@@ -23,7 +20,7 @@ _COVERED: Mapping[str, tuple[object, ...]] = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """The checkpoints of one project.
 
     ``key``: the key of config.json that names the language model, and ``languages``: its values, with the model type in
@@ -45,7 +42,7 @@ class Layout:
 class Original:
     """A checkpoint: its folder, its config.json, and the vision tower that the recipe names, if it does."""
 
-    layout: Layout
+    layout: CheckpointLayout
     name: str
     folder: Path
     config: Mapping[str, Any]

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Lora, Part, PartTraining
 from mdpo_vlm.families import Family
-from mdpo_vlm.lora_linear import LoraLinear
-from mdpo_vlm.targets import Chosen, choose
+from mdpo_vlm.parts.lora_linear import LoraLinear
+from mdpo_vlm.parts.targets import Chosen, choose
 
 _NAME = "default"  # peft's, which loads what is called so without being told
 

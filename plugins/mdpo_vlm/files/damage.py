@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 
-from mdpo_vlm.folder import encoder_files, read_json, require_tokenizer, unfit
+from mdpo_vlm.files.folder import encoder_files, read_json, require_tokenizer, unfit
 
 _NAMES_SHOWN, _LETTERS_QUOTED = 3, 160
 

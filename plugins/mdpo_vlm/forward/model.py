@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mdpo_core import DataError, Decoding, EncodedImage, EncodedPrompt, ImageInputs, Packed, PaddedView, Part, Problem
-from mdpo_vlm.attention import NO_MASK
-from mdpo_vlm.calls import open_calls
 from mdpo_vlm.families import Family
-from mdpo_vlm.folder import encoder_files
-from mdpo_vlm.generation import generate
-from mdpo_vlm.images import encode_images, model_inputs
-from mdpo_vlm.layout import TRAITS
-from mdpo_vlm.lora import save_lora, set_lora_dropout
-from mdpo_vlm.parts import PartNames
-from mdpo_vlm.positions import packed_positions, positions_despite_hidden
+from mdpo_vlm.files.folder import encoder_files
+from mdpo_vlm.files.traits import TRAITS
+from mdpo_vlm.forward.attention import NO_MASK
+from mdpo_vlm.forward.calls import open_calls
+from mdpo_vlm.forward.generation import generate
+from mdpo_vlm.forward.images import encode_images, model_inputs
+from mdpo_vlm.forward.positions import packed_positions, positions_despite_hidden
+from mdpo_vlm.parts.lora import save_lora, set_lora_dropout
+from mdpo_vlm.parts.names import PartNames
 
 Head = Callable[[Tensor], Tensor]
 

@@ -13,8 +13,8 @@ from transformers.pytorch_utils import Conv1D
 
 from mdpo_core import ALL_LINEAR, Lora, Part, PartTraining, RecipeError
 from mdpo_vlm.families import Family
-from mdpo_vlm.idle import idle_parameters
-from mdpo_vlm.parts import PartNames
+from mdpo_vlm.parts.idle import idle_parameters
+from mdpo_vlm.parts.names import PartNames
 
 _LINEAR = (nn.Linear, Conv1D)
 _ADAPTABLE = (*_LINEAR, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -15,8 +15,8 @@ from transformers.image_utils import (
     OPENAI_CLIP_STD,
 )
 
-from mdpo_vlm.folder import read_json, unfit
-from mdpo_vlm.layout import Original
+from mdpo_vlm.files.folder import read_json, unfit
+from mdpo_vlm.originals.checkpoint_layout import Original
 
 _CONFIGS = {"siglip": SiglipVisionConfig, "clip": CLIPVisionConfig}
 _PIXELS = {"siglip": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD), "clip": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)}

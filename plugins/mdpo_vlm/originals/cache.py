@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mdpo_core import DataError, Problem, alone_in, whole_folder
-from mdpo_vlm.folder import encoder_files
-from mdpo_vlm.layout import Original, files_of_weights
+from mdpo_vlm.files.folder import encoder_files
+from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
 
 # To be raised whenever the same checkpoint is converted into something else.
 _VERSION = 1
@@ -29,7 +29,7 @@ def converted(original: Original, root: Path | None) -> Path:
     # Whole as soon as it is there, so that most callers need no lock.
     if folder.is_dir():
         return folder
-    from mdpo_vlm.originals_convert import convert
+    from mdpo_vlm.originals.convert import convert
 
     _make(root)
     with alone_in(root):

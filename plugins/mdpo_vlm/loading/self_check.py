@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from mdpo_core import IMAGE_MARK, Example, PaddedView, PluginError, device_of
-from mdpo_vlm.encoder import VlmEncoder
-from mdpo_vlm.model import VlmModel
+from mdpo_vlm.encoding.encoder import VlmEncoder
+from mdpo_vlm.forward.model import VlmModel
 
 # As a share of the logits' length, for the same steps in another order. Positions that are wrong cost 5 % and more.
 _ROUNDING = {torch.float32: 1e-3}

@@ -7,12 +7,13 @@ from typing import Any
 
 from transformers import GenerationConfig, LlavaConfig
 
-from mdpo_vlm.folder import read_json
-from mdpo_vlm.layout import TRAITS, Original
-from mdpo_vlm.originals_config import llava_config, required
-from mdpo_vlm.originals_text import image_text, load_tokenizer, save_processor
-from mdpo_vlm.originals_tower import find_tower
-from mdpo_vlm.originals_weights import Sources
+from mdpo_vlm.files.folder import read_json
+from mdpo_vlm.files.traits import TRAITS
+from mdpo_vlm.originals.checkpoint_layout import Original
+from mdpo_vlm.originals.config import llava_config, required
+from mdpo_vlm.originals.text import image_text, load_tokenizer, save_processor
+from mdpo_vlm.originals.tower import find_tower
+from mdpo_vlm.originals.weights import Sources
 
 
 def convert(original: Original, folder: Path) -> None:

@@ -12,10 +12,10 @@ from transformers import AutoTokenizer, LlavaProcessor
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from mdpo_core import IMAGE_MARK, RecipeError
-from mdpo_vlm.damage import reading
-from mdpo_vlm.folder import encoder_files, require_tokenizer, unfit
-from mdpo_vlm.layout import Original
-from mdpo_vlm.originals_tower import Tower
+from mdpo_vlm.files.damage import reading
+from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
+from mdpo_vlm.originals.checkpoint_layout import Original
+from mdpo_vlm.originals.tower import Tower
 
 # Bunny's template and LLaVA's v1 alike. Images of a turn come first, whatever the text says.
 _TEMPLATE = """\

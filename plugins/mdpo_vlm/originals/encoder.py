@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mdpo_core import IMAGE_MARK, EncodedPrompt, Example
-from mdpo_vlm.encoder import VlmEncoder
+from mdpo_vlm.encoding.encoder import VlmEncoder
 from mdpo_vlm.families import Family
 
 

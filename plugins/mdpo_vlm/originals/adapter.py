@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from mdpo_vlm.adapter import TransformersAdapter
-from mdpo_vlm.folder import find_folder, read_json
-from mdpo_vlm.layout import TRAITS, Layout, Original
+from mdpo_vlm.files.folder import find_folder, read_json
+from mdpo_vlm.files.traits import TRAITS
+from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout, Original
 
 if TYPE_CHECKING:
-    from mdpo_vlm.encoder import VlmEncoder
+    from mdpo_vlm.encoding.encoder import VlmEncoder
 
 
 class OriginalsAdapter(TransformersAdapter):
@@ -22,7 +23,7 @@ class OriginalsAdapter(TransformersAdapter):
     that whatever is exported belongs to a model that plain transformers loads.
     """
 
-    layout: ClassVar[Layout]
+    layout: ClassVar[CheckpointLayout]
     # Which folders they name is told by the digests of what lies there.
     only_training: ClassVar[frozenset[str]] = TransformersAdapter.only_training | {"converted", "vision_tower"}
 
@@ -42,7 +43,7 @@ class OriginalsAdapter(TransformersAdapter):
         config = read_json(folder / "config.json")
         if "text_config" in config:
             return folder
-        from mdpo_vlm.originals_cache import converted
+        from mdpo_vlm.originals.cache import converted
 
         name = Path(self.path).name or folder.resolve().name
         return converted(Original(self.layout, name, folder, config, self.vision_tower), self.converted)
@@ -55,6 +56,6 @@ class OriginalsAdapter(TransformersAdapter):
         traits = read_json(self.folder() / "config.json").get(TRAITS)
         if traits is None:
             return super()._encoder(folder)
-        from mdpo_vlm.originals_encoder import OriginalsEncoder
+        from mdpo_vlm.originals.encoder import OriginalsEncoder
 
         return OriginalsEncoder(folder, self.folder(), self.family(), chat=self.prompts == "chat", traits=traits)

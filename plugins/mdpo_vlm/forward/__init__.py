@@ -1,0 +1,1 @@
+"""A loaded model: images to features, tokens to hidden states and logits, prompts to responses."""

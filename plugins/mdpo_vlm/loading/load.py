@@ -1,0 +1,79 @@
+"""A model that is ready to train or to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedModel
+
+from mdpo_core import Part, PartTraining, Placement
+from mdpo_vlm.encoding.encoder import VlmEncoder
+from mdpo_vlm.families import UNKNOWN, Family
+from mdpo_vlm.forward.attention import use_packed_attention
+from mdpo_vlm.forward.last_layer import trim_last_layer
+from mdpo_vlm.forward.model import VlmModel
+from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
+from mdpo_vlm.loading.self_check import require_whole_forward
+from mdpo_vlm.parts.idle import idle_parameters
+from mdpo_vlm.parts.lora import add_lora, read_lora
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """What an adapter knows of the model that it loads.
+
+    ``folder`` holds the model in the layout of transformers. ``training`` says how each part trains. ``encoder`` makes
+    the model's encoder; it is called only for a model whose family is unknown.
+    """
+
+    folder: Path
+    family: Family
+    quantize: Literal["nf4"] | None
+    training: Mapping[Part, PartTraining]
+    encoder: Callable[[], VlmEncoder]
+
+    @property
+    def has_lora(self) -> bool:
+        """True if some part trains by LoRA."""
+        return any(training.lora is not None for training in self.training.values())
+
+
+def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmModel:
+    """Read the weights, and mark those that train. Raises `DataError` for weights that do not fit the model.
+
+    Raises `RecipeError` for modules that cannot train as ``plan.training`` says, and `PluginError` for a model of an
+    unknown family that mdpo computes differently from transformers.
+    """
+    base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
+    if not plan.family.separate:
+        use_packed_attention(base)
+        trim_last_layer(base)
+    if plan.family is UNKNOWN:
+        require_whole_forward(base, VlmModel(base, base, plan.folder, plan.family), plan.encoder())
+    if trainable and plan.has_lora:
+        return VlmModel(add_lora(base, plan.family, plan.training).eval(), base, plan.folder, plan.family)
+    model = VlmModel(base, base, plan.folder, plan.family)
+    if trainable:
+        _mark_trained(base, model, plan)
+    return model
+
+
+def load_exported(plan: LoadPlan, folder: Path, placement: Placement) -> VlmModel:
+    """Read what `VlmModel.export` wrote into ``folder``; LoRA weights are put onto the model of ``plan.folder``."""
+    if not (folder / "adapter_config.json").is_file():
+        base = read_weights(folder, placement)
+        return VlmModel(base, base, folder, plan.family)
+    base = read_weights(plan.folder, placement)
+    return VlmModel(read_lora(base, folder, placement.device).eval(), base, folder, plan.family)
+
+
+def _mark_trained(base: PreTrainedModel, model: VlmModel, plan: LoadPlan) -> None:
+    """Parameters of parts that train whole require gradients, except those that no gradient reaches."""
+    idle = idle_parameters(base, plan.family)
+    for part, names in model.parts().items():
+        trains = plan.training[part].how == "full"
+        for name in names:
+            base.get_parameter(name).requires_grad_(trains and name not in idle)

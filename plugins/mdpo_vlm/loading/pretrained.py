@@ -1,0 +1,67 @@
+"""Weights read by transformers: complete or an error, placed on a device, none of them training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from mdpo_core import Placement
+from mdpo_vlm.files.damage import require_whole
+from mdpo_vlm.files.folder import unfit
+from mdpo_vlm.loading.quantized import loading_options
+
+
+def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
+    """The model in the type and on the device of ``placement``. Raises `DataError`."""
+    return _from_pretrained(folder, placement).to(placement.device)
+
+
+def read_in_4_bits(folder: Path, placement: Placement) -> PreTrainedModel:
+    """The same, with the language model's layers as 4-bit normal floats (QLoRA). Raises `DataError`."""
+    return _from_pretrained(folder, placement, **loading_options(folder, placement))
+
+
+def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreTrainedModel:
+    # The progress bar of transformers would be drawn into the run's.
+    disable_progress_bar()
+    # Under ZeRO-3, weights are first drawn at random and then read. The random numbers of LoRA must not depend on that.
+    with torch.random.fork_rng(devices=[]), _without_load_report():
+        try:
+            base, report = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=getattr(torch, placement.dtype),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # the report names them
+                **options,
+            )
+        except SafetensorError as error:
+            raise unfit(folder, f"its weights cannot be read: {error}") from error
+    require_whole(folder, *(report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched")))
+    return base.eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Hide the report of transformers on weights that do not fit: it says "can be ignored", but here it is an error.
+
+    Its lines on weights that it cannot convert remain, since the error that follows refers to them.
+    """
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return "LOAD REPORT" not in text or "CONVERSION" in text
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(is_kept)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_kept)
