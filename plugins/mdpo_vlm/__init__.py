@@ -1,7 +1,17 @@
 """Vision-language models of transformers, and what adapters of such models have in common.
 
-`TransformersAdapter` and `Family` are for adapters of other plugins, too: see docs/add-a-model.md. `OriginalsAdapter`
-and `CheckpointLayout` are for those that also read checkpoints as their authors wrote them.
+`TransformersAdapter` and `Family` are public: adapters of other packages may use them, see docs/add-a-model.md.
+`OriginalsAdapter` and `CheckpointLayout` are for adapters that also read checkpoints in the layout of their authors.
+
+The rooms from the ground up. A room imports only rooms on lines above its own:
+
+    families              what each family of models needs
+    files                 a model's folder, on the disk or the hub
+    parts                 vision, projector, language; LoRA
+    encoding, forward     text and images to model inputs; model inputs to logits
+    loading               weights to a model
+    adapter               the options of a recipe
+    originals             checkpoints in the layout of their authors
 """
 
 from __future__ import annotations
