@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.arguments import add_version, count
-from mdpo_core.commands import MAKING
+from mdpo_core.commands import DATA_COMMANDS
 from mdpo_core.pipe import nobody_reads, until_nobody_reads
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def _command(
 
 
 def _making_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, making in MAKING.items():
-        command = _command(commands, name, _make, making.help)
+    for name, data_command in DATA_COMMANDS.items():
+        command = _command(commands, name, _make_data, data_command.help)
         _recipe_arguments(command, processes=False)
-        making.add_arguments(command)
+        data_command.add_arguments(command)
 
 
 def _recipe_arguments(command: argparse.ArgumentParser, *, processes: bool = True) -> None:
@@ -252,8 +252,8 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _make(options: argparse.Namespace) -> int:
-    return MAKING[options.command].run(_load(options, trains=False), options)
+def _make_data(options: argparse.Namespace) -> int:
+    return DATA_COMMANDS[options.command].run(_load(options, trains=False), options)
 
 
 def _corruptions(options: argparse.Namespace) -> int:

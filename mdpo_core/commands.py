@@ -13,7 +13,7 @@ from mdpo_core.arguments import count, not_negative, positive, share_or_all, wit
 
 if TYPE_CHECKING:
     from mdpo_core.components import Reader
-    from mdpo_core.construction.making import Made
+    from mdpo_core.construction.making import NewPairs
     from mdpo_core.errors import RecipeError
     from mdpo_core.recipe import Recipe
 
@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--under", default="clean", metavar="NAME", help="the image condition, one of the recipe's corruptions"
+        "--condition", default="clean", metavar="NAME", help="the image condition, one of the recipe's corruptions"
     )
     command.add_argument(
         "--keep",
@@ -74,27 +74,27 @@ def _relabel_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
-    def make() -> Made | None:
+    def make() -> NewPairs | None:
         from mdpo_core.construction.rejected import Generation, generate_rejected
 
-        names = ("under", "keep", "max_new_tokens", "temperature", "top_p", "policy")
+        names = ("condition", "keep", "max_new_tokens", "temperature", "top_p", "policy")
         return generate_rejected(recipe, options.out, Generation(**_given(options, names)))
 
     if options.top_p is not None and options.temperature == 0:
         raise _without_effect("--top-p", "at --temperature 0, which draws no tokens, but takes the likeliest")
-    return _made(make, recipe, options)
+    return _run_data_job(make, recipe, options)
 
 
 def _relabel(recipe: Recipe, options: argparse.Namespace) -> int:
-    def make() -> Made | None:
-        from mdpo_core.construction.relabeled import Labelling, relabel
+    def make() -> NewPairs | None:
+        from mdpo_core.construction.relabeled import Relabeling, relabel
 
         names = ("candidates", "scores", "policy", "reference", "beta", "min_margin", "low_confidence")
-        return relabel(recipe, options.out, Labelling(**_given(options, names)))
+        return relabel(recipe, options.out, Relabeling(**_given(options, names)))
 
     if options.beta is not None and options.scores is not None:
         raise _without_effect("--beta", "with --scores, which are taken as they are: it scales the implicit reward")
-    return _made(make, recipe, options)
+    return _run_data_job(make, recipe, options)
 
 
 def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _without_effect(option: str, where: str) -> RecipeError:
     return RecipeError(f"{option} has no effect {where}; leave it out")
 
 
-MAKING = {
+DATA_COMMANDS = {
     "generate-rejected": Command(
         "let a model write the rejected answers", _generate_rejected_arguments, _generate_rejected
     ),
@@ -116,7 +116,7 @@ MAKING = {
 }
 
 
-def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Namespace) -> int:
+def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.console import Console
     from mdpo_core.construction.making import counted
     from mdpo_core.errors import RecipeError
@@ -127,23 +127,23 @@ def _made(make: Callable[[], Made | None], recipe: Recipe, options: argparse.Nam
         raise RecipeError(f"mdpo {options.command} runs in one process; call it without a launcher")
     with Console(recipe) as console:
         current_registry().plugins.register(console)
-        made = make()
-    if made is None:
+        new = make()
+    if new is None:
         print(f"{options.out}: is there already, made by this command")  # noqa: T201
         return 0
-    print(f"{options.out}: {len(made.rows)} rows, {sum(made.left_out.values())} left out")  # noqa: T201
-    for line in counted(made.left_out):
+    print(f"{options.out}: {len(new.rows)} rows, {sum(new.left_out.values())} left out")  # noqa: T201
+    for line in counted(new.left_out):
         print(line)  # noqa: T201
-    if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in made.rows):
+    if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in new.rows):
         print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
-    if made.stale:
-        print(f"  not read any more, as they describe the old answers: {', '.join(made.stale)}")  # noqa: T201
-    print(f"train on it: {shlex.join(_training(recipe, options, made.reader))}")  # noqa: T201
+    if new.stale:
+        print(f"  not read any more, as they describe the old answers: {', '.join(new.stale)}")  # noqa: T201
+    print(f"train on it: {shlex.join(_training(recipe, options, new.reader))}")  # noqa: T201
     return 0
 
 
 def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> Iterator[str]:
-    """The command that trains on what was made, in a run directory of its own."""
+    """The command that trains on the new pairs, in a new run directory."""
     yield from ("mdpo-run", str(options.recipe))
     yield from ("--run-dir", f"{recipe.output.dir}-{options.out.stem}")
     for plugin in options.without:

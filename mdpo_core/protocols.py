@@ -82,7 +82,7 @@ class Encoder(Protocol):
     def image_token(self) -> int:
         """The token that stands for a piece of an image in ``token_ids``."""
 
-    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         """The text of each token by itself, special ones by their names."""
 
     def decode(self, token_ids: Tensor) -> str:

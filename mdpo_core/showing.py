@@ -70,5 +70,5 @@ def _response(encoder: Encoder, ids: Tensor, turns: Tensor | None) -> str:
 
 
 def _dotted(encoder: Encoder, token_ids: Tensor | Sequence[int]) -> str:
-    pieces = [piece.replace("\n", "\\n") for piece in encoder.pieces([int(token) for token in token_ids])]
+    pieces = [piece.replace("\n", "\\n") for piece in encoder.token_texts([int(token) for token in token_ids])]
     return f"·{'·'.join(pieces)}·"

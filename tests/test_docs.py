@@ -20,7 +20,7 @@ from small_vlms import build_vlm
 
 from mdpo_core import Loss, Scored, Scores, TokenLogProbs, component, load_recipe
 from mdpo_core.cli import _parser
-from mdpo_core.construction.relabeled import Labelling, relabel
+from mdpo_core.construction.relabeled import Relabeling, relabel
 from mdpo_core.registry import current_registry
 from mdpo_core.testing import check_loss
 
@@ -118,7 +118,7 @@ def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
     for options in conditions.values():
         component("corruption", options.pop("corruption"), **options)
     for _, *words in commands:
-        assert getattr(_parser().parse_args(words), "under", "clean") in {"clean", *conditions}
+        assert getattr(_parser().parse_args(words), "condition", "clean") in {"clean", *conditions}
 
 
 def test_the_spa_command_of_the_page_on_making_data_reads_what_the_one_before_it_makes(
@@ -130,8 +130,8 @@ def test_the_spa_command_of_the_page_on_making_data_reads_what_the_one_before_it
     out = tmp_path / "PAIRS.jsonl"
     sets = [after.replace("PAIRS.jsonl", str(out)) for word, after in pairwise(words) if word == "--set"]
     source = write_rows(tmp_path / "rows.jsonl", [{"img_path": "00.jpg", "answers": ["A", "B"], "points": [1, 2]}])
-    labelling = Labelling(candidates="answers", scores="points", low_confidence=0.1)
-    relabel(recipe_of(changes, source, "data.responses={}"), out, labelling)
+    relabeling = Relabeling(candidates="answers", scores="points", low_confidence=0.1)
+    relabel(recipe_of(changes, source, "data.responses={}"), out, relabeling)
     recipe = load_recipe(ROOT / "recipes" / "llava_mdpo.yaml", [*changes, *sets])
     assert recipe.to_dict()["data"]["images"] == str(photographs)
     [example] = recipe.data.open()

@@ -24,9 +24,9 @@ from making import QUICKSTART, RECIPE, Row, lines, recipe_of, same_pixels, with_
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import CheckpointError, DataError, Recipe, RecipeError, cli, component, load_recipe, run
-from mdpo_core.construction.making import Made
+from mdpo_core.construction.making import NewPairs
 from mdpo_core.construction.rejected import Generation, generate_rejected
-from mdpo_core.construction.writer import Added, Task, Writer, begun
+from mdpo_core.construction.writer import Added, ContinuationTask, Writer, begun
 from mdpo_core.registry import current_registry
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "source.jsonl", rows)
 
 
-def make(recipe: Recipe, out: Path, **how: object) -> Made:
+def make(recipe: Recipe, out: Path, **how: object) -> NewPairs:
     made = generate_rejected(recipe, out, Generation(**{"max_new_tokens": 12, **how}))  # type: ignore[arg-type]
     assert made is not None
     return made
@@ -73,10 +73,10 @@ def test_without_the_image_or_its_tokens_the_picture_has_no_part_in_the_answer(
     changes: list[str], data: Path, tmp_path: Path, keep: str
 ) -> None:
     recipe = recipe_of(changes, data, *CONDITIONS)
-    for under, num_answers in (("blind", 1), ("hidden", 1), ("clean", len(IMAGES))):
-        make(recipe, tmp_path / f"{under}.jsonl", under=under, keep=keep)
+    for condition, num_answers in (("blind", 1), ("hidden", 1), ("clean", len(IMAGES))):
+        make(recipe, tmp_path / f"{condition}.jsonl", condition=condition, keep=keep)
         # The pictures are all that differs between the rows.
-        assert len(set(rejected(tmp_path / f"{under}.jsonl"))) == num_answers
+        assert len(set(rejected(tmp_path / f"{condition}.jsonl"))) == num_answers
 
 
 def test_sentences_are_cut_anew_until_they_differ_from_the_reference(
@@ -112,7 +112,7 @@ def test_the_source_row_is_kept_and_read_again(changes: list[str], tmp_path: Pat
     answer, by = row.pop("worse"), row.pop("rejected_by")
     assert row.pop("source_worse") == "Leaves."
     assert row == {name: value for name, value in lines(source)[0].items() if name != "worse"}
-    assert (by["under"], by["keep"], by["seed"], by["attempts"], by["source_row"]) == ("clean", "none", 0, 1, 1)
+    assert (by["condition"], by["keep"], by["seed"], by["attempts"], by["source_row"]) == ("clean", "none", 0, 1, 1)
     [before], [after] = recipe.data.open(), made.reader.open()
     assert after.responses == {"chosen": ANSWER, "rejected": answer}
     assert (after.id, after.columns) == (before.id, before.columns)
@@ -176,7 +176,7 @@ def test_an_answer_of_several_turns_is_refused_by_its_row(changes: list[str], tm
 def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp_path: Path) -> None:
     tiny = ["data.num_pairs=4", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]"]
     recipe = load_recipe(QUICKSTART, [*tiny, f"output.dir={tmp_path / 'run'}"])
-    made = make(recipe, tmp_path / "out.jsonl", under="crop", keep="sentences", max_new_tokens=20)
+    made = make(recipe, tmp_path / "out.jsonl", condition="crop", keep="sentences", max_new_tokens=20)
     source = {example.id: example for example in recipe.data.open()}
     found = list(made.reader.open())
     assert len(found) + sum(made.left_out.values()) == 4
@@ -283,8 +283,9 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     changes: list[str], data: Path, tmp_path: Path, other_llava: Path
 ) -> None:
     recipe = recipe_of(changes, data, *CONDITIONS)
-    with pytest.raises(RecipeError, match=r"--under blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"):
-        make(recipe, tmp_path / "out.jsonl", under="blnd")
+    unknown = r"--condition blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"
+    with pytest.raises(RecipeError, match=unknown):
+        make(recipe, tmp_path / "out.jsonl", condition="blnd")
     with pytest.raises(RecipeError, match=r"--max-new-tokens: must be less than model.max_length, 2048"):
         make(recipe, tmp_path / "out.jsonl", max_new_tokens=2048)
     with pytest.raises(DataError, match=r"out.json: --out names a file of JSON lines"):
@@ -382,7 +383,7 @@ def test_a_command_that_is_asked_to_stop_says_what_is_kept_and_goes_on(
     out = tmp_path / "out.jsonl"
     command = ["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]
 
-    def asked_to_stop(self: Writer, tasks: Sequence[Task]) -> list[Added]:
+    def asked_to_stop(self: Writer, tasks: Sequence[ContinuationTask]) -> list[Added]:
         os.kill(os.getpid(), signal.SIGTERM)
         return write(self, tasks)
 

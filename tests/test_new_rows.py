@@ -13,7 +13,7 @@ from conftest import PROMPT
 from making import Row, lines, same_pixels, write_rows
 
 from mdpo_core import Box, DataError, Example, Turn, component
-from mdpo_core.construction.rows import NewData, NewRow
+from mdpo_core.construction.rows import NewPairsFile, NewRow
 
 
 def picture(color: str) -> PIL.Image.Image:
@@ -37,7 +37,7 @@ def example(number: int) -> Example:
 def test_an_example_of_any_reader_comes_back_whole(tmp_path: Path) -> None:
     data = [example(0), example(1)]
     new = [NewRow(row, {"rejected": "Green."}, {"why": {"seed": 0}, "margin": 2.0}) for row in (0, 1)]
-    found = NewData(tmp_path / "pairs.jsonl", data).write(new).open()
+    found = NewPairsFile(tmp_path / "pairs.jsonl", data).write(new).open()
     for before, after in zip(data, found, strict=True):
         assert same_pixels(before, after)
         assert {name: [image.tobytes() for image in each] for name, each in after.pictures.items()} == {
@@ -52,7 +52,7 @@ def test_an_example_of_any_reader_comes_back_whole(tmp_path: Path) -> None:
 
 def test_rows_without_pictures_need_no_folder_for_them(tmp_path: Path) -> None:
     data = [Example("a", "How many?", {"chosen": "One.", "rejected": "Two."})]
-    [found] = NewData(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "Three."}, {})]).open()
+    [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "Three."}, {})]).open()
     assert (found.prompt, found.responses, found.images) == ("How many?", {"chosen": "One.", "rejected": "Three."}, ())
     assert not (tmp_path / "pairs.jsonl.images").exists()
 
@@ -65,7 +65,7 @@ def test_embedded_pictures_become_files_beside_all_of_them(tmp_path: Path) -> No
     datasets.Dataset.from_list([row], features=features).to_parquet(str(tmp_path / "source.parquet"))
     reader = component("reader", "pairs", path=str(tmp_path / "source.parquet"), pictures={"second": "other"})
     data = reader.open()  # type: ignore[attr-defined]
-    [found] = NewData(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})]).open()
+    [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})]).open()
     assert same_pixels(found, data[0])
     assert found.pictures["second"][0].tobytes() == picture("blue").tobytes()
     assert found.responses == {"chosen": "a", "rejected": "c"}
@@ -76,14 +76,14 @@ def test_what_json_holds_stays_and_no_number_is_null(tmp_path: Path, value: obje
     row = {"prompt": "How?", "chosen": "a", "rejected": "b", "more": value}
     datasets.Dataset.from_list([row]).to_parquet(str(tmp_path / "source.parquet"))
     data = component("reader", "pairs", path=str(tmp_path / "source.parquet"), image=None).open()  # type: ignore[attr-defined]
-    NewData(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
+    NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
     assert lines(tmp_path / "pairs.jsonl")[0]["more"] == written
 
 
 def test_dates_are_text_again(tmp_path: Path) -> None:
     rows: list[Row] = [{"chosen": "a", "rejected": "b", "day": "2024-05-01", "prompt": "How?"}]
     data = component("reader", "pairs", path=str(write_rows(tmp_path / "source.jsonl", rows)), image=None).open()  # type: ignore[attr-defined]
-    NewData(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
+    NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
     assert json.dumps(lines(tmp_path / "pairs.jsonl")[0]["day"]).startswith('"2024-05-01')
 
 
@@ -92,5 +92,5 @@ def test_a_number_that_json_lacks_is_named(tmp_path: Path) -> None:
     datasets.Dataset.from_list([row]).to_parquet(str(tmp_path / "source.parquet"))
     data = component("reader", "pairs", path=str(tmp_path / "source.parquet"), image=None).open()  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"source.parquet row 1: more: must be a finite number"):
-        NewData(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
+        NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
     assert not (tmp_path / "pairs.jsonl").exists()

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_llava import build_tokenizer
 
-from mdpo_core.construction.pieces import Piece, ends_a_sentence, first_sentence, joined, pieces_of, sentences
+from mdpo_core.construction.pieces import (
+    Beginning,
+    assembled,
+    beginnings_of,
+    ends_a_sentence,
+    first_sentence,
+    sentences,
+)
 
 WORDS = st.sampled_from(
     ["A", "red", "cat,", "sits.", "No", "dogs!", "Yes", "3.5", "1.", "\n", "(why?)", "猫", "です。"]
@@ -48,20 +55,20 @@ def test_the_first_sentence_of_a_continuation_keeps_the_space_before_it() -> Non
 
 @given(TEXTS, st.floats(0.05, 0.95), SEEDS)
 def test_a_share_of_the_words_is_kept_as_it_stands(text: str, share: float, seed: int) -> None:
-    [piece] = pieces_of(text, share, random.Random(seed))
+    [piece] = beginnings_of(text, share, random.Random(seed))
     assert text.startswith(piece.kept)
-    [all_words] = pieces_of(text, 0.999999, random.Random(seed))
+    [all_words] = beginnings_of(text, 0.999999, random.Random(seed))
     assert len(piece.kept) <= len(all_words.kept) < len(text)
 
 
 def test_half_of_the_words_are_half_with_and_without_spaces() -> None:
-    assert pieces_of("a red cat sits here", 0.5, random.Random(0))[0].kept == "a red"
-    assert pieces_of("赤い猫がいる", 0.5, random.Random(0))[0].kept == "赤い猫"
+    assert beginnings_of("a red cat sits here", 0.5, random.Random(0))[0].kept == "a red"
+    assert beginnings_of("赤い猫がいる", 0.5, random.Random(0))[0].kept == "赤い猫"
 
 
 @given(TEXTS, SEEDS)
 def test_each_sentence_is_cut_behind_the_true_ones_and_what_was_cut_off_restores_it(text: str, seed: int) -> None:
-    pieces = pieces_of(text, "sentences", random.Random(seed))
+    pieces = beginnings_of(text, "sentences", random.Random(seed))
     true = [sentence for sentence in sentences(text) if sentence.strip()]
     assert len(pieces) == len(true)
     tails, spaced, turned = [], [], False
@@ -78,12 +85,16 @@ def test_each_sentence_is_cut_behind_the_true_ones_and_what_was_cut_off_restores
             turned = True
             assert piece.kept.split()[-1] in ("Yes", "No")
     if not turned:
-        assert joined(pieces, tails) == joined(pieces, spaced) == text.strip()
+        assert assembled(pieces, tails) == assembled(pieces, spaced) == text.strip()
 
 
 def test_a_sentence_to_which_nothing_is_added_leaves_no_space_behind() -> None:
-    pieces = [Piece("", "A", " ", True), Piece("A cat. ", "", " ", True), Piece("A cat. Yes. ", "No", "", True)]
-    assert joined(pieces, [" dog.", "", " birds."]) == "A dog. No birds."
+    pieces = [
+        Beginning("", "A", " ", True),
+        Beginning("A cat. ", "", " ", True),
+        Beginning("A cat. Yes. ", "No", "", True),
+    ]
+    assert assembled(pieces, [" dog.", "", " birds."]) == "A dog. No birds."
 
 
 @given(st.lists(st.sampled_from(["A", "red", "cat,", "sits.", "No", "dogs!", "1."]), min_size=1).map(" ".join), SEEDS)
@@ -91,7 +102,7 @@ def test_what_a_model_is_given_are_the_answer_s_own_tokens_up_to_a_cut(text: str
     def tokens(text: str) -> list[int]:
         return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
 
-    for piece in pieces_of(text, "sentences", random.Random(seed)):
+    for piece in beginnings_of(text, "sentences", random.Random(seed)):
         if text.startswith(piece.before + piece.kept):
             ids = tokens(piece.beginning)
             assert tokens(text)[: len(ids)] == ids
@@ -99,7 +110,7 @@ def test_what_a_model_is_given_are_the_answer_s_own_tokens_up_to_a_cut(text: str
 
 def test_a_yes_or_no_that_is_cut_off_is_turned_in_half_of_the_cases_as_it_was_written() -> None:
     for word, other in (("No", "Yes"), ("no", "yes"), ("YES", "NO")):
-        found = Counter(pieces_of(word, "sentences", random.Random(seed))[0].kept for seed in range(200))
+        found = Counter(beginnings_of(word, "sentences", random.Random(seed))[0].kept for seed in range(200))
         assert found.keys() == {"", other}
         assert 70 < found[other] < 130
-    assert {pieces_of("Nobody", "sentences", random.Random(seed))[0].kept for seed in range(20)} == {""}
+    assert {beginnings_of("Nobody", "sentences", random.Random(seed))[0].kept for seed in range(20)} == {""}

@@ -17,20 +17,20 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import CheckpointError, DataError, Example, Recipe, RecipeError, cli, component, load_recipe, run
 from mdpo_core.commands import section
-from mdpo_core.construction.making import Made
-from mdpo_core.construction.relabeled import Labelling, relabel
+from mdpo_core.construction.making import NewPairs
+from mdpo_core.construction.relabeled import Relabeling, relabel
 from mdpo_core.validity import problems_of_row
 
 CANDIDATES = ["A pink flower.", "Green leaves.", "A Chinese temple with a red roof."]
 
 
-def make(recipe: Recipe, out: Path, **how: object) -> Made:
-    made = relabel(recipe, out, Labelling(**{"candidates": "answers", **how}))  # type: ignore[arg-type]
+def make(recipe: Recipe, out: Path, **how: object) -> NewPairs:
+    made = relabel(recipe, out, Relabeling(**{"candidates": "answers", **how}))  # type: ignore[arg-type]
     assert made is not None
     return made
 
 
-def as_printed(made: Made) -> Sequence[Example]:
+def as_printed(made: NewPairs) -> Sequence[Example]:
     """The rows that the printed data section gives."""
     options = json.loads(section(made.reader))
     rows: Sequence[Example] = component("reader", options.pop("reader"), **options).open()  # type: ignore[attr-defined]
@@ -174,12 +174,12 @@ def test_named_responses_are_candidates_where_no_column_is_given(tmp_path: Path)
     recipe = load_recipe(QUICKSTART, ["data.num_pairs=3", "model.lora={rank: 2}"])
     out = tmp_path / "out.jsonl"
     with pytest.raises(RecipeError, match="--policy DIR is missing"):
-        relabel(recipe, out, Labelling())
+        relabel(recipe, out, Relabeling())
     with pytest.raises(RecipeError, match="--candidates: this reader gives no columns of lists"):
-        relabel(recipe, out, Labelling(candidates="answers", scores="points"))
+        relabel(recipe, out, Relabeling(candidates="answers", scores="points"))
     base = Path(str(recipe.model.files()[0])).parent
     with pytest.raises(DataError, match="no row is left"):  # the policy is the reference
-        relabel(recipe, out, Labelling(policy=base))
+        relabel(recipe, out, Relabeling(policy=base))
 
 
 @pytest.mark.parametrize("prompt", ["prompt", "null"])
@@ -227,7 +227,7 @@ def test_stopped_or_not_the_bytes_are_the_same(
         raise Lost
 
     with monkeypatch.context() as patch:
-        patch.setattr("mdpo_core.construction.rows.NewData.write", lose)
+        patch.setattr("mdpo_core.construction.rows.NewPairsFile.write", lose)
         with pytest.raises(Lost):
             make(recipe, tmp_path / "stopped.jsonl", **how)
     partial = tmp_path / "stopped.jsonl.partial"

@@ -10,7 +10,7 @@ import pytest
 from conftest import PROMPT
 
 from mdpo_core import Example, Reader
-from mdpo_core.construction.rows import ExampleRows
+from mdpo_core.construction.rows import ExamplesAsRows
 from mdpo_core.testing import check_reader
 
 
@@ -81,7 +81,7 @@ def test_a_reader_that_cannot_say_which_option_gives_a_name_is_caught(way: Any, 
         check_reader(made)
 
 
-class Stored(ExampleRows):
+class Stored(ExamplesAsRows):
     """What the rows of any reader are written by."""
 
 
@@ -130,10 +130,10 @@ class Failing(Stored):
         raise OSError("no such table")
 
 
-def storing(stored: Callable[[Sequence[Example]], ExampleRows]) -> Reader:
+def storing(stored: Callable[[Sequence[Example]], ExamplesAsRows]) -> Reader:
     class Rows(list[Example]):
         @property
-        def as_stored(self) -> ExampleRows:
+        def as_stored(self) -> ExamplesAsRows:
             return stored(self)
 
     class Storing(Table):
@@ -168,7 +168,7 @@ def test_a_reader_whose_rows_are_stored_passes() -> None:
     ],
 )
 def test_a_reader_whose_rows_are_stored_otherwise_is_caught(
-    stored: Callable[[Sequence[Example]], ExampleRows], sentence: str
+    stored: Callable[[Sequence[Example]], ExamplesAsRows], sentence: str
 ) -> None:
     with pytest.raises(AssertionError, match=f"^Storing {sentence}"):
         check_reader(storing(stored))

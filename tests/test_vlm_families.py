@@ -267,7 +267,7 @@ def test_a_template_that_ends_an_answer_in_no_end_token_gets_the_tokenizer_s(tmp
     # As published with a slip: a backslash where there should be a slash.
     changed_template(folder, lambda text: text.replace("<|im_end|>\n{% endfor %}", "<\\s> {% endfor %}"))
     encoder = adapter("llava", folder).encoder()
-    assert encoder.pieces(encoder.encode_response("A").tolist()) == ["A", "<|im_end|>"]
+    assert encoder.token_texts(encoder.encode_response("A").tolist()) == ["A", "<|im_end|>"]
 
 
 def test_a_template_that_opens_answers_in_two_ways_is_named(tmp_path: Path) -> None:

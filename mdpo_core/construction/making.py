@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.construction.journal import Entry, Journal
-from mdpo_core.construction.rows import NewData, NewRow
-from mdpo_core.construction.source import Source
+from mdpo_core.construction.rows import NewPairsFile, NewRow
+from mdpo_core.construction.source import CheckedInput
 from mdpo_core.errors import DataError
 from mdpo_core.example import Example
 from mdpo_core.run import progress_of
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was written of new rows, how many were left out, by reason, and what reads the file.
+class NewPairs:
+    """The new rows of a data job: those written, the number left out by reason, and the reader of the file.
 
-    ``stale``: numeric columns of the old answers, which it does not read any more.
+    ``stale``: numeric columns that describe the old answers; the reader no longer reads them.
     """
 
     rows: Sequence[NewRow]
@@ -38,8 +38,8 @@ def counted(left_out: Mapping[str, int]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Making:
-    """What a command makes of its rows.
+class DataJob:
+    """A command's work on rows of data: compute an entry for each row, then write the new file.
 
     ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(places)``
     gives entries, ``at_once`` of them: new responses and columns, or why a row is left out. ``finish``
@@ -47,7 +47,7 @@ class Making:
     """
 
     stage: str
-    source: Source
+    source: CheckedInput
     data: Sequence[Example]
     key: Mapping[str, Any]
     compute: Callable[[Sequence[int]], Sequence[Entry]]
@@ -55,14 +55,14 @@ class Making:
     finish: Callable[[list[NewRow]], list[NewRow]] = lambda rows: rows
     replaces: bool = False
 
-    def write(self, out: Path) -> Made | None:
+    def write(self, out: Path) -> NewPairs | None:
         """Compute what is not there yet, and write; None if an earlier call did.
 
         Raises `CheckpointError` if ``out`` is something else, `DataError` if all rows are left out, `RunStopped` when
         asked to stop.
         """
         sound = self.source.checked.rows
-        new = NewData(out, self.data, next(iter(sound), 0), self.replaces)
+        new = NewPairsFile(out, self.data, next(iter(sound), 0), self.replaces)
         journal = Journal(out, self.key, sound, self.at_once)
         if journal.is_finished():
             journal.close()
@@ -81,4 +81,4 @@ class Making:
         rows = self.finish(rows)
         reader = new.write(rows)
         journal.close()
-        return Made(rows, left_out, reader, new.stale(rows))
+        return NewPairs(rows, left_out, reader, new.stale(rows))

@@ -24,7 +24,7 @@ _YES_OR_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 _OTHER = {"yes": "no", "no": "yes"}
 
 
-class Piece(NamedTuple):
+class Beginning(NamedTuple):
     """A model goes on behind ``beginning``; ``kept``, what it adds and ``after`` are taken.
 
     ``one_sentence``: only to the end of the sentence.
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
         return self.kept + more + self.after if self.kept or more else ""
 
 
-def pieces_of(answer: str, keep: Keep, rng: random.Random) -> list[Piece]:
+def beginnings_of(answer: str, keep: Keep, rng: random.Random) -> list[Beginning]:
     """The pieces whose continuations, one behind the other, are another answer.
 
     ``none`` keeps nothing; a number keeps that share of the words, rounded down (DropoutNTP, arXiv:2411.10442, keeps
@@ -56,14 +56,14 @@ def pieces_of(answer: str, keep: Keep, rng: random.Random) -> list[Piece]:
     a leading yes or no that is cut off into the other in half of the cases.
     """
     if keep == "sentences":
-        return _sentence_pieces(answer, rng)
+        return _sentence_beginnings(answer, rng)
     if keep == "none":
-        return [Piece("", "")]
+        return [Beginning("", "")]
     words = _WORD.findall(answer)
-    return [Piece("", "".join(words[: int(keep * len(words))]))]
+    return [Beginning("", "".join(words[: int(keep * len(words))]))]
 
 
-def _sentence_pieces(answer: str, rng: random.Random) -> list[Piece]:
+def _sentence_beginnings(answer: str, rng: random.Random) -> list[Beginning]:
     found, before = [], ""
     for sentence in sentences(answer):
         text = sentence.rstrip()
@@ -71,7 +71,7 @@ def _sentence_pieces(answer: str, rng: random.Random) -> list[Piece]:
         if words:
             num_kept = rng.randrange(len(words))
             kept, tail = "".join(words[:num_kept]), "".join(words[num_kept:])
-            found.append(Piece(before, kept + _flipped(tail, rng), sentence[len(text) :], one_sentence=True))
+            found.append(Beginning(before, kept + _flipped(tail, rng), sentence[len(text) :], one_sentence=True))
         before += sentence
     return found
 
@@ -111,6 +111,6 @@ def ends_a_sentence(text: str) -> bool:
     return _SENTENCE_END.search(text) is not None
 
 
-def joined(pieces: Sequence[Piece], continuations: Sequence[str]) -> str:
+def assembled(pieces: Sequence[Beginning], continuations: Sequence[str]) -> str:
     """The answer that pieces and what a model added to each give."""
     return "".join(piece.taken(added) for piece, added in zip(pieces, continuations, strict=True)).strip()

@@ -12,10 +12,17 @@ from typing import Any, NamedTuple
 
 from mdpo_core.batch import EncodedPrompt
 from mdpo_core.construction.journal import Entry
-from mdpo_core.construction.making import Made, Making
-from mdpo_core.construction.pieces import Keep, Piece, ends_a_sentence, joined, pieces_of
-from mdpo_core.construction.source import Source, builder_of, load, require_condition, require_jsonl, require_models
-from mdpo_core.construction.writer import Added, Task, Writer
+from mdpo_core.construction.making import DataJob, NewPairs
+from mdpo_core.construction.pieces import Beginning, Keep, assembled, beginnings_of, ends_a_sentence
+from mdpo_core.construction.source import (
+    CheckedInput,
+    builder_of,
+    load,
+    require_condition,
+    require_jsonl,
+    require_models,
+)
+from mdpo_core.construction.writer import Added, ContinuationTask, Writer
 from mdpo_core.data import open_data
 from mdpo_core.errors import DataError, RecipeError
 from mdpo_core.example import Example
@@ -29,13 +36,14 @@ MOST_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Generation:
-    """How an answer is written: ``under`` which image condition, how much of the reference it may ``keep``, by whom.
+    """How a model writes an answer.
 
+    ``condition``: the image condition that it sees. ``keep``: how much of the reference answer it may keep.
     ``policy``: the folder of a model that was exported from a run of the recipe; None: the untrained one. Temperature 0
     is greedy.
     """
 
-    under: str = CLEAN
+    condition: str = CLEAN
     keep: Keep = "none"
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -59,7 +67,7 @@ class Generation:
         }
 
 
-def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> Made | None:
+def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewPairs | None:
     """Write the sound rows of a recipe's data to ``out``, each with a rejected answer that a model wrote.
 
     Goes on where a stopped call ended; None if the file is there. Rows whose answer nothing can be learned from (it is
@@ -67,33 +75,33 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> Made
     something else, and `RunStopped`.
     """
     require_jsonl(out)
-    require_condition(recipe, generation.under)
+    require_condition(recipe, generation.condition)
     if generation.max_new_tokens >= recipe.model.max_length:
         raise RecipeError(f"--max-new-tokens: must be less than model.max_length, {recipe.model.max_length}")
     recipe.model.check()
     require_models(recipe, {"policy": generation.policy})
     data = open_data(recipe.data)
-    views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.under))))
-    source = Source.read(recipe, data, builder_of(recipe, views))
+    views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.condition))))
+    source = CheckedInput.read(recipe, data, builder_of(recipe, views))
     answers = _Answers(source, generation)
     answers.prompt(source.checked.sound()[0])  # a corruption that can work on no row fails here
     at_once = recipe.train.micro_batch_size
     settings = {"command": "generate-rejected", "at_once": at_once, **generation.settings(recipe.train.seed)}
     key = source.key(settings, {"policy": generation.policy})
-    return Making("generating", source, data, key, answers, at_once).write(out)
+    return DataJob("generating", source, data, key, answers, at_once).write(out)
 
 
 class _Draft(NamedTuple):
     """An answer that is to be written: its pieces, and what is asked of the model for each."""
 
-    pieces: Sequence[Piece]
-    tasks: Sequence[Task]
+    pieces: Sequence[Beginning]
+    tasks: Sequence[ContinuationTask]
 
 
 class _Answers:
     """Writes answers to sound rows, by their places; the model is loaded when it is first needed."""
 
-    def __init__(self, source: Source, generation: Generation) -> None:
+    def __init__(self, source: CheckedInput, generation: Generation) -> None:
         self._source = source
         self._generation = generation
         self._rows = source.checked.sound()
@@ -122,13 +130,13 @@ class _Answers:
     def prompt(self, example: Example) -> EncodedPrompt:
         """What the model is shown of a row: its prompt under the condition."""
         builder = self._source.builder
-        return builder.encode_prompt(builder.corrupt(example, self._generation.under, self._rows, epoch=0))
+        return builder.encode_prompt(builder.corrupt(example, self._generation.condition, self._rows, epoch=0))
 
     def _draft(self, example: Example, prompt: EncodedPrompt, attempt: int) -> _Draft:
         # Of the row alone, so that neither a stop nor the rows beside change it.
         rng = random.Random(f"{self._source.builder.seed}|{example.id}|rejected|{attempt}")
-        pieces = pieces_of(example.text(CHOSEN.response), self._generation.keep, rng)
-        return _Draft(pieces, [Task(prompt, each.beginning, rng.getrandbits(32)) for each in pieces])
+        pieces = beginnings_of(example.text(CHOSEN.response), self._generation.keep, rng)
+        return _Draft(pieces, [ContinuationTask(prompt, each.beginning, rng.getrandbits(32)) for each in pieces])
 
     def _answer(self, draft: _Draft, added: Sequence[Added], attempt: int) -> Entry:
         ended = all(
@@ -136,7 +144,7 @@ class _Answers:
             for piece, each in zip(draft.pieces, added, strict=True)
         )
         how = {**self._generation.settings(self._source.builder.seed), "attempts": attempt, "ended": ended}
-        text = joined(draft.pieces, [each.text for each in added])
+        text = assembled(draft.pieces, [each.text for each in added])
         return {"responses": {REJECTED.response: text}, "columns": {"rejected_by": how}}
 
     def _entry(self, example: Example, answer: Entry) -> Entry:

@@ -12,9 +12,9 @@ import torch
 
 from mdpo_core.construction.candidates import CandidateRows
 from mdpo_core.construction.journal import Entry
-from mdpo_core.construction.making import Made, Making
+from mdpo_core.construction.making import DataJob, NewPairs
 from mdpo_core.construction.rows import NewRow
-from mdpo_core.construction.source import AllResponses, Source, load, require_jsonl, require_models
+from mdpo_core.construction.source import AllResponses, CheckedInput, load, require_jsonl, require_models
 from mdpo_core.data import open_data
 from mdpo_core.errors import RecipeError
 from mdpo_core.example import Example
@@ -29,7 +29,7 @@ LOW_CONFIDENCE = "low_confidence"
 
 
 @dataclass(frozen=True)
-class Labelling:
+class Relabeling:
     """What candidates are, and how they are scored.
 
     ``candidates``: the column of lists of responses; None: the responses that the recipe's reader names. ``scores``:
@@ -75,33 +75,33 @@ class Labelling:
 _NUMBERS = {"beta", "min_margin", LOW_CONFIDENCE}
 
 
-def relabel(recipe: Recipe, out: Path, labelling: Labelling) -> Made | None:
+def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | None:
     """Write the sound rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
 
     Goes on where a stopped call ended; None if the file is there. Raises `RecipeError`, `DataError`, `CheckpointError`
     if ``out`` holds something else, and `RunStopped`.
     """
     require_jsonl(out)
-    labelling.require_consistent()
+    relabeling.require_consistent()
     recipe.model.check()
-    models = {"policy": labelling.policy, "reference": labelling.reference}
+    models = {"policy": relabeling.policy, "reference": relabeling.reference}
     require_models(recipe, models)
     data = open_data(recipe.data)
-    rows = CandidateRows.of(data, labelling.candidates, labelling.scores)
+    rows = CandidateRows.of(data, relabeling.candidates, relabeling.scores)
     builder = AllResponses(recipe.model.encoder(), (CHOSEN,), {}, (), recipe.model.max_length, recipe.train.seed)
-    source = Source.read(recipe, rows, builder)
-    settings = {"command": "relabel", **labelling.settings(), LOW_CONFIDENCE: labelling.low_confidence}
+    source = CheckedInput.read(recipe, rows, builder)
+    settings = {"command": "relabel", **relabeling.settings(), LOW_CONFIDENCE: relabeling.low_confidence}
     key = source.key(settings, models)
-    labels = _Labels(source, labelling)
-    return Making("scoring", source, data, key, labels, finish=labels.with_confidence, replaces=True).write(out)
+    labels = _Labels(source, relabeling)
+    return DataJob("scoring", source, data, key, labels, finish=labels.with_confidence, replaces=True).write(out)
 
 
 class _Labels:
     """Scores the candidates of sound rows, by their places; models are loaded when they are first needed."""
 
-    def __init__(self, source: Source, labelling: Labelling) -> None:
+    def __init__(self, source: CheckedInput, relabeling: Relabeling) -> None:
         self._source = source
-        self._labelling = labelling
+        self._relabeling = relabeling
         self._rows = source.checked.sound()
 
     def __call__(self, places: Sequence[int]) -> list[Entry]:
@@ -111,14 +111,14 @@ class _Labels:
     def _entry(self, example: Example, source_row: int) -> Entry:
         if len(example.responses) < 2:
             return {"problem": "there are no two candidates that differ"}
-        scores = example.columns if self._labelling.scores is not None else self._rewards(example)
+        scores = example.columns if self._relabeling.scores is not None else self._rewards(example)
         # Of equal scores the first, so that the order of candidates decides and nothing else.
         best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
         margin = scores[best] - scores[worst]
         if not margin > 0:
             return {"problem": "no candidate has a higher score than another"}
-        if margin < self._labelling.min_margin:
-            return {"problem": f"the scores differ by less than {self._labelling.min_margin:g}"}
+        if margin < self._relabeling.min_margin:
+            return {"problem": f"the scores differ by less than {self._relabeling.min_margin:g}"}
         responses = {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]}
         for problem in problems_of_row(replace(example, responses=responses)):
             return {"problem": problem}
@@ -127,7 +127,7 @@ class _Labels:
             "columns": {
                 "chosen_score": scores[best],
                 "rejected_score": scores[worst],
-                "relabeled_by": {**self._labelling.settings(), "source_row": source_row},
+                "relabeled_by": {**self._relabeling.settings(), "source_row": source_row},
             },
         }
 
@@ -138,7 +138,7 @@ class _Labels:
         # Each by a scorer of its own: one for both would let the reference see what the policy makes of the picture.
         policy, reference = (scorer(batch).policy for scorer in self._scorers(views))
         scores = Scores.from_tokens(Scored(policy, reference), batch.applies, batch.columns)
-        return {view.response: self._labelling.beta * float(scores.log_ratio(view)) for view in views}
+        return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
 
     def _scorers(self, views: Sequence[View]) -> list[Scorer]:
         # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
@@ -147,12 +147,12 @@ class _Labels:
 
     @cached_property
     def _models(self) -> Sequence[VisionLanguageModel]:
-        folders = (self._labelling.policy, self._labelling.reference)
+        folders = (self._relabeling.policy, self._relabeling.reference)
         return [load(self._source.recipe, folder) for folder in folders]
 
     def with_confidence(self, rows: list[NewRow]) -> list[NewRow]:
         """The rows with a column that is 1 for the share of them with the smallest margins, and 0 for the others."""
-        share = self._labelling.low_confidence
+        share = self._relabeling.low_confidence
         if share is None:
             return rows
         margins = [row.columns["chosen_score"] - row.columns["rejected_score"] for row in rows]

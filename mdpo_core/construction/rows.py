@@ -35,7 +35,7 @@ class NewRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ExampleRows:
+class ExamplesAsRows:
     """Rows of a reader that stores nothing that could be written: what its examples hold, as pairs have it."""
 
     data: Sequence[Example]
@@ -71,7 +71,7 @@ class ExampleRows:
 
 
 @dataclass(frozen=True)
-class NewData:
+class NewPairsFile:
     """A JSONL file of pairs, and beside it the folder ``OUT.images`` of pictures that were in no files of their own.
 
     ``first``: a row of the data that can be read. ``replaces``: the new responses are all that a row has then; else
@@ -86,7 +86,7 @@ class NewData:
     @cached_property
     def rows(self) -> StoredRows:
         """The rows as they are stored, as far as their reader gives them."""
-        stored: StoredRows = getattr(self.data, "as_stored", ExampleRows(self.data, self.first))
+        stored: StoredRows = getattr(self.data, "as_stored", ExamplesAsRows(self.data, self.first))
         return stored
 
     @property

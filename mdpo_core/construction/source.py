@@ -49,7 +49,7 @@ class AllResponses(TextsOnly):
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckedInput:
     """Rows of which each was read once, and what encodes them."""
 
     recipe: Recipe
@@ -57,7 +57,7 @@ class Source:
     builder: BatchBuilder
 
     @classmethod
-    def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> Source:
+    def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> CheckedInput:
         """Raises `DataError` as training would, but for what it says of responses that are not asked for."""
         checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
         checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
@@ -95,7 +95,7 @@ def require_condition(recipe: Recipe, name: str) -> None:
     if name != CLEAN and name not in recipe.corruptions:
         known = (CLEAN, *recipe.corruptions)
         raise RecipeError(
-            f"--under {name}: the recipe has no such condition under corruptions{suggestion(name, known)}  "
+            f"--condition {name}: the recipe has no such condition under corruptions{suggestion(name, known)}  "
             f"({', '.join(known)})"
         )
 

@@ -17,7 +17,7 @@ from mdpo_core.protocols import Decoding, Encoder, VisionLanguageModel
 _PROBES = ("a", "0", ".", "No")
 
 
-class Task(NamedTuple):
+class ContinuationTask(NamedTuple):
     """A prompt, and the beginning of an answer; ``seed`` is for drawn tokens."""
 
     prompt: EncodedPrompt
@@ -41,11 +41,11 @@ class Writer:
     decoding: Decoding
     at_once: int
 
-    def __call__(self, tasks: Sequence[Task]) -> list[Added]:
+    def __call__(self, tasks: Sequence[ContinuationTask]) -> list[Added]:
         size = self.at_once if self.decoding.temperature == 0 else 1
         return [added for start in range(0, len(tasks), size) for added in self._continued(tasks[start : start + size])]
 
-    def _continued(self, tasks: Sequence[Task]) -> list[Added]:
+    def _continued(self, tasks: Sequence[ContinuationTask]) -> list[Added]:
         beginnings = [begun(self.encoder, task.beginning) for task in tasks]
         prompts = [task.prompt.followed_by(ids) for task, ids in zip(tasks, beginnings, strict=True)]
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 Each ``check_*`` tries a component out and raises `AssertionError` with one sentence, which says what it breaks and on
 which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strategies for properties of your own.
-``trials()`` are the contracts of an installed plugin; ``pytest --mdpo-plugin NAME`` runs them.
+``contract_cases()`` are the contracts of an installed plugin; ``pytest --mdpo-plugin NAME`` runs them.
 """
 
 from mdpo_core.testing.adapters import check_adapter
@@ -12,12 +12,12 @@ from mdpo_core.testing.measuring import check_evaluator, check_tracker
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.strategies import examples, images, scores
 from mdpo_core.testing.terms import check_anchor, check_loss
-from mdpo_core.testing.trials import Trial, Untried, trials
+from mdpo_core.testing.trials import ContractCase, NeedsMoreToTry, contract_cases
 
 __all__ = [
     "PILLOW_MODES",
-    "Trial",
-    "Untried",
+    "ContractCase",
+    "NeedsMoreToTry",
     "check_adapter",
     "check_anchor",
     "check_backend",
@@ -26,8 +26,8 @@ __all__ = [
     "check_loss",
     "check_reader",
     "check_tracker",
+    "contract_cases",
     "examples",
     "images",
     "scores",
-    "trials",
 ]

@@ -93,24 +93,24 @@ def _check_frozen(adapter: ModelAdapter) -> None:
 def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
     from mdpo_core.testing import models, sharing
 
-    trial = models.ModelTrial(name_of(adapter), adapter.encoder(), examples)
+    tested = models.ModelUnderTest(name_of(adapter), adapter.encoder(), examples)
     reference = _load(adapter, trainable=False)
     model.set_training(False)
-    models.check_padding(trial, model)
-    models.check_batching(trial, model)
-    models.check_reference(trial, model, reference)
-    models.check_generation(trial, model)
-    models.check_gradients(trial, model)
+    models.check_padding(tested, model)
+    models.check_batching(tested, model)
+    models.check_reference(tested, model, reference)
+    models.check_generation(tested, model)
+    models.check_gradients(tested, model)
     models.change_what_trains(model)
     models.check_dropout(
-        trial, model, drops=any(each.lora is not None and each.lora.dropout > 0 for each in adapter.training.values())
+        tested, model, drops=any(each.lora is not None and each.lora.dropout > 0 for each in adapter.training.values())
     )
     if adapter.has_lora:
-        models.check_adapter_disabled(trial, model, reference)
-    sharing.check_recomputed(trial, model, Scoring(share_prefix=False))
+        models.check_adapter_disabled(tested, model, reference)
+    sharing.check_recomputed(tested, model, Scoring(share_prefix=False))
     if adapter.shares_prefix:
-        sharing.check_shared_prefix(trial, model)
-        sharing.check_recomputed(trial, model, Scoring())
+        sharing.check_shared_prefix(tested, model)
+        sharing.check_recomputed(tested, model, Scoring())
 
 
 def _check_export(
@@ -139,12 +139,12 @@ def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageMode
 
     name = name_of(adapter)
     model.set_training(False)
-    trained = models.everything(models.ModelTrial(name, adapter.encoder(), examples), model)
+    trained = models.everything(models.ModelUnderTest(name, adapter.encoder(), examples), model)
     for merge in (False, True) if adapter.has_lora else (False,):
         with tempfile.TemporaryDirectory() as folder:
             model.export(Path(folder), merge=merge)
             encoder, loaded = adapter.load_exported(Path(folder), Placement())
-            exported = models.everything(models.ModelTrial(name, encoder, examples), loaded)
+            exported = models.everything(models.ModelUnderTest(name, encoder, examples), loaded)
         what = "with its LoRA merged" if merge else "as it is"
         models.require_close(exported, trained, f"{name} exports a model, {what}, that gives other log-probs")
 

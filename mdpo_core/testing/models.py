@@ -24,7 +24,7 @@ _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class ModelTrial:
+class ModelUnderTest:
     """What a model is tried on; ``name`` is the adapter's, for messages."""
 
     name: str
@@ -52,10 +52,10 @@ class ModelTrial:
         ]
 
 
-def check_padding(trial: ModelTrial, model: VisionLanguageModel) -> None:
+def check_padding(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """Logits of a padded batch equal those of each row alone, whatever the padding holds."""
-    encoded = [trial.encoder.encode_prompt(example) for example in trial.examples]
-    responses = trial.batch(range(len(encoded))).responses[trial.views[0].response]
+    encoded = [tested.encoder.encode_prompt(example) for example in tested.examples]
+    responses = tested.batch(range(len(encoded))).responses[tested.views[0].response]
     rows = pad_view([prompt.token_ids for prompt in encoded], responses)
     other_ids = torch.where(rows.attention_mask.bool(), rows.token_ids, int(responses[0][0]))
     with torch.no_grad():
@@ -63,45 +63,47 @@ def check_padding(trial: ModelTrial, model: VisionLanguageModel) -> None:
         repadded = _logits(model, rows._replace(token_ids=other_ids), encoded)
         for row, length in enumerate(rows.attention_mask.sum(1).tolist()):
             alone = _logits(model, PaddedView(*(part[row : row + 1, :length] for part in rows)), encoded[row : row + 1])
-            require_close(together[row, :length], alone[0], f"{trial.name}: padding changes the logits of row {row}")
-            require_close(together[row, :length], repadded[row, :length], f"{trial.name}: row {row} attends to padding")
+            require_close(together[row, :length], alone[0], f"{tested.name}: padding changes the logits of row {row}")
+            require_close(
+                together[row, :length], repadded[row, :length], f"{tested.name}: row {row} attends to padding"
+            )
 
 
-def check_batching(trial: ModelTrial, model: VisionLanguageModel) -> None:
+def check_batching(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """Log-probs do not depend on the rows beside, nor on their order."""
-    rows = list(range(len(trial.examples)))
-    together = trial.log_probs(model, rows)
-    backwards = trial.log_probs(model, rows[::-1])[::-1]
+    rows = list(range(len(tested.examples)))
+    together = tested.log_probs(model, rows)
+    backwards = tested.log_probs(model, rows[::-1])[::-1]
     for row in rows:
-        alone = trial.log_probs(model, [row])[0]
-        for view, one, other, turned in zip(trial.views, alone, together[row], backwards[row], strict=True):
-            require_close(one, other, f"{trial.name}: the batch changes the log-probs of '{view}' of row {row}")
-            require_close(turned, other, f"{trial.name}: the order changes the log-probs of '{view}' of row {row}")
+        alone = tested.log_probs(model, [row])[0]
+        for view, one, other, turned in zip(tested.views, alone, together[row], backwards[row], strict=True):
+            require_close(one, other, f"{tested.name}: the batch changes the log-probs of '{view}' of row {row}")
+            require_close(turned, other, f"{tested.name}: the order changes the log-probs of '{view}' of row {row}")
 
 
-def check_reference(trial: ModelTrial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+def check_reference(tested: ModelUnderTest, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
     """Before training, the policy is the reference; log-probs of the reference carry no gradient."""
-    rows = range(len(trial.examples))
-    policy, frozen, *_ = trial.score(model, rows, FrozenCopy(reference))
-    for view in trial.views:
+    rows = range(len(tested.examples))
+    policy, frozen, *_ = tested.score(model, rows, FrozenCopy(reference))
+    for view in tested.views:
         require_close(
             policy[view].values.detach(),
             frozen[view].values,
-            f"{trial.name}: an untrained policy differs from the reference on '{view}'",
+            f"{tested.name}: an untrained policy differs from the reference on '{view}'",
         )
-        require(policy[view].values.requires_grad, f"{trial.name}: the policy's log-probs carry no gradient")
-        require(not frozen[view].values.requires_grad, f"{trial.name}: gradients flow into the reference")
+        require(policy[view].values.requires_grad, f"{tested.name}: the policy's log-probs carry no gradient")
+        require(not frozen[view].values.requires_grad, f"{tested.name}: gradients flow into the reference")
 
 
-def check_generation(trial: ModelTrial, model: VisionLanguageModel) -> None:
+def check_generation(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """Greedy answers begin with the likeliest token, stop before the end token, and do not depend on the batch."""
     limit = 5
-    prompts = [trial.encoder.encode_prompt(example) for example in trial.examples]
-    end = int(trial.encoder.encode_response("a")[-1])
+    prompts = [tested.encoder.encode_prompt(example) for example in tested.examples]
+    end = int(tested.encoder.encode_response("a")[-1])
     with torch.no_grad():
         together = model.generate(prompts, Decoding(limit))
         for row, (prompt, made) in enumerate(zip(prompts, together, strict=True)):
-            where = f"{trial.name}: the answer to row {row}"
+            where = f"{tested.name}: the answer to row {row}"
             require(
                 made.ndim == 1 and len(made) <= limit, f"{where} has the shape {tuple(made.shape)}, at most {limit}"
             )
@@ -115,23 +117,23 @@ def check_generation(trial: ModelTrial, model: VisionLanguageModel) -> None:
             require(first == likeliest, f"{where} begins with token {first}; the likeliest is {likeliest}")
 
 
-def check_gradients(trial: ModelTrial, model: VisionLanguageModel) -> None:
+def check_gradients(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """The parameters that train get gradients, the others none."""
     model.module.zero_grad()
-    policy = trial.score(model, range(len(trial.examples))).policy
+    policy = tested.score(model, range(len(tested.examples))).policy
     torch.autograd.backward(sum((tokens.values.sum() for tokens in policy.values()), torch.zeros(())))
     for part, names in model.parts().items():
         parameters = [model.module.get_parameter(name) for name in names]
         reached = [value for value in parameters if value.grad is not None and bool(value.grad.any())]
         wrong = [value for value in parameters if value.grad is not None and not value.requires_grad]
-        require(not wrong, f"{trial.name}: {len(wrong)} frozen parameters of the part '{part}' get gradients")
+        require(not wrong, f"{tested.name}: {len(wrong)} frozen parameters of the part '{part}' get gradients")
         require(
             bool(reached) == any(value.requires_grad for value in parameters),
-            f"{trial.name}: the part '{part}' is to be trained and no gradient reaches it",
+            f"{tested.name}: the part '{part}' is to be trained and no gradient reaches it",
         )
         idle = [name for name in names if _is_idle(model.module.get_parameter(name))]
         # Processes that exchange gradients would wait for them; nor could they be resumed.
-        require(not idle, f"{trial.name}: {len(idle)} parameters train and get no gradient, among them {idle[:3]}")
+        require(not idle, f"{tested.name}: {len(idle)} parameters train and get no gradient, among them {idle[:3]}")
     model.module.zero_grad()
 
 
@@ -147,35 +149,37 @@ def change_what_trains(model: VisionLanguageModel) -> None:
                 parameter.add_(0.1)
 
 
-def check_dropout(trial: ModelTrial, model: VisionLanguageModel, drops: bool) -> None:
+def check_dropout(tested: ModelUnderTest, model: VisionLanguageModel, drops: bool) -> None:
     """Outside of training nothing is random; in training, adapters are where the recipe says so (``drops``)."""
-    before = everything(trial, model)
+    before = everything(tested, model)
     model.set_training(True)
-    training = [everything(trial, model) for _ in range(2)]
+    training = [everything(tested, model) for _ in range(2)]
     model.set_training(False)
-    require(before.equal(everything(trial, model)), f"{trial.name}: two forwards outside of training differ")
+    require(before.equal(everything(tested, model)), f"{tested.name}: two forwards outside of training differ")
     random = not training[0].equal(training[1])
-    require(random or not drops, f"{trial.name}: two forwards in training are alike, in spite of the adapter's dropout")
-    require(drops or not random, f"{trial.name}: two forwards in training differ without any adapter's dropout")
+    require(
+        random or not drops, f"{tested.name}: two forwards in training are alike, in spite of the adapter's dropout"
+    )
+    require(drops or not random, f"{tested.name}: two forwards in training differ without any adapter's dropout")
 
 
-def everything(trial: ModelTrial, model: VisionLanguageModel) -> Tensor:
+def everything(tested: ModelUnderTest, model: VisionLanguageModel) -> Tensor:
     """The log-probs of all tokens that are predicted, ``(time,)``."""
-    pairs = trial.log_probs(model, range(len(trial.examples)))
+    pairs = tested.log_probs(model, range(len(tested.examples)))
     return torch.cat([tokens for pair in pairs for tokens in pair])
 
 
-def check_adapter_disabled(trial: ModelTrial, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
+def check_adapter_disabled(tested: ModelUnderTest, model: VisionLanguageModel, reference: VisionLanguageModel) -> None:
     """However the adapter was trained, without it the model is the base."""
-    rows = range(len(trial.examples))
-    policy, off, *_ = trial.score(model, rows, AdapterOff())
-    _, base, *_ = trial.score(model, rows, FrozenCopy(reference))
-    for view in trial.views:
+    rows = range(len(tested.examples))
+    policy, off, *_ = tested.score(model, rows, AdapterOff())
+    _, base, *_ = tested.score(model, rows, FrozenCopy(reference))
+    for view in tested.views:
         equal = off[view].values.equal(base[view].values)
-        require(equal, f"{trial.name}: with its adapter disabled the model is not the base, on '{view}'")
+        require(equal, f"{tested.name}: with its adapter disabled the model is not the base, on '{view}'")
         require(
             not policy[view].values.equal(base[view].values),
-            f"{trial.name}: another adapter gives the same log-probs; is it switched off for good?",
+            f"{tested.name}: another adapter gives the same log-probs; is it switched off for good?",
         )
 
 

@@ -22,7 +22,7 @@ from mdpo_core.recipe import Scoring
 from mdpo_core.recompute import recompute_in_backward
 from mdpo_core.scorer import PLAIN, Scorer
 from mdpo_core.testing.common import Broken, require
-from mdpo_core.testing.models import ModelTrial
+from mdpo_core.testing.models import ModelUnderTest
 from mdpo_core.testing.parity import Measured, measure, require_parity
 from mdpo_core.view import View
 
@@ -41,51 +41,51 @@ class _Inverted(ImageCorruption):
         return PIL.ImageOps.invert(image)
 
 
-def check_shared_prefix(trial: ModelTrial, model: VisionLanguageModel) -> None:
+def check_shared_prefix(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """Shared prompts give the log-probs and gradients of one sequence for each view.
 
     With several prompts and pictures in a row, at every place in it, and with two responses to a prompt and more.
     """
     require(
         hasattr(model, "packed_hidden_states"),
-        f"{trial.name} says that it shares prompts (shares_prefix), and its model has no packed_hidden_states",
+        f"{tested.name} says that it shares prompts (shares_prefix), and its model has no packed_hidden_states",
     )
-    examples = list(trial.examples)
+    examples = list(tested.examples)
     # The responses of one example to the prompt of another: more branches.
     crossed = [replace(one, responses=other.responses) for one, other in pairwise(examples)]
     for rows in (examples, examples[::-1], examples[:1], [*examples, *crossed]):
-        batch = _batch(trial, rows)
+        batch = _batch(tested, rows)
         shared, separate = (_measured(model, batch, options) for options in (Scoring(), PLAIN))
-        wrong = f"{trial.name} says that it shares prompts (shares_prefix), and does not"
+        wrong = f"{tested.name} says that it shares prompts (shares_prefix), and does not"
         require_parity(wrong, shared, separate, _NATS, _SHARE)
 
 
-def check_recomputed(trial: ModelTrial, model: VisionLanguageModel, options: Scoring) -> None:
+def check_recomputed(tested: ModelUnderTest, model: VisionLanguageModel, options: Scoring) -> None:
     """Layers that are computed again in backward give the same log-probs and gradients, dropout included."""
     layers = list(model.layers())
-    _check_layers(trial, model, layers)
-    batch = _batch(trial, trial.examples)
+    _check_layers(tested, model, layers)
+    batch = _batch(tested, tested.examples)
     model.set_training(True)
     kept = _measured(model, batch, options)
     with _recomputed(layers):
         try:
             again = _measured(model, batch, options)
         except RuntimeError as error:
-            raise Broken(f"{trial.name}: layers cannot be computed again in backward: {error}") from error
+            raise Broken(f"{tested.name}: layers cannot be computed again in backward: {error}") from error
     model.set_training(False)
-    require_parity(f"{trial.name}, with layers computed again in backward", again, kept, _NATS, _SHARE)
+    require_parity(f"{tested.name}, with layers computed again in backward", again, kept, _NATS, _SHARE)
 
 
-def _check_layers(trial: ModelTrial, model: VisionLanguageModel, layers: Sequence[nn.Module]) -> None:
-    require(bool(layers), f"{trial.name}: layers() is empty, so that activation checkpointing saves nothing")
+def _check_layers(tested: ModelUnderTest, model: VisionLanguageModel, layers: Sequence[nn.Module]) -> None:
+    require(bool(layers), f"{tested.name}: layers() is empty, so that activation checkpointing saves nothing")
     language = {id(model.module.get_parameter(name)) for name in model.parts()["language"]}
     called: set[nn.Module] = set()
     hooks = [layer.register_forward_pre_hook(lambda layer, _: called.add(layer)) for layer in layers]
-    trial.log_probs(model, [0])
+    tested.log_probs(model, [0])
     for hook in hooks:
         hook.remove()
     for number, layer in enumerate(layers):
-        name = f"{trial.name}: layer {number} of layers(), {type(layer).__name__},"
+        name = f"{tested.name}: layer {number} of layers(), {type(layer).__name__},"
         require(layer in called, f"{name} is no part of the forward")
         inside = all(id(parameter) in language for parameter in layer.parameters())
         require(inside, f"{name} has parameters outside of the part 'language'")
@@ -102,10 +102,10 @@ def _recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
             layer.forward = forward
 
 
-def _batch(trial: ModelTrial, rows: Sequence[Example]) -> Batch:
+def _batch(tested: ModelUnderTest, rows: Sequence[Example]) -> Batch:
     """Every response under two pictures."""
-    views = [View(view.response, condition) for view in trial.views for condition in (view.condition, "inverted")]
-    builder = BatchBuilder(trial.encoder, tuple(views), {"inverted": _Inverted()}, (), 10**9, 0)
+    views = [View(view.response, condition) for view in tested.views for condition in (view.condition, "inverted")]
+    builder = BatchBuilder(tested.encoder, tuple(views), {"inverted": _Inverted()}, (), 10**9, 0)
     return builder.build(rows, range(len(rows)), epoch=0)
 
 

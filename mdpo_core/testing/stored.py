@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mdpo_core.components import Reader
-from mdpo_core.construction.rows import NewData, NewRow
+from mdpo_core.construction.rows import NewPairsFile, NewRow
 from mdpo_core.errors import shown
 from mdpo_core.example import Example
 from mdpo_core.testing.common import calling, contents, name_of, require, require_fields, require_returned
@@ -36,7 +36,7 @@ def check_stored(reader: Reader, data: Sequence[Example], found: Sequence[Exampl
             "columns, whose values JSON holds",
         )
     with TemporaryDirectory() as folder:
-        _check_written(reader, NewData(Path(folder) / "rows.jsonl", data), found)
+        _check_written(reader, NewPairsFile(Path(folder) / "rows.jsonl", data), found)
 
 
 def _is_json(columns: object) -> bool:
@@ -47,7 +47,7 @@ def _is_json(columns: object) -> bool:
     return isinstance(columns, dict) and all(isinstance(column, str) for column in columns)
 
 
-def _check_written(reader: Reader, new: NewData, found: Sequence[Example]) -> None:
+def _check_written(reader: Reader, new: NewPairsFile, found: Sequence[Example]) -> None:
     name, response = name_of(reader), next(iter(found[0].responses), "chosen")
     rows = [NewRow(row, {response: _ANSWER}, {_COLUMN: 0.5}) for row in range(len(found))]
     with calling(reader, "when its rows are written anew, by as_stored"):

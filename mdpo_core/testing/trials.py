@@ -31,12 +31,12 @@ from mdpo_core.world import ALONE
 _HALF = 0.03
 
 
-class Untried(Exception):
+class NeedsMoreToTry(Exception):
     """Why a component cannot be tried without being told more."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class ContractCase:
     """A component that is to be tried by the contract of its kind.
 
     A class with a classmethod ``contract(folder)`` is tried by that alone, any other with its default options, by what
@@ -48,14 +48,14 @@ class Trial:
     component: type[Component]
 
     def __call__(self, folder: Path) -> None:
-        """Raise `AssertionError` with what is broken, or `Untried`; ``folder`` is to be empty."""
+        """Raise `AssertionError` with what is broken, or `NeedsMoreToTry`; ``folder`` is to be empty."""
         own = getattr(self.component, "contract", None)
         if callable(own):
             own(folder)
         elif self.kind in _CONTRACTS:
             _CONTRACTS[self.kind](self._made(), folder)
         else:
-            raise self._untried("examples that its model can read")
+            raise self._needs_more("examples that its model can read")
 
     def frame_of(self, error: BaseException) -> FrameSummary:
         """Where in the component's package, or else anywhere, an exception that came out was raised."""
@@ -64,20 +64,20 @@ class Trial:
     def _made(self) -> Component:
         required = [name for name, field in self.component.model_fields.items() if field.is_required()]
         if required:
-            raise self._untried(f"the options {', '.join(required)}")
+            raise self._needs_more(f"the options {', '.join(required)}")
         try:
             return self.component()
         except ValidationError as error:
-            raise self._untried(f"options ({'; '.join(each['msg'] for each in error.errors())})") from error
+            raise self._needs_more(f"options ({'; '.join(each['msg'] for each in error.errors())})") from error
 
-    def _untried(self, needs: str) -> Untried:
-        return Untried(
+    def _needs_more(self, needs: str) -> NeedsMoreToTry:
+        return NeedsMoreToTry(
             f"the {self.kind} '{self.name}' needs {needs}: call check_{self.kind} in a test of your own, or in a "
             "classmethod contract(folder) of the component"
         )
 
 
-def trials(plugin: str) -> list[Trial]:
+def contract_cases(plugin: str) -> list[ContractCase]:
     """Those of an installed plugin, which is named by its entry point, its module or its package.
 
     `PluginError` if there is no such plugin, or nothing to try in it.
@@ -89,7 +89,7 @@ def trials(plugin: str) -> list[Trial]:
         raise PluginError(f"no installed plugin is named '{plugin}'{suggestion(plugin, sorted(known))}")
     registry = current_registry()
     found = [
-        Trial(kind, name, cls)
+        ContractCase(kind, name, cls)
         for kind in KINDS
         for name, cls in sorted(registry.components(kind).items())
         if registry.owner(kind, name) in owners
@@ -135,7 +135,7 @@ def _try_backend(backend: Backend) -> None:
     try:
         backend.check(Train(), ALONE)
     except (RecipeError, PluginError) as error:
-        raise Untried(f"it cannot be used here: {error}") from error
+        raise NeedsMoreToTry(f"it cannot be used here: {error}") from error
     check_backend(backend, tolerance=1e-5 if backend.arithmetic == "float32" else _HALF)
 
 

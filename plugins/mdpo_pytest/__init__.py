@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from mdpo_core.testing import Trial
+    from mdpo_core.testing import ContractCase
 
 _HINT = "What this component is to be told, it says in a classmethod contract(folder): docs/write-a-plugin.md."
 _ALL = "pytest --full-trace shows all of it."
@@ -53,30 +53,30 @@ class _Plugin(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         from mdpo_core import PluginError
-        from mdpo_core.testing import trials
+        from mdpo_core.testing import contract_cases
 
         try:
-            found = trials(self.name)
+            found = contract_cases(self.name)
         except PluginError as error:
             raise pytest.UsageError(f"--mdpo-plugin {self.name}: {error}") from error
-        for trial in found:
-            yield _Contract.from_parent(self, name=f"{trial.kind}-{trial.name}", trial=trial)
+        for case in found:
+            yield _Contract.from_parent(self, name=f"{case.kind}-{case.name}", case=case)
 
 
 class _Contract(pytest.Item):
     """A component of a plugin."""
 
-    def __init__(self, *, trial: Trial, **options: Any) -> None:
+    def __init__(self, *, case: ContractCase, **options: Any) -> None:
         super().__init__(**options)
-        self._trial = trial
+        self._case = case
 
     def runtest(self) -> None:
-        from mdpo_core.testing import Untried
+        from mdpo_core.testing import NeedsMoreToTry
 
         with tempfile.TemporaryDirectory() as folder:
             try:
-                self._trial(Path(folder))
-            except Untried as reason:
+                self._case(Path(folder))
+            except NeedsMoreToTry as reason:
                 pytest.skip(str(reason))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -88,8 +88,8 @@ class _Contract(pytest.Item):
         text = str(error) if is_sentence else "".join(traceback.format_exception_only(error)).rstrip()
         if is_sentence and error.__cause__ is None:
             return f"{text}\n{_HINT}"
-        [place] = traceback.format_list([self._trial.frame_of(error.__cause__ or error)])
+        [place] = traceback.format_list([self._case.frame_of(error.__cause__ or error)])
         return f"{text}\n{place}{_HINT if is_sentence else _ALL}"
 
     def reportinfo(self) -> tuple[str, int | None, str]:
-        return inspect.getfile(self._trial.component), None, self.name
+        return inspect.getfile(self._case.component), None, self.name

@@ -56,7 +56,7 @@ class VlmEncoder:
             ids = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         if self._image_token in ids:
             raise DataError(
-                [Problem("", "", f"a response holds the image token {self.pieces([self._image_token])[0]!r}")]
+                [Problem("", "", f"a response holds the image token {self.token_texts([self._image_token])[0]!r}")]
             )
         return torch.tensor(ids)
 
@@ -64,7 +64,7 @@ class VlmEncoder:
     def image_token(self) -> int:
         return self._image_token
 
-    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         return [str(self.processor.tokenizer.decode([token])) for token in token_ids]
 
     def decode(self, token_ids: Tensor) -> str:
