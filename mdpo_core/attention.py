@@ -1,8 +1,22 @@
-"""Attention over packed prompts and branches."""
+"""Attention over packed prompts and branches.
+
+A prompt of three tokens with two branches, of two tokens and of one. Each row of the drawing is a token of the query;
+``x`` marks the keys that it attends to:
+
+            prompt   branch  branch
+    prompt  x . .    . .     .
+            x x .    . .     .
+            x x x    . .     .
+    branch  x x x    x .     .
+            x x x    x x     .
+    branch  x x x    . .     x
+
+Nothing attends to a dropped token, so its column is empty. Different prompts do not attend to each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -10,20 +24,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention import flex_attention as torch_flex
 
 from mdpo_core.errors import MdpoError
-from mdpo_core.layout import Packed
+from mdpo_core.layout import Attention, Packed
 
 
-def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
-    """Causal attention in which a branch sees its prompt and itself, and nothing else.
+def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """Attention of a packed row by SDPA: one call for each prompt, and one for all its branches.
 
     ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the query's.
-    Gives ``(1, heads, time, dim)``. On CUDA by FlexAttention, elsewhere by SDPA for each prompt and branch.
+    Gives ``(1, heads, time, dim)``.
     """
-    if query.is_cuda and packed.flex:
-        return _flex(query, key, value, packed, scale)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -31,57 +43,74 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     sizes = [sum(lengths) for lengths in packed.lengths]
     queries, keys, values = (torch.split(states, sizes, dim=2) for states in (query, key, value))
     prompts = enumerate(zip(queries, keys, values, strict=True))
-    return torch.cat([part for number, each in prompts for part in _group(number, *each, packed, scale)], dim=2)
+    return torch.cat([part for index, states in prompts for part in _attend(index, *states, packed, scale)], dim=2)
 
 
-def _group(
-    number: int, query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None
+def _attend(
+    index: int, query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None
 ) -> Iterator[Tensor]:
-    """A prompt by itself, with the causal kernel, then all its branches at once over the prompt and themselves."""
-    prompt, *branches = packed.lengths[number]
-    first, others = torch.split(query, [prompt, sum(branches)], dim=2)
-    mask = None if packed.hides(number) is None else _mask(number, query, packed, _prompt_sees)
+    """A prompt attends to itself, with the causal kernel; then all its branches attend to it and to themselves."""
+    prompt, *branches = packed.lengths[index]
+    of_prompt, of_branches = torch.split(query, [prompt, sum(branches)], dim=2)
+    mask = _prompt_mask(index, query, packed)
     yield F.scaled_dot_product_attention(
-        first, key[:, :, :prompt], value[:, :, :prompt], attn_mask=mask, is_causal=mask is None, scale=scale
+        of_prompt, key[:, :, :prompt], value[:, :, :prompt], attn_mask=mask, is_causal=mask is None, scale=scale
     )
     if branches:
-        mask = _mask(number, query, packed, _branches_see)
-        yield F.scaled_dot_product_attention(others, key, value, attn_mask=mask, scale=scale)
+        mask = _branches_mask(index, query, packed)
+        yield F.scaled_dot_product_attention(of_branches, key, value, attn_mask=mask, scale=scale)
 
 
-def _mask(number: int, query: Tensor, packed: Packed, seen: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:
-    """Additive, ``(query's time, key's time)``: a bool mask would be right here and wrong in eager attention."""
-    lengths, hidden = packed.lengths[number], packed.hides(number)
-    # Where nothing is hidden, prompts and branches of equal lengths have one mask.
-    name = seen, lengths, None if hidden is None else number
-    if name not in packed.masks:
-        visible = torch.ones(lengths[0], dtype=torch.bool) if hidden is None else ~hidden
-        sees = seen(lengths, visible).to(query.device)
-        packed.masks[name] = query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
-    mask: Tensor = packed.masks[name]
+def _prompt_mask(index: int, query: Tensor, packed: Packed) -> Tensor | None:
+    """``(prompt, prompt)``. None where no token is dropped: the causal kernel needs no mask."""
+    dropped = packed.hides(index)
+    if dropped is None:
+        return None
+    cached = "prompt", index
+    if cached not in packed.masks:
+        packed.masks[cached] = _additive(_prompt_sees(~dropped), query)
+    mask: Tensor = packed.masks[cached]
     return mask
 
 
-def _prompt_sees(lengths: Sequence[int], visible: Tensor) -> Tensor:
-    sees = visible.expand(lengths[0], -1).tril()
-    # A token that would see nothing sees itself, as no mean is taken over nothing.
-    return sees | torch.eye(lengths[0], dtype=torch.bool) & ~sees.any(dim=1, keepdim=True)
+def _branches_mask(index: int, query: Tensor, packed: Packed) -> Tensor:
+    """``(branches, prompt + branches)``. Prompts with equal lengths share one mask, unless they drop tokens."""
+    (prompt, *branches), dropped = packed.lengths[index], packed.hides(index)
+    cached = "branches", packed.lengths[index], None if dropped is None else index
+    if cached not in packed.masks:
+        kept = torch.ones(prompt, dtype=torch.bool) if dropped is None else ~dropped
+        packed.masks[cached] = _additive(_branches_see(kept, branches), query)
+    mask: Tensor = packed.masks[cached]
+    return mask
 
 
-def _branches_see(lengths: Sequence[int], visible: Tensor) -> Tensor:
-    _, *branches = lengths
+def _additive(sees: Tensor, query: Tensor) -> Tensor:
+    """0 where a token is seen, else -inf. SDPA would take a bool mask, eager attention would take it wrongly."""
+    sees = sees.to(query.device)
+    return query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
+
+
+def _prompt_sees(kept: Tensor) -> Tensor:
+    sees = kept.expand(len(kept), -1).tril()
+    # A token that sees nothing would give nan, so it sees itself.
+    sees_nothing = ~sees.any(dim=1, keepdim=True)
+    return sees | (torch.eye(len(kept), dtype=torch.bool) & sees_nothing)
+
+
+def _branches_see(kept: Tensor, branches: Sequence[int]) -> Tensor:
     triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
-    own: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
-    return torch.cat([visible.expand(len(own), -1), own], dim=1)
+    themselves: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
+    return torch.cat([kept.expand(len(themselves), -1), themselves], dim=1)
 
 
-def _flex(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None) -> Tensor:
+def flex_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """The same by one FlexAttention kernel, compiled on first use. For CUDA."""
     attend, create = _compiled()
-    few_keys = query.shape[1] != key.shape[1]
+    fewer_keys = query.shape[1] != key.shape[1]
     try:
         if "blocks" not in packed.masks:
             packed.masks["blocks"] = block_mask(packed, create)
-        attended = attend(query, key, value, block_mask=packed.masks["blocks"], scale=scale, enable_gqa=few_keys)
+        attended = attend(query, key, value, block_mask=packed.masks["blocks"], scale=scale, enable_gqa=fewer_keys)
     except TorchDynamoException as error:
         reason = str(error).splitlines()[0]
         raise MdpoError(f"FlexAttention cannot be compiled here ({reason}); set scoring.attention: sdpa") from error
@@ -90,29 +119,44 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: floa
 
 @lru_cache(maxsize=1)
 def _compiled() -> tuple[Any, Any]:
-    """Uncompiled, the one holds every score and the other every place of the mask. Lengths change with each batch."""
-    return torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
+    """Without compilation the kernel would hold every score, and the mask every pair of tokens.
+
+    Dynamic, because lengths change with each batch.
+    """
+    return torch.compile(torch_flex.flex_attention, dynamic=True), torch.compile(
+        torch_flex.create_block_mask, dynamic=True
+    )
 
 
-def block_mask(packed: Packed, create: Callable[..., Any] = create_block_mask) -> Any:
+def block_mask(packed: Packed, create: Callable[..., Any] = torch_flex.create_block_mask) -> Any:
     """FlexAttention's mask of a row."""
     groups, branches = packed.groups, packed.branches
-    hidden = _hidden(packed) if any(part is not None for part in packed.hidden) else None
+    dropped = _dropped(packed) if any(part is not None for part in packed.hidden) else None
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_branch = (branches[key] == 0) | (branches[key] == branches[query])
         seen = (groups[query] == groups[key]) & same_branch & (query >= key)
-        return seen if hidden is None else seen & ~hidden[key]
+        return seen if dropped is None else seen & ~dropped[key]
 
     time = packed.token_ids.shape[1]
     return create(sees, None, None, time, time, device=packed.token_ids.device)
 
 
-def _hidden(packed: Packed) -> Tensor:
+def _dropped(packed: Packed) -> Tensor:
     """Which tokens of the whole row nothing attends to, ``(time,)`` bool."""
     parts = []
-    for number, (prompt, *branches) in enumerate(packed.lengths):
-        of_prompt = packed.hides(number)
+    for index, (prompt, *branches) in enumerate(packed.lengths):
+        of_prompt = packed.hides(index)
         parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt)
         parts.append(torch.zeros(sum(branches), dtype=torch.bool))
     return torch.cat(parts).to(packed.token_ids.device)
+
+
+def auto_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """FlexAttention on CUDA, SDPA elsewhere."""
+    attend = flex_attention if query.is_cuda else sdpa_attention
+    return attend(query, key, value, packed, scale)
+
+
+# By the values of `scoring.attention`.
+ATTENTIONS: Mapping[str, Attention] = {"auto": auto_attention, "sdpa": sdpa_attention}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mdpo_core.batch import Item
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+# Attention over a packed row: query, key, value, the row and the scale (None: the usual one).
+Attention: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Packed, float | None], Tensor]"
 
 
 class PaddedView(NamedTuple):
@@ -56,24 +60,26 @@ class Packed:
 
     A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
     its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
-    prompt, and of its branches. ``hidden``: of each prompt, which of its tokens nothing attends to, ``(time,)`` bool.
-    ``flex``: whether CUDA attends by FlexAttention.
+    prompt, and of its branches. ``attention`` is what `attend` calls. ``hidden``: of each prompt, which of its tokens
+    nothing attends to, ``(time,)`` bool.
     """
 
     token_ids: Tensor
     position_ids: Tensor
     lengths: tuple[tuple[int, ...], ...]
+    attention: Attention
     hidden: tuple[Tensor | None, ...] = ()
-    flex: bool = True
 
     def to(self, device: torch.device) -> Packed:
         return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
-        """Attention within each prompt and from each branch to its prompt and itself; see `packed_attention`."""
-        from mdpo_core.attention import packed_attention
+        """Causal attention in which a branch sees its prompt and itself, and nothing else.
 
-        return packed_attention(query, key, value, self, scale)
+        ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the
+        query's. Gives ``(1, heads, time, dim)``.
+        """
+        return self.attention(query, key, value, self, scale)
 
     @property
     def sizes(self) -> list[int]:
@@ -130,7 +136,7 @@ class Packing(NamedTuple):
     starts: list[tuple[int, int]]
 
 
-def pack(items: Sequence[Item]) -> Packing:
+def pack(items: Sequence[Item], attention: Attention) -> Packing:
     """Lay out items in one row, each distinct prompt and each distinct response to it once."""
     import torch
 
@@ -146,6 +152,7 @@ def pack(items: Sequence[Item]) -> Packing:
         torch.cat(parts)[None],
         torch.cat(positions)[None],
         tuple(tuple(len(ids) for ids in group.values()) for group in groups.values()),
+        attention,
         tuple({_key(item): item.hidden for item in items}.values()),
     )
     starts = [

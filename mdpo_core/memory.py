@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from mdpo_core.attention import sdpa_attention
 from mdpo_core.batch import Batch
 from mdpo_core.consistency import can_be_cached
 from mdpo_core.devices import device_of
@@ -114,7 +115,8 @@ class MemoryAdvice:
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
         """Tokens of all views one by one, and with each prompt once."""
         items = list(items_of(batch, list(batch.digests)).values())
-        return sum(len(item.prompt) + len(item.response) for item in items), pack(items).packed.token_ids.numel()
+        separate = sum(len(item.prompt) + len(item.response) for item in items)
+        return separate, pack(items, sdpa_attention).packed.token_ids.numel()
 
     def _bytes_per_token(self) -> float:
         """What the language model keeps for backward, measured on a few tokens."""

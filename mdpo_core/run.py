@@ -204,10 +204,11 @@ def _assemble(
 
 def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> None:
     """What an adapter says of itself changes every number of the run, so it is tried before it."""
+    from mdpo_core.attention import ATTENTIONS
     from mdpo_core.sharing import require_shared_prefix
 
     name = current_registry().name_of(type(recipe.model))
-    require_shared_prefix(name, model, batch, flex=recipe.scoring.attention == "auto")
+    require_shared_prefix(name, model, batch, ATTENTIONS[recipe.scoring.attention])
 
 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:

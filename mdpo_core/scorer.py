@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from mdpo_core.attention import ATTENTIONS
 from mdpo_core.batch import Batch, EncodedImage
 from mdpo_core.devices import device_of
 from mdpo_core.head import token_log_probs
@@ -50,7 +51,7 @@ class Scorer(nn.Module):
         self.model = model
         self._views = tuple(views)
         self.reference = reference
-        shared = partial(shared_states, flex=options.attention == "auto")
+        shared = partial(shared_states, attention=ATTENTIONS[options.attention])
         self._states = shared if options.share_prefix else separate_states
         self._max_logits = options.max_logits
         self._statistics = dict(statistics or {})

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mdpo_core.batch import Batch
 from mdpo_core.errors import PluginError
+from mdpo_core.layout import Attention
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scorer import encode_images
 from mdpo_core.states import PredictingStates, separate_states, shared_states
@@ -19,11 +20,11 @@ _ROUNDING = {torch.float64: 1e-2, torch.float32: 1e-2}
 _COARSE = 0.1  # bfloat16, float16, and whatever weights may be quantized to
 
 
-def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch, flex: bool = True) -> None:
+def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch, attention: Attention) -> None:
     """Compute a batch with its prompts shared and one by one; `PluginError` if that is not the same.
 
     Without gradients and without dropout; ``adapter`` is the name in messages. For adapters with ``shares_prefix``.
-    ``flex``: as the run will attend.
+    ``attention``: the one that the run will use.
     """
     if not hasattr(model, "packed_hidden_states"):
         raise _broken(adapter, "its model has no packed_hidden_states")
@@ -31,7 +32,7 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
     model.set_training(False)
     with torch.no_grad():
         images = encode_images(model, batch)
-        shared = shared_states(model, batch, views, images, flex)
+        shared = shared_states(model, batch, views, images, attention)
         separate = separate_states(model, batch, views, images)
     model.set_training(True)
     # LoRA of one type may lie on weights of another; what is computed is as exact as the coarser of them.

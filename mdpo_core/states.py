@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mdpo_core.batch import Batch, EncodedImage, Item
 from mdpo_core.devices import device_of
-from mdpo_core.layout import PaddedView, pack, pad_view
+from mdpo_core.layout import Attention, PaddedView, pack, pad_view
 from mdpo_core.probes import AllLayers
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scores import TokenLogProbs
@@ -67,14 +67,13 @@ def shared_states(
     batch: Batch,
     views: Sequence[View],
     images: Sequence[EncodedImage],
-    flex: bool = True,
+    attention: Attention,
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = device_of(model.module)
     items = items_of(batch, views)
-    packing = pack(list(items.values()))
-    packed = replace(packing.packed, flex=flex).to(device)
-    hidden = model.packed_hidden_states(packed, _shown(images, packing.pictures))[0]
+    packing = pack(list(items.values()), attention)
+    hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.pictures))[0]
     # Equal items begin at the same place; each place is predicted once.
     responses = {start: item.response for start, item in zip(packing.starts, items.values(), strict=True)}
     spans = dict(zip(responses, _consecutive([len(response) for response in responses.values()]), strict=True))

@@ -35,7 +35,7 @@ def mask_of(lengths: tuple[tuple[int, ...], ...], sees: Sees = right) -> Tensor:
 
 
 def attend_as(sees: Sees) -> Callable[..., Tensor]:
-    """Attention over a packed row by softmax over whole scores, in place of `mdpo_core.attention.packed_attention`."""
+    """Attention over a packed row by softmax over whole scores, in place of `sdpa_attention`."""
 
     def attention(query: Tensor, key: Tensor, value: Tensor, packed: Any, scale: float | None = None) -> Tensor:
         groups = query.shape[1] // key.shape[1]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 
 from mdpo_core import Packed
-from mdpo_core.attention import block_mask, packed_attention
+from mdpo_core.attention import auto_attention, block_mask, sdpa_attention
 
 branches = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)
 lengths = st.lists(branches, min_size=1, max_size=4).map(tuple)
@@ -25,7 +25,9 @@ scales = st.sampled_from([None, 0.3])
 
 def row(lengths: Any) -> Packed:
     time = sum(map(sum, lengths))
-    return Packed(torch.zeros(1, time, dtype=torch.long), torch.zeros(1, time, dtype=torch.long), lengths)
+    return Packed(
+        torch.zeros(1, time, dtype=torch.long), torch.zeros(1, time, dtype=torch.long), lengths, auto_attention
+    )
 
 
 def states(packed: Packed, heads: tuple[int, int], seed: int, **kind: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +45,7 @@ def test_packed_attention_is_a_softmax_over_what_each_token_may_see(
 ) -> None:
     packed = row(lengths)
     parts = states(packed, heads, seed, dtype=torch.float64)
-    ours, plain = packed_attention(*parts, packed, scale), attend_as(right)(*parts, packed, scale)
+    ours, plain = packed.attend(*parts, scale), attend_as(right)(*parts, packed, scale)
     torch.testing.assert_close(ours, plain, atol=1e-12, rtol=0)
     factors = torch.randn_like(ours)
     for one, other in zip(
@@ -83,7 +85,7 @@ def test_nothing_attends_to_hidden_tokens(lengths: Any, heads: tuple[int, int], 
     groups = heads[0] // heads[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     weights = (query @ key.transpose(2, 3) / 4).masked_fill(~sees, -torch.inf).softmax(-1)
-    torch.testing.assert_close(packed_attention(query, key, value, packed), weights @ value, atol=1e-12, rtol=0)
+    torch.testing.assert_close(packed.attend(query, key, value), weights @ value, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("lengths", [((200, 60, 10), (5, 300), (130, 1, 1, 1)), ((128, 128), (256, 3)), ((1, 1),)])
@@ -107,16 +109,14 @@ def test_its_blocks_are_those_in_which_some_token_sees_another(lengths: Any) -> 
 @settings(max_examples=10, deadline=None)
 @given(lengths=lengths, heads=heads, scale=scales)
 @example(lengths=((200, 60, 10), (5, 300)), heads=(4, 2), scale=None)
-def test_flex_attention_equals_packed_attention_in_forward(
-    lengths: Any, heads: tuple[int, int], scale: float | None
-) -> None:
+def test_flex_attention_equals_sdpa_in_forward(lengths: Any, heads: tuple[int, int], scale: float | None) -> None:
     """Without its compiler and on a CPU, where it has no backward."""
     packed = row(lengths)
     parts = [part.detach() for part in states(packed, heads, 0)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
         flex: Any = flex_attention(*parts, block_mask=block_mask(packed), scale=scale, enable_gqa=heads[0] != heads[1])
-    torch.testing.assert_close(flex, packed_attention(*parts, packed, scale), atol=1e-5, rtol=0)
+    torch.testing.assert_close(flex, sdpa_attention(*parts, packed, scale), atol=1e-5, rtol=0)
 
 
 @pytest.mark.gpu
@@ -129,9 +129,9 @@ def test_on_a_gpu_attention_and_its_gradients_are_those_of_the_cpu(
     for lengths in (((130, 40, 7), (3, 1)), ((600, 90, 100), (600, 100), (20, 5))):
         packed = row(lengths)
         parts = states(packed, heads, 0, dtype=torch.float64)
-        expected = packed_attention(*parts, packed)
+        expected = sdpa_attention(*parts, packed)
         there = [part.detach().to("cuda", dtype).requires_grad_() for part in parts]
-        found = packed_attention(*there, packed.to(torch.device("cuda")))  # type: ignore[arg-type]  # three of them
+        found = packed.to(torch.device("cuda")).attend(*there)
         torch.testing.assert_close(found.cpu().double(), expected, atol=tolerance, rtol=0)
         ours = torch.autograd.grad(found.double().square().sum(), there)
         for one, other in zip(ours, torch.autograd.grad(expected.square().sum(), parts), strict=True):

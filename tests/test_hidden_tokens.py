@@ -131,11 +131,12 @@ def test_hidden_is_what_a_mask_of_plain_transformers_hides(llava: Path, photogra
             pixel_values=prompt.images[0]["pixel_values"],
         ).logits[0]
     expected = logits[len(prompt.token_ids) - 1 : -1].log_softmax(-1).gather(1, answer[:, None])[:, 0]
+    from mdpo_core.attention import sdpa_attention
     from mdpo_core.batch import Item
     from mdpo_core.layout import pack
 
     model = made.load(Placement())
-    packing = pack([Item(prompt.token_ids, (0,), answer, answer, prompt.hidden)])
+    packing = pack([Item(prompt.token_ids, (0,), answer, answer, prompt.hidden)], sdpa_attention)
     with torch.no_grad():
         hidden = model.packed_hidden_states(packing.packed, model.encode_images(prompt.images))
         found = model.logits(hidden[0, len(prompt.token_ids) - 1 : -1]).log_softmax(-1).gather(1, answer[:, None])

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mdpo_core.attention import sdpa_attention
 from mdpo_core.batch import Item
 from mdpo_core.layout import pack, pad_view
 
@@ -23,7 +24,7 @@ def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
 @settings(max_examples=200, deadline=None)
 @given(items)
 def test_each_item_is_where_the_packing_says_at_the_positions_of_a_sequence_of_its_own(items: list[Item]) -> None:
-    packing = pack(items)
+    packing = pack(items, sdpa_attention)
     tokens, positions = packing.packed.token_ids[0], packing.packed.position_ids[0]
     predicting = set()
     for item, (prompt_end, begin) in zip(items, packing.starts, strict=True):
@@ -44,7 +45,7 @@ def test_each_item_is_where_the_packing_says_at_the_positions_of_a_sequence_of_i
 @settings(max_examples=200, deadline=None)
 @given(items)
 def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]) -> None:
-    packing = pack(items)
+    packing = pack(items, sdpa_attention)
     prompts = {key(item): len(item.prompt) for item in items}
     responses = {(key(item), tuple(item.response.tolist())): len(item.response) for item in items}
     assert packing.packed.token_ids.shape == packing.packed.position_ids.shape
@@ -57,7 +58,7 @@ def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]
 @settings(max_examples=100, deadline=None)
 @given(items)
 def test_places_are_equal_for_equal_items_only(items: list[Item]) -> None:
-    starts = pack(items).starts
+    starts = pack(items, sdpa_attention).starts
     for one, place in zip(items, starts, strict=True):
         for other, elsewhere in zip(items, starts, strict=True):
             alike = key(one) == key(other) and one.response.equal(other.response)

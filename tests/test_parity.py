@@ -18,6 +18,7 @@ from tiny_models import VOCAB, Loaded, Tiny, build
 from torch import Tensor
 
 from mdpo_core import Batch, Scores, Statistic, View, component, head, layout, states
+from mdpo_core.attention import ATTENTIONS
 from mdpo_core.objective import Objective
 from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import PLAIN, Scorer
@@ -211,7 +212,7 @@ def sees_what_follows(query: Place, key: Place) -> bool:
 
 
 def attention(sees: Callable[[Place, Place], bool]) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setattr("mdpo_core.attention.packed_attention", attend_as(sees))
+    return lambda patch: patch.setitem(ATTENTIONS, "auto", attend_as(sees))
 
 
 PACK, SHOWN, PREDICTING, LOG_PROBS = layout.pack, states._shown, states._predicting, head._log_probs_of
@@ -219,15 +220,15 @@ READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
 
-def moves_on(items: Any) -> layout.Packing:
+def moves_on(items: Any, attention: Any) -> layout.Packing:
     """Each branch takes up its positions where the one before it ended."""
-    packing = PACK(items)
+    packing = PACK(items, attention)
     positions = torch.cat([torch.arange(sum(lengths)) for lengths in packing.packed.lengths])[None]
     return packing._replace(packed=replace(packing.packed, position_ids=positions))
 
 
-def never_restarts(items: Any) -> layout.Packing:
-    packing = PACK(items)
+def never_restarts(items: Any, attention: Any) -> layout.Packing:
+    packing = PACK(items, attention)
     positions = torch.arange(packing.packed.token_ids.numel())[None]
     return packing._replace(packed=replace(packing.packed, position_ids=positions))
 

@@ -20,6 +20,8 @@ from tiny_models import Tiny, build
 from torch import Tensor
 
 from mdpo_core import EncodedImage, Packed, PaddedView, PluginError, View, load_recipe, run
+from mdpo_core.attention import sdpa_attention
+from mdpo_core.layout import Attention
 from mdpo_core.sharing import require_shared_prefix
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
@@ -49,9 +51,7 @@ def not_a_number(self: VlmModel, packed: Packed, images: Images) -> Tensor:
 
 def sees_other_prompts(self: VlmModel, packed: Packed, images: Images) -> Tensor:
     wrong = attend_as(lambda query, key: right(query, key) or (key.group < query.group and key.branch == 0))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mdpo_core.attention.packed_attention", wrong)
-        return PACKED(self, packed, images)
+    return PACKED(self, replace(packed, attention=wrong), images)
 
 
 LIES: list[Lie] = [ignores_packed, sees_siblings, one_too_far, not_a_number, sees_other_prompts]
@@ -81,16 +81,16 @@ def test_a_run_with_a_lying_adapter_ends_before_any_update(
 def test_a_run_that_asks_for_sdpa_never_asks_for_anything_else(
     small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
+    asked: list[Attention] = []
 
     def record(self: VlmModel, packed: Packed, images: Images) -> Tensor:
-        asked.append(packed.flex)
+        asked.append(packed.attention)
         return PACKED(self, packed, images)
 
     monkeypatch.setattr(VlmModel, "packed_hidden_states", record)
     run(load_recipe(RECIPE, [*small, "train.workers=0", "trackers=[]", "scoring.attention=sdpa"]))
     assert len(asked) > 1
-    assert not any(asked)
+    assert set(asked) == {sdpa_attention}
 
 
 def test_without_a_corruption_one_row_may_not_see_another_either(
@@ -157,7 +157,7 @@ KINDS = [
 @settings(max_examples=10, deadline=None)
 @given(rows=drawn_rows, views=some_views)
 def test_a_model_that_shares_prompts_passes_with_any_rows(kind: Tiny, rows: list[Drawn], views: list[View]) -> None:
-    require_shared_prefix("tiny", build(kind).model, build_batch(rows, views, kind))
+    require_shared_prefix("tiny", build(kind).model, build_batch(rows, views, kind), sdpa_attention)
 
 
 def test_trying_a_row_costs_two_forwards_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_trying_a_row_costs_two_forwards_and_leaves_no_trace(monkeypatch: pytest
     count("hidden_states", HIDDEN)
     batch = build_batch(ROW, VIEWS, kind)
     before, state = copy.deepcopy(model.module.state_dict()), torch.get_rng_state()
-    require_shared_prefix("tiny", model, batch)
+    require_shared_prefix("tiny", model, batch, sdpa_attention)
     lengths = {view: len(batch.prompts[view.condition][0]) + len(batch.responses[view.response][0]) for view in VIEWS}
     assert tokens["hidden_states"] == sum(lengths.values())
     assert tokens["packed_hidden_states"] < tokens["hidden_states"]
@@ -194,4 +194,4 @@ def test_a_model_that_gives_no_numbers_at_all_is_not_blamed_for_its_sharing() ->
     with torch.no_grad():
         for value in model.module.parameters():
             value.fill_(torch.nan)
-    require_shared_prefix("tiny", model, build_batch(ROW, VIEWS, kind))
+    require_shared_prefix("tiny", model, build_batch(ROW, VIEWS, kind), sdpa_attention)

@@ -175,12 +175,12 @@ def without_flex(flops: list[int]) -> Iterator[None]:
         flops.append(products * 2 * scores * query.shape[1] * query.shape[3])
         return query + 0 * (key.sum() + value.sum())
 
-    original = mdpo_core.attention._flex
-    mdpo_core.attention._flex = stand_in
+    original = mdpo_core.attention.flex_attention
+    mdpo_core.attention.flex_attention = stand_in
     try:
         yield
     finally:
-        mdpo_core.attention._flex = original
+        mdpo_core.attention.flex_attention = original
 
 
 def _scores(lengths: tuple[int, ...]) -> int:
