@@ -3,7 +3,7 @@
 Only names are bound here; torch is imported when something is computed.
 """
 
-from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
+from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
@@ -55,6 +55,7 @@ __all__ = [
     "Decoding",
     "EncodedImage",
     "EncodedPrompt",
+    "EncodedRow",
     "Encoder",
     "Engine",
     "Evaluator",

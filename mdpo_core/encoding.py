@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mdpo_core.batch import Batch, EncodedPrompt
-from mdpo_core.collation import EncodedRow, collate
+from mdpo_core.batch import Batch, EncodedPrompt, EncodedRow
+from mdpo_core.collation import collate
 from mdpo_core.corruption import Corruption
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.example import IMAGE_MARK, Example

@@ -132,7 +132,7 @@ class Packing(NamedTuple):
     """
 
     packed: Packed
-    pictures: list[int]
+    image_indices: list[int]
     starts: list[tuple[int, int]]
 
 
@@ -158,7 +158,7 @@ def pack(items: Sequence[Item], attention: Attention) -> Packing:
     starts = [
         (begins[_key(item), PROMPT] + len(item.prompt) - 1, begins[_key(item), _text(item.response)]) for item in items
     ]
-    return Packing(packed, [number for _, pictures, _ in groups for number in pictures], starts)
+    return Packing(packed, [index for _, indices, _ in groups for index in indices], starts)
 
 
 # The key of a group's prompt among its responses, none of which is empty.
@@ -174,7 +174,7 @@ def _group(items: Sequence[Item]) -> dict[Key, dict[bytes, Tensor]]:
 
 
 def _key(item: Item) -> Key:
-    return _text(item.prompt), item.pictures, b"" if item.hidden is None else _text(item.hidden)
+    return _text(item.prompt), item.image_indices, b"" if item.hidden is None else _text(item.hidden)
 
 
 def _text(ids: Tensor) -> bytes:

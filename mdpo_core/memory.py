@@ -20,7 +20,6 @@ from mdpo_core.layout import PaddedView, pack
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe, Scoring
 from mdpo_core.reference import FrozenCopy, Reference
-from mdpo_core.states import items_of
 from mdpo_core.world import current_world
 
 # Logits in float32, their gradient, and the model's own copy of them.
@@ -81,7 +80,7 @@ class MemoryAdvice:
         if current_world().size > 1:
             more = self.recipe.scoring.max_logits is None or self.recipe.scoring.max_logits > default
             return f"scoring.max_logits: {default} - fewer logits at a time" if more else ""
-        tokens = sum(len(item.response) for item in items_of(batch, list(batch.digests)).values())
+        tokens = sum(len(item.response) for items in batch.items.values() for item in items)
         held = tokens * self._sizes()[1]
         if self.recipe.scoring.max_logits is not None:
             held = min(held, self.recipe.scoring.max_logits)
@@ -114,7 +113,7 @@ class MemoryAdvice:
 
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
         """Tokens of all views one by one, and with each prompt once."""
-        items = list(items_of(batch, list(batch.digests)).values())
+        items = [item for of_view in batch.items.values() for item in of_view]
         separate = sum(len(item.prompt) + len(item.response) for item in items)
         return separate, pack(items, sdpa_attention).packed.token_ids.numel()
 

@@ -83,7 +83,7 @@ class Cached(Reference):
         found = {}
         for view, digests in batch.digests.items():
             rows = [self._find(view, *row) for row in zip(batch.ids, digests, strict=True)]
-            found[view] = padded(rows) if view.response not in batch.turns else _laid_out(rows, batch, view)
+            found[view] = padded(rows) if not batch.has_turns(view.response) else _laid_out(rows, batch, view)
         return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in found.items()}
 
     def _find(self, view: View, name: str, digest: bytes) -> Tensor:
@@ -111,6 +111,6 @@ class Cached(Reference):
 
 def _laid_out(rows: Sequence[Tensor], batch: Batch, view: View) -> TokenLogProbs:
     """Those of the tokens that are scored, where they stand in their responses."""
-    scored = [batch.item(view, row).turns > 0 for row in range(len(batch))]
+    scored = [item.turns > 0 for item in batch.items[view]]
     values = [row.new_zeros(len(places)).masked_scatter(places, row) for row, places in zip(rows, scored, strict=True)]
     return TokenLogProbs(padded(values).values, pad_sequence(scored, batch_first=True))

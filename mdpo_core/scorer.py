@@ -146,7 +146,7 @@ def _with_all_parameters(states: PredictingStates, batch: Batch, images: Sequenc
 
     Where several processes share a model, each takes part in the sum of every gradient.
     """
-    shown = any(row for rows in batch.pictures.values() for row in rows)
+    shown = any(indices for row in batch.image_indices for indices in row.values())
     if shown:
         return states
     nothing = [(image.features * 0).sum() for image in images if image.features.requires_grad]

@@ -236,6 +236,6 @@ def response_tokens(batch: Batch, view: View) -> ResponseTokens:
     """Those of each row, right-padded with 0."""
     from torch.nn.utils.rnn import pad_sequence
 
-    items = [batch.item(view, row) for row in range(len(batch))]
-    ids, turns = ([getattr(item, part) for item in items] for part in ("response", "turns"))
+    items = batch.items[view]
+    ids, turns = [item.response for item in items], [item.turns for item in items]
     return ResponseTokens(pad_sequence(ids, batch_first=True), pad_sequence(turns, batch_first=True))

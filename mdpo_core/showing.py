@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mdpo_core.batch import EncodedPrompt
-from mdpo_core.collation import EncodedRow
+from mdpo_core.batch import EncodedPrompt, EncodedRow
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.example import Example
 from mdpo_core.protocols import Encoder

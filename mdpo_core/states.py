@@ -56,8 +56,8 @@ def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
     """See `PredictingStates`."""
     found = {}
     for view in views:
-        if view.response in batch.turns:
-            turns = [batch.item(view, row).turns for row in range(len(batch))]
+        if batch.has_turns(view.response):
+            turns = [item.turns for item in batch.items[view]]
             found[view] = pad_sequence(turns, batch_first=True) == 0
     return found
 
@@ -73,7 +73,7 @@ def shared_states(
     device = device_of(model.module)
     items = items_of(batch, views)
     packing = pack(list(items.values()), attention)
-    hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.pictures))[0]
+    hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.image_indices))[0]
     # Equal items begin at the same place; each place is predicted once.
     responses = {start: item.response for start, item in zip(packing.starts, items.values(), strict=True)}
     spans = dict(zip(responses, _consecutive([len(response) for response in responses.values()]), strict=True))
@@ -89,7 +89,7 @@ def shared_states(
 
 def items_of(batch: Batch, views: Sequence[View]) -> dict[tuple[View, int], Item]:
     """Every view of every row."""
-    return {(view, row): batch.item(view, row) for view in views for row in range(len(batch))}
+    return {(view, row): item for view in views for row, item in enumerate(batch.items[view])}
 
 
 def separate_states(
@@ -100,9 +100,9 @@ def separate_states(
     hidden, token_ids, spans = [], [], {}
     done = 0
     for view in views:
-        items = [batch.item(view, row) for row in range(len(batch))]
+        items = batch.items[view]
         rows = PaddedView(*(part.to(device) for part in _padded_rows(items)))
-        states = model.hidden_states(rows, _shown(images, [number for item in items for number in item.pictures]))
+        states = model.hidden_states(rows, _shown(images, [index for item in items for index in item.image_indices]))
         # The hidden state before a token predicts it.
         hidden.append(states[:, :-1][rows.response_mask[:, 1:]])
         token_ids.append(rows.token_ids[rows.response_mask])
@@ -121,8 +121,8 @@ def _predicting(start: tuple[int, int], length: int) -> Tensor:
     return torch.cat([torch.tensor([prompt_end]), torch.arange(begin, begin + length - 1)])
 
 
-def _shown(images: Sequence[EncodedImage], pictures: Sequence[int]) -> list[EncodedImage]:
-    return [images[number] for number in pictures]
+def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[EncodedImage]:
+    return [images[index] for index in indices]
 
 
 def _consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:

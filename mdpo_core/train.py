@@ -178,5 +178,5 @@ def _seed_of_dropout(seed: int, step: int, number: int) -> int:
 
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:
-    items = [batch.item(view, row) for view in objective.views for row in range(len(batch))]
+    items = [item for view in objective.views for item in batch.items[view]]
     return sum(len(item.prompt) + len(item.response) for item in items)

@@ -11,7 +11,8 @@ from tiny_batches import VIEWS, Drawn, drawn_rows, encode_row, some_views
 from tiny_models import Tiny
 
 from mdpo_core import EncodedPrompt, View
-from mdpo_core.collation import EncodedRow, collate
+from mdpo_core.batch import EncodedRow
+from mdpo_core.collation import collate
 
 TINY = Tiny(side=1)
 CONDITIONS = ("clean", "crop", "blank", "no_image")
@@ -95,10 +96,13 @@ def test_every_distinct_image_is_there_once_and_each_prompt_finds_its_own(rows: 
     assert len({values.numpy().tobytes() for values in pixels}) == len(pixels)
     used = set()
     for condition in CONDITIONS:
-        for row, numbers in zip(found, batch.pictures[condition], strict=True):
+        for row, kept, indices in zip(found, batch.rows, batch.image_indices, strict=True):
             images = row.prompts[condition].images
-            for number, image in zip(numbers, images, strict=True):
-                assert pixels[number].equal(image["pixel_values"])
-            used |= set(numbers)
+            for index, image in zip(indices[condition], images, strict=True):
+                assert pixels[index].equal(image["pixel_values"])
+            assert [id(image) for image in kept.prompts[condition].images] == [
+                id(batch.images[index]) for index in indices[condition]
+            ]
+            used |= set(indices[condition])
     assert used == set(range(len(pixels)))
     assert batch.applies.tolist() == [bool(row.pictures) for row in rows]

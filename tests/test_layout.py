@@ -12,13 +12,13 @@ from mdpo_core.batch import Item
 from mdpo_core.layout import pack, pad_view
 
 ids = st.lists(st.integers(0, 3), min_size=1, max_size=4).map(lambda found: torch.tensor(found))
-pictures = st.lists(st.integers(0, 2), max_size=2).map(tuple)
+images = st.lists(st.integers(0, 2), max_size=2).map(tuple)
 # So few tokens that prompts and responses are often equal, or one begins like another.
-items = st.lists(st.builds(Item, ids, pictures, ids, ids), min_size=1, max_size=10)
+items = st.lists(st.builds(Item, ids, images, ids, ids), min_size=1, max_size=10)
 
 
 def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tuple(item.prompt.tolist()), item.pictures
+    return tuple(item.prompt.tolist()), item.image_indices
 
 
 @settings(max_examples=200, deadline=None)
@@ -52,7 +52,7 @@ def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]
     assert packing.packed.token_ids.numel() == sum(prompts.values()) + sum(responses.values())
     assert [sizes[0] for sizes in packing.packed.lengths] == list(prompts.values())
     assert sum(len(sizes) - 1 for sizes in packing.packed.lengths) == len(responses)
-    assert packing.pictures == [number for _, numbers in prompts for number in numbers]
+    assert packing.image_indices == [number for _, numbers in prompts for number in numbers]
 
 
 @settings(max_examples=100, deadline=None)

@@ -71,12 +71,10 @@ def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[st
 def test_the_tokens_that_sharing_saves_are_counted(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
     batch, views, _ = batch_and_model
     separate = sum(
-        len(batch.prompts[view.condition][row]) + len(batch.responses[view.response][row])
-        for view in views
-        for row in range(2)
+        len(batch.items[view][row].prompt) + len(batch.items[view][row].response) for view in views for row in range(2)
     )
-    prompts = sum(len(ids) for rows in batch.prompts.values() for ids in rows)
-    responses = {(view, row): len(batch.responses[view.response][row]) for view in views for row in range(2)}
+    prompts = sum(len(prompt.token_ids) for row in batch.rows for prompt in row.prompts.values())
+    responses = {(view, row): len(batch.rows[row].responses[view.response]) for view in views for row in range(2)}
     shared = prompts + sum(responses.values())
     text = advice([*changes, *WASTEFUL], batch_and_model)
     assert f"{shared} tokens instead of {separate}, so {1 - shared / separate:.0%} less" in text
@@ -91,21 +89,16 @@ def test_what_is_on_already_is_not_advised(changes: list[str], batch_and_model) 
 def test_a_batch_of_some_views_is_advised_about_as_any_other(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
     batch, _, model = batch_and_model
     cropped = {view: digests for view, digests in batch.digests.items() if view.condition == "crop"}
-    part = replace(batch, prompts={"crop": batch.prompts["crop"]}, digests=cropped)
+    rows = tuple(replace(row, prompts={"crop": row.prompts["crop"]}) for row in batch.rows)
+    part = replace(batch, rows=rows, digests=cropped)
     text = advice([*changes, *WASTEFUL], (part, None, model))
     assert "train.micro_batch_size: 1" in text
 
 
 def test_the_micro_batch_that_is_advised_divides_the_batch(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
     batch, _, model = batch_and_model
-    nine = replace(
-        batch,
-        ids=tuple(map(str, range(9))),
-        **{
-            name: {key: (rows * 5)[:9] for key, rows in getattr(batch, name).items()}
-            for name in ("prompts", "responses", "pictures", "digests")
-        },
-    )
+    digests = {view: (digests * 5)[:9] for view, digests in batch.digests.items()}
+    nine = replace(batch, rows=(batch.rows * 5)[:9], image_indices=(batch.image_indices * 5)[:9], digests=digests)
     text = advice([*changes, "train.batch_size=18", "train.micro_batch_size=9"], (nine, None, model))
     assert "train.micro_batch_size: 3 - 67% less" in text
 

@@ -64,7 +64,7 @@ def test_probes_read_the_policy_s_end_and_every_layer_of_the_reference(options: 
     for view in VIEWS:
         torch.testing.assert_close(scored.reference[view].values, without.reference[view].values)
         for row in range(2):
-            prompt, answer = batch.prompts["clean"][row], batch.responses[view.response][row]
+            prompt, answer = batch.items[view][row].prompt, batch.items[view][row].response
             ids, places = torch.cat([prompt, answer])[None], slice(len(prompt) - 1, -1)
             with torch.no_grad():
                 of_base = plain(input_ids=ids, output_hidden_states=True).hidden_states

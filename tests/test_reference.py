@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,7 +55,7 @@ def cached_as_numbers(batch: Batch, views: Sequence[View], first: int, rows: Seq
     """Those rows of a batch; their log-probs count from ``first``."""
     stored = {}
     for view in views:
-        lengths = [len(batch.responses[view.response][row]) for row in rows]
+        lengths = [len(batch.rows[row].responses[view.response]) for row in rows]
         digests = b"".join(batch.digests[view][row] for row in rows)
         stored[view] = CachedView(
             torch.arange(first, first + sum(lengths), dtype=torch.float32),
@@ -96,7 +97,7 @@ def test_a_view_that_is_drawn_anew_is_found_in_the_set_of_its_draw(rows: list[An
         (stored,) = cached_as_numbers(drawn, list(drawn.digests), 1000 * number, range(len(drawn))).views.values()
         sets.append([Shard(drawn.ids, {view: stored})])
     batch = draws[epoch]
-    asked = Batch(**{**vars(batch), "digests": {view: next(iter(batch.digests.values()))}})
+    asked = replace(batch, digests={view: next(iter(batch.digests.values()))})
     found = Cached(sets, Path("cache")).log_probs(asked, build(Tiny()).model, lambda model: {})
     for row, digest in enumerate(asked.digests[view]):
         first = next(n for n, each in enumerate(draws) if next(iter(each.digests.values()))[row] == digest)

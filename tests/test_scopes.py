@@ -77,7 +77,7 @@ def test_of_a_conversation_the_assistant_s_turns_are_scored_as_by_plain_transfor
 
 def plain(folder: Path, batch: Batch, answer: Tensor) -> Tensor:
     """Log-probs of the first row's answer by one forward, ``(time,)``."""
-    prompt = batch.prompts["clean"][0]
+    prompt = batch.rows[0].prompts["clean"].token_ids
     ids = torch.cat([prompt, answer])[None]
     model = AutoModelForImageTextToText.from_pretrained(folder)
     kinds = (ids == model.config.image_token_id).int()
@@ -99,8 +99,9 @@ def test_with_its_prompt_a_view_is_scored_from_the_first_word_behind_the_picture
     views = (View.parse("prompt+chosen"), View("chosen"))
     scores, batch = scores_of(made, views, data, options)
     model = AutoModelForImageTextToText.from_pretrained(llava)
-    for row, start in enumerate((int((batch.prompts["clean"][0] == model.config.image_token_id).nonzero()[-1]) + 1, 1)):
-        prompt, answer = batch.prompts["clean"][row], batch.responses["chosen"][row]
+    items = batch.items[View("chosen")]
+    for row, start in enumerate((int((items[0].prompt == model.config.image_token_id).nonzero()[-1]) + 1, 1)):
+        prompt, answer = items[row].prompt, items[row].response
         ids = torch.cat([prompt, answer])
         with torch.no_grad():
             logits = model(input_ids=ids[None], **(batch.images[0] if row == 0 else {})).logits[0, start - 1 : -1]

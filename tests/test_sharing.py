@@ -179,7 +179,7 @@ def test_trying_a_row_costs_two_forwards_and_leaves_no_trace(monkeypatch: pytest
     batch = build_batch(ROW, VIEWS, kind)
     before, state = copy.deepcopy(model.module.state_dict()), torch.get_rng_state()
     require_shared_prefix("tiny", model, batch, sdpa_attention)
-    lengths = {view: len(batch.prompts[view.condition][0]) + len(batch.responses[view.response][0]) for view in VIEWS}
+    lengths = {view: len(batch.items[view][0].prompt) + len(batch.items[view][0].response) for view in VIEWS}
     assert tokens["hidden_states"] == sum(lengths.values())
     assert tokens["packed_hidden_states"] < tokens["hidden_states"]
     assert torch.get_rng_state().equal(state)

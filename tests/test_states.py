@@ -77,7 +77,7 @@ def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], 
         shared = shared_states(model, batch, views, images, sdpa_attention)
         separate = separate_states(model, batch, views, images)
     distinct = {
-        (tuple(item.prompt.tolist()), item.pictures, tuple(item.response.tolist()))
+        (tuple(item.prompt.tolist()), item.image_indices, tuple(item.response.tolist()))
         for item in items_of(batch, views).values()
     }
     assert len(shared.hidden) == sum(len(response) for _, _, response in distinct)
@@ -85,7 +85,7 @@ def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], 
         assert len(found.hidden) == len(found.token_ids)
         for view in views:
             for row, span in enumerate(found.spans[view]):
-                assert found.token_ids[span].equal(batch.responses[view.response][row])
+                assert found.token_ids[span].equal(batch.items[view][row].response)
 
 
 def test_values_of_views_are_padded_with_0_outside_of_their_mask() -> None:
@@ -111,5 +111,5 @@ def test_the_last_layer_computes_its_mlp_only_where_a_response_is_predicted() ->
     shared_states(model, batch, VIEWS[:1] + VIEWS[4:5], encode_images(model, batch), sdpa_attention)
     for hook in hooks:
         hook.remove()
-    prompt, chosen, rejected = len(batch.prompts["clean"][0]), 4, 2
+    prompt, chosen, rejected = len(batch.items[VIEWS[0]][0].prompt), 4, 2
     assert seen == [prompt + chosen + rejected, 1 + (chosen - 1) + (rejected - 1)]

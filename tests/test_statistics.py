@@ -62,10 +62,11 @@ def scored(llava: Path, photographs: Path):  # type: ignore[no-untyped-def]
 
 def whole(model, batch, view: View, row: int) -> Tensor:  # type: ignore[no-untyped-def]
     """The distributions of one response by one forward, written out."""
-    rows = pad_view([batch.prompts["clean"][row]], [batch.responses[view.response][row]])
-    images = [batch.images[place] for place in batch.pictures["clean"][row]]
+    item = batch.items[view][row]
+    rows = pad_view([item.prompt], [item.response])
+    images = [batch.images[index] for index in item.image_indices]
     logits = model.logits(model.hidden_states(rows, model.encode_images(images) if images else ()))[0]
-    return logits[len(batch.prompts["clean"][row]) - 1 : -1].log_softmax(-1)
+    return logits[len(item.prompt) - 1 : -1].log_softmax(-1)
 
 
 @pytest.mark.parametrize("options", [Scoring(max_logits=500), Scoring(share_prefix=False, max_logits=None)])

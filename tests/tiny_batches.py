@@ -11,7 +11,8 @@ from tiny_models import END, IMAGE_TOKEN, PATCH, Tiny
 from torch import Tensor
 
 from mdpo_core import Batch, EncodedPrompt, View
-from mdpo_core.collation import EncodedRow, collate
+from mdpo_core.batch import EncodedRow
+from mdpo_core.collation import collate
 
 CONDITIONS = ("clean", "crop", "blank", "no_image")
 VIEWS = tuple(View(response, condition) for response in ("chosen", "rejected") for condition in CONDITIONS)

@@ -31,8 +31,8 @@ def kept_by_a_layer(folder: str, lora: bool, recompute: bool) -> tuple[float, fl
     for layer in model.layers():
         _count_in(layer, found)
     scorer(batch)
-    tokens = sum(len(ids) for rows in batch.prompts.values() for ids in rows)
-    tokens += sum(len(ids) for view in VIEWS for ids in batch.responses[view.partition("@")[0]])
+    tokens = sum(len(prompt.token_ids) for row in batch.rows for prompt in row.prompts.values())
+    tokens += sum(len(item.response) for items in batch.items.values() for item in items)
     # The last layer computes less.
     kept = found[0].values()
     wide = sum(_bytes(each) for each in kept if each.shape[-1] == language.intermediate_size)

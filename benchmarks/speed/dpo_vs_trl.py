@@ -54,8 +54,8 @@ def ours(model: VisionLanguageModel, folder: Path) -> Result:
     batch = builder.build(examples(), [0, 1], epoch=0)
     scored = Scorer(model, objective.views, AdapterOff())(batch)
     loss = objective(Scores.of_batch(scored, batch)).loss.mean()
-    prompts = [prompt.token_ids.tolist() for prompt in batch.prompts["clean"]]
-    answers = [ids.tolist() for name in ("chosen", "rejected") for ids in batch.responses[name]]
+    prompts = [row.prompts["clean"].token_ids.tolist() for row in batch.rows]
+    answers = [row.responses[name].tolist() for name in ("chosen", "rejected") for row in batch.rows]
     return loss, gradients(loss, model.module), [a + b for a, b in zip(prompts * 2, answers, strict=True)]
 
 

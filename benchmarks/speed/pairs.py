@@ -36,10 +36,9 @@ def make_examples(shape: Shape, encoder: Encoder) -> list[Example]:
 def make_batch(shape: Shape, encoder: Encoder) -> Batch:
     """The step's micro-batch, with one crop of each picture."""
     batch = make_builder(encoder).build(make_examples(shape, encoder), range(shape.num_pairs), epoch=0)
-    for ids in (ids for rows in batch.prompts.values() for ids in rows):
-        assert len(ids) == shape.image_tokens + shape.prompt_tokens, len(ids)
-    for ids in (ids for rows in batch.responses.values() for ids in rows):
-        assert len(ids) == shape.response_tokens, len(ids)
+    for item in (item for items in batch.items.values() for item in items):
+        assert len(item.prompt) == shape.image_tokens + shape.prompt_tokens, len(item.prompt)
+        assert len(item.response) == shape.response_tokens, len(item.response)
     return batch
 
 

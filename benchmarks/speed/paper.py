@@ -21,7 +21,7 @@ from benchmarks.speed.measure import Watch
 from benchmarks.speed.model import load_with_lora, lora_weights, start_lora
 from benchmarks.speed.pairs import make_batch, make_encoder
 from benchmarks.speed.parity import save
-from mdpo_core import Batch
+from mdpo_core import Batch, View
 
 LABEL_PAD = -100
 Inputs = dict[str, Tensor]
@@ -100,10 +100,11 @@ def make_inputs(batch: Batch, device: str) -> dict[str, Inputs]:
 
 
 def sequences(batch: Batch, response: str, condition: str) -> Inputs:
-    prompts, answers = torch.stack(batch.prompts[condition]), torch.stack(batch.responses[response])
-    pictures = [number for row in batch.pictures[condition] for number in row]
+    items = batch.items[View(response, condition)]
+    prompts, answers = torch.stack([item.prompt for item in items]), torch.stack([item.response for item in items])
+    images = [batch.images[index] for item in items for index in item.image_indices]
     return {
         "input_ids": torch.cat([prompts, answers], dim=1),
         "labels": torch.cat([torch.full_like(prompts, LABEL_PAD), answers], dim=1),
-        "pixel_values": torch.cat([batch.images[number]["pixel_values"] for number in pictures]),
+        "pixel_values": torch.cat([image["pixel_values"] for image in images]),
     }

@@ -19,6 +19,7 @@ from benchmarks.speed.job import LEARNING_RATE, Job, Result
 from benchmarks.speed.measure import Watch
 from benchmarks.speed.model import dtype_of, lora_config, start_lora
 from benchmarks.speed.pairs import BEGIN, END, make_batch, make_encoder, make_examples
+from mdpo_core import View
 
 
 class Measured(TrainerCallback):  # type: ignore[misc]
@@ -83,6 +84,6 @@ def make_rows(job: Job) -> list[dict[str, Any]]:
 
 def require_same_tokens(job: Job, token_ids: torch.Tensor) -> None:
     batch = make_batch(job.shape, make_encoder(Path(job.folder)))
-    prompts = torch.stack(batch.prompts["clean"])
-    ours = [torch.cat([prompts, torch.stack(batch.responses[name])], dim=1) for name in ("chosen", "rejected")]
+    items = [batch.items[View(name)] for name in ("chosen", "rejected")]
+    ours = [torch.stack([torch.cat([item.prompt, item.response]) for item in of_view]) for of_view in items]
     assert token_ids.equal(torch.cat(ours)), "TRL reads other tokens"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.collation import EncodedRow
+from mdpo_core.batch import EncodedRow
 from mdpo_core.data import CheckedData, check_data
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import DataError, Problem, RecipeError, suggestion

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mdpo_core.batch import Batch
+from mdpo_core.batch import Batch, EncodedPrompt, EncodedRow
+from mdpo_core.collation import collate
 from mdpo_core.components import Backend
 from mdpo_core.errors import CheckpointError, shown
 from mdpo_core.protocols import Engine, Placement
@@ -26,7 +27,7 @@ from mdpo_core.testing.common import (
     require_returned,
 )
 from mdpo_core.train_options import Train
-from mdpo_core.view import CHOSEN
+from mdpo_core.view import CHOSEN, CLEAN
 
 _TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max_grad_norm=1.0)
 # Learning rate, and the size of the loss: gradients below and above the norm that they are clipped to.
@@ -62,9 +63,9 @@ class _Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> Scored:
         device = self.base.device
-        prompts = [self.embedding(ids.to(device)).mean(0) for ids in batch.prompts["clean"]]
+        prompts = [self.embedding(item.prompt.to(device)).mean(0) for item in batch.items[CHOSEN]]
         log_probs = (self.head(torch.stack(prompts)) + self.base).float().log_softmax(-1)
-        values = log_probs.gather(1, torch.stack(batch.responses["chosen"]).to(device))
+        values = log_probs.gather(1, torch.stack([item.response for item in batch.items[CHOSEN]]).to(device))
         return Scored({CHOSEN: TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))}, {})
 
 
@@ -85,16 +86,11 @@ def _batch(seed: int, num_rows: int) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     prompts = [torch.randint(_VOCAB, (3 + row,), generator=generator) for row in range(num_rows)]
     responses = torch.randint(_VOCAB, (num_rows, 4), generator=generator)
-    return Batch(
-        ids=tuple(map(str, range(num_rows))),
-        prompts={"clean": tuple(prompts)},
-        responses={"chosen": tuple(responses)},
-        pictures={"clean": ((),) * num_rows},
-        images=(),
-        digests={CHOSEN: tuple(bytes([row]) for row in range(num_rows))},
-        columns={},
-        applies=torch.zeros(num_rows, dtype=torch.bool),
-    )
+    rows = [
+        EncodedRow(str(row), {CLEAN: EncodedPrompt(prompt)}, {CHOSEN.response: response}, columns={}, applies=False)
+        for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
+    ]
+    return collate(rows, [CHOSEN])
 
 
 class _Tried:

@@ -55,7 +55,7 @@ class ModelUnderTest:
 def check_padding(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """Logits of a padded batch equal those of each row alone, whatever the padding holds."""
     encoded = [tested.encoder.encode_prompt(example) for example in tested.examples]
-    responses = tested.batch(range(len(encoded))).responses[tested.views[0].response]
+    responses = [item.response for item in tested.batch(range(len(encoded))).items[tested.views[0]]]
     rows = pad_view([prompt.token_ids for prompt in encoded], responses)
     other_ids = torch.where(rows.attention_mask.bool(), rows.token_ids, int(responses[0][0]))
     with torch.no_grad():
