@@ -35,11 +35,14 @@ def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_lo
 
 def log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:
     """Log-probs ``(tokens,)`` of ``token_ids (tokens,)`` under ``logits (tokens, vocab)``, at least in float32."""
-    return _distributions(logits).gather(-1, token_ids[:, None]).squeeze(-1)
+    return distributions(logits).gather(-1, token_ids[:, None]).squeeze(-1)
 
 
-def _distributions(logits: Tensor) -> Tensor:
-    """Log-probs ``(tokens, vocab)``. One formula for all paths: equal logits give policy and reference equal bits."""
+def distributions(logits: Tensor) -> Tensor:
+    """Log-probs ``(tokens, vocab)``, at least in float32.
+
+    One formula for all paths: equal logits give policy and reference equal bits.
+    """
     return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -62,44 +65,50 @@ def _by_chunk(head: Head, hidden_states: Tensor, token_ids: Tensor, size: int) -
 
 
 def _trains(head: Head, hidden_states: Tensor) -> bool:
-    """Whether the head has parameters of its own to train."""
+    """Whether parameters of the head train."""
     return head(hidden_states[:1].detach()).requires_grad
 
 
 def _with_gradient(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """`log_probs`, and their gradient with respect to the logits: what each token lacks of certainty.
+    """`log_probs`, and their gradient with respect to the logits, ``onehot(y) - p``.
 
-    In few passes: logits are the largest thing that a step touches.
+    In place, in few passes: logits are the largest tensor of a step.
     """
-    whole = _distributions(logits)
-    values = whole.gather(-1, token_ids[:, None])
-    gradient = whole.exp_().neg_()
+    all_log_probs = distributions(logits)
+    values = all_log_probs.gather(-1, token_ids[:, None])
+    gradient = all_log_probs.exp_().neg_()
     gradient.scatter_add_(-1, token_ids[:, None], torch.ones_like(values))
     return values.squeeze(-1), gradient.to(logits.dtype)
 
 
 class _FrozenHead(torch.autograd.Function):
-    """Log-probs whose gradient is made in forward, chunk by chunk, so that backward needs no logits.
+    """Log-probs whose gradient is computed in forward, chunk by chunk, so that backward needs no logits.
 
-    A token's log-prob depends on its own hidden state alone: its gradient is known up to the factor that backward
-    brings. A head that trains needs that factor before the sum over tokens, and so its logits again.
+    For token ``y`` with hidden state ``h``, ``logits = head(h)`` and ``p = softmax(logits)``:
+
+        log p_y              = logits_y - logsumexp(logits)
+        d log p_y / d logits = onehot(y) - p
+        d log p_y / d h      = J^T (onehot(y) - p),  J = d logits / d h
+
+    Each token has a hidden state of its own, so backward only multiplies the last line by the incoming gradient of
+    that token. A head that trains sums over tokens, so it would need that gradient here.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden_states: Tensor, token_ids: Tensor, head: Head, size: int) -> Tensor:
         values: list[Tensor] = []
-        slopes: list[Tensor] = []
+        hidden_gradients: list[Tensor] = []
         for states, ids in zip(torch.split(hidden_states, size), torch.split(token_ids, size), strict=True):
             leaf = states.detach().requires_grad_()
             with torch.enable_grad():
                 logits = head(leaf)
-            found, gradient = _with_gradient(logits.detach(), ids)
-            slopes += torch.autograd.grad(logits, leaf, gradient)
-            values.append(found)
-        ctx.save_for_backward(torch.cat(slopes))
+            log_probs_of_chunk, logit_gradient = _with_gradient(logits.detach(), ids)
+            hidden_gradients += torch.autograd.grad(logits, leaf, logit_gradient)
+            values.append(log_probs_of_chunk)
+        ctx.save_for_backward(torch.cat(hidden_gradients))
         return torch.cat(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (slopes,) = ctx.saved_tensors
-        return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None, None
+        (hidden_gradients,) = ctx.saved_tensors
+        return (gradients[0][:, None] * hidden_gradients).to(hidden_gradients.dtype), None, None, None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mdpo_core.batch import Item
@@ -126,60 +126,111 @@ class Packed:
 
 
 class Packing(NamedTuple):
-    """A row, the images of its prompts in order, and where in the row each item's response begins.
+    """Some items in a packed row.
 
-    ``starts[item]`` is that of its prompt's last token, which predicts the response's first, and of its response.
+    ``image_indices``: the images of its prompts, in order. ``predicting``: the positions in the row whose hidden states
+    predict ``predicted``, the token ids of each distinct response, both ``(tokens,)``. ``spans[item]``: the part of
+    those two that belongs to an item; equal items have the same one.
     """
 
     packed: Packed
     image_indices: list[int]
-    starts: list[tuple[int, int]]
+    predicting: Tensor
+    predicted: Tensor
+    spans: list[slice]
 
 
 def pack(items: Sequence[Item], attention: Attention) -> Packing:
     """Lay out items in one row, each distinct prompt and each distinct response to it once."""
     import torch
 
-    groups = _group(items)
-    parts = [ids for group in groups.values() for ids in group.values()]
-    begins = dict(zip(((key, text) for key, group in groups.items() for text in group), _begins(parts), strict=True))
-    positions = [
-        torch.arange(len(ids)) + (0 if text == PROMPT else len(group[PROMPT]))
-        for group in groups.values()
-        for text, ids in group.items()
-    ]
-    packed = Packed(
-        torch.cat(parts)[None],
-        torch.cat(positions)[None],
-        tuple(tuple(len(ids) for ids in group.values()) for group in groups.values()),
-        attention,
-        tuple({_key(item): item.hidden for item in items}.values()),
+    keys = [_key(item) for item in items]
+    distinct = dict(zip(keys, items, strict=True))
+    prompts: dict[_PromptKey, dict[_Key, Item]] = {}
+    for key, item in distinct.items():
+        prompts.setdefault(key.prompt, {})[key] = item
+    row = _Row()
+    for branches in prompts.values():
+        row.add(branches)
+    spans = dict(zip(distinct, consecutive([len(item.response) for item in distinct.values()]), strict=True))
+    return Packing(
+        row.packed(attention),
+        row.image_indices,
+        torch.cat([row.predicting[key] for key in distinct]),
+        torch.cat([item.response for item in distinct.values()]),
+        [spans[key] for key in keys],
     )
-    starts = [
-        (begins[_key(item), PROMPT] + len(item.prompt) - 1, begins[_key(item), _text(item.response)]) for item in items
-    ]
-    return Packing(packed, [index for _, indices, _ in groups for index in indices], starts)
 
 
-# The key of a group's prompt among its responses, none of which is empty.
-PROMPT = b""
-Key = tuple[bytes, tuple[int, ...], bytes]
+def consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
+    """Spans of these lengths that follow one another."""
+    ends = list(accumulate(lengths, initial=first))
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def _group(items: Sequence[Item]) -> dict[Key, dict[bytes, Tensor]]:
-    groups: dict[Key, dict[bytes, Tensor]] = {}
-    for item in items:
-        groups.setdefault(_key(item), {PROMPT: item.prompt})[_text(item.response)] = item.response
-    return groups
+class _PromptKey(NamedTuple):
+    """Prompts are equal where these are; tensors as bytes."""
+
+    token_ids: bytes
+    image_indices: tuple[int, ...]
+    hidden: bytes | None
 
 
-def _key(item: Item) -> Key:
-    return _text(item.prompt), item.image_indices, b"" if item.hidden is None else _text(item.hidden)
+class _Key(NamedTuple):
+    """Items are equal where these are."""
+
+    prompt: _PromptKey
+    response: bytes
 
 
-def _text(ids: Tensor) -> bytes:
-    return ids.numpy().tobytes()
+def _key(item: Item) -> _Key:
+    hidden = None if item.hidden is None else _bytes(item.hidden)
+    return _Key(_PromptKey(_bytes(item.prompt), item.image_indices, hidden), _bytes(item.response))
 
 
-def _begins(parts: Sequence[Tensor]) -> list[int]:
-    return [0, *accumulate(len(ids) for ids in parts)][:-1]
+def _bytes(values: Tensor) -> bytes:
+    return values.numpy().tobytes()
+
+
+class _Row:
+    """A packed row that grows by a prompt and its branches at a time."""
+
+    def __init__(self) -> None:
+        self.image_indices: list[int] = []
+        self.predicting: dict[_Key, Tensor] = {}
+        self._token_ids: list[Tensor] = []
+        self._position_ids: list[Tensor] = []
+        self._lengths: list[tuple[int, ...]] = []
+        self._hidden: list[Tensor | None] = []
+        self._length = 0
+
+    def add(self, branches: Mapping[_Key, Item]) -> None:
+        """Append a prompt, and behind it the responses of ``branches``, which are all to it."""
+        import torch
+
+        first = next(iter(branches.values()))
+        prompt_end = self._append(first.prompt, 0) + len(first.prompt) - 1
+        for key, item in branches.items():
+            start = self._append(item.response, len(first.prompt))
+            # The prompt's last token predicts the first one; the response's last token predicts nothing.
+            own = torch.arange(start, start + len(item.response) - 1)
+            self.predicting[key] = torch.cat([torch.tensor([prompt_end]), own])
+        self._lengths.append((len(first.prompt), *(len(item.response) for item in branches.values())))
+        self._hidden.append(first.hidden)
+        self.image_indices += first.image_indices
+
+    def _append(self, token_ids: Tensor, first_position: int) -> int:
+        """Where in the row they begin."""
+        import torch
+
+        start = self._length
+        self._token_ids.append(token_ids)
+        self._position_ids.append(torch.arange(len(token_ids)) + first_position)
+        self._length += len(token_ids)
+        return start
+
+    def packed(self, attention: Attention) -> Packed:
+        import torch
+
+        token_ids, position_ids = torch.cat(self._token_ids)[None], torch.cat(self._position_ids)[None]
+        return Packed(token_ids, position_ids, tuple(self._lengths), attention, tuple(self._hidden))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core.batch import Batch
+from mdpo_core.devices import device_of
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import CheckpointError
 from mdpo_core.example import Example
@@ -182,7 +183,7 @@ class Precomputation:
         drawn = random.Random(f"{self.recipe.train.seed}|{of.name}").sample(rows, min(_CHECKED_ROWS, len(rows)))
         # The same ones in every process: they are few.
         for batch in map(self._build, self._tasks(of, drawn, ALONE)):
-            stored = cached.log_probs(batch, self.model, lambda model: {})
+            stored = cached.log_probs(batch, device_of(self.model.module))
             for view, (values, mask) in self._score(batch).log_probs.items():
                 found = zip(batch.ids, values - stored[view].values.cpu(), mask.sum(dim=1).tolist(), strict=True)
                 for name, differences, num_tokens in found:

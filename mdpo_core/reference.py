@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,28 +19,41 @@ from mdpo_core.errors import CheckpointError
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.reference_cache import Shard
 from mdpo_core.scores import TokenLogProbs
-from mdpo_core.states import padded
+from mdpo_core.states import PredictingStates, padded
 from mdpo_core.view import View
 
-Score = Callable[[VisionLanguageModel], dict[View, TokenLogProbs]]
+
+class ReferenceOutput(NamedTuple):
+    """What a reference gives for a batch, without gradients.
+
+    ``states``: the hidden states that its head reads; None if no model ran. ``layers``: the outputs of every
+    layer; None unless a probe reads them.
+    """
+
+    log_probs: dict[View, TokenLogProbs]
+    states: PredictingStates | None = None
+    layers: PredictingStates | None = None
+
+
+Score = Callable[[VisionLanguageModel], ReferenceOutput]
 
 
 class Reference(ABC):
-    """Gives the reference's log-probs of a batch, without gradients."""
+    """Scores a batch beside the policy, without gradients."""
 
     @abstractmethod
-    def log_probs(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> dict[View, TokenLogProbs]:
-        """``score(model)`` gives the log-probs of the batch's views by a model."""
+    def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
+        """``score(model)`` scores the batch's views with a model."""
 
 
 class ModelReference(Reference):
-    """A reference that is computed in every step."""
+    """A model that scores every batch."""
 
     @abstractmethod
     def active(self, policy: VisionLanguageModel) -> AbstractContextManager[VisionLanguageModel]:
-        """The model that scores the reference, for the time of a ``with``."""
+        """The reference's model, inside the ``with``."""
 
-    def log_probs(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> dict[View, TokenLogProbs]:
+    def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
         with torch.no_grad(), self.active(policy) as model:
             return score(model)
 
@@ -77,9 +91,14 @@ class Cached(Reference):
         ]
         self._folder = folder
 
-    def log_probs(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> dict[View, TokenLogProbs]:
-        """Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed."""
-        device = device_of(policy.module)
+    def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
+        return ReferenceOutput(self.log_probs(batch, device_of(policy.module)))
+
+    def log_probs(self, batch: Batch, device: torch.device) -> dict[View, TokenLogProbs]:
+        """Of each view of the batch.
+
+        Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed.
+        """
         found = {}
         for view, digests in batch.digests.items():
             rows = [self._find(view, *row) for row in zip(batch.ids, digests, strict=True)]

@@ -17,7 +17,7 @@ from mdpo_core.measurements import Probe, Statistic
 from mdpo_core.probes import AllLayers, build_probes, outputs_of
 from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
-from mdpo_core.reference import ModelReference, Reference
+from mdpo_core.reference import ModelReference, Reference, ReferenceOutput
 from mdpo_core.scores import Scored, TokenLogProbs
 from mdpo_core.states import PredictingStates, separate_states, shared_states
 from mdpo_core.statistics import ReferenceLogits, token_statistics
@@ -65,30 +65,31 @@ class Scorer(nn.Module):
         images = encode_images(self.model, batch)
         views = [view for view in self._views if view in batch.digests]
         policy = _with_all_parameters(self._states(self.model, batch, views, images), batch, images)
-        compared: list[PredictingStates] = []
-
-        def score(model: VisionLanguageModel) -> dict[View, TokenLogProbs]:
-            # Where nothing before the language model trains, the reference sees the same features.
-            seen = images if self._images_are_frozen else encode_images(model, batch)
-            compared.extend(self._of_reference(model, batch, views, seen))
-            return self._log_probs(model, compared[0])
-
         log_probs = self._log_probs(self.model, policy)
-        reference = {} if self.reference is None else self.reference.log_probs(batch, self.model, score)
-        return Scored(log_probs, reference, self._statistics_of(policy, compared), self._probed(policy, *compared[1:]))
+        reference = self._reference_output(batch, views, images)
+        statistics = self._statistics_of(policy, reference.states)
+        return Scored(log_probs, reference.log_probs, statistics, self._probed(policy, reference.layers))
 
-    def _of_reference(
-        self, model: VisionLanguageModel, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
-    ) -> list[PredictingStates]:
-        """What its head reads and, if a probe does, what every layer gives."""
+    def _reference_output(self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]) -> ReferenceOutput:
+        if self.reference is None:
+            return ReferenceOutput({})
+        return self.reference.output(batch, self.model, partial(self._score_reference, batch, views, images))
+
+    def _score_reference(
+        self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage], model: VisionLanguageModel
+    ) -> ReferenceOutput:
+        # Where nothing before the language model trains, the reference sees the same features.
+        seen = images if self._images_are_frozen else encode_images(model, batch)
         if "reference" not in self._reads.values():
-            return [self._states(model, batch, views, images)]
-        layers = self._states(AllLayers(model), batch, views, images)
-        return [replace(layers, hidden=layers.hidden[:, -1]), replace(layers, hidden=layers.hidden[:, :-1])]
+            states = self._states(model, batch, views, seen)
+            return ReferenceOutput(self._log_probs(model, states), states)
+        all_layers = self._states(AllLayers(model), batch, views, seen)
+        # The head reads the last entry; the others are the layers' outputs.
+        states = replace(all_layers, hidden=all_layers.hidden[:, -1])
+        layers = replace(all_layers, hidden=all_layers.hidden[:, :-1])
+        return ReferenceOutput(self._log_probs(model, states), states, layers)
 
-    def _probed(
-        self, policy: PredictingStates, reference: PredictingStates | None = None
-    ) -> dict[str, dict[View, Tensor]]:
+    def _probed(self, policy: PredictingStates, reference: PredictingStates | None) -> dict[str, dict[View, Tensor]]:
         last = replace(policy, hidden=policy.hidden[:, None])
         read = {"policy": last, "reference": reference}
         found = {}
@@ -107,14 +108,14 @@ class Scorer(nn.Module):
         return states.by_view(model.through_head(compute, states.hidden))
 
     def _statistics_of(
-        self, policy: PredictingStates, compared: Sequence[PredictingStates]
+        self, policy: PredictingStates, reference: PredictingStates | None
     ) -> dict[str, dict[View, Tensor]]:
         if not self._statistics:
             return {}
 
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
-            other = self._reference_logits(compared[0], head) if compared else None
-            return token_statistics(self._statistics, head, hidden_states, other, self._max_logits)
+            logits = None if reference is None else self._reference_logits(reference, head)
+            return token_statistics(self._statistics, head, hidden_states, logits, self._max_logits)
 
         found = self.model.through_head(compute, policy.hidden)
         return {
@@ -122,10 +123,9 @@ class Scorer(nn.Module):
             for name, values in zip(self._statistics, found, strict=True)
         }
 
-    def _reference_logits(self, states: PredictingStates, head: Head) -> ReferenceLogits | None:
+    def _reference_logits(self, states: PredictingStates, head: Head) -> ReferenceLogits:
         reference = self.reference
-        if not isinstance(reference, ModelReference):
-            return None
+        assert isinstance(reference, ModelReference), "hidden states of a reference that runs no model"
 
         def logits(span: slice) -> Tensor:
             with torch.no_grad(), reference.active(self.model) as model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mdpo_core.batch import Batch, EncodedImage, Item
 from mdpo_core.devices import device_of
-from mdpo_core.layout import Attention, PaddedView, pack, pad_view
+from mdpo_core.layout import Attention, PaddedView, consecutive, pack, pad_view
 from mdpo_core.probes import AllLayers
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scores import TokenLogProbs
@@ -71,25 +72,16 @@ def shared_states(
 ) -> PredictingStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = device_of(model.module)
-    items = items_of(batch, views)
-    packing = pack(list(items.values()), attention)
+    items = [item for view in views for item in batch.items[view]]
+    packing = pack(items, attention)
     hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.image_indices))[0]
-    # Equal items begin at the same place; each place is predicted once.
-    responses = {start: item.response for start, item in zip(packing.starts, items.values(), strict=True)}
-    spans = dict(zip(responses, _consecutive([len(response) for response in responses.values()]), strict=True))
-    places = [_predicting(start, len(response)) for start, response in responses.items()]
-    found = dict(zip(items, packing.starts, strict=True))
+    spans = iter(packing.spans)
     return PredictingStates(
-        hidden[torch.cat(places).to(device)],
-        torch.cat(list(responses.values())).to(device),
-        {view: [spans[found[view, row]] for row in range(len(batch))] for view in views},
+        hidden[packing.predicting.to(device)],
+        packing.predicted.to(device),
+        {view: list(islice(spans, len(batch))) for view in views},
         unscored(batch, views),
     )
-
-
-def items_of(batch: Batch, views: Sequence[View]) -> dict[tuple[View, int], Item]:
-    """Every view of every row."""
-    return {(view, row): item for view in views for row, item in enumerate(batch.items[view])}
 
 
 def separate_states(
@@ -106,7 +98,7 @@ def separate_states(
         # The hidden state before a token predicts it.
         hidden.append(states[:, :-1][rows.response_mask[:, 1:]])
         token_ids.append(rows.token_ids[rows.response_mask])
-        spans[view] = _consecutive([len(item.response) for item in items], done)
+        spans[view] = consecutive([len(item.response) for item in items], done)
         done += len(token_ids[-1])
     return PredictingStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
 
@@ -115,22 +107,8 @@ def _padded_rows(items: Sequence[Item]) -> PaddedView:
     return pad_view([item.prompt for item in items], [item.response for item in items], [item.hidden for item in items])
 
 
-def _predicting(start: tuple[int, int], length: int) -> Tensor:
-    """Where the tokens are that predict a response: its prompt's last one, and all of its own but the last."""
-    prompt_end, begin = start
-    return torch.cat([torch.tensor([prompt_end]), torch.arange(begin, begin + length - 1)])
-
-
 def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[EncodedImage]:
     return [images[index] for index in indices]
-
-
-def _consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
-    spans = []
-    for length in lengths:
-        spans.append(slice(first, first + length))
-        first += length
-    return spans
 
 
 def padded(rows: Sequence[Tensor]) -> TokenLogProbs:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mdpo_core.given import call_plugin, require_tensor
-from mdpo_core.head import chunk_size
+from mdpo_core.head import chunk_size, distributions
 from mdpo_core.measurements import Statistic
 from mdpo_core.protocols import Head
 
@@ -31,9 +31,9 @@ def token_statistics(
     size = chunk_size(head, hidden_states, max_logits)
 
     def compute(states: Tensor, first: int) -> Tensor:
-        policy = _distributions(head(states))
+        policy = distributions(head(states))
         span = slice(first, first + len(states))
-        reference = None if reference_logits is None else _distributions(reference_logits(span))
+        reference = None if reference_logits is None else distributions(reference_logits(span))
         return torch.stack([computed(name, each, policy, reference) for name, each in statistics.items()])
 
     chunks = [
@@ -48,7 +48,3 @@ def computed(name: str, statistic: Statistic, policy: Tensor, reference: Tensor 
     who = f"the statistic '{name}'"
     values = call_plugin(who, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
     return require_tensor(who, values, "one number a token", policy.shape[:1])
-
-
-def _distributions(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)

@@ -26,20 +26,21 @@ def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def test_each_item_is_where_the_packing_says_at_the_positions_of_a_sequence_of_its_own(items: list[Item]) -> None:
     packing = pack(items, sdpa_attention)
     tokens, positions = packing.packed.token_ids[0], packing.packed.position_ids[0]
-    predicting = set()
-    for item, (prompt_end, begin) in zip(items, packing.starts, strict=True):
+    groups, branches = packing.packed.groups, packing.packed.branches
+    for item, span in zip(items, packing.spans, strict=True):
+        prompt_end, *others = packing.predicting[span].tolist()
+        assert packing.predicted[span].equal(item.response)
         prompt = slice(prompt_end + 1 - len(item.prompt), prompt_end + 1)
-        response = slice(begin, begin + len(item.response))
         assert tokens[prompt].equal(item.prompt)
-        assert tokens[response].equal(item.response)
-        assert [*positions[prompt], *positions[response]] == list(range(len(item.prompt) + len(item.response)))
-        groups, branches = packing.packed.groups, packing.packed.branches
-        assert len({*groups[prompt].tolist(), *groups[response].tolist()}) == 1
+        # One behind another; a response's last token predicts nothing.
+        assert others == list(range(others[0], others[0] + len(others))) if others else len(item.response) == 1
+        assert tokens[others].equal(item.response[:-1])
+        assert [*positions[prompt], *positions[others]] == list(range(len(item.prompt) + len(others)))
+        assert len({*groups[prompt].tolist(), *groups[others].tolist()}) == 1
         assert not branches[prompt].any()
-        assert len(set(branches[response].tolist())) == 1
-        assert branches[begin] > 0
-        predicting |= {prompt_end, *range(begin, begin + len(item.response) - 1)}
-    assert packing.packed.read.tolist() == sorted(predicting)
+        assert len(set(branches[others].tolist())) <= 1
+        assert branches[others].all()
+    assert packing.packed.read.tolist() == sorted(set(packing.predicting.tolist()))
 
 
 @settings(max_examples=200, deadline=None)
@@ -48,7 +49,21 @@ def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]
     packing = pack(items, sdpa_attention)
     prompts = {key(item): len(item.prompt) for item in items}
     responses = {(key(item), tuple(item.response.tolist())): len(item.response) for item in items}
-    assert packing.packed.token_ids.shape == packing.packed.position_ids.shape
+    packed = packing.packed
+    assert packed.token_ids.shape == packed.position_ids.shape
+    tokens, positions, start, found = packed.token_ids[0], packed.position_ids[0], 0, []
+    for length, *branches in packed.lengths:
+        prompt = slice(start, start + length)
+        start += length
+        for branch in branches:
+            response = slice(start, start + branch)
+            start += branch
+            assert [*positions[prompt], *positions[response]] == list(range(length + branch))
+            assert len({*packed.groups[prompt].tolist(), *packed.groups[response].tolist()}) == 1
+            assert len(set(packed.branches[response].tolist())) == 1
+            assert packed.branches[response].all()
+            found.append((tuple(tokens[prompt].tolist()), tuple(tokens[response].tolist())))
+    assert sorted(found) == sorted((prompt, response) for (prompt, _), response in responses)
     assert packing.packed.token_ids.numel() == sum(prompts.values()) + sum(responses.values())
     assert [sizes[0] for sizes in packing.packed.lengths] == list(prompts.values())
     assert sum(len(sizes) - 1 for sizes in packing.packed.lengths) == len(responses)
@@ -57,12 +72,12 @@ def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]
 
 @settings(max_examples=100, deadline=None)
 @given(items)
-def test_places_are_equal_for_equal_items_only(items: list[Item]) -> None:
-    starts = pack(items, sdpa_attention).starts
-    for one, place in zip(items, starts, strict=True):
-        for other, elsewhere in zip(items, starts, strict=True):
+def test_spans_are_equal_for_equal_items_only(items: list[Item]) -> None:
+    spans = pack(items, sdpa_attention).spans
+    for one, span in zip(items, spans, strict=True):
+        for other, another in zip(items, spans, strict=True):
             alike = key(one) == key(other) and one.response.equal(other.response)
-            assert (place == elsewhere) == alike
+            assert (span == another) == alike
 
 
 @settings(max_examples=100, deadline=None)

@@ -215,7 +215,7 @@ def attention(sees: Callable[[Place, Place], bool]) -> Callable[[pytest.MonkeyPa
     return lambda patch: patch.setitem(ATTENTIONS, "auto", attend_as(sees))
 
 
-PACK, SHOWN, PREDICTING, LOG_PROBS = layout.pack, states._shown, states._predicting, head._log_probs_of
+PACK, SHOWN, LOG_PROBS = layout.pack, states._shown, head._log_probs_of
 READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
@@ -241,8 +241,9 @@ def swapped(images: Any, pictures: Any) -> Any:
     return SHOWN(images, list(pictures)[::-1])
 
 
-def one_late(start: tuple[int, int], length: int) -> Tensor:
-    return PREDICTING(start, length) + 1
+def one_late(items: Any, attention: Any) -> layout.Packing:
+    packing = PACK(items, attention)
+    return packing._replace(predicting=packing.predicting + 1)
 
 
 def without_the_last(head: Head, hidden: Tensor, token_ids: Tensor) -> Tensor:
@@ -295,7 +296,7 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "positions do not restart": (patch_in(layout, "pack", never_restarts), "nats"),
     "the last layer leaves out a place": (patch_in(layout.Packed, "read", property(all_but_the_first)), "nats"),
     "pictures are swapped": (patch_in(states, "_shown", swapped), "nats"),
-    "tokens predict themselves": (patch_in(states, "_predicting", one_late), "nats"),
+    "tokens predict themselves": (patch_in(layout, "pack", one_late), "nats"),
     "a chunk loses its last token": (wrong_head(without_the_last), "nats"),
     "the gradient lacks the softmax": (wrong_head(without_softmax), "the gradient of"),
 }

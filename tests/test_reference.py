@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from test_precompute import CROP, RECIPE, train
 from test_run import records
 from tiny_batches import build_batch, drawn_rows, some_views
-from tiny_models import Tiny, build
+from tiny_models import Tiny
 
 from mdpo_core import (
     Batch,
@@ -76,7 +76,7 @@ def test_a_batch_finds_each_of_its_rows_in_whatever_order_they_were_stored(
     stored = [
         cached_as_numbers(batch, views, 1000 * n, part) for n, part in enumerate((order[:cut], order[cut:])) if part
     ]
-    found = Cached([stored], Path("cache")).log_probs(batch, build(Tiny()).model, lambda model: {})
+    found = Cached([stored], Path("cache")).log_probs(batch, torch.device("cpu"))
     assert list(found) == views
     for shard in stored:
         for place, name in enumerate(shard.ids):
@@ -98,7 +98,7 @@ def test_a_view_that_is_drawn_anew_is_found_in_the_set_of_its_draw(rows: list[An
         sets.append([Shard(drawn.ids, {view: stored})])
     batch = draws[epoch]
     asked = replace(batch, digests={view: next(iter(batch.digests.values()))})
-    found = Cached(sets, Path("cache")).log_probs(asked, build(Tiny()).model, lambda model: {})
+    found = Cached(sets, Path("cache")).log_probs(asked, torch.device("cpu"))
     for row, digest in enumerate(asked.digests[view]):
         first = next(n for n, each in enumerate(draws) if next(iter(each.digests.values()))[row] == digest)
         assert torch.equal(found[view].values[row][found[view].mask[row]], sets[first][0].views[view].log_probs(row))
@@ -109,7 +109,7 @@ def test_a_row_that_is_not_there_is_an_error_that_names_it(rows: list[Any], view
     batch = build_batch(rows, views, Tiny())
     stored = [cached_as_numbers(batch, views, 0, range(len(batch) - 1))] if len(batch) > 1 else []
     with pytest.raises(CheckpointError, match=rf"example '{batch.ids[-1]}': its '{views[0]}' is not in the reference"):
-        Cached([stored], Path("cache")).log_probs(batch, build(Tiny()).model, lambda model: {})
+        Cached([stored], Path("cache")).log_probs(batch, torch.device("cpu"))
 
 
 @given(drawn_rows, some_views, st.data())
@@ -121,7 +121,7 @@ def test_a_row_that_was_another_when_it_was_stored_is_an_error_that_names_it(
     row, view = data.draw(st.integers(0, len(batch) - 1)), data.draw(st.sampled_from(views))
     shard.views[view].digests[row, data.draw(st.integers(0, 31))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(CheckpointError, match=rf"example '{row}': what the model sees of '{view}' is not what"):
-        Cached([[shard]], Path("cache")).log_probs(batch, build(Tiny()).model, lambda model: {})
+        Cached([[shard]], Path("cache")).log_probs(batch, torch.device("cpu"))
 
 
 def alter(cache: Path, change: Callable[[Shard], None]) -> None:

@@ -16,7 +16,7 @@ from mdpo_core import EncodedImage, ImageInputs, View
 from mdpo_core.attention import sdpa_attention
 from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import Scorer, encode_images
-from mdpo_core.states import items_of, separate_states, shared_states
+from mdpo_core.states import separate_states, shared_states
 
 ENCODE = VlmModel.encode_images
 
@@ -78,7 +78,8 @@ def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], 
         separate = separate_states(model, batch, views, images)
     distinct = {
         (tuple(item.prompt.tolist()), item.image_indices, tuple(item.response.tolist()))
-        for item in items_of(batch, views).values()
+        for view in views
+        for item in batch.items[view]
     }
     assert len(shared.hidden) == sum(len(response) for _, _, response in distinct)
     for found in (shared, separate):
