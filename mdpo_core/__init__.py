@@ -8,7 +8,7 @@ from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Re
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
-from mdpo_core.example import IMAGE_MARK, Box, Example, HiddenTokens, NamedPart, Prompt, Role, Turn
+from mdpo_core.example import IMAGE_MARK, Box, DroppedTokens, Example, NamedPart, Prompt, Role, Turn
 from mdpo_core.files import alone_in, whole_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
@@ -53,6 +53,7 @@ __all__ = [
     "Corruption",
     "DataError",
     "Decoding",
+    "DroppedTokens",
     "EncodedImage",
     "EncodedPrompt",
     "EncodedRow",
@@ -60,7 +61,6 @@ __all__ = [
     "Engine",
     "Evaluator",
     "Example",
-    "HiddenTokens",
     "ImageCorruption",
     "ImageInputs",
     "LazyRows",

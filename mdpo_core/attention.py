@@ -63,7 +63,7 @@ def _attend(
 
 def _prompt_mask(index: int, query: Tensor, packed: Packed) -> Tensor | None:
     """``(prompt, prompt)``. None where no token is dropped: the causal kernel needs no mask."""
-    dropped = packed.hides(index)
+    dropped = packed.drops(index)
     if dropped is None:
         return None
     cached = "prompt", index
@@ -75,7 +75,7 @@ def _prompt_mask(index: int, query: Tensor, packed: Packed) -> Tensor | None:
 
 def _branches_mask(index: int, query: Tensor, packed: Packed) -> Tensor:
     """``(branches, prompt + branches)``. Prompts with equal lengths share one mask, unless they drop tokens."""
-    (prompt, *branches), dropped = packed.lengths[index], packed.hides(index)
+    (prompt, *branches), dropped = packed.lengths[index], packed.drops(index)
     cached = "branches", packed.lengths[index], None if dropped is None else index
     if cached not in packed.masks:
         kept = torch.ones(prompt, dtype=torch.bool) if dropped is None else ~dropped
@@ -131,7 +131,7 @@ def _compiled() -> tuple[Any, Any]:
 def block_mask(packed: Packed, create: Callable[..., Any] = torch_flex.create_block_mask) -> Any:
     """FlexAttention's mask of a row."""
     groups, branches = packed.groups, packed.branches
-    dropped = _dropped(packed) if any(part is not None for part in packed.hidden) else None
+    dropped = _dropped(packed) if any(part is not None for part in packed.dropped) else None
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_branch = (branches[key] == 0) | (branches[key] == branches[query])
@@ -146,7 +146,7 @@ def _dropped(packed: Packed) -> Tensor:
     """Which tokens of the whole row nothing attends to, ``(time,)`` bool."""
     parts = []
     for index, (prompt, *branches) in enumerate(packed.lengths):
-        of_prompt = packed.hides(index)
+        of_prompt = packed.drops(index)
         parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt)
         parts.append(torch.zeros(sum(branches), dtype=torch.bool))
     return torch.cat(parts).to(packed.token_ids.device)

@@ -28,18 +28,18 @@ class EncodedPrompt:
     """A prompt under one image condition.
 
     ``token_ids``: ``(time,)`` int64, with each ``<image>`` mark expanded to its image tokens. ``images``: the inputs
-    of each image, in order. ``hidden``: ``(time,)`` bool, the tokens that nothing attends to.
+    of each image, in order. ``dropped``: ``(time,)`` bool, the tokens that nothing attends to.
     """
 
     token_ids: Tensor
     images: tuple[ImageInputs, ...] = ()
-    hidden: Tensor | None = None
+    dropped: Tensor | None = None
 
     def followed_by(self, token_ids: Tensor) -> EncodedPrompt:
         """The same with the beginning of a response behind it, for a model to go on from."""
-        shown = None if self.hidden is None else self.hidden.new_zeros(len(token_ids))
-        hidden = None if shown is None or self.hidden is None else _joined(self.hidden, shown)
-        return replace(self, token_ids=_joined(self.token_ids, token_ids), hidden=hidden)
+        shown = None if self.dropped is None else self.dropped.new_zeros(len(token_ids))
+        dropped = None if shown is None or self.dropped is None else _joined(self.dropped, shown)
+        return replace(self, token_ids=_joined(self.token_ids, token_ids), dropped=dropped)
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Item(NamedTuple):
     """A view of a row: what is read first, and the ``response`` behind it, which is predicted, end token included.
 
     All are ``(time,)``. ``image_indices``: the prompt's images in `Batch.images`. ``turns``: the number of the turn of
-    each of the response's tokens, 0 where it is not scored. ``hidden``: see `EncodedPrompt`.
+    each of the response's tokens, 0 where it is not scored. ``dropped``: see `EncodedPrompt`.
     """
 
     prompt: Tensor
     image_indices: tuple[int, ...]
     response: Tensor
     turns: Tensor
-    hidden: Tensor | None = None
+    dropped: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class EncodedRow:
         for ids in (prompt.token_ids, response):
             found.update(len(ids).to_bytes(8, "little") + _bytes(ids))
         # What few rows have adds nothing to the digests of the others.
-        if prompt.hidden is not None:
-            found.update(b"hidden" + _bytes(prompt.hidden))
+        if prompt.dropped is not None:
+            found.update(b"hidden" + _bytes(prompt.dropped))  # the word is part of stored digests
         if view.response in self.turns:
             found.update(b"turns" + _bytes(self.turns[view.response]))
         if view.with_prompt:
@@ -107,11 +107,11 @@ class EncodedRow:
         prompt, response = self.prompts[view.condition], self.responses[view.response]
         turns = self.turns[view.response] if view.response in self.turns else response.new_ones(len(response))
         if not view.with_prompt:
-            return Item(prompt.token_ids, image_indices, response, turns, prompt.hidden)
+            return Item(prompt.token_ids, image_indices, response, turns, prompt.dropped)
         read, text = prompt.token_ids.tensor_split([self.text_starts[view.condition]])
-        hidden = None if prompt.hidden is None else prompt.hidden[: len(read)]
+        dropped = None if prompt.dropped is None else prompt.dropped[: len(read)]
         scored = _joined(text.new_ones(len(text)), turns)
-        return Item(read, image_indices, _joined(text, response), scored, hidden)
+        return Item(read, image_indices, _joined(text, response), scored, dropped)
 
 
 @dataclass(frozen=True)

@@ -104,16 +104,16 @@ class BatchBuilder:
         return row
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
-        """The prompt with the share of image tokens hidden that the example says."""
+        """The prompt with the share of image tokens dropped that the example says."""
         prompt = self.encoder.encode_prompt(example)
-        if example.hidden is None:
+        if example.dropped is None:
             return prompt
-        rng = random.Random(example.hidden.seed)
+        rng = random.Random(example.dropped.seed)
         drawn = [
-            token == self.encoder.image_token and rng.random() < example.hidden.share
+            token == self.encoder.image_token and rng.random() < example.dropped.share
             for token in prompt.token_ids.tolist()
         ]
-        return replace(prompt, hidden=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
+        return replace(prompt, dropped=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
 
     def _applies(self, example: Example) -> bool:
         """Whether all conditions of the views change this row."""

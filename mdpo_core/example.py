@@ -45,7 +45,7 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HiddenTokens:
+class DroppedTokens:
     """A share of the image tokens, drawn by ``seed``, that nothing attends to."""
 
     share: float
@@ -62,7 +62,7 @@ class Example:
     numbers that a term may ask for.
 
     The rest is what corruptions may ask for, each by a name: other pictures of the row and other prompts, vectors such
-    as an image's embedding, and boxes, for each of ``images`` as it was read those that lie in it. ``hidden`` is for
+    as an image's embedding, and boxes, for each of ``images`` as it was read those that lie in it. ``dropped`` is for
     them to set.
     """
 
@@ -75,7 +75,7 @@ class Example:
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
     vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     boxes: Mapping[str, tuple[tuple[Box, ...], ...]] = field(default_factory=dict)
-    hidden: HiddenTokens | None = None
+    dropped: DroppedTokens | None = None
 
     @property
     def num_marks(self) -> int:

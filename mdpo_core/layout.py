@@ -23,7 +23,7 @@ class PaddedView(NamedTuple):
     """Prompt and response of each row, side by side and right-padded, all ``(batch, time)``.
 
     ``response_mask`` is true on response tokens, end token included. ``attention_mask`` is 0 where nothing attends to a
-    token: for padding, and for image tokens that are hidden.
+    token: for padding, and for image tokens that are dropped.
     """
 
     token_ids: Tensor
@@ -32,9 +32,9 @@ class PaddedView(NamedTuple):
 
 
 def pad_view(
-    prompts: Sequence[Tensor], responses: Sequence[Tensor], hidden: Sequence[Tensor | None] = ()
+    prompts: Sequence[Tensor], responses: Sequence[Tensor], dropped: Sequence[Tensor | None] = ()
 ) -> PaddedView:
-    """Lay out one view of a batch. Padding is id 0, which nothing attends to, nor to a prompt's ``hidden`` tokens."""
+    """Lay out one view of a batch. Padding is id 0, which nothing attends to, nor to a prompt's ``dropped`` tokens."""
     import torch
 
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
@@ -48,7 +48,7 @@ def pad_view(
         token_ids[row, start:end] = response
         attention_mask[row, :end] = 1
         response_mask[row, start:end] = True
-    for row, places in enumerate(hidden):
+    for row, places in enumerate(dropped):
         if places is not None:
             attention_mask[row, : len(places)] = ~places
     return PaddedView(token_ids, attention_mask, response_mask)
@@ -60,7 +60,7 @@ class Packed:
 
     A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
     its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
-    prompt, and of its branches. ``attention`` is what `attend` calls. ``hidden``: of each prompt, which of its tokens
+    prompt, and of its branches. ``attention`` is what `attend` calls. ``dropped``: of each prompt, which of its tokens
     nothing attends to, ``(time,)`` bool.
     """
 
@@ -68,7 +68,7 @@ class Packed:
     position_ids: Tensor
     lengths: tuple[tuple[int, ...], ...]
     attention: Attention
-    hidden: tuple[Tensor | None, ...] = ()
+    dropped: tuple[Tensor | None, ...] = ()
 
     def to(self, device: torch.device) -> Packed:
         return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
@@ -101,9 +101,9 @@ class Packed:
         """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
         return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
 
-    def hides(self, number: int) -> Tensor | None:
+    def drops(self, number: int) -> Tensor | None:
         """Which tokens of a prompt nothing attends to, ``(time,)`` bool; None for none of them."""
-        return self.hidden[number] if self.hidden else None
+        return self.dropped[number] if self.dropped else None
 
     @cached_property
     def read(self) -> Tensor:
@@ -173,7 +173,7 @@ class _PromptKey(NamedTuple):
 
     token_ids: bytes
     image_indices: tuple[int, ...]
-    hidden: bytes | None
+    dropped: bytes | None
 
 
 class _Key(NamedTuple):
@@ -184,8 +184,8 @@ class _Key(NamedTuple):
 
 
 def _key(item: Item) -> _Key:
-    hidden = None if item.hidden is None else _bytes(item.hidden)
-    return _Key(_PromptKey(_bytes(item.prompt), item.image_indices, hidden), _bytes(item.response))
+    dropped = None if item.dropped is None else _bytes(item.dropped)
+    return _Key(_PromptKey(_bytes(item.prompt), item.image_indices, dropped), _bytes(item.response))
 
 
 def _bytes(values: Tensor) -> bytes:
@@ -201,7 +201,7 @@ class _Row:
         self._token_ids: list[Tensor] = []
         self._position_ids: list[Tensor] = []
         self._lengths: list[tuple[int, ...]] = []
-        self._hidden: list[Tensor | None] = []
+        self._dropped: list[Tensor | None] = []
         self._length = 0
 
     def add(self, branches: Mapping[_Key, Item]) -> None:
@@ -216,7 +216,7 @@ class _Row:
             own = torch.arange(start, start + len(item.response) - 1)
             self.predicting[key] = torch.cat([torch.tensor([prompt_end]), own])
         self._lengths.append((len(first.prompt), *(len(item.response) for item in branches.values())))
-        self._hidden.append(first.hidden)
+        self._dropped.append(first.dropped)
         self.image_indices += first.image_indices
 
     def _append(self, token_ids: Tensor, first_position: int) -> int:
@@ -233,4 +233,4 @@ class _Row:
         import torch
 
         token_ids, position_ids = torch.cat(self._token_ids)[None], torch.cat(self._position_ids)[None]
-        return Packed(token_ids, position_ids, tuple(self._lengths), attention, tuple(self._hidden))
+        return Packed(token_ids, position_ids, tuple(self._lengths), attention, tuple(self._dropped))

@@ -41,18 +41,18 @@ def _row(encoder: Encoder, row: EncodedRow) -> Iterator[str]:
 
 
 def _alike(one: EncodedPrompt, other: EncodedPrompt) -> bool:
-    hidden = [prompt.token_ids.new_zeros(0) if prompt.hidden is None else prompt.hidden for prompt in (one, other)]
-    return one.token_ids.equal(other.token_ids) and hidden[0].equal(hidden[1])
+    dropped = [prompt.token_ids.new_zeros(0) if prompt.dropped is None else prompt.dropped for prompt in (one, other)]
+    return one.token_ids.equal(other.token_ids) and dropped[0].equal(dropped[1])
 
 
 def _prompt(encoder: Encoder, prompt: EncodedPrompt, title: str) -> Iterator[str]:
-    hidden = [False] * len(prompt.token_ids) if prompt.hidden is None else prompt.hidden.tolist()
-    tokens = list(zip(prompt.token_ids.tolist(), hidden, strict=True))
+    dropped = [False] * len(prompt.token_ids) if prompt.dropped is None else prompt.dropped.tolist()
+    tokens = list(zip(prompt.token_ids.tolist(), dropped, strict=True))
     for is_image, group in groupby(tokens, key=lambda token: token[0] == encoder.image_token):
         part = list(group)
         if is_image:
-            num_hidden = sum(is_hidden for _, is_hidden in part)
-            text = f"{len(part)} tokens" + (f", {num_hidden} hidden" if num_hidden else "")
+            num_dropped = sum(is_dropped for _, is_dropped in part)
+            text = f"{len(part)} tokens" + (f", {num_dropped} dropped" if num_dropped else "")
         else:
             text = _dotted(encoder, [token for token, _ in part])
         yield f"  {'image' if is_image else title:<{_WIDTH}}{text}"

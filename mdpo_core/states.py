@@ -104,7 +104,9 @@ def separate_states(
 
 
 def _padded_rows(items: Sequence[Item]) -> PaddedView:
-    return pad_view([item.prompt for item in items], [item.response for item in items], [item.hidden for item in items])
+    return pad_view(
+        [item.prompt for item in items], [item.response for item in items], [item.dropped for item in items]
+    )
 
 
 def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[EncodedImage]:

@@ -66,16 +66,16 @@ def test_the_mask_for_flex_attention_is_the_plain_one(lengths: Any) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(lengths=lengths, heads=heads, data=st.data())
-def test_nothing_attends_to_hidden_tokens(lengths: Any, heads: tuple[int, int], data: st.DataObject) -> None:
+def test_nothing_attends_to_dropped_tokens(lengths: Any, heads: tuple[int, int], data: st.DataObject) -> None:
     # A prompt's first token is seen, so that every token sees something.
     drawn = st.lists(st.booleans(), min_size=max(map(max, lengths)), max_size=max(map(max, lengths)))
-    hidden = tuple(
+    dropped = tuple(
         torch.tensor([False, *data.draw(drawn)][:prompt]) if data.draw(st.booleans()) else None
         for prompt, *_ in lengths
     )
-    packed = replace(row(lengths), hidden=hidden)
+    packed = replace(row(lengths), dropped=dropped)
     sees, begin = mask_of(lengths), 0
-    for part, whole in zip(hidden, map(sum, lengths), strict=True):
+    for part, whole in zip(dropped, map(sum, lengths), strict=True):
         if part is not None:
             sees[:, begin : begin + len(part)] &= ~part
         begin += whole

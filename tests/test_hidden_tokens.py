@@ -1,4 +1,4 @@
-"""Image tokens that are hidden from attention: in scoring, in generation, in every family."""
+"""Image tokens that are dropped, so that nothing attends to them: in scoring, in generation, in every family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from small_vlms import SMALL, build_vlm
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import Decoding, EncodedPrompt, Example, HiddenTokens, Placement, View, component
+from mdpo_core import Decoding, DroppedTokens, EncodedPrompt, Example, Placement, View, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import PLAIN, Scorer
@@ -87,7 +87,7 @@ def test_a_model_goes_on_from_hidden_tokens_as_it_scores_them(family: str, folde
     model, encoder = made.load(Placement()), made.encoder()
     data = [example for example in examples(family, photographs) if example.images]
     prompts = [build.encode_prompt(build.corrupt(example, "dropped", data, 0)) for example in data]
-    assert any(prompt.hidden is not None for prompt in prompts)
+    assert any(prompt.dropped is not None for prompt in prompts)
     answers = model.generate(prompts, Decoding(3))
     for prompt, answer in zip(prompts, answers, strict=True):
         for place, token in enumerate(answer.tolist()):
@@ -101,7 +101,7 @@ def most_likely(model, prompt: EncodedPrompt, said: Tensor) -> tuple[int, Tensor
     """The next token by a forward of its own, and all log-probs."""
     from mdpo_core.layout import pad_view
 
-    rows = pad_view([prompt.token_ids], [torch.cat([said, said.new_zeros(1)])], [prompt.hidden])
+    rows = pad_view([prompt.token_ids], [torch.cat([said, said.new_zeros(1)])], [prompt.dropped])
     with torch.no_grad():
         hidden = model.hidden_states(rows, model.encode_images(prompt.images))
         log_probs = model.logits(hidden[0, len(prompt.token_ids) + len(said) - 1]).log_softmax(-1)
@@ -111,16 +111,16 @@ def most_likely(model, prompt: EncodedPrompt, said: Tensor) -> tuple[int, Tensor
 def test_hidden_is_what_a_mask_of_plain_transformers_hides(llava: Path, photographs: Path) -> None:
     with PIL.Image.open(sorted(photographs.iterdir())[0]) as image:
         row = Example(
-            "1", "USER: <image>\nWhat is it? ASSISTANT:", {}, (image.convert("RGB"),), hidden=HiddenTokens(0.5, 3)
+            "1", "USER: <image>\nWhat is it? ASSISTANT:", {}, (image.convert("RGB"),), dropped=DroppedTokens(0.5, 3)
         )
     made = component("adapter", "llava", path=str(llava))
     build = BatchBuilder(made.encoder(), (), {}, (), 10**9, 0)
     prompt, answer = build.encode_prompt(row), torch.tensor([7, 8, 9, 2])
-    assert prompt.hidden is not None
-    assert 0 < int(prompt.hidden.sum()) < int((prompt.token_ids == build.encoder.image_token).sum())
+    assert prompt.dropped is not None
+    assert 0 < int(prompt.dropped.sum()) < int((prompt.token_ids == build.encoder.image_token).sum())
     ids = torch.cat([prompt.token_ids, answer])
     sees = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-    sees[:, : len(prompt.hidden)] &= ~prompt.hidden
+    sees[:, : len(prompt.dropped)] &= ~prompt.dropped
     mask = torch.zeros(1, 1, *sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)
     plain = AutoModelForImageTextToText.from_pretrained(llava)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_hidden_is_what_a_mask_of_plain_transformers_hides(llava: Path, photogra
     from mdpo_core.layout import pack
 
     model = made.load(Placement())
-    packing = pack([Item(prompt.token_ids, (0,), answer, answer, prompt.hidden)], sdpa_attention)
+    packing = pack([Item(prompt.token_ids, (0,), answer, answer, prompt.dropped)], sdpa_attention)
     with torch.no_grad():
         hidden = model.packed_hidden_states(packing.packed, model.encode_images(prompt.images))
         found = model.logits(hidden[0, len(prompt.token_ids) - 1 : -1]).log_softmax(-1).gather(1, answer[:, None])

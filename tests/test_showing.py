@@ -66,6 +66,6 @@ def test_hidden_tokens_are_counted_and_what_is_not_scored_of_a_conversation_is_i
         "@hidden",
         "chosen",
     ]
-    assert (shown[2].split(maxsplit=1)[1], shown[5].split(maxsplit=1)[1]) == ("4 tokens", "4 tokens, 4 hidden")
+    assert (shown[2].split(maxsplit=1)[1], shown[5].split(maxsplit=1)[1]) == ("4 tokens", "4 tokens, 4 dropped")
     context = "\\n<|im_start|>user\\nSure?<|im_end|>\\n<|im_start|>assistant\\n"
     assert shown[-1][12:].replace("·", "") == f"Red.<|im_end|> [{context}] Yes.<|im_end|>"

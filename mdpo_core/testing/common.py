@@ -122,7 +122,7 @@ def contents(example: Example) -> tuple[object, ...]:
     """Everything in an example, pixels included, as values that can be compared."""
     named = (example.responses, example.columns, example.prompts, example.vectors, example.boxes)
     others = {name: _pixels(pictures) for name, pictures in example.pictures.items()}
-    return example.id, example.prompt, *map(dict, named), _pixels(example.images), others, example.hidden
+    return example.id, example.prompt, *map(dict, named), _pixels(example.images), others, example.dropped
 
 
 def _pixels(pictures: Sequence[Image]) -> tuple[object, ...]:

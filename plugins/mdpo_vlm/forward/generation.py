@@ -17,7 +17,7 @@ from mdpo_vlm.forward.positions import prompt_positions
 def generate(
     base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], decoding: Decoding
 ) -> list[Tensor]:
-    """Continuations of left-padded prompts, end token not included; nothing attends to tokens that are hidden."""
+    """Continuations of left-padded prompts, end token not included; nothing attends to tokens that are dropped."""
     device, ends = device_of(base), end_tokens(base)
     token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
@@ -65,15 +65,15 @@ def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
     attention_mask = torch.zeros_like(token_ids)
     for row, prompt in enumerate(prompts):
         token_ids[row, length - len(prompt.token_ids) :] = prompt.token_ids
-        attention_mask[row, length - len(prompt.token_ids) :] = 1 if prompt.hidden is None else ~prompt.hidden
+        attention_mask[row, length - len(prompt.token_ids) :] = 1 if prompt.dropped is None else ~prompt.dropped
     return token_ids, attention_mask
 
 
 def _positions(
     base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], images: Sequence[EncodedImage]
 ) -> dict[str, Tensor]:
-    """Hidden tokens keep their places, where transformers would close up."""
-    if all(prompt.hidden is None for prompt in prompts):
+    """Dropped tokens keep their places, where transformers would close up."""
+    if all(prompt.dropped is None for prompt in prompts):
         return {}
     ids = [prompt.token_ids.to(device_of(base)) for prompt in prompts]
     return {"position_ids": prompt_positions(base, family, ids, images)}

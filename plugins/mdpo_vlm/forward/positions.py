@@ -1,4 +1,4 @@
-"""Positions of packed prompts and branches, and of rows in which tokens are hidden."""
+"""Positions of packed prompts and branches, and of rows in which tokens are dropped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, imag
 def positions_despite_hidden(
     base: PreTrainedModel, family: Family, rows: PaddedView, images: Sequence[EncodedImage]
 ) -> Tensor | None:
-    """``(3, batch, time)`` where M-RoPE would take hidden tokens for padding and close up; None: transformers' own."""
+    """``(3, batch, time)`` where M-RoPE would take dropped tokens for padding and close up; None: transformers' own."""
     if not family.grid:
         return None
     before_response = rows.response_mask.flip(1).cumsum(dim=1).flip(1) > 0
