@@ -31,7 +31,7 @@ from mdpo_core.recipe import Recipe
 from mdpo_core.registry import make_component as component
 from mdpo_core.rows import LazyRows, rows_in_random_order
 from mdpo_core.run import RunResult, run
-from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.state import Piece, SavedState, whole
 from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.train_options import Train
@@ -90,7 +90,7 @@ __all__ = [
     "Role",
     "RunResult",
     "SavedState",
-    "Scored",
+    "ScorerOutput",
     "Scores",
     "SelectiveCorruption",
     "Statistic",

@@ -69,7 +69,7 @@ class EncodedRow:
     """A row of data, encoded under each condition.
 
     ``prompts`` are by condition. ``responses`` are by name: token ids ``(time,)`` int64, end token included.
-    ``applies``: True if the conditions can change this row (usually: it has an image). ``text_starts[condition]``:
+    ``corruptible``: True if the conditions can change this row (usually: it has an image). ``text_starts[condition]``:
     where the prompt's text begins behind its images. ``turns[name]``, ``(time,)`` int64, for responses that are
     conversations: the number of each token's turn, from 1, and 0 where it is not scored.
     """
@@ -78,7 +78,7 @@ class EncodedRow:
     prompts: Mapping[str, EncodedPrompt]
     responses: Mapping[str, Tensor]
     columns: Mapping[str, float]
-    applies: bool
+    corruptible: bool
     text_starts: Mapping[str, int] = field(default_factory=dict)
     turns: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -149,11 +149,11 @@ class Batch:
         return {name: torch.tensor([row.columns[name] for row in self.rows]) for name in self.rows[0].columns}
 
     @property
-    def applies(self) -> Tensor:
-        """`EncodedRow.applies` of each row, ``(batch,)`` bool."""
+    def corruptible(self) -> Tensor:
+        """`EncodedRow.corruptible` of each row, ``(batch,)`` bool."""
         import torch
 
-        return torch.tensor([row.applies for row in self.rows])
+        return torch.tensor([row.corruptible for row in self.rows])
 
     def has_turns(self, response: str) -> bool:
         """Whether this response is a conversation in any row, so that some of its tokens may not be scored."""

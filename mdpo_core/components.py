@@ -171,7 +171,7 @@ class Backend(Component):
 
     @abstractmethod
     def start(self, scorer: nn.Module, train: Train) -> Engine:
-        """Wrap the scorer (`Batch` in, `Scored` out); its parameters that require gradients are what is optimized.
+        """Wrap the scorer (`Batch` in, `ScorerOutput` out), and optimize its parameters that require gradients.
 
         Not all at one learning rate: see `parameter_groups` and `set_learning_rate`.
 

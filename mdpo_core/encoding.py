@@ -96,7 +96,7 @@ class BatchBuilder:
             prompts=prompts,
             responses={name: response.token_ids for name, response in responses.items()},
             columns={name: float(example.columns[name]) for name in self.columns},
-            applies=self._applies(example),
+            corruptible=self._corruptible(example),
             text_starts={name: self._text_start(prompt) for name, prompt in prompts.items()},
             turns={name: response.turns for name, response in responses.items() if response.turns is not None},
         )
@@ -115,7 +115,7 @@ class BatchBuilder:
         ]
         return replace(prompt, dropped=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
 
-    def _applies(self, example: Example) -> bool:
+    def _corruptible(self, example: Example) -> bool:
         """Whether all conditions of the views change this row."""
         return bool(example.images) or not any(each.needs_image for each in self.corruptions.values())
 

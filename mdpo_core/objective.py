@@ -76,12 +76,12 @@ class LabeledTerm:
 
     def _numbers(self, source: str, function: Callable[[Scores], object], scores: Scores) -> Tensor:
         values = call_plugin(source, partial(function, scores))
-        return require_tensor(source, values, "one number a pair", scores.applies.shape)
+        return require_tensor(source, values, "one number a pair", scores.corruptible.shape)
 
     def _compared(self, term: PairLoss, scores: Scores) -> Tensor:
         source = f"compares() of {self}"
         values = call_plugin(source, lambda: term.compares(scores))
-        return require_tensor(source, values, "a bool for each pair", scores.applies.shape, kind="bools")
+        return require_tensor(source, values, "a bool for each pair", scores.corruptible.shape, kind="bools")
 
     @torch.no_grad()
     def _pair_metrics(self, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ class Objective:
         self._betas = _reward_scales(self.terms.values())
 
     def __call__(self, scores: Scores) -> Outcome:
-        total = torch.zeros(scores.applies.shape, device=scores.applies.device)
+        total = torch.zeros(scores.corruptible.shape, device=scores.corruptible.device)
         metrics: dict[str, Tensor] = {}
         running: dict[str, Tensor] = {}
         for labeled in self._labeled:

@@ -67,7 +67,7 @@ class _Task(NamedTuple):
     part: MicroBatch
 
 
-class _Scored(NamedTuple):
+class _ScoredRows(NamedTuple):
     """What is kept of a task's rows."""
 
     ids: Sequence[str]
@@ -142,7 +142,7 @@ class Precomputation:
         workers = self.recipe.train.workers
         with computed_ahead(self._build, chain.from_iterable(missing.values()), workers) as batches:
             for job, tasks in missing.items():
-                scored: list[_Scored] = []
+                scored: list[_ScoredRows] = []
                 for task in tasks:
                     self._stop_if_asked(stop, _num_rows(shards), total)
                     found = self._score(next(batches))
@@ -168,13 +168,13 @@ class Precomputation:
     def _build(self) -> _Build:
         return _Build(replace(self.builder, columns=(), checks=()), self.data)
 
-    def _score(self, batch: Batch) -> _Scored:
+    def _score(self, batch: Batch) -> _ScoredRows:
         # Without LoRA the policy is its own reference, as nothing has trained it yet.
         base = self.model.adapter_disabled() if self.recipe.model.has_lora else nullcontext()
         with torch.no_grad(), base, self.advice.explained(batch):
             policy = self.engine.forward(batch).policy
         log_probs = {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
-        return _Scored(batch.ids, batch.digests, log_probs)
+        return _ScoredRows(batch.ids, batch.digests, log_probs)
 
     def _spot_check(self, of: ReferenceSet, shards: Mapping[_Job, Shard], store: ReferenceStore) -> None:
         """Score a few rows again, and compare them with what was stored."""
@@ -212,7 +212,7 @@ def _cached(shards: Mapping[_Job, Shard], store: ReferenceStore) -> Cached:
     return Cached([[shards[job] for job in shards if job.of == each] for each in sets], store.folder)
 
 
-def _shard(scored: Sequence[_Scored]) -> Shard:
+def _shard(scored: Sequence[_ScoredRows]) -> Shard:
     views = {}
     for view in scored[0].log_probs:
         rows = [values[mask] for each in scored for values, mask in zip(*each.log_probs[view], strict=True)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mdpo_core.components import Reader
-    from mdpo_core.scores import Scored
+    from mdpo_core.scores import ScorerOutput
 
 # Hidden states to logits.
 Head: TypeAlias = "Callable[[Tensor], Tensor]"
@@ -157,7 +157,7 @@ class Engine(Protocol):
     hold the same weights, see different pairs, and learn from the sum of their gradients.
     """
 
-    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
+    def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         """Token log-probs of every view, under the policy with gradients, and under the reference.
 
         ``last``: no other forward follows before `step`, so that gradients may be exchanged while they are made.

@@ -19,7 +19,7 @@ from mdpo_core.errors import CheckpointError
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.reference_cache import Shard
 from mdpo_core.scores import TokenLogProbs
-from mdpo_core.states import PredictingStates, padded
+from mdpo_core.states import PredictingHiddenStates, padded
 from mdpo_core.view import View
 
 
@@ -31,8 +31,8 @@ class ReferenceOutput(NamedTuple):
     """
 
     log_probs: dict[View, TokenLogProbs]
-    states: PredictingStates | None = None
-    layers: PredictingStates | None = None
+    states: PredictingHiddenStates | None = None
+    layers: PredictingHiddenStates | None = None
 
 
 Score = Callable[[VisionLanguageModel], ReferenceOutput]

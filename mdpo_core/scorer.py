@@ -18,8 +18,8 @@ from mdpo_core.probes import AllLayers, build_probes, outputs_of
 from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import ModelReference, Reference, ReferenceOutput
-from mdpo_core.scores import Scored, TokenLogProbs
-from mdpo_core.states import PredictingStates, separate_states, shared_states
+from mdpo_core.scores import ScorerOutput, TokenLogProbs
+from mdpo_core.states import PredictingHiddenStates, packed_states, padded_states
 from mdpo_core.statistics import ReferenceLogits, token_statistics
 from mdpo_core.view import View
 
@@ -51,8 +51,8 @@ class Scorer(nn.Module):
         self.model = model
         self._views = tuple(views)
         self.reference = reference
-        shared = partial(shared_states, attention=ATTENTIONS[options.attention])
-        self._states = shared if options.share_prefix else separate_states
+        shared = partial(packed_states, attention=ATTENTIONS[options.attention])
+        self._states = shared if options.share_prefix else padded_states
         self._max_logits = options.max_logits
         self._statistics = dict(statistics or {})
         self.rate_factors = dict(rate_factors or {})
@@ -60,7 +60,7 @@ class Scorer(nn.Module):
         self._reads = {name: probe.reads for name, probe in (probes or {}).items()}
         self.probes = build_probes(probes or {}, model, seed)
 
-    def forward(self, batch: Batch) -> Scored:
+    def forward(self, batch: Batch) -> ScorerOutput:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         images = encode_images(self.model, batch)
         views = [view for view in self._views if view in batch.digests]
@@ -68,7 +68,7 @@ class Scorer(nn.Module):
         log_probs = self._log_probs(self.model, policy)
         reference = self._reference_output(batch, views, images)
         statistics = self._statistics_of(policy, reference.states)
-        return Scored(log_probs, reference.log_probs, statistics, self._probed(policy, reference.layers))
+        return ScorerOutput(log_probs, reference.log_probs, statistics, self._probed(policy, reference.layers))
 
     def _reference_output(self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]) -> ReferenceOutput:
         if self.reference is None:
@@ -89,7 +89,9 @@ class Scorer(nn.Module):
         layers = replace(all_layers, hidden=all_layers.hidden[:, :-1])
         return ReferenceOutput(self._log_probs(model, states), states, layers)
 
-    def _probed(self, policy: PredictingStates, reference: PredictingStates | None) -> dict[str, dict[View, Tensor]]:
+    def _probed(
+        self, policy: PredictingHiddenStates, reference: PredictingHiddenStates | None
+    ) -> dict[str, dict[View, Tensor]]:
         last = replace(policy, hidden=policy.hidden[:, None])
         read = {"policy": last, "reference": reference}
         found = {}
@@ -101,14 +103,14 @@ class Scorer(nn.Module):
                 found[name] = states.outputs_by_view(outputs_of(name, probe, states.hidden.float()))
         return found
 
-    def _log_probs(self, model: VisionLanguageModel, states: PredictingStates) -> dict[View, TokenLogProbs]:
+    def _log_probs(self, model: VisionLanguageModel, states: PredictingHiddenStates) -> dict[View, TokenLogProbs]:
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
             return token_log_probs(head, hidden_states, states.token_ids, self._max_logits)
 
         return states.by_view(model.through_head(compute, states.hidden))
 
     def _statistics_of(
-        self, policy: PredictingStates, reference: PredictingStates | None
+        self, policy: PredictingHiddenStates, reference: PredictingHiddenStates | None
     ) -> dict[str, dict[View, Tensor]]:
         if not self._statistics:
             return {}
@@ -123,7 +125,7 @@ class Scorer(nn.Module):
             for name, values in zip(self._statistics, found, strict=True)
         }
 
-    def _reference_logits(self, states: PredictingStates, head: Head) -> ReferenceLogits:
+    def _reference_logits(self, states: PredictingHiddenStates, head: Head) -> ReferenceLogits:
         reference = self.reference
         assert isinstance(reference, ModelReference), "hidden states of a reference that runs no model"
 
@@ -141,7 +143,9 @@ def _images_are_frozen(model: VisionLanguageModel) -> bool:
     return not any(model.module.get_parameter(name).requires_grad for name in names)
 
 
-def _with_all_parameters(states: PredictingStates, batch: Batch, images: Sequence[EncodedImage]) -> PredictingStates:
+def _with_all_parameters(
+    states: PredictingHiddenStates, batch: Batch, images: Sequence[EncodedImage]
+) -> PredictingHiddenStates:
     """The same numbers; images that no prompt shows get a gradient of 0.
 
     Where several processes share a model, each takes part in the sum of every gradient.

@@ -68,7 +68,7 @@ class ByView(Mapping[View, Value], Generic[Value]):
         return ByView({} if absent else {view: self._values[view] for view in views if view in self._values}, absent)
 
 
-class Scored(NamedTuple):
+class ScorerOutput(NamedTuple):
     """What a scorer returns for a batch: token log-probs by view, and statistics by name and view.
 
     ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, 0 where the view's mask is false; so
@@ -104,7 +104,7 @@ class Scores:
     """Log-probs of a batch of pairs, by view.
 
     ``policy[view]`` and ``reference[view]`` are sums over response tokens, ``(batch,)``, nats; ``num_tokens[view]``
-    is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``applies`` is ``(batch,)`` bool: false for a row without
+    is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``corruptible`` is ``(batch,)`` bool: false for a row without
     an image, which a term over a corrupted view does not count. ``policy_tokens``, ``reference_tokens`` and
     ``responses`` are there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those
     that declare some, and so are numbers ``running[name]`` and ``probes[name][view]``. ``ids`` name the rows in
@@ -114,7 +114,7 @@ class Scores:
     policy: ByView[Tensor]
     reference: ByView[Tensor]
     num_tokens: ByView[Tensor]
-    applies: Tensor
+    corruptible: Tensor
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     policy_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
     reference_tokens: ByView[TokenLogProbs] = field(default_factory=ByView)
@@ -139,8 +139,8 @@ class Scores:
         shapes = {tuple(value.shape) for value in sums.values()}
         if len(shapes) != 1 or len(next(iter(shapes))) != 1:
             raise ValueError(f"sums of log-probs are (batch,), one shape for all views; found {sorted(shapes)}")
-        applies = torch.ones(next(iter(shapes)), dtype=torch.bool, device=next(iter(sums.values())).device)
-        return cls(sums, ByView(reference), ByView(num_tokens), applies, dict(columns or {}))
+        corruptible = torch.ones(next(iter(shapes)), dtype=torch.bool, device=next(iter(sums.values())).device)
+        return cls(sums, ByView(reference), ByView(num_tokens), corruptible, dict(columns or {}))
 
     @classmethod
     def of_columns(cls, name: str, columns: Mapping[str, float]) -> Scores:
@@ -152,16 +152,16 @@ class Scores:
         return cls(ByView(), ByView(), ByView(), row, OnlyDeclared(values, "column"), ids=(name,))
 
     @classmethod
-    def of_batch(cls, scored: Scored, batch: Batch, tokens: bool = True) -> Scores:
+    def of_batch(cls, scored: ScorerOutput, batch: Batch, tokens: bool = True) -> Scores:
         """What a scorer returned for a batch, with what is known of its rows; ``tokens``: and of their tokens."""
         responses = {view: response_tokens(batch, view) for view in scored.policy} if tokens else {}
-        return cls.from_tokens(scored, batch.applies, batch.columns, responses, batch.ids)
+        return cls.from_tokens(scored, batch.corruptible, batch.columns, responses, batch.ids)
 
     @classmethod
     def from_tokens(
         cls,
-        scored: Scored,
-        applies: Tensor,
+        scored: ScorerOutput,
+        corruptible: Tensor,
         columns: Mapping[str, Tensor],
         responses: Mapping[View, ResponseTokens] | None = None,
         ids: tuple[str, ...] = (),
@@ -176,7 +176,7 @@ class Scores:
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
             reference=ByView({view: tokens.values.sum(dim=1) for view, tokens in reference.items()}),
             num_tokens=ByView({view: tokens.mask.sum(dim=1) for view, tokens in policy.items()}),
-            applies=applies.to(device),
+            corruptible=corruptible.to(device),
             columns={name: values.to(device) for name, values in columns.items()},
             policy_tokens=ByView(policy),
             reference_tokens=ByView(reference),
@@ -191,7 +191,7 @@ class Scores:
     def counted(self, views: Iterable[View]) -> Tensor:
         """Which rows have all of these views, ``(batch,)`` bool: all, or if one is corrupted, those it applies to."""
         clean = all(view.condition == CLEAN for view in views)
-        return self.applies | clean
+        return self.corruptible | clean
 
     def log_ratio(self, view: View | str) -> Tensor:
         """Policy minus reference log-prob of a view's response, ``(batch,)``, nats."""

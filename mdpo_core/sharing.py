@@ -10,7 +10,7 @@ from mdpo_core.errors import PluginError
 from mdpo_core.layout import Attention
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.scorer import encode_images
-from mdpo_core.states import PredictingStates, separate_states, shared_states
+from mdpo_core.states import PredictingHiddenStates, packed_states, padded_states
 from mdpo_core.view import View
 
 # The distance of two computations of one model's hidden states, as a share of their length. Between sound ones at
@@ -32,8 +32,8 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
     model.set_training(False)
     with torch.no_grad():
         images = encode_images(model, batch)
-        shared = shared_states(model, batch, views, images, attention)
-        separate = separate_states(model, batch, views, images)
+        shared = packed_states(model, batch, views, images, attention)
+        separate = padded_states(model, batch, views, images)
     model.set_training(True)
     # LoRA of one type may lie on weights of another; what is computed is as exact as the coarser of them.
     limit = max(_ROUNDING.get(value.dtype, _COARSE) for value in model.module.parameters())
@@ -43,7 +43,7 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
             raise _broken(adapter, f"the hidden states of '{view}' then differ from those by itself by {distance:.1%}")
 
 
-def _of(view: View, states: PredictingStates) -> Tensor:
+def _of(view: View, states: PredictingHiddenStates) -> Tensor:
     return torch.cat([states.hidden[span] for span in states.spans[view]])
 
 

@@ -20,7 +20,7 @@ from mdpo_core.view import View
 
 
 @dataclass(frozen=True)
-class PredictingStates:
+class PredictingHiddenStates:
     """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are those of a response.
 
     Equal responses to equal prompts may share their span. ``unscored``: of the views that hold them, the tokens that
@@ -54,7 +54,7 @@ class PredictingStates:
 
 
 def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
-    """See `PredictingStates`."""
+    """See `PredictingHiddenStates`."""
     found = {}
     for view in views:
         if batch.has_turns(view.response):
@@ -63,20 +63,20 @@ def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
     return found
 
 
-def shared_states(
+def packed_states(
     model: VisionLanguageModel | AllLayers,
     batch: Batch,
     views: Sequence[View],
     images: Sequence[EncodedImage],
     attention: Attention,
-) -> PredictingStates:
+) -> PredictingHiddenStates:
     """One forward for all views: each prompt is computed once, with its responses as branches."""
     device = device_of(model.module)
     items = [item for view in views for item in batch.items[view]]
     packing = pack(items, attention)
     hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.image_indices))[0]
     spans = iter(packing.spans)
-    return PredictingStates(
+    return PredictingHiddenStates(
         hidden[packing.predicting.to(device)],
         packing.predicted.to(device),
         {view: list(islice(spans, len(batch))) for view in views},
@@ -84,10 +84,10 @@ def shared_states(
     )
 
 
-def separate_states(
+def padded_states(
     model: VisionLanguageModel | AllLayers, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
-) -> PredictingStates:
-    """One padded forward for each view: what a plain script does, and what `shared_states` must equal."""
+) -> PredictingHiddenStates:
+    """One padded forward for each view: what a plain script does, and what `packed_states` must equal."""
     device = device_of(model.module)
     hidden, token_ids, spans = [], [], {}
     done = 0
@@ -100,7 +100,7 @@ def separate_states(
         token_ids.append(rows.token_ids[rows.response_mask])
         spans[view] = consecutive([len(item.response) for item in items], done)
         done += len(token_ids[-1])
-    return PredictingStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
+    return PredictingHiddenStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
 
 
 def _padded_rows(items: Sequence[Item]) -> PaddedView:

@@ -118,7 +118,7 @@ class PairLoss(Loss):
 
     def compares(self, scores: Scores) -> Tensor:
         """Which pairs are compared, ``(batch,)`` bool: those that metrics of rewards are about."""
-        return scores.applies.new_ones(scores.applies.shape)
+        return scores.corruptible.new_ones(scores.corruptible.shape)
 
 
 class Anchor(Term):

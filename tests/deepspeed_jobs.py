@@ -138,7 +138,7 @@ def _step(engine: Engine, objective: Objective, builder: BatchBuilder, rows: Any
     for start in range(0, len(mine), MICRO_BATCH):
         batch: Batch = builder.build(rows, mine[start : start + MICRO_BATCH], epoch=0)
         scores = Scores.from_tokens(
-            engine.forward(batch, last=start + MICRO_BATCH >= len(mine)), batch.applies, batch.columns
+            engine.forward(batch, last=start + MICRO_BATCH >= len(mine)), batch.corruptible, batch.columns
         )
         part: Tensor = objective(scores).loss.sum() / PAIRS_PER_STEP
         engine.backward(part)

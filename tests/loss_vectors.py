@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mdpo_core import Scored, Scores
+from mdpo_core import ScorerOutput, Scores
 from mdpo_core.scores import ResponseTokens
 from mdpo_core.testing.strategies import token_log_probs
 from mdpo_core.view import View
@@ -174,4 +174,4 @@ def _of_tokens(inputs: dict[str, Any], ending: str) -> Scores:
         ids = torch.nn.utils.rnn.pad_sequence(changed, batch_first=True)
         responses[View(name)] = ResponseTokens(ids, places if ending == "turn" else mask.long())
     rows = len(inputs[f"pol_chosen_{ending}"])
-    return Scores.from_tokens(Scored(policy, reference), torch.ones(rows, dtype=torch.bool), {}, responses)
+    return Scores.from_tokens(ScorerOutput(policy, reference), torch.ones(rows, dtype=torch.bool), {}, responses)

@@ -105,4 +105,4 @@ def test_every_distinct_image_is_there_once_and_each_prompt_finds_its_own(rows: 
             ]
             used |= set(indices[condition])
     assert used == set(range(len(pixels)))
-    assert batch.applies.tolist() == [bool(row.pictures) for row in rows]
+    assert batch.corruptible.tolist() == [bool(row.pictures) for row in rows]

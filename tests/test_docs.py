@@ -18,7 +18,7 @@ from making import recipe_of, write_rows
 from ruamel.yaml import YAML
 from small_vlms import build_vlm
 
-from mdpo_core import Loss, Scored, Scores, TokenLogProbs, component, load_recipe
+from mdpo_core import Loss, ScorerOutput, Scores, TokenLogProbs, component, load_recipe
 from mdpo_core.cli import _parser
 from mdpo_core.construction.relabeled import Relabeling, relabel
 from mdpo_core.registry import current_registry
@@ -184,7 +184,7 @@ def test_the_loss_of_other_views_on_the_page_keeps_its_contract_and_its_word() -
     mask = torch.tensor([[True, True, False]])
     views = zip(loss.views(), (-1.0, -1.25), strict=True)
     policy = {view: TokenLogProbs(torch.tensor([[value, value, 0.0]]), mask) for view, value in views}
-    scores = Scores.from_tokens(Scored(policy, {}), torch.tensor([True]), {})
+    scores = Scores.from_tokens(ScorerOutput(policy, {}), torch.tensor([True]), {})
     assert loss(scores).tolist() == [0.75]
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdpo_core import Loss, Scored, Scores, Term, TokenLogProbs, View, component
+from mdpo_core import Loss, ScorerOutput, Scores, Term, TokenLogProbs, View, component
 from mdpo_core.testing import check_anchor, check_loss, scores
 
 PROPERTY = settings(deadline=None, max_examples=40)
@@ -230,7 +230,7 @@ def nearer(found: Scores) -> Scores:
         {view: TokenLogProbs(tokens.values * 0.08, tokens.mask) for view, tokens in side.items()}
         for side in (found.policy_tokens, found.reference_tokens)
     )
-    return Scores.from_tokens(Scored(policy, reference), found.applies, found.columns)
+    return Scores.from_tokens(ScorerOutput(policy, reference), found.corruptible, found.columns)
 
 
 def answer(found: Scores, view: str, row: int) -> Answer:
@@ -319,7 +319,7 @@ def test_anchors_are_their_formulas(found: Scores, beta: float, delta: float) ->
         anchor("sft"),
         anchor("sft", length_normalize=False),
     )
-    for row in range(len(found.applies)):
+    for row in range(len(found.corruptible)):
         own = answer(found, "chosen", row)
         assert float(squared(found)[row]) == pytest.approx((beta * own.r - delta) ** 2)
         assert float(sft(found)[row]) == pytest.approx(-own.lp / own.n)

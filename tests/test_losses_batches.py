@@ -55,12 +55,12 @@ def test_aot_compares_what_has_the_same_rank(found: Scores, paired: bool, smooth
 @PROPERTY
 @given(scores([*PAIR, "chosen@crop"]), st.booleans(), st.integers(0, 3))
 def test_rows_without_an_image_are_not_sorted_among_the_others(found: Scores, paired: bool, row: int) -> None:
-    row %= len(found.applies)
+    row %= len(found.corruptible)
     term = loss("aot", paired=paired, over="chosen@crop")
-    applies = torch.arange(len(found.applies)) != row
-    without = Scores(found.policy, found.reference, found.num_tokens, applies)
-    rows = applies.nonzero()[:, 0].tolist()
-    torch.testing.assert_close(Objective({"aot": term})(without).loss[applies], term(only_rows(found, rows)))
+    corruptible = torch.arange(len(found.corruptible)) != row
+    without = Scores(found.policy, found.reference, found.num_tokens, corruptible)
+    rows = corruptible.nonzero()[:, 0].tolist()
+    torch.testing.assert_close(Objective({"aot": term})(without).loss[corruptible], term(only_rows(found, rows)))
     torch.testing.assert_close(loss("aot", paired=paired)(without), loss("aot", paired=paired)(found))
 
 
@@ -68,7 +68,7 @@ def test_rows_without_an_image_are_not_sorted_among_the_others(found: Scores, pa
 @given(scores(["prompt+chosen", "prompt+rejected"]), st.booleans())
 def test_rows_without_an_image_are_sorted_among_those_of_clean_views(found: Scores, paired: bool) -> None:
     term = loss("aot", paired=paired, scope="prompt_and_response")
-    without = Scores(found.policy, found.reference, found.num_tokens, torch.zeros_like(found.applies))
+    without = Scores(found.policy, found.reference, found.num_tokens, torch.zeros_like(found.corruptible))
     torch.testing.assert_close(term(without), term(found))
 
 
@@ -93,7 +93,7 @@ def trained(batches: list[Scores], micro_batch: int) -> list[dict[str, torch.Ten
     """The loss of every pair, step by step, as training gives it with micro-batches of a size."""
     objective, found = Objective(running_terms()), []
     for batch in batches:
-        rows = list(range(len(batch.applies)))
+        rows = list(range(len(batch.corruptible)))
         parts = [rows[start : start + micro_batch] for start in range(0, len(rows), micro_batch)]
         outcomes = [objective(only_rows(batch, part)) for part in parts]
         for outcome in outcomes:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdpo_core import Scored, Scores, TokenLogProbs, View, component
+from mdpo_core import ScorerOutput, Scores, TokenLogProbs, View, component
 from mdpo_core.scores import ByView
 from mdpo_core.testing import scores
 
@@ -93,7 +93,7 @@ def test_masks_of_activations_are_means_over_layers() -> None:
     mask = torch.ones(1, 4, dtype=torch.bool)
     sides = [{view: TokenLogProbs(-side[view], mask) for view in VIEWS} for side in (policy, reference)]
     found = replace(
-        Scores.from_tokens(Scored(sides[0], sides[1]), mask[:, 0], {}),
+        Scores.from_tokens(ScorerOutput(sides[0], sides[1]), mask[:, 0], {}),
         statistics={"divergence_from_reference": ByView(divergence)},
         probes={"masks": ByView(activations)},
     )

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdpo_core import Scored, Scores, Term, TokenLogProbs, View, component
+from mdpo_core import ScorerOutput, Scores, Term, TokenLogProbs, View, component
 from mdpo_core.scores import ByView
 from mdpo_core.testing import scores
 
@@ -112,7 +112,7 @@ def pairs_of(beta: float) -> dict[str, tuple[Values, Values]]:
 def one_by_one(term: Term) -> Values:
     from mdpo_core.testing import cases
 
-    return lambda found: torch.cat([term(cases.row(found, row)) for row in range(len(found.applies))])
+    return lambda found: torch.cat([term(cases.row(found, row)) for row in range(len(found.corruptible))])
 
 
 @pytest.mark.parametrize("name", pairs_of(0.1))
@@ -164,7 +164,7 @@ def test_swapping_the_views_of_soft_labels_swaps_the_label(found: Scores, beta: 
 @given(scores(PAIR), BETAS, st.floats(0, 0.4))
 def test_labels_of_one_confidence_are_label_smoothing(found: Scores, beta: float, smoothing: float) -> None:
     smooth = loss("dpo", beta=beta, label_smoothing=smoothing)(found)
-    rows = torch.ones(len(found.applies), dtype=torch.float64)
+    rows = torch.ones(len(found.corruptible), dtype=torch.float64)
     soft = replace(found, columns={"preference_probability": (1 - smoothing) * rows})
     torch.testing.assert_close(loss("soft_dpo", beta=beta)(soft), smooth)
     unsure = replace(found, columns={"low_confidence": rows})
@@ -176,7 +176,7 @@ def test_labels_of_one_confidence_are_label_smoothing(found: Scores, beta: float
 def test_sure_wins_cost_half_of_the_hard_form_and_scores_are_chances_from_the_middle(
     found: Scores, beta: float
 ) -> None:
-    rows = torch.ones(len(found.applies), dtype=torch.float64)
+    rows = torch.ones(len(found.corruptible), dtype=torch.float64)
     chances = {"chosen_probability": rows, "rejected_probability": 0 * rows}
     soft = loss("sppo", beta=beta)(replace(found, columns=chances))
     torch.testing.assert_close(2 * soft, loss("sppo", beta=beta, hard=True)(found))
@@ -214,7 +214,7 @@ def whole() -> tuple[Scores, dict[View, torch.Tensor], dict[View, torch.Tensor]]
     tokens = [
         {view: TokenLogProbs(each[..., 0] * mask[view], mask[view]) for view, each in side.items()} for side in sides
     ]
-    found = Scores.from_tokens(Scored(tokens[0], tokens[1]), torch.ones(2, dtype=torch.bool), {})
+    found = Scores.from_tokens(ScorerOutput(tokens[0], tokens[1]), torch.ones(2, dtype=torch.bool), {})
     return found, policy, sides[1]
 
 

@@ -146,11 +146,11 @@ def test_visual_tpo_weighs_tokens_by_what_the_picture_adds(found: Scores, beta: 
 def test_what_a_blind_policy_says_carries_no_gradient(term: Any, still: set[str]) -> None:
     policy = {str(view): torch.tensor([[-3.0, -4.0]], requires_grad=True) for view in term.views()}
     mask = torch.ones(1, 2, dtype=torch.bool)
-    from mdpo_core import Scored, TokenLogProbs
+    from mdpo_core import ScorerOutput, TokenLogProbs
 
     pairs = {View.parse(view): TokenLogProbs(values, mask) for view, values in policy.items()}
     others = {view: TokenLogProbs(tokens.values.detach() - 1, mask) for view, tokens in pairs.items()}
-    term(Scores.from_tokens(Scored(pairs, others), torch.ones(1, dtype=torch.bool), {})).sum().backward()
+    term(Scores.from_tokens(ScorerOutput(pairs, others), torch.ones(1, dtype=torch.bool), {})).sum().backward()
     assert {view for view, values in policy.items() if values.grad is None or not values.grad.any()} == still
 
 

@@ -166,6 +166,6 @@ def test_a_row_without_an_image_adds_nothing_to_a_conditional_term(llava: Path, 
     data = examples([("A pink flower", "no people", True), ("A temple", "green leaves", False)], photographs)
     batch = builder.build(data, [0, 1], epoch=0)
     outcome = objective(Scores.of_batch(scorer(batch), batch))
-    assert batch.applies.tolist() == [True, False]
+    assert batch.corruptible.tolist() == [True, False]
     assert len(outcome.metrics["loss/copo"]) == 1
     assert outcome.loss[1] == outcome.metrics["loss/dpo"][1]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdpo_core import Loss, Probe, Scores, Statistic, View
-from mdpo_core.scores import Scored, TokenLogProbs
+from mdpo_core.scores import ScorerOutput, TokenLogProbs
 from mdpo_core.testing import scores
 
 CHOSEN, CROPPED, REJECTED = View("chosen"), View("chosen", "crop"), View("rejected")
@@ -30,7 +30,7 @@ def by_hand(**changes: Any) -> Scores:
 def test_sums_are_those_of_the_tokens_that_the_mask_counts(found: Scores) -> None:
     for sums, tokens in ((found.policy, found.policy_tokens), (found.reference, found.reference_tokens)):
         for view, (values, mask) in tokens.items():
-            for row in range(len(found.applies)):
+            for row in range(len(found.corruptible)):
                 counted = [value for value, counts in zip(values[row].tolist(), mask[row], strict=True) if counts]
                 assert float(sums[view][row]) == pytest.approx(math.fsum(counted), rel=1e-12)
                 assert int(found.num_tokens[view][row]) == len(counted)
@@ -148,11 +148,11 @@ def test_what_is_known_of_rows_follows_the_scores_to_their_device() -> None:
     # The only other device that every machine has: it holds no numbers, and mixes with no other.
     tokens = TokenLogProbs(torch.zeros(2, 3, device="meta"), torch.ones(2, 3, dtype=torch.bool, device="meta"))
     found = Scores.from_tokens(
-        Scored({CHOSEN: tokens}, {CHOSEN: tokens}, {}), torch.ones(2, dtype=torch.bool), {"weight": torch.ones(2)}
+        ScorerOutput({CHOSEN: tokens}, {CHOSEN: tokens}, {}), torch.ones(2, dtype=torch.bool), {"weight": torch.ones(2)}
     )
-    assert {found.applies.device.type, found.columns["weight"].device.type} == {"meta"}
-    torch.where(found.applies, found.log_ratio(CHOSEN) * found.columns["weight"], 0)
+    assert {found.corruptible.device.type, found.columns["weight"].device.type} == {"meta"}
+    torch.where(found.corruptible, found.log_ratio(CHOSEN) * found.columns["weight"], 0)
 
 
 def test_scores_by_hand_apply_to_every_row() -> None:
-    assert by_hand().applies.tolist() == [True, True]
+    assert by_hand().corruptible.tolist() == [True, True]

@@ -16,7 +16,7 @@ from mdpo_core import EncodedImage, ImageInputs, View
 from mdpo_core.attention import sdpa_attention
 from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import Scorer, encode_images
-from mdpo_core.states import separate_states, shared_states
+from mdpo_core.states import packed_states, padded_states
 
 ENCODE = VlmModel.encode_images
 
@@ -74,8 +74,8 @@ def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], 
     batch = build_batch(rows, views, tiny)
     with torch.no_grad():
         images = model.encode_images(batch.images) if batch.images else ()
-        shared = shared_states(model, batch, views, images, sdpa_attention)
-        separate = separate_states(model, batch, views, images)
+        shared = packed_states(model, batch, views, images, sdpa_attention)
+        separate = padded_states(model, batch, views, images)
     distinct = {
         (tuple(item.prompt.tolist()), item.image_indices, tuple(item.response.tolist()))
         for view in views
@@ -94,7 +94,7 @@ def test_values_of_views_are_padded_with_0_outside_of_their_mask() -> None:
     model, rows = build(tiny).model, [Drawn((0,), [4], [5, 6, 7], []), Drawn((), [4], [], [5])]
     batch = build_batch(rows, VIEWS[:1], tiny)
     with torch.no_grad():
-        found = shared_states(model, batch, VIEWS[:1], model.encode_images(batch.images), sdpa_attention)
+        found = packed_states(model, batch, VIEWS[:1], model.encode_images(batch.images), sdpa_attention)
     values, mask = found.by_view(torch.ones(len(found.token_ids)))[VIEWS[0]]
     assert mask.tolist() == [[True] * 4, [True, False, False, False]]
     assert values.tolist() == mask.float().tolist()
@@ -109,7 +109,7 @@ def test_the_last_layer_computes_its_mlp_only_where_a_response_is_predicted() ->
         layer.mlp.down_proj.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))  # type: ignore[operator,union-attr]
         for layer in model.layers()
     ]
-    shared_states(model, batch, VIEWS[:1] + VIEWS[4:5], encode_images(model, batch), sdpa_attention)
+    packed_states(model, batch, VIEWS[:1] + VIEWS[4:5], encode_images(model, batch), sdpa_attention)
     for hook in hooks:
         hook.remove()
     prompt, chosen, rejected = len(batch.items[VIEWS[0]][0].prompt), 4, 2

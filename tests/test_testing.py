@@ -206,7 +206,7 @@ class InPlace(Hinge):
 
 class Random(Hinge):
     def __call__(self, scores: Scores) -> Tensor:
-        return super().__call__(scores) + torch.rand(scores.applies.shape)
+        return super().__call__(scores) + torch.rand(scores.corruptible.shape)
 
 
 class Weighted(Loss):

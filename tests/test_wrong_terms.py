@@ -29,7 +29,7 @@ from mdpo_core.encoding import BatchBuilder
 from mdpo_core.objective import Objective
 from mdpo_core.probes import made_of, outputs_of
 from mdpo_core.registry import Registry, current_registry, use_registry
-from mdpo_core.scores import Scored
+from mdpo_core.scores import ScorerOutput
 from mdpo_core.statistics import token_statistics
 from mdpo_core.testing import check_loss
 
@@ -133,7 +133,7 @@ DECLARED: dict[str, tuple[str, Any, str]] = {
     ),
     "one comparison": (
         "compares",
-        lambda _, s: s.applies.all(),
+        lambda _, s: s.corruptible.all(),
         r"a bool for each pair, .* it returned torch.bool \(\)",
     ),
 }
@@ -144,7 +144,7 @@ def test_what_else_a_term_gives_is_looked_at_as_its_values_are(what: str) -> Non
     method, formula, message = DECLARED[what]
     loss = term(dpo, **{method: formula})
     views = {name: tokens(-3.0, -4.0, requires_grad=True) for name in ("chosen", "rejected", "chosen@crop")}
-    scored = Scored({View.parse(name): each for name, each in views.items()}, {})
+    scored = ScorerOutput({View.parse(name): each for name, each in views.items()}, {})
     scores = Scores.from_tokens(scored._replace(reference=scored.policy), torch.ones(2, dtype=torch.bool), {})
     with pytest.raises(PluginError, match=message):
         Objective({"0:wrong": loss()})(scores)

@@ -59,7 +59,7 @@ def encode_row(number: int, row: Drawn, conditions: Iterable[str], tiny: Tiny) -
         prompts={condition: _prompt(row, condition, tiny) for condition in conditions},
         responses={"chosen": torch.tensor([*row.chosen, END]), "rejected": torch.tensor([*row.rejected, END])},
         columns={},
-        applies=bool(row.pictures),
+        corruptible=bool(row.pictures),
     )
 
 

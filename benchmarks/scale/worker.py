@@ -22,7 +22,7 @@ from benchmarks.scale.job import Found, Job
 from benchmarks.scale.parts import parts_of
 from benchmarks.scale.probe import bytes_sent, interface_bytes, tensor_bytes
 from benchmarks.scale.stages import STAGES
-from mdpo_core import Backend, Batch, Engine, Example, Scored, Train, View, World, component
+from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, View, World, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.group import joined
 from mdpo_core.recipe import Scoring
@@ -95,7 +95,7 @@ def _step(engine: Engine, batch: Batch, job: Job, before: int) -> int:
     return max(held)
 
 
-def _loss(scored: Scored) -> Tensor:
+def _loss(scored: ScorerOutput) -> Tensor:
     """Of any objective: what is sent and held depends on none."""
     return -torch.stack([tokens.values.mean() for tokens in scored.policy.values()]).sum()
 

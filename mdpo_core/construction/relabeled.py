@@ -21,7 +21,7 @@ from mdpo_core.example import Example
 from mdpo_core.protocols import VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.scorer import Scorer
-from mdpo_core.scores import Scored, Scores
+from mdpo_core.scores import ScorerOutput, Scores
 from mdpo_core.validity import problems_of_row
 from mdpo_core.view import CHOSEN, REJECTED, View
 
@@ -137,7 +137,7 @@ class _Labels:
         batch = self._source.builder.of(views).build([example], [0], epoch=0)
         # Each by a scorer of its own: one for both would let the reference see what the policy makes of the picture.
         policy, reference = (scorer(batch).policy for scorer in self._scorers(views))
-        scores = Scores.from_tokens(Scored(policy, reference), batch.applies, batch.columns)
+        scores = Scores.from_tokens(ScorerOutput(policy, reference), batch.corruptible, batch.columns)
         return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
 
     def _scorers(self, views: Sequence[View]) -> list[Scorer]:

@@ -15,7 +15,7 @@ from mdpo_core.collation import collate
 from mdpo_core.components import Backend
 from mdpo_core.errors import CheckpointError, shown
 from mdpo_core.protocols import Engine, Placement
-from mdpo_core.scores import Scored, TokenLogProbs
+from mdpo_core.scores import ScorerOutput, TokenLogProbs
 from mdpo_core.state import SavedState, write_state
 from mdpo_core.testing.common import (
     Broken,
@@ -61,12 +61,12 @@ class _Scorer(nn.Module):
         # Of a matrix and of a vector; another matrix learns at the rate itself.
         self.rate_factors = {"head.weight": 0.5, "head.bias": 2.0}
 
-    def forward(self, batch: Batch) -> Scored:
+    def forward(self, batch: Batch) -> ScorerOutput:
         device = self.base.device
         prompts = [self.embedding(item.prompt.to(device)).mean(0) for item in batch.items[CHOSEN]]
         log_probs = (self.head(torch.stack(prompts)) + self.base).float().log_softmax(-1)
         values = log_probs.gather(1, torch.stack([item.response for item in batch.items[CHOSEN]]).to(device))
-        return Scored({CHOSEN: TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))}, {})
+        return ScorerOutput({CHOSEN: TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))}, {})
 
 
 def _scorer(backend: Backend, seed: int) -> _Scorer:
@@ -87,7 +87,7 @@ def _batch(seed: int, num_rows: int) -> Batch:
     prompts = [torch.randint(_VOCAB, (3 + row,), generator=generator) for row in range(num_rows)]
     responses = torch.randint(_VOCAB, (num_rows, 4), generator=generator)
     rows = [
-        EncodedRow(str(row), {CLEAN: EncodedPrompt(prompt)}, {CHOSEN.response: response}, columns={}, applies=False)
+        EncodedRow(str(row), {CLEAN: EncodedPrompt(prompt)}, {CHOSEN.response: response}, columns={}, corruptible=False)
         for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
     ]
     return collate(rows, [CHOSEN])
@@ -107,10 +107,10 @@ class _Tried:
             f"{', '.join(missing)}",
         )
 
-    def forward(self, batch: Batch) -> Scored:
+    def forward(self, batch: Batch) -> ScorerOutput:
         with calling(self._backend, "in forward()"):
             scored = self.engine.forward(batch)
-        require_returned(self._backend, "for forward()", scored, Scored, "what the scorer gives, Scored")
+        require_returned(self._backend, "for forward()", scored, ScorerOutput, "what the scorer gives, ScorerOutput")
         return scored
 
     def backward(self, loss: Tensor) -> None:
@@ -154,7 +154,7 @@ def _micro_batches(step: int) -> list[Batch]:
     return [_batch(10 * step, 3), _batch(10 * step + 1, 2)]
 
 
-def _loss(scored: Scored, size: float) -> Tensor:
+def _loss(scored: ScorerOutput, size: float) -> Tensor:
     return -size * scored.policy[CHOSEN].values.sum() / 5
 
 

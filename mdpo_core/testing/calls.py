@@ -13,7 +13,7 @@ from mdpo_core.errors import shown
 from mdpo_core.given import NO_GRADIENT, check_columns
 from mdpo_core.measurements import Probe, Statistic
 from mdpo_core.probes import made_of, outputs_of
-from mdpo_core.scores import ByView, Scored, Scores, TokenLogProbs
+from mdpo_core.scores import ByView, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.statistics import computed
 from mdpo_core.terms import Term
 from mdpo_core.testing.cases import case
@@ -37,7 +37,7 @@ def check_declarations(term: Term) -> None:
 
 def try_columns(term: Term, found: Scores) -> None:
     """What a run asks of a term about each row before it trains."""
-    for row in range(len(found.applies)):
+    for row in range(len(found.corruptible)):
         columns = {name: float(found.columns[name][row]) for name in term.columns()}
         with calling(term, f"in check_columns() at {columns}"):
             check_columns(term, Scores.of_columns("1", columns))
@@ -61,7 +61,9 @@ def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
     policy = {view: TokenLogProbs(leaves[view], tokens.mask) for view, tokens in found.policy_tokens.items()}
     values = values_of(
         term,
-        Scores.from_tokens(Scored(policy, dict(found.reference_tokens)), found.applies, found.columns, found.responses),
+        Scores.from_tokens(
+            ScorerOutput(policy, dict(found.reference_tokens)), found.corruptible, found.columns, found.responses
+        ),
     )
     if not values.requires_grad:
         return {}
@@ -88,7 +90,7 @@ def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, wh
         raise raised(term, error, f"{what}at {case(found)}{hint}") from error
     if isinstance(values, torch.Tensor):
         return values
-    wanted = f"a tensor of one number a pair, shape {tuple(found.applies.shape)}"
+    wanted = f"a tensor of one number a pair, shape {tuple(found.corruptible.shape)}"
     raise Broken(f"{name_of(term)} returns {shown(values)} {what}at {case(found)}; it must return {wanted}")
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def moved(found: Scores, nats: dict[View, float]) -> Scores:
         each = nats.get(view, 0.0) / mask.sum(dim=1, keepdim=True).to(values.dtype)
         policy[view] = TokenLogProbs(values + mask * each, mask)
     return Scores.from_tokens(
-        Scored(policy, dict(found.reference_tokens)), found.applies, found.columns, found.responses
+        ScorerOutput(policy, dict(found.reference_tokens)), found.corruptible, found.columns, found.responses
     )
 
 
@@ -41,7 +41,7 @@ def row(found: Scores, row: int) -> Scores:
         view: ResponseTokens(*(part[row : row + 1, : parts[0][view].mask.shape[1]] for part in tokens))
         for view, tokens in found.responses.items()
     }
-    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies[row : row + 1], columns, responses)
+    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), found.corruptible[row : row + 1], columns, responses)
 
 
 def backwards(found: Scores) -> Scores:
@@ -52,7 +52,7 @@ def backwards(found: Scores) -> Scores:
     ]
     columns = {name: values.flip(0) for name, values in found.columns.items()}
     responses = {view: ResponseTokens(*(part.flip(0) for part in tokens)) for view, tokens in found.responses.items()}
-    return Scores.from_tokens(Scored(parts[0], parts[1]), found.applies.flip(0), columns, responses)
+    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), found.corruptible.flip(0), columns, responses)
 
 
 def renamed(found: Scores, names: dict[View, View]) -> Scores:
@@ -61,7 +61,7 @@ def renamed(found: Scores, names: dict[View, View]) -> Scores:
         for side in (found.policy_tokens, found.reference_tokens)
     ]
     responses = {names.get(view, view): tokens for view, tokens in found.responses.items()}
-    return Scores.from_tokens(Scored(sides[0], sides[1]), found.applies, found.columns, responses)
+    return Scores.from_tokens(ScorerOutput(sides[0], sides[1]), found.corruptible, found.columns, responses)
 
 
 def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
@@ -71,7 +71,7 @@ def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
     tokens = TokenLogProbs(torch.full((1, 4), -25.0, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool))
     sums = dict.fromkeys(views, tokens)
     values = {name: torch.tensor([value], dtype=torch.float64) for name, value in columns.items()}
-    return Scores.from_tokens(Scored(sums, dict(sums)), torch.ones(1, dtype=torch.bool), values)
+    return Scores.from_tokens(ScorerOutput(sums, dict(sums)), torch.ones(1, dtype=torch.bool), values)
 
 
 def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> Scores:
@@ -84,7 +84,7 @@ def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> 
     tokens = [TokenLogProbs(part[:, None].expand(mask.shape) / _MANY_TOKENS, mask) for part in sums.T]
     policy, reference = tokens[: len(views)], tokens[len(views) :]
     return Scores.from_tokens(
-        Scored(dict(zip(views, policy, strict=True)), dict(zip(views, reference, strict=True))),
+        ScorerOutput(dict(zip(views, policy, strict=True)), dict(zip(views, reference, strict=True))),
         mask[:, 0],
         {name: torch.full((len(sums),), value) for name, value in columns.items()},
     )
@@ -95,7 +95,7 @@ def flat(found: Scores, copy: bool = True) -> list[Tensor]:
     sides = (found.policy, found.reference, found.num_tokens, found.columns)
     tensors = [value for side in sides for value in side.values()]
     tokens = [part for side in (found.policy_tokens, found.reference_tokens) for pair in side.values() for part in pair]
-    return [tensor.clone() if copy else tensor for tensor in (*tensors, *tokens, found.applies)]
+    return [tensor.clone() if copy else tensor for tensor in (*tensors, *tokens, found.corruptible)]
 
 
 def case(found: Scores) -> str:

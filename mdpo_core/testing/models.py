@@ -15,7 +15,7 @@ from mdpo_core.layout import PaddedView, pad_view
 from mdpo_core.protocols import Decoding, Encoder, VisionLanguageModel
 from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
 from mdpo_core.scorer import Scorer
-from mdpo_core.scores import Scored
+from mdpo_core.scores import ScorerOutput
 from mdpo_core.testing.common import require
 from mdpo_core.view import View
 
@@ -39,8 +39,10 @@ class ModelUnderTest:
         builder = BatchBuilder(self.encoder, self.views, {}, (), 10**9, 0)
         return builder.build(self.examples, rows, epoch=0)
 
-    def score(self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None) -> Scored:
-        scored: Scored = Scorer(model, self.views, reference)(self.batch(rows))
+    def score(
+        self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None
+    ) -> ScorerOutput:
+        scored: ScorerOutput = Scorer(model, self.views, reference)(self.batch(rows))
         return scored
 
     def log_probs(self, model: VisionLanguageModel, rows: Sequence[int]) -> list[list[Tensor]]:

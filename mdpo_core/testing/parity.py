@@ -10,20 +10,20 @@ from torch import Tensor
 
 from mdpo_core.batch import Batch
 from mdpo_core.scorer import Scorer
-from mdpo_core.scores import Scored
+from mdpo_core.scores import ScorerOutput
 from mdpo_core.testing.common import require
 
 
 class Measured(NamedTuple):
     """What a scorer gives for a batch, and the gradients of a sum of it, by parameter."""
 
-    scored: Scored
+    scored: ScorerOutput
     gradients: Mapping[str, Tensor]
 
 
 def measure(scorer: Scorer, batch: Batch) -> Measured:
     """Score, and differentiate a sum in which every token of every view has a factor of its own, of either sign."""
-    scored: Scored = scorer(batch)
+    scored: ScorerOutput = scorer(batch)
     trained = {name: value for name, value in scorer.named_parameters() if value.requires_grad}
     total = torch.zeros((), dtype=torch.float64)
     for number, (_, values) in enumerate(_policy(scored)):
@@ -55,7 +55,7 @@ def require_parity(name: str, found: Measured, expected: Measured, nats: float, 
         )
 
 
-def _policy(scored: Scored) -> Iterator[tuple[str, Tensor]]:
+def _policy(scored: ScorerOutput) -> Iterator[tuple[str, Tensor]]:
     for view, tokens in scored.policy.items():
         yield f"the policy's '{view}'", tokens.values
     for statistic, by_view in scored.statistics.items():
@@ -63,6 +63,6 @@ def _policy(scored: Scored) -> Iterator[tuple[str, Tensor]]:
             yield f"{statistic} of '{view}'", values
 
 
-def _reference(scored: Scored) -> Iterator[tuple[str, Tensor]]:
+def _reference(scored: ScorerOutput) -> Iterator[tuple[str, Tensor]]:
     for view, tokens in scored.reference.items():
         yield f"the reference's '{view}'", tokens.values

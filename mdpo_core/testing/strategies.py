@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from mdpo_core.example import IMAGE_MARK, Box, Example
-from mdpo_core.scores import ResponseTokens, Scored, Scores, TokenLogProbs
+from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def scores(
     rows = {name: st.lists(values, min_size=num_rows, max_size=num_rows) for name, values in (columns or {}).items()}
     responses = {response: draw(_responses(numbers)) for response, numbers in lengths.items()}
     return Scores.from_tokens(
-        Scored(policy, dict(reference)),
+        ScorerOutput(policy, dict(reference)),
         torch.ones(num_rows, dtype=torch.bool),
         {name: torch.tensor(draw(values), dtype=torch.float64) for name, values in rows.items()},
         {view: responses[view.response] for view in names},

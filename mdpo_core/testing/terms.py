@@ -92,7 +92,7 @@ def _check_values(term: Term, columns: Columns) -> None:
             try_columns(term, found)
         before = cases.flat(found)
         values = values_of(term, found)
-        shape, dtype = found.applies.shape, next(iter(found.policy.values())).dtype
+        shape, dtype = found.corruptible.shape, next(iter(found.policy.values())).dtype
         require(
             values.shape == shape and values.dtype == dtype,
             f"{name_of(term)} gives {values.dtype} {tuple(values.shape)} for {dtype} {tuple(shape)}",
@@ -109,10 +109,11 @@ def _check_running(term: Term, columns: Columns) -> None:
     @PROPERTY
     @given(scores(term.views(), columns))
     def one_number_a_pair(found: Scores) -> None:
+        num_pairs = len(found.corruptible)
         for name, values in running_values(term, found).items():
             require(
-                values.shape == found.applies.shape and bool(values.isfinite().all()),
-                f"{name_of(term)} gives {values.tolist()} for its running mean '{name}' of {len(found.applies)} pairs",
+                values.shape == found.corruptible.shape and bool(values.isfinite().all()),
+                f"{name_of(term)} gives {values.tolist()} for its running mean '{name}' of {num_pairs} pairs",
             )
 
     one_number_a_pair()

@@ -15,7 +15,7 @@ from mdpo_core import (
     Piece,
     Placement,
     SavedState,
-    Scored,
+    ScorerOutput,
     Train,
     VisionLanguageModel,
     computes_on,
@@ -88,8 +88,8 @@ class DeepSpeedEngine:
         size = {"reduce_bucket_size": min(numbers, 500_000_000)}
         return config | {"zero_optimization": size | config["zero_optimization"]}
 
-    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
-        scored: Scored = self._engine(batch)
+    def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
+        scored: ScorerOutput = self._engine(batch)
         return scored
 
     def backward(self, loss: Tensor) -> None:

@@ -13,7 +13,7 @@ from mdpo_core import (
     Batch,
     Piece,
     SavedState,
-    Scored,
+    ScorerOutput,
     Train,
     VisionLanguageModel,
     parameter_groups,
@@ -44,11 +44,11 @@ class FSDPEngine:
             betas=train.adam_betas,
         )
 
-    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
+    def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         if not torch.is_grad_enabled():
-            return self.using_model(lambda: cast(Scored, self._scorer(batch)))
+            return self.using_model(lambda: cast(ScorerOutput, self._scorer(batch)))
         self._units[-1].set_requires_gradient_sync(last or self._each_time)
-        return cast(Scored, self._root(lambda: self._scorer(batch)))
+        return cast(ScorerOutput, self._root(lambda: self._scorer(batch)))
 
     def backward(self, loss: Tensor) -> None:
         torch.autograd.backward(loss)

@@ -15,7 +15,7 @@ from mdpo_core import (
     Batch,
     Piece,
     SavedState,
-    Scored,
+    ScorerOutput,
     Train,
     World,
     parameter_groups,
@@ -45,9 +45,9 @@ class LocalEngine:
             betas=train.adam_betas,
         )
 
-    def forward(self, batch: Batch, *, last: bool = True) -> Scored:
+    def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         with self._precision(), self._exchange(last):
-            scored: Scored = (self._parallel or self._scorer)(batch)
+            scored: ScorerOutput = (self._parallel or self._scorer)(batch)
         return scored
 
     def backward(self, loss: Tensor) -> None:
