@@ -123,9 +123,8 @@ def _compiled() -> tuple[Any, Any]:
 
     Dynamic, because lengths change with each batch.
     """
-    return torch.compile(torch_flex.flex_attention, dynamic=True), torch.compile(
-        torch_flex.create_block_mask, dynamic=True
-    )
+    kernel = torch.compile(torch_flex.flex_attention, dynamic=True)
+    return kernel, torch.compile(torch_flex.create_block_mask, dynamic=True)
 
 
 def block_mask(packed: Packed, create: Callable[..., Any] = torch_flex.create_block_mask) -> Any:

@@ -30,7 +30,7 @@ class Scorer(nn.Module):
     """Scores all views of a batch under the policy and under the reference.
 
     Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
-    saved with it, and may be given later, as ``scorer.reference``. Of ``views`` those are scored that a batch holds.
+    saved with it, and may be given later, as ``scorer.reference``. Scores those of ``views`` that the batch contains.
     ``options.share_prefix`` must be false for a model that cannot. ``rate_factors``: see `parameter_groups`. ``probes``
     train beside the policy; ``seed`` is that of their first weights.
     """

@@ -23,8 +23,8 @@ from mdpo_core.view import View
 class PredictingHiddenStates:
     """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are those of a response.
 
-    Equal responses to equal prompts may share their span. ``unscored``: of the views that hold them, the tokens that
-    are read and not scored, ``(batch, time)`` bool.
+    Equal responses to equal prompts may share their span. ``unscored[view]``: mask of tokens that are read but not
+    scored, ``(batch, time)`` bool; only for views that have such tokens.
     """
 
     hidden: Tensor
