@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -17,6 +18,20 @@ from mdpo_core.files import write_whole
 from mdpo_core.signals import RunStopped, StopRequest
 
 Entry: TypeAlias = "dict[str, Any]"
+
+
+class State(Enum):
+    """What the files of a journal belong to.
+
+    FREE: nothing is there, or only settings with which nothing was found that could be written. BEGUN: an earlier call
+    with these settings said so. FINISHED: it wrote the file. OTHER: there are results of other settings, or of unknown
+    ones.
+    """
+
+    FREE = auto()
+    BEGUN = auto()
+    FINISHED = auto()
+    OTHER = auto()
 
 
 @dataclass(frozen=True)
@@ -43,31 +58,34 @@ class Journal:
 
     def is_begun(self) -> bool:
         """Whether an earlier call with these settings got as far as to say so."""
-        return self.settings.is_file() and not self._different()
+        return self._state() in (State.BEGUN, State.FINISHED)
 
     def is_finished(self) -> bool:
-        """Whether the file is there. Raises `CheckpointError` if it is another one, and writes nothing.
+        """Whether the file is there. Raises `CheckpointError` if it is another one, and writes nothing."""
+        return self._require_ours() is State.FINISHED
 
-        Other settings are no hindrance as long as nothing was found with them that could be written.
-        """
-        if not self.settings.is_file():
-            for path in (self.out, self.partial):
-                if path.exists():
-                    raise CheckpointError(
-                        f"{path} is there, and {self.settings.name} beside it, which would say by what command, is "
-                        "not; choose another file with --out"
-                    )
-            return False
-        self._require_ours()
-        return self.out.is_file()
-
-    def _require_ours(self) -> None:
-        different = self._different()
-        if different and self._holds_something():
+    def _require_ours(self) -> State:
+        state = self._state()
+        if state is not State.OTHER:
+            return state
+        if self.settings.is_file():
             raise CheckpointError(
                 f"{self.out} was made, or begun, with other settings; choose another file with --out\n  "
-                + "\n  ".join(different)
+                + "\n  ".join(self._different())
             )
+        present = self.out if self.out.exists() else self.partial
+        raise CheckpointError(
+            f"{present} is there, and {self.settings.name} beside it, which would say by what command, is "
+            "not; choose another file with --out"
+        )
+
+    def _state(self) -> State:
+        """What the three files say together."""
+        if not self.settings.is_file():
+            return State.OTHER if self.out.exists() or self.partial.exists() else State.FREE
+        if self._different():
+            return State.OTHER if self._holds_something() else State.FREE
+        return State.FINISHED if self.out.is_file() else State.BEGUN
 
     def _different(self) -> list[str]:
         try:
@@ -95,8 +113,7 @@ class Journal:
         if not self.settings.is_file():
             self._write_settings()
         with self._held() as file, StopRequest() as stop:
-            self._require_ours()  # another process may have been faster
-            if self._different():
+            if self._require_ours() is State.FREE:  # asked again, as another process may have been faster
                 file.truncate(0)
                 self._write_settings()
             entries = self._kept(file)
