@@ -180,9 +180,15 @@ def _check_stability(term: Term, columns: Columns) -> None:
 
 
 def _check_named_views(term: Term, columns: Columns) -> None:
-    """The options that name views decide which views are read, and nothing else."""
+    """Options that name views decide which views a term reads, and nothing else.
+
+    The term is made again with new names in these options, and is given the same numbers under the new names.
+    For example, DPO with ``prefer=chosen, over=rejected`` becomes ``prefer=view0@condition, over=view1@condition``.
+    The log-probs of ``chosen`` become those of ``view0@condition``, and the values must stay the same. A term that
+    reads ``chosen`` whatever ``prefer`` says breaks the contract.
+    """
     options = [name for name, value in term if isinstance(value, View)]
-    new = {name: View(f"view{place}", "condition") for place, name in enumerate(options)}
+    new = {name: View(f"view{index}", "condition") for index, name in enumerate(options)}
     if len({getattr(term, name) for name in options}) < len(options):
         return
     renamed = term.model_copy(update=new)
@@ -191,18 +197,16 @@ def _check_named_views(term: Term, columns: Columns) -> None:
         set(new.values()) <= {*renamed.views(), *_unread(term, new)},
         f"{name_of(term)} declares the views {', '.join(map(str, renamed.views()))}, whatever its options say",
     )
-    counts = len(term.views()), len(renamed.views())
-    require(
-        counts[0] == counts[1], f"{name_of(term)} has {counts[0]} views, and {counts[1]} where they have other names"
-    )
-    # Other views may be made of those that are named: they keep their places.
-    old_names = dict(zip(term.views(), renamed.views(), strict=True))
+    before, after = len(term.views()), len(renamed.views())
+    require(before == after, f"{name_of(term)} has {before} views, and {after} where they have other names")
+    # A term may derive more views from the named ones (``prompt+chosen``): a view and its new name have one index.
+    new_names = dict(zip(term.views(), renamed.views(), strict=True))
 
     @PROPERTY
     @given(scores(term.views(), columns))
     def reads_what_it_names(found: Scores) -> None:
         require(
-            _close(values_of(term, found), values_of(renamed, cases.renamed(found, old_names))),
+            _close(values_of(term, found), values_of(renamed, cases.renamed(found, new_names))),
             f"{name_of(term)} changes with the names of its views, at {cases.case(found)}",
         )
 
