@@ -8,7 +8,7 @@ from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Re
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
-from mdpo_core.example import IMAGE_MARK, Box, DroppedTokens, Example, NamedPart, Prompt, Role, Turn
+from mdpo_core.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
 from mdpo_core.files import alone_in, whole_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
@@ -29,6 +29,7 @@ from mdpo_core.protocols import (
 )
 from mdpo_core.recipe import Recipe
 from mdpo_core.registry import make_component as component
+from mdpo_core.registry import register
 from mdpo_core.rows import LazyRows, rows_in_random_order
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
@@ -61,6 +62,7 @@ __all__ = [
     "Engine",
     "Evaluator",
     "Example",
+    "ExampleField",
     "ImageCorruption",
     "ImageInputs",
     "LazyRows",
@@ -68,7 +70,6 @@ __all__ = [
     "Loss",
     "MdpoError",
     "ModelAdapter",
-    "NamedPart",
     "Packed",
     "PaddedView",
     "PairLoss",
@@ -115,6 +116,7 @@ __all__ = [
     "local_device",
     "parameter_groups",
     "peak_memory",
+    "register",
     "require_devices",
     "rows_in_random_order",
     "run",

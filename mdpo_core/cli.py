@@ -110,7 +110,7 @@ def _recipe_arguments(command: argparse.ArgumentParser, *, processes: bool = Tru
 
 
 def _new_plugin_arguments(command: argparse.ArgumentParser) -> None:
-    from mdpo_core.registry import KINDS
+    from mdpo_core.offers import KINDS
 
     command.add_argument("name", metavar="NAME", help="the component's name in recipes; the package is mdpo_NAME")
     command.add_argument("--kind", required=True, choices=KINDS, help="what the component is")

@@ -156,10 +156,7 @@ def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> It
 
 def section(reader: Reader) -> str:
     """A reader as a recipe names it; JSON is YAML."""
-    from mdpo_core.registry import current_registry
-
-    name = current_registry().name_of(type(reader))
-    return json.dumps({"reader": name, **reader.model_dump(mode="json", exclude_defaults=True)})
+    return json.dumps({"reader": reader.component_name(), **reader.model_dump(mode="json", exclude_defaults=True)})
 
 
 def _keep(text: str) -> str | float:

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mdpo_core.example import Example, NamedPart
+from mdpo_core.errors import PluginError
+from mdpo_core.example import Example, ExampleField
 from mdpo_core.parts import Lora, Part, Parts, PartTraining, problems_of, training_of
 from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
 from mdpo_core.world import World
@@ -30,6 +31,42 @@ class Component(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: ClassVar[str]
+    _component_name: ClassVar[str | None] = None
+
+    @classmethod
+    def component_name(cls) -> str:
+        """The name that recipes use for this class: the first one under which it was offered or registered.
+
+        A subclass does not inherit it. Raises `PluginError` for a class without a name.
+        """
+        name: str | None = cls.__dict__.get("_component_name")
+        if name is None:
+            raise PluginError(
+                f"the class {cls.__name__} has no name that a recipe could use: give it one with "
+                f'register("mine", {cls.__name__}), or offer it in a plugin'
+            )
+        return name
+
+    @classmethod
+    def has_name(cls) -> bool:
+        """Whether this class was offered by a plugin or registered."""
+        return cls.__dict__.get("_component_name") is not None
+
+    @classmethod
+    def set_component_name(cls, name: str) -> None:
+        """Called by the registry, once for each name; the first one stays."""
+        if not cls.has_name():
+            cls._component_name = name
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Also the name: another process may have discovered no plugin."""
+        return {**super().__getstate__(), "component_name": self.__class__.__dict__.get("_component_name")}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        name = state.pop("component_name")
+        if name is not None:
+            self.set_component_name(name)
+        super().__setstate__(state)
 
 
 class Reader(Component):
@@ -45,7 +82,7 @@ class Reader(Component):
     def open(self) -> Sequence[Example]:
         """The rows, read when indexed. Raises `DataError` here if the source is missing, and on a row that is bad."""
 
-    def gives(self) -> Mapping[NamedPart, Collection[str]] | None:
+    def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
         """The names that rows have in each field of `Example`, those of absent fields being none.
 
         What a recipe needs besides is then refused before any row is read. None: only the rows can tell.
@@ -53,8 +90,8 @@ class Reader(Component):
         return None
 
     @classmethod
-    def option_for(cls, part: NamedPart, name: str) -> str | None:
-        """What to set so that rows have a name: ``data.columns: [score]``. None: this reader has no way to give it."""
+    def option_for(cls, field: ExampleField, name: str) -> str | None:
+        """What to set so that rows have ``name`` in ``field``: ``data.columns: [score]``; None if nothing does."""
         return None
 
 

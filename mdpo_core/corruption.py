@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mdpo_core.components import Component
 from mdpo_core.errors import DataError, Problem
-from mdpo_core.example import Example, NamedPart
+from mdpo_core.example import Example, ExampleField
 
 if TYPE_CHECKING:
     import random
@@ -34,7 +34,7 @@ class Corruption(Component):
     # False for one that changes rows without an image, too; they have no condition otherwise.
     needs_image: ClassVar[bool] = True
 
-    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         """The names of what it takes from a row besides prompt and images, under the field of `Example` they stand in.
 
         They are there, and not empty, in every row that it is given.

@@ -14,7 +14,6 @@ from mdpo_core.components import Reader
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.example import Example
-from mdpo_core.registry import current_registry
 from mdpo_core.validity import problems_of_row
 from mdpo_core.view import CLEAN
 from mdpo_core.workers import computed_ahead
@@ -82,7 +81,7 @@ class CheckedData:
 
 def open_data(reader: Reader) -> Sequence[Example]:
     """The rows that a reader gives. Raises `PluginError` where it gives no sequence, `DataError` where it is empty."""
-    name = f"the reader '{current_registry().name_of(type(reader))}'"
+    name = f"the reader '{reader.component_name()}'"
     with blame_on(name):
         data = reader.open()
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):

@@ -1,34 +1,80 @@
-"""Recipe files as plain data, with the file and line of every key."""
+"""Recipe files as trees of values, each with its file and line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mdpo_core.errors import Problem, RecipeError
-from mdpo_core.registry import KINDS
+from mdpo_core.offers import KINDS
 
 EXTENDS = "extends"
 Keys = tuple[str | int, ...]
 
 
 @dataclass
-class Document:
-    """A mapping as YAML gives it, and where each of its keys stands, as ``file:line``."""
+class Node:
+    """A value in a recipe file, and where it stands: ``file:line``, or the command line.
 
-    data: dict[str, Any]
-    source: str
-    positions: dict[Keys, str] = field(default_factory=dict)
+    A mapping or a list has ``children``, by key or by index; anything else has a ``value``.
+    """
+
+    where: str
+    value: Any = None
+    children: dict[str | int, Node] | None = None
+    is_list: bool = False
+
+    def plain(self) -> Any:
+        """The value as plain data."""
+        if self.children is None:
+            return self.value
+        if self.is_list:
+            return [child.plain() for child in self.children.values()]
+        return {key: child.plain() for key, child in self.children.items()}
+
+    @property
+    def is_mapping(self) -> bool:
+        return self.children is not None and not self.is_list
+
+    def merge(self, new: Node) -> None:
+        """Take the children of ``new``; where both hold a mapping of the same component, key by key."""
+        mine, theirs = self.children or {}, new.children or {}
+        for key, child in theirs.items():
+            old = mine.get(key)
+            if old is not None and _are_merged(old, child):
+                old.where = child.where
+                old.merge(child)
+            else:
+                mine[key] = child
+
+
+@dataclass
+class Document:
+    """A recipe file: its mapping, with a position for each key."""
+
+    root: Node
+    file: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The mapping as plain data."""
+        plain: dict[str, Any] = self.root.plain()
+        return plain
 
     def where(self, keys: Keys) -> str:
         """The position of a key, or of the nearest one around it."""
-        while keys and keys not in self.positions:
-            keys = keys[:-1]
-        return self.positions.get(keys, self.source)
+        node = self.root
+        for key in keys:
+            child = (node.children or {}).get(key)
+            if child is None:
+                break
+            node = child
+        return node.where
 
     def problem(self, keys: Keys, message: str) -> Problem:
+        """A problem with the value of a key."""
         return Problem(self.where(keys), ".".join(map(str, keys)), message)
 
 
@@ -41,14 +87,15 @@ def read_document(path: Path, _extending: tuple[Path, ...] = ()) -> Document:
     if resolved in _extending:
         raise RecipeError([Problem(str(path), EXTENDS, "a recipe cannot extend itself, not even through others")])
     document = _parse(path)
-    base = document.data.pop(EXTENDS, None)
-    if base is None:
+    extends = (document.root.children or {}).pop(EXTENDS, None)
+    if extends is None or extends.plain() is None:
         return document
+    base = extends.plain()
     if not isinstance(base, str) or not (path.parent / base).is_file():
-        raise RecipeError([document.problem((EXTENDS,), f"{base!r} is no file beside this recipe")])
+        raise RecipeError([Problem(extends.where, EXTENDS, f"{base!r} is not a file beside this recipe")])
     merged = read_document(path.parent / base, (*_extending, resolved))
-    _merge(merged, document, merged.data, document.data, ())
-    merged.source = document.source
+    merged.root.merge(document.root)
+    merged.root.where = merged.file = document.file
     return merged
 
 
@@ -60,43 +107,31 @@ def override(document: Document, assignments: Iterable[str]) -> None:
             raise RecipeError([Problem(f"--set {assignment}", "", "write it as section.key=value")])
         keys: Keys = tuple(int(part) if part.isdigit() else part for part in name.split("."))
         where = f"--set {assignment}"
-        _assign(document, keys, _plain(_load(text, where), (), "", {}), where)
+        _assign(document.root, keys, _node(_load(text, where), where, _one_place(where)))
 
 
-def _assign(document: Document, keys: Keys, value: Any, where: str) -> None:
-    holder: Any = document.data
+def _one_place(where: str) -> Callable[[int], str]:
+    return lambda line: where
+
+
+def _assign(root: Node, keys: Keys, value: Node) -> None:
+    holder = root
     for depth, key in enumerate(keys):
-        fits = isinstance(holder, dict) or (isinstance(holder, list) and isinstance(key, int) and key < len(holder))
-        if not fits:
-            raise RecipeError([Problem(where, "", f"there is no '{'.'.join(map(str, keys[: depth + 1]))}' to set")])
+        children = holder.children
+        if children is None or (holder.is_list and key not in children):
+            missing = ".".join(map(str, keys[: depth + 1]))
+            raise RecipeError([Problem(value.where, "", f"there is no '{missing}' to set")])
         if depth == len(keys) - 1:
-            holder[key] = value
+            children[key] = value
         else:
-            holder = holder.setdefault(key, {}) if isinstance(holder, dict) else holder[key]
-    _forget(document.positions, keys)
-    document.positions[keys] = where
+            holder = children.setdefault(key, Node(value.where, children={}))
 
 
-def _merge(into: Document, new: Document, old_data: dict[str, Any], new_data: Mapping[str, Any], keys: Keys) -> None:
-    for key, value in new_data.items():
-        here = (*keys, key)
-        old = old_data.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and _same_component(old, value):
-            into.positions[here] = new.where(here)
-            _merge(into, new, old, value, here)
-            continue
-        _forget(into.positions, here)
-        into.positions.update({at: line for at, line in new.positions.items() if at[: len(here)] == here})
-        old_data[key] = value
-
-
-def _same_component(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return all(old.get(kind) == new[kind] for kind in KINDS if kind in new and kind in old)
-
-
-def _forget(positions: dict[Keys, str], keys: Keys) -> None:
-    for at in [at for at in positions if at[: len(keys)] == keys]:
-        del positions[at]
+def _are_merged(old: Node, new: Node) -> bool:
+    if not (old.is_mapping and new.is_mapping):
+        return False
+    before, after = old.children or {}, new.children or {}
+    return all(before[kind].plain() == after[kind].plain() for kind in KINDS if kind in before and kind in after)
 
 
 def _parse(path: Path) -> Document:
@@ -105,11 +140,10 @@ def _parse(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise RecipeError([Problem(str(path), "", reason)]) from error
-    node = _load(text, str(path))
-    if not isinstance(node, Mapping):
+    loaded = _load(text, str(path))
+    if not isinstance(loaded, Mapping):
         raise RecipeError([Problem(str(path), "", "a recipe is a mapping of sections: model, data, objective, ...")])
-    positions: dict[Keys, str] = {}
-    return Document(_plain(node, (), str(path), positions), str(path), positions)
+    return Document(_node(loaded, str(path), lambda line: f"{path}:{line + 1}"), str(path))
 
 
 def _load(text: str, where: str) -> Any:
@@ -126,20 +160,22 @@ def _load(text: str, where: str) -> Any:
         raise RecipeError([Problem(where, "", f"not valid YAML: {error}")]) from error
 
 
-def _plain(node: Any, keys: Keys, source: str, positions: dict[Keys, str]) -> Any:
-    """Plain data of a round-trip node; ``positions`` is filled on the way."""
-    if isinstance(node, Mapping):
-        for key in node:
-            positions[(*keys, key)] = f"{source}:{node.lc.key(key)[0] + 1}"  # type: ignore[attr-defined]
-        return {key: _plain(value, (*keys, key), source, positions) for key, value in node.items()}
-    if isinstance(node, list):
-        for index in range(len(node)):
-            positions[(*keys, index)] = f"{source}:{node.lc.item(index)[0] + 1}"  # type: ignore[attr-defined]
-        return [_plain(value, (*keys, index), source, positions) for index, value in enumerate(node)]
-    for scalar in (bool, int, float, str):
-        if isinstance(node, scalar):
-            return scalar(node)
-    if node is None:
-        return None
-    # Dates and tagged objects: no option takes one, and its type is what an error message should name.
-    return str(node)
+def _node(loaded: Any, where: str, at: Callable[[int], str]) -> Node:
+    """The tree of what ruamel.yaml loaded; ``at`` says where a line, from 0, is."""
+    if isinstance(loaded, Mapping):
+        lines: Any = loaded.lc.key  # type: ignore[attr-defined]
+        children = {key: _node(value, at(lines(key)[0]), at) for key, value in loaded.items()}
+        return Node(where, children=children)
+    if isinstance(loaded, list):
+        spots: Any = loaded.lc.item  # type: ignore[attr-defined]
+        items: dict[str | int, Node] = {i: _node(item, at(spots(i)[0]), at) for i, item in enumerate(loaded)}
+        return Node(where, children=items, is_list=True)
+    return Node(where, _scalar(loaded))
+
+
+def _scalar(loaded: Any) -> Any:
+    for kind in (bool, int, float, str):
+        if isinstance(loaded, kind):
+            return kind(loaded)
+    # Dates and tagged objects: no option takes one, and an error message should show what it looks like.
+    return None if loaded is None else str(loaded)

@@ -19,7 +19,6 @@ from mdpo_core.example import Example
 from mdpo_core.meter import Meter
 from mdpo_core.objective import Objective
 from mdpo_core.protocols import Decoding, Engine, VisionLanguageModel
-from mdpo_core.registry import current_registry
 from mdpo_core.sampler import MicroBatch, shared_out
 from mdpo_core.scores import Scores
 from mdpo_core.world import ALONE, World
@@ -107,7 +106,7 @@ class Evaluation:
         return metrics
 
     def _measured(self, evaluator: Evaluator, folder: Path, step: int) -> dict[str, float]:
-        name = current_registry().name_of(type(evaluator))
+        name = evaluator.component_name()
         who = f"the evaluator '{name}'"
         with blame_on(who):
             found = evaluator.evaluate(self.policy, folder, step)

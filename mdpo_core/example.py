@@ -23,7 +23,7 @@ class Turn:
 
 Prompt: TypeAlias = str | tuple[Turn, ...]
 # The fields of an example that hold things by name.
-NamedPart = Literal["responses", "columns", "pictures", "prompts", "vectors", "boxes"]
+ExampleField = Literal["responses", "columns", "pictures", "prompts", "vectors", "boxes"]
 
 
 class Box(NamedTuple):

@@ -10,18 +10,19 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from mdpo_core.loading import MANY, SECTIONS
+from mdpo_core.offers import KINDS
 from mdpo_core.recipe import Recipe
-from mdpo_core.registry import KINDS, current_registry
+from mdpo_core.registry import Registry, current_registry
 from mdpo_core.view import View
 
 
 def components_table() -> str:
     """Every component with its plugin, its first docstring line and its options."""
-    return "\n".join(line for kind in KINDS for line in _kind_lines(kind))
-
-
-def _kind_lines(kind: str) -> Iterator[str]:
     registry = current_registry()
+    return "\n".join(line for kind in KINDS for line in _kind_lines(registry, kind))
+
+
+def _kind_lines(registry: Registry, kind: str) -> Iterator[str]:
     for name, cls in sorted(registry.components(kind).items()):
         yield f"{kind}: {name}  [{registry.owner(kind, name)}]"
         yield from (f"    {line}" for line in (cls.__doc__ or "").strip().splitlines()[:1])
@@ -58,7 +59,8 @@ def _literals(annotation: Any) -> Iterator[Any]:
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON Schema of recipes, with the components that are installed."""
-    sections = {name: _section_schema(name, field) for name, field in Recipe.model_fields.items()}
+    registry = current_registry()
+    sections = {name: _section_schema(registry, name, field) for name, field in Recipe.model_fields.items()}
     extends = {"type": "string", "description": "a recipe beside this one, which this one changes"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -69,11 +71,11 @@ def recipe_schema() -> dict[str, Any]:
     }
 
 
-def _section_schema(name: str, field: FieldInfo) -> dict[str, Any]:
+def _section_schema(registry: Registry, name: str, field: FieldInfo) -> dict[str, Any]:
     if name not in SECTIONS:
         return _inlined(_plain_schema(name, field))
     form = MANY.get(name)
-    choices = [choice for kind in SECTIONS[name] for choice in _choices(kind)]
+    choices = [choice for kind in SECTIONS[name] for choice in _choices(registry, kind)]
     one: dict[str, Any] = {"oneOf": choices if form is list else [*choices, _changes(name)]}
     if form is dict:
         one = {"type": "object", "additionalProperties": one}
@@ -89,8 +91,8 @@ def _plain_schema(name: str, field: FieldInfo) -> dict[str, Any]:
     return {"description": field.description, "enum": list(getattr(kind, "__args__", ()))}
 
 
-def _choices(kind: str) -> Iterator[dict[str, Any]]:
-    for name, cls in sorted(current_registry().components(kind).items()):
+def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
+    for name, cls in sorted(registry.components(kind).items()):
         schema = _inlined(cls.model_json_schema(schema_generator=_Schema))
         schema["properties"] = {kind: {"const": name}, **schema.get("properties", {})}
         schema["required"] = [kind]  # alone: the recipe that this one extends may have set the others

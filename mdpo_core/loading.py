@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mdpo_core.components import Component
@@ -15,7 +16,7 @@ from mdpo_core.consistency import inconsistencies
 from mdpo_core.document import Document, Keys, override, read_document
 from mdpo_core.errors import PluginError, Problem, RecipeError, suggestion
 from mdpo_core.recipe import Output, Recipe, Scoring
-from mdpo_core.registry import current_registry
+from mdpo_core.registry import Registry, current_registry
 from mdpo_core.train_options import Train
 
 # Section: the kinds of component it takes. Lists and mappings of components are told apart by `MANY`.
@@ -46,7 +47,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int 
 
 def build_recipe(document: Document, processes: int = 1, *, trains: bool = True) -> Recipe:
     """A recipe from a document; see `load_recipe`."""
-    builder = _Builder(document)
+    builder = _Builder(document, current_registry())
     pieces = builder.pieces()
     unfit = inconsistencies(pieces, processes, trains)
     found = builder.problems + [document.problem(keys, text) for keys, text in unfit]
@@ -56,26 +57,26 @@ def build_recipe(document: Document, processes: int = 1, *, trains: bool = True)
 
 
 class _Builder:
-    """Builds each section that can be built, and collects what is wrong with the others."""
+    """Builds each section that is sound, and collects what is wrong with the others."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, registry: Registry) -> None:
         self.document = document
+        self.registry = registry
         self.problems: list[Problem] = []
 
     def pieces(self) -> dict[str, Any]:
         """The sections that are sound; the others are absent, and have left a problem."""
-        known = Recipe.model_fields
-        for key in self.document.data:
+        known, data = Recipe.model_fields, self.document.data
+        for key in data:
             if key not in known:
                 self._report((key,), f"unknown section{suggestion(key, known)}  ({', '.join(known)})")
         for name, field in known.items():
-            if field.is_required() and name not in self.document.data:
+            if field.is_required() and name not in data:
                 self._report((), f"section '{name}' is missing: {field.description}")
-        built = {name: self._section(name) for name in known if name in self.document.data}
+        built = {name: self._section(name, data[name]) for name in known if name in data}
         return {name: piece for name, piece in built.items() if piece is not None}
 
-    def _section(self, name: str) -> Any:
-        value: Any = self.document.data[name]
+    def _section(self, name: str, value: Any) -> Any:
         if name in MANY:
             return self._many(name, value)
         if name in SECTIONS:
@@ -114,7 +115,7 @@ class _Builder:
             return None
         kind, name = named[0], value[named[0]]
         try:
-            cls = current_registry().get(kind, name)
+            cls = self.registry.get(kind, name)
         except PluginError as error:
             self._report((*keys, kind), str(error))
             return None
@@ -135,34 +136,56 @@ class _Builder:
 
 
 def _message(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    if detail["type"] == "extra_forbidden":
-        options = _options_at(cls, detail["loc"])
-        key = str(detail["loc"][-1])
-        return f"unknown option{suggestion(key, options)}  ({name}: {', '.join(sorted(options))})"
-    if detail["type"] == "missing":
-        field = _options_at(cls, detail["loc"]).get(str(detail["loc"][-1]))
-        return f"missing: {field.description}" if field is not None and field.description else "missing"
+    """What pydantic found wrong, as a sentence for the user of the component ``name``."""
+    return _MESSAGES.get(detail["type"], _invalid)(detail, cls, name)
+
+
+def _unknown(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
+    options, key = _options_at(cls, detail["loc"]), str(detail["loc"][-1])
+    return f"unknown option{suggestion(key, options)}  ({name}: {', '.join(sorted(options))})"
+
+
+def _missing(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
+    field = _options_at(cls, detail["loc"]).get(str(detail["loc"][-1]))
+    return f"missing: {field.description}" if field is not None and field.description else "missing"
+
+
+def _refused(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
+    """A validator's own words. Where options do not fit together it names them, and showing all would hide them."""
+    if isinstance(detail["input"], dict):
+        return _words(detail)
+    return _invalid(detail, cls, name)
+
+
+def _invalid(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
+    return f"{_words(detail)}, found {detail['input']!r}"
+
+
+def _words(detail: ErrorDetails) -> str:
     text = detail["msg"].removeprefix("Value error, ")
-    told = f"{text[0].lower()}{text[1:]}"
-    # What is wrong between the options of a section names them; all others would hide it.
-    return (
-        told
-        if detail["type"] == "value_error" and isinstance(detail["input"], dict)
-        else f"{told}, found {detail['input']!r}"
-    )
+    return f"{text[0].lower()}{text[1:]}"
 
 
-def _options_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, Any]:
+# By pydantic's type of error; `_invalid` for all others.
+_MESSAGES: Mapping[str, Callable[[ErrorDetails, type[BaseModel], str], str]] = {
+    "extra_forbidden": _unknown,
+    "missing": _missing,
+    "value_error": _refused,
+}
+
+
+def _options_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, FieldInfo]:
     """The options of the innermost model that holds ``loc``: ``('lora', 'rnk')`` are options of `Lora`."""
     for key in loc[:-1]:
         field = cls.model_fields.get(str(key))
-        inner = [kind for kind in _models(field.annotation) if field] if field else []
-        if not inner:
+        inner = _model_in(field.annotation) if field is not None else None
+        if inner is None:
             break
-        cls = inner[0]
+        cls = inner
     return dict(cls.model_fields)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    kinds = getattr(annotation, "__args__", (annotation,))
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model that an option may hold: `Lora` in ``Lora | None``."""
+    choices = get_args(annotation) or (annotation,)
+    return next((each for each in choices if isinstance(each, type) and issubclass(each, BaseModel)), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -13,6 +15,7 @@ from mdpo_core.encoding import BatchBuilder
 from mdpo_core.files import sha256
 from mdpo_core.hooks import PROJECT
 from mdpo_core.recipe import Recipe
+from mdpo_core.registry import current_registry
 
 _PACKAGES = (
     *("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy"),
@@ -27,10 +30,29 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | dict(_installed(sorted(packages))),
         "plugins": {point.name: point.value for point in points},
+        **_registered(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
         "data": {"sha256": data.digest, "rows": len(data.rows), "quarantined": data.num_bad},
     }
+
+
+def _registered(recipe: Recipe) -> dict[str, Any]:
+    """The classes of no package that the recipe uses, with the digest of their source where Python knows it."""
+    used = {type(component) for component in recipe.components()}
+    found = {
+        f"{kind} {name}": {"class": f"{cls.__module__}.{cls.__qualname__}", "source": _source_digest(cls)}
+        for (kind, name), cls in current_registry().registered().items()
+        if cls in used
+    }
+    return {"registered": found} if found else {}
+
+
+def _source_digest(cls: type) -> str | None:
+    try:
+        return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
+    except (OSError, TypeError):  # a class of `python -c`, or one that a function made
+        return None
 
 
 def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:

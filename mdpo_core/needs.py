@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from mdpo_core.errors import Problem
-from mdpo_core.example import Example, NamedPart
+from mdpo_core.example import Example, ExampleField
 from mdpo_core.registry import current_registry
 from mdpo_core.view import CLEAN
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mdpo_core.corruption import Corruption
     from mdpo_core.terms import Term
 
-_SHOWN: Mapping[NamedPart, str] = {
+_SHOWN: Mapping[ExampleField, str] = {
     "responses": "response",
     "columns": "column",
     "pictures": "picture",
@@ -28,20 +28,20 @@ _SHOWN: Mapping[NamedPart, str] = {
 
 @dataclass(frozen=True)
 class Need:
-    """A name in a part of every row; that of a condition that ``needs_image``, of rows with an image only."""
+    """A name in a field of every row; with ``needs_image``, of every row that has an image."""
 
-    part: NamedPart
+    field: ExampleField
     name: str
     condition: str = CLEAN
     needs_image: bool = False
 
     def __str__(self) -> str:
-        return f"the {_SHOWN[self.part]} '{self.name}'"
+        return f"the {_SHOWN[self.field]} '{self.name}'"
 
     def problem(self, example: Example) -> str | None:
         """What is wrong with a row that lacks it."""
-        names = getattr(example, self.part)
-        if self.name in names and not _is_empty(self.part, names[self.name]):
+        names = getattr(example, self.field)
+        if self.name in names and not _is_empty(self.field, names[self.name]):
             return None
         if self.needs_image and not example.images:
             return None  # it is not corrupted
@@ -53,14 +53,14 @@ class Need:
     def hint(self) -> str:
         """``; reader 'pairs' gives it with ...`` of the readers that could, or nothing."""
         readers = cast("Mapping[str, type[Reader]]", current_registry().components("reader"))
-        ways = [(name, cls.option_for(self.part, self.name)) for name, cls in sorted(readers.items())]
+        ways = [(name, cls.option_for(self.field, self.name)) for name, cls in sorted(readers.items())]
         return "".join(f"; reader '{name}' gives it with {way}" for name, way in ways if way is not None)
 
 
-def _is_empty(part: NamedPart, value: object) -> bool:
-    if part == "boxes":
+def _is_empty(field: ExampleField, value: object) -> bool:
+    if field == "boxes":
         return not any(cast("Iterable[object]", value))  # in none of the images
-    return part in ("pictures", "vectors") and not value
+    return field in ("pictures", "vectors") and not value
 
 
 def needs_of_term(term: Term) -> Iterator[Need]:
@@ -71,8 +71,8 @@ def needs_of_term(term: Term) -> Iterator[Need]:
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:
     """What a condition takes from a row besides prompt and images."""
-    for part, names in corruption.needs().items():
-        yield from (Need(part, name, condition, corruption.needs_image) for name in names)
+    for field, names in corruption.needs().items():
+        yield from (Need(field, name, condition, corruption.needs_image) for name in names)
 
 
 def lacking(example: Example, needs: Iterable[Need]) -> list[Problem]:

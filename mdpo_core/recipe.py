@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
 from mdpo_core.corruption import Corruption
@@ -75,11 +75,24 @@ class Recipe(BaseModel):
     trackers: tuple[SerializeAsAny[Tracker], ...] = Field(default=(), description="logs besides metrics.jsonl")
     output: Output = Field(description="where the run is kept")
 
+    @model_validator(mode="after")
+    def _components_have_names(self) -> Self:
+        """So that the recipe can print itself, later and in any process."""
+        if not all(component.has_name() for component in self.components()):
+            current_registry()  # gives classes their names, which may have been imported without it
+        for component in self.components():
+            component.component_name()
+        return self
+
+    def components(self) -> Iterator[Component]:
+        """Every component that the recipe names."""
+        yield from (self.model, self.data, *self.corruptions.values(), *self.objective, self.backend)
+        yield from (*self.evaluators, *self.trackers)
+
     def labels(self) -> tuple[str, ...]:
         """The name of each term in metrics: its label, or its position and component name."""
         return tuple(
-            term.label or f"{position}:{current_registry().name_of(type(term))}"
-            for position, term in enumerate(self.objective)
+            term.label or f"{position}:{term.component_name()}" for position, term in enumerate(self.objective)
         )
 
     def shares_prefix(self) -> bool:
@@ -101,7 +114,7 @@ class Recipe(BaseModel):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Component):
-        named = {value.kind: current_registry().name_of(type(value))}
+        named = {value.kind: value.component_name()}
         return named | value.model_dump(mode="json")
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

@@ -1,44 +1,37 @@
-"""Discovery of plugins, and components by kind and name."""
+"""Components by kind and name: those of installed plugins, and those that a script or a notebook registers."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar, overload
 
-import pluggy
-
-from mdpo_core import components, corruption, hooks, terms
+from mdpo_core import hooks
 from mdpo_core.components import Component
 from mdpo_core.errors import PluginError, suggestion
+from mdpo_core.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 
-KINDS: dict[str, type[Component]] = {
-    kind.kind: kind
-    for kind in (
-        components.ModelAdapter,
-        components.Reader,
-        corruption.Corruption,
-        terms.Loss,
-        terms.Anchor,
-        components.Backend,
-        components.Evaluator,
-        components.Tracker,
-    )
-}
+_Thing = TypeVar("_Thing")
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+@dataclass(frozen=True)
+class _Offer:
+    """A component class, and who offers it: a plugin, or the module of a class that was registered."""
+
+    cls: type[Component]
+    owner: str
+    installed: bool
 
 
 class Registry:
     """The plugins of a process and the components they offer."""
 
     def __init__(self) -> None:
-        self.plugins = pluggy.PluginManager(hooks.PROJECT)
-        self.plugins.add_hookspecs(hooks)
-        self._components: dict[str, dict[str, type[Component]]] = {kind: {} for kind in KINDS}
-        self._owner: dict[tuple[str, str], str] = {}
+        self.plugins = plugin_manager()
+        self._offers: dict[tuple[str, str], _Offer] = {}
+        self._added: dict[str, object] = {}  # plugins that were registered, by name
 
     @classmethod
     def discover(cls, without: Iterable[str] = ()) -> Registry:
@@ -51,63 +44,105 @@ class Registry:
                 raise PluginError(f"--without {name}: no such plugin{suggestion(name, names)}")
         points = [point for point in points if point.name not in without]
         _require_one_package_each(points)
-        for point in points:
-            registry.register(_load(point), point.name)
+        with _discovering():
+            for point in points:
+                registry.register(_load(point), point.name)
         return registry
 
     def register(self, plugin: object, name: str) -> None:
-        """Add one plugin: its listeners, and its components if it offers any."""
+        """Add an installed plugin: its listeners, and its components if it offers any."""
         known = self.plugins.get_name(plugin)
         if known is not None:
             raise PluginError(f"plugins '{known}' and '{name}' are one module; leave one out: --without {name}")
         try:
-            _require_marked(plugin)
-            self.plugins.register(plugin, name)
-            self.plugins.check_pending()
-            offered = _offered(plugin)
+            offered = offered_by(plugin)
         except Exception as error:
             raise _broken(name, error) from error
-        for component_name, classes in offered.items():
-            for cls in classes if isinstance(classes, tuple) else (classes,):
-                self._add(component_name, cls, name)
+        fault = fault_among(offered)
+        if fault is not None:
+            raise PluginError(f"plugin '{name}' offers {fault}{_how_to_do_without(name)}")
+        for component_name, cls in offered:
+            other = self._offers.get((cls.kind, component_name))
+            if other is not None:
+                raise PluginError(
+                    f"plugins '{other.owner}' and '{name}' both offer the {cls.kind} '{component_name}'; leave one "
+                    f"out: --without {other.owner} or --without {name}"
+                )
+        self.plugins.register(plugin, name)
+        self._offer(offered, name, installed=True)
 
-    def _add(self, name: str, cls: type[Component], plugin: str) -> None:
-        _require_component(name, cls, plugin)
-        kind = cls.kind
-        owner = self._owner.get((kind, name))
-        if owner is not None:
-            raise PluginError(
-                f"plugins '{owner}' and '{plugin}' both offer the {kind} '{name}'; leave one out: "
-                f"--without {owner} or --without {plugin}"
-            )
-        self._components[kind][name] = cls
-        self._owner[kind, name] = plugin
+    def add(self, name: str, thing: object) -> None:
+        """Add a component class or a plugin of this process; see `mdpo_core.register`."""
+        require_name(name)
+        if has_hooks(thing):
+            self._add_plugin(name, thing)
+            return
+        fault = fault_among([(name, thing)])
+        if fault is not None:
+            raise PluginError(f"cannot register {fault}")
+        assert isinstance(thing, type)
+        self._require_free([(name, thing)])
+        self._offer([(name, thing)], thing.__module__, installed=False)
+
+    def _add_plugin(self, name: str, plugin: object) -> None:
+        before = self.plugins.get_plugin(name)
+        if before is not None and (name not in self._added or origin_of(before) != origin_of(plugin)):
+            raise PluginError(f"cannot register the plugin '{name}': there is a plugin of this name; choose another")
+        try:
+            offered = offered_by(plugin)
+        except Exception as error:
+            raise PluginError(f"cannot register the plugin '{name}': {type(error).__name__}: {error}") from error
+        fault = fault_among(offered)
+        if fault is not None:
+            raise PluginError(f"cannot register the plugin '{name}', which offers {fault}")
+        self._require_free(offered, name)
+        if before is not None:
+            self.plugins.unregister(before)
+            self._offers = {key: offer for key, offer in self._offers.items() if offer.owner != name}
+        self.plugins.register(plugin, name)
+        self._added[name] = plugin
+        self._offer(offered, name, installed=False)
+
+    def _require_free(self, offered: Iterable[tuple[str, type[Component]]], plugin: str | None = None) -> None:
+        """A class may take the place of one of the same module and qualified name: a notebook's cell ran again."""
+        for name, cls in offered:
+            offer = self._offers.get((cls.kind, name))
+            if offer is None or _may_replace(offer, cls, plugin):
+                continue
+            who = f"plugin '{offer.owner}'" if offer.installed else f"class {'.'.join(origin_of(offer.cls))}"
+            raise PluginError(f"cannot register the {cls.kind} '{name}': the {who} has this name; choose another")
+
+    def _offer(self, offered: Iterable[tuple[str, type[Component]]], owner: str, installed: bool) -> None:
+        for name, cls in offered:
+            self._offers[cls.kind, name] = _Offer(cls, owner, installed)
+            cls.set_component_name(name)
 
     def components(self, kind: str) -> Mapping[str, type[Component]]:
         """The components of a kind, by name."""
-        return self._components[kind]
+        return {name: offer.cls for (its_kind, name), offer in self._offers.items() if its_kind == kind}
+
+    def registered(self) -> Mapping[tuple[str, str], type[Component]]:
+        """The classes that no installed plugin offers, by kind and name."""
+        return {key: offer.cls for key, offer in self._offers.items() if not offer.installed}
 
     def owner(self, kind: str, name: str) -> str:
-        """The plugin that offers a component."""
-        return self._owner[kind, name]
+        """The plugin that offers a component, or the module of a class that was registered."""
+        return self._offers[kind, name].owner
 
     def get(self, kind: str, name: str) -> type[Component]:
         """The class of a component; `PluginError` names the nearest one if there is none of this name."""
         if kind not in KINDS:
             raise PluginError(f"unknown kind of component '{kind}'{suggestion(kind, KINDS)}")
-        known = self._components[kind]
+        known = self.components(kind)
         if name not in known:
             raise PluginError(
                 f"unknown {kind} '{name}'{suggestion(name, known)}  (known: {', '.join(sorted(known)) or 'none'})"
             )
         return known[name]
 
-    def name_of(self, cls: type[Component]) -> str:
-        """The name under which recipes find a component's class."""
-        for name, known in self._components[cls.kind].items():
-            if known is cls:
-                return name
-        raise PluginError(f"{cls.__name__} is offered by no plugin, so a recipe cannot name it")
+
+def _may_replace(offer: _Offer, cls: type[Component], plugin: str | None) -> bool:
+    return not offer.installed and (offer.owner == plugin or origin_of(offer.cls) == origin_of(cls))
 
 
 def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
@@ -122,17 +157,6 @@ def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
             )
 
 
-def _require_component(name: str, cls: type[Component], plugin: str) -> None:
-    kind, hint = getattr(cls, "kind", None), _how_to_do_without(plugin)
-    if not (isinstance(cls, type) and issubclass(cls, Component) and kind in KINDS):
-        raise PluginError(f"plugin '{plugin}' offers '{name}' = {cls!r}, which is no class of a component kind{hint}")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise PluginError(f"plugin '{plugin}' offers the name {name!r}; a name is letters, digits, '_' and '-'{hint}")
-    if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))
-        raise PluginError(f"plugin '{plugin}' offers the {kind} '{name}', which does not implement: {missing}{hint}")
-
-
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()
@@ -141,35 +165,36 @@ def _load(point: EntryPoint) -> object:
         raise _broken(point.name, error) from error
 
 
-def _require_marked(plugin: object) -> None:
-    """A hook without its mark would never be called, and nobody would know."""
-    for name in (name for name in vars(hooks) if name.startswith(f"{hooks.PROJECT}_")):
-        if hasattr(plugin, name) and not hasattr(getattr(plugin, name), f"{hooks.PROJECT}_impl"):
-            raise TypeError(f"{name} is no hook without @hookimpl above it")
-
-
-def _offered(plugin: object) -> hooks.Components:
-    offer = getattr(plugin, "mdpo_components", None)
-    offered = offer() if offer else {}
-    if not isinstance(offered, Mapping):
-        raise TypeError(f"mdpo_components() returned {type(offered).__name__}, not a mapping of names to classes")
-    return offered
-
-
 def _broken(name: str, error: BaseException) -> PluginError:
     return PluginError(f"plugin '{name}' does not load: {type(error).__name__}: {error}{_how_to_do_without(name)}")
 
 
 def _how_to_do_without(plugin: str) -> str:
-    return f"; mend it, or leave it out: --without {plugin}"
+    return f"; fix it, or leave it out: --without {plugin}"
 
 
 _current: Registry | None = None
+_is_discovering = False
+
+
+@contextmanager
+def _discovering() -> Iterator[None]:
+    global _is_discovering
+    _is_discovering = True
+    try:
+        yield
+    finally:
+        _is_discovering = False
 
 
 def current_registry() -> Registry:
     """The registry of this process, discovered when first asked for."""
     global _current
+    if _is_discovering:
+        raise PluginError(
+            "its import asks for the plugins, which are being discovered; register() is for scripts and notebooks, a "
+            "plugin offers its components in mdpo_components()"
+        )
     if _current is None:
         _current = Registry.discover()
     return _current
@@ -179,6 +204,25 @@ def use_registry(registry: Registry) -> None:
     """Make ``registry`` the one of this process."""
     global _current
     _current = registry
+
+
+@overload
+def register(name: str) -> Callable[[_Thing], _Thing]: ...
+@overload
+def register(name: str, component: _Thing) -> _Thing: ...
+def register(name: str, component: Any = None) -> Any:
+    """Give a component class of a script or a notebook a name that recipes can use, in this process.
+
+    ``@register("mine")`` above a class, or ``register("mine", Mine)``; either returns what it registers.
+    ``component`` is a class of any kind, or a whole plugin: an object or a module with hooks. A notebook's cell may run
+    again: its class then takes the place of the one before. Raises `PluginError`, and registers nothing, if another
+    component has the name, if it is not a valid name, or if ``component`` is something else.
+    """
+    if component is None:
+        require_name(name)
+        return lambda decorated: register(name, decorated)
+    current_registry().add(name, component)
+    return component
 
 
 def make_component(kind: str, name: str, **options: Any) -> Component:

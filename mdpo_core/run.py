@@ -207,7 +207,7 @@ def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> 
     from mdpo_core.attention import ATTENTIONS
     from mdpo_core.sharing import require_shared_prefix
 
-    name = current_registry().name_of(type(recipe.model))
+    name = recipe.model.component_name()
     require_shared_prefix(name, model, batch, ATTENTIONS[recipe.scoring.attention])
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from mdpo_core.components import Tracker
 from mdpo_core.errors import PluginError, blame_on
 from mdpo_core.protocols import TrackerLog
-from mdpo_core.registry import current_registry
 
 
 @contextmanager
@@ -42,4 +41,4 @@ def _close(name: str, log: TrackerLog) -> None:
 
 
 def _name(tracker: Tracker) -> str:
-    return f"the tracker '{current_registry().name_of(type(tracker))}'"
+    return f"the tracker '{tracker.component_name()}'"

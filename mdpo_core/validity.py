@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 from typing import Any, TypeGuard, get_args
 
 from mdpo_core.errors import shown
-from mdpo_core.example import IMAGE_MARK, Box, Example, NamedPart, Turn
+from mdpo_core.example import IMAGE_MARK, Box, Example, ExampleField, Turn
 
 
 def problems_of_row(example: Example) -> list[str]:
@@ -82,7 +82,7 @@ def _type_problems(example: object) -> Iterator[str]:
         return
     if not isinstance(example.id, str):
         yield f"the id is {shown(example.id)}; it must be text"
-    for field in get_args(NamedPart):
+    for field in get_args(ExampleField):
         value = getattr(example, field)
         if not isinstance(value, Mapping):
             yield f"its {field} are {shown(value)}; they must be a mapping from names"

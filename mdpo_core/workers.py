@@ -159,7 +159,13 @@ def _end_with(lifeline: Connection) -> None:
 
 @cache
 def _function() -> Callable[[Any], Any]:
-    function: Callable[[Any], Any] = pickle.loads(_content)
+    try:
+        function: Callable[[Any], Any] = pickle.loads(_content)
+    except (AttributeError, ImportError) as error:
+        raise PluginError(
+            f"worker processes (train.workers) cannot import what they need: {error}. They import modules, and the top "
+            "of the script that began the run; put the class into a module and import it, or set train.workers: 0"
+        ) from error
     return function
 
 

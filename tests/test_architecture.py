@@ -14,7 +14,8 @@ import pytest
 
 import mdpo_core
 from mdpo_core import hooks, load_recipe
-from mdpo_core.registry import KINDS, current_registry
+from mdpo_core.offers import KINDS
+from mdpo_core.registry import current_registry
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "mdpo_core").rglob("*.py"))

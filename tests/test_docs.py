@@ -11,6 +11,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from small_vlms import build_vlm
 from mdpo_core import Loss, ScorerOutput, Scores, TokenLogProbs, component, load_recipe
 from mdpo_core.cli import _parser
 from mdpo_core.construction.relabeled import Relabeling, relabel
-from mdpo_core.registry import current_registry
+from mdpo_core.registry import Registry, current_registry, use_registry
 from mdpo_core.testing import check_loss
 
 ROOT = Path(__file__).parent.parent
@@ -178,7 +179,7 @@ def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
 
 def test_the_loss_of_other_views_on_the_page_keeps_its_contract_and_its_word() -> None:
     found: dict[str, type[Loss]] = {}
-    exec(blocks("docs/write-a-plugin.md", "python")[1], found)
+    exec(blocks("docs/write-a-plugin.md", "python")[2], found)
     loss = found["Grounded"](blind="crop")  # type: ignore[call-arg]
     check_loss(loss)
     mask = torch.tensor([[True, True, False]])
@@ -186,6 +187,19 @@ def test_the_loss_of_other_views_on_the_page_keeps_its_contract_and_its_word() -
     policy = {view: TokenLogProbs(torch.tensor([[value, value, 0.0]]), mask) for view, value in views}
     scores = Scores.from_tokens(ScorerOutput(policy, {}), torch.tensor([True]), {})
     assert loss(scores).tolist() == [0.75]
+
+
+def test_the_loss_in_a_notebook_of_the_page_is_in_its_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    before = current_registry()
+    use_registry(Registry.discover())
+    try:
+        found: dict[str, Any] = {"__name__": "notebook"}
+        exec(blocks("docs/write-a-plugin.md", "python")[1], found)
+        assert found["recipe"].objective == (found["MyHinge"](beta=0.2),)
+        assert found["recipe"].labels() == ("0:my_hinge",)
+    finally:
+        use_registry(before)
 
 
 def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from own_environment import ROOT, make_environment, pip_install, run_module
 
 from mdpo_core.errors import PluginError
 from mdpo_core.new_plugin import write_plugin
-from mdpo_core.registry import KINDS
+from mdpo_core.offers import KINDS
 
 EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv")
 

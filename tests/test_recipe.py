@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +212,16 @@ def test_assignments_are_typed_as_in_yaml(beta: float, epochs: int) -> None:
     ),
 )
 def test_no_value_of_a_section_raises_anything_but_a_recipe_error(value: Any, section: str) -> None:
-    from mdpo_core.document import Document
+    from mdpo_core.document import Document, Node
     from mdpo_core.loading import build_recipe
 
+    def tree(value: Any) -> Node:
+        if isinstance(value, (dict, list)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            return Node("any.yaml", children={key: tree(item) for key, item in items}, is_list=isinstance(value, list))
+        return Node("any.yaml", value)
+
     data = YAML(typ="safe").load(GOOD)
-    document = Document({**copy.deepcopy(data), section: value}, "any.yaml")
+    document = Document(tree({**data, section: value}), "any.yaml")
     with contextlib.suppress(RecipeError):
         build_recipe(document)

@@ -44,7 +44,7 @@ def test_an_installed_plugin_is_found_and_its_owner_known(install: Install) -> N
     registry = Registry.discover()
     assert registry.get("loss", "mine").__name__ == "Mine"
     assert registry.owner("loss", "mine") == "third"
-    assert registry.name_of(registry.get("loss", "mine")) == "mine"
+    assert registry.get("loss", "mine").component_name() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_installed_plugin_is_found_and_its_owner_known(install: Install) -> N
             "from mdpo_core import hookimpl\n@hookimpl\ndef mdpo_step_finished(step, loss): pass",
             "Argument(s) {'loss'} are declared in the hookimpl but can not be found in the hookspec",
         ),
-        ("def mdpo_step_finished(step): pass", "TypeError: mdpo_step_finished is no hook without @hookimpl above it"),
+        ("def mdpo_step_finished(step): pass", "TypeError: mdpo_step_finished needs @hookimpl above it to be a hook"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
     ],
 )
@@ -86,16 +86,16 @@ def test_two_plugins_that_offer_one_name_are_both_named(install: Install) -> Non
 @pytest.mark.parametrize(
     ("offer", "message"),
     [
-        ("{'odd': int}", r"plugin 'odd' offers 'odd' = <class 'int'>, which is no class of a component kind"),
-        ("{'odd': Mine()}", r"plugin 'odd' offers 'odd' = Mine\(.*\), which is no class of a component kind"),
-        ("{'odd': (Mine, 3)}", r"plugin 'odd' offers 'odd' = 3, which is no class of a component kind"),
+        ("{'odd': int}", r"plugin 'odd' offers 'odd' = <class 'int'>, which is not a class of a component kind"),
+        ("{'odd': Mine()}", r"plugin 'odd' offers 'odd' = Mine\(.*\), an instance; give its class, Mine"),
+        ("{'odd': (Mine, 3)}", r"plugin 'odd' offers 'odd' = 3, which is not a class of a component kind"),
         ("{'odd one': Mine}", r"plugin 'odd' offers the name 'odd one'; a name is letters, digits, '_' and '-'"),
         ("{'odd': PairLoss}", r"plugin 'odd' offers the loss 'odd', which does not implement: __call__"),
     ],
 )
 def test_something_that_recipes_could_not_use_is_refused(install: Install, offer: str, message: str) -> None:
     install("odd", LOSS.replace('{"NAME": Mine}', offer))
-    with pytest.raises(PluginError, match=f"{message}; mend it, or leave it out: --without odd$"):
+    with pytest.raises(PluginError, match=f"{message}; fix it, or leave it out: --without odd$"):
         Registry.discover()
 
 

@@ -64,13 +64,16 @@ def test_a_reader_that_says_of_its_rows_what_they_are_not_is_caught(said: object
     ("way", "sentence"),
     [
         (
-            classmethod(lambda cls, part, name: ["data.score"]),
+            classmethod(lambda cls, field, name: ["data.score"]),
             "returns the list .* for option_for.'responses', 'chosen'",
         ),
-        (classmethod(lambda cls, part, name: "" if name == "another" else None), "returns no text for .*'another'"),
-        (classmethod(lambda cls, part, name: {"score": "a"}[name]), r"raised KeyError: 'chosen' \(.*\) for option_for"),
+        (classmethod(lambda cls, field, name: "" if name == "another" else None), "returns no text for .*'another'"),
         (
-            lambda self, part, name: None,
+            classmethod(lambda cls, field, name: {"score": "a"}[name]),
+            r"raised KeyError: 'chosen' \(.*\) for option_",
+        ),
+        (
+            lambda self, field, name: None,
             r"made its contract raise TypeError: .* for option_for\('responses', 'chosen'\)",
         ),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mdpo_core.errors import CheckpointError, DataError, Problem
-from mdpo_core.example import Example, NamedPart, Prompt
+from mdpo_core.example import Example, ExampleField, Prompt
 from mdpo_core.files import whole_file, whole_folder
 from mdpo_core.registry import make_component
 
@@ -23,7 +23,7 @@ SOURCE = "source_"
 _PROMPT, _ID = "prompt", "id"
 # Columns that say something of the very answers that are replaced.
 _OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
-_PARTS: tuple[NamedPart, ...] = ("pictures", "prompts", "vectors", "boxes")
+_PARTS: tuple[ExampleField, ...] = ("pictures", "prompts", "vectors", "boxes")
 
 
 class NewRow(NamedTuple):
@@ -164,7 +164,7 @@ def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
     return prompt if isinstance(prompt, str) else [{"role": turn.role, "content": turn.text} for turn in prompt]
 
 
-def _column(part: NamedPart, name: str) -> str:
+def _column(part: ExampleField, name: str) -> str:
     """The column of something that has a name among its like, which another thing may have, too."""
     if part == "pictures" and not name:
         return "img_path"

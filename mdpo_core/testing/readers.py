@@ -10,7 +10,7 @@ from typing import get_args
 
 from mdpo_core.components import Reader
 from mdpo_core.errors import shown
-from mdpo_core.example import Example, NamedPart
+from mdpo_core.example import Example, ExampleField
 from mdpo_core.testing.common import (
     Broken,
     all_contents,
@@ -28,7 +28,7 @@ from mdpo_core.validity import problems_of_row
 
 _MOST_ROWS = 100
 _WRITTEN_ROWS = 3
-_PARTS: tuple[NamedPart, ...] = get_args(NamedPart)
+_FIELDS: tuple[ExampleField, ...] = get_args(ExampleField)
 
 
 def check_reader(reader: Reader) -> None:
@@ -107,9 +107,9 @@ def _check_ids(name: str, rows: Sequence[int], found: Sequence[Example]) -> None
 
 def _check_names(name: str, rows: Sequence[int], found: Sequence[Example]) -> None:
     for row, example in zip(rows, found, strict=True):
-        for part in _PARTS:
-            one, other = list(getattr(found[0], part)), list(getattr(example, part))
-            require(set(one) == set(other), f"{name} row {row} has the {part} {other}, row 0 {one}")
+        for field in _FIELDS:
+            one, other = list(getattr(found[0], field)), list(getattr(example, field))
+            require(set(one) == set(other), f"{name} row {row} has the {field} {other}, row 0 {one}")
 
 
 def _check_gives(reader: Reader, example: Example) -> None:
@@ -120,24 +120,24 @@ def _check_gives(reader: Reader, example: Example) -> None:
     if given is None:
         return
     require_returned(reader, "for gives()", given, Mapping, "a mapping from fields of Example to names, or None")
-    for part, names in given.items():
-        require(part in _PARTS, f"{name} names {part!r} in gives(); fields with names are {', '.join(_PARTS)}")
+    for field, names in given.items():
+        require(field in _FIELDS, f"{name} names {field!r} in gives(); fields with names are {', '.join(_FIELDS)}")
         listed = isinstance(names, Collection) and not isinstance(names, str) and all(isinstance(n, str) for n in names)
-        require(listed, f"{name} says of the {part} in gives() {shown(names)}; it must be a collection of names")
-    for part in _PARTS:
-        said, there = list(given.get(part, ())), list(getattr(example, part))
+        require(listed, f"{name} says of the {field} in gives() {shown(names)}; it must be a collection of names")
+    for field in _FIELDS:
+        said, there = list(given.get(field, ())), list(getattr(example, field))
         require(
-            set(said) == set(there), f"{name} says in gives() that rows have the {part} {said}, and row 0 has {there}"
+            set(said) == set(there), f"{name} says in gives() that rows have the {field} {said}, and row 0 has {there}"
         )
 
 
 def _check_option_for(reader: Reader, example: Example) -> None:
     """Errors about what is missing in rows of any reader ask every installed one."""
-    for part in _PARTS:
-        for name in (*getattr(example, part), "another"):
-            where = f"for option_for({part!r}, {name!r})"
+    for field in _FIELDS:
+        for name in (*getattr(example, field), "another"):
+            where = f"for option_for({field!r}, {name!r})"
             with calling(reader, where):
-                way = type(reader).option_for(part, name)
+                way = type(reader).option_for(field, name)
             require_returned(reader, where, way, (str, NoneType), "text, what to set, or None")
             require(way != "", f"{name_of(reader)} returns no text {where}; None says that it has no way to give it")
 

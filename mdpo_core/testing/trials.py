@@ -16,7 +16,8 @@ from mdpo_core.components import Backend, Component
 from mdpo_core.errors import PluginError, RecipeError, suggestion
 from mdpo_core.example import Example
 from mdpo_core.hooks import PROJECT
-from mdpo_core.registry import KINDS, current_registry
+from mdpo_core.offers import KINDS
+from mdpo_core.registry import current_registry
 from mdpo_core.terms import Anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.common import frame_of

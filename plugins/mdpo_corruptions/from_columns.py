@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from mdpo_core import Corruption, DataError, Example, NamedPart, Problem, SelectiveCorruption
+from mdpo_core import Corruption, DataError, Example, ExampleField, Problem, SelectiveCorruption
 
 
 class DatasetImage(SelectiveCorruption):
@@ -20,7 +20,7 @@ class DatasetImage(SelectiveCorruption):
 
     picture: str = Field(description="the name of the picture, as the reader's option pictures gives it")
 
-    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {"pictures": (self.picture,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
@@ -51,7 +51,7 @@ class DatasetPrompt(Corruption):
         default=None, description="the name of the picture that it is about; null: the row's own images"
     )
 
-    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {"prompts": (self.prompt,), "pictures": () if self.picture is None else (self.picture,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, Example, NamedPart, Problem, SelectiveCorruption, rows_in_random_order
+from mdpo_core import DataError, Example, ExampleField, Problem, SelectiveCorruption, rows_in_random_order
 from mdpo_corruptions.similar import by_cosine, by_similarity
 
 
@@ -36,7 +36,7 @@ class OtherImage(SelectiveCorruption):
             raise ValueError("embedding says which row is most similar, and this one is random; choose: most_similar")
         return self
 
-    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {} if self.embedding is None else {"vectors": (self.embedding,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mdpo_core import Box, Example, NamedPart
+from mdpo_core import Box, Example, ExampleField
 from mdpo_corruptions.noise import Diffusion
 from mdpo_corruptions.pillow_modes import in_mode_of, plain
 
@@ -27,7 +27,7 @@ class RegionNoise(Diffusion):
 
     boxes: str = Field(description="the name of the boxes, as the reader's option boxes gives them")
 
-    def needs(self) -> Mapping[NamedPart, tuple[str, ...]]:
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {"boxes": (self.boxes,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:

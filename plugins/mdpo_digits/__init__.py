@@ -12,8 +12,8 @@ from mdpo_core import (
     Component,
     Encoder,
     Evaluator,
+    ExampleField,
     ModelAdapter,
-    NamedPart,
     Placement,
     Policy,
     Reader,
@@ -38,7 +38,7 @@ class DigitsReader(Reader):
     def open(self) -> DigitPairs:
         return DigitPairs(self.num_pairs, self.style_cue, self.seed, "train")
 
-    def gives(self) -> Mapping[NamedPart, Collection[str]]:
+    def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected")}
 
 

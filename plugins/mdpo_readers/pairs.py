@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, NamedPart, Problem, Reader
+from mdpo_core import DataError, ExampleField, Problem, Reader
 
 if TYPE_CHECKING:
     from mdpo_readers.rows import PairRows
@@ -65,7 +65,7 @@ class Pairs(Reader):
         self._require(table.column_names)
         return PairRows(self, table)
 
-    def gives(self) -> Mapping[NamedPart, Collection[str]]:
+    def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {
             "responses": self.responses,
             "columns": self.columns,
@@ -76,11 +76,11 @@ class Pairs(Reader):
         }
 
     @classmethod
-    def option_for(cls, part: NamedPart, name: str) -> str:
-        if part == "columns":
+    def option_for(cls, field: ExampleField, name: str) -> str:
+        if field == "columns":
             return f"data.columns: [{name}]"
-        others = "..., " if part == "responses" else ""  # which this option holds from the start
-        return f"data.{part}: {{{others}{name}: COLUMN}}"
+        others = "..., " if field == "responses" else ""  # which this option holds from the start
+        return f"data.{field}: {{{others}{name}: COLUMN}}"
 
     def used_columns(self) -> list[str]:
         """The columns that the options name, each once."""

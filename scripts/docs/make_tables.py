@@ -8,9 +8,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from mdpo_core.listing import default_text, description
+from mdpo_core.offers import KINDS
 from mdpo_core.parts import Lora, PartOptions
 from mdpo_core.recipe import Output, Recipe, Scoring
-from mdpo_core.registry import KINDS, current_registry
+from mdpo_core.registry import current_registry
 from mdpo_core.train_options import Train
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"

@@ -104,7 +104,7 @@ def _recipes(used: dict[str, Recipe]) -> str:
 
 def _listed(term: Term) -> str:
     weight = f"{term.weight:g} " if term.weight != 1 else ""
-    return f"{weight}`{current_registry().name_of(type(term))}` of {', '.join(f'`{view}`' for view in term.views())}"
+    return f"{weight}`{term.component_name()}` of {', '.join(f'`{view}`' for view in term.views())}"
 
 
 def _num_views(recipe: Recipe) -> str:

@@ -190,11 +190,10 @@ def _cases(test: object) -> Iterator[dict[str, object]]:
 def _is_about(arguments: dict[str, object], about: frozenset[str]) -> bool:
     """Whether a case may concern some components: it is given one of them or its name, or none at all."""
     from mdpo_core import Term
-    from mdpo_core.registry import current_registry
 
     name, term = arguments.get("name"), arguments.get("term")
     if isinstance(term, Term):
-        name = current_registry().name_of(type(term))
+        name = term.component_name()
     return str(name) in about or str(name) not in _all_components()
 
 
