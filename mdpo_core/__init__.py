@@ -21,10 +21,12 @@ from mdpo_core.protocols import (
     Decoding,
     Encoder,
     Engine,
+    LayeredModel,
     Placement,
     Policy,
     StoredRows,
     TrackerLog,
+    TrainableScorer,
     VisionLanguageModel,
 )
 from mdpo_core.recipe import Recipe
@@ -33,7 +35,7 @@ from mdpo_core.registry import register
 from mdpo_core.rows import LazyRows, rows_in_random_order
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
-from mdpo_core.state import Piece, SavedState, whole
+from mdpo_core.state import MOMENTS, Piece, SavedState, whole
 from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.train_options import Train
 from mdpo_core.view import View
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALL_LINEAR",
     "IMAGE_MARK",
+    "MOMENTS",
     "PARTS",
     "Anchor",
     "Backend",
@@ -65,6 +68,7 @@ __all__ = [
     "ExampleField",
     "ImageCorruption",
     "ImageInputs",
+    "LayeredModel",
     "LazyRows",
     "Lora",
     "Loss",
@@ -101,6 +105,7 @@ __all__ = [
     "Tracker",
     "TrackerLog",
     "Train",
+    "TrainableScorer",
     "Turn",
     "View",
     "VisionLanguageModel",

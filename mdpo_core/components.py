@@ -17,11 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mdpo_core.errors import PluginError
 from mdpo_core.example import Example, ExampleField
 from mdpo_core.parts import Lora, Part, Parts, PartTraining, problems_of, training_of
-from mdpo_core.protocols import Encoder, Engine, Placement, Policy, TrackerLog, VisionLanguageModel
+from mdpo_core.protocols import (
+    Encoder,
+    Engine,
+    Placement,
+    Policy,
+    TrackerLog,
+    TrainableScorer,
+    VisionLanguageModel,
+)
 from mdpo_core.world import World
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mdpo_core.train_options import Train
 
@@ -207,10 +215,10 @@ class Backend(Component):
         return tuple(parameter.shape)
 
     @abstractmethod
-    def start(self, scorer: nn.Module, train: Train) -> Engine:
-        """Wrap the scorer (`Batch` in, `ScorerOutput` out), and optimize its parameters that require gradients.
+    def start(self, scorer: TrainableScorer, train: Train) -> Engine:
+        """Wrap the scorer, and optimize its parameters that require gradients.
 
-        Not all at one learning rate: see `parameter_groups` and `set_learning_rate`.
+        They may have different learning rates: see `parameter_groups` and `set_learning_rate`.
 
         Where there are several processes, torch's process group has been set up.
         """

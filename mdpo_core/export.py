@@ -21,6 +21,7 @@ from mdpo_core.loading import load_recipe
 from mdpo_core.protocols import Placement
 from mdpo_core.recipe import Recipe
 from mdpo_core.rundir import RunDirectory
+from mdpo_core.state import POLICY_PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from mdpo_core.protocols import Encoder, VisionLanguageModel
     from mdpo_core.state import SavedState
 
-# A checkpoint's name of the policy's parameters: the scorer calls its module so.
-_POLICY = "weight:policy."
+# How a checkpoint's names of the policy's weights begin.
+_POLICY = f"weight:{POLICY_PREFIX}"
 # How far logits may lie apart, relative to their size, for LoRA's being added in another order or merged: about three
 # times as far as those of 32 layers of random weights do. Sharper than this are the weights themselves, which are
 # compared to the bit, and the contract of adapters, which tries merging in float32.

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-    from mdpo_core.protocols import VisionLanguageModel
+    from mdpo_core.protocols import LayeredModel
 
 
-def layers_of(model: VisionLanguageModel) -> Sequence[nn.Module]:
+def layers_of(model: LayeredModel) -> Sequence[nn.Module]:
     """The layers of the language model and of the vision encoder, none inside another."""
     return [*model.layers(), *_vision_layers(model)]
 
 
-def _vision_layers(model: VisionLanguageModel) -> Iterator[nn.Module]:
+def _vision_layers(model: LayeredModel) -> Iterator[nn.Module]:
     """The members of the outermost lists of modules that hold parameters of the vision part alone."""
     from torch import nn
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from mdpo_core.protocols import TrainableScorer
+from mdpo_core.state import POLICY_PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,20 +27,22 @@ def _num_dims(parameter: Tensor) -> int:
 
 
 def parameter_groups(
-    scorer: nn.Module, train: Train, num_dims: Callable[[nn.Parameter], int] = _num_dims
+    scorer: TrainableScorer, train: Train, num_dims: Callable[[nn.Parameter], int] = _num_dims
 ) -> list[dict[str, Any]]:
     """Groups for AdamW of what trains in a scorer, for `set_learning_rate`.
 
-    Matrices decay; biases and norms do not. Parameters in a scorer's ``rate_factors``, by name, learn at so many times
-    the rate of the others. To be made while the parameters have their own shapes: a backend may lay them out flat.
-    ``num_dims`` is for those that have lost theirs.
+    Matrices decay; biases and norms do not. Call this before the backend flattens parameters; ``num_dims`` is for
+    parameters that have already lost their shape. Raises `TypeError` for a plain module.
     """
-    factors: Mapping[str, float] = getattr(scorer, "rate_factors", {})
+    if not isinstance(scorer, TrainableScorer):
+        raise TypeError(
+            f"a backend trains a TrainableScorer(module, model, rate_factors), which names the model in the module and "
+            f"its learning rates; it was given {type(scorer).__name__}"
+        )
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, value in scorer.named_parameters():
-        if value.requires_grad:
-            decay = train.weight_decay if num_dims(value) >= 2 else 0.0
-            groups[decay, factors.get(name, 1.0)].append(value)
+    for name, value in scorer.trained.items():
+        decay = train.weight_decay if num_dims(value) >= 2 else 0.0
+        groups[decay, scorer.rate_factors.get(name, 1.0)].append(value)
     return [{"params": values, "weight_decay": decay, _FACTOR: factor} for (decay, factor), values in groups.items()]
 
 
@@ -68,7 +73,7 @@ def rate_factors(adapter: ModelAdapter, model: VisionLanguageModel, train: Train
     """For the parameters of parts with a learning rate of their own, by their names in the scorer."""
     parts = model.parts()
     return {
-        f"policy.{name}": training.learning_rate / train.learning_rate
+        f"{POLICY_PREFIX}{name}": training.learning_rate / train.learning_rate
         for part, training in adapter.training.items()
         if training.learning_rate is not None
         for name in parts.get(part, ())

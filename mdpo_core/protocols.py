@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -89,12 +89,22 @@ class Encoder(Protocol):
         """The text of generated tokens, without special tokens."""
 
 
-class VisionLanguageModel(Protocol):
-    """A loaded model, in the pieces that a scorer puts together."""
+class LayeredModel(Protocol):
+    """What a backend sees of a model."""
 
     @property
     def module(self) -> nn.Module:
         """The module that holds all parameters, those that train with ``requires_grad``."""
+
+    def layers(self) -> Sequence[nn.Module]:
+        """The layers of the language model, in order: the units of activation checkpointing."""
+
+    def parts(self) -> Mapping[Part, tuple[str, ...]]:
+        """Names of the parameters of each part."""
+
+
+class VisionLanguageModel(LayeredModel, Protocol):
+    """A loaded model, in the pieces that a scorer puts together."""
 
     def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
         """Features of each of at least one image, as `hidden_states` takes them.
@@ -131,12 +141,6 @@ class VisionLanguageModel(Protocol):
     def set_training(self, training: bool) -> None:
         """Switch adapter dropout. The base model's own dropout stays off either way."""
 
-    def layers(self) -> Sequence[nn.Module]:
-        """The layers of the language model, in order: the units of activation checkpointing."""
-
-    def parts(self) -> Mapping[Part, tuple[str, ...]]:
-        """Names of the parameters of each part."""
-
     def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
         """Continuations, ``(time,)`` token ids each, end token not included.
 
@@ -148,6 +152,30 @@ class VisionLanguageModel(Protocol):
 
         ``merge``: write the whole model, with its LoRA added to the weights; this object is of no use afterwards.
         """
+
+
+@dataclass(frozen=True)
+class TrainableScorer:
+    """What a backend trains.
+
+    ``module``: takes a `Batch` and gives a `ScorerOutput`; its parameters that require gradients are optimized.
+    ``model``: the model in it, whose layers a backend may place one by one. ``rate_factors``: learning rates as multiples
+    of the run's, by the names of ``module``'s parameters; others have the run's. Raises `ValueError` for an unknown name.
+    """
+
+    module: nn.Module
+    model: LayeredModel
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.rate_factors.keys() - {name for name, _ in self.module.named_parameters()})
+        if unknown:
+            raise ValueError(f"rate_factors has names that are not parameters of the scorer: {unknown[:3]}")
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that are optimized, by name."""
+        return {name: value for name, value in self.module.named_parameters() if value.requires_grad}
 
 
 class Engine(Protocol):

@@ -171,8 +171,9 @@ def _assemble(
     from mdpo_core.evaluation import Evaluation, TrainedPolicy
     from mdpo_core.memory import MemoryAdvice
     from mdpo_core.objective import Objective
-    from mdpo_core.optimization import numbers_of_parts
+    from mdpo_core.optimization import numbers_of_parts, rate_factors
     from mdpo_core.precompute import Precomputation
+    from mdpo_core.protocols import TrainableScorer
     from mdpo_core.sampler import Sampler
     from mdpo_core.train import Trainer
 
@@ -181,7 +182,8 @@ def _assemble(
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
     rows, train = checked.sound(), recipe.train
     scorer = _scorer(recipe, model, objective)
-    engine = recipe.backend.start(scorer, train)
+    factors = rate_factors(recipe.model, model, train)
+    engine = recipe.backend.start(TrainableScorer(scorer, model, factors), train)
     if recipe.shares_prefix():
         # Of two rows: one must not see the other.
         batch = builder.build(rows, range(min(2, len(rows))), epoch=0)
@@ -212,18 +214,15 @@ def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> 
 
 
 def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:
-    from mdpo_core.optimization import rate_factors
     from mdpo_core.scorer import Scorer
 
     options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
-    factors = rate_factors(recipe.model, model, recipe.train)
     return Scorer(
         model,
         objective.views,
         _load_reference(recipe),
         options,
         objective.statistics,
-        factors,
         objective.probes,
         recipe.train.seed,
     )

@@ -19,6 +19,7 @@ from mdpo_core.protocols import Head, VisionLanguageModel
 from mdpo_core.recipe import Scoring
 from mdpo_core.reference import ModelReference, Reference, ReferenceOutput
 from mdpo_core.scores import ScorerOutput, TokenLogProbs
+from mdpo_core.state import POLICY_PREFIX
 from mdpo_core.states import PredictingHiddenStates, packed_states, padded_states
 from mdpo_core.statistics import ReferenceLogits, token_statistics
 from mdpo_core.view import View
@@ -31,8 +32,8 @@ class Scorer(nn.Module):
 
     Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
     saved with it, and may be given later, as ``scorer.reference``. Scores those of ``views`` that the batch contains.
-    ``options.share_prefix`` must be false for a model that cannot. ``rate_factors``: see `parameter_groups`. ``probes``
-    train beside the policy; ``seed`` is that of their first weights.
+    ``options.share_prefix`` must be false for a model that cannot. ``probes`` train beside the policy; ``seed`` is that
+    of their first weights.
     """
 
     def __init__(
@@ -42,12 +43,11 @@ class Scorer(nn.Module):
         reference: Reference | None = None,
         options: Scoring = PLAIN,
         statistics: Mapping[str, Statistic] | None = None,
-        rate_factors: Mapping[str, float] | None = None,
         probes: Mapping[str, Probe] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.policy = model.module
+        self.add_module(POLICY_PREFIX.removesuffix("."), model.module)
         self.model = model
         self._views = tuple(views)
         self.reference = reference
@@ -55,7 +55,6 @@ class Scorer(nn.Module):
         self._states = shared if options.share_prefix else padded_states
         self._max_logits = options.max_logits
         self._statistics = dict(statistics or {})
-        self.rate_factors = dict(rate_factors or {})
         self._images_are_frozen = _images_are_frozen(model)
         self._reads = {name: probe.reads for name, probe in (probes or {}).items()}
         self.probes = build_probes(probes or {}, model, seed)

@@ -12,6 +12,10 @@ from mdpo_core.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
+# How names of the policy's parameters begin, in the scorer and in checkpoints.
+POLICY_PREFIX = "policy."
+# What AdamW remembers of each parameter beside its number of steps, by the names that torch and checkpoints give it.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 _SHAPES = "shapes"
 
 

@@ -25,6 +25,7 @@ from mdpo_core import (
     SavedState,
     Scores,
     Train,
+    TrainableScorer,
     component,
     current_world,
 )
@@ -88,7 +89,7 @@ class Job:
         if current_world().is_main:
             Path(self.folder, "metrics.json").write_text(json.dumps(metrics))
 
-    def _parts(self, backend: Backend) -> tuple[Scorer, BatchBuilder, Any, Objective]:
+    def _parts(self, backend: Backend) -> tuple[TrainableScorer, BatchBuilder, Any, Objective]:
         terms = {
             "text": component("loss", "dpo"),
             "image": component("loss", "dpo", over="chosen@crop"),
@@ -113,8 +114,9 @@ class Job:
             backend.place_reference(frozen, TRAIN)
             reference = FrozenCopy(frozen)
         scoring = Scoring(share_prefix=self.share_prefix)
-        factors = rate_factors(adapter, model, TRAIN)
-        return Scorer(model, objective.views, reference, scoring, rate_factors=factors), builder, rows, objective
+        scorer = Scorer(model, objective.views, reference, scoring)
+        trainable = TrainableScorer(scorer, model, rate_factors(adapter, model, TRAIN))
+        return trainable, builder, rows, objective
 
     def _save(self, engine: Engine, step: int) -> None:
         folder = Path(self.folder, f"step-{step}")
@@ -124,9 +126,10 @@ class Job:
             distributed.barrier()
 
 
-def _generated(engine: Engine, scorer: Scorer, builder: BatchBuilder, rows: Any) -> list[list[int]]:
+def _generated(engine: Engine, scorer: TrainableScorer, builder: BatchBuilder, rows: Any) -> list[list[int]]:
     prompts = [builder.encoder.encode_prompt(rows[row]) for row in range(2)]
-    return [ids.tolist() for ids in engine.using_model(lambda: scorer.model.generate(prompts, Decoding(4)))]
+    model: Any = scorer.model
+    return [ids.tolist() for ids in engine.using_model(lambda: model.generate(prompts, Decoding(4)))]
 
 
 def _step(engine: Engine, objective: Objective, builder: BatchBuilder, rows: Any, step: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from mdpo_core import (
     SavedState,
     Scores,
     Train,
+    TrainableScorer,
     VisionLanguageModel,
     component,
     current_world,
@@ -153,9 +154,9 @@ def _assemble(job: Job) -> _Training:
     options = Scoring(**{"share_prefix": True, **job.scoring})
     recompute_in_backward(model.layers(), options.activation_checkpointing)
     model.set_training(True)
-    factors = rate_factors(adapter, model, TRAIN)
-    scorer = Scorer(model, objective.views, _reference(job, adapter, backend), options, rate_factors=factors)
-    return _Training(backend.start(scorer, TRAIN), model, builder, objective)
+    scorer = Scorer(model, objective.views, _reference(job, adapter, backend), options)
+    trainable = TrainableScorer(scorer, model, rate_factors(adapter, model, TRAIN))
+    return _Training(backend.start(trainable, TRAIN), model, builder, objective)
 
 
 def _reference(job: Job, adapter: Any, backend: Backend) -> Reference:

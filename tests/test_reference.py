@@ -29,6 +29,7 @@ from mdpo_core import (
     RecipeError,
     Scores,
     Statistic,
+    TrainableScorer,
     View,
     hookimpl,
     load_recipe,
@@ -173,7 +174,7 @@ def test_one_altered_row_is_found_if_it_is_one_of_the_two_that_are_scored_again(
     recipe = load_recipe(RECIPE, [*cached_changes, "output.dir=unused"])
     checked, builder = read_data(recipe)
     model = recipe.model.load(recipe.backend.placement())
-    engine = recipe.backend.start(Scorer(model, builder.views), recipe.train)
+    engine = recipe.backend.start(TrainableScorer(Scorer(model, builder.views), model), recipe.train)
     advice = MemoryAdvice(recipe, model, None)
     rows = checked.sound()
     filling = Precomputation(recipe, model, engine, builder, rows, checked.lengths, advice, lambda done, total: None)

@@ -13,7 +13,7 @@ from mdpo_local import Local
 from mdpo_local.engine import LocalEngine
 from torch import Tensor, nn, tensor
 
-from mdpo_core import Evaluator, Example, Piece, Policy, Tracker, set_learning_rate
+from mdpo_core import Evaluator, Example, Piece, Policy, Tracker, Train, TrainableScorer, set_learning_rate
 from mdpo_core.testing import check_backend, check_evaluator, check_tracker
 
 CPU = Local(device="cpu")
@@ -24,6 +24,16 @@ Replace = Callable[..., Any]
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_sound_backend_passes(precision: Any) -> None:
     check_backend(Local(device="cpu", precision=precision))
+
+
+def test_a_backend_refuses_a_plain_module() -> None:
+    with pytest.raises(TypeError, match=r"trains a TrainableScorer\(module, model, rate_factors\).*was given Linear"):
+        CPU.start(nn.Linear(2, 2), Train(learning_rate=0.1))  # type: ignore[arg-type]
+
+
+def test_rate_factors_must_name_parameters() -> None:
+    with pytest.raises(ValueError, match=r"not parameters of the scorer: \['policy.weight'\]"):
+        TrainableScorer(nn.Linear(2, 2), None, {"weight": 2.0, "policy.weight": 2.0})  # type: ignore[arg-type]
 
 
 STEP, STATE, BACKWARD = LocalEngine.step, LocalEngine.state, LocalEngine.backward

@@ -22,7 +22,7 @@ from benchmarks.scale.job import Found, Job
 from benchmarks.scale.parts import parts_of
 from benchmarks.scale.probe import bytes_sent, interface_bytes, tensor_bytes
 from benchmarks.scale.stages import STAGES
-from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, View, World, component
+from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, TrainableScorer, View, World, component
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.group import joined
 from mdpo_core.recipe import Scoring
@@ -70,7 +70,7 @@ def _start(job: Job, train: Train) -> tuple[Engine, Any, dict[str, Any]]:
     parameters = dataclasses.asdict(parts_of(model))
     reference = _reference(job, chosen, adapter, train)
     scorer = Scorer(model, [View.parse(view) for view in VIEWS], reference, Scoring())
-    return chosen.start(scorer, train), adapter.encoder(), parameters
+    return chosen.start(TrainableScorer(scorer, model), train), adapter.encoder(), parameters
 
 
 def _reference(job: Job, backend: Backend, adapter: Any, train: Train) -> Reference | None:

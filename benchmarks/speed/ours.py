@@ -16,7 +16,18 @@ from benchmarks.speed.measure import Watch, without_flex
 from benchmarks.speed.model import lora_weights, start_lora
 from benchmarks.speed.pairs import make_builder, make_encoder, make_examples, make_terms
 from benchmarks.speed.parity import differences, save
-from mdpo_core import Batch, Engine, Example, Recipe, Scores, Train, View, VisionLanguageModel, component
+from mdpo_core import (
+    Batch,
+    Engine,
+    Example,
+    Recipe,
+    Scores,
+    Train,
+    TrainableScorer,
+    View,
+    VisionLanguageModel,
+    component,
+)
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.guards import require_finite
 from mdpo_core.memory import MemoryAdvice
@@ -76,7 +87,7 @@ def _begin(job: Job) -> Run:
     model.set_training(True)
     reference = None if switches.reference == "cached" else AdapterOff()
     scorer = Scorer(model, [View.parse(view) for view in VIEWS], reference, switches.scoring)
-    engine = recipe.backend.start(scorer, recipe.train)
+    engine = recipe.backend.start(TrainableScorer(scorer, model), recipe.train)
     encoder = make_encoder(Path(job.folder))
     return Run(recipe, model, scorer, engine, make_builder(encoder), make_examples(job.shape, encoder))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from mdpo_core.batch import Batch, EncodedPrompt, EncodedRow
 from mdpo_core.collation import collate
 from mdpo_core.components import Backend
 from mdpo_core.errors import CheckpointError, shown
-from mdpo_core.protocols import Engine, Placement
+from mdpo_core.parts import Part
+from mdpo_core.protocols import Engine, Placement, TrainableScorer
 from mdpo_core.scores import ScorerOutput, TokenLogProbs
 from mdpo_core.state import SavedState, write_state
 from mdpo_core.testing.common import (
@@ -33,6 +35,8 @@ _TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max
 # Learning rate, and the size of the loss: gradients below and above the norm that they are clipped to.
 _STEPS = ((0.02, 0.01), (0.05, 100.0), (0.01, 1.0), (0.001, 30.0))
 _VOCAB = 16
+# Of a matrix and of a vector; another matrix learns at the rate itself.
+_RATE_FACTORS = {"head.weight": 0.5, "head.bias": 2.0}
 _METHODS = ("forward", "backward", "step", "state", "restore", "peak_memory")
 
 
@@ -58,8 +62,6 @@ class _Scorer(nn.Module):
         self.embedding = nn.Embedding(_VOCAB, 8)
         self.head = nn.Linear(8, _VOCAB)
         self.base = nn.Parameter(torch.zeros(_VOCAB), requires_grad=False)
-        # Of a matrix and of a vector; another matrix learns at the rate itself.
-        self.rate_factors = {"head.weight": 0.5, "head.bias": 2.0}
 
     def forward(self, batch: Batch) -> ScorerOutput:
         device = self.base.device
@@ -69,7 +71,21 @@ class _Scorer(nn.Module):
         return ScorerOutput({CHOSEN: TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))}, {})
 
 
-def _scorer(backend: Backend, seed: int) -> _Scorer:
+@dataclass(frozen=True)
+class _Model:
+    """The scorer's parameters as a model of one layer, which an engine may place by itself."""
+
+    module: _Scorer
+
+    def layers(self) -> Sequence[nn.Module]:
+        return [self.module.head]
+
+    def parts(self) -> Mapping[Part, tuple[str, ...]]:
+        names = tuple(name for name, _ in self.module.named_parameters())
+        return {"vision": (), "projector": (), "language": names}
+
+
+def _scorer(backend: Backend, seed: int) -> TrainableScorer:
     with calling(backend, "in placement()"):
         placement = backend.placement()
     require_returned(backend, "for placement()", placement, Placement, "a Placement")
@@ -79,7 +95,8 @@ def _scorer(backend: Backend, seed: int) -> _Scorer:
     with torch.no_grad():
         scorer.base.copy_(torch.linspace(-1, 1, _VOCAB))
     with calling(backend, f"when weights are put where placement() says, {placement}"):
-        return scorer.to(placement.device, getattr(torch, placement.dtype))
+        scorer.to(placement.device, getattr(torch, placement.dtype))
+    return TrainableScorer(scorer, _Model(scorer), _RATE_FACTORS)
 
 
 def _batch(seed: int, num_rows: int) -> Batch:
@@ -96,7 +113,7 @@ def _batch(seed: int, num_rows: int) -> Batch:
 class _Tried:
     """A new engine of a backend. What goes wrong in it comes out as a sentence."""
 
-    def __init__(self, backend: Backend, scorer: _Scorer) -> None:
+    def __init__(self, backend: Backend, scorer: TrainableScorer) -> None:
         self._backend = backend
         with calling(backend, "when started"):
             self.engine: Engine = backend.start(scorer, _TRAIN)
@@ -166,7 +183,7 @@ def _train(engine: _Tried, steps: Sequence[int]) -> None:
         engine.step(rate)
 
 
-def _check_forward(backend: Backend, scorer: _Scorer) -> None:
+def _check_forward(backend: Backend, scorer: TrainableScorer) -> None:
     engine = _Tried(backend, copy.deepcopy(scorer))
     first, second = _log_probs(engine), _log_probs(engine)
     require(torch.equal(first, second), f"{name_of(backend)}: two forwards of one engine differ")
@@ -174,13 +191,13 @@ def _check_forward(backend: Backend, scorer: _Scorer) -> None:
     require(memory > 0, f"{name_of(backend)} has used {memory} GB at its peak")
 
 
-def _check_steps(backend: Backend, scorer: _Scorer, tolerance: float) -> None:
+def _check_steps(backend: Backend, scorer: TrainableScorer, tolerance: float) -> None:
     engine = _Tried(backend, copy.deepcopy(scorer))
     plain = _Plain(copy.deepcopy(scorer))
     for step, (rate, size) in enumerate(_STEPS):
         for batch in _micro_batches(step):
             engine.backward(_loss(engine.forward(batch), size))
-            _loss(plain.scorer(batch), size).backward()  # type: ignore[no-untyped-call]  # torch types it so
+            _loss(plain.scorer.module(batch), size).backward()  # type: ignore[no-untyped-call]  # torch types it so
         norm, wanted = engine.step(rate), plain.step(rate)
         require(
             abs(norm - wanted) <= 10 * tolerance * wanted,
@@ -188,7 +205,7 @@ def _check_steps(backend: Backend, scorer: _Scorer, tolerance: float) -> None:
             "over two micro-batches)",
         )
         with torch.no_grad():
-            expected = plain.scorer(_batch(99, 6)).policy[CHOSEN].values.cpu()
+            expected = plain.scorer.module(_batch(99, 6)).policy[CHOSEN].values.cpu()
         gap = float((_log_probs(engine) - expected).abs().max())
         require(
             gap <= tolerance * float(expected.abs().max()),
@@ -200,12 +217,10 @@ def _check_steps(backend: Backend, scorer: _Scorer, tolerance: float) -> None:
 class _Plain:
     """AdamW in a few lines, as `Train` describes it."""
 
-    def __init__(self, scorer: _Scorer) -> None:
+    def __init__(self, scorer: TrainableScorer) -> None:
         self.scorer = scorer
-        self._trained = [value for value in scorer.parameters() if value.requires_grad]
-        self._factors = [
-            scorer.rate_factors.get(name, 1.0) for name, value in scorer.named_parameters() if value.requires_grad
-        ]
+        self._trained = list(scorer.trained.values())
+        self._factors = [scorer.rate_factors.get(name, 1.0) for name in scorer.trained]
         groups = [
             {"params": [value], "weight_decay": _TRAIN.weight_decay if value.ndim > 1 else 0.0}
             for value in self._trained

@@ -15,6 +15,7 @@ from mdpo_core import (
     Placement,
     RecipeError,
     Train,
+    TrainableScorer,
     VisionLanguageModel,
     World,
     current_world,
@@ -25,7 +26,7 @@ from mdpo_core import (
 from mdpo_deepspeed.options import decided_elsewhere, deepspeed_options
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mdpo_deepspeed.engine import DeepSpeedEngine
 
@@ -106,7 +107,7 @@ class DeepSpeed(Backend):
 
         return shape_of(parameter)
 
-    def start(self, scorer: nn.Module, train: Train) -> DeepSpeedEngine:
+    def start(self, scorer: TrainableScorer, train: Train) -> DeepSpeedEngine:
         from mdpo_deepspeed.engine import DeepSpeedEngine
 
         placement = self.placement()

@@ -17,7 +17,7 @@ from mdpo_core import (
     SavedState,
     ScorerOutput,
     Train,
-    VisionLanguageModel,
+    TrainableScorer,
     computes_on,
     parameter_groups,
     peak_memory,
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 class DeepSpeedEngine:
     """torch's AdamW inside DeepSpeed's engine."""
 
-    def __init__(self, scorer: nn.Module, train: Train, placement: Placement, options: Mapping[str, Any]) -> None:
+    def __init__(self, scorer: TrainableScorer, train: Train, placement: Placement, options: Mapping[str, Any]) -> None:
         prepare()
         self._options = options
         self._stage = int(options["zero_optimization"]["stage"])
@@ -55,26 +55,25 @@ class DeepSpeedEngine:
     def _half(self) -> bool:
         return bool(self._options["bf16"]["enabled"] or self._options["fp16"]["enabled"])
 
-    def _initialize(self, scorer: nn.Module, train: Train, dtype: torch.dtype) -> Any:
-        trained = {name: value for name, value in scorer.named_parameters() if value.requires_grad}
-        self._trained = trained
-        self._shapes = {name: shape_of(value) for name, value in trained.items()}
-        for value in trained.values():
+    def _initialize(self, scorer: TrainableScorer, train: Train, dtype: torch.dtype) -> Any:
+        groups = parameter_groups(scorer, train, num_dims)
+        self._trained = scorer.trained
+        self._shapes = {name: shape_of(value) for name, value in self._trained.items()}
+        for value in self._trained.values():
             # Beside weights that are shared out already, DeepSpeed leaves the type of new ones (LoRA's) as it is.
             value.data = value.data.to(dtype)
-        model: VisionLanguageModel | None = getattr(scorer, "model", None)
-        if self._stage == 3 and model is not None:
-            computes_on(model.module, self._device)
-            whole_layers(model.layers())
+        if self._stage == 3:
+            computes_on(scorer.model.module, self._device)
+            whole_layers(scorer.model.layers())
         # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
         adamw = torch.optim.AdamW(
-            parameter_groups(scorer, train, num_dims),
+            groups,
             lr=0.0,
             betas=train.adam_betas,
             fused=self._device.type == "cuda" or None,
         )
         with gradients_one_by_one():
-            engine, *_ = deepspeed.initialize(model=scorer, optimizer=adamw, config=self._config())
+            engine, *_ = deepspeed.initialize(model=scorer.module, optimizer=adamw, config=self._config())
         # That step is not to count.
         engine.basic_optimizer.state.clear()
         return engine

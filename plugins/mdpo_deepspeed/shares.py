@@ -11,9 +11,7 @@ import torch
 from deepspeed import comm
 from torch import Tensor, nn
 
-from mdpo_core import CheckpointError, Piece, SavedState
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+from mdpo_core import MOMENTS, CheckpointError, Piece, SavedState
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def written_pieces(shares: Iterable[Share], adamw: torch.optim.AdamW) -> Iterato
         if begin == end:
             continue
         state = adamw.state.get(share.master, {})
-        tensors = {"weight": share.master} | {what: state[what] for what in _MOMENTS if what in state}
+        tensors = {"weight": share.master} | {what: state[what] for what in MOMENTS if what in state}
         for what, tensor in tensors.items():
             values = share.of(tensor)[begin:end].cpu()
             yield Piece(f"{what}:{share.name}", values, share.start + begin, share.shape)
@@ -120,7 +118,7 @@ def read_shares(state: SavedState, shares: Iterable[Share], adamw: torch.optim.A
         if f"step:{share.name}" not in state:
             continue
         step = state.whole(f"step:{share.name}", ())
-        moments = {what: state.read(f"{what}:{share.name}", share.shape, *span) for what in _MOMENTS}
+        moments = {what: state.read(f"{what}:{share.name}", share.shape, *span) for what in MOMENTS}
         if share.length:
             kept = _record(adamw, share, step)
             for what, values in moments.items():
@@ -133,7 +131,7 @@ def _record(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[str, T
     if not state:
         # A fused AdamW counts its steps beside the parameter, any other one on the CPU.
         state["step"] = step.to(share.master.device) if adamw.defaults["fused"] else step.clone()
-        state |= {what: torch.zeros_like(share.master) for what in _MOMENTS}
+        state |= {what: torch.zeros_like(share.master) for what in MOMENTS}
     if state["step"].cpu() != step:
         raise CheckpointError(
             f"{share.name} was updated {int(step)} times, others {int(state['step'])} times; ZeRO counts them as one"

@@ -13,6 +13,7 @@ from mdpo_core import (
     Placement,
     RecipeError,
     Train,
+    TrainableScorer,
     VisionLanguageModel,
     World,
     current_world,
@@ -22,8 +23,6 @@ from mdpo_core import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mdpo_fsdp.engine import FSDPEngine
     from mdpo_fsdp.sharding import Sharding
 
@@ -65,7 +64,7 @@ class FSDP(Backend):
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         self._sharding().place_frozen(model)
 
-    def start(self, scorer: nn.Module, train: Train) -> FSDPEngine:
+    def start(self, scorer: TrainableScorer, train: Train) -> FSDPEngine:
         from mdpo_fsdp.engine import FSDPEngine
 
         return FSDPEngine(scorer, train, self._sharding(), each_time=self.exchange == "micro_batch")

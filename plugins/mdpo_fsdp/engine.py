@@ -10,12 +10,13 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from mdpo_core import (
+    MOMENTS,
     Batch,
     Piece,
     SavedState,
     ScorerOutput,
     Train,
-    VisionLanguageModel,
+    TrainableScorer,
     parameter_groups,
     peak_memory,
     set_learning_rate,
@@ -23,21 +24,19 @@ from mdpo_core import (
 from mdpo_fsdp.sharding import Sharding, start_of
 
 Result = TypeVar("Result")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class FSDPEngine:
     """AdamW on this process's part of the scorer's parameters that require gradients."""
 
-    def __init__(self, scorer: nn.Module, train: Train, sharding: Sharding, each_time: bool) -> None:
-        self._scorer = scorer
+    def __init__(self, scorer: TrainableScorer, train: Train, sharding: Sharding, each_time: bool) -> None:
+        self._scorer = scorer.module
         self._device = sharding.device
         self._each_time = each_time
         self._max_grad_norm = train.max_grad_norm
-        self._root = _Root(scorer)
-        model: VisionLanguageModel | None = getattr(scorer, "model", None)
-        self._units = sharding.place(self._root, model)
-        self._trained = {name: cast(DTensor, value) for name, value in scorer.named_parameters() if value.requires_grad}
+        self._root = _Root(scorer.module)
+        self._units = sharding.place(self._root, scorer.model)
+        self._trained = {name: cast(DTensor, value) for name, value in scorer.trained.items()}
         self._optimizer = torch.optim.AdamW(
             parameter_groups(scorer, train),
             lr=train.learning_rate,
@@ -73,7 +72,7 @@ class FSDPEngine:
         for name, parameter in self._trained.items():
             yield from _part(f"weight:{name}", parameter)
             for what, value in self._optimizer.state[parameter].items():
-                if what in _MOMENTS:
+                if what in MOMENTS:
                     yield from _part(f"{what}:{name}", value)
                 elif distributed.get_rank() == 0:
                     yield Piece(f"{what}:{name}", value.reshape(-1).cpu(), 0, ())
@@ -84,7 +83,7 @@ class FSDPEngine:
             for name, parameter in self._trained.items():
                 _read(state, f"weight:{name}", parameter)
                 if f"step:{name}" in state:  # it had been updated
-                    moments = {what: cast(DTensor, torch.zeros_like(parameter)) for what in _MOMENTS}
+                    moments = {what: cast(DTensor, torch.zeros_like(parameter)) for what in MOMENTS}
                     for what, value in moments.items():
                         _read(state, f"{what}:{name}", value)
                     # AdamW counts its steps on the CPU.

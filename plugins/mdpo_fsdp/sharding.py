@@ -18,7 +18,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
-from mdpo_core import VisionLanguageModel, computes_on, layers_of
+from mdpo_core import LayeredModel, VisionLanguageModel, computes_on, layers_of
 
 
 class Sharding:
@@ -31,7 +31,7 @@ class Sharding:
         self._offload = CPUOffloadPolicy() if offload else OffloadPolicy()
         self._mesh = _mesh(self.device)
 
-    def place(self, root: nn.Module, model: VisionLanguageModel | None) -> list[FSDPModule]:
+    def place(self, root: nn.Module, model: LayeredModel) -> list[FSDPModule]:
         """Cut ``root`` and, as units of their own, the layers of the ``model`` in it; gives all units, root last.
 
         What belongs to no layer is put together for the whole of a forward and backward.
@@ -40,11 +40,9 @@ class Sharding:
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if self._mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        layers = [] if model is None else layers_of(model)
-        units = [self._cut(layer, policy, self._reshard_after_forward) for layer in layers]
+        units = [self._cut(layer, policy, self._reshard_after_forward) for layer in layers_of(model)]
         units.append(self._cut(root, policy, None))
-        if model is not None:
-            computes_on(model.module, self.device)
+        computes_on(model.module, self.device)
         for unit in units:
             # Sums over the processes: a loss is divided by the pairs of all of them already.
             unit.set_gradient_divide_factor(1.0)

@@ -13,6 +13,7 @@ from mdpo_core import (
     Placement,
     RecipeError,
     Train,
+    TrainableScorer,
     World,
     current_world,
     hookimpl,
@@ -21,8 +22,6 @@ from mdpo_core import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mdpo_local.engine import LocalEngine
 
 
@@ -59,7 +58,7 @@ class Local(Backend):
     def arithmetic(self) -> Literal["float32", "bfloat16"]:
         return "float32" if self.precision == "fp32" else "bfloat16"
 
-    def start(self, scorer: nn.Module, train: Train) -> LocalEngine:
+    def start(self, scorer: TrainableScorer, train: Train) -> LocalEngine:
         from mdpo_local.engine import LocalEngine
 
         autocast = self.precision == "bf16_autocast"

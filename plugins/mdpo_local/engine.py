@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mdpo_core import (
+    MOMENTS,
     Batch,
     Piece,
     SavedState,
     ScorerOutput,
     Train,
+    TrainableScorer,
     World,
     parameter_groups,
     peak_memory,
@@ -25,25 +27,21 @@ from mdpo_core import (
 )
 
 Result = TypeVar("Result")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class LocalEngine:
     """AdamW on the scorer's parameters that require gradients, the same in every process."""
 
-    def __init__(self, scorer: nn.Module, train: Train, device: str, autocast: bool, world: World) -> None:
-        self._scorer = scorer
+    def __init__(self, scorer: TrainableScorer, train: Train, device: str, autocast: bool, world: World) -> None:
+        groups = parameter_groups(scorer, train)
+        self._scorer = scorer.module
         self._world = world
-        self._parallel = _parallel(scorer) if world.size > 1 else None
+        self._parallel = _parallel(scorer.module) if world.size > 1 else None
         self._device = torch.device(device)
         self._autocast = autocast
         self._max_grad_norm = train.max_grad_norm
-        self._trained = {name: value for name, value in scorer.named_parameters() if value.requires_grad}
-        self._optimizer = torch.optim.AdamW(
-            parameter_groups(scorer, train),
-            lr=train.learning_rate,
-            betas=train.adam_betas,
-        )
+        self._trained = scorer.trained
+        self._optimizer = torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.adam_betas)
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         with self._precision(), self._exchange(last):
@@ -79,7 +77,7 @@ class LocalEngine:
             for name, parameter in self._trained.items():
                 parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
                 if f"step:{name}" in state:  # it had been updated
-                    moments = {what: state.whole(f"{what}:{name}", parameter.shape).to(parameter) for what in _MOMENTS}
+                    moments = {what: state.whole(f"{what}:{name}", parameter.shape).to(parameter) for what in MOMENTS}
                     # AdamW counts its steps on the CPU; its moments live beside the parameter.
                     self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
 
