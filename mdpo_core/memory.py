@@ -81,7 +81,7 @@ class MemoryAdvice:
             more = self.recipe.scoring.max_logits is None or self.recipe.scoring.max_logits > default
             return f"scoring.max_logits: {default} - fewer logits at a time" if more else ""
         tokens = sum(len(item.response) for items in batch.items.values() for item in items)
-        held = tokens * self._sizes()[1]
+        held = tokens * self.model.vocab_size
         if self.recipe.scoring.max_logits is not None:
             held = min(held, self.recipe.scoring.max_logits)
         if held <= default:
@@ -98,10 +98,11 @@ class MemoryAdvice:
         separate, shared = self._num_tokens(batch)
         tokens = shared if self.recipe.shares_prefix() else separate
         element = next(self.model.module.parameters()).element_size()
-        inputs = len(self.model.layers()) * self._sizes()[0] * element
+        kept = tokens * activation_bytes_per_token(self.model)
+        inputs = len(self.model.layers()) * self.model.hidden_size * element
         return (
             f"scoring.activation_checkpointing: full - {tokens * inputs / 1e9:.2g} GB of the layers' activations are "
-            f"kept instead of {tokens * self._bytes_per_token() / 1e9:.2g} GB, for about a third more time"
+            f"kept instead of {kept / 1e9:.2g} GB, for about a third more time"
         )
 
     def _pairs(self, batch: Batch) -> str:
@@ -117,32 +118,30 @@ class MemoryAdvice:
         separate = sum(len(item.prompt) + len(item.response) for item in items)
         return separate, pack(items, sdpa_attention).packed.token_ids.numel()
 
-    def _bytes_per_token(self) -> float:
-        """What the language model keeps for backward, measured on a few tokens."""
-        weights = {value.untyped_storage().data_ptr() for value in self.model.module.parameters()}
-        kept: dict[int, int] = {}
 
-        def count(values: Tensor) -> Tensor:
-            kept[values.untyped_storage().data_ptr()] = values.untyped_storage().nbytes()
-            return values
+def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16) -> float:
+    """Bytes that the language model keeps for backward, measured on a row of ``num_tokens`` tokens."""
+    weights = {_address(value) for value in model.module.parameters()}
+    kept: dict[int, int] = {}
 
-        few = torch.zeros(1, 16, dtype=torch.long, device=device_of(self.model.module))
-        with saved_tensors_hooks(count, lambda values: values):
-            hidden = self.model.hidden_states(_text(few), ())
-        # Until here the graph kept every tensor at its place.
-        del hidden
-        return sum(size for place, size in kept.items() if place not in weights) / few.numel()
+    def count(values: Tensor) -> Tensor:
+        kept[_address(values)] = values.untyped_storage().nbytes()
+        return values
 
-    def _sizes(self) -> tuple[int, int]:
-        """Hidden size and vocabulary."""
-        one = torch.zeros(1, 1, dtype=torch.long, device=device_of(self.model.module))
-        with torch.no_grad():
-            hidden: Tensor = self.model.hidden_states(_text(one), ())
-            return hidden.shape[-1], self.model.logits(hidden).shape[-1]
+    with saved_tensors_hooks(count, lambda values: values):
+        hidden = model.hidden_states(_row_of(num_tokens, device_of(model.module)), ())
+    # Until here the graph held every tensor, so no address was used twice.
+    del hidden
+    return sum(size for address, size in kept.items() if address not in weights) / num_tokens
 
 
-def _text(token_ids: Tensor) -> PaddedView:
-    """Rows without padding, images and responses."""
+def _address(values: Tensor) -> int:
+    return values.untyped_storage().data_ptr()
+
+
+def _row_of(num_tokens: int, device: torch.device) -> PaddedView:
+    """A row without padding, images and response."""
+    token_ids = torch.zeros(1, num_tokens, dtype=torch.long, device=device)
     return PaddedView(token_ids, torch.ones_like(token_ids), torch.zeros_like(token_ids, dtype=torch.bool))
 
 

@@ -29,8 +29,7 @@ def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = {
-            # The width costs a forward, for which some backends must first gather the weights: only for a probe.
-            name: made_of(name, probe, 1 if probe.reads == "policy" else layers, width_of(model))
+            name: made_of(name, probe, 1 if probe.reads == "policy" else layers, model.hidden_size)
             for name, probe in probes.items()
         }
     return nn.ModuleDict(made).to(device)
@@ -51,19 +50,6 @@ def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
     source = f"the module of the probe '{name}'"
     outputs = call_plugin(source, lambda: module(hidden))
     return require_tensor(source, outputs, "some numbers for each token", (len(hidden), -1))
-
-
-def width_of(model: VisionLanguageModel) -> int:
-    """The size of a hidden state."""
-    import torch
-
-    from mdpo_core.devices import device_of
-    from mdpo_core.layout import PaddedView
-
-    one = torch.zeros(1, 1, dtype=torch.long, device=device_of(model.module))
-    with torch.no_grad():
-        row = PaddedView(one, torch.ones_like(one), torch.zeros_like(one, dtype=torch.bool))
-        return int(model.hidden_states(row, ()).shape[-1])
 
 
 class AllLayers:

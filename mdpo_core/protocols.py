@@ -106,6 +106,14 @@ class LayeredModel(Protocol):
 class VisionLanguageModel(LayeredModel, Protocol):
     """A loaded model, in the pieces that a scorer puts together."""
 
+    @property
+    def hidden_size(self) -> int:
+        """The width of the hidden states that the head reads."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of logits for each position."""
+
     def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
         """Features of each of at least one image, as `hidden_states` takes them.
 
@@ -159,8 +167,9 @@ class TrainableScorer:
     """What a backend trains.
 
     ``module``: takes a `Batch` and gives a `ScorerOutput`; its parameters that require gradients are optimized.
-    ``model``: the model in it, whose layers a backend may place one by one. ``rate_factors``: learning rates as multiples
-    of the run's, by the names of ``module``'s parameters; others have the run's. Raises `ValueError` for an unknown name.
+    ``model``: the model in it, whose layers a backend may place one by one. ``rate_factors``: learning rates as
+    multiples of the run's, by the names of ``module``'s parameters; others have the run's. Raises `ValueError` for an
+    unknown name.
     """
 
     module: nn.Module

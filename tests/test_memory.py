@@ -14,7 +14,8 @@ import torch
 from test_scorer import examples, make
 
 from mdpo_core import Batch, MdpoError, component, load_recipe
-from mdpo_core.memory import MemoryAdvice
+from mdpo_core.layout import PaddedView
+from mdpo_core.memory import MemoryAdvice, activation_bytes_per_token
 from mdpo_core.reference import AdapterOff, FrozenCopy
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
@@ -78,6 +79,20 @@ def test_the_tokens_that_sharing_saves_are_counted(changes: list[str], batch_and
     shared = prompts + sum(responses.values())
     text = advice([*changes, *WASTEFUL], batch_and_model)
     assert f"{shared} tokens instead of {separate}, so {1 - shared / separate:.0%} less" in text
+
+
+def test_activations_are_the_tensors_that_backward_reads_without_the_weights() -> None:
+    class Model:
+        """tanh(weight @ embedding): backward reads the token ids, the embeddings, the weight and the output."""
+
+        def __init__(self) -> None:
+            self.module = torch.nn.Sequential(torch.nn.Embedding(5, 6), torch.nn.Linear(6, 4), torch.nn.Tanh())
+
+        def hidden_states(self, rows: PaddedView, images: object) -> torch.Tensor:
+            found: torch.Tensor = self.module(rows.token_ids)
+            return found
+
+    assert activation_bytes_per_token(Model(), num_tokens=3) == 8 + 6 * 4 + 4 * 4  # type: ignore[arg-type]
 
 
 def test_what_is_on_already_is_not_advised(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]

@@ -78,15 +78,13 @@ def test_probes_read_the_policy_s_end_and_every_layer_of_the_reference(options: 
                 torch.testing.assert_close(layers[:, number], expected[0, places], atol=1e-4, rtol=1e-4)
 
 
-def test_only_a_probe_has_the_model_called_before_the_first_batch(llava: Path) -> None:
+def test_the_model_is_not_called_before_the_first_batch(llava: Path) -> None:
     # A backend that has shared out the weights puts them together for its own calls alone.
     model, calls = trained(llava)[1], []
     embedding = model.module.get_input_embeddings()
     with embedding.register_forward_pre_hook(lambda *_: calls.append(1)):
-        Scorer(model, VIEWS, AdapterOff())
-        assert not calls
         Scorer(model, VIEWS, AdapterOff(), probes={"same": Probe(lambda layers, width: Same())})
-        assert calls
+    assert not calls
 
 
 def test_layers_are_listened_to_for_the_time_of_a_call(llava: Path) -> None:

@@ -133,6 +133,8 @@ def exports_rounded(self: VlmModel, folder: Path) -> None:
         (VlmEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[None], "token ids are int64"),
         (VlmEncoder, "decode", lambda self, ids: "", "which has other tokens"),
         (VlmEncoder, "encode_prompt", marks_ignored, "marks with 1 images; that is a DataError"),
+        (VlmModel, "hidden_size", property(lambda self: 7), "the model's hidden_size is 7; what it computes has"),
+        (VlmModel, "vocab_size", property(lambda self: 7), "the model's vocab_size is 7; what it computes has"),
         (VlmModel, "hidden_states", attends_to_padding, "attends to padding"),
         (VlmModel, "hidden_states", mixes_rows, "padding changes the logits of row"),
         (VlmModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs carry no gradient"),

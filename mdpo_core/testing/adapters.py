@@ -96,6 +96,7 @@ def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples
     tested = models.ModelUnderTest(name_of(adapter), adapter.encoder(), examples)
     reference = _load(adapter, trainable=False)
     model.set_training(False)
+    models.check_sizes(tested, model)
     models.check_padding(tested, model)
     models.check_batching(tested, model)
     models.check_reference(tested, model, reference)

@@ -71,6 +71,18 @@ def check_padding(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
             )
 
 
+def check_sizes(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
+    """``hidden_size`` and ``vocab_size`` are those of hidden states and logits."""
+    prompt = tested.encoder.encode_prompt(tested.examples[0])
+    rows = pad_view([prompt.token_ids], [prompt.token_ids[:0]])
+    with torch.no_grad():
+        hidden = model.hidden_states(rows, model.encode_images(prompt.images) if prompt.images else ())
+        sizes = {"hidden_size": hidden.shape[-1], "vocab_size": model.logits(hidden).shape[-1]}
+    for name, size in sizes.items():
+        said = getattr(model, name)
+        require(said == size, f"{tested.name}: the model's {name} is {said}; what it computes has {size}")
+
+
 def check_batching(tested: ModelUnderTest, model: VisionLanguageModel) -> None:
     """Log-probs do not depend on the rows beside, nor on their order."""
     rows = list(range(len(tested.examples)))

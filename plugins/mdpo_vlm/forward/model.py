@@ -47,6 +47,16 @@ class VlmModel:
     def module(self) -> nn.Module:
         return self._module
 
+    @property
+    def hidden_size(self) -> int:
+        # Of the head, whose attributes keep its shape while ZeRO-3 holds its weight in parts.
+        return int(self._base.get_output_embeddings().in_features)
+
+    @property
+    def vocab_size(self) -> int:
+        rows = int(self._base.get_output_embeddings().out_features)
+        return rows if self._num_words is None else min(rows, self._num_words)
+
     def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
         return encode_images(self._base, images)
 
