@@ -222,10 +222,13 @@ def test_an_unusable_image_is_named_with_file_row_and_column(tmp_path: Path, pho
         ('{"a": 1}\n{"a": 2}\n{"a":\n{"a": 4}\n', "pairs.json:3: cannot be read as json: Expecting value in column 6"),
         ('{"a": 1}\r\n{"a": "cut\r\n', "pairs.json:2: cannot be read as json: Unterminated string"),
         ('[{"a": 1},\n {"a":\n', "pairs.json:2: cannot be read as json: Expecting value in column 7"),
-        ('{"a": 1}\n\n[1, 2]\n', "pairs.json:3: cannot be read as json: [1, 2] is no object; rows are JSON objects"),
-        ('[1, 2]\n{"a": 1}\n', "pairs.json:1: cannot be read as json: [1, 2] is no object"),
-        ('[{"a": 1}, "text"]', 'pairs.json row 2: cannot be read as json: "text" is no object'),
-        ("3", "3 is no object; rows are JSON objects: a list of them, or one a line"),
+        (
+            '{"a": 1}\n\n[1, 2]\n',
+            "pairs.json:3: cannot be read as json: [1, 2] is not an object; rows are JSON objects",
+        ),
+        ('[1, 2]\n{"a": 1}\n', "pairs.json:1: cannot be read as json: [1, 2] is not an object"),
+        ('[{"a": 1}, "text"]', 'pairs.json row 2: cannot be read as json: "text" is not an object'),
+        ("3", "3 is not an object; rows are JSON objects: a list of them, or one a line"),
         (
             '[{"img_path": "00.jpg", "prompt": "x", "choosen": "A", "rejected": "B"}]',
             "no column 'chosen'; did you mean",

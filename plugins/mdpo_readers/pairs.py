@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, ExampleField, Problem, Reader
+from mdpo_core import DataError, ExampleField, Problem, Reader, suggestion
+from mdpo_readers.columns import PairColumns
 
 if TYPE_CHECKING:
-    from mdpo_readers.rows import PairRows
+    from mdpo_readers.pair_rows import PairRows
 
 
 class Pairs(Reader):
@@ -58,12 +59,13 @@ class Pairs(Reader):
         return self
 
     def open(self) -> PairRows:
-        from mdpo_readers.rows import PairRows
-        from mdpo_readers.source import open_table
+        from mdpo_readers.pair_rows import PairRows
+        from mdpo_readers.tables import open_table
 
         table = open_table(self.path, self.split)
-        self._require(table.column_names)
-        return PairRows(self, table)
+        columns = self.used()
+        self._require(columns, table.column_names)
+        return PairRows(columns, table, self.with_options)
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {
@@ -82,43 +84,26 @@ class Pairs(Reader):
         others = "..., " if field == "responses" else ""  # which this option holds from the start
         return f"data.{field}: {{{others}{name}: COLUMN}}"
 
-    def used_columns(self) -> list[str]:
-        """The columns that the options name, each once."""
-        mapped = [self.responses, self.pictures, self.prompts, self.vectors, self.boxes]
-        named = [
-            self.prompt,
-            self.image,
-            *self.columns,
-            self.id,
-            *(column for each in mapped for column in each.values()),
+    def used(self) -> PairColumns:
+        """The options that reading a row needs."""
+        return PairColumns(**{field.name: getattr(self, field.name) for field in fields(PairColumns)})
+
+    def with_options(self, **changes: Any) -> Pairs:
+        """This reader with some options changed, which are not checked again."""
+        return self.model_copy(update=changes)
+
+    def _require(self, columns: PairColumns, available: list[str]) -> None:
+        """Raise `DataError` if the table lacks a column, or the folder of images does not exist."""
+        from mdpo_readers.tables import file_suggestion
+
+        listed = ", ".join(available)
+        problems = [
+            Problem(self.path, "", f"there is no column '{name}'{suggestion(name, available)}  (columns: {listed})")
+            for name in columns.names()
+            if name not in available
         ]
-        return list(dict.fromkeys(column for column in named if column is not None))
-
-    def image_columns(self) -> list[str]:
-        """Those of them that hold pictures."""
-        return [*([] if self.image is None else [self.image]), *self.pictures.values()]
-
-    def _require(self, there: list[str]) -> None:
-        found = [
-            Problem(self.path, "", f"there is no column '{column}'{near(column, there)}  (columns: {', '.join(there)})")
-            for column in self.used_columns()
-            if column not in there
-        ]
-        if self.image_columns() and not self.images.is_dir():
-            text = f"data.images: there is no folder '{self.images}'{near_file(self.images)}"
-            found.append(Problem(self.path, "", text))
-        if found:
-            raise DataError(found)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest known word, or nothing."""
-    matches = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
-
-
-def near_file(path: Path) -> str:
-    """The same for what stands beside a path that does not exist, by its last part."""
-    there = {each.name: str(each) for each in path.parent.iterdir()} if path.parent.is_dir() else {}
-    matches = difflib.get_close_matches(path.name, sorted(there), n=1)
-    return f"; did you mean '{there[matches[0]]}'?" if matches else ""
+        if columns.of_images() and not self.images.is_dir():
+            message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
+            problems.append(Problem(self.path, "", message))
+        if problems:
+            raise DataError(problems)

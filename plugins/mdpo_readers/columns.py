@@ -1,0 +1,40 @@
+"""Which columns of a table hold what of a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PairColumns:
+    """The options of `Pairs` that reading a row needs; each is described there."""
+
+    path: str
+    images: Path
+    prompt: str | None
+    image: str | None
+    responses: Mapping[str, str]
+    columns: tuple[str, ...]
+    pictures: Mapping[str, str]
+    prompts: Mapping[str, str]
+    vectors: Mapping[str, str]
+    boxes: Mapping[str, str]
+    id: str | None
+
+    def names(self) -> list[str]:
+        """The columns that are read, each once."""
+        by_name = [self.responses, self.pictures, self.prompts, self.vectors, self.boxes]
+        named = [
+            self.prompt,
+            self.image,
+            *self.columns,
+            self.id,
+            *(column for mapping in by_name for column in mapping.values()),
+        ]
+        return list(dict.fromkeys(column for column in named if column is not None))
+
+    def of_images(self) -> list[str]:
+        """The columns that hold images."""
+        return [*([] if self.image is None else [self.image]), *self.pictures.values()]

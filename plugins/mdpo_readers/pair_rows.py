@@ -1,0 +1,74 @@
+"""Rows of preference pairs, decoded when indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from datasets import Dataset, Image, List
+
+from mdpo_core import Example, LazyRows, Prompt, Reader
+from mdpo_readers import cells, conversations, numbers
+from mdpo_readers.cells import Cell
+from mdpo_readers.columns import PairColumns
+from mdpo_readers.images import images
+from mdpo_readers.stored_pairs import StoredPairs
+
+
+class PairRows(LazyRows):
+    """A memory-mapped table as examples; light to copy into a worker process."""
+
+    def __init__(self, columns: PairColumns, table: Dataset, with_options: Callable[..., Reader]) -> None:
+        """``with_options`` gives the reader of these rows with some options changed."""
+        self._columns = columns
+        # A folder may have been saved with a format, which gives tensors or leaves columns out.
+        plain = table.with_format(None)
+        self.as_stored = StoredPairs(columns, plain, with_options)
+        self._table = _undecoded(plain.select_columns(columns.names()), columns.of_images())
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def row(self, number: int) -> Example:
+        columns, values = self._columns, self._table[number]
+        where = partial(Cell, f"{columns.path} row {number + 1}")
+        cell = {column: where(column, value) for column, value in values.items()}
+        prompt, responses = self._texts(cell)
+        shown = () if columns.image is None else images(cell[columns.image], columns.images)
+        return Example(
+            id=str(number + 1) if columns.id is None else cells.name(cell[columns.id]),
+            prompt=prompt,
+            responses=responses,
+            images=shown,
+            columns={column: cells.number(cell[column]) for column in columns.columns},
+            pictures={name: images(cell[column], columns.images) for name, column in columns.pictures.items()},
+            prompts={name: conversations.prompt(cell[column]) for name, column in columns.prompts.items()},
+            vectors={name: numbers.vector(cell[column]) for name, column in columns.vectors.items()},
+            boxes={name: numbers.boxes(cell[column], shown) for name, column in columns.boxes.items()},
+        )
+
+    def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:
+        """The prompt and the responses."""
+        column_of = self._columns.responses
+        if self._columns.prompt is not None:
+            responses = {name: conversations.response(cell[column]) for name, column in column_of.items()}
+            return conversations.prompt(cell[self._columns.prompt]), responses
+        split = {name: conversations.prompt_and_response(cell[column]) for name, column in column_of.items()}
+        first, *others = column_of
+        for name in others:
+            if split[name][0] != split[first][0]:
+                raise cell[column_of[name]].wrong(
+                    f"the turns before the response differ from those of '{column_of[first]}'"
+                )
+        return split[first][0], {name: answer for name, (_, answer) in split.items()}
+
+
+def _undecoded(table: Dataset, columns: Iterable[str]) -> Dataset:
+    """The table with images as stored bytes: the reader decodes them itself, so that errors name the image."""
+    for column in columns:
+        feature = table.features[column]
+        if isinstance(feature, Image):
+            table = table.cast_column(column, Image(decode=False))
+        elif isinstance(getattr(feature, "feature", None), Image):
+            table = table.cast_column(column, List(Image(decode=False)))
+    return table

@@ -1,0 +1,82 @@
+"""Rows as they are stored, for writing them with changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Value
+
+from mdpo_core import Reader
+from mdpo_readers.cells import Cell
+from mdpo_readers.columns import PairColumns
+
+
+class StoredPairs:
+    """See `mdpo_core.StoredRows`: a table with all of its columns."""
+
+    def __init__(self, columns: PairColumns, table: Dataset, with_options: Callable[..., Reader]) -> None:
+        self._columns = columns
+        self._with_options = with_options
+        of_images = list(dict.fromkeys(columns.of_images()))
+        self.embeds_images = not all(_names_files(table.features[column]) for column in of_images)
+        self._table = table.remove_columns(of_images) if self.embeds_images else table
+
+    def stored(self, index: int) -> dict[str, Any]:
+        where = f"{self._columns.path} row {index + 1}"
+        return {column: _as_json(Cell(where, column, value)) for column, value in self._table[index].items()}
+
+    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        row = self._table[index]
+        used = self._columns
+        texts = {used.responses.get(name, name): text for name, text in responses.items()}
+        like = None if used.prompt is not None else row[next(iter(used.responses.values()))]
+        changed = {column: _as_stored(row.get(column, like), text, used.prompt) for column, text in texts.items()}
+        pictures = {"": used.image, **used.pictures}
+        return changed | {column: list(images[name]) for name, column in pictures.items() if column and name in images}
+
+    def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
+        used = self._columns
+        return self._with_options(
+            path=str(path),
+            split="train",
+            images=used.images if images is None else images,
+            responses={name: used.responses.get(name, name) for name in responses},
+            columns=tuple(columns),
+        )
+
+
+def _names_files(feature: object) -> bool:
+    return isinstance(feature, Value) or isinstance(getattr(feature, "feature", None), Value)
+
+
+def _as_stored(old: object, text: str, prompt: str | None) -> object:
+    """A response in the form of the column: text, a single turn, or the last turn of a conversation."""
+    if not isinstance(old, list) or not old:
+        return text
+    last = {key: value for key, value in old[-1].items() if value is not None}
+    content = "content" if "content" in last else "value"
+    parts = [{"type": "text", "text": text}]
+    turn = {**last, content: parts if isinstance(last[content], list) else text}
+    return [turn] if prompt is not None else [*old[:-1], turn]
+
+
+def _as_json(cell: Cell) -> Any:
+    """A value that JSON can hold; NaN becomes null, since both mean that there is no value."""
+    value = cell.value
+    if isinstance(value, Mapping):
+        return {key: _as_json(cell._replace(value=item)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(cell._replace(value=item)) for item in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return None
+        raise cell.must_be("a finite number, to be written as JSON")
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise cell.wrong(f"holds a {type(value).__name__}, which cannot be written as JSON; drop the column")
