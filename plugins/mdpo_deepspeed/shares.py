@@ -1,11 +1,29 @@
-"""What this process keeps of weights and moments, by the names and in the order of whole parameters."""
+"""The part of weights and moments that this process keeps, by the names and in the order of whole parameters.
+
+AdamW updates float32 buffers. At stages 1 and 2 all parameters of a group are laid out flat, one after another, padded
+(``.``) and cut into equal parts; each process keeps one part as its buffer. The parameters a (6 numbers) and b (5
+numbers) among 3 processes:
+
+    whole group            a0 a1 a2 a3 a4 a5 b0 b1 b2 b3 b4  .
+    buffer of process 0    a0 a1 a2 a3
+    buffer of process 1                a4 a5 b0 b1
+    buffer of process 2                            b2 b3 b4  .
+
+Process 1 then has two shares:
+
+    parameter a    range_in_parameter [4, 6)    range_in_buffer [0, 2)    range_to_save [4, 6)
+    parameter b    range_in_parameter [0, 2)    range_in_buffer [2, 4)    range_to_save [0, 2)
+
+At stage 3 each parameter is cut by itself, and a buffer holds one part of each. At stage 0 nothing is cut: every
+process keeps all numbers, and ``range_to_save`` is the part that it saves, so that each number is saved once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from deepspeed import comm
@@ -14,65 +32,86 @@ from torch import Tensor, nn
 from mdpo_core import MOMENTS, CheckpointError, Piece, SavedState
 
 
+class Range(NamedTuple):
+    """Positions ``start`` to ``end`` of a flat tensor, without ``end``."""
+
+    start: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Share:
-    """A parameter's numbers from ``start`` on, of which this process keeps those from ``place`` on in ``master``.
+    """The numbers of one parameter that this process keeps; there may be none.
 
-    ``master``: a float32 tensor that AdamW updates, of one parameter or of several laid out flat. ``written``: those
-    numbers that this process is the one to save, as a range within its share.
+    ``shape``: the shape of the whole parameter. ``buffer``: the float32 tensor that AdamW updates.
+    ``range_in_parameter`` and ``range_in_buffer``: where the share lies in either, laid out flat; equally long.
+    ``range_to_save``: the numbers that this process saves, as positions in the parameter.
     """
 
     name: str
     shape: tuple[int, ...]
-    start: int
-    length: int
-    master: Tensor
-    place: int
-    written: tuple[int, int]
+    buffer: Tensor
+    range_in_parameter: Range
+    range_in_buffer: Range
+    range_to_save: Range
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The share ``(numbers,)`` of a tensor that is laid out as ``master`` is."""
-        return tensor.detach().view(-1)[self.place : self.place + self.length]
+        """The share ``(numbers,)`` of a tensor that is laid out as ``buffer`` is: the weights, or a moment."""
+        return tensor.detach().view(-1)[slice(*self.range_in_buffer)]
+
+    def to_save_of(self, tensor: Tensor) -> Tensor:
+        """As `of`, for the numbers that this process saves."""
+        first = self.range_in_parameter.start
+        return self.of(tensor)[self.range_to_save.start - first : self.range_to_save.end - first]
+
+
+def _share(name: str, shape: tuple[int, ...], buffer: Tensor, start: int, length: int, start_in_buffer: int) -> Share:
+    """A share that this process saves as a whole."""
+    in_parameter = Range(start, start + length)
+    in_buffer = Range(start_in_buffer, start_in_buffer + length)
+    return Share(name, shape, buffer, in_parameter, in_buffer, range_to_save=in_parameter)
 
 
 def shares_of(engine: Any, trained: Mapping[str, nn.Parameter], shapes: Mapping[str, tuple[int, ...]]) -> list[Share]:
-    """One share for each parameter, which may be of no numbers."""
+    """One share for each parameter."""
     stage = engine.zero_optimization_stage()
-    find = _at_stage_3 if stage == 3 else _at_stages_1_and_2 if stage else _at_stage_0
-    return list(find(engine, trained, shapes))
+    shares_at_stage = _at_stage_3 if stage == 3 else _at_stages_1_and_2 if stage else _at_stage_0
+    return list(shares_at_stage(engine, trained, shapes))
 
 
 def _at_stage_0(
     engine: Any, trained: Mapping[str, nn.Parameter], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[Share]:
-    """Every process keeps everything, and saves its part."""
+    """Every process keeps all numbers, and saves an equal part of them."""
     optimizer, rank, size = engine.optimizer, comm.get_rank(), comm.get_world_size()
-    masters: dict[int, Tensor] = {}
+    buffers: dict[int, Tensor] = {}
     for updated, computed in zip(
         getattr(optimizer, "fp32_groups", ()), getattr(optimizer, "fp16_groups", ()), strict=True
     ):
-        masters |= {id(parameter): master for parameter, master in zip(computed, updated, strict=True)}
+        buffers |= {id(parameter): buffer for parameter, buffer in zip(computed, updated, strict=True)}
     for name, parameter in trained.items():
         numbers = parameter.numel()
         part = math.ceil(numbers / size)
-        written = (min(rank * part, numbers), min((rank + 1) * part, numbers))
-        yield Share(name, shapes[name], 0, numbers, masters.get(id(parameter), parameter), 0, written)
+        to_save = Range(min(rank * part, numbers), min((rank + 1) * part, numbers))
+        everything = Range(0, numbers)
+        buffer = buffers.get(id(parameter), parameter)
+        yield Share(name, shapes[name], buffer, everything, everything, to_save)
 
 
 def _at_stages_1_and_2(
     engine: Any, trained: Mapping[str, nn.Parameter], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[Share]:
-    """All parameters of a group lie behind one another, and each process keeps an equal part of the whole."""
+    """The parameters of a group lie one after another, and each process keeps an equal part of the group."""
     optimizer = engine.optimizer
     flat = getattr(optimizer, "single_partition_of_fp32_groups", None) or optimizer.fp32_groups_flat_partition
     for name, parameter in trained.items():
         mapping = parameter._hp_mapping  # type: ignore[attr-defined]  # DeepSpeed's
         if mapping is None:
-            yield Share(name, shapes[name], 0, 0, flat[0], 0, (0, 0))
+            yield _share(name, shapes[name], flat[0], start=0, length=0, start_in_buffer=0)
             continue
-        here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
-        master = flat[mapping.param_group_index]
-        yield Share(name, shapes[name], here.start, here.numel, master, there.start, (0, here.numel))
+        in_parameter, in_buffer = mapping.lp_fragment_address, mapping.hp_fragment_address
+        buffer = flat[mapping.param_group_index]
+        yield _share(name, shapes[name], buffer, in_parameter.start, in_parameter.numel, in_buffer.start)
 
 
 def _at_stage_3(
@@ -81,57 +120,57 @@ def _at_stage_3(
     """Each process keeps an equal part of each parameter."""
     optimizer = engine.optimizer
     for name, parameter in trained.items():
-        group, place, length = optimizer.grad_position[optimizer.get_param_id(parameter)]
+        group, start_in_buffer, length = optimizer.grad_position[optimizer.get_param_id(parameter)]
         numbers = math.prod(shapes[name])
         start = min(comm.get_rank() * length, numbers)
-        # The last part is filled up to the size of the others.
+        # The last part is padded to the size of the others.
         kept = min(length, numbers - start)
-        yield Share(name, shapes[name], start, kept, optimizer.fp32_partitioned_groups_flat[group], place, (0, kept))
+        buffer = optimizer.fp32_partitioned_groups_flat[group]
+        yield _share(name, shapes[name], buffer, start, kept, start_in_buffer)
 
 
 def written_pieces(shares: Iterable[Share], adamw: torch.optim.AdamW) -> Iterator[Piece]:
-    """What this process saves: over all of them, every number once."""
+    """The tensors that this process saves; the processes together save every number once."""
     for share in shares:
-        begin, end = share.written
-        if begin == end:
+        start, end = share.range_to_save
+        if start == end:
             continue
-        state = adamw.state.get(share.master, {})
-        tensors = {"weight": share.master} | {what: state[what] for what in MOMENTS if what in state}
-        for what, tensor in tensors.items():
-            values = share.of(tensor)[begin:end].cpu()
-            yield Piece(f"{what}:{share.name}", values, share.start + begin, share.shape)
-        if "step" in state and share.start + begin == 0:
+        state = adamw.state.get(share.buffer, {})
+        tensors = {"weight": share.buffer} | {moment: state[moment] for moment in MOMENTS if moment in state}
+        for kind, tensor in tensors.items():
+            yield Piece(f"{kind}:{share.name}", share.to_save_of(tensor).cpu(), start, share.shape)
+        if "step" in state and start == 0:
             yield Piece(f"step:{share.name}", state["step"].detach().reshape(1).cpu(), 0, ())
 
 
 @torch.no_grad()
 def read_shares(state: SavedState, shares: Iterable[Share], adamw: torch.optim.AdamW) -> None:
-    """Take back what all processes saved, as far as it is this one's; every process reads every name.
+    """Restore the shares of this process from the files of all processes; every process reads every name.
 
-    A parameter that AdamW had never updated (no gradient reached it) has no moments, which is the same as zeros.
+    A parameter that AdamW never updated (no gradient reached it) has no moments, which is the same as zeros.
     """
     adamw.state.clear()
     for share in shares:
-        span = (share.start, share.start + share.length)
-        weight = state.read(f"weight:{share.name}", share.shape, *span)
-        share.of(share.master).copy_(weight)
+        wanted = share.range_in_parameter
+        weight = state.read(f"weight:{share.name}", share.shape, *wanted)
+        share.of(share.buffer).copy_(weight)
         if f"step:{share.name}" not in state:
             continue
         step = state.whole(f"step:{share.name}", ())
-        moments = {what: state.read(f"{what}:{share.name}", share.shape, *span) for what in MOMENTS}
-        if share.length:
-            kept = _record(adamw, share, step)
-            for what, values in moments.items():
-                share.of(kept[what]).copy_(values)
+        moments = {moment: state.read(f"{moment}:{share.name}", share.shape, *wanted) for moment in MOMENTS}
+        if wanted.start < wanted.end:
+            adamw_state = _adamw_state(adamw, share, step)
+            for moment, values in moments.items():
+                share.of(adamw_state[moment]).copy_(values)
 
 
-def _record(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[str, Tensor]:
-    """AdamW's own of the tensor that a share is in, made if there is none yet."""
-    state: dict[str, Tensor] = adamw.state[share.master]
+def _adamw_state(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[str, Tensor]:
+    """AdamW's state of the buffer that holds a share; it is created if there is none yet."""
+    state: dict[str, Tensor] = adamw.state[share.buffer]
     if not state:
         # A fused AdamW counts its steps beside the parameter, any other one on the CPU.
-        state["step"] = step.to(share.master.device) if adamw.defaults["fused"] else step.clone()
-        state |= {what: torch.zeros_like(share.master) for what in MOMENTS}
+        state["step"] = step.to(share.buffer.device) if adamw.defaults["fused"] else step.clone()
+        state |= {moment: torch.zeros_like(share.buffer) for moment in MOMENTS}
     if state["step"].cpu() != step:
         raise CheckpointError(
             f"{share.name} was updated {int(step)} times, others {int(state['step'])} times; ZeRO counts them as one"
