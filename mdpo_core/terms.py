@@ -99,7 +99,7 @@ class PairLoss(Loss):
 
     prefer: View = Field(default=CHOSEN, description="the view to be preferred")
     over: View = Field(default=REJECTED, description="the view it is preferred over")
-    scope: Literal["response", "prompt_and_response"] = Field(
+    scored: Literal["response", "prompt_and_response"] = Field(
         default="response",
         description="what of both views is scored; with the prompt, from the first word behind its images on (JPO)",
     )
@@ -107,8 +107,8 @@ class PairLoss(Loss):
     @model_validator(mode="before")
     @classmethod
     def _score_prompts(cls, options: Any) -> Any:
-        """``scope`` is short for ``prompt+`` before both views."""
-        if not isinstance(options, dict) or options.get("scope") != "prompt_and_response":
+        """``scored`` is short for ``prompt+`` before both views."""
+        if not isinstance(options, dict) or options.get("scored") != "prompt_and_response":
             return options
         views = {name: options.get(name, cls.model_fields[name].default) for name in ("prefer", "over")}
         return options | {name: with_prompt(view) for name, view in views.items()}

@@ -131,7 +131,7 @@ def entries(name: str, p: dict[str, Any]) -> list[Entry]:
         "chip_code": [{"loss": "chip", **pair, "corrupted": "crop"}],
         "chip_paper": [dpo, crop],
         "softmax_mdpo": [{"loss": "softmax_dpo", **pair, "over": ["rejected", CROPPED]}],
-        "jpo_dove": [{**dpo, "scope": "prompt_and_response"}],
+        "jpo_dove": [{**dpo, "scored": "prompt_and_response"}],
         "ddpo": [{"loss": "ddpo", **pair, "gamma": p.get("gamma")}],
         "ddpo_sum": [{"loss": "ddpo", **pair, "gamma": p.get("gamma"), "average": False}],
         "dmpo": [{"loss": "dmpo", **pair, "gamma": p.get("gamma")}],

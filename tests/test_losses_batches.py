@@ -67,7 +67,7 @@ def test_rows_without_an_image_are_not_sorted_among_the_others(found: Scores, pa
 @PROPERTY
 @given(scores(["prompt+chosen", "prompt+rejected"]), st.booleans())
 def test_rows_without_an_image_are_sorted_among_those_of_clean_views(found: Scores, paired: bool) -> None:
-    term = loss("aot", paired=paired, scope="prompt_and_response")
+    term = loss("aot", paired=paired, scored="prompt_and_response")
     without = Scores(found.policy, found.reference, found.num_tokens, torch.zeros_like(found.corruptible))
     torch.testing.assert_close(term(without), term(found))
 

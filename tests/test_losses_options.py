@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mdpo_core import component
 from mdpo_core.registry import current_registry
 
-PAIR = {"prefer": "chosen", "over": "rejected", "scope": "response"}
+PAIR = {"prefer": "chosen", "over": "rejected", "scored": "response"}
 LOSSES: dict[str, dict[str, Any]] = {
     "dpo": {**PAIR, "beta": 0.1, "label_smoothing": 0, "reference_free": False},
     "robust_dpo": {**PAIR, "beta": 0.1, "label_smoothing": 0.1},
@@ -148,7 +148,7 @@ def test_only_a_form_that_reads_columns_asks_for_them() -> None:
         ("c3po", "temperature", 0),
         ("spo", "degrees", ["chosen"]),
         ("sparse_po", "masks", "random"),
-        ("dpo", "scope", "prompt"),
+        ("dpo", "scored", "prompt"),
         ("sparse_po", "l1_u", -1),
         ("sparse_po", "l1_d", -1),
         ("v_dpo", "language_bias", -1),
@@ -211,7 +211,7 @@ def test_constants_that_nobody_has_published_are_to_be_given(kind: str, name: st
     [
         ("softmax_dpo", {"over": ["rejected", "chosen@crop", "rejected"]}, "must differ, found chosen, rejected, "),
         ("softmax_dpo", {"over": ["chosen"]}, "must differ, found chosen, chosen"),
-        ("visual_tpo", {"base": 0.5, "scope": "prompt_and_response"}, "for responses alone"),
+        ("visual_tpo", {"base": 0.5, "scored": "prompt_and_response"}, "for responses alone"),
         ("visual_tpo", {"base": 0.5, "prefer": "prompt+chosen"}, "for responses alone"),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
             "beta: 0.1",
             "bta: 0.1",
             "bad.yaml:6: objective.0.bta: unknown option; did you mean 'beta'?  "
-            "(dpo: beta, label, label_smoothing, over, prefer, reference_free, scope, weight)",
+            "(dpo: beta, label, label_smoothing, over, prefer, reference_free, scored, weight)",
         ),
         ("output:", "outptu:", "bad.yaml:9: outptu: unknown section; did you mean 'output'?"),
         ("beta: 0.1", "beta: high", "bad.yaml:6: objective.0.beta: input should be a valid number, found 'high'"),

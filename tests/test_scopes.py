@@ -115,7 +115,7 @@ def test_with_its_prompt_a_view_is_scored_from_the_first_word_behind_the_picture
 def test_dpo_of_prompts_and_responses_is_dpo_where_prompts_are_the_same(llava: Path) -> None:
     data = [Example("1", PROMPT, {"chosen": "A temple.", "rejected": "A dog."}, (picture(),))]
     made: Any = component("adapter", "llava", path=str(llava))
-    plain, joint = component("loss", "dpo"), component("loss", "dpo", scope="prompt_and_response")
+    plain, joint = component("loss", "dpo"), component("loss", "dpo", scored="prompt_and_response")
     assert [str(view) for view in joint.views()] == ["prompt+chosen", "prompt+rejected"]  # type: ignore[attr-defined]
     views = (*plain.views(), *joint.views())  # type: ignore[attr-defined]
     scores, _ = scores_of(made, views, data, Scoring())
@@ -148,7 +148,7 @@ def test_pairs_of_prompts_and_responses_are_compared_without_pictures_too(llava:
         f"model: {{adapter: llava, path: {llava}, lora: {{rank: 2, alpha: 4, dropout: 0.0}}}}\n"
         f"data: {{reader: pairs, path: {tmp_path / 'pairs.json'}, image: null, prompts: {{other: other}}}}\n"
         "corruptions: {other: {corruption: dataset_prompt, prompt: other}}\n"
-        "objective: [{loss: dpo, scope: prompt_and_response, over: rejected@other}]\n"
+        "objective: [{loss: dpo, scored: prompt_and_response, over: rejected@other}]\n"
         "train: {epochs: 2, batch_size: 2, micro_batch_size: 2, learning_rate: 0.01}\n"
         f"backend: {{backend: local, device: cpu}}\noutput: {{dir: {tmp_path / 'run'}}}\n"
     )
