@@ -37,6 +37,6 @@ class Pixelate(AnyMode):
 
 
 def grid(size: tuple[int, int], squares: int) -> tuple[int, int]:
-    """Columns and rows of nearly square parts, so many of them along the longer side, none smaller than a pixel."""
+    """Columns and rows of nearly square parts: ``squares`` of them on the longer side, none smaller than a pixel."""
     columns, rows = (min(side, max(1, round(side * squares / max(size)))) for side in size)
     return columns, rows

@@ -29,7 +29,7 @@ class DatasetImage(SelectiveCorruption):
         if len(new) == len(images):
             new = tuple(new[number] for number in selected)
         if len(new) != len(selected):
-            raise _wrong(
+            raise _data_error(
                 example,
                 f"the picture '{self.picture}' is {len(new)} images; the row has {len(images)}, of which "
                 f"{len(selected)} are touched (images: {self.images})",
@@ -58,7 +58,7 @@ class DatasetPrompt(Corruption):
         images = example.images if self.picture is None else example.pictures[self.picture]
         changed = replace(example, prompt=example.prompts[self.prompt], images=images)
         if changed.num_marks != len(images):
-            raise _wrong(
+            raise _data_error(
                 example,
                 f"the prompt '{self.prompt}' has {changed.num_marks} <image> marks for {len(images)} images; it needs "
                 "one for each",
@@ -66,5 +66,5 @@ class DatasetPrompt(Corruption):
         return changed
 
 
-def _wrong(example: Example, text: str) -> DataError:
+def _data_error(example: Example, text: str) -> DataError:
     return DataError([Problem(f"example '{example.id}'", "", text)])

@@ -1,4 +1,4 @@
-"""Responses under prompts that they do not answer."""
+"""Responses under the prompt of another row, which they do not answer."""
 
 from __future__ import annotations
 

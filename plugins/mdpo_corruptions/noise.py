@@ -23,7 +23,7 @@ _AT_ONCE = 2**22  # levels that are computed as floats at a time
 
 
 class Noise(AnyMode):
-    """A corruption that mixes each level with a normal number of its own."""
+    """A corruption that mixes each level with a normal random number."""
 
     side: int | None = Field(
         default=336,
@@ -51,7 +51,7 @@ class Noise(AnyMode):
 
     @abstractmethod
     def mix(self) -> tuple[float, float, float]:
-        """What a level is multiplied by, what is added to it, and the noise's standard deviation, of levels 0 to 1."""
+        """Factor of a level, its shift, and the standard deviation of the noise, for levels from 0 to 1."""
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of the noise."""
@@ -125,7 +125,7 @@ def _normal(size: tuple[int, int], num_channels: int, rng: random.Random) -> Ten
 
 
 def _enlarged(noise: Tensor, rows: range, colors: Tensor) -> Tensor:
-    """The noise of some rows of the picture."""
+    """The noise for ``rows`` of the picture."""
     import torch
 
     if noise.shape == colors.shape:

@@ -1,4 +1,4 @@
-"""Corrupting pictures of any of Pillow's modes by code for a few of them."""
+"""Corruptions written for a few of Pillow's modes, applied to pictures of any mode."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def plain(image: Image) -> Image:
 
 
 def in_mode_of(image: Image, changed: Image) -> Image:
-    """A changed copy of `plain` of it, in the mode of the image itself."""
+    """``changed``, which came from ``plain(image)``, converted back to the mode of ``image``."""
     if image.mode == changed.mode:
         return changed
     if image.mode == "P":
@@ -93,7 +93,7 @@ def in_rgb(image: Image, change: Callable[[Image], Image]) -> Image:
 
 
 def ink(color: Color, mode: str) -> float | tuple[int, ...]:
-    """A colour, opaque, as pixels of a mode hold it."""
+    """An opaque colour as the pixel value of a mode."""
     import PIL.Image
 
     pixel = PIL.Image.new("RGB", (1, 1), color).convert(mode).getpixel((0, 0))

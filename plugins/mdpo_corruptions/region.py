@@ -41,7 +41,7 @@ class RegionNoise(Diffusion):
 
 def _within(boxes: Sequence[Box], noisy: Image, image: Image) -> Image:
     if image.mode in {"P", "PA"}:
-        # Two palettes, whose colours do not go by the same numbers.
+        # The two palettes number their colours differently.
         return in_mode_of(image, _within(boxes, plain(noisy), plain(image)))
     changed = image.copy()
     for box in boxes:

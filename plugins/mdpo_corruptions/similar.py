@@ -20,7 +20,7 @@ _memory: list[tuple[Sequence[Example], str, Any]] = []
 
 
 def by_similarity(example: Example, data: Sequence[Example], places: Sequence[int]) -> list[int]:
-    """Rows with as many images, the most similar at some places first; of equally similar ones the earlier."""
+    """Rows with as many images, sorted: most similar at ``places`` first, and of equally similar rows the earlier."""
     own = {place: difference_hash(example.images[place]) for place in places}
     hashes = _remembered(data, "", _hashes)
 
@@ -40,24 +40,24 @@ def difference_hash(image: Image) -> int:
 
 
 def _hashes(data: Sequence[Example]) -> Hashes:
-    """Those of all images of all rows."""
+    """The hash of each image of each row."""
     return [tuple(map(difference_hash, row.images)) for row in data]
 
 
 def by_cosine(example: Example, data: Sequence[Example], name: str) -> list[int]:
-    """Rows with a vector of that name, the one of the nearest direction first; of equally near ones the earlier."""
+    """Rows with a vector of that name, sorted: the nearest direction first, and of equally near rows the earlier."""
     rows, directions = _remembered(data, name, lambda data: _directions(data, name))
     own = _direction(example, name)
     if not rows:
         return []
     if len(own) != directions.shape[1]:
-        raise _wrong(example, name, f"has {len(own)} numbers, and those of other rows {directions.shape[1]}")
+        raise _vector_error(example, name, f"has {len(own)} numbers, and those of other rows {directions.shape[1]}")
     order = (directions @ own).argsort(descending=True, stable=True)
     return [rows[place] for place in order.tolist()]
 
 
 def _directions(data: Sequence[Example], name: str) -> tuple[list[int], Tensor]:
-    """The rows that have a vector, and ``(rows, length)`` those, of length 1."""
+    """The rows that have a vector, and their vectors scaled to length 1, ``(rows, length)``."""
     import torch
 
     rows: list[int] = []
@@ -68,7 +68,7 @@ def _directions(data: Sequence[Example], name: str) -> tuple[list[int], Tensor]:
             directions.append(_direction(example, name))
             if len(directions[-1]) != len(directions[0]):
                 text = f"has {len(directions[-1])} numbers, and those before have {len(directions[0])}"
-                raise _wrong(example, name, text)
+                raise _vector_error(example, name, text)
     return rows, torch.stack(directions) if rows else torch.empty(0, 0)
 
 
@@ -78,17 +78,17 @@ def _direction(example: Example, name: str) -> Tensor:
     vector = torch.tensor(example.vectors[name], dtype=torch.float64)
     norm = vector.norm()
     if not norm > 0:
-        raise _wrong(example, name, "is zero, which has no direction")
+        raise _vector_error(example, name, "is zero, which has no direction")
     direction: Tensor = vector / norm
     return direction
 
 
-def _wrong(example: Example, name: str, text: str) -> DataError:
+def _vector_error(example: Example, name: str, text: str) -> DataError:
     return DataError([Problem(f"example '{example.id}'", "", f"the vector '{name}' {text}")])
 
 
 def _remembered(data: Sequence[Example], name: str, found: Callable[[Sequence[Example]], Found]) -> Found:
-    """What is found in data; that of the data last asked for is remembered, since all their images have to be read."""
+    """What ``found`` gives for the data; the last results are kept, since each needs all images to be read."""
     place = next((place for place, (known, what, _) in enumerate(_memory) if known is data and what == name), None)
     _memory.append((data, name, found(data)) if place is None else _memory.pop(place))
     del _memory[:-_MOST_REMEMBERED]

@@ -52,7 +52,7 @@ def prepare() -> None:
 
 
 def require_sound(options: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` if DeepSpeed refuses its configuration, or would overlook a part of it."""
+    """Raise `RecipeError` if DeepSpeed refuses its configuration, or would ignore a part of it."""
     watched = _Watched(options)
     try:
         DeepSpeedConfig(watched)
@@ -68,7 +68,7 @@ def require_sound(options: Mapping[str, Any]) -> None:
 
 
 class _Watched(dict[str, Any]):
-    """Knows what it was asked for: DeepSpeed passes over sections that it does not know."""
+    """Records which options were read: DeepSpeed ignores sections that it does not know."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
@@ -87,5 +87,5 @@ class _Watched(dict[str, Any]):
         return super().get(name, default)
 
     def keys(self) -> Any:
-        # `name in options.keys()` is a question, too.
+        # `name in options.keys()` reads an option, too.
         return self

@@ -1,4 +1,4 @@
-"""ZeRO-3: weights that each process keeps a share of, and that are put together for the time of a module's call."""
+"""ZeRO-3: each process keeps a share of the weights; a module's weights are gathered while it is called."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def gradients_one_by_one() -> Iterator[None]:
 
 
 def num_dims(parameter: Tensor) -> int:
-    """Dimensions of a parameter; one that is shared out has lost its shape."""
+    """Number of dimensions of the whole parameter; a parameter that ZeRO-3 splits has lost its shape."""
     return len(shape_of(parameter))
 
 

@@ -38,15 +38,16 @@ def wrong_digits(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> flo
     return wrong / sum(len(digits) for digits in truth)
 
 
-def num_wrong(found: Sequence[int], digits: Sequence[int]) -> int:
-    right = sum(one == other for one, other in zip(found, digits, strict=False))
-    return min(len(digits), max(len(found), len(digits)) - right)
+def num_wrong(mentioned_digits: Sequence[int], digits: Sequence[int]) -> int:
+    """Number of ``digits`` that are not named at their position, at most all of them."""
+    right = sum(one == other for one, other in zip(mentioned_digits, digits, strict=False))
+    return min(len(digits), max(len(mentioned_digits), len(digits)) - right)
 
 
 def hallucinated(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
     """Share of mentioned digits that are not in the picture; 0 if none is mentioned."""
-    found = [(digit, digits) for text, digits in zip(captions, truth, strict=True) for digit in mentioned(text)]
-    return sum(digit not in digits for digit, digits in found) / max(len(found), 1)
+    mentions = [(digit, digits) for text, digits in zip(captions, truth, strict=True) for digit in mentioned(text)]
+    return sum(digit not in digits for digit, digits in mentions) / max(len(mentions), 1)
 
 
 def _keep(captions: Sequence[str], folder: Path, step: int) -> None:

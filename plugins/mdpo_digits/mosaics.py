@@ -46,7 +46,7 @@ def draw_mosaic(rng: random.Random, split: Split) -> Mosaic:
 
 
 def caption(digits: tuple[int, ...], style: int) -> str:
-    """What a style says of four digits."""
+    """The caption of four digits in a style."""
     start, end = STYLES[style]
     a, b, c, d = (WORDS[digit] for digit in digits)
     return f"{start} a {a} , a {b} , a {c} and a {d} {end}"
@@ -58,7 +58,7 @@ def mentioned(text: str) -> tuple[int, ...]:
 
 
 def with_mistakes(digits: tuple[int, ...], mistakes: int, rng: random.Random) -> tuple[int, ...]:
-    """The digits with so many of them replaced by others."""
+    """The digits with ``mistakes`` of them replaced by others."""
     wrong = list(digits)
     for place in rng.sample(range(len(digits)), mistakes):
         wrong[place] = rng.choice([digit for digit in range(10) if digit != digits[place]])

@@ -11,7 +11,7 @@ from mdpo_digits.mosaics import PROMPT, Split, caption, draw_mosaic, with_mistak
 
 @dataclass(frozen=True)
 class DigitPairs(LazyRows):
-    """Row ``i`` is a function of the seed and ``i``: nothing is stored, and any row is as near as any other."""
+    """Row ``i`` is computed from the seed and ``i``; nothing is stored."""
 
     num_pairs: int
     style_cue: float

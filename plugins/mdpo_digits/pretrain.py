@@ -30,7 +30,7 @@ _SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
 
 
 def build_processor() -> LlavaProcessor:
-    """A word-level tokenizer of the world's few words, and CLIP's image processor at 32 pixels."""
+    """A word-level tokenizer of the few words of captions, and CLIP's image processor at 32 pixels."""
     texts = [PROMPT, *(word for style in STYLES for word in style), *WORDS, "a and , ."]
     words = dict.fromkeys(word for text in texts for word in text.split())
     names = dict.fromkeys((*_SPECIAL, *words))
@@ -123,6 +123,7 @@ def pretrain() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
 
 
 def main() -> None:
+    """Train the base model and save it in ``--out``."""
     parser = argparse.ArgumentParser(description="Pretrain the digits' base model.")
     parser.add_argument("--out", type=Path, required=True, help="the folder to save it in")
     folder = parser.parse_args().out

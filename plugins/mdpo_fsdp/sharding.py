@@ -1,4 +1,4 @@
-"""Modules cut into parts, and where a process's part of a tensor lies."""
+"""Modules split into parts, and where a process's part of a tensor lies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mdpo_core import LayeredModel, VisionLanguageModel, computes_on, layers_of
 
 
 class Sharding:
-    """How modules are shared out among all processes of the run."""
+    """Splits modules over all processes of the run."""
 
     def __init__(self, device: str, mixed: bool, reshard_after_forward: bool, offload: bool) -> None:
         self.device = torch.device(device)

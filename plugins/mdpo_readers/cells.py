@@ -19,16 +19,19 @@ class Cell(NamedTuple):
     value: Any
 
     def wrong(self, message: str) -> DataError:
+        """The error that says ``message`` about this cell."""
         return DataError([Problem(self.where, self.column, message)])
 
-    def must_be(self, what: str) -> DataError:
-        found = repr(self.value)
-        return self.wrong(f"must be {what}, found {found if len(found) <= _SHOWN else found[:_SHOWN] + '...'}")
+    def must_be(self, expected: str) -> DataError:
+        """The error that says what was expected and what was found."""
+        value = repr(self.value)
+        return self.wrong(f"must be {expected}, found {value if len(value) <= _SHOWN else value[:_SHOWN] + '...'}")
 
 
 def text(cell: Cell) -> str:
+    """Text, which may be empty."""
     if isinstance(cell.value, date):
-        # It does so when every value of a column looks like a date, and the text as written is gone.
+        # The library converts a column if all of its values look like dates; the original text is lost.
         raise cell.must_be("text (the `datasets` library takes a JSON column of dates for dates; Parquet keeps text)")
     if not isinstance(cell.value, str):
         raise cell.must_be("text")

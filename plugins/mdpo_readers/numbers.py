@@ -15,7 +15,7 @@ _BOX = "a box: [left, top, right, bottom], in pixels"
 
 
 def vector(cell: Cell) -> tuple[float, ...]:
-    """Finite numbers; none of them for null."""
+    """Finite numbers; none for null."""
     if cell.value is None:
         return ()
     if not isinstance(cell.value, list):
@@ -24,7 +24,7 @@ def vector(cell: Cell) -> tuple[float, ...]:
 
 
 def boxes(cell: Cell, images: Sequence[Image]) -> tuple[tuple[Box, ...], ...]:
-    """Those of each image: a list of boxes for the only image, a list of such lists, or null."""
+    """The boxes of each image, from a list of boxes (one image), a list of such lists, or null."""
     if cell.value is None or (cell.value == [] and not images):
         return tuple(() for _ in images)
     if not isinstance(cell.value, list):
@@ -36,7 +36,7 @@ def boxes(cell: Cell, images: Sequence[Image]) -> tuple[tuple[Box, ...], ...]:
 
 
 def _is_nested(values: list[Any]) -> bool:
-    """Whether these are lists of boxes, not boxes; what is neither is told apart later."""
+    """Whether the values are lists of boxes, not boxes; `_box` refuses values that are neither."""
     return any(values) and all(isinstance(each, list) and all(isinstance(one, list) for one in each) for each in values)
 
 

@@ -1,4 +1,4 @@
-"""Logs besides metrics.jsonl."""
+"""Logs in addition to metrics.jsonl."""
 
 from __future__ import annotations
 

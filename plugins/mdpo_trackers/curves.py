@@ -21,7 +21,7 @@ _PANELS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 
 
 class CurvesLog:
-    """Draws on close; until then the metrics file is record enough."""
+    """Draws when it is closed; until then the metrics file holds the numbers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,10 +56,10 @@ def draw_curves(records: list[dict[str, float]], path: Path) -> None:
 
 
 def _draw_panel(axes: Axes, title: str, series: Mapping[str, tuple[list[float], list[float]]]) -> None:
-    for place, (name, (steps, values)) in enumerate(series.items()):
+    for index, (name, (steps, values)) in enumerate(series.items()):
         few = len(steps) <= 12
-        color = _COLORS[place % len(_COLORS)]
-        style = "--" if place >= len(_COLORS) else "-"
+        color = _COLORS[index % len(_COLORS)]
+        style = "--" if index >= len(_COLORS) else "-"
         axes.plot(steps, values, style, color=color, label=name, linewidth=1.5, marker="o" if few else None)
     axes.set_title(title, loc="left", fontsize=10)
     axes.grid(alpha=0.25)
@@ -68,5 +68,5 @@ def _draw_panel(axes: Axes, title: str, series: Mapping[str, tuple[list[float], 
 
 
 def _series(records: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
-    found = [(record["step"], record[name]) for record in records if name in record]
-    return [step for step, _ in found], [value for _, value in found]
+    points = [(record["step"], record[name]) for record in records if name in record]
+    return [step for step, _ in points], [value for _, value in points]

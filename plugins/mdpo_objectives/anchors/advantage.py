@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def value_head(layers: int, width: int) -> nn.Module:
+    """The module that predicts V(x); see `ValueHead`."""
     from mdpo_objectives.modules.value_head import ValueHead
 
     return ValueHead(layers * width)

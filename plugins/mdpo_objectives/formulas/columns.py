@@ -1,4 +1,4 @@
-"""Data columns, refused with the row's place where a value makes no sense."""
+"""Data columns; a value that makes no sense is an error that names its row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def number(scores: Scores, name: str) -> Tensor:
 def require(scores: Scores, good: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
     """Raise `DataError` with one problem for each row that is not ``good (batch,)``.
 
-    Rows are named by ``scores.ids``; scores made by hand may have none, and their rows are counted from 1.
+    Rows are named by ``scores.ids``; if there are no ids, rows are counted from 1.
     """
     if bool(good.all()):
         return

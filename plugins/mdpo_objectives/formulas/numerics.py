@@ -1,4 +1,4 @@
-"""What the formulas share: stable logarithms, a bounded exponential, means over tokens."""
+"""Functions that formulas share: stable logarithms, a bounded exponential, means over tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def log_sigmoid(logit: Tensor) -> Tensor:
-    """Exact where a plain ``sigmoid().log()`` is infinite."""
+    """``log(sigmoid(logit))``, also where ``logit.sigmoid().log()`` would be infinite."""
     from torch.nn.functional import logsigmoid
 
     return logsigmoid(logit)
@@ -29,7 +29,7 @@ def bounded_exp(exponent: Tensor) -> Tensor:
 
 
 def bounded_expm1(exponent: Tensor) -> Tensor:
-    """`bounded_exp` less 1, exact near 0."""
+    """`bounded_exp` minus 1, exact near 0."""
     bounded = _bounded(exponent)
     return bounded.expm1() + bounded.exp() * (exponent - bounded)
 
@@ -50,16 +50,16 @@ def log1mexp(log_prob: Tensor) -> Tensor:
 
 
 def kl_divergence(log_probs: Tensor, other: Tensor) -> Tensor:
-    """KL(p || q) over the last dimension, of the logarithms of both; what has no probability under p adds nothing."""
+    """KL(p || q) over the last dimension, from log-probs of both; entries with probability 0 under p add nothing."""
     apart = (log_probs - other).where(log_probs > -math.inf, 0)
     return (log_probs.exp() * apart).sum(dim=-1)
 
 
 def mean_log_prob(scores: Scores, view: View) -> Tensor:
-    """The policy's, over response tokens, ``(batch,)``."""
+    """The policy's mean log-prob of a response token, ``(batch,)``."""
     return scores.policy[view] / scores.num_tokens[view]
 
 
 def mean_log_ratio(scores: Scores, view: View) -> Tensor:
-    """Over response tokens, ``(batch,)``."""
+    """The mean log-ratio of a response token, ``(batch,)``."""
     return scores.log_ratio(view) / scores.num_tokens[view]

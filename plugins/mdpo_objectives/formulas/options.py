@@ -1,4 +1,4 @@
-"""Options that have an effect beside some others only."""
+"""Options that only have an effect together with others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from mdpo_core import Term
 
 
 def require_default(term: Term, option: str, sentence: str) -> None:
-    """Raise `ValueError` if an option without effect is set; saved recipes write out its default."""
+    """Raise `ValueError` if an option without effect is changed; its default is allowed, as saved recipes hold it."""
     if getattr(term, option) != type(term).model_fields[option].default:
         raise ValueError(sentence)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def classifier(classes: int, layers: int, width: int) -> nn.Module:
+    """A linear map from hidden states ``(tokens, layers, width)`` to logits ``(tokens, classes)``."""
     from torch import nn
 
     return nn.Sequential(nn.Flatten(), nn.Linear(layers * width, classes))

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def learned_masks(masks: int, layers: int, width: int) -> nn.Module:
+    """The module of SparsePO's masks; see `LearnedMasks`."""
     from mdpo_objectives.modules.mask_modules import LearnedMasks
 
     return LearnedMasks(masks, layers, width)
 
 
 def mean_activations(layers: int, width: int) -> nn.Module:
+    """The module of MaPO's masks; see `MeanActivations`."""
     from mdpo_objectives.modules.mask_modules import MeanActivations
 
     return MeanActivations()
@@ -91,7 +93,7 @@ class SparsePO(PairLoss):
 
 
 def spread_out(values: Tensor, mask: Tensor) -> Tensor:
-    """From 0 for the lowest of a row's tokens to 1 for the highest; 1 where all are equal. ``(batch, time, layers)``"""
+    """Scale each row from 0 (its lowest token) to 1 (its highest); 1 if all are equal. ``(batch, time, layers)``"""
     inside = mask[..., None]
     lowest = values.where(inside, float("inf")).amin(dim=1, keepdim=True)
     width = values.where(inside, float("-inf")).amax(dim=1, keepdim=True) - lowest

@@ -1,4 +1,4 @@
-"""What makes masks of hidden states. Importing this imports torch."""
+"""Modules that turn hidden states into masks. Importing this imports torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LearnedMasks(nn.Module):
         self.bias = nn.Parameter(torch.ones(layers, masks))
 
     def forward(self, states: Tensor) -> Tensor:
-        # Of one size in all layers, which grow from the first to the last.
+        # Hidden states grow from the first layer to the last; this gives all layers the same scale.
         states = nn.functional.layer_norm(states, states.shape[-1:])
         each = torch.einsum("tlw,lwm->tlm", states, self.weight) + self.bias
         mean = each.relu().mean(dim=1)

@@ -15,5 +15,5 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, states: Tensor) -> Tensor:
-        found: Tensor = self.linear(states.detach().flatten(1))
-        return found
+        values: Tensor = self.linear(states.detach().flatten(1))
+        return values
