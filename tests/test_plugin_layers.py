@@ -98,11 +98,12 @@ def test_no_plugin_has_a_circle_of_imports(package: Path) -> None:
     assert circles(graph) == []
 
 
-def test_imports_of_mdpo_vlm_run_down_the_floors_in_its_docstring() -> None:
-    graph, floors = import_graph(PLUGINS / "mdpo_vlm"), floors_in(PLUGINS / "mdpo_vlm" / "__init__.py")
+@pytest.mark.parametrize("package", ["mdpo_vlm", "mdpo_objectives", "mdpo_readers"])
+def test_imports_run_down_the_floors_in_the_docstring(package: str) -> None:
+    graph, floors = import_graph(PLUGINS / package), floors_in(PLUGINS / package / "__init__.py")
     rooms = {_room(module).partition(".")[2] for module in graph} - {""}
     assert {room for floor in floors for room in floor} == rooms
-    assert upward_imports("mdpo_vlm", graph, floors) == []
+    assert upward_imports(package, graph, floors) == []
 
 
 @pytest.mark.parametrize(

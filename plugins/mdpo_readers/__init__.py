@@ -1,4 +1,12 @@
-"""Readers of preference data."""
+"""Readers of preference data.
+
+The files, from the ground up; each imports only files above it in this list:
+
+    columns, cells, tables                         which columns are read; one value; opening a table
+    conversations, images, numbers, stored_pairs   what a cell holds; rows as they are stored
+    pair_rows                                      rows as examples
+    pairs                                          the reader and its options
+"""
 
 from __future__ import annotations
 
