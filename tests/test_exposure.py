@@ -7,10 +7,8 @@ import os
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,15 +21,20 @@ from mdpo_core import launching
 from mdpo_core.group import STORE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's tables of sockets are read from /proc")
-# Rank 1 comes late, so that somebody else can be faster.
-LATE = """
+# A stranger has taken the place of rank 1 in gloo's group, and cannot read the file.
+STRANGER = """
 import pathlib, sys, time
 from datetime import timedelta
 from mdpo_core import MdpoError, group
 group._ANSWER = timedelta(seconds=5)
-folder, rank = pathlib.Path(sys.argv[1]), sys.argv[2]
-while rank == "1" and not (folder / "begin").exists():
-    time.sleep(0.05)
+folder, rank, behaviour = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+token = group._token
+if rank == "1" and behaviour == "guesses":
+    group._token = lambda secret, sender, receiver: token(b"guessed", sender, receiver)
+if rank == "1" and behaviour == "echoes":
+    group._token = lambda secret, sender, receiver: token(secret, 0, 1)
+if rank == "1" and behaviour == "is silent":
+    group._require_own_processes = lambda store, world: time.sleep(600)
 try:
     with group.joined():
         (folder / f"joined-{rank}").touch()
@@ -153,36 +156,23 @@ def test_processes_whose_launcher_was_killed_save_and_stop(seen: Seen) -> None:
     assert "--processes 2 --resume" in seen.told
 
 
-def test_a_stranger_who_connects_before_a_process_does_is_not_heard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behaviour", ["guesses", "echoes", "is silent"])
+def test_a_stranger_in_the_place_of_a_process_is_not_heard(behaviour: str, tmp_path: Path) -> None:
     shared = {**os.environ, "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo", STORE: str(tmp_path / "store")}
-    words = [sys.executable, "-c", LATE, str(tmp_path)]
+    words = [sys.executable, "-c", STRANGER, str(tmp_path)]
     processes = [
-        subprocess.Popen([*words, rank], env={**shared, "RANK": rank}, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*words, rank, behaviour], env={**shared, "RANK": rank}, stderr=subprocess.PIPE, text=True)
         for rank in ("0", "1")
     ]
-    strangers: list[socket.socket] = []
     try:
-        while not (waiting := list(listening({"rank 0": processes[0].pid}))):
-            time.sleep(0.05)
-        strangers += [pretend(waiting[0].port, number) for number in range(4)]
-        (tmp_path / "begin").touch()
-        told = [process.communicate(timeout=120)[1] for process in processes]
-        assert [process.returncode for process in processes] == [1, 1]
-        assert "process 0 does not hear the other processes of the run" in told[0]
-        assert list(tmp_path.glob("joined-*")) == []
+        _, told = processes[0].communicate(timeout=120)
+        assert processes[0].returncode == 1
+        assert "process 0 does not hear the other processes of the run" in told
+        assert list(tmp_path.glob("joined-0")) == []
     finally:
         for process in processes:
             process.kill()
             process.communicate()
-        for stranger in strangers:
-            stranger.close()
-
-
-def pretend(port: int, number: int) -> socket.socket:
-    """Connect as gloo does, which counts its connections and sends the number of one first."""
-    stranger = socket.create_connection(("127.0.0.1", port))
-    stranger.sendall(struct.pack("=q", number))
-    return stranger
 
 
 def test_the_loopback_interface_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
