@@ -6,10 +6,10 @@ Only names are bound here; torch is imported when something is computed.
 from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
 from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
-from mdpo_core.devices import computes_on, device_of, local_device, peak_memory, require_devices
+from mdpo_core.devices import device_of, local_device, peak_memory, require_devices, set_compute_device
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
 from mdpo_core.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
-from mdpo_core.files import alone_in, whole_folder
+from mdpo_core.files import atomic_folder, exclusive_folder
 from mdpo_core.hooks import hookimpl
 from mdpo_core.layers import layers_of
 from mdpo_core.layout import Packed, PaddedView
@@ -35,7 +35,7 @@ from mdpo_core.registry import register
 from mdpo_core.rows import LazyRows, rows_in_random_order
 from mdpo_core.run import RunResult, run
 from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
-from mdpo_core.state import MOMENTS, Piece, SavedState, whole
+from mdpo_core.state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
 from mdpo_core.terms import Anchor, Loss, PairLoss, Term
 from mdpo_core.train_options import Train
 from mdpo_core.view import View
@@ -81,7 +81,6 @@ __all__ = [
     "PartOptions",
     "PartTraining",
     "Parts",
-    "Piece",
     "Placement",
     "PluginError",
     "Policy",
@@ -94,12 +93,13 @@ __all__ = [
     "ResponseTokens",
     "Role",
     "RunResult",
-    "SavedState",
+    "SavedEngineState",
     "ScorerOutput",
     "Scores",
     "SelectiveCorruption",
     "Statistic",
     "StoredRows",
+    "TensorSlice",
     "Term",
     "TokenLogProbs",
     "Tracker",
@@ -110,11 +110,11 @@ __all__ = [
     "View",
     "VisionLanguageModel",
     "World",
-    "alone_in",
+    "atomic_folder",
     "component",
-    "computes_on",
     "current_world",
     "device_of",
+    "exclusive_folder",
     "hookimpl",
     "layers_of",
     "load_recipe",
@@ -125,8 +125,8 @@ __all__ = [
     "require_devices",
     "rows_in_random_order",
     "run",
+    "set_compute_device",
     "set_learning_rate",
     "suggestion",
-    "whole",
-    "whole_folder",
+    "whole_tensor",
 ]

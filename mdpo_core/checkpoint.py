@@ -12,7 +12,7 @@ from typing import Any
 from mdpo_core.errors import CheckpointError
 from mdpo_core.files import begun_folder, finished_folder, remove_folder, remove_unfinished, sha256, sync, unwritable
 from mdpo_core.protocols import Engine
-from mdpo_core.state import SavedState, write_state
+from mdpo_core.state import SavedEngineState, write_state
 from mdpo_core.world import World
 
 STATE = "checkpoint.json"
@@ -37,12 +37,12 @@ class Checkpoints:
         of them cannot write; the checkpoints that were there stay whole.
         """
         path = self.folder / f"step-{step:06d}"
-        folder = world.from_main(lambda: begun_folder(path))
+        folder = world.computed_by_main(lambda: begun_folder(path))
         name = _state_file(world.rank, world.size)
         # All of it first: an engine asks other processes for it, which must not wait for one whose disk is full.
         pieces = list(engine.state())
         written = world.gather(_attempt(lambda: _write(pieces, folder / name)))
-        world.from_main(lambda: self._finish(path, folder, step, written, about))
+        world.computed_by_main(lambda: self._finish(path, folder, step, written, about))
         return path
 
     def _finish(
@@ -72,10 +72,10 @@ class Checkpoints:
 
     def load_newest(self, engine: Engine, world: World) -> Mapping[str, Any] | None:
         """Restore the newest checkpoint and give what is known of it, among it its ``step``; None without one."""
-        path = world.from_main(self._newest)
+        path = world.computed_by_main(self._newest)
         if path is None:
             return None
-        about = world.from_main(lambda: read_about(path))
+        about = world.computed_by_main(lambda: read_metadata(path))
         bad = world.gather(_attempt(lambda: _verify(path, about, world)))
         for _, error in bad:
             if error:
@@ -98,7 +98,7 @@ def _state_file(rank: int, size: int) -> str:
     return f"state-{rank:05d}-of-{size:05d}.safetensors"
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """What is known of a checkpoint; raises `CheckpointError` if that is damaged."""
     try:
         about = dict(json.loads((path / STATE).read_text()))
@@ -114,14 +114,14 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def saved_state(path: Path, about: Mapping[str, Any]) -> SavedState:
+def saved_state(path: Path, about: Mapping[str, Any]) -> SavedEngineState:
     """What a checkpoint holds."""
-    return SavedState([path / name for name in about["sha256"]])
+    return SavedEngineState([path / name for name in about["sha256"]])
 
 
 def verify(path: Path) -> Mapping[str, Any]:
     """Read what is known of a checkpoint and every byte of it; raises `CheckpointError`."""
-    about = read_about(path)
+    about = read_metadata(path)
     _verify(path, about, World())
     return about
 

@@ -37,7 +37,7 @@ def require_devices(world: World) -> None:
         raise RecipeError(f"{processes} processes on this machine, which has {found} devices")
 
 
-def computes_on(module: nn.Module, device: torch.device) -> None:
+def set_compute_device(module: nn.Module, device: torch.device) -> None:
     """Say where a module computes whose weights rest elsewhere: for backends that offload them."""
     vars(module)[_COMPUTES_ON] = device
 

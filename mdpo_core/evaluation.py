@@ -19,7 +19,7 @@ from mdpo_core.example import Example
 from mdpo_core.meter import Meter
 from mdpo_core.objective import Objective
 from mdpo_core.protocols import Decoding, Engine, VisionLanguageModel
-from mdpo_core.sampler import MicroBatch, shared_out
+from mdpo_core.sampler import MicroBatch, split_over_processes
 from mdpo_core.scores import Scores
 from mdpo_core.world import ALONE, World
 
@@ -53,7 +53,7 @@ class TrainedPolicy:
                 tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
             # Behind the answers of the part may stand one to a blank picture.
             found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
-            for each in self.world.gather(found if part.counts else {}):
+            for each in self.world.gather({} if part.is_filler else found):
                 texts |= each
             self.progress(len(texts), len(examples))
         return [texts[row] for row in range(len(examples))]
@@ -72,7 +72,7 @@ class TrainedPolicy:
             batch = self.builder.build(examples, part.rows, epoch=0)
             with torch.no_grad():
                 scored = self.engine.forward(batch)
-                if part.counts:
+                if not part.is_filler:
                     scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
                     meter.add(self.objective(scores).metrics)
             done = min(done + self.batch_size * self.world.size, len(examples))
@@ -80,7 +80,7 @@ class TrainedPolicy:
         return meter.means(self.world)
 
     def _parts(self, number: int) -> list[MicroBatch]:
-        return shared_out(range(number), self.batch_size, 0, self.world)
+        return split_over_processes(range(number), self.batch_size, 0, self.world)
 
 
 @dataclass(frozen=True)

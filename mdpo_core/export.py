@@ -15,7 +15,7 @@ from mdpo_core.checkpoint import saved_state, verify
 from mdpo_core.components import ModelAdapter
 from mdpo_core.errors import CheckpointError, DataError, RecipeError
 from mdpo_core.example import IMAGE_MARK, Example
-from mdpo_core.files import sha256, whole_folder
+from mdpo_core.files import atomic_folder, sha256
 from mdpo_core.layout import PaddedView, pad_view
 from mdpo_core.loading import load_recipe
 from mdpo_core.protocols import Placement
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mdpo_core.batch import ImageInputs
     from mdpo_core.protocols import Encoder, VisionLanguageModel
-    from mdpo_core.state import SavedState
+    from mdpo_core.state import SavedEngineState
 
 # How a checkpoint's names of the policy's weights begin.
 _POLICY = f"weight:{POLICY_PREFIX}"
@@ -70,7 +70,7 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
     state = saved_state(checkpoint, verify(checkpoint))
     adapter, placement = recipe.model.unquantized, Placement("cpu", recipe.backend.placement().dtype)
     # First of all: a folder that cannot be written is known before a model is loaded.
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         model = adapter.load(placement)
         _restore(model, state, checkpoint)
         expected = _Expected.of(model, adapter.encoder())
@@ -111,7 +111,7 @@ def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
         )
 
 
-def _restore(model: VisionLanguageModel, state: SavedState, checkpoint: Path) -> None:
+def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Path) -> None:
     """Put the saved weights into a model, every one of them, wherever it trains."""
     import torch
 
@@ -166,7 +166,7 @@ class _Expected:
                 "what was exported encodes text or pictures otherwise than the model was trained with"
             )
 
-    def require_weights(self, exported: VisionLanguageModel, state: SavedState) -> None:
+    def require_weights(self, exported: VisionLanguageModel, state: SavedEngineState) -> None:
         """Every parameter is there, and those that were trained are so to the bit."""
         found = _shapes(exported)
         wrong = sorted(name for name in found.keys() | self.shapes.keys() if found.get(name) != self.shapes.get(name))

@@ -19,7 +19,7 @@ UNFINISHED = ".unfinished-"
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to write into, that takes the place of ``path`` once everything is on the disk.
 
     If writing fails, whatever stood at ``path`` still does, and `CheckpointError` says why.
@@ -62,8 +62,8 @@ def unwritable(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Let ``content`` take the place of a file once it is on the disk; raises `CheckpointError` as `whole_folder`."""
+def atomic_write(path: Path, content: bytes) -> None:
+    """Let ``content`` take the place of a file once it is on the disk; raises `CheckpointError` as `atomic_folder`."""
     with whole_file(path) as file:
         file.write(content)
 
@@ -91,7 +91,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive_folder(folder: Path) -> Iterator[None]:
     """Wait until no other process holds the folder, and hold it; it is released even by a killed process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:

@@ -43,7 +43,7 @@ class LostProcess(MdpoError):
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def process_group() -> Iterator[World]:
     """Meet the other processes of this run, for the time of a ``with``; one process alone meets nobody.
 
     A process group that is there already is used as it is.

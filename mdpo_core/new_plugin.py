@@ -12,7 +12,7 @@ from string import Template
 
 import mdpo_core
 from mdpo_core.errors import PluginError
-from mdpo_core.files import whole_folder
+from mdpo_core.files import atomic_folder
 from mdpo_core.registry import current_registry
 
 _NAME = re.compile(r"[a-z](_?[a-z0-9])*")
@@ -67,7 +67,7 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
     _require_free(name, kind, module)
     words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name, kind)}
     recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
-    with whole_folder(folder) as unfinished:
+    with atomic_folder(folder) as unfinished:
         (unfinished / f"{module}.py").write_text(_filled(kind, words))
         (unfinished / "pyproject.toml").write_text(_filled("pyproject", words))
         (unfinished / "recipe.yaml").write_text(_filled("recipe", {**words, **recipe}))

@@ -19,14 +19,14 @@ from mdpo_core.devices import device_of
 from mdpo_core.encoding import BatchBuilder
 from mdpo_core.errors import CheckpointError
 from mdpo_core.example import Example
-from mdpo_core.files import alone_in
+from mdpo_core.files import exclusive_folder
 from mdpo_core.guards import ROUNDING
 from mdpo_core.memory import MemoryAdvice
 from mdpo_core.protocols import Engine, VisionLanguageModel
 from mdpo_core.recipe import Recipe
 from mdpo_core.reference import Cached
 from mdpo_core.reference_cache import ELSEWHERE, CachedView, ReferenceStore, Shard
-from mdpo_core.sampler import MicroBatch, shared_out
+from mdpo_core.sampler import MicroBatch, split_over_processes
 from mdpo_core.scores import TokenLogProbs
 from mdpo_core.signals import RunStopped, StopRequest
 from mdpo_core.view import CLEAN, View
@@ -119,9 +119,9 @@ class Precomputation:
 
     def fill(self, store: ReferenceStore) -> Cached:
         """Compute what is not there yet. Raises `CheckpointError` if what is there is not to be used."""
-        holding = alone_in(store.folder) if self.world.is_main else nullcontext()
+        holding = exclusive_folder(store.folder) if self.world.is_main else nullcontext()
         with holding, StopRequest() as stop, self._without_dropout():
-            self.world.from_main(store.begin)
+            self.world.computed_by_main(store.begin)
             store.check()
             sets = reference_sets(self.builder, self.recipe.train.epochs)
             jobs = [_Job(each, rows) for each in sets for rows in _ranges(len(self.data))]
@@ -146,23 +146,23 @@ class Precomputation:
                 for task in tasks:
                     self._stop_if_asked(stop, _num_rows(shards), total)
                     found = self._score(next(batches))
-                    for each in self.world.gather(found if task.part.counts else None):
+                    for each in self.world.gather(None if task.part.is_filler else found):
                         scored += [each] if each else []
                         done += len(each.ids) if each else 0
                     self.progress(done, total)
                 shards[job] = _shard(scored)
-                self.world.from_main(partial(store.write, job.name, shards[job]))
+                self.world.computed_by_main(partial(store.write, job.name, shards[job]))
         self._stop_if_asked(stop, total, total)
 
     def _stop_if_asked(self, stop: StopRequest, kept: int, total: int) -> None:
-        signum = self.world.highest(stop.signum or 0)
+        signum = self.world.max_over_processes(stop.signum or 0)
         if signum:
             raise RunStopped(f"stopped while caching the reference, {kept} of {total} rows are kept", signum)
 
     def _tasks(self, of: ReferenceSet, rows: Iterable[int], world: World | None = None) -> list[_Task]:
         """This process's micro-batches, of rows of similar length."""
         ordered, size = sorted(rows, key=self.lengths.__getitem__), self.recipe.train.micro_batch_size
-        return [_Task(of, part) for part in shared_out(ordered, size, of.epoch, world or self.world)]
+        return [_Task(of, part) for part in split_over_processes(ordered, size, of.epoch, world or self.world)]
 
     @property
     def _build(self) -> _Build:

@@ -12,7 +12,7 @@ from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, ImageInputs
 from mdpo_core.example import Example
 from mdpo_core.layout import Packed, PaddedView
 from mdpo_core.parts import Part
-from mdpo_core.state import Piece, SavedState
+from mdpo_core.state import SavedEngineState, TensorSlice
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -212,13 +212,13 @@ class Engine(Protocol):
     def using_model(self, function: Callable[[], Result]) -> Result:
         """Call a function that runs parts of the model on its own, such as to generate, with the weights in reach."""
 
-    def state(self) -> Iterator[Piece]:
+    def state(self) -> Iterator[TensorSlice]:
         """This process's share of weights and optimizer state, as float32 where they are kept so.
 
         Over all processes, every number once. Names are those of the scorer's parameters.
         """
 
-    def restore(self, state: SavedState) -> None:
+    def restore(self, state: SavedEngineState) -> None:
         """Take what `state` gave, in whichever processes; to the bit. Every process reads every name."""
 
     def peak_memory(self) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdpo_core.differences import differences
 from mdpo_core.errors import CheckpointError
-from mdpo_core.files import write_whole
+from mdpo_core.files import atomic_write
 from mdpo_core.view import View
 
 if TYPE_CHECKING:
@@ -136,13 +136,13 @@ class ReferenceStore:
     def write(self, name: str, shard: Shard) -> None:
         """Save a shard, then its digest: one that a killed process left without counts as not computed."""
         content = shard.to_bytes()
-        write_whole(self.folder / name, content)
+        atomic_write(self.folder / name, content)
         self._digests[name] = hashlib.sha256(content).hexdigest()
         self._write_index()
 
     def _write_index(self) -> None:
         index = {"key": self.key, "shards": dict(sorted(self._digests.items()))}
-        write_whole(self._index, json.dumps(index, indent=2).encode() + b"\n")
+        atomic_write(self._index, json.dumps(index, indent=2).encode() + b"\n")
 
     @property
     def _index(self) -> Path:

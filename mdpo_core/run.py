@@ -11,7 +11,7 @@ from mdpo_core.consistency import check_consistency
 from mdpo_core.differences import differences
 from mdpo_core.errors import RecipeError
 from mdpo_core.files import remove_unfinished
-from mdpo_core.group import joined
+from mdpo_core.group import process_group
 from mdpo_core.hooks import silent_hooks
 from mdpo_core.recipe import Recipe
 from mdpo_core.reference_cache import CACHING, ReferenceStore
@@ -50,20 +50,20 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
     main process reads the data, writes and speaks.
     """
     directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
-    with joined() as world:
+    with process_group() as world:
         check_consistency(recipe, world.size)
         _require_one_recipe(recipe, world)
         recipe.backend.check(recipe.train, world)
-        world.from_main(lambda: directory.claim(recipe, resume))
-        if world.from_main(lambda: not directory.final.exists()):
+        world.computed_by_main(lambda: directory.claim(recipe, resume))
+        if world.computed_by_main(lambda: not directory.final.exists()):
             checked, builder = read_data(recipe, world)
             _train(recipe, directory, checked, builder, world)
-        return RunResult(directory.path, directory.final, world.from_main(directory.metrics.evaluations))
+        return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
 
 
 def _require_one_recipe(recipe: Recipe, world: World) -> None:
     """Processes that learn differently would make a mixture of weights, and nobody would notice."""
-    main = world.from_main(recipe.to_dict)
+    main = world.computed_by_main(recipe.to_dict)
     different = world.gather(differences(main, recipe.to_dict()))
     for rank, found in enumerate(different):
         if found:
@@ -86,7 +86,7 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
         # Also alone where weights before the language model train: a step without any image moves them as in a crowd.
         always_images=world.size > 1 or recipe.model.trains_images,
     )
-    found = world.from_main(lambda: _checked(recipe, data, builder, world))
+    found = world.computed_by_main(lambda: _checked(recipe, data, builder, world))
     return replace(found, data=data), builder
 
 
@@ -101,14 +101,14 @@ def _checked(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, wor
 
 
 def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder, world: World) -> None:
-    manifest = world.from_main(lambda: _manifest(recipe, directory, checked))
+    manifest = world.computed_by_main(lambda: _manifest(recipe, directory, checked))
     store = _reference_store(recipe, directory, manifest, builder, world)
-    world.from_main(lambda: _prepare(recipe, directory, checked, manifest))
+    world.computed_by_main(lambda: _prepare(recipe, directory, checked, manifest))
     directory.require_shared(world)
     trainer = _assemble(recipe, directory, checked, builder, store, world)
     first_step = _restore(recipe, directory, trainer, world)
     trainer.fit(first_step)
-    world.from_main(lambda: _export(recipe, directory))
+    world.computed_by_main(lambda: _export(recipe, directory))
     listeners(world).mdpo_run_finished(run_dir=directory.path, final=directory.final)
 
 
@@ -134,7 +134,7 @@ def _restore(recipe: Recipe, directory: RunDirectory, trainer: Trainer, world: W
         trainer.objective.running.restore(about["running"])
         if world.is_main:
             warn_of_changes(about, recipe, world)
-    world.from_main(lambda: directory.metrics.truncate(first_step))
+    world.computed_by_main(lambda: directory.metrics.truncate(first_step))
     return first_step
 
 
@@ -156,7 +156,7 @@ def _reference_store(
         return None
     folder = recipe.output.reference or directory.reference
     store = ReferenceStore(folder, reference_key(recipe, manifest, builder))
-    world.from_main(store.check)
+    world.computed_by_main(store.check)
     return store
 
 

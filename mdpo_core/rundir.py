@@ -15,7 +15,7 @@ from mdpo_core.checkpoint import Checkpoints
 from mdpo_core.differences import differences
 from mdpo_core.document import read_document
 from mdpo_core.errors import CheckpointError, RecipeError
-from mdpo_core.files import UNFINISHED, write_whole
+from mdpo_core.files import UNFINISHED, atomic_write
 from mdpo_core.recipe import Recipe
 from mdpo_core.world import World
 
@@ -89,9 +89,9 @@ class RunDirectory:
         # First the recipe, which makes this a run directory, whatever may happen next.
         text = io.BytesIO()
         _yaml().dump(recipe.to_dict(), text)
-        write_whole(self.recipe, text.getvalue())
+        atomic_write(self.recipe, text.getvalue())
         if not self.manifest.is_file():
-            write_whole(self.manifest, json.dumps(manifest, indent=2).encode() + b"\n")
+            atomic_write(self.manifest, json.dumps(manifest, indent=2).encode() + b"\n")
 
     def require_shared(self, world: World) -> None:
         """Raise `CheckpointError` if a process does not see what the main one has written."""
@@ -123,7 +123,7 @@ class MetricsFile:
     def truncate(self, step: int) -> None:
         """Forget the steps after ``step``, which a resumed run computes again."""
         kept = [record for record in self.records() if record["step"] <= step]
-        write_whole(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        atomic_write(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def evaluations(self) -> dict[int, dict[str, float]]:
         """The evaluations by step."""

@@ -23,7 +23,7 @@ class MicroBatch(NamedTuple):
     rows: Sequence[int]
     epoch: int
     number: int = 0
-    counts: bool = True
+    is_filler: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +60,16 @@ class Sampler:
 
     def micro_batches(self, step: int, size: int, world: World = ALONE) -> list[MicroBatch]:
         """This process's part of a step: every so many-th micro-batch, so that all have rows of similar lengths."""
-        return shared_out(self.rows(step), size, self.epoch(step), world)
+        return split_over_processes(self.rows(step), size, self.epoch(step), world)
 
 
-def shared_out(rows: Sequence[int], size: int, epoch: int, world: World) -> list[MicroBatch]:
+def split_over_processes(rows: Sequence[int], size: int, epoch: int, world: World) -> list[MicroBatch]:
     """This process's micro-batches of some rows; equally many in each process."""
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     mine = [MicroBatch(parts[number], epoch, number) for number in range(world.rank, len(parts), world.size)]
     if len(mine) == -(-len(parts) // world.size):
         return mine
-    return [*mine, MicroBatch(rows[:1], epoch, len(parts) + world.rank, counts=False)]
+    return [*mine, MicroBatch(rows[:1], epoch, len(parts) + world.rank, is_filler=True)]
 
 
 @lru_cache(maxsize=2)

@@ -19,7 +19,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 _SHAPES = "shapes"
 
 
-class Piece(NamedTuple):
+class TensorSlice(NamedTuple):
     """Some of a tensor's numbers, side by side once it is laid out flat.
 
     ``name``: ``<what>:<parameter>``, where what is ``weight``, ``exp_avg``, ``exp_avg_sq`` or ``step``. ``values``:
@@ -32,12 +32,12 @@ class Piece(NamedTuple):
     shape: tuple[int, ...]
 
 
-def whole(name: str, tensor: Tensor) -> Piece:
+def whole_tensor(name: str, tensor: Tensor) -> TensorSlice:
     """A tensor in one piece."""
-    return Piece(name, tensor.detach().reshape(-1).cpu(), 0, tuple(tensor.shape))
+    return TensorSlice(name, tensor.detach().reshape(-1).cpu(), 0, tuple(tensor.shape))
 
 
-def write_state(pieces: Iterable[Piece], file: Path) -> None:
+def write_state(pieces: Iterable[TensorSlice], file: Path) -> None:
     """Write what one process remembers."""
     from safetensors.torch import save_file
 
@@ -58,7 +58,7 @@ class _Stored(NamedTuple):
     key: str
 
 
-class SavedState:
+class SavedEngineState:
     """What all processes of a run wrote, put together by name; read as it is asked for."""
 
     def __init__(self, files: Sequence[Path]) -> None:

@@ -66,7 +66,7 @@ class Trainer:
             self.hooks.mdpo_run_started(
                 run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
             )
-            self._evaluated = self.world.from_main(lambda: set(self.directory.metrics.evaluations()))
+            self._evaluated = self.world.computed_by_main(lambda: set(self.directory.metrics.evaluations()))
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock()
             for step in range(first_step, self.sampler.num_steps):
@@ -85,7 +85,7 @@ class Trainer:
         if finished % self.recipe.train.log_every == 0 or last:
             self._log(finished, grad_norm)
         # Signals reach processes at different moments; they stop after the same step.
-        signum = self.world.highest(stop.signum or 0)
+        signum = self.world.max_over_processes(stop.signum or 0)
         if finished % self.recipe.output.save_every == 0 or last or signum:
             self._save(finished)
         if signum:
@@ -115,9 +115,9 @@ class Trainer:
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
         # Dividing by the pairs of the whole step makes an incomplete last accumulation a mean like any other.
-        share = micro_batch.counts / len(self.sampler.rows(step))
+        share = (not micro_batch.is_filler) / len(self.sampler.rows(step))
         self.engine.backward(outcome.loss.sum() * share)
-        if micro_batch.counts:
+        if not micro_batch.is_filler:
             self.objective.running.add(outcome.running)
             self._meter.add(outcome.metrics)
             self._clock.count(len(batch), _num_tokens(batch, self.objective))

@@ -37,7 +37,7 @@ class World:
         distributed.all_gather_object(values, value)
         return values  # type: ignore[return-value]  # every place is filled
 
-    def highest(self, number: int) -> int:
+    def max_over_processes(self, number: int) -> int:
         """The highest of all processes' numbers; cheap enough for every step."""
         if self.size == 1:
             return number
@@ -48,7 +48,7 @@ class World:
         distributed.all_reduce(value, distributed.ReduceOp.MAX)
         return int(value)
 
-    def from_main(self, compute: Callable[[], Value]) -> Value:
+    def computed_by_main(self, compute: Callable[[], Value]) -> Value:
         """What the main process computes, in all of them; an error that it raises there is raised everywhere."""
         if self.size == 1:
             return compute()

@@ -22,7 +22,7 @@ from mdpo_core import (
     Decoding,
     Engine,
     ModelAdapter,
-    SavedState,
+    SavedEngineState,
     Scores,
     Train,
     TrainableScorer,
@@ -76,7 +76,7 @@ class Job:
         scorer, builder, rows, objective = self._parts(backend)
         engine = backend.start(scorer, TRAIN)
         if self.start:
-            state = SavedState(sorted(Path(self.start).iterdir()))
+            state = SavedEngineState(sorted(Path(self.start).iterdir()))
             engine.restore(state)
             state.require_all_read()
         metrics = []

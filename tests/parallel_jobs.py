@@ -26,7 +26,7 @@ from mdpo_core import (
     Decoding,
     Engine,
     Example,
-    SavedState,
+    SavedEngineState,
     Scores,
     Train,
     TrainableScorer,
@@ -72,7 +72,7 @@ def run_job(job: Job, folder: Path) -> None:
     training = _assemble(job)
     answers = [training.answers()]
     if job.start is not None:
-        state = SavedState(sorted((folder / job.start).glob("*.safetensors")))
+        state = SavedEngineState(sorted((folder / job.start).glob("*.safetensors")))
         training.engine.restore(state)
         state.require_all_read()
     steps, counts = [], []

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mdpo_core import RecipeError, SavedState, World
+from mdpo_core import RecipeError, SavedEngineState, World
 from mdpo_core.testing import check_backend
 
 JOBS = Path(__file__).parent / "deepspeed_jobs.py"
@@ -161,7 +161,7 @@ class Jobs:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Weights and moments at the end."""
-        state = SavedState(sorted((self.folder / name / "step-4").iterdir()))
+        state = SavedEngineState(sorted((self.folder / name / "step-4").iterdir()))
         return {key: state.read(key, state._shapes[key]) for key in state}
 
     def metrics(self, name: str) -> Any:

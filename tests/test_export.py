@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mdpo_core import CheckpointError, DataError, Piece, RecipeError, load_recipe, run
+from mdpo_core import CheckpointError, DataError, RecipeError, TensorSlice, load_recipe, run
 from mdpo_core.checkpoint import STATE
 from mdpo_core.export import export_run
 from mdpo_core.files import sha256
-from mdpo_core.state import SavedState, write_state
+from mdpo_core.state import SavedEngineState, write_state
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SHORT = ["train.epochs=1", "output.save_every=1", "trackers=[]", "reference=auto"]
@@ -165,8 +165,10 @@ def newest(folder: Path) -> Path:
 def rewrite(folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
     """Let the newest checkpoint hold other numbers, as if they had been saved."""
     file = state_file(newest(folder))
-    state = SavedState([file])
-    pieces = [Piece(name, change(name, state.whole(name, shape).flatten()), 0, shape) for name, shape in shapes(state)]
+    state = SavedEngineState([file])
+    pieces = [
+        TensorSlice(name, change(name, state.whole(name, shape).flatten()), 0, shape) for name, shape in shapes(state)
+    ]
     write_state(pieces, file)
     record(newest(folder))
 
@@ -174,18 +176,18 @@ def rewrite(folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -
 def share_out(folder: Path) -> None:
     """Let the newest checkpoint be one of two processes, each with a half of every tensor."""
     file = state_file(newest(folder))
-    state = SavedState([file])
+    state = SavedEngineState([file])
     whole = [(name, shape, state.whole(name, shape).flatten()) for name, shape in shapes(state)]
     file.unlink()
-    first = [Piece(name, values[: len(values) // 3], 0, shape) for name, shape, values in whole]
-    rest = [Piece(name, values[len(values) // 3 :], len(values) // 3, shape) for name, shape, values in whole]
+    first = [TensorSlice(name, values[: len(values) // 3], 0, shape) for name, shape, values in whole]
+    rest = [TensorSlice(name, values[len(values) // 3 :], len(values) // 3, shape) for name, shape, values in whole]
     for rank, pieces in enumerate((first, rest)):
         held = [piece for piece in pieces if len(piece.values)]
         write_state(held, newest(folder) / f"state-{rank:05d}-of-00002.safetensors")
     record(newest(folder))
 
 
-def shapes(state: SavedState) -> list[tuple[str, tuple[int, ...]]]:
+def shapes(state: SavedEngineState) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, state._shapes[name]) for name in state]
 
 
@@ -228,7 +230,7 @@ def train_the_weights(folder: Path) -> None:
 def add_a_weight(folder: Path) -> None:
     file = state_file(newest(folder))
     extra = shutil.copy(file, newest(folder) / "state-00001-of-00002.safetensors")
-    write_state([Piece("weight:policy.more", torch.zeros(2), 0, (2,))], Path(extra))
+    write_state([TensorSlice("weight:policy.more", torch.zeros(2), 0, (2,))], Path(extra))
     record(newest(folder))
 
 

@@ -36,7 +36,7 @@ if rank == "1" and behaviour == "echoes":
 if rank == "1" and behaviour == "is silent":
     group._require_own_processes = lambda store, world: time.sleep(600)
 try:
-    with group.joined():
+    with group.process_group():
         (folder / f"joined-{rank}").touch()
 except MdpoError as error:
     print(error, file=sys.stderr)

@@ -20,8 +20,8 @@ PROGRAM = """
 import pathlib, sys, time
 from mdpo_core import liveness
 liveness.BEAT, liveness.SILENCE = 0.2, 3.0
-from mdpo_core.group import joined
-with joined() as world:
+from mdpo_core.group import process_group
+with process_group() as world:
     (pathlib.Path(sys.argv[1]) / f"{world.rank}").touch()
     if world.rank == int(sys.argv[2]):
         time.sleep(600)

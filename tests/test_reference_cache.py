@@ -19,7 +19,7 @@ from test_resume import contents
 from tiny_batches import VIEWS, some_views
 
 from mdpo_core import CheckpointError
-from mdpo_core.files import alone_in
+from mdpo_core.files import exclusive_folder
 from mdpo_core.reference_cache import INDEX, CachedView, ReferenceStore, Shard
 
 KEY: dict[str, Any] = {"seed": 0, "model": {"weights": "a"}, "views": ["chosen", "rejected"]}
@@ -284,11 +284,11 @@ def test_one_process_at_a_time_holds_a_cache(tmp_path: Path, caplog: pytest.LogC
     happened = []
 
     def second() -> None:
-        with alone_in(tmp_path):
+        with exclusive_folder(tmp_path):
             happened.append("second begins")
 
     thread = threading.Thread(target=second)
-    with alone_in(tmp_path):
+    with exclusive_folder(tmp_path):
         thread.start()
         thread.join(timeout=0.2)
         happened.append("first ends")

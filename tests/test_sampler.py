@@ -78,13 +78,13 @@ def test_processes_share_a_step_evenly_and_none_takes_a_pair_twice(sampler: Samp
         shares = [sampler.micro_batches(step, size, World(rank, processes)) for rank in range(processes)]
         assert {len(share) for share in shares} == {-(-len(alone) // processes)}
         # The same micro-batches under the same numbers, which dropout is drawn by.
-        counted = [part for share in shares for part in share if part.counts]
+        counted = [part for share in shares for part in share if not part.is_filler]
         assert sorted(counted, key=lambda part: part.number) == alone
         numbers = [part.number for share in shares for part in share]
         assert len(set(numbers)) == len(numbers)
         # Those that wait for one another have rows of similar lengths.
         for together in zip(*shares, strict=True):
-            found = sorted(part.number for part in together if part.counts)
+            found = sorted(part.number for part in together if not part.is_filler)
             assert found == list(range(found[0], found[0] + len(found)))
 
 

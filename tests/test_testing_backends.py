@@ -13,7 +13,7 @@ from mdpo_local import Local
 from mdpo_local.engine import LocalEngine
 from torch import Tensor, nn, tensor
 
-from mdpo_core import Evaluator, Example, Piece, Policy, Tracker, Train, TrainableScorer, set_learning_rate
+from mdpo_core import Evaluator, Example, Policy, TensorSlice, Tracker, Train, TrainableScorer, set_learning_rate
 from mdpo_core.testing import check_backend, check_evaluator, check_tracker
 
 CPU = Local(device="cpu")
@@ -77,18 +77,18 @@ def learns_at_one_rate(self: LocalEngine, rate: float) -> float:
     return STEP(self, rate)
 
 
-def forgets_moments(self: LocalEngine) -> Iterator[Piece]:
+def forgets_moments(self: LocalEngine) -> Iterator[TensorSlice]:
     self._optimizer.state.clear()
     return STATE(self)
 
 
-def saves_weights_alone(self: LocalEngine) -> Iterator[Piece]:
+def saves_weights_alone(self: LocalEngine) -> Iterator[TensorSlice]:
     return (piece for piece in STATE(self) if piece.name.startswith("weight:"))
 
 
-def saves_half(self: LocalEngine) -> Iterator[Piece]:
+def saves_half(self: LocalEngine) -> Iterator[TensorSlice]:
     for name, values, start, shape in STATE(self):
-        yield Piece(name, values[: -(-len(values) // 2)], start, shape)
+        yield TensorSlice(name, values[: -(-len(values) // 2)], start, shape)
 
 
 @pytest.mark.parametrize(

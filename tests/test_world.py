@@ -14,9 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import MdpoError, Placement, World, computes_on, current_world, device_of
+from mdpo_core import MdpoError, Placement, World, current_world, device_of, set_compute_device
 from mdpo_core.clock import Clock
-from mdpo_core.group import joined
+from mdpo_core.group import process_group
 from mdpo_core.guards import ROUNDING
 from mdpo_core.meter import Meter
 from mdpo_core.running import RunningMeans
@@ -30,7 +30,7 @@ def refuse() -> None:
 
 def tell(folder: Path) -> None:
     """What one of the processes finds; runs in each of them."""
-    with joined() as world:
+    with process_group() as world:
         meter, running, clock = Meter(), RunningMeans(["mean"]), Clock()
         mine = torch.tensor(VALUES[world.rank])
         meter.add({"loss": mine} | ({"rare": mine} if world.rank == 2 else {}))
@@ -41,13 +41,13 @@ def tell(folder: Path) -> None:
         running.finish_step(world)
         clock.count(pairs=10, tokens=100)
         try:
-            world.from_main(refuse)
+            world.computed_by_main(refuse)
         except MdpoError as error:
             refused = str(error)
         found = {
             "gathered": world.gather(world.rank),
-            "highest": world.highest(world.rank * 3),
-            "from_main": world.from_main(os.getpid),
+            "highest": world.max_over_processes(world.rank * 3),
+            "computed_by_main": world.computed_by_main(os.getpid),
             "refused": refused,
             "means": meter.means(world),
             "running": [before, running.mean("mean")],
@@ -115,17 +115,17 @@ def test_a_step_s_mean_is_over_the_last_step_that_had_pairs(steps: list[list[flo
 def test_one_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert current_world() == World(rank=0, size=1)
-    with joined() as world:
+    with process_group() as world:
         assert world.gather("one") == ["one"]
-        assert world.highest(3) == 3
+        assert world.max_over_processes(3) == 3
         with pytest.raises(MdpoError, match="only the main process"):
-            world.from_main(refuse)
+            world.computed_by_main(refuse)
 
 
 def test_a_model_whose_weights_rest_elsewhere_computes_where_a_backend_says() -> None:
     module = torch.nn.Linear(2, 2)
     assert device_of(module) == torch.device("cpu")
-    computes_on(module, torch.device("meta"))
+    set_compute_device(module, torch.device("meta"))
     assert device_of(module) == torch.device("meta")
     assert list(module.state_dict()) == ["weight", "bias"]
 

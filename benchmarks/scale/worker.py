@@ -24,7 +24,7 @@ from benchmarks.scale.probe import bytes_sent, interface_bytes, tensor_bytes
 from benchmarks.scale.stages import STAGES
 from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, TrainableScorer, View, World, component
 from mdpo_core.encoding import BatchBuilder
-from mdpo_core.group import joined
+from mdpo_core.group import process_group
 from mdpo_core.recipe import Scoring
 from mdpo_core.recompute import recompute_in_backward
 from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
@@ -139,7 +139,7 @@ def _import_everything() -> None:
 def _run_and_exit(job: Job, folder: Path, number: int) -> None:
     code = 1
     try:
-        with joined() as world:
+        with process_group() as world:
             found = run(job, world)
             (folder / f"{number}-{world.rank}.json").write_text(json.dumps(dataclasses.asdict(found)))
         code = 0

@@ -14,7 +14,7 @@ from typing import IO, Any, TypeAlias
 
 from mdpo_core.differences import differences
 from mdpo_core.errors import CheckpointError, MdpoError
-from mdpo_core.files import write_whole
+from mdpo_core.files import atomic_write
 from mdpo_core.signals import RunStopped, StopRequest
 
 Entry: TypeAlias = "dict[str, Any]"
@@ -128,7 +128,7 @@ class Journal:
         return entries
 
     def _write_settings(self) -> None:
-        write_whole(self.settings, json.dumps(self.key, indent=2).encode() + b"\n")
+        atomic_write(self.settings, json.dumps(self.key, indent=2).encode() + b"\n")
 
     def close(self) -> None:
         """Forget the entries: what they are for has been written."""

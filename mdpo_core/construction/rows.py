@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mdpo_core.errors import CheckpointError, DataError, Problem
 from mdpo_core.example import Example, ExampleField, Prompt
-from mdpo_core.files import whole_file, whole_folder
+from mdpo_core.files import atomic_folder, whole_file
 from mdpo_core.registry import make_component
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _numbers(rows: Sequence[NewRow]) -> list[str]:
 
 @contextmanager
 def _made_if_used(path: Path) -> Iterator[Path]:
-    with whole_folder(path) as folder:
+    with atomic_folder(path) as folder:
         yield folder
         used = any(folder.iterdir())
     if not used:

@@ -18,7 +18,7 @@ from mdpo_core.errors import CheckpointError, shown
 from mdpo_core.parts import Part
 from mdpo_core.protocols import Engine, Placement, TrainableScorer
 from mdpo_core.scores import ScorerOutput, TokenLogProbs
-from mdpo_core.state import SavedState, write_state
+from mdpo_core.state import SavedEngineState, write_state
 from mdpo_core.testing.common import (
     Broken,
     calling,
@@ -144,7 +144,7 @@ class _Tried:
         with calling(self._backend, "when its state() is saved"):
             write_state(self.engine.state(), file)
 
-    def restore(self, state: SavedState) -> None:
+    def restore(self, state: SavedEngineState) -> None:
         try:
             self.engine.restore(state)
             state.require_all_read()
@@ -244,7 +244,7 @@ def _check_resume(backend: Backend) -> None:
         file = Path(name) / "state.safetensors"
         engine.save(file)
         again = _Tried(backend, _scorer(backend, seed=1))
-        again.restore(SavedState([file]))
+        again.restore(SavedEngineState([file]))
     _require_equal(backend, engine, again, "right after loading")
     _train(engine, [2, 3])
     _train(again, [2, 3])

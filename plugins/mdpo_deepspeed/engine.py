@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from mdpo_core import (
     Batch,
-    Piece,
     Placement,
-    SavedState,
+    SavedEngineState,
     ScorerOutput,
+    TensorSlice,
     Train,
     TrainableScorer,
-    computes_on,
     parameter_groups,
     peak_memory,
+    set_compute_device,
     set_learning_rate,
 )
 from mdpo_deepspeed.process import prepare
@@ -63,7 +63,7 @@ class DeepSpeedEngine:
             # Beside weights that are shared out already, DeepSpeed leaves the type of new ones (LoRA's) as it is.
             value.data = value.data.to(dtype)
         if self._stage == 3:
-            computes_on(scorer.model.module, self._device)
+            set_compute_device(scorer.model.module, self._device)
             whole_layers(scorer.model.layers())
         # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
         adamw = torch.optim.AdamW(
@@ -123,10 +123,10 @@ class DeepSpeedEngine:
         with loading_shared_out(self._options):
             return function()
 
-    def state(self) -> Iterator[Piece]:
+    def state(self) -> Iterator[TensorSlice]:
         return written_pieces(shares_of(self._engine, self._trained, self._shapes), self._adamw)
 
-    def restore(self, state: SavedState) -> None:
+    def restore(self, state: SavedEngineState) -> None:
         read_shares(state, shares_of(self._engine, self._trained, self._shapes), self._adamw)
         self._spread()
 

@@ -29,7 +29,7 @@ import torch
 from deepspeed import comm
 from torch import Tensor, nn
 
-from mdpo_core import MOMENTS, CheckpointError, Piece, SavedState
+from mdpo_core import MOMENTS, CheckpointError, SavedEngineState, TensorSlice
 
 
 class Range(NamedTuple):
@@ -129,7 +129,7 @@ def _at_stage_3(
         yield _share(name, shapes[name], buffer, start, kept, start_in_buffer)
 
 
-def written_pieces(shares: Iterable[Share], adamw: torch.optim.AdamW) -> Iterator[Piece]:
+def written_pieces(shares: Iterable[Share], adamw: torch.optim.AdamW) -> Iterator[TensorSlice]:
     """The tensors that this process saves; the processes together save every number once."""
     for share in shares:
         start, end = share.range_to_save
@@ -138,13 +138,13 @@ def written_pieces(shares: Iterable[Share], adamw: torch.optim.AdamW) -> Iterato
         state = adamw.state.get(share.buffer, {})
         tensors = {"weight": share.buffer} | {moment: state[moment] for moment in MOMENTS if moment in state}
         for kind, tensor in tensors.items():
-            yield Piece(f"{kind}:{share.name}", share.to_save_of(tensor).cpu(), start, share.shape)
+            yield TensorSlice(f"{kind}:{share.name}", share.to_save_of(tensor).cpu(), start, share.shape)
         if "step" in state and start == 0:
-            yield Piece(f"step:{share.name}", state["step"].detach().reshape(1).cpu(), 0, ())
+            yield TensorSlice(f"step:{share.name}", state["step"].detach().reshape(1).cpu(), 0, ())
 
 
 @torch.no_grad()
-def read_shares(state: SavedState, shares: Iterable[Share], adamw: torch.optim.AdamW) -> None:
+def read_shares(state: SavedEngineState, shares: Iterable[Share], adamw: torch.optim.AdamW) -> None:
     """Restore the shares of this process from the files of all processes; every process reads every name.
 
     A parameter that AdamW never updated (no gradient reached it) has no moments, which is the same as zeros.

@@ -13,7 +13,7 @@ from deepspeed.utils import set_z3_leaf_module
 from torch import Tensor, nn
 from transformers.integrations import HfDeepSpeedConfig
 
-from mdpo_core import VisionLanguageModel, computes_on, current_world, local_device
+from mdpo_core import VisionLanguageModel, current_world, local_device, set_compute_device
 from mdpo_deepspeed.process import prepare
 
 _OF_INFERENCE = ("train_micro_batch_size_per_gpu", "zero_optimization", "bf16", "fp16")
@@ -32,7 +32,7 @@ def loading_shared_out(options: Mapping[str, Any]) -> Iterator[None]:
 def share_out_reference(model: VisionLanguageModel, options: Mapping[str, Any]) -> None:
     """Give a frozen model its own ZeRO-3 engine: DeepSpeed refuses to share out a module that is not in one."""
     prepare()
-    computes_on(model.module, torch.device(local_device(current_world())))
+    set_compute_device(model.module, torch.device(local_device(current_world())))
     whole_layers(model.layers())
     config = {name: options[name] for name in _OF_INFERENCE}
     engine, *_ = deepspeed.initialize(model=model.module, config=config)

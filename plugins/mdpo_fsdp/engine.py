@@ -12,9 +12,9 @@ from torch.distributed.tensor import DTensor
 from mdpo_core import (
     MOMENTS,
     Batch,
-    Piece,
-    SavedState,
+    SavedEngineState,
     ScorerOutput,
+    TensorSlice,
     Train,
     TrainableScorer,
     parameter_groups,
@@ -68,16 +68,16 @@ class FSDPEngine:
             unit.reshard()
         return cast(Result, result)
 
-    def state(self) -> Iterator[Piece]:
+    def state(self) -> Iterator[TensorSlice]:
         for name, parameter in self._trained.items():
             yield from _part(f"weight:{name}", parameter)
             for what, value in self._optimizer.state[parameter].items():
                 if what in MOMENTS:
                     yield from _part(f"{what}:{name}", value)
                 elif distributed.get_rank() == 0:
-                    yield Piece(f"{what}:{name}", value.reshape(-1).cpu(), 0, ())
+                    yield TensorSlice(f"{what}:{name}", value.reshape(-1).cpu(), 0, ())
 
-    def restore(self, state: SavedState) -> None:
+    def restore(self, state: SavedEngineState) -> None:
         self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():
@@ -104,13 +104,13 @@ class _Root(nn.Module):
         return function()
 
 
-def _part(name: str, tensor: DTensor) -> Iterator[Piece]:
+def _part(name: str, tensor: DTensor) -> Iterator[TensorSlice]:
     """This process's part of a tensor; nothing if others have all of its rows."""
     values = tensor.to_local().detach().reshape(-1).cpu()
     if len(values):
-        yield Piece(name, values, start_of(tensor), tuple(tensor.shape))
+        yield TensorSlice(name, values, start_of(tensor), tuple(tensor.shape))
 
 
-def _read(state: SavedState, name: str, tensor: DTensor) -> None:
+def _read(state: SavedEngineState, name: str, tensor: DTensor) -> None:
     local, start = tensor.to_local(), start_of(tensor)
     local.copy_(state.read(name, tensor.shape, start, start + local.numel()).reshape(local.shape))

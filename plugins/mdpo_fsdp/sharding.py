@@ -18,7 +18,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
-from mdpo_core import LayeredModel, VisionLanguageModel, computes_on, layers_of
+from mdpo_core import LayeredModel, VisionLanguageModel, layers_of, set_compute_device
 
 
 class Sharding:
@@ -42,7 +42,7 @@ class Sharding:
         )
         units = [self._cut(layer, policy, self._reshard_after_forward) for layer in layers_of(model)]
         units.append(self._cut(root, policy, None))
-        computes_on(model.module, self.device)
+        set_compute_device(model.module, self.device)
         for unit in units:
             # Sums over the processes: a loss is divided by the pairs of all of them already.
             unit.set_gradient_divide_factor(1.0)
@@ -55,7 +55,7 @@ class Sharding:
         What belongs to no layer stays whole in each process: nothing says when it is needed, and a head is called
         as often as a process has tokens.
         """
-        computes_on(model.module, self.device)
+        set_compute_device(model.module, self.device)
         if self._mixed:
             for parameter in model.module.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)

@@ -14,16 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 from mdpo_core import (
     MOMENTS,
     Batch,
-    Piece,
-    SavedState,
+    SavedEngineState,
     ScorerOutput,
+    TensorSlice,
     Train,
     TrainableScorer,
     World,
     parameter_groups,
     peak_memory,
     set_learning_rate,
-    whole,
+    whole_tensor,
 )
 
 Result = TypeVar("Result")
@@ -64,14 +64,14 @@ class LocalEngine:
     def using_model(self, function: Callable[[], Result]) -> Result:
         return function()
 
-    def state(self) -> Iterator[Piece]:
+    def state(self) -> Iterator[TensorSlice]:
         for name in list(self._trained)[self._world.rank :: self._world.size]:
             parameter = self._trained[name]
-            yield whole(f"weight:{name}", parameter)
+            yield whole_tensor(f"weight:{name}", parameter)
             for what, value in self._optimizer.state[parameter].items():
-                yield whole(f"{what}:{name}", value)
+                yield whole_tensor(f"{what}:{name}", value)
 
-    def restore(self, state: SavedState) -> None:
+    def restore(self, state: SavedEngineState) -> None:
         self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():

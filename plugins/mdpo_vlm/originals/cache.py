@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mdpo_core import DataError, Problem, alone_in, whole_folder
+from mdpo_core import DataError, Problem, atomic_folder, exclusive_folder
 from mdpo_vlm.files.folder import encoder_files
 from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
 
@@ -32,10 +32,10 @@ def converted(original: Original, root: Path | None) -> Path:
     from mdpo_vlm.originals.convert import convert
 
     _make(root)
-    with alone_in(root):
+    with exclusive_folder(root):
         if not folder.is_dir():
             logging.getLogger(__name__).warning("converting %s once, into %s", original.folder, folder)
-            with whole_folder(folder) as beside:
+            with atomic_folder(folder) as beside:
                 convert(original, beside)
     return folder
 
