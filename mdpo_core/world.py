@@ -38,7 +38,7 @@ class World:
         return values  # type: ignore[return-value]  # every place is filled
 
     def max_over_processes(self, number: int) -> int:
-        """The highest of all processes' numbers; cheap enough for every step."""
+        """The largest number of all processes; cheap enough for every step."""
         if self.size == 1:
             return number
         import torch
