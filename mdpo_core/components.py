@@ -134,12 +134,12 @@ class ModelAdapter(Component):
     @property
     def has_lora(self) -> bool:
         """Whether there is an adapter, which can be switched off and merged."""
-        return any(each.how == "lora" for each in self.training.values())
+        return any(each.mode == "lora" for each in self.training.values())
 
     @property
     def trains_images(self) -> bool:
         """Whether anything before the language model trains."""
-        return any(self.training[part].how != "frozen" for part in ("vision", "projector"))
+        return any(self.training[part].mode != "frozen" for part in ("vision", "projector"))
 
     @abstractmethod
     def check(self) -> None:

@@ -63,7 +63,7 @@ def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, di
             # Bytes are pairs of numbers of 4 bits.
             size = math.prod(recipe.backend.shape_of(value)) * (2 if str(value.dtype) == "torch.uint8" else 1)
             numbers["trained" if value.requires_grad else "frozen"] += size
-        rate = 0.0 if training.how == "frozen" else training.learning_rate or recipe.train.learning_rate
+        rate = 0.0 if training.mode == "frozen" else training.learning_rate or recipe.train.learning_rate
         rank = 0 if training.lora is None else training.lora.rank
         found[part] = numbers | {"lora_rank": rank, "learning_rate": rate}
     return found

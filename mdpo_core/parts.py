@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Part = Literal["vision", "projector", "language"]
-How = Literal["frozen", "full", "lora"]
+TrainMode = Literal["frozen", "full", "lora"]
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 ALL_LINEAR = "all-linear"
 
@@ -40,7 +40,7 @@ class PartOptions(BaseModel):
     """What a recipe says of one part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    train: How | None = Field(
+    train: TrainMode | None = Field(
         default=None,
         description="frozen: not at all; full: its weights; lora: adapters beside them; absent: as lora and freeze say",
     )
@@ -76,7 +76,7 @@ class PartTraining:
     ``learning_rate``: None where it is the run's.
     """
 
-    how: How
+    mode: TrainMode
     lora: Lora | None = None
     learning_rate: float | None = None
 
@@ -87,17 +87,17 @@ def training_of(lora: Lora | None, freeze: Sequence[Part], parts: Parts) -> dict
 
 
 def _training(part: Part, lora: Lora | None, freeze: Sequence[Part], options: PartOptions) -> PartTraining:
-    how: How = options.train or _by_default(part, lora, freeze)
-    if how != "lora":
-        return PartTraining(how, None, options.learning_rate)
+    mode: TrainMode = options.train or _by_default(part, lora, freeze)
+    if mode != "lora":
+        return PartTraining(mode, None, options.learning_rate)
     if part == "language":
-        return PartTraining(how, lora, options.learning_rate)
+        return PartTraining(mode, lora, options.learning_rate)
     # Of its size: names of modules are those of the part that they were written for.
     alike = lora and lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
-    return PartTraining(how, options.lora or alike, options.learning_rate)
+    return PartTraining(mode, options.lora or alike, options.learning_rate)
 
 
-def _by_default(part: Part, lora: Lora | None, freeze: Sequence[Part]) -> How:
+def _by_default(part: Part, lora: Lora | None, freeze: Sequence[Part]) -> TrainMode:
     if lora is not None:
         return "lora" if part == "language" else "frozen"
     return "frozen" if part in freeze else "full"
@@ -124,12 +124,12 @@ def problems_of(lora: Lora | None, freeze: Sequence[Part], parts: Parts) -> Iter
 
 def _problems_together(training: Mapping[Part, PartTraining], freezing: bool) -> Iterator[str]:
     adapters = [each.lora for each in training.values() if each.lora is not None]
-    if all(each.how == "frozen" for each in training.values()):
+    if all(each.mode == "frozen" for each in training.values()):
         yield f"{'freeze names every part' if freezing else 'every part is frozen'}, so nothing would train"
     for part, each in training.items():
-        if each.how == "frozen" and each.learning_rate is not None:
+        if each.mode == "frozen" and each.learning_rate is not None:
             yield f"parts.{part}.learning_rate: this part is frozen; parts.{part}.train says how it trains"
-    if adapters and training["language"].how == "full":
+    if adapters and training["language"].mode == "full":
         yield (
             "the language model cannot train whole while another part has LoRA, as it would be held twice; give it "
             "lora, freeze it (parts.language.train: frozen), or train the other part whole"

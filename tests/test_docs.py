@@ -170,7 +170,7 @@ def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) ->
 def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
     options = YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[2])["model"]
     training = component("adapter", options.pop("adapter"), **options).training  # type: ignore[attr-defined]
-    assert {part: each.how for part, each in training.items()} == {
+    assert {part: each.mode for part, each in training.items()} == {
         "vision": "lora",
         "projector": "full",
         "language": "lora",

@@ -75,9 +75,9 @@ def _check_parts(adapter: ModelAdapter, model: VisionLanguageModel) -> None:
     require(bool(trained), f"{name} loads a model of which nothing trains")
     for part, training in adapter.training.items():
         trains = not set(model.parts().get(part, ())).isdisjoint(trained)
-        said = f"{name}'s recipe says of the part '{part}' that it trains so: {training.how}"
+        said = f"{name}'s recipe says of the part '{part}' that it trains so: {training.mode}"
         require(
-            trains == (training.how != "frozen"), f"{said}; and {'something' if trains else 'nothing'} in it trains"
+            trains == (training.mode != "frozen"), f"{said}; and {'something' if trains else 'nothing'} in it trains"
         )
     again = dict(_load(adapter).module.named_parameters())
     random = [parameter for parameter, value in model.module.named_parameters() if not value.equal(again[parameter])]

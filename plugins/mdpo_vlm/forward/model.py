@@ -12,7 +12,18 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mdpo_core import DataError, Decoding, EncodedImage, EncodedPrompt, ImageInputs, Packed, PaddedView, Part, Problem
+from mdpo_core import (
+    DataError,
+    Decoding,
+    EncodedImage,
+    EncodedPrompt,
+    Head,
+    ImageInputs,
+    Packed,
+    PaddedView,
+    Part,
+    Problem,
+)
 from mdpo_vlm.families import Family
 from mdpo_vlm.files.folder import encoder_files
 from mdpo_vlm.files.traits import TRAITS
@@ -24,20 +35,19 @@ from mdpo_vlm.forward.positions import packed_positions, positions_despite_hidde
 from mdpo_vlm.parts.lora import save_lora, set_lora_dropout
 from mdpo_vlm.parts.names import PartNames
 
-Head = Callable[[Tensor], Tensor]
-
 
 class VlmModel:
     """See `mdpo_core.VisionLanguageModel`.
 
-    ``base`` is the plain model inside ``module``, or ``module`` itself; ``source`` the folder that its encoder's files
-    lie in. A converted checkpoint's vocabulary may have rows that no text uses: logits are cut to the others.
+    ``base`` is the plain model inside ``module``, or ``module`` itself. ``encoder_folder`` contains the files of its
+    tokenizer and processor. A converted checkpoint's vocabulary may have rows that no text uses: logits have no entries
+    for them.
     """
 
-    def __init__(self, module: nn.Module, base: PreTrainedModel, source: Path, family: Family) -> None:
+    def __init__(self, module: nn.Module, base: PreTrainedModel, encoder_folder: Path, family: Family) -> None:
         self._module = module
         self._base = base
-        self._source = source
+        self._encoder_folder = encoder_folder
         self._family = family
         self._num_words: int | None = getattr(base.config, TRAITS, {}).get("num_words")
         for module in (base.model, base.get_output_embeddings()):
@@ -62,8 +72,10 @@ class VlmModel:
 
     def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
         positions = positions_despite_hidden(self._base, self._family, rows, images)
-        given = {} if positions is None else {"position_ids": positions}
-        return self._forward(rows.token_ids, rows.response_mask, images, attention_mask=rows.attention_mask, **given)
+        position_inputs = {} if positions is None else {"position_ids": positions}
+        return self._forward(
+            rows.token_ids, rows.response_mask, images, attention_mask=rows.attention_mask, **position_inputs
+        )
 
     def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
         return self._forward(
@@ -91,7 +103,7 @@ class VlmModel:
         if num_places != num_features:
             found = f"{num_places} image tokens for {num_features} image features"
             hint = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"
-            raise DataError([Problem(str(self._source), "", f"{found}; {hint}")])
+            raise DataError([Problem(str(self._encoder_folder), "", f"{found}; {hint}")])
 
     def _to_logits(self, head: Head) -> Head:
         """What this model makes of its head's output."""
@@ -148,7 +160,7 @@ class VlmModel:
         else:
             self._base.save_pretrained(folder)
         # As they were given, whatever the version of transformers that wrote them.
-        for file in encoder_files(self._source):
+        for file in encoder_files(self._encoder_folder):
             shutil.copyfile(file, folder / file.name)
 
     def _merged(self) -> PreTrainedModel:

@@ -74,6 +74,6 @@ def _mark_trained(base: PreTrainedModel, model: VlmModel, plan: LoadPlan) -> Non
     """Parameters of parts that train whole require gradients, except those that no gradient reaches."""
     idle = idle_parameters(base, plan.family)
     for part, names in model.parts().items():
-        trains = plan.training[part].how == "full"
+        trains = plan.training[part].mode == "full"
         for name in names:
             base.get_parameter(name).requires_grad_(trains and name not in idle)

@@ -41,7 +41,7 @@ def choose(base: PreTrainedModel, family: Family, training: Mapping[Part, PartTr
     for part, each in training.items():
         if each.lora is not None:
             save += modules.saved(part, each.lora)
-        elif each.how == "full":
+        elif each.mode == "full":
             save += modules.whole(part)
     targets = {part: modules.targets(part, each.lora, save) for part, each in training.items() if each.lora is not None}
     modules.require_some(targets, training)
