@@ -10,7 +10,7 @@ from typing import Any
 from mdpo_core import DataError, Problem
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-# What an encoder is made of; which of these there are depends on the model and on the version that saved them.
+# The files of an encoder. Which of them exist depends on the model and on the version of transformers that saved it.
 ENCODER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -30,7 +30,7 @@ _PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
 
 
 def find_folder(name: str) -> Path:
-    """A folder as it is named, or the local copy of a model on the hub, which is downloaded if it is not there yet."""
+    """The folder ``name``, or the local copy of a model on the hub, downloaded if necessary. Raises `DataError`."""
     path = Path(name)
     if path.is_dir():
         return path
@@ -41,6 +41,7 @@ def find_folder(name: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object of a file. Raises `DataError` if the file is missing, or contains anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -97,10 +98,12 @@ def require_tokenizer(folder: Path) -> None:
 
 
 def encoder_files(folder: Path) -> list[Path]:
+    """Those files of a folder that a tokenizer or a processor is loaded from."""
     return [folder / name for name in ENCODER_FILES if (folder / name).is_file()]
 
 
 def unfit(path: Path, message: str) -> DataError:
+    """The error for one file or folder that cannot be used."""
     return DataError([Problem(str(path), "", message)])
 
 

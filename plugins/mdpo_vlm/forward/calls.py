@@ -1,4 +1,4 @@
-"""Modules that do more than their forward in a call of theirs."""
+"""Calls of a module that run other code than its forward."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 def open_calls(module: nn.Module) -> None:
-    """Let calls of a module take ``compute``: they then give ``compute(forward, *inputs)``.
+    """Let calls of a module take an argument ``compute``: they then return ``compute(forward, *inputs)``.
 
-    Backends that keep weights in parts put those of a module together for the time of a call. Their hooks see one,
-    however often ``compute`` uses ``forward``, or other methods. The module is changed for good.
+    Backends that shard weights gather those of a module for the duration of a call. Their hooks see one call, even if
+    ``compute`` uses ``forward`` several times, or other methods of the module. This changes the module permanently.
     """
     module.forward = partial(_forward, module.forward)
 

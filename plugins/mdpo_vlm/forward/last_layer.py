@@ -1,4 +1,4 @@
-"""The last layer, without what nobody reads of it."""
+"""The MLP of the last layer, computed only where its output is read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from mdpo_core import Packed
 
 
 def trim_last_layer(model: PreTrainedModel) -> None:
-    """Let the last layer's MLP work at ``packed.read`` alone, and add nothing elsewhere.
+    """Let the last layer's MLP compute only the positions in ``packed.read``, and give zeros elsewhere.
 
-    Of a prompt's tokens, responses attend to keys and values; behind the last layer only what predicts is read. The
-    model is changed for good.
+    Responses attend to the keys and values of a prompt, which the MLP of the last layer does not change. Its output is
+    read only at positions that predict a token. This changes the model permanently; calls without ``packed`` compute
+    every position, as before.
     """
     layer = model.get_decoder().layers[-1]
     layer.forward = partial(_forward, layer.mlp, layer.forward)
@@ -31,7 +32,7 @@ def _forward(
     try:
         return whole(*args, packed=packed, **options)
     finally:
-        # The instance's attribute hides the method of its class.
+        # Deleting the attribute of the instance uncovers the method of its class.
         del mlp.forward
 
 

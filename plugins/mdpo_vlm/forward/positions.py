@@ -1,4 +1,4 @@
-"""Positions of packed prompts and branches, and of rows in which tokens are dropped."""
+"""Position ids of packed rows, and of rows in which tokens are dropped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdpo_vlm.families import Family
 
 
 def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
-    """``(1, time)``, or ``(3, 1, time)`` where an image's positions are in three dimensions (M-RoPE)."""
+    """Position ids of a packed row: ``(1, time)``, or ``(3, 1, time)`` with M-RoPE."""
     if not family.grid:
         return packed.position_ids
     groups = torch.split(packed.token_ids[0], [sum(lengths) for lengths in packed.lengths])
@@ -47,7 +47,7 @@ def positions_despite_hidden(
 def prompt_positions(
     base: PreTrainedModel, family: Family, prompts: Sequence[Tensor], images: Sequence[EncodedImage]
 ) -> Tensor:
-    """Those of left-padded prompts, ``(batch, time)`` or ``(3, batch, time)``."""
+    """Position ids of left-padded prompts: ``(batch, time)``, or ``(3, batch, time)`` with M-RoPE."""
     left, time = iter(images), max(map(len, prompts))
     rows = []
     for prompt in prompts:

@@ -1,4 +1,4 @@
-"""Which parameters nothing depends on that a language model sees of a picture."""
+"""Parameters that image features do not depend on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mdpo_vlm.families import Family
 
 
 def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
-    """Names of parameters that no gradient reaches: layers behind those that features are taken from, unused heads."""
+    """Names of parameters that no gradient reaches: layers above those that features come from, and unused heads."""
     encoder = base.get_encoder("image")
     prefix = next(name for name, module in base.named_modules() if module is encoder)
     behind = _behind_features(base) if hasattr(base.config, "vision_feature_layer") else set()
@@ -20,9 +20,9 @@ def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
 
 
 def _behind_features(base: PreTrainedModel) -> set[str]:
-    """Of an encoder whose layers' states are features, as LLaVA's.
+    """Names, inside the vision encoder, of parameters above the layers that features come from (as in LLaVA).
 
-    Found on an encoder without numbers, so that weights may lie wherever a backend put them.
+    They are found with an encoder on the meta device, so that it does not matter where a backend has put the weights.
     """
     config, layers = base.config.vision_config, base.config.vision_feature_layer
     with torch.device("meta"):

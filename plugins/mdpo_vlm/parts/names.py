@@ -1,4 +1,4 @@
-"""Which part of a model a parameter or a module belongs to."""
+"""Which part of a model a parameter belongs to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdpo_vlm.families import Family
 
 
 class PartNames:
-    """Tells parts apart by names from the model's root; what is in neither of the others belongs to the projector."""
+    """Finds the part of a parameter by its full name. What is not vision or language belongs to the projector."""
 
     def __init__(self, base: PreTrainedModel, family: Family) -> None:
         self._vision = _inside(base, base.get_encoder("image"))
@@ -20,7 +20,7 @@ class PartNames:
         self._projector = family.projector
 
     def part_of(self, name: str) -> Part:
-        """Of a parameter's name."""
+        """The part that the parameter with this full name belongs to."""
         if name.startswith(self._vision):
             return "projector" if re.search(self._projector, name) else "vision"
         return "language" if name.startswith(self._language) else "projector"
