@@ -146,6 +146,6 @@ def _loopback() -> str:
     if not found:
         raise MdpoError(
             f"--processes needs a loopback interface (lo or lo0), and this machine has {', '.join(names) or 'none'}; "
-            "start the processes with torchrun, see docs/scale.md"
+            "start the processes with torchrun, see docs/guides/scale.md"
         )
     return found[0]

@@ -111,7 +111,7 @@ def plain_log_probs(plain: Any, family: str, folder: Path, example: Example, vie
 
 
 def support(family: str, folder: Path, photographs: Path) -> str:
-    """A line of the support matrix in docs/models.md, of what is true when it is tried."""
+    """A line of the support matrix in docs/guides/models.md, of what is true when it is tried."""
     row, made = FAMILIES[family], adapter(family, folder)
     numbers = [number for number in range(4) if _is_taken(family, folder, photographs, number)]
     several = "0" if numbers[0] == 0 else str(numbers[0])

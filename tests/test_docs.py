@@ -33,7 +33,31 @@ def blocks(page: str, language: str) -> list[str]:
     return [part.partition("```")[0] for part in (ROOT / page).read_text().split(f"```{language}\n")[1:]]
 
 
-def test_the_tables_of_recipes_are_those_of_the_classes() -> None:
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/**/*.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\]\(.*?\)", "", title.lower())).strip() for title in titles)
+    return {title.replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_points_to_something(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        if "://" in link or (target.exists() and (not anchor or anchor in anchors(target))):
+            continue
+        broken.append(link)
+    assert not broken, f"{page.relative_to(ROOT)}: no such file or heading"
+
+
+def test_the_tables_of_recipe_keys_are_those_of_the_classes() -> None:
     from make_tables import PAGE, page
 
     assert PAGE.read_text() == page(), "run: python scripts/docs/make_tables.py"
@@ -76,7 +100,7 @@ def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> 
 
 
 def test_the_design_page_has_every_file_of_the_core_in_its_table_once() -> None:
-    rows = re.findall(r"^\|.*\|$", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\|.*\|$", (ROOT / "docs" / "design" / "decisions.md").read_text(), re.MULTILINE)
     named = re.findall(r"`(\w+\.py|\w+/)`", "\n".join(rows))
     core = ROOT / "mdpo_core"
     packages = {f"{folder.parent.name}/" for folder in core.glob("*/__init__.py")}
@@ -98,7 +122,7 @@ def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:
 
 
 def test_the_views_of_the_recipe_page_are_sound_yaml() -> None:
-    assert YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
+    assert YAML(typ="safe").load(blocks("docs/guides/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
 
 
 def test_the_rows_of_the_recipe_page_give_what_its_corruptions_need(tmp_path: Path) -> None:
@@ -106,16 +130,16 @@ def test_the_rows_of_the_recipe_page_give_what_its_corruptions_need(tmp_path: Pa
     base = os.path.relpath(ROOT / "recipes" / "llava_mdpo.yaml", tmp_path)
     terms = [f"{{loss: dpo, over: chosen@{name}}}" for name in ("edited", "second", "similar", "noise")]
     objective = f"objective: [{', '.join(terms)}, {{loss: dpo, over: second}}]"
-    recipe.write_text(f"extends: {base}\n{blocks('docs/recipes.md', 'yaml')[1]}{objective}\n")
+    recipe.write_text(f"extends: {base}\n{blocks('docs/guides/recipes.md', 'yaml')[1]}{objective}\n")
     assert load_recipe(recipe).corruptions.keys() > {"edited", "second", "similar", "noise"}
 
 
 def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
-    page = (ROOT / "docs" / "make-data.md").read_text()
+    page = (ROOT / "docs" / "guides" / "make-data.md").read_text()
     commands = [shlex.split(line) for line in re.findall(r"^(mdpo (?:gen|rel).*?)(?:  #.*)?$", page, re.MULTILINE)]
     commands += [shlex.split(line) for line in re.findall(r"`(mdpo (?:gen|rel)[^`]* --out [^`]*)`", page)]
     assert len(commands) == 8
-    conditions = YAML(typ="safe").load(blocks("docs/make-data.md", "yaml")[0])["corruptions"]
+    conditions = YAML(typ="safe").load(blocks("docs/guides/make-data.md", "yaml")[0])["corruptions"]
     for options in conditions.values():
         component("corruption", options.pop("corruption"), **options)
     for _, *words in commands:
@@ -125,7 +149,7 @@ def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
 def test_the_spa_command_of_the_page_on_making_data_reads_what_the_one_before_it_makes(
     changes: list[str], photographs: Path, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs" / "make-data.md").read_text()
+    page = (ROOT / "docs" / "guides" / "make-data.md").read_text()
     [command] = re.findall(r"^mdpo-run RECIPE .*$", page, re.MULTILINE)
     words = shlex.split(command)
     out = tmp_path / "PAIRS.jsonl"
@@ -149,10 +173,10 @@ def installed(source: Path, site: Path) -> Path:
 
 @pytest.mark.long
 def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) -> None:
-    module, tiny, test = blocks("docs/add-a-model.md", "python")
+    module, tiny, test = blocks("docs/extend/add-a-model.md", "python")
     source = tmp_path / "source"
     (source / "tests").mkdir(parents=True)
-    for text in (module, test, blocks("docs/add-a-model.md", "toml")[0]):
+    for text in (module, test, blocks("docs/extend/add-a-model.md", "toml")[0]):
         title, _, content = text.partition("\n")
         (source / title.removeprefix("# ")).write_text(content)
     build_vlm("vipllava", tmp_path / "models" / "vip-llava-7b")
@@ -168,7 +192,7 @@ def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) ->
 
 
 def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
-    options = YAML(typ="safe").load(blocks("docs/recipes.md", "yaml")[2])["model"]
+    options = YAML(typ="safe").load(blocks("docs/guides/recipes.md", "yaml")[2])["model"]
     training = component("adapter", options.pop("adapter"), **options).training  # type: ignore[attr-defined]
     assert {part: each.mode for part, each in training.items()} == {
         "vision": "lora",
@@ -179,7 +203,7 @@ def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
 
 def test_the_loss_of_other_views_on_the_page_keeps_its_contract_and_its_word() -> None:
     found: dict[str, type[Loss]] = {}
-    exec(blocks("docs/write-a-plugin.md", "python")[2], found)
+    exec(blocks("docs/extend/write-a-plugin.md", "python")[2], found)
     loss = found["Grounded"](blind="crop")  # type: ignore[call-arg]
     check_loss(loss)
     mask = torch.tensor([[True, True, False]])
@@ -195,7 +219,7 @@ def test_the_loss_in_a_notebook_of_the_page_is_in_its_recipe(monkeypatch: pytest
     use_registry(Registry.discover())
     try:
         found: dict[str, Any] = {"__name__": "notebook"}
-        exec(blocks("docs/write-a-plugin.md", "python")[1], found)
+        exec(blocks("docs/extend/write-a-plugin.md", "python")[1], found)
         assert found["recipe"].objective == (found["MyHinge"](beta=0.2),)
         assert found["recipe"].labels() == ("0:my_hinge",)
     finally:
@@ -203,7 +227,7 @@ def test_the_loss_in_a_notebook_of_the_page_is_in_its_recipe(monkeypatch: pytest
 
 
 def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:
-    page = blocks("docs/write-a-plugin.md", "python")[0].partition("\n")[2]
+    page = blocks("docs/extend/write-a-plugin.md", "python")[0].partition("\n")[2]
     example = ROOT / "examples" / "mdpo_hinge2"
     assert page.split() == (example / "mdpo_hinge2.py").read_text().split()
     # pip leaves its build beside the sources.

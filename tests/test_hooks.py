@@ -1,4 +1,4 @@
-"""What a listener hears of a run is what docs/hooks.md says."""
+"""What a listener hears of a run is what docs/extend/hooks.md says."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_run_calls_its_hooks_in_the_documented_order(listener: Listener, folde
     steps = ["step_finished", "step_finished", "checkpoint_saved"]
     assert called == ["model_loaded", "run_started", "evaluated", *steps, "evaluated", "run_finished"]
     assert listener.calls[0][0] == "progress"
-    page = (ROOT / "docs" / "hooks.md").read_text()
+    page = (ROOT / "docs" / "extend" / "hooks.md").read_text()
     documented = re.findall(r"^mdpo_(\w+)\(", page.partition("## Listen")[2], flags=re.MULTILINE)
     assert documented == ["progress", *dict.fromkeys(called[:2] + called[3:])]
 

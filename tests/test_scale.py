@@ -1,4 +1,4 @@
-"""The formulas of docs/scale.md are held against what processes send and keep."""
+"""The formulas of docs/guides/scale.md are held against what processes send and keep."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_the_tables_on_paper_are_those_of_the_page() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", "--paper"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    page = (ROOT / "docs" / "scale.md").read_text()
+    page = (ROOT / "docs" / "guides" / "scale.md").read_text()
     assert all(table.strip() in page for table in done.stdout.split("\n\n"))

@@ -26,7 +26,7 @@ from mdpo_core.recipe import Scoring
 from mdpo_core.scorer import PLAIN, Scorer
 from mdpo_core.testing import check_adapter
 
-PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+PAGE = Path(__file__).parent.parent / "docs" / "guides" / "models.md"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
 
 

@@ -1,8 +1,8 @@
 """What each stage sends and keeps, measured, and what large models need, on paper: ``python -m benchmarks.scale``.
 
 Needs ``pip install -c constraints.txt -e '.[test]'`` and Linux; no GPU. Takes up to half an hour on two cores.
-``--paper`` measures nothing. Prints the tables of docs/scale.md. Exit code 1 if a figure is not within 2 % of its
-formula.
+``--paper`` measures nothing. Prints the tables of docs/guides/scale.md. Exit code 1 if a figure is not within 2 %
+of its formula.
 
 A rank's bytes are counted at its own sockets. What the loopback interface counts, in the JSON, is everybody's: it means
 something in a network namespace of one's own (``unshare -n``, then ``ip link set lo up``).

@@ -40,7 +40,7 @@ VISION_LAYER = 12 * VISION_HIDDEN**2 + 13 * VISION_HIDDEN
 VISION_REST = 3 * 14**2 * VISION_HIDDEN + (24**2 + 1 + 1 + 4) * VISION_HIDDEN
 IMAGE_TOKENS = 24**2
 
-# As in docs/performance.md, of one pair: two prompts (the picture and its crop), three responses.
+# As in docs/evidence/performance.md, of one pair: two prompts (the picture and its crop), three responses.
 PROMPT, RESPONSE = 40, 100
 TOKENS = 2 * (IMAGE_TOKENS + PROMPT) + 3 * RESPONSE
 READ_TOKENS = 3 * RESPONSE

@@ -1,7 +1,7 @@
 """The three-view step beside the paper's algorithm and TRL: ``python -m benchmarks.speed``.
 
 Needs ``pip install -c constraints.txt -e '.[test,benchmark]'`` and Linux, and a machine with nothing else to do.
-``--curves`` also measures how time and memory grow, and draws docs/performance.png. ``--device cuda`` measures
+``--curves`` also measures how time and memory grow, and draws docs/evidence/performance.png. ``--device cuda`` measures
 micro-batches of LLaVA-1.5-7B's shape instead. Prints Markdown; exit code 1 if a bar is missed.
 """
 
@@ -24,7 +24,7 @@ from benchmarks.speed import bars, curves, table
 from benchmarks.speed.job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, WITH_SDPA, Job, Result, Shape
 from benchmarks.speed.processes import Processes
 
-DOCS = Path(__file__).parents[2] / "docs"
+EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 ON_CUDA = ("paper", "trl", FASTEST, WITH_SDPA)
 
 
@@ -93,7 +93,7 @@ def _curves(processes: Processes, job: Job) -> list[dict[str, Any]]:
         print(f"\n{table.curve(points, axis, title)}")
     from benchmarks.speed.picture import draw
 
-    draw(points, DOCS / "performance.png")
+    draw(points, EVIDENCE / "performance.png")
     return points
 
 

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from mdpo_core.testing import ContractCase
 
-_HINT = "What this component is to be told, it says in a classmethod contract(folder): docs/write-a-plugin.md."
+_HINT = "What this component is to be told, it says in a classmethod contract(folder): docs/extend/write-a-plugin.md."
 _ALL = "pytest --full-trace shows all of it."
 
 

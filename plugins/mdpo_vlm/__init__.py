@@ -1,6 +1,6 @@
 """Vision-language models of transformers, and what adapters of such models have in common.
 
-`TransformersAdapter` and `Family` are public: adapters of other packages may use them, see docs/add-a-model.md.
+`TransformersAdapter` and `Family` are public: adapters of other packages may use them, see docs/extend/add-a-model.md.
 `OriginalsAdapter` and `CheckpointLayout` are for adapters that also read checkpoints in the layout of their authors.
 
 The rooms from the ground up. A room imports only rooms on lines above its own:
@@ -33,7 +33,7 @@ __all__ = ["ChatVlm", "CheckpointLayout", "Family", "OriginalsAdapter", "Transfo
 class ChatVlm(TransformersAdapter):
     """Any vision-language model of transformers: `AutoModelForImageTextToText`, with its processor.
 
-    docs/models.md lists the families that were tried, and what each can do.
+    docs/guides/models.md lists the families that were tried, and what each can do.
     """
 
     prompts: Literal["ready", "chat"] = Field(

@@ -60,7 +60,7 @@ FAMILIES: Mapping[str, Family] = {
         num_images=(1, None),
     ),
 }
-UNKNOWN = Family(separate="nobody has tried whether it can; see docs/add-a-model.md")
+UNKNOWN = Family(separate="nobody has tried whether it can; see docs/extend/add-a-model.md")
 
 
 def family_of(config: Mapping[str, Any]) -> Family:

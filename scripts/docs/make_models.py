@@ -1,4 +1,4 @@
-"""Fill the support matrix of models.md with small models of every family: ``python scripts/docs/make_models.py``."""
+"""Fill the support matrix of models.md with small of every family: ``python scripts/docs/make_models.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-PAGE = ROOT / "docs" / "models.md"
+PAGE = ROOT / "docs" / "guides" / "models.md"
 MARK = "tries it again. -->\n"
 HEAD = "| `model_type` | images in a row | prompts computed once | beyond the generic |\n|---|---|---|---|\n"
 

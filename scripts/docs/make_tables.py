@@ -1,4 +1,4 @@
-"""Fill the tables of recipes.md and methods.md from the classes themselves: ``python scripts/docs/make_tables.py``."""
+"""The tables of recipe-keys.md and methods.md, from the classes: ``python scripts/docs/make_tables.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdpo_core.recipe import Output, Recipe, Scoring
 from mdpo_core.registry import current_registry
 from mdpo_core.train_options import Train
 
-PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe-keys.md"
 MARK = "compares them. -->\n"
 
 

@@ -11,7 +11,7 @@ from mdpo_core import Recipe, Term, component, load_recipe
 from mdpo_core.registry import current_registry
 
 ROOT = Path(__file__).parents[2]
-METHODS = ROOT / "docs" / "methods.md"
+METHODS = ROOT / "docs" / "reference" / "methods.md"
 RECIPES = ROOT / "recipes"
 MARK = "compares them. -->\n"
 # Options that have no default, as an example has them.

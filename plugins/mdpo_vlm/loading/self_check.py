@@ -53,4 +53,4 @@ def _distance(one: Tensor, other: Tensor) -> float:
 
 
 def _no_row(kind: str, problem: str) -> str:
-    return f"'{kind}' has no row in mdpo's table of families, and this model {problem}; see docs/add-a-model.md"
+    return f"'{kind}' has no row in mdpo's table of families, and this model {problem}; see docs/extend/add-a-model.md"
