@@ -60,13 +60,25 @@ def test_every_link_of_a_page_points_to_something(page: Path) -> None:
 def test_the_tables_of_recipe_keys_are_those_of_the_classes() -> None:
     from make_tables import PAGE, page
 
-    assert PAGE.read_text() == page(), "run: python scripts/docs/make_tables.py"
+    assert PAGE.read_text() == page(), "run: python scripts/docs/make.py"
 
 
 def test_the_tables_of_methods_are_those_of_the_classes() -> None:
     from methods import METHODS, methods
 
-    assert METHODS.read_text() == methods(), "run: python scripts/docs/make_tables.py"
+    assert METHODS.read_text() == methods(), "run: python scripts/docs/make.py"
+
+
+def test_the_page_on_commands_is_what_help_prints() -> None:
+    from cli import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python scripts/docs/make.py cli.md"
+
+
+def test_the_page_of_public_names_is_that_of_the_source() -> None:
+    from api import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python scripts/docs/make.py api.md"
 
 
 def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() -> None:
@@ -79,13 +91,12 @@ def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() 
             assert "arXiv:" in text.splitlines()[0], name
 
 
-# What the page on methods explains for all formulas, and words of as few letters as symbols have.
-LEGEND = {"lp", "r", "w", "l", "D", "y", "s", "ls", "m", "KL"}
+# Words that are as short as symbols.
 WORDS = {"a", "an", "at", "in", "is", "it", "js", "of", "or", "to"}
 
 
 def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> None:
-    from methods import formula
+    from methods import SYMBOLS, formula
 
     for kind in ("loss", "anchor"):
         for name, cls in current_registry().components(kind).items():
@@ -96,7 +107,7 @@ def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> 
             counters = re.findall(r"(?:sum_|over )(\w)\b", text)
             symbols = set(re.findall(r"(?<![\w^'])([A-Za-z]{1,2}['\d]*)(?:_\w+)?(?![\w'])", text))
             options = {option.partition("_")[0] for option in cls.model_fields}
-            assert symbols <= {*explained, *counters, *options, *LEGEND, *WORDS}, (name, text)
+            assert symbols <= {*explained, *counters, *options, *SYMBOLS, *WORDS}, (name, text)
 
 
 def test_the_design_page_has_every_file_of_the_core_in_its_table_once() -> None:

@@ -1,4 +1,4 @@
-"""Fill the support matrix of models.md with small of every family: ``python scripts/docs/make_models.py``."""
+"""The support matrix of models.md, tried on small models of every family."""
 
 from __future__ import annotations
 
@@ -29,5 +29,6 @@ def matrix() -> str:
     return HEAD + "\n".join(lines) + "\n"
 
 
-if __name__ == "__main__":
-    PAGE.write_text(PAGE.read_text().partition(MARK)[0] + MARK + matrix())
+def page() -> str:
+    """The page with its matrix written again."""
+    return PAGE.read_text().partition(MARK)[0] + MARK + matrix()

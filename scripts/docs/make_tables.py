@@ -1,4 +1,4 @@
-"""The tables of recipe-keys.md and methods.md, from the classes: ``python scripts/docs/make_tables.py``."""
+"""The tables of recipe-keys.md: every section, then every component, with their options."""
 
 from __future__ import annotations
 
@@ -41,12 +41,5 @@ def _rows(cls: type[BaseModel]) -> Iterator[str]:
 
 
 def page() -> str:
-    """The page with its tables made anew."""
+    """The page with its tables written again."""
     return PAGE.read_text().partition(MARK)[0] + MARK + tables()
-
-
-if __name__ == "__main__":
-    from methods import METHODS, methods
-
-    PAGE.write_text(page())
-    METHODS.write_text(methods())

@@ -14,6 +14,19 @@ ROOT = Path(__file__).parents[2]
 METHODS = ROOT / "docs" / "reference" / "methods.md"
 RECIPES = ROOT / "recipes"
 MARK = "compares them. -->\n"
+# What the symbols of the formulas mean; the legend above a table has those that stand in it.
+SYMBOLS = {
+    "lp": "log-prob of a response under the policy, summed over its tokens; the end token counts",
+    "r": "log-ratio: `lp` of the policy minus that of the reference",
+    "w": "the preferred view (of the option `prefer`)",
+    "l": "the other view (of the option `over`)",
+    "D": "`r_w - r_l`, the difference of two log-ratios",
+    "y": "a response; `|y|` is its number of tokens",
+    "m": "an image; `r(m,y)` is the log-ratio of the response `y` to the image `m`",
+    "s": "the sigmoid",
+    "ls": "the logarithm of the sigmoid",
+    "KL": "divergence of the distributions that predict a token; `KL(reference || policy)`",
+}
 # Options that have no default, as an example has them.
 OPTIONS: dict[str, dict[str, object]] = {
     "softmax_dpo": {"over": ["rejected", "chosen@crop"]},
@@ -25,7 +38,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 
 def methods() -> str:
-    """The page with its tables made anew."""
+    """The page with its tables written again."""
     used = {str(file.relative_to(RECIPES)): load_recipe(file) for file in _top_first(RECIPES.rglob("*.yaml"))}
     tables = [_terms("loss", used), _terms("anchor", used), _recipes(used)]
     return METHODS.read_text().partition(MARK)[0] + MARK + "\n" + "\n".join(tables)
@@ -40,7 +53,18 @@ def _terms(kind: str, used: dict[str, Recipe]) -> str:
     head = ("name", "what it does", "formula", "paper", "compares", "needs besides", "recipes")
     title = {"loss": "Losses", "anchor": "Anchors"}[kind]
     names = sorted(current_registry().components(kind))
-    return "\n".join([f"## {title}", "", *_table(head, (_term(kind, name, used) for name in names)), ""])
+    rows = [_term(kind, name, used) for name in names]
+    return "\n".join([f"## {title}", "", *_legend(row[2] for row in rows), "", *_table(head, iter(rows)), ""])
+
+
+def _legend(formulas: Iterable[str]) -> Iterator[str]:
+    """The symbols that stand in the formulas, as a list."""
+    # An underscore joins two symbols: r_w.
+    there = set(re.findall(r"[A-Za-z]+", " ".join(formulas).replace("_", " ")))
+    yield "In the formulas, for one pair:"
+    yield ""
+    yield from (f"- `{symbol}`: {meaning}" for symbol, meaning in SYMBOLS.items() if symbol in there)
+    yield "- names such as `beta`: options of the term"
 
 
 def _term(kind: str, name: str, used: dict[str, Recipe]) -> Sequence[str]:

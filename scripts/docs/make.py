@@ -1,0 +1,37 @@
+"""Write every generated page of docs/: ``python scripts/docs/make.py``. Tests compare the pages with the code.
+
+With names of pages (``make.py cli.md api.md``) it writes only those; models.md takes the longest, about a minute.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def pages() -> dict[Path, Callable[[], str]]:
+    """What makes the text of each generated page."""
+    import api
+    import cli
+    import make_models
+    import make_tables
+    import methods
+
+    return {
+        make_tables.PAGE: make_tables.page,
+        methods.METHODS: methods.methods,
+        cli.PAGE: cli.page,
+        api.PAGE: api.page,
+        make_models.PAGE: make_models.page,
+    }
+
+
+def main(names: list[str]) -> None:
+    for path, text in pages().items():
+        if not names or path.name in names:
+            path.write_text(text())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
