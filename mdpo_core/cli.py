@@ -1,4 +1,4 @@
-"""The command line: `mdpo run`, `check`, `export`, `corruptions`, `new-plugin`, `plugins`, `schema`; more: `commands`.
+"""The command line: `mdpo run`, `check`, `export`, and the other commands.
 
 `mdpo-run` is `mdpo run`. Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong,
 128 + signal stopped.
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from mdpo_core.recipe import Recipe
 
 _FOR_THE_LAUNCHER = 5.0  # seconds
+_DESCRIPTION = "Train vision-language models on preference pairs, so that they look at the picture."
+_EPILOG = """start here:
+  mdpo-run recipes/quickstart.yaml    train a tiny model: one minute, no GPU
+  mdpo check RECIPE --data            find every problem before you train
+  mdpo COMMAND --help                 read about one command
+
+The documentation starts at docs/index.md.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,42 +46,53 @@ def main_run() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mdpo", description="Preference optimization of vision-language models that look at the picture."
+        prog="mdpo", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_one_line_a_command
     )
     add_version(parser)
     # DeepSpeed's launcher puts it before the command; LOCAL_RANK says the same.
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = _command(commands, "run", _run, "train as a recipe says (mdpo-run RECIPE is mdpo run RECIPE)")
+    run = _command(commands, "run", _run, "train as a recipe says (the same as mdpo-run)")
     add_version(run)
     _recipe_arguments(run)
-    run.add_argument("--run-dir", type=Path, metavar="DIR", help="keep the run here, not in output.dir")
-    run.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    run.add_argument("--run-dir", type=Path, metavar="DIR", help="write the run to DIR instead of output.dir")
+    run.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
 
-    check = _command(commands, "check", _check, "report every problem of a recipe at once")
+    check = _command(commands, "check", _check, "find every problem of a recipe before it runs")
     _recipe_arguments(check)
-    check.add_argument("--data", action="store_true", help="read every row and image, too, and find the model's files")
-    check.add_argument("--show", type=count, metavar="N", help="as --data, and print N rows' tokens by their roles")
+    check.add_argument("--data", action="store_true", help="also read every row and image, and find the model's files")
+    check.add_argument("--show", type=count, metavar="N", help="do what --data does, then print the tokens of N rows")
 
-    export = _command(commands, "export", _export, "write the model of a checkpoint, for plain transformers or peft")
+    export = _command(commands, "export", _export, "write a checkpoint's model for transformers or peft")
     export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
-    export.add_argument("--merge", action="store_true", help="add LoRA to the weights, and write a whole model")
-    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
+    export.add_argument("--merge", action="store_true", help="add LoRA to the weights, so that the model is complete")
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to write to; it must be new or empty"
+    )
 
     _making_commands(commands)
 
-    sheet = _command(commands, "corruptions", _corruptions, "draw a picture under each corruption of pictures")
+    sheet = _command(commands, "corruptions", _corruptions, "draw a picture under each corruption")
     sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
-    sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="the contact sheet to write: .png, ...")
+    sheet.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the image file to write, for example sheet.png"
+    )
 
-    plugin = _command(commands, "new-plugin", _new_plugin, "write a package with a component to start from")
+    plugin = _command(commands, "new-plugin", _new_plugin, "write a small package to start a plugin from")
     _new_plugin_arguments(plugin)
 
-    _command(commands, "plugins", _plugins, "list components and their options")
+    _command(commands, "plugins", _plugins, "list the installed components and their options")
     _command(commands, "schema", _schema, "print the JSON Schema of recipes, for editors")
     return parser
+
+
+def _one_line_a_command(prog: str) -> argparse.HelpFormatter:
+    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=24)
+    # argparse forgets the indent of commands, so the longest name would get a line for itself.
+    formatter._action_max_length = 22
+    return formatter
 
 
 def _command(
@@ -85,7 +104,7 @@ def _command(
     prog = "mdpo-run" if name == "run" else f"mdpo {name}"
     command = commands.add_parser(name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.")
     command.set_defaults(action=action, command=name)
-    command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="leave out a plugin")
+    command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="do not load this plugin")
     return command
 
 
@@ -99,13 +118,17 @@ def _making_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def _recipe_arguments(command: argparse.ArgumentParser, *, processes: bool = True) -> None:
     command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML)")
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change an option: --set train.seed=1"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one option, for example --set train.seed=1",
     )
     if not processes:
         command.set_defaults(processes=None)
         return
     command.add_argument(
-        "--processes", type=count, metavar="N", help="processes of the run (default: as launched, or 1)"
+        "--processes", type=count, metavar="N", help="number of processes (default: what the launcher started, or 1)"
     )
 
 
@@ -114,7 +137,7 @@ def _new_plugin_arguments(command: argparse.ArgumentParser) -> None:
 
     command.add_argument("name", metavar="NAME", help="the component's name in recipes; the package is mdpo_NAME")
     command.add_argument("--kind", required=True, choices=KINDS, help="what the component is")
-    command.add_argument("--out", type=Path, metavar="DIR", help="the folder to write, new (default: mdpo_NAME)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="the new folder to write (default: mdpo_NAME)")
 
 
 def _dispatch(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mdpo_core.errors import RecipeError
     from mdpo_core.recipe import Recipe
 
-_OUT = "the file of JSON lines to write; called again, a stopped command goes on"
+_OUT = "the JSON lines file to write; call a stopped command again to continue"
 
 
 class Command(NamedTuple):
@@ -30,45 +30,70 @@ class Command(NamedTuple):
 
 def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--condition", default="clean", metavar="NAME", help="the image condition, one of the recipe's corruptions"
+        "--condition",
+        default="clean",
+        metavar="NAME",
+        help="the image condition under which the model writes: a corruption of the recipe (default: clean)",
     )
     command.add_argument(
         "--keep",
         type=_keep,
         default="none",
         metavar="HOW",
-        help="of the chosen answer: none; a SHARE of its words, such as 0.5, to go on from; or sentences: of each some "
-        "words, behind the true ones before it (default: none)",
-    )
-    command.add_argument("--max-new-tokens", type=count, default=256, metavar="N", help="tokens at most (default: 256)")
-    command.add_argument(
-        "--temperature", type=not_negative, default=0.0, metavar="T", help="0, the default, takes the likeliest tokens"
+        help="what the model sees of the chosen answer: none; a SHARE of its words, such as 0.5, which it continues; "
+        "or sentences: the beginning of each sentence, after the true sentences before it (default: none)",
     )
     command.add_argument(
-        "--top-p", type=share_or_all, metavar="P", help="share of the likeliest tokens, of those drawn (default: 1)"
+        "--max-new-tokens", type=count, default=256, metavar="N", help="the most tokens of an answer (default: 256)"
     )
-    command.add_argument("--policy", type=Path, metavar="DIR", help="the model of a run, such as its final/ folder")
+    command.add_argument(
+        "--temperature",
+        type=not_negative,
+        default=0.0,
+        metavar="T",
+        help="randomness of the tokens; 0 takes the likeliest one (default: 0)",
+    )
+    command.add_argument(
+        "--top-p",
+        type=share_or_all,
+        metavar="P",
+        help="draw from the likeliest tokens that hold this probability (default: 1)",
+    )
+    command.add_argument(
+        "--policy", type=Path, metavar="DIR", help="an exported model, such as final/ of a run (default: the recipe's)"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
 
 def _relabel_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--candidates", metavar="COLUMN", help="lists of responses (default: the responses that the recipe names)"
+        "--candidates", metavar="COLUMN", help="the column with lists of answers (default: the responses of the recipe)"
     )
-    command.add_argument("--scores", metavar="COLUMN", help="lists of their scores, instead of the implicit reward")
-    command.add_argument("--policy", type=Path, metavar="DIR", help="the model of a run, whose implicit reward scores")
     command.add_argument(
-        "--reference", type=Path, metavar="DIR", help="the model of a run that it is against (default: the recipe's)"
+        "--scores", metavar="COLUMN", help="the column with lists of their scores (default: score by implicit reward)"
     )
-    command.add_argument("--beta", type=positive, metavar="B", help="reward per nat (default: 0.1)")
     command.add_argument(
-        "--min-margin", type=not_negative, default=0.0, metavar="M", help="leave out pairs whose scores are closer"
+        "--policy", type=Path, metavar="DIR", help="an exported model, whose implicit reward is the score"
+    )
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="the model that the policy is compared with (default: the recipe's)",
+    )
+    command.add_argument("--beta", type=positive, metavar="B", help="reward per nat of log-ratio (default: 0.1)")
+    command.add_argument(
+        "--min-margin",
+        type=not_negative,
+        default=0.0,
+        metavar="M",
+        help="leave out pairs whose scores differ by less (default: 0)",
     )
     command.add_argument(
         "--low-confidence",
         type=share_or_all,
         metavar="SHARE",
-        help="mark the share of pairs with the smallest margins by 1 in the column low_confidence",
+        help="write 1 into the column low_confidence for this share of pairs: those with the smallest margins",
     )
     command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
@@ -112,7 +137,7 @@ DATA_COMMANDS = {
     "generate-rejected": Command(
         "let a model write the rejected answers", _generate_rejected_arguments, _generate_rejected
     ),
-    "relabel": Command("make pairs of candidate answers, by their scores", _relabel_arguments, _relabel),
+    "relabel": Command("make pairs from candidate answers and their scores", _relabel_arguments, _relabel),
 }
 
 
