@@ -118,6 +118,20 @@ def test_the_design_page_has_every_file_of_the_core_in_its_table_once() -> None:
     assert sorted(named) == sorted({file.name for file in core.glob("*.py")} - {"__init__.py"} | packages)
 
 
+def test_the_step_of_the_concepts_page_is_what_the_terms_give() -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    sums = re.findall(r"^\| `(.*)` \| (-[\d.]+) \| (-[\d.]+) \| (-?[\d.]+) \|$", page, re.MULTILINE)
+    policy = {view: torch.tensor([float(log_prob)]) for view, log_prob, _, _ in sums}
+    reference = {view: torch.tensor([float(log_prob)]) for view, _, log_prob, _ in sums}
+    scores = Scores.from_sums(policy, reference, {view: torch.tensor([10]) for view in policy})
+    assert [round(float(scores.log_ratio(view)), 1) for view, *_ in sums] == [float(ratio) for *_, ratio in sums]
+    terms = YAML(typ="safe").load(blocks("docs/concepts.md", "yaml")[0])["objective"]
+    kinds = [next(kind for kind in ("loss", "anchor") if kind in term) for term in terms]
+    losses = [component(kind, term.pop(kind), **term)(scores) for kind, term in zip(kinds, terms, strict=True)]  # type: ignore[operator]
+    told = [float(value) for value in re.findall(r"^\|.* \| (\d\.\d{4}) \|$", page, re.MULTILINE)]
+    assert told == [round(float(value), 4) for value in [*losses, sum(losses)]]
+
+
 def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:
     file = tmp_path / "readme.yaml"
     file.write_text(blocks("README.md", "yaml")[0])
