@@ -110,12 +110,33 @@ def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> 
             assert symbols <= {*explained, *counters, *options, *SYMBOLS, *WORDS}, (name, text)
 
 
-def test_the_design_page_has_every_file_of_the_core_in_its_table_once() -> None:
-    rows = re.findall(r"^\|.*\|$", (ROOT / "docs" / "design" / "decisions.md").read_text(), re.MULTILINE)
-    named = re.findall(r"`(\w+\.py|\w+/)`", "\n".join(rows))
+def files_in_tree(tree: str) -> list[str]:
+    """The files that a tree names, as paths: a line's indent says in which folder they are."""
+    found, room = [], ""
+    for line in tree.splitlines():
+        if folder := re.match(r"  (\w+/)", line):
+            room = folder[1]
+        elif files := re.match(r"( +)((?:\w+\.py *)+)", line):
+            found += [f"{room if len(files[1]) > 2 else ''}{file}" for file in files[2].split()]
+    return found
+
+
+def test_the_tree_of_the_overview_has_every_file_of_the_core_once() -> None:
     core = ROOT / "mdpo_core"
-    packages = {f"{folder.parent.name}/" for folder in core.glob("*/__init__.py")}
-    assert sorted(named) == sorted({file.name for file in core.glob("*.py")} - {"__init__.py"} | packages)
+    page = (ROOT / "docs" / "design" / "overview.md").read_text()
+    tree = page.partition("```\nmdpo_core/\n")[2].partition("```")[0]
+    paths = (file.relative_to(core) for file in core.rglob("*.py") if file.name != "__init__.py")
+    files = [str(path) for path in paths if path.parts[0] not in {"testing", "cli"}]
+    named = files_in_tree(tree)
+    assert sorted(named) == sorted([*files, "__init__.py"])
+
+
+@pytest.mark.parametrize("page", ["docs/design/overview.md", "docs/glossary.md"])
+def test_every_path_in_a_table_exists(page: str) -> None:
+    rows = "\n".join(re.findall(r"^\|.*\|$", (ROOT / page).read_text(), re.MULTILINE))
+    paths = re.findall(r"`([\w/]+(?:\.py|/))`", rows)
+    assert paths
+    assert [path for path in paths if not any((root / path).exists() for root in (ROOT, ROOT / "mdpo_core"))] == []
 
 
 def test_the_step_of_the_concepts_page_is_what_the_terms_give() -> None:
