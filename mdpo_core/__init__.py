@@ -3,44 +3,37 @@
 Only names are bound here; torch is imported when something is computed.
 """
 
-from mdpo_core.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
-from mdpo_core.components import Backend, Component, Evaluator, ModelAdapter, Reader, Tracker
-from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
-from mdpo_core.devices import device_of, local_device, peak_memory, require_devices, set_compute_device
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
-from mdpo_core.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
-from mdpo_core.files import atomic_folder, exclusive_folder
 from mdpo_core.hooks import hookimpl
-from mdpo_core.layers import layers_of
-from mdpo_core.layout import Packed, PaddedView
-from mdpo_core.loading import load_recipe
-from mdpo_core.measurements import Probe, Statistic
-from mdpo_core.optimization import parameter_groups, set_learning_rate
-from mdpo_core.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
-from mdpo_core.protocols import (
-    Decoding,
-    Encoder,
-    Engine,
-    Head,
-    LayeredModel,
-    Placement,
-    Policy,
-    StoredRows,
-    TrackerLog,
-    TrainableScorer,
-    VisionLanguageModel,
-)
-from mdpo_core.recipe import Recipe
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
+from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
+from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.interfaces.measurements import Probe, Statistic
+from mdpo_core.interfaces.model import Decoding, Encoder, Head, LayeredModel, Placement, VisionLanguageModel
+from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
+from mdpo_core.interfaces.reader import Reader, StoredRows
+from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
+from mdpo_core.interfaces.tracker import Tracker, TrackerLog
+from mdpo_core.interfaces.train_options import Train
+from mdpo_core.processes.devices import device_of, local_device, peak_memory, require_devices, set_compute_device
+from mdpo_core.processes.world import World, current_world
+from mdpo_core.recipe.loading import load_recipe
+from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry import make_component as component
 from mdpo_core.registry import register
-from mdpo_core.rows import LazyRows, rows_in_random_order
-from mdpo_core.run import RunResult, run
-from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
-from mdpo_core.state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
-from mdpo_core.terms import Anchor, Loss, PairLoss, Term
-from mdpo_core.train_options import Train
-from mdpo_core.view import View
-from mdpo_core.world import World, current_world
+from mdpo_core.runner import RunResult, run
+from mdpo_core.scoring.layers import layers_of
+from mdpo_core.storage.files import atomic_folder, exclusive_folder
+from mdpo_core.training.optimization import parameter_groups, set_learning_rate
+from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
+from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
+from mdpo_core.types.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
+from mdpo_core.types.layout import Packed, PaddedView
+from mdpo_core.types.rows import LazyRows, rows_in_random_order
+from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
+from mdpo_core.types.view import View
 
 __version__ = "0.1.0"
 

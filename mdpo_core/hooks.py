@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pluggy
 
 if TYPE_CHECKING:
-    from mdpo_core.components import Component
+    from mdpo_core.interfaces.component import Component
 
 PROJECT = "mdpo"
 Components: TypeAlias = "Mapping[str, type[Component] | tuple[type[Component], ...]]"

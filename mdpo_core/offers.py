@@ -10,21 +10,28 @@ from typing import Any
 
 import pluggy
 
-from mdpo_core import components, corruption, hooks, terms
-from mdpo_core.components import Component
+from mdpo_core import hooks
 from mdpo_core.errors import PluginError
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.backend import Backend
+from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.interfaces.term import Anchor, Loss
+from mdpo_core.interfaces.tracker import Tracker
 
 KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
-        components.ModelAdapter,
-        components.Reader,
-        corruption.Corruption,
-        terms.Loss,
-        terms.Anchor,
-        components.Backend,
-        components.Evaluator,
-        components.Tracker,
+        ModelAdapter,
+        Reader,
+        Corruption,
+        Loss,
+        Anchor,
+        Backend,
+        Evaluator,
+        Tracker,
     )
 }
 

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from support.paths import RECIPES
+
 # Before any import of theirs: no hub, and caches of this run alone.
 _CACHE = tempfile.TemporaryDirectory(prefix="mdpo-tests-")
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": _CACHE.name}
@@ -19,14 +21,12 @@ os.environ.pop("HF_DATASETS_CACHE", None)
 import PIL.Image  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
-from small_llava import build_llava  # noqa: E402
+from support.builders.small_llava import build_llava  # noqa: E402
+from support.pairs import ANSWERS, PROMPT  # noqa: E402
 
 # How long an example takes is the machine's business.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
-
-PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"
-ANSWERS = ["A pink flower.", "A Chinese temple with a red roof.", "Green leaves.", "A row of trees and no people."]
 
 
 @pytest.fixture(scope="session")
@@ -100,21 +100,22 @@ def cached_changes(changes: list[str]) -> list[str]:
 @pytest.fixture(scope="session")
 def cached_run(cached_changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with LoRA whose reference is three shards, the last of them of two rows; not to be changed."""
-    from mdpo_core import load_recipe, precompute, run
+    from mdpo_core import load_recipe, run
+    from mdpo_core.training import reference_pass
 
     folder = tmp_path_factory.mktemp("cached") / "run"
-    recipe = Path(__file__).parent.parent / "recipes" / "llava_mdpo.yaml"
+    recipe = RECIPES / "llava_mdpo.yaml"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precompute, "SHARD_ROWS", 4)
+        patch.setattr(reference_pass, "SHARD_ROWS", 4)
         return run(load_recipe(recipe, [*cached_changes, f"output.dir={folder}"])).run_dir
 
 
 @pytest.fixture
 def cache(cached_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of its reference, for a test that makes shards of the same size."""
-    from mdpo_core import precompute
+    from mdpo_core.training import reference_pass
 
-    monkeypatch.setattr(precompute, "SHARD_ROWS", 4)
+    monkeypatch.setattr(reference_pass, "SHARD_ROWS", 4)
     return Path(shutil.copytree(cached_run / "reference", tmp_path / "cache"))
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks.scale.worker import VIEWS, make_batch
 from mdpo_core import Placement, View, component
-from mdpo_core.recipe import Scoring
-from mdpo_core.recompute import recompute_in_backward
-from mdpo_core.scorer import Scorer
+from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
+from mdpo_core.scoring.scorer import Scorer
 
 
 def kept_by_a_layer(folder: str, lora: bool, recompute: bool) -> tuple[float, float]:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 def build_model(folder: Path) -> Path:
     """A LLaVA of sixteen million weights: large enough for what is sent besides numbers to vanish."""
-    from small_llava import build_llava
+    from support.builders.small_llava import build_llava
 
     return build_llava(folder, hidden=512, layers=4)
 

@@ -23,12 +23,12 @@ from benchmarks.scale.parts import parts_of
 from benchmarks.scale.probe import bytes_sent, interface_bytes, tensor_bytes
 from benchmarks.scale.stages import STAGES
 from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, TrainableScorer, View, World, component
-from mdpo_core.encoding import BatchBuilder
-from mdpo_core.group import process_group
-from mdpo_core.recipe import Scoring
-from mdpo_core.recompute import recompute_in_backward
-from mdpo_core.reference import AdapterOff, FrozenCopy, Reference
-from mdpo_core.scorer import Scorer
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.processes.group import process_group
+from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
+from mdpo_core.scoring.reference import AdapterOff, FrozenCopy, Reference
+from mdpo_core.scoring.scorer import Scorer
 
 TERMS: Any = (("dpo", {}), ("dpo", {"over": "chosen@crop"}))
 VIEWS = ("chosen", "rejected", "chosen@crop")

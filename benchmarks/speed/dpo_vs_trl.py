@@ -18,15 +18,15 @@ import PIL.Image
 import torch
 from datasets import Dataset
 from sklearn.datasets import load_sample_images
-from small_llava import build_llava
+from support.builders.small_llava import build_llava
 from transformers import AutoProcessor
 from trl import DPOConfig, DPOTrainer
 
 from mdpo_core import Example, Placement, Scores, VisionLanguageModel, component
-from mdpo_core.encoding import BatchBuilder
-from mdpo_core.objective import Objective
-from mdpo_core.reference import AdapterOff
-from mdpo_core.scorer import Scorer
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.objective.objective import Objective
+from mdpo_core.scoring.reference import AdapterOff
+from mdpo_core.scoring.scorer import Scorer
 
 LIMIT = 1e-5
 PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"

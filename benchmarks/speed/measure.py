@@ -166,7 +166,7 @@ def without_flex(flops: list[int]) -> Iterator[None]:
     On CUDA it is one compiled kernel, which no counter sees into. What is added is the least that it can do: the
     scores that the mask leaves, where the kernel works on whole blocks of them.
     """
-    import mdpo_core.attention
+    import mdpo_core.scoring.attention
 
     def stand_in(query: Tensor, key: Tensor, value: Tensor, packed: Any, scale: float | None = None) -> Tensor:
         scores = sum(_scores(lengths) for lengths in packed.lengths)
@@ -175,12 +175,12 @@ def without_flex(flops: list[int]) -> Iterator[None]:
         flops.append(products * 2 * scores * query.shape[1] * query.shape[3])
         return query + 0 * (key.sum() + value.sum())
 
-    original = mdpo_core.attention.flex_attention
-    mdpo_core.attention.flex_attention = stand_in
+    original = mdpo_core.scoring.attention.flex_attention
+    mdpo_core.scoring.attention.flex_attention = stand_in
     try:
         yield
     finally:
-        mdpo_core.attention.flex_attention = original
+        mdpo_core.scoring.attention.flex_attention = original
 
 
 def _scores(lengths: tuple[int, ...]) -> int:

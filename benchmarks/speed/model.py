@@ -15,7 +15,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from benchmarks.speed.job import PATCH, Job, Shape, Stack
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from small_llava import build_tokenizer
+from support.builders.small_llava import build_tokenizer
 
 
 def build(folder: Path, shape: Shape, device: str) -> None:

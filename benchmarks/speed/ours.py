@@ -28,16 +28,16 @@ from mdpo_core import (
     VisionLanguageModel,
     component,
 )
-from mdpo_core.encoding import BatchBuilder
-from mdpo_core.guards import require_finite
-from mdpo_core.memory import MemoryAdvice
-from mdpo_core.meter import Meter
-from mdpo_core.objective import Objective
-from mdpo_core.precompute import Precomputation
-from mdpo_core.recipe import Output, Scoring
-from mdpo_core.reference import AdapterOff, Cached
-from mdpo_core.reference_cache import ReferenceStore
-from mdpo_core.scorer import Scorer
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.objective.meter import Meter
+from mdpo_core.objective.objective import Objective
+from mdpo_core.recipe.recipe import Output, Scoring
+from mdpo_core.scoring.reference import AdapterOff, Cached
+from mdpo_core.scoring.reference_store import ReferenceStore
+from mdpo_core.scoring.scorer import Scorer
+from mdpo_core.training.guards import require_finite
+from mdpo_core.training.out_of_memory import MemoryAdvice
+from mdpo_core.training.reference_pass import Precomputation
 
 CHUNK = Scoring().max_logits
 CACHING_PASSES = 3

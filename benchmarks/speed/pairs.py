@@ -10,7 +10,7 @@ import PIL.Image
 
 from benchmarks.speed.job import CROP, TERMS, Shape
 from mdpo_core import Batch, Encoder, Example, Term, component
-from mdpo_core.encoding import BatchBuilder
+from mdpo_core.data.encoding import BatchBuilder
 
 BEGIN, END = "<s>", "</s>"
 

@@ -7,12 +7,12 @@ which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strateg
 
 from mdpo_core.testing.adapters import check_adapter
 from mdpo_core.testing.backends import check_backend
+from mdpo_core.testing.contracts import ContractCase, NeedsMoreToTry, contract_cases
 from mdpo_core.testing.corruptions import PILLOW_MODES, check_corruption
-from mdpo_core.testing.measuring import check_evaluator, check_tracker
+from mdpo_core.testing.losses import check_anchor, check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.strategies import examples, images, scores
-from mdpo_core.testing.terms import check_anchor, check_loss
-from mdpo_core.testing.trials import ContractCase, NeedsMoreToTry, contract_cases
+from mdpo_core.testing.watchers import check_evaluator, check_tracker
 
 __all__ = [
     "PILLOW_MODES",

@@ -11,25 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mdpo_core.batch import Batch, EncodedPrompt, EncodedRow
-from mdpo_core.collation import collate
-from mdpo_core.components import Backend
+from mdpo_core.data.collation import collate
 from mdpo_core.errors import CheckpointError, shown
-from mdpo_core.parts import Part
-from mdpo_core.protocols import Engine, Placement, TrainableScorer
-from mdpo_core.scores import ScorerOutput, TokenLogProbs
-from mdpo_core.state import SavedEngineState, write_state
-from mdpo_core.testing.common import (
-    Broken,
-    calling,
-    check_options,
-    name_of,
-    raised,
-    require,
-    require_returned,
-)
-from mdpo_core.train_options import Train
-from mdpo_core.view import CHOSEN, CLEAN
+from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
+from mdpo_core.interfaces.model import Placement
+from mdpo_core.interfaces.parts import Part
+from mdpo_core.interfaces.train_options import Train
+from mdpo_core.testing.sentences import Broken, calling, check_options, name_of, raised, require, require_returned
+from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
+from mdpo_core.types.engine_state import SavedEngineState, write_state
+from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
+from mdpo_core.types.view import CHOSEN, CLEAN
 
 _TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max_grad_norm=1.0)
 # Learning rate, and the size of the loss: gradients below and above the norm that they are clipped to.

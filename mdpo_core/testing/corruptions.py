@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.corruption import Corruption, ImageCorruption, SelectiveCorruption
-from mdpo_core.example import IMAGE_MARK, Example
-from mdpo_core.testing.common import (
+from mdpo_core.data.validity import problems_of_row
+from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
+from mdpo_core.testing.sentences import (
     PROPERTY,
     all_contents,
     calling,
@@ -25,7 +25,7 @@ from mdpo_core.testing.common import (
     require_returned,
 )
 from mdpo_core.testing.strategies import images, noise, with_others
-from mdpo_core.validity import problems_of_row
+from mdpo_core.types.example import IMAGE_MARK, Example
 
 if TYPE_CHECKING:
     from PIL.Image import Image

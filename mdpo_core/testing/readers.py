@@ -8,10 +8,10 @@ from itertools import islice
 from types import NoneType
 from typing import get_args
 
-from mdpo_core.components import Reader
+from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import shown
-from mdpo_core.example import Example, ExampleField
-from mdpo_core.testing.common import (
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.testing.sentences import (
     Broken,
     all_contents,
     calling,
@@ -23,8 +23,8 @@ from mdpo_core.testing.common import (
     require_fields,
     require_returned,
 )
-from mdpo_core.testing.stored import check_stored
-from mdpo_core.validity import problems_of_row
+from mdpo_core.testing.stored_rows import check_stored
+from mdpo_core.types.example import Example, ExampleField
 
 _MOST_ROWS = 100
 _WRITTEN_ROWS = 3

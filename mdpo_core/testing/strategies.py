@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from mdpo_core.example import IMAGE_MARK, Box, Example
-from mdpo_core.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
-from mdpo_core.view import View
+from mdpo_core.types.example import IMAGE_MARK, Box, Example
+from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
+from mdpo_core.types.view import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image

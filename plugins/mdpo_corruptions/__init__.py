@@ -11,10 +11,9 @@ from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
 from mdpo_corruptions.from_columns import DatasetImage, DatasetPrompt
 from mdpo_corruptions.mask import PatchMask
-from mdpo_corruptions.mismatched import Mismatched
 from mdpo_corruptions.moco_v2 import MocoV2
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
-from mdpo_corruptions.other_rows import OtherImage
+from mdpo_corruptions.other_rows import Mismatched, OtherImage
 from mdpo_corruptions.region import RegionNoise
 from mdpo_corruptions.rotate_and_flip import Flip, Rotate
 from mdpo_corruptions.token_drop import TokenDrop

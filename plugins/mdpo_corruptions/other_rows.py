@@ -1,15 +1,15 @@
-"""The picture of another row."""
+"""What another row lends: its pictures, or its whole prompt."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, Example, ExampleField, Problem, SelectiveCorruption, rows_in_random_order
+from mdpo_core import Corruption, DataError, Example, ExampleField, Problem, SelectiveCorruption, rows_in_random_order
 from mdpo_corruptions.similar import by_cosine, by_similarity
 
 
@@ -72,3 +72,24 @@ def _is_fit(other: Example, example: Example, selected: Sequence[int]) -> bool:
 def _exchanged(example: Example, other: Example, selected: Sequence[int]) -> Example:
     pairs = enumerate(zip(example.images, other.images, strict=True))
     return replace(example, images=tuple(new if number in selected else own for number, (own, new) in pairs))
+
+
+class Mismatched(Corruption):
+    """The prompt and images of a random other row: what KTO's baseline is measured under (arXiv:2402.01306).
+
+    The authors pair each response with the next prompt of its micro-batch.
+    """
+
+    needs_image: ClassVar[bool] = False
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        for row in rows_in_random_order(len(data), rng):
+            other = data[row]
+            if other.id != example.id and _question(other) != _question(example):
+                return replace(example, prompt=other.prompt, images=other.images)
+        text = f"mismatched found none of {len(data)} rows with another id and another prompt or image"
+        raise DataError([Problem(f"example '{example.id}'", "", text)])
+
+
+def _question(example: Example) -> tuple[object, ...]:
+    return example.prompt, [(image.size, image.tobytes()) for image in example.images]

@@ -16,9 +16,9 @@ HEAD = "| `model_type` | images in a row | prompts computed once | beyond the ge
 
 def matrix() -> str:
     import PIL.Image
-    from plain_vlms import support
     from sklearn.datasets import load_sample_images
-    from small_vlms import SMALL, build_vlm
+    from support.builders.small_vlms import SMALL, build_vlm
+    from support.oracles.plain_vlms import support
 
     with tempfile.TemporaryDirectory() as name:
         photographs = Path(name) / "photographs"

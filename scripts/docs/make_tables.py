@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from mdpo_core.listing import default_text, description
+from mdpo_core.cli.plugins_table import default_text, description
+from mdpo_core.interfaces.parts import Lora, PartOptions
+from mdpo_core.interfaces.train_options import Train
 from mdpo_core.offers import KINDS
-from mdpo_core.parts import Lora, PartOptions
-from mdpo_core.recipe import Output, Recipe, Scoring
+from mdpo_core.recipe.recipe import Output, Recipe, Scoring
 from mdpo_core.registry import current_registry
-from mdpo_core.train_options import Train
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe-keys.md"
 MARK = "compares them. -->\n"

@@ -260,7 +260,7 @@ def _import_what_all_need() -> None:
     sys.dont_write_bytecode = True
     import conftest  # noqa: F401
     import hypothesis
-    from small_llava import build_llava
+    from support.builders.small_llava import build_llava
 
     import mdpo_core.testing  # noqa: F401
 

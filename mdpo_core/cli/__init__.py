@@ -1,0 +1,5 @@
+"""What a user types and sees: the commands ``mdpo`` and ``mdpo-run``."""
+
+from mdpo_core.cli.main import main, main_run
+
+__all__ = ["main", "main_run"]

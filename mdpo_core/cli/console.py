@@ -1,0 +1,166 @@
+"""What a user sees of a run: a progress bar while it goes, a summary at its end. A listener like any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from mdpo_core.hooks import hookimpl
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.scoring.reference_store import CACHING
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from rich.table import Table
+
+    from mdpo_core.runner import RunResult
+
+_FILES = {
+    "final": "the model, for plain transformers or peft",
+    "samples.png": "answers before and after",
+    "curves.png": "loss and rewards over time",
+    "metrics.jsonl": "every logged step",
+    "checkpoints": "to resume from",
+    "quarantine.jsonl": "rows that were left out, and why",
+}
+
+
+class Console:
+    """A progress bar on the terminal; where there is none (a log file), a line every tenth of the way."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._recipe = recipe
+        self._terminal = Terminal(highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._terminal,
+            transient=True,
+            disable=not self._terminal.is_terminal,
+        )
+        self._stages: dict[str, TaskID] = {}
+        self._num_steps = 0
+        self._cached_rows: list[int] = []
+
+    def __enter__(self) -> Console:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    @hookimpl
+    def mdpo_progress(self, stage: str, done: int, total: int) -> None:
+        self._update(stage, done, total)
+        if stage == CACHING:
+            self._cached_rows = [*self._cached_rows[:1], done]
+        if done >= total:
+            self._progress.remove_task(self._stages.pop(stage))
+
+    @hookimpl
+    def mdpo_model_loaded(self, parts: Mapping[str, Mapping[str, float]]) -> None:
+        self._terminal.print(_parts(parts))
+
+    @hookimpl
+    def mdpo_run_started(self, run_dir: Path, first_step: int, num_steps: int) -> None:
+        self._num_steps = num_steps
+        kind = self._recipe.reference_kind()
+        why = f" ({_origin(*self._cached_rows)})" if self._cached_rows else ""
+        if kind is not None and self._recipe.reference == "auto":
+            why = f" (auto: {_why(kind)})"
+        start = f", from step {first_step}" if first_step else ""
+        told = f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{why}"
+        self._terminal.print(told, soft_wrap=True)
+        self._update("training", first_step, num_steps)
+
+    @hookimpl
+    def mdpo_step_finished(self, step: int, metrics: Mapping[str, float]) -> None:
+        numbers = _numbers(metrics)
+        self._update("training", step, self._num_steps, numbers)
+        if not self._terminal.is_terminal and step % math.ceil(self._num_steps / 10) == 0:
+            self._terminal.print(f"step {step}/{self._num_steps}  {numbers}", soft_wrap=True)
+
+    def _update(self, stage: str, done: int, total: int, numbers: str = "") -> None:
+        if stage not in self._stages:
+            self._stages[stage] = self._progress.add_task(stage, numbers="")
+        self._progress.update(self._stages[stage], completed=done, total=total, numbers=numbers)
+
+    def summarize(self, result: RunResult, recipe_file: Path) -> None:
+        """Evaluations before and after, the files, and what to do next."""
+        if len(result.evaluations) > 1:
+            self._terminal.print(_before_and_after(result.evaluations))
+        self._terminal.print(f"\nin {result.run_dir}:")
+        for name, meaning in _FILES.items():
+            if (result.run_dir / name).exists():
+                self._terminal.print(f"  {name:<17} {meaning}")
+        again = f"mdpo-run {recipe_file} --set train.seed=1 --run-dir {result.run_dir}-seed1"
+        self._terminal.print(
+            f"\nnext:\n  change an option   {again}\n  see all of them    mdpo plugins", soft_wrap=True
+        )
+
+
+def _why(kind: str) -> str:
+    return "LoRA can be switched off" if kind == "adapter_off" else "the weights themselves train"
+
+
+def _origin(reused: int, rows: int = 0) -> str:
+    """Where the rows of a cached reference come from, by how many were there first and last."""
+    computed = max(0, rows - reused)
+    found = [f"{word} {number} rows" for word, number in (("reused", reused), ("computed", computed)) if number]
+    return ", ".join(found)
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    shown = {name: value for name, value in metrics.items() if name == "loss" or _is_reward(name)}
+    return "  ".join(f"{name.removeprefix('rewards/')} {value:.3f}" for name, value in shown.items())
+
+
+def _is_reward(name: str) -> bool:
+    return name.startswith("rewards/") and name.count("/") == 1
+
+
+def _parts(parts: Mapping[str, Mapping[str, float]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="parameters", title_justify="left")
+    table.add_column("")
+    for name in ("trained", "frozen", "share trained", "LoRA rank", "learning rate"):
+        table.add_column(name, justify="right")
+    for part, numbers in parts.items():
+        rank, rate = int(numbers["lora_rank"]), numbers["learning_rate"]
+        how = [str(rank) if rank else "", f"{rate:.2g}" if rate else ""]
+        table.add_row(part, *_counted(numbers["trained"], numbers["frozen"]), *how)
+    table.add_section()
+    trained, frozen = (sum(numbers[kind] for numbers in parts.values()) for kind in ("trained", "frozen"))
+    table.add_row("all", *_counted(trained, frozen), "", "")
+    return table
+
+
+def _counted(trained: float, frozen: float) -> list[str]:
+    return [f"{trained:,.0f}", f"{frozen:,.0f}", f"{trained / max(1, trained + frozen):.2%}"]
+
+
+def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Table:
+    from rich.table import Table
+
+    first, last = min(evaluations), max(evaluations)
+    table = Table(title=f"before and after {last} steps", title_justify="left")
+    table.add_column("")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    for name, value in evaluations[last].items():
+        before = evaluations[first].get(name)
+        label = name.removeprefix("eval/").replace("/", ": ").replace("_", " ")
+        table.add_row(label, "" if before is None else f"{before:.3f}", f"{value:.3f}")
+    return table

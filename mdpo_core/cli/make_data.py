@@ -1,0 +1,190 @@
+"""The commands that make data: `mdpo generate-rejected` and `mdpo relabel`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mdpo_core.cli.arguments import count, not_negative, positive, share_or_all, within
+
+if TYPE_CHECKING:
+    from mdpo_core.errors import RecipeError
+    from mdpo_core.interfaces.reader import Reader
+    from mdpo_core.make_data.job import NewPairs
+    from mdpo_core.recipe.recipe import Recipe
+
+_OUT = "the JSON lines file to write; call a stopped command again to continue"
+
+
+class Command(NamedTuple):
+    """A command that is given a recipe."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Recipe, argparse.Namespace], int]
+
+
+def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--condition",
+        default="clean",
+        metavar="NAME",
+        help="the image condition under which the model writes: a corruption of the recipe (default: clean)",
+    )
+    command.add_argument(
+        "--keep",
+        type=_keep,
+        default="none",
+        metavar="HOW",
+        help="what the model sees of the chosen answer: none; a SHARE of its words, such as 0.5, which it continues; "
+        "or sentences: the beginning of each sentence, after the true sentences before it (default: none)",
+    )
+    command.add_argument(
+        "--max-new-tokens", type=count, default=256, metavar="N", help="the most tokens of an answer (default: 256)"
+    )
+    command.add_argument(
+        "--temperature",
+        type=not_negative,
+        default=0.0,
+        metavar="T",
+        help="randomness of the tokens; 0 takes the likeliest one (default: 0)",
+    )
+    command.add_argument(
+        "--top-p",
+        type=share_or_all,
+        metavar="P",
+        help="draw from the likeliest tokens that hold this probability (default: 1)",
+    )
+    command.add_argument(
+        "--policy", type=Path, metavar="DIR", help="an exported model, such as final/ of a run (default: the recipe's)"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
+
+
+def _relabel_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--candidates", metavar="COLUMN", help="the column with lists of answers (default: the responses of the recipe)"
+    )
+    command.add_argument(
+        "--scores", metavar="COLUMN", help="the column with lists of their scores (default: score by implicit reward)"
+    )
+    command.add_argument(
+        "--policy", type=Path, metavar="DIR", help="an exported model, whose implicit reward is the score"
+    )
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="the model that the policy is compared with (default: the recipe's)",
+    )
+    command.add_argument("--beta", type=positive, metavar="B", help="reward per nat of log-ratio (default: 0.1)")
+    command.add_argument(
+        "--min-margin",
+        type=not_negative,
+        default=0.0,
+        metavar="M",
+        help="leave out pairs whose scores differ by less (default: 0)",
+    )
+    command.add_argument(
+        "--low-confidence",
+        type=share_or_all,
+        metavar="SHARE",
+        help="write 1 into the column low_confidence for this share of pairs: those with the smallest margins",
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
+
+
+def _generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
+    def make() -> NewPairs | None:
+        from mdpo_core.make_data.generate_rejected import Generation, generate_rejected
+
+        names = ("condition", "keep", "max_new_tokens", "temperature", "top_p", "policy")
+        return generate_rejected(recipe, options.out, Generation(**_given(options, names)))
+
+    if options.top_p is not None and options.temperature == 0:
+        raise _without_effect("--top-p", "at --temperature 0, which draws no tokens, but takes the likeliest")
+    return _run_data_job(make, recipe, options)
+
+
+def _relabel(recipe: Recipe, options: argparse.Namespace) -> int:
+    def make() -> NewPairs | None:
+        from mdpo_core.make_data.relabel import Relabeling, relabel
+
+        names = ("candidates", "scores", "policy", "reference", "beta", "min_margin", "low_confidence")
+        return relabel(recipe, options.out, Relabeling(**_given(options, names)))
+
+    if options.beta is not None and options.scores is not None:
+        raise _without_effect("--beta", "with --scores, which are taken as they are: it scales the implicit reward")
+    return _run_data_job(make, recipe, options)
+
+
+def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options that the command line names or has defaults for; the others have theirs elsewhere."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _without_effect(option: str, where: str) -> RecipeError:
+    from mdpo_core.errors import RecipeError
+
+    return RecipeError(f"{option} has no effect {where}; leave it out")
+
+
+DATA_COMMANDS = {
+    "generate-rejected": Command(
+        "let a model write the rejected answers", _generate_rejected_arguments, _generate_rejected
+    ),
+    "relabel": Command("make pairs from candidate answers and their scores", _relabel_arguments, _relabel),
+}
+
+
+def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: argparse.Namespace) -> int:
+    from mdpo_core.cli.console import Console
+    from mdpo_core.errors import RecipeError
+    from mdpo_core.make_data.job import counted
+    from mdpo_core.processes.world import current_world
+    from mdpo_core.registry import current_registry
+
+    if current_world().size > 1:
+        raise RecipeError(f"mdpo {options.command} runs in one process; call it without a launcher")
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        new = make()
+    if new is None:
+        print(f"{options.out}: is there already, made by this command")  # noqa: T201
+        return 0
+    print(f"{options.out}: {len(new.rows)} rows, {sum(new.left_out.values())} left out")  # noqa: T201
+    for line in counted(new.left_out):
+        print(line)  # noqa: T201
+    if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in new.rows):
+        print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
+    if new.stale:
+        print(f"  not read any more, as they describe the old answers: {', '.join(new.stale)}")  # noqa: T201
+    print(f"train on it: {shlex.join(_training(recipe, options, new.reader))}")  # noqa: T201
+    return 0
+
+
+def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> Iterator[str]:
+    """The command that trains on the new pairs, in a new run directory."""
+    yield from ("mdpo-run", str(options.recipe))
+    yield from ("--run-dir", f"{recipe.output.dir}-{options.out.stem}")
+    for plugin in options.without:
+        yield from ("--without", plugin)
+    for assignment in options.set:
+        if assignment.partition("=")[0].partition(".")[0] != "data":  # which are the old reader's
+            yield from ("--set", assignment)
+    yield from ("--set", f"data={section(reader)}")
+
+
+def section(reader: Reader) -> str:
+    """A reader as a recipe names it; JSON is YAML."""
+    return json.dumps({"reader": reader.component_name(), **reader.model_dump(mode="json", exclude_defaults=True)})
+
+
+def _keep(text: str) -> str | float:
+    if text in ("none", "sentences"):
+        return text
+    return within(text, "none, sentences, or a share between 0 and 1", lambda share: 0 < share < 1)

@@ -1,0 +1,99 @@
+"""The package that `mdpo new-plugin` writes: a module, what pip needs, and a recipe that uses it."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import mdpo_core
+from mdpo_core.errors import PluginError
+from mdpo_core.registry import current_registry
+from mdpo_core.storage.files import atomic_folder
+
+_NAME = re.compile(r"[a-z](_?[a-z0-9])*")
+_LONGEST = 50
+_QUICK = "Takes seconds on a CPU, with the tiny model that mdpo brings; point `model` and `data` to yours."
+_RECIPE = {
+    "needs": _QUICK,
+    "model": "{adapter: digits, freeze: []}",
+    "data": "{reader: digits, num_pairs: 64}",
+    "corruptions": "corruptions: {crop: {corruption: random_crop}}",
+    "first": "{loss: dpo}",
+    "second": "{loss: dpo, over: chosen@crop}",
+    "backend": "{backend: local}",
+    "evaluators": "[]",
+    "trackers": "[{tracker: curves}]",
+}
+_USES: Mapping[str, Mapping[str, str]] = {
+    "loss": {"first": "{loss: $name, beta: 0.1}", "second": "{loss: $name, beta: 0.1, over: chosen@crop}"},
+    "anchor": {"second": "{anchor: $name, on: chosen}"},
+    "corruption": {
+        "corruptions": "corruptions: {worse: {corruption: $name}}",
+        "second": "{loss: dpo, over: chosen@worse}",
+    },
+    "adapter": {
+        "needs": "Wants a folder with a checkpoint of the model: --set model.path=FOLDER",
+        "model": "{adapter: $name, path: model}",
+    },
+    "reader": {"data": "{reader: $name, num_pairs: 64}"},
+    "backend": {"backend": "{backend: $name}"},
+    "evaluator": {"evaluators": "[{evaluator: $name}]"},
+    "tracker": {"trackers": "[{tracker: $name}]"},
+}
+
+
+def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
+    """Write a package with one component, into the new folder ``out`` or ``mdpo_NAME`` here, and give the folder.
+
+    `PluginError` for a name that is none or taken, and for a folder that is there.
+    """
+    name = name.removeprefix("mdpo_")
+    if not _NAME.fullmatch(name):
+        raise PluginError(
+            f"'{name}' cannot name a plugin: small letters, digits and single _ between them, a letter first, as in "
+            "my_loss"
+        )
+    if len(name) > _LONGEST:
+        raise PluginError(f"'{name[:_LONGEST]}...' cannot name a plugin: {len(name)} letters, and {_LONGEST} at most")
+    module = f"mdpo_{name}"
+    folder = out or Path(module)
+    if folder.exists() or folder.is_symlink():
+        raise PluginError(f"{folder} is there already; choose another with --out DIR")
+    _require_free(name, kind, module)
+    words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name, kind)}
+    recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
+    with atomic_folder(folder) as unfinished:
+        (unfinished / f"{module}.py").write_text(_filled(kind, words))
+        (unfinished / "pyproject.toml").write_text(_filled("pyproject", words))
+        (unfinished / "recipe.yaml").write_text(_filled("recipe", {**words, **recipe}))
+    return folder
+
+
+def _require_free(name: str, kind: str, module: str) -> None:
+    registry = current_registry()
+    if name in registry.components(kind):
+        raise PluginError(f"the plugin '{registry.owner(kind, name)}' offers a {kind} '{name}'; choose another name")
+    found = importlib.util.find_spec(module)
+    # A folder of that name, where Python looks for modules, is a module to it, but one without a file.
+    if registry.plugins.has_plugin(name) or (found and found.origin):
+        raise PluginError(f"a plugin '{name}', or its module {module}, is installed; choose another name")
+
+
+def _class_name(name: str, kind: str) -> str:
+    words = "".join(part.capitalize() for part in name.split("_"))
+    # `image_corruption` would be derived from itself, and `family` hide what its module imports.
+    taken = {*mdpo_core.__all__, *dir(builtins), *re.findall(r"\w+", _template(kind))}
+    return f"My{words}" if words in taken else words
+
+
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    return Template(_template(template)).substitute(words)
+
+
+def _template(name: str) -> str:
+    return files("mdpo_core.cli").joinpath("templates", f"{name}.txt").read_text(encoding="utf-8")

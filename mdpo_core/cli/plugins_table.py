@@ -1,0 +1,53 @@
+"""Components as text, for `mdpo plugins` and the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mdpo_core.offers import KINDS
+from mdpo_core.registry import Registry, current_registry
+
+
+def components_table() -> str:
+    """Every component with its plugin, its first docstring line and its options."""
+    registry = current_registry()
+    return "\n".join(line for kind in KINDS for line in _kind_lines(registry, kind))
+
+
+def _kind_lines(registry: Registry, kind: str) -> Iterator[str]:
+    for name, cls in sorted(registry.components(kind).items()):
+        yield f"{kind}: {name}  [{registry.owner(kind, name)}]"
+        yield from (f"    {line}" for line in (cls.__doc__ or "").strip().splitlines()[:1])
+        for option, field in cls.model_fields.items():
+            yield f"    {option} = {default_text(field)}  {description(field)}".rstrip()
+        yield ""
+
+
+def default_text(field: FieldInfo) -> str:
+    """A field's default as YAML would write it."""
+    if field.is_required():
+        return "(required)"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, BaseModel):
+        return "{...}"
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+def description(field: FieldInfo) -> str:
+    """What is said of a field, and the words that may stand there, unless that and the default name all of them."""
+    said = field.description or ""
+    words = [each for each in _literals(field.annotation) if isinstance(each, str)]
+    if all(word in f"{said} {default_text(field)}" for word in words):
+        return said
+    return "; ".join(filter(None, (said, f"one of {', '.join(words)}")))
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    for part in get_args(annotation):
+        yield from (_literals(part) if get_args(part) else [part] if get_origin(annotation) is Literal else [])

@@ -1,1 +1,0 @@
-"""Pairs made by a model: rejected answers that it wrote, and candidates that it scored."""

@@ -1,0 +1,1 @@
+"""Rows: checked, ordered, corrupted, encoded."""

@@ -1,0 +1,159 @@
+"""The data of a run: every row read and checked once, before a model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.validity import problems_of_row
+from mdpo_core.errors import DataError, PluginError, Problem, blame_on
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.processes.workers import computed_ahead
+from mdpo_core.types.example import Example
+from mdpo_core.types.rows import Rows
+from mdpo_core.types.view import CLEAN
+
+SHOWN = 20
+
+
+_CHUNK = 32  # rows that a worker checks in one go
+
+
+@dataclass
+class CheckedData:
+    """Data, the numbers of its sound rows, and what is wrong with the others.
+
+    ``lengths``: tokens of each sound row, those of its prompt (image tokens included) and of all its responses.
+    ``digest`` covers what is trained on: everything in the sound rows, pixels included.
+    """
+
+    data: Sequence[Example]
+    rows: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    bad: dict[int, list[Problem]] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def num_bad(self) -> int:
+        return len(self.bad)
+
+    def sound(self) -> Sequence[Example]:
+        """The rows to train on."""
+        return Rows(self.data, self.rows)
+
+    def require_sound(self, quarantine: bool) -> None:
+        """Raise `DataError` with the problems, unless they may be put in quarantine and some rows are left."""
+        if not self.bad or (quarantine and self.rows):
+            return
+        found = [problem for problems in self.bad.values() for problem in problems]
+        rest = [Problem("", "", f"... and {len(found) - SHOWN} more")] if len(found) > SHOWN else []
+        raise DataError(found[:SHOWN] + rest)
+
+    def write_quarantine(self, path: Path) -> None:
+        """List the bad rows, one JSON object a line: row number (from 1) and problems."""
+        with path.open("w") as file:
+            for row, problems in self.bad.items():
+                file.write(json.dumps({"row": row + 1, "problems": [str(problem) for problem in problems]}) + "\n")
+
+
+def open_data(reader: Reader) -> Sequence[Example]:
+    """The rows that a reader gives. Raises `PluginError` where it gives no sequence, `DataError` where it is empty."""
+    name = f"the reader '{reader.component_name()}'"
+    with blame_on(name):
+        data = reader.open()
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise PluginError(f"{name}: open() must return a sequence of examples; it returned {type(data).__name__}")
+    if not len(data):
+        raise DataError(f"{name} gives no rows")
+    return data
+
+
+def check_data(
+    data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
+) -> CheckedData:
+    """Read and encode every row, as training will; the corruptions are left to it."""
+    checked = CheckedData(data)
+    digest = hashlib.sha256()
+    seen: dict[str, int] = {}
+    chunks = (range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK))
+    with computed_ahead(_RowCheck(data, builder.clean()), chunks, num_workers) as results:
+        for row, found in enumerate(chain.from_iterable(results)):
+            problems = [*found.problems, *_repeated(found.id, row, seen)]
+            if problems:
+                checked.bad[row] = [_located(problem, row) for problem in problems]
+            else:
+                checked.rows.append(row)
+                checked.lengths.append(found.length)
+                digest.update(found.digest)
+            progress(row + 1, len(data))
+    checked.digest = digest.hexdigest()
+    return checked
+
+
+class _Found(NamedTuple):
+    """What can be said of a row without knowing the others; ``id`` is None where it could not be read."""
+
+    id: str | None
+    problems: Sequence[Problem] = ()
+    length: int = 0
+    digest: bytes = b""
+
+
+@dataclass(frozen=True)
+class _RowCheck:
+    """Checks rows by themselves, in whichever process."""
+
+    data: Sequence[Example]
+    builder: BatchBuilder
+
+    def __call__(self, rows: range) -> list[_Found]:
+        return [self._check(row) for row in rows]
+
+    def _check(self, row: int) -> _Found:
+        try:
+            with blame_on(f"row {row + 1} of the data"):
+                example = self.data[row]
+        except DataError as error:
+            return _Found(None, error.problems)
+        unfit = [Problem("", "", text) for text in problems_of_row(example)]
+        if unfit:
+            return _Found(getattr(example, "id", None), unfit)
+        try:
+            encoded = self.builder.encode(example, self.data, epoch=0)
+        except DataError as error:
+            return _Found(example.id, error.problems)
+        length = len(encoded.prompts[CLEAN].token_ids) + sum(map(len, encoded.responses.values()))
+        return _Found(example.id, (), length, _digest(example))
+
+
+def _repeated(name: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
+    if name is None or seen.setdefault(name, row) == row:
+        return []
+    return [Problem("", "", f"id '{name}' is that of row {seen[name] + 1}, too")]
+
+
+def _located(problem: Problem, row: int) -> Problem:
+    return problem if problem.where else Problem(f"row {row + 1}", problem.path, problem.message)
+
+
+def _digest(example: Example) -> bytes:
+    return hashlib.sha256(b"".join(_content(example))).digest()
+
+
+def _content(example: Example) -> Iterator[bytes]:
+    texts = [example.id, example.prompt, sorted(example.responses.items()), sorted(example.columns.items())]
+    yield json.dumps(texts, default=vars).encode()  # turns of a conversation are no JSON yet
+    others = [sorted(part.items()) for part in (example.prompts, example.vectors, example.boxes)]
+    if any(others):  # rows without them keep the digest that they had before there were any
+        yield json.dumps(others, default=vars).encode()
+    for name, images in [("", example.images), *sorted(example.pictures.items())]:
+        yield name.encode()
+        for image in images:
+            yield f"{image.mode}{image.size}".encode()
+            yield image.tobytes()

@@ -1,0 +1,164 @@
+"""From rows to a batch: read, corrupt, encode, collate (in `collation.py`)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mdpo_core.data.collation import collate
+from mdpo_core.data.responses import encode_response
+from mdpo_core.data.validity import wrong_type_in
+from mdpo_core.errors import DataError, PluginError, Problem, blame_on
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.model import Encoder
+from mdpo_core.interfaces.plugin_calls import check_columns
+from mdpo_core.interfaces.term import Term
+from mdpo_core.recipe.needs import Need, lacking, needs_of_corruption, needs_of_term
+from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
+from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.scores import Scores
+from mdpo_core.types.view import CLEAN, View
+
+
+@dataclass(frozen=True)
+class BatchBuilder:
+    """Builds batches that hold what some terms read; cheap to copy into a worker process.
+
+    ``checks``: the terms that read columns. ``always_images``: a batch without any image gets a blank one, which no
+    prompt shows. Where several processes share a model each must run all of it.
+    """
+
+    encoder: Encoder
+    views: tuple[View, ...]
+    corruptions: Mapping[str, Corruption]
+    columns: tuple[str, ...]
+    max_length: int
+    seed: int
+    always_images: bool = False
+    needs: tuple[Need, ...] = ()
+    checks: tuple[Term, ...] = ()
+
+    @classmethod
+    def for_terms(
+        cls,
+        terms: Iterable[Term],
+        corruptions: Mapping[str, Corruption],
+        encoder: Encoder,
+        max_length: int,
+        seed: int,
+        always_images: bool = False,
+    ) -> BatchBuilder:
+        terms = list(terms)
+        views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
+        columns = tuple(dict.fromkeys(name for term in terms for name in term.columns()))
+        used = {view.condition: corruptions[view.condition] for view in views if view.condition != CLEAN}
+        needs = [need for term in terms for need in needs_of_term(term)]
+        needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
+        needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if term.columns())
+        return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks)
+
+    def clean(self) -> BatchBuilder:
+        """The same responses and columns under the image as it was read."""
+        return self.of(tuple(dict.fromkeys(View(view.response) for view in self.views)))
+
+    def of(self, views: tuple[View, ...]) -> BatchBuilder:
+        """The same for some views."""
+        conditions = {view.condition for view in views}
+        used = {name: corruption for name, corruption in self.corruptions.items() if name in conditions}
+        return replace(self, views=views, corruptions=used)
+
+    def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
+        """The batch of some rows of ``data``; `DataError` if one of them is unfit."""
+        batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)
+        return batch if batch.images or not self.always_images else replace(batch, images=self.blank().images)
+
+    def blank(self) -> EncodedPrompt:
+        """A prompt that shows a blank picture."""
+        from PIL import Image
+
+        return self.encoder.encode_prompt(Example("blank", IMAGE_MARK, {}, (Image.new("RGB", (8, 8)),)))
+
+    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
+        """Encode one example under each condition that a view needs."""
+        problems = lacking(example, self.needs)
+        if problems:
+            raise DataError(problems)
+        for term in self.checks:
+            columns = {name: example.columns[name] for name in term.columns()}
+            check_columns(term, Scores.of_columns(example.id, columns))
+        conditions = dict.fromkeys(view.condition for view in self.views)
+        names = dict.fromkeys(view.response for view in self.views)
+        prompts = {name: self.encode_prompt(self.corrupt(example, name, data, epoch)) for name in conditions}
+        responses = {name: encode_response(self.encoder, example, name) for name in names}
+        row = EncodedRow(
+            id=example.id,
+            prompts=prompts,
+            responses={name: response.token_ids for name, response in responses.items()},
+            columns={name: float(example.columns[name]) for name in self.columns},
+            corruptible=self._corruptible(example),
+            text_starts={name: self._text_start(prompt) for name, prompt in prompts.items()},
+            turns={name: response.turns for name, response in responses.items() if response.turns is not None},
+        )
+        self._limit_length(row)
+        return row
+
+    def encode_prompt(self, example: Example) -> EncodedPrompt:
+        """The prompt with the share of image tokens dropped that the example says."""
+        prompt = self.encoder.encode_prompt(example)
+        if example.dropped is None:
+            return prompt
+        rng = random.Random(example.dropped.seed)
+        drawn = [
+            token == self.encoder.image_token and rng.random() < example.dropped.share
+            for token in prompt.token_ids.tolist()
+        ]
+        return replace(prompt, dropped=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
+
+    def _corruptible(self, example: Example) -> bool:
+        """Whether all conditions of the views change this row."""
+        return bool(example.images) or not any(each.needs_image for each in self.corruptions.values())
+
+    def _text_start(self, prompt: EncodedPrompt) -> int:
+        """Behind the last image token; behind the first token, which nothing predicts, where there is no image."""
+        places = (prompt.token_ids == self.encoder.image_token).nonzero()
+        return int(places[-1]) + 1 if len(places) else 1
+
+    def corrupt(self, example: Example, condition: str, data: Sequence[Example], epoch: int) -> Example:
+        """The example under a condition.
+
+        The same for policy and reference, and on every machine: all randomness is a function of the run's seed, the
+        example's id, the condition's name and the draw. A row without an image stays as it is, unless the corruption
+        needs none.
+        """
+        if condition == CLEAN:
+            return example
+        corruption = self.corruptions[condition]
+        if corruption.needs_image and not example.images:
+            return example
+        draw = epoch if corruption.draw == "epoch" else 0
+        rng = random.Random(f"{self.seed}|{example.id}|{condition}|{draw}")
+        # Images of its own: one that paints over what it is given is not to change the other conditions.
+        own = replace(example, images=tuple(image.copy() for image in example.images))
+        who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
+        with blame_on(who):
+            corrupted = corruption.apply(own, rng, data)
+        wrong = wrong_type_in(corrupted)
+        if wrong is not None:
+            raise PluginError(f"{who}: {wrong}")
+        return corrupted
+
+    def _limit_length(self, row: EncodedRow) -> None:
+        prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())
+        response = max(len(ids) for ids in row.responses.values())
+        if prompt + response > self.max_length:
+            raise DataError(
+                [
+                    Problem(
+                        f"example '{row.id}'",
+                        "",
+                        f"{prompt} prompt tokens (image tokens included) and {response} response tokens are more "
+                        f"than model.max_length = {self.max_length}; nothing is cut off: raise it or shorten the row",
+                    )
+                ]
+            )

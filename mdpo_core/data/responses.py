@@ -1,0 +1,60 @@
+"""Responses to token ids, those that are conversations turn by turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from mdpo_core.errors import DataError, Problem
+from mdpo_core.types.example import Example, Turn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdpo_core.interfaces.model import Encoder
+
+
+class EncodedResponse(NamedTuple):
+    """Token ids ``(time,)``; ``turns``: see `mdpo_core.types.batch.Item`, None for a response that is one turn."""
+
+    token_ids: Tensor
+    turns: Tensor | None = None
+
+
+def encode_response(encoder: Encoder, example: Example, name: str) -> EncodedResponse:
+    """The assistant's turns as `Encoder.encode_response` has them, what stands between as prompts have it."""
+    response = example.responses[name]
+    if isinstance(response, str):
+        return EncodedResponse(encoder.encode_response(response))
+    return _conversation(encoder, example, response)
+
+
+def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> EncodedResponse:
+    from torch import cat
+
+    prompt = encoder.encode_prompt(example).token_ids
+    parts, numbers = [prompt], [prompt.new_zeros(len(prompt))]
+    said = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
+    number = 0
+    for is_answer, group in groupby(turns, key=lambda turn: turn.role == "assistant"):
+        added = list(group)
+        said += added
+        if is_answer:
+            number += 1
+            [answer] = added
+            part = encoder.encode_response(answer.text)
+        else:
+            part = _behind(cat(parts), encoder.encode_prompt(replace(example, prompt=tuple(said))).token_ids, example)
+        parts.append(part)
+        numbers.append(part.new_full((len(part),), number if is_answer else 0))
+    return EncodedResponse(cat(parts[1:]), cat(numbers[1:]))
+
+
+def _behind(before: Tensor, whole: Tensor, example: Example) -> Tensor:
+    """What a longer prompt adds to tokens that are known."""
+    if not whole[: len(before)].equal(before):
+        text = "the chat template writes earlier answers otherwise than as responses, so that their turns have no score"
+        raise DataError([Problem(f"example '{example.id}'", "", text)])
+    return whole[len(before) :]

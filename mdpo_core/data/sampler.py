@@ -1,0 +1,106 @@
+"""Which rows make up which step: a pure function, so that resuming seeks and never replays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from mdpo_core.processes.world import ALONE, World
+
+if TYPE_CHECKING:
+    import torch
+
+
+class MicroBatch(NamedTuple):
+    """Rows that share a forward.
+
+    ``number``: of the micro-batches of all processes in this step. One that does not count repeats rows, so that every
+    process makes as many forwards as the others, which wait for it.
+    """
+
+    rows: Sequence[int]
+    epoch: int
+    number: int = 0
+    is_filler: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Shuffles per epoch from the seed and drops nothing: the last batch of an epoch may be smaller.
+
+    ``lengths``: tokens of each row. With ``window`` the rows of so many batches are put into batches by length; which
+    batch comes when is as random as before. 0 leaves the batches as they were shuffled.
+    """
+
+    lengths: Sequence[int]
+    batch_size: int
+    epochs: int
+    seed: int
+    window: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def epoch(self, step: int) -> int:
+        """The epoch, counted from 0, that a step (counted from 0) belongs to."""
+        return step // self.steps_per_epoch
+
+    def rows(self, step: int) -> list[int]:
+        """The row numbers of a step's batch, shortest row first, so that its micro-batches need little padding."""
+        start = step % self.steps_per_epoch * self.batch_size
+        rows = _order(self, self.epoch(step))[start : start + self.batch_size]
+        return sorted(rows, key=self.lengths.__getitem__)
+
+    def micro_batches(self, step: int, size: int, world: World = ALONE) -> list[MicroBatch]:
+        """This process's part of a step: every so many-th micro-batch, so that all have rows of similar lengths."""
+        return split_over_processes(self.rows(step), size, self.epoch(step), world)
+
+
+def split_over_processes(rows: Sequence[int], size: int, epoch: int, world: World) -> list[MicroBatch]:
+    """This process's micro-batches of some rows; equally many in each process."""
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    mine = [MicroBatch(parts[number], epoch, number) for number in range(world.rank, len(parts), world.size)]
+    if len(mine) == -(-len(parts) // world.size):
+        return mine
+    return [*mine, MicroBatch(rows[:1], epoch, len(parts) + world.rank, is_filler=True)]
+
+
+@lru_cache(maxsize=2)
+def _order(sampler: Sampler, epoch: int) -> list[int]:
+    import torch
+
+    generator = torch.Generator().manual_seed(_mix(sampler.seed, epoch))
+    order = _permutation(len(sampler.lengths), generator)
+    return _by_length(sampler, order, generator) if sampler.window else order
+
+
+def _by_length(sampler: Sampler, order: Sequence[int], generator: torch.Generator) -> list[int]:
+    """Exchange rows between the batches of each window; an incomplete last batch stays as it is."""
+    size = sampler.batch_size
+    whole = len(order) // size * size
+    grouped: list[int] = []
+    for start in range(0, whole, sampler.window * size):
+        window = order[start : min(start + sampler.window * size, whole)]
+        rows = sorted(window, key=sampler.lengths.__getitem__)
+        for batch in _permutation(len(rows) // size, generator):
+            grouped += rows[batch * size : (batch + 1) * size]
+    return [*grouped, *order[whole:]]
+
+
+def _permutation(number: int, generator: torch.Generator) -> list[int]:
+    import torch
+
+    order: list[int] = torch.randperm(number, generator=generator).tolist()
+    return order
+
+
+def _mix(seed: int, number: int) -> int:
+    # Two seeds never share an epoch's order, as they would if the epoch were added to the seed.
+    return (seed * 1_000_003 + number) % 2**63

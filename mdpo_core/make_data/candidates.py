@@ -1,0 +1,98 @@
+"""Rows whose responses are candidates, none of which is preferred yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
+from mdpo_core.types.example import Example
+from mdpo_core.types.rows import LazyRows
+
+if TYPE_CHECKING:
+    from mdpo_core.interfaces.reader import StoredRows
+    from mdpo_core.types.example import Turn
+
+Response = TypeVar("Response", bound="str | tuple[Turn, ...]")
+
+
+@dataclass(frozen=True)
+class CandidateRows(LazyRows):
+    """Some data, with the lists of a column as responses ``candidate_0``, ...; equal ones once.
+
+    Where a column of scores is given, each response's score is the example's column of the response's name. Without a
+    column of candidates the responses are those that the rows name, equal ones once.
+    """
+
+    data: Sequence[Example]
+    stored: StoredRows | None
+    candidates: str | None
+    scores: str | None
+
+    @classmethod
+    def of(cls, data: Sequence[Example], candidates: str | None, scores: str | None) -> CandidateRows:
+        """Raises `RecipeError` for columns that are not there, or of a reader that does not give what is stored."""
+        stored: StoredRows | None = getattr(data, "as_stored", None)
+        if candidates is not None and stored is None:
+            raise RecipeError(
+                "--candidates: this reader gives no columns of lists; take one that does, such as 'pairs', or leave "
+                "it out to compare the responses that the rows name"
+            )
+        there = stored.stored(0) if candidates is not None and stored is not None else {}
+        for option, column in (("--candidates", candidates), ("--scores", scores)):
+            if column is not None and column not in there:
+                near = suggestion(column, there)
+                raise RecipeError(f"{option} {column}: there is no such column{near}  (columns: {', '.join(there)})")
+        return cls(data, stored, candidates, scores)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def row(self, number: int) -> Example:
+        example = self.data[number]
+        if self.candidates is None or self.stored is None:
+            return replace(example, responses=_distinct(example.responses), columns={})
+        row = self.stored.stored(number)
+        texts = self._list(row, self.candidates, number)
+        responses = {f"candidate_{place}": text for place, text in enumerate(texts)}
+        for name, text in responses.items():
+            if not isinstance(text, str):
+                raise self._wrong(number, self.candidates, f"must be a list of texts; {name} is {text!r}")
+        kept = _distinct(responses)
+        return replace(example, responses=kept, columns=self._scores(row, number, responses, kept))
+
+    def _scores(
+        self, row: dict[str, Any], index: int, responses: dict[str, str], kept: dict[str, str]
+    ) -> dict[str, float]:
+        if self.scores is None:
+            return {}
+        values = self._list(row, self.scores, index)
+        if len(values) != len(responses):
+            raise self._wrong(index, self.scores, f"{len(values)} scores for {len(responses)} candidates")
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise self._wrong(index, self.scores, f"must be a list of finite numbers; one is {value!r}")
+        first = {text: name for name, text in kept.items()}
+        scores = dict(zip(responses, map(float, values), strict=True))
+        for name, text in responses.items():
+            if scores[name] != scores[first[text]]:
+                raise self._wrong(index, self.scores, f"{first[text]} and {name} are equal, and their scores are not")
+        return {name: scores[name] for name in kept}
+
+    def _list(self, row: dict[str, Any], column: str, index: int) -> list[Any]:
+        if not isinstance(row[column], list):
+            raise self._wrong(index, column, f"must be a list, found {row[column]!r}")
+        return list(row[column])
+
+    def _wrong(self, index: int, column: str, text: str) -> DataError:
+        return DataError([Problem(f"row {index + 1}", column, text)])
+
+
+def _distinct(responses: Mapping[str, Response]) -> dict[str, Response]:
+    """The first of each text."""
+    first: dict[Response, str] = {}
+    for name, text in responses.items():
+        first.setdefault(text, name)
+    return {name: text for text, name in first.items()}

@@ -1,0 +1,84 @@
+"""From rows that were read to a new file of pairs: computed, kept, and written once all are there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdpo_core.errors import DataError
+from mdpo_core.listeners import progress_of
+from mdpo_core.make_data.journal import Entry, Journal
+from mdpo_core.make_data.new_rows import NewPairsFile, NewRow
+from mdpo_core.make_data.source import CheckedInput
+from mdpo_core.types.example import Example
+
+if TYPE_CHECKING:
+    from mdpo_core.interfaces.reader import Reader
+
+
+@dataclass(frozen=True)
+class NewPairs:
+    """The new rows of a data job: those written, the number left out by reason, and the reader of the file.
+
+    ``stale``: numeric columns that describe the old answers; the reader no longer reads them.
+    """
+
+    rows: Sequence[NewRow]
+    left_out: Mapping[str, int]
+    reader: Reader
+    stale: Sequence[str] = ()
+
+
+def counted(left_out: Mapping[str, int]) -> list[str]:
+    """A line for each reason."""
+    return [f"  {number}: {problem}" for problem, number in left_out.items()]
+
+
+@dataclass(frozen=True)
+class DataJob:
+    """A command's work on rows of data: compute an entry for each row, then write the new file.
+
+    ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(places)``
+    gives entries, ``at_once`` of them: new responses and columns, or why a row is left out. ``finish``
+    may add what all rows decide together. ``replaces``: the new responses are all that the new rows have.
+    """
+
+    stage: str
+    source: CheckedInput
+    data: Sequence[Example]
+    key: Mapping[str, Any]
+    compute: Callable[[Sequence[int]], Sequence[Entry]]
+    at_once: int = 1
+    finish: Callable[[list[NewRow]], list[NewRow]] = lambda rows: rows
+    replaces: bool = False
+
+    def write(self, out: Path) -> NewPairs | None:
+        """Compute what is not there yet, and write; None if an earlier call did.
+
+        Raises `CheckpointError` if ``out`` is something else, `DataError` if all rows are left out, `RunStopped` when
+        asked to stop.
+        """
+        sound = self.source.checked.rows
+        new = NewPairsFile(out, self.data, next(iter(sound), 0), self.replaces)
+        journal = Journal(out, self.key, sound, self.at_once)
+        if journal.is_finished():
+            journal.close()
+            return None
+        if not journal.is_begun():
+            new.require_free()
+        entries = journal.fill(self.compute, progress_of(self.stage))
+        rows = [
+            NewRow(entry["row"] - 1, entry["responses"], entry["columns"])
+            for entry in entries
+            if "problem" not in entry
+        ]
+        left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
+        if not rows:
+            raise DataError("\n".join([f"{out}: no row is left to be written", *counted(left_out)]))
+        rows = self.finish(rows)
+        reader = new.write(rows)
+        journal.close()
+        return NewPairs(rows, left_out, reader, new.stale(rows))

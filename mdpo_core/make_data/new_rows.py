@@ -1,0 +1,185 @@
+"""Rows of new data: those that were read, with other responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from mdpo_core.errors import CheckpointError, DataError, Problem
+from mdpo_core.registry import make_component
+from mdpo_core.storage.files import atomic_folder, whole_file
+from mdpo_core.types.example import Example, ExampleField, Prompt
+
+if TYPE_CHECKING:
+    from mdpo_core.interfaces.reader import Reader, StoredRows
+
+SOURCE = "source_"
+_PROMPT, _ID = "prompt", "id"
+# Columns that say something of the very answers that are replaced.
+_OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
+_PARTS: tuple[ExampleField, ...] = ("pictures", "prompts", "vectors", "boxes")
+
+
+class NewRow(NamedTuple):
+    """A row by its number in the data, the responses that it gets, and the columns that it gets besides."""
+
+    row: int
+    responses: Mapping[str, str]
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExamplesAsRows:
+    """Rows of a reader that stores nothing that could be written: what its examples hold, as pairs have it."""
+
+    data: Sequence[Example]
+    first: int = 0  # a row that can be read; which parts there are it says for all
+    embeds_images: bool = True
+
+    def stored(self, index: int) -> dict[str, Any]:
+        example = self.data[index]
+        row: dict[str, Any] = {_ID: example.id, _PROMPT: _messages(example.prompt)}
+        row |= example.responses
+        row |= example.columns
+        row |= {_column("prompts", name): _messages(prompt) for name, prompt in example.prompts.items()}
+        row |= {_column("vectors", name): list(vector) for name, vector in example.vectors.items()}
+        # Empty lists alone would not tell how deep they are.
+        row |= {_column("boxes", name): boxes if any(boxes) else None for name, boxes in example.boxes.items()}
+        return row
+
+    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        return {**responses, **{_column("pictures", name): list(files) for name, files in images.items()}}
+
+    def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
+        first = self.data[self.first]
+        options: dict[str, Any] = {
+            "path": str(path),
+            "images": str(images or path.parent),
+            "image": None if images is None else _column("pictures", ""),
+            "responses": {name: name for name in responses},
+            **{part: {name: _column(part, name) for name in getattr(first, part)} for part in _PARTS},
+            "columns": tuple(columns),
+            "id": _ID,
+        }
+        return cast("Reader", make_component("reader", "pairs", **options))
+
+
+@dataclass(frozen=True)
+class NewPairsFile:
+    """A JSONL file of pairs, and beside it the folder ``OUT.images`` of pictures that were in no files of their own.
+
+    ``first``: a row of the data that can be read. ``replaces``: the new responses are all that a row has then; else
+    they are among the old ones.
+    """
+
+    path: Path
+    data: Sequence[Example]
+    first: int = 0
+    replaces: bool = False
+
+    @cached_property
+    def rows(self) -> StoredRows:
+        """The rows as they are stored, as far as their reader gives them."""
+        stored: StoredRows = getattr(self.data, "as_stored", ExamplesAsRows(self.data, self.first))
+        return stored
+
+    @property
+    def images(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.images")
+
+    def require_free(self) -> None:
+        """Raise `CheckpointError` if somebody else's pictures are where those of this file belong."""
+        if self.images.exists():
+            raise CheckpointError(f"{self.images} is there already; choose another file with --out")
+
+    def write(self, rows: Sequence[NewRow]) -> Reader:
+        """Write rows, one at least, and pictures; gives what reads them."""
+        pictures = self._write_pictures(rows)
+        with whole_file(self.path) as file:
+            for new in rows:
+                file.write(_line(self._columns(new, pictures), f"row {new.row + 1}"))
+        old = self.data[self.first]
+        kept = () if self.replaces else old.responses
+        responses = dict.fromkeys([*kept, *(name for new in rows for name in new.responses)])
+        stale = self.stale(rows)
+        columns = dict.fromkeys([*(name for name in old.columns if name not in stale), *_numbers(rows)])
+        return self.rows.reader(self.path, self.images if pictures else None, list(responses), list(columns))
+
+    def stale(self, rows: Sequence[NewRow]) -> list[str]:
+        """Numeric columns of the old answers, which these rows do not set anew: what reads the file leaves them out."""
+        old = self.data[self.first].columns
+        return [name for name in old if name.startswith(_OF_ANSWERS) and name not in _numbers(rows)]
+
+    def _columns(self, new: NewRow, pictures: Mapping[int, Mapping[str, Sequence[str]]]) -> dict[str, Any]:
+        row = self.rows.stored(new.row)
+        cells = self.rows.cells(new.row, new.responses, pictures.get(new.row, {}))
+        for column, value in (cells | dict(new.columns)).items():
+            if column in row:
+                row[_free(column, row)] = row[column]
+            row[column] = value
+        return row
+
+    def _write_pictures(self, rows: Sequence[NewRow]) -> dict[int, dict[str, list[str]]]:
+        """The names of each row's pictures; nothing if none has any, or the rows name files."""
+        if not self.rows.embeds_images:
+            return {}
+        with _made_if_used(self.images) as folder:
+            found = {new.row: _saved(self.data[new.row], folder, new.row) for new in rows}
+        return found if any(names for each in found.values() for names in each.values()) else {}
+
+
+def _numbers(rows: Sequence[NewRow]) -> list[str]:
+    """The numeric columns that new rows bring."""
+    return [name for name, value in rows[0].columns.items() if isinstance(value, float)]
+
+
+@contextmanager
+def _made_if_used(path: Path) -> Iterator[Path]:
+    with atomic_folder(path) as folder:
+        yield folder
+        used = any(folder.iterdir())
+    if not used:
+        path.rmdir()
+
+
+def _saved(example: Example, folder: Path, index: int) -> dict[str, list[str]]:
+    """The names of the files of a row's pictures, by the pictures' names."""
+    found: dict[str, list[str]] = {}
+    for name, images in {"": example.images, **example.pictures}.items():
+        found[name] = [
+            f"{'-'.join(filter(None, (f'{index + 1:07d}', name, str(each))))}.png" for each in range(len(images))
+        ]
+        for file, image in zip(found[name], images, strict=True):
+            image.save(folder / file)
+    return found
+
+
+def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
+    return prompt if isinstance(prompt, str) else [{"role": turn.role, "content": turn.text} for turn in prompt]
+
+
+def _column(part: ExampleField, name: str) -> str:
+    """The column of something that has a name among its like, which another thing may have, too."""
+    if part == "pictures" and not name:
+        return "img_path"
+    return f"{part}_{name}"
+
+
+def _free(column: str, row: Mapping[str, Any]) -> str:
+    """``source_<column>``, or, where a row was made anew more than once, a longer name."""
+    name = SOURCE + column
+    while name in row:
+        name = SOURCE + name
+    return name
+
+
+def _line(row: Mapping[str, Any], where: str) -> bytes:
+    try:
+        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise DataError([Problem(where, "", f"cannot be written as JSON: {error}")]) from error

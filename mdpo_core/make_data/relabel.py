@@ -1,0 +1,163 @@
+"""Pairs of candidate responses, by scores: ``mdpo relabel``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdpo_core.data.checking import open_data
+from mdpo_core.data.validity import problems_of_row
+from mdpo_core.errors import RecipeError
+from mdpo_core.interfaces.model import VisionLanguageModel
+from mdpo_core.make_data.candidates import CandidateRows
+from mdpo_core.make_data.job import DataJob, NewPairs
+from mdpo_core.make_data.journal import Entry
+from mdpo_core.make_data.new_rows import NewRow
+from mdpo_core.make_data.source import AllResponses, CheckedInput, load, require_jsonl, require_models
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.scoring.scorer import Scorer
+from mdpo_core.types.example import Example
+from mdpo_core.types.scores import ScorerOutput, Scores
+from mdpo_core.types.view import CHOSEN, REJECTED, View
+
+LOW_CONFIDENCE = "low_confidence"
+
+
+@dataclass(frozen=True)
+class Relabeling:
+    """What candidates are, and how they are scored.
+
+    ``candidates``: the column of lists of responses; None: the responses that the recipe's reader names. ``scores``:
+    the column of lists of their scores; None: the implicit reward, ``beta`` (reward per nat) times the log-ratio of
+    ``policy`` to ``reference``, folders of models that were exported from runs of the recipe; without ``reference``
+    it is the recipe's own model. Pairs whose scores differ by less than ``min_margin``, or not at all, are left out.
+    ``low_confidence``: the share of pairs, those of the smallest margins, that get 1 in the column of that name.
+    """
+
+    candidates: str | None = None
+    scores: str | None = None
+    policy: Path | None = None
+    reference: Path | None = None
+    beta: float = 0.1
+    min_margin: float = 0.0
+    low_confidence: float | None = None
+
+    def require_consistent(self) -> None:
+        """Raise `RecipeError` for options that do not fit together."""
+        if self.scores is not None and self.candidates is None:
+            raise RecipeError("--scores names scores beside a column of candidates: give it by --candidates COLUMN")
+        if self.scores is None and self.policy is None:
+            raise RecipeError(
+                "--policy DIR is missing: the implicit reward is that of a trained model, such as final/ of a run "
+                "directory (--scores COLUMN takes scores of another kind)"
+            )
+        if self.scores is not None and (self.policy or self.reference):
+            raise RecipeError(
+                "--scores and --policy or --reference: scores come from a column or from models, not both"
+            )
+        if self.policy and self.reference and self.policy.resolve() == self.reference.resolve():
+            raise RecipeError(
+                f"--reference {self.reference}: is the policy itself, against which all of its rewards are 0; give "
+                "another model, or leave it out for the recipe's own"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """As a row holds them, in the same types for all."""
+        texts = {name: str(value or "") for name, value in asdict(self).items() if name not in _NUMBERS}
+        return texts | {"beta": float(self.beta), "min_margin": float(self.min_margin)}
+
+
+_NUMBERS = {"beta", "min_margin", LOW_CONFIDENCE}
+
+
+def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | None:
+    """Write the sound rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
+
+    Goes on where a stopped call ended; None if the file is there. Raises `RecipeError`, `DataError`, `CheckpointError`
+    if ``out`` holds something else, and `RunStopped`.
+    """
+    require_jsonl(out)
+    relabeling.require_consistent()
+    recipe.model.check()
+    models = {"policy": relabeling.policy, "reference": relabeling.reference}
+    require_models(recipe, models)
+    data = open_data(recipe.data)
+    rows = CandidateRows.of(data, relabeling.candidates, relabeling.scores)
+    builder = AllResponses(recipe.model.encoder(), (CHOSEN,), {}, (), recipe.model.max_length, recipe.train.seed)
+    source = CheckedInput.read(recipe, rows, builder)
+    settings = {"command": "relabel", **relabeling.settings(), LOW_CONFIDENCE: relabeling.low_confidence}
+    key = source.key(settings, models)
+    labels = _Labels(source, relabeling)
+    return DataJob("scoring", source, data, key, labels, finish=labels.with_confidence, replaces=True).write(out)
+
+
+class _Labels:
+    """Scores the candidates of sound rows, by their places; models are loaded when they are first needed."""
+
+    def __init__(self, source: CheckedInput, relabeling: Relabeling) -> None:
+        self._source = source
+        self._relabeling = relabeling
+        self._rows = source.checked.sound()
+
+    def __call__(self, places: Sequence[int]) -> list[Entry]:
+        with torch.no_grad():
+            return [self._entry(self._rows[place], self._source.number(place)) for place in places]
+
+    def _entry(self, example: Example, source_row: int) -> Entry:
+        if len(example.responses) < 2:
+            return {"problem": "there are no two candidates that differ"}
+        scores = example.columns if self._relabeling.scores is not None else self._rewards(example)
+        # Of equal scores the first, so that the order of candidates decides and nothing else.
+        best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+        margin = scores[best] - scores[worst]
+        if not margin > 0:
+            return {"problem": "no candidate has a higher score than another"}
+        if margin < self._relabeling.min_margin:
+            return {"problem": f"the scores differ by less than {self._relabeling.min_margin:g}"}
+        responses = {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]}
+        for problem in problems_of_row(replace(example, responses=responses)):
+            return {"problem": problem}
+        return {
+            "responses": responses,
+            "columns": {
+                "chosen_score": scores[best],
+                "rejected_score": scores[worst],
+                "relabeled_by": {**self._relabeling.settings(), "source_row": source_row},
+            },
+        }
+
+    def _rewards(self, example: Example) -> Mapping[str, float]:
+        """Implicit rewards of a row's responses."""
+        views = tuple(View(name) for name in example.responses)
+        batch = self._source.builder.of(views).build([example], [0], epoch=0)
+        # Each by a scorer of its own: one for both would let the reference see what the policy makes of the picture.
+        policy, reference = (scorer(batch).policy for scorer in self._scorers(views))
+        scores = Scores.from_tokens(ScorerOutput(policy, reference), batch.corruptible, batch.columns)
+        return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
+
+    def _scorers(self, views: Sequence[View]) -> list[Scorer]:
+        # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
+        options = self._source.recipe.scoring.model_copy(update={"share_prefix": False})
+        return [Scorer(model, views, options=options) for model in self._models]
+
+    @cached_property
+    def _models(self) -> Sequence[VisionLanguageModel]:
+        folders = (self._relabeling.policy, self._relabeling.reference)
+        return [load(self._source.recipe, folder) for folder in folders]
+
+    def with_confidence(self, rows: list[NewRow]) -> list[NewRow]:
+        """The rows with a column that is 1 for the share of them with the smallest margins, and 0 for the others."""
+        share = self._relabeling.low_confidence
+        if share is None:
+            return rows
+        margins = [row.columns["chosen_score"] - row.columns["rejected_score"] for row in rows]
+        unsure = set(sorted(range(len(rows)), key=margins.__getitem__)[: round(share * len(rows))])
+        return [
+            row._replace(columns={**row.columns, LOW_CONFIDENCE: float(place in unsure)})
+            for place, row in enumerate(rows)
+        ]

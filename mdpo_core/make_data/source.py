@@ -1,0 +1,140 @@
+"""What the commands begin with: sound rows, the models, and a key of all that results depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mdpo_core.data.checking import CheckedData, check_data
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
+from mdpo_core.interfaces.model import VisionLanguageModel
+from mdpo_core.listeners import progress_of
+from mdpo_core.recipe.needs import Need, needs_of_corruption
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.files import sha256
+from mdpo_core.storage.manifest import describe, reference_key
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.types.batch import EncodedRow
+from mdpo_core.types.example import Example
+from mdpo_core.types.view import CLEAN, View
+
+# What a model that transformers or peft saved is known by.
+_MARKS = ("config.json", "adapter_config.json")
+
+
+class TextsOnly(BatchBuilder):
+    """Takes no row whose responses are conversations."""
+
+    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
+        for name, response in example.responses.items():
+            if not isinstance(response, str):
+                text = f"the response '{name}' is a conversation; what a model writes or scores here is one answer"
+                raise DataError([Problem(f"example '{example.id}'", "", text)])
+        return super().encode(example, data, epoch)
+
+
+class AllResponses(TextsOnly):
+    """Encodes whatever responses a row has, each under the image as it was read."""
+
+    def clean(self) -> BatchBuilder:
+        return self
+
+    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
+        views = tuple(View(name) for name in example.responses)
+        return TextsOnly.encode(replace(self, views=views), example, data, epoch)
+
+
+@dataclass(frozen=True)
+class CheckedInput:
+    """Rows of which each was read once, and what encodes them."""
+
+    recipe: Recipe
+    checked: CheckedData
+    builder: BatchBuilder
+
+    @classmethod
+    def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> CheckedInput:
+        """Raises `DataError` as training would, but for what it says of responses that are not asked for."""
+        checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
+        checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
+        return cls(recipe, checked, builder)
+
+    def number(self, place: int) -> int:
+        """The row of the data, from 1, of a sound row by its place."""
+        return self.checked.rows[place] + 1
+
+    def key(self, settings: Mapping[str, Any], models: Mapping[str, Path | None]) -> dict[str, Any]:
+        """Everything that results depend on, as JSON holds it; ``models``: folders of exported models, by option."""
+        key = reference_key(self.recipe, describe(self.recipe, self.checked), self.builder)
+        exported = {name: digests(folder) for name, folder in models.items() if folder is not None}
+        found: dict[str, Any] = json.loads(json.dumps({**settings, **exported, **key}))
+        return found
+
+
+def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
+    """What encodes the rows of a recipe under some views, whatever its objective reads."""
+    used = {name: each for name, each in recipe.corruptions.items() if name in {view.condition for view in views}}
+    needs = [Need("responses", view.response) for view in views]
+    needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
+    encoder, max_length, seed = recipe.model.encoder(), recipe.model.max_length, recipe.train.seed
+    return TextsOnly(encoder, views, used, (), max_length, seed, needs=tuple(dict.fromkeys(needs)))
+
+
+def require_jsonl(out: Path) -> None:
+    """Raise `DataError` for a name that readers would take for another format."""
+    if out.suffix != ".jsonl":
+        raise DataError([Problem(str(out), "", "--out names a file of JSON lines, which ends in .jsonl")])
+
+
+def require_condition(recipe: Recipe, name: str) -> None:
+    """Raise `RecipeError` for a condition that the recipe does not have."""
+    if name != CLEAN and name not in recipe.corruptions:
+        known = (CLEAN, *recipe.corruptions)
+        raise RecipeError(
+            f"--condition {name}: the recipe has no such condition under corruptions{suggestion(name, known)}  "
+            f"({', '.join(known)})"
+        )
+
+
+def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
+    """The recipe's untrained model, or one that was exported from a run of it."""
+    placement = recipe.backend.placement()
+    if folder is None:
+        return recipe.model.load(placement, trainable=False)
+    model = recipe.model.load_exported(folder, placement)[1]
+    model.set_training(False)
+    return model
+
+
+def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
+    """Raise `RecipeError` for folders, by option, that hold no model as the recipe's is stored; reads none of them.
+
+    What an adapter exports whose own model has no config.json, only the adapter knows.
+    """
+    known = any(file.name == _MARKS[0] for file in recipe.model.files())
+    for option, folder in models.items():
+        if folder is None or (folder.is_dir() and (not known or _is_model(folder))):
+            continue
+        if not folder.is_dir():
+            raise RecipeError(f"--{option}: '{folder}' is no folder with a model, such as final/ of a run directory")
+        final = RunDirectory(folder).final
+        hint = f"; did you mean '{final}'?" if _is_model(final) else ""
+        raise RecipeError(
+            f"--{option}: '{folder}' is no folder with a model: there is no {' and no '.join(_MARKS)} in it{hint}"
+        )
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in _MARKS)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of each file in a folder; raises `RecipeError` if there is none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise RecipeError(f"'{folder}' is no folder with a model, such as final/ of a run directory")
+    return {str(path.relative_to(folder)): sha256(path) for path in files}

@@ -1,0 +1,167 @@
+"""The objective: a weighted sum of terms, and the metrics that are logged about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mdpo_core.errors import PluginError
+from mdpo_core.interfaces.measurements import Statistic
+from mdpo_core.interfaces.plugin_calls import call_plugin, require_tensor
+from mdpo_core.interfaces.term import PairLoss, Term
+from mdpo_core.objective.running_means import RunningMeans
+from mdpo_core.types.scores import Scores
+from mdpo_core.types.view import View
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an objective gives for a batch.
+
+    ``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name; each metric has only the pairs that it is about.
+    ``running``: per-pair values for `RunningMeans`.
+    """
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+    running: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LabeledTerm:
+    """A term with the label that tells it from others; checks what the term's code returns.
+
+    ``scores`` are those that the term sees (`Scores.seen_by`).
+    """
+
+    label: str
+    term: Term
+
+    def __str__(self) -> str:
+        return f"term '{self.label}' ({type(self.term).__name__})"
+
+    def named(self, name: str) -> str:
+        """A name that the term has chosen, told apart from the names of other terms."""
+        return f"{self.label}:{name}"
+
+    def module(self, name: str) -> str:
+        """The same for a probe; torch allows no dots in the names of modules."""
+        return self.named(name).replace(".", "_")
+
+    def values(self, scores: Scores) -> Tensor:
+        """The term's loss of each pair, ``(batch,)``, nats, before its weight."""
+        values = self._numbers(f"{self}", self.term, scores)
+        if not values.requires_grad and any(sums.requires_grad for sums in scores.policy.values()):
+            raise PluginError(f"{self} does not depend on the policy's log-probs, so it trains nothing")
+        return values
+
+    @torch.no_grad()
+    def means(self, scores: Scores) -> dict[str, Tensor]:
+        """The values that running means are taken of, ``(batch,)`` each, by the term's own names."""
+        return {
+            name: self._numbers(f"the running mean '{name}' of {self}", function, scores)
+            for name, function in self.term.means.items()
+        }
+
+    def metrics(self, scores: Scores) -> dict[str, Tensor]:
+        """Accuracy and margin of rewards, of the pairs that the term counts and compares."""
+        if not isinstance(self.term, PairLoss):
+            return {}
+        counted = scores.counted(self.term.views()) & self._compared(self.term, scores)
+        return self._pair_metrics(self.term, scores, counted) if self.term.needs_reference else {}
+
+    def _numbers(self, source: str, function: Callable[[Scores], object], scores: Scores) -> Tensor:
+        values = call_plugin(source, partial(function, scores))
+        return require_tensor(source, values, "one number a pair", scores.corruptible.shape)
+
+    def _compared(self, term: PairLoss, scores: Scores) -> Tensor:
+        source = f"compares() of {self}"
+        values = call_plugin(source, lambda: term.compares(scores))
+        return require_tensor(source, values, "a bool for each pair", scores.corruptible.shape, kind="bools")
+
+    @torch.no_grad()
+    def _pair_metrics(self, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:
+        margin = scores.margin(term.prefer, term.over)[counted]
+        metrics = {f"rewards/accuracy/{self.label}": (margin > 0).to(margin.dtype)}
+        beta = getattr(term, "beta", None)
+        if beta is not None:
+            metrics[f"rewards/margin/{self.label}"] = beta * margin
+        return metrics
+
+
+class Objective:
+    """Terms by label, minimized together. Called with the `Scores` of a batch.
+
+    ``running`` holds the means that terms read; the caller updates them after each step.
+    """
+
+    def __init__(self, terms: Mapping[str, Term]) -> None:
+        self.terms = dict(terms)
+        self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
+        self.statistics = _statistics(self.terms)
+        self.needs_tokens = any(term.needs_tokens for term in self.terms.values())
+        self._labeled = [LabeledTerm(label, term) for label, term in self.terms.items()]
+        self.probes = {
+            labeled.module(name): probe for labeled in self._labeled for name, probe in labeled.term.probes().items()
+        }
+        self.running = RunningMeans(
+            (labeled.named(name) for labeled in self._labeled for name in labeled.term.running_means()),
+            of_last_step=(labeled.named(name) for labeled in self._labeled for name in labeled.term.step_means()),
+        )
+        self._betas = _reward_scales(self.terms.values())
+
+    def __call__(self, scores: Scores) -> Outcome:
+        total = torch.zeros(scores.corruptible.shape, device=scores.corruptible.device)
+        metrics: dict[str, Tensor] = {}
+        running: dict[str, Tensor] = {}
+        for labeled in self._labeled:
+            seen, counted = self._seen(labeled, scores), scores.counted(labeled.term.views())
+            values = labeled.values(seen)
+            running |= {labeled.named(name): each[counted] for name, each in labeled.means(seen).items()}
+            # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
+            total = total + labeled.term.weight * torch.where(counted, values, 0)
+            metrics |= {f"loss/{labeled.label}": values.detach()[counted], **labeled.metrics(seen)}
+        return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)
+
+    def _seen(self, labeled: LabeledTerm, scores: Scores) -> Scores:
+        term = labeled.term
+        means = {name: self.running.mean(labeled.named(name)) for name in term.means}
+        return scores.seen_by(term, means, {name: scores.probes[labeled.module(name)] for name in term.probes()})
+
+    @torch.no_grad()
+    def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
+        metrics = {}
+        for view in self.views:
+            counted = scores.counted([view])
+            metrics[f"logps/{view}"] = scores.policy[view].detach()[counted]
+            if view in self._betas and view in scores.reference:
+                metrics[f"rewards/{view}"] = self._betas[view] * scores.log_ratio(view).detach()[counted]
+        return metrics
+
+
+def _statistics(terms: Mapping[str, Term]) -> dict[str, Statistic]:
+    """The statistics of all terms; two terms may read the same one."""
+    found: dict[str, Statistic] = {}
+    for label, term in terms.items():
+        for name, statistic in term.statistics().items():
+            if found.setdefault(name, statistic) != statistic:
+                raise PluginError(
+                    f"term '{label}' ({type(term).__name__}): another term has another statistic '{name}'; terms share "
+                    "one if its function is the same object, such as one at the top of a module"
+                )
+    return found
+
+
+def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
+    """A view's reward is beta times its log-ratio, with the beta of the first term that names the view."""
+    scales: dict[View, float] = {}
+    for term in terms:
+        beta = getattr(term, "beta", None)
+        if beta is not None:
+            for view in term.views():
+                scales.setdefault(view, float(beta))
+    return scales

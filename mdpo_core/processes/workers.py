@@ -1,0 +1,187 @@
+"""Worker processes that compute ahead, in order: batches for the training loop, chunks of rows for the data check."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import torch
+
+from mdpo_core.errors import MdpoError, PluginError
+from mdpo_core.processes.parcels import Parcel, pack, unpack
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_TASKS_PER_WORKER = 2  # one in hand, one to go on with
+_GRACE = 1.0  # seconds that a worker has to finish what it does when it is no longer wanted
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_DIED = (
+    "a worker process (train.workers) died, most often because it was killed for want of memory: the kernel's log "
+    "says so, and fewer workers need less. One that dies of a full /dev/shm needs a larger one (docker: --shm-size)"
+)
+_NEVER_BEGAN = (
+    "the worker processes (train.workers) died before their first result. What they wrote stands above; if it was "
+    "nothing, they were killed, most often for want of memory. Each imports the script that began the run, which "
+    'must therefore call run() under `if __name__ == "__main__":`'
+)
+
+
+@contextmanager
+def computed_ahead(
+    function: Callable[[Task], Result], tasks: Iterable[Task], num_workers: int
+) -> Iterator[Iterator[Result]]:
+    """``function(task)`` for each task in order, computed ahead by worker processes; 0: here, when asked for.
+
+    The processes are begun anew (spawned), not forked: a fork copies the locks of threads that it does not copy.
+    What a function raises is raised here, when its result is asked for. Raises `PluginError` if ``function`` cannot be
+    pickled, `MdpoError` when a worker dies.
+    """
+    if num_workers == 0:
+        yield map(function, tasks)
+        return
+    content = _pickled(function)
+    context = get_context("spawn")
+    # Never written to: it ends when this process closes it, or dies.
+    theirs, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(num_workers, context, _begin, (content, theirs))
+    try:
+        yield _Results(pool, iter(tasks), num_workers * _TASKS_PER_WORKER)
+    finally:
+        ours.close()
+        pool.shutdown(cancel_futures=True)
+        theirs.close()
+
+
+def _pickled(function: Callable[[Task], Result]) -> bytes:
+    try:
+        return pickle.dumps(function)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise PluginError(
+            f"the data, a corruption or the encoder cannot be sent to worker processes: {error}; mend it, or read "
+            "without workers: train.workers: 0"
+        ) from error
+
+
+class _Results(Iterator[Any]):
+    """Keeps so many tasks begun, and gives their results in order."""
+
+    def __init__(self, pool: ProcessPoolExecutor, tasks: Iterator[Any], num_ahead: int) -> None:
+        self._pool = pool
+        self._tasks = tasks
+        self._begun: deque[Future[Any]] = deque()
+        self._num_given = 0
+        with self._dead_workers_named():
+            self._submit(num_ahead)
+
+    def __next__(self) -> Any:
+        if not self._begun:
+            raise StopIteration
+        with self._dead_workers_named():
+            outcome = self._begun.popleft().result()
+            self._submit(1)
+        self._num_given += 1
+        if isinstance(outcome, _Failure):
+            raise outcome.to_raise()
+        return unpack(outcome)
+
+    def _submit(self, num_tasks: int) -> None:
+        # This may start a process, which inherits what is blocked here until it ignores these signals: a Ctrl-C goes
+        # to the whole process group, and is the main process's to answer.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            for task in islice(self._tasks, num_tasks):
+                self._begun.append(self._pool.submit(_compute, task))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @contextmanager
+    def _dead_workers_named(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool as error:
+            raise MdpoError(_DIED if self._num_given else _NEVER_BEGAN) from error
+
+
+# What follows runs in a worker.
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error, and where it was raised."""
+
+    error: Exception
+    where: str
+
+    def to_raise(self) -> Exception:
+        # A user's mistake is told by its message. The note is added here: not every error keeps one when copied.
+        if not isinstance(self.error, MdpoError):
+            self.error.add_note(f"in a worker process:\n{self.where}")
+        return self.error
+
+
+_content = b""
+_closing = threading.Event()
+
+
+def _begin(content: bytes, lifeline: Connection) -> None:
+    global _content
+    _content = content
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline: Connection) -> None:
+    """Wait until the main process has closed its end of the pipe or died, and end this one."""
+    lifeline.poll(None)
+    _closing.set()
+    time.sleep(_GRACE)
+    os._exit(1)
+
+
+@cache
+def _function() -> Callable[[Any], Any]:
+    try:
+        function: Callable[[Any], Any] = pickle.loads(_content)
+    except (AttributeError, ImportError) as error:
+        raise PluginError(
+            f"worker processes (train.workers) cannot import what they need: {error}. They import modules, and the top "
+            "of the script that began the run; put the class into a module and import it, or set train.workers: 0"
+        ) from error
+    return function
+
+
+def _compute(task: object) -> Parcel | _Failure | None:
+    if _closing.is_set():
+        return None
+    try:
+        return pack(_function()(task))
+    except Exception as error:
+        return _Failure(portable(error), traceback.format_exc())
+
+
+def portable(error: Exception) -> Exception:
+    """The error, or one that says the same if it cannot be copied into another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever an exception class of somebody else raises here
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

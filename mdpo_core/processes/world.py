@@ -1,0 +1,81 @@
+"""The processes of a run, and what they tell one another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of its run; every method must be called by all of them.
+
+    Values travel by pickle, between processes of one run alone, over the CPU's own process group.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes, by rank, in each of them."""
+        if self.size == 1:
+            return [value]
+        from torch import distributed
+
+        values: list[Value | None] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # every place is filled
+
+    def max_over_processes(self, number: int) -> int:
+        """The largest number of all processes; cheap enough for every step."""
+        if self.size == 1:
+            return number
+        import torch
+        from torch import distributed
+
+        value = torch.tensor(number)
+        distributed.all_reduce(value, distributed.ReduceOp.MAX)
+        return int(value)
+
+    def computed_by_main(self, compute: Callable[[], Value]) -> Value:
+        """What the main process computes, in all of them; an error that it raises there is raised everywhere."""
+        if self.size == 1:
+            return compute()
+        from torch import distributed
+
+        from mdpo_core.processes.workers import portable
+
+        outcome: list[tuple[Value | None, Exception | None]] = [(None, None)]
+        if self.is_main:
+            try:
+                outcome = [(compute(), None)]
+            except Exception as error:
+                distributed.broadcast_object_list([(None, portable(error))])
+                raise
+        distributed.broadcast_object_list(outcome)
+        value, failure = outcome[0]
+        if failure is not None:
+            raise failure
+        return value  # type: ignore[return-value]  # what compute gave
+
+
+ALONE = World()
+
+
+def current_world() -> World:
+    """This process as its launcher describes it (torchrun's environment variables); one process without a launcher."""
+    names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+    if names["size"] not in os.environ:
+        return ALONE
+    return World(**{field: int(os.environ[name]) for field, name in names.items() if name in os.environ})

@@ -1,0 +1,1 @@
+"""From YAML to a recipe, or to every problem with it."""

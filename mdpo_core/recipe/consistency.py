@@ -1,0 +1,268 @@
+"""What must fit together between the sections of a recipe."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mdpo_core.errors import Problem, RecipeError, suggestion
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.backend import Backend
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.interfaces.term import Loss, Term
+from mdpo_core.interfaces.term_declarations import problems_of_declarations
+from mdpo_core.interfaces.train_options import Train
+from mdpo_core.recipe.document import Keys
+from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.types.view import CLEAN
+
+Found = Iterator[tuple[Keys, str]]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class _Sections:
+    """The sections of a recipe that are sound; ``names`` says which. What is optional has its default."""
+
+    names: frozenset[str]
+    processes: int
+    trains: bool
+    model: ModelAdapter
+    data: Reader
+    backend: Backend
+    train: Train
+    reference: str
+    corruptions: Mapping[str, Corruption]
+    num_terms: int
+    terms: Sequence[tuple[int, Term]]  # the sound ones, with their positions
+    evaluators: Sequence[tuple[int, Evaluator]]
+
+
+def check_consistency(recipe: Recipe, processes: int = 1) -> None:
+    """Raise `RecipeError` with everything in a recipe that does not fit together."""
+    pieces = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+    found = [Problem("", ".".join(map(str, keys)), text) for keys, text in inconsistencies(pieces, processes)]
+    if found:
+        raise RecipeError(found)
+
+
+def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = True) -> Found:
+    """Problems between the sections that are there, as YAML path and message.
+
+    ``trains``: whether the objective is computed, and needs something of the data.
+    """
+    sections = _sections(pieces, processes, trains)
+    wrong = [(position, text) for position, term in sections.terms for text in problems_of_declarations(term)]
+    if wrong:  # every check reads the declarations
+        yield from ((("objective", position), text) for position, text in wrong)
+        return
+    for check, needed in _CHECKS.items():
+        if needed <= sections.names:
+            yield from check(sections)
+
+
+def _sections(pieces: Mapping[str, Any], processes: int, trains: bool) -> _Sections:
+    there = {name: piece for name, piece in pieces.items() if piece is not None}
+    corruptions = there.get("corruptions", {})
+    one = ("model", "data", "backend", "train", "reference")
+    return _Sections(
+        frozenset(there),
+        processes,
+        trains,
+        **{name: there.get(name) for name in one},  # type: ignore[arg-type]  # a check reads those it asks for
+        corruptions=corruptions,
+        num_terms=len(there.get("objective", ())),
+        terms=_sound(there.get("objective", ())),
+        evaluators=_sound(there.get("evaluators", ())),
+    )
+
+
+def _sound(items: Iterable[Item | None]) -> list[tuple[int, Item]]:
+    return [(position, item) for position, item in enumerate(items) if item is not None]
+
+
+def can_be_cached(recipe: Recipe) -> bool:
+    """Whether ``reference: cached`` suits terms and evaluators."""
+    return not any(_not_in_cache(list(enumerate(recipe.objective)), list(enumerate(recipe.evaluators))))
+
+
+def _conditions(sections: _Sections) -> Found:
+    corruptions = sections.corruptions
+    for position, term in sections.terms:
+        for view in dict.fromkeys(term.views()):
+            if view.condition != CLEAN and view.condition not in corruptions:
+                key = next((name for name, value in term if value == view), "")
+                declared = ", ".join(corruptions) or "none"
+                near = suggestion(view.condition, corruptions)
+                yield (
+                    ("objective", position, key) if key else ("objective", position),
+                    f"view '{view}' needs the condition '{view.condition}' under corruptions{near}  "
+                    f"(declared: {declared})",
+                )
+
+
+def _needs(sections: _Sections) -> Found:
+    given = sections.data.gives()
+    if given is None or not sections.trains:
+        return
+    for keys, needs in _needed(sections):
+        for need in dict.fromkeys(needs):
+            there = given.get(need.field, ())
+            if need.name not in there:
+                near = suggestion(need.name, there)
+                yield keys, f"needs {need}{near}  (rows have: {', '.join(there) or 'none'}){need.hint()}"
+
+
+def _needed(sections: _Sections) -> Iterator[tuple[Keys, Iterator[Need]]]:
+    used = {view.condition for _, term in sections.terms for view in term.views()}
+    for position, term in sections.terms:
+        yield ("objective", position), needs_of_term(term)
+    for name, corruption in sections.corruptions.items():
+        if name in used and corruption is not None:
+            yield ("corruptions", name), needs_of_corruption(name, corruption)
+
+
+def _compared(sections: _Sections) -> Found:
+    for position, term in sections.terms:
+        views = term.views()
+        repeated = next((view for place, view in enumerate(views) if view in views[:place]), None)
+        if isinstance(term, Loss) and repeated is not None:
+            yield ("objective", position), f"compares the view '{repeated}' with itself, which trains nothing"
+
+
+def _labels(sections: _Sections) -> Found:
+    counts = Counter(term.label for _, term in sections.terms if term.label is not None)
+    for position, term in sections.terms:
+        if term.label is not None and counts[term.label] > 1:
+            yield ("objective", position, "label"), f"'{term.label}' is the label of another term, too"
+
+
+def _sizes(sections: _Sections) -> Found:
+    train, processes = sections.train, sections.processes
+    at_once = train.micro_batch_size * processes
+    if train.batch_size % at_once:
+        below = train.batch_size // at_once * at_once
+        works = f"{below} or {below + at_once}" if below else str(at_once)
+        yield (
+            ("train", "batch_size"),
+            f"{train.batch_size} is not divisible by micro_batch_size times processes "
+            f"({train.micro_batch_size} x {processes}); {works} would work",
+        )
+    if not all(0 <= beta < 1 for beta in train.adam_betas):
+        yield ("train", "adam_betas"), f"each must be at least 0 and below 1, found {list(train.adam_betas)}"
+
+
+def _processes(sections: _Sections) -> Found:
+    if sections.processes > 1 and not sections.backend.multi_process:
+        name = sections.backend.component_name()
+        yield ("backend",), f"'{name}' runs in one process, not in {sections.processes}"
+
+
+def _probes(sections: _Sections) -> Found:
+    for position, term in sections.terms:
+        if term.probes() and not sections.backend.trains_probes:
+            yield (
+                ("objective", position),
+                "trains a module of its own beside the model, which the backend "
+                f"'{sections.backend.component_name()}' does not; use 'local'",
+            )
+
+
+def _reference(sections: _Sections) -> Found:
+    if sections.reference == "adapter_off" and not sections.model.has_lora:
+        yield (
+            ("reference",),
+            "'adapter_off' needs model.lora: there is no adapter to switch off; use 'frozen_copy'",
+        )
+
+
+def _frozen_copy(sections: _Sections) -> Found:
+    automatic = sections.reference == "auto" and not sections.model.has_lora
+    if not sections.backend.splits_frozen_copy or not (automatic or sections.reference == "frozen_copy"):
+        return
+    for position, term in sections.terms:
+        if any(statistic.needs_reference for statistic in term.statistics().values()):
+            yield (
+                ("objective", position),
+                "compares whole distributions with those of a frozen copy, which this backend cuts up; use LoRA with "
+                "'reference: adapter_off', or a lower ZeRO stage",
+            )
+
+
+def _cached(sections: _Sections) -> Found:
+    if sections.reference == "cached" and any(term.reads_reference for _, term in sections.terms):
+        yield from _not_in_cache(sections.terms, sections.evaluators)
+
+
+def _not_in_cache(terms: Sequence[tuple[int, Term]], evaluators: Sequence[tuple[int, Evaluator]]) -> Found:
+    for position, term in terms:
+        if any(probe.reads == "reference" for probe in term.probes().values()):
+            yield (
+                ("objective", position),
+                "reads every layer of the reference, which 'reference: cached' does not keep; use 'adapter_off' or "
+                "'frozen_copy'",
+            )
+        if any(statistic.needs_reference for statistic in term.statistics().values()):
+            yield (
+                ("objective", position),
+                "compares whole distributions with the reference's, which 'reference: cached' does not keep; use "
+                "'adapter_off' or 'frozen_copy'",
+            )
+    for position, evaluator in evaluators:
+        if evaluator.needs_reference:
+            yield (
+                ("evaluators", position),
+                "scores examples of its own, and 'reference: cached' holds those that are trained on; use "
+                "'adapter_off' or 'frozen_copy', or leave this evaluator out",
+            )
+
+
+def _has_terms(sections: _Sections) -> Found:
+    if not sections.num_terms:
+        yield ("objective",), "needs at least one term"
+
+
+def _clean(sections: _Sections) -> Found:
+    if CLEAN in sections.corruptions:
+        yield ("corruptions", CLEAN), f"'{CLEAN}' is the image as it was read; choose another name"
+
+
+def _workers(sections: _Sections) -> Found:
+    """A notebook's classes cannot be sent to worker processes, which import modules and scripts."""
+    sent = [sections.data, *sections.corruptions.values(), *(term for _, term in sections.terms if term.columns())]
+    for component in sent if sections.train.workers else ():
+        if component is not None and _is_in_notebook(type(component)):
+            yield (
+                ("train", "workers"),
+                f"worker processes (train.workers) cannot import the {component.kind} '{component.component_name()}' "
+                "from a notebook; put the class into a module and import it, or set train.workers: 0",
+            )
+
+
+def _is_in_notebook(cls: type) -> bool:
+    main = sys.modules["__main__"]
+    return cls.__module__ == "__main__" and main.__spec__ is None and not hasattr(main, "__file__")
+
+
+# Each check, and the sections that it cannot do without.
+_CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
+    _conditions: frozenset(),
+    _labels: frozenset(),
+    _compared: frozenset(),
+    _needs: frozenset({"data"}),
+    _sizes: frozenset({"train"}),
+    _processes: frozenset({"backend"}),
+    _probes: frozenset({"backend"}),
+    _reference: frozenset({"model", "reference"}),
+    _cached: frozenset({"reference"}),
+    _has_terms: frozenset({"objective"}),
+    _frozen_copy: frozenset({"model", "reference", "backend"}),
+    _clean: frozenset({"corruptions"}),
+    _workers: frozenset({"data", "train"}),
+}

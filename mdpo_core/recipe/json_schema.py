@@ -1,0 +1,86 @@
+"""The JSON Schema of recipes, for `mdpo schema`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+
+from mdpo_core.recipe.loading import MANY, SECTIONS
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.registry import Registry, current_registry
+from mdpo_core.types.view import View
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of recipes, with the components that are installed."""
+    registry = current_registry()
+    sections = {name: _section_schema(registry, name, field) for name, field in Recipe.model_fields.items()}
+    extends = {"type": "string", "description": "a recipe beside this one, which this one changes"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mdpo recipe",
+        "type": "object",
+        "properties": {"extends": extends, **sections},
+        "additionalProperties": False,
+    }
+
+
+def _section_schema(registry: Registry, name: str, field: FieldInfo) -> dict[str, Any]:
+    if name not in SECTIONS:
+        return _inlined(_plain_schema(name, field))
+    form = MANY.get(name)
+    choices = [choice for kind in SECTIONS[name] for choice in _choices(registry, kind)]
+    one: dict[str, Any] = {"oneOf": choices if form is list else [*choices, _changes(name)]}
+    if form is dict:
+        one = {"type": "object", "additionalProperties": one}
+    elif form is list:
+        one = {"type": "array", "items": one}
+    return {"description": field.description, **one}
+
+
+def _plain_schema(name: str, field: FieldInfo) -> dict[str, Any]:
+    kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_json_schema()
+    return {"description": field.description, "enum": list(getattr(kind, "__args__", ()))}
+
+
+def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
+    for name, cls in sorted(registry.components(kind).items()):
+        schema = _inlined(cls.model_json_schema(schema_generator=_Schema))
+        schema["properties"] = {kind: {"const": name}, **schema.get("properties", {})}
+        schema["required"] = [kind]  # alone: the recipe that this one extends may have set the others
+        yield schema
+
+
+def _changes(name: str) -> dict[str, Any]:
+    """Options of a component that the recipe which this one extends has named; a list takes the place of its list."""
+    named = [{"required": [kind]} for kind in SECTIONS[name]]
+    return {"type": "object", "description": "changes of what is extended", "not": {"anyOf": named}}
+
+
+class _Schema(GenerateJsonSchema):
+    """Views as recipes write them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(f"{dft}" if isinstance(dft, View) else dft)
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its ``$defs`` put in place, so that it can stand inside another."""
+    definitions = schema.pop("$defs", {})
+    schema.pop("required", None)
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolve(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: resolve(value) for key, value in node.items()}
+        return [resolve(item) for item in node] if isinstance(node, list) else node
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

@@ -1,0 +1,81 @@
+"""What terms and corruptions take from a row by name, and which reader could give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from mdpo_core.errors import Problem
+from mdpo_core.registry import current_registry
+from mdpo_core.types.example import Example, ExampleField
+from mdpo_core.types.view import CLEAN
+
+if TYPE_CHECKING:
+    from mdpo_core.interfaces.corruption import Corruption
+    from mdpo_core.interfaces.reader import Reader
+    from mdpo_core.interfaces.term import Term
+
+_SHOWN: Mapping[ExampleField, str] = {
+    "responses": "response",
+    "columns": "column",
+    "pictures": "picture",
+    "prompts": "prompt",
+    "vectors": "vector",
+    "boxes": "boxes",
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """A name in a field of every row; with ``needs_image``, of every row that has an image."""
+
+    field: ExampleField
+    name: str
+    condition: str = CLEAN
+    needs_image: bool = False
+
+    def __str__(self) -> str:
+        return f"the {_SHOWN[self.field]} '{self.name}'"
+
+    def problem(self, example: Example) -> str | None:
+        """What is wrong with a row that lacks it."""
+        names = getattr(example, self.field)
+        if self.name in names and not _is_empty(self.field, names[self.name]):
+            return None
+        if self.needs_image and not example.images:
+            return None  # it is not corrupted
+        who = "the objective" if self.condition == CLEAN else f"the condition '{self.condition}'"
+        if self.name in names:
+            return f"{who} needs {self}, which is empty in this row"
+        return f"{who} needs {self}; the data has {', '.join(names) or 'none'}{self.hint()}"
+
+    def hint(self) -> str:
+        """``; reader 'pairs' gives it with ...`` of the readers that could, or nothing."""
+        readers = cast("Mapping[str, type[Reader]]", current_registry().components("reader"))
+        ways = [(name, cls.option_for(self.field, self.name)) for name, cls in sorted(readers.items())]
+        return "".join(f"; reader '{name}' gives it with {way}" for name, way in ways if way is not None)
+
+
+def _is_empty(field: ExampleField, value: object) -> bool:
+    if field == "boxes":
+        return not any(cast("Iterable[object]", value))  # in none of the images
+    return field in ("pictures", "vectors") and not value
+
+
+def needs_of_term(term: Term) -> Iterator[Need]:
+    """The responses of its views, and its columns."""
+    yield from (Need("responses", view.response) for view in term.views())
+    yield from (Need("columns", name) for name in term.columns())
+
+
+def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:
+    """What a condition takes from a row besides prompt and images."""
+    for field, names in corruption.needs().items():
+        yield from (Need(field, name, condition, corruption.needs_image) for name in names)
+
+
+def lacking(example: Example, needs: Iterable[Need]) -> list[Problem]:
+    """A problem for each of some needs that a row does not meet."""
+    found = (need.problem(example) for need in needs)
+    return [Problem(f"example '{example.id}'", "", text) for text in found if text is not None]

@@ -1,0 +1,130 @@
+"""A recipe: everything that decides a run, typed, immutable and printable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.backend import Backend
+from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.interfaces.term import Term
+from mdpo_core.interfaces.tracker import Tracker
+from mdpo_core.interfaces.train_options import Section, Train
+from mdpo_core.registry import current_registry
+
+ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
+
+
+class Scoring(Section):
+    """How log-probs are computed: each option trades time for memory or saves both, none changes a number."""
+
+    share_prefix: bool = Field(
+        default=True,
+        description="compute each prompt and picture once for all its responses, where the model can; "
+        "false: one sequence for each view",
+    )
+    max_logits: int | None = Field(
+        default=2**23, gt=0, description="logits that the head holds at once; null: those of all response tokens"
+    )
+    attention: Literal["auto", "sdpa"] = Field(
+        default="auto",
+        description="over shared prompts: FlexAttention on CUDA and SDPA elsewhere (auto), or SDPA everywhere",
+    )
+    activation_checkpointing: Literal["off", "full"] | Annotated[int, Field(gt=0)] = Field(
+        default="off",
+        description="activations that are computed again in backward instead of being kept: off, full (every "
+        "layer's), or those of every n-th layer",
+    )
+
+
+class Output(Section):
+    """Where a run is kept."""
+
+    dir: Path = Field(description="the run directory")
+    save_every: int = Field(default=100, gt=0, description="steps between checkpoints; the last step is always saved")
+    keep: int = Field(default=2, gt=0, description="checkpoints that are kept, newest first")
+    reference: Path | None = Field(
+        default=None,
+        description="folder of the cached reference, which runs may share; default: reference/ in the run directory",
+    )
+
+
+class Recipe(BaseModel):
+    """A run, as data: cheap, immutable, printable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: SerializeAsAny[ModelAdapter] = Field(description="what is trained")
+    data: SerializeAsAny[Reader] = Field(description="the preference pairs")
+    corruptions: Mapping[str, SerializeAsAny[Corruption]] = Field(
+        default_factory=dict, description="image conditions by name; views are written response@name"
+    )
+    objective: tuple[SerializeAsAny[Term], ...] = Field(min_length=1, description="the terms whose sum is minimized")
+    train: Train = Field(default_factory=Train, description="how the policy is optimized")
+    scoring: Scoring = Field(default_factory=Scoring, description="how log-probs are computed")
+    reference: Literal["auto", ReferenceKind] = Field(
+        default="auto",
+        description="log-ratios are against: the policy with LoRA switched off (adapter_off), a second model "
+        "(frozen_copy), log-probs that the untrained policy gave before training (cached), or (auto) the first where "
+        "there is LoRA and else the second",
+    )
+    backend: SerializeAsAny[Backend] = Field(description="what runs it")
+    evaluators: tuple[SerializeAsAny[Evaluator], ...] = Field(default=(), description="measurements of the policy")
+    trackers: tuple[SerializeAsAny[Tracker], ...] = Field(default=(), description="logs besides metrics.jsonl")
+    output: Output = Field(description="where the run is kept")
+
+    @model_validator(mode="after")
+    def _components_have_names(self) -> Self:
+        """So that the recipe can print itself, later and in any process."""
+        if not all(component.has_name() for component in self.components()):
+            current_registry()  # gives classes their names, which may have been imported without it
+        for component in self.components():
+            component.component_name()
+        return self
+
+    def components(self) -> Iterator[Component]:
+        """Every component that the recipe names."""
+        yield from (self.model, self.data, *self.corruptions.values(), *self.objective, self.backend)
+        yield from (*self.evaluators, *self.trackers)
+
+    def labels(self) -> tuple[str, ...]:
+        """The name of each term in metrics: its label, or its position and component name."""
+        return tuple(
+            term.label or f"{position}:{term.component_name()}" for position, term in enumerate(self.objective)
+        )
+
+    def shares_prefix(self) -> bool:
+        """Whether a prompt is computed once for all its responses: the model must be able to."""
+        return self.scoring.share_prefix and self.model.shares_prefix
+
+    def reference_kind(self) -> ReferenceKind | None:
+        """The reference that ``auto`` stands for; None if no term needs one."""
+        if not any(term.reads_reference for term in self.objective):
+            return None
+        if self.reference != "auto":
+            return self.reference
+        return "adapter_off" if self.model.has_lora else "frozen_copy"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe with every default filled in, as YAML would hold it."""
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        named = {value.kind: value.component_name()}
+        return named | value.model_dump(mode="json")
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Token log-probs of every view in one forward."""

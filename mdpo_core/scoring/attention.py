@@ -1,0 +1,161 @@
+"""Attention over packed prompts and branches.
+
+A prompt of three tokens with two branches, of two tokens and of one. Each row of the drawing is a token of the query;
+``x`` marks the keys that it attends to:
+
+            prompt   branch  branch
+    prompt  x . .    . .     .
+            x x .    . .     .
+            x x x    . .     .
+    branch  x x x    x .     .
+            x x x    x x     .
+    branch  x x x    . .     x
+
+Nothing attends to a dropped token, so its column is empty. Different prompts do not attend to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn.attention import flex_attention as torch_flex
+
+from mdpo_core.errors import MdpoError
+from mdpo_core.types.layout import Attention, Packed
+
+
+def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """Attention of a packed row by SDPA: one call for each prompt, and one for all its branches.
+
+    ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the query's.
+    Gives ``(1, heads, time, dim)``.
+    """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    # Splitting, where slicing would cost a tensor of zeros for each slice in backward.
+    sizes = [sum(lengths) for lengths in packed.lengths]
+    queries, keys, values = (torch.split(states, sizes, dim=2) for states in (query, key, value))
+    prompts = enumerate(zip(queries, keys, values, strict=True))
+    return torch.cat([part for index, states in prompts for part in _attend(index, *states, packed, scale)], dim=2)
+
+
+def _attend(
+    index: int, query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None
+) -> Iterator[Tensor]:
+    """A prompt attends to itself, with the causal kernel; then all its branches attend to it and to themselves."""
+    prompt, *branches = packed.lengths[index]
+    of_prompt, of_branches = torch.split(query, [prompt, sum(branches)], dim=2)
+    mask = _prompt_mask(index, query, packed)
+    yield F.scaled_dot_product_attention(
+        of_prompt, key[:, :, :prompt], value[:, :, :prompt], attn_mask=mask, is_causal=mask is None, scale=scale
+    )
+    if branches:
+        mask = _branches_mask(index, query, packed)
+        yield F.scaled_dot_product_attention(of_branches, key, value, attn_mask=mask, scale=scale)
+
+
+def _prompt_mask(index: int, query: Tensor, packed: Packed) -> Tensor | None:
+    """``(prompt, prompt)``. None where no token is dropped: the causal kernel needs no mask."""
+    dropped = packed.drops(index)
+    if dropped is None:
+        return None
+    cached = "prompt", index
+    if cached not in packed.masks:
+        packed.masks[cached] = _additive(_prompt_sees(~dropped), query)
+    mask: Tensor = packed.masks[cached]
+    return mask
+
+
+def _branches_mask(index: int, query: Tensor, packed: Packed) -> Tensor:
+    """``(branches, prompt + branches)``. Prompts with equal lengths share one mask, unless they drop tokens."""
+    (prompt, *branches), dropped = packed.lengths[index], packed.drops(index)
+    cached = "branches", packed.lengths[index], None if dropped is None else index
+    if cached not in packed.masks:
+        kept = torch.ones(prompt, dtype=torch.bool) if dropped is None else ~dropped
+        packed.masks[cached] = _additive(_branches_see(kept, branches), query)
+    mask: Tensor = packed.masks[cached]
+    return mask
+
+
+def _additive(sees: Tensor, query: Tensor) -> Tensor:
+    """0 where a token is seen, else -inf. SDPA would take a bool mask, eager attention would take it wrongly."""
+    sees = sees.to(query.device)
+    return query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
+
+
+def _prompt_sees(kept: Tensor) -> Tensor:
+    sees = kept.expand(len(kept), -1).tril()
+    # A token that sees nothing would give nan, so it sees itself.
+    sees_nothing = ~sees.any(dim=1, keepdim=True)
+    return sees | (torch.eye(len(kept), dtype=torch.bool) & sees_nothing)
+
+
+def _branches_see(kept: Tensor, branches: Sequence[int]) -> Tensor:
+    triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
+    themselves: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
+    return torch.cat([kept.expand(len(themselves), -1), themselves], dim=1)
+
+
+def flex_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """The same by one FlexAttention kernel, compiled on first use. For CUDA."""
+    attend, create = _compiled()
+    fewer_keys = query.shape[1] != key.shape[1]
+    try:
+        if "blocks" not in packed.masks:
+            packed.masks["blocks"] = block_mask(packed, create)
+        attended = attend(query, key, value, block_mask=packed.masks["blocks"], scale=scale, enable_gqa=fewer_keys)
+    except TorchDynamoException as error:
+        reason = str(error).splitlines()[0]
+        raise MdpoError(f"FlexAttention cannot be compiled here ({reason}); set scoring.attention: sdpa") from error
+    return cast(Tensor, attended)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tuple[Any, Any]:
+    """Without compilation the kernel would hold every score, and the mask every pair of tokens.
+
+    Dynamic, because lengths change with each batch.
+    """
+    kernel = torch.compile(torch_flex.flex_attention, dynamic=True)
+    return kernel, torch.compile(torch_flex.create_block_mask, dynamic=True)
+
+
+def block_mask(packed: Packed, create: Callable[..., Any] = torch_flex.create_block_mask) -> Any:
+    """FlexAttention's mask of a row."""
+    groups, branches = packed.groups, packed.branches
+    dropped = _dropped(packed) if any(part is not None for part in packed.dropped) else None
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same_branch = (branches[key] == 0) | (branches[key] == branches[query])
+        seen = (groups[query] == groups[key]) & same_branch & (query >= key)
+        return seen if dropped is None else seen & ~dropped[key]
+
+    time = packed.token_ids.shape[1]
+    return create(sees, None, None, time, time, device=packed.token_ids.device)
+
+
+def _dropped(packed: Packed) -> Tensor:
+    """Which tokens of the whole row nothing attends to, ``(time,)`` bool."""
+    parts = []
+    for index, (prompt, *branches) in enumerate(packed.lengths):
+        of_prompt = packed.drops(index)
+        parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt)
+        parts.append(torch.zeros(sum(branches), dtype=torch.bool))
+    return torch.cat(parts).to(packed.token_ids.device)
+
+
+def auto_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """FlexAttention on CUDA, SDPA elsewhere."""
+    attend = flex_attention if query.is_cuda else sdpa_attention
+    return attend(query, key, value, packed, scale)
+
+
+# By the values of `scoring.attention`.
+ATTENTIONS: Mapping[str, Attention] = {"auto": auto_attention, "sdpa": sdpa_attention}

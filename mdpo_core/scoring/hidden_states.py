@@ -1,0 +1,120 @@
+"""The hidden states that predict the responses: by shared prompts, or by one forward for each view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mdpo_core.interfaces.model import VisionLanguageModel
+from mdpo_core.processes.devices import device_of
+from mdpo_core.scoring.probes import AllLayers
+from mdpo_core.types.batch import Batch, EncodedImage, Item
+from mdpo_core.types.layout import Attention, PaddedView, consecutive, pack, pad_view
+from mdpo_core.types.scores import TokenLogProbs
+from mdpo_core.types.view import View
+
+
+@dataclass(frozen=True)
+class PredictingHiddenStates:
+    """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are those of a response.
+
+    Equal responses to equal prompts may share their span. ``unscored[view]``: mask of tokens that are read but not
+    scored, ``(batch, time)`` bool; only for views that have such tokens.
+    """
+
+    hidden: Tensor
+    token_ids: Tensor
+    spans: Mapping[View, Sequence[slice]]
+    unscored: Mapping[View, Tensor]
+
+    def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
+        """One value for each token, ``(tokens,)``, as each view's rows have them."""
+        return {view: self._of(view, [values[span] for span in spans]) for view, spans in self.spans.items()}
+
+    def outputs_by_view(self, values: Tensor) -> dict[View, Tensor]:
+        """The same for several values a token, ``(tokens, outputs)``: ``(batch, time, outputs)``."""
+        found = {}
+        for view, spans in self.spans.items():
+            rows = pad_sequence([values[span] for span in spans], batch_first=True)
+            left_out = self.unscored.get(view)
+            found[view] = rows if left_out is None else rows.masked_fill(left_out.to(rows.device)[..., None], 0)
+        return found
+
+    def _of(self, view: View, rows: Sequence[Tensor]) -> TokenLogProbs:
+        found = padded(rows)
+        if view not in self.unscored:
+            return found
+        mask = found.mask & ~self.unscored[view].to(found.mask.device)
+        return TokenLogProbs(found.values.where(mask, 0), mask)
+
+
+def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
+    """See `PredictingHiddenStates`."""
+    found = {}
+    for view in views:
+        if batch.has_turns(view.response):
+            turns = [item.turns for item in batch.items[view]]
+            found[view] = pad_sequence(turns, batch_first=True) == 0
+    return found
+
+
+def packed_states(
+    model: VisionLanguageModel | AllLayers,
+    batch: Batch,
+    views: Sequence[View],
+    images: Sequence[EncodedImage],
+    attention: Attention,
+) -> PredictingHiddenStates:
+    """One forward for all views: each prompt is computed once, with its responses as branches."""
+    device = device_of(model.module)
+    items = [item for view in views for item in batch.items[view]]
+    packing = pack(items, attention)
+    hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.image_indices))[0]
+    spans = iter(packing.spans)
+    return PredictingHiddenStates(
+        hidden[packing.predicting.to(device)],
+        packing.predicted.to(device),
+        {view: list(islice(spans, len(batch))) for view in views},
+        unscored(batch, views),
+    )
+
+
+def padded_states(
+    model: VisionLanguageModel | AllLayers, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
+) -> PredictingHiddenStates:
+    """One padded forward for each view: what a plain script does, and what `packed_states` must equal."""
+    device = device_of(model.module)
+    hidden, token_ids, spans = [], [], {}
+    done = 0
+    for view in views:
+        items = batch.items[view]
+        rows = PaddedView(*(part.to(device) for part in _padded_rows(items)))
+        states = model.hidden_states(rows, _shown(images, [index for item in items for index in item.image_indices]))
+        # The hidden state before a token predicts it.
+        hidden.append(states[:, :-1][rows.response_mask[:, 1:]])
+        token_ids.append(rows.token_ids[rows.response_mask])
+        spans[view] = consecutive([len(item.response) for item in items], done)
+        done += len(token_ids[-1])
+    return PredictingHiddenStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
+
+
+def _padded_rows(items: Sequence[Item]) -> PaddedView:
+    return pad_view(
+        [item.prompt for item in items], [item.response for item in items], [item.dropped for item in items]
+    )
+
+
+def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[EncodedImage]:
+    return [images[index] for index in indices]
+
+
+def padded(rows: Sequence[Tensor]) -> TokenLogProbs:
+    """One tensor of the values of each row, ``(time,)``."""
+    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    values = pad_sequence(list(rows), batch_first=True)
+    return TokenLogProbs(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])

@@ -1,0 +1,31 @@
+"""The layers of a model: what backends may gather, place and compute one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mdpo_core.interfaces.model import LayeredModel
+
+
+def layers_of(model: LayeredModel) -> Sequence[nn.Module]:
+    """The layers of the language model and of the vision encoder, none inside another."""
+    return [*model.layers(), *_vision_layers(model)]
+
+
+def _vision_layers(model: LayeredModel) -> Iterator[nn.Module]:
+    """The members of the outermost lists of modules that hold parameters of the vision part alone."""
+    from torch import nn
+
+    vision = set(model.parts()["vision"])
+    found: list[str] = []
+    for name, module in model.module.named_modules():
+        if not isinstance(module, nn.ModuleList) or name.startswith(tuple(f"{outer}." for outer in found)):
+            continue
+        held = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
+        if held and held <= vision:
+            found.append(name)
+            yield from module

@@ -1,0 +1,95 @@
+"""Small modules that train beside a model, and read what it makes of each response token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mdpo_core.errors import PluginError, shown
+from mdpo_core.interfaces.plugin_calls import call_plugin, require_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mdpo_core.interfaces.measurements import Probe
+    from mdpo_core.interfaces.model import VisionLanguageModel
+    from mdpo_core.types.batch import EncodedImage
+    from mdpo_core.types.layout import Packed, PaddedView
+
+
+def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: int) -> nn.ModuleDict:
+    """The modules, by name; alike in every process."""
+    import torch
+    from torch import nn
+
+    from mdpo_core.processes.devices import device_of
+
+    device, layers = device_of(model.module), len(model.layers())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = {
+            name: made_of(name, probe, 1 if probe.reads == "policy" else layers, model.hidden_size)
+            for name, probe in probes.items()
+        }
+    return nn.ModuleDict(made).to(device)
+
+
+def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
+    """A probe's module; `PluginError` if ``make`` gives anything else."""
+    from torch import nn
+
+    module: object = call_plugin(f"the probe '{name}'", lambda: probe.make(layers, width))
+    if not isinstance(module, nn.Module):
+        raise PluginError(f"make() of the probe '{name}' must return a torch.nn.Module; it returned {shown(module)}")
+    return module
+
+
+def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
+    """What a probe's module makes of hidden states ``(tokens, layers, width)``: ``(tokens, outputs)``."""
+    source = f"the module of the probe '{name}'"
+    outputs = call_plugin(source, lambda: module(hidden))
+    return require_tensor(source, outputs, "some numbers for each token", (len(hidden), -1))
+
+
+class AllLayers:
+    """A model whose hidden states are those of every layer, and at last those that its head reads.
+
+    What was ``(..., width)`` is ``(..., layers + 1, width)``.
+    """
+
+    def __init__(self, model: VisionLanguageModel) -> None:
+        self._model = model
+
+    @property
+    def module(self) -> nn.Module:
+        return self._model.module
+
+    def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
+        return self._stacked(lambda: self._model.hidden_states(rows, images))
+
+    def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
+        return self._stacked(lambda: self._model.packed_hidden_states(packed, images))
+
+    def _stacked(self, compute: Callable[[], Tensor]) -> Tensor:
+        import torch
+
+        with _outputs(self._model.layers()) as found:
+            last = compute()
+        return torch.stack([*found, last], dim=-2)
+
+
+@contextmanager
+def _outputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """What the layers give, in order, as they are called."""
+    found: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: Any, output: Any) -> None:
+        found.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,135 @@
+"""The reference that log-ratios are taken against."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mdpo_core.errors import CheckpointError
+from mdpo_core.interfaces.model import VisionLanguageModel
+from mdpo_core.processes.devices import device_of
+from mdpo_core.scoring.hidden_states import PredictingHiddenStates, padded
+from mdpo_core.scoring.reference_store import Shard
+from mdpo_core.types.batch import Batch
+from mdpo_core.types.scores import TokenLogProbs
+from mdpo_core.types.view import View
+
+
+class ReferenceOutput(NamedTuple):
+    """What a reference gives for a batch, without gradients.
+
+    ``states``: the hidden states that its head reads; None if no model ran. ``layers``: the outputs of every
+    layer; None unless a probe reads them.
+    """
+
+    log_probs: dict[View, TokenLogProbs]
+    states: PredictingHiddenStates | None = None
+    layers: PredictingHiddenStates | None = None
+
+
+Score = Callable[[VisionLanguageModel], ReferenceOutput]
+
+
+class Reference(ABC):
+    """Scores a batch beside the policy, without gradients."""
+
+    @abstractmethod
+    def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
+        """``score(model)`` scores the batch's views with a model."""
+
+
+class ModelReference(Reference):
+    """A model that scores every batch."""
+
+    @abstractmethod
+    def active(self, policy: VisionLanguageModel) -> AbstractContextManager[VisionLanguageModel]:
+        """The reference's model, inside the ``with``."""
+
+    def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
+        with torch.no_grad(), self.active(policy) as model:
+            return score(model)
+
+
+class AdapterOff(ModelReference):
+    """The policy itself, with its adapter switched off: no second model in memory."""
+
+    @contextmanager
+    def active(self, policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
+        with policy.adapter_disabled():
+            yield policy
+
+
+@dataclass(frozen=True)
+class FrozenCopy(ModelReference):
+    """A second model, as the policy was before training."""
+
+    model: VisionLanguageModel
+
+    @contextmanager
+    def active(self, policy: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
+        yield self.model
+
+
+class Cached(Reference):
+    """Log-probs that were computed before training.
+
+    ``sets``: the shards of each set. Views under a corruption that is drawn anew in each epoch are in several sets;
+    the digest of what the model sees tells which one a row is looked up in.
+    """
+
+    def __init__(self, sets: Sequence[Sequence[Shard]], folder: Path) -> None:
+        self._places = [
+            {name: (shard, place) for shard in shards for place, name in enumerate(shard.ids)} for shards in sets
+        ]
+        self._folder = folder
+
+    def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
+        return ReferenceOutput(self.log_probs(batch, device_of(policy.module)))
+
+    def log_probs(self, batch: Batch, device: torch.device) -> dict[View, TokenLogProbs]:
+        """Of each view of the batch.
+
+        Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed.
+        """
+        found = {}
+        for view, digests in batch.digests.items():
+            rows = [self._find(view, *row) for row in zip(batch.ids, digests, strict=True)]
+            found[view] = padded(rows) if not batch.has_turns(view.response) else _laid_out(rows, batch, view)
+        return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in found.items()}
+
+    def _find(self, view: View, name: str, digest: bytes) -> Tensor:
+        known = False
+        for places in self._places:
+            shard, place = places.get(name, (None, 0))
+            if shard is None or view not in shard.views:
+                continue
+            if shard.views[view].digest(place) == digest:
+                return shard.views[view].log_probs(place)
+            known = True
+        raise CheckpointError(f"example '{name}': {self._problem(view, known)}")
+
+    def _problem(self, view: View, known: bool) -> str:
+        if known:
+            return (
+                f"what the model sees of '{view}' is not what the reference in {self._folder} was computed on; reader, "
+                "corruption and encoder must give the same every time"
+            )
+        return (
+            f"its '{view}' is not in the reference in {self._folder}, which holds what is trained on; 'reference: "
+            "adapter_off' and 'frozen_copy' score any other example, too"
+        )
+
+
+def _laid_out(rows: Sequence[Tensor], batch: Batch, view: View) -> TokenLogProbs:
+    """Those of the tokens that are scored, where they stand in their responses."""
+    scored = [item.turns > 0 for item in batch.items[view]]
+    values = [row.new_zeros(len(places)).masked_scatter(places, row) for row, places in zip(rows, scored, strict=True)]
+    return TokenLogProbs(padded(values).values, pad_sequence(scored, batch_first=True))

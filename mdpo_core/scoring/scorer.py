@@ -1,0 +1,163 @@
+"""The scorer: a batch in, token log-probs of every view out, in one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mdpo_core.interfaces.measurements import Probe, Statistic
+from mdpo_core.interfaces.model import Head, VisionLanguageModel
+from mdpo_core.processes.devices import device_of
+from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.scoring.attention import ATTENTIONS
+from mdpo_core.scoring.head import token_log_probs
+from mdpo_core.scoring.hidden_states import PredictingHiddenStates, packed_states, padded_states
+from mdpo_core.scoring.probes import AllLayers, build_probes, outputs_of
+from mdpo_core.scoring.reference import ModelReference, Reference, ReferenceOutput
+from mdpo_core.scoring.statistics import ReferenceLogits, token_statistics
+from mdpo_core.types.batch import Batch, EncodedImage
+from mdpo_core.types.engine_state import POLICY_PREFIX
+from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
+from mdpo_core.types.view import View
+
+PLAIN = Scoring(share_prefix=False, max_logits=None)
+
+
+class Scorer(nn.Module):
+    """Scores all views of a batch under the policy and under the reference.
+
+    Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
+    saved with it, and may be given later, as ``scorer.reference``. Scores those of ``views`` that the batch contains.
+    ``options.share_prefix`` must be false for a model that cannot. ``probes`` train beside the policy; ``seed`` is that
+    of their first weights.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        views: Sequence[View],
+        reference: Reference | None = None,
+        options: Scoring = PLAIN,
+        statistics: Mapping[str, Statistic] | None = None,
+        probes: Mapping[str, Probe] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.add_module(POLICY_PREFIX.removesuffix("."), model.module)
+        self.model = model
+        self._views = tuple(views)
+        self.reference = reference
+        shared = partial(packed_states, attention=ATTENTIONS[options.attention])
+        self._states = shared if options.share_prefix else padded_states
+        self._max_logits = options.max_logits
+        self._statistics = dict(statistics or {})
+        self._images_are_frozen = _images_are_frozen(model)
+        self._reads = {name: probe.reads for name, probe in (probes or {}).items()}
+        self.probes = build_probes(probes or {}, model, seed)
+
+    def forward(self, batch: Batch) -> ScorerOutput:
+        """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
+        images = encode_images(self.model, batch)
+        views = [view for view in self._views if view in batch.digests]
+        policy = _with_all_parameters(self._states(self.model, batch, views, images), batch, images)
+        log_probs = self._log_probs(self.model, policy)
+        reference = self._reference_output(batch, views, images)
+        statistics = self._statistics_of(policy, reference.states)
+        return ScorerOutput(log_probs, reference.log_probs, statistics, self._probed(policy, reference.layers))
+
+    def _reference_output(self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]) -> ReferenceOutput:
+        if self.reference is None:
+            return ReferenceOutput({})
+        return self.reference.output(batch, self.model, partial(self._score_reference, batch, views, images))
+
+    def _score_reference(
+        self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage], model: VisionLanguageModel
+    ) -> ReferenceOutput:
+        # Where nothing before the language model trains, the reference sees the same features.
+        seen = images if self._images_are_frozen else encode_images(model, batch)
+        if "reference" not in self._reads.values():
+            states = self._states(model, batch, views, seen)
+            return ReferenceOutput(self._log_probs(model, states), states)
+        all_layers = self._states(AllLayers(model), batch, views, seen)
+        # The head reads the last entry; the others are the layers' outputs.
+        states = replace(all_layers, hidden=all_layers.hidden[:, -1])
+        layers = replace(all_layers, hidden=all_layers.hidden[:, :-1])
+        return ReferenceOutput(self._log_probs(model, states), states, layers)
+
+    def _probed(
+        self, policy: PredictingHiddenStates, reference: PredictingHiddenStates | None
+    ) -> dict[str, dict[View, Tensor]]:
+        last = replace(policy, hidden=policy.hidden[:, None])
+        read = {"policy": last, "reference": reference}
+        found = {}
+        for name, probe in self.probes.items():
+            states = read[self._reads[name]]
+            assert states is not None, "a probe of the reference without one"
+            # In float32, whatever the engine casts the model's own products to.
+            with torch.autocast(states.hidden.device.type, enabled=False):
+                found[name] = states.outputs_by_view(outputs_of(name, probe, states.hidden.float()))
+        return found
+
+    def _log_probs(self, model: VisionLanguageModel, states: PredictingHiddenStates) -> dict[View, TokenLogProbs]:
+        def compute(head: Head, hidden_states: Tensor) -> Tensor:
+            return token_log_probs(head, hidden_states, states.token_ids, self._max_logits)
+
+        return states.by_view(model.through_head(compute, states.hidden))
+
+    def _statistics_of(
+        self, policy: PredictingHiddenStates, reference: PredictingHiddenStates | None
+    ) -> dict[str, dict[View, Tensor]]:
+        if not self._statistics:
+            return {}
+
+        def compute(head: Head, hidden_states: Tensor) -> Tensor:
+            logits = None if reference is None else self._reference_logits(reference, head)
+            return token_statistics(self._statistics, head, hidden_states, logits, self._max_logits)
+
+        found = self.model.through_head(compute, policy.hidden)
+        return {
+            name: {view: tokens.values for view, tokens in policy.by_view(values).items()}
+            for name, values in zip(self._statistics, found, strict=True)
+        }
+
+    def _reference_logits(self, states: PredictingHiddenStates, head: Head) -> ReferenceLogits:
+        reference = self.reference
+        assert isinstance(reference, ModelReference), "hidden states of a reference that runs no model"
+
+        def logits(span: slice) -> Tensor:
+            with torch.no_grad(), reference.active(self.model) as model:
+                # The policy's head is being called already, and a call in a call would end the outer one for hooks.
+                return (head if model is self.model else model.logits)(states.hidden[span])
+
+        return logits
+
+
+def _images_are_frozen(model: VisionLanguageModel) -> bool:
+    parts = model.parts()
+    names = (*parts["vision"], *parts["projector"])
+    return not any(model.module.get_parameter(name).requires_grad for name in names)
+
+
+def _with_all_parameters(
+    states: PredictingHiddenStates, batch: Batch, images: Sequence[EncodedImage]
+) -> PredictingHiddenStates:
+    """The same numbers; images that no prompt shows get a gradient of 0.
+
+    Where several processes share a model, each takes part in the sum of every gradient.
+    """
+    shown = any(indices for row in batch.image_indices for indices in row.values())
+    if shown:
+        return states
+    nothing = [(image.features * 0).sum() for image in images if image.features.requires_grad]
+    return replace(states, hidden=states.hidden + sum(nothing, torch.zeros(())).to(states.hidden))
+
+
+def encode_images(model: VisionLanguageModel, batch: Batch) -> Sequence[EncodedImage]:
+    """Every distinct image of the batch, each computed once."""
+    device = device_of(model.module)
+    inputs = [{name: values.to(device) for name, values in image.items()} for image in batch.images]
+    return model.encode_images(inputs) if inputs else ()

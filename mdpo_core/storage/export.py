@@ -1,0 +1,219 @@
+"""A trained model out of a checkpoint, in the form that everybody loads, and checked before it counts."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from mdpo_core.errors import CheckpointError, DataError, RecipeError
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.model import Placement
+from mdpo_core.recipe.loading import load_recipe
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.checkpoints import saved_state, verify
+from mdpo_core.storage.files import atomic_folder, sha256
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.types.batch import same_inputs
+from mdpo_core.types.engine_state import POLICY_PREFIX
+from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.layout import PaddedView, pad_view
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mdpo_core.interfaces.model import Encoder, VisionLanguageModel
+    from mdpo_core.types.batch import ImageInputs
+    from mdpo_core.types.engine_state import SavedEngineState
+
+# How a checkpoint's names of the policy's weights begin.
+_POLICY = f"weight:{POLICY_PREFIX}"
+# How far logits may lie apart, relative to their size, for LoRA's being added in another order or merged: about three
+# times as far as those of 32 layers of random weights do. Sharper than this are the weights themselves, which are
+# compared to the bit, and the contract of adapters, which tries merging in float32.
+_ROUNDING = {"float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
+_QUESTION = f"{IMAGE_MARK}\nWhat is in the picture?"
+_ANSWER = "A ramp of three colours."
+
+
+def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool = False) -> Path:
+    """Export a run's model as it was after ``step`` steps (default: at the newest checkpoint), and give the checkpoint.
+
+    Raises `RecipeError` for what is not there or in the way, `CheckpointError` for what is damaged or has changed.
+    """
+    directory = RunDirectory(run_dir)
+    if not directory.recipe.is_file():
+        raise RecipeError(f"{run_dir} is no run directory: there is no {directory.recipe.name} in it")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise RecipeError(f"{out} is there already, and not empty; choose another with --out DIR")
+    checkpoint = _chosen(directory, step)
+    recipe = load_recipe(directory.recipe)
+    recipe.model.unquantized.check()
+    _require_same_model(recipe.model, directory.manifest)
+    export_checkpoint(recipe, checkpoint, out.resolve(), merge=merge)
+    return checkpoint
+
+
+def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: bool = False) -> None:
+    """Write the model of a checkpoint, whatever backend and processes saved it, with its processor, into ``out``.
+
+    On the CPU, in the run's type of weights; one copy of the model is held at a time. A model that was trained
+    upon quantized weights is exported upon those that they were made from. ``merge``: LoRA is added to the weights.
+    Nothing is left at ``out`` unless what was written has been loaded again and gives the same logits.
+    """
+    if merge and not recipe.model.has_lora:
+        raise RecipeError("--merge: there is no LoRA to merge, the weights themselves were trained; leave it out")
+    state = saved_state(checkpoint, verify(checkpoint))
+    adapter, placement = recipe.model.unquantized, Placement("cpu", recipe.backend.placement().dtype)
+    # First of all: a folder that cannot be written is known before a model is loaded.
+    with atomic_folder(out) as folder:
+        model = adapter.load(placement)
+        _restore(model, state, checkpoint)
+        expected = _Expected.of(model, adapter.encoder())
+        model.export(folder, merge=merge)
+        del model
+        gc.collect()  # modules that hold their own methods are not freed before
+        encoder, exported = _loaded_again(adapter, folder, placement)
+        expected.require_encoder(encoder)
+        expected.require_merged(exported) if merge else expected.require_weights(exported, state)
+        expected.require_logits(exported, _ROUNDING[placement.dtype])
+
+
+def _chosen(directory: RunDirectory, step: int | None) -> Path:
+    """The checkpoint after so many steps, or the newest."""
+    found = {int(path.name.removeprefix("step-")): path for path in directory.checkpoints.all()}
+    if not found:
+        raise RecipeError(f"{directory.path} holds no checkpoint yet")
+    if step is None:
+        return found[max(found)]
+    if step not in found:
+        raise RecipeError(f"{directory.path} holds no checkpoint of step {step}  (there: {', '.join(map(str, found))})")
+    return found[step]
+
+
+def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
+    """What was trained belongs to the files that it was trained from."""
+    try:
+        then = dict(json.loads(manifest.read_text())["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{manifest}, which says what model the run began with, cannot be read: {error}"
+        ) from error
+    now = {file.name: sha256(file) for file in adapter.files()}
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    if changed:
+        raise CheckpointError(
+            f"the model has changed since the run began ({manifest}): {', '.join(changed)}; restore it"
+        )
+
+
+def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Path) -> None:
+    """Put the saved weights into a model, every one of them, wherever it trains."""
+    import torch
+
+    trained = {f"{_POLICY}{name}": value for name, value in model.module.named_parameters() if value.requires_grad}
+    try:
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(state.whole(name, parameter.shape))
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint} is of another model: {error}") from error
+    # Probes belong to the objective, and end with the training.
+    unused = sorted(name for name in state if name.startswith(_POLICY) and name not in trained)
+    if unused:
+        raise CheckpointError(f"{checkpoint} is of another model: it holds what this one does not train: {unused[:3]}")
+
+
+def _loaded_again(adapter: ModelAdapter, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
+    try:
+        return adapter.load_exported(folder, placement)
+    except DataError as error:
+        raise CheckpointError(f"what was exported does not load: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What an exported model must be, taken from the one in memory, which need not be held any longer.
+
+    ``rows`` and ``images`` are the probe. ``logits``: ``(1, time, vocab)``, float32.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    trained: Sequence[str]
+    rows: PaddedView
+    images: Sequence[ImageInputs]
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: VisionLanguageModel, encoder: Encoder) -> Self:
+        rows, images = _probe(encoder)
+        return cls(
+            _shapes(model),
+            [name for name, value in model.module.named_parameters() if value.requires_grad],
+            rows,
+            images,
+            _logits(model, rows, images),
+        )
+
+    def require_encoder(self, encoder: Encoder) -> None:
+        rows, images = _probe(encoder)
+        if not rows.token_ids.equal(self.rows.token_ids) or not all(map(same_inputs, images, self.images)):
+            raise CheckpointError(
+                "what was exported encodes text or pictures otherwise than the model was trained with"
+            )
+
+    def require_weights(self, exported: VisionLanguageModel, state: SavedEngineState) -> None:
+        """Every parameter is there, and those that were trained are so to the bit."""
+        found = _shapes(exported)
+        wrong = sorted(name for name in found.keys() | self.shapes.keys() if found.get(name) != self.shapes.get(name))
+        if wrong:
+            raise CheckpointError(f"what was exported lacks, adds or reshapes parameters: {wrong[:3]}")
+        values = dict(exported.module.named_parameters())
+        for name in self.trained:
+            value = values[name].detach()
+            if not value.equal(state.whole(f"{_POLICY}{name}", value.shape).to(value.dtype)):
+                raise CheckpointError(f"what was exported holds other values of {name} than were trained")
+
+    def require_merged(self, exported: VisionLanguageModel) -> None:
+        """It has the parameters that stood beside LoRA, under whatever names, and no others."""
+        beside = Counter(shape for name, shape in self.shapes.items() if name not in set(self.trained))
+        found = Counter(_shapes(exported).values())
+        if found != beside:
+            lacks, adds = sorted((beside - found).elements()), sorted((found - beside).elements())
+            raise CheckpointError(f"what was exported lacks parameters of {lacks[:3]}, and has others of {adds[:3]}")
+
+    def require_logits(self, exported: VisionLanguageModel, rounding: float) -> None:
+        found = _logits(exported, self.rows, self.images)
+        apart = float((found - self.logits).norm() / self.logits.norm())
+        # The other way round, NaN would pass.
+        if not apart <= rounding:
+            raise CheckpointError(
+                f"what was exported gives other logits than the trained model: {apart:.1e} apart, relative to their "
+                f"size, and {rounding:.0e} would be rounding"
+            )
+
+
+def _shapes(model: VisionLanguageModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in model.module.named_parameters()}
+
+
+def _probe(encoder: Encoder) -> tuple[PaddedView, Sequence[ImageInputs]]:
+    """A question about a picture, with an answer, and the picture as models take it."""
+    from PIL import Image
+
+    ramp = Image.linear_gradient("L")
+    picture = Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180)))
+    prompt = encoder.encode_prompt(Example("probe", _QUESTION, {}, (picture,)))
+    return pad_view([prompt.token_ids], [encoder.encode_response(_ANSWER)]), prompt.images
+
+
+def _logits(model: VisionLanguageModel, rows: PaddedView, images: Sequence[ImageInputs]) -> Tensor:
+    import torch
+
+    with torch.no_grad():
+        hidden = model.hidden_states(rows, model.encode_images(images))
+        return model.logits(hidden).float()

@@ -1,0 +1,82 @@
+"""What a run was made of: versions, plugins, seed, hashes of model and data."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Any
+
+from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.hooks import PROJECT
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.registry import current_registry
+from mdpo_core.storage.files import sha256
+
+_PACKAGES = (
+    *("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy"),
+    *("deepspeed", "bitsandbytes", "pillow"),
+)
+
+
+def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
+    """The manifest of a run, as JSON holds it."""
+    points = sorted(entry_points(group=PROJECT))
+    packages = {*_PACKAGES, *(point.dist.name for point in points if point.dist is not None)}
+    return {
+        "versions": {"python": platform.python_version()} | dict(_installed(sorted(packages))),
+        "plugins": {point.name: point.value for point in points},
+        **_registered(recipe),
+        "seed": recipe.train.seed,
+        "model": {path.name: sha256(path) for path in recipe.model.files()},
+        "data": {"sha256": data.digest, "rows": len(data.rows), "quarantined": data.num_bad},
+    }
+
+
+def _registered(recipe: Recipe) -> dict[str, Any]:
+    """The classes of no package that the recipe uses, with the digest of their source where Python knows it."""
+    used = {type(component) for component in recipe.components()}
+    found = {
+        f"{kind} {name}": {"class": f"{cls.__module__}.{cls.__qualname__}", "source": _source_digest(cls)}
+        for (kind, name), cls in current_registry().registered().items()
+        if cls in used
+    }
+    return {"registered": found} if found else {}
+
+
+def _source_digest(cls: type) -> str | None:
+    try:
+        return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
+    except (OSError, TypeError):  # a class of `python -c`, or one that a function made
+        return None
+
+
+def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
+
+
+def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBuilder) -> dict[str, Any]:
+    """Everything that log-probs of the untrained model depend on, as JSON holds it.
+
+    Prompts and pixels themselves are told apart row by row, by `Batch.digests`.
+    """
+    whole, placement = recipe.to_dict(), recipe.backend.placement()
+    return {
+        "model": manifest["model"],
+        "adapter": {name: value for name, value in whole["model"].items() if name not in recipe.model.only_training},
+        # Whichever backend it is, and on however many devices.
+        "device": placement.device.partition(":")[0],
+        "dtype": placement.dtype,
+        "arithmetic": recipe.backend.arithmetic,
+        "corruptions": {name: whole["corruptions"][name] for name in builder.corruptions},
+        "seed": manifest["seed"],
+        "data": manifest["data"]["sha256"],
+        "views": ", ".join(sorted(map(str, builder.views))),
+        "versions": {name: manifest["versions"][name] for name in ("torch", "transformers")},
+    }

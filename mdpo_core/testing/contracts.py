@@ -1,0 +1,153 @@
+"""The contracts of what an installed plugin offers, tried without a word from its author."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import FrameSummary
+from typing import Any
+
+from pydantic import ValidationError
+
+from mdpo_core.errors import PluginError, RecipeError, suggestion
+from mdpo_core.hooks import PROJECT
+from mdpo_core.interfaces.backend import Backend
+from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.term import Anchor
+from mdpo_core.interfaces.train_options import Train
+from mdpo_core.offers import KINDS
+from mdpo_core.processes.world import ALONE
+from mdpo_core.registry import current_registry
+from mdpo_core.testing.backends import check_backend
+from mdpo_core.testing.corruptions import check_corruption
+from mdpo_core.testing.losses import check_anchor, check_loss
+from mdpo_core.testing.readers import check_reader
+from mdpo_core.testing.sentences import frame_of
+from mdpo_core.testing.watchers import check_evaluator, check_tracker
+from mdpo_core.types.example import Example
+
+# Of log-probs, for backends that compute in less than float32 by default.
+_HALF = 0.03
+
+
+class NeedsMoreToTry(Exception):
+    """Why a component cannot be tried without being told more."""
+
+
+@dataclass(frozen=True)
+class ContractCase:
+    """A component that is to be tried by the contract of its kind.
+
+    A class with a classmethod ``contract(folder)`` is tried by that alone, any other with its default options, by what
+    holds of every sound component of its kind.
+    """
+
+    kind: str
+    name: str
+    component: type[Component]
+
+    def __call__(self, folder: Path) -> None:
+        """Raise `AssertionError` with what is broken, or `NeedsMoreToTry`; ``folder`` is to be empty."""
+        own = getattr(self.component, "contract", None)
+        if callable(own):
+            own(folder)
+        elif self.kind in _CONTRACTS:
+            _CONTRACTS[self.kind](self._made(), folder)
+        else:
+            raise self._needs_more("examples that its model can read")
+
+    def frame_of(self, error: BaseException) -> FrameSummary:
+        """Where in the component's package, or else anywhere, an exception that came out was raised."""
+        return frame_of(self.component, error)
+
+    def _made(self) -> Component:
+        required = [name for name, field in self.component.model_fields.items() if field.is_required()]
+        if required:
+            raise self._needs_more(f"the options {', '.join(required)}")
+        try:
+            return self.component()
+        except ValidationError as error:
+            raise self._needs_more(f"options ({'; '.join(each['msg'] for each in error.errors())})") from error
+
+    def _needs_more(self, needs: str) -> NeedsMoreToTry:
+        return NeedsMoreToTry(
+            f"the {self.kind} '{self.name}' needs {needs}: call check_{self.kind} in a test of your own, or in a "
+            "classmethod contract(folder) of the component"
+        )
+
+
+def contract_cases(plugin: str) -> list[ContractCase]:
+    """Those of an installed plugin, which is named by its entry point, its module or its package.
+
+    `PluginError` if there is no such plugin, or nothing to try in it.
+    """
+    points = entry_points(group=PROJECT)
+    owners = {point.name for point in points if _plain(plugin) in _names(point)}
+    if not owners:
+        known = {name for point in points for name in _names(point)}
+        raise PluginError(f"no installed plugin is named '{plugin}'{suggestion(plugin, sorted(known))}")
+    registry = current_registry()
+    found = [
+        ContractCase(kind, name, cls)
+        for kind in KINDS
+        for name, cls in sorted(registry.components(kind).items())
+        if registry.owner(kind, name) in owners
+    ]
+    if not found:
+        raise PluginError(f"the plugin '{plugin}' offers no component, so there is nothing to try")
+    return found
+
+
+def _names(point: EntryPoint) -> set[str]:
+    names = {point.name, point.module, *([point.dist.name] if point.dist else [])}
+    return {_plain(name) for name in names}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+class _SteadyPolicy:
+    """Says the same of every picture; the least that an evaluator needs."""
+
+    def generate(
+        self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        return ["the picture shows two dogs ."] * len(examples)
+
+    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+        return {"loss": 1.0, "rewards/chosen": 0.25, "rewards/rejected": -0.25, "logps/chosen": -40.0}
+
+
+def _try_anchor(anchor: Anchor) -> None:
+    """On whichever side it holds its view; if on none, it is judged as one that holds it above."""
+    broken: list[AssertionError] = []
+    for direction in ("above", "below", "both"):
+        try:
+            return check_anchor(anchor, direction=direction)
+        except AssertionError as error:
+            broken.append(error)
+    raise broken[0]
+
+
+def _try_backend(backend: Backend) -> None:
+    try:
+        backend.check(Train(), ALONE)
+    except (RecipeError, PluginError) as error:
+        raise NeedsMoreToTry(f"it cannot be used here: {error}") from error
+    check_backend(backend, tolerance=1e-5 if backend.arithmetic == "float32" else _HALF)
+
+
+# Adapters need examples of their own. What only some sound components keep is for their authors to claim.
+_CONTRACTS: Mapping[str, Callable[[Any, Path], None]] = {
+    "loss": lambda loss, _: check_loss(loss, differences_only=False),
+    "anchor": lambda anchor, _: _try_anchor(anchor),
+    "corruption": lambda corruption, _: check_corruption(corruption, varies=None),
+    "reader": lambda reader, _: check_reader(reader),
+    "backend": lambda backend, _: _try_backend(backend),
+    "evaluator": lambda evaluator, folder: check_evaluator(evaluator, _SteadyPolicy(), folder),
+    "tracker": check_tracker,
+}

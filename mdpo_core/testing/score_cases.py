@@ -1,0 +1,109 @@
+"""Scores made from scores, and scores for what chance would hardly draw."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
+from mdpo_core.types.view import View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MANY_TOKENS = 1000
+
+
+def moved(found: Scores, nats: dict[View, float]) -> Scores:
+    """The policy's sums, and so the log-ratios, raised by so many nats, in equal parts on every token."""
+    policy = {}
+    for view, (values, mask) in found.policy_tokens.items():
+        each = nats.get(view, 0.0) / mask.sum(dim=1, keepdim=True).to(values.dtype)
+        policy[view] = TokenLogProbs(values + mask * each, mask)
+    return Scores.from_tokens(
+        ScorerOutput(policy, dict(found.reference_tokens)), found.corruptible, found.columns, found.responses
+    )
+
+
+def row(found: Scores, row: int) -> Scores:
+    """One pair, as a batch of its own: no padding is left."""
+
+    def cut(tokens: TokenLogProbs) -> TokenLogProbs:
+        length = int(tokens.mask[row].sum())
+        return TokenLogProbs(tokens.values[row : row + 1, :length], tokens.mask[row : row + 1, :length])
+
+    parts = [
+        {view: cut(tokens) for view, tokens in side.items()} for side in (found.policy_tokens, found.reference_tokens)
+    ]
+    columns = {name: values[row : row + 1] for name, values in found.columns.items()}
+    responses = {
+        view: ResponseTokens(*(part[row : row + 1, : parts[0][view].mask.shape[1]] for part in tokens))
+        for view, tokens in found.responses.items()
+    }
+    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), found.corruptible[row : row + 1], columns, responses)
+
+
+def backwards(found: Scores) -> Scores:
+    """The same pairs, the last one first."""
+    parts = [
+        {view: TokenLogProbs(tokens.values.flip(0), tokens.mask.flip(0)) for view, tokens in side.items()}
+        for side in (found.policy_tokens, found.reference_tokens)
+    ]
+    columns = {name: values.flip(0) for name, values in found.columns.items()}
+    responses = {view: ResponseTokens(*(part.flip(0) for part in tokens)) for view, tokens in found.responses.items()}
+    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), found.corruptible.flip(0), columns, responses)
+
+
+def renamed(found: Scores, names: dict[View, View]) -> Scores:
+    sides = [
+        {names.get(view, view): tokens for view, tokens in side.items()}
+        for side in (found.policy_tokens, found.reference_tokens)
+    ]
+    responses = {names.get(view, view): tokens for view, tokens in found.responses.items()}
+    return Scores.from_tokens(ScorerOutput(sides[0], sides[1]), found.corruptible, found.columns, responses)
+
+
+def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
+    """One pair in float64 of which all views have four tokens and -100 nats, under the policy and the reference."""
+    import torch
+
+    tokens = TokenLogProbs(torch.full((1, 4), -25.0, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool))
+    sums = dict.fromkeys(views, tokens)
+    values = {name: torch.tensor([value], dtype=torch.float64) for name, value in columns.items()}
+    return Scores.from_tokens(ScorerOutput(sums, dict(sums)), torch.ones(1, dtype=torch.bool), values)
+
+
+def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> Scores:
+    """Long answers in float32, a pair for each way in which views can be likely or unlikely, by policy or reference."""
+    import torch
+
+    views = list(views)
+    sums = torch.tensor(list(itertools.product((-1.0, -1.0 - nats), repeat=2 * len(views))))
+    mask = torch.ones(len(sums), _MANY_TOKENS, dtype=torch.bool)
+    tokens = [TokenLogProbs(part[:, None].expand(mask.shape) / _MANY_TOKENS, mask) for part in sums.T]
+    policy, reference = tokens[: len(views)], tokens[len(views) :]
+    return Scores.from_tokens(
+        ScorerOutput(dict(zip(views, policy, strict=True)), dict(zip(views, reference, strict=True))),
+        mask[:, 0],
+        {name: torch.full((len(sums),), value) for name, value in columns.items()},
+    )
+
+
+def flat(found: Scores, copy: bool = True) -> list[Tensor]:
+    """Every tensor of the scores."""
+    sides = (found.policy, found.reference, found.num_tokens, found.columns)
+    tensors = [value for side in sides for value in side.values()]
+    tokens = [part for side in (found.policy_tokens, found.reference_tokens) for pair in side.values() for part in pair]
+    return [tensor.clone() if copy else tensor for tensor in (*tensors, *tokens, found.corruptible)]
+
+
+def case(found: Scores) -> str:
+    """The sums of a case, as a reader can type them in again."""
+    sides = [("policy", found.policy), ("reference", found.reference)]
+    parts = [f"{side} {view} {_rounded(values)}" for side, sums in sides for view, values in sums.items()]
+    return ", ".join(parts + [f"{name} {_rounded(values)}" for name, values in found.columns.items()])
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 6) for value in values.tolist()]

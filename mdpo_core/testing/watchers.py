@@ -1,0 +1,113 @@
+"""The contracts of evaluators and trackers, which watch a run and must leave it as it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from mdpo_core.errors import shown
+from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.interfaces.tracker import Tracker, TrackerLog
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.testing.sentences import calling, check_options, global_randomness, name_of, require, require_returned
+
+
+def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
+    """Try out an evaluator on a policy that gives the same answers every time; ``folder`` is to be empty."""
+    check_options(evaluator, Evaluator)
+    generators = global_randomness()
+    first = _measured(evaluator, policy, folder, 0)
+    later = _measured(evaluator, policy, folder, 10)
+    name = name_of(evaluator)
+    require(
+        global_randomness() == generators,
+        f"{name} uses a random generator of the process, so how often it is asked changes the training",
+    )
+    require(bool(first), f"{name} measures nothing")
+    for metric, value in first.items():
+        require(math.isfinite(value), f"{name} gives {metric} = {value}; leave out what cannot be measured")
+    require(first == later, f"{name} gives {first} and then {later} for one policy")
+    again = _measured(evaluator, policy, folder, 10)
+    require(later == again, f"{name} cannot measure a step again, as a run that was killed does")
+
+
+def _measured(evaluator: Evaluator, policy: Policy, folder: Path, step: int) -> dict[str, float]:
+    with calling(evaluator, f"at step {step}"):
+        found = evaluator.evaluate(policy, folder, step)
+    require_returned(evaluator, f"at step {step}", found, Mapping, "a mapping from names to numbers")
+    for metric, value in found.items():
+        require(isinstance(metric, str) and metric != "", f"{name_of(evaluator)} has a metric named {metric!r}")
+        # Numbers of numpy and of torch are some, too.
+        is_number = hasattr(value, "__float__") or hasattr(value, "__index__")
+        require(is_number, f"{name_of(evaluator)} gives {metric} = {shown(value)}; a metric is a number")
+    with calling(evaluator, f"at step {step}, where a metric cannot be made a float"):
+        return {metric: float(value) for metric, value in found.items()}
+
+
+def check_tracker(tracker: Tracker, folder: Path) -> None:
+    """Try out a tracker on a short run that is stopped and resumed; ``folder`` is to be empty."""
+    check_options(tracker, Tracker)
+    generators = global_randomness()
+    # A run that breaks off before its first step still closes its logs.
+    _close(tracker, _started(tracker, folder, "when started"))
+    _log_steps(tracker, folder, [0, 1, 2, 3])
+    # Killed after step 3 with a checkpoint at step 2: step 3 is computed, and logged, again.
+    _log_steps(tracker, folder, [3, 4])
+    require(global_randomness() == generators, f"{name_of(tracker)} uses a random generator of the process")
+
+
+def _log_steps(tracker: Tracker, folder: Path, steps: list[int]) -> None:
+    """Log as a run does: the metrics file first, then the tracker."""
+    file = RunDirectory(folder).metrics
+    file.truncate(steps[0] - 1)
+    log = _started(tracker, folder, "when started again")
+    for step in steps:
+        for metrics in _records(step):
+            before = dict(metrics)
+            file.append(step, metrics)
+            with calling(tracker, f"when it is to log {', '.join(metrics)} of step {step}"):
+                log.log(step, metrics)
+            require(dict(metrics) == before, f"{name_of(tracker)} changes the metrics that it is given")
+    _close(tracker, log)
+
+
+def _started(tracker: Tracker, folder: Path, when: str) -> TrackerLog:
+    with calling(tracker, when):
+        log = tracker.start(folder)
+    known = all(callable(getattr(log, method, None)) for method in ("log", "close"))
+    require(
+        known,
+        f"{name_of(tracker)} returns {shown(log)} for start(folder); it must return a log, with log(step, metrics) and "
+        "close()",
+    )
+    return log
+
+
+def _close(tracker: Tracker, log: TrackerLog) -> None:
+    with calling(tracker, "when its log is closed"):
+        log.close()
+
+
+def _records(step: int) -> list[Mapping[str, float]]:
+    """What a run logs at a step: the step's own metrics, and at times an evaluation, under the same number."""
+    epoch = step / 5
+    evaluation = {"epoch": epoch, "eval/digits/wrong_digits": 0.2}
+    if step == 0:
+        return [evaluation]
+    trained = {
+        "epoch": epoch,
+        "loss": 2.0 / step,
+        "loss/0:dpo": 0.7 / step,
+        "rewards/chosen": 0.1 * step,
+        "rewards/rejected": -0.1 * step,
+        "rewards/accuracy/0:dpo": 0.5,
+        "rewards/margin/0:dpo": 0.2 * step,
+        "logps/chosen": -40.0,
+        "grad_norm": 1.0,
+        "learning_rate": 1e-5,
+    }
+    # A metric that no pair of a step was about is left out of that step.
+    if step == 2:
+        del trained["rewards/accuracy/0:dpo"]
+    return [trained, evaluation] if step == 4 else [trained]

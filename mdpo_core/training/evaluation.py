@@ -1,0 +1,129 @@
+"""Evaluators at work: which are due, and what they see of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.sampler import MicroBatch, split_over_processes
+from mdpo_core.errors import PluginError, blame_on
+from mdpo_core.interfaces.backend import Engine
+from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
+from mdpo_core.objective.meter import Meter
+from mdpo_core.objective.objective import Objective
+from mdpo_core.processes.world import ALONE, World
+from mdpo_core.types.batch import EncodedPrompt
+from mdpo_core.types.example import Example
+from mdpo_core.types.scores import Scores
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """The policy under training, as evaluators see it. Dropout is off while they look.
+
+    Every process runs the evaluators; each works on its share of the examples, and all get what all found.
+    """
+
+    model: VisionLanguageModel
+    engine: Engine
+    objective: Objective
+    builder: BatchBuilder
+    batch_size: int
+    progress: Callable[[int, int], object]
+    world: World = ALONE
+
+    def generate(
+        self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        """Responses to the examples' prompts; see `mdpo_core.Policy`."""
+        texts: dict[int, str] = {}
+        for part in self._parts(len(examples)):
+            prompts = self._prompts([examples[row] for row in part.rows])
+            # Of the place in the data alone, so that any number of processes draws alike.
+            seed = self.builder.seed * 1_000_003 + part.number
+            decoding = Decoding(max_new_tokens, temperature, top_p, seed)
+            with torch.no_grad():
+                tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
+            # Behind the answers of the part may stand one to a blank picture.
+            found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
+            for each in self.world.gather({} if part.is_filler else found):
+                texts |= each
+            self.progress(len(texts), len(examples))
+        return [texts[row] for row in range(len(examples))]
+
+    def _prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
+        """Among several processes at least one shows a picture, if a blank one: each must run all of a model."""
+        prompts = [self.builder.encoder.encode_prompt(example) for example in examples]
+        if self.world.size == 1 or any(prompt.images for prompt in prompts):
+            return prompts
+        return [*prompts, self.builder.blank()]
+
+    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+        """The objective and its metrics, means over ``examples``; other rows for a corruption come from them, too."""
+        meter, done = Meter(), 0
+        for part in self._parts(len(examples)):
+            batch = self.builder.build(examples, part.rows, epoch=0)
+            with torch.no_grad():
+                scored = self.engine.forward(batch)
+                if not part.is_filler:
+                    scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
+                    meter.add(self.objective(scores).metrics)
+            done = min(done + self.batch_size * self.world.size, len(examples))
+            self.progress(done, len(examples))
+        return meter.means(self.world)
+
+    def _parts(self, number: int) -> list[MicroBatch]:
+        return split_over_processes(range(number), self.batch_size, 0, self.world)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Runs the evaluators that are due after a step."""
+
+    evaluators: Sequence[Evaluator]
+    policy: TrainedPolicy
+    folder: Path
+    num_steps: int
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Metrics as ``eval/<evaluator>/<metric>``; empty if nothing is due."""
+        due = [evaluator for evaluator in self.evaluators if self._is_due(evaluator, step)]
+        metrics: dict[str, float] = {}
+        self.policy.model.set_training(False)
+        try:
+            with self._folder_of_process() as folder:
+                for evaluator in due:
+                    metrics |= self._measured(evaluator, folder, step)
+        finally:
+            self.policy.model.set_training(True)
+        return metrics
+
+    def _measured(self, evaluator: Evaluator, folder: Path, step: int) -> dict[str, float]:
+        name = evaluator.component_name()
+        who = f"the evaluator '{name}'"
+        with blame_on(who):
+            found = evaluator.evaluate(self.policy, folder, step)
+        try:
+            return {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise PluginError(f"{who} must return numbers by name; it returned {found!r}") from error
+
+    @contextmanager
+    def _folder_of_process(self) -> Iterator[Path]:
+        """The main process writes pictures and tables; what others write is thrown away."""
+        if self.policy.world.is_main:
+            yield self.folder
+        else:
+            with TemporaryDirectory() as name:
+                yield Path(name)
+
+    def _is_due(self, evaluator: Evaluator, step: int) -> bool:
+        return step in (0, self.num_steps) or (evaluator.every is not None and step % evaluator.every == 0)

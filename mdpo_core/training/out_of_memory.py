@@ -1,0 +1,154 @@
+"""Out of memory: which options would help, and by how much."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from mdpo_core.errors import MdpoError
+from mdpo_core.interfaces.model import VisionLanguageModel
+from mdpo_core.processes.devices import device_of
+from mdpo_core.processes.world import current_world
+from mdpo_core.recipe.consistency import can_be_cached
+from mdpo_core.recipe.recipe import Recipe, Scoring
+from mdpo_core.scoring.attention import sdpa_attention
+from mdpo_core.scoring.reference import FrozenCopy, Reference
+from mdpo_core.types.batch import Batch
+from mdpo_core.types.layout import PaddedView, pack
+
+# Logits in float32, their gradient, and the model's own copy of them.
+_BYTES_PER_LOGIT = 4 + 4 + 2
+
+
+@dataclass(frozen=True)
+class MemoryAdvice:
+    """Turns an out-of-memory error of a micro-batch into one that says what to change in the recipe.
+
+    By how much is tried on the model, unless other processes would have to take part in that.
+    """
+
+    recipe: Recipe
+    model: VisionLanguageModel
+    reference: Reference | None
+
+    @contextmanager
+    def explained(self, batch: Batch) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+            # The failed step's tensors, which its frames hold.
+            traceback.clear_frames(error.__traceback__)
+        else:
+            return
+        raise MdpoError(
+            f"{self._situation(batch)}: {reason}\nWhat would help, also with --resume:\n{self._advice(batch)}"
+        )
+
+    def _situation(self, batch: Batch) -> str:
+        weights = _gigabytes(self.model.module)
+        return f"out of memory with micro-batches of {len(batch)} pairs (weights: {weights:.1f} GB)"
+
+    def _advice(self, batch: Batch) -> str:
+        found = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
+        return "\n".join(f"  {line}" for line in found if line) or "  a device with more memory"
+
+    def _reference(self) -> str:
+        if not isinstance(self.reference, FrozenCopy) or not can_be_cached(self.recipe):
+            return ""
+        return f"reference: cached - frees the second model's {_gigabytes(self.reference.model.module):.2g} GB"
+
+    def _prefix(self, batch: Batch) -> str:
+        if self.recipe.scoring.share_prefix or not self.recipe.model.shares_prefix:
+            return ""
+        separate, shared = self._num_tokens(batch)
+        return (
+            f"scoring.share_prefix: true - {shared} tokens instead of {separate}, so {1 - shared / separate:.0%} less "
+            "activations"
+        )
+
+    def _head(self, batch: Batch) -> str:
+        default = int(Scoring.model_fields["max_logits"].default)
+        if current_world().size > 1:
+            more = self.recipe.scoring.max_logits is None or self.recipe.scoring.max_logits > default
+            return f"scoring.max_logits: {default} - fewer logits at a time" if more else ""
+        tokens = sum(len(item.response) for items in batch.items.values() for item in items)
+        held = tokens * self.model.vocab_size
+        if self.recipe.scoring.max_logits is not None:
+            held = min(held, self.recipe.scoring.max_logits)
+        if held <= default:
+            return ""
+        saved = (held - default) * _BYTES_PER_LOGIT / 1e9
+        return f"scoring.max_logits: {default} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
+
+    def _layers(self, batch: Batch) -> str:
+        # Without gradients nothing is kept.
+        if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
+            return ""
+        if current_world().size > 1:
+            return "scoring.activation_checkpointing: full - fewer activations, for about a third more time"
+        separate, shared = self._num_tokens(batch)
+        tokens = shared if self.recipe.shares_prefix() else separate
+        element = next(self.model.module.parameters()).element_size()
+        kept = tokens * activation_bytes_per_token(self.model)
+        inputs = len(self.model.layers()) * self.model.hidden_size * element
+        return (
+            f"scoring.activation_checkpointing: full - {tokens * inputs / 1e9:.2g} GB of the layers' activations are "
+            f"kept instead of {kept / 1e9:.2g} GB, for about a third more time"
+        )
+
+    def _pairs(self, batch: Batch) -> str:
+        smaller = [size for size in range(1, len(batch)) if self.recipe.train.batch_size % size == 0]
+        if not smaller:
+            return ""
+        size = next((size for size in smaller[::-1] if size <= len(batch) / 2), smaller[-1])
+        return f"train.micro_batch_size: {size} - {1 - size / len(batch):.0%} less activations, the same result"
+
+    def _num_tokens(self, batch: Batch) -> tuple[int, int]:
+        """Tokens of all views one by one, and with each prompt once."""
+        items = [item for of_view in batch.items.values() for item in of_view]
+        separate = sum(len(item.prompt) + len(item.response) for item in items)
+        return separate, pack(items, sdpa_attention).packed.token_ids.numel()
+
+
+def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16) -> float:
+    """Bytes that the language model keeps for backward, measured on a row of ``num_tokens`` tokens."""
+    weights = {_address(value) for value in model.module.parameters()}
+    kept: dict[int, int] = {}
+
+    def count(values: Tensor) -> Tensor:
+        kept[_address(values)] = values.untyped_storage().nbytes()
+        return values
+
+    with saved_tensors_hooks(count, lambda values: values):
+        hidden = model.hidden_states(_row_of(num_tokens, device_of(model.module)), ())
+    # Until here the graph held every tensor, so no address was used twice.
+    del hidden
+    return sum(size for address, size in kept.items() if address not in weights) / num_tokens
+
+
+def _address(values: Tensor) -> int:
+    return values.untyped_storage().data_ptr()
+
+
+def _row_of(num_tokens: int, device: torch.device) -> PaddedView:
+    """A row without padding, images and response."""
+    token_ids = torch.zeros(1, num_tokens, dtype=torch.long, device=device)
+    return PaddedView(token_ids, torch.ones_like(token_ids), torch.zeros_like(token_ids, dtype=torch.bool))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = ("can't allocate memory", "ALLOC_FAILED")  # torch's on a CPU; those of CUDA's libraries
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def _gigabytes(module: nn.Module) -> float:
+    return sum(value.numel() * value.element_size() for value in module.parameters()) / 1e9

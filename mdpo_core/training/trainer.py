@@ -1,0 +1,182 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.sampler import MicroBatch, Sampler
+from mdpo_core.interfaces.backend import Engine
+from mdpo_core.objective.meter import Meter
+from mdpo_core.objective.objective import Objective
+from mdpo_core.processes.stop import RunStopped, StopRequest
+from mdpo_core.processes.workers import computed_ahead
+from mdpo_core.processes.world import World
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.training.guards import (
+    indifference_tolerance,
+    require_finite,
+    require_finite_gradient,
+    require_indifference,
+)
+from mdpo_core.training.out_of_memory import MemoryAdvice
+from mdpo_core.training.schedule import learning_rate
+from mdpo_core.training.throughput import Clock
+from mdpo_core.training.trackers import logs_of
+from mdpo_core.types.batch import Batch
+from mdpo_core.types.example import Example
+from mdpo_core.types.scores import Scores
+
+Evaluate = Callable[[int], Mapping[str, float]]
+
+
+@dataclass
+class Trainer:
+    """Steps an engine through the data; logs, saves and evaluates between steps.
+
+    ``evaluate(step)`` gives the metrics of the evaluators that are due after ``step`` steps, empty if none is.
+    """
+
+    recipe: Recipe
+    engine: Engine
+    objective: Objective
+    builder: BatchBuilder
+    data: Sequence[Example]
+    sampler: Sampler
+    directory: RunDirectory
+    evaluate: Evaluate
+    advice: MemoryAdvice
+    hooks: Any
+    world: World
+
+    def fit(self, first_step: int) -> None:
+        """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a SIGTERM or SIGINT."""
+        with ExitStack() as stack:
+            trackers = self.recipe.trackers if self.world.is_main else ()
+            self._track = stack.enter_context(logs_of(trackers, self.directory.path))
+            stop = stack.enter_context(StopRequest())
+            self._batches = stack.enter_context(self._built_ahead(first_step))
+            self.hooks.mdpo_run_started(
+                run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
+            )
+            self._evaluated = self.world.computed_by_main(lambda: set(self.directory.metrics.evaluations()))
+            self._evaluate(first_step)
+            self._meter, self._clock = Meter(), Clock()
+            for step in range(first_step, self.sampler.num_steps):
+                self._finish(step + 1, self._step(step), stop)
+
+    def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
+        steps = range(first_step, self.sampler.num_steps)
+        micro_batches = chain.from_iterable(map(self._micro_batches, steps))
+        return computed_ahead(_Build(self.builder, self.data), micro_batches, self.recipe.train.workers)
+
+    def _micro_batches(self, step: int) -> list[MicroBatch]:
+        return self.sampler.micro_batches(step, self.recipe.train.micro_batch_size, self.world)
+
+    def _finish(self, finished: int, grad_norm: float, stop: StopRequest) -> None:
+        last = finished == self.sampler.num_steps
+        if finished % self.recipe.train.log_every == 0 or last:
+            self._log(finished, grad_norm)
+        # Signals reach processes at different moments; they stop after the same step.
+        signum = self.world.max_over_processes(stop.signum or 0)
+        if finished % self.recipe.output.save_every == 0 or last or signum:
+            self._save(finished)
+        if signum:
+            raise RunStopped(f"stopped after step {finished} of {self.sampler.num_steps}, checkpoint saved", signum)
+        self._evaluate(finished)
+
+    def _step(self, step: int) -> float:
+        micro_batches = self._micro_batches(step)
+        for micro_batch in micro_batches:
+            with self._clock.waiting():
+                batch = next(self._batches)
+            with self.advice.explained(batch):
+                self._micro_step(step, micro_batch, batch, last=micro_batch is micro_batches[-1])
+        rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
+        with self.advice.explained(batch):
+            # The optimizer's state comes with the first step.
+            grad_norm = self.engine.step(rate)
+        require_finite_gradient(grad_norm, step + 1)
+        self.objective.running.finish_step(self.world)
+        return grad_norm
+
+    def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
+        torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
+        scores = Scores.of_batch(self.engine.forward(batch, last=last), batch, self.objective.needs_tokens)
+        if step == 0:
+            require_indifference(scores, indifference_tolerance(self.recipe))
+        outcome = self.objective(scores)
+        require_finite(outcome, batch, step + 1)
+        # Dividing by the pairs of the whole step makes an incomplete last accumulation a mean like any other.
+        share = (not micro_batch.is_filler) / len(self.sampler.rows(step))
+        self.engine.backward(outcome.loss.sum() * share)
+        if not micro_batch.is_filler:
+            self.objective.running.add(outcome.running)
+            self._meter.add(outcome.metrics)
+            self._clock.count(len(batch), _num_tokens(batch, self.objective))
+
+    def _log(self, finished: int, grad_norm: float) -> None:
+        metrics = {
+            "epoch": finished / self.sampler.steps_per_epoch,
+            **self._meter.means(self.world),
+            "grad_norm": grad_norm,
+            "learning_rate": learning_rate(self.recipe.train, finished - 1, self.sampler.num_steps),
+            **self._clock.read(self.world),
+            "memory_gb": max(self.world.gather(self.engine.peak_memory())),
+        }
+        self._meter = Meter()
+        self._record(finished, metrics)
+        self.hooks.mdpo_step_finished(step=finished, metrics=metrics)
+
+    def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
+        if self.world.is_main:
+            self.directory.metrics.append(finished, metrics)
+            self._track(finished, metrics)
+
+    def _save(self, finished: int) -> None:
+        path = self.directory.checkpoints.save(self.engine, finished, self.world, self._about)
+        self.hooks.mdpo_checkpoint_saved(step=finished, path=path)
+
+    @property
+    def _about(self) -> Mapping[str, Any]:
+        """What a resumed run is to be told of the one that saved."""
+        return {"backend": self.recipe.to_dict()["backend"], "running": self.objective.running.state()}
+
+    def _evaluate(self, finished: int) -> None:
+        # A run that was stopped between a checkpoint and its evaluation still owes it, and pays it when resumed.
+        if finished in self._evaluated:
+            return
+        metrics = self.evaluate(finished)
+        if metrics:
+            self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
+            self.hooks.mdpo_evaluated(step=finished, metrics=metrics)
+            # It is no time of the steps.
+            self._clock = Clock()
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Reads, corrupts and encodes, in whichever process."""
+
+    builder: BatchBuilder
+    data: Sequence[Example]
+
+    def __call__(self, micro_batch: MicroBatch) -> Batch:
+        return self.builder.build(self.data, micro_batch.rows, micro_batch.epoch)
+
+
+def _seed_of_dropout(seed: int, step: int, number: int) -> int:
+    """Of the place in the run alone: resuming needs no saved generator, and any number of processes draws alike."""
+    return ((seed * 1_000_003 + step) * 1_000_003 + number) % 2**63
+
+
+def _num_tokens(batch: Batch, objective: Objective) -> int:
+    items = [item for view in objective.views for item in batch.items[view]]
+    return sum(len(item.prompt) + len(item.response) for item in items)

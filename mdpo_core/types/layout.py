@@ -1,0 +1,236 @@
+"""How prompts and responses lie in the tensors that a language model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from mdpo_core.types.batch import Item
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+# Attention over a packed row: query, key, value, the row and the scale (None: the usual one).
+Attention: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Packed, float | None], Tensor]"
+
+
+class PaddedView(NamedTuple):
+    """Prompt and response of each row, side by side and right-padded, all ``(batch, time)``.
+
+    ``response_mask`` is true on response tokens, end token included. ``attention_mask`` is 0 where nothing attends to a
+    token: for padding, and for image tokens that are dropped.
+    """
+
+    token_ids: Tensor
+    attention_mask: Tensor
+    response_mask: Tensor
+
+
+def pad_view(
+    prompts: Sequence[Tensor], responses: Sequence[Tensor], dropped: Sequence[Tensor | None] = ()
+) -> PaddedView:
+    """Lay out one view of a batch. Padding is id 0, which nothing attends to, nor to a prompt's ``dropped`` tokens."""
+    import torch
+
+    lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+    shape = (len(lengths), max(lengths))
+    token_ids = torch.zeros(shape, dtype=torch.long)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    response_mask = torch.zeros(shape, dtype=torch.bool)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        start, end = len(prompt), lengths[row]
+        token_ids[row, :start] = prompt
+        token_ids[row, start:end] = response
+        attention_mask[row, :end] = 1
+        response_mask[row, start:end] = True
+    for row, places in enumerate(dropped):
+        if places is not None:
+            attention_mask[row, : len(places)] = ~places
+    return PaddedView(token_ids, attention_mask, response_mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Prompts, each followed by its responses as branches, all in one row without padding.
+
+    A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
+    its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
+    prompt, and of its branches. ``attention`` is what `attend` calls. ``dropped``: of each prompt, which of its tokens
+    nothing attends to, ``(time,)`` bool.
+    """
+
+    token_ids: Tensor
+    position_ids: Tensor
+    lengths: tuple[tuple[int, ...], ...]
+    attention: Attention
+    dropped: tuple[Tensor | None, ...] = ()
+
+    def to(self, device: torch.device) -> Packed:
+        return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
+        """Causal attention in which a branch sees its prompt and itself, and nothing else.
+
+        ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the
+        query's. Gives ``(1, heads, time, dim)``.
+        """
+        return self.attention(query, key, value, self, scale)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The lengths of prompts and branches as they follow one another."""
+        return [length for lengths in self.lengths for length in lengths]
+
+    @cached_property
+    def masks(self) -> dict[Hashable, Any]:
+        """What attention makes once for all layers."""
+        return {}
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """The number of each token's prompt, ``(time,)``."""
+        return self._repeated([number for number, lengths in enumerate(self.lengths) for _ in lengths])
+
+    @cached_property
+    def branches(self) -> Tensor:
+        """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
+        return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
+
+    def drops(self, number: int) -> Tensor | None:
+        """Which tokens of a prompt nothing attends to, ``(time,)`` bool; None for none of them."""
+        return self.dropped[number] if self.dropped else None
+
+    @cached_property
+    def read(self) -> Tensor:
+        """Where hidden states predict a response: a prompt's last token, and all of a branch but its last; ``(read,)``.
+
+        A model may leave out what only serves the hidden states of other places.
+        """
+        import torch
+
+        predicts = self.branches > 0
+        last = torch.tensor(self.sizes, device=predicts.device).cumsum(0) - 1
+        predicts[last] = ~predicts[last]
+        return predicts.nonzero().squeeze(1)
+
+    def _repeated(self, numbers: list[int]) -> Tensor:
+        import torch
+
+        repeats = torch.tensor(self.sizes)
+        return torch.repeat_interleave(torch.tensor(numbers), repeats).to(self.token_ids.device)
+
+
+class Packing(NamedTuple):
+    """Some items in a packed row.
+
+    ``image_indices``: the images of its prompts, in order. ``predicting``: the positions in the row whose hidden states
+    predict ``predicted``, the token ids of each distinct response, both ``(tokens,)``. ``spans[item]``: the part of
+    those two that belongs to an item; equal items have the same one.
+    """
+
+    packed: Packed
+    image_indices: list[int]
+    predicting: Tensor
+    predicted: Tensor
+    spans: list[slice]
+
+
+def pack(items: Sequence[Item], attention: Attention) -> Packing:
+    """Lay out items in one row, each distinct prompt and each distinct response to it once."""
+    import torch
+
+    keys = [_key(item) for item in items]
+    distinct = dict(zip(keys, items, strict=True))
+    prompts: dict[_PromptKey, dict[_Key, Item]] = {}
+    for key, item in distinct.items():
+        prompts.setdefault(key.prompt, {})[key] = item
+    row = _Row()
+    for branches in prompts.values():
+        row.add(branches)
+    spans = dict(zip(distinct, consecutive([len(item.response) for item in distinct.values()]), strict=True))
+    return Packing(
+        row.packed(attention),
+        row.image_indices,
+        torch.cat([row.predicting[key] for key in distinct]),
+        torch.cat([item.response for item in distinct.values()]),
+        [spans[key] for key in keys],
+    )
+
+
+def consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
+    """Spans of these lengths that follow one another."""
+    ends = list(accumulate(lengths, initial=first))
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+class _PromptKey(NamedTuple):
+    """Prompts are equal where these are; tensors as bytes."""
+
+    token_ids: bytes
+    image_indices: tuple[int, ...]
+    dropped: bytes | None
+
+
+class _Key(NamedTuple):
+    """Items are equal where these are."""
+
+    prompt: _PromptKey
+    response: bytes
+
+
+def _key(item: Item) -> _Key:
+    dropped = None if item.dropped is None else _bytes(item.dropped)
+    return _Key(_PromptKey(_bytes(item.prompt), item.image_indices, dropped), _bytes(item.response))
+
+
+def _bytes(values: Tensor) -> bytes:
+    return values.numpy().tobytes()
+
+
+class _Row:
+    """A packed row that grows by a prompt and its branches at a time."""
+
+    def __init__(self) -> None:
+        self.image_indices: list[int] = []
+        self.predicting: dict[_Key, Tensor] = {}
+        self._token_ids: list[Tensor] = []
+        self._position_ids: list[Tensor] = []
+        self._lengths: list[tuple[int, ...]] = []
+        self._dropped: list[Tensor | None] = []
+        self._length = 0
+
+    def add(self, branches: Mapping[_Key, Item]) -> None:
+        """Append a prompt, and behind it the responses of ``branches``, which are all to it."""
+        import torch
+
+        first = next(iter(branches.values()))
+        prompt_end = self._append(first.prompt, 0) + len(first.prompt) - 1
+        for key, item in branches.items():
+            start = self._append(item.response, len(first.prompt))
+            # The prompt's last token predicts the first one; the response's last token predicts nothing.
+            own = torch.arange(start, start + len(item.response) - 1)
+            self.predicting[key] = torch.cat([torch.tensor([prompt_end]), own])
+        self._lengths.append((len(first.prompt), *(len(item.response) for item in branches.values())))
+        self._dropped.append(first.dropped)
+        self.image_indices += first.image_indices
+
+    def _append(self, token_ids: Tensor, first_position: int) -> int:
+        """Where in the row they begin."""
+        import torch
+
+        start = self._length
+        self._token_ids.append(token_ids)
+        self._position_ids.append(torch.arange(len(token_ids)) + first_position)
+        self._length += len(token_ids)
+        return start
+
+    def packed(self, attention: Attention) -> Packed:
+        import torch
+
+        token_ids, position_ids = torch.cat(self._token_ids)[None], torch.cat(self._position_ids)[None]
+        return Packed(token_ids, position_ids, tuple(self._lengths), attention, tuple(self._dropped))

@@ -1,0 +1,50 @@
+"""What a user sees of a run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support.paths import RECIPES
+
+from mdpo_core import load_recipe
+from mdpo_core.cli.console import Console
+from mdpo_core.scoring.reference_store import CACHING
+
+RECIPE = RECIPES / "llava_mdpo.yaml"
+
+
+@pytest.mark.parametrize(
+    ("told", "origin"),
+    [
+        ([(0, 30), (2, 30), (30, 30)], "computed 30 rows"),
+        ([(30, 30)], "reused 30 rows"),
+        ([(14, 30), (16, 30), (30, 30)], "reused 14 rows, computed 16 rows"),
+    ],
+)
+def test_the_console_tells_where_the_reference_comes_from(
+    told: list[tuple[int, int]], origin: str, cached_changes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        for done, total in told:
+            console.mdpo_progress(CACHING, done, total)
+        console.mdpo_run_started(Path("x"), 0, 6)
+    assert f"run x: 6 steps; reference: cached ({origin})" in capsys.readouterr().out
+
+
+def test_the_console_shows_what_trains_in_each_part(
+    cached_changes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {
+        "vision": {"trained": 0, "frozen": 3000, "lora_rank": 0, "learning_rate": 0},
+        "projector": {"trained": 500, "frozen": 500, "lora_rank": 0, "learning_rate": 2e-5},
+        "language": {"trained": 1000, "frozen": 5000, "lora_rank": 64, "learning_rate": 1e-4},
+    }
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        console.mdpo_model_loaded(parts)
+    rows = [re.findall(r"[\w.,%+-]+", line) for line in capsys.readouterr().out.splitlines()]
+    assert ["vision", "0", "3,000", "0.00%"] in rows
+    assert ["projector", "500", "500", "50.00%", "2e-05"] in rows
+    assert ["language", "1,000", "5,000", "16.67%", "64", "0.0001"] in rows
+    assert ["all", "1,500", "8,500", "15.00%"] in rows

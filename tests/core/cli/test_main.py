@@ -1,0 +1,159 @@
+"""The command line: exit codes, messages without tracebacks, and what is imported for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.paths import RECIPES
+
+from mdpo_core.cli import main
+
+HEAVY = ("torch", "transformers", "peft", "datasets", "deepspeed")
+
+
+def mdpo(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "mdpo_core.cli", *words], capture_output=True, text=True)
+
+
+def imported_by(*words: str) -> set[str]:
+    """The heavy packages that a command imports."""
+    program = (
+        "import sys, mdpo_core.cli as cli\n"
+        f"try: main.main({list(words)!r})\n"
+        "except SystemExit: pass\n"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--help"],
+        ["export", "--help"],
+        ["corruptions", "--help"],
+        ["new-plugin", "--help"],
+        ["generate-rejected", "--help"],
+        ["relabel", "--help"],
+        ["plugins"],
+        ["schema"],
+        ["check", str(RECIPES / "llava_mdpo.yaml")],
+    ],
+)
+def test_commands_that_compute_nothing_import_nothing_heavy(words: list[str]) -> None:
+    assert imported_by(*words) == set()
+
+
+def test_a_good_recipe_checks_with_0() -> None:
+    done = mdpo("check", str(RECIPES / "quickstart.yaml"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_bad_recipe_gives_2_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("modle: {}\n")
+    done = mdpo("run", str(tmp_path / "bad.yaml"))
+    assert done.returncode == 2
+    assert "did you mean 'model'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("run", "--processes", "0"), ("check", "--show", "-1")])
+def test_what_is_counted_is_at_least_one(words: tuple[str, str, str]) -> None:
+    command, option, number = words
+    done = mdpo(command, str(RECIPES / "quickstart.yaml"), option, number)
+    assert done.returncode == 2
+    assert f"argument {option}: must be a whole number above 0, found {number}" in done.stderr
+
+
+def test_a_missing_model_folder_gives_2_before_anything_is_written(small: list[str], tmp_path: Path) -> None:
+    changes = [*small, f"model.path={tmp_path / 'nowhere'}"]
+    done = mdpo("run", str(RECIPES / "llava_mdpo.yaml"), *(word for each in changes for word in ("--set", each)))
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_with_data_names_every_bad_row(small: list[str], tmp_path: Path, pairs: Path) -> None:
+    rows = json.loads(pairs.read_text())
+    rows[1]["chosen"] = rows[1]["rejected"]
+    rows[3]["prompt"] = "no mark"
+    rows[5]["img_path"] = "missing.jpg"
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(rows))
+    changes = [*small, f"data.path={bad}"]
+    words = [word for each in changes for word in ("--set", each)]
+    done = mdpo("check", str(RECIPES / "llava_mdpo.yaml"), "--data", *words)
+    assert done.returncode == 2
+    for text in (
+        "row 2: the responses 'chosen' and 'rejected' are equal",
+        "row 4: the prompt has 0 <image> marks",
+        "row 6",
+    ):
+        assert text in done.stderr
+
+
+def test_bad_rows_go_to_quarantine_if_the_recipe_says_so(small: list[str], tmp_path: Path, pairs: Path) -> None:
+    rows = json.loads(pairs.read_text())
+    rows[1]["chosen"] = " "
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(rows))
+    changes = [*small, f"data.path={bad}", "data.bad_rows=quarantine", "train.epochs=1"]
+    done = mdpo("run", str(RECIPES / "llava_mdpo.yaml"), *(word for each in changes for word in ("--set", each)))
+    assert done.returncode == 0, done.stderr
+    listed = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
+    assert [entry["row"] for entry in listed] == [2]
+    assert "'chosen' is empty" in listed[0]["problems"][0]
+
+
+def test_plugins_lists_components_with_their_options() -> None:
+    listed = mdpo("plugins").stdout
+    for text in ("loss: dpo  [objectives]", "beta = 0.1  reward per nat", "adapter: llava", "path = (required)"):
+        assert text in listed
+
+
+def test_output_that_nobody_reads_any_more_ends_the_command_without_a_word() -> None:
+    for words in (["schema"], ["check", str(RECIPES / "quickstart.yaml")]):  # longer than what is printed at once; less
+        command = [sys.executable, "-m", "mdpo_core.cli", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 1
+
+
+def test_a_broken_pipe_that_is_not_the_output_s_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_it(options: object) -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            return os.write(writer, b"to a worker")
+        finally:
+            os.close(writer)
+
+    monkeypatch.setattr(main, "_plugins", break_it)
+    assert main.main(["plugins"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+def test_a_plugin_can_be_left_out() -> None:
+    done = mdpo("check", str(RECIPES / "quickstart.yaml"), "--without", "corruptions")
+    assert done.returncode == 2
+    assert "unknown corruption 'random_crop'" in done.stderr
+
+
+def test_a_run_directory_that_cannot_be_made_gives_1_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    changes = ["--set", "data.num_pairs=2", "--set", "train.batch_size=2", "--set", "train.micro_batch_size=2"]
+    done = mdpo("run", str(RECIPES / "quickstart.yaml"), *changes, "--run-dir", str(tmp_path / "file" / "run"))
+    assert done.returncode == 1
+    assert "file/run" in done.stderr
+    assert "Traceback" not in done.stderr

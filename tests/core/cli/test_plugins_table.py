@@ -1,0 +1,73 @@
+"""Components and recipes as text: what `mdpo plugins` and `mdpo schema` print."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+import torch
+from jsonschema import Draft202012Validator
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+from support.paths import RECIPES
+
+from mdpo_core import PairLoss, Scores, hookimpl
+from mdpo_core.cli import plugins_table
+from mdpo_core.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """As it is printed."""
+    return dict(json.loads(json.dumps(plugins_table.recipe_schema())))
+
+
+def test_the_schema_accepts_the_recipes_that_ship_and_refuses_misspelt_ones(schema: dict[str, Any]) -> None:
+    Draft202012Validator.check_schema(schema)
+    accepts = Draft202012Validator(schema).is_valid
+    recipes = {file.name: YAML(typ="safe").load(file) for file in RECIPES.rglob("*.yaml")}
+    assert [name for name, recipe in recipes.items() if not accepts(recipe)] == []
+    recipe = recipes["llava_mdpo.yaml"]
+    for section, wrong in {
+        "train": {"epoch": 3},
+        "model": {**recipe["model"], "adapter": "lava"},
+        "objective": [{"loss": "dpo", "beta": "0.1"}],
+        "corruptions": {"crop": {"corruption": "random_crop", "areas": [0, 0.2]}},
+        "data": [recipe["data"]],
+    }.items():
+        assert not accepts({**recipe, section: wrong}), section
+
+
+def test_what_the_schema_says_is_the_default_is_accepted_by_it(schema: dict[str, Any]) -> None:
+    sections = schema["properties"]
+    objects = [sections[name] for name in ("train", "scoring", "output")]
+    objects += [choice for name in ("model", "data", "backend") for choice in sections[name]["oneOf"]]
+    objects += sections["objective"]["items"]["oneOf"] + sections["corruptions"]["additionalProperties"]["oneOf"]
+    options = [option for each in objects for option in each.get("properties", {}).values() if "default" in option]
+    assert len(options) > 200
+    for option in options:
+        Draft202012Validator(option).validate(option["default"])
+
+
+def test_a_component_without_a_docstring_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bare(PairLoss):
+        def __call__(self, scores: Scores) -> torch.Tensor:
+            return -scores.margin(self.prefer, self.over)
+
+    registry = Registry()
+    registry.register(SimpleNamespace(mdpo_components=hookimpl(lambda: {"bare": Bare})), "bare")
+    monkeypatch.setattr(plugins_table, "current_registry", lambda: registry)
+    assert plugins_table.components_table().startswith("loss: bare  [bare]\n    weight = 1.0  factor")
+
+
+def test_words_that_an_option_takes_are_named_once() -> None:
+    shown = (
+        (FieldInfo(annotation=Literal["a1", "b2"], default="a1", description="how"), "how; one of a1, b2"),
+        (FieldInfo(annotation=Literal["a1", "b2"], default="a1", description="or b2"), "or b2"),
+        (FieldInfo(annotation=Literal["a1", "b2"] | None, default=None), "one of a1, b2"),
+        (FieldInfo(annotation=float, default=1.0, description="how much"), "how much"),
+    )
+    for field, text in shown:
+        assert plugins_table.description(field) == text

@@ -1,0 +1,141 @@
+"""Rows that are unfit: each is named, none is repaired or dropped in silence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import PIL.Image
+import pytest
+from support.pairs import PROMPT
+
+from mdpo_core import Box, DataError, Example, component
+from mdpo_core.data.checking import CheckedData, check_data
+from mdpo_core.data.encoding import BatchBuilder
+
+ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PIL.Image.new("RGB", (40, 30)),))
+
+
+def check(
+    rows: Sequence[Example], llava: Path, max_length: int = 2048, num_workers: int = 0, **term: object
+) -> CheckedData:
+    encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    terms = [component("loss", "dpo", **term)]
+    builder = BatchBuilder.for_terms(terms, {}, encoder, max_length, seed=0)  # type: ignore[arg-type]
+    return check_data(rows, builder, lambda done, total: None, num_workers)
+
+
+def problem(checked: CheckedData) -> str:
+    with pytest.raises(DataError) as caught:
+        checked.require_sound(quarantine=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"responses": {"chosen": "", "rejected": "B"}}, "row 2: the response 'chosen' is empty"),
+        ({"responses": {"chosen": "B", "rejected": "B"}}, "row 2: the responses 'chosen' and 'rejected' are equal"),
+        ({"responses": {"chosen": "<image>", "rejected": "B"}}, "row 2: the response 'chosen' holds an <image> mark"),
+        ({"prompt": "no mark"}, "row 2: the prompt has 0 <image> marks for 1 images; it needs one for each"),
+        ({"prompt": "<image><image>"}, "row 2: the prompt has 2 <image> marks for 1 images"),
+        ({"images": ()}, "row 2: the prompt has 1 <image> marks for 0 images"),
+        ({"id": "1"}, "row 2: id '1' is that of row 1, too"),
+        ({"boxes": {"it": ()}}, "row 2: the boxes 'it' are those of 0 images, and there are 1"),
+        (
+            {"boxes": {"it": ((Box(0, 0, 41, 9),),)}},
+            "row 2: boxes 'it' of image 0: the box [0, 0, 41, 9] reaches out of",
+        ),
+        ({"vectors": {"clip": (float("nan"),)}}, "row 2: the vector 'clip' holds a number that is not finite"),
+        ({"responses": {"rejected": "B"}}, "the objective needs the response 'chosen'; the data has rejected"),
+    ],
+)
+def test_an_unfit_row_is_named_with_what_is_wrong(changes: dict[str, object], message: str, llava: Path) -> None:
+    bad = replace(ROW, **{"id": "2", **changes})  # type: ignore[arg-type]
+    checked = check([ROW, bad, replace(ROW, id="3")], llava)
+    assert message in problem(checked)
+    assert checked.rows == [0, 2]
+
+
+def test_a_sequence_over_the_limit_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
+    assert "image tokens included" in problem(check([ROW], llava, max_length=10))
+    assert "are more than model.max_length = 10; nothing is cut off" in problem(check([ROW], llava, max_length=10))
+
+
+def test_a_term_over_a_response_that_no_row_has_is_refused(llava: Path) -> None:
+    assert "needs the response 'rationale'; the data has chosen, rejected" in problem(
+        check([ROW], llava, over="rationale")
+    )
+
+
+def test_quarantine_needs_rows_that_are_left(llava: Path) -> None:
+    checked = check([replace(ROW, prompt="no mark")], llava)
+    with pytest.raises(DataError):
+        checked.require_sound(quarantine=True)
+
+
+@pytest.fixture
+def mixed(pairs: Path, photographs: Path, tmp_path: Path) -> Sequence[Example]:
+    """Seventy rows of a file, of which the 8th cannot be read and three more are unfit."""
+    rows = [{**row, "name": f"{part}-{place}"} for part in range(7) for place, row in enumerate(read(pairs))]
+    rows[7]["img_path"] = "missing.jpg"
+    rows[40]["chosen"] = " "
+    rows[41]["name"] = rows[3]["name"]
+    rows[66]["rejected"] = rows[66]["chosen"]
+    file = tmp_path / "mixed.json"
+    file.write_text(json.dumps(rows))
+    return component("reader", "pairs", path=str(file), images=photographs, id="name").open()  # type: ignore[attr-defined,no-any-return]
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(file.read_text())
+    return found
+
+
+def outcome(checked: CheckedData) -> tuple[object, ...]:
+    return checked.rows, checked.lengths, list(checked.bad.items()), checked.digest
+
+
+@pytest.mark.long
+def test_neither_workers_nor_the_rows_they_take_at_once_change_what_is_found(
+    mixed: Sequence[Example], llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = check(mixed, llava)
+    assert list(here.bad) == [7, 40, 41, 66]
+    assert "row 8: img_path" in str(here.bad[7][0])
+    assert outcome(check(mixed, llava, num_workers=2)) == outcome(here)
+    monkeypatch.setattr("mdpo_core.data.checking._CHUNK", 3)
+    assert outcome(check(mixed, llava)) == outcome(here)
+
+
+def test_a_sound_row_is_as_long_as_its_prompt_with_image_tokens_and_all_its_responses(llava: Path) -> None:
+    encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    text_only = replace(ROW, id="2", prompt="No picture.", images=())
+    longer = replace(ROW, id="3", responses={**ROW.responses, "chosen": "A flower, and a temple."})
+    checked = check([ROW, replace(ROW, id="bad", prompt="no mark"), text_only, longer], llava)
+    assert checked.lengths == [
+        len(encoder.encode_prompt(row).token_ids)
+        + sum(len(encoder.encode_response(text)) for text in row.responses.values())
+        for row in (ROW, text_only, longer)
+    ]
+
+
+def test_a_thousand_bad_rows_give_twenty_lines_and_a_count(llava: Path) -> None:
+    rows = [replace(ROW, id=str(number), prompt="no mark") for number in range(1000)]
+    lines = problem(check(rows, llava)).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "... and 980 more"
+
+
+def test_the_digest_changes_with_every_part_of_a_row(llava: Path) -> None:
+    other = PIL.Image.new("RGB", (40, 30), (1, 0, 0))
+    box = Box(0, 0, 40, 30)
+    changes = [
+        *({}, {"id": "x"}, {"prompt": PROMPT + " "}, {"images": (other,)}, {"columns": {"score": 1.0}}),
+        *({"pictures": {"a": (other,)}}, {"pictures": {"b": (other,)}}, {"pictures": {"a": (other, other)}}),
+        *({"prompts": {"a": "x"}}, {"vectors": {"a": (1.0,)}}, {"boxes": {"a": ((box,),)}}),
+    ]
+    digests = {check([replace(ROW, **each)], llava).digest for each in changes}  # type: ignore[arg-type]
+    assert len(digests) == len(changes)

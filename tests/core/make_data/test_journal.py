@@ -1,0 +1,151 @@
+"""A command that is stopped at any moment goes on, and what it ends with is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdpo_core.errors import CheckpointError, MdpoError
+from mdpo_core.make_data.journal import Journal
+from mdpo_core.processes.stop import RunStopped
+
+ROWS = [0, 2, 3, 5, 8, 9, 12]
+KEY = {"command": "test", "model": {"config.json": "abc"}, "seed": 0}
+
+
+def journal(folder: Path, at_once: int = 3, **key: Any) -> Journal:
+    return Journal(folder / "pairs.jsonl", KEY | key, ROWS, at_once)
+
+
+def nothing(done: int, total: int) -> None:
+    return
+
+
+class Compute:
+    """What is found of a row depends on those that it is computed with, as rounding does."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+
+    def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        self.places += places
+        return [{"answer": f"é {place} with {list(places)}"} for place in places]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 8), st.integers(0, 400))
+def test_whatever_a_killed_process_left_the_entries_are_those_of_an_unstopped_one(
+    tmp_path_factory: pytest.TempPathFactory, at_once: int, size: int
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    whole = journal(folder, at_once)
+    expected = whole.fill(Compute(), nothing)
+    content = whole.partial.read_bytes()
+    whole.partial.write_bytes(content[:size])
+    compute = Compute()
+    assert whole.fill(compute, nothing) == expected
+    assert whole.partial.read_bytes() == content
+    kept = content[:size].count(b"\n")
+    assert len(compute.places) <= len(ROWS) - kept + at_once - 1
+
+
+def test_a_wish_to_stop_is_granted_between_rows_and_keeps_them(tmp_path: Path) -> None:
+    class Stopped(Compute):
+        def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__(places)
+
+    with pytest.raises(RunStopped, match="3 of 7 rows are kept") as caught:
+        journal(tmp_path).fill(Stopped(), nothing)
+    assert caught.value.signum == signal.SIGTERM
+    compute, seen = Compute(), []
+    journal(tmp_path).fill(compute, lambda done, total: seen.append((done, total)))
+    assert compute.places == [3, 4, 5, 6]
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
+    journal(tmp_path).fill(Compute(), nothing)
+    with pytest.raises(CheckpointError, match=r"other settings.*--out\n  seed: 0 there, 1 here"):
+        journal(tmp_path, seed=1).is_finished()
+    assert not journal(tmp_path).is_finished()
+
+
+@pytest.mark.parametrize("found", [b"", b'{"row": 1, "answer": "cut o', b'{"row": 1, "problem": "it is empty"}\n'])
+def test_other_settings_are_taken_where_nothing_was_found_that_could_be_written(tmp_path: Path, found: bytes) -> None:
+    def fail(places: Sequence[int]) -> list[dict[str, Any]]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        journal(tmp_path).fill(fail, nothing)
+    journal(tmp_path).partial.write_bytes(found)
+    other = journal(tmp_path, seed=1)
+    assert not other.is_finished()
+    assert not other.is_begun()
+    assert [entry["row"] for entry in other.fill(Compute(), nothing)] == [row + 1 for row in ROWS]
+    assert json.loads(other.settings.read_text()) == KEY | {"seed": 1}
+    with pytest.raises(CheckpointError, match="seed: 1 there, 0 here"):
+        journal(tmp_path).is_finished()
+
+
+def test_a_command_with_other_settings_takes_nothing_from_one_that_is_at_work(tmp_path: Path) -> None:
+    class Other(Compute):
+        def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
+            if not self.places:
+                assert not journal(tmp_path, seed=1).is_finished()  # nothing was found yet
+            with pytest.raises(MdpoError, match="is being written by another process"):
+                journal(tmp_path, seed=1).fill(Compute(), nothing)
+            return super().__call__(places)
+
+    assert len(journal(tmp_path).fill(Other(), nothing)) == len(ROWS)
+    content = journal(tmp_path).partial.read_bytes()
+    with pytest.raises(CheckpointError, match="other settings"):
+        journal(tmp_path, seed=1).fill(Compute(), nothing)
+    assert journal(tmp_path).partial.read_bytes() == content
+    assert json.loads(journal(tmp_path).settings.read_text()) == KEY
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.partial"])
+def test_a_file_of_somebody_else_is_refused_and_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CheckpointError, match=r"is there, and pairs.jsonl.settings.json beside it"):
+        journal(tmp_path).is_finished()
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_damaged_settings_are_named(tmp_path: Path) -> None:
+    journal(tmp_path).settings.write_text("{")
+    with pytest.raises(CheckpointError, match=r"settings.json is damaged"):
+        journal(tmp_path).is_finished()
+
+
+def test_a_line_that_was_altered_is_named(tmp_path: Path) -> None:
+    journal(tmp_path).fill(Compute(), nothing)
+    lines = journal(tmp_path).partial.read_text().splitlines(keepends=True)
+    journal(tmp_path).partial.write_text("".join([lines[1], *lines[1:]]))
+    with pytest.raises(CheckpointError, match=r"pairs.jsonl.partial:1: is not what was written"):
+        journal(tmp_path).fill(Compute(), nothing)
+
+
+def test_two_commands_at_once_are_one_too_many(tmp_path: Path) -> None:
+    class Second(Compute):
+        def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
+            with pytest.raises(MdpoError, match="is being written by another process"):
+                journal(tmp_path).fill(Compute(), nothing)
+            return super().__call__(places)
+
+    assert len(journal(tmp_path).fill(Second(), nothing)) == len(ROWS)
+
+
+def test_lines_name_the_rows_of_the_data_from_1(tmp_path: Path) -> None:
+    journal(tmp_path).fill(Compute(), nothing)
+    lines = [json.loads(line) for line in journal(tmp_path).partial.read_text().splitlines()]
+    assert [line["row"] for line in lines] == [row + 1 for row in ROWS]

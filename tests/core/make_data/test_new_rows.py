@@ -1,0 +1,96 @@
+"""Rows that are written anew hold all that they held."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import PIL.Image
+import pytest
+from support.data_commands import Row, lines, same_pixels, write_rows
+from support.pairs import PROMPT
+
+from mdpo_core import Box, DataError, Example, Turn, component
+from mdpo_core.make_data.new_rows import NewPairsFile, NewRow
+
+
+def picture(color: str) -> PIL.Image.Image:
+    return PIL.Image.new("RGB", (8, 6), color)
+
+
+def example(number: int) -> Example:
+    return Example(
+        f"row-{number}",
+        (Turn("user", "<image> and <image>?"),),
+        {"chosen": f"Red {number}.", "rejected": "Blue."},
+        (picture("red"), picture("blue")),
+        columns={"score": 0.5},
+        pictures={"rejected": (picture("green"),), "none": ()},
+        prompts={"second": "<image> or <image>?"},
+        vectors={"clip": (0.25, -1.0)},
+        boxes={"faces": ((Box(0, 1, 2, 3),), ()) if number else ((), ())},
+    )
+
+
+def test_an_example_of_any_reader_comes_back_whole(tmp_path: Path) -> None:
+    data = [example(0), example(1)]
+    new = [NewRow(row, {"rejected": "Green."}, {"why": {"seed": 0}, "margin": 2.0}) for row in (0, 1)]
+    found = NewPairsFile(tmp_path / "pairs.jsonl", data).write(new).open()
+    for before, after in zip(data, found, strict=True):
+        assert same_pixels(before, after)
+        assert {name: [image.tobytes() for image in each] for name, each in after.pictures.items()} == {
+            name: [image.tobytes() for image in each] for name, each in before.pictures.items()
+        }
+        empty = replace(before, images=(), pictures={})
+        assert replace(after, images=(), pictures={}) == replace(
+            empty, responses={**before.responses, "rejected": "Green."}, columns={"score": 0.5, "margin": 2.0}
+        )
+    assert [row["source_rejected"] for row in lines(tmp_path / "pairs.jsonl")] == ["Blue.", "Blue."]
+
+
+def test_rows_without_pictures_need_no_folder_for_them(tmp_path: Path) -> None:
+    data = [Example("a", "How many?", {"chosen": "One.", "rejected": "Two."})]
+    [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "Three."}, {})]).open()
+    assert (found.prompt, found.responses, found.images) == ("How many?", {"chosen": "One.", "rejected": "Three."}, ())
+    assert not (tmp_path / "pairs.jsonl.images").exists()
+
+
+def test_embedded_pictures_become_files_beside_all_of_them(tmp_path: Path) -> None:
+    image = datasets.Image()
+    text = datasets.Value("string")
+    features = datasets.Features({"img_path": image, "other": image, "prompt": text, "chosen": text, "rejected": text})
+    row = {"img_path": picture("red"), "other": picture("blue"), "prompt": PROMPT, "chosen": "a", "rejected": "b"}
+    datasets.Dataset.from_list([row], features=features).to_parquet(str(tmp_path / "source.parquet"))
+    reader = component("reader", "pairs", path=str(tmp_path / "source.parquet"), pictures={"second": "other"})
+    data = reader.open()  # type: ignore[attr-defined]
+    [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})]).open()
+    assert same_pixels(found, data[0])
+    assert found.pictures["second"][0].tobytes() == picture("blue").tobytes()
+    assert found.responses == {"chosen": "a", "rejected": "c"}
+
+
+@pytest.mark.parametrize(("value", "written"), [(float("nan"), None), ([{"x": 1.5}, None], [{"x": 1.5}, None])])
+def test_what_json_holds_stays_and_no_number_is_null(tmp_path: Path, value: object, written: object) -> None:
+    row = {"prompt": "How?", "chosen": "a", "rejected": "b", "more": value}
+    datasets.Dataset.from_list([row]).to_parquet(str(tmp_path / "source.parquet"))
+    data = component("reader", "pairs", path=str(tmp_path / "source.parquet"), image=None).open()  # type: ignore[attr-defined]
+    NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
+    assert lines(tmp_path / "pairs.jsonl")[0]["more"] == written
+
+
+def test_dates_are_text_again(tmp_path: Path) -> None:
+    rows: list[Row] = [{"chosen": "a", "rejected": "b", "day": "2024-05-01", "prompt": "How?"}]
+    data = component("reader", "pairs", path=str(write_rows(tmp_path / "source.jsonl", rows)), image=None).open()  # type: ignore[attr-defined]
+    NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
+    assert json.dumps(lines(tmp_path / "pairs.jsonl")[0]["day"]).startswith('"2024-05-01')
+
+
+def test_a_number_that_json_lacks_is_named(tmp_path: Path) -> None:
+    row = {"prompt": "How?", "chosen": "a", "rejected": "b", "more": float("inf")}
+    datasets.Dataset.from_list([row]).to_parquet(str(tmp_path / "source.parquet"))
+    data = component("reader", "pairs", path=str(tmp_path / "source.parquet"), image=None).open()  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"source.parquet row 1: more: must be a finite number"):
+        NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})])
+    assert not (tmp_path / "pairs.jsonl").exists()

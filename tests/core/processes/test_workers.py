@@ -1,0 +1,239 @@
+"""Workers compute ahead in order, fail as the function does, and end with whoever began them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mdpo_core import DataError, MdpoError, PluginError, Problem
+from mdpo_core.processes.workers import computed_ahead
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def many_tensors(number: int) -> list[Tensor]:
+    return [torch.full((length,), number) for length in range(1000)]
+
+
+def threads_and_signals(_: int) -> tuple[int, bool]:
+    answered = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return torch.get_num_threads(), answered == [signal.SIG_IGN, signal.SIG_IGN]
+
+
+PROBLEMS = [Problem("pairs.json row 3", "img_path", "there is no such file"), Problem("", "", "and more")]
+
+
+class Awkward(Exception):
+    """Cannot be copied: its class wants two arguments and has one to give."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+def fail(how: str) -> str:
+    match how:
+        case "data":
+            raise DataError(PROBLEMS)
+        case "bug":
+            json.loads("{")
+        case "awkward":
+            raise Awkward("a fault", "a plugin")
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stuck":
+            time.sleep(1000)
+    return how
+
+
+def results(function: Callable[..., object], tasks: Iterable[object], num_workers: int) -> list[object]:
+    with computed_ahead(function, tasks, num_workers) as found:
+        return list(found)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    yield
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_results_come_in_the_order_of_their_tasks(num_workers: int) -> None:
+    assert results(square, range(50), num_workers) == [number * number for number in range(50)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_tasks_are_taken_as_they_are_needed_and_nobody_needs_to_take_all_results(num_workers: int) -> None:
+    taken = []
+    tasks = (taken.append(number) or number for number in itertools.count())  # type: ignore[func-returns-value]
+    with computed_ahead(square, tasks, num_workers) as found:
+        assert list(itertools.islice(found, 5)) == [0, 1, 4, 9, 16]
+    assert len(taken) <= 5 + 2 * num_workers
+
+
+def test_no_task_is_no_result_and_no_process() -> None:
+    assert results(square, [], 2) == []
+
+
+def test_a_worker_has_one_thread_and_leaves_signals_to_the_main_process() -> None:
+    assert results(threads_and_signals, [0], 1) == [(1, True)]
+
+
+@contextmanager
+def open_files_limited_to(number: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_thousand_tensors_need_few_open_files() -> None:
+    with open_files_limited_to(200):
+        for number, found in enumerate(results(many_tensors, range(9), 1)):
+            assert isinstance(found, list)
+            assert all(torch.equal(one, other) for one, other in zip(found, many_tensors(number), strict=True))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_user_s_mistake_is_the_same_error_from_a_worker(num_workers: int) -> None:
+    with computed_ahead(fail, ["fine", "data", "fine"], num_workers) as found:
+        assert next(found) == "fine"
+        with pytest.raises(
+            DataError, match=r"^pairs\.json row 3: img_path: there is no such file\nand more$"
+        ) as caught:
+            next(found)
+    assert caught.value.problems == tuple(PROBLEMS)
+    assert not hasattr(caught.value, "__notes__")
+    assert caught.value.__cause__ is None
+
+
+def test_another_error_keeps_its_type_and_shows_where_the_worker_raised_it() -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        results(fail, ["bug"], 1)
+    (note,) = caught.value.__notes__
+    assert "in a worker process:" in note
+    assert 'json.loads("{")' in note
+
+
+def test_an_error_that_cannot_be_copied_is_told_in_another_one() -> None:
+    with pytest.raises(RuntimeError, match=r"^Awkward: a fault in a plugin\n") as caught:
+        results(fail, ["awkward"], 1)
+    assert 'raise Awkward("a fault", "a plugin")' in caught.value.__notes__[0]
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
+    with pytest.raises(MdpoError, match=r"a worker process \(train\.workers\) died, most often because it was killed"):
+        results(fail, ["fine", "fine", "killed", "fine"], 1)
+
+
+def test_a_function_that_cannot_be_sent_is_refused_with_what_would_work() -> None:
+    with pytest.raises(PluginError, match=r"cannot be sent to worker processes: .*train\.workers: 0"):
+        results(lambda number: number, [1], 1)
+
+
+def test_a_worker_that_hangs_does_not_keep_a_run_from_ending() -> None:
+    with computed_ahead(fail, ["fine", "stuck", "stuck"], 1) as found:
+        assert next(found) == "fine"
+
+
+# Programs of their own, to be killed and interrupted.
+PROGRAM = """
+import os, signal, sys, time
+from mdpo_core.signals import StopRequest
+from mdpo_core.workers import computed_ahead
+
+def pid(number):
+    time.sleep(0.02)
+    return os.getpid()
+
+if __name__ == "__main__":
+    with StopRequest() as stop, computed_ahead(pid, range(200), 2) as found:
+        if sys.argv[1] == "early":
+            print("begun", flush=True)
+        pids = [next(found) for _ in range(20)]
+        print(*sorted(set(pids)), flush=True)
+        while stop.signum is None:
+            time.sleep(0.01)
+        rest = list(found)
+    print(len(pids) + len(rest), stop.signum, flush=True)
+"""
+
+
+@contextmanager
+def program(folder: Path, text: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A script in a process group of its own."""
+    file = folder / "program.py"
+    file.write_text(text)
+    words = [sys.executable, str(file), *arguments]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize(("when", "signum"), [("early", signal.SIGINT), ("late", signal.SIGTERM)])
+def test_a_signal_to_the_process_group_stops_no_worker_before_the_main_process_is_done(
+    when: str, signum: signal.Signals, tmp_path: Path
+) -> None:
+    with program(tmp_path, PROGRAM, when) as process:
+        # Early, the workers have not begun to import; late, they have worked.
+        line(process)
+        os.killpg(process.pid, signum)
+        out, err = process.communicate(timeout=100)
+    assert out.splitlines()[-1] == f"200 {int(signum)}"
+    assert (process.returncode, err) == (0, "")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_no_worker_outlives_a_main_process_that_was_killed(tmp_path: Path) -> None:
+    with program(tmp_path, PROGRAM, "late") as process:
+        pids = [int(word) for word in line(process).split()]
+        assert pids
+        assert all(map(is_alive, pids))
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 60
+        while any(map(is_alive, pids)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(is_alive, pids))
+
+
+def test_a_script_that_its_workers_would_run_again_is_told_what_to_write(tmp_path: Path) -> None:
+    text = "from mdpo_core.processes.workers import computed_ahead\n"
+    text += "with computed_ahead(abs, [1], 1) as found: print(list(found))"
+    with program(tmp_path, text) as process:
+        out, err = process.communicate(timeout=100)
+    assert (process.returncode, out) == (1, "")
+    assert 'must therefore call run() under `if __name__ == "__main__":`' in err.splitlines()[-1]

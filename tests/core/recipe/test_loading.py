@@ -1,0 +1,226 @@
+"""Recipes: what they say, what they extend, and every way in which they can be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from support.paths import RECIPES
+
+from mdpo_core import RecipeError, load_recipe
+
+GOOD = """\
+model: {adapter: digits}
+data: {reader: digits}
+corruptions:
+  crop: {corruption: random_crop}
+objective:
+  - {loss: dpo, beta: 0.1}
+  - {loss: dpo, over: chosen@crop}
+backend: {backend: local}
+output: {dir: runs/x}
+"""
+
+
+def problems(tmp_path: Path, text: str, processes: int = 1) -> str:
+    """The error of a recipe, with the file's folder left out."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file, processes=processes)
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD)
+    recipe = load_recipe(file)
+    again = tmp_path / "again.yaml"
+    with again.open("w") as out:
+        YAML().dump(recipe.to_dict(), out)
+    assert load_recipe(again) == recipe
+    assert "beta=0.1" in str(recipe)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "beta: 0.1",
+            "bta: 0.1",
+            "bad.yaml:6: objective.0.bta: unknown option; did you mean 'beta'?  "
+            "(dpo: beta, label, label_smoothing, over, prefer, reference_free, scored, weight)",
+        ),
+        ("output:", "outptu:", "bad.yaml:9: outptu: unknown section; did you mean 'output'?"),
+        ("beta: 0.1", "beta: high", "bad.yaml:6: objective.0.beta: input should be a valid number, found 'high'"),
+        ("beta: 0.1", "beta: '0.1'", "bad.yaml:6: objective.0.beta: input should be a valid number, found '0.1'"),
+        ("beta: 0.1", "beta: true", "bad.yaml:6: objective.0.beta: input should be a valid number, found True"),
+        ("beta: 0.1", "beta: -1", "bad.yaml:6: objective.0.beta: input should be greater than 0, found -1"),
+        (
+            "random_crop",
+            "random_corp",
+            "bad.yaml:4: corruptions.crop.corruption: unknown corruption 'random_corp'; did",
+        ),
+        ("{loss: dpo, beta: 0.1}", "{beta: 0.1}", "bad.yaml:6: objective.0: must name one component: {loss: NAME"),
+        ("over: chosen@crop", "over: chosen", "bad.yaml:7: objective.1: compares the view 'chosen' with itself, which"),
+        ("{backend: local}", "local", "bad.yaml:8: backend: must be {backend: NAME, ...}, found 'local'"),
+        (
+            "chosen@crop",
+            "chosen@corp",
+            "bad.yaml:7: objective.1.over: view 'chosen@corp' needs the condition 'corp' under corruptions; did you "
+            "mean 'crop'?  (declared: crop)",
+        ),
+        ("chosen@crop", "cho sen", "bad.yaml:7: objective.1.over: 'cho sen' is no name of a response or condition"),
+        (
+            "{adapter: digits}",
+            "{adapter: digits, lora: {rnk: 2}}",
+            "model.lora.rnk: unknown option; did you mean 'rank'?",
+        ),
+        ("crop: {", "clean: {", "corruptions.clean: 'clean' is the image as it was read; choose another name"),
+        ("dir: runs/x", "dirr: runs/x", "bad.yaml:9: output.dir: missing: the run directory"),
+        ("beta: 0.1", "beta: 0.1, beta: 0.2", "bad.yaml:6: not valid YAML: found duplicate key"),
+        ("{backend: local}", "{backend: local}\nreference: adapter_off", "reference: 'adapter_off' needs model.lora"),
+        (
+            "{backend: local}",
+            "{backend: local}\nscoring: {max_logits: 0}",
+            "bad.yaml:9: scoring.max_logits: input should be greater than 0, found 0",
+        ),
+        ("{backend: local}", "{backend: local}\nreference: cache", "bad.yaml:9: reference: 'cache' is no reference"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_path_and_a_way_out(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    assert message in problems(tmp_path, GOOD.replace(old, new, 1))
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("beta: 0.1", "bta: 0.1").replace("chosen@crop", "chosen@corp").replace("digits}", "digts}")
+    found = problems(tmp_path, text + "train: {epochs: 0}\n").splitlines()
+    assert len(found) == 5
+    assert all(line.startswith("bad.yaml:") for line in found)
+
+
+def test_a_missing_section_is_named_with_what_it_is_for(tmp_path: Path) -> None:
+    text = "\n".join(line for line in GOOD.splitlines() if not line.startswith("data"))
+    assert "section 'data' is missing: the preference pairs" in problems(tmp_path, text)
+
+
+@pytest.mark.parametrize(("batch", "micro", "processes"), [(10, 4, 1), (32, 4, 3), (2, 4, 1)])
+def test_a_batch_that_micro_batches_do_not_fill_is_refused(
+    tmp_path: Path, batch: int, micro: int, processes: int
+) -> None:
+    text = GOOD + f"train: {{batch_size: {batch}, micro_batch_size: {micro}}}\n"
+    message = f"{batch} is not divisible by micro_batch_size times processes ({micro} x {processes})"
+    assert message in problems(tmp_path, text, processes)
+
+
+def test_a_backend_of_one_process_refuses_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # None of ours is, and a third party's may be.
+    monkeypatch.setattr("mdpo_local.Local.multi_process", False)
+    assert "backend: 'local' runs in one process, not in 2" in problems(tmp_path, GOOD, processes=2)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "model: [unclosed", "model: !!python/object:os.system {}"])
+def test_a_file_that_is_no_recipe_is_refused_without_a_traceback(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path, text).startswith("bad.yaml")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such file"):
+        load_recipe(tmp_path / "nowhere.yaml")
+
+
+def test_scientific_notation_without_a_point_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD + "train: {learning_rate: 1e-5}\n")
+    assert load_recipe(file).train.learning_rate == 1e-5
+
+
+def test_a_recipe_changes_the_one_it_extends_key_by_key(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD + "train: {epochs: 3, batch_size: 8}\n")
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: base.yaml\ntrain: {epochs: 1}\nobjective:\n  - {anchor: reward}\n")
+    recipe = load_recipe(child)
+    assert (recipe.train.epochs, recipe.train.batch_size, len(recipe.objective)) == (1, 8, 1)
+
+
+def test_another_component_does_not_inherit_the_options_of_the_one_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        GOOD.replace("{corruption: random_crop}", "{corruption: random_crop, area: [1, 1]}")
+    )
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: base.yaml\ncorruptions:\n  crop: {corruption: blank}\n")
+    assert type(load_recipe(child).corruptions["crop"]).__name__ == "Blank"
+
+
+def test_a_mistake_in_an_extended_recipe_is_found_in_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD.replace("beta", "bta"))
+    assert "base.yaml:6: objective.0.bta" in problems(tmp_path, "extends: base.yaml\n")
+
+
+@pytest.mark.parametrize("base", ["bad.yaml", "missing.yaml"])
+def test_extending_itself_or_nothing_is_refused(tmp_path: Path, base: str) -> None:
+    assert "extends" in problems(tmp_path, f"extends: {base}\n")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.epochs", "write it as section.key=value"),
+        ("train.epocs=2", "--set train.epocs=2: train.epocs: unknown option; did you mean 'epochs'?"),
+        ("objective.7.beta=2", "there is no 'objective.7' to set"),
+        ("train.epochs=two", "--set train.epochs=two: train.epochs: input should be a valid integer, found 'two'"),
+    ],
+)
+def test_a_wrong_assignment_is_named(assignment: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(RECIPES / "quickstart.yaml", [assignment])
+    assert message in str(caught.value)
+
+
+@given(beta=st.floats(1e-6, 1e3), epochs=st.integers(1, 100))
+def test_assignments_are_typed_as_in_yaml(beta: float, epochs: int) -> None:
+    recipe = load_recipe(RECIPES / "quickstart.yaml", [f"objective.0.beta={beta!r}", f"train.epochs={epochs}"])
+    assert (recipe.objective[0].model_dump()["beta"], recipe.train.epochs) == (beta, epochs)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    ),
+    st.sampled_from(
+        [
+            "model",
+            "data",
+            "corruptions",
+            "objective",
+            "train",
+            "reference",
+            "backend",
+            "evaluators",
+            "trackers",
+            "output",
+        ]
+    ),
+)
+def test_no_value_of_a_section_raises_anything_but_a_recipe_error(value: Any, section: str) -> None:
+    from mdpo_core.recipe.document import Document, Node
+    from mdpo_core.recipe.loading import build_recipe
+
+    def tree(value: Any) -> Node:
+        if isinstance(value, (dict, list)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            return Node("any.yaml", children={key: tree(item) for key, item in items}, is_list=isinstance(value, list))
+        return Node("any.yaml", value)
+
+    data = YAML(typ="safe").load(GOOD)
+    document = Document(tree({**data, section: value}), "any.yaml")
+    with contextlib.suppress(RecipeError):
+        build_recipe(document)

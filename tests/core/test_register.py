@@ -1,0 +1,255 @@
+"""`register`: a class written in a script or a notebook is a component at once. Oracle: what an installed one does."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.paths import ROOT
+from torch import Tensor
+
+from mdpo_core import (
+    Anchor,
+    Component,
+    PairLoss,
+    PluginError,
+    RecipeError,
+    Scores,
+    component,
+    hookimpl,
+    load_recipe,
+    register,
+    run,
+)
+from mdpo_core.cli.plugins_table import components_table
+from mdpo_core.registry import Registry, current_registry, use_registry
+
+QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
+SMALL = ["data.num_pairs=8", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]"]
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[Registry]:
+    """A registry in which a test may register, forgotten afterwards."""
+    before, own = current_registry(), Registry.discover()
+    use_registry(own)
+    yield own
+    use_registry(before)
+
+
+def loss_class(factor: float = 1.0) -> type[PairLoss]:
+    class Mine(PairLoss):
+        """Its margin, less of which costs more."""
+
+        beta: float = 0.1
+
+        def __call__(self, scores: Scores) -> Tensor:
+            return -factor * self.beta * scores.margin(self.prefer, self.over)
+
+    return Mine
+
+
+def offers(registry: Registry) -> dict[tuple[str, str], type[Component]]:
+    return {(kind, name): cls for kind in ("loss", "anchor") for name, cls in registry.components(kind).items()}
+
+
+def test_a_class_is_registered_by_a_decorator_or_by_a_call_and_given_back() -> None:
+    mine, other = loss_class(), loss_class()
+    assert register("mine")(mine) is mine
+    assert register("other", type("Other", (other,), {"__module__": __name__})).__name__ == "Other"
+    assert component("loss", "mine", beta=0.2) == mine(beta=0.2)
+    assert f"loss: mine  [{__name__}]\n    Its margin, less of which costs more." in components_table()
+
+
+def test_a_registered_class_is_used_by_yaml_and_by_python_and_printed_alike() -> None:
+    mine = register("mine", loss_class())
+    recipe = load_recipe(QUICKSTART, ["objective=[{loss: mine, beta: 0.2}]"])
+    assert recipe.objective == (mine(beta=0.2),)
+    made = type(recipe)(**{**dict(recipe), "objective": (mine(beta=0.2),)})
+    assert made.to_dict() == recipe.to_dict()
+    assert made.to_dict()["objective"][0]["loss"] == "mine"
+    assert made.labels() == ("0:mine",)
+    with pytest.raises(RecipeError, match=r"unknown option; did you mean 'beta'\?  \(mine: "):
+        load_recipe(QUICKSTART, ["objective=[{loss: mine, bta: 0.2}]"])
+
+
+def test_a_name_is_not_an_option_and_stays_with_a_component_that_is_sent_to_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "Mine", register("mine", loss_class()), raising=False)
+    cls = sys.modules[__name__].Mine
+    cls.__qualname__ = "Mine"
+    sent = pickle.dumps(cls(beta=0.2))
+    monkeypatch.delattr(cls, "_component_name")
+    again = pickle.loads(sent)
+    assert again == cls(beta=0.2)
+    assert again.component_name() == "mine"
+    assert set(cls.model_fields) == set(again.model_dump()) == {"beta", "label", "over", "prefer", "scope", "weight"}
+
+
+def test_a_subclass_has_no_name_until_it_is_registered() -> None:
+    derived = type("Derived", (register("mine", loss_class()),), {"__module__": __name__})
+    recipe = load_recipe(QUICKSTART)
+    with pytest.raises(PluginError, match="the class Derived has no name that a recipe could use: give it one"):
+        type(recipe)(**{**dict(recipe), "objective": (derived(),)})
+    assert component("loss", "mine").component_name() == "mine"
+
+
+def test_a_class_of_two_names_is_printed_under_the_first() -> None:
+    mine = register("second", register("first", loss_class()))
+    assert component("loss", "second") == mine()
+    assert component("loss", "second").component_name() == "first"
+
+
+def test_a_cell_that_is_run_again_replaces_its_class_and_its_plugin(registry: Registry) -> None:
+    heard: list[str] = []
+
+    def listener(word: str) -> object:
+        class Listener:
+            @hookimpl
+            def mdpo_step_finished(self, step: int) -> None:
+                heard.append(f"{word} {step}")
+
+        return Listener()
+
+    register("mine", loss_class(1.0))
+    again = register("mine", loss_class(2.0))
+    assert registry.get("loss", "mine") is again
+    register("ears", listener("old"))
+    register("ears", listener("new"))
+    registry.plugins.hook.mdpo_step_finished(step=1, metrics={})
+    assert heard == ["new 1"]
+
+
+def test_a_whole_plugin_is_registered_with_its_components(registry: Registry) -> None:
+    mine = loss_class()
+    register("ours", SimpleNamespace(mdpo_components=hookimpl(lambda: {"mine": mine})))
+    assert registry.get("loss", "mine") is mine
+    assert registry.owner("loss", "mine") == "ours"
+    register("ours", SimpleNamespace(mdpo_components=hookimpl(lambda: {"other": mine})))
+    assert "mine" not in registry.components("loss")
+
+
+class Floor(Anchor):
+    """Not a loss."""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        return -scores.log_ratio(self.on)
+
+
+def refused(name: Any, thing: Any) -> str:
+    registry = current_registry()
+    before = offers(registry), registry.plugins.list_name_plugin()
+    with pytest.raises(PluginError) as caught:
+        register(name, thing)
+    assert (offers(registry), registry.plugins.list_name_plugin()) == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "thing", "message"),
+    [
+        ("dpo", Floor, None),  # a loss has this name, and this is an anchor
+        ("reward", Floor, "cannot register the anchor 'reward': the plugin 'objectives' has this name; choose another"),
+        ("", Floor, "cannot register the name ''; a name is letters, digits, '_' and '-'"),
+        ("my floor", Floor, "cannot register the name 'my floor'; a name is letters, digits, '_' and '-'"),
+        ("floor", Floor(), "cannot register 'floor' = Floor(weight=1.0, label=None, on=View("),
+        ("floor", Anchor, "cannot register the anchor 'floor', which does not implement: __call__"),
+        (
+            "floor",
+            Component,
+            "cannot register 'floor' = <class 'mdpo_core.interfaces.component.Component'>, which is not a cl",
+        ),
+        ("floor", int, "cannot register 'floor' = <class 'int'>, which is not a class of a component kind"),
+        ("floor", 3, "cannot register 'floor' = 3, which is not a class of a component kind"),
+        (
+            "floor",
+            SimpleNamespace(mdpo_step_finished=print),
+            "mdpo_step_finished needs @hookimpl above it",
+        ),
+        (
+            "objectives",
+            SimpleNamespace(mdpo_step_finished=hookimpl(lambda step: None)),
+            "there is a plugin of this name; choose",
+        ),
+        (
+            "floor",
+            SimpleNamespace(mdpo_components=hookimpl(lambda: {"odd": 3})),
+            "cannot register the plugin 'floor', which offers 'odd' = 3, which is not a class of a component kind",
+        ),
+    ],
+)
+def test_what_recipes_could_not_use_is_refused_and_nothing_registered(name: str, thing: Any, message: str) -> None:
+    if message is None:
+        assert register(name, thing) is thing
+    else:
+        assert message in refused(name, thing)
+
+
+def test_a_class_without_a_name_is_refused_with_both_ways_to_give_one() -> None:
+    with pytest.raises(PluginError, match=r'@register\("mine"\) above a class, or register\("mine", Mine\); found <cl'):
+        register(Floor)  # type: ignore[call-overload]
+
+
+def test_another_class_under_a_registered_name_is_refused() -> None:
+    register("mine", loss_class())
+    other = type("Other", (loss_class(),), {"__module__": __name__})
+    assert f"the class {__name__}.loss_class.<locals>.Mine has this name; choose another" in refused("mine", other)
+
+
+def test_a_run_trains_with_a_registered_loss_and_its_manifest_tells_its_source(tmp_path: Path) -> None:
+    register("mine", loss_class())
+    recipe = load_recipe(QUICKSTART, [*SMALL, "objective=[{loss: mine}]", f"output.dir={tmp_path / 'run'}"])
+    folder = run(recipe).run_dir
+    [(name, known)] = json.loads((folder / "manifest.json").read_text())["registered"].items()
+    assert name == "loss mine"
+    assert known["class"] == f"{__name__}.loss_class.<locals>.Mine"
+    assert len(known["source"]) == 64
+    assert run(recipe, resume=True).final == folder / "final"
+
+
+SCRIPT = '''
+from mdpo_core import ImageCorruption, load_recipe, register, run
+def main():
+    changes = {changes}
+    run(load_recipe({recipe!r}, [*changes, "objective=[{{loss: dpo, over: chosen@grey}}]"]))
+{guard}@register("grey")
+{guard}class Grey(ImageCorruption):
+{guard}    """All grey."""
+{guard}    def __call__(self, image, rng):
+{guard}        return image.convert("L").convert("RGB")
+if __name__ == "__main__":
+    main()
+'''
+
+
+def script(run_dir: Path, guard: str = "") -> str:
+    changes = [*SMALL, "train.workers=1", "corruptions={grey: {corruption: grey}}", f"output.dir={run_dir}"]
+    text = SCRIPT.format(changes=changes, recipe=str(QUICKSTART), guard="    " if guard else "")
+    return text.replace("    @register", f"{guard}\n    @register") if guard else text
+
+
+def test_workers_import_the_class_of_a_script(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(script(tmp_path / "run"))
+    subprocess.run([sys.executable, str(file)], check=True, capture_output=True)
+    assert (tmp_path / "run" / "final").is_dir()
+
+
+@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__":'], ids=["a notebook", "a script under its guard"])
+def test_a_class_that_workers_cannot_import_is_refused_with_what_to_do(tmp_path: Path, guard: str) -> None:
+    text = script(tmp_path / "run", guard)
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    words = [str(file)] if guard else ["-c", text]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert "worker processes (train.workers) cannot import" in done.stderr
+    assert "put the class into a module and import it" in done.stderr
+    assert "train.workers: 0" in done.stderr

@@ -1,0 +1,111 @@
+"""Whole runs, from a recipe file to a model that plain transformers loads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from support.builders.small_llava import build_llava
+from support.paths import RECIPES
+from support.processes.launching import records
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mdpo_core import MdpoError, RecipeError, load_recipe, run
+
+
+def test_mdpo_begins_at_three_times_log_2_and_leaves_a_complete_directory(small: list[str], tmp_path: Path) -> None:
+    small = [*small, "trackers=[{tracker: curves}]"]
+    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
+    steps = records(result.run_dir)
+    assert steps[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
+    assert [record["step"] for record in steps] == [1, 2, 3, 4, 5, 6]
+    there = {path.name for path in result.run_dir.iterdir()}
+    assert there >= {"recipe.yaml", "manifest.json", "metrics.jsonl", "checkpoints", "final", "curves.png"}
+    assert load_recipe(result.run_dir / "recipe.yaml") == load_recipe(RECIPES / "llava_mdpo.yaml", small)
+
+
+def test_every_promised_metric_is_logged(small: list[str]) -> None:
+    record = records(run(load_recipe(RECIPES / "llava_mdpo.yaml", small)).run_dir)[0]
+    promised = ["step", "epoch", "loss", "loss/0:dpo", "loss/1:dpo", "loss/2:reward", "rewards/chosen"]
+    promised += ["rewards/rejected", "rewards/chosen@crop", "rewards/accuracy/0:dpo", "rewards/margin/1:dpo"]
+    promised += ["logps/chosen", "grad_norm", "learning_rate", "pairs_per_second", "tokens_per_second"]
+    assert record.keys() >= {*promised, "data_wait", "memory_gb"}
+
+
+def test_the_exported_adapter_loads_in_peft_and_scores_as_trained(small: list[str], llava: Path) -> None:
+    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
+    model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(llava), result.final)
+    processor = AutoProcessor.from_pretrained(result.final, backend="pil")
+    saved = load_file(sorted((result.run_dir / "checkpoints").iterdir())[-1] / "state-00000-of-00001.safetensors")
+    loaded = {name: value for name, value in model.named_parameters() if "lora" in name}
+    weights = {name: saved[f"weight:policy.{name}@0"] for name in loaded}
+    assert len([name for name in saved if name.startswith("weight:")]) == len(weights)
+    assert all(torch.equal(loaded[name].flatten(), value) for name, value in weights.items())
+    assert any(value.abs().max() > 0 for name, value in loaded.items() if "lora_B" in name)
+    assert processor.tokenizer.eos_token == "</s>"
+
+
+def test_full_fine_tuning_exports_a_whole_model(small: list[str], llava: Path) -> None:
+    small = [change for change in small if not change.startswith("model.lora")] + ["model.lora=null"]
+    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
+    before = AutoModelForImageTextToText.from_pretrained(llava).state_dict()
+    after = AutoModelForImageTextToText.from_pretrained(result.final).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any("vision_tower" in name for name in changed)
+    assert any("multi_modal_projector" in name for name in changed)
+    assert any("language_model" in name for name in changed)
+
+
+# QLoRA needs CUDA (test_qlora.py), ZeRO-3 several processes (test_processes.py).
+RUN_HERE = sorted(
+    {str(path.relative_to(RECIPES)) for path in RECIPES.rglob("llava_*.yaml")}
+    - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml"}
+)
+
+
+@pytest.mark.parametrize("recipe", RUN_HERE)
+def test_every_llava_recipe_runs(recipe: str, small: list[str]) -> None:
+    result = run(load_recipe(RECIPES / recipe, [*small, "train.epochs=1"]))
+    terms = len(load_recipe(RECIPES / recipe).objective)
+    assert records(result.run_dir)[0]["loss"] == pytest.approx(terms * math.log(2), abs=1e-4)
+    assert (result.final / "adapter_model.safetensors").is_file()
+
+
+def test_the_paper_s_run_works_at_336_pixels(small: list[str], tmp_path: Path) -> None:
+    folder = build_llava(tmp_path / "llava336", image_size=336)
+    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, f"model.path={folder}", "train.epochs=1"]))
+    assert records(result.run_dir)[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16_autocast"])
+def test_bfloat16_begins_at_three_times_log_2_too(precision: str, small: list[str]) -> None:
+    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, f"backend.precision={precision}"]))
+    assert records(result.run_dir)[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-2)
+
+
+def test_a_directory_of_another_recipe_is_refused_with_the_differences(small: list[str]) -> None:
+    run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
+    with pytest.raises(RecipeError, match=r"train\.seed: 0 there, 1 here"):
+        run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, "train.seed=1"]), resume=True)
+
+
+def test_a_directory_that_holds_the_run_already_is_refused_without_resume(small: list[str]) -> None:
+    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", small)
+    first = run(recipe)
+    with pytest.raises(RecipeError, match=r"already holds this run \(newest checkpoint: step 6\).*--resume"):
+        run(recipe)
+    assert run(recipe, resume=True) == first
+
+
+def test_a_nan_stops_the_run_names_the_examples_and_keeps_the_checkpoint(small: list[str], llava: Path) -> None:
+    # A learning rate that throws the weights to infinity, from the second step on.
+    changes = ["train.learning_rate=1.0e+30", "train.warmup_ratio=0", "output.save_every=1"]
+    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", [*small, *changes])
+    with pytest.raises(MdpoError, match=r"step 2: the loss of example '\d+'.*is not finite \(in loss/0:dpo"):
+        run(recipe)
+    kept = [path.name for path in (recipe.output.dir / "checkpoints").iterdir()]
+    assert kept == ["step-000001"]

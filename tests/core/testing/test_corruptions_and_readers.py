@@ -1,0 +1,349 @@
+"""The contracts of corruptions and readers: what is right passes, what is wrong is caught and named."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy
+import PIL.Image
+import pytest
+from mdpo_corruptions import NoImage
+from PIL.Image import Image
+from support.pairs import PROMPT
+
+from mdpo_core import Corruption, Example, ImageCorruption, Reader
+from mdpo_core.testing import PILLOW_MODES, check_corruption, check_reader
+
+
+class Mirror(ImageCorruption):
+    """Mirrors, or turns upside down, or both."""
+
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        turns = [PIL.Image.Transpose.FLIP_LEFT_RIGHT, PIL.Image.Transpose.FLIP_TOP_BOTTOM]
+        return image.transpose(rng.choice([*turns, PIL.Image.Transpose.ROTATE_180]))
+
+
+class Mutating(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        image.putpixel((0, 0), (rng.randrange(256), 1, 2))
+        return image
+
+
+class Global(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return super().__call__(image, random.Random(random.random()))
+
+
+class Unseeded(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return super().__call__(image, random.Random(os.urandom(8)))
+
+
+class Thumbnail(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return image.resize((2, 2)).rotate(rng.choice([90, 180]))
+
+
+class Grey(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return super().__call__(image, rng).convert("L")
+
+
+class Same(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return image.copy()
+
+
+class Halving(Corruption):
+    """Loses a picture and leaves its mark."""
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(example, images=example.images[1:])
+
+
+class Renaming(Mirror):
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(super().apply(example, rng, data), id=f"{example.id} mirrored")
+
+
+class Forgetting(Mirror):
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(super().apply(example, rng, data), pictures={})
+
+
+class Opaque(Mirror):
+    """Sound for what readers give."""
+
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        return super().__call__(image.convert("RGB"), rng)
+
+
+class Whole(Mirror):
+    """Does not heed ``images``."""
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return replace(example, images=tuple(self(image, rng) for image in example.images))
+
+
+class Misplacing(NoImage):
+    """Takes another image away than the one whose mark goes."""
+
+    def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+        return super().apply(replace(example, images=example.images[::-1]), rng, data)
+
+
+def test_a_sound_corruption_passes() -> None:
+    check_corruption(Mirror(), modes=PILLOW_MODES)
+
+
+def test_modes_that_readers_never_give_are_tried_where_that_is_asked_for() -> None:
+    check_corruption(Opaque())
+    with pytest.raises(
+        AssertionError, match=r"^Opaque makes one of mode RGB and 1x1 of an image of mode L and 1x1 pixels"
+    ):
+        check_corruption(Opaque(), modes=PILLOW_MODES[1:])
+
+
+def test_a_corruption_that_takes_the_wrong_image_away_is_caught() -> None:
+    with pytest.raises(AssertionError, match=r"^Misplacing with images=0 does not leave image 1 as it is"):
+        check_corruption(Misplacing(), varies=False)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "sentence"),
+    [
+        (Mutating(), "Mutating changes what it is given"),
+        (Global(), "Global uses a random generator of the process"),
+        (Unseeded(), "Unseeded gives two results for one seed"),
+        (Thumbnail(), r"Thumbnail gives images of \[\(2, 2\)\] for images of"),
+        (Grey(), r"Grey gives images of modes \['L'\]"),
+        (Same(), "Same leaves a row with images of 24x17 as it is"),
+        (Halving(), "Halving makes an unfit row of .*: the prompt has 1 <image> marks for 0 images"),
+        (Renaming(), "Renaming changes the id of a row"),
+        (Forgetting(), "Forgetting changes the pictures of a row"),
+        (Whole(), "Whole with images=0 does not leave image 1 as it is"),
+    ],
+)
+def test_a_broken_corruption_is_caught(corruption: Corruption, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_corruption(corruption)
+
+
+def making(value: Any) -> Corruption:
+    class Making(Mirror):
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            return value  # type: ignore[no-any-return]
+
+    return Making()
+
+
+def applying(value: Any) -> Corruption:
+    class Applying(Corruption):
+        def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
+            return value(example)  # type: ignore[no-any-return]
+
+    return Applying()
+
+
+class Raising(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        raise OSError("no picture")
+
+
+class RaisingOnPillars(Mirror):
+    def __call__(self, image: Image, rng: random.Random) -> Image:
+        if image.width < 5:
+            raise OSError("too narrow")
+        return super().__call__(image, rng)
+
+
+FIRST_ROW = "a row with images of 24x17 and the seed 0"
+
+
+@pytest.mark.parametrize(
+    ("corruption", "sentence"),
+    [
+        (
+            making(None),
+            f"Making returns a wrong Example for {FIRST_ROW}: among its images is None; each must be a PIL image",
+        ),
+        (making("seen"), "Making returns .*: among its images is the str 'seen'; each must be a PIL image"),
+        (applying(lambda example: None), f"Applying returns None for {FIRST_ROW}; it must return an Example"),
+        (applying(lambda example: example.images), "Applying returns the tuple .*; it must return an Example"),
+        (
+            applying(lambda example: replace(example, responses=None)),
+            "Applying returns a wrong Example .*: its responses are None; they must be a mapping",
+        ),
+        (Raising(), rf"Raising raised OSError: no picture \(.*test_testing_data.py:\d+\) for {FIRST_ROW}"),
+        (RaisingOnPillars(), "RaisingOnPillars raised OSError: .* for a row with images of 1x1 and the seed 0"),
+    ],
+)
+def test_what_a_corruption_raises_or_wrongly_returns_comes_out_as_a_sentence(
+    corruption: Corruption, sentence: str
+) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_corruption(corruption)
+
+
+def test_a_mode_that_a_corruption_cannot_take_comes_out_as_a_sentence() -> None:
+    class Picky(Mirror):
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            return super().__call__(image, rng) if image.mode == "RGB" else {}[image.mode]
+
+    with pytest.raises(AssertionError, match=r"^Picky raised KeyError: 'L' .* for an image of mode L and 1x1 pixels"):
+        check_corruption(Picky(), modes=["L"])
+
+
+def test_a_corruption_that_never_varies_is_caught_unless_it_says_so() -> None:
+    class Upside(Mirror):
+        def __call__(self, image: Image, rng: random.Random) -> Image:
+            return image.transpose(PIL.Image.Transpose.ROTATE_180)
+
+    check_corruption(Upside(), varies=False)
+    with pytest.raises(AssertionError, match="Upside gives one result for 20 seeds"):
+        check_corruption(Upside())
+
+
+def table(num_rows: int = 3) -> list[Example]:
+    picture = PIL.Image.new("RGB", (4, 4), "red")
+    return [
+        Example(str(row), PROMPT, {"chosen": "two", "rejected": "one"}, (picture,), {"score": 1.0})
+        for row in range(num_rows)
+    ]
+
+
+class Table(Reader):
+    rows: int = 3
+
+    def open(self) -> Sequence[Example]:
+        return self.changed(table(self.rows))
+
+    def changed(self, rows: list[Example]) -> list[Example]:
+        return rows
+
+
+def changing(row: int, **fields: Any) -> type[Table]:
+    class Changed(Table):
+        def changed(self, rows: list[Example]) -> list[Example]:
+            return [replace(example, **fields) if place == row else example for place, example in enumerate(rows)]
+
+    return Changed
+
+
+class Shuffling(Table):
+    def changed(self, rows: list[Example]) -> list[Example]:
+        class Rows(list[Example]):
+            def __getitem__(self, index: Any) -> Any:
+                return rows[index] if isinstance(index, slice) else rows[int.from_bytes(os.urandom(2)) % len(rows)]
+
+        return Rows(rows)
+
+
+class Endless(Table):
+    def changed(self, rows: list[Example]) -> list[Example]:
+        class Rows(list[Example]):
+            def __getitem__(self, index: Any) -> Any:
+                return rows[index] if isinstance(index, slice) else rows[index % len(rows)]
+
+        return Rows(rows)
+
+
+class Forgetful(Table):
+    opened: ClassVar[Iterator[int]] = iter(range(100))
+
+    def changed(self, rows: list[Example]) -> list[Example]:
+        return [replace(rows[0], id=f"{next(self.opened)}")]
+
+
+def opening(value: Callable[[], Any]) -> Reader:
+    return type("Opening", (Reader,), {"open": lambda self: value()})()  # type: ignore[no-any-return]
+
+
+class Breaking(list[Example]):
+    def __getitem__(self, index: Any) -> Any:
+        if index == 2:
+            raise UnicodeError("row 2 is odd")
+        return super().__getitem__(index)
+
+
+class Named(list[Example]):
+    """Knows its rows by their numbers alone."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return dict(enumerate(self))[index]
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (lambda: None, r"Opening returns None for open\(\); it must return a sequence of Example"),
+        (lambda: iter(table()), r"Opening returns a value of type list_iterator for open\(\); it must"),
+        (lambda: (row for row in table()), r"Opening returns a value of type generator for open\(\); it must"),
+        (lambda: {"rows": table()}, r"Opening returns the dict .* for open\(\); it must return a sequence"),
+        (list, "Opening gives no rows"),
+        (lambda: [{"id": "0"}], "Opening row 0 is the dict {'id': '0'}, not an Example"),
+        (lambda: 1 / 0, r"Opening raised ZeroDivisionError: .* \(.*test_testing_data.py:\d+\) in open\(\)"),
+        (lambda: Breaking(table()), "Opening raised UnicodeError: row 2 is odd .* for row 2"),
+        (lambda: Named(table()), "Opening raised KeyError: -1 .* for row -1"),
+    ],
+)
+def test_what_a_reader_raises_or_wrongly_opens_comes_out_as_a_sentence(value: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_reader(opening(value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"responses": {"chosen": None, "rejected": "one"}}, "the response 'chosen' is None; it must be text or"),
+        ({"responses": ("two", "one")}, r"its responses are the tuple \('two', 'one'\); they must be a mapping"),
+        ({"prompt": None}, "the prompt is None; it must be text or a tuple of Turn"),
+        ({"prompts": {"other": [1]}}, r"the prompt 'other' is the list \[1\]; it must be text"),
+        (
+            {"images": (numpy.zeros((2, 2, 3)),)},
+            "among its images is a value of type ndarray; each must be a PIL image",
+        ),
+        ({"images": numpy.zeros((1, 2, 2, 3))}, "its images are a value of type ndarray; they must be a tuple"),
+        ({"pictures": {"other": ("a.png",)}}, "among its pictures 'other' is the str 'a.png'; each must be a PIL"),
+        ({"columns": None}, "its columns are None; they must be a mapping"),
+        ({"vectors": {"clip": None}}, "its vector 'clip' are None; they must be a tuple"),
+        ({"boxes": {"dogs": ((0, 0, 1, 1),)}}, "among its boxes 'dogs' of an image is the int 0; each must be a Box"),
+        ({"boxes": {"dogs": (None,)}}, "among its boxes 'dogs' is None; each must be a tuple of Box for each image"),
+    ],
+)
+def test_a_row_with_a_field_of_the_wrong_type_is_told_in_a_sentence(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^Changed row 0: {sentence}"):
+        check_reader(changing(0, **fields)())
+
+
+def test_a_sound_reader_passes() -> None:
+    check_reader(Table(rows=250))
+
+
+@pytest.mark.parametrize(
+    ("reader", "sentence"),
+    [
+        (Table(rows=0), "Table gives no rows"),
+        (changing(1, id="0")(), "Changed gives the id '0' to rows 0 and 1"),
+        (changing(2, id=2)(), "Changed row 2 has the id 2, no text"),
+        (changing(1, prompt="no mark")(), "Changed row 1: the prompt has 0 <image> marks for 1 images"),
+        (changing(0, images=(PIL.Image.new("L", (2, 2)),))(), r"Changed row 0 has images of modes \['L'\]"),
+        (changing(1, columns={"score": 1})(), "Changed row 1 has columns that are no floats: {'score': 1}"),
+        (changing(1, columns={})(), r"Changed row 1 has the columns \[\], row 0 \['score'\]"),
+        (changing(1, responses={"chosen": "two"})(), r"Changed row 1 has the responses \['chosen'\]"),
+        (changing(1, pictures={"other": ()})(), r"Changed row 1 has the pictures \['other'\], row 0 \[\]"),
+        (changing(1, pictures={"other": (PIL.Image.new("L", (2, 2)),)})(), "Changed row 1 has images of modes"),
+        (changing(1, vectors={"clip": (1,)})(), r"Changed row 1 has vectors of other things than floats: \['clip'\]"),
+        (changing(1, boxes={"dogs": ()})(), "Changed row 1: the boxes 'dogs' are those of 0 images, and there are 1"),
+        (Shuffling(rows=100), "Shuffling gives the id"),
+        (Endless(), "Endless of 3 rows gives a row 3"),
+        (Forgetful(), "Forgetful gives other rows when it is opened anew"),
+    ],
+)
+def test_a_broken_reader_is_caught(reader: Reader, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{sentence}"):
+        check_reader(reader)

@@ -1,0 +1,158 @@
+"""Corruptions that take what they put in from the row itself: its other pictures, prompts, vectors and boxes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mdpo_corruptions.similar import by_cosine
+from PIL.Image import Image
+from support.corrupting import in_mode, photograph, pixels, seen
+
+from mdpo_core import Box, Corruption, DataError, Example, component
+from mdpo_core.testing import PILLOW_MODES, check_corruption
+
+RED, GREEN, BLUE = (PIL.Image.new("RGB", (20, 10), color) for color in ("red", "green", "blue"))
+ROW = Example("7", "<image>\nWhat is it?", {"chosen": "a", "rejected": "b"}, (RED,))
+TWO = replace(ROW, prompt="<image><image>\nWhich one?", images=(RED, GREEN))
+
+
+def make(name: str, **options: Any) -> Corruption:
+    made = component("corruption", name, **options)
+    assert isinstance(made, Corruption)
+    return made
+
+
+def applied(example: Example, name: str, data: list[Example] | None = None, **options: Any) -> Example:
+    return make(name, **options).apply(example, random.Random(0), data or [example])
+
+
+@pytest.mark.parametrize(
+    ("row", "pictures", "images", "expected"),
+    [
+        (ROW, (BLUE,), "all", (BLUE,)),
+        (TWO, (BLUE, RED), "all", (BLUE, RED)),
+        (TWO, (BLUE, RED), 1, (RED, RED)),
+        (TWO, (BLUE,), 1, (RED, BLUE)),
+        (TWO, (BLUE,), "first", (BLUE, GREEN)),
+    ],
+)
+def test_a_row_s_own_picture_takes_the_place_of_the_images_that_are_touched(
+    row: Example, pictures: tuple[Image, ...], images: Any, expected: tuple[Image, ...]
+) -> None:
+    row = replace(row, pictures={"edited": pictures, "unused": (GREEN,)})
+    assert applied(row, "dataset_image", picture="edited", images=images) == replace(row, images=expected)
+
+
+def test_as_many_pictures_as_images_are_needed() -> None:
+    row = replace(TWO, pictures={"edited": (BLUE,)})
+    with pytest.raises(
+        DataError, match=r"example '7': the picture 'edited' is 1 images; the row has 2, of which 2 are"
+    ):
+        applied(row, "dataset_image", picture="edited")
+
+
+def test_another_prompt_is_asked_about_the_row_s_images_or_a_picture_of_its_own() -> None:
+    row = replace(ROW, prompts={"second": "<image>\nAnd here?"}, pictures={"second": (BLUE,)})
+    asked = replace(row, prompt="<image>\nAnd here?")
+    assert applied(row, "dataset_prompt", prompt="second") == asked
+    assert applied(row, "dataset_prompt", prompt="second", picture="second") == replace(asked, images=(BLUE,))
+    with pytest.raises(DataError, match=r"example '7': the prompt 'second' has 0 <image> marks for 1 images"):
+        applied(replace(row, prompts={"second": "And here?"}), "dataset_prompt", prompt="second")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_region_noise_changes_the_boxes_and_nothing_else(data: st.DataObject) -> None:
+    picture = photograph(60, 40)
+    edges = [sorted(data.draw(st.tuples(st.floats(0, side), st.floats(0, side)))) for side in picture.size]
+    (left, right), (top, bottom) = edges
+    box = Box(left, top, max(right, left + 0.01), max(bottom, top + 0.01))
+    row = replace(ROW, images=(picture,), boxes={"regions": ((box,),)})
+    after = pixels(applied(row, "region_noise", boxes="regions", step=999, schedule="linear").images[0])
+    changed = (after != pixels(picture)).any(axis=2)
+    inside = np.zeros_like(changed)
+    inside[int(box.top) : int(np.ceil(box.bottom)), int(box.left) : int(np.ceil(box.right))] = True
+    assert not changed[~inside].any()
+    assert changed[inside].mean() > 0.9 or inside.sum() < 10
+
+
+def test_region_noise_is_that_of_diffusion_noise_over_the_whole_picture() -> None:
+    picture = photograph(60, 40)
+    row = replace(ROW, images=(picture,), boxes={"regions": ((Box(0, 0, 60, 40),),)})
+    whole = make("diffusion_noise", step=300).apply(row, random.Random(0), [row])
+    assert applied(row, "region_noise", boxes="regions", step=300) == whole
+
+
+@pytest.mark.parametrize("mode", PILLOW_MODES)
+def test_regions_of_a_picture_of_any_mode_look_as_diffusion_noise_does(mode: str) -> None:
+    picture = in_mode(mode)
+    row = replace(ROW, images=(picture,), boxes={"regions": ((Box(10, 10, 50, 40),),)})
+    [made] = applied(row, "region_noise", boxes="regions", step=300).images
+    [whole] = make("diffusion_noise", step=300).apply(row, random.Random(0), [row]).images
+    expected = pixels(seen(picture))
+    expected[10:40, 10:50] = pixels(seen(whole))[10:40, 10:50]
+    # A palette is made anew, of 256 colours.
+    assert np.abs(pixels(seen(made)) - expected).mean() < (9 if mode in {"P", "PA"} else 0.01)
+    assert (made.mode, made.size) == (mode, picture.size)
+
+
+def test_an_image_without_boxes_stays_as_it_is_beside_one_that_has_some() -> None:
+    row = replace(TWO, boxes={"regions": ((), (Box(0, 0, 5, 5),))})
+    first, second = applied(row, "region_noise", boxes="regions").images
+    assert (first == RED, second == GREEN) == (True, False)
+
+
+def with_vector(name: str, *vector: float) -> Example:
+    return replace(ROW, id=name, images=(photograph(8, 8).rotate(10 * int(name)),), vectors={"clip": vector})
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(*[st.integers(-5, 5)] * 3).filter(any), min_size=2, max_size=6))
+def test_rows_are_ordered_by_the_cosine_of_their_vectors(vectors: list[tuple[int, ...]]) -> None:
+    data = [with_vector(str(number), *map(float, vector)) for number, vector in enumerate(vectors)]
+    own = np.array(vectors[0])
+    cosines = [
+        float(own @ np.array(vectors[row])) / float(np.linalg.norm(own) * np.linalg.norm(vectors[row]))
+        for row in by_cosine(data[0], data, "clip")
+    ]
+    assert np.allclose(cosines, sorted(cosines, reverse=True))
+    assert len(cosines) == len(data)
+
+
+def test_the_most_similar_image_is_that_of_the_nearest_embedding_however_it_looks() -> None:
+    data = [with_vector("0", 1, 0), with_vector("1", 0, 1), with_vector("2", 5, 1), replace(ROW, id="3")]
+    options = {"choose": "most_similar", "embedding": "clip"}
+    assert applied(data[0], "other_image", data, **options).images == data[2].images
+    assert applied(data[1], "other_image", data, **options).images == data[2].images
+
+
+def test_embeddings_without_a_direction_or_of_several_lengths_name_their_row() -> None:
+    options = {"choose": "most_similar", "embedding": "clip"}
+    for vector, text in (((0.0, 0.0), "is zero, which has no direction"), ((1.0,), "has 1 numbers, and those before")):
+        data = [with_vector("0", 1, 0), with_vector("1", *vector)]
+        with pytest.raises(DataError, match=f"example '1': the vector 'clip' {text}"):
+            applied(data[0], "other_image", data, **options)
+    data = [with_vector("0", 1, 0), with_vector("1", 1, 0)]
+    with pytest.raises(DataError, match="example '2': the vector 'clip' has 1 numbers, and those of other rows 2"):
+        applied(with_vector("2", 1), "other_image", data, **options)
+
+
+def test_an_embedding_is_of_no_use_to_a_random_row() -> None:
+    with pytest.raises(ValueError, match="choose: most_similar"):
+        make("other_image", embedding="clip")
+
+
+@pytest.mark.parametrize("options", [{"picture": None}, {"picture": "other"}])
+def test_other_prompts_with_and_without_pictures_keep_the_contract(options: dict[str, Any]) -> None:
+    check_corruption(make("dataset_prompt", prompt="other", **options), varies=False)
+
+
+def test_embeddings_keep_the_contract() -> None:
+    check_corruption(make("other_image", choose="most_similar", embedding="embedding"), varies=False)

@@ -1,0 +1,330 @@
+"""What third parties start from: the examples, new packages, and contracts without a line of test code."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.processes.own_environment import ROOT, make_environment, pip_install, run_module
+
+from mdpo_core.cli.new_plugin import write_plugin
+from mdpo_core.errors import PluginError
+from mdpo_core.offers import KINDS
+
+EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv")
+
+
+HERE = Path(sys.executable)
+
+
+def tried(python: Path, *plugins: str, cwd: Path, more_path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """``plugins``: their names; other words are options of pytest."""
+    named = [word for plugin in plugins for word in ([plugin] if plugin[0] == "-" else ["--mdpo-plugin", plugin])]
+    return run_module(python, "pytest", "-p", "mdpo_pytest", "-rA", *named, cwd=cwd, more_path=more_path)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with all examples."""
+    folder = tmp_path_factory.mktemp("examples")
+    python = make_environment(folder / "environment")
+    for name in EXAMPLES:
+        # pip leaves its build beside the sources, and a user runs: folders that are no part of the package.
+        sources = shutil.copytree(ROOT / "examples" / name, folder / "sources" / name)
+        (sources / "runs" / "first").mkdir(parents=True)
+        pip_install(python, sources)
+    return python
+
+
+def test_a_recipe_runs_with_all_examples(examples: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"extends: {os.path.relpath(ROOT / 'recipes' / 'quickstart.yaml', tmp_path)}\n"
+        "data: {reader: digits, num_pairs: 32}\n"
+        "corruptions: {tiles: {corruption: shuffle_tiles, tiles: 2}}\n"
+        "objective: [{loss: hinge2, beta: 0.2}, {loss: hinge2, over: chosen@tiles}]\n"
+        "train: {batch_size: 16, micro_batch_size: 16}\n"
+        "evaluators: []\n"
+        "trackers: [{tracker: csv}]\n"
+        "output: {dir: run}\n"
+    )
+    done = run_module(examples, "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = {str(line["step"]): line["loss"] for line in lines if "loss" in line}
+    assert {row["step"]: float(row["loss"]) for row in table if row["loss"]} == losses
+    assert len(losses) == 2
+    versions = json.loads((tmp_path / "run" / "manifest.json").read_text())["versions"]
+    assert all(versions[name.replace("_", "-")] == "0.1" for name in EXAMPLES)
+
+
+def test_every_component_of_the_examples_is_an_item_that_passes(examples: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text("def test_of_somebody_else(): assert False\n")
+    # By module, by package and by entry point.
+    done = tried(examples, "mdpo_hinge2", "mdpo-shuffle-tiles", "csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for item in ("mdpo_hinge2::loss-hinge2", "mdpo-shuffle-tiles::corruption-shuffle_tiles", "csv::tracker-csv"):
+        assert f"PASSED {item}" in done.stdout
+    assert "3 passed" in done.stdout
+
+
+def install(folder: Path, name: str, source: str) -> None:
+    """A plugin of one module, for whoever has the folder in its path."""
+    (folder / f"mdpo_{name}.py").write_text(source)
+    metadata = folder / f"{name}-0.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
+    (metadata / "entry_points.txt").write_text(f"[mdpo]\n{name} = mdpo_{name}\n")
+
+
+BROKEN = """
+from mdpo_core import Corruption, Evaluator, Loss, PairLoss, Reader, Tracker, hookimpl
+
+
+class Swapped(PairLoss):
+    def __call__(self, scores):
+        return scores.margin(self.prefer, self.over)
+
+
+class Rows(Reader):
+    path: str
+
+    def open(self):
+        return []
+
+
+class Told(Tracker):
+    def start(self, folder):
+        raise NotImplementedError
+
+    @classmethod
+    def contract(cls, folder):
+        assert not list(folder.iterdir())
+
+
+@hookimpl
+def mdpo_components():
+    return {"swapped": Swapped, "rows": Rows, "told": Told}
+"""
+
+
+def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_skipped(tmp_path: Path) -> None:
+    install(tmp_path, "broken", BROKEN)
+    done = tried(HERE, "mdpo_broken", cwd=tmp_path, more_path=tmp_path)
+    assert done.returncode == 1
+    assert "Swapped prefers 'rejected' over 'chosen'" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "check_reader in a test of your own" in done.stdout
+    assert "the reader 'rows' needs the options path" in done.stdout
+    assert "PASSED mdpo_broken::tracker-told" in done.stdout
+    assert "1 failed, 1 passed, 1 skipped" in done.stdout
+    done = tried(HERE, "mdpo_brokn", cwd=tmp_path, more_path=tmp_path)
+    assert (done.returncode, "did you mean 'mdpo_broken'?" in done.stderr) == (4, True)
+
+
+RAISING = """
+from mdpo_core import Corruption, Evaluator, PairLoss, Reader, Tracker, hookimpl
+
+
+def look_closely(thing):
+    raise ValueError("nothing to see")
+
+
+class Blind(PairLoss):
+    def __call__(self, scores):
+        return look_closely(scores)
+
+
+class Empty(Blind):
+    def __call__(self, scores):
+        return None
+
+
+class Torn(Corruption):
+    def apply(self, example, rng, data):
+        return look_closely(example)
+
+
+class Words(Evaluator):
+    def evaluate(self, policy, folder, step):
+        return "good"
+
+
+class Gone(Reader):
+    def open(self):
+        return look_closely(self)
+
+
+class Told(Tracker):
+    def start(self, folder):
+        return None
+
+    @classmethod
+    def contract(cls, folder):
+        look_closely(cls)
+
+
+@hookimpl
+def mdpo_components():
+    return {"blind": Blind, "empty": Empty, "torn": Torn, "words": Words, "gone": Gone, "told": Told}
+"""
+
+
+def test_whatever_a_component_raises_is_shown_in_a_few_lines_with_its_own_place(tmp_path: Path) -> None:
+    install(tmp_path, "raising", RAISING)
+    done = tried(HERE, "mdpo_raising", cwd=tmp_path, more_path=tmp_path)
+    assert "6 failed" in done.stdout
+    place = f"{tmp_path / 'mdpo_raising.py'}:6"
+    for sentence in (
+        f"Blind raised ValueError: nothing to see ({place}) at policy chosen [-1.0]",
+        "Empty returns None at policy chosen [-1.0]",
+        f"Torn raised ValueError: nothing to see ({place}) for a row with images of 24x17 and the seed 0",
+        "Words returns the str 'good' at step 0; it must return a mapping from names to numbers",
+        f"Gone raised ValueError: nothing to see ({place}) in open()",
+        # Of its own contract no sentence is known.
+        "\nValueError: nothing to see\n",
+    ):
+        assert sentence in done.stdout, done.stdout
+    # Where the environment has CI, pytest's summary repeats each of them whole.
+    failures, _ = done.stdout.split("short test summary")
+    assert failures.count('raise ValueError("nothing to see")') == 4
+    assert len(failures.splitlines()) < 6 * 12
+    assert not any(word in done.stdout for word in ("hypothesis/", "pluggy/", "Traceback", "mdpo_core/testing"))
+    whole = tried(HERE, "mdpo_raising", "--full-trace", cwd=tmp_path, more_path=tmp_path)
+    assert "hypothesis/" in whole.stdout
+
+
+def test_pytest_without_the_option_pays_nothing_and_runs_its_own_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text(
+        "import sys\ndef test_own(): assert not {'torch', 'hypothesis', 'mdpo_core', 'pydantic'} & set(sys.modules)\n"
+    )
+    done = run_module(HERE, "pytest", "-p", "mdpo_pytest", cwd=tmp_path)
+    assert "1 passed" in done.stdout
+
+
+def test_pytest_finds_the_option_by_the_project_s_entry_point() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["pytest11"] == {"mdpo": "mdpo_pytest"}
+    assert "plugins/mdpo_pytest" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new package of each kind, all of them installed in its ``environment``."""
+    folder = tmp_path_factory.mktemp("written")
+    python = make_environment(folder / "environment")
+    for kind in KINDS:
+        # A name that is also a class of ours, and what pip builds out of sight.
+        made = write_plugin(f"image_{kind}", kind, folder / kind)
+        pip_install(python, shutil.copytree(made, folder / "sources" / kind))
+    return folder
+
+
+def python_of(written: Path) -> Path:
+    return written / "environment" / "bin" / "python"
+
+
+def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path: Path) -> None:
+    done = tried(python_of(written), *(f"mdpo_image_{kind}" for kind in KINDS), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "7 passed, 1 skipped" in done.stdout
+    assert "the adapter 'image_adapter' needs" in done.stdout
+
+
+def test_the_recipe_of_each_new_package_uses_it_and_is_sound(written: Path, tmp_path: Path) -> None:
+    program = "import sys, mdpo_core.cli as cli; sys.exit(max(cli.main(['check', recipe]) for recipe in sys.argv[1:]))"
+    (tmp_path / "check_all.py").write_text(program)
+    recipes = {kind: written / kind / "recipe.yaml" for kind in KINDS}
+    done = run_module(python_of(written), "check_all", *map(str, recipes.values()), cwd=tmp_path, more_path=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for kind, recipe in recipes.items():
+        assert f"{kind}: image_{kind}" in recipe.read_text()
+
+
+def test_a_run_with_new_packages_of_all_kinds_but_a_model_s(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"extends: {os.path.relpath(written / 'corruption' / 'recipe.yaml', tmp_path)}\n"
+        "data: {reader: image_reader}\n"
+        "objective: [{loss: image_loss, over: chosen@worse}, {anchor: image_anchor}]\n"
+        "backend: {backend: image_backend}\n"
+        "evaluators: [{evaluator: image_evaluator}]\n"
+        "trackers: [{tracker: image_tracker}]\n"
+    )
+    done = run_module(python_of(written), "mdpo_core.cli", "run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "runs" / "image_corruption" / "image_tracker.txt").read_text()
+    assert "step 4:" in log
+    assert "eval/image_evaluator/words" in log
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adapter"])
+def test_the_recipe_of_a_new_package_runs(kind: str, written: Path, tmp_path: Path) -> None:
+    recipe = shutil.copy(written / kind / "recipe.yaml", tmp_path)
+    done = run_module(python_of(written), "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path: Path) -> None:
+    recipe = written / "adapter" / "recipe.yaml"
+    done = run_module(python_of(written), "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+
+
+def test_a_new_package_of_another_s_name_or_in_a_folder_that_is_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name, text in (
+        ("dpo", "the plugin 'objectives' offers a loss 'dpo'"),
+        ("llava", "mdpo_llava, is installed"),
+        ("core", "mdpo_core, is installed"),
+        ("Two Words", "cannot name a plugin"),
+        ("2nd", "cannot name a plugin"),
+        ("ende_", "cannot name a plugin"),
+        ("a" * 51, "cannot name a plugin: 51 letters, and 50 at most"),
+    ):
+        with pytest.raises(PluginError, match=text):
+            write_plugin(name, "loss", tmp_path / "new")
+    with pytest.raises(PluginError, match="is there already; choose another with --out DIR"):
+        write_plugin("mine", "loss", tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_class_hides_nothing_that_its_module_uses(kind: str, tmp_path: Path) -> None:
+    for number, name in enumerate(("family", "transformers_adapter", "none", "field", "image", "ordinary")):
+        module = ast.parse((write_plugin(name, kind, tmp_path / str(number)) / f"mdpo_{name}.py").read_text())
+        imported = {
+            alias.asname or alias.name
+            for node in ast.walk(module)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        classes = [node.name for node in module.body if isinstance(node, ast.ClassDef)]
+        assert len(set(classes)) == len(classes)
+        assert not imported & set(classes)
+    assert "Ordinary" in classes
+
+
+def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:
+    done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mdpo_mine", "--kind", "loss", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cd mdpo_mine" in done.stdout
+    assert "pytest --mdpo-plugin mdpo_mine" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "mdpo_mine").iterdir()) == [
+        "mdpo_mine.py",
+        "pyproject.toml",
+        "recipe.yaml",
+    ]
+    done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mine", "--kind", "loss", cwd=tmp_path)
+    assert (done.returncode, "is there already" in done.stderr) == (2, True)

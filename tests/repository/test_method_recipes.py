@@ -1,0 +1,133 @@
+"""Recipes of published methods: each runs on rows with the columns that it names, and begins where its formula does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from support.pairs import ANSWERS, PROMPT
+from support.paths import RECIPES
+from support.processes.launching import records
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mdpo_core import load_recipe, run
+
+RECIPES = RECIPES / "methods"
+LOG_2 = math.log(2)
+WHY = "Because there are no animals at all."
+COMPARISON = "USER: <image>\nA pink flower. Or: Green leaves. Why is the first one better? ASSISTANT:"
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """What plain transformers gives: the mean over rows of a response's log-prob, and of that per token."""
+
+    of_rationale: float
+    of_chosen_per_token: float
+
+
+# At policy = reference: every margin and every reward is 0, every divergence, too.
+EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
+    "mpo.yaml": lambda found: 0.8 * LOG_2 + 0.2 * 2 * LOG_2 - found.of_chosen_per_token,
+    "rpo.yaml": lambda found: LOG_2 - found.of_chosen_per_token,
+    "re_align.yaml": lambda _: 2 * LOG_2,
+    "mfpo.yaml": lambda _: 3 * LOG_2,
+    "chip.yaml": lambda _: 2 * LOG_2,
+    "chip_release.yaml": lambda _: LOG_2,
+    "s_vco.yaml": lambda _: 4 * LOG_2,
+    "symmpo.yaml": lambda _: LOG_2 + 0.5 * 2 * LOG_2 + 2 * LOG_2,
+    "hound_dpo.yaml": lambda _: LOG_2,
+    "v_dpo.yaml": lambda _: 2 * LOG_2,
+    "rationale_dpo.yaml": lambda found: LOG_2 - found.of_rationale,
+}
+
+
+def test_every_recipe_of_a_method_is_run_here() -> None:
+    assert EXPECTED.keys() == {file.name for file in RECIPES.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def rows(photographs: Path) -> list[Row]:
+    names = sorted(file.name for file in photographs.iterdir())
+    return [
+        {
+            "img_path": names[row],
+            "prompt": PROMPT,
+            "chosen": ANSWERS[row],
+            "rejected": ANSWERS[row + 1],
+            "clip_embedding": [float(row), 1.0],
+            "keyword_boxes": [[10, 10, 200, 90.5], [0, 0, 20, 20]],
+            "counterfactual_path": names[row + 1],
+            "second_path": names[row + 2],
+            "worse_path": names[row + 1],
+            "second_answer": ANSWERS[row + 2],
+            "rationale": WHY,
+            "comparison": COMPARISON,
+        }
+        for row in range(2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(rows: list[Row], photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the rows in one file, and the same about three frames each in another."""
+    folder = tmp_path_factory.mktemp("methods")
+    (folder / "pictures.json").write_text(json.dumps(rows))
+    frames = sorted(file.name for file in photographs.iterdir())[:3]
+    question = "<image>" * len(frames) + "What happens?"
+    (folder / "videos.json").write_text(json.dumps([{**row, "prompt": question, "frames": frames} for row in rows]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def likelihoods(rows: list[Row], llava: Path, photographs: Path) -> Likelihoods:
+    model = AutoModelForImageTextToText.from_pretrained(llava)
+    processor = AutoProcessor.from_pretrained(llava, backend="pil")
+
+    def of(row: Row, prompt: str, response: str) -> tuple[float, int]:
+        with PIL.Image.open(photographs / str(row["img_path"])) as image:
+            inputs = processor(images=[image.convert("RGB")], text=prompt, return_tensors="pt")
+        answer = torch.tensor([[*processor.tokenizer(response, add_special_tokens=False)["input_ids"], 2]])
+        ids = torch.cat([inputs["input_ids"], answer], dim=1)
+        with torch.no_grad():
+            logits = model(input_ids=ids, pixel_values=inputs["pixel_values"]).logits[0, -answer.shape[1] - 1 : -1]
+        return float(logits.log_softmax(-1).gather(1, answer[0][:, None]).sum()), answer.shape[1]
+
+    rationales = [of(row, COMPARISON, WHY)[0] for row in rows]
+    chosen = [of(row, PROMPT, str(row["chosen"])) for row in rows]
+    return Likelihoods(
+        sum(rationales) / len(rows), sum(log_prob / num_tokens for log_prob, num_tokens in chosen) / len(rows)
+    )
+
+
+@pytest.mark.parametrize("recipe", EXPECTED)
+def test_a_method_runs_on_the_columns_it_names_and_begins_where_its_formula_does(
+    recipe: str, data: Path, llava: Path, photographs: Path, likelihoods: Likelihoods, tmp_path: Path
+) -> None:
+    changes = [
+        f"model.path={llava}",
+        f"data.path={data / ('videos.json' if recipe == 'hound_dpo.yaml' else 'pictures.json')}",
+        f"data.images={photographs}",
+        "train.epochs=2",
+        "train.batch_size=2",
+        "train.micro_batch_size=1",
+        "train.learning_rate=1.0e-2",
+        "train.workers=0",
+        "backend={backend: local, precision: fp32}",
+        "trackers=[]",
+        f"output.dir={tmp_path / 'run'}",
+    ]
+    if recipe == "v_dpo.yaml":
+        # Any other guidance leaves what the picture adds to the reference's score.
+        changes.append("objective.0.guidance=1")
+    first, second, *_ = records(run(load_recipe(RECIPES / recipe, changes)).run_dir)
+    assert first["loss"] == pytest.approx(EXPECTED[recipe](likelihoods), abs=1e-4)
+    assert math.isfinite(second["loss"])
+    assert second["loss"] != first["loss"]

@@ -1,0 +1,116 @@
+"""Whole runs of models that `chat_vlm` reads: pictures of many sizes, in one process and in several."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import PIL.Image
+import pytest
+from peft import PeftModel
+from support.builders.small_vlms import build_vlm
+from support.paths import RECIPES
+from support.processes.launching import EVERY, launch, records, require_same_training
+from transformers import AutoModelForImageTextToText
+
+from mdpo_core import load_recipe, run
+
+RECIPE = RECIPES / "qwen2_5_vl_mdpo.yaml"
+SIZES = [(90, 62), (40, 77), (64, 64), (30, 90), (120, 40), (50, 50), (77, 40), (62, 90)]
+
+
+@pytest.fixture(scope="module")
+def sizes(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Changes to eight pairs whose pictures all differ in size; every third row has none, one has two."""
+    folder = tmp_path_factory.mktemp("sizes")
+    picture = PIL.Image.open(sorted(photographs.iterdir())[0]).convert("RGB")
+    rows = []
+    for number, size in enumerate(SIZES):
+        picture.resize(size).save(folder / f"{number}.png")
+        images = [] if number % 3 == 2 else [f"{number}.png", "0.png"] if number == 4 else [f"{number}.png"]
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": "What is it?"}]
+        messages = {"chosen": f"A temple, {number}.", "rejected": "A flower " * (1 + number % 3)}
+        rows.append({"img_path": images, "prompt": [{"role": "user", "content": content}], **messages})
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [f"data.path={folder / 'pairs.jsonl'}", f"data.images={folder}"]
+
+
+def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
+    small: list[str], sizes: list[str], tmp_path: Path
+) -> None:
+    folder = build_vlm("qwen2_5_vl", tmp_path / "model")
+    done = run(load_recipe(RECIPE, [*small, *sizes, f"model.path={folder}"]))
+    first, *_, last = records(done.run_dir)
+    # Rows without a picture add nothing to the terms over a corrupted one.
+    assert first["loss"] == pytest.approx((2 + 5 / 8) * math.log(2), rel=0.2)
+    assert first["loss/0:dpo"] == pytest.approx(math.log(2), abs=1e-4)
+    assert last["loss"] < first["loss"]
+    loaded = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), done.final)
+    assert any(bool(value.any()) for name, value in loaded.named_parameters() if "lora_B" in name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("backend", "family"),
+    [("fsdp", "qwen2_5_vl"), ("zero_3", "llava_next"), ("zero_3", "qwen3_vl"), ("fsdp", "gemma3"), ("ddp", "idefics3")],
+)
+def test_processes_whose_pictures_differ_train_as_one_does(
+    backend: str, family: str, changes: list[str], sizes: list[str], tmp_path: Path
+) -> None:
+    folder = build_vlm(family, tmp_path / "model")
+    same = [
+        *(change for change in changes if not change.startswith(("backend", "model.lora"))),
+        *(*sizes, f"model.path={folder}", "model.lora=null", "model.freeze=[]"),
+        *("train.micro_batch_size=1", "train.learning_rate=1.0e-5"),
+    ]
+    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
+    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "two", "--processes", "2", recipe=RECIPE)
+    assert finished.returncode == 0, finished.stderr
+    # A bias of all keys changes no attention: its gradient is 0 but for rounding, of which AdamW makes whole steps.
+    require_same_training(tmp_path / "two", tmp_path / "one", 1e-5, but=r"(k_proj|qkv)\.bias")
+
+
+ANSWERS = """
+from mdpo_core import Evaluator, Example, hookimpl
+
+
+class Answers(Evaluator):
+    \"\"\"Answers to questions of which two in four show a picture.\"\"\"
+
+    def evaluate(self, policy, folder, step):
+        from PIL import Image
+
+        ramp = Image.linear_gradient("L").convert("RGB").resize((60, 60))
+        shown = [Example(str(row), "<image>\\nWhat is it?", {}, (ramp,)) for row in range(2)]
+        asked = [*shown, *(Example(str(row), "What is it?", {}) for row in (2, 3))]
+        return {"answers": len(policy.generate(asked, 4))}
+
+
+@hookimpl
+def mdpo_components():
+    return {"answers": Answers}
+"""
+
+
+@pytest.mark.long
+def test_a_process_whose_questions_show_no_picture_keeps_the_others_company(
+    changes: list[str], sizes: list[str], tmp_path: Path
+) -> None:
+    """ZeRO-3 gathers the weights of a vision encoder in all processes, or waits forever."""
+    (tmp_path / "mdpo_answers.py").write_text(ANSWERS)
+    about = tmp_path / "mdpo_answers-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mdpo-answers\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[mdpo]\nanswers = mdpo_answers\n")
+    more = [
+        *(change for change in changes if not change.startswith("backend")),
+        *(*sizes, f"model.path={build_vlm('qwen2_vl', tmp_path / 'model')}", f"backend={EVERY['zero_3']}"),
+        # Questions are shared out in batches of a step's pairs.
+        *("train.batch_size=2", "train.micro_batch_size=1", "train.epochs=1", "evaluators=[{evaluator: answers}]"),
+    ]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    finished = launch(more, tmp_path / "two", "--processes", "2", recipe=RECIPE, PYTHONPATH=path)
+    assert finished.returncode == 0, finished.stderr
+    assert records(tmp_path / "two")[0]["eval/answers/answers"] == 4

@@ -1,0 +1,1 @@
+"""What tests share: builders of small real models and data, independent oracles, and processes."""

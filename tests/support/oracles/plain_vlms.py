@@ -1,0 +1,136 @@
+"""What plain transformers gives for the families of `chat_vlm`, and how far we are from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import torch
+from mdpo_vlm.encoding.processors import load_processor
+from mdpo_vlm.families import FAMILIES
+from torch import Tensor
+from transformers import AutoModelForImageTextToText
+
+from mdpo_core import IMAGE_MARK, DataError, Example, Placement, View, component
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.scoring.scorer import PLAIN, Scorer
+from support.builders.small_vlms import SMALL
+
+VIEWS = (View("chosen"), View("rejected"))
+NATS = 2e-5
+
+
+def adapter(family: str, folder: Path, **options: Any) -> Any:
+    """PaliGemma has no chat template."""
+    ready = {"prompts": "ready"} if SMALL[family].template is None else {}
+    return component("adapter", "chat_vlm", path=str(folder), **ready, **options)
+
+
+def examples(family: str, photographs: Path) -> list[Example]:
+    """One picture, another shape of picture, none, two: as far as the family takes them."""
+    wide, tall = (PIL.Image.open(file).convert("RGB") for file in sorted(photographs.iterdir())[:2])
+    pictures = [(wide.resize((91, 62)),), (tall.resize((40, 77)),), (), (wide.resize((91, 62)), tall.resize((64, 64)))]
+    least, most = FAMILIES[family].num_images
+    return [
+        Example(
+            id=str(number),
+            prompt=f"{IMAGE_MARK}\n" * len(images) + "What is in the picture?",
+            responses={"chosen": "A Chinese temple" + " and trees" * number, "rejected": "A flower"},
+            images=images,
+        )
+        for number, images in enumerate(pictures)
+        if least <= len(images) <= (most or 2)
+    ]
+
+
+def plain_text(family: str, example: Example) -> str:
+    """The prompt as the model's authors write it: their template, filled in by hand."""
+    small, question = SMALL[family], "What is in the picture?"
+    number = len(example.images)
+    match family:
+        case "paligemma":
+            return "<image>\n" * number + question
+        case "gemma3":
+            images = "<start_of_image>" * number
+            return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
+        case "idefics3" | "smolvlm":
+            return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
+        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl":
+            images = "<|vision_start|><|image_pad|><|vision_end|>" * number
+        case _:
+            images = small.image * number
+    return f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def plain_inputs(family: str, folder: Path, example: Example, response: str | None) -> tuple[dict[str, Tensor], int]:
+    """What transformers' own processor makes of prompt and response, and how long the prompt is."""
+    processor, text = load_processor(folder, folder)[0], plain_text(family, example)
+    begin = {"add_special_tokens": False} if text.startswith("<bos>") else {}
+    inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors="np", **begin))
+    inputs.pop("labels", None)
+    inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
+    length = inputs["input_ids"].shape[1]
+    if response is not None:
+        lead = " " if family in ("idefics3", "smolvlm") else ""
+        ids = processor.tokenizer(f"{lead}{response}{SMALL[family].end}", add_special_tokens=False, return_tensors="pt")
+        marked = 1 if family == "paligemma" else 0
+        for name, value in (("attention_mask", 1), ("token_type_ids", marked), ("mm_token_type_ids", 0)):
+            if name in inputs:
+                inputs[name] = torch.cat([inputs[name], torch.full_like(ids["input_ids"], value)], dim=1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids["input_ids"]], dim=1)
+    return inputs, length
+
+
+def gap(family: str, folder: Path, data: Sequence[Example], options: Scoring) -> float:
+    """The furthest that a token's log-prob is from one forward of plain transformers, as a share of it beyond 1 nat."""
+    made = adapter(family, folder)
+    share = options.share_prefix and made.shares_prefix
+    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
+    scorer = Scorer(made.load(Placement()), VIEWS, options=options.model_copy(update={"share_prefix": share}))
+    with torch.no_grad():
+        found = scorer(batch).policy
+        return max(
+            float(((one - other).abs() / (1 + other.abs())).max())
+            for row, example in enumerate(data)
+            for view in VIEWS
+            for one, other in [
+                (found[view].values[row][found[view].mask[row]], plain_log_probs(plain, family, folder, example, view))
+            ]
+        )
+
+
+def plain_log_probs(plain: Any, family: str, folder: Path, example: Example, view: View) -> Tensor:
+    """Of each token of a response, ``(time,)``."""
+    inputs, length = plain_inputs(family, folder, example, example.responses[view.response])
+    log_probs: Tensor = plain(**inputs).logits[0, length - 1 : -1].log_softmax(-1)
+    return log_probs.gather(1, inputs["input_ids"][0, length:, None])[:, 0]
+
+
+def support(family: str, folder: Path, photographs: Path) -> str:
+    """A line of the support matrix in docs/guides/models.md, of what is true when it is tried."""
+    row, made = FAMILIES[family], adapter(family, folder)
+    numbers = [number for number in range(4) if _is_taken(family, folder, photographs, number)]
+    several = "0" if numbers[0] == 0 else str(numbers[0])
+    images = f"{several} to 1" if numbers[-1] == 1 else f"{several} or more"
+    once = "yes" if made.shares_prefix else f"no: {row.separate}"
+    inputs = [f"`{name}`: 1 for {kind}" for name, kind in row.marks.items()]
+    inputs += [f"positions in three dimensions, by `{row.grid}`"] * bool(row.grid) + ["softcapped logits"] * row.softcap
+    return f"| `{family}` | {images} | {once} | {'; '.join(inputs) or 'nothing'} |"
+
+
+def _is_taken(family: str, folder: Path, photographs: Path, number: int) -> bool:
+    """Whether a row of so many images is taken; if so, its log-probs must be those of plain transformers."""
+    with PIL.Image.open(sorted(photographs.iterdir())[0]) as image:
+        picture = image.convert("RGB").resize((70, 50))
+    text = f"{IMAGE_MARK}\n" * number + "What is in the picture?"
+    example = Example("1", text, {"chosen": "A temple", "rejected": "A flower"}, (picture,) * number)
+    try:
+        adapter(family, folder).encoder().encode_prompt(example)
+    except DataError:
+        return False
+    assert gap(family, folder, [example], PLAIN) <= NATS
+    return True
