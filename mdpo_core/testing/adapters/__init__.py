@@ -91,23 +91,24 @@ def _check_frozen(adapter: ModelAdapter) -> None:
 
 
 def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
-    from mdpo_core.testing.adapters import model, shared_prefix
+    from mdpo_core.testing.adapters import model as model_contract
+    from mdpo_core.testing.adapters import shared_prefix
 
-    tested = model.ModelUnderTest(name_of(adapter), adapter.encoder(), examples)
+    tested = model_contract.ModelUnderTest(name_of(adapter), adapter.encoder(), examples)
     reference = _load(adapter, trainable=False)
     model.set_training(False)
-    model.check_sizes(tested, model)
-    model.check_padding(tested, model)
-    model.check_batching(tested, model)
-    model.check_reference(tested, model, reference)
-    model.check_generation(tested, model)
-    model.check_gradients(tested, model)
-    model.change_what_trains(model)
-    model.check_dropout(
+    model_contract.check_sizes(tested, model)
+    model_contract.check_padding(tested, model)
+    model_contract.check_batching(tested, model)
+    model_contract.check_reference(tested, model, reference)
+    model_contract.check_generation(tested, model)
+    model_contract.check_gradients(tested, model)
+    model_contract.change_what_trains(model)
+    model_contract.check_dropout(
         tested, model, drops=any(each.lora is not None and each.lora.dropout > 0 for each in adapter.training.values())
     )
     if adapter.has_lora:
-        model.check_adapter_disabled(tested, model, reference)
+        model_contract.check_adapter_disabled(tested, model, reference)
     shared_prefix.check_recomputed(tested, model, Scoring(share_prefix=False))
     if adapter.shares_prefix:
         shared_prefix.check_shared_prefix(tested, model)
@@ -136,18 +137,18 @@ def _check_export(
 
 def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
     """Of the model itself, and with its LoRA merged, which is the last that is done to it."""
-    from mdpo_core.testing.adapters import model
+    from mdpo_core.testing.adapters import model as model_contract
 
     name = name_of(adapter)
     model.set_training(False)
-    trained = model.everything(model.ModelUnderTest(name, adapter.encoder(), examples), model)
+    trained = model_contract.everything(model_contract.ModelUnderTest(name, adapter.encoder(), examples), model)
     for merge in (False, True) if adapter.has_lora else (False,):
         with tempfile.TemporaryDirectory() as folder:
             model.export(Path(folder), merge=merge)
             encoder, loaded = adapter.load_exported(Path(folder), Placement())
-            exported = model.everything(model.ModelUnderTest(name, encoder, examples), loaded)
+            exported = model_contract.everything(model_contract.ModelUnderTest(name, encoder, examples), loaded)
         what = "with its LoRA merged" if merge else "as it is"
-        model.require_close(exported, trained, f"{name} exports a model, {what}, that gives other log-probs")
+        model_contract.require_close(exported, trained, f"{name} exports a model, {what}, that gives other log-probs")
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
