@@ -9,13 +9,15 @@ from benchmarks.speed.job import Result
 
 GB = 1e9
 METHOD = """\
-A step is everything from a collated micro-batch to updated weights; every contestant has a process of its own, the
-same model folder, pairs, crops, threads, LoRA (dropout 0), clipping and AdamW, and no activation checkpointing.
-Time is the median (least to most) of {steps} steps after one to warm up. Peak memory is that of the whole process from
-the first step on; *of the step* is what of it was not there right before; *held by tensors* is the same where the C
-library gives freed blocks back at once (`MALLOC_MMAP_THRESHOLD_`), so that holes in its heap do not count. Arithmetic
-is what is executed: matrix products, convolutions and attention, where a causal kernel counts half of the scores and
-the scores that fused attention computes again in backward count, too. `trl` is plain DPO: two views, no image term."""
+- **A step** is everything from a collated micro-batch to updated weights. Each contestant runs in a separate process,
+  with the same model folder, pairs, crops, threads, LoRA (dropout 0), clipping and AdamW, and without activation
+  checkpointing. `trl` is plain DPO: two views, no image term.
+- **Time** is the median (least to most) of {steps} steps, after one warm-up step.
+- **Peak memory** is that of the whole process from the first step on. *Of the step* leaves out what was there right
+  before. *Held by tensors* is the same with a C library that gives freed blocks back at once
+  (`MALLOC_MMAP_THRESHOLD_`), so holes in its heap do not count.
+- **Arithmetic** is what is executed: matrix products, convolutions and attention. A causal kernel counts half of the
+  scores; the scores that fused attention computes again in backward count, too."""
 
 
 def header(shape_name: str, machine: str, versions: Mapping[str, str], when: str, load: float, steps: int) -> str:
