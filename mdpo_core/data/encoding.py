@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mdpo_core.data.collation import collate
 from mdpo_core.data.responses import encode_response
+from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.validity import wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption
@@ -162,3 +163,15 @@ class BatchBuilder:
                     )
                 ]
             )
+
+
+@dataclass(frozen=True)
+class BuildBatch:
+    """Builds the batch of a micro-batch; worker processes get a copy of it."""
+
+    builder: BatchBuilder
+    data: Sequence[Example]
+
+    def __call__(self, task: MicroBatch) -> Batch:
+        builder = self.builder if task.views is None else self.builder.of(task.views)
+        return builder.build(self.data, task.rows, task.epoch)

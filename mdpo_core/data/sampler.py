@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.processes.world import ALONE, World
+from mdpo_core.types.view import View
 
 if TYPE_CHECKING:
     import torch
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
 class MicroBatch(NamedTuple):
     """Rows that share a forward.
 
-    ``number``: of the micro-batches of all processes in this step. One that does not count repeats rows, so that every
-    process makes as many forwards as the others, which wait for it.
+    ``number``: its index among the micro-batches of all processes in this step. Filler micro-batches repeat a row and
+    are ignored; they keep all processes in step. ``views``: the views to encode; None: all of the builder's.
     """
 
     rows: Sequence[int]
     epoch: int
     number: int = 0
     is_filler: bool = False
+    views: tuple[View, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

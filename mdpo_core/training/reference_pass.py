@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.encoding import BatchBuilder, BuildBatch
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import CheckpointError
 from mdpo_core.interfaces.backend import Engine
@@ -61,30 +61,12 @@ class _Job:
         return f"{self.of.name}/rows-{self.rows.start:07d}-{self.rows.stop:07d}.safetensors"
 
 
-class _Task(NamedTuple):
-    """Rows that one process scores in one forward."""
-
-    of: ReferenceSet
-    part: MicroBatch
-
-
 class _ScoredRows(NamedTuple):
-    """What is kept of a task's rows."""
+    """What is kept of a micro-batch."""
 
     ids: Sequence[str]
     digests: Mapping[View, Sequence[bytes]]
     log_probs: Mapping[View, TokenLogProbs]
-
-
-@dataclass(frozen=True)
-class _Build:
-    """Reads, corrupts and encodes, in whichever process."""
-
-    builder: BatchBuilder
-    data: Sequence[Example]
-
-    def __call__(self, task: _Task) -> Batch:
-        return self.builder.of(task.of.views).build(self.data, task.part.rows, task.of.epoch)
 
 
 def reference_sets(builder: BatchBuilder, epochs: int) -> list[ReferenceSet]:
@@ -147,7 +129,7 @@ class Precomputation:
                 for task in tasks:
                     self._stop_if_asked(stop, _num_rows(shards), total)
                     found = self._score(next(batches))
-                    for each in self.world.gather(None if task.part.is_filler else found):
+                    for each in self.world.gather(None if task.is_filler else found):
                         scored += [each] if each else []
                         done += len(each.ids) if each else 0
                     self.progress(done, total)
@@ -160,14 +142,15 @@ class Precomputation:
         if signum:
             raise RunStopped(f"stopped while caching the reference, {kept} of {total} rows are kept", signum)
 
-    def _tasks(self, of: ReferenceSet, rows: Iterable[int], world: World | None = None) -> list[_Task]:
+    def _tasks(self, of: ReferenceSet, rows: Iterable[int], world: World | None = None) -> list[MicroBatch]:
         """This process's micro-batches, of rows of similar length."""
         ordered, size = sorted(rows, key=self.lengths.__getitem__), self.recipe.train.micro_batch_size
-        return [_Task(of, part) for part in split_over_processes(ordered, size, of.epoch, world or self.world)]
+        parts = split_over_processes(ordered, size, of.epoch, world or self.world)
+        return [part._replace(views=of.views) for part in parts]
 
     @property
-    def _build(self) -> _Build:
-        return _Build(replace(self.builder, columns=(), checks=()), self.data)
+    def _build(self) -> BuildBatch:
+        return BuildBatch(replace(self.builder, columns=(), checks=()), self.data)
 
     def _score(self, batch: Batch) -> _ScoredRows:
         # Without LoRA the policy is its own reference, as nothing has trained it yet.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.encoding import BatchBuilder, BuildBatch
 from mdpo_core.data.sampler import MicroBatch, Sampler
 from mdpo_core.interfaces.backend import Engine
 from mdpo_core.objective.meter import Meter
@@ -75,7 +75,7 @@ class Trainer:
     def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
         steps = range(first_step, self.sampler.num_steps)
         micro_batches = chain.from_iterable(map(self._micro_batches, steps))
-        return computed_ahead(_Build(self.builder, self.data), micro_batches, self.recipe.train.workers)
+        return computed_ahead(BuildBatch(self.builder, self.data), micro_batches, self.recipe.train.workers)
 
     def _micro_batches(self, step: int) -> list[MicroBatch]:
         return self.sampler.micro_batches(step, self.recipe.train.micro_batch_size, self.world)
@@ -159,17 +159,6 @@ class Trainer:
             self.hooks.mdpo_evaluated(step=finished, metrics=metrics)
             # It is no time of the steps.
             self._clock = Clock()
-
-
-@dataclass(frozen=True)
-class _Build:
-    """Reads, corrupts and encodes, in whichever process."""
-
-    builder: BatchBuilder
-    data: Sequence[Example]
-
-    def __call__(self, micro_batch: MicroBatch) -> Batch:
-        return self.builder.build(self.data, micro_batch.rows, micro_batch.epoch)
 
 
 def _seed_of_dropout(seed: int, step: int, number: int) -> int:

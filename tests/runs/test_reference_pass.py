@@ -183,8 +183,9 @@ def test_a_corruption_that_is_drawn_anew_has_a_set_for_each_epoch(anew: Path, ca
 STOP_AT = 16
 KILLED = f"""
 import os, signal, sys
-from mdpo_core import hookimpl, load_recipe, precompute, run
+from mdpo_core import hookimpl, load_recipe, run
 from mdpo_core.registry import current_registry
+from mdpo_core.training import reference_pass
 
 class Kill:
     @hookimpl
