@@ -220,14 +220,14 @@ def test_what_does_not_fit_together_is_refused_without_any_model(options: dict[s
     [
         (
             {"lora": LORA | {"targets": ["q_prj"]}},
-            r"model.lora.targets: 'q_prj' matches no module of the language part; did you mean 'q_proj'\?  \(there: .*"
-            r"q_proj, k_proj",
+            r"model.lora.targets: 'q_prj' matches no module of the language part; did you mean 'q_proj'\?  "
+            r"\(modules: .*q_proj, k_proj",
         ),
         ({"lora": LORA | {"targets": ["layers.7.*"]}}, "'layers.7.*' matches no module of the language part"),
-        ({"lora": LORA | {"targets": ["fc1"]}}, "but of the vision part, which model.parts.vision is about"),
-        ({"lora": LORA | {"targets": ["mlp"]}}, r"'mlp' matches .*mlp \(LlamaMLP\), to which LoRA is not fit"),
+        ({"lora": LORA | {"targets": ["fc1"]}}, "but one of the vision part; set model.parts.vision for that"),
+        ({"lora": LORA | {"targets": ["mlp"]}}, r"'mlp' matches .*mlp \(LlamaMLP\), which LoRA cannot adapt"),
         ({"lora": LORA | {"save": ["lmhead"]}}, "model.lora.save: 'lmhead' matches no .*; did you mean 'lm_head'"),
-        ({"lora": LORA | {"save": ["layers"]}}, r"matches .*layers \(ModuleList\); name what is in it: layers.\*"),
+        ({"lora": LORA | {"save": ["layers"]}}, r"matches .*layers \(ModuleList\); name the modules in it: layers.\*"),
         (
             {"lora": LORA | {"save": ["lm_hed"], "targets": ["q_prj"]}},
             "(?s)model.lora.save: 'lm_hed' .*model.lora.targets: 'q_prj'",
