@@ -6,10 +6,11 @@ which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strateg
 """
 
 from mdpo_core.testing.adapters import check_adapter
+from mdpo_core.testing.anchors import check_anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.contracts import ContractCase, NeedsMoreToTry, contract_cases
 from mdpo_core.testing.corruptions import PILLOW_MODES, check_corruption
-from mdpo_core.testing.losses import check_anchor, check_loss
+from mdpo_core.testing.losses import check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.strategies import examples, images, scores
 from mdpo_core.testing.watchers import check_evaluator, check_tracker

@@ -21,9 +21,10 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.offers import KINDS
 from mdpo_core.processes.world import ALONE
 from mdpo_core.registry import current_registry
+from mdpo_core.testing.anchors import check_anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.corruptions import check_corruption
-from mdpo_core.testing.losses import check_anchor, check_loss
+from mdpo_core.testing.losses import check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.sentences import frame_of
 from mdpo_core.testing.watchers import check_evaluator, check_tracker

@@ -107,3 +107,13 @@ def case(found: Scores) -> str:
 
 def _rounded(values: Tensor) -> list[float]:
     return [round(value, 6) for value in values.tolist()]
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and the same values."""
+    return one.shape == other.shape and bool((one == other).all())
+
+
+def nearly_equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two float64 tensors differ by rounding only."""
+    return bool((one - other).abs().max() <= 1e-9 * (1 + other.abs().max()))

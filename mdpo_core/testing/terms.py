@@ -1,0 +1,151 @@
+"""The contract that losses and anchors share: values, running means, gradients and the order of rows."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdpo_core.interfaces.term import Term
+from mdpo_core.testing import score_cases
+from mdpo_core.testing.named_views import check_named_views
+from mdpo_core.testing.sentences import PROPERTY, Broken, name_of, require
+from mdpo_core.testing.strategies import Columns, scores
+from mdpo_core.testing.term_calls import gradients_of, running_values, try_columns, values_of
+from mdpo_core.types.scores import Scores
+
+# Nats by which log-probs of a long answer can differ; the second is one that a plain log(sigmoid) does not survive.
+_FAR = (400.0, 4000.0)
+
+
+def check_term(term: Term, columns: Columns) -> None:
+    """Check what holds of every term; ``columns``: the values that its data columns may have."""
+    _check_values(term, columns)
+    _check_running(term, columns)
+    if term.compares_pairs:
+        _check_order(term, columns)
+    else:
+        _check_rows(term, columns)
+    _check_gradients(term, columns)
+    _check_stability(term, columns)
+    check_named_views(term, columns)
+
+
+def _check_values(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def one_value_a_pair(found: Scores) -> None:
+        if term.columns():
+            try_columns(term, found)
+        before = score_cases.flat(found)
+        values = values_of(term, found)
+        shape, dtype = found.corruptible.shape, next(iter(found.policy.values())).dtype
+        require(
+            values.shape == shape and values.dtype == dtype,
+            f"{name_of(term)} gives {values.dtype} {tuple(values.shape)} for {dtype} {tuple(shape)}",
+        )
+        require(bool(values.isfinite().all()), f"{name_of(term)} is {values.tolist()} at {score_cases.case(found)}")
+        require(
+            score_cases.equal(values, values_of(term, found)), f"{name_of(term)} gives another value when called again"
+        )
+        unchanged = all(
+            score_cases.equal(old, new) for old, new in zip(before, score_cases.flat(found, copy=False), strict=True)
+        )
+        require(unchanged, f"{name_of(term)} changes the scores that it is given")
+
+    one_value_a_pair()
+
+
+def _check_running(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def one_number_a_pair(found: Scores) -> None:
+        num_pairs = len(found.corruptible)
+        for name, values in running_values(term, found).items():
+            require(
+                values.shape == found.corruptible.shape and bool(values.isfinite().all()),
+                f"{name_of(term)} gives {values.tolist()} for its running mean '{name}' of {num_pairs} pairs",
+            )
+
+    one_number_a_pair()
+
+
+def _check_order(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def whatever_the_order(found: Scores) -> None:
+        there, back = values_of(term, found), values_of(term, score_cases.backwards(found))
+        require(
+            score_cases.nearly_equal(there.sum(), back.sum()),
+            f"{name_of(term)} depends on the order of pairs: {float(there.sum())} in all, {float(back.sum())} with the "
+            f"last one first, at {score_cases.case(found)}",
+        )
+
+    whatever_the_order()
+
+
+def _check_rows(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def each_row_by_itself(found: Scores) -> None:
+        together = values_of(term, found)
+        for row in range(len(together)):
+            alone = values_of(term, score_cases.row(found, row))
+            require(
+                score_cases.nearly_equal(alone, together[row : row + 1]),
+                f"{name_of(term)} of a pair depends on the pairs beside it, so the micro-batch size changes the loss: "
+                f"{float(alone)} alone, {float(together[row])} together, at {score_cases.case(found)}",
+            )
+
+    each_row_by_itself()
+
+
+def _check_gradients(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(scores(term.views(), columns))
+    def finite_gradients(found: Scores) -> None:
+        gradients = gradients_of(term, found)
+        require(bool(gradients), f"{name_of(term)} does not depend on the policy, so it trains nothing")
+        for view, gradient in gradients.items():
+            require(
+                bool(gradient.isfinite().all()),
+                f"{name_of(term)} has no finite gradient by {view} at {score_cases.case(found)}",
+            )
+
+    finite_gradients()
+
+
+def _check_stability(term: Term, columns: Columns) -> None:
+    @PROPERTY
+    @given(st.fixed_dictionaries(dict(columns)))
+    def finite_far_out(values: dict[str, float]) -> None:
+        for nats in _FAR:
+            found = score_cases.far_apart(term.views(), nats, values)
+            far = [values_of(term, found), *gradients_of(term, found).values()]
+            broken = [row for part in far for row in (~part.isfinite()).nonzero()[:, 0].tolist()]
+            if broken:
+                where = score_cases.case(score_cases.row(found, min(broken)))
+                raise Broken(f"{name_of(term)} or its gradient is not finite at {where}")
+
+    finite_far_out()
+
+
+def check_indifference(term: Term, expected: float, columns: Columns) -> None:
+    """Check that a term has the value ``expected`` where policy and reference agree."""
+
+    @PROPERTY
+    @given(scores(term.views(), columns, indifferent=True))
+    def indifferent(found: Scores) -> None:
+        values = values_of(term, found)
+        wanted = values.new_full(values.shape, expected)
+        require(
+            score_cases.nearly_equal(values, wanted),
+            f"{name_of(term)} is {values.tolist()} where policy and reference agree, not {expected}, at "
+            f"{score_cases.case(found)}",
+        )
+
+    indifferent()
+
+
+def drawn_columns(term: Term, columns: Columns | None) -> Columns:
+    """The values of each data column that a term reads: those given in ``columns``, 0 to 1 for the others."""
+    return {name: st.floats(0, 1) for name in term.columns()} | dict(columns or {})
