@@ -149,10 +149,10 @@ def _digest(example: Example) -> bytes:
 def _content(example: Example) -> Iterator[bytes]:
     texts = [example.id, example.prompt, sorted(example.responses.items()), sorted(example.columns.items())]
     yield json.dumps(texts, default=vars).encode()  # turns of a conversation are no JSON yet
-    others = [sorted(part.items()) for part in (example.prompts, example.vectors, example.boxes)]
+    others = [sorted(part.items()) for part in (example.other_prompts, example.vectors, example.boxes)]
     if any(others):  # rows without them keep the digest that they had before there were any
         yield json.dumps(others, default=vars).encode()
-    for name, images in [("", example.images), *sorted(example.pictures.items())]:
+    for name, images in [("", example.images), *sorted(example.other_images.items())]:
         yield name.encode()
         for image in images:
             yield f"{image.mode}{image.size}".encode()

@@ -87,12 +87,12 @@ def _type_problems(example: object) -> Iterator[str]:
         if not isinstance(value, Mapping):
             yield f"its {field} are {shown(value)}; they must be a mapping from names"
     yield from _text_problems("the prompt", example.prompt)
-    for kind, texts in (("response", example.responses), ("prompt", example.prompts)):
+    for kind, texts in (("response", example.responses), ("other prompt", example.other_prompts)):
         for name, text in texts.items():
             yield from _text_problems(f"the {kind} '{name}'", text)
     yield from _list_problems("its images", example.images, PIL.Image.Image, "a PIL image")
-    for name, pictures in example.pictures.items():
-        yield from _list_problems(f"its pictures '{name}'", pictures, PIL.Image.Image, "a PIL image")
+    for name, images in example.other_images.items():
+        yield from _list_problems(f"its other images '{name}'", images, PIL.Image.Image, "a PIL image")
     for name, vector in example.vectors.items():
         # What else than a float stands in a vector, another sentence says.
         yield from _list_problems(f"its vector '{name}'", vector, object, "a float")

@@ -22,7 +22,7 @@ SOURCE = "source_"
 _PROMPT, _ID = "prompt", "id"
 # Columns that say something of the very answers that are replaced.
 _OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
-_PARTS: tuple[ExampleField, ...] = ("pictures", "prompts", "vectors", "boxes")
+_PARTS: tuple[ExampleField, ...] = ("other_images", "other_prompts", "vectors", "boxes")
 
 
 class NewRow(NamedTuple):
@@ -46,21 +46,21 @@ class ExamplesAsRows:
         row: dict[str, Any] = {_ID: example.id, _PROMPT: _messages(example.prompt)}
         row |= example.responses
         row |= example.columns
-        row |= {_column("prompts", name): _messages(prompt) for name, prompt in example.prompts.items()}
+        row |= {_column("other_prompts", name): _messages(prompt) for name, prompt in example.other_prompts.items()}
         row |= {_column("vectors", name): list(vector) for name, vector in example.vectors.items()}
         # Empty lists alone would not tell how deep they are.
         row |= {_column("boxes", name): boxes if any(boxes) else None for name, boxes in example.boxes.items()}
         return row
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        return {**responses, **{_column("pictures", name): list(files) for name, files in images.items()}}
+        return {**responses, **{_column("other_images", name): list(files) for name, files in images.items()}}
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
         first = self.data[self.first]
         options: dict[str, Any] = {
             "path": str(path),
             "images": str(images or path.parent),
-            "image": None if images is None else _column("pictures", ""),
+            "image": None if images is None else _column("other_images", ""),
             "responses": {name: name for name in responses},
             **{part: {name: _column(part, name) for name in getattr(first, part)} for part in _PARTS},
             "columns": tuple(columns),
@@ -150,7 +150,7 @@ def _made_if_used(path: Path) -> Iterator[Path]:
 def _saved(example: Example, folder: Path, index: int) -> dict[str, list[str]]:
     """The names of the files of a row's pictures, by the pictures' names."""
     found: dict[str, list[str]] = {}
-    for name, images in {"": example.images, **example.pictures}.items():
+    for name, images in {"": example.images, **example.other_images}.items():
         found[name] = [
             f"{'-'.join(filter(None, (f'{index + 1:07d}', name, str(each))))}.png" for each in range(len(images))
         ]
@@ -165,7 +165,7 @@ def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
 
 def _column(part: ExampleField, name: str) -> str:
     """The column of something that has a name among its like, which another thing may have, too."""
-    if part == "pictures" and not name:
+    if part == "other_images" and not name:
         return "img_path"
     return f"{part}_{name}"
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _SHOWN: Mapping[ExampleField, str] = {
     "responses": "response",
     "columns": "column",
-    "pictures": "picture",
-    "prompts": "prompt",
+    "other_images": "other image",
+    "other_prompts": "other prompt",
     "vectors": "vector",
     "boxes": "boxes",
 }
@@ -60,7 +60,7 @@ class Need:
 def _is_empty(field: ExampleField, value: object) -> bool:
     if field == "boxes":
         return not any(cast("Iterable[object]", value))  # in none of the images
-    return field in ("pictures", "vectors") and not value
+    return field in ("other_images", "vectors") and not value
 
 
 def needs_of_term(term: Term) -> Iterator[Need]:

@@ -98,7 +98,7 @@ def _check_any_row(corruption: Corruption, num_images: int) -> None:
 def _require_sound(corruption: Corruption, example: Example, corrupted: Example) -> None:
     """The corrupted row is that row under another image, and fit for a model."""
     name, shown = name_of(corruption), _shown(example)
-    for field in ("id", "responses", "columns", "pictures", "prompts", "vectors", "boxes"):
+    for field in ("id", "responses", "columns", "other_images", "other_prompts", "vectors", "boxes"):
         require(getattr(corrupted, field) == getattr(example, field), f"{name} changes the {field} of {shown}")
     problems = problems_of_row(replace(corrupted, boxes={}))  # which are those of the images as they were
     require(not problems, f"{name} makes an unfit row of {shown}: {'; '.join(problems)}")

@@ -90,7 +90,7 @@ def _check_row(name: str, row: int, example: Example) -> None:
     where = f"{name} row {row}"
     problems = problems_of_row(example)
     require(not problems, f"{where}: {'; '.join(problems)}")
-    modes = [image.mode for images in (example.images, *example.pictures.values()) for image in images]
+    modes = [image.mode for images in (example.images, *example.other_images.values()) for image in images]
     require(set(modes) <= {"RGB"}, f"{where} has images of modes {modes}; corruptions and models take RGB")
     wrong = {key: value for key, value in example.columns.items() if not isinstance(value, float)}
     require(not wrong, f"{where} has columns that are no floats: {wrong}")

@@ -120,13 +120,13 @@ def global_randomness() -> tuple[object, ...]:
 
 def contents(example: Example) -> tuple[object, ...]:
     """Everything in an example, pixels included, as values that can be compared."""
-    named = (example.responses, example.columns, example.prompts, example.vectors, example.boxes)
-    others = {name: _pixels(pictures) for name, pictures in example.pictures.items()}
+    named = (example.responses, example.columns, example.other_prompts, example.vectors, example.boxes)
+    others = {name: _pixels(images) for name, images in example.other_images.items()}
     return example.id, example.prompt, *map(dict, named), _pixels(example.images), others, example.dropped
 
 
-def _pixels(pictures: Sequence[Image]) -> tuple[object, ...]:
-    return tuple((image.mode, image.size, image.tobytes()) for image in pictures)
+def _pixels(images: Sequence[Image]) -> tuple[object, ...]:
+    return tuple((image.mode, image.size, image.tobytes()) for image in images)
 
 
 def all_contents(data: Sequence[Example]) -> list[tuple[object, ...]]:

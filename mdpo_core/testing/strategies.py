@@ -46,8 +46,8 @@ def with_others(example: Example) -> Example:
     sizes = [image.size for image in example.images]
     return replace(
         example,
-        pictures={"other": tuple(noise((width, height), rng.randrange(10**6)) for width, height in sizes)},
-        prompts={"other": "USER: " + f"{IMAGE_MARK}\n" * len(sizes) + "what else is there ? ASSISTANT:"},
+        other_images={"other": tuple(noise((width, height), rng.randrange(10**6)) for width, height in sizes)},
+        other_prompts={"other": "USER: " + f"{IMAGE_MARK}\n" * len(sizes) + "what else is there ? ASSISTANT:"},
         vectors={"embedding": tuple(rng.gauss(0, 1) for _ in range(4))},
         boxes={"regions": tuple((Box(0, 0, (width + 1) // 2, (height + 1) // 2),) for width, height in sizes)},
     )

@@ -23,7 +23,7 @@ class Turn:
 
 Prompt: TypeAlias = str | tuple[Turn, ...]
 # The fields of an example that hold things by name.
-ExampleField = Literal["responses", "columns", "pictures", "prompts", "vectors", "boxes"]
+ExampleField = Literal["responses", "columns", "other_images", "other_prompts", "vectors", "boxes"]
 
 
 class Box(NamedTuple):
@@ -61,9 +61,9 @@ class Example:
     and not scored. ``id`` is stable over runs: it seeds the corruption and names the row in messages. ``columns`` are
     numbers that a term may ask for.
 
-    The rest is what corruptions may ask for, each by a name: other pictures of the row and other prompts, vectors such
-    as an image's embedding, and boxes, for each of ``images`` as it was read those that lie in it. ``dropped`` is for
-    them to set.
+    Corruptions may ask for the rest by name: other images and other prompts of the row, vectors such as an image's
+    embedding, and boxes. A name's boxes are listed image by image, in pixels of ``images`` as they were read. A
+    corruption may set ``dropped``.
     """
 
     id: str
@@ -71,8 +71,8 @@ class Example:
     responses: Mapping[str, str | tuple[Turn, ...]]
     images: tuple[Image, ...] = ()
     columns: Mapping[str, float] = field(default_factory=dict)
-    pictures: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
-    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    other_images: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
+    other_prompts: Mapping[str, Prompt] = field(default_factory=dict)
     vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     boxes: Mapping[str, tuple[tuple[Box, ...], ...]] = field(default_factory=dict)
     dropped: DroppedTokens | None = None

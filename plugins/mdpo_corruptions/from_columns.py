@@ -1,4 +1,4 @@
-"""Pictures and prompts that the row itself brings along."""
+"""Corruptions that use the row's own other images and other prompts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class DatasetImage(SelectiveCorruption):
     There is one for each of the row's images, or one for each that is touched.
     """
 
-    picture: str = Field(description="the name of the picture, as the reader's option pictures gives it")
+    picture: str = Field(description="the name of the image in the reader's option other_images")
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
-        return {"pictures": (self.picture,)}
+        return {"other_images": (self.picture,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        selected, new = list(self.selected(example, rng)), example.pictures[self.picture]
+        selected, new = list(self.selected(example, rng)), example.other_images[self.picture]
         images = list(example.images)
         if len(new) == len(images):
             new = tuple(new[number] for number in selected)
@@ -46,17 +46,17 @@ class DatasetPrompt(Corruption):
     """
 
     needs_image: ClassVar[bool] = False
-    prompt: str = Field(description="the name of the prompt, as the reader's option prompts gives it")
+    prompt: str = Field(description="the name of the prompt in the reader's option other_prompts")
     picture: str | None = Field(
-        default=None, description="the name of the picture that it is about; null: the row's own images"
+        default=None, description="the name of the image that it is about, in other_images; null: the row's own images"
     )
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
-        return {"prompts": (self.prompt,), "pictures": () if self.picture is None else (self.picture,)}
+        return {"other_prompts": (self.prompt,), "other_images": () if self.picture is None else (self.picture,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        images = example.images if self.picture is None else example.pictures[self.picture]
-        changed = replace(example, prompt=example.prompts[self.prompt], images=images)
+        images = example.images if self.picture is None else example.other_images[self.picture]
+        changed = replace(example, prompt=example.other_prompts[self.prompt], images=images)
         if changed.num_marks != len(images):
             raise _data_error(
                 example,

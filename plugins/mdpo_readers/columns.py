@@ -17,15 +17,15 @@ class PairColumns:
     image: str | None
     responses: Mapping[str, str]
     columns: tuple[str, ...]
-    pictures: Mapping[str, str]
-    prompts: Mapping[str, str]
+    other_images: Mapping[str, str]
+    other_prompts: Mapping[str, str]
     vectors: Mapping[str, str]
     boxes: Mapping[str, str]
     id: str | None
 
     def names(self) -> list[str]:
         """The columns that are read, each once."""
-        by_name = [self.responses, self.pictures, self.prompts, self.vectors, self.boxes]
+        by_name = [self.responses, self.other_images, self.other_prompts, self.vectors, self.boxes]
         named = [
             self.prompt,
             self.image,
@@ -37,4 +37,4 @@ class PairColumns:
 
     def of_images(self) -> list[str]:
         """The columns that hold images."""
-        return [*([] if self.image is None else [self.image]), *self.pictures.values()]
+        return [*([] if self.image is None else [self.image]), *self.other_images.values()]

@@ -41,8 +41,8 @@ class PairRows(LazyRows):
             responses=responses,
             images=shown,
             columns={column: cells.number(cell[column]) for column in columns.columns},
-            pictures={name: images(cell[column], columns.images) for name, column in columns.pictures.items()},
-            prompts={name: conversations.prompt(cell[column]) for name, column in columns.prompts.items()},
+            other_images={name: images(cell[column], columns.images) for name, column in columns.other_images.items()},
+            other_prompts={name: conversations.prompt(cell[column]) for name, column in columns.other_prompts.items()},
             vectors={name: numbers.vector(cell[column]) for name, column in columns.vectors.items()},
             boxes={name: numbers.boxes(cell[column], shown) for name, column in columns.boxes.items()},
         )

@@ -38,10 +38,10 @@ class Pairs(Reader):
         default={"chosen": "chosen", "rejected": "rejected"}, description="responses by name, and their columns"
     )
     columns: tuple[str, ...] = Field(default=(), description="numeric columns that terms ask for")
-    pictures: dict[str, str] = Field(
-        default={}, description="other pictures of a row by name, and their columns, which are read like images"
+    other_images: dict[str, str] = Field(
+        default={}, description="other images of a row by name, and their columns, which are read like images"
     )
-    prompts: dict[str, str] = Field(default={}, description="other prompts of a row by name, and their columns")
+    other_prompts: dict[str, str] = Field(default={}, description="other prompts of a row by name, and their columns")
     vectors: dict[str, str] = Field(
         default={}, description="lists of numbers by name, such as an image's embedding, and their columns"
     )
@@ -71,8 +71,8 @@ class Pairs(Reader):
         return {
             "responses": self.responses,
             "columns": self.columns,
-            "pictures": self.pictures,
-            "prompts": self.prompts,
+            "other_images": self.other_images,
+            "other_prompts": self.other_prompts,
             "vectors": self.vectors,
             "boxes": self.boxes,
         }

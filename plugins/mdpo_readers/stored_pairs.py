@@ -35,8 +35,10 @@ class StoredPairs:
         texts = {used.responses.get(name, name): text for name, text in responses.items()}
         like = None if used.prompt is not None else row[next(iter(used.responses.values()))]
         changed = {column: _as_stored(row.get(column, like), text, used.prompt) for column, text in texts.items()}
-        pictures = {"": used.image, **used.pictures}
-        return changed | {column: list(images[name]) for name, column in pictures.items() if column and name in images}
+        images_by_name = {"": used.image, **used.other_images}
+        return changed | {
+            column: list(images[name]) for name, column in images_by_name.items() if column and name in images
+        }
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
         used = self._columns

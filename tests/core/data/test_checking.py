@@ -134,8 +134,12 @@ def test_the_digest_changes_with_every_part_of_a_row(llava: Path) -> None:
     box = Box(0, 0, 40, 30)
     changes = [
         *({}, {"id": "x"}, {"prompt": PROMPT + " "}, {"images": (other,)}, {"columns": {"score": 1.0}}),
-        *({"pictures": {"a": (other,)}}, {"pictures": {"b": (other,)}}, {"pictures": {"a": (other, other)}}),
-        *({"prompts": {"a": "x"}}, {"vectors": {"a": (1.0,)}}, {"boxes": {"a": ((box,),)}}),
+        *(
+            {"other_images": {"a": (other,)}},
+            {"other_images": {"b": (other,)}},
+            {"other_images": {"a": (other, other)}},
+        ),
+        *({"other_prompts": {"a": "x"}}, {"vectors": {"a": (1.0,)}}, {"boxes": {"a": ((box,),)}}),
     ]
     digests = {check([replace(ROW, **each)], llava).digest for each in changes}  # type: ignore[arg-type]
     assert len(digests) == len(changes)

@@ -27,8 +27,8 @@ def example(number: int) -> Example:
         {"chosen": f"Red {number}.", "rejected": "Blue."},
         (picture("red"), picture("blue")),
         columns={"score": 0.5},
-        pictures={"rejected": (picture("green"),), "none": ()},
-        prompts={"second": "<image> or <image>?"},
+        other_images={"rejected": (picture("green"),), "none": ()},
+        other_prompts={"second": "<image> or <image>?"},
         vectors={"clip": (0.25, -1.0)},
         boxes={"faces": ((Box(0, 1, 2, 3),), ()) if number else ((), ())},
     )
@@ -40,11 +40,11 @@ def test_an_example_of_any_reader_comes_back_whole(tmp_path: Path) -> None:
     found = NewPairsFile(tmp_path / "pairs.jsonl", data).write(new).open()
     for before, after in zip(data, found, strict=True):
         assert same_pixels(before, after)
-        assert {name: [image.tobytes() for image in each] for name, each in after.pictures.items()} == {
-            name: [image.tobytes() for image in each] for name, each in before.pictures.items()
+        assert {name: [image.tobytes() for image in each] for name, each in after.other_images.items()} == {
+            name: [image.tobytes() for image in each] for name, each in before.other_images.items()
         }
-        empty = replace(before, images=(), pictures={})
-        assert replace(after, images=(), pictures={}) == replace(
+        empty = replace(before, images=(), other_images={})
+        assert replace(after, images=(), other_images={}) == replace(
             empty, responses={**before.responses, "rejected": "Green."}, columns={"score": 0.5, "margin": 2.0}
         )
     assert [row["source_rejected"] for row in lines(tmp_path / "pairs.jsonl")] == ["Blue.", "Blue."]
@@ -63,11 +63,11 @@ def test_embedded_pictures_become_files_beside_all_of_them(tmp_path: Path) -> No
     features = datasets.Features({"img_path": image, "other": image, "prompt": text, "chosen": text, "rejected": text})
     row = {"img_path": picture("red"), "other": picture("blue"), "prompt": PROMPT, "chosen": "a", "rejected": "b"}
     datasets.Dataset.from_list([row], features=features).to_parquet(str(tmp_path / "source.parquet"))
-    reader = component("reader", "pairs", path=str(tmp_path / "source.parquet"), pictures={"second": "other"})
+    reader = component("reader", "pairs", path=str(tmp_path / "source.parquet"), other_images={"second": "other"})
     data = reader.open()  # type: ignore[attr-defined]
     [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "c"}, {})]).open()
     assert same_pixels(found, data[0])
-    assert found.pictures["second"][0].tobytes() == picture("blue").tobytes()
+    assert found.other_images["second"][0].tobytes() == picture("blue").tobytes()
     assert found.responses == {"chosen": "a", "rejected": "c"}
 
 

@@ -41,12 +41,12 @@ def loaded(recipe: str, *changes: str) -> str:
         ),
         (
             ["corruptions.crop={corruption: dataset_image, picture: edited}"],
-            "corruptions.crop: needs the picture 'edited'  (rows have: none); reader 'pairs' gives it with "
-            "data.pictures: {edited: COLUMN}",
+            "corruptions.crop: needs the other image 'edited'  (rows have: none); reader 'pairs' gives it with "
+            "data.other_images: {edited: COLUMN}",
         ),
         (
             ["corruptions.crop={corruption: dataset_prompt, prompt: second}"],
-            "data.prompts: {second: COLUMN}",
+            "data.other_prompts: {second: COLUMN}",
         ),
         (
             ["corruptions.crop={corruption: region_noise, boxes: dogs}"],
@@ -90,13 +90,13 @@ def problems(rows: Sequence[Example], llava: Path, corruption: str, **options: A
         (
             {"corruption": "dataset_image", "picture": "edited"},
             ROW,
-            "needs the picture 'edited'; the data has none; reader 'pairs' gives it with data.pictures: "
+            "needs the other image 'edited'; the data has none; reader 'pairs' gives it with data.other_images: "
             "{edited: COLUMN}",
         ),
         (
             {"corruption": "dataset_image", "picture": "edited"},
-            replace(ROW, pictures={"edited": ()}),
-            "needs the picture 'edited', which is empty in this row",
+            replace(ROW, other_images={"edited": ()}),
+            "needs the other image 'edited', which is empty in this row",
         ),
         (
             {"corruption": "region_noise", "boxes": "dogs"},
@@ -116,7 +116,7 @@ def test_each_row_that_lacks_something_is_named_before_training_unless_it_has_no
     sound = replace(
         ROW,
         id="0",
-        pictures={"edited": (PICTURE,)},
+        other_images={"edited": (PICTURE,)},
         boxes={"dogs": ((Box(0, 0, 4, 4),),)},
         vectors={"clip": (0.0,)},
     )

@@ -146,7 +146,7 @@ def test_pairs_of_prompts_and_responses_are_compared_without_pictures_too(llava:
     (tmp_path / "pairs.json").write_text(json.dumps(rows))
     (tmp_path / "recipe.yaml").write_text(
         f"model: {{adapter: llava, path: {llava}, lora: {{rank: 2, alpha: 4, dropout: 0.0}}}}\n"
-        f"data: {{reader: pairs, path: {tmp_path / 'pairs.json'}, image: null, prompts: {{other: other}}}}\n"
+        f"data: {{reader: pairs, path: {tmp_path / 'pairs.json'}, image: null, other_prompts: {{other: other}}}}\n"
         "corruptions: {other: {corruption: dataset_prompt, prompt: other}}\n"
         "objective: [{loss: dpo, scored: prompt_and_response, over: rejected@other}]\n"
         "train: {epochs: 2, batch_size: 2, micro_batch_size: 2, learning_rate: 0.01}\n"

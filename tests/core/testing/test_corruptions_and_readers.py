@@ -72,7 +72,7 @@ class Renaming(Mirror):
 
 class Forgetting(Mirror):
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        return replace(super().apply(example, rng, data), pictures={})
+        return replace(super().apply(example, rng, data), other_images={})
 
 
 class Opaque(Mirror):
@@ -124,7 +124,7 @@ def test_a_corruption_that_takes_the_wrong_image_away_is_caught() -> None:
         (Same(), "Same leaves a row with images of 24x17 as it is"),
         (Halving(), "Halving makes an unfit row of .*: the prompt has 1 <image> marks for 0 images"),
         (Renaming(), "Renaming changes the id of a row"),
-        (Forgetting(), "Forgetting changes the pictures of a row"),
+        (Forgetting(), "Forgetting changes the other_images of a row"),
         (Whole(), "Whole with images=0 does not leave image 1 as it is"),
     ],
 )
@@ -302,13 +302,16 @@ def test_what_a_reader_raises_or_wrongly_opens_comes_out_as_a_sentence(value: Ca
         ({"responses": {"chosen": None, "rejected": "one"}}, "the response 'chosen' is None; it must be text or"),
         ({"responses": ("two", "one")}, r"its responses are the tuple \('two', 'one'\); they must be a mapping"),
         ({"prompt": None}, "the prompt is None; it must be text or a tuple of Turn"),
-        ({"prompts": {"other": [1]}}, r"the prompt 'other' is the list \[1\]; it must be text"),
+        ({"other_prompts": {"other": [1]}}, r"the other prompt 'other' is the list \[1\]; it must be text"),
         (
             {"images": (numpy.zeros((2, 2, 3)),)},
             "among its images is a value of type ndarray; each must be a PIL image",
         ),
         ({"images": numpy.zeros((1, 2, 2, 3))}, "its images are a value of type ndarray; they must be a tuple"),
-        ({"pictures": {"other": ("a.png",)}}, "among its pictures 'other' is the str 'a.png'; each must be a PIL"),
+        (
+            {"other_images": {"other": ("a.png",)}},
+            "among its other images 'other' is the str 'a.png'; each must be a PIL",
+        ),
         ({"columns": None}, "its columns are None; they must be a mapping"),
         ({"vectors": {"clip": None}}, "its vector 'clip' are None; they must be a tuple"),
         ({"boxes": {"dogs": ((0, 0, 1, 1),)}}, "among its boxes 'dogs' of an image is the int 0; each must be a Box"),
@@ -335,8 +338,8 @@ def test_a_sound_reader_passes() -> None:
         (changing(1, columns={"score": 1})(), "Changed row 1 has columns that are no floats: {'score': 1}"),
         (changing(1, columns={})(), r"Changed row 1 has the columns \[\], row 0 \['score'\]"),
         (changing(1, responses={"chosen": "two"})(), r"Changed row 1 has the responses \['chosen'\]"),
-        (changing(1, pictures={"other": ()})(), r"Changed row 1 has the pictures \['other'\], row 0 \[\]"),
-        (changing(1, pictures={"other": (PIL.Image.new("L", (2, 2)),)})(), "Changed row 1 has images of modes"),
+        (changing(1, other_images={"other": ()})(), r"Changed row 1 has the other_images \['other'\], row 0 \[\]"),
+        (changing(1, other_images={"other": (PIL.Image.new("L", (2, 2)),)})(), "Changed row 1 has images of modes"),
         (changing(1, vectors={"clip": (1,)})(), r"Changed row 1 has vectors of other things than floats: \['clip'\]"),
         (changing(1, boxes={"dogs": ()})(), "Changed row 1: the boxes 'dogs' are those of 0 images, and there are 1"),
         (Shuffling(rows=100), "Shuffling gives the id"),

@@ -44,15 +44,18 @@ def test_a_reader_that_says_what_its_rows_have_passes(said: object) -> None:
     [
         ({**SAID, "columns": ()}, r"says in gives\(\) that rows have the columns \[\], and row 0 has \['score'\]"),
         ({"columns": ("score",)}, r"says in gives\(\) that rows have the responses \[\], and row 0 has \['chosen', "),
-        ({**SAID, "pictures": ["second"]}, r"says in .* the pictures \['second'\], and row 0 has \[\]"),
+        ({**SAID, "other_images": ["second"]}, r"says in .* the other_images \['second'\], and row 0 has \[\]"),
         ({**SAID, "columns": "score"}, r"says of the columns in gives\(\) the str 'score'; it must be a collection of"),
         (
             {**SAID, "columns": [1]},
             r"says of the columns in gives\(\) the list \[1\]; it must be a collection of names",
         ),
-        ({**SAID, "images": ["a"]}, r"names 'images' in gives\(\); fields with names are responses, columns, pictures"),
+        (
+            {**SAID, "images": ["a"]},
+            r"names 'images' in gives\(\); fields with names are responses, columns, other_images",
+        ),
         (["chosen"], r"returns the list \['chosen'\] for gives\(\); it must return a mapping from fields of Example"),
-        (lambda: 1 / 0, r"raised ZeroDivisionError: .* \(.*test_testing_readers.py:\d+\) in gives\(\)"),
+        (lambda: 1 / 0, r"raised ZeroDivisionError: .* \(.*test_readers.py:\d+\) in gives\(\)"),
     ],
 )
 def test_a_reader_that_says_of_its_rows_what_they_are_not_is_caught(said: object, sentence: str) -> None:
@@ -157,7 +160,7 @@ def test_a_reader_whose_rows_are_stored_passes() -> None:
             Unwritable,
             r"returns the dict .* for as_stored.stored\(0\); it must return a dict of columns, whose values JSON",
         ),
-        (Failing, r"raised OSError: no such table \(.*test_testing_readers.py:\d+\) in as_stored.stored\(0\)"),
+        (Failing, r"raised OSError: no such table \(.*test_readers.py:\d+\) in as_stored.stored\(0\)"),
         (
             lambda data: Stored(data, embeds_images="all"),
             "returns the str 'all' for as_stored.embeds_images; it must return True or False",

@@ -46,12 +46,12 @@ def applied(example: Example, name: str, data: list[Example] | None = None, **op
 def test_a_row_s_own_picture_takes_the_place_of_the_images_that_are_touched(
     row: Example, pictures: tuple[Image, ...], images: Any, expected: tuple[Image, ...]
 ) -> None:
-    row = replace(row, pictures={"edited": pictures, "unused": (GREEN,)})
+    row = replace(row, other_images={"edited": pictures, "unused": (GREEN,)})
     assert applied(row, "dataset_image", picture="edited", images=images) == replace(row, images=expected)
 
 
 def test_as_many_pictures_as_images_are_needed() -> None:
-    row = replace(TWO, pictures={"edited": (BLUE,)})
+    row = replace(TWO, other_images={"edited": (BLUE,)})
     with pytest.raises(
         DataError, match=r"example '7': the picture 'edited' is 1 images; the row has 2, of which 2 are"
     ):
@@ -59,12 +59,12 @@ def test_as_many_pictures_as_images_are_needed() -> None:
 
 
 def test_another_prompt_is_asked_about_the_row_s_images_or_a_picture_of_its_own() -> None:
-    row = replace(ROW, prompts={"second": "<image>\nAnd here?"}, pictures={"second": (BLUE,)})
+    row = replace(ROW, other_prompts={"second": "<image>\nAnd here?"}, other_images={"second": (BLUE,)})
     asked = replace(row, prompt="<image>\nAnd here?")
     assert applied(row, "dataset_prompt", prompt="second") == asked
     assert applied(row, "dataset_prompt", prompt="second", picture="second") == replace(asked, images=(BLUE,))
     with pytest.raises(DataError, match=r"example '7': the prompt 'second' has 0 <image> marks for 1 images"):
-        applied(replace(row, prompts={"second": "And here?"}), "dataset_prompt", prompt="second")
+        applied(replace(row, other_prompts={"second": "And here?"}), "dataset_prompt", prompt="second")
 
 
 @settings(deadline=None, max_examples=30)

@@ -106,8 +106,8 @@ def test_further_responses_columns_and_ids_are_named_by_options(tmp_path: Path, 
 
 
 OTHERS = {
-    "pictures": {"edited": "edited_path"},
-    "prompts": {"second": "question"},
+    "other_images": {"edited": "edited_path"},
+    "other_prompts": {"second": "question"},
     "vectors": {"clip": "embedding"},
     "boxes": {"dogs": "dogs"},
 }
@@ -120,8 +120,8 @@ def test_other_pictures_prompts_vectors_and_boxes_are_named_by_options(
 ) -> None:
     row = read(write([{**ROWS[0], **MORE}], tmp_path), photographs, **OTHERS)[0]
     with PIL.Image.open(photographs / "11.png") as image:
-        assert row.pictures == {"edited": (image.convert("RGB"),)}
-    assert (row.prompts, row.vectors) == ({"second": "<image>\nWhere?"}, {"clip": (1.0, 0.5)})
+        assert row.other_images == {"edited": (image.convert("RGB"),)}
+    assert (row.other_prompts, row.vectors) == ({"second": "<image>\nWhere?"}, {"clip": (1.0, 0.5)})
     assert row.boxes == {"dogs": (((0.0, 1.0, 30.0, 40.5),),)}
 
 
@@ -145,7 +145,7 @@ def test_a_row_may_lack_pictures_and_vectors(tmp_path: Path, photographs: Path) 
     """Whether it matters is for the recipe to say."""
     rows = [{**ROWS[0], **MORE}, {**ROWS[1], **MORE, "edited_path": None, "embedding": None}]
     row = read(to_json(rows, tmp_path), photographs, **OTHERS)[1]
-    assert (row.pictures, row.vectors) == ({"edited": ()}, {"clip": ()})
+    assert (row.other_images, row.vectors) == ({"edited": ()}, {"clip": ()})
 
 
 @pytest.mark.parametrize("set_back", [False, True])
