@@ -178,7 +178,7 @@ FIRST_ROW = "a row with images of 24x17 and the seed 0"
             applying(lambda example: replace(example, responses=None)),
             "Applying returns a wrong Example .*: its responses are None; they must be a mapping",
         ),
-        (Raising(), rf"Raising raised OSError: no picture \(.*test_testing_data.py:\d+\) for {FIRST_ROW}"),
+        (Raising(), rf"Raising raised OSError: no picture \(.*test_corruptions_and_readers.py:\d+\) for {FIRST_ROW}"),
         (RaisingOnPillars(), "RaisingOnPillars raised OSError: .* for a row with images of 1x1 and the seed 0"),
     ],
 )
@@ -286,7 +286,7 @@ class Named(list[Example]):
         (lambda: {"rows": table()}, r"Opening returns the dict .* for open\(\); it must return a sequence"),
         (list, "Opening gives no rows"),
         (lambda: [{"id": "0"}], "Opening row 0 is the dict {'id': '0'}, not an Example"),
-        (lambda: 1 / 0, r"Opening raised ZeroDivisionError: .* \(.*test_testing_data.py:\d+\) in open\(\)"),
+        (lambda: 1 / 0, r"Opening raised ZeroDivisionError: .* \(.*test_corruptions_and_readers.py:\d+\) in open\(\)"),
         (lambda: Breaking(table()), "Opening raised UnicodeError: row 2 is odd .* for row 2"),
         (lambda: Named(table()), "Opening raised KeyError: -1 .* for row -1"),
     ],
