@@ -1,7 +1,7 @@
 # make quickstart   train a tiny model with mDPO and see what it does (about a minute of training)
 # make test         run the test suite
 # make test-long    run the tests that take minutes
-# make test-nightly run the tests that prove nothing that the others do not, or take very long
+# make test-nightly run more examples, more families, more kills: what the other two groups have in small
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -24,9 +24,16 @@ from hypothesis import settings  # noqa: E402
 from support.builders.small_llava import build_llava  # noqa: E402
 from support.pairs import ANSWERS, PROMPT  # noqa: E402
 
-# How long an example takes is the machine's business.
+# An example may take any time: that depends on the machine.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each test that only runs nightly says why that is enough."""
+    silent = [item.nodeid for item in items for mark in item.iter_markers("nightly") if not mark.kwargs.get("reason")]
+    if silent:
+        raise pytest.UsageError(f"pytest.mark.nightly needs a reason: {', '.join(sorted(set(silent)))}")
 
 
 @pytest.fixture(scope="session")

@@ -51,10 +51,19 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
     assert any(bool(value.any()) for name, value in loaded.named_parameters() if "lora_B" in name)
 
 
+OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one without, each with one backend")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("backend", "family"),
-    [("fsdp", "qwen2_5_vl"), ("zero_3", "llava_next"), ("zero_3", "qwen3_vl"), ("fsdp", "gemma3"), ("ddp", "idefics3")],
+    [
+        ("fsdp", "qwen2_5_vl"),
+        ("zero_3", "llava_next"),
+        pytest.param("zero_3", "qwen3_vl", marks=OTHER_FAMILY),
+        pytest.param("fsdp", "gemma3", marks=OTHER_FAMILY),
+        pytest.param("ddp", "idefics3", marks=OTHER_FAMILY),
+    ],
 )
 def test_processes_whose_pictures_differ_train_as_one_does(
     backend: str, family: str, changes: list[str], sizes: list[str], tmp_path: Path

@@ -1,11 +1,11 @@
-"""Thirty kills at random moments: whatever is lost, what is left is whole, and the run ends as if nothing had been."""
+"""Kills: whatever is lost, what is left is whole, and the run ends as one that nothing stopped."""
 
 from __future__ import annotations
 
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +14,15 @@ from support.processes.launching import begin, contents, kill, launch, ranks_of,
 
 from mdpo_core.storage.checkpoints import Checkpoints, verify
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 TWO = ("--processes", "2")
 BACKENDS = {
     "local": "{backend: local, precision: fp32}",
     "zero_2": "{backend: deepspeed, zero_stage: 2, precision: fp32}",
     "fsdp": "{backend: fsdp, precision: fp32}",
 }
-KILLS = 10
+MOMENTS = ("caching", "stepping", "saving")
+MANY_KILLS = 10
 
 
 @pytest.fixture
@@ -51,31 +52,45 @@ def wait_for(process: subprocess.Popen[str], moment: Callable[[Path], bool], fol
         time.sleep(0.002)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("many_saves", ["fsdp"], indirect=True)
+def test_a_run_that_is_killed_once_in_each_stage_ends_as_one_that_never_was(
+    many_saves: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    require_end_despite_kills(many_saves, tmp_path, MOMENTS, random.Random(request.node.name))
+
+
+@pytest.mark.nightly(reason="ten random kills a backend take four minutes; one kill in each stage is in `long`")
 @pytest.mark.parametrize("many_saves", BACKENDS, indirect=True)
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(
     many_saves: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    unstopped = tmp_path / "unstopped"
-    finished = launch(many_saves, unstopped, *TWO)
-    assert finished.returncode == 0, finished.stderr
     rng = random.Random(request.node.name)
-    folder, killed = tmp_path / "killed", 0
-    while killed < KILLS:
-        killed += killed_once(many_saves, folder, rng)
+    require_end_despite_kills(many_saves, tmp_path, rng.choices(MOMENTS, k=MANY_KILLS), rng)
+
+
+def require_end_despite_kills(changes: list[str], parent: Path, moments: Sequence[str], rng: random.Random) -> None:
+    """The run ends as one that nothing stopped, though it is killed at these moments, one after another."""
+    unstopped = parent / "unstopped"
+    finished = launch(changes, unstopped, *TWO)
+    assert finished.returncode == 0, finished.stderr
+    folder, killed = parent / "killed", 0
+    while killed < len(moments):
+        killed += killed_once(changes, folder, moments[killed], rng)
         for checkpoint in Checkpoints(folder / "checkpoints", keep=2).all():
             verify(checkpoint)
         if (folder / "final").is_dir():
             # It was fast enough to finish between two kills; the rest of them go to another run.
             require_same_end(folder, unstopped)
-            folder = tmp_path / f"killed-{killed}"
-    last = launch(many_saves, folder, *TWO, "--resume")
+            folder = parent / f"killed-{killed}"
+    last = launch(changes, folder, *TWO, "--resume")
     assert last.returncode == 0, last.stderr
     require_same_end(folder, unstopped)
 
 
-def killed_once(changes: list[str], folder: Path, rng: random.Random) -> bool:
-    """Begin or go on, and kill one process or all of them a moment after something begins."""
-    moment, everybody = rng.choice(["caching", "stepping", "saving"]), rng.random() < 0.5
+def killed_once(changes: list[str], folder: Path, moment: str, rng: random.Random) -> bool:
+    """Begin or go on, and kill one process or all of them soon after ``moment``; False if the run ended before."""
+    everybody = rng.random() < 0.5
     steps, shards = len(records(folder)), num_shards(folder)
     with begin(changes, folder, *TWO, *(["--resume"] if folder.exists() else [])) as process:
         if moment == "saving":

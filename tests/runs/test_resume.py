@@ -67,10 +67,15 @@ def whole(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-LONG = [pytest.param(step, marks=pytest.mark.long) for step in (1, 3, 5)]
+# Step 1 is before the first checkpoint, step 4 has just saved one.
+STEPS = [
+    4,
+    pytest.param(1, marks=pytest.mark.long),
+    *(pytest.param(step, marks=pytest.mark.nightly(reason="as step 4, another moment")) for step in (3, 5)),
+]
 
 
-@pytest.mark.parametrize("step", [4, *LONG])
+@pytest.mark.parametrize("step", STEPS)
 def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     step: int, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -86,7 +91,7 @@ def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("step", [4, *LONG])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     step: int, small: list[str], tmp_path: Path, whole: Path
 ) -> None:

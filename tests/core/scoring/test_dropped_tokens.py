@@ -8,7 +8,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 import torch
-from support.builders.small_vlms import SMALL, build_vlm
+from support.builders.small_vlms import build_vlm, one_family_of_each_mechanism
 from support.oracles.plain_vlms import VIEWS, adapter, examples
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
@@ -22,12 +22,7 @@ DROPPED = tuple(View(view.response, "dropped") for view in VIEWS)
 NATS = 5e-5
 
 
-# One whose positions are transformers' own, one of M-RoPE, one that takes no shared prompts.
-QUICK = {"llava", "qwen2_5_vl", "gemma3"}
-FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in sorted(SMALL)]
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=one_family_of_each_mechanism())
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

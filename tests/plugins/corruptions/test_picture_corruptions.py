@@ -229,7 +229,10 @@ def large(mode: str) -> Image:
     return PIL.Image.linear_gradient("L").resize((8000, 8000)).convert("RGB").convert(mode)
 
 
-@pytest.mark.long
+LARGE = pytest.mark.nightly(reason="the tests above hold for small pictures; these show that no size is too large")
+
+
+@LARGE
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "P"])
 @pytest.mark.parametrize("name", image_corruptions())
 def test_pictures_of_64_megapixels_are_corrupted(name: str, mode: str) -> None:
@@ -238,7 +241,7 @@ def test_pictures_of_64_megapixels_are_corrupted(name: str, mode: str) -> None:
     assert (made.size, made.mode) == (image.size, mode)
 
 
-@pytest.mark.long
+@LARGE
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "P"])
 def test_regions_of_64_megapixels_are_under_noise(mode: str) -> None:
     row = Example("0", "<image>", {}, (large(mode),), boxes={"regions": ((Box(100, 100, 7000, 7900),),)})

@@ -79,9 +79,12 @@ def test_a_short_quickstart_evaluates_when_due_and_draws_what_it_promises(tmp_pa
     assert len(json.loads((result.run_dir / "digits" / "captions-000003.json").read_text())) == 16
 
 
+OTHER_SEED = pytest.mark.nightly(reason="seed 0 is in `long`; other seeds show that it was not luck")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=OTHER_SEED) for seed in (1, 2))])
 def test_mdpo_hallucinates_less_than_the_base_and_than_dpo(seed: int, tmp_path: Path) -> None:
     measured = {}
     for name in ("quickstart", "quickstart_dpo"):

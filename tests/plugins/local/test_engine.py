@@ -107,7 +107,7 @@ def test_one_device_is_not_given_to_several_processes() -> None:
     component("backend", "local", device="cpu").check(Train(), World(size=99, local_size=99))
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="two processes resume to the bit in the tests of each backend")
 @pytest.mark.parametrize("backend", [LOCAL, {"name": "fsdp"}], ids=["local", "fsdp"])
 def test_four_processes_resume_to_the_bit(backend: dict[str, Any], llava: Path, tmp_path: Path) -> None:
     straight = Job("straight", backend, {"path": str(llava)})

@@ -78,7 +78,7 @@ def test_each_language_model_computes_what_its_parts_do_by_hand(
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="each language model's log-probs are compared with those by hand in the fast tests")
 @pytest.mark.parametrize("model_type", sorted(LANGUAGES.keys() - {"bunny-qwen"}))
 def test_the_contract_holds_for_each_language_model(model_type: str, tmp_path: Path, photographs: Path) -> None:
     build_bunny(tmp_path / "bunny", model_type)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from peft import PeftModel
-from support.builders.small_vlms import SMALL, build_vlm
+from support.builders.small_vlms import build_vlm, one_family_of_each_mechanism
 from support.oracles.plain_vlms import adapter, examples
 from torch import nn
 from transformers import AutoModelForImageTextToText
@@ -22,9 +22,8 @@ WAYS: dict[str, Any] = {
 }
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("family", sorted(SMALL))
+@pytest.mark.parametrize("family", one_family_of_each_mechanism(pytest.mark.long))
 def test_the_contract_of_adapters_holds(family: str, way: str, tmp_path: Path, photographs: Path) -> None:
     folder = build_vlm(family, tmp_path)
     made = adapter(family, folder, lora=LORA, parts=WAYS[way])

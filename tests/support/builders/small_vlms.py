@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -305,6 +306,16 @@ NAMELESS: dict[str, Small] = {
         },
     ),
 }
+
+
+# One for each way of scoring: positions of transformers' own, M-RoPE, and prompts that cannot be shared.
+MECHANISMS = ("gemma3", "llava", "qwen2_5_vl")
+
+
+def one_family_of_each_mechanism(*marks: pytest.MarkDecorator) -> list[Any]:
+    """All families as parameters; those of `MECHANISMS` have ``marks``, and the others run nightly."""
+    others = pytest.mark.nightly(reason="a family of the same mechanism is tried more often")
+    return [pytest.param(name, marks=marks if name in MECHANISMS else others) for name in sorted(SMALL)]
 
 
 def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:

@@ -21,10 +21,10 @@ def make_environment(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def pip_install(python: Path, source: Path) -> None:
-    """Install a package as its users do, but without asking a registry for what builds it."""
+def pip_install(python: Path, *sources: Path) -> None:
+    """Install packages as their users do, but without asking a registry for what builds them."""
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, str(source)], check=True, capture_output=True)
+    subprocess.run([*pip, *map(str, sources)], check=True, capture_output=True)
 
 
 def run_module(python: Path, *words: str, cwd: Path, more_path: Path | None = None) -> subprocess.CompletedProcess[str]:
