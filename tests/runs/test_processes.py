@@ -118,13 +118,16 @@ def test_a_run_goes_on_in_one_process_with_a_warning(two: Path, changes: list[st
     require_same_training(folder, two, 1e-5)
 
 
+# Each mistake takes a launch: one before training and one in it are tried first, the others are of the same two kinds.
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ("data.path=nowhere.json", 2, "nowhere.json: there is no such file or folder"),
-        ("train.learning_rate=1.0e30", 1, "is not finite"),
         ("train.batch_size=3", 2, "3 is not divisible by micro_batch_size times processes (2 x 2)"),
-        ("backend.device=cuda:7", 2, "'cuda:7' is one device"),
+        ("train.learning_rate=1.0e30", 1, "is not finite"),
+        pytest.param(
+            "data.path=nowhere.json", 2, "nowhere.json: there is no such file or folder", marks=pytest.mark.long
+        ),
+        pytest.param("backend.device=cuda:7", 2, "'cuda:7' is one device", marks=pytest.mark.long),
     ],
 )
 def test_one_process_tells_what_is_wrong(
@@ -136,6 +139,7 @@ def test_one_process_tells_what_is_wrong(
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.long
 def test_a_directory_that_cannot_be_written_is_told_of_once(changes: list[str]) -> None:
     # Not even root may make a folder there.
     failed = launch(changes, Path("/proc/run"), *TWO)

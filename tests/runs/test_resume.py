@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,9 +156,16 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(
     run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
 
 
-def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], tmp_path: Path) -> None:
-    folder = tmp_path / "damaged"
-    stop_at(2, signal.SIGTERM, small, folder)
+@pytest.fixture(scope="module")
+def stopped_run(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after two steps; not to be changed."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    assert stop_at(2, signal.SIGTERM, [*changes, f"output.dir={folder}"], folder).returncode == 143
+    return folder
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], stopped_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stopped_run, tmp_path / "damaged"))
     file = sorted((folder / "checkpoints").iterdir())[-1] / "state-00000-of-00001.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -167,10 +175,9 @@ def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], tmp_path: Pat
 
 
 def test_a_checkpoint_that_lacks_a_file_or_is_of_other_code_or_another_model_is_refused(
-    small: list[str], tmp_path: Path
+    small: list[str], stopped_run: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    stop_at(2, signal.SIGTERM, small, folder)
+    folder = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     about, file = newest / "checkpoint.json", newest / "state-00000-of-00001.safetensors"
     state, content = json.loads(about.read_text()), file.read_bytes()

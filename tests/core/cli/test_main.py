@@ -24,7 +24,7 @@ def imported_by(*words: str) -> set[str]:
     """The heavy packages that a command imports."""
     program = (
         "import sys, mdpo_core.cli as cli\n"
-        f"try: main.main({list(words)!r})\n"
+        f"try: cli.main({list(words)!r})\n"
         "except SystemExit: pass\n"
         f"print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import CheckpointError, DataError, RecipeError, TensorSlice, load_recipe, run
+from mdpo_core.cli import main
 from mdpo_core.storage.checkpoints import STATE
 from mdpo_core.storage.export import export_run
 from mdpo_core.storage.files import sha256
@@ -375,18 +374,14 @@ def test_an_export_that_is_not_what_was_trained_is_caught(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def mdpo(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "mdpo_core.cli", *words], capture_output=True, text=True)
-
-
-def test_the_command_exports_and_says_what(lora_run: Path, tmp_path: Path) -> None:
-    done = mdpo("export", str(lora_run), "--step", "2", "--merge", "--out", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
-    assert "step-000002" in done.stdout
+def test_the_command_exports_and_says_what(lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["export", str(lora_run), "--step", "2", "--merge", "--out", str(tmp_path / "out")]) == 0
+    assert "step-000002" in capsys.readouterr().out
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
-def test_the_command_refuses_with_2_and_no_traceback(lora_run: Path, tmp_path: Path) -> None:
-    done = mdpo("export", str(lora_run), "--step", "7", "--out", str(tmp_path / "out"))
-    assert done.returncode == 2
-    assert done.stderr == f"{lora_run} holds no checkpoint of step 7  (there: 2, 3)\n"
+def test_the_command_refuses_with_2_and_one_sentence(
+    lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["export", str(lora_run), "--step", "7", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"{lora_run} holds no checkpoint of step 7  (there: 2, 3)\n"

@@ -290,6 +290,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         component("adapter", "llava", path="nobody/nothing").check()  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_the_contract_of_adapters_holds(llava: Path, photographs: Path) -> None:
     rows = [example(photographs), Example("2", PROMPT.replace("<image>\n", ""), {"chosen": "A", "rejected": "B c"})]
     check_adapter(adapter(llava, lora=LORA), rows)

@@ -221,6 +221,7 @@ def test_micro_batches_of_one_pair_train_alike(
     assert all(a["loss/1:bco"] != b["loss/1:bco"] for a, b in pairwise(one))
 
 
+@pytest.mark.long
 def test_two_processes_train_alike(recipe: Path, steady: list[str], one: list[dict[str, Any]], tmp_path: Path) -> None:
     finished = launch([*steady, "train.micro_batch_size=1"], tmp_path / "run", "--processes", "2", recipe=recipe)
     assert finished.returncode == 0, finished.stderr
@@ -231,14 +232,13 @@ def test_a_resumed_run_goes_on_with_the_means_that_it_had(
     recipe: Path, steady: list[str], one: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    done = run(load_recipe(recipe, [*steady, f"output.dir={folder}", "output.keep=9"]))
+    run(load_recipe(recipe, [*steady, f"output.dir={folder}", "output.keep=9"]))
     # As if the run had been killed after its second step.
     for checkpoint in sorted((folder / "checkpoints").iterdir())[1:]:
         for file in checkpoint.iterdir():
             file.unlink()
         checkpoint.rmdir()
-    finished = launch([*steady, "output.keep=9"], done.run_dir, "--resume", recipe=recipe)
-    assert finished.returncode == 0, finished.stderr
+    run(load_recipe(recipe, [*steady, f"output.dir={folder}", "output.keep=9"]), resume=True)
     assert differences(one, records(folder)) == 0
 
 

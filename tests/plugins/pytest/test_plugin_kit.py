@@ -198,8 +198,13 @@ def test_whatever_a_component_raises_is_shown_in_a_few_lines_with_its_own_place(
     assert failures.count('raise ValueError("nothing to see")') == 4
     assert len(failures.splitlines()) < 6 * 12
     assert not any(word in done.stdout for word in ("hypothesis/", "pluggy/", "Traceback", "mdpo_core/testing"))
-    whole = tried(HERE, "mdpo_raising", "--full-trace", cwd=tmp_path, more_path=tmp_path)
-    assert "hypothesis/" in whole.stdout
+
+
+@pytest.mark.long
+def test_the_whole_trace_is_shown_to_whoever_asks(tmp_path: Path) -> None:
+    install(tmp_path, "raising", RAISING)
+    done = tried(HERE, "mdpo_raising", "--full-trace", cwd=tmp_path, more_path=tmp_path)
+    assert "hypothesis/" in done.stdout
 
 
 def test_pytest_without_the_option_pays_nothing_and_runs_its_own_tests(tmp_path: Path) -> None:
@@ -281,6 +286,7 @@ def test_the_recipes_of_new_packages_run(written: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("runs/image_*/final"))) == len(kinds)
 
 
+@pytest.mark.long
 def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path: Path) -> None:
     recipe = written / "adapter" / "recipe.yaml"
     done = run_module(python_of(written), "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)

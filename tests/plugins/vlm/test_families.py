@@ -15,7 +15,7 @@ import pytest
 import torch
 from mdpo_vlm.families import FAMILIES, UNKNOWN, family_of
 from peft import PeftModel
-from support.builders.small_vlms import SMALL, build_vlm
+from support.builders.small_vlms import SMALL, build_vlm, one_family_of_each_mechanism
 from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from support.paths import ROOT
 from torch import nn
@@ -29,6 +29,8 @@ from mdpo_core.testing import check_adapter
 
 PAGE = ROOT / "docs" / "guides" / "models.md"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
+# A test of one forward tries every family; one that takes seconds tries one of each mechanism first.
+FEW_FAMILIES = one_family_of_each_mechanism(others=pytest.mark.long)
 
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
@@ -41,7 +43,7 @@ def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_vlm(family, tmp_path_factory.mktemp(family))
 
 
-@pytest.mark.parametrize("options", [PLAIN, Scoring(), Scoring(max_logits=700)], ids=["plain", "shared", "chunked"])
+@pytest.mark.parametrize("options", [PLAIN, Scoring()], ids=["plain", "shared"])
 def test_log_probs_are_those_of_one_forward_of_plain_transformers(
     options: Scoring, family: str, folder: Path, photographs: Path
 ) -> None:
@@ -50,11 +52,18 @@ def test_log_probs_are_those_of_one_forward_of_plain_transformers(
     assert gap(family, folder, data, options) <= NATS
 
 
+@pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
+def test_logits_in_chunks_give_the_same_log_probs(family: str, folder: Path, photographs: Path) -> None:
+    assert gap(family, folder, examples(family, photographs), Scoring(max_logits=700)) <= NATS
+
+
+@pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
 def test_the_support_matrix_says_what_was_tried(family: str, folder: Path, photographs: Path) -> None:
     assert support(family, folder, photographs) in PAGE.read_text().splitlines()
 
 
 @pytest.mark.parametrize("decoding", [Decoding(8), Decoding(8, temperature=0.7, top_p=0.9, seed=3)])
+@pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
 def test_generation_is_transformers_own(decoding: Decoding, family: str, folder: Path, photographs: Path) -> None:
     made, data = adapter(family, folder), examples(family, photographs)
     encoder, model = made.encoder(), made.load(Placement())
@@ -72,16 +81,18 @@ def test_generation_is_transformers_own(decoding: Decoding, family: str, folder:
         assert answer.tolist() == (ids[: ids.index(end)] if end in ids else ids)
 
 
-@pytest.mark.parametrize(
-    "options", [{"lora": LORA}, pytest.param({"freeze": ()}, marks=pytest.mark.long)], ids=["lora", "all parts"]
-)
-def test_the_contract_of_adapters_holds(options: dict[str, Any], family: str, folder: Path, photographs: Path) -> None:
+@pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
+def test_the_contract_of_adapters_holds_with_lora(family: str, folder: Path, photographs: Path) -> None:
     def reload(exported: Path) -> nn.Module:
-        if "lora" not in options:
-            return AutoModelForImageTextToText.from_pretrained(exported)
         return PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), exported)
 
-    check_adapter(adapter(family, folder, **options), examples(family, photographs), reload)
+    check_adapter(adapter(family, folder, lora=LORA), examples(family, photographs), reload)
+
+
+@pytest.mark.parametrize("family", one_family_of_each_mechanism(pytest.mark.long), indirect=True)
+def test_the_contract_of_adapters_holds_for_all_parts(family: str, folder: Path, photographs: Path) -> None:
+    made = adapter(family, folder, freeze=())
+    check_adapter(made, examples(family, photographs), AutoModelForImageTextToText.from_pretrained)
 
 
 def test_every_parameter_is_in_the_part_that_its_name_says(family: str, folder: Path) -> None:

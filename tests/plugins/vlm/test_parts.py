@@ -139,7 +139,10 @@ def test_what_the_recipe_says_trains_and_nothing_else(name: str, llava: Path, ph
     assert changed == expected(name, llava)
 
 
-@pytest.mark.parametrize("name", LORA_SETS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("saved", "convolution") else pytest.param(name, marks=pytest.mark.long) for name in LORA_SETS],
+)
 def test_the_contract_of_adapters_holds_for_every_set(name: str, llava: Path, photographs: Path) -> None:
     def reload(folder: Path) -> nn.Module:
         loaded: nn.Module = PeftModel.from_pretrained(plain(llava), folder)

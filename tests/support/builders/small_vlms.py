@@ -312,9 +312,11 @@ NAMELESS: dict[str, Small] = {
 MECHANISMS = ("gemma3", "llava", "qwen2_5_vl")
 
 
-def one_family_of_each_mechanism(*marks: pytest.MarkDecorator) -> list[Any]:
-    """All families as parameters; those of `MECHANISMS` have ``marks``, and the others run nightly."""
-    others = pytest.mark.nightly(reason="a family of the same mechanism is tried more often")
+NIGHTLY = pytest.mark.nightly(reason="a family of the same mechanism is tried more often")
+
+
+def one_family_of_each_mechanism(*marks: pytest.MarkDecorator, others: pytest.MarkDecorator = NIGHTLY) -> list[Any]:
+    """All families as parameters; those of `MECHANISMS` have ``marks``, the rest the mark ``others``."""
     return [pytest.param(name, marks=marks if name in MECHANISMS else others) for name in sorted(SMALL)]
 
 
