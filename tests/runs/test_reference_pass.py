@@ -82,7 +82,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """`mdpo run` with some changes, with the plugins of this process: its exit code and what it says of a failure."""
 
     def called(changes: list[str]) -> tuple[int, str]:
-        code = main.main(["run", str(RECIPE), *(word for change in changes for word in ("--set", change))])
+        code = main(["run", str(RECIPE), *(word for change in changes for word in ("--set", change))])
         return code, capsys.readouterr().err
 
     monkeypatch.setattr(Registry, "discover", lambda without: current_registry())

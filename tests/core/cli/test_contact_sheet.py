@@ -140,7 +140,7 @@ def test_a_corruption_that_fails_is_named_and_the_others_are_drawn(
         registry = current_registry()
         monkeypatch.setattr(Registry, "discover", lambda without=(): registry)
         command = ["corruptions", str(tmp_path / "photograph.png"), "--out", str(tmp_path / "sheet.png")]
-        assert main.main(command) == 1
+        assert main(command) == 1
     told = capsys.readouterr()
     assert told.err == (
         "the corruption 'failing' fails: ValueError: no luck\n"

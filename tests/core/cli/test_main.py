@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -139,8 +140,8 @@ def test_a_broken_pipe_that_is_not_the_output_s_is_told(
         finally:
             os.close(writer)
 
-    monkeypatch.setattr(main, "_plugins", break_it)
-    assert main.main(["plugins"]) == 1
+    monkeypatch.setattr(import_module("mdpo_core.cli.main"), "_plugins", break_it)
+    assert main(["plugins"]) == 1
     assert "Broken pipe" in capsys.readouterr().err
 
 

@@ -133,7 +133,7 @@ def test_numbers_of_the_old_answers_are_kept_but_not_read(
     columns = f"data.columns=[{', '.join(['weight', *old])}]"
     words = [word for each in [*changes, f"data.path={source}", columns] for word in ("--set", each)]
     out = tmp_path / "out.jsonl"
-    assert main.main(["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]) == 0
+    assert main(["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]) == 0
     told = capsys.readouterr().out
     assert f"describe the old answers: {', '.join(old)}\n" in told
     assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["columns"] == ["weight"]
@@ -325,7 +325,7 @@ def test_a_column_that_json_cannot_hold_is_named(changes: list[str], data: Path,
 )
 def test_options_out_of_range_are_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main.main(["generate-rejected", str(RECIPE), "--out", "out.jsonl", *words])
+        main(["generate-rejected", str(RECIPE), "--out", "out.jsonl", *words])
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
 
@@ -335,10 +335,10 @@ def test_a_share_of_tokens_that_are_not_drawn_is_refused(
 ) -> None:
     words = [word for each in [*changes, f"data.path={data}"] for word in ("--set", each)]
     command = ["generate-rejected", str(RECIPE), *words, "--top-p", "0.9", "--out", str(tmp_path / "out.jsonl")]
-    assert main.main(command) == 2
+    assert main(command) == 2
     assert "--top-p has no effect at --temperature 0" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))
-    assert main.main([*command, "--temperature", "1", "--max-new-tokens", "4"]) == 0
+    assert main([*command, "--temperature", "1", "--max-new-tokens", "4"]) == 0
     assert lines(tmp_path / "out.jsonl")[0]["rejected_by"]["top_p"] == 0.9
 
 
@@ -351,12 +351,12 @@ def test_the_printed_command_trains_on_what_was_made_in_a_directory_of_its_own(
     words = [word for each in ["data.num_pairs=4", *tiny] for word in ("--set", each)]
     for name in ("one.jsonl", "two.jsonl"):
         options = ["--without", "bunny", "--max-new-tokens", "9", "--out", name]
-        assert main.main(["generate-rejected", str(QUICKSTART), *words, *options]) == 0
+        assert main(["generate-rejected", str(QUICKSTART), *words, *options]) == 0
         printed = shlex.split(capsys.readouterr().out.rpartition("train on it: ")[2])
         assert "data.num_pairs=4" not in printed
         assert printed[0] == "mdpo-run"
         assert "--without bunny" in " ".join(printed)
-        assert main.main(["run", *printed[1:]]) == 0
+        assert main(["run", *printed[1:]]) == 0
         capsys.readouterr()
     assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny-one", "tiny-two"]
 
@@ -367,12 +367,12 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
     words = [word for each in [*changes, f"data.path={data}"] for word in ("--set", each)]
     out = tmp_path / "out.jsonl"
     command = ["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]
-    assert main.main(command) == 0
+    assert main(command) == 0
     told = capsys.readouterr().out
     assert f"{out}: 4 rows, 0 left out" in told
     assert "4 answers end at --max-new-tokens" in told
     assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["path"] == str(out)
-    assert main.main(command) == 0
+    assert main(command) == 0
     assert "is there already, made by this command" in capsys.readouterr().out
 
 
@@ -391,11 +391,11 @@ def test_a_command_that_is_asked_to_stop_says_what_is_kept_and_goes_on(
     write = Writer.__call__
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "__call__", asked_to_stop)
-        assert main.main(command) == 128 + signal.SIGTERM
+        assert main(command) == 128 + signal.SIGTERM
     told = capsys.readouterr().err
     assert "stopped, 2 of 4 rows are kept in" in told
     assert "go on with the same command" in told
-    assert main.main(command) == 0
+    assert main(command) == 0
     assert len(lines(out)) == 4
 
 
@@ -405,5 +405,5 @@ def test_one_process_makes_the_data(
     for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     command = ["relabel", str(RECIPE), "--set", f"data.path={data}", "--out", str(tmp_path / "out.jsonl")]
-    assert main.main(command) == 2
+    assert main(command) == 2
     assert "mdpo relabel runs in one process" in capsys.readouterr().err

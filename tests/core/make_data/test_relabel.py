@@ -307,7 +307,7 @@ def test_a_scale_of_rewards_beside_scores_is_refused(
 ) -> None:
     words = [word for each in [*changes, f"data.path={tmp_path}"] for word in ("--set", each)]
     options = ["--candidates", "answers", "--scores", "points", "--beta", "0.1", "--out", str(tmp_path / "out.jsonl")]
-    assert main.main(["relabel", str(RECIPE), *words, *options]) == 2
+    assert main(["relabel", str(RECIPE), *words, *options]) == 2
     assert "--beta has no effect with --scores" in capsys.readouterr().err
 
 
@@ -316,8 +316,8 @@ def test_the_command_does_the_same(changes: list[str], tmp_path: Path, capsys: p
     words = [word for each in [*changes, f"data.path={source}", "data.responses={}"] for word in ("--set", each)]
     out = tmp_path / "out.jsonl"
     options = ["--candidates", "answers", "--scores", "points", "--out", str(out)]
-    assert main.main(["relabel", str(RECIPE), *words, *options]) == 0
+    assert main(["relabel", str(RECIPE), *words, *options]) == 0
     told = capsys.readouterr().out
     assert f"{out}: 1 rows, 1 left out\n  1: no candidate has a higher score" in told
-    assert main.main(["relabel", str(RECIPE), *words, *options, "--low-confidence", "0.5"]) == 1
+    assert main(["relabel", str(RECIPE), *words, *options, "--low-confidence", "0.5"]) == 1
     assert "low_confidence: None there, 0.5 here" in capsys.readouterr().err

@@ -375,7 +375,7 @@ def test_an_export_that_is_not_what_was_trained_is_caught(
 
 
 def test_the_command_exports_and_says_what(lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["export", str(lora_run), "--step", "2", "--merge", "--out", str(tmp_path / "out")]) == 0
+    assert main(["export", str(lora_run), "--step", "2", "--merge", "--out", str(tmp_path / "out")]) == 0
     assert "step-000002" in capsys.readouterr().out
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
@@ -383,5 +383,5 @@ def test_the_command_exports_and_says_what(lora_run: Path, tmp_path: Path, capsy
 def test_the_command_refuses_with_2_and_one_sentence(
     lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["export", str(lora_run), "--step", "7", "--out", str(tmp_path / "out")]) == 2
+    assert main(["export", str(lora_run), "--step", "7", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"{lora_run} holds no checkpoint of step 7  (there: 2, 3)\n"
