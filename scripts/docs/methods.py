@@ -50,7 +50,7 @@ def _top_first(files: Iterable[Path]) -> list[Path]:
 
 
 def _terms(kind: str, used: dict[str, Recipe]) -> str:
-    head = ("name", "what it does", "formula", "paper", "compares", "needs besides", "recipes")
+    head = ("name", "what it does", "formula", "paper", "compares", "also needs", "recipes")
     title = {"loss": "Losses", "anchor": "Anchors"}[kind]
     names = sorted(current_registry().components(kind))
     rows = [_term(kind, name, used) for name in names]
@@ -112,7 +112,7 @@ def _needs(term: Term) -> Iterator[str]:
     if term.statistics():
         yield "whole distributions"
     if term.probes():
-        yield "a module that trains beside"
+        yield "a module that trains with the model"
     if term.means:
         yield "a running mean"
     if term.compares_pairs:

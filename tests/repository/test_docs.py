@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
@@ -108,6 +109,25 @@ def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> 
             symbols = set(re.findall(r"(?<![\w^'])([A-Za-z]{1,2}['\d]*)(?:_\w+)?(?![\w'])", text))
             options = {option.partition("_")[0] for option in cls.model_fields}
             assert symbols <= {*explained, *counters, *options, *SYMBOLS, *WORDS}, (name, text)
+
+
+def texts_of(file: Path) -> list[str]:
+    """The string literals of a file; what an f-string fills in is left out."""
+    tree = ast.parse(file.read_text())
+    joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    texts = [[part.value if isinstance(part, ast.Constant) else "\0" for part in node.values] for node in joined]
+    plain = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [*("".join(map(str, parts)) for parts in texts), *plain]
+
+
+def test_the_messages_of_the_troubleshooting_page_are_in_the_code() -> None:
+    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text()
+    files = [*(ROOT / "mdpo_core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    texts = "\0\0".join(text for file in files for text in texts_of(file))
+    messages = [message.replace("\n", " ") for message in re.findall(r"`([^`]*\.\.\.[^`]*)`", page)]
+    pieces = [piece.strip(" '") for message in messages for piece in re.split(r"\.\.\.|\bN\b|<image>", message)]
+    assert len(messages) > 20
+    assert [piece for piece in pieces if len(piece) > 10 and piece not in texts] == []
 
 
 def files_in_tree(tree: str) -> list[str]:
