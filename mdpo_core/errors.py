@@ -1,4 +1,4 @@
-"""Errors by whose mistake they report: the recipe's, a plugin's, the data's, a checkpoint's; and the words for them."""
+"""Errors by their cause (recipe, plugin, data, checkpoint), and helpers for their messages."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from reprlib import repr as short
 
-# What a sentence shows the value of; of anything else it gives the type.
-_PLAIN = (str, bytes, int, float, list, tuple, dict, set)
+# Messages show the values of these types; of other types only the name.
+_SHOWN_BY_VALUE = (str, bytes, int, float, list, tuple, dict, set)
 
 
 class MdpoError(Exception):
-    """Anything that this package reports to its user in one readable message."""
+    """Base class of all errors that mdpo reports to its user with a readable message and no traceback."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a recipe or its data.
 
-    ``where`` is what a user can open or look up: ``recipe.yaml:14``, ``pairs.json row 3``; ``path`` is the YAML
-    path, empty where there is none.
+    ``where``: what a user can open or look up, such as ``recipe.yaml:14`` or ``pairs.json row 3``. ``path``: the path
+    in the YAML, such as ``objective.1.beta``; empty if there is none. ``message``: what was found and what would work.
     """
 
     where: str
@@ -34,7 +34,7 @@ class Problem:
 
 @contextmanager
 def blame_on(source: str) -> Iterator[None]:
-    """Add a note to an error from a plugin's code that says where it came from: ``the tracker 'csv'``."""
+    """Add a note to errors of a plugin's code inside the ``with``. ``source`` names the code: ``the tracker 'csv'``."""
     try:
         yield
     except MdpoError:
@@ -45,20 +45,19 @@ def blame_on(source: str) -> Iterator[None]:
 
 
 class _Problems(MdpoError):
-    """An error that carries every problem found, so that a user mends them all at once."""
+    """An error with all problems, so that a user can fix them at once; they are in its attribute ``problems``."""
 
     def __init__(self, problems: Sequence[Problem] | str) -> None:
-        found = [Problem("", "", problems)] if isinstance(problems, str) else list(problems)
-        self.problems: tuple[Problem, ...] = tuple(found)
-        super().__init__("\n".join(str(problem) for problem in found))
+        self.problems = (Problem("", "", problems),) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class RecipeError(_Problems):
-    """The recipe asks for something that does not exist or does not fit together."""
+    """The recipe asks for something that does not exist, or its options contradict each other."""
 
 
 class DataError(_Problems):
-    """A row, an image or a model folder is missing, damaged or unusable."""
+    """A row, an image or a model folder is missing, damaged or not usable."""
 
 
 class PluginError(MdpoError):
@@ -66,18 +65,23 @@ class PluginError(MdpoError):
 
 
 class CheckpointError(MdpoError):
-    """A checkpoint cannot be written, or is damaged, or belongs to another run."""
+    """A checkpoint cannot be written, is damaged, or belongs to another run."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class if it has no message."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the known word nearest to ``word``, or nothing if none is near."""
+    """``; did you mean 'x'?`` with the known word that is most similar to ``word``; empty if none is similar."""
     near = difflib.get_close_matches(str(word), list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def shown(value: object) -> str:
-    """A value that is not what it should be, in a few words: ``the str 'high'``."""
+    """A short description of a wrong value, for messages: ``the str 'high'``, ``a value of type Tensor``."""
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"the {name} {short(value)}" if type(value) in _PLAIN else f"a value of type {name}"
+    return f"the {name} {short(value)}" if type(value) in _SHOWN_BY_VALUE else f"a value of type {name}"

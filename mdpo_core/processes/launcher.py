@@ -1,4 +1,8 @@
-"""Several processes on one machine, which meet in a private folder: nobody else can speak to them."""
+"""Starts the processes of a run on one machine.
+
+They meet through a file in a private folder and use only the loopback interface: no other machine can reach them, and
+no other user can pass for one of them.
+"""
 
 from __future__ import annotations
 
@@ -18,37 +22,37 @@ from mdpo_core.errors import MdpoError
 from mdpo_core.processes.group import STORE
 from mdpo_core.processes.heartbeat import LAUNCHER
 
-# A step and a checkpoint may take this long after a signal, in seconds; the watch over a process ends one that hangs.
+# Seconds that a step and a checkpoint may take after a signal. The heartbeat ends a process that hangs.
 _TIME_TO_SAVE = 600.0
-_LOOK = 0.05  # seconds between two looks at the processes
+_POLL_INTERVAL = 0.05  # seconds
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-# Tells the processes how many of them this launcher was asked for.
+# The environment variable that tells the processes how many of them the launcher was asked for.
 PROCESSES = "MDPO_PROCESSES"
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> int:
     """Run ``mdpo run ARGUMENTS`` in ``num_processes`` processes and wait for them.
 
-    Gives 0, the exit code of the first process that failed, or 128 + the number of the signal that stopped the run.
+    Returns 0, the exit code of the first process that failed, or 128 + the number of the signal that stopped the run.
     Passes signals on to the processes. Each process reports its own errors; the launcher reports one that was killed.
     """
     # Only this user may enter the folder. The processes unpickle what they read from each other's sockets, and the
     # addresses of these sockets are in the store.
-    with tempfile.TemporaryDirectory(prefix="mdpo-") as folder, _signals_passed_on() as children:
-        children.start(num_processes, arguments, Path(folder) / "store")
-        failed = children.first_failure()
+    with tempfile.TemporaryDirectory(prefix="mdpo-") as folder, _signals_passed_on() as processes:
+        processes.start(num_processes, arguments, Path(folder) / "store")
+        failed = processes.wait_for_failure()
         if failed is not None:
-            children.send(signal.SIGTERM)
-        children.wait()
-    if children.stopped_by is not None:
-        return 128 + children.stopped_by
+            processes.send(signal.SIGTERM)
+        processes.wait()
+    if processes.stopped_by is not None:
+        return 128 + processes.stopped_by
     if failed is None:
         return 0
     rank, code = failed
-    return code if code > 0 else _killed(rank, -code)
+    return code if code > 0 else _report_killed(rank, -code)
 
 
-class _Children:
+class _Processes:
     """The processes of a run, by rank."""
 
     def __init__(self) -> None:
@@ -56,17 +60,17 @@ class _Children:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, num_processes: int, arguments: Sequence[str], store: Path) -> None:
-        words = [sys.executable, "-m", "mdpo_core.cli", "run", *arguments]
+        command = [sys.executable, "-m", "mdpo_core.cli", "run", *arguments]
         shared = {**os.environ, **_shared_environment(num_processes, store)}
         for rank in map(str, range(num_processes)):
             environment = {**shared, "RANK": rank, "LOCAL_RANK": rank}
-            # A session of its own: a terminal's Ctrl-C reaches the process once, through this launcher.
-            self._processes.append(subprocess.Popen(words, env=environment, start_new_session=True))
+            # In a new session, a terminal's Ctrl-C reaches the process only once, through this launcher.
+            self._processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
         if self.stopped_by is not None:
-            self.send(self.stopped_by)  # it came while the last ones started
+            self.send(self.stopped_by)  # it came before the last processes had started
 
-    def first_failure(self) -> tuple[int, int] | None:
-        """Wait for it; gives rank and exit code, or None if a signal stopped the run or no process failed."""
+    def wait_for_failure(self) -> tuple[int, int] | None:
+        """Rank and exit code of the first process that fails; None if a signal stops the run, or no process fails."""
         while self.stopped_by is None:
             codes = [process.poll() for process in self._processes]
             for rank, code in enumerate(codes):
@@ -74,16 +78,17 @@ class _Children:
                     return rank, code
             if None not in codes:
                 return None
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         return None
 
-    def pass_on(self, number: int, frame: FrameType | None) -> None:
-        self.stopped_by = self.stopped_by or number
-        self.send(number)
+    def pass_on(self, signum: int, frame: FrameType | None) -> None:
+        """Send a signal that this launcher received to all processes."""
+        self.stopped_by = self.stopped_by or signum
+        self.send(signum)
 
-    def send(self, number: int) -> None:
+    def send(self, signum: int) -> None:
         for process in self._processes:
-            process.send_signal(number)
+            process.send_signal(signum)
 
     def wait(self) -> None:
         """Wait until all have ended; kill those that do not end within the time to save."""
@@ -91,43 +96,43 @@ class _Children:
         while any(process.poll() is None for process in self._processes):
             if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
 
 
 @contextmanager
-def _signals_passed_on() -> Iterator[_Children]:
-    children = _Children()
-    previous = {number: signal.signal(number, children.pass_on) for number in _PASSED_ON}
+def _signals_passed_on() -> Iterator[_Processes]:
+    processes = _Processes()
+    previous = {signum: signal.signal(signum, processes.pass_on) for signum in _PASSED_ON}
     try:
-        yield children
+        yield processes
     except BaseException:
-        children.send(signal.SIGKILL)
-        children.wait()
+        processes.send(signal.SIGKILL)
+        processes.wait()
         raise
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
-def _killed(rank: int, number: int) -> int:
-    name = signal.Signals(number).name
-    why = ", most often for want of memory (the kernel's log says so)" if number == signal.SIGKILL else ""
-    print(  # noqa: T201  # the process cannot say it any more
-        f"process {rank} was ended by {name}{why}; the run can go on from its newest checkpoint, with --resume",
+def _report_killed(rank: int, signum: int) -> int:
+    name = signal.Signals(signum).name
+    cause = ", most often for lack of memory (see the kernel's log)" if signum == signal.SIGKILL else ""
+    print(  # noqa: T201  # the process cannot report it
+        f"process {rank} was ended by {name}{cause}; the run can continue from its newest checkpoint, with --resume",
         file=sys.stderr,
     )
     return 1
 
 
 def _shared_environment(num_processes: int, store: Path) -> Mapping[str, str]:
-    """What the processes are told; what the user has set stays, except which network they use."""
+    """Environment variables for all processes. They keep what the user has set, except for the network."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loopback = _loopback()
     return {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // num_processes))),
         # Torch's C++ code would print warnings from every process in the middle of the progress bar.
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
-        # Processes of one machine never need another network. NCCL takes a name without "=" for a prefix.
+        # Processes of one machine need no other network. NCCL takes a name without "=" as a prefix.
         "GLOO_SOCKET_IFNAME": loopback,
         "NCCL_SOCKET_IFNAME": f"={loopback}",
         "WORLD_SIZE": str(num_processes),
@@ -139,13 +144,12 @@ def _shared_environment(num_processes: int, store: Path) -> Mapping[str, str]:
 
 
 def _loopback() -> str:
-    """The name of the network interface that no other machine can reach."""
+    """The name of the network interface that no other machine can reach: ``lo`` on Linux, ``lo0`` on macOS and BSD."""
     names = [name for _, name in socket.if_nameindex()]
-    # Linux, and macOS and BSD.
-    found = [name for name in ("lo", "lo0") if name in names]
-    if not found:
-        raise MdpoError(
-            f"--processes needs a loopback interface (lo or lo0), and this machine has {', '.join(names) or 'none'}; "
-            "start the processes with torchrun, see docs/guides/scale.md"
-        )
-    return found[0]
+    for name in ("lo", "lo0"):
+        if name in names:
+            return name
+    raise MdpoError(
+        f"--processes needs a loopback interface (lo or lo0), and this machine has {', '.join(names) or 'none'}; "
+        "start the processes with torchrun, see docs/guides/scale.md"
+    )

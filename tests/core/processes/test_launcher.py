@@ -25,16 +25,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's ta
 STRANGER = """
 import pathlib, sys, time
 from datetime import timedelta
-from mdpo_core import MdpoError, group
-group._ANSWER = timedelta(seconds=5)
+from mdpo_core import MdpoError
+from mdpo_core.processes import group, handshake
+handshake._ANSWER_TIME = timedelta(seconds=5)
 folder, rank, behaviour = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-token = group._token
+token = handshake._token
 if rank == "1" and behaviour == "guesses":
-    group._token = lambda secret, sender, receiver: token(b"guessed", sender, receiver)
+    handshake._token = lambda secret, sender, receiver: token(b"guessed", sender, receiver)
 if rank == "1" and behaviour == "echoes":
-    group._token = lambda secret, sender, receiver: token(secret, 0, 1)
+    handshake._token = lambda secret, sender, receiver: token(secret, 0, 1)
 if rank == "1" and behaviour == "is silent":
-    group._require_own_processes = lambda store, world: time.sleep(600)
+    group.require_own_processes = lambda store, world: time.sleep(600)
 try:
     with group.process_group():
         (folder / f"joined-{rank}").touch()
