@@ -1,4 +1,15 @@
-"""Watching over the processes of a run: a collective waits for ever for one that died, or is cut off."""
+"""Each process watches another one: without this, a collective waits forever for a process that died or is cut off.
+
+Every process writes a count into the store every `BEAT` seconds and reads the count of the next process, by rank:
+
+    state       entered when                                            what this process does
+    HEARD       the count has changed, or the next process is done      continues
+    SILENT      the count has been the same for `SILENCE` seconds       ends the run for all, says why, exits
+    STORE_LOST  the store fails, or does not answer for `SILENCE` s     one process of each node says why; exits
+    ENDED       another process has ended the run                       waits `GRACE` seconds, exits without a message
+
+`transition` is this table. Each thread of `_Watch` calls it and acts on the state.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +20,96 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from mdpo_core.errors import first_line
 from mdpo_core.processes.world import World
 
 if TYPE_CHECKING:
-    from torch.distributed import Store  # type: ignore[attr-defined]  # public, and not in its list of names
+    from torch.distributed import Store  # type: ignore[attr-defined]  # public, but missing in torch's list of names
 
 BEAT = 2.0  # seconds between two signs of life
-SILENCE = 30.0  # seconds without one after which a process counts as lost
-GRACE = 10.0  # seconds that a process has to end by itself once another one has
-# Tells the processes of one machine which process started them.
+SILENCE = 30.0  # seconds without a sign of life after which a process counts as lost
+GRACE = 10.0  # seconds that a process has to end by itself after another process has ended the run
+# The environment variable that tells the processes of one machine which process started them.
 LAUNCHER = "MDPO_LAUNCHER"
-_DONE = "done"
+DONE = "done"  # what a process writes instead of a count when it has finished
 _ENDED = "mdpo/ended"
+
+
+class State(Enum):
+    """What a process knows about the others; see the table above."""
+
+    HEARD = auto()
+    SILENT = auto()
+    STORE_LOST = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The store's answer to one beat: the count of the next process, or `DONE`, and whether the run was ended."""
+
+    count: str
+    run_ended: bool = False
+
+
+@dataclass(frozen=True)
+class StoreError:
+    """The store did not answer a beat but failed."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A state and what it follows from. Times are in seconds of `time.monotonic`.
+
+    ``count``: what the next process wrote last. ``heard_at``: when that changed. ``answered_at``: when the store last
+    answered. ``fault``: what is wrong with the store, in `State.STORE_LOST`.
+    """
+
+    state: State
+    count: str
+    heard_at: float
+    answered_at: float
+    fault: str = ""
+
+    @classmethod
+    def begin(cls, now: float) -> Watched:
+        """The state before the first beat."""
+        return cls(State.HEARD, "", now, now)
+
+
+def transition(before: Watched, event: Answer | StoreError | None, now: float) -> Watched:
+    """The state after ``event`` at the time ``now``; None: time has passed without an answer."""
+    if isinstance(event, StoreError):
+        return replace(before, state=State.STORE_LOST, fault=f"cannot be reached ({event.reason})")
+    if event is None:
+        if now - before.answered_at <= SILENCE:
+            return before
+        return replace(before, state=State.STORE_LOST, fault=f"has not answered for {SILENCE:.0f} seconds")
+    gives_sign = event.count != before.count or event.count == DONE
+    heard_at = now if gives_sign else before.heard_at
+    if event.run_ended:
+        return Watched(State.ENDED, event.count, heard_at, now)
+    return Watched(State.SILENT if now - heard_at > SILENCE else State.HEARD, event.count, heard_at, now)
 
 
 @contextmanager
 def watched(store: Store, world: World) -> Iterator[None]:
-    """Give signs of life and listen to the next process's, in threads of their own, for the time of a ``with``.
+    """Give signs of life and watch the next process, in separate threads, inside the ``with``.
 
-    A process that hears none any more, or cannot reach the store, says so and exits at once, whatever its other
-    threads wait for; the rest learn it from the store.
+    If the next process is silent or the store is lost, this process says so and exits at once, although its other
+    threads may be waiting in a collective. The other processes learn it from the store.
     """
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # as above
 
-    # A connection of its own, as the other may be waiting for an answer.
-    own = store.clone()  # type: ignore[attr-defined]  # missing in its stubs
-    watch = _Watch(PrefixStore("mdpo/alive", own), world)
+    # A separate connection: the main thread may be waiting for an answer on the first one.
+    connection = store.clone()  # type: ignore[attr-defined]  # missing in torch's stubs
+    watch = _Watch(PrefixStore("mdpo/alive", connection), world)
     watch.start()
     try:
         yield
@@ -47,86 +119,93 @@ def watched(store: Store, world: World) -> Iterator[None]:
     watch.stop(failed=False)
 
 
-@dataclass
 class _Watch:
-    store: Store
-    world: World
-    _over: threading.Event = field(default_factory=threading.Event)
-    # When the store last answered: it may keep a thread waiting that it will never answer.
-    _answered: float = field(default_factory=time.monotonic)
+    """The threads of one process: one asks the store, one notices if it does not answer, one watches the launcher."""
+
+    def __init__(self, store: Store, world: World) -> None:
+        self._store = store
+        self._key = str(world.rank)
+        self._next_key = str((world.rank + 1) % world.size)
+        self._speaks_for_node = world.local_rank == 0
+        self._over = threading.Event()
+        # Only the thread that asks the store writes it.
+        self._watched = Watched.begin(time.monotonic())
+        tasks = [self._ask_store, self._await_store, *([self._watch_launcher] if LAUNCHER in os.environ else [])]
+        self._threads = [threading.Thread(target=task, daemon=True) for task in tasks]
 
     def start(self) -> None:
-        tasks = [self._beat, self._listen, *([self._mind_launcher] if LAUNCHER in os.environ else [])]
-        self._threads = [threading.Thread(target=each, daemon=True) for each in tasks]
-        self.store.set(str(self.world.rank), "0")
+        self._store.set(self._key, "0")
         for thread in self._threads:
             thread.start()
 
     def stop(self, failed: bool) -> None:
+        """End the threads; tell the others that this process is done, or that the run has ended."""
         self._over.set()
         for thread in self._threads:
             thread.join(2 * BEAT)
         if any(thread.is_alive() for thread in self._threads):
             return  # the store does not answer
         try:
-            self.store.set(*((_ENDED, "") if failed else (str(self.world.rank), _DONE)))
+            self._store.set(*((_ENDED, "") if failed else (self._key, DONE)))
         except RuntimeError:
-            return  # the store is gone, and with it whoever would have read this
+            return  # the store is gone, so no process can read this
 
-    def _beat(self) -> None:
-        """Speak, and hear the next process, by rank."""
-        ahead = str((self.world.rank + 1) % self.world.size)
-        heard, when, number = "", time.monotonic(), 0
+    def _ask_store(self) -> None:
+        count = 0
         while not self._over.wait(BEAT):
-            number += 1
-            try:
-                self.store.set(str(self.world.rank), str(number))
-                said = self.store.get(ahead).decode()
-                ended = self.store.check([_ENDED])
-            except RuntimeError as error:
-                self._lose_first_node(f"cannot be reached ({str(error).splitlines()[0]})")
-                return
-            self._answered = time.monotonic()
-            # Whoever ended it has said why; what this process has to say of it itself may take a moment.
-            if ended and not self._over.wait(GRACE):
-                self._end("")
-            if said != heard or said == _DONE:
-                heard, when = said, time.monotonic()
-            elif time.monotonic() - when > SILENCE:
-                self._tell_the_others()
-                self._end(
-                    f"process {ahead} has given no sign of life for {SILENCE:.0f} seconds: it was killed, or the "
-                    "network is cut"
-                )
+            count += 1
+            event = self._exchange(count)
+            self._watched = transition(self._watched, event, time.monotonic())
+            self._act_on(self._watched)
 
-    def _tell_the_others(self) -> None:
+    def _exchange(self, count: int) -> Answer | StoreError:
         try:
-            self.store.set(_ENDED, "")
-        except RuntimeError:
-            return  # they will find out as this process did
+            self._store.set(self._key, str(count))
+            return Answer(self._store.get(self._next_key).decode(), self._store.check([_ENDED]))
+        except RuntimeError as error:
+            return StoreError(first_line(error))
 
-    def _listen(self) -> None:
-        """See to it that the other thread is answered."""
+    def _await_store(self) -> None:
+        """Act if the thread that asks the store gets no answer: a call into the store may never return."""
         while not self._over.wait(BEAT):
-            if time.monotonic() - self._answered > SILENCE:
-                self._lose_first_node(f"has not answered for {SILENCE:.0f} seconds")
+            before = self._watched
+            after = transition(before, None, time.monotonic())
+            # The thread that asks the store has acted on the state before.
+            if after is not before:
+                self._act_on(after)
 
-    def _mind_launcher(self) -> None:
-        """Save and stop if the launcher was killed: nobody else passes signals on or ends the others."""
+    def _watch_launcher(self) -> None:
+        """Save and stop if the launcher was killed: no other process passes on signals or ends the others."""
         while not self._over.wait(BEAT):
             if os.getppid() != int(os.environ[LAUNCHER]):
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    def _lose_first_node(self, how: str) -> None:
-        # Without the store each node speaks for itself.
-        speaks = self.world.local_rank == 0
-        self._end(f"the run's first node {how}: it is down, or the network is cut" if speaks else "")
+    def _act_on(self, watched: Watched) -> None:
+        if watched.state is State.SILENT:
+            self._end_for_all()
+            self._exit(
+                f"process {self._next_key} has given no sign of life for {SILENCE:.0f} seconds: it was killed, or the "
+                "network is cut"
+            )
+        elif watched.state is State.STORE_LOST:
+            # Without the store each node has to say why it ends.
+            message = f"the run's first node {watched.fault}: it is down, or the network is cut"
+            self._exit(message if self._speaks_for_node else "")
+        # The process that ended the run has said why. This one may need a moment to report its own error.
+        elif watched.state is State.ENDED and not self._over.wait(GRACE):
+            self._exit("")
 
-    def _end(self, message: str) -> None:
+    def _end_for_all(self) -> None:
+        try:
+            self._store.set(_ENDED, "")
+        except RuntimeError:
+            return  # the others will notice it as this process did
+
+    def _exit(self, message: str) -> None:
         if self._over.is_set():
             return
         if message:
-            sys.stderr.write(f"{message}\nthe run can go on from its newest checkpoint, with --resume\n")
+            sys.stderr.write(f"{message}\nthe run can continue from its newest checkpoint, with --resume\n")
             sys.stderr.flush()
         os._exit(1)

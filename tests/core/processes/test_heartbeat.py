@@ -1,4 +1,4 @@
-"""Processes that fall silent, and those that are left waiting for them."""
+"""Silent processes, and those that wait for them. Oracles: the table in heartbeat.py, and real processes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,71 @@ import pytest
 import torch
 
 from mdpo_core import RecipeError, World, require_devices
+from mdpo_core.processes.heartbeat import DONE, SILENCE, Answer, State, StoreError, Watched, transition
 
 # Short spans, and a collective that would wait for seven days.
 PROGRAM = """
 import pathlib, sys, time
-from mdpo_core import liveness
-liveness.BEAT, liveness.SILENCE = 0.2, 3.0
-from mdpo_core.group import process_group
+from mdpo_core.processes import heartbeat
+heartbeat.BEAT, heartbeat.SILENCE = 0.2, 3.0
+from mdpo_core.processes.group import process_group
 with process_group() as world:
     (pathlib.Path(sys.argv[1]) / f"{world.rank}").touch()
     if world.rank == int(sys.argv[2]):
         time.sleep(600)
     world.gather(None)
 """
+
+
+HEARD, SILENT, STORE_LOST, ENDED = State
+BEFORE = Watched(HEARD, "7", heard_at=100.0, answered_at=110.0)
+JUST, LATE = 0.0, 0.1  # seconds after the last moment at which silence is allowed
+
+
+@pytest.mark.parametrize("beyond", [JUST, LATE], ids=["in time", "too late"])
+@pytest.mark.parametrize(
+    ("event", "since", "in_time", "too_late"),
+    [
+        (Answer("8"), BEFORE.heard_at, HEARD, HEARD),
+        (Answer("7"), BEFORE.heard_at, HEARD, SILENT),
+        (Answer("8", run_ended=True), BEFORE.heard_at, ENDED, ENDED),
+        (Answer("7", run_ended=True), BEFORE.heard_at, ENDED, ENDED),
+        (StoreError("broken pipe"), BEFORE.heard_at, STORE_LOST, STORE_LOST),
+        (None, BEFORE.answered_at, HEARD, STORE_LOST),
+    ],
+)
+def test_each_event_leads_to_the_state_of_the_table(
+    event: Answer | StoreError | None, since: float, in_time: State, too_late: State, beyond: float
+) -> None:
+    after = transition(BEFORE, event, since + SILENCE + beyond)
+    assert after.state is (in_time if beyond == JUST else too_late)
+
+
+def test_an_answer_restarts_the_store_s_clock_and_a_new_count_the_process_s() -> None:
+    same, new = (transition(BEFORE, Answer(count), 120.0) for count in ("7", "8"))
+    assert (same.heard_at, same.answered_at) == (100.0, 120.0)
+    assert (new.heard_at, new.answered_at) == (120.0, 120.0)
+
+
+def test_a_process_that_is_done_never_counts_as_silent() -> None:
+    watched = BEFORE
+    for now in (120.0, 120.0 + 2 * SILENCE, 120.0 + 4 * SILENCE):
+        watched = transition(watched, Answer(DONE), now)
+        assert watched.state is HEARD
+
+
+def test_silence_is_counted_over_beats_and_ends_with_a_new_count() -> None:
+    watched, states = Watched.begin(0.0), []
+    for now, count in [(2.0, "0"), (12.0, "0"), (32.0, "0"), (33.0, "0"), (34.0, "1")]:
+        watched = transition(watched, Answer(count), now)
+        states.append(watched.state)
+    assert states == [HEARD, HEARD, HEARD, SILENT, HEARD]
+
+
+def test_a_lost_store_says_what_is_wrong_with_it() -> None:
+    assert transition(BEFORE, StoreError("broken pipe"), 111.0).fault == "cannot be reached (broken pipe)"
+    assert transition(BEFORE, None, 111.0 + SILENCE).fault == "has not answered for 30 seconds"
+    assert transition(BEFORE, None, 111.0) is BEFORE
 
 
 def free_port() -> int:
