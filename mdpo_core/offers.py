@@ -1,17 +1,17 @@
-"""What plugins, scripts and notebooks offer: whether recipes could use it."""
+"""Checks whether recipes can use what plugins, scripts and notebooks offer."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from mdpo_core import hooks
-from mdpo_core.errors import PluginError
+from mdpo_core.errors import PluginError, shown, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
@@ -36,10 +36,16 @@ KINDS: dict[str, type[Component]] = {
 }
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_RULE = "a name consists of letters, digits, '_' and '-', and does not begin with a digit or '-'"
+_HOOKS = tuple(name for name in vars(hooks) if name.startswith(f"{hooks.PROJECT}_"))
+_MARK = f"{hooks.PROJECT}_impl"  # the attribute that `hookimpl` gives a function
 
 
 def fault_among(offered: Iterable[tuple[object, Any]]) -> str | None:
-    """The first component that recipes could not use, and why; None if they can use all of them."""
+    """The first component that recipes cannot use, and why; None if they can use all of them.
+
+    The text continues a sentence such as "plugin 'x' offers".
+    """
     seen = set()
     for name, cls in offered:
         fault = _fault_of(name, cls)
@@ -52,52 +58,55 @@ def fault_among(offered: Iterable[tuple[object, Any]]) -> str | None:
 
 
 def _fault_of(name: object, cls: Any) -> str | None:
-    kind = getattr(cls, "kind", None)
     if isinstance(cls, Component):
-        return f"'{name}' = {cls!r}, an instance; give its class, {type(cls).__name__}"
-    if not (isinstance(cls, type) and issubclass(cls, Component) and kind in KINDS):
-        return f"'{name}' = {cls!r}, which is not a class of a component kind"
+        return f"'{name}', which is an instance of {type(cls).__name__}; give the class itself"
+    if not (isinstance(cls, type) and issubclass(cls, Component) and getattr(cls, "kind", None) in KINDS):
+        bases = ", ".join(kind.__name__ for kind in KINDS.values())
+        return f"'{name}', which is {_described(cls)}; a component is a class derived from one of {bases}"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return f"the name {name!r}; a name is letters, digits, '_' and '-'"
+        return f"the name {name!r}; {_RULE}"
     if inspect.isabstract(cls):
-        return f"the {kind} '{name}', which does not implement: {', '.join(sorted(cls.__abstractmethods__))}"
+        return f"the {cls.kind} '{name}', which does not implement: {', '.join(sorted(cls.__abstractmethods__))}"
     return None
 
 
 def require_name(name: object) -> None:
-    """Raise `PluginError` if a name given to `register` is not a valid one."""
+    """Raise `PluginError` if a name given to `register` is not valid."""
     if not isinstance(name, str):
+        found = "found none" if name is None else f"found {_described(name)} instead"
         raise PluginError(
-            "register needs the name that recipes will use: "
-            f'@register("mine") above a class, or register("mine", Mine); found {name!r} in its place'
+            'register needs the name that recipes will use: @register("mine") above a class, or '
+            f'register("mine", Mine); {found}'
         )
     if not _NAME.fullmatch(name):
-        raise PluginError(f"cannot register the name {name!r}; a name is letters, digits, '_' and '-'")
+        raise PluginError(f"cannot register the name {name!r}; {_RULE}")
 
 
-def _hook_names() -> Iterator[str]:
-    return (name for name in vars(hooks) if name.startswith(f"{hooks.PROJECT}_"))
+def _described(thing: object) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else shown(thing)
 
 
 def has_hooks(thing: object) -> bool:
-    """Whether it is a plugin, and not a component."""
+    """Whether ``thing`` is a plugin: an object or a module with hooks, and not a component."""
     is_component = isinstance(thing, Component) or (isinstance(thing, type) and issubclass(thing, Component))
-    return not is_component and any(hasattr(thing, name) for name in _hook_names())
+    return not is_component and (bool(_marked(thing)) or any(hasattr(thing, name) for name in _HOOKS))
+
+
+def _marked(plugin: object) -> dict[str, str]:
+    """The attributes of a plugin that have the mark: the hook that each implements, by the attribute's name."""
+    marks = {name: getattr(inspect.getattr_static(plugin, name, None), _MARK, None) for name in dir(plugin)}
+    return {name: mark["specname"] or name for name, mark in marks.items() if mark is not None}
 
 
 def offered_by(plugin: object) -> list[tuple[str, type[Component]]]:
-    """The components of a plugin; raises if it, or one of its hooks, is not what it should be."""
-    # A hook without its mark would never be called, and nobody would know.
-    for name in _hook_names():
-        if hasattr(plugin, name) and not hasattr(getattr(plugin, name), f"{hooks.PROJECT}_impl"):
-            raise TypeError(f"{name} needs @hookimpl above it to be a hook")
-    trial = plugin_manager()
-    trial.register(plugin)
-    trial.check_pending()
+    """The components of a plugin, by name. Raises `PluginError` if a hook of it is not as `hooks` says."""
+    _require_hooks(plugin)
     offer = getattr(plugin, "mdpo_components", None)
     offered = offer() if offer else {}
     if not isinstance(offered, Mapping):
-        raise TypeError(f"mdpo_components() returned {type(offered).__name__}, not a mapping of names to classes")
+        raise PluginError(
+            f"mdpo_components() must return a mapping from names to classes; it returned {shown(offered)}"
+        )
     return [
         (name, cls)
         for name, classes in offered.items()
@@ -105,8 +114,29 @@ def offered_by(plugin: object) -> list[tuple[str, type[Component]]]:
     ]
 
 
+def _require_hooks(plugin: object) -> None:
+    marked = _marked(plugin)
+    for name in _HOOKS:
+        # Pluggy would never call a hook without the mark, and would not say so.
+        if hasattr(plugin, name) and name not in marked:
+            raise PluginError(f"{name} needs @hookimpl above it to be a hook")
+    for name, hook in marked.items():
+        if hook not in _HOOKS:
+            raise PluginError(f"mdpo has no hook '{hook}'{suggestion(hook, _HOOKS)}")
+        known = list(inspect.signature(getattr(hooks, hook)).parameters)
+        for argument in _required_arguments(getattr(plugin, name)):
+            if argument not in known:
+                raise PluginError(f"the hook {hook} has no argument '{argument}'; it has: {', '.join(known) or 'none'}")
+
+
+def _required_arguments(function: Callable[..., object]) -> Iterator[str]:
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty:
+            yield name
+
+
 def origin_of(thing: object) -> tuple[str, ...]:
-    """Where a class, or the class of an object, is written: module and qualified name."""
+    """Where a module, a class or the class of an object is defined: the module's name, then the qualified name."""
     if isinstance(thing, ModuleType):
         return (thing.__name__,)
     cls = thing if isinstance(thing, type) else type(thing)
@@ -114,7 +144,7 @@ def origin_of(thing: object) -> tuple[str, ...]:
 
 
 def plugin_manager() -> pluggy.PluginManager:
-    """One that knows our hooks and has no plugin yet."""
+    """A plugin manager that knows mdpo's hooks and has no plugin yet."""
     plugins = pluggy.PluginManager(hooks.PROJECT)
     plugins.add_hookspecs(hooks)
     return plugins

@@ -18,7 +18,7 @@ _Thing = TypeVar("_Thing")
 
 @dataclass(frozen=True)
 class _Offer:
-    """A component class, and who offers it: a plugin, or the module of a class that was registered."""
+    """A component class and its owner: a plugin, or the module of a class that was registered."""
 
     cls: type[Component]
     owner: str
@@ -31,11 +31,14 @@ class Registry:
     def __init__(self) -> None:
         self.plugins = plugin_manager()
         self._offers: dict[tuple[str, str], _Offer] = {}
-        self._added: dict[str, object] = {}  # plugins that were registered, by name
+        self._added: dict[str, object] = {}  # registered plugins, by name
 
     @classmethod
     def discover(cls, without: Iterable[str] = ()) -> Registry:
-        """Load the installed plugins (entry points of group ``mdpo``), one at a time, except those named."""
+        """Load the installed plugins (entry points of the group ``mdpo``), except those named in ``without``.
+
+        Raises `PluginError` for the first plugin that does not load or offers what recipes cannot use.
+        """
         registry = cls()
         points = sorted(entry_points(group=hooks.PROJECT), key=lambda point: point.name)
         names = {point.name for point in points}
@@ -50,7 +53,10 @@ class Registry:
         return registry
 
     def register(self, plugin: object, name: str) -> None:
-        """Add an installed plugin: its listeners, and its components if it offers any."""
+        """Add an installed plugin: its listeners and its components.
+
+        Raises `PluginError`, and adds nothing, if it is not valid or offers a component that another plugin offers.
+        """
         known = self.plugins.get_name(plugin)
         if known is not None:
             raise PluginError(f"plugins '{known}' and '{name}' are one module; leave one out: --without {name}")
@@ -60,7 +66,7 @@ class Registry:
             raise _broken(name, error) from error
         fault = fault_among(offered)
         if fault is not None:
-            raise PluginError(f"plugin '{name}' offers {fault}{_how_to_do_without(name)}")
+            raise PluginError(f"plugin '{name}' offers {fault}{_way_out(name)}")
         for component_name, cls in offered:
             other = self._offers.get((cls.kind, component_name))
             if other is not None:
@@ -72,7 +78,7 @@ class Registry:
         self._offer(offered, name, installed=True)
 
     def add(self, name: str, thing: object) -> None:
-        """Add a component class or a plugin of this process; see `mdpo_core.register`."""
+        """Add a component class or a plugin to this process; see `mdpo_core.register`."""
         require_name(name)
         if has_hooks(thing):
             self._add_plugin(name, thing)
@@ -87,14 +93,14 @@ class Registry:
     def _add_plugin(self, name: str, plugin: object) -> None:
         before = self.plugins.get_plugin(name)
         if before is not None and (name not in self._added or origin_of(before) != origin_of(plugin)):
-            raise PluginError(f"cannot register the plugin '{name}': there is a plugin of this name; choose another")
+            raise PluginError(f"cannot register the plugin '{name}': another plugin has this name; choose another")
         try:
             offered = offered_by(plugin)
         except Exception as error:
-            raise PluginError(f"cannot register the plugin '{name}': {type(error).__name__}: {error}") from error
+            raise PluginError(f"cannot register the plugin '{name}': {_reason(error)}") from error
         fault = fault_among(offered)
         if fault is not None:
-            raise PluginError(f"cannot register the plugin '{name}', which offers {fault}")
+            raise PluginError(f"cannot register the plugin '{name}', because it offers {fault}")
         self._require_free(offered, name)
         if before is not None:
             self.plugins.unregister(before)
@@ -104,7 +110,10 @@ class Registry:
         self._offer(offered, name, installed=False)
 
     def _require_free(self, offered: Iterable[tuple[str, type[Component]]], plugin: str | None = None) -> None:
-        """A class may take the place of one of the same module and qualified name: a notebook's cell ran again."""
+        """Raise `PluginError` if another component has one of these names.
+
+        A class may replace one with the same module and qualified name: a notebook's cell ran again.
+        """
         for name, cls in offered:
             offer = self._offers.get((cls.kind, name))
             if offer is None or _may_replace(offer, cls, plugin):
@@ -118,19 +127,19 @@ class Registry:
             cls.set_component_name(name)
 
     def components(self, kind: str) -> Mapping[str, type[Component]]:
-        """The components of a kind, by name."""
-        return {name: offer.cls for (its_kind, name), offer in self._offers.items() if its_kind == kind}
+        """The components of a kind, such as ``loss``, by name."""
+        return {name: offer.cls for (offered, name), offer in self._offers.items() if offered == kind}
 
     def registered(self) -> Mapping[tuple[str, str], type[Component]]:
         """The classes that no installed plugin offers, by kind and name."""
         return {key: offer.cls for key, offer in self._offers.items() if not offer.installed}
 
     def owner(self, kind: str, name: str) -> str:
-        """The plugin that offers a component, or the module of a class that was registered."""
+        """The plugin that offers a component, or the module of a registered class. `KeyError` if there is none."""
         return self._offers[kind, name].owner
 
     def get(self, kind: str, name: str) -> type[Component]:
-        """The class of a component; `PluginError` names the nearest one if there is none of this name."""
+        """The class of a component. Raises `PluginError` for an unknown kind or name; it suggests the nearest one."""
         if kind not in KINDS:
             raise PluginError(f"unknown kind of component '{kind}'{suggestion(kind, KINDS)}")
         known = self.components(kind)
@@ -160,16 +169,20 @@ def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()
-    # Whatever a plugin's import raises, or if it ends the process: its user needs the plugin's name.
+    # An import can raise anything, or end the process. In each case the user needs the plugin's name.
     except (Exception, SystemExit) as error:
         raise _broken(point.name, error) from error
 
 
 def _broken(name: str, error: BaseException) -> PluginError:
-    return PluginError(f"plugin '{name}' does not load: {type(error).__name__}: {error}{_how_to_do_without(name)}")
+    return PluginError(f"plugin '{name}' does not load: {_reason(error)}{_way_out(name)}")
 
 
-def _how_to_do_without(plugin: str) -> str:
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+
+
+def _way_out(plugin: str) -> str:
     return f"; fix it, or leave it out: --without {plugin}"
 
 
@@ -188,11 +201,11 @@ def _discovering() -> Iterator[None]:
 
 
 def current_registry() -> Registry:
-    """The registry of this process, discovered when first asked for."""
+    """The registry of this process. The first call discovers the installed plugins; it can raise `PluginError`."""
     global _current
     if _is_discovering:
         raise PluginError(
-            "its import asks for the plugins, which are being discovered; register() is for scripts and notebooks, a "
+            "its import asks for the plugins while mdpo discovers them; register() is for scripts and notebooks, a "
             "plugin offers its components in mdpo_components()"
         )
     if _current is None:
@@ -201,7 +214,7 @@ def current_registry() -> Registry:
 
 
 def use_registry(registry: Registry) -> None:
-    """Make ``registry`` the one of this process."""
+    """Make ``registry`` the registry of this process."""
     global _current
     _current = registry
 
@@ -210,13 +223,13 @@ def use_registry(registry: Registry) -> None:
 def register(name: str) -> Callable[[_Thing], _Thing]: ...
 @overload
 def register(name: str, component: _Thing) -> _Thing: ...
-def register(name: str, component: Any = None) -> Any:
-    """Give a component class of a script or a notebook a name that recipes can use, in this process.
+def register(name: Any = None, component: Any = None) -> Any:
+    """Give a component class from a script or a notebook a name that recipes can use in this process.
 
-    ``@register("mine")`` above a class, or ``register("mine", Mine)``; either returns what it registers.
-    ``component`` is a class of any kind, or a whole plugin: an object or a module with hooks. A notebook's cell may run
-    again: its class then takes the place of the one before. Raises `PluginError`, and registers nothing, if another
-    component has the name, if it is not a valid name, or if ``component`` is something else.
+    Write ``@register("mine")`` above a class, or call ``register("mine", Mine)``. Both return what they register.
+    ``component`` is a component class, or a complete plugin: an object or a module with hooks. When a notebook's cell
+    runs again, its class replaces the earlier one. Raises `PluginError`, and registers nothing, if the name is not
+    valid or another component has it, or if recipes could not use ``component``.
     """
     if component is None:
         require_name(name)
@@ -226,5 +239,8 @@ def register(name: str, component: Any = None) -> Any:
 
 
 def make_component(kind: str, name: str, **options: Any) -> Component:
-    """A component by kind and name, as a recipe makes it: ``component("loss", "dpo", beta=0.1)``."""
+    """Make a component from its kind, name and options, as a recipe does: ``component("loss", "dpo", beta=0.1)``.
+
+    Raises `PluginError` for an unknown kind or name, pydantic's ``ValidationError`` for a wrong option.
+    """
     return current_registry().get(kind, name)(**options)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from support.paths import ROOT
@@ -91,7 +91,7 @@ def test_a_name_is_not_an_option_and_stays_with_a_component_that_is_sent_to_anot
     again = pickle.loads(sent)
     assert again == cls(beta=0.2)
     assert again.component_name() == "mine"
-    assert set(cls.model_fields) == set(again.model_dump()) == {"beta", "label", "over", "prefer", "scope", "weight"}
+    assert set(cls.model_fields) == set(again.model_dump()) == {"beta", "label", "over", "prefer", "scored", "weight"}
 
 
 def test_a_subclass_has_no_name_until_it_is_registered() -> None:
@@ -144,6 +144,12 @@ class Floor(Anchor):
         return -scores.log_ratio(self.on)
 
 
+class OfNoKind(Component):
+    """Its kind is none that recipes have."""
+
+    kind: ClassVar[str] = "optimizer"
+
+
 def refused(name: Any, thing: Any) -> str:
     registry = current_registry()
     before = offers(registry), registry.plugins.list_name_plugin()
@@ -158,31 +164,39 @@ def refused(name: Any, thing: Any) -> str:
     [
         ("dpo", Floor, None),  # a loss has this name, and this is an anchor
         ("reward", Floor, "cannot register the anchor 'reward': the plugin 'objectives' has this name; choose another"),
-        ("", Floor, "cannot register the name ''; a name is letters, digits, '_' and '-'"),
-        ("my floor", Floor, "cannot register the name 'my floor'; a name is letters, digits, '_' and '-'"),
-        ("floor", Floor(), "cannot register 'floor' = Floor(weight=1.0, label=None, on=View("),
+        ("", Floor, "cannot register the name ''; a name consists of letters, digits, '_' and '-', and does not beg"),
+        ("my floor", Floor, "cannot register the name 'my floor'; a name consists of letters, digits, '_' and '-'"),
+        (None, Floor, 'register needs the name that recipes will use: @register("mine") above a class, or'),
+        ("floor", Floor(), "cannot register 'floor', which is an instance of Floor; give the class itself"),
         ("floor", Anchor, "cannot register the anchor 'floor', which does not implement: __call__"),
-        (
-            "floor",
-            Component,
-            "cannot register 'floor' = <class 'mdpo_core.interfaces.component.Component'>, which is not a cl",
-        ),
-        ("floor", int, "cannot register 'floor' = <class 'int'>, which is not a class of a component kind"),
-        ("floor", 3, "cannot register 'floor' = 3, which is not a class of a component kind"),
+        ("floor", Component, "cannot register 'floor', which is the class Component; a component is a class derived"),
+        ("floor", OfNoKind, "cannot register 'floor', which is the class OfNoKind; a component is a class derived"),
+        ("floor", int, "cannot register 'floor', which is the class int; a component is a class derived from one of"),
+        ("floor", 3, "cannot register 'floor', which is the int 3; a component is a class derived from one of"),
         (
             "floor",
             SimpleNamespace(mdpo_step_finished=print),
-            "mdpo_step_finished needs @hookimpl above it",
+            "cannot register the plugin 'floor': mdpo_step_finished needs @hookimpl above it to be a hook",
+        ),
+        (
+            "floor",
+            SimpleNamespace(mdpo_step_finish=hookimpl(lambda step: None)),
+            "cannot register the plugin 'floor': mdpo has no hook 'mdpo_step_finish'; did you mean 'mdpo_step_finished",
+        ),
+        (
+            "floor",
+            SimpleNamespace(mdpo_step_finished=hookimpl(lambda steps: None)),
+            "the hook mdpo_step_finished has no argument 'steps'; it has: step, metrics",
         ),
         (
             "objectives",
             SimpleNamespace(mdpo_step_finished=hookimpl(lambda step: None)),
-            "there is a plugin of this name; choose",
+            "cannot register the plugin 'objectives': another plugin has this name; choose",
         ),
         (
             "floor",
             SimpleNamespace(mdpo_components=hookimpl(lambda: {"odd": 3})),
-            "cannot register the plugin 'floor', which offers 'odd' = 3, which is not a class of a component kind",
+            "cannot register the plugin 'floor', because it offers 'odd', which is the int 3; a component is a class",
         ),
     ],
 )
@@ -194,8 +208,10 @@ def test_what_recipes_could_not_use_is_refused_and_nothing_registered(name: str,
 
 
 def test_a_class_without_a_name_is_refused_with_both_ways_to_give_one() -> None:
-    with pytest.raises(PluginError, match=r'@register\("mine"\) above a class, or register\("mine", Mine\); found <cl'):
+    with pytest.raises(PluginError, match=r'@register\("mine"\) above a class, or register\("mine", Mine\); found the'):
         register(Floor)  # type: ignore[call-overload]
+    with pytest.raises(PluginError, match=r"register needs the name that recipes will use: .*; found none"):
+        register()  # type: ignore[call-overload]
 
 
 def test_another_class_under_a_registered_name_is_refused() -> None:
