@@ -1,6 +1,6 @@
 """mdpo: preference optimization of vision-language models that look at the picture.
 
-Only names are bound here; torch is imported when something is computed.
+These are the public names. Importing them does not import torch; torch is imported when something is computed.
 """
 
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion

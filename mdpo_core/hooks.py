@@ -1,6 +1,6 @@
-"""The hooks that a plugin may implement.
+"""The hooks that a plugin can implement.
 
-``mdpo_components`` offers components. The others only listen: they receive numbers and paths and can change nothing.
+``mdpo_components`` offers components. The others only listen: they get numbers and paths, and cannot change anything.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def mdpo_components() -> Components:  # type: ignore[empty-body]  # a specification has no body
-    """Offer components by the name that recipes use; the base class of each says its kind.
+    """Offer component classes, by the name that recipes use. The base class of each determines its kind.
 
-    A name that stands for components of several kinds has a tuple of them.
+    If components of several kinds have the same name, the value is a tuple of them.
     """
 
 
 @hookspec
 def mdpo_model_loaded(parts: Mapping[str, Mapping[str, float]]) -> None:
-    """The policy is loaded. Of each part: how many numbers are ``trained`` and ``frozen``, the ``lora_rank`` (0: no
-    adapters) and the peak ``learning_rate`` (0: frozen).
+    """The policy is loaded.
 
-    What trains whole beside adapters elsewhere is counted twice, as what it was is kept, too, and frozen.
+    For each part: the numbers of ``trained`` and ``frozen`` parameters, the ``lora_rank`` (0: no LoRA) and the peak
+    ``learning_rate`` (0: frozen). Modules trained in full beside LoRA count twice: their frozen original is kept.
     """
 
 
@@ -45,31 +45,31 @@ def mdpo_run_started(run_dir: Path, first_step: int, num_steps: int) -> None:
 
 @hookspec
 def mdpo_progress(stage: str, done: int, total: int) -> None:
-    """A part of the run that is not a training step (checking data, evaluating) has done so much of its work."""
+    """A stage of the run other than training, such as checking data, has done ``done`` of ``total`` units of work."""
 
 
 @hookspec
 def mdpo_step_finished(step: int, metrics: Mapping[str, float]) -> None:
-    """An optimizer step is done; ``metrics`` are those of ``metrics.jsonl``."""
+    """An optimizer step is done. ``metrics`` are those of ``metrics.jsonl``."""
 
 
 @hookspec
 def mdpo_evaluated(step: int, metrics: Mapping[str, float]) -> None:
-    """The evaluators have measured the policy after ``step`` steps; keys are ``eval/<evaluator>/<metric>``."""
+    """The evaluators have measured the policy after ``step`` steps. Keys are ``eval/<evaluator>/<metric>``."""
 
 
 @hookspec
 def mdpo_checkpoint_saved(step: int, path: Path) -> None:
-    """A checkpoint is whole and in its place."""
+    """A checkpoint of ``step`` steps is complete, in the folder ``path``."""
 
 
 @hookspec
 def mdpo_run_finished(run_dir: Path, final: Path) -> None:
-    """The run is complete and its model exported to ``final``."""
+    """The run is complete. Its model was exported to the folder ``final``."""
 
 
 def silent_hooks() -> pluggy.HookRelay:
-    """The hooks, with nobody listening."""
+    """The hooks without any plugin: calling them has no effect."""
     plugins = pluggy.PluginManager(PROJECT)
     plugins.add_hookspecs(sys.modules[__name__])
     return plugins.hook

@@ -1,4 +1,4 @@
-"""Who is told what happens in a run."""
+"""Tells plugins what happens in a run, from the main process only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mdpo_core.registry import current_registry
 
 
 def progress_of(stage: str, world: World = ALONE) -> Callable[[int, int], object]:
-    """What a stage calls with work done and total work."""
+    """A function that a stage calls with the work done and the total work. It calls the hook `mdpo_progress`."""
 
     def report(done: int, total: int) -> None:
         listeners(world).mdpo_progress(stage=stage, done=done, total=total)
@@ -20,5 +20,5 @@ def progress_of(stage: str, world: World = ALONE) -> Callable[[int, int], object
 
 
 def listeners(world: World) -> Any:
-    """Who is told what happens: the plugins of the main process, and nobody in any other."""
+    """The hooks of all plugins in the main process; in other processes, hooks without any plugin."""
     return current_registry().plugins.hook if world.is_main else silent_hooks()

@@ -1,4 +1,4 @@
-"""Model adapters: what differs between models."""
+"""Model adapters: one for each family of models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mdpo_core.interfaces.parts import Lora, Part, Parts, PartTraining, problems
 
 
 class ModelAdapter(Component):
-    """What differs between models: prompt and image tokens, named parts, what trains, export."""
+    """A kind of model: its prompt format, its image tokens, its named parts, which of them train, and its export."""
 
     kind: ClassVar[str] = "adapter"
     lora: Lora | None = Field(
@@ -24,10 +24,12 @@ class ModelAdapter(Component):
     freeze: tuple[Part, ...] = Field(
         default=(), description="parts that do not train: vision, projector, language; without LoRA only"
     )
-    parts: Parts = Field(default=Parts(), description="what a single part does otherwise, and its learning rate")
+    parts: Parts = Field(
+        default=Parts(), description="how a single part trains, if not as lora and freeze say, and its learning rate"
+    )
     max_length: int = Field(default=2048, gt=0, description="tokens of the longest sequence, image tokens included")
 
-    # Options that do not change what the untrained model gives. A path is one where `files` says what lies there.
+    # Options that only affect training. A path may be listed if `files` covers its contents by digest.
     only_training: ClassVar[frozenset[str]] = frozenset({"lora", "freeze", "parts", "max_length"})
 
     @model_validator(mode="after")
@@ -39,49 +41,49 @@ class ModelAdapter(Component):
 
     @property
     def training(self) -> Mapping[Part, PartTraining]:
-        """How each part trains; `load` does what it says."""
+        """How each part trains. `load` has to implement it."""
         return training_of(self.lora, self.freeze, self.parts)
 
     @property
     def has_lora(self) -> bool:
-        """Whether there is an adapter, which can be switched off and merged."""
-        return any(each.mode == "lora" for each in self.training.values())
+        """Whether any part has LoRA, which can be switched off and merged."""
+        return any(training.mode == "lora" for training in self.training.values())
 
     @property
     def trains_images(self) -> bool:
-        """Whether anything before the language model trains."""
+        """Whether the vision encoder or the projector trains."""
         return any(self.training[part].mode != "frozen" for part in ("vision", "projector"))
 
     @abstractmethod
     def check(self) -> None:
-        """Find the model's files without loading them; `DataError` says what is missing or unfit."""
+        """Check the model's files without loading weights. Raises `DataError` if a file is missing or not usable."""
 
     def files(self) -> Sequence[Path]:
-        """The files that model and encoder are loaded from; a run's manifest holds their digests."""
+        """The files that the model and the encoder are loaded from. A run's manifest contains their digests."""
         return ()
 
     @property
     def shares_prefix(self) -> bool:
-        """Whether the loaded model can compute a prompt once for all its responses (``packed_hidden_states``)."""
+        """Whether the model has ``packed_hidden_states``, which computes a prompt once for all its responses."""
         return False
 
     @abstractmethod
     def encoder(self) -> Encoder:
-        """What turns examples into token ids and image inputs; loads no weights."""
+        """The encoder from examples to token ids and image inputs. Does not load weights."""
 
     @abstractmethod
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
-        """Load the model; with ``trainable=False`` as a frozen reference, without LoRA."""
+        """Load the model to be trained; with ``trainable=False``, load a frozen reference without LoRA."""
 
     @abstractmethod
     def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
-        """Load what a model of this adapter exported, as whoever is given the folder does.
+        """Load an exported model from ``folder`` alone, as a person who was given only that folder would.
 
-        Parameters have the names of `load`; those of a merged model may have others. `DataError` names what is
-        missing.
+        Parameters have the same names as after `load`, except perhaps in a merged model. Raises `DataError` if a file
+        is missing.
         """
 
     @property
     def unquantized(self) -> ModelAdapter:
-        """The adapter of the same model with all weights in the placement's type: what can be exported and merged."""
+        """This adapter without quantization: all weights have the placement's dtype, so the model can be merged."""
         return self

@@ -1,4 +1,4 @@
-"""Backends and the engines that they start."""
+"""Backends, and the engines that they start."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ if TYPE_CHECKING:
 
 
 class Backend(Component):
-    """How a scorer is placed on devices, differentiated and stepped, in one process or in several."""
+    """How a scorer is placed on devices, differentiated and updated, in one process or in several."""
 
     kind: ClassVar[str] = "backend"
+    # True if it can train in several processes.
     multi_process: ClassVar[bool] = False
-    # True for one that optimizes whatever trains in a scorer: a term's probes, too.
+    # True if it also optimizes the probes of terms, not only the parameters of the model.
     trains_probes: ClassVar[bool] = False
 
     def check(self, train: Train, world: World) -> None:
-        """Raise `RecipeError` with what stands in this backend's way here: a missing package, too few devices."""
+        """Raise `RecipeError` if this backend cannot run here: a package is missing, there are too few devices."""
         return
 
     @abstractmethod
     def placement(self) -> Placement:
-        """Device (of this process) and dtype that models are loaded with."""
+        """The device of this process and the dtype with which models are loaded."""
 
     @property
     def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:
-        """What matrix products are computed in: the weights' type, unless a backend casts (autocast)."""
+        """The dtype of matrix products: that of the weights, unless the backend uses autocast."""
         return self.placement().dtype
 
     def loading(self, train: Train) -> AbstractContextManager[None]:
-        """What the policy is loaded within, for backends that share weights out while they are read."""
+        """A context in which the policy is loaded, for backends that split weights over processes while loading."""
         return nullcontext()
 
     @property
     def splits_frozen_copy(self) -> bool:
-        """Whether a frozen second model is cut up to its head, which then cannot be called once for each chunk."""
+        """Whether a frozen second model is split, head included, so that the head cannot be called once per chunk."""
         return False
 
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
-        """Make a frozen second model fit, before training starts; it has been loaded by `placement`."""
+        """Prepare a frozen second model, which was loaded with `placement`, before training starts."""
         return
 
     def shape_of(self, parameter: Tensor) -> tuple[int, ...]:
-        """The shape of a whole parameter, for backends that share it out while it is loaded."""
+        """The shape of the whole parameter, for backends that split it over processes while loading."""
         return tuple(parameter.shape)
 
     @abstractmethod
     def start(self, scorer: TrainableScorer, train: Train) -> Engine:
-        """Wrap the scorer, and optimize its parameters that require gradients.
+        """Start an engine that optimizes the scorer's parameters that require gradients.
 
-        They may have different learning rates: see `parameter_groups` and `set_learning_rate`.
-
-        Where there are several processes, torch's process group has been set up.
+        They may have different learning rates: see `parameter_groups` and `set_learning_rate`. With several processes,
+        torch's process group already exists.
         """
 
 
@@ -76,9 +76,9 @@ Result = TypeVar("Result")
 class TrainableScorer:
     """What a backend trains.
 
-    ``module``: takes a `Batch` and gives a `ScorerOutput`; its parameters that require gradients are optimized.
-    ``model``: the model in it, whose layers a backend may place one by one. ``rate_factors``: learning rates as
-    multiples of the run's, by the names of ``module``'s parameters; others have the run's. Raises `ValueError` for an
+    ``module``: maps a `Batch` to a `ScorerOutput`. Its parameters that require gradients are optimized. ``model``: the
+    model inside it, whose layers a backend may place one by one. ``rate_factors``: learning rates as multiples of the
+    run's learning rate, by the names of the parameters of ``module``; the default is 1. Raises `ValueError` for an
     unknown name.
     """
 
@@ -98,38 +98,38 @@ class TrainableScorer:
 
 
 class Engine(Protocol):
-    """A scorer under training: forward, backward, step, and the state that resuming needs.
+    """A scorer in training: forward, backward, step, and the state from which a run resumes.
 
-    A run of several processes has an engine in each, and calls the same methods of all of them in the same order. They
-    hold the same weights, see different pairs, and learn from the sum of their gradients.
+    With several processes, each has an engine, and all of them call the same methods in the same order. The engines
+    have the same weights, see different pairs, and use the sum of their gradients.
     """
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         """Token log-probs of every view, under the policy with gradients, and under the reference.
 
-        ``last``: no other forward follows before `step`, so that gradients may be exchanged while they are made.
+        ``last``: this is the final forward before `step`; gradients may be synchronized in its backward.
         """
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``: a sum over pairs of this process, divided by the pairs of the whole step."""
+        """Accumulate gradients. ``loss``: a sum over this process's pairs, divided by the pairs of the whole step."""
 
     def step(self, learning_rate: float) -> float:
-        """Sum the gradients of all processes, clip, update, clear gradients; gives the norm before clipping.
+        """Sum the gradients of all processes, clip them, update the weights, clear the gradients.
 
-        The weights stay as they are if that norm is not finite.
+        Returns the gradients' norm before clipping. The weights do not change if this norm is not finite.
         """
 
     def using_model(self, function: Callable[[], Result]) -> Result:
-        """Call a function that runs parts of the model on its own, such as to generate, with the weights in reach."""
+        """Call a function that uses the model directly, for example to generate, with access to all weights."""
 
     def state(self) -> Iterator[TensorSlice]:
-        """This process's share of weights and optimizer state, as float32 where they are kept so.
+        """This process's share of weights and optimizer state, in float32 where the engine keeps float32.
 
-        Over all processes, every number once. Names are those of the scorer's parameters.
+        All processes together give every number once. Names contain those of the scorer's parameters.
         """
 
     def restore(self, state: SavedEngineState) -> None:
-        """Take what `state` gave, in whichever processes; to the bit. Every process reads every name."""
+        """Restore what `state` gave, bit for bit, with any number of processes. Every process reads every name."""
 
     def peak_memory(self) -> float:
         """Peak memory so far, in GB (1e9 bytes): of the device, or of the process on a CPU."""

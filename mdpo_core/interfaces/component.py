@@ -1,4 +1,4 @@
-"""What every kind of component has in common."""
+"""The base class of all components."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Component(BaseModel, ABC):
 
     @classmethod
     def component_name(cls) -> str:
-        """The name that recipes use for this class: the first one under which it was offered or registered.
+        """The name that recipes use for this class: the first one with which it was offered or registered.
 
         A subclass does not inherit it. Raises `PluginError` for a class without a name.
         """
@@ -33,17 +33,17 @@ class Component(BaseModel, ABC):
 
     @classmethod
     def has_name(cls) -> bool:
-        """Whether this class was offered by a plugin or registered."""
+        """Whether a plugin offers this class, or a script registered it."""
         return cls.__dict__.get("_component_name") is not None
 
     @classmethod
     def set_component_name(cls, name: str) -> None:
-        """Called by the registry, once for each name; the first one stays."""
+        """Set the name, unless the class has one. The registry calls this once for each name."""
         if not cls.has_name():
             cls._component_name = name
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Also the name: another process may have discovered no plugin."""
+        """Adds the name, because another process may not have discovered any plugin."""
         return {**super().__getstate__(), "component_name": self.__class__.__dict__.get("_component_name")}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:

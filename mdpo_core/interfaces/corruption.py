@@ -1,4 +1,4 @@
-"""Corruptions: changes to an example that make its chosen answer a worse one."""
+"""Corruptions: changes to an example that make its chosen response a worse answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Corruption(Component):
-    """A change to an example that makes its chosen answer a worse one: most often, to its image."""
+    """A change to an example, mostly to its image, that makes its chosen response a worse answer."""
 
     kind: ClassVar[str] = "corruption"
     draw: Literal["once", "epoch"] = Field(
@@ -29,54 +29,54 @@ class Corruption(Component):
 
     @abstractmethod
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` stay as they were."""
+        """The corrupted example. All randomness comes from ``rng``; ``example`` and ``data`` do not change."""
 
-    # False for one that changes rows without an image, too; they have no condition otherwise.
+    # Set to False if it also changes rows without images.
     needs_image: ClassVar[bool] = True
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
-        """The names of what it takes from a row besides prompt and images, under the field of `Example` they stand in.
+        """Names that it reads from a row besides prompt and images, by field of `Example`.
 
-        They are there, and not empty, in every row that it is given.
+        Every row that it gets has them, and none is empty.
         """
         return {}
 
 
 class SelectiveCorruption(Corruption):
-    """A corruption that may leave some of a row's images as they are."""
+    """A corruption that may leave some of a row's images unchanged."""
 
     images: Literal["all", "first", "random"] | Annotated[int, Field(ge=0, strict=True)] = Field(
         default="all",
-        description="which of a row's images it touches: all, first, random (one of them), or the one of this number, "
-        "from 0",
+        description="which of a row's images it changes: all, first, random (one of them), or the image with this "
+        "index, from 0",
     )
 
     def selected(self, example: Example, rng: random.Random) -> Sequence[int]:
-        """The numbers of the images to be touched, from 0; `DataError` if the row has too few.
+        """The indices of the images to be changed, from 0; empty for a row without images.
 
-        Only ``random`` draws from ``rng``. A row without images has none to touch.
+        Only ``random`` draws from ``rng``. Raises `DataError` if the row has too few images.
         """
         count = len(example.images)
         if self.images == "all" or not count:
             return range(count)
         if self.images == "random":
             return (rng.randrange(count),)
-        number = 0 if self.images == "first" else self.images
-        if number < count:
-            return (number,)
-        text = f"a corruption touches image {number}, counted from 0 (images: {number}); the row has {count}"
-        raise DataError([Problem(f"example '{example.id}'", "", text)])
+        index = 0 if self.images == "first" else self.images
+        if index < count:
+            return (index,)
+        message = f"a corruption changes image {index}, counted from 0 (images: {index}); the row has {count}"
+        raise DataError([Problem(f"example '{example.id}'", "", message)])
 
 
 class ImageCorruption(SelectiveCorruption):
-    """A corruption that looks at one image at a time."""
+    """A corruption that changes each image by itself."""
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         selected = self.selected(example, rng)
         return replace(
             example,
             images=tuple(
-                self(image, rng) if number in selected else image for number, image in enumerate(example.images)
+                self(image, rng) if index in selected else image for index, image in enumerate(example.images)
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Evaluators, and the policy as they see it."""
+"""Evaluators, and the policy that they measure."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from mdpo_core.types.example import Example
 
 
 class Evaluator(Component):
-    """A measurement of the policy, at the start, at the end and every ``every`` steps."""
+    """A measurement of the policy at the start, at the end and every ``every`` steps."""
 
     kind: ClassVar[str] = "evaluator"
-    # True for one that asks for `Policy.metrics`: those of examples that are not trained on need a reference's forward.
+    # True if it calls `Policy.metrics`, which scores new examples and so needs a reference model.
     needs_reference: ClassVar[bool] = False
     every: int | None = Field(default=None, gt=0, description="steps between evaluations; default: start and end only")
 
     @abstractmethod
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
-        """Metrics by name. Pictures and tables may be written into ``folder``, the run directory."""
+        """Metrics by name. It may write images and tables into ``folder``, the run directory."""
 
 
 class Policy(Protocol):
-    """The model as an evaluator sees it."""
+    """The policy as an evaluator sees it."""
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
     ) -> list[str]:
-        """Responses to the examples' prompts, greedy ones, or drawn with a temperature and the run's seed."""
+        """Responses to the examples' prompts: greedy at temperature 0, else sampled with the run's seed."""
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
         """The objective and its metrics (as in metrics.jsonl) on examples, without gradients.
 
-        For evaluators that say ``needs_reference``.
+        Only for evaluators with ``needs_reference``.
         """

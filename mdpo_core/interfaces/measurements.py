@@ -1,4 +1,4 @@
-"""What a term may have computed beside log-probs: statistics of each token, and modules that it trains."""
+"""What a term can have computed besides log-probs: statistics of each token, and probes, which it trains."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number for each response token, made of the whole distribution that predicts it.
+    """A number for each response token, computed from the whole distribution that predicts the token.
 
-    ``function(policy, reference)`` is given log-probs ``(tokens, vocab)`` of some tokens, at least in float32, and
-    gives ``(tokens,)``. ``reference`` is None unless ``needs_reference``; gradients flow into the policy alone.
+    ``function(policy, reference)`` maps log-probs ``(tokens, vocab)`` of some tokens, in float32 or float64, to
+    ``(tokens,)``. ``reference`` is None unless ``needs_reference``. Gradients flow only into ``policy``.
     """
 
     function: Callable[[Tensor, Tensor | None], Tensor]
@@ -24,11 +24,11 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Probe:
-    """A small module that a term trains with the model. Checkpoints hold it; the exported model does not.
+    """A small module that a term trains with the model. Checkpoints contain it; the exported model does not.
 
     ``make(layers, width)`` returns the module. It maps the hidden states that predict the tokens, ``(tokens, layers,
-    width)`` in float32, to ``(tokens, outputs)``. ``reads``: "policy" is its last layer, with gradients; "reference" is
-    every layer, without.
+    width)`` in float32, to ``(tokens, outputs)``. ``reads``: "policy": its last layer, with gradients; "reference":
+    every layer, without gradients.
     """
 
     make: Callable[[int, int], nn.Module]

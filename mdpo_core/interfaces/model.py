@@ -1,4 +1,4 @@
-"""What an adapter creates: an encoder and a loaded model."""
+"""What an adapter creates: an encoder and a loaded model, and what they need to know for it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-# Hidden states to logits.
+# The language-model head: hidden states ``(..., hidden)`` to logits ``(..., vocab)``.
 Head: TypeAlias = "Callable[[Tensor], Tensor]"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how a model is loaded: ``device`` as torch writes it, ``dtype`` by its torch name."""
+    """Where and how a model is loaded: ``device`` as torch writes it, such as ``cuda:0``, and ``dtype``."""
 
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -31,7 +31,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How responses are generated: greedily (temperature 0), or drawn from the likeliest tokens that hold ``top_p``."""
+    """How responses are generated: greedily (temperature 0), or sampled from the likeliest tokens.
+
+    ``top_p``: those tokens have at least this probability together. ``max_new_tokens``: for each response.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -40,93 +43,94 @@ class Decoding:
 
 
 class Encoder(Protocol):
-    """Text and images to model inputs and back. Cheap to copy into a worker process."""
+    """Converts text and images to model inputs, and tokens to text. Can be pickled cheaply for worker processes."""
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
-        """Raises `DataError` if marks and images do not match."""
+        """The encoded prompt of an example. Raises `DataError` if its marks and images do not match."""
 
     def encode_response(self, response: str) -> Tensor:
-        """Token ids ``(time,)`` of a response, and of what ends a turn, with the end token last."""
+        """Token ids ``(time,)`` int64 of a response and of the end of its turn; the end token is last."""
 
     @property
     def image_token(self) -> int:
-        """The token that stands for a piece of an image in ``token_ids``."""
+        """The id of the token that stands for a patch of an image in ``token_ids``."""
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
-        """The text of each token by itself, special ones by their names."""
+        """The text of each token by itself; special tokens by their names."""
 
     def decode(self, token_ids: Tensor) -> str:
-        """The text of generated tokens, without special tokens."""
+        """The text of generated tokens ``(time,)``, without special tokens."""
 
 
 class LayeredModel(Protocol):
-    """What a backend sees of a model."""
+    """A model as a backend sees it."""
 
     @property
     def module(self) -> nn.Module:
-        """The module that holds all parameters, those that train with ``requires_grad``."""
+        """The module with all parameters. Those that train have ``requires_grad``."""
 
     def layers(self) -> Sequence[nn.Module]:
         """The layers of the language model, in order: the units of activation checkpointing."""
 
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
-        """Names of the parameters of each part."""
+        """The names of the parameters of each part."""
 
 
 class VisionLanguageModel(LayeredModel, Protocol):
-    """A loaded model, in the pieces that a scorer puts together."""
+    """A loaded model, as separate steps that a scorer combines."""
 
     @property
     def hidden_size(self) -> int:
-        """The width of the hidden states that the head reads."""
+        """The number of features of the hidden states that the head reads."""
 
     @property
     def vocab_size(self) -> int:
         """The number of logits for each position."""
 
     def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
-        """Features of each of at least one image, as `hidden_states` takes them.
+        """The features of each image, as `hidden_states` takes them. There is at least one image.
 
-        Images may be of different sizes, and those of one shape are best computed together.
+        Images may have different sizes. It is fastest to compute images of the same shape together.
         """
 
     def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
-        """The last hidden states ``(batch, time, hidden)`` of right-padded rows.
+        """The last hidden states, ``(batch, time, hidden)``, of right-padded rows.
 
         ``images`` fill the image tokens in order, row by row.
         """
 
     def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
-        """The last hidden states ``(1, time, hidden)`` of prompts and branches in one row.
+        """The last hidden states, ``(1, time, hidden)``, of prompts and branches in one row.
 
-        Those at ``packed.read`` count; what stands elsewhere is never looked at. Attention is to be ``packed.attend``,
-        or equal to it. Only for adapters with ``shares_prefix``.
+        Only the positions in ``packed.read`` have to be correct. Attention must be equal to ``packed.attend``. Only for
+        adapters with ``shares_prefix``.
         """
 
     def logits(self, hidden_states: Tensor) -> Tensor:
-        """Language-model head: ``(..., hidden)`` to ``(..., vocab)``."""
+        """The language-model head: hidden states ``(..., hidden)`` to logits ``(..., vocab)``."""
 
     def through_head(self, compute: Callable[[Head, Tensor], Tensor], hidden_states: Tensor) -> Tensor:
-        """``compute(head, hidden_states)`` in one call of the head's module, however often ``head`` is used in it.
+        """``compute(head, hidden_states)``, in one call of the head's module, even if ``compute`` calls ``head`` often.
 
-        Backends that keep each weight in parts join them for the time of a call, all processes together; but processes
+        Backends that split each weight over processes gather it for each call, in all processes together. But processes
         have different numbers of tokens, and so of chunks.
         """
 
     def adapter_disabled(self) -> AbstractContextManager[None]:
-        """The model without its trained adapter, inside the ``with``."""
+        """Switch LoRA off inside the ``with``."""
 
     def set_training(self, training: bool) -> None:
-        """Switch adapter dropout. The base model's own dropout stays off either way."""
+        """Switch the dropout of LoRA on or off. The dropout of the base model is always off."""
 
     def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
-        """Continuations, ``(time,)`` token ids each, end token not included.
+        """The continuation of each prompt: token ids ``(time,)``, without the end token.
 
-        Greedy ones do not depend on the prompts beside; drawn ones depend on ``decoding.seed`` and the batch alone.
+        Greedy continuations do not depend on the other prompts. Sampled ones depend only on ``decoding.seed`` and the
+        prompts.
         """
 
     def export(self, folder: Path, *, merge: bool = False) -> None:
-        """Write the trained adapter or the whole model, with its processor, for plain transformers and peft.
+        """Write the LoRA weights or the whole model, with its processor, for plain transformers and peft.
 
-        ``merge``: write the whole model, with its LoRA added to the weights; this object is of no use afterwards.
+        ``merge``: write the whole model, with its LoRA added to the weights; do not use this object afterwards.
         """

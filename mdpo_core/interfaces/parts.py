@@ -15,29 +15,29 @@ ALL_LINEAR = "all-linear"
 
 
 class Lora(BaseModel):
-    """Low-rank adapters beside weights that stay as they are (arXiv:2106.09685)."""
+    """Low-rank adapters beside frozen weights (arXiv:2106.09685)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     rank: int = Field(default=64, gt=0, description="rank of the update")
     alpha: float = Field(default=128.0, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout before the adapter, in training only")
-    dora: bool = Field(default=False, description="train the size of each weight's rows, too (DoRA, arXiv:2402.09353)")
+    dora: bool = Field(default=False, description="also train the norm of each weight's rows (DoRA, arXiv:2402.09353)")
     rslora: bool = Field(
         default=False, description="scale the update by alpha / sqrt(rank) instead (rsLoRA, arXiv:2312.03732)"
     )
     targets: tuple[str, ...] = Field(
         default=(ALL_LINEAR,),
         min_length=1,
-        description="the part's modules that get an adapter: names or ends of names, `*` is anything; all-linear: "
-        "every linear layer but the head",
+        description="the part's modules that get an adapter: names or ends of names, `*` matches anything; all-linear: "
+        "every linear layer except the head",
     )
     save: tuple[str, ...] = Field(
-        default=(), description="the part's modules that train whole beside the adapters; names as in targets"
+        default=(), description="the part's modules that train in full beside the adapters; names as in targets"
     )
 
 
 class PartOptions(BaseModel):
-    """What a recipe says of one part."""
+    """A recipe's options for one part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     train: TrainMode | None = Field(
@@ -45,35 +45,38 @@ class PartOptions(BaseModel):
         description="frozen: not at all; full: its weights; lora: adapters beside them; absent: as lora and freeze say",
     )
     lora: Lora | None = Field(
-        default=None, description="the adapters of this part, with train: lora; absent: of the size of the model's lora"
+        default=None,
+        description="the adapters of this part, with train: lora; absent: as the model's lora, on all linear layers",
     )
     learning_rate: float | None = Field(
         default=None, gt=0, description="peak learning rate of this part; absent: train.learning_rate"
     )
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> Self:
+    def _options_fit_together(self) -> Self:
         if self.lora is not None and self.train != "lora":
             raise ValueError("lora needs train: lora beside it")
         if self.learning_rate is not None and self.train == "frozen":
-            raise ValueError("learning_rate is of no use with train: frozen")
+            raise ValueError("learning_rate has no effect with train: frozen")
         return self
 
 
 class Parts(BaseModel):
-    """What a recipe says of each part, over what `lora` and `freeze` say."""
+    """A recipe's options for each part. They take precedence over `lora` and `freeze`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     vision: PartOptions = Field(default=PartOptions(), description="the vision encoder")
-    projector: PartOptions = Field(default=PartOptions(), description="what brings its features to the language model")
+    projector: PartOptions = Field(
+        default=PartOptions(), description="what maps its features to the language model's input"
+    )
     language: PartOptions = Field(default=PartOptions(), description="the language model, with its head")
 
 
 @dataclass(frozen=True)
 class PartTraining:
-    """How a part trains: ``lora`` says which adapters, and is None for any other way.
+    """How a part trains.
 
-    ``learning_rate``: None where it is the run's.
+    ``lora``: its adapters; None unless ``mode`` is "lora". ``learning_rate``: None for the run's learning rate.
     """
 
     mode: TrainMode
@@ -82,7 +85,7 @@ class PartTraining:
 
 
 def training_of(lora: Lora | None, freeze: Sequence[Part], parts: Parts) -> dict[Part, PartTraining]:
-    """What each part does, of options that `problems_of` finds nothing wrong with."""
+    """How each part trains, for options without `problems_of` them."""
     return {part: _training(part, lora, freeze, getattr(parts, part)) for part in PARTS}
 
 
@@ -92,9 +95,9 @@ def _training(part: Part, lora: Lora | None, freeze: Sequence[Part], options: Pa
         return PartTraining(mode, None, options.learning_rate)
     if part == "language":
         return PartTraining(mode, lora, options.learning_rate)
-    # Of its size: names of modules are those of the part that they were written for.
-    alike = lora and lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
-    return PartTraining(mode, options.lora or alike, options.learning_rate)
+    # The model's lora, except for its targets: they are names of the language model's modules.
+    default = lora and lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
+    return PartTraining(mode, options.lora or default, options.learning_rate)
 
 
 def _by_default(part: Part, lora: Lora | None, freeze: Sequence[Part]) -> TrainMode:
@@ -104,36 +107,36 @@ def _by_default(part: Part, lora: Lora | None, freeze: Sequence[Part]) -> TrainM
 
 
 def problems_of(lora: Lora | None, freeze: Sequence[Part], parts: Parts) -> Iterator[str]:
-    """What does not fit together, one sentence each."""
+    """One sentence for each contradiction between the options."""
     language = parts.language
     if language.lora is not None:
-        yield "parts.language.lora: the language model's adapters are the model's lora; say it there"
+        yield "parts.language.lora: the model's option lora describes the language model's adapters; set it instead"
     if language.train == "lora" and lora is None:
-        yield "parts.language.train: lora needs the model's lora"
+        yield "parts.language.train: lora needs the option lora of the model"
     if language.train in ("frozen", "full") and lora is not None:
         yield (
-            f"parts.language.train: {language.train} and lora, which trains adapters of the language model, are two "
-            "things; lora of another part belongs there, as parts.<part>.lora"
+            f"parts.language.train: {language.train} contradicts lora, which trains adapters of the language model; "
+            "write lora for another part as parts.<part>.lora"
         )
     for part in ("vision", "projector"):
         options: PartOptions = getattr(parts, part)
         if options.train == "lora" and options.lora is None and lora is None:
-            yield f"parts.{part}.train: lora needs parts.{part}.lora, or the model's lora for its size"
+            yield f"parts.{part}.train: lora needs parts.{part}.lora, or the option lora of the model"
     yield from _problems_together(training_of(lora, freeze, parts), lora is None)
 
 
-def _problems_together(training: Mapping[Part, PartTraining], freezing: bool) -> Iterator[str]:
-    adapters = [each.lora for each in training.values() if each.lora is not None]
-    if all(each.mode == "frozen" for each in training.values()):
-        yield f"{'freeze names every part' if freezing else 'every part is frozen'}, so nothing would train"
-    for part, each in training.items():
-        if each.mode == "frozen" and each.learning_rate is not None:
-            yield f"parts.{part}.learning_rate: this part is frozen; parts.{part}.train says how it trains"
+def _problems_together(training: Mapping[Part, PartTraining], uses_freeze: bool) -> Iterator[str]:
+    adapters = [options.lora for options in training.values() if options.lora is not None]
+    if all(options.mode == "frozen" for options in training.values()):
+        yield f"{'freeze names every part' if uses_freeze else 'every part is frozen'}, so nothing would train"
+    for part, options in training.items():
+        if options.mode == "frozen" and options.learning_rate is not None:
+            yield f"parts.{part}.learning_rate: this part is frozen; set parts.{part}.train to train it"
     if adapters and training["language"].mode == "full":
         yield (
-            "the language model cannot train whole while another part has LoRA, as it would be held twice; give it "
-            "lora, freeze it (parts.language.train: frozen), or train the other part whole"
+            "the language model cannot train in full while another part has LoRA, because memory would hold it twice; "
+            "give it lora, freeze it (parts.language.train: frozen), or train the other part in full"
         )
     for option in ("dora", "rslora"):
-        if len({getattr(each, option) for each in adapters}) > 1:
-            yield f"{option} is to be the same in all parts that have LoRA: peft's files say it once"
+        if len({getattr(lora, option) for lora in adapters}) > 1:
+            yield f"{option} must be the same in all parts that have LoRA, because peft's files contain it once"

@@ -1,4 +1,4 @@
-"""Calling a plugin's code, and checking what it returns."""
+"""Calls a plugin's code and checks what it returns. Errors name the plugin's component."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from mdpo_core.types.scores import Scores
 
 Value = TypeVar("Value")
-# What torch says of a tensor that nothing trains.
+# A part of torch's message for a tensor without gradients.
 NO_GRADIENT = "does not require grad"
 
 
 def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
-    """The result of ``compute``, which is code of a plugin; errors name ``source``, as in "term 'dpo' (DPO)".
+    """The result of ``compute``, which runs code of a plugin. ``source`` names the code: "term 'dpo' (DPO)".
 
-    Raises `PluginError` if the code reads what its term did not declare. Other errors get a note and pass through.
+    Raises `PluginError` if the code reads what its term did not declare, or asks for a gradient of the reference. Other
+    errors get a note with ``source`` and pass through.
     """
     try:
         with blame_on(source):
@@ -33,32 +34,34 @@ def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
         if NO_GRADIENT not in str(error):
             raise
         raise PluginError(
-            f"{source} asks for a gradient that is not there: the reference's log-probs have none"
+            f"{source} asks for a gradient that does not exist: the reference's log-probs have none"
         ) from error
 
 
 def check_columns(term: Term, scores: Scores) -> None:
-    """Call a term's `check_columns` with scores that hold only columns; it must return nothing."""
+    """Call a term's `check_columns` with scores that contain only columns. It must return None."""
     source = f"check_columns() of {type(term).__name__}"
     answer: object = call_plugin(source, lambda: term.check_columns(scores))
     if answer is not None:
-        raise PluginError(f"{source} must raise DataError, or return nothing; it returned {shown(answer)}")
+        raise PluginError(f"{source} must raise DataError or return nothing; it returned {shown(answer)}")
 
 
 def require_tensor(
     source: str, values: object, expected: str, shape: Sequence[int], kind: Literal["numbers", "bools"] = "numbers"
 ) -> Tensor:
-    """``values`` if they are a tensor of ``shape`` of floating point ``numbers`` or of ``bools``, else `PluginError`.
+    """``values``, if they are a tensor of this shape with floating point ``numbers`` or ``bools``; else `PluginError`.
 
-    ``source``: whose code returned them. ``expected``: what was expected, such as "one number a pair". A size of -1 in
-    ``shape`` allows any size.
+    ``source``: the code that returned them. ``expected``: a description for the error, such as "one number a pair". In
+    ``shape``, -1 allows any size.
     """
     import torch
 
     if isinstance(values, torch.Tensor) and len(values.shape) == len(shape):
         is_kind = values.is_floating_point() if kind == "numbers" else values.dtype == torch.bool
-        if is_kind and all(size in (-1, found) for size, found in zip(shape, values.shape, strict=True)):
+        if is_kind and all(size in (-1, actual) for size, actual in zip(shape, values.shape, strict=True)):
             return values
-    found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, torch.Tensor) else shown(values)
+    returned = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, torch.Tensor) else shown(values)
     sizes = ", ".join("any" if size < 0 else f"{size}" for size in shape)
-    raise PluginError(f"{source} must return {expected}, shape ({sizes}{',' * (len(shape) == 1)}); it returned {found}")
+    raise PluginError(
+        f"{source} must return {expected}, shape ({sizes}{',' * (len(shape) == 1)}); it returned {returned}"
+    )

@@ -1,4 +1,4 @@
-"""Readers: where examples come from."""
+"""Readers: sources of examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdpo_core.types.example import Example, ExampleField
 
 
 class Reader(Component):
-    """Where examples come from."""
+    """A source of examples."""
 
     kind: ClassVar[str] = "reader"
     bad_rows: Literal["stop", "quarantine"] = Field(
@@ -24,42 +24,46 @@ class Reader(Component):
 
     @abstractmethod
     def open(self) -> Sequence[Example]:
-        """The rows, read when indexed. Raises `DataError` here if the source is missing, and on a row that is bad."""
+        """The rows, which are read when they are indexed.
+
+        Raises `DataError` if the source is missing. Indexing raises `DataError` if the row is bad.
+        """
 
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
-        """The names that rows have in each field of `Example`, those of absent fields being none.
+        """The names that every row has in each field of `Example`; a field that is absent has none.
 
-        What a recipe needs besides is then refused before any row is read. None: only the rows can tell.
+        If a recipe needs another name, it is refused before a row is read. None: only the rows can tell.
         """
         return None
 
     @classmethod
     def option_for(cls, field: ExampleField, name: str) -> str | None:
-        """What to set so that rows have ``name`` in ``field``: ``data.columns: [score]``; None if nothing does."""
+        """The option that gives rows ``name`` in ``field``: ``data.columns: [score]``; None if there is none."""
         return None
 
 
 class StoredRows(Protocol):
-    """Rows with all that is stored in them, for commands that write them anew with other responses.
+    """Rows with every stored column, for commands that write the rows again with other responses.
 
-    What `Reader.open` gives may have one as its attribute ``as_stored``; other rows are written as their examples are.
+    The sequence from `Reader.open` may have this as its attribute ``as_stored``. Without it, the commands write the
+    examples' own fields.
     """
 
     @property
     def embeds_images(self) -> bool:
-        """Whether pictures are stored in the rows, and not in files that these name."""
+        """Whether the rows contain the images themselves, not names of image files."""
 
     def stored(self, index: int) -> dict[str, Any]:
-        """The columns of a row, as JSON holds them; embedded pictures are left out. Raises `DataError`."""
+        """The columns of a row as JSON values, without embedded images. Raises `DataError` if the row is bad."""
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """The columns that hold these responses, by name, and what they are to hold.
+        """The new values of the columns that contain these responses, by column.
 
-        ``images``: the names of files of what was embedded, by the name of the picture; "" is the row's own images'.
+        ``images``: file names for the embedded images, by the name in `Example.other_images`; "" for the row's own.
         """
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
-        """What reads of a JSONL file of such rows these responses and numeric columns, and no others.
+        """A reader of a JSONL file of such rows that reads only these responses and numeric columns.
 
-        ``images``: the folder of what was embedded.
+        ``images``: the folder of the images that were embedded.
         """

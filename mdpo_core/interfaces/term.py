@@ -1,4 +1,4 @@
-"""Terms: the summands of an objective. A loss compares views, an anchor holds one near a level."""
+"""Terms: the summands of an objective. A loss compares views; an anchor keeps one view near a level."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 
 class Term(Component):
-    """One summand of an objective, called with `Scores`, giving ``(batch,)`` nats, lower is better."""
+    """One summand of an objective: it maps `Scores` to a loss for each pair, ``(batch,)``, nats, lower is better."""
 
+    # Whether it reads log-probs of the reference.
     needs_reference: ClassVar[bool] = True
+    # Whether it reads the log-probs and ids of single tokens.
     needs_tokens: ClassVar[bool] = False
-    # True for one whose value of a pair depends on the pairs beside it: micro-batches and processes have a part in it.
+    # True if the value of a pair depends on the other pairs, so the result depends on how the batch is split.
     compares_pairs: ClassVar[bool] = False
     weight: float = Field(default=1.0, ge=0, description="factor of this term in the objective")
     label: str | None = Field(
@@ -36,51 +38,51 @@ class Term(Component):
         """The views that this term reads."""
 
     def columns(self) -> tuple[str, ...]:
-        """The data columns that this term reads."""
+        """The names of the data columns that this term reads."""
         return ()
 
     def check_columns(self, scores: Scores) -> None:
-        """Raise `DataError` where values make no sense, naming ``scores.ids``.
+        """Raise `DataError`, naming ``scores.ids``, if a value in a column is not valid.
 
-        Every row is tried before training, in ``scores`` that hold columns and nothing else.
+        It is called for every row before training. ``scores`` contain only columns.
         """
         return
 
     def statistics(self) -> Mapping[str, Statistic]:
-        """What this term reads of whole distributions, by name: ``scores.statistics[name][view]``, ``(batch, time)``.
+        """Statistics of whole distributions, by name. They become ``scores.statistics[name][view]``, ``(batch, time)``.
 
-        They are computed a few tokens at a time, so that no tensor of all logits is ever held.
+        They are computed for a few tokens at a time, so memory never holds all logits.
         """
         return {}
 
     def probes(self) -> Mapping[str, Probe]:
-        """Modules of this term's own, by name: ``scores.probes[name][view]``, ``(batch, time, outputs)``."""
+        """Modules that train with this term, by name: ``scores.probes[name][view]``, ``(batch, time, outputs)``."""
         return {}
 
     def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
-        """What this term reads the running mean of, by name: ``scores.running[name]``, a number.
+        """Functions whose running mean this term reads, by name: ``scores.running[name]``, a number.
 
-        Each function gives ``(batch,)``, one value a pair. The mean is over all pairs of all finished steps, in all
-        processes; it is 0 in the first step, and checkpoints keep it.
+        Each function returns ``(batch,)``, one value a pair. The mean is over all pairs of all finished steps, in all
+        processes. It is 0 in the first step. Checkpoints contain it.
         """
         return {}
 
     def step_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
-        """As `running_means`, for what moves with the policy: the mean is over the pairs of the last finished step."""
+        """Like `running_means`, but the mean is only over the pairs of the last finished step."""
         return {}
 
     @property
     def means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
-        """Both."""
+        """Running means and step means together."""
         return {**self.running_means(), **self.step_means()}
 
     @property
     def reads_reference(self) -> bool:
-        """Whether this term, or what it has computed besides, needs a reference."""
+        """Whether this term, one of its statistics or one of its probes needs a reference."""
         return (
             self.needs_reference
-            or any(each.needs_reference for each in self.statistics().values())
-            or any(each.reads == "reference" for each in self.probes().values())
+            or any(statistic.needs_reference for statistic in self.statistics().values())
+            or any(probe.reads == "reference" for probe in self.probes().values())
         )
 
     @abstractmethod
@@ -97,17 +99,17 @@ class Loss(Term):
 class PairLoss(Loss):
     """A loss that prefers one view over another."""
 
-    prefer: View = Field(default=CHOSEN, description="the view to be preferred")
-    over: View = Field(default=REJECTED, description="the view it is preferred over")
+    prefer: View = Field(default=CHOSEN, description="the preferred view")
+    over: View = Field(default=REJECTED, description="the dispreferred view")
     scored: Literal["response", "prompt_and_response"] = Field(
         default="response",
-        description="what of both views is scored; with the prompt, from the first word behind its images on (JPO)",
+        description="what is scored in both views; with the prompt: from the first word after its images (JPO)",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _score_prompts(cls, options: Any) -> Any:
-        """``scored`` is short for ``prompt+`` before both views."""
+        """Put ``prompt+`` before both views if ``scored`` includes the prompt."""
         if not isinstance(options, dict) or options.get("scored") != "prompt_and_response":
             return options
         views = {name: options.get(name, cls.model_fields[name].default) for name in ("prefer", "over")}
@@ -117,15 +119,15 @@ class PairLoss(Loss):
         return (self.prefer, self.over)
 
     def compares(self, scores: Scores) -> Tensor:
-        """Which pairs are compared, ``(batch,)`` bool: those that metrics of rewards are about."""
+        """Which pairs this loss compares, ``(batch,)`` bool. The metrics of rewards count only these."""
         return scores.corruptible.new_ones(scores.corruptible.shape)
 
 
 class Anchor(Term):
-    """A term that holds one view near an absolute level."""
+    """A term that keeps one view near an absolute level."""
 
     kind: ClassVar[str] = "anchor"
-    on: View = Field(default=CHOSEN, description="the view that is held")
+    on: View = Field(default=CHOSEN, description="the view that is kept near a level")
 
     def views(self) -> tuple[View, ...]:
         return (self.on,)

@@ -1,4 +1,4 @@
-"""Trackers and their open logs."""
+"""Trackers, and the logs that they open."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mdpo_core.interfaces.component import Component
 
 
 class Tracker(Component):
-    """A place that metrics are sent to, besides ``metrics.jsonl``."""
+    """A place to which metrics are sent, in addition to ``metrics.jsonl``."""
 
     kind: ClassVar[str] = "tracker"
 
     @abstractmethod
     def start(self, folder: Path) -> TrackerLog:
-        """Begin to log, or go on after a resume; files go into ``folder``, the run directory."""
+        """Open a log, or continue it after a resume. It may write files into ``folder``, the run directory."""
 
 
 class TrackerLog(Protocol):
     """An open log."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of a step, among them ``epoch``."""
+        """Record the metrics of a step, by name. ``epoch`` is among them."""
 
     def close(self) -> None:
-        """Finish writing."""
+        """Write everything that is still pending, and close the log."""

@@ -1,4 +1,4 @@
-"""The options of `train:`, which backends are given, and the base of all sections that have options only."""
+"""The options of a recipe's section `train`, which backends get, and the base class of such sections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """A part of a recipe that has options and no choice of component."""
+    """A section of a recipe that has only options: it does not choose a component."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -20,13 +20,17 @@ class Train(Section):
     batch_size: int = Field(default=32, gt=0, description="pairs per optimizer step, over all processes")
     micro_batch_size: int = Field(default=4, gt=0, description="pairs per forward, per process")
     learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
-    schedule: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="what follows the warm-up")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="shape of the learning rate after the warm-up"
+    )
     warmup_ratio: float = Field(
         default=0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0"
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on matrices only (no biases, no norms)")
-    adam_betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of AdamW's two moments")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="global norm that gradients are clipped to")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="weight decay of AdamW, only on matrices (not on biases and norms)"
+    )
+    adam_betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay rates of AdamW's two moments")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="global norm to which gradients are clipped")
     log_every: int = Field(default=1, gt=0, description="steps per line of metrics.jsonl")
     workers: int = Field(
         default=0,
@@ -40,4 +44,6 @@ class Train(Section):
         description="batches of pairs of similar length are formed within windows of this many shuffled batches; "
         "0: batches are as shuffled",
     )
-    seed: int = Field(default=0, ge=0, description="of the pairs' order, corruptions, LoRA's weights and dropout")
+    seed: int = Field(
+        default=0, ge=0, description="seed of the pairs' order, the corruptions, LoRA's initial weights and dropout"
+    )

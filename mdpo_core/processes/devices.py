@@ -1,4 +1,4 @@
-"""Devices of a process: which it computes on, and how much memory it has used there."""
+"""The device on which a process or a module computes, and the memory used there."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_COMPUTES_ON = "mdpo_computes_on"
+_DEVICE = "mdpo_compute_device"  # the attribute of a module
 
 
 def local_device(world: World) -> str:
-    """The accelerator of this process, as torch writes it, or ``cpu``."""
+    """The accelerator of this process as torch writes it, such as ``cuda:0``; ``cpu`` if there is none."""
     import torch
 
-    found = torch.accelerator.current_accelerator(check_available=True)
-    if found is None:
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
         return "cpu"
-    return found.type if world.size == 1 else f"{found.type}:{world.local_rank}"
+    return accelerator.type if world.size == 1 else f"{accelerator.type}:{world.local_rank}"
 
 
 def require_devices(world: World) -> None:
-    """Raise `RecipeError` if this machine has accelerators, and fewer of them than processes."""
+    """Raise `RecipeError` if this machine has accelerators, but fewer of them than processes."""
     import torch
 
-    found = torch.accelerator.device_count()
+    num_devices = torch.accelerator.device_count()
     # Not every launcher says how many processes a machine has.
-    processes = max(world.local_size, world.local_rank + 1)
-    if 0 < found < processes:
-        raise RecipeError(f"{processes} processes on this machine, which has {found} devices")
+    num_processes = max(world.local_size, world.local_rank + 1)
+    if 0 < num_devices < num_processes:
+        raise RecipeError(f"{num_processes} processes on this machine, which has {num_devices} devices")
 
 
 def set_compute_device(module: nn.Module, device: torch.device) -> None:
-    """Say where a module computes whose weights rest elsewhere: for backends that offload them."""
-    vars(module)[_COMPUTES_ON] = device
+    """Record the device on which a module computes, for backends that store its weights on another device."""
+    vars(module)[_DEVICE] = device
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module computes: where its weights are, unless a backend said otherwise."""
-    said: torch.device | None = vars(module).get(_COMPUTES_ON)
-    return next(module.parameters()).device if said is None else said
+    """The device on which a module computes: that of `set_compute_device`, else the device of its weights."""
+    recorded: torch.device | None = vars(module).get(_DEVICE)
+    return next(module.parameters()).device if recorded is None else recorded
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory so far, in GB (1e9 bytes): of the device, or of the process on a CPU."""
+    """Peak memory so far, in GB (1e9 bytes): on a CUDA device, torch's; else, that of the process."""
     import torch
 
     if device.type == "cuda":

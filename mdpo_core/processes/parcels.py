@@ -1,4 +1,4 @@
-"""Values on their way between processes: the tensors of one type travel as one block."""
+"""Values for another process: all their tensors of one dtype travel as one block."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Parcel:
-    """A pickled value and its tensors, put together by type.
+    """A pickled value and its tensors, concatenated by dtype.
 
-    Torch hands each tensor to another process through a file descriptor, of which a batch would need hundreds and a
+    Torch sends each tensor to another process through a file descriptor. A batch would need hundreds of them, and a
     process has about a thousand.
     """
 
@@ -25,13 +25,15 @@ class Parcel:
 
 
 class _Place(NamedTuple):
+    """Where a tensor is: the block of a dtype, the index of the first number there, the shape."""
+
     dtype: torch.dtype
     start: int
     shape: tuple[int, ...]
 
 
 def pack(value: object) -> Parcel:
-    """Take a value apart; its tensors are copied."""
+    """Pickle a value; copy its tensors into blocks."""
     file = io.BytesIO()
     packer = _Packer(file)
     packer.dump(value)
@@ -39,7 +41,7 @@ def pack(value: object) -> Parcel:
 
 
 def unpack(parcel: Parcel) -> Any:
-    """Put a value together again; its tensors are views of the blocks."""
+    """The value of a parcel. Its tensors are views of the blocks."""
     return _Unpacker(parcel).load()
 
 
@@ -48,11 +50,11 @@ class _Packer(pickle.Pickler):
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self.parts: dict[torch.dtype, list[Tensor]] = {}
         self._sizes: dict[torch.dtype, int] = {}
-        # With the tensor, which keeps its id from being given to another one.
+        # By the tensor's id. The tensor is kept, so that no other object gets its id.
         self._places: dict[int, tuple[Tensor, _Place]] = {}
 
     def persistent_id(self, obj: Any) -> _Place | None:
-        # Subclasses, and what is more than its numbers, are pickled as torch does it.
+        # Torch pickles subclasses, and tensors that are more than their numbers.
         if type(obj) is not Tensor or obj.layout is not torch.strided or obj.requires_grad or not obj.is_cpu:
             return None
         if id(obj) not in self._places:
@@ -60,6 +62,7 @@ class _Packer(pickle.Pickler):
         return self._places[id(obj)][1]
 
     def _add(self, tensor: Tensor) -> _Place:
+        """Append a tensor to the block of its dtype."""
         start = self._sizes.get(tensor.dtype, 0)
         self._sizes[tensor.dtype] = start + tensor.numel()
         self.parts.setdefault(tensor.dtype, []).append(tensor.reshape(-1))

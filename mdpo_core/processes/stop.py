@@ -1,4 +1,4 @@
-"""A wish to stop, granted between two steps."""
+"""A request to stop, which a run follows between two steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class RunStopped(MdpoError):
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT inside a ``with``; one more acts at once, as if nothing were in its way.
+    """Notes SIGTERM or SIGINT inside a ``with`` as a request to stop. A second signal has its usual effect at once.
 
-    Those that follow closely are the same wish, told by a terminal, a launcher and a scheduler.
+    Signals within two seconds count as one request, because a terminal, a launcher and a scheduler may each send one.
+    ``signum``: the signal's number, None before there was one.
     """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
     _ECHO = 2.0  # seconds
-    # The wish that was last noted, and may not have been granted: the run may end of something else before.
+    # The last request in this process. The run may have ended for another reason before it stopped.
     noted: ClassVar[int | None] = None
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         StopRequest.noted = None
-        # Only the main thread may set handlers; elsewhere whoever started the thread decides when it stops.
+        # Only the main thread may set handlers. In another thread, the code that started it decides when it stops.
         in_main = threading.current_thread() is threading.main_thread()
         self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS} if in_main else {}
         return self

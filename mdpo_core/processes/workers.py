@@ -28,17 +28,17 @@ from mdpo_core.processes.parcels import Parcel, pack, unpack
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_TASKS_PER_WORKER = 2  # one in hand, one to go on with
-_GRACE = 1.0  # seconds that a worker has to finish what it does when it is no longer wanted
+_TASKS_PER_WORKER = 2  # one in progress, one waiting
+_GRACE = 1.0  # seconds that a worker has to finish its task after the main process has closed or died
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _DIED = (
-    "a worker process (train.workers) died, most often because it was killed for want of memory: the kernel's log "
-    "says so, and fewer workers need less. One that dies of a full /dev/shm needs a larger one (docker: --shm-size)"
+    "a worker process (train.workers) died, most often because it was killed for lack of memory: see the kernel's log, "
+    "and use fewer workers. If /dev/shm was full, make it larger (docker: --shm-size)"
 )
 _NEVER_BEGAN = (
-    "the worker processes (train.workers) died before their first result. What they wrote stands above; if it was "
-    "nothing, they were killed, most often for want of memory. Each imports the script that began the run, which "
-    'must therefore call run() under `if __name__ == "__main__":`'
+    "the worker processes (train.workers) died before their first result. Their output is above; if there is none, "
+    "they were killed, most often for lack of memory. Each of them imports the script that started the run, so that "
+    'script must call run() under `if __name__ == "__main__":`'
 )
 
 
@@ -46,18 +46,18 @@ _NEVER_BEGAN = (
 def computed_ahead(
     function: Callable[[Task], Result], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Iterator[Result]]:
-    """``function(task)`` for each task in order, computed ahead by worker processes; 0: here, when asked for.
+    """``function(task)`` for each task, in order, computed ahead by worker processes.
 
-    The processes are begun anew (spawned), not forked: a fork copies the locks of threads that it does not copy.
-    What a function raises is raised here, when its result is asked for. Raises `PluginError` if ``function`` cannot be
-    pickled, `MdpoError` when a worker dies.
+    With 0 workers, each result is computed in this process when it is read. Workers are spawned, not forked, because a
+    fork copies locks whose threads it does not copy. An error of ``function`` is raised when its result is read. Raises
+    `PluginError` if ``function`` cannot be pickled, `MdpoError` if a worker dies.
     """
     if num_workers == 0:
         yield map(function, tasks)
         return
     content = _pickled(function)
     context = get_context("spawn")
-    # Never written to: it ends when this process closes it, or dies.
+    # Nothing is written to this pipe. It ends when this process closes it or dies.
     theirs, ours = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(num_workers, context, _begin, (content, theirs))
     try:
@@ -73,27 +73,27 @@ def _pickled(function: Callable[[Task], Result]) -> bytes:
         return pickle.dumps(function)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise PluginError(
-            f"the data, a corruption or the encoder cannot be sent to worker processes: {error}; mend it, or read "
+            f"the data, a corruption or the encoder cannot be sent to worker processes: {error}; fix it, or do "
             "without workers: train.workers: 0"
         ) from error
 
 
 class _Results(Iterator[Any]):
-    """Keeps so many tasks begun, and gives their results in order."""
+    """The results of all tasks, in order. Keeps ``num_ahead`` tasks submitted."""
 
     def __init__(self, pool: ProcessPoolExecutor, tasks: Iterator[Any], num_ahead: int) -> None:
         self._pool = pool
         self._tasks = tasks
-        self._begun: deque[Future[Any]] = deque()
+        self._submitted: deque[Future[Any]] = deque()
         self._num_given = 0
-        with self._dead_workers_named():
+        with self._dead_workers_reported():
             self._submit(num_ahead)
 
     def __next__(self) -> Any:
-        if not self._begun:
+        if not self._submitted:
             raise StopIteration
-        with self._dead_workers_named():
-            outcome = self._begun.popleft().result()
+        with self._dead_workers_reported():
+            outcome = self._submitted.popleft().result()
             self._submit(1)
         self._num_given += 1
         if isinstance(outcome, _Failure):
@@ -101,35 +101,35 @@ class _Results(Iterator[Any]):
         return unpack(outcome)
 
     def _submit(self, num_tasks: int) -> None:
-        # This may start a process, which inherits what is blocked here until it ignores these signals: a Ctrl-C goes
-        # to the whole process group, and is the main process's to answer.
+        # A process that starts here inherits the blocked signals, until it ignores them. A terminal sends Ctrl-C to
+        # all processes, but only the main one has to react.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             for task in islice(self._tasks, num_tasks):
-                self._begun.append(self._pool.submit(_compute, task))
+                self._submitted.append(self._pool.submit(_compute, task))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @contextmanager
-    def _dead_workers_named(self) -> Iterator[None]:
+    def _dead_workers_reported(self) -> Iterator[None]:
         try:
             yield
         except BrokenProcessPool as error:
             raise MdpoError(_DIED if self._num_given else _NEVER_BEGAN) from error
 
 
-# What follows runs in a worker.
+# The code below runs in a worker.
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error, and where it was raised."""
+    """An error, and the traceback of the place where it was raised."""
 
     error: Exception
     where: str
 
     def to_raise(self) -> Exception:
-        # A user's mistake is told by its message. The note is added here: not every error keeps one when copied.
+        # The message of an `MdpoError` is enough. The note is added here, because some errors lose it when pickled.
         if not isinstance(self.error, MdpoError):
             self.error.add_note(f"in a worker process:\n{self.where}")
         return self.error
@@ -150,7 +150,7 @@ def _begin(content: bytes, lifeline: Connection) -> None:
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Wait until the main process has closed its end of the pipe or died, and end this one."""
+    """End this process after the main process has closed its end of the pipe or died."""
     lifeline.poll(None)
     _closing.set()
     time.sleep(_GRACE)
@@ -163,8 +163,8 @@ def _function() -> Callable[[Any], Any]:
         function: Callable[[Any], Any] = pickle.loads(_content)
     except (AttributeError, ImportError) as error:
         raise PluginError(
-            f"worker processes (train.workers) cannot import what they need: {error}. They import modules, and the top "
-            "of the script that began the run; put the class into a module and import it, or set train.workers: 0"
+            f"worker processes (train.workers) cannot import what they need: {error}. They import modules and the top "
+            "of the script that started the run; put the class into a module and import it, or set train.workers: 0"
         ) from error
     return function
 
@@ -179,9 +179,9 @@ def _compute(task: object) -> Parcel | _Failure | None:
 
 
 def portable(error: Exception) -> Exception:
-    """The error, or one that says the same if it cannot be copied into another process."""
+    """The error; a `RuntimeError` with its type and message if it cannot be pickled for another process."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever an exception class of somebody else raises here
+    except Exception:  # unpickling calls the error's own class, which can raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

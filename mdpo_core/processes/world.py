@@ -1,4 +1,4 @@
-"""The processes of a run, and what they tell one another."""
+"""This process among those of its run, and the values that they exchange."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of its run; every method must be called by all of them.
+    """This process among those of its run. All processes must call the same methods in the same order.
 
-    Values travel by pickle, between processes of one run alone, over the CPU's own process group.
+    ``rank``: from 0, over all machines. ``size``: the number of processes. ``local_rank`` and ``local_size``: the same
+    on this machine. Values travel as pickles, over the CPU and only between the processes of the run.
     """
 
     rank: int = 0
@@ -24,21 +25,21 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this is the process that writes files and messages: rank 0."""
         return self.rank == 0
 
     def gather(self, value: Value) -> list[Value]:
-        """The values of all processes, by rank, in each of them."""
+        """The values of all processes, in the order of their ranks. Every process gets them."""
         if self.size == 1:
             return [value]
         from torch import distributed
 
         values: list[Value | None] = [None] * self.size
         distributed.all_gather_object(values, value)
-        return values  # type: ignore[return-value]  # every place is filled
+        return values  # type: ignore[return-value]  # every entry is set
 
     def max_over_processes(self, number: int) -> int:
-        """The largest number of all processes; cheap enough for every step."""
+        """The largest ``number`` of all processes. It is cheap enough for every step."""
         if self.size == 1:
             return number
         import torch
@@ -49,7 +50,7 @@ class World:
         return int(value)
 
     def computed_by_main(self, compute: Callable[[], Value]) -> Value:
-        """What the main process computes, in all of them; an error that it raises there is raised everywhere."""
+        """The result of ``compute()`` in the main process. If it raises an error, every process raises it."""
         if self.size == 1:
             return compute()
         from torch import distributed
@@ -67,14 +68,14 @@ class World:
         value, failure = outcome[0]
         if failure is not None:
             raise failure
-        return value  # type: ignore[return-value]  # what compute gave
+        return value  # type: ignore[return-value]  # the result of compute
 
 
-ALONE = World()
+ALONE = World()  # a run of one process
 
 
 def current_world() -> World:
-    """This process as its launcher describes it (torchrun's environment variables); one process without a launcher."""
+    """This process as its launcher describes it in torchrun's environment variables; `ALONE` without a launcher."""
     names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
     if names["size"] not in os.environ:
         return ALONE

@@ -1,4 +1,4 @@
-"""A micro-batch: rows of token ids and image inputs. Laying them out in tensors is the scorer's business."""
+"""A micro-batch: rows of token ids and image inputs. The scorer lays them out in padded or packed tensors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mdpo_core.types.view import View
 
 
-# One image as a model takes it: tensors by the names that it has for them, in shapes that may depend on the image.
+# One image as a model takes it: tensors by the model's names for them. Their shapes may depend on the image.
 ImageInputs: TypeAlias = "Mapping[str, Tensor]"
 
 
 def same_inputs(one: ImageInputs, other: ImageInputs) -> bool:
-    """Whether a model sees the same image in both."""
+    """Whether two inputs show a model the same image."""
     return one.keys() == other.keys() and all(values.equal(other[name]) for name, values in one.items())
 
 
@@ -28,7 +28,7 @@ class EncodedPrompt:
     """A prompt under one image condition.
 
     ``token_ids``: ``(time,)`` int64, with each ``<image>`` mark expanded to its image tokens. ``images``: the inputs
-    of each image, in order. ``dropped``: ``(time,)`` bool, the tokens that nothing attends to.
+    of each image, in order. ``dropped``: ``(time,)`` bool, true on tokens that nothing attends to; None: none.
     """
 
     token_ids: Tensor
@@ -36,25 +36,26 @@ class EncodedPrompt:
     dropped: Tensor | None = None
 
     def followed_by(self, token_ids: Tensor) -> EncodedPrompt:
-        """The same with the beginning of a response behind it, for a model to go on from."""
-        shown = None if self.dropped is None else self.dropped.new_zeros(len(token_ids))
-        dropped = None if shown is None or self.dropped is None else _joined(self.dropped, shown)
-        return replace(self, token_ids=_joined(self.token_ids, token_ids), dropped=dropped)
+        """The prompt with the beginning of a response, ``(time,)``, after it. A model can continue from there."""
+        dropped = self.dropped
+        if dropped is not None:
+            dropped = _concatenated(dropped, dropped.new_zeros(len(token_ids)))
+        return replace(self, token_ids=_concatenated(self.token_ids, token_ids), dropped=dropped)
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image behind a model's vision encoder: ``features`` ``(image_tokens, width)``, and the inputs it had."""
+    """The output of a model's vision encoder for an image: ``features``, ``(image_tokens, width)``, and its inputs."""
 
     features: Tensor
     inputs: ImageInputs
 
 
 class Item(NamedTuple):
-    """A view of a row: what is read first, and the ``response`` behind it, which is predicted, end token included.
+    """A view of a row: the ``prompt``, which is read, and the ``response``, which is predicted, end token included.
 
-    All are ``(time,)``. ``image_indices``: the prompt's images in `Batch.images`. ``turns``: the number of the turn of
-    each of the response's tokens, 0 where it is not scored. ``dropped``: see `EncodedPrompt`.
+    Tensors are ``(time,)``. ``image_indices``: indices into `Batch.images` of the prompt's images. ``turns``: for each
+    token of the response, the number of its turn from 1, or 0 if it is not scored. ``dropped``: see `EncodedPrompt`.
     """
 
     prompt: Tensor
@@ -68,10 +69,11 @@ class Item(NamedTuple):
 class EncodedRow:
     """A row of data, encoded under each condition.
 
-    ``prompts`` are by condition. ``responses`` are by name: token ids ``(time,)`` int64, end token included.
-    ``corruptible``: True if the conditions can change this row (usually: it has an image). ``text_starts[condition]``:
-    where the prompt's text begins behind its images. ``turns[name]``, ``(time,)`` int64, for responses that are
-    conversations: the number of each token's turn, from 1, and 0 where it is not scored.
+    ``prompts[condition]``: the prompt under a condition. ``responses[name]``: token ids ``(time,)`` int64, end token
+    included. ``columns[name]``: the row's numbers. ``corruptible``: True if the conditions can change this row
+    (usually: it has an image). ``text_starts[condition]``: the index of the first prompt token after the images.
+    ``turns[name]``: only for responses that are conversations, ``(time,)`` int64: the number of each token's turn, from
+    1, or 0 if it is not scored.
     """
 
     id: str
@@ -84,42 +86,42 @@ class EncodedRow:
 
     @cached_property
     def image_digests(self) -> Mapping[str, tuple[bytes, ...]]:
-        """Digests of each condition's images."""
+        """SHA-256 digests of the images of each condition, in the prompt's order."""
         return {condition: tuple(map(_digest, prompt.images)) for condition, prompt in self.prompts.items()}
 
     def digest(self, view: View) -> bytes:
-        """Of everything that a model sees of a view: token ids and image inputs."""
+        """The SHA-256 digest of everything that a model sees of a view: token ids and image inputs."""
         prompt, response = self.prompts[view.condition], self.responses[view.response]
-        found = hashlib.sha256(b"".join(self.image_digests[view.condition]))
+        digest = hashlib.sha256(b"".join(self.image_digests[view.condition]))
         for ids in (prompt.token_ids, response):
-            found.update(len(ids).to_bytes(8, "little") + _bytes(ids))
-        # What few rows have adds nothing to the digests of the others.
+            digest.update(len(ids).to_bytes(8, "little") + _bytes(ids))
+        # Rows without these parts keep the digests that they had before the parts existed.
         if prompt.dropped is not None:
-            found.update(b"hidden" + _bytes(prompt.dropped))  # the word is part of stored digests
+            digest.update(b"hidden" + _bytes(prompt.dropped))  # the word is part of stored digests
         if view.response in self.turns:
-            found.update(b"turns" + _bytes(self.turns[view.response]))
+            digest.update(b"turns" + _bytes(self.turns[view.response]))
         if view.with_prompt:
-            found.update(b"text" + self.text_starts[view.condition].to_bytes(8, "little"))
-        return found.digest()
+            digest.update(b"text" + self.text_starts[view.condition].to_bytes(8, "little"))
+        return digest.digest()
 
     def item(self, view: View, image_indices: tuple[int, ...]) -> Item:
-        """A view of the row, cut where its score begins."""
+        """A view of the row, divided where its score begins; ``image_indices`` are those of the condition's images."""
         prompt, response = self.prompts[view.condition], self.responses[view.response]
         turns = self.turns[view.response] if view.response in self.turns else response.new_ones(len(response))
         if not view.with_prompt:
             return Item(prompt.token_ids, image_indices, response, turns, prompt.dropped)
         read, text = prompt.token_ids.tensor_split([self.text_starts[view.condition]])
         dropped = None if prompt.dropped is None else prompt.dropped[: len(read)]
-        scored = _joined(text.new_ones(len(text)), turns)
-        return Item(read, image_indices, _joined(text, response), scored, dropped)
+        scored = _concatenated(text.new_ones(len(text)), turns)
+        return Item(read, image_indices, _concatenated(text, response), scored, dropped)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows to be scored, on the CPU; see `collate`.
+    """Rows to be scored, on the CPU.
 
-    ``images``: every distinct image of the rows, once. ``image_indices[row][condition]``: which of them the prompt
-    shows, in order. ``digests[view][row]`` differs wherever a model sees something else of a view.
+    ``images``: every distinct image of the rows, once. ``image_indices[row][condition]``: indices into ``images`` of
+    the images in the prompt, in order. ``digests[view][row]``: equal for two rows only if a model sees the same.
     """
 
     rows: tuple[EncodedRow, ...]
@@ -128,11 +130,12 @@ class Batch:
     digests: Mapping[View, tuple[bytes, ...]]
 
     def __len__(self) -> int:
+        """The number of rows."""
         return len(self.rows)
 
     @cached_property
     def items(self) -> Mapping[View, tuple[Item, ...]]:
-        """Each view of ``digests``, row by row."""
+        """The items of each view in ``digests``, one for each row."""
         rows = list(zip(self.rows, self.image_indices, strict=True))
         return {view: tuple(row.item(view, images[view.condition]) for row, images in rows) for view in self.digests}
 
@@ -143,7 +146,7 @@ class Batch:
 
     @property
     def columns(self) -> Mapping[str, Tensor]:
-        """The columns of the rows, each ``(batch,)`` float32."""
+        """The numeric columns of the rows, each ``(batch,)`` float32, by name."""
         import torch
 
         return {name: torch.tensor([row.columns[name] for row in self.rows]) for name in self.rows[0].columns}
@@ -156,15 +159,15 @@ class Batch:
         return torch.tensor([row.corruptible for row in self.rows])
 
     def has_turns(self, response: str) -> bool:
-        """Whether this response is a conversation in any row, so that some of its tokens may not be scored."""
+        """Whether the response of this name is a conversation in any row, so that some tokens may not be scored."""
         return any(response in row.turns for row in self.rows)
 
 
 def _digest(image: ImageInputs) -> bytes:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, values in sorted(image.items()):
-        found.update(f"{name}{tuple(values.shape)}{values.dtype}".encode() + _bytes(values))
-    return found.digest()
+        digest.update(f"{name}{tuple(values.shape)}{values.dtype}".encode() + _bytes(values))
+    return digest.digest()
 
 
 def _bytes(values: Tensor) -> bytes:
@@ -173,7 +176,7 @@ def _bytes(values: Tensor) -> bytes:
     return values.contiguous().view(torch.uint8).numpy().tobytes()
 
 
-def _joined(*parts: Tensor) -> Tensor:
+def _concatenated(*parts: Tensor) -> Tensor:
     import torch
 
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""Gives a term only what it has declared; anything else that it reads is an error that names it."""
+"""Mappings that give a term only what it has declared. Reading anything else is an error that names it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NoReturn, TypeVar
 
 Value = TypeVar("Value")
-# The method of `Term`.
-_WHERE = {
+# The method of `Term` that declares each kind of value.
+_DECLARING_METHOD = {
     "column": "columns()",
     "statistic": "statistics()",
     "probe": "probes()",
@@ -16,16 +16,21 @@ _WHERE = {
 
 
 class Undeclared(KeyError):
-    """A term reads something that it has not declared."""
+    """A term read something that it has not declared."""
 
 
 class OnlyDeclared(dict[str, Value]):
-    """Values by name. Reading any other name raises `Undeclared`; ``what`` is the kind of value, for the error."""
+    """Values by name. Reading any other name raises `Undeclared`.
 
-    def __init__(self, values: Mapping[str, Value], what: str) -> None:
+    ``kind``: the kind of value, for the error: "column", "statistic", "probe" or "mean".
+    """
+
+    def __init__(self, values: Mapping[str, Value], kind: str) -> None:
         super().__init__(values)
-        self._what = what
+        self._kind = kind
 
     def __missing__(self, name: str) -> NoReturn:
         known = ", ".join(self) or "none"
-        raise Undeclared(f"{self._what} '{name}' was not declared in {_WHERE[self._what]}; declared: {known}")
+        raise Undeclared(
+            f"{self._kind} '{name}' was not declared in {_DECLARING_METHOD[self._kind]}; declared: {known}"
+        )

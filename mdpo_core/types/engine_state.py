@@ -1,4 +1,4 @@
-"""What an engine must remember, as numbers by name: one form for every backend and any number of processes."""
+"""What an engine must save, as numbers by name: one form for every backend and any number of processes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from mdpo_core.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# How names of the policy's parameters begin, in the scorer and in checkpoints.
+# The prefix of the names of the policy's parameters, in the scorer and in checkpoints.
 POLICY_PREFIX = "policy."
-# What AdamW remembers of each parameter beside its number of steps, by the names that torch and checkpoints give it.
+# What AdamW keeps for each parameter besides the number of steps, by the names that torch and checkpoints use.
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _SHAPES = "shapes"
 
 
 class TensorSlice(NamedTuple):
-    """Some of a tensor's numbers, side by side once it is laid out flat.
+    """Consecutive numbers of a tensor that is flattened.
 
-    ``name``: ``<what>:<parameter>``, where what is ``weight``, ``exp_avg``, ``exp_avg_sq`` or ``step``. ``values``:
-    ``(numbers,)`` on the CPU, from the place ``start`` on. ``shape``: of the whole tensor.
+    ``name``: ``<kind>:<parameter>``, where the kind is ``weight``, ``exp_avg``, ``exp_avg_sq`` or ``step``. ``values``:
+    ``(numbers,)`` on the CPU. ``start``: the index of the first of them in the flattened tensor. ``shape``: that of the
+    whole tensor.
     """
 
     name: str
@@ -33,24 +34,24 @@ class TensorSlice(NamedTuple):
 
 
 def whole_tensor(name: str, tensor: Tensor) -> TensorSlice:
-    """A tensor in one piece."""
+    """A slice that holds all numbers of ``tensor``, copied to the CPU."""
     return TensorSlice(name, tensor.detach().reshape(-1).cpu(), 0, tuple(tensor.shape))
 
 
-def write_state(pieces: Iterable[TensorSlice], file: Path) -> None:
-    """Write what one process remembers."""
+def write_state(slices: Iterable[TensorSlice], file: Path) -> None:
+    """Write the state of one process into a safetensors file."""
     from safetensors.torch import save_file
 
     tensors, shapes = {}, {}
-    for name, values, start, shape in pieces:
-        # A tensor of its own: safetensors refuses those that share memory.
+    for name, values, start, shape in slices:
+        # Copied, because safetensors refuses tensors that share memory.
         tensors[f"{name}@{start}"] = values.clone()
         shapes[name] = shape
     save_file(tensors, file, {_SHAPES: json.dumps(shapes)})
 
 
-class _Stored(NamedTuple):
-    """Where a piece is."""
+class _StoredSlice(NamedTuple):
+    """Where a slice is stored: its range in the flattened tensor, its file, its key there."""
 
     start: int
     stop: int
@@ -59,70 +60,73 @@ class _Stored(NamedTuple):
 
 
 class SavedEngineState:
-    """What all processes of a run wrote, put together by name; read as it is asked for."""
+    """The states that all processes of a run wrote, by the names of `TensorSlice`. Tensors are read on demand."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         from safetensors import safe_open
 
-        self._pieces: dict[str, list[_Stored]] = {}
+        self._slices: dict[str, list[_StoredSlice]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._unread: set[str] = set()
         for path in files:
             with safe_open(path, "pt") as file:
                 shapes = json.loads(file.metadata()[_SHAPES])
                 self._shapes |= {name: tuple(shape) for name, shape in shapes.items()}
-                for key in file.keys():  # noqa: SIM118  # a handle, and no mapping
+                for key in file.keys():  # noqa: SIM118  # a handle, not a mapping
                     name, _, start = key.rpartition("@")
                     [numbers] = file.get_slice(key).get_shape()
-                    stored = _Stored(int(start), int(start) + numbers, path, key)
-                    self._pieces.setdefault(name, []).append(stored)
-        for pieces in self._pieces.values():
-            pieces.sort()
-        self._unread = set(self._pieces)
+                    stored = _StoredSlice(int(start), int(start) + numbers, path, key)
+                    self._slices.setdefault(name, []).append(stored)
+        for slices in self._slices.values():
+            slices.sort()
+        self._unread = set(self._slices)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._pieces
+        """Whether a tensor of this name was saved."""
+        return name in self._slices
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._pieces)
+        """The names of all saved tensors."""
+        return iter(self._slices)
 
     def whole(self, name: str, shape: Sequence[int]) -> Tensor:
-        """A tensor, which must have been saved in this shape."""
+        """A whole tensor, on the CPU. Raises `CheckpointError` if it was not saved, or has another shape."""
         return self.read(name, shape).reshape(tuple(shape))
 
     def read(self, name: str, shape: Sequence[int], start: int = 0, stop: int | None = None) -> Tensor:
-        """The numbers from ``start`` to ``stop`` (default: the end), ``(numbers,)``, of a tensor of this shape.
+        """Numbers ``start`` to ``stop`` (default: the last) of a flattened tensor of this shape, ``(numbers,)``.
 
-        Raises `CheckpointError` for a name that was not saved, or was in another shape.
+        Raises `CheckpointError` if the tensor was not saved, was saved in another shape, or lacks some of the numbers.
         """
         self._require(name, tuple(shape))
         self._unread.discard(name)
-        return self._joined(name, start, _size(shape) if stop is None else stop)
+        return self._assembled(name, start, _size(shape) if stop is None else stop)
 
     def require_all_read(self) -> None:
-        """Raise `CheckpointError` if something was saved that nobody asked for: it is of another model."""
+        """Raise `CheckpointError` if a saved tensor was never read: it belongs to another model."""
         if self._unread:
-            raise CheckpointError(f"it holds what this model does not train: {sorted(self._unread)[:3]}")
+            raise CheckpointError(f"it contains tensors that this model does not train: {sorted(self._unread)[:3]}")
 
     def _require(self, name: str, shape: tuple[int, ...]) -> None:
-        if name not in self._pieces:
-            raise CheckpointError(f"it holds no {name}, which this model trains")
+        if name not in self._slices:
+            raise CheckpointError(f"it does not contain {name}, which this model trains")
         if self._shapes[name] != shape:
-            raise CheckpointError(f"it holds {name} in the shape {self._shapes[name]}, and the model's is {shape}")
+            raise CheckpointError(f"it contains {name} in the shape {self._shapes[name]}; the model's shape is {shape}")
 
-    def _joined(self, name: str, start: int, stop: int) -> Tensor:
+    def _assembled(self, name: str, start: int, stop: int) -> Tensor:
         import torch
         from safetensors import safe_open
 
-        found, place = [], start
-        for piece in self._pieces[name]:
-            if piece.start <= place < piece.stop and place < stop:
-                with safe_open(piece.file, "pt") as file:
-                    found.append(file.get_slice(piece.key)[place - piece.start : min(stop, piece.stop) - piece.start])
-                place = min(stop, piece.stop)
-        if place < stop:
-            raise CheckpointError(f"it lacks numbers of {name}, from {place} to {stop}")
-        return torch.cat(found) if found else torch.empty(0)
+        parts, index = [], start
+        for stored in self._slices[name]:
+            if stored.start <= index < min(stored.stop, stop):
+                end = min(stored.stop, stop)
+                with safe_open(stored.file, "pt") as file:
+                    parts.append(file.get_slice(stored.key)[index - stored.start : end - stored.start])
+                index = end
+        if index < stop:
+            raise CheckpointError(f"it lacks numbers of {name}, from {index} to {stop}")
+        return torch.cat(parts) if parts else torch.empty(0)
 
 
 def _size(shape: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""A row of preference data, as a reader gives it and a corruption changes it."""
+"""A row of preference data, as a reader returns it and a corruption changes it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_MARK = "<image>"
+IMAGE_MARK = "<image>"  # marks the place of an image in a prompt
 Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A message of a conversation."""
+    """A message of a conversation, and who says it."""
 
     role: Role
     text: str
 
 
 Prompt: TypeAlias = str | tuple[Turn, ...]
-# The fields of an example that hold things by name.
+# The fields of an `Example` that are mappings from names.
 ExampleField = Literal["responses", "columns", "other_images", "other_prompts", "vectors", "boxes"]
 
 
 class Box(NamedTuple):
-    """A part of an image, in pixels from its upper left corner; ``right`` and ``bottom`` are just outside."""
+    """A rectangle in an image, in pixels from the upper left corner. ``right`` and ``bottom`` lie just outside it."""
 
     left: float
     top: float
@@ -35,18 +35,18 @@ class Box(NamedTuple):
     bottom: float
 
     def problem(self, size: tuple[int, int]) -> str | None:
-        """What is wrong with it as a part of an image of this width and height."""
-        found = f"the box [{', '.join(f'{number:g}' for number in self)}]"
+        """What is wrong with the box in an image of this size, ``(width, height)``; None if it is valid."""
+        box = f"the box [{', '.join(f'{number:g}' for number in self)}]"
         if not (self.left < self.right and self.top < self.bottom):
-            return f"{found} is empty; a box is [left, top, right, bottom]"
+            return f"{box} is empty; a box is [left, top, right, bottom]"
         if not (min(self[:2]) >= 0 and self.right <= size[0] and self.bottom <= size[1]):
-            return f"{found} reaches out of its image of {size[0]} x {size[1]} pixels"
+            return f"{box} reaches beyond its image of {size[0]} x {size[1]} pixels"
         return None
 
 
 @dataclass(frozen=True)
 class DroppedTokens:
-    """A share of the image tokens, drawn by ``seed``, that nothing attends to."""
+    """Image tokens that nothing attends to: a ``share`` of them, from 0 to 1, which ``seed`` selects at random."""
 
     share: float
     seed: int
@@ -54,16 +54,18 @@ class DroppedTokens:
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt with its images and the responses that are compared.
+    """A prompt with its images, and the responses that are compared.
 
-    ``prompt`` is text, or a conversation up to the turn that the responses are. It holds one ``<image>`` mark for each
-    of ``images``, in order. A response is text, or turns from the assistant's to the assistant's, whose others are read
-    and not scored. ``id`` is stable over runs: it seeds the corruption and names the row in messages. ``columns`` are
-    numbers that a term may ask for.
+    ``id``: the same in every run. It seeds the corruption and names the row in messages.
+    ``prompt``: text, or a conversation before the turn of the responses. It contains one ``<image>`` mark for each of
+    ``images``, in order.
+    ``responses[name]``: text, or turns of which the assistant's are first and last. Turns of other roles are read but
+    not scored.
+    ``columns[name]``: numbers that a term can read.
 
-    Corruptions may ask for the rest by name: other images and other prompts of the row, vectors such as an image's
-    embedding, and boxes. A name's boxes are listed image by image, in pixels of ``images`` as they were read. A
-    corruption may set ``dropped``.
+    Corruptions can read the rest, by name: ``other_images`` and ``other_prompts`` of the row;
+    ``vectors``, such as an image's embedding; ``boxes``, a tuple of boxes for each of ``images`` before corruption.
+    Corruptions alone set ``dropped``.
     """
 
     id: str
@@ -79,19 +81,19 @@ class Example:
 
     @property
     def num_marks(self) -> int:
-        """How many ``<image>`` marks the prompt holds."""
+        """The number of ``<image>`` marks in the prompt."""
         texts = [self.prompt] if isinstance(self.prompt, str) else [turn.text for turn in self.prompt]
         return sum(text.count(IMAGE_MARK) for text in texts)
 
     def text(self, name: str) -> str:
-        """What the assistant says in a response, turns a line apart."""
+        """The assistant's text in the response of this name; turns are separated by newlines."""
         response = self.responses[name]
         if isinstance(response, str):
             return response
         return "\n".join(turn.text for turn in response if turn.role == "assistant")
 
     def with_prompt(self, change: Callable[[str], str]) -> Example:
-        """The same with every text of the prompt changed."""
+        """The example with ``change`` applied to every text of its prompt."""
         if isinstance(self.prompt, str):
             return replace(self, prompt=change(self.prompt))
         return replace(self, prompt=tuple(replace(turn, text=change(turn.text)) for turn in self.prompt))

@@ -1,4 +1,4 @@
-"""Rows that are made when they are asked for, and an order to ask for them in."""
+"""Sequences of examples: rows that are made on demand, a selection of rows, and a random order to search them in."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import overload
 
 from mdpo_core.types.example import Example
 
-_DRAWS = 100
+_DRAWS = 100  # random draws before the search goes through all rows
 
 
 class LazyRows(Sequence[Example]):
-    """What a reader opens: say how many rows there are and what one of them is; it makes a sequence of that."""
+    """A sequence of rows that are made when they are read. Subclasses implement ``__len__`` and `row`."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of rows."""
+        """The number of rows."""
 
     @abstractmethod
     def row(self, number: int) -> Example:
-        """A row, by its number from 0, the same one each time."""
+        """The row of this number, from 0; equal each time. Raises `DataError` if it is bad."""
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -38,18 +38,18 @@ class LazyRows(Sequence[Example]):
 
 
 def rows_in_random_order(num_rows: int, rng: random.Random) -> Iterator[int]:
-    """Numbers of rows to look for a fit one in: random draws, and where few are fit, all rows from a random one on.
+    """Row numbers in which to search: 100 random draws, then every row, starting at a random one.
 
-    They are drawn as they are asked for, and some come up more than once.
+    They are drawn on demand, and some occur more than once.
     """
     first = rng.randrange(num_rows)
     draws = (rng.randrange(num_rows) for _ in range(_DRAWS))
-    # Not a shuffle of all rows: most often the first draw is fit, and whoever looks at a row decodes its picture.
+    # Not a shuffle of all rows: the first draw mostly fits, and looking at a row decodes its image.
     return chain(draws, ((first + step) % num_rows for step in range(num_rows)))
 
 
 class Rows(Sequence[Example]):
-    """Some rows of some data."""
+    """The rows of ``data`` whose numbers are in ``rows``, in that order."""
 
     def __init__(self, data: Sequence[Example], rows: Sequence[int]) -> None:
         self._data = data

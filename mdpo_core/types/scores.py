@@ -1,4 +1,4 @@
-"""What a term sees of a batch: log-probs of every view, under the policy and under the reference."""
+"""What a term sees of a batch: log-probs of every view, under the policy and the reference."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Value = TypeVar("Value")
 class TokenLogProbs(NamedTuple):
     """Log-probs of a view's response tokens, end token included.
 
-    ``values``: ``(batch, time)``, nats, 0 where ``mask`` is false. ``mask``: ``(batch, time)`` bool, true on
-    response tokens. A named tuple, because engines look for tensors inside what a module returns.
+    ``values``: ``(batch, time)``, nats, 0 where ``mask`` is false. ``mask``: ``(batch, time)`` bool, true on response
+    tokens. It is a named tuple because engines search a module's output for tensors.
     """
 
     values: Tensor
@@ -30,9 +30,9 @@ class TokenLogProbs(NamedTuple):
 
 
 class ResponseTokens(NamedTuple):
-    """What a view's response is made of, both ``(batch, time)`` int64, on the CPU.
+    """The tokens of a view's response, both ``(batch, time)`` int64, on the CPU.
 
-    ``ids``: token ids. ``turns``: the number of each token's turn, from 1; 0 for what is not scored, and for padding.
+    ``ids``: token ids. ``turns``: the number of each token's turn, from 1; 0 for padding and for tokens not scored.
     """
 
     ids: Tensor
@@ -42,7 +42,8 @@ class ResponseTokens(NamedTuple):
 class ByView(Mapping[View, Value], Generic[Value]):
     """A mapping over views that is also indexed by their text: ``policy["chosen@crop"]``.
 
-    ``absent``: why there are no values, if the reason is what a term declares and not which views it reads.
+    ``absent``: why there are no values at all, to be shown instead of the declared views when a view is read. Reading a
+    view that is missing raises `Undeclared`.
     """
 
     def __init__(self, values: Mapping[View, Value] | Mapping[str, Value] | None = None, absent: str = "") -> None:
@@ -64,15 +65,15 @@ class ByView(Mapping[View, Value], Generic[Value]):
         return len(self._values)
 
     def only(self, views: Iterable[View], absent: str = "") -> ByView[Value]:
-        """The values of these views; if ``absent`` gives a reason, none of them."""
+        """The values of those ``views`` that are here; none of them if ``absent`` gives a reason."""
         return ByView({} if absent else {view: self._values[view] for view in views if view in self._values}, absent)
 
 
 class ScorerOutput(NamedTuple):
-    """What a scorer returns for a batch: token log-probs by view, and statistics by name and view.
+    """What a scorer returns for a batch: token log-probs by view, statistics and outputs of probes by name and view.
 
-    ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, 0 where the view's mask is false; so
-    is what a probe gives, ``(batch, time, outputs)``.
+    ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, the output of a probe ``(batch, time,
+    outputs)``; both are 0 where the view's mask is false.
     """
 
     policy: dict[View, TokenLogProbs]
@@ -82,7 +83,7 @@ class ScorerOutput(NamedTuple):
 
 
 class Declarations(Protocol):
-    """What a term says that it reads; see `Term`."""
+    """What a term declares that it reads; see `Term`."""
 
     @property
     def needs_reference(self) -> bool: ...
@@ -103,12 +104,15 @@ class Declarations(Protocol):
 class Scores:
     """Log-probs of a batch of pairs, by view.
 
-    ``policy[view]`` and ``reference[view]`` are sums over response tokens, ``(batch,)``, nats; ``num_tokens[view]``
-    is ``(batch,)``. ``columns[name]`` is ``(batch,)``. ``corruptible`` is ``(batch,)`` bool: false for a row without
-    an image, which a term over a corrupted view does not count. ``policy_tokens``, ``reference_tokens`` and
-    ``responses`` are there for terms with ``needs_tokens``, ``statistics[name][view]``, ``(batch, time)``, for those
-    that declare some, and so are numbers ``running[name]`` and ``probes[name][view]``. ``ids`` name the rows in
-    messages.
+    For every term: ``policy[view]`` and ``reference[view]``, sums over response tokens, ``(batch,)``, nats;
+    ``num_tokens[view]``, ``(batch,)``; ``columns[name]``, ``(batch,)``; ``ids``, the names of the rows in messages;
+    ``corruptible``, ``(batch,)`` bool, false for rows that conditions cannot change (usually: without an image). A term
+    over a corrupted view does not count those rows.
+
+    For terms with ``needs_tokens``: ``policy_tokens``, ``reference_tokens`` and ``responses``, by view.
+
+    For terms that declare them: ``statistics[name][view]``, ``(batch, time)``; ``probes[name][view]``, ``(batch, time,
+    outputs)``; ``running[name]``, a number.
     """
 
     policy: ByView[Tensor]
@@ -132,7 +136,7 @@ class Scores:
         num_tokens: Mapping[str, Tensor] | Mapping[View, Tensor] | None = None,
         columns: Mapping[str, Tensor] | None = None,
     ) -> Scores:
-        """Build scores by hand from sums of log-probs, each ``(batch,)``."""
+        """Scores from sums of log-probs, each ``(batch,)``, nats. Raises `ValueError` if shapes differ."""
         import torch
 
         sums = ByView(policy)
@@ -144,7 +148,7 @@ class Scores:
 
     @classmethod
     def of_columns(cls, name: str, columns: Mapping[str, float]) -> Scores:
-        """The columns of one row, and nothing else."""
+        """Scores that contain only the columns of one row; ``name`` is its id."""
         import torch
 
         values = {column: torch.tensor([value]) for column, value in columns.items()}
@@ -153,7 +157,7 @@ class Scores:
 
     @classmethod
     def of_batch(cls, scored: ScorerOutput, batch: Batch, tokens: bool = True) -> Scores:
-        """What a scorer returned for a batch, with what is known of its rows; ``tokens``: and of their tokens."""
+        """The scores of a batch; ``tokens``: with the token ids and turns of its responses."""
         responses = {view: response_tokens(batch, view) for view in scored.policy} if tokens else {}
         return cls.from_tokens(scored, batch.corruptible, batch.columns, responses, batch.ids)
 
@@ -166,9 +170,9 @@ class Scores:
         responses: Mapping[View, ResponseTokens] | None = None,
         ids: tuple[str, ...] = (),
     ) -> Scores:
-        """Sum token log-probs; what is known of the rows follows them to their device.
+        """Scores from token log-probs. Moves ``corruptible`` and ``columns`` to the device of the log-probs.
 
-        Without ``responses``, all tokens are the same one, in one turn.
+        Without ``responses``, every token has id 0 and turn 1.
         """
         policy, reference, statistics, probes = scored
         device = next(iter(policy.values())).values.device
@@ -183,29 +187,32 @@ class Scores:
             statistics={name: ByView(values) for name, values in statistics.items()},
             probes={name: ByView(values) for name, values in probes.items()},
             responses=ByView(
-                {view: _alike(tokens.mask) for view, tokens in policy.items()} if responses is None else responses
+                {view: _one_turn(tokens.mask) for view, tokens in policy.items()} if responses is None else responses
             ),
             ids=ids,
         )
 
     def counted(self, views: Iterable[View]) -> Tensor:
-        """Which rows have all of these views, ``(batch,)`` bool: all, or if one is corrupted, those it applies to."""
+        """Which rows count in a term over ``views``, ``(batch,)`` bool.
+
+        If a view is corrupted, these are the `corruptible` ones; otherwise, all.
+        """
         clean = all(view.condition == CLEAN for view in views)
         return self.corruptible | clean
 
     def log_ratio(self, view: View | str) -> Tensor:
-        """Policy minus reference log-prob of a view's response, ``(batch,)``, nats."""
+        """The policy's log-prob of a view's response minus the reference's, ``(batch,)``, nats."""
         return self.policy[view] - self.reference[view]
 
     def margin(self, preferred: View | str, dispreferred: View | str) -> Tensor:
-        """Log-ratio of the preferred view minus that of the other, ``(batch,)``, nats."""
+        """The log-ratio of the preferred view minus that of the other one, ``(batch,)``, nats."""
         return self.log_ratio(preferred) - self.log_ratio(dispreferred)
 
     def seen_by(self, term: Declarations, means: Mapping[str, float], probes: Mapping[str, ByView[Tensor]]) -> Scores:
-        """The part of these scores that a term has declared; reading anything else raises `Undeclared`.
+        """The part of these scores that ``term`` has declared. Reading anything else raises `Undeclared`.
 
-        ``means``: the running means that the term reads. ``probes``: the outputs of its probes. Both by the names that
-        the term has for them.
+        ``means``: the running and step means that the term reads. ``probes``: the outputs of its probes. Both use the
+        term's names.
         """
         views = term.views()
         no_reference = "" if term.needs_reference else "has no reference here: the term says needs_reference = False"
@@ -227,13 +234,13 @@ class Scores:
         )
 
 
-def _alike(mask: Tensor) -> ResponseTokens:
+def _one_turn(mask: Tensor) -> ResponseTokens:
     turns = mask.long()
     return ResponseTokens(turns.new_zeros(turns.shape), turns)
 
 
 def response_tokens(batch: Batch, view: View) -> ResponseTokens:
-    """Those of each row, right-padded with 0."""
+    """The response tokens of a view, one row for each row of the batch, right-padded with 0."""
     from torch.nn.utils.rnn import pad_sequence
 
     items = batch.items[view]

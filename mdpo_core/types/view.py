@@ -18,8 +18,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 class View:
     """One response under one image condition, written ``chosen`` or ``chosen@crop``.
 
-    ``clean`` is the image as it was read; every other condition is a key of a recipe's ``corruptions``. A view
-    ``with_prompt``, written ``prompt+chosen@crop``, is scored from the first word behind the prompt's images on.
+    The condition ``clean`` is the image as it was read. Every other condition is a key of a recipe's ``corruptions``.
+    A view ``with_prompt``, written ``prompt+chosen@crop``, is scored from the first word after the prompt's images.
+    Raises `ValueError` for a name that is not valid.
     """
 
     response: str
@@ -29,11 +30,13 @@ class View:
     def __post_init__(self) -> None:
         for name in (self.response, self.condition):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a response or condition; write 'chosen' or 'chosen@crop'")
+                raise ValueError(
+                    f"{name!r} is not a valid name of a response or condition; write 'chosen' or 'chosen@crop'"
+                )
 
     @classmethod
     def parse(cls, text: str | View) -> View:
-        """Read ``response``, ``response@condition`` or either behind ``prompt+``; a view is returned as it is."""
+        """Read ``response`` or ``response@condition``, which ``prompt+`` may precede; a `View` stays as it is."""
         if isinstance(text, View):
             return text
         if not isinstance(text, str):
@@ -42,6 +45,7 @@ class View:
         return cls(response, condition if mark else CLEAN, text.startswith(_WITH_PROMPT))
 
     def __str__(self) -> str:
+        """The text that `parse` reads."""
         scored = f"{_WITH_PROMPT if self.with_prompt else ''}{self.response}"
         return scored if self.condition == CLEAN else f"{scored}@{self.condition}"
 
@@ -59,5 +63,5 @@ REJECTED = View("rejected")
 
 
 def with_prompt(view: View | str) -> View:
-    """The same view, scored with its prompt."""
+    """The view, scored with its prompt."""
     return replace(View.parse(view), with_prompt=True)

@@ -46,7 +46,7 @@ def problem(checked: CheckedData) -> str:
         ({"boxes": {"it": ()}}, "row 2: the boxes 'it' are those of 0 images, and there are 1"),
         (
             {"boxes": {"it": ((Box(0, 0, 41, 9),),)}},
-            "row 2: boxes 'it' of image 0: the box [0, 0, 41, 9] reaches out of",
+            "row 2: boxes 'it' of image 0: the box [0, 0, 41, 9] reaches beyond",
         ),
         ({"vectors": {"clip": (float("nan"),)}}, "row 2: the vector 'clip' holds a number that is not finite"),
         ({"responses": {"rejected": "B"}}, "the objective needs the response 'chosen'; the data has rejected"),

@@ -87,7 +87,7 @@ def test_a_row_of_text_stays_as_it_is(example: Example, images: str | int) -> No
 @given(example=examples(num_images=2))
 @settings(deadline=None, max_examples=5)
 def test_an_image_that_the_row_does_not_have_is_named(name: str, example: Example) -> None:
-    text = rf"example '{example.id}': a corruption touches image 2, .* \(images: 2\); the row has 2"
+    text = rf"example '{example.id}': a corruption changes image 2, .* \(images: 2\); the row has 2"
     with pytest.raises(DataError, match=text):
         named(name, images=2).apply(example, random.Random(0), [example])
 

@@ -249,8 +249,8 @@ def change_the_model(folder: Path) -> None:
         (lose_a_file, CheckpointError, "state-00001-of-00002.safetensors is missing"),
         (lose_numbers, CheckpointError, "is of another model: it lacks numbers of weight:policy"),
         (lambda folder: (newest(folder) / STATE).write_text("{"), CheckpointError, "checkpoint.json is damaged"),
-        (set_rank("2"), CheckpointError, r"is of another model: it holds .* in the shape \(4, 32\), and the model's"),
-        (train_the_weights, CheckpointError, "is of another model: it holds no weight:policy.model"),
+        (set_rank("2"), CheckpointError, r"is of another model: it contains .* in the shape \(4, 32\); the model's"),
+        (train_the_weights, CheckpointError, "is of another model: it does not contain weight:policy.model"),
         (add_a_weight, CheckpointError, "is of another model: it holds what this one does not train: .*policy.more"),
         (
             change_the_model,

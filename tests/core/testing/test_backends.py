@@ -109,7 +109,7 @@ def saves_half(self: LocalEngine) -> Iterator[TensorSlice]:
         ("state", forgets_moments, "is not the same to the bit after saving"),
         ("state", saves_weights_alone, "is not the same to the bit two steps after loading"),
         ("state", saves_half, "cannot take back what it gave: it lacks numbers"),
-        ("restore", lambda self, state: None, "cannot take back what it gave: it holds what this model does not train"),
+        ("restore", lambda self, state: None, "cannot take back what it gave: it contains tensors that this mod"),
         ("forward", lambda self, batch, **options: None, r"Local returns None for forward\(\); it must return"),
         ("backward", lambda self, loss: 1 / 0, r"Local raised ZeroDivisionError: .* in backward\(\)"),
         ("step", lambda self, rate: None, r"Local returns None for step\(\); it must return the gradients' norm"),

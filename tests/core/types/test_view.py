@@ -44,7 +44,7 @@ def test_whatever_text_is_read_is_a_view_or_a_value_error(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "@", "@crop", "chosen@", "chosen@crop@blank", "1st", "the chosen", "chosen\n"])
 def test_text_that_names_no_view_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a response or condition"):
+    with pytest.raises(ValueError, match="is not a valid name of a response or condition"):
         View.parse(text)
 
 

@@ -263,7 +263,7 @@ def test_an_unusable_file_is_named_with_the_reason(
             {"dogs": [[5, 0, 5, 9]]},
             "row 1: dogs[0]: the box [5, 0, 5, 9] is empty; a box is [left, top, right, bottom]",
         ),
-        ({"dogs": [[0, 0, 1, 1], [-1, 0, 5, 9]]}, "row 1: dogs[1]: the box [-1, 0, 5, 9] reaches out of its image of "),
+        ({"dogs": [[0, 0, 1, 1], [-1, 0, 5, 9]]}, "row 1: dogs[1]: the box [-1, 0, 5, 9] reaches beyond its image of"),
         ({"dogs": [[[0, 0, 1, 1]], [[0, 0, 1, 1]]]}, "row 1: dogs: holds the boxes of 2 images, and the row has 1"),
     ],
 )

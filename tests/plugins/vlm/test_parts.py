@@ -196,13 +196,13 @@ def test_dropout_is_each_part_s_own(llava: Path) -> None:
             {"parts": {"vision": {"train": "lora", "lora": SMALL}}},
             "the language model cannot train whole while another",
         ),
-        ({"parts": {"language": {"train": "lora", "lora": SMALL}}}, "parts.language.lora: .* say it there"),
+        ({"parts": {"language": {"train": "lora", "lora": SMALL}}}, "parts.language.lora: .* set it instead"),
         ({"parts": {"language": {"train": "lora"}}}, "parts.language.train: lora needs the model's lora"),
-        ({"lora": LORA, "parts": {"language": {"train": "full"}}}, "train: full and lora, .* are two things"),
-        ({"lora": LORA, "parts": {"language": {"train": "frozen"}}}, "train: frozen and lora, .* are two things"),
+        ({"lora": LORA, "parts": {"language": {"train": "full"}}}, "train: full contradicts lora, which"),
+        ({"lora": LORA, "parts": {"language": {"train": "frozen"}}}, "train: frozen contradicts lora, which"),
         (
             {"lora": LORA | {"dora": True}, "parts": {"vision": {"train": "lora", "lora": SMALL}}},
-            "dora is to be the same in all parts that have LoRA",
+            "dora must be the same in all parts that have LoRA",
         ),
         (
             {"lora": LORA | {"rslora": True}, "parts": {"vision": {"train": "lora", "lora": SMALL}}},
