@@ -48,7 +48,9 @@ class _Problems(MdpoError):
     """An error with all problems, so that a user can fix them at once; they are in its attribute ``problems``."""
 
     def __init__(self, problems: Sequence[Problem] | str) -> None:
-        self.problems = (Problem("", "", problems),) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[Problem, ...] = (
+            (Problem("", "", problems),) if isinstance(problems, str) else tuple(problems)
+        )
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -68,7 +68,7 @@ def test_a_process_that_is_done_never_counts_as_silent() -> None:
 
 
 def test_silence_is_counted_over_beats_and_ends_with_a_new_count() -> None:
-    watched, states = Watched.begin(0.0), []
+    watched, states = Watched.begin(0.0), list[State]()
     for now, count in [(2.0, "0"), (12.0, "0"), (32.0, "0"), (33.0, "0"), (34.0, "1")]:
         watched = transition(watched, Answer(count), now)
         states.append(watched.state)
