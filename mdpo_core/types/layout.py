@@ -1,4 +1,4 @@
-"""How prompts and responses lie in the tensors that a language model takes."""
+"""Layouts of prompts and responses in a language model's input: padded, one row each, or packed into one row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# Attention over a packed row: query, key, value, the row and the scale (None: the usual one).
+# Attention over a packed row: query, key, value, the row, and the scale (None: 1 / sqrt(dim)).
 Attention: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Packed, float | None], Tensor]"
 
 
 class PaddedView(NamedTuple):
-    """Prompt and response of each row, side by side and right-padded, all ``(batch, time)``.
+    """Each row is a prompt, then its response, then padding. All tensors are ``(batch, time)``.
 
     ``response_mask`` is true on response tokens, end token included. ``attention_mask`` is 0 where nothing attends to a
     token: for padding, and for image tokens that are dropped.
@@ -34,7 +34,7 @@ class PaddedView(NamedTuple):
 def pad_view(
     prompts: Sequence[Tensor], responses: Sequence[Tensor], dropped: Sequence[Tensor | None] = ()
 ) -> PaddedView:
-    """Lay out one view of a batch. Padding is id 0, which nothing attends to, nor to a prompt's ``dropped`` tokens."""
+    """Lay out one view of a batch. Padding has id 0; nothing attends to it, nor to ``dropped`` tokens."""
     import torch
 
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
@@ -48,9 +48,9 @@ def pad_view(
         token_ids[row, start:end] = response
         attention_mask[row, :end] = 1
         response_mask[row, start:end] = True
-    for row, places in enumerate(dropped):
-        if places is not None:
-            attention_mask[row, : len(places)] = ~places
+    for row, mask in enumerate(dropped):
+        if mask is not None:
+            attention_mask[row, : len(mask)] = ~mask
     return PaddedView(token_ids, attention_mask, response_mask)
 
 
@@ -58,10 +58,11 @@ def pad_view(
 class Packed:
     """Prompts, each followed by its responses as branches, all in one row without padding.
 
-    A branch goes on from its prompt as if it were alone: it attends to the prompt and to itself (see `attend`), and
-    its positions follow the prompt's. ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: of each
-    prompt, and of its branches. ``attention`` is what `attend` calls. ``dropped``: of each prompt, which of its tokens
-    nothing attends to, ``(time,)`` bool.
+    A branch continues its prompt independently of the other branches: it attends to the prompt and to itself (see
+    `attend`), and its positions follow the prompt's.
+    ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: for each prompt, its length and those of its
+    branches. ``attention``: the function that `attend` calls. ``dropped``: for each prompt, ``(time,)`` bool, true on
+    tokens that nothing attends to; None: no such tokens.
     """
 
     token_ids: Tensor
@@ -71,10 +72,11 @@ class Packed:
     dropped: tuple[Tensor | None, ...] = ()
 
     def to(self, device: torch.device) -> Packed:
+        """The row with token ids and positions on ``device``."""
         return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
-        """Causal attention in which a branch sees its prompt and itself, and nothing else.
+        """Causal attention in which a branch sees only its prompt and itself.
 
         ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the
         query's. Gives ``(1, heads, time, dim)``.
@@ -83,17 +85,17 @@ class Packed:
 
     @property
     def sizes(self) -> list[int]:
-        """The lengths of prompts and branches as they follow one another."""
+        """The lengths of prompts and branches, in their order in the row."""
         return [length for lengths in self.lengths for length in lengths]
 
     @cached_property
     def masks(self) -> dict[Hashable, Any]:
-        """What attention makes once for all layers."""
+        """A cache for masks, which attention makes once for all layers."""
         return {}
 
     @cached_property
     def groups(self) -> Tensor:
-        """The number of each token's prompt, ``(time,)``."""
+        """The index of each token's prompt, ``(time,)``."""
         return self._repeated([number for number, lengths in enumerate(self.lengths) for _ in lengths])
 
     @cached_property
@@ -102,14 +104,14 @@ class Packed:
         return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
 
     def drops(self, number: int) -> Tensor | None:
-        """Which tokens of a prompt nothing attends to, ``(time,)`` bool; None for none of them."""
+        """Which tokens of the prompt with this index nothing attends to, ``(time,)`` bool; None: no such tokens."""
         return self.dropped[number] if self.dropped else None
 
     @cached_property
     def read(self) -> Tensor:
-        """Where hidden states predict a response: a prompt's last token, and all of a branch but its last; ``(read,)``.
+        """Positions whose hidden states predict a response, ``(read,)``: a prompt's last, all but a branch's last.
 
-        A model may leave out what only serves the hidden states of other places.
+        A model need not compute the hidden states of other positions in its last layer.
         """
         import torch
 
@@ -126,7 +128,7 @@ class Packed:
 
 
 class Packing(NamedTuple):
-    """Some items in a packed row.
+    """A packed row, and where its items are.
 
     ``image_indices``: the images of its prompts, in order. ``predicting``: the positions in the row whose hidden states
     predict ``predicted``, the token ids of each distinct response, both ``(tokens,)``. ``spans[item]``: the part of
@@ -163,7 +165,7 @@ def pack(items: Sequence[Item], attention: Attention) -> Packing:
 
 
 def consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
-    """Spans of these lengths that follow one another."""
+    """Adjacent slices of these lengths; the first one starts at ``first``."""
     ends = list(accumulate(lengths, initial=first))
     return [slice(start, end) for start, end in pairwise(ends)]
 
@@ -193,7 +195,7 @@ def _bytes(values: Tensor) -> bytes:
 
 
 class _Row:
-    """A packed row that grows by a prompt and its branches at a time."""
+    """A packed row to which prompts are added, each with its branches."""
 
     def __init__(self) -> None:
         self.image_indices: list[int] = []
@@ -205,7 +207,7 @@ class _Row:
         self._length = 0
 
     def add(self, branches: Mapping[_Key, Item]) -> None:
-        """Append a prompt, and behind it the responses of ``branches``, which are all to it."""
+        """Append a prompt and the responses of ``branches``, which all have this prompt."""
         import torch
 
         first = next(iter(branches.values()))
@@ -220,7 +222,7 @@ class _Row:
         self.image_indices += first.image_indices
 
     def _append(self, token_ids: Tensor, first_position: int) -> int:
-        """Where in the row they begin."""
+        """Append token ids; return the position in the row of the first of them."""
         import torch
 
         start = self._length

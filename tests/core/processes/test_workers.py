@@ -236,4 +236,4 @@ def test_a_script_that_its_workers_would_run_again_is_told_what_to_write(tmp_pat
     with program(tmp_path, text) as process:
         out, err = process.communicate(timeout=100)
     assert (process.returncode, out) == (1, "")
-    assert 'must therefore call run() under `if __name__ == "__main__":`' in err.splitlines()[-1]
+    assert 'must call run() under `if __name__ == "__main__":`' in err.splitlines()[-1]

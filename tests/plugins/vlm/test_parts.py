@@ -189,15 +189,15 @@ def test_dropout_is_each_part_s_own(llava: Path) -> None:
     ("options", "message"),
     [
         ({"parts": {"vision": {"lora": SMALL}}}, "lora needs train: lora beside it"),
-        ({"parts": {"vision": {"train": "frozen", "learning_rate": 1e-5}}}, "of no use with train: frozen"),
+        ({"parts": {"vision": {"train": "frozen", "learning_rate": 1e-5}}}, "has no effect with train: frozen"),
         ({"parts": {"vision": {"learning_rate": 1e-5}}}, r"parts.vision.learning_rate: this part is frozen"),
-        ({"parts": {"vision": {"train": "lora"}}}, "parts.vision.train: lora needs parts.vision.lora, or the model's"),
+        ({"parts": {"vision": {"train": "lora"}}}, "parts.vision.train: lora needs parts.vision.lora, or the option"),
         (
             {"parts": {"vision": {"train": "lora", "lora": SMALL}}},
-            "the language model cannot train whole while another",
+            "the language model cannot train in full while another",
         ),
         ({"parts": {"language": {"train": "lora", "lora": SMALL}}}, "parts.language.lora: .* set it instead"),
-        ({"parts": {"language": {"train": "lora"}}}, "parts.language.train: lora needs the model's lora"),
+        ({"parts": {"language": {"train": "lora"}}}, "parts.language.train: lora needs the option lora of"),
         ({"lora": LORA, "parts": {"language": {"train": "full"}}}, "train: full contradicts lora, which"),
         ({"lora": LORA, "parts": {"language": {"train": "frozen"}}}, "train: frozen contradicts lora, which"),
         (
@@ -206,7 +206,7 @@ def test_dropout_is_each_part_s_own(llava: Path) -> None:
         ),
         (
             {"lora": LORA | {"rslora": True}, "parts": {"vision": {"train": "lora", "lora": SMALL}}},
-            "rslora is to be the same",
+            "rslora must be the same",
         ),
         ({"freeze": ["vision", "projector", "language"]}, "freeze names every part, so nothing would train"),
         ({"freeze": ["projector", "language"], "parts": {"vision": {"train": "frozen"}}}, "so nothing would train"),
