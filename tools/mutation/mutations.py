@@ -6,7 +6,9 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+Key = tuple[str, str, str]
 SWAPPED_OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -21,6 +23,16 @@ SWAPPED_OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd,
 }
+SWAPPED_TESTS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+SWAPPED = SWAPPED_OPERATORS | SWAPPED_TESTS
+# Which view, model or group of pairs a formula reads.
 SWAPPED_NAMES = {
     "prefer": "over",
     "over": "prefer",
@@ -39,68 +51,63 @@ SWAPPED_NAMES = {
 }
 # Methods without which a tensor keeps its shape.
 DROPPED_CALLS = {
-    *(
-        "detach",
-        "relu",
-        "clamp",
-        "square",
-        "sigmoid",
-        "exp",
-        "log",
-        "flip",
-        "argsort",
-        "where",
-        "abs",
-        "sqrt",
-        "cumsum",
-    ),
-    *("log_softmax",),
+    *("detach", "relu", "clamp", "square", "sigmoid", "exp", "log", "log_softmax", "flip", "argsort", "where", "abs"),
+    *("sqrt", "cumsum"),
 }
 SUMS = {"mean_log_ratio": "log_ratio", "mean_log_prob": "policy"}
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed file: ``line`` of it, in the class ``term`` or outside of any, and what is there now."""
+    """The ``source`` of a changed file: in line ``line``, once ``text``, ``after`` stands where ``before`` stood."""
 
-    file: Path
     line: int
-    term: str | None
+    text: str
     before: str
     after: str
     source: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What tells it from others of its file: the line, what was there and what is."""
-        return self.file.read_text().splitlines()[self.line - 1].strip(), self.before, self.after
+    def key(self) -> Key:
+        """What tells it from the file's other mutants. No line number, so that edits elsewhere keep an explanation."""
+        return self.text, self.before, self.after
 
     def __str__(self) -> str:
-        return f"{self.file.name}:{self.line}: {self.before}  ->  {self.after}"
+        return f"line {self.line}: {_short(self.before)}  ->  {_short(self.after)}"
 
 
 def mutants(file: Path) -> Iterator[Mutant]:
     """All mutants of a file, one change each."""
-    text = file.read_text()
-    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-    tree = ast.parse(text)
+    source = file.read_text()
+    lines, tree = source.splitlines(), ast.parse(source)
     unread = set(_annotations_of_functions(tree))
-    for place, node in enumerate(ast.walk(tree)):
+    conditions = {node.test for node in ast.walk(tree) if isinstance(node, ast.If)}
+    for index, node in enumerate(ast.walk(tree)):
         if not isinstance(node, ast.expr | ast.stmt) or _is_text(node) or node in unread:
             continue
         before = ast.unparse(node)
-        for after in _changes(node):
-            if ast.unparse(after) != before:
-                term = next((each.name for each in classes if _holds(each, node)), None)
-                yield Mutant(file, node.lineno, term, before, ast.unparse(after), _with(text, place, after))
+        changes = [*_changes(node), *(_negated(node) if node in conditions else ())]
+        for after in map(ast.unparse, changes):
+            if after != before:
+                text = lines[node.lineno - 1].strip()
+                yield Mutant(node.lineno, text, before, after, _with(source, index, after))
 
 
-def _with(text: str, place: int, new: ast.AST) -> str:
-    """The source with the ``place``-th node replaced."""
-    tree = ast.parse(text)
-    old = list(ast.walk(tree))[place]
-    _replace(tree, old, new)
+def _with(source: str, index: int, new: str) -> str:
+    """The source with the ``index``-th node replaced."""
+    tree = ast.parse(source)
+    old = list(ast.walk(tree))[index]
+    statement = ast.parse(new).body[0]
+    changed = statement.value if isinstance(old, ast.expr) and isinstance(statement, ast.Expr) else statement
+    if isinstance(old, ast.Name | ast.Attribute) and isinstance(changed, ast.Name | ast.Attribute):
+        changed.ctx = old.ctx
+    _replace(tree, old, changed)
     return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _short(code: str) -> str:
+    line = " ".join(code.split())
+    return line if len(line) <= 80 else f"{line[:77]}..."
 
 
 def _annotations_of_functions(tree: ast.AST) -> Iterator[ast.AST]:
@@ -111,35 +118,53 @@ def _annotations_of_functions(tree: ast.AST) -> Iterator[ast.AST]:
         yield from ast.walk(found) if found is not None else ()
 
 
-def _holds(term: ast.ClassDef, node: ast.expr | ast.stmt) -> bool:
-    return term.lineno <= node.lineno <= (term.end_lineno or 0)
-
-
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
-def _changes(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Invert):
-        yield node.operand
-    elif isinstance(node, ast.BinOp) and type(node.op) in SWAPPED_OPERATORS:
-        yield ast.BinOp(node.left, SWAPPED_OPERATORS[type(node.op)](), node.right)  # type: ignore[arg-type]
-        yield node.left
-        yield node.right
-    elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED_OPERATORS:
-        yield ast.Compare(node.left, [SWAPPED_OPERATORS[type(node.ops[0])]()], node.comparators)  # type: ignore[list-item]
-    elif isinstance(node, ast.IfExp):
-        yield from (node.body, node.orelse)
-    elif isinstance(node, ast.Attribute) and node.attr in SWAPPED_NAMES:
+def _changes(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
+    """What could stand in a node's place."""
+    match node:
+        case ast.UnaryOp(op=ast.USub() | ast.Invert() | ast.Not()):
+            yield node.operand
+        case ast.BinOp(op=operator) if type(operator) in SWAPPED:
+            yield ast.BinOp(node.left, _swapped(operator), node.right)
+            yield from (node.left, node.right)
+        case ast.AugAssign(op=operator) if type(operator) in SWAPPED:
+            yield ast.AugAssign(node.target, _swapped(operator), node.value)
+        case ast.BoolOp():
+            yield ast.BoolOp(_swapped(node.op), node.values)
+        case ast.Compare(ops=[operator, *rest]) if type(operator) in SWAPPED:
+            yield ast.Compare(node.left, [_swapped(operator), *rest], node.comparators)
+        case ast.IfExp():
+            yield from (node.body, node.orelse)
+        case ast.Attribute() | ast.Name(ctx=ast.Load()):
+            yield from _names(node)
+        case ast.Constant():
+            yield from _constants(node)
+        case ast.Call():
+            yield from _calls(node)
+        case ast.Expr(value=ast.Call()) if "super()" not in ast.unparse(node):
+            yield ast.Pass()
+        case ast.Raise():
+            yield ast.Pass()
+
+
+def _negated(condition: ast.expr | ast.stmt) -> Iterator[ast.AST]:
+    """Comparisons and negations are turned round anyway."""
+    if isinstance(condition, ast.Name | ast.Attribute | ast.Call):
+        yield ast.UnaryOp(ast.Not(), condition)
+
+
+def _swapped(operator: ast.AST) -> Any:
+    return SWAPPED[type(operator)]()
+
+
+def _names(node: ast.Attribute | ast.Name) -> Iterator[ast.AST]:
+    if isinstance(node, ast.Attribute) and node.attr in SWAPPED_NAMES:
         yield ast.Attribute(node.value, SWAPPED_NAMES[node.attr], node.ctx)
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in SWAPPED_NAMES:
+    if isinstance(node, ast.Name) and node.id in SWAPPED_NAMES:
         yield ast.Name(SWAPPED_NAMES[node.id], node.ctx)
-    elif isinstance(node, ast.Constant):
-        yield from _constants(node)
-    elif isinstance(node, ast.Call):
-        yield from _calls(node)
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and "super()" not in ast.unparse(node):
-        yield ast.Pass()
 
 
 def _constants(node: ast.Constant) -> Iterator[ast.AST]:
@@ -171,6 +196,6 @@ def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
             if value is old:
                 setattr(parent, name, new)
                 return
-            if isinstance(value, list) and any(each is old for each in value):
-                setattr(parent, name, [new if each is old else each for each in value])
+            if isinstance(value, list) and any(item is old for item in value):
+                setattr(parent, name, [new if item is old else item for item in value])
                 return

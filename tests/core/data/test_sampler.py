@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,16 @@ def test_the_order_is_that_of_seed_and_epoch() -> None:
 
     assert order(0, 0) == order(0, 0)
     assert len({str(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**62])
+def test_the_order_is_torch_s_permutation_under_one_number_from_seed_and_epoch(seed: int) -> None:
+    """Pinned: a run that resumes under a newer version must go on in the order in which it began."""
+    for epoch in (0, 1):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 9_223_372_036_854_775_808)
+        expected = torch.randperm(50, generator=generator).tolist()
+        sampler = Sampler([1] * 50, 50, 2, seed)
+        assert sampler.rows(epoch) == expected
 
 
 @given(samplers, st.integers(1, 5))

@@ -1,0 +1,83 @@
+"""What stops a run: losses, log-probs and gradients that are not finite, and a reference unlike the policy."""
+
+from __future__ import annotations
+
+from math import inf, nan
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mdpo_core import MdpoError, Scores
+from mdpo_core.objective.objective import Outcome
+from mdpo_core.training.guards import (
+    indifference_tolerance,
+    require_finite,
+    require_finite_gradient,
+    require_indifference,
+)
+
+BATCH: Any = SimpleNamespace(ids=("one", "two", "three"))
+FINITE = torch.zeros(3)
+
+
+def scores(difference: list[float]) -> Scores:
+    """Two pairs whose chosen responses, of 4 and 9 tokens, differ so much between policy and reference."""
+    policy, lengths = torch.tensor([-4.0, -9.0]), torch.tensor([4.0, 9.0])
+    return Scores.from_sums(
+        {"chosen": policy, "rejected": policy},
+        {"chosen": policy - torch.tensor(difference), "rejected": policy},
+        {"chosen": lengths, "rejected": lengths},
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "metrics", "message"),
+    [
+        (1, {"loss/a": [0, nan, inf], "logps/chosen": [0, nan, 0]}, r"1: .* \(in loss/a\); a look at the term and at"),
+        (2, {"loss/a": [0, nan, 0], "loss/b": [0, 0, inf]}, r"2: .* \(in loss/a, loss/b\); a lower learning rate or"),
+        (2, {"loss/a": [0, 0, 0]}, r"2: .* \(in the sum of the terms\); a lower"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_the_run(step: int, metrics: dict[str, list[float]], message: str) -> None:
+    outcome = Outcome(torch.tensor([0, nan, inf]), {name: torch.tensor(row) for name, row in metrics.items()}, {})
+    with pytest.raises(MdpoError, match=message) as caught:
+        require_finite(outcome, BATCH, step)
+    assert "example 'two', 'three' is" in str(caught.value)
+
+
+def test_a_running_mean_of_a_value_that_is_not_finite_stops_the_run() -> None:
+    require_finite(Outcome(FINITE, {}, {"good": FINITE}), BATCH, 3)
+    with pytest.raises(MdpoError, match=r"step 3: .* 'bad'"):
+        require_finite(Outcome(FINITE, {}, {"good": FINITE, "bad": torch.tensor([inf])}), BATCH, 3)
+
+
+def test_policy_and_reference_may_differ_by_the_root_of_the_tokens_times_one_token_s_rounding() -> None:
+    # 0.1 nats a token are 0.2 nats for 4 tokens and 0.3 nats for 9.
+    require_indifference(scores([0.19, -0.29]), tolerance=0.1)
+    with pytest.raises(MdpoError, match=r"0\.06 nats a token on 'chosen'"):
+        require_indifference(scores([-0.24, 0.0]), tolerance=0.1)
+    with pytest.raises(MdpoError, match=r"0\.04 nats a token on 'chosen'"):
+        require_indifference(scores([0.0, 0.36]), tolerance=0.1)
+
+
+def test_log_probs_that_are_not_finite_are_told_from_a_difference() -> None:
+    found = scores([0.0, 0.0])
+    found.policy["rejected"][1] = nan  # the same tensor as the chosen one's
+    with pytest.raises(MdpoError, match="not finite before the first update, on 'chosen', 'rejected'"):
+        require_indifference(found, tolerance=0.1)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("cached", 0.5), ("frozen_copy", 1e-3)])
+def test_a_cached_reference_may_differ_by_the_rounding_of_the_arithmetic(kind: str, tolerance: float) -> None:
+    recipe: Any = SimpleNamespace(backend=SimpleNamespace(arithmetic="bfloat16"), reference_kind=lambda: kind)
+    assert indifference_tolerance(recipe) == tolerance
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
+    require_finite_gradient(1.0, step=4)
+    for norm in (inf, nan):
+        with pytest.raises(MdpoError, match=f"step 4: the gradient norm is {norm}"):
+            require_finite_gradient(norm, step=4)

@@ -1,0 +1,57 @@
+"""The mutation check, tried on a file of three lines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+SOURCE = """def area(width: float, height: float, unit: str = "m") -> float:
+    print(unit.upper())
+    return width * height + 0
+"""
+TEST = """from mdpo_core.room.shapes import area
+
+def test_area():
+    assert area(2, 3) == 6
+"""
+# Without a number to add to, 0 and its neighbour are the same.
+EXPLAINED = """mdpo_core/room/shapes.py:
+  - {line: return width * height + 0, before: width * height + 0, after: width * height, why: 0 adds nothing}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    texts = {
+        "pyproject.toml": '[tool.pytest.ini_options]\nmarkers = ["long: x", "nightly: x", "gpu: x"]\n',
+        "mdpo_core/room/shapes.py": SOURCE,
+        "mdpo_core/room/__init__.py": "",
+        "mdpo_core/__init__.py": "",
+        "tests/core/room/test_shapes.py": TEST,
+        "tools/mutation/mutants_explained.yaml": EXPLAINED,
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def check(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # The tool is this checkout's, the tree that it reads is the one it is started in.
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.mutation.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "mdpo_core/room/shapes.py", *arguments]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True)
+
+
+def test_a_mutant_is_caught_explained_or_reported_and_the_tree_stays_as_it_is(tree: Path) -> None:
+    done = check(tree)
+    assert "width * height  ->  width / height: caught (tests/core/room/test_shapes.py::test_area)" in done.stdout
+    assert "width * height + 0  ->  width * height: survived; explained: 0 adds nothing" in done.stdout
+    assert "line 2: print(unit.upper())  ->  pass: SURVIVED" in done.stdout
+    assert done.returncode == 1
+    assert (tree / "mdpo_core/room/shapes.py").read_text() == SOURCE

@@ -1,0 +1,50 @@
+"""Which tests must notice a change to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# The quick ones first: most mutants fail there.
+TERM_TESTS = (
+    "tests/plugins/objectives/test_losses_vectors.py",
+    "tests/plugins/objectives/test_losses_options.py",
+    "tests/plugins/objectives/test_losses_tokens.py",
+    "tests/plugins/objectives/test_losses_modules.py",
+    "tests/plugins/objectives/test_method_formulas.py",
+    "tests/plugins/objectives/test_losses.py",
+    "tests/plugins/objectives/test_losses_batches.py",
+    "tests/plugins/objectives/test_losses_relations.py",
+    "tests/core/testing/test_contracts.py",
+    "tests/core/scoring/test_probes.py",
+)
+WORLD = "tests/core/processes/test_world.py"
+# Tests of a file that lie in another room.
+ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "mdpo_core/data/encoding.py": (
+        "tests/core/scoring/test_scored_tokens.py",
+        "tests/core/scoring/test_dropped_tokens.py",
+    ),
+    "mdpo_core/data/responses.py": ("tests/core/scoring/test_scored_tokens.py",),
+    "mdpo_core/data/validity.py": (
+        "tests/core/scoring/test_scored_tokens.py",
+        "tests/core/interfaces/test_plugin_calls.py",
+    ),
+    "mdpo_core/objective/meter.py": (WORLD,),
+    "mdpo_core/objective/objective.py": ("tests/core/interfaces/test_term.py",),
+    "mdpo_core/objective/running_means.py": (WORLD,),
+    "mdpo_core/training/guards.py": (WORLD,),
+    "mdpo_core/training/optimization.py": ("tests/plugins/local/test_engine.py",),
+    "mdpo_core/training/schedule.py": ("tests/core/data/test_sampler.py",),
+    "mdpo_core/training/throughput.py": (WORLD,),
+}
+
+
+def tests_for(file: str, root: Path) -> tuple[str, ...]:
+    """The test files for a source file, the closest ones first; paths are relative to ``root``."""
+    if file.startswith("plugins/mdpo_objectives/"):
+        return TERM_TESTS
+    room = Path("tests", "core", *Path(file).parent.parts[1:])
+    own = str(room / f"test_{Path(file).stem}.py")
+    neighbours = sorted(str(path.relative_to(root)) for path in (root / room).glob("test_*.py"))
+    first = (own,) if own in neighbours else ()
+    return tuple(dict.fromkeys((*first, *ELSEWHERE.get(file, ()), *neighbours)))
