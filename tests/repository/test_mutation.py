@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,10 @@ def test_a_mutant_is_caught_explained_or_reported_and_the_tree_stays_as_it_is(tr
     assert "line 2: print(unit.upper())  ->  pass: SURVIVED" in done.stdout
     assert done.returncode == 1
     assert (tree / "mdpo_core/room/shapes.py").read_text() == SOURCE
+
+
+def test_the_listed_files_and_their_tests_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    suites = importlib.import_module("tools.mutation.suites")
+    listed = {*suites.TERM_TESTS, *suites.ELSEWHERE, *(test for tests in suites.ELSEWHERE.values() for test in tests)}
+    assert [name for name in sorted(listed) if not (ROOT / name).is_file()] == []
