@@ -180,20 +180,20 @@ def _assemble(
     listeners(world).mdpo_model_loaded(parts=numbers_of_parts(recipe, model))
     objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
     rows, train = checked.sound(), recipe.train
-    scorer = _scorer(recipe, model, objective)
+    reference = _load_reference(recipe)
+    scorer = _scorer(recipe, model, objective, reference)
     factors = rate_factors(recipe.model, model, train)
     engine = recipe.backend.start(TrainableScorer(scorer, model, factors), train)
     if recipe.shares_prefix():
         # Of two rows: one must not see the other.
         batch = builder.build(rows, range(min(2, len(rows))), epoch=0)
         engine.using_model(lambda: _check_sharing(recipe, model, batch))
-    advice = MemoryAdvice(recipe, model, scorer.reference)
+    advice = MemoryAdvice(recipe, model, reference)
     if store is not None:
         # Only now: the pass goes through the engine, which knows devices and precision.
         progress = progress_of(CACHING, world)
-        scorer.reference = Precomputation(
-            recipe, model, engine, builder, rows, checked.lengths, advice, progress, world
-        ).fill(store)
+        filling = Precomputation(recipe, model, engine, builder, rows, checked.lengths, advice, progress, world)
+        scorer.use_reference(filling.fill(store))
     sampler = Sampler(checked.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
     progress = progress_of("evaluating", world)
     policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress, world)
@@ -212,19 +212,11 @@ def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> 
     require_shared_prefix(name, model, batch, ATTENTIONS[recipe.scoring.attention])
 
 
-def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective) -> Scorer:
+def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
     from mdpo_core.scoring.scorer import Scorer
 
     options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
-    return Scorer(
-        model,
-        objective.views,
-        _load_reference(recipe),
-        options,
-        objective.statistics,
-        objective.probes,
-        recipe.train.seed,
-    )
+    return Scorer(model, objective.reads, reference, options, recipe.train.seed)
 
 
 def _load_policy(recipe: Recipe) -> VisionLanguageModel:

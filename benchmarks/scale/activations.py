@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.scale.worker import VIEWS, make_batch
 from mdpo_core import Placement, View, component
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
 from mdpo_core.scoring.scorer import Scorer
@@ -24,7 +25,7 @@ def kept_by_a_layer(folder: str, lora: bool, recompute: bool) -> tuple[float, fl
     adapter: Any = component("adapter", "llava", path=folder, lora=options)
     model = adapter.load(Placement("cpu", "bfloat16"))
     recompute_in_backward(model.layers(), "full" if recompute else "off")
-    scorer = Scorer(model, [View.parse(view) for view in VIEWS], None, Scoring())
+    scorer = Scorer(model, TermInputs(tuple(map(View.parse, VIEWS))), None, Scoring())
     batch = make_batch(adapter.encoder(), rank=0)
     language = model.module.config.text_config
     found: list[dict[int, Tensor]] = []

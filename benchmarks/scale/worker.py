@@ -24,6 +24,7 @@ from benchmarks.scale.probe import bytes_sent, interface_bytes, tensor_bytes
 from benchmarks.scale.stages import STAGES
 from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, TrainableScorer, View, World, component
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.processes.group import process_group
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
@@ -69,7 +70,7 @@ def _start(job: Job, train: Train) -> tuple[Engine, Any, dict[str, Any]]:
     model.set_training(True)
     parameters = dataclasses.asdict(parts_of(model))
     reference = _reference(job, chosen, adapter, train)
-    scorer = Scorer(model, [View.parse(view) for view in VIEWS], reference, Scoring())
+    scorer = Scorer(model, TermInputs(tuple(map(View.parse, VIEWS))), reference, Scoring())
     return chosen.start(TrainableScorer(scorer, model), train), adapter.encoder(), parameters
 
 

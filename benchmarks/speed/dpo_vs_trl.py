@@ -52,7 +52,7 @@ def ours(model: VisionLanguageModel, folder: Path) -> Result:
     builder = BatchBuilder.for_terms(terms.values(), {}, encoder, 2048, seed=0)  # type: ignore[arg-type]
     objective = Objective(terms)  # type: ignore[arg-type]
     batch = builder.build(examples(), [0, 1], epoch=0)
-    scored = Scorer(model, objective.views, AdapterOff())(batch)
+    scored = Scorer(model, objective.reads, AdapterOff())(batch)
     loss = objective(Scores.of_batch(scored, batch)).loss.mean()
     prompts = [row.prompts["clean"].token_ids.tolist() for row in batch.rows]
     answers = [row.responses[name].tolist() for name in ("chosen", "rejected") for row in batch.rows]

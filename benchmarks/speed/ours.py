@@ -29,6 +29,7 @@ from mdpo_core import (
     component,
 )
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.recipe.recipe import Output, Scoring
@@ -74,7 +75,8 @@ def run(job: Job) -> Result:
     begun = _begin(job)
     cache_seconds = None
     if begun.recipe.reference == "cached":
-        begun.scorer.reference, cache_seconds = _cache(begun)
+        cached, cache_seconds = _cache(begun)
+        begun.scorer.use_reference(cached)
     start_lora(begun.model.module)
     batch = begun.builder.build(begun.examples, range(job.shape.num_pairs), epoch=0)
     return _measure(job, begun, batch, cache_seconds)
@@ -86,7 +88,7 @@ def _begin(job: Job) -> Run:
     model = recipe.model.load(recipe.backend.placement())
     model.set_training(True)
     reference = None if switches.reference == "cached" else AdapterOff()
-    scorer = Scorer(model, [View.parse(view) for view in VIEWS], reference, switches.scoring)
+    scorer = Scorer(model, TermInputs(tuple(map(View.parse, VIEWS))), reference, switches.scoring)
     engine = recipe.backend.start(TrainableScorer(scorer, model), recipe.train)
     encoder = make_encoder(Path(job.folder))
     return Run(recipe, model, scorer, engine, make_builder(encoder), make_examples(job.shape, encoder))

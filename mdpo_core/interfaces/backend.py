@@ -86,6 +86,15 @@ class TrainableScorer:
     model: LayeredModel
     rate_factors: Mapping[str, float] = field(default_factory=dict)
 
+    @staticmethod
+    def require(scorer: object) -> None:
+        """Raise `TypeError` unless ``scorer`` is a `TrainableScorer`; backends call this before they read it."""
+        if not isinstance(scorer, TrainableScorer):
+            raise TypeError(
+                "a backend trains a TrainableScorer(module, model, rate_factors), which names the model in the module "
+                f"and its learning rates; it was given {type(scorer).__name__}"
+            )
+
     def __post_init__(self) -> None:
         unknown = sorted(self.rate_factors.keys() - {name for name, _ in self.module.named_parameters()})
         if unknown:

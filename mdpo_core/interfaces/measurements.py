@@ -1,10 +1,12 @@
-"""What a term can have computed besides log-probs: statistics of each token, and probes, which it trains."""
+"""What terms ask of a scorer: views, statistics of each token, and probes, which are modules that terms train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from mdpo_core.types.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,3 +35,15 @@ class Probe:
 
     make: Callable[[int, int], nn.Module]
     reads: Literal["policy", "reference"] = "policy"
+
+
+@dataclass(frozen=True)
+class TermInputs:
+    """Everything that some terms read of a batch. A scorer computes it.
+
+    ``statistics`` and ``probes`` are by name; a name is unique among all these terms.
+    """
+
+    views: tuple[View, ...]
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    probes: Mapping[str, Probe] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import torch
 from mdpo_core.data.checking import open_data
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import RecipeError
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.make_data.candidates import CandidateRows
 from mdpo_core.make_data.job import DataJob, NewPairs
@@ -140,10 +141,10 @@ class _Labels:
         scores = Scores.from_tokens(ScorerOutput(policy, reference), batch.corruptible, batch.columns)
         return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
 
-    def _scorers(self, views: Sequence[View]) -> list[Scorer]:
+    def _scorers(self, views: tuple[View, ...]) -> list[Scorer]:
         # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
         options = self._source.recipe.scoring.model_copy(update={"share_prefix": False})
-        return [Scorer(model, views, options=options) for model in self._models]
+        return [Scorer(model, TermInputs(views), options=options) for model in self._models]
 
     @cached_property
     def _models(self) -> Sequence[VisionLanguageModel]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core.errors import PluginError
-from mdpo_core.interfaces.measurements import Statistic
+from mdpo_core.interfaces.measurements import Probe, Statistic, TermInputs
 from mdpo_core.interfaces.plugin_calls import call_plugin, require_tensor
 from mdpo_core.interfaces.term import PairLoss, Term
 from mdpo_core.objective.running_means import RunningMeans
@@ -96,18 +96,16 @@ class LabeledTerm:
 class Objective:
     """Terms by label, minimized together. Called with the `Scores` of a batch.
 
-    ``running`` holds the means that terms read; the caller updates them after each step.
+    ``reads``: what a scorer must compute for the terms. ``running``: the means that terms read; the caller updates them
+    after each step.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         self.terms = dict(terms)
-        self.views = tuple(dict.fromkeys(view for term in self.terms.values() for view in term.views()))
-        self.statistics = _statistics(self.terms)
         self.needs_tokens = any(term.needs_tokens for term in self.terms.values())
         self._labeled = [LabeledTerm(label, term) for label, term in self.terms.items()]
-        self.probes = {
-            labeled.module(name): probe for labeled in self._labeled for name, probe in labeled.term.probes().items()
-        }
+        views = dict.fromkeys(view for term in self.terms.values() for view in term.views())
+        self.reads = TermInputs(tuple(views), _statistics(self.terms), _probes(self._labeled))
         self.running = RunningMeans(
             (labeled.named(name) for labeled in self._labeled for name in labeled.term.running_means()),
             of_last_step=(labeled.named(name) for labeled in self._labeled for name in labeled.term.step_means()),
@@ -135,7 +133,7 @@ class Objective:
     @torch.no_grad()
     def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
         metrics = {}
-        for view in self.views:
+        for view in self.reads.views:
             counted = scores.counted([view])
             metrics[f"logps/{view}"] = scores.policy[view].detach()[counted]
             if view in self._betas and view in scores.reference:
@@ -154,6 +152,11 @@ def _statistics(terms: Mapping[str, Term]) -> dict[str, Statistic]:
                     "one if its function is the same object, such as one at the top of a module"
                 )
     return found
+
+
+def _probes(terms: Iterable[LabeledTerm]) -> dict[str, Probe]:
+    """The probes of all terms; each term has its own."""
+    return {labeled.module(name): probe for labeled in terms for name, probe in labeled.term.probes().items()}
 
 
 def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from mdpo_core.interfaces.measurements import Probe, Statistic
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import Head, VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.recipe.recipe import Scoring
@@ -30,39 +30,44 @@ PLAIN = Scoring(share_prefix=False, max_logits=None)
 class Scorer(nn.Module):
     """Scores all views of a batch under the policy and under the reference.
 
-    Engines wrap this module. Only the policy's parameters are its own: a frozen reference is neither trained nor
-    saved with it, and may be given later, as ``scorer.reference``. Scores those of ``views`` that the batch contains.
-    ``options.share_prefix`` must be false for a model that cannot. ``probes`` train beside the policy; ``seed`` is that
-    of their first weights.
+    Engines wrap this module. Its parameters are those of the policy and of the probes, which train together; the
+    reference is neither trained nor saved. Scores those views of ``reads`` that the batch contains. Without a
+    ``reference`` only the policy is scored. ``options.share_prefix`` must be false for a model that cannot share
+    prompts. ``seed``: the first weights of the probes are drawn from it, and from nothing else.
+
+    Only `use_reference` changes a scorer after its construction.
     """
 
     def __init__(
         self,
         model: VisionLanguageModel,
-        views: Sequence[View],
+        reads: TermInputs,
         reference: Reference | None = None,
         options: Scoring = PLAIN,
-        statistics: Mapping[str, Statistic] | None = None,
-        probes: Mapping[str, Probe] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.add_module(POLICY_PREFIX.removesuffix("."), model.module)
         self.model = model
-        self._views = tuple(views)
-        self.reference = reference
+        self._inputs = reads
+        self._reference = reference
         shared = partial(packed_states, attention=ATTENTIONS[options.attention])
         self._states = shared if options.share_prefix else padded_states
         self._max_logits = options.max_logits
-        self._statistics = dict(statistics or {})
         self._images_are_frozen = _images_are_frozen(model)
-        self._reads = {name: probe.reads for name, probe in (probes or {}).items()}
-        self.probes = build_probes(probes or {}, model, seed)
+        self.probes = build_probes(reads.probes, model, seed)
+
+    def use_reference(self, reference: Reference) -> None:
+        """Take another reference from the next forward on.
+
+        A cached reference is computed by the engine that wraps this scorer, so it comes after the construction.
+        """
+        self._reference = reference
 
     def forward(self, batch: Batch) -> ScorerOutput:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         images = encode_images(self.model, batch)
-        views = [view for view in self._views if view in batch.digests]
+        views = [view for view in self._inputs.views if view in batch.digests]
         policy = _with_all_parameters(self._states(self.model, batch, views, images), batch, images)
         log_probs = self._log_probs(self.model, policy)
         reference = self._reference_output(batch, views, images)
@@ -70,16 +75,16 @@ class Scorer(nn.Module):
         return ScorerOutput(log_probs, reference.log_probs, statistics, self._probed(policy, reference.layers))
 
     def _reference_output(self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]) -> ReferenceOutput:
-        if self.reference is None:
+        if self._reference is None:
             return ReferenceOutput({})
-        return self.reference.output(batch, self.model, partial(self._score_reference, batch, views, images))
+        return self._reference.output(batch, self.model, partial(self._score_reference, batch, views, images))
 
     def _score_reference(
         self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage], model: VisionLanguageModel
     ) -> ReferenceOutput:
         # Where nothing before the language model trains, the reference sees the same features.
         seen = images if self._images_are_frozen else encode_images(model, batch)
-        if "reference" not in self._reads.values():
+        if all(probe.reads == "policy" for probe in self._inputs.probes.values()):
             states = self._states(model, batch, views, seen)
             return ReferenceOutput(self._log_probs(model, states), states)
         all_layers = self._states(AllLayers(model), batch, views, seen)
@@ -93,14 +98,14 @@ class Scorer(nn.Module):
     ) -> dict[str, dict[View, Tensor]]:
         last = replace(policy, hidden=policy.hidden[:, None])
         read = {"policy": last, "reference": reference}
-        found = {}
-        for name, probe in self.probes.items():
-            states = read[self._reads[name]]
+        outputs = {}
+        for name, module in self.probes.items():
+            states = read[self._inputs.probes[name].reads]
             assert states is not None, "a probe of the reference without one"
             # In float32, whatever the engine casts the model's own products to.
             with torch.autocast(states.hidden.device.type, enabled=False):
-                found[name] = states.outputs_by_view(outputs_of(name, probe, states.hidden.float()))
-        return found
+                outputs[name] = states.outputs_by_view(outputs_of(name, module, states.hidden.float()))
+        return outputs
 
     def _log_probs(self, model: VisionLanguageModel, states: PredictingHiddenStates) -> dict[View, TokenLogProbs]:
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
@@ -111,21 +116,22 @@ class Scorer(nn.Module):
     def _statistics_of(
         self, policy: PredictingHiddenStates, reference: PredictingHiddenStates | None
     ) -> dict[str, dict[View, Tensor]]:
-        if not self._statistics:
+        wanted = self._inputs.statistics
+        if not wanted:
             return {}
 
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
             logits = None if reference is None else self._reference_logits(reference, head)
-            return token_statistics(self._statistics, head, hidden_states, logits, self._max_logits)
+            return token_statistics(wanted, head, hidden_states, logits, self._max_logits)
 
-        found = self.model.through_head(compute, policy.hidden)
+        computed = self.model.through_head(compute, policy.hidden)
         return {
             name: {view: tokens.values for view, tokens in policy.by_view(values).items()}
-            for name, values in zip(self._statistics, found, strict=True)
+            for name, values in zip(wanted, computed, strict=True)
         }
 
     def _reference_logits(self, states: PredictingHiddenStates, head: Head) -> ReferenceLogits:
-        reference = self.reference
+        reference = self._reference
         assert isinstance(reference, ModelReference), "hidden states of a reference that runs no model"
 
         def logits(span: slice) -> Tensor:

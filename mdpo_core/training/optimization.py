@@ -34,11 +34,7 @@ def parameter_groups(
     Matrices decay; biases and norms do not. Call this before the backend flattens parameters; ``num_dims`` is for
     parameters that have already lost their shape. Raises `TypeError` for a plain module.
     """
-    if not isinstance(scorer, TrainableScorer):
-        raise TypeError(
-            f"a backend trains a TrainableScorer(module, model, rate_factors), which names the model in the module and "
-            f"its learning rates; it was given {type(scorer).__name__}"
-        )
+    TrainableScorer.require(scorer)
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, value in scorer.trained.items():
         decay = train.weight_decay if num_dims(value) >= 2 else 0.0

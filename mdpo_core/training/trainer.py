@@ -167,5 +167,5 @@ def _seed_of_dropout(seed: int, step: int, number: int) -> int:
 
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:
-    items = [item for view in objective.views for item in batch.items[view]]
+    items = [item for view in objective.reads.views for item in batch.items[view]]
     return sum(len(item.prompt) + len(item.response) for item in items)

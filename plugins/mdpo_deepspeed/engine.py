@@ -34,6 +34,7 @@ class DeepSpeedEngine:
     """torch's AdamW inside DeepSpeed's engine."""
 
     def __init__(self, scorer: TrainableScorer, train: Train, placement: Placement, options: Mapping[str, Any]) -> None:
+        TrainableScorer.require(scorer)
         prepare()
         self._options = options
         self._stage = int(options["zero_optimization"]["stage"])

@@ -30,6 +30,7 @@ class FSDPEngine:
     """AdamW on this process's part of the scorer's parameters that require gradients."""
 
     def __init__(self, scorer: TrainableScorer, train: Train, sharding: Sharding, each_time: bool) -> None:
+        TrainableScorer.require(scorer)
         self._scorer = scorer.module
         self._device = sharding.device
         self._each_time = each_time

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import Decoding, Encoder, VisionLanguageModel
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy, Reference
 from mdpo_core.scoring.scorer import Scorer
@@ -42,7 +43,7 @@ class ModelUnderTest:
     def score(
         self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None
     ) -> ScorerOutput:
-        scored: ScorerOutput = Scorer(model, self.views, reference)(self.batch(rows))
+        scored: ScorerOutput = Scorer(model, TermInputs(self.views), reference)(self.batch(rows))
         return scored
 
     def log_probs(self, model: VisionLanguageModel, rows: Sequence[int]) -> list[list[Tensor]]:

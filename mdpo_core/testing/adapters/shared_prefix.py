@@ -15,6 +15,7 @@ from torch import nn
 
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.corruption import ImageCorruption
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
@@ -113,4 +114,4 @@ def _measured(model: VisionLanguageModel, batch: Batch, options: Scoring) -> Mea
     """Each time with the same dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return measure(Scorer(model, tuple(batch.digests), options=options), batch)
+        return measure(Scorer(model, TermInputs(tuple(batch.digests)), options=options), batch)

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from mdpo_core import Decoding, DroppedTokens, EncodedPrompt, Example, Placement, View, component
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import PLAIN, Scorer
 
@@ -41,9 +42,8 @@ def scored(family: str, folder: Path, data: list[Example], share: float, options
     made = adapter(family, folder)
     builder_ = builder(family, folder, share)
     share_prefix = options.share_prefix and made.shares_prefix
-    scorer = Scorer(
-        made.load(Placement()), builder_.views, options=options.model_copy(update={"share_prefix": share_prefix})
-    )
+    options = options.model_copy(update={"share_prefix": share_prefix})
+    scorer = Scorer(made.load(Placement()), TermInputs(builder_.views), options=options)
     with torch.no_grad():
         found = scorer(builder_.build(data, range(len(data)), epoch=0)).policy
     return {view: tokens.values for view, tokens in found.items()}

@@ -13,6 +13,7 @@ from support.builders.tiny_batches import BLANK, VIEWS, Drawn, build_batch, draw
 from support.builders.tiny_models import Tiny, build
 
 from mdpo_core import EncodedImage, ImageInputs, View
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.hidden_states import packed_states, padded_states
@@ -57,7 +58,7 @@ def test_every_distinct_image_is_encoded_once(
     @given(rows=drawn_rows, views=some_views)
     def check(rows: list[Drawn], views: list[View]) -> None:
         encoded.clear()
-        scorer = Scorer(loaded.model, views, loaded.reference, Scoring(share_prefix=share_prefix))
+        scorer = Scorer(loaded.model, TermInputs(tuple(views)), loaded.reference, Scoring(share_prefix=share_prefix))
         scorer(build_batch(rows, views, Tiny(side=1)))
         number = len(pictures_of(rows, views))
         models = [loaded.model, loaded.frozen] if by_the_reference else [loaded.model]

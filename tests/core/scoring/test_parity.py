@@ -18,6 +18,7 @@ from support.oracles.plain_attention import Place, attend_as, right
 from torch import Tensor
 
 from mdpo_core import Batch, Scores, Statistic, View, component
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.objective.objective import Objective
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring import head, hidden_states
@@ -70,7 +71,8 @@ STATISTICS = {"divergence": Statistic(divergence, needs_reference=True)}
 def scored(
     loaded: Loaded, batch: Batch, views: list[View] | tuple[View, ...], scoring: Scoring, statistics: bool = False
 ) -> Measured:
-    return measure(Scorer(loaded.model, views, loaded.reference, scoring, STATISTICS if statistics else {}), batch)
+    reads = TermInputs(tuple(views), STATISTICS if statistics else {})
+    return measure(Scorer(loaded.model, reads, loaded.reference, scoring), batch)
 
 
 def check(
@@ -117,9 +119,11 @@ def test_in_bfloat16_it_is_as_near_to_float64_as_the_plain_path(autocast: bool, 
     batch = build_batch(ROWS, VIEWS, kind)
     exact = copy.deepcopy(build(kind).model)
     exact.module.double()
-    truth = measure(Scorer(exact, VIEWS), batch)
+    truth = measure(Scorer(exact, TermInputs(VIEWS)), batch)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found, plain = (measure(Scorer(build(kind).model, VIEWS, None, each), batch) for each in (FAST, PLAIN))
+        found, plain = (
+            measure(Scorer(build(kind).model, TermInputs(VIEWS), None, each), batch) for each in (FAST, PLAIN)
+        )
     for ours, theirs in zip(distances(found, truth), distances(plain, truth), strict=True):
         assert 0 < ours <= 1.25 * theirs
 
@@ -163,8 +167,8 @@ def test_the_reference_equals_a_model_of_its_own(
 ) -> None:
     batch = build_batch(rows, views, kind)
     with torch.no_grad():
-        found = Scorer(build(kind).model, views, build(kind).reference, scoring)(batch).reference
-        alone = Scorer(build(kind).frozen, views)(batch).policy
+        found = Scorer(build(kind).model, TermInputs(views), build(kind).reference, scoring)(batch).reference
+        alone = Scorer(build(kind).frozen, TermInputs(views))(batch).policy
     for view in views:
         torch.testing.assert_close(found[view].values, alone[view].values, atol=2e-5, rtol=0)
 
@@ -185,8 +189,8 @@ def test_before_training_each_sigmoid_term_costs_log_2(trains: Any, rows: list[D
     }
     objective = Objective(terms)  # type: ignore[arg-type]  # `component` gives any kind
     loaded = build(kind, scoring.activation_checkpointing)
-    batch = build_batch(rows, objective.views, kind)
-    scorer = Scorer(loaded.model, objective.views, loaded.reference, scoring)
+    batch = build_batch(rows, objective.reads.views, kind)
+    scorer = Scorer(loaded.model, objective.reads, loaded.reference, scoring)
     outcome = objective(Scores.of_batch(scorer(batch), batch))
     for name in terms:
         for cost in outcome.metrics[f"loss/{name}"].tolist():

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText
 
 from mdpo_core import Example, Placement, RecipeError, Scores, View, component, load_recipe, run
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.interfaces.measurements import Probe
+from mdpo_core.interfaces.measurements import Probe, TermInputs
 from mdpo_core.objective.objective import Objective
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.probes import AllLayers
@@ -58,8 +58,8 @@ def test_probes_read_the_policy_s_end_and_every_layer_of_the_reference(options: 
     probes = {"end": Probe(lambda layers, width: Same()), "all": Probe(lambda layers, width: Same(), "reference")}
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(DATA, [0, 1], epoch=0)
     with torch.no_grad():
-        scored = Scorer(model, VIEWS, AdapterOff(), options, probes=probes)(batch)
-        without = Scorer(model, VIEWS, AdapterOff(), options)(batch)
+        scored = Scorer(model, TermInputs(VIEWS, probes=probes), AdapterOff(), options)(batch)
+        without = Scorer(model, TermInputs(VIEWS), AdapterOff(), options)(batch)
     plain = AutoModelForImageTextToText.from_pretrained(llava)
     for view in VIEWS:
         torch.testing.assert_close(scored.reference[view].values, without.reference[view].values)
@@ -83,8 +83,23 @@ def test_the_model_is_not_called_before_the_first_batch(llava: Path) -> None:
     model, calls = trained(llava)[1], []
     embedding = model.module.get_input_embeddings()
     with embedding.register_forward_pre_hook(lambda *_: calls.append(1)):
-        Scorer(model, VIEWS, AdapterOff(), probes={"same": Probe(lambda layers, width: Same())})
+        Scorer(model, TermInputs(VIEWS, probes={"same": Probe(lambda layers, width: Same())}), AdapterOff())
     assert not calls
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_first_weights_of_probes_depend_on_the_seed_alone(dropout: float, llava: Path) -> None:
+    probes = {"value": Probe(lambda layers, width: torch.nn.Linear(width, 1))}
+    lora = {"rank": 2, "alpha": 4, "dropout": dropout}
+    model = component("adapter", "llava", path=str(llava), lora=lora).load(Placement())  # type: ignore[attr-defined]
+    model.set_training(True)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = Scorer(model, TermInputs(VIEWS, probes=probes), seed=3).probes["value"].weight
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(3)
+    expected = torch.nn.Linear(model.hidden_size, 1).weight
+    assert torch.equal(first, expected)
 
 
 def test_layers_are_listened_to_for_the_time_of_a_call(llava: Path) -> None:
@@ -105,7 +120,7 @@ def test_sparse_po_begins_as_tdpo_of_all_tokens(llava: Path) -> None:
     }
     objective = Objective(terms)  # type: ignore[arg-type]
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(DATA, [0, 1], epoch=0)
-    scorer = Scorer(model, VIEWS, AdapterOff(), Scoring(), objective.statistics, probes=objective.probes)
+    scorer = Scorer(model, objective.reads, AdapterOff(), Scoring())
     scores_ = Scores.of_batch(scorer(batch), batch)
     metrics = objective(scores_).metrics
     num_tokens = scores_.num_tokens["chosen"] + scores_.num_tokens["rejected"]
@@ -219,5 +234,5 @@ def test_probes_compute_in_float32_under_autocast(llava: Path) -> None:
     probes = {"end": Probe(lambda layers, width: Typed(layers * width, 1))}
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(DATA, [0, 1], epoch=0)
     with torch.autocast("cpu", torch.bfloat16):
-        Scorer(model, VIEWS, AdapterOff(), Scoring(), probes=probes)(batch)
+        Scorer(model, TermInputs(VIEWS, probes=probes), AdapterOff(), Scoring())(batch)
     assert types == [(torch.float32, torch.float32)]

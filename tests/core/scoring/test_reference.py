@@ -35,6 +35,7 @@ from mdpo_core import (
     hookimpl,
     load_recipe,
 )
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.registry import Registry, current_registry, use_registry
 from mdpo_core.runner import read_data
@@ -177,7 +178,7 @@ def test_one_altered_row_is_found_if_it_is_one_of_the_two_that_are_scored_again(
     recipe = load_recipe(RECIPE, [*cached_changes, "output.dir=unused"])
     checked, builder = read_data(recipe)
     model = recipe.model.load(recipe.backend.placement())
-    engine = recipe.backend.start(TrainableScorer(Scorer(model, builder.views), model), recipe.train)
+    engine = recipe.backend.start(TrainableScorer(Scorer(model, TermInputs(builder.views)), model), recipe.train)
     advice = MemoryAdvice(recipe, model, None)
     rows = checked.sound()
     filling = Precomputation(recipe, model, engine, builder, rows, checked.lengths, advice, lambda done, total: None)

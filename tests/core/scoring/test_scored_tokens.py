@@ -21,6 +21,7 @@ from mdpo_core import Batch, DataError, Example, Placement, Scores, Turn, View, 
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.responses import encode_response
 from mdpo_core.data.validity import problems_of_row
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import PLAIN, Scorer
 
@@ -40,7 +41,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scores_of(made: Any, views: tuple[View, ...], data: list[Example], options: Scoring) -> tuple[Scores, Batch]:
     batch = BatchBuilder(made.encoder(), views, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
-    scorer = Scorer(made.load(Placement()), views, options=options)
+    scorer = Scorer(made.load(Placement()), TermInputs(tuple(views)), options=options)
     with torch.no_grad():
         return Scores.of_batch(scorer(batch), batch), batch
 

@@ -11,6 +11,7 @@ from support.builders.scorers import examples, make
 from torch import Tensor
 
 from mdpo_core import PairLoss, PluginError, Scores, Statistic, View
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.objective.objective import Objective
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.reference import AdapterOff
@@ -73,7 +74,7 @@ def whole(model, batch, view: View, row: int) -> Tensor:  # type: ignore[no-unty
 def test_statistics_equal_those_of_whole_logits_and_so_do_their_gradients(options: Scoring, scored) -> None:  # type: ignore[no-untyped-def]
     _, model, batch = scored
     wanted = {"divergence": DIVERGENCE, "confidence": CONFIDENCE}
-    found = Scorer(model, VIEWS, AdapterOff(), options, wanted)(batch).statistics
+    found = Scorer(model, TermInputs(VIEWS, wanted), AdapterOff(), options)(batch).statistics
     total, expected_total = torch.zeros(()), torch.zeros(())
     for view in VIEWS:
         for row in range(len(batch)):
@@ -95,7 +96,7 @@ def test_statistics_equal_those_of_whole_logits_and_so_do_their_gradients(option
 
 def test_a_term_reads_its_statistics_from_the_scores(scored) -> None:  # type: ignore[no-untyped-def]
     objective, model, batch = scored
-    scorer = Scorer(model, objective.views, AdapterOff(), Scoring(), objective.statistics)
+    scorer = Scorer(model, objective.reads, AdapterOff(), Scoring())
     outcome = objective(Scores.of_batch(scorer(batch), batch))
     assert outcome.loss.isfinite().all()
     assert outcome.loss.requires_grad
@@ -120,7 +121,7 @@ def test_no_tensor_of_logits_is_larger_than_asked_for(scored, monkeypatch: pytes
         )
 
     monkeypatch.setattr(type(model), "through_head", watched)
-    scorer = Scorer(model, VIEWS, AdapterOff(), Scoring(max_logits=2000), {"divergence": DIVERGENCE})
+    scorer = Scorer(model, TermInputs(VIEWS, {"divergence": DIVERGENCE}), AdapterOff(), Scoring(max_logits=2000))
     result = scorer(batch)
     result.statistics["divergence"][VIEWS[0]].sum().backward()
     vocab = model.logits(torch.zeros(1, 32)).shape[-1]

@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mdpo_fsdp import FSDP
 from mdpo_local import Local
 from mdpo_local.engine import LocalEngine
 from torch import Tensor, nn, tensor
 
-from mdpo_core import Evaluator, Example, Policy, TensorSlice, Tracker, Train, TrainableScorer, set_learning_rate
+from mdpo_core import (
+    Backend,
+    Evaluator,
+    Example,
+    Policy,
+    TensorSlice,
+    Tracker,
+    Train,
+    TrainableScorer,
+    set_learning_rate,
+)
 from mdpo_core.testing import check_backend, check_evaluator, check_tracker
 
 CPU = Local(device="cpu")
@@ -26,9 +37,10 @@ def test_a_sound_backend_passes(precision: Any) -> None:
     check_backend(Local(device="cpu", precision=precision))
 
 
-def test_a_backend_refuses_a_plain_module() -> None:
+@pytest.mark.parametrize("backend", [CPU, FSDP()], ids=["local", "fsdp"])
+def test_a_backend_refuses_a_plain_module(backend: Backend) -> None:
     with pytest.raises(TypeError, match=r"trains a TrainableScorer\(module, model, rate_factors\).*was given Linear"):
-        CPU.start(nn.Linear(2, 2), Train(learning_rate=0.1))  # type: ignore[arg-type]
+        backend.start(nn.Linear(2, 2), Train(learning_rate=0.1))  # type: ignore[arg-type]
 
 
 def test_rate_factors_must_name_parameters() -> None:

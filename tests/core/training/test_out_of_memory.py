@@ -47,7 +47,7 @@ except MdpoError as error:
 def batch_and_model(llava: Path, photographs: Path):  # type: ignore[no-untyped-def]
     builder, objective, _, model = make(llava, TERMS)
     data = examples([("A pink flower", "no people", True), ("A", "green leaves", True)], photographs)
-    return builder.build(data, [0, 1], epoch=0), objective.views, model
+    return builder.build(data, [0, 1], epoch=0), objective.reads.views, model
 
 
 def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type: ignore[no-untyped-def]

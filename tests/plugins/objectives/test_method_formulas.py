@@ -114,12 +114,12 @@ def made_up(views: tuple[View, ...]) -> Scores:
 def test_a_recipe_minimizes_the_formula_of_its_method(recipe: str) -> None:
     loaded = load_recipe(RECIPES / recipe)
     objective = Objective(dict(zip(loaded.labels(), loaded.objective, strict=True)))
-    scores = made_up(objective.views)
+    scores = made_up(objective.reads.views)
     divergence = scores.statistics["divergence_from_reference"]
     for row, value in enumerate(objective(scores).loss.tolist()):
         sides = (scores.policy, scores.reference, scores.num_tokens)
         numbers = {
             str(view): (*(float(side[view][row]) for side in sides), float(divergence[view].sum(1)[row]))
-            for view in objective.views
+            for view in objective.reads.views
         }
         assert value == pytest.approx(FORMULAS[recipe](Row(numbers)), rel=1e-9)  # type: ignore[arg-type]

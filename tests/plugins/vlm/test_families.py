@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, LlamaConfig
 
 from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, PluginError, Turn, component
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import PLAIN, Scorer
 from mdpo_core.testing import check_adapter
@@ -165,9 +166,9 @@ def test_positions_in_one_dimension_would_be_noticed(
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
     model = made.load(Placement())
     with torch.no_grad():
-        right = Scorer(model, VIEWS, options=Scoring())(batch).policy[VIEWS[0]].values
+        right = Scorer(model, TermInputs(tuple(VIEWS)), options=Scoring())(batch).policy[VIEWS[0]].values
         monkeypatch.setattr(model, "_family", replace(FAMILIES[family], grid=""))
-        wrong = Scorer(model, VIEWS, options=Scoring())(batch).policy[VIEWS[0]].values
+        wrong = Scorer(model, TermInputs(tuple(VIEWS)), options=Scoring())(batch).policy[VIEWS[0]].values
     assert float((right - wrong).abs().max()) > 100 * NATS
 
 

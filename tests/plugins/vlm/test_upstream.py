@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mdpo_core import Decoding, Turn, load_recipe, run
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.types.layout import pad_view
@@ -136,7 +137,7 @@ def test_all_answers_of_a_conversation_count_where_upstream_counts_them(cases: d
     view = View(name)
     batch = BatchBuilder(case.chat, (view,), {}, (), 10**6, 0).build([turned], range(1), epoch=0)
     with torch.no_grad():
-        tokens = Scorer(case.model, (view,))(batch).policy[view]
+        tokens = Scorer(case.model, TermInputs((view,)))(batch).policy[view]
     require_close(tokens.values[tokens.mask], case.expected[f"{name}_multi_token_logps"], TOKENS)
     require_close(tokens.values.sum(), case.expected[f"{name}_multi_logps"], SUMS)
 

@@ -40,4 +40,4 @@ def make(llava: Path, terms: dict, lora: bool = True):  # type: ignore[no-untype
         for name, parameter in model.module.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
-    return builder, objective, Scorer(model, objective.views, reference), model
+    return builder, objective, Scorer(model, objective.reads, reference), model

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from mdpo_core import IMAGE_MARK, DataError, Example, Placement, View, component
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import PLAIN, Scorer
 from support.builders.small_vlms import SMALL
@@ -90,7 +91,9 @@ def gap(family: str, folder: Path, data: Sequence[Example], options: Scoring) ->
     share = options.share_prefix and made.shares_prefix
     plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
-    scorer = Scorer(made.load(Placement()), VIEWS, options=options.model_copy(update={"share_prefix": share}))
+    scorer = Scorer(
+        made.load(Placement()), TermInputs(tuple(VIEWS)), options=options.model_copy(update={"share_prefix": share})
+    )
     with torch.no_grad():
         found = scorer(batch).policy
         return max(

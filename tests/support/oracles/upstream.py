@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mdpo_core import EncodedPrompt, Example, Placement, component
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.types.batch import Batch
@@ -79,7 +80,7 @@ class Upstream:
     def token_log_probs(self, batch: Batch, scoring: Scoring) -> dict[str, list[Tensor]]:
         """Of each response's tokens, row by row, the end token's with them."""
         with torch.no_grad():
-            policy = Scorer(self.model, VIEWS, options=scoring)(batch).policy
+            policy = Scorer(self.model, TermInputs(tuple(VIEWS)), options=scoring)(batch).policy
         return {
             view.response: [values[mask] for values, mask in zip(policy[view].values, policy[view].mask, strict=True)]
             for view in VIEWS

@@ -114,7 +114,7 @@ class Job:
             backend.place_reference(frozen, TRAIN)
             reference = FrozenCopy(frozen)
         scoring = Scoring(share_prefix=self.share_prefix)
-        scorer = Scorer(model, objective.views, reference, scoring)
+        scorer = Scorer(model, objective.reads, reference, scoring)
         trainable = TrainableScorer(scorer, model, rate_factors(adapter, model, TRAIN))
         return trainable, builder, rows, objective
 

@@ -154,7 +154,7 @@ def _assemble(job: Job) -> _Training:
     options = Scoring(**{"share_prefix": True, **job.scoring})
     recompute_in_backward(model.layers(), options.activation_checkpointing)
     model.set_training(True)
-    scorer = Scorer(model, objective.views, _reference(job, adapter, backend), options)
+    scorer = Scorer(model, objective.reads, _reference(job, adapter, backend), options)
     trainable = TrainableScorer(scorer, model, rate_factors(adapter, model, TRAIN))
     return _Training(backend.start(trainable, TRAIN), model, builder, objective)
 
