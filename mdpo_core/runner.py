@@ -1,4 +1,4 @@
-"""A run, from a recipe to a model on the disk."""
+"""READ THIS FIRST: a run, from a recipe to a model on the disk, stage by stage."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from mdpo_core.storage.run_directory import RunDirectory, warn_of_changes
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
-    from mdpo_core.data.encoding import BatchBuilder
+    from mdpo_core.data.encoding import BatchBuilder, TrainingData
     from mdpo_core.interfaces.model import VisionLanguageModel
     from mdpo_core.objective.objective import Objective
-    from mdpo_core.scoring.reference import Reference
+    from mdpo_core.scoring.reference import Cached, Reference
     from mdpo_core.scoring.scorer import Scorer
+    from mdpo_core.training.evaluation import Evaluation
+    from mdpo_core.training.learner import Learner
     from mdpo_core.training.trainer import Trainer
-    from mdpo_core.types.batch import Batch
     from mdpo_core.types.example import Example
 
 
@@ -42,11 +43,11 @@ class RunResult:
 def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = False) -> RunResult:
     """Check the recipe and its data, train, and export the model.
 
-    ``run_dir`` stands for ``output.dir``. With ``resume`` a run goes on from its newest checkpoint, or begins if it
+    ``run_dir`` replaces ``output.dir``. With ``resume`` a run continues from its newest checkpoint, or begins if it
     has none. Raises a subclass of `MdpoError`; `RunStopped` after a SIGTERM, when a checkpoint has been saved.
 
-    In a process that a launcher started (torchrun's environment variables) it is that process's part of the run: the
-    main process reads the data, writes and speaks.
+    A launcher (torchrun's environment variables) starts several processes, and each of them calls this function. The
+    main process reads the data, writes files and prints.
     """
     directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
     with process_group() as world:
@@ -56,17 +57,16 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
         world.computed_by_main(lambda: directory.claim(recipe, resume))
         if world.computed_by_main(lambda: not directory.final.exists()):
             checked, builder = read_data(recipe, world)
-            _train(recipe, directory, checked, builder, world)
+            Run(recipe, directory, checked, builder, world).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
 
 
 def _require_one_recipe(recipe: Recipe, world: World) -> None:
-    """Processes that learn differently would make a mixture of weights, and nobody would notice."""
+    """Processes with different recipes would train a mixture of weights, and nobody would notice."""
     main = world.computed_by_main(recipe.to_dict)
-    different = world.gather(differences(main, recipe.to_dict()))
-    for rank, found in enumerate(different):
-        if found:
-            raise RecipeError(f"process {rank} was started with another recipe than process 0: {'; '.join(found)}")
+    for rank, changes in enumerate(world.gather(differences(main, recipe.to_dict()))):
+        if changes:
+            raise RecipeError(f"process {rank} was started with another recipe than process 0: {'; '.join(changes)}")
 
 
 def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchBuilder]:
@@ -82,167 +82,204 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
         recipe.model.encoder(),
         recipe.model.max_length,
         recipe.train.seed,
-        # Also alone where weights before the language model train: a step without any image moves them as in a crowd.
+        # One process needs them, too, if weights before the language model train: several processes would update them
+        # in a step without images.
         always_images=world.size > 1 or recipe.model.trains_images,
     )
-    found = world.computed_by_main(lambda: _checked(recipe, data, builder, world))
-    return replace(found, data=data), builder
+    checked = world.computed_by_main(lambda: _checked(recipe, data, builder, world))
+    return replace(checked, data=data), builder
 
 
 def _checked(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World) -> CheckedData:
-    """What is found in the data, without them: every process opens its own."""
+    """The result of the check without the data: every process opens its own."""
     from mdpo_core.data.checking import check_data
 
     checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
     checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
-    builder.build(checked.sound(), [0], epoch=0)  # a corruption that can work on no row fails here
+    builder.build(checked.sound(), [0], epoch=0)  # a corruption that fails on every row fails here
     return replace(checked, data=())
 
 
-def _train(recipe: Recipe, directory: RunDirectory, checked: CheckedData, builder: BatchBuilder, world: World) -> None:
-    manifest = world.computed_by_main(lambda: _manifest(recipe, directory, checked))
-    store = _reference_store(recipe, directory, manifest, builder, world)
-    world.computed_by_main(lambda: _prepare(recipe, directory, checked, manifest))
-    directory.require_shared(world)
-    trainer = _assemble(recipe, directory, checked, builder, store, world)
-    first_step = _restore(recipe, directory, trainer, world)
-    trainer.fit(first_step)
-    world.computed_by_main(lambda: _export(recipe, directory))
-    listeners(world).mdpo_run_finished(run_dir=directory.path, final=directory.final)
+@dataclass(frozen=True)
+class Run:
+    """This process's part of a run: a method for each stage, in the order in which `complete` calls them.
 
+    ``directory`` is claimed for this run; ``checked`` and ``builder`` come from `read_data`.
+    """
 
-def _manifest(recipe: Recipe, directory: RunDirectory, checked: CheckedData) -> dict[str, Any]:
-    from mdpo_core.storage.manifest import describe
+    recipe: Recipe
+    directory: RunDirectory
+    checked: CheckedData
+    builder: BatchBuilder
+    world: World
 
-    manifest = describe(recipe, checked)
-    directory.require_same_inputs(manifest)
-    return manifest
+    def complete(self) -> None:
+        """Train from the newest checkpoint, or from the start, and export the model."""
+        store = self.prepare()
+        model = self.load_model()
+        objective = self.build_objective()
+        reference = self.load_reference()
+        scorer = self.build_scorer(model, objective, reference)
+        learner = self.start_engine(model, scorer, reference)
+        self.try_sharing(learner)
+        if store is not None:
+            scorer.use_reference(self.cache_reference(learner, store))
+        trainer = self.build_trainer(learner, objective)
+        trainer.fit(self.restore(trainer))
+        self.export()
 
+    @property
+    def data(self) -> TrainingData:
+        """The rows to train on."""
+        from mdpo_core.data.encoding import TrainingData
 
-def _prepare(recipe: Recipe, directory: RunDirectory, checked: CheckedData, manifest: Mapping[str, Any]) -> None:
-    directory.prepare(recipe, manifest)
-    if checked.bad:
-        checked.write_quarantine(directory.quarantine)
+        return TrainingData(self.checked.sound(), self.checked.lengths, self.builder)
 
+    def prepare(self) -> ReferenceStore | None:
+        """Write down what the run is made of. Gives the store of a cached reference.
 
-def _restore(recipe: Recipe, directory: RunDirectory, trainer: Trainer, world: World) -> int:
-    """The number of steps that the run has behind it."""
-    about = directory.checkpoints.load_newest(trainer.engine, world)
-    first_step = 0 if about is None else int(about["step"])
-    if about is not None:
-        trainer.objective.running.restore(about["running"])
-        if world.is_main:
-            warn_of_changes(about, recipe, world)
-    world.computed_by_main(lambda: directory.metrics.truncate(first_step))
-    return first_step
+        Raises before the model is loaded if the directory or the store belongs to another model or other data.
+        """
+        manifest = self.world.computed_by_main(self._manifest)
+        store = self._reference_store(manifest)
+        self.world.computed_by_main(lambda: self._write_inputs(manifest))
+        self.directory.require_shared(self.world)
+        return store
 
+    def _manifest(self) -> dict[str, Any]:
+        from mdpo_core.storage.manifest import describe
 
-def _export(recipe: Recipe, directory: RunDirectory) -> None:
-    """From the last checkpoint, which is the same whatever shared out the model."""
-    from mdpo_core.storage.export import export_checkpoint
+        manifest = describe(self.recipe, self.checked)
+        self.directory.require_same_inputs(manifest)
+        return manifest
 
-    remove_unfinished(directory.path)
-    export_checkpoint(recipe, directory.checkpoints.all()[-1], directory.final)
+    def _reference_store(self, manifest: Mapping[str, Any]) -> ReferenceStore | None:
+        from mdpo_core.storage.manifest import reference_key
 
-
-def _reference_store(
-    recipe: Recipe, directory: RunDirectory, manifest: Mapping[str, Any], builder: BatchBuilder, world: World
-) -> ReferenceStore | None:
-    """Where the reference is cached, if it is; one that does not fit is refused before the model is loaded."""
-    from mdpo_core.storage.manifest import reference_key
-
-    if recipe.reference_kind() != "cached":
-        return None
-    folder = recipe.output.reference or directory.reference
-    store = ReferenceStore(folder, reference_key(recipe, manifest, builder))
-    world.computed_by_main(store.check)
-    return store
-
-
-def _assemble(
-    recipe: Recipe,
-    directory: RunDirectory,
-    checked: CheckedData,
-    builder: BatchBuilder,
-    store: ReferenceStore | None,
-    world: World,
-) -> Trainer:
-    from mdpo_core.data.sampler import Sampler
-    from mdpo_core.interfaces.backend import TrainableScorer
-    from mdpo_core.objective.objective import Objective
-    from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
-    from mdpo_core.training.optimization import numbers_of_parts, rate_factors
-    from mdpo_core.training.out_of_memory import MemoryAdvice
-    from mdpo_core.training.reference_pass import Precomputation
-    from mdpo_core.training.trainer import Trainer
-
-    model = _load_policy(recipe)
-    listeners(world).mdpo_model_loaded(parts=numbers_of_parts(recipe, model))
-    objective = Objective(dict(zip(recipe.labels(), recipe.objective, strict=True)))
-    rows, train = checked.sound(), recipe.train
-    reference = _load_reference(recipe)
-    scorer = _scorer(recipe, model, objective, reference)
-    factors = rate_factors(recipe.model, model, train)
-    engine = recipe.backend.start(TrainableScorer(scorer, model, factors), train)
-    if recipe.shares_prefix():
-        # Of two rows: one must not see the other.
-        batch = builder.build(rows, range(min(2, len(rows))), epoch=0)
-        engine.using_model(lambda: _check_sharing(recipe, model, batch))
-    advice = MemoryAdvice(recipe, model, reference)
-    if store is not None:
-        # Only now: the pass goes through the engine, which knows devices and precision.
-        progress = progress_of(CACHING, world)
-        filling = Precomputation(recipe, model, engine, builder, rows, checked.lengths, advice, progress, world)
-        scorer.use_reference(filling.fill(store))
-    sampler = Sampler(checked.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
-    progress = progress_of("evaluating", world)
-    policy = TrainedPolicy(model, engine, objective, builder, train.batch_size, progress, world)
-    evaluation = Evaluation(recipe.evaluators, policy, directory.path, sampler.num_steps)
-    return Trainer(
-        recipe, engine, objective, builder, rows, sampler, directory, evaluation, advice, listeners(world), world
-    )
-
-
-def _check_sharing(recipe: Recipe, model: VisionLanguageModel, batch: Batch) -> None:
-    """What an adapter says of itself changes every number of the run, so it is tried before it."""
-    from mdpo_core.scoring.attention import ATTENTIONS
-    from mdpo_core.scoring.shared_prefix_check import require_shared_prefix
-
-    name = recipe.model.component_name()
-    require_shared_prefix(name, model, batch, ATTENTIONS[recipe.scoring.attention])
-
-
-def _scorer(recipe: Recipe, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
-    from mdpo_core.scoring.scorer import Scorer
-
-    options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
-    return Scorer(model, objective.reads, reference, options, recipe.train.seed)
-
-
-def _load_policy(recipe: Recipe) -> VisionLanguageModel:
-    import torch
-
-    from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
-
-    torch.manual_seed(recipe.train.seed)  # of the LoRA weights
-    with recipe.backend.loading(recipe.train):
-        model = recipe.model.load(recipe.backend.placement())
-    recompute_in_backward(model.layers(), recipe.scoring.activation_checkpointing)
-    model.set_training(True)
-    return model
-
-
-def _load_reference(recipe: Recipe) -> Reference | None:
-    """The reference that can be had before anything is scored."""
-    from mdpo_core.scoring.reference import AdapterOff, FrozenCopy
-
-    match recipe.reference_kind():
-        case "adapter_off":
-            return AdapterOff()
-        case "frozen_copy":
-            with recipe.backend.loading(recipe.train):
-                model = recipe.model.load(recipe.backend.placement(), trainable=False)
-            recipe.backend.place_reference(model, recipe.train)
-            return FrozenCopy(model)
-        case "cached" | None:
+        if self.recipe.reference_kind() != "cached":
             return None
+        folder = self.recipe.output.reference or self.directory.reference
+        store = ReferenceStore(folder, reference_key(self.recipe, manifest, self.builder))
+        self.world.computed_by_main(store.check)
+        return store
+
+    def _write_inputs(self, manifest: Mapping[str, Any]) -> None:
+        self.directory.prepare(self.recipe, manifest)
+        if self.checked.bad:
+            self.checked.write_quarantine(self.directory.quarantine)
+
+    def load_model(self) -> VisionLanguageModel:
+        """The policy's model, ready to train."""
+        import torch
+
+        from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
+        from mdpo_core.training.optimization import numbers_of_parts
+
+        torch.manual_seed(self.recipe.train.seed)  # LoRA draws its first weights
+        with self.recipe.backend.loading(self.recipe.train):
+            model = self.recipe.model.load(self.recipe.backend.placement())
+        recompute_in_backward(model.layers(), self.recipe.scoring.activation_checkpointing)
+        model.set_training(True)
+        listeners(self.world).mdpo_model_loaded(parts=numbers_of_parts(self.recipe, model))
+        return model
+
+    def build_objective(self) -> Objective:
+        """The weighted sum of the recipe's terms."""
+        from mdpo_core.objective.objective import Objective
+
+        return Objective(dict(zip(self.recipe.labels(), self.recipe.objective, strict=True)))
+
+    def load_reference(self) -> Reference | None:
+        """The reference, if it scores beside the policy; None if there is none or it is computed before training."""
+        from mdpo_core.scoring.reference import AdapterOff, FrozenCopy
+
+        match self.recipe.reference_kind():
+            case "adapter_off":
+                return AdapterOff()
+            case "frozen_copy":
+                backend, train = self.recipe.backend, self.recipe.train
+                with backend.loading(train):
+                    model = self.recipe.model.load(backend.placement(), trainable=False)
+                backend.place_reference(model, train)
+                return FrozenCopy(model)
+            case "cached" | None:
+                return None
+
+    def build_scorer(self, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
+        """The module that computes what the objective reads."""
+        from mdpo_core.scoring.scorer import Scorer
+
+        options = self.recipe.scoring.model_copy(update={"share_prefix": self.recipe.shares_prefix()})
+        return Scorer(model, objective.reads, reference, options, self.recipe.train.seed)
+
+    def start_engine(self, model: VisionLanguageModel, scorer: Scorer, reference: Reference | None) -> Learner:
+        """Let the backend wrap the scorer."""
+        from mdpo_core.interfaces.backend import TrainableScorer
+        from mdpo_core.training.learner import Learner
+        from mdpo_core.training.optimization import rate_factors
+        from mdpo_core.training.out_of_memory import MemoryAdvice
+
+        factors = rate_factors(self.recipe.model, model, self.recipe.train)
+        engine = self.recipe.backend.start(TrainableScorer(scorer, model, factors), self.recipe.train)
+        return Learner(model, engine, MemoryAdvice(self.recipe, model, reference))
+
+    def try_sharing(self, learner: Learner) -> None:
+        """Compare shared prompts with plain forwards: an adapter that is wrong about them changes every number."""
+        from mdpo_core.scoring.attention import ATTENTIONS
+        from mdpo_core.scoring.shared_prefix_check import require_shared_prefix
+
+        if not self.recipe.shares_prefix():
+            return
+        # Two rows, if there are two: one must not see the other.
+        rows = self.data.rows
+        batch = self.builder.build(rows, range(min(2, len(rows))), epoch=0)
+        name, attention = self.recipe.model.component_name(), ATTENTIONS[self.recipe.scoring.attention]
+        learner.engine.using_model(lambda: require_shared_prefix(name, learner.model, batch, attention))
+
+    def cache_reference(self, learner: Learner, store: ReferenceStore) -> Cached:
+        """Score every row with the untrained policy, through the engine, which knows devices and precision."""
+        from mdpo_core.training.reference_pass import Precomputation
+
+        return Precomputation(self.recipe, learner, self.data, progress_of(CACHING, self.world), self.world).fill(store)
+
+    def build_trainer(self, learner: Learner, objective: Objective) -> Trainer:
+        """The loop over all steps, and what it calls between them."""
+        from mdpo_core.data.sampler import Sampler
+        from mdpo_core.training.trainer import RunRecord, Trainer
+
+        data, train = self.data, self.recipe.train
+        sampler = Sampler(data.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
+        evaluation = self._evaluation(learner, objective, sampler.num_steps)
+        record = RunRecord(self.directory, listeners(self.world))
+        return Trainer(self.recipe, learner, objective, data, sampler, evaluation, record, self.world)
+
+    def _evaluation(self, learner: Learner, objective: Objective, num_steps: int) -> Evaluation:
+        from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
+
+        progress = progress_of("evaluating", self.world)
+        size = self.recipe.train.batch_size
+        policy = TrainedPolicy(learner.model, learner.engine, objective, self.builder, size, progress, self.world)
+        return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
+
+    def restore(self, trainer: Trainer) -> int:
+        """Load the newest checkpoint, if there is one. Gives the number of finished steps."""
+        metadata = self.directory.checkpoints.load_newest(trainer.learner.engine, self.world)
+        first_step = 0 if metadata is None else int(metadata["step"])
+        if metadata is not None:
+            trainer.objective.running.restore(metadata["running"])
+            if self.world.is_main:
+                warn_of_changes(metadata, self.recipe, self.world)
+        self.world.computed_by_main(lambda: self.directory.metrics.truncate(first_step))
+        return first_step
+
+    def export(self) -> None:
+        """Write the trained model, and tell the listeners."""
+        self.world.computed_by_main(self._export)
+        listeners(self.world).mdpo_run_finished(run_dir=self.directory.path, final=self.directory.final)
+
+    def _export(self) -> None:
+        from mdpo_core.storage.export import export_checkpoint
+
+        remove_unfinished(self.directory.path)
+        # A checkpoint has the same form for every backend.
+        export_checkpoint(self.recipe, self.directory.checkpoints.all()[-1], self.directory.final)

@@ -28,7 +28,7 @@ from mdpo_core import (
     VisionLanguageModel,
     component,
 )
-from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
@@ -37,6 +37,7 @@ from mdpo_core.scoring.reference import AdapterOff, Cached
 from mdpo_core.scoring.reference_store import ReferenceStore
 from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.training.guards import require_finite
+from mdpo_core.training.learner import Learner
 from mdpo_core.training.out_of_memory import MemoryAdvice
 from mdpo_core.training.reference_pass import Precomputation
 
@@ -120,17 +121,10 @@ def _cache(begun: Run) -> tuple[Cached, float]:
     # The first pass warms up.
     for _ in range(1 + CACHING_PASSES):
         with tempfile.TemporaryDirectory() as name:
-            advice = MemoryAdvice(begun.recipe, begun.model, None)
-            computation = Precomputation(
-                begun.recipe,
-                begun.model,
-                begun.engine,
-                begun.builder,
-                begun.examples,
-                [begun.recipe.model.max_length] * len(begun.examples),  # one like the other
-                advice,
-                lambda done, total: None,
-            )
+            learner = Learner(begun.model, begun.engine, MemoryAdvice(begun.recipe, begun.model, None))
+            lengths = [begun.recipe.model.max_length] * len(begun.examples)  # all are alike
+            data = TrainingData(begun.examples, lengths, begun.builder)
+            computation = Precomputation(begun.recipe, learner, data, lambda done, total: None)
             started = time.perf_counter()
             cached = computation.fill(ReferenceStore(Path(name), {}))
             seconds.append(time.perf_counter() - started)

@@ -166,6 +166,15 @@ class BatchBuilder:
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """The rows to train on, and the builder of their batches. ``lengths``: tokens of each row."""
+
+    rows: Sequence[Example]
+    lengths: Sequence[int]
+    builder: BatchBuilder
+
+
+@dataclass(frozen=True)
 class BuildBatch:
     """Builds the batch of a micro-batch; worker processes get a copy of it."""
 

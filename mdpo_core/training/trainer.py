@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from mdpo_core.data.encoding import BatchBuilder, BuildBatch
+from mdpo_core.data.encoding import BuildBatch, TrainingData
 from mdpo_core.data.sampler import MicroBatch, Sampler
-from mdpo_core.interfaces.backend import Engine
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.stop import RunStopped, StopRequest
@@ -26,47 +25,52 @@ from mdpo_core.training.guards import (
     require_finite_gradient,
     require_indifference,
 )
-from mdpo_core.training.out_of_memory import MemoryAdvice
+from mdpo_core.training.learner import Learner
 from mdpo_core.training.schedule import learning_rate
 from mdpo_core.training.throughput import Clock
 from mdpo_core.training.trackers import logs_of
 from mdpo_core.types.batch import Batch
-from mdpo_core.types.example import Example
 from mdpo_core.types.scores import Scores
 
 Evaluate = Callable[[int], Mapping[str, float]]
 
 
+@dataclass(frozen=True)
+class RunRecord:
+    """Where a run is recorded: its directory, and the hooks that are told of each step."""
+
+    directory: RunDirectory
+    hooks: Any
+
+
 @dataclass
 class Trainer:
-    """Steps an engine through the data; logs, saves and evaluates between steps.
+    """Trains step by step; logs, saves and evaluates between steps.
 
-    ``evaluate(step)`` gives the metrics of the evaluators that are due after ``step`` steps, empty if none is.
+    ``sampler`` says which rows of ``data`` make which step. ``evaluate(step)`` gives the metrics of the evaluators that
+    are due after ``step`` steps; it is empty if none is due.
     """
 
     recipe: Recipe
-    engine: Engine
+    learner: Learner
     objective: Objective
-    builder: BatchBuilder
-    data: Sequence[Example]
+    data: TrainingData
     sampler: Sampler
-    directory: RunDirectory
     evaluate: Evaluate
-    advice: MemoryAdvice
-    hooks: Any
+    record: RunRecord
     world: World
 
     def fit(self, first_step: int) -> None:
         """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a SIGTERM or SIGINT."""
         with ExitStack() as stack:
             trackers = self.recipe.trackers if self.world.is_main else ()
-            self._track = stack.enter_context(logs_of(trackers, self.directory.path))
+            self._track = stack.enter_context(logs_of(trackers, self.record.directory.path))
             stop = stack.enter_context(StopRequest())
             self._batches = stack.enter_context(self._built_ahead(first_step))
-            self.hooks.mdpo_run_started(
-                run_dir=self.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
+            self.record.hooks.mdpo_run_started(
+                run_dir=self.record.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
             )
-            self._evaluated = self.world.computed_by_main(lambda: set(self.directory.metrics.evaluations()))
+            self._evaluated = self.world.computed_by_main(lambda: set(self.record.directory.metrics.evaluations()))
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock()
             for step in range(first_step, self.sampler.num_steps):
@@ -75,7 +79,7 @@ class Trainer:
     def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
         steps = range(first_step, self.sampler.num_steps)
         micro_batches = chain.from_iterable(map(self._micro_batches, steps))
-        return computed_ahead(BuildBatch(self.builder, self.data), micro_batches, self.recipe.train.workers)
+        return computed_ahead(BuildBatch(self.data.builder, self.data.rows), micro_batches, self.recipe.train.workers)
 
     def _micro_batches(self, step: int) -> list[MicroBatch]:
         return self.sampler.micro_batches(step, self.recipe.train.micro_batch_size, self.world)
@@ -84,7 +88,7 @@ class Trainer:
         last = finished == self.sampler.num_steps
         if finished % self.recipe.train.log_every == 0 or last:
             self._log(finished, grad_norm)
-        # Signals reach processes at different moments; they stop after the same step.
+        # Signals reach processes at different moments; all processes must stop after the same step.
         signum = self.world.max_over_processes(stop.signum or 0)
         if finished % self.recipe.output.save_every == 0 or last or signum:
             self._save(finished)
@@ -97,26 +101,26 @@ class Trainer:
         for micro_batch in micro_batches:
             with self._clock.waiting():
                 batch = next(self._batches)
-            with self.advice.explained(batch):
+            with self.learner.advice.explained(batch):
                 self._micro_step(step, micro_batch, batch, last=micro_batch is micro_batches[-1])
         rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
-        with self.advice.explained(batch):
-            # The optimizer's state comes with the first step.
-            grad_norm = self.engine.step(rate)
+        with self.learner.advice.explained(batch):
+            # The first step allocates the optimizer's state.
+            grad_norm = self.learner.engine.step(rate)
         require_finite_gradient(grad_norm, step + 1)
         self.objective.running.finish_step(self.world)
         return grad_norm
 
     def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
-        scores = Scores.of_batch(self.engine.forward(batch, last=last), batch, self.objective.needs_tokens)
+        scores = Scores.of_batch(self.learner.engine.forward(batch, last=last), batch, self.objective.needs_tokens)
         if step == 0:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
-        # Dividing by the pairs of the whole step makes an incomplete last accumulation a mean like any other.
+        # Divided by the pairs of the whole step, the loss is a mean over them, also where the last batch is smaller.
         share = (not micro_batch.is_filler) / len(self.sampler.rows(step))
-        self.engine.backward(outcome.loss.sum() * share)
+        self.learner.engine.backward(outcome.loss.sum() * share)
         if not micro_batch.is_filler:
             self.objective.running.add(outcome.running)
             self._meter.add(outcome.metrics)
@@ -129,40 +133,40 @@ class Trainer:
             "grad_norm": grad_norm,
             "learning_rate": learning_rate(self.recipe.train, finished - 1, self.sampler.num_steps),
             **self._clock.read(self.world),
-            "memory_gb": max(self.world.gather(self.engine.peak_memory())),
+            "memory_gb": max(self.world.gather(self.learner.engine.peak_memory())),
         }
         self._meter = Meter()
         self._record(finished, metrics)
-        self.hooks.mdpo_step_finished(step=finished, metrics=metrics)
+        self.record.hooks.mdpo_step_finished(step=finished, metrics=metrics)
 
     def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
         if self.world.is_main:
-            self.directory.metrics.append(finished, metrics)
+            self.record.directory.metrics.append(finished, metrics)
             self._track(finished, metrics)
 
     def _save(self, finished: int) -> None:
-        path = self.directory.checkpoints.save(self.engine, finished, self.world, self._about)
-        self.hooks.mdpo_checkpoint_saved(step=finished, path=path)
+        path = self.record.directory.checkpoints.save(self.learner.engine, finished, self.world, self._metadata)
+        self.record.hooks.mdpo_checkpoint_saved(step=finished, path=path)
 
     @property
-    def _about(self) -> Mapping[str, Any]:
-        """What a resumed run is to be told of the one that saved."""
+    def _metadata(self) -> Mapping[str, Any]:
+        """What a checkpoint tells a resumed run, beside the engine's state."""
         return {"backend": self.recipe.to_dict()["backend"], "running": self.objective.running.state()}
 
     def _evaluate(self, finished: int) -> None:
-        # A run that was stopped between a checkpoint and its evaluation still owes it, and pays it when resumed.
+        # A run that was stopped between a checkpoint and its evaluation makes up for it when it is resumed.
         if finished in self._evaluated:
             return
         metrics = self.evaluate(finished)
         if metrics:
             self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
-            self.hooks.mdpo_evaluated(step=finished, metrics=metrics)
-            # It is no time of the steps.
+            self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)
+            # The next rates are of steps alone.
             self._clock = Clock()
 
 
 def _seed_of_dropout(seed: int, step: int, number: int) -> int:
-    """Of the place in the run alone: resuming needs no saved generator, and any number of processes draws alike."""
+    """Depends on the position in the run alone, so a resumed run and any number of processes draw the same."""
     return ((seed * 1_000_003 + step) * 1_000_003 + number) % 2**63
 
 

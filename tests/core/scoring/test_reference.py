@@ -35,6 +35,7 @@ from mdpo_core import (
     hookimpl,
     load_recipe,
 )
+from mdpo_core.data.encoding import TrainingData
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.registry import Registry, current_registry, use_registry
@@ -43,6 +44,7 @@ from mdpo_core.scoring.reference import Cached
 from mdpo_core.scoring.reference_store import INDEX, CachedView, ReferenceStore, Shard
 from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.storage.files import sha256
+from mdpo_core.training.learner import Learner
 from mdpo_core.training.out_of_memory import MemoryAdvice
 from mdpo_core.training.reference_pass import Precomputation
 from mdpo_core.types.view import CHOSEN, REJECTED
@@ -158,8 +160,11 @@ def turn(shard: Shard) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (move, r"'chosen' scores otherwise now than in the reference in .*, by 0\.\d+ nats over \d+ tokens; choose"),
-        (move_so_that_sums_stay, r"'chosen@crop' scores otherwise now than .*, by 0\.14 nats over \d+ tokens; choose"),
+        (move, r"'chosen' scores differently now than in the reference in .*, by 0\.\d+ nats over \d+ tokens; choose"),
+        (
+            move_so_that_sums_stay,
+            r"'chosen@crop' scores differently now .*, by 0\.14 nats over \d+ tokens; choose",
+        ),
         (turn, r"what the model sees of '[\w@]+' is not what the reference in .* was computed on; reader, corruption"),
     ],
 )
@@ -179,9 +184,9 @@ def test_one_altered_row_is_found_if_it_is_one_of_the_two_that_are_scored_again(
     checked, builder = read_data(recipe)
     model = recipe.model.load(recipe.backend.placement())
     engine = recipe.backend.start(TrainableScorer(Scorer(model, TermInputs(builder.views)), model), recipe.train)
-    advice = MemoryAdvice(recipe, model, None)
+    learner = Learner(model, engine, MemoryAdvice(recipe, model, None))
     rows = checked.sound()
-    filling = Precomputation(recipe, model, engine, builder, rows, checked.lengths, advice, lambda done, total: None)
+    filling = Precomputation(recipe, learner, TrainingData(rows, checked.lengths, builder), lambda done, total: None)
     key = json.loads((cache / INDEX).read_text())["key"]
     found = []
     for row in rows:
@@ -197,7 +202,7 @@ def test_one_altered_row_is_found_if_it_is_one_of_the_two_that_are_scored_again(
         except CheckpointError as refused:
             found.append((row.id, str(refused)))
     assert len(found) == 2
-    assert all(f"example '{name}': 'rejected' scores otherwise" in refused for name, refused in found)
+    assert all(f"example '{name}': 'rejected' scores differently" in refused for name, refused in found)
 
 
 class Careless(ImageCorruption):
