@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of terms, and the metrics that are logged about it."""
+"""The objective: a weighted sum of terms, and its metrics."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mdpo_core.types.view import View
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an objective gives for a batch.
+    """What an objective computes for a batch.
 
-    ``loss``: ``(batch,)``, nats. ``metrics``: per-pair values by name; each metric has only the pairs that it is about.
-    ``running``: per-pair values for `RunningMeans`.
+    ``loss``: ``(batch,)``, nats. ``metrics``: values by name; each has one value for every pair that counts for it.
+    ``running``: values of pairs for `RunningMeans`, by name.
     """
 
     loss: Tensor
@@ -33,9 +33,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LabeledTerm:
-    """A term with the label that tells it from others; checks what the term's code returns.
+    """A term with its label, which is unique in a recipe; checks what the term's code returns.
 
-    ``scores`` are those that the term sees (`Scores.seen_by`).
+    ``scores`` are always those that the term may read (`Scores.seen_by`).
     """
 
     label: str
@@ -45,11 +45,11 @@ class LabeledTerm:
         return f"term '{self.label}' ({type(self.term).__name__})"
 
     def named(self, name: str) -> str:
-        """A name that the term has chosen, told apart from the names of other terms."""
+        """``name``, which the term chose, made unique among all terms."""
         return f"{self.label}:{name}"
 
     def module(self, name: str) -> str:
-        """The same for a probe; torch allows no dots in the names of modules."""
+        """The unique name of a probe's module. Torch does not allow dots in it."""
         return self.named(name).replace(".", "_")
 
     def values(self, scores: Scores) -> Tensor:
@@ -61,14 +61,14 @@ class LabeledTerm:
 
     @torch.no_grad()
     def means(self, scores: Scores) -> dict[str, Tensor]:
-        """The values that running means are taken of, ``(batch,)`` each, by the term's own names."""
+        """The values for running means, ``(batch,)`` each, by the term's own names."""
         return {
             name: self._numbers(f"the running mean '{name}' of {self}", function, scores)
             for name, function in self.term.means.items()
         }
 
     def metrics(self, scores: Scores) -> dict[str, Tensor]:
-        """Accuracy and margin of rewards, of the pairs that the term counts and compares."""
+        """Accuracy and margin of the rewards, for those pairs that the term counts and compares."""
         if not isinstance(self.term, PairLoss):
             return {}
         counted = scores.counted(self.term.views()) & self._compared(self.term, scores)
@@ -120,7 +120,7 @@ class Objective:
             seen, counted = self._seen(labeled, scores), scores.counted(labeled.term.views())
             values = labeled.values(seen)
             running |= {labeled.named(name): each[counted] for name, each in labeled.means(seen).items()}
-            # A pair that a term is not about adds nothing, and is still one of the pairs of the mean.
+            # A pair that does not count for a term adds 0 to the sum; the mean is still over all pairs.
             total = total + labeled.term.weight * torch.where(counted, values, 0)
             metrics |= {f"loss/{labeled.label}": values.detach()[counted], **labeled.metrics(seen)}
         return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)

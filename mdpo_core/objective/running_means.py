@@ -1,4 +1,4 @@
-"""Means that terms read: over all pairs of all finished steps or of the last one, the same in every process."""
+"""Means that terms read: over the pairs of all finished steps, or of the last step; equal in all processes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mdpo_core.processes.world import ALONE, World
 
 
 class RunningMeans:
-    """A mean by name, 0 before the first step is finished.
+    """Means by name. Each is 0 until the first step is finished.
 
-    Moved on once a step and over all its pairs, so that neither micro-batches nor processes have a part in it.
+    They are updated once per step over all pairs, so they do not depend on micro-batches or processes.
     """
 
     def __init__(self, names: Iterable[str], of_last_step: Iterable[str] = ()) -> None:
@@ -22,22 +22,23 @@ class RunningMeans:
         self._open = dict(self._finished)
 
     def mean(self, name: str) -> float:
+        """The mean over finished steps: all of them, or the last."""
         total, count = self._finished[name]
         return total / count if count else 0.0
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Values of some pairs of the step that is under way, ``(pairs,)`` each."""
-        for name, found in values.items():
+        """Add values of some pairs of the current step, ``(pairs,)`` each."""
+        for name, added in values.items():
             total, count = self._open[name]
-            self._open[name] = (total + float(found.sum(dtype=torch.float64)), count + len(found))
+            self._open[name] = (total + float(added.sum(dtype=torch.float64)), count + len(added))
 
     def finish_step(self, world: World = ALONE) -> None:
-        """Count what all processes have added."""
+        """Update the means with what all processes have added since the last step."""
         if not self._finished:
             return
-        found = world.gather(self._open)
+        of_processes = world.gather(self._open)
         for name, before in self._finished.items():
-            parts = [each[name] for each in found]
+            parts = [each[name] for each in of_processes]
             total, count = (sum(numbers) for numbers in zip(*parts, strict=True))
             if name not in self._of_last_step:
                 self._finished[name] = (before[0] + total, before[1] + count)
@@ -46,11 +47,11 @@ class RunningMeans:
         self._open = dict.fromkeys(self._open, (0.0, 0))
 
     def state(self) -> dict[str, tuple[float, int]]:
-        """As JSON holds it."""
+        """Totals and counts by name, as JSON can hold them."""
         return dict(self._finished)
 
     def restore(self, state: Mapping[str, tuple[float, int]]) -> None:
-        """Take back what `state` gave; what it does not know begins anew."""
+        """Continue from what `state` gave; a mean that it does not have starts from 0."""
         self._finished |= {
             name: (float(state[name][0]), int(state[name][1])) for name in self._finished if name in state
         }

@@ -33,8 +33,8 @@ from mdpo_core.types.layout import Attention, Packed
 def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
     """Attention of a packed row by SDPA: one call for each prompt, and one for all its branches.
 
-    ``query``: ``(1, heads, time, dim)``; ``key`` and ``value`` may have fewer heads, each for as many of the query's.
-    Gives ``(1, heads, time, dim)``.
+    ``query``: ``(1, heads, time, dim)``. ``key`` and ``value`` may have fewer heads; equally many heads of the
+    query share each of them. Gives ``(1, heads, time, dim)``.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -104,7 +104,7 @@ def _branches_see(kept: Tensor, branches: Sequence[int]) -> Tensor:
 
 
 def flex_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
-    """The same by one FlexAttention kernel, compiled on first use. For CUDA."""
+    """The same as `sdpa_attention`, by one FlexAttention kernel for CUDA, compiled on first use."""
     attend, create = _compiled()
     fewer_keys = query.shape[1] != key.shape[1]
     try:

@@ -1,4 +1,4 @@
-"""The hidden states that predict the responses: by shared prompts, or by one forward for each view."""
+"""The hidden states that predict the responses, from shared prompts or from one forward for each view."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class PredictingHiddenStates:
     unscored: Mapping[View, Tensor]
 
     def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
-        """One value for each token, ``(tokens,)``, as each view's rows have them."""
+        """Distributes one value per token, ``(tokens,)``, to the rows of each view."""
         return {view: self._of(view, [values[span] for span in spans]) for view, spans in self.spans.items()}
 
     def outputs_by_view(self, values: Tensor) -> dict[View, Tensor]:
-        """The same for several values a token, ``(tokens, outputs)``: ``(batch, time, outputs)``."""
+        """Distributes several values per token, ``(tokens, outputs)``: ``(batch, time, outputs)`` for each view."""
         found = {}
         for view, spans in self.spans.items():
             rows = pad_sequence([values[span] for span in spans], batch_first=True)
@@ -54,7 +54,7 @@ class PredictingHiddenStates:
 
 
 def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
-    """See `PredictingHiddenStates`."""
+    """The masks of `PredictingHiddenStates.unscored`."""
     found = {}
     for view in views:
         if batch.has_turns(view.response):
@@ -87,7 +87,7 @@ def packed_states(
 def padded_states(
     model: VisionLanguageModel | AllLayers, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
 ) -> PredictingHiddenStates:
-    """One padded forward for each view: what a plain script does, and what `packed_states` must equal."""
+    """One padded forward for each view, as in a plain script. `packed_states` must give the same."""
     device = device_of(model.module)
     hidden, token_ids, spans = [], [], {}
     done = 0
@@ -114,7 +114,7 @@ def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[Encod
 
 
 def padded(rows: Sequence[Tensor]) -> TokenLogProbs:
-    """One tensor of the values of each row, ``(time,)``."""
+    """Pads rows of ``(time,)`` each to one tensor, with a mask of the real values."""
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
     values = pad_sequence(list(rows), batch_first=True)
     return TokenLogProbs(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])

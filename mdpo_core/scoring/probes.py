@@ -1,4 +1,4 @@
-"""Small modules that train beside a model, and read what it makes of each response token."""
+"""Probes at work: small modules that train beside a model and read its hidden states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: int) -> nn.ModuleDict:
-    """The modules, by name; alike in every process."""
+    """The probes' modules by name. Their first weights are drawn from ``seed``, so they are equal in all processes."""
     import torch
     from torch import nn
 
@@ -36,7 +36,7 @@ def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: 
 
 
 def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
-    """A probe's module; `PluginError` if ``make`` gives anything else."""
+    """A probe's module. Raises `PluginError` if ``make`` does not return a module."""
     from torch import nn
 
     module: object = call_plugin(f"the probe '{name}'", lambda: probe.make(layers, width))
@@ -46,16 +46,16 @@ def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
 
 
 def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
-    """What a probe's module makes of hidden states ``(tokens, layers, width)``: ``(tokens, outputs)``."""
+    """A probe's outputs ``(tokens, outputs)`` for hidden states ``(tokens, layers, width)``."""
     source = f"the module of the probe '{name}'"
     outputs = call_plugin(source, lambda: module(hidden))
     return require_tensor(source, outputs, "some numbers for each token", (len(hidden), -1))
 
 
 class AllLayers:
-    """A model whose hidden states are those of every layer, and at last those that its head reads.
+    """A model that gives the hidden states of every layer, followed by those that the head reads.
 
-    What was ``(..., width)`` is ``(..., layers + 1, width)``.
+    The shape is ``(..., layers + 1, width)`` where the model itself gives ``(..., width)``.
     """
 
     def __init__(self, model: VisionLanguageModel) -> None:
@@ -81,7 +81,7 @@ class AllLayers:
 
 @contextmanager
 def _outputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """What the layers give, in order, as they are called."""
+    """Collects the layers' outputs, in the order of the calls."""
     found: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: Any, output: Any) -> None:

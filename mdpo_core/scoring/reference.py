@@ -81,13 +81,13 @@ class FrozenCopy(ModelReference):
 class Cached(Reference):
     """Log-probs that were computed before training.
 
-    ``sets``: the shards of each set. Views under a corruption that is drawn anew in each epoch are in several sets;
-    the digest of what the model sees tells which one a row is looked up in.
+    ``groups``: the shards of each group of views. A view under a corruption that is drawn in each epoch is in several
+    groups; the digest of what the model sees of a row tells which one holds its log-probs.
     """
 
-    def __init__(self, sets: Sequence[Sequence[Shard]], folder: Path) -> None:
-        self._places = [
-            {name: (shard, place) for shard in shards for place, name in enumerate(shard.ids)} for shards in sets
+    def __init__(self, groups: Sequence[Sequence[Shard]], folder: Path) -> None:
+        self._rows = [
+            {name: (shard, row) for shard in shards for row, name in enumerate(shard.ids)} for shards in groups
         ]
         self._folder = folder
 
@@ -95,9 +95,9 @@ class Cached(Reference):
         return ReferenceOutput(self.log_probs(batch, device_of(policy.module)))
 
     def log_probs(self, batch: Batch, device: torch.device) -> dict[View, TokenLogProbs]:
-        """Of each view of the batch.
+        """The log-probs of each view of the batch, on ``device``.
 
-        Raises `CheckpointError` for a row that is not there, or was another one when its log-probs were computed.
+        Raises `CheckpointError` for a row that is missing, or that was different when its log-probs were computed.
         """
         found = {}
         for view, digests in batch.digests.items():
@@ -107,12 +107,12 @@ class Cached(Reference):
 
     def _find(self, view: View, name: str, digest: bytes) -> Tensor:
         known = False
-        for places in self._places:
-            shard, place = places.get(name, (None, 0))
+        for rows in self._rows:
+            shard, row = rows.get(name, (None, 0))
             if shard is None or view not in shard.views:
                 continue
-            if shard.views[view].digest(place) == digest:
-                return shard.views[view].log_probs(place)
+            if shard.views[view].digest(row) == digest:
+                return shard.views[view].log_probs(row)
             known = True
         raise CheckpointError(f"example '{name}': {self._problem(view, known)}")
 
@@ -129,7 +129,7 @@ class Cached(Reference):
 
 
 def _laid_out(rows: Sequence[Tensor], batch: Batch, view: View) -> TokenLogProbs:
-    """Those of the tokens that are scored, where they stand in their responses."""
+    """Puts each row's log-probs at the positions of its scored tokens; all other tokens are masked."""
     scored = [item.turns > 0 for item in batch.items[view]]
     values = [row.new_zeros(len(places)).masked_scatter(places, row) for row, places in zip(rows, scored, strict=True)]
     return TokenLogProbs(padded(values).values, pad_sequence(scored, batch_first=True))

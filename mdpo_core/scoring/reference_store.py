@@ -18,15 +18,15 @@ from mdpo_core.types.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What listeners to progress know the pass by; its first call tells how many rows were there already.
+# The stage under which listeners hear of the pass. Its first call tells how many rows the store already holds.
 CACHING = "caching the reference"
 INDEX = "cache.json"
-ELSEWHERE = "choose another folder with output.reference, or remove this one to compute it anew"
+ELSEWHERE = "choose another folder with output.reference, or remove this one to compute it again"
 
 
 @dataclass(frozen=True, eq=False)
 class CachedView:
-    """A view of some rows, one after the other.
+    """The log-probs of one view, of some rows, one after the other.
 
     ``values``: ``(tokens,)`` float32, nats. ``lengths``: ``(rows,)`` int64. ``digests``: ``(rows, 32)`` uint8, of what
     the model saw of each row.
@@ -36,13 +36,14 @@ class CachedView:
     lengths: Tensor
     digests: Tensor
 
-    def log_probs(self, place: int) -> Tensor:
-        """Those of one row, ``(time,)``."""
-        end = self._ends[place]
-        return self.values[end - int(self.lengths[place]) : end]
+    def log_probs(self, row: int) -> Tensor:
+        """Log-probs of one row, ``(time,)``, nats."""
+        end = self._ends[row]
+        return self.values[end - int(self.lengths[row]) : end]
 
-    def digest(self, place: int) -> bytes:
-        return self.digests[place].numpy().tobytes()
+    def digest(self, row: int) -> bytes:
+        """The digest of what the model saw of one row."""
+        return self.digests[row].numpy().tobytes()
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -52,12 +53,13 @@ class CachedView:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Some rows, by id, under the views of their set."""
+    """Log-probs of some rows under the views of a group; ``ids`` are the rows' ids, in order."""
 
     ids: Sequence[str]
     views: Mapping[View, CachedView]
 
     def to_bytes(self) -> bytes:
+        """The content of the shard's file."""
         import torch
         from safetensors.torch import save
 
@@ -99,7 +101,7 @@ class ReferenceStore:
     _digests: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Read what is there, and write nothing. Raises `CheckpointError` for another key or a damaged index."""
+        """Read the index, and write nothing. Raises `CheckpointError` for another key or a damaged index."""
         self._digests = {}
         if not self._index.is_file():
             self._require_empty()
@@ -118,23 +120,23 @@ class ReferenceStore:
         self._digests = digests
 
     def begin(self) -> None:
-        """The same, and make the folder one of this key."""
+        """Check the folder; if it is empty, make it the store of this key."""
         self.check()
         if not self._index.is_file():
             self._write_index()
 
     def read(self, name: str, views: Sequence[View]) -> Shard | None:
-        """A finished shard; None if it has yet to be computed. Raises `CheckpointError` if it was altered."""
+        """A finished shard; None if it is not computed yet. Raises `CheckpointError` if it was changed."""
         path = self.folder / name
         if name not in self._digests or not path.is_file():
             return None
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self._digests[name]:
-            raise CheckpointError(f"{path} differs from what was saved; remove this file to have it computed anew")
+            raise CheckpointError(f"{path} differs from what was saved; remove this file to compute it again")
         return _parsed(content, views, path)
 
     def write(self, name: str, shard: Shard) -> None:
-        """Save a shard, then its digest: one that a killed process left without counts as not computed."""
+        """Save a shard, then its digest: after a kill in between, the shard counts as not computed."""
         content = shard.to_bytes()
         atomic_write(self.folder / name, content)
         self._digests[name] = hashlib.sha256(content).hexdigest()
@@ -149,11 +151,11 @@ class ReferenceStore:
         return self.folder / INDEX
 
     def _require_empty(self) -> None:
-        there = self.folder.iterdir() if self.folder.is_dir() else [self.folder] if self.folder.exists() else []
-        if any(not path.name.startswith(".") for path in there):
+        paths = self.folder.iterdir() if self.folder.is_dir() else [self.folder] if self.folder.exists() else []
+        if any(not path.name.startswith(".") for path in paths):
             raise CheckpointError(
-                f"{self.folder} is not empty and no cached reference ({INDEX} is missing); choose another folder with "
-                "output.reference"
+                f"{self.folder} is not empty and does not hold a cached reference ({INDEX} is missing); choose another "
+                "folder with output.reference"
             )
 
 
@@ -164,5 +166,5 @@ def _parsed(content: bytes, views: Sequence[View], path: Path) -> Shard:
         return Shard.from_bytes(content, views)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} is damaged ({type(error).__name__}: {error}); remove this file to have it computed anew"
+            f"{path} is damaged ({type(error).__name__}: {error}); remove this file to compute it again"
         ) from error

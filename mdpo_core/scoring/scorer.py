@@ -1,4 +1,4 @@
-"""The scorer: a batch in, token log-probs of every view out, in one forward."""
+"""The scorer: takes a batch, gives token log-probs of every view, in one forward."""
 
 from __future__ import annotations
 
@@ -151,9 +151,9 @@ def _images_are_frozen(model: VisionLanguageModel) -> bool:
 def _with_all_parameters(
     states: PredictingHiddenStates, batch: Batch, images: Sequence[EncodedImage]
 ) -> PredictingHiddenStates:
-    """The same numbers; images that no prompt shows get a gradient of 0.
+    """The same numbers, but images that no prompt shows get a gradient of 0.
 
-    Where several processes share a model, each takes part in the sum of every gradient.
+    If several processes share a model, each must take part in the sum of every gradient.
     """
     shown = any(indices for row in batch.image_indices for indices in row.values())
     if shown:
@@ -163,7 +163,7 @@ def _with_all_parameters(
 
 
 def encode_images(model: VisionLanguageModel, batch: Batch) -> Sequence[EncodedImage]:
-    """Every distinct image of the batch, each computed once."""
+    """The features of every distinct image of the batch, each computed once."""
     device = device_of(model.module)
     inputs = [{name: values.to(device) for name, values in image.items()} for image in batch.images]
     return model.encode_images(inputs) if inputs else ()

@@ -1,4 +1,4 @@
-"""A guard against models that say that they share prompts among responses, and do not."""
+"""Checks an adapter's claim that its model can share a prompt among responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COARSE = 0.1  # bfloat16, float16, and whatever weights may be quantized to
 
 
 def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch, attention: Attention) -> None:
-    """Compute a batch with its prompts shared and one by one; `PluginError` if that is not the same.
+    """Compute a batch with shared prompts and without; raise `PluginError` if the results differ.
 
     Without gradients and without dropout; ``adapter`` is the name in messages. For adapters with ``shares_prefix``.
     ``attention``: the one that the run will use.
@@ -48,7 +48,7 @@ def _of(view: View, states: PredictingHiddenStates) -> Tensor:
 
 
 def _distance(shared: Tensor, separate: Tensor) -> float:
-    """A share of the length; of the numbers that the plain way gives, as all others are no fault of sharing."""
+    """The difference relative to the plain result, where that is finite: other numbers say nothing about sharing."""
     known = separate.isfinite()
     shared, separate = shared[known].double(), separate[known].double()
     return float((shared - separate).norm() / separate.norm().clamp(min=1e-30))

@@ -23,10 +23,10 @@ def token_statistics(
     reference_logits: ReferenceLogits | None,
     max_logits: int | None,
 ) -> Tensor:
-    """Each statistic of the distributions that ``hidden_states (tokens, hidden)`` predict, ``(statistics, tokens)``.
+    """Every statistic ``(statistics, tokens)`` of the distributions that ``hidden_states (tokens, hidden)`` predict.
 
-    ``reference_logits(span)`` gives those of the reference for the same tokens, ``(tokens, vocab)``. Logits are
-    computed again in backward; beside them, a chunk holds what the statistics make of them.
+    ``reference_logits(span)`` gives the reference's logits of the same tokens, ``(tokens, vocab)``. Backward computes
+    the logits again. A chunk also holds what the statistics compute from its logits.
     """
     size = chunk_size(head, hidden_states, max_logits)
 
@@ -37,14 +37,14 @@ def token_statistics(
         return torch.stack([computed(name, each, policy, reference) for name, each in statistics.items()])
 
     chunks = [
-        checkpoint(compute, states, place * size, use_reentrant=False)
-        for place, states in enumerate(torch.split(hidden_states, size))
+        checkpoint(compute, states, index * size, use_reentrant=False)
+        for index, states in enumerate(torch.split(hidden_states, size))
     ]
     return torch.cat(chunks, dim=1)
 
 
 def computed(name: str, statistic: Statistic, policy: Tensor, reference: Tensor | None) -> Tensor:
-    """A statistic of log-probs ``(tokens, vocab)``: ``(tokens,)``. Raises `PluginError` if it gives anything else."""
+    """A statistic ``(tokens,)`` of log-probs ``(tokens, vocab)``. Raises `PluginError` for any other result."""
     who = f"the statistic '{name}'"
     values = call_plugin(who, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
     return require_tensor(who, values, "one number a token", policy.shape[:1])

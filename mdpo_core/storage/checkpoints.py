@@ -24,7 +24,7 @@ from mdpo_core.storage.files import (
 from mdpo_core.types.engine_state import SavedEngineState, write_state
 
 STATE = "checkpoint.json"
-# Of the files, and of what stands in checkpoint.json; to be raised with either.
+# The version of the files and of checkpoint.json. Increase it when either changes.
 _FORMAT = 1
 
 
@@ -38,31 +38,32 @@ class Checkpoints:
     folder: Path
     keep: int
 
-    def save(self, engine: Engine, step: int, world: World, about: Mapping[str, Any]) -> Path:
+    def save(self, engine: Engine, step: int, world: World, metadata: Mapping[str, Any]) -> Path:
         """Write the checkpoint after ``step`` finished steps, then remove those that are too old to keep.
 
-        ``about``: what else is to be known of it, as JSON holds it. Raises `CheckpointError` in every process if one
-        of them cannot write; the checkpoints that were there stay whole.
+        ``metadata``: what a resumed run needs to know beside the engine's state, as JSON holds it. Raises
+        `CheckpointError` in every process if one of them cannot write; older checkpoints stay whole.
         """
         path = self.folder / f"step-{step:06d}"
         folder = world.computed_by_main(lambda: begun_folder(path))
         name = _state_file(world.rank, world.size)
-        # All of it first: an engine asks other processes for it, which must not wait for one whose disk is full.
+        # Collect the whole state before writing: an engine may ask other processes for it, and they must not wait for
+        # one whose disk is full.
         pieces = list(engine.state())
         written = world.gather(_attempt(lambda: _write(pieces, folder / name)))
-        world.computed_by_main(lambda: self._finish(path, folder, step, written, about))
+        world.computed_by_main(lambda: self._finish(path, folder, step, written, metadata))
         return path
 
     def _finish(
-        self, path: Path, folder: Path, step: int, written: list[tuple[str, str]], about: Mapping[str, Any]
+        self, path: Path, folder: Path, step: int, written: list[tuple[str, str]], metadata: Mapping[str, Any]
     ) -> None:
         failed = [error for _, error in written if error]
         if failed:
             shutil.rmtree(folder, ignore_errors=True)
             raise CheckpointError(failed[0])
-        # By their names, not as the folder is listed: a network file system may list it as it was a while ago.
+        # By their names, not from a listing of the folder: a network file system may give an old listing.
         digests = {_state_file(rank, len(written)): digest for rank, (digest, _) in enumerate(written)}
-        state = {"format": _FORMAT, "step": step, "processes": len(written), "sha256": digests, **about}
+        state = {"format": _FORMAT, "step": step, "processes": len(written), "sha256": digests, **metadata}
         with unwritable(path):
             (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
             finished_folder(folder, path)
@@ -79,22 +80,22 @@ class Checkpoints:
         return int(found[-1].name.removeprefix("step-")) if found else 0
 
     def load_newest(self, engine: Engine, world: World) -> Mapping[str, Any] | None:
-        """Restore the newest checkpoint and give what is known of it, among it its ``step``; None without one."""
+        """Restore the newest checkpoint and give its metadata, with its ``step``; None without a checkpoint."""
         path = world.computed_by_main(self._newest)
         if path is None:
             return None
-        about = world.computed_by_main(lambda: read_metadata(path))
-        bad = world.gather(_attempt(lambda: _verify(path, about, world)))
+        metadata = world.computed_by_main(lambda: read_metadata(path))
+        bad = world.gather(_attempt(lambda: _verify(path, metadata, world)))
         for _, error in bad:
             if error:
                 raise CheckpointError(error)
         try:
-            state = saved_state(path, about)
+            state = saved_state(path, metadata)
             engine.restore(state)
             state.require_all_read()
         except CheckpointError as error:
             raise CheckpointError(f"{path} is of another model: {error}") from error
-        return about
+        return metadata
 
     def _newest(self) -> Path | None:
         remove_unfinished(self.folder)
@@ -107,36 +108,37 @@ def _state_file(rank: int, size: int) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What is known of a checkpoint; raises `CheckpointError` if that is damaged."""
+    """A checkpoint's metadata; raises `CheckpointError` if they are damaged."""
     try:
-        about = dict(json.loads((path / STATE).read_text()))
-        int(about["step"]), dict(about["sha256"])
+        metadata = dict(json.loads((path / STATE).read_text()))
+        int(metadata["step"]), dict(metadata["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path / STATE} is damaged ({error}); remove the folder to resume from an older one"
         ) from error
-    if about.get("format") != _FORMAT:
+    if metadata.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} was written by another version of mdpo: its format is {about.get('format')}, and {_FORMAT} is read"
+            f"{path} was written by another version of mdpo: its format is {metadata.get('format')}, and {_FORMAT} is "
+            "read"
         )
-    return about
+    return metadata
 
 
-def saved_state(path: Path, about: Mapping[str, Any]) -> SavedEngineState:
-    """What a checkpoint holds."""
-    return SavedEngineState([path / name for name in about["sha256"]])
+def saved_state(path: Path, metadata: Mapping[str, Any]) -> SavedEngineState:
+    """The engine's state that a checkpoint holds."""
+    return SavedEngineState([path / name for name in metadata["sha256"]])
 
 
 def verify(path: Path) -> Mapping[str, Any]:
-    """Read what is known of a checkpoint and every byte of it; raises `CheckpointError`."""
-    about = read_metadata(path)
-    _verify(path, about, World())
-    return about
+    """Read a checkpoint's metadata and compare every file with its digest; raises `CheckpointError`."""
+    metadata = read_metadata(path)
+    _verify(path, metadata, World())
+    return metadata
 
 
-def _verify(path: Path, about: Mapping[str, Any], world: World) -> str:
-    """This process's part of the files."""
-    for name, digest in list(about["sha256"].items())[world.rank :: world.size]:
+def _verify(path: Path, metadata: Mapping[str, Any], world: World) -> str:
+    """Check this process's part of the files."""
+    for name, digest in list(metadata["sha256"].items())[world.rank :: world.size]:
         file = path / name
         if not file.is_file() or sha256(file) != digest:
             what = "differs from what was saved" if file.is_file() else "is missing"
@@ -146,16 +148,16 @@ def _verify(path: Path, about: Mapping[str, Any], world: World) -> str:
 
 def _write(pieces: list[Any], file: Path) -> str:
     if not file.parent.is_dir():
-        raise CheckpointError(f"{file.parent} is not to be seen by every process; nodes must share output.dir")
+        raise CheckpointError(f"{file.parent} is not visible to every process; nodes must share output.dir")
     with unwritable(file.parent.parent / file.parent.name):
         write_state(pieces, file)
-        # By whoever wrote it: on a network file system nobody else can.
+        # The process that wrote a file must sync it: on a network file system no other process can.
         sync(file)
     return sha256(file)
 
 
 def _attempt(action: Callable[[], str]) -> tuple[str, str]:
-    """A result, or an error's message: what one process could not do, all must know."""
+    """A result, or an error's message, so that all processes learn of a failure in one of them."""
     try:
         return action(), ""
     except CheckpointError as error:

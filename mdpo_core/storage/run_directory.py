@@ -134,11 +134,11 @@ class MetricsFile:
         }
 
 
-def warn_of_changes(about: Mapping[str, Any], recipe: Recipe, world: World) -> None:
+def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
     """Say what keeps a resumed run from being the same to the bit."""
-    found = differences({"backend": about["backend"]}, {"backend": recipe.to_dict()["backend"]})
-    if about["processes"] != world.size:
-        found.append(f"processes: {about['processes']} -> {world.size}")
+    found = differences({"backend": metadata["backend"]}, {"backend": recipe.to_dict()["backend"]})
+    if metadata["processes"] != world.size:
+        found.append(f"processes: {metadata['processes']} -> {world.size}")
     if found:
         logging.getLogger(__name__).warning(
             "going on otherwise than before: sums are taken in another order, and from here on numbers differ by "

@@ -1,4 +1,4 @@
-"""Evaluators at work: which are due, and what they see of the policy."""
+"""Runs the evaluators that are due, and gives them the policy."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from mdpo_core.types.scores import Scores
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """The policy under training, as evaluators see it. Dropout is off while they look.
+    """The policy under training, as evaluators see it. Dropout is off during an evaluation.
 
-    Every process runs the evaluators; each works on its share of the examples, and all get what all found.
+    Every process runs the evaluators. Each process works on its part of the examples, and all get the whole result.
     """
 
     model: VisionLanguageModel
@@ -47,12 +47,12 @@ class TrainedPolicy:
         texts: dict[int, str] = {}
         for part in self._parts(len(examples)):
             prompts = self._prompts([examples[row] for row in part.rows])
-            # Of the place in the data alone, so that any number of processes draws alike.
+            # It depends on the position in the data alone, so any number of processes draws the same.
             seed = self.builder.seed * 1_000_003 + part.number
             decoding = Decoding(max_new_tokens, temperature, top_p, seed)
             with torch.no_grad():
                 tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
-            # Behind the answers of the part may stand one to a blank picture.
+            # The last answer may be one to a blank image.
             found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
             for each in self.world.gather({} if part.is_filler else found):
                 texts |= each
@@ -60,14 +60,14 @@ class TrainedPolicy:
         return [texts[row] for row in range(len(examples))]
 
     def _prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
-        """Among several processes at least one shows a picture, if a blank one: each must run all of a model."""
+        """The encoded prompts, and one to a blank image if several processes need it: each must run the whole model."""
         prompts = [self.builder.encoder.encode_prompt(example) for example in examples]
         if self.world.size == 1 or any(prompt.images for prompt in prompts):
             return prompts
         return [*prompts, self.builder.blank()]
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
-        """The objective and its metrics, means over ``examples``; other rows for a corruption come from them, too."""
+        """Means of the objective and its metrics over ``examples``; a corruption takes other rows from them, too."""
         meter, done = Meter(), 0
         for part in self._parts(len(examples)):
             batch = self.builder.build(examples, part.rows, epoch=0)
@@ -118,7 +118,7 @@ class Evaluation:
 
     @contextmanager
     def _folder_of_process(self) -> Iterator[Path]:
-        """The main process writes pictures and tables; what others write is thrown away."""
+        """The folder to write into: the main process keeps its files, those of other processes are removed."""
         if self.policy.world.is_main:
             yield self.folder
         else:

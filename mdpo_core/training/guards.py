@@ -1,4 +1,4 @@
-"""Checks of the numbers while they are made: a run that has gone wrong stops before it does harm."""
+"""Checks of the numbers in training: a run that has gone wrong stops before it updates the weights."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
 
-# Nats by which one token's log-prob may differ between two computations of one model in batches of other shapes, by
-# the type they compute in; errors of n tokens add up to the square root of n of them. In bfloat16, logits of 16 to 32
-# are 1/8 apart, and a standard deviation of 0.09 was found; in float16 they are 1/64 apart.
+# By the type of the arithmetic: nats by which a token's log-prob may differ if the same model computes it in a batch of
+# another shape. Errors of n tokens add up to sqrt(n) times this. In bfloat16, logits between 16 and 32 are 1/8 apart,
+# and the measured standard deviation was 0.09; in float16 they are 1/64 apart.
 ROUNDING = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.5}
 
 
 def indifference_tolerance(recipe: Recipe) -> float:
-    """Of `require_indifference`. Side by side, equal weights give 0; a cached reference saw batches of other shapes."""
+    """The tolerance for `require_indifference`, in nats of one token.
+
+    Two forwards side by side give 0. A cached reference was computed in batches of other shapes, so it gets more.
+    """
     return ROUNDING[recipe.backend.arithmetic if recipe.reference_kind() == "cached" else "float32"]
 
 
 def require_finite(outcome: Outcome, batch: Batch, step: int) -> None:
-    """Stop, naming the examples, if a loss is NaN or infinite; nothing has been updated then.
+    """Raise `MdpoError`, which names the examples, if a loss or a value of a running mean is NaN or infinite.
 
-    So it is with what running means are taken of, which later losses are made of.
+    The weights are not yet updated then. Running means count because later losses depend on them.
     """
     finite = outcome.loss.isfinite()
     if not bool(finite.all()):
         names = ", ".join(repr(name) for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good)
         terms = ", ".join(name for name in _not_finite(outcome.metrics) if name.startswith("loss/"))
-        # Before the first update no learning rate is to blame.
-        remedy = "a look at the term and at" if step == 1 else "a lower learning rate or a look at"
+        # Before the first update the learning rate cannot be the cause.
+        remedy = "check the term and" if step == 1 else "lower the learning rate or check"
         raise MdpoError(
             f"step {step}: the loss of example {names} is not finite (in {terms or 'the sum of the terms'}); {remedy} "
-            "these rows may help"
+            "these rows"
         )
     for name in _not_finite(outcome.running):
-        raise MdpoError(f"step {step}: what the running mean '{name}' is taken of is not finite")
+        raise MdpoError(f"step {step}: a value of the running mean '{name}' is not finite")
 
 
 def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
@@ -48,7 +51,9 @@ def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
 
 
 def require_indifference(scores: Scores, tolerance: float) -> None:
-    """Before the first update policy and reference are the same model, and a sound one: every log-ratio is 0.
+    """Raise `MdpoError` unless policy and reference score alike, and with finite numbers.
+
+    They are the same model before the first update, so every log-ratio is 0.
 
     ``tolerance``: nats of one token; see `ROUNDING`.
     """
@@ -73,7 +78,7 @@ def _require_finite_log_probs(scores: Scores) -> None:
 
 
 def require_finite_gradient(norm: float, step: int) -> None:
-    """Stop if the gradient norm is NaN or infinite. For engines, before they update."""
+    """Raise `MdpoError` if the gradient norm is NaN or infinite; the engine has not updated the weights then."""
     if not torch.tensor(norm).isfinite():
         raise MdpoError(
             f"step {step}: the gradient norm is {norm}, though the losses are finite: the derivative of a term is at "

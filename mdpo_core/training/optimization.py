@@ -1,4 +1,4 @@
-"""What every backend's optimizer has in common."""
+"""Parameter groups and learning rates for the optimizers of all backends."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def parameter_groups(
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Let the next update be at this learning rate, and at each group's own factor of it."""
+    """Set the learning rate of the next update; each group gets it times the group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group[_FACTOR]
 
 
 def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, dict[str, float]]:
-    """What `mdpo_model_loaded` tells of each part."""
+    """The numbers of each part that `mdpo_model_loaded` is told."""
     found: dict[str, dict[str, float]] = {}
     for part, names in model.parts().items():
         training = recipe.model.training[part]
         numbers: dict[str, float] = {"trained": 0, "frozen": 0}
         for name in names:
             value = model.module.get_parameter(name)
-            # Bytes are pairs of numbers of 4 bits.
+            # A byte holds two numbers of 4 bits.
             size = math.prod(recipe.backend.shape_of(value)) * (2 if str(value.dtype) == "torch.uint8" else 1)
             numbers["trained" if value.requires_grad else "frozen"] += size
         rate = 0.0 if training.mode == "frozen" else training.learning_rate or recipe.train.learning_rate
@@ -66,7 +66,7 @@ def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, di
 
 
 def rate_factors(adapter: ModelAdapter, model: VisionLanguageModel, train: Train) -> dict[str, float]:
-    """For the parameters of parts with a learning rate of their own, by their names in the scorer."""
+    """Factors of the learning rate for parts that set their own, by the parameters' names in the scorer."""
     parts = model.parts()
     return {
         f"{POLICY_PREFIX}{name}": training.learning_rate / train.learning_rate

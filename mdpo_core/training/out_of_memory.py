@@ -30,7 +30,7 @@ _BYTES_PER_LOGIT = 4 + 4 + 2
 class MemoryAdvice:
     """Turns an out-of-memory error of a micro-batch into one that says what to change in the recipe.
 
-    By how much is tried on the model, unless other processes would have to take part in that.
+    In a run of one process it measures on the model how much each change saves.
     """
 
     recipe: Recipe
@@ -39,13 +39,14 @@ class MemoryAdvice:
 
     @contextmanager
     def explained(self, batch: Batch) -> Iterator[None]:
+        """Within it, running out of memory raises an `MdpoError` with the advice; other errors stay as they are."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
-            # The failed step's tensors, which its frames hold.
+            # The frames hold the failed step's tensors.
             traceback.clear_frames(error.__traceback__)
         else:
             return
@@ -58,8 +59,8 @@ class MemoryAdvice:
         return f"out of memory with micro-batches of {len(batch)} pairs (weights: {weights:.1f} GB)"
 
     def _advice(self, batch: Batch) -> str:
-        found = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
-        return "\n".join(f"  {line}" for line in found if line) or "  a device with more memory"
+        lines = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
+        return "\n".join(f"  {line}" for line in lines if line) or "  a device with more memory"
 
     def _reference(self) -> str:
         if not isinstance(self.reference, FrozenCopy) or not can_be_cached(self.recipe):
@@ -90,7 +91,7 @@ class MemoryAdvice:
         return f"scoring.max_logits: {default} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
 
     def _layers(self, batch: Batch) -> str:
-        # Without gradients nothing is kept.
+        # Without gradients no activations are kept.
         if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
             return ""
         if current_world().size > 1:
@@ -113,7 +114,7 @@ class MemoryAdvice:
         return f"train.micro_batch_size: {size} - {1 - size / len(batch):.0%} less activations, the same result"
 
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
-        """Tokens of all views one by one, and with each prompt once."""
+        """Tokens of all views if each has its own prompt, and if they share prompts."""
         items = [item for of_view in batch.items.values() for item in of_view]
         separate = sum(len(item.prompt) + len(item.response) for item in items)
         return separate, pack(items, sdpa_attention).packed.token_ids.numel()
@@ -130,7 +131,7 @@ def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16)
 
     with saved_tensors_hooks(count, lambda values: values):
         hidden = model.hidden_states(_row_of(num_tokens, device_of(model.module)), ())
-    # Until here the graph held every tensor, so no address was used twice.
+    # The graph held every tensor until here, so every address belongs to one tensor.
     del hidden
     return sum(size for address, size in kept.items() if address not in weights) / num_tokens
 
@@ -146,8 +147,9 @@ def _row_of(num_tokens: int, device: torch.device) -> PaddedView:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    words = ("can't allocate memory", "ALLOC_FAILED")  # torch's on a CPU; those of CUDA's libraries
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    # Texts of torch on a CPU, and of CUDA's libraries.
+    texts = ("can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
 def _gigabytes(module: nn.Module) -> float:

@@ -10,8 +10,8 @@ from mdpo_core.interfaces.train_options import Train
 def learning_rate(train: Train, step: int, num_steps: int) -> float:
     """The learning rate of a step (counted from 0) out of ``num_steps``.
 
-    It rises in equal parts over the first ``warmup_ratio`` of the steps, the first step included: no step is lost to
-    a rate of 0. From there it falls towards 0, which the step after the last would reach, or stays.
+    It rises linearly over the first ``warmup_ratio`` of the steps. The first step is included, so no step has a rate of
+    0. Then it stays, or falls so that the step after the last would have a rate of 0.
     """
     warmup = math.ceil(train.warmup_ratio * num_steps)
     if step < warmup:

@@ -17,7 +17,7 @@ class Clock:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time inside this is time in which no model computes."""
+        """Count the time inside this as waiting for data."""
         start = time.perf_counter()
         try:
             yield
@@ -25,20 +25,21 @@ class Clock:
             self._waited += time.perf_counter() - start
 
     def count(self, pairs: int, tokens: int) -> None:
+        """Add pairs and tokens that this process has trained on."""
         self._pairs += pairs
         self._tokens += tokens
 
     def read(self, world: World = ALONE) -> dict[str, float]:
-        """The rates of all processes since the last reading, per second; the largest share of time spent waiting."""
+        """Rates since the last reading, per second, summed over processes; the largest share of time spent waiting."""
         elapsed = time.perf_counter() - self._start
         mine = {
             "pairs_per_second": self._pairs / elapsed,
             "tokens_per_second": self._tokens / elapsed,
             "data_wait": self._waited / elapsed,
         }
-        found = world.gather(mine)
-        rates = {name: sum(each[name] for each in found) for name in mine}
-        rates["data_wait"] = max(each["data_wait"] for each in found)
+        of_processes = world.gather(mine)
+        rates = {name: sum(each[name] for each in of_processes) for name in mine}
+        rates["data_wait"] = max(each["data_wait"] for each in of_processes)
         self._restart()
         return rates
 

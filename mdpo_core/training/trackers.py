@@ -1,4 +1,4 @@
-"""The trackers of a run, each named where it fails."""
+"""The trackers of a run. An error names the tracker that failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdpo_core.interfaces.tracker import Tracker, TrackerLog
 
 @contextmanager
 def logs_of(trackers: Sequence[Tracker], folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Record a step's metrics with all trackers."""
+    """A function that records a step's metrics with all trackers, which are closed at the end."""
     with ExitStack() as stack:
         logs = [(_name(tracker), _started(tracker, folder, stack)) for tracker in trackers]
 

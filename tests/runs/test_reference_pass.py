@@ -285,7 +285,7 @@ def test_a_damaged_shard_is_refused_with_1_and_computed_again_once_it_is_removed
     file.write_bytes(content)
     before = contents(cache)
     changes = [*cached_changes, f"output.reference={cache}", f"output.dir={tmp_path / 'run'}"]
-    refused = f"{file} differs from what was saved; remove this file to have it computed anew\n"
+    refused = f"{file} differs from what was saved; remove this file to compute it again\n"
     assert command(changes) == (1, refused)
     assert contents(cache) == before
     file.unlink()

@@ -216,13 +216,13 @@ def test_an_error_of_a_term_s_own_is_passed_on() -> None:
     [
         (
             term(lambda _, s: s.policy["chosen"] * float("nan")),
-            r"step 1: the loss of example '\d+'.* \(in loss/0:wrong\); a look at the term",
+            r"step 1: the loss of example '\d+'.* \(in loss/0:wrong\); check the term and these rows",
         ),
         (term(lambda _, s: s.policy["chosen"].mean()), r"term '0:wrong' \(Wrong\) must return one number a pair"),
         (term(lambda _, s: s.reference["chosen"]), r"term '0:wrong' \(Wrong\) does not depend on the policy"),
         (
             term(dpo, running_means=lambda _: {"shift": lambda s: s.policy["chosen"] * float("nan")}),
-            r"step 1: what the running mean '0:wrong:shift' is taken of is not finite",
+            r"step 1: a value of the running mean '0:wrong:shift' is not finite",
         ),
     ],
 )

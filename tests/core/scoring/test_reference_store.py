@@ -247,7 +247,9 @@ def test_what_is_no_cache_is_refused_and_left_alone(kind: Literal["folder", "fil
         other.mkdir()
     file = other / "thesis.tex" if kind == "folder" else other
     file.write_text("years of work")
-    with pytest.raises(CheckpointError, match=r"no cached reference .*; choose another folder with output\.reference"):
+    with pytest.raises(
+        CheckpointError, match=r"does not hold a cached reference .*; choose another folder with output"
+    ):
         ReferenceStore(other, KEY).begin()
     assert file.read_text() == "years of work"
 
