@@ -103,7 +103,7 @@ def test_a_term_reads_its_statistics_from_the_scores(scored) -> None:  # type: i
 
 
 def test_two_terms_may_share_a_statistic_and_may_not_mean_two_things_by_one_name() -> None:
-    assert list(Objective({"one": TokenDpo(), "two": TokenDpo(beta=0.2)}).statistics) == ["divergence"]
+    assert list(Objective({"one": TokenDpo(), "two": TokenDpo(beta=0.2)}).reads.statistics) == ["divergence"]
     with pytest.raises(PluginError, match=r"'two'.*another term has another statistic 'divergence'"):
         Objective({"one": TokenDpo(), "two": Other()})
 
