@@ -17,6 +17,11 @@ from mdpo_core.interfaces.reader import Reader, StoredRows
 from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
 from mdpo_core.interfaces.train_options import Train
+from mdpo_core.make_data.generate_rejected import Generation, generate_rejected
+from mdpo_core.make_data.job import NewPairs
+from mdpo_core.make_data.kept_beginnings import Keep
+from mdpo_core.make_data.new_rows import NewRow
+from mdpo_core.make_data.relabel import Relabeling, relabel
 from mdpo_core.processes.devices import device_of, local_device, peak_memory, require_devices, set_compute_device
 from mdpo_core.processes.world import World, current_world
 from mdpo_core.recipe.loading import load_recipe
@@ -60,15 +65,19 @@ __all__ = [
     "Evaluator",
     "Example",
     "ExampleField",
+    "Generation",
     "Head",
     "ImageCorruption",
     "ImageInputs",
+    "Keep",
     "LayeredModel",
     "LazyRows",
     "Lora",
     "Loss",
     "MdpoError",
     "ModelAdapter",
+    "NewPairs",
+    "NewRow",
     "Packed",
     "PaddedView",
     "PairLoss",
@@ -85,6 +94,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "RecipeError",
+    "Relabeling",
     "ResponseTokens",
     "Role",
     "RunResult",
@@ -110,6 +120,7 @@ __all__ = [
     "current_world",
     "device_of",
     "exclusive_folder",
+    "generate_rejected",
     "hookimpl",
     "layers_of",
     "load_recipe",
@@ -117,6 +128,7 @@ __all__ = [
     "parameter_groups",
     "peak_memory",
     "register",
+    "relabel",
     "require_devices",
     "rows_in_random_order",
     "run",

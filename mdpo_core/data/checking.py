@@ -14,7 +14,6 @@ from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.reader import Reader
-from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import Rows
 from mdpo_core.types.view import CLEAN
@@ -78,6 +77,8 @@ def check_data(
     data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
 ) -> CheckedData:
     """Read and encode every row, as training will; the corruptions are left to it."""
+    from mdpo_core.processes.workers import computed_ahead
+
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}

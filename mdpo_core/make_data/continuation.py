@@ -1,24 +1,24 @@
-"""A model that goes on with answers."""
+"""A model that continues answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.interfaces.model import Decoding, Encoder, VisionLanguageModel
 from mdpo_core.types.batch import EncodedPrompt
 
-# What ends a turn stands behind all of these.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Short responses. The tokens that end a turn are the last ones of all of them.
 _PROBES = ("a", "0", ".", "No")
 
 
 class ContinuationTask(NamedTuple):
-    """A prompt, and the beginning of an answer; ``seed`` is for drawn tokens."""
+    """A prompt, and the beginning of the answer to it. ``seed``: for drawing tokens."""
 
     prompt: EncodedPrompt
     beginning: str
@@ -26,7 +26,7 @@ class ContinuationTask(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What a model put behind the beginning; ``ended``: it stopped by itself."""
+    """The text that a model added to a beginning. ``ended``: the model stopped before the limit of tokens."""
 
     text: str
     ended: bool
@@ -34,7 +34,10 @@ class Added(NamedTuple):
 
 @dataclass(frozen=True)
 class Writer:
-    """Goes on with answers, ``at_once`` together; drawn ones each by itself, so that none depends on those beside."""
+    """Continues answers, ``at_once`` of them together.
+
+    Drawn answers are computed one at a time, so that an answer does not depend on the others in its batch.
+    """
 
     model: VisionLanguageModel
     encoder: Encoder
@@ -46,6 +49,8 @@ class Writer:
         return [added for start in range(0, len(tasks), size) for added in self._continued(tasks[start : start + size])]
 
     def _continued(self, tasks: Sequence[ContinuationTask]) -> list[Added]:
+        import torch
+
         beginnings = [begun(self.encoder, task.beginning) for task in tasks]
         prompts = [task.prompt.followed_by(ids) for task, ids in zip(tasks, beginnings, strict=True)]
         with torch.no_grad():
@@ -53,14 +58,18 @@ class Writer:
         return [self._added(ids, more) for ids, more in zip(beginnings, found, strict=True)]
 
     def _added(self, beginning: Tensor, more: Tensor) -> Added:
-        # Together, as a token by itself may be written otherwise: without the space before it, for one.
+        import torch
+
+        # Decoded together: a token alone may decode differently, without the space before it, for example.
         before, whole = self.encoder.decode(beginning), self.encoder.decode(torch.cat([beginning, more]))
         ended = len(more) < self.decoding.max_new_tokens
         return Added(whole.removeprefix(before) if whole.startswith(before) else f" {self.encoder.decode(more)}", ended)
 
 
 def begun(encoder: Encoder, text: str) -> Tensor:
-    """The tokens ``(time,)`` of a response that goes on: without what ends a turn."""
+    """The tokens ``(time,)`` of an unfinished response: without the tokens that end a turn."""
+    import torch
+
     if not text:
         return torch.empty(0, dtype=torch.long)
     ids = encoder.encode_response(text)
@@ -68,6 +77,6 @@ def begun(encoder: Encoder, text: str) -> Tensor:
 
 
 def _num_common(one: Tensor, other: Tensor) -> int:
-    """How many tokens at their ends are the same."""
+    """The number of tokens that are the same at both ends."""
     pairs = zip(reversed(one.tolist()), reversed(other.tolist()), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

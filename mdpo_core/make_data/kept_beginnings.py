@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     import random
 
-# The share of the words that stay, or: of each sentence some, drawn anew.
+# What of the chosen answer a model is given: nothing, the beginning of each sentence, or this share of the words.
 Keep: TypeAlias = "Literal['none', 'sentences'] | float"
 
 # Where no spaces stand between words, each character is one.

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from mdpo_core.data.checking import open_data
 from mdpo_core.data.validity import problems_of_row
@@ -21,10 +19,12 @@ from mdpo_core.make_data.journal import Entry
 from mdpo_core.make_data.new_rows import NewRow
 from mdpo_core.make_data.source import AllResponses, CheckedInput, load, require_jsonl, require_models
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.types.example import Example
 from mdpo_core.types.scores import ScorerOutput, Scores
 from mdpo_core.types.view import CHOSEN, REJECTED, View
+
+if TYPE_CHECKING:
+    from mdpo_core.scoring.scorer import Scorer
 
 LOW_CONFIDENCE = "low_confidence"
 
@@ -106,6 +106,8 @@ class _Labels:
         self._rows = source.checked.sound()
 
     def __call__(self, places: Sequence[int]) -> list[Entry]:
+        import torch
+
         with torch.no_grad():
             return [self._entry(self._rows[place], self._source.number(place)) for place in places]
 
@@ -141,8 +143,10 @@ class _Labels:
         scores = Scores.from_tokens(ScorerOutput(policy, reference), batch.corruptible, batch.columns)
         return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
 
-    def _scorers(self, views: tuple[View, ...]) -> list[Scorer]:
-        # One sequence for each view: what was exported is a plain model, which knows no shared prompts.
+    def _scorers(self, views: Sequence[View]) -> list[Scorer]:
+        from mdpo_core.scoring.scorer import Scorer
+
+        # One sequence for each view: an exported model is a plain one, which cannot share prompts.
         options = self._source.recipe.scoring.model_copy(update={"share_prefix": False})
         return [Scorer(model, TermInputs(views), options=options) for model in self._models]
 

@@ -21,9 +21,8 @@ from support.builders.small_vlms import build_vlm
 from support.data_commands import recipe_of, write_rows
 from support.paths import ROOT
 
-from mdpo_core import Loss, ScorerOutput, Scores, TokenLogProbs, component, load_recipe
+from mdpo_core import Loss, Relabeling, ScorerOutput, Scores, TokenLogProbs, component, load_recipe, relabel
 from mdpo_core.cli.main import _parser
-from mdpo_core.make_data.relabel import Relabeling, relabel
 from mdpo_core.registry import Registry, current_registry, use_registry
 from mdpo_core.testing import check_loss
 

@@ -23,11 +23,20 @@ from support.pairs import PROMPT
 from support.processes.launching import kill
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mdpo_core import CheckpointError, DataError, Recipe, RecipeError, component, load_recipe, run
+from mdpo_core import (
+    CheckpointError,
+    DataError,
+    Generation,
+    NewPairs,
+    Recipe,
+    RecipeError,
+    component,
+    generate_rejected,
+    load_recipe,
+    run,
+)
 from mdpo_core.cli import main
 from mdpo_core.make_data.continuation import Added, ContinuationTask, Writer, begun
-from mdpo_core.make_data.generate_rejected import Generation, generate_rejected
-from mdpo_core.make_data.job import NewPairs
 from mdpo_core.registry import current_registry
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
