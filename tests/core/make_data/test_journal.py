@@ -74,9 +74,33 @@ def test_a_wish_to_stop_is_granted_between_rows_and_keeps_them(tmp_path: Path) -
 
 def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     journal(tmp_path).fill(Compute(), nothing)
-    with pytest.raises(CheckpointError, match=r"other settings.*--out\n  seed: 0 there, 1 here"):
+    with pytest.raises(CheckpointError, match=r"other settings; choose .*--out.*\n  seed: 0 there, 1 here"):
         journal(tmp_path, seed=1).is_finished()
     assert not journal(tmp_path).is_finished()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_journal_from_before_a_setting_was_renamed_is_refused_with_what_to_do(tmp_path: Path, finished: bool) -> None:
+    old = Journal(tmp_path / "pairs.jsonl", KEY | {"under": "clean"}, ROWS, 3)  # what ``condition`` was called
+    old.fill(Compute(), nothing)
+    if finished:
+        old.out.write_text("{}\n")
+        old.close()
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    new = journal(tmp_path, condition="clean")
+    with pytest.raises(CheckpointError) as caught:
+        new.is_finished()
+    files = "pairs.jsonl and" if finished else "pairs.jsonl.partial and"
+    assert str(caught.value) == (
+        f"{new.out} was made, or begun, with other settings; settings with other names come from another version of "
+        f"mdpo; choose another file with --out, or remove {files} pairs.jsonl.settings.json to start again\n"
+        "  condition: 'absent' there, 'clean' here\n"
+        "  under: 'clean' there, 'absent' here"
+    )
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    for name in before:
+        (tmp_path / name).unlink()
+    assert len(new.fill(Compute(), nothing)) == len(ROWS)
 
 
 @pytest.mark.parametrize("found", [b"", b'{"row": 1, "answer": "cut o', b'{"row": 1, "problem": "it is empty"}\n'])
@@ -116,7 +140,7 @@ def test_a_command_with_other_settings_takes_nothing_from_one_that_is_at_work(tm
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.partial"])
 def test_a_file_of_somebody_else_is_refused_and_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(CheckpointError, match=r"is there, and pairs.jsonl.settings.json beside it"):
+    with pytest.raises(CheckpointError, match=r"exists already, but pairs.jsonl.settings.json, which says"):
         journal(tmp_path).is_finished()
     assert (tmp_path / name).read_text() == "mine"
 
@@ -131,7 +155,7 @@ def test_a_line_that_was_altered_is_named(tmp_path: Path) -> None:
     journal(tmp_path).fill(Compute(), nothing)
     lines = journal(tmp_path).partial.read_text().splitlines(keepends=True)
     journal(tmp_path).partial.write_text("".join([lines[1], *lines[1:]]))
-    with pytest.raises(CheckpointError, match=r"pairs.jsonl.partial:1: is not what was written"):
+    with pytest.raises(CheckpointError, match=r"pairs.jsonl.partial:1: the line is not what the command wrote"):
         journal(tmp_path).fill(Compute(), nothing)
 
 
