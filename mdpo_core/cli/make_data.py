@@ -98,7 +98,7 @@ def _relabel_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
 
-def _generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
+def _run_generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
     def make() -> NewPairs | None:
         from mdpo_core.make_data.generate_rejected import Generation, generate_rejected
 
@@ -110,7 +110,7 @@ def _generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
     return _run_data_job(make, recipe, options)
 
 
-def _relabel(recipe: Recipe, options: argparse.Namespace) -> int:
+def _run_relabel(recipe: Recipe, options: argparse.Namespace) -> int:
     def make() -> NewPairs | None:
         from mdpo_core.make_data.relabel import Relabeling, relabel
 
@@ -135,9 +135,9 @@ def _without_effect(option: str, where: str) -> RecipeError:
 
 DATA_COMMANDS = {
     "generate-rejected": Command(
-        "let a model write the rejected answers", _generate_rejected_arguments, _generate_rejected
+        "let a model write the rejected answers", _generate_rejected_arguments, _run_generate_rejected
     ),
-    "relabel": Command("make pairs from candidate answers and their scores", _relabel_arguments, _relabel),
+    "relabel": Command("make pairs from candidate answers and their scores", _relabel_arguments, _run_relabel),
 }
 
 

@@ -1,4 +1,4 @@
-"""Rows whose responses are candidates, none of which is preferred yet."""
+"""Rows whose responses are candidates: nothing says yet which one is preferred."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Response = TypeVar("Response", bound="str | tuple[Turn, ...]")
 
 @dataclass(frozen=True)
 class CandidateRows(LazyRows):
-    """Some data, with the lists of a column as responses ``candidate_0``, ...; equal ones once.
+    """Rows with the texts of a list column as responses ``candidate_0``, ``candidate_1``, ...; equal texts count once.
 
-    Where a column of scores is given, each response's score is the example's column of the response's name. Without a
-    column of candidates the responses are those that the rows name, equal ones once.
+    ``candidates``: the column with the lists; None: the candidates are the responses that the rows name. ``scores``:
+    the column with a score for each candidate; the scores become columns named like the responses.
     """
 
     data: Sequence[Example]
@@ -33,7 +33,7 @@ class CandidateRows(LazyRows):
 
     @classmethod
     def of(cls, data: Sequence[Example], candidates: str | None, scores: str | None) -> CandidateRows:
-        """Raises `RecipeError` for columns that are not there, or of a reader that does not give what is stored."""
+        """Raises `RecipeError` if a column does not exist, or if the reader gives no stored columns."""
         stored: StoredRows | None = getattr(data, "as_stored", None)
         if candidates is not None and stored is None:
             raise RecipeError(
@@ -91,7 +91,7 @@ class CandidateRows(LazyRows):
 
 
 def _distinct(responses: Mapping[str, Response]) -> dict[str, Response]:
-    """The first of each text."""
+    """The responses with distinct texts: the first of each."""
     first: dict[Response, str] = {}
     for name, text in responses.items():
         first.setdefault(text, name)

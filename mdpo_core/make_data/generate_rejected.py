@@ -1,4 +1,4 @@
-"""Rejected answers that the model itself writes: ``mdpo generate-rejected``."""
+"""Rejected answers that the model writes: ``mdpo generate-rejected``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mdpo_core.data.checking import open_data
 from mdpo_core.data.validity import problems_of_row
@@ -31,9 +31,11 @@ MOST_ATTEMPTS = 5
 class Generation:
     """How a model writes an answer.
 
-    ``condition``: the image condition that it sees. ``keep``: how much of the reference answer it may keep.
-    ``policy``: the folder of a model that was exported from a run of the recipe; None: the untrained one. Temperature 0
-    is greedy.
+    ``condition``: the image condition that it sees. ``keep``: what it is given of the chosen answer: nothing
+    ("none"), a share of its words (0 to 1), or the beginning of each sentence ("sentences"). ``max_new_tokens``: the
+    most tokens that it adds. ``temperature``: 0 takes the likeliest token. ``top_p``: tokens are drawn from the
+    likeliest ones that hold this probability. ``policy``: the folder of a model that a run of the recipe exported;
+    None: the recipe's untrained model.
     """
 
     condition: str = CLEAN
@@ -45,11 +47,11 @@ class Generation:
 
     @property
     def num_attempts(self) -> int:
-        """More than one where another may give another answer."""
+        """Attempts at an answer: more than one only if another attempt can give another answer."""
         return MOST_ATTEMPTS if self.temperature > 0 or self.keep == "sentences" else 1
 
     def settings(self, seed: int) -> dict[str, Any]:
-        """As a row holds them, in the same types for all."""
+        """The options and the seed, as each new row holds them."""
         texts = {"keep": str(self.keep), "policy": str(self.policy or "")}
         return {
             **asdict(self),
@@ -63,9 +65,9 @@ class Generation:
 def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewPairs | None:
     """Write the sound rows of a recipe's data to ``out``, each with a rejected answer that a model wrote.
 
-    Goes on where a stopped call ended; None if the file is there. Rows whose answer nothing can be learned from (it is
-    empty, or the chosen one) are left out. Raises `RecipeError`, `DataError`, `CheckpointError` if ``out`` holds
-    something else, and `RunStopped`.
+    Continues a call that was stopped. Returns None if an earlier call wrote the file. Leaves out rows with an answer
+    that teaches nothing: it is empty, or equals the chosen one. Raises `RecipeError` and `DataError` if recipe, options
+    or data are wrong, `CheckpointError` if ``out`` holds something else, and `RunStopped` after a SIGTERM or SIGINT.
     """
     require_jsonl(out)
     require_condition(recipe, generation.condition)
@@ -84,77 +86,105 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewP
     return DataJob("generating", source, data, key, answers, at_once).write(out)
 
 
-class _Draft(NamedTuple):
-    """An answer that is to be written: its pieces, and what is asked of the model for each."""
+@dataclass
+class Attempt:
+    """One row's attempts at an answer: what the model is asked to write, and the last answer that it wrote.
 
-    pieces: Sequence[Beginning]
-    tasks: Sequence[ContinuationTask]
+    ``count``: the attempts so far. ``ended``: the model stopped before the limit of tokens, or wrote whole sentences.
+    """
+
+    example: Example
+    prompt: EncodedPrompt
+    keep: Keep
+    seed: int
+    count: int = 0
+    beginnings: Sequence[Beginning] = ()
+    answer: str = ""
+    ended: bool = False
+
+    def needs_another(self) -> bool:
+        """True until the model wrote an answer that differs from the chosen one."""
+        return self.count == 0 or self.repeats_chosen()
+
+    def repeats_chosen(self) -> bool:
+        """True if the answer equals the chosen one, apart from capitals and spaces."""
+        answer, chosen = (text.casefold().split() for text in (self.answer, self.example.text(CHOSEN.response)))
+        return bool(answer == chosen)
+
+    def next_tasks(self) -> list[ContinuationTask]:
+        """Start another attempt: what the model is to continue."""
+        self.count += 1
+        # Seeded by the row alone, so that neither a stop nor the other rows change the answer.
+        rng = random.Random(f"{self.seed}|{self.example.id}|rejected|{self.count}")
+        self.beginnings = beginnings_of(self.example.text(CHOSEN.response), self.keep, rng)
+        return [ContinuationTask(self.prompt, each.beginning, rng.getrandbits(32)) for each in self.beginnings]
+
+    def take(self, added: Sequence[Added]) -> None:
+        """Make the answer from what the model added to each beginning."""
+        self.ended = all(
+            each.ended or (beginning.one_sentence and ends_a_sentence(each.text))
+            for beginning, each in zip(self.beginnings, added, strict=True)
+        )
+        self.answer = assembled(self.beginnings, [each.text for each in added])
 
 
 class _Answers:
-    """Writes answers to sound rows, by their places; the model is loaded when it is first needed."""
+    """Writes answers to sound rows, given by index; the model is loaded when it is first needed."""
 
     def __init__(self, source: CheckedInput, generation: Generation) -> None:
         self._source = source
         self._generation = generation
         self._rows = source.checked.sound()
+        self._seed = source.builder.seed
 
     @cached_property
     def _writer(self) -> Writer:
-        recipe, wanted = self._source.recipe, self._generation
-        decoding = Decoding(wanted.max_new_tokens, wanted.temperature, wanted.top_p)
-        model = load(recipe, wanted.policy)
+        recipe, options = self._source.recipe, self._generation
+        decoding = Decoding(options.max_new_tokens, options.temperature, options.top_p)
+        model = load(recipe, options.policy)
         return Writer(model, self._source.builder.encoder, decoding, recipe.train.micro_batch_size)
 
-    def __call__(self, places: Sequence[int]) -> list[Entry]:
-        examples = [self._rows[place] for place in places]
-        prompts = [self.prompt(example) for example in examples]
-        answers: dict[int, Entry] = {}
-        for attempt in range(1, self._generation.num_attempts + 1):
-            missing = [row for row, each in enumerate(examples) if row not in answers or _repeats(answers[row], each)]
-            drafts = [self._draft(examples[row], prompts[row], attempt) for row in missing]
-            added = iter(self._writer([task for draft in drafts for task in draft.tasks]))
-            for row, draft in zip(missing, drafts, strict=True):
-                answers[row] = self._answer(draft, list(islice(added, len(draft.tasks))), attempt)
-        for row, place in enumerate(places):
-            answers[row]["columns"]["rejected_by"]["source_row"] = self._source.number(place)
-        return [self._entry(example, answers[row]) for row, example in enumerate(examples)]
+    def __call__(self, indices: Sequence[int]) -> list[Entry]:
+        attempts = [self._attempt(self._rows[index]) for index in indices]
+        for _ in range(self._generation.num_attempts):
+            self._write([attempt for attempt in attempts if attempt.needs_another()])
+        return [self._entry(attempt, index) for attempt, index in zip(attempts, indices, strict=True)]
 
     def prompt(self, example: Example) -> EncodedPrompt:
-        """What the model is shown of a row: its prompt under the condition."""
+        """What the model sees of a row: its prompt under the image condition."""
         builder = self._source.builder
         return builder.encode_prompt(builder.corrupt(example, self._generation.condition, self._rows, epoch=0))
 
-    def _draft(self, example: Example, prompt: EncodedPrompt, attempt: int) -> _Draft:
-        # Of the row alone, so that neither a stop nor the rows beside change it.
-        rng = random.Random(f"{self._source.builder.seed}|{example.id}|rejected|{attempt}")
-        pieces = beginnings_of(example.text(CHOSEN.response), self._generation.keep, rng)
-        return _Draft(pieces, [ContinuationTask(prompt, each.beginning, rng.getrandbits(32)) for each in pieces])
+    def _attempt(self, example: Example) -> Attempt:
+        return Attempt(example, self.prompt(example), self._generation.keep, self._seed)
 
-    def _answer(self, draft: _Draft, added: Sequence[Added], attempt: int) -> Entry:
-        ended = all(
-            each.ended or (piece.one_sentence and ends_a_sentence(each.text))
-            for piece, each in zip(draft.pieces, added, strict=True)
-        )
-        how = {**self._generation.settings(self._source.builder.seed), "attempts": attempt, "ended": ended}
-        text = assembled(draft.pieces, [each.text for each in added])
-        return {"responses": {REJECTED.response: text}, "columns": {"rejected_by": how}}
+    def _write(self, attempts: Sequence[Attempt]) -> None:
+        tasks = [attempt.next_tasks() for attempt in attempts]
+        added = iter(self._writer([task for of_row in tasks for task in of_row]))
+        for attempt, of_row in zip(attempts, tasks, strict=True):
+            attempt.take(list(islice(added, len(of_row))))
 
-    def _entry(self, example: Example, answer: Entry) -> Entry:
-        written = replace(example, responses={**example.responses, **answer["responses"]})
-        problem = next(iter(problems_of_row(written)), None)
-        if _repeats(answer, example):
-            problem = "the answer is the chosen one, or differs from it in capitals and spaces alone"
-        if problem is None:
-            try:
-                self._source.builder.of((CHOSEN, REJECTED)).encode(written, self._rows, epoch=0)
-            except DataError:
-                problem = "the response 'rejected' is longer than model.max_length allows"
-        return answer if problem is None else {**answer, "problem": problem}
+    def _entry(self, attempt: Attempt, index: int) -> Entry:
+        made_by = {
+            **self._generation.settings(self._seed),
+            "attempts": attempt.count,
+            "ended": attempt.ended,
+            "source_row": self._source.source_row(index),
+        }
+        entry = {"responses": {REJECTED.response: attempt.answer}, "columns": {"rejected_by": made_by}}
+        problem = self._problem(attempt)
+        return entry if problem is None else {**entry, "problem": problem}
 
-
-def _repeats(answer: Entry, example: Example) -> bool:
-    """Whether an answer is the reference but for capitals and spaces."""
-    texts = (answer["responses"][REJECTED.response], example.text(CHOSEN.response))
-    one, other = (text.casefold().split() for text in texts)
-    return bool(one == other)
+    def _problem(self, attempt: Attempt) -> str | None:
+        """Why nothing can be learned from an answer; None if something can."""
+        if attempt.repeats_chosen():
+            return "the answer is the chosen one, or differs from it in capitals and spaces alone"
+        example = attempt.example
+        row = replace(example, responses={**example.responses, REJECTED.response: attempt.answer})
+        for problem in problems_of_row(row):
+            return problem
+        try:
+            self._source.builder.of((CHOSEN, REJECTED)).encode(row, self._rows, epoch=0)
+        except DataError:
+            return "the response 'rejected' is longer than model.max_length allows"
+        return None

@@ -1,4 +1,4 @@
-"""From rows that were read to a new file of pairs: computed, kept, and written once all are there."""
+"""Turns rows of data into a new file of pairs: computes and keeps each row, then writes the file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NewPairs:
 
 
 def counted(left_out: Mapping[str, int]) -> list[str]:
-    """A line for each reason."""
+    """One line for each reason, with the number of rows."""
     return [f"  {number}: {problem}" for problem, number in left_out.items()]
 
 
@@ -41,9 +41,9 @@ def counted(left_out: Mapping[str, int]) -> list[str]:
 class DataJob:
     """A command's work on rows of data: compute an entry for each row, then write the new file.
 
-    ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(places)``
-    gives entries, ``at_once`` of them: new responses and columns, or why a row is left out. ``finish``
-    may add what all rows decide together. ``replaces``: the new responses are all that the new rows have.
+    ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(indices)``
+    gives the entries of ``at_once`` sound rows: new responses and columns, or why a row is left out. ``finish`` may add
+    columns that depend on all rows. ``replaces``: the new rows have the new responses only.
     """
 
     stage: str
@@ -56,10 +56,10 @@ class DataJob:
     replaces: bool = False
 
     def write(self, out: Path) -> NewPairs | None:
-        """Compute what is not there yet, and write; None if an earlier call did.
+        """Compute the missing entries and write the file. Returns None if an earlier call wrote it.
 
-        Raises `CheckpointError` if ``out`` is something else, `DataError` if all rows are left out, `RunStopped` when
-        asked to stop.
+        Raises `CheckpointError` if ``out`` holds something else, `DataError` if every row is left out, and `RunStopped`
+        after a SIGTERM or SIGINT.
         """
         sound = self.source.checked.rows
         new = NewPairsFile(out, self.data, next(iter(sound), 0), self.replaces)

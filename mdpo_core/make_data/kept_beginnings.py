@@ -1,4 +1,4 @@
-"""What of a reference answer a model is given to go on from, and what of its words is taken."""
+"""Which beginnings of a chosen answer a model continues, and what of its words is taken."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 # What of the chosen answer a model is given: nothing, the beginning of each sentence, or this share of the words.
 Keep: TypeAlias = "Literal['none', 'sentences'] | float"
 
-# Where no spaces stand between words, each character is one.
+# In scripts without spaces between words, each character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
-# A number with a dot that begins a line is one of a list, and a sentence goes on behind it.
+# A number with a dot at the start of a line numbers a list: the sentence continues after it.
 _SENTENCE_END = re.compile(
     r"(?<!^\d)(?<!^\d\d)(?:[.!?]+[\"')\]\u201d\u2019]*(?=\s|$)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019]*)|\n",
     re.MULTILINE,
@@ -25,9 +25,10 @@ _OTHER = {"yes": "no", "no": "yes"}
 
 
 class Beginning(NamedTuple):
-    """A model goes on behind ``beginning``; ``kept``, what it adds and ``after`` are taken.
+    """A part of the chosen answer that a model continues.
 
-    ``one_sentence``: only to the end of the sentence.
+    The model sees ``before`` and ``kept``. The new answer gets ``kept``, what the model adds, and ``after``.
+    ``one_sentence``: of what it adds, only the first sentence is taken.
     """
 
     before: str
@@ -37,11 +38,11 @@ class Beginning(NamedTuple):
 
     @property
     def beginning(self) -> str:
-        """What stands before, without the space at its end: tokenizers have that at the beginning of the next word."""
+        """The text that the model continues, without a space at its end: tokenizers put it before the next word."""
         return (self.before + self.kept).rstrip(" ")
 
     def taken(self, added: str) -> str:
-        """What the answer gets of this piece, with what a model added to it."""
+        """The part of the new answer that this beginning and ``added``, the model's words, make."""
         more = first_sentence(added) if self.one_sentence else added
         if not self.kept and self.before.endswith(" "):
             more = more.lstrip(" ")  # which is there already
@@ -49,11 +50,12 @@ class Beginning(NamedTuple):
 
 
 def beginnings_of(answer: str, keep: Keep, rng: random.Random) -> list[Beginning]:
-    """The pieces whose continuations, one behind the other, are another answer.
+    """The beginnings whose continuations, one after the other, make a new answer.
 
     ``none`` keeps nothing; a number keeps that share of the words, rounded down (DropoutNTP, arXiv:2411.10442, keeps
-    half); ``sentences`` cuts each at a random word, behind the true ones before it (BDHS, arXiv:2407.02477), and turns
-    a leading yes or no that is cut off into the other in half of the cases.
+    half); ``sentences`` cuts each sentence at a random word, after the true sentences before it (BDHS,
+    arXiv:2407.02477). If the part that is cut off starts with yes or no, the other word replaces it in half of the
+    cases.
     """
     if keep == "sentences":
         return _sentence_beginnings(answer, rng)
@@ -77,7 +79,7 @@ def _sentence_beginnings(answer: str, rng: random.Random) -> list[Beginning]:
 
 
 def _flipped(tail: str, rng: random.Random) -> str:
-    """The other word, in half of the cases where a tail begins with yes or no; else nothing."""
+    """If a tail starts with yes or no: in half of the cases the other word, otherwise nothing."""
     match = _YES_OR_NO.match(tail)
     if match is None or rng.random() < 0.5:
         return ""
@@ -88,9 +90,9 @@ def _flipped(tail: str, rng: random.Random) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, each with the space behind it; together they are the text.
+    """The sentences of a text, each with the space after it; together they are the text.
 
-    A sentence ends with its mark (. ! ?) before a space, or with its line. Abbreviations are not known.
+    A sentence ends with its mark (. ! ?) before a space, or with its line. An abbreviation with a dot ends one, too.
     """
     found, start = [], 0
     for match in _SENTENCE_END.finditer(text):
@@ -102,15 +104,15 @@ def sentences(text: str) -> list[str]:
 
 
 def first_sentence(text: str) -> str:
-    """A text up to where its first sentence ends, without the space behind."""
+    """The first sentence of a text, without the space after it."""
     return sentences(text)[0].rstrip() if text.strip() else ""
 
 
 def ends_a_sentence(text: str) -> bool:
-    """Whether a sentence ends anywhere in it."""
+    """Whether a sentence ends anywhere in a text."""
     return _SENTENCE_END.search(text) is not None
 
 
-def assembled(pieces: Sequence[Beginning], continuations: Sequence[str]) -> str:
-    """The answer that pieces and what a model added to each give."""
-    return "".join(piece.taken(added) for piece, added in zip(pieces, continuations, strict=True)).strip()
+def assembled(beginnings: Sequence[Beginning], continuations: Sequence[str]) -> str:
+    """The answer that beginnings and their continuations make."""
+    return "".join(each.taken(added) for each, added in zip(beginnings, continuations, strict=True)).strip()

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 SOURCE = "source_"
 _PROMPT, _ID = "prompt", "id"
-# Columns that say something of the very answers that are replaced.
+# Columns that describe the answers that are replaced.
 _OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
 _PARTS: tuple[ExampleField, ...] = ("other_images", "other_prompts", "vectors", "boxes")
 
 
 class NewRow(NamedTuple):
-    """A row by its number in the data, the responses that it gets, and the columns that it gets besides."""
+    """A new row: the index of its source row in the data, its new responses, and its new columns."""
 
     row: int
     responses: Mapping[str, str]
@@ -35,10 +35,10 @@ class NewRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ExamplesAsRows:
-    """Rows of a reader that stores nothing that could be written: what its examples hold, as pairs have it."""
+    """Rows of a reader without stored columns: the contents of its examples, as the `pairs` reader reads them."""
 
     data: Sequence[Example]
-    first: int = 0  # a row that can be read; which parts there are it says for all
+    first: int = 0  # a sound row; all rows have the names that it has
     embeds_images: bool = True
 
     def stored(self, index: int) -> dict[str, Any]:
@@ -71,10 +71,9 @@ class ExamplesAsRows:
 
 @dataclass(frozen=True)
 class NewPairsFile:
-    """A JSONL file of pairs, and beside it the folder ``OUT.images`` of pictures that were in no files of their own.
+    """A JSONL file of pairs, and the folder ``OUT.images`` with the pictures that were not in files.
 
-    ``first``: a row of the data that can be read. ``replaces``: the new responses are all that a row has then; else
-    they are among the old ones.
+    ``first``: a sound row of the data. ``replaces``: a new row has the new responses only; otherwise the old ones, too.
     """
 
     path: Path
@@ -84,7 +83,7 @@ class NewPairsFile:
 
     @cached_property
     def rows(self) -> StoredRows:
-        """The rows as they are stored, as far as their reader gives them."""
+        """The rows as they are stored, or, if the reader does not give these, as their examples."""
         stored: StoredRows = getattr(self.data, "as_stored", ExamplesAsRows(self.data, self.first))
         return stored
 
@@ -93,12 +92,12 @@ class NewPairsFile:
         return self.path.with_name(f"{self.path.name}.images")
 
     def require_free(self) -> None:
-        """Raise `CheckpointError` if somebody else's pictures are where those of this file belong."""
+        """Raise `CheckpointError` if the folder for the pictures already exists."""
         if self.images.exists():
             raise CheckpointError(f"{self.images} is there already; choose another file with --out")
 
     def write(self, rows: Sequence[NewRow]) -> Reader:
-        """Write rows, one at least, and pictures; gives what reads them."""
+        """Write at least one row, and the pictures. Returns the reader of the file."""
         pictures = self._write_pictures(rows)
         with whole_file(self.path) as file:
             for new in rows:
@@ -111,7 +110,7 @@ class NewPairsFile:
         return self.rows.reader(self.path, self.images if pictures else None, list(responses), list(columns))
 
     def stale(self, rows: Sequence[NewRow]) -> list[str]:
-        """Numeric columns of the old answers, which these rows do not set anew: what reads the file leaves them out."""
+        """Numeric columns that describe the old answers and get no new values; the new reader leaves them out."""
         old = self.data[self.first].columns
         return [name for name in old if name.startswith(_OF_ANSWERS) and name not in _numbers(rows)]
 
@@ -125,7 +124,7 @@ class NewPairsFile:
         return row
 
     def _write_pictures(self, rows: Sequence[NewRow]) -> dict[int, dict[str, list[str]]]:
-        """The names of each row's pictures; nothing if none has any, or the rows name files."""
+        """The file names of each row's pictures; empty if no row has a picture, or if the rows name files."""
         if not self.rows.embeds_images:
             return {}
         with _made_if_used(self.images) as folder:
@@ -134,7 +133,7 @@ class NewPairsFile:
 
 
 def _numbers(rows: Sequence[NewRow]) -> list[str]:
-    """The numeric columns that new rows bring."""
+    """The numeric columns that the new rows set."""
     return [name for name, value in rows[0].columns.items() if isinstance(value, float)]
 
 
@@ -164,14 +163,14 @@ def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
 
 
 def _column(part: ExampleField, name: str) -> str:
-    """The column of something that has a name among its like, which another thing may have, too."""
+    """The column of a named part; the prefix keeps names of different parts apart."""
     if part == "other_images" and not name:
         return "img_path"
     return f"{part}_{name}"
 
 
 def _free(column: str, row: Mapping[str, Any]) -> str:
-    """``source_<column>``, or, where a row was made anew more than once, a longer name."""
+    """``source_<column>``, or, if that name is taken, with more prefixes."""
     name = SOURCE + column
     while name in row:
         name = SOURCE + name

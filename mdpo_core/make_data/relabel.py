@@ -31,7 +31,7 @@ LOW_CONFIDENCE = "low_confidence"
 
 @dataclass(frozen=True)
 class Relabeling:
-    """What candidates are, and how they are scored.
+    """Which candidates there are, and how they are scored.
 
     ``candidates``: the column of lists of responses; None: the responses that the recipe's reader names. ``scores``:
     the column of lists of their scores; None: the implicit reward, ``beta`` (reward per nat) times the log-ratio of
@@ -68,7 +68,7 @@ class Relabeling:
             )
 
     def settings(self) -> dict[str, Any]:
-        """As a row holds them, in the same types for all."""
+        """The options, as each new row holds them."""
         texts = {name: str(value or "") for name, value in asdict(self).items() if name not in _NUMBERS}
         return texts | {"beta": float(self.beta), "min_margin": float(self.min_margin)}
 
@@ -79,8 +79,9 @@ _NUMBERS = {"beta", "min_margin", LOW_CONFIDENCE}
 def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | None:
     """Write the sound rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
 
-    Goes on where a stopped call ended; None if the file is there. Raises `RecipeError`, `DataError`, `CheckpointError`
-    if ``out`` holds something else, and `RunStopped`.
+    Continues a call that was stopped. Returns None if an earlier call wrote the file. Raises `RecipeError` and
+    `DataError` if recipe, options or data are wrong, `CheckpointError` if ``out`` holds something else, and
+    `RunStopped` after a SIGTERM or SIGINT.
     """
     require_jsonl(out)
     relabeling.require_consistent()
@@ -98,24 +99,24 @@ def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | Non
 
 
 class _Labels:
-    """Scores the candidates of sound rows, by their places; models are loaded when they are first needed."""
+    """Scores the candidates of sound rows, given by index; the models are loaded when they are first needed."""
 
     def __init__(self, source: CheckedInput, relabeling: Relabeling) -> None:
         self._source = source
         self._relabeling = relabeling
         self._rows = source.checked.sound()
 
-    def __call__(self, places: Sequence[int]) -> list[Entry]:
+    def __call__(self, indices: Sequence[int]) -> list[Entry]:
         import torch
 
         with torch.no_grad():
-            return [self._entry(self._rows[place], self._source.number(place)) for place in places]
+            return [self._entry(self._rows[index], self._source.source_row(index)) for index in indices]
 
     def _entry(self, example: Example, source_row: int) -> Entry:
         if len(example.responses) < 2:
             return {"problem": "there are no two candidates that differ"}
         scores = example.columns if self._relabeling.scores is not None else self._rewards(example)
-        # Of equal scores the first, so that the order of candidates decides and nothing else.
+        # Of equal scores the first counts, so the result depends only on the order of the candidates.
         best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
         margin = scores[best] - scores[worst]
         if not margin > 0:
@@ -138,7 +139,7 @@ class _Labels:
         """Implicit rewards of a row's responses."""
         views = tuple(View(name) for name in example.responses)
         batch = self._source.builder.of(views).build([example], [0], epoch=0)
-        # Each by a scorer of its own: one for both would let the reference see what the policy makes of the picture.
+        # Separate scorers: with one for both, the reference would see the policy's image features.
         policy, reference = (scorer(batch).policy for scorer in self._scorers(views))
         scores = Scores.from_tokens(ScorerOutput(policy, reference), batch.corruptible, batch.columns)
         return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
@@ -163,6 +164,6 @@ class _Labels:
         margins = [row.columns["chosen_score"] - row.columns["rejected_score"] for row in rows]
         unsure = set(sorted(range(len(rows)), key=margins.__getitem__)[: round(share * len(rows))])
         return [
-            row._replace(columns={**row.columns, LOW_CONFIDENCE: float(place in unsure)})
-            for place, row in enumerate(rows)
+            row._replace(columns={**row.columns, LOW_CONFIDENCE: float(index in unsure)})
+            for index, row in enumerate(rows)
         ]

@@ -1,4 +1,4 @@
-"""What the commands begin with: sound rows, the models, and a key of all that results depend on."""
+"""What the commands start with: sound rows, models, and a key of everything that the results depend on."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from mdpo_core.types.batch import EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.view import CLEAN, View
 
-# What a model that transformers or peft saved is known by.
+# A folder with one of these files holds a model that transformers or peft saved.
 _MARKS = ("config.json", "adapter_config.json")
 
 
 class TextsOnly(BatchBuilder):
-    """Takes no row whose responses are conversations."""
+    """Refuses rows whose responses are conversations."""
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         for name, response in example.responses.items():
@@ -38,7 +38,7 @@ class TextsOnly(BatchBuilder):
 
 
 class AllResponses(TextsOnly):
-    """Encodes whatever responses a row has, each under the image as it was read."""
+    """Encodes all responses of a row, each with the image as it was read."""
 
     def clean(self) -> BatchBuilder:
         return self
@@ -50,7 +50,7 @@ class AllResponses(TextsOnly):
 
 @dataclass(frozen=True)
 class CheckedInput:
-    """Rows of which each was read once, and what encodes them."""
+    """The checked rows of a recipe, and the builder that encodes them."""
 
     recipe: Recipe
     checked: CheckedData
@@ -58,14 +58,14 @@ class CheckedInput:
 
     @classmethod
     def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> CheckedInput:
-        """Raises `DataError` as training would, but for what it says of responses that are not asked for."""
+        """Read and check every row. Raises `DataError` as training does, except for responses that are not needed."""
         checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
         checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
         return cls(recipe, checked, builder)
 
-    def number(self, place: int) -> int:
-        """The row of the data, from 1, of a sound row by its place."""
-        return self.checked.rows[place] + 1
+    def source_row(self, index: int) -> int:
+        """The number in the data, from 1, of the sound row at ``index``."""
+        return self.checked.rows[index] + 1
 
     def key(self, settings: Mapping[str, Any], models: Mapping[str, Path | None]) -> dict[str, Any]:
         """Everything that results depend on, as JSON holds it; ``models``: folders of exported models, by option."""
@@ -76,7 +76,7 @@ class CheckedInput:
 
 
 def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
-    """What encodes the rows of a recipe under some views, whatever its objective reads."""
+    """The builder that encodes the rows of a recipe under ``views``; its objective does not matter."""
     used = {name: each for name, each in recipe.corruptions.items() if name in {view.condition for view in views}}
     needs = [Need("responses", view.response) for view in views]
     needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
@@ -85,7 +85,7 @@ def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
 
 
 def require_jsonl(out: Path) -> None:
-    """Raise `DataError` for a name that readers would take for another format."""
+    """Raise `DataError` for a file name that does not end in .jsonl."""
     if out.suffix != ".jsonl":
         raise DataError([Problem(str(out), "", "--out names a file of JSON lines, which ends in .jsonl")])
 
@@ -101,7 +101,7 @@ def require_condition(recipe: Recipe, name: str) -> None:
 
 
 def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
-    """The recipe's untrained model, or one that was exported from a run of it."""
+    """The recipe's untrained model, or the one that a run of it exported to ``folder``."""
     placement = recipe.backend.placement()
     if folder is None:
         return recipe.model.load(placement, trainable=False)
@@ -133,7 +133,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of each file in a folder; raises `RecipeError` if there is none."""
+    """The digest of each file in a folder. Raises `RecipeError` if there is no file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     if not files:
         raise RecipeError(f"'{folder}' is no folder with a model, such as final/ of a run directory")
