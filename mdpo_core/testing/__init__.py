@@ -1,8 +1,8 @@
-"""The contract of every kind of component, as functions for tests: yours and ours.
+"""The contract of every kind of component, as functions for tests; docs/extend/contracts.md lists what each promises.
 
-Each ``check_*`` tries a component out and raises `AssertionError` with one sentence, which says what it breaks and on
-which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strategies for properties of your own.
-``contract_cases()`` are the contracts of an installed plugin; ``pytest --mdpo-plugin NAME`` runs them.
+Each ``check_*`` tries a component and raises `AssertionError` with one sentence: what the component breaks, and on
+which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strategies for your own properties.
+``contract_cases()`` gives the contracts of an installed plugin; ``pytest --mdpo-plugin NAME`` runs them.
 """
 
 from mdpo_core.testing.adapters import check_adapter

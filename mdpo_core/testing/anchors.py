@@ -23,8 +23,9 @@ def check_anchor(
     indifference: float | None = None,
     columns: Columns | None = None,
 ) -> None:
-    """Try out an anchor; ``direction`` is the side on which it wants its view's reward to be, or both far sides cost.
+    """Check an anchor; raises `AssertionError` with what it breaks.
 
+    ``direction``: the side on which the anchor holds its view's reward; "both": it costs more far away on both sides.
     The other parameters are those of `check_loss`.
     """
     check_options(anchor, Anchor)

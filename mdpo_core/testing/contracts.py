@@ -1,4 +1,4 @@
-"""The contracts of what an installed plugin offers, tried without a word from its author."""
+"""The contracts of an installed plugin's components, which its author need not call."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _HALF = 0.03
 
 
 class NeedsMoreToTry(Exception):
-    """Why a component cannot be tried without being told more."""
+    """A component cannot be checked without more information; the message says which."""
 
 
 @dataclass(frozen=True)
 class ContractCase:
-    """A component that is to be tried by the contract of its kind.
+    """A component to check against the contract of its kind.
 
-    A class with a classmethod ``contract(folder)`` is tried by that alone, any other with its default options, by what
-    holds of every sound component of its kind.
+    A class with a classmethod ``contract(folder)`` uses only that; other classes are checked with default options
+    against the general contract.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class ContractCase:
     component: type[Component]
 
     def __call__(self, folder: Path) -> None:
-        """Raise `AssertionError` with what is broken, or `NeedsMoreToTry`; ``folder`` is to be empty."""
+        """Raise `AssertionError` with what is broken, or `NeedsMoreToTry`. ``folder`` must be empty."""
         own = getattr(self.component, "contract", None)
         if callable(own):
             own(folder)
@@ -61,7 +61,7 @@ class ContractCase:
             raise self._needs_more("examples that its model can read")
 
     def frame_of(self, error: BaseException) -> FrameSummary:
-        """Where in the component's package, or else anywhere, an exception that came out was raised."""
+        """Where the component's package raised an exception, or, if it did not, where the exception comes from."""
         return frame_of(self.component, error)
 
     def _made(self) -> Component:
@@ -81,9 +81,9 @@ class ContractCase:
 
 
 def contract_cases(plugin: str) -> list[ContractCase]:
-    """Those of an installed plugin, which is named by its entry point, its module or its package.
+    """The contracts of an installed plugin, named by its entry point, its module or its package.
 
-    `PluginError` if there is no such plugin, or nothing to try in it.
+    Raises `PluginError` if there is no such plugin, or if it offers no component.
     """
     points = entry_points(group=PROJECT)
     owners = {point.name for point in points if _plain(plugin) in _names(point)}
@@ -112,7 +112,7 @@ def _plain(name: str) -> str:
 
 
 class _SteadyPolicy:
-    """Says the same of every picture; the least that an evaluator needs."""
+    """A policy that says the same about every picture: the least that an evaluator needs."""
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
@@ -124,7 +124,7 @@ class _SteadyPolicy:
 
 
 def _try_anchor(anchor: Anchor) -> None:
-    """On whichever side it holds its view; if on none, it is judged as one that holds it above."""
+    """Check an anchor in each direction; if it fails in all, report the failure for `above`."""
     broken: list[AssertionError] = []
     for direction in ("above", "below", "both"):
         try:

@@ -22,12 +22,13 @@ def check_loss(
     columns: Columns | None = None,
     lead: float = 0.5,
 ) -> None:
-    """Try out a loss.
+    """Check a loss; raises `AssertionError` with what it breaks.
 
-    ``indifference``: its value where policy and reference agree, if that is always the same (log 2 for a loss that is
-    a log-sigmoid of margins). ``differences_only``: it does not change when all its log-ratios move together.
-    ``columns``: the values that its data columns may have, 0 to 1 if not given. ``lead``: nats by which one view rises
-    and the other falls to see which is preferred, more for a loss that does not fall everywhere.
+    ``indifference``: its value where policy and reference agree, if that value is always the same (log 2 for a
+    log-sigmoid of margins). ``differences_only``: the loss stays the same when all its log-ratios move together.
+    ``columns``: the values that its data columns may have; 0 to 1 if not given. ``lead``: nats by which the log-ratio
+    of one view rises and that of the other falls, to see which view is preferred; raise it for a loss that is flat or
+    rises in places.
     """
     check_options(loss, Loss)
     check_declarations(loss)

@@ -1,4 +1,14 @@
-"""Terms called as in a run: on the part of the scores that they declare, with statistics and running means."""
+"""Calls terms as a run does: on the part of the scores that they declare, with statistics, probes and means.
+
+A worked example. The contract draws scores of one pair: ``chosen`` has two tokens with policy log-probs -1 and -2, and
+the reference's are -1 and -3. A term declares ``views() = (chosen,)`` and a statistic ``entropy``. Then `values_of`
+
+1. computes the statistic: it makes a distribution over three tokens for each response token, such as
+   (e^-1, 0.75 (1 - e^-1), 0.25 (1 - e^-1)) for the first, and gives it to the statistic's function;
+2. restricts the scores to what the term declares (`Scores.seen_by`): ``scores.log_ratio("chosen")`` is 1,
+   ``scores.statistics["entropy"]["chosen"]`` has the shape (1, 2), and ``scores.policy["rejected"]`` is an error;
+3. calls the term, and turns whatever goes wrong into one sentence about it.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +33,20 @@ from mdpo_core.types.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NONE_THERE = "; the reference's log-probs have no gradient, nor have the policy's in an evaluation"
-# Shares in which the probability of all other tokens is split up, for statistics of whole distributions.
+_NO_GRADIENT_HINT = "; the reference's log-probs have no gradient, and in an evaluation the policy's have none either"
+# How the two other tokens share the rest of the probability, for statistics of distributions.
 _OTHERS = (0.75, 0.25)
 
 
 def check_declarations(term: Term) -> None:
-    """What a term says that it reads is of the types that `Term` says."""
-    with calling(term, "in saying what it reads"):
+    """Check that what a term declares has the types that `Term` asks for."""
+    with calling(term, "when it declares what it reads"):
         wrong = list(problems_of_declarations(term))
     require(not wrong, "; ".join(wrong))
 
 
 def try_columns(term: Term, found: Scores) -> None:
-    """What a run asks of a term about each row before it trains."""
+    """Check the columns of each row with the term, as a run does before it trains."""
     for row in range(len(found.corruptible)):
         columns = {name: float(found.columns[name][row]) for name in term.columns()}
         with calling(term, f"in check_columns() at {columns}"):
@@ -44,17 +54,19 @@ def try_columns(term: Term, found: Scores) -> None:
 
 
 def values_of(term: Term, found: Scores) -> Tensor:
-    """What a term gives in the first step of a run, ``(batch,)``."""
-    return _reading(term, term, found, "")
+    """The values of a term in the first step of a run, ``(batch,)``."""
+    return _called(term, term, found)
 
 
 def running_values(term: Term, found: Scores) -> dict[str, Tensor]:
-    """What a term has running means taken of, ``(batch,)`` each."""
-    return {name: _reading(term, value, found, f"for its running mean '{name}' ") for name, value in term.means.items()}
+    """The values whose running means a term declares, by name, ``(batch,)`` each."""
+    return {
+        name: _called(term, function, found, f"for its running mean '{name}' ") for name, function in term.means.items()
+    }
 
 
 def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
-    """The gradients of the summed values by each view's policy tokens, those that there are."""
+    """The gradients of the summed values by the policy tokens of each view that the values depend on."""
     import torch
 
     leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in found.policy_tokens.items()}
@@ -72,30 +84,35 @@ def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
     return {view: gradient for view, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
 
 
-def _reading(term: Term, function: Callable[[Scores], Tensor], found: Scores, what: str) -> Tensor:
-    """``what`` is computed, for messages; nothing for a term's values."""
-    import torch
-
+def _seen_by(term: Term, found: Scores) -> Scores:
+    """What a run shows a term of the scores in its first step, where each running mean is 0."""
     with calling(term, "in its statistics"):
         statistics = {name: _statistic(name, each, found, term) for name, each in term.statistics().items()}
     with calling(term, "in its probes"):
         probes = {name: _probed(name, each, found, term) for name, each in term.probes().items()}
-    seen = replace(found, statistics=statistics).seen_by(term, dict.fromkeys(term.means, 0.0), probes)
+    return replace(found, statistics=statistics).seen_by(term, dict.fromkeys(term.means, 0.0), probes)
+
+
+def _called(term: Term, function: Callable[[Scores], Tensor], found: Scores, purpose: str = "") -> Tensor:
+    """What a function of a term returns. ``purpose``: for messages; empty for the term's own values."""
+    import torch
+
+    seen = _seen_by(term, found)
     try:
         values: object = function(seen)
     except Undeclared as error:
-        raise Broken(f"{name_of(term)} reads what it does not declare: {error.args[0]}") from error
+        raise Broken(f"{name_of(term)} reads something that it does not declare: {error.args[0]}") from error
     except Exception as error:
-        hint = _NONE_THERE if isinstance(error, RuntimeError) and NO_GRADIENT in str(error) else ""
-        raise raised(term, error, f"{what}at {case(found)}{hint}") from error
+        hint = _NO_GRADIENT_HINT if isinstance(error, RuntimeError) and NO_GRADIENT in str(error) else ""
+        raise raised(term, error, f"{purpose}at {case(found)}{hint}") from error
     if isinstance(values, torch.Tensor):
         return values
-    wanted = f"a tensor of one number a pair, shape {tuple(found.corruptible.shape)}"
-    raise Broken(f"{name_of(term)} returns {shown(values)} {what}at {case(found)}; it must return {wanted}")
+    expected = f"a tensor with one number for each pair, shape {tuple(found.corruptible.shape)}"
+    raise Broken(f"{name_of(term)} returns {shown(values)} {purpose}at {case(found)}; it must return {expected}")
 
 
 def _statistic(name: str, statistic: Statistic, found: Scores, term: Term) -> ByView[Tensor]:
-    """Of distributions over three tokens, of which the first is the response's."""
+    """A statistic of distributions over three tokens; the first token is the response's."""
     return ByView(
         {
             view: _by_token(name, statistic, found.policy_tokens[view], found.reference_tokens[view])
@@ -105,7 +122,7 @@ def _statistic(name: str, statistic: Statistic, found: Scores, term: Term) -> By
 
 
 def _probed(name: str, probe: Probe, found: Scores, term: Term) -> ByView[Tensor]:
-    """Of a model with one layer, whose hidden state is a token's log-probs under policy and reference."""
+    """The outputs of a probe on a model with one layer: a token's hidden state is its two log-probs."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -130,7 +147,7 @@ def _by_token(name: str, statistic: Statistic, policy: TokenLogProbs, reference:
 
 
 def _distributions(log_probs: Tensor) -> Tensor:
-    """Log-probs ``(tokens, 3)``."""
+    """Log-probs of three tokens, ``(tokens, 3)``, of which the first are ``log_probs``."""
     import torch
 
     rest = torch.log(-torch.expm1(log_probs))

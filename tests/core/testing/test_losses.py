@@ -262,16 +262,16 @@ def test_a_loss_that_is_wrong_about_small_margins_passes_where_it_is_tried_on_la
     [
         (Swapped(), "Swapped prefers 'rejected' over 'chosen'"),
         (Overflowing(), "Overflowing or its gradient is not finite at policy chosen"),
-        (Fixed(), "Fixed reads what it does not declare: view 'chosen' was not declared"),
-        (Leaking(), "Leaking reads what it does not declare: view 'chosen@crop' was not declared"),
-        (Peeking(), "Peeking reads what it does not declare: column 'weight' was not declared in columns"),
-        (Unreferenced(), "Unreferenced reads what it does not declare: view 'chosen' has no reference here"),
+        (Fixed(), "Fixed reads something that it does not declare: view 'chosen' was not declared"),
+        (Leaking(), "Leaking reads something that it does not declare: view 'chosen@crop' was not declared"),
+        (Peeking(), "Peeking reads something that it does not declare: column 'weight' was not declared in columns"),
+        (Unreferenced(), "Unreferenced reads something that it does not declare: view 'chosen' has no reference here"),
         (Averaged(), r"Averaged gives torch.float64 \(\) for torch.float64 \(1,\)"),
         (Centred(), "Centred of a pair depends on the pairs beside it"),
         (Next(), "Next depends on the order of pairs"),
         (UsualTotal(), r"UsualTotal gives -?[\d.]+ for its running mean 'margin' of 1 pairs"),
-        (UsualOther(), "UsualOther reads what it does not declare: mean 'margin' was not declared"),
-        (Undeclared(), "Undeclared reads what it does not declare: statistic 'entropy' was not declared"),
+        (UsualOther(), "UsualOther reads something that it does not declare: mean 'margin' was not declared"),
+        (Undeclared(), "Undeclared reads something that it does not declare: statistic 'entropy' was not declared"),
         (FixedViews(), "FixedViews declares the views chosen, rejected, whatever its options say"),
         (Counting(), "Counting has 2 views, and 3 where they have other names"),
         (PerToken(), "PerToken of a pair depends on the pairs beside it"),
@@ -348,9 +348,9 @@ class Asking(Hinge):
     [
         (
             returning(None),
-            r"Returning returns None at policy chosen \[-1.0\], .*; it must return a tensor of one number",
+            r"Returning returns None at policy chosen \[-1.0\], .*; it must return a tensor with one number",
         ),
-        (returning(0.5), r"Returning returns the float 0.5 at .*; it must return a tensor of .* shape \(1,\)"),
+        (returning(0.5), r"Returning returns the float 0.5 at .*; it must return a tensor with .* shape \(1,\)"),
         (Raising(), r"Raising raised ValueError: no such thing \(.*test_testing.py:\d+\) at policy chosen \[-1.0\]"),
         (
             RaisingFarOut(),
@@ -359,11 +359,11 @@ class Asking(Hinge):
         ),
         (RaisingInMean(), r"RaisingInMean raised ZeroDivisionError: .* for its running mean 'margin' at policy"),
         (RaisingInStatistic(), r"RaisingInStatistic raised RuntimeError: .*test_testing.py:\d+\) in its statistics"),
-        (RaisingInViews(), r"RaisingInViews raised NotImplementedError \(.*\) in saying what it reads"),
+        (RaisingInViews(), r"RaisingInViews raised NotImplementedError \(.*\) when it declares what it reads"),
         (RaisingInBackward(), r"RaisingInBackward raised AttributeError: .* in the backward of its values at policy"),
         (
             Asking(),
-            r"Asking raised RuntimeError: .*; the reference's log-probs have no gradient, nor have the policy's in an",
+            r"Asking raised RuntimeError: .*; the reference's log-probs have no gradient, and in an evaluation",
         ),
         (
             declaring("views", ("chosen", "rejected")),
