@@ -171,7 +171,7 @@ class _Answers:
             "ended": attempt.ended,
             "source_row": self._source.source_row(index),
         }
-        entry = {"responses": {REJECTED.response: attempt.answer}, "columns": {"rejected_by": made_by}}
+        entry: Entry = {"responses": {REJECTED.response: attempt.answer}, "columns": {"rejected_by": made_by}}
         problem = self._problem(attempt)
         return entry if problem is None else {**entry, "problem": problem}
 
