@@ -144,7 +144,7 @@ class _Labels:
         scores = Scores.from_tokens(ScorerOutput(policy, reference), batch.corruptible, batch.columns)
         return {view.response: self._relabeling.beta * float(scores.log_ratio(view)) for view in views}
 
-    def _scorers(self, views: Sequence[View]) -> list[Scorer]:
+    def _scorers(self, views: tuple[View, ...]) -> list[Scorer]:
         from mdpo_core.scoring.scorer import Scorer
 
         # One sequence for each view: an exported model is a plain one, which cannot share prompts.
