@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
-from mdpo_core.cli.main import _parser
+from mdpo_core.cli.parser import build_parser
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 HEAD = """# Commands
@@ -23,7 +23,7 @@ plugin or the data is wrong; 128 + the signal's number: a signal stopped it.
 def page() -> str:
     """The help of `mdpo` and of each of its commands, at 80 columns."""
     with patch.dict(os.environ, {"COLUMNS": "80"}):
-        parser = _parser()
+        parser = build_parser()
         texts = [("mdpo", parser.format_help()), *((each.prog, each.format_help()) for each in _commands(parser))]
     return HEAD + "".join(f"\n## {name}\n\n```text\n{text.rstrip()}\n```\n" for name, text in texts)
 

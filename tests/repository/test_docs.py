@@ -21,8 +21,9 @@ from support.builders.small_vlms import build_vlm
 from support.data_commands import recipe_of, write_rows
 from support.paths import ROOT
 
-from mdpo_core import Loss, Relabeling, ScorerOutput, Scores, TokenLogProbs, component, load_recipe, relabel
-from mdpo_core.cli.main import _parser
+from mdpo_core import Loss, ScorerOutput, Scores, TokenLogProbs, component, load_recipe
+from mdpo_core.cli.parser import build_parser
+from mdpo_core.make_data.relabel import Relabeling, relabel
 from mdpo_core.registry import Registry, current_registry, use_registry
 from mdpo_core.testing import check_loss
 
@@ -208,7 +209,7 @@ def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
     for options in conditions.values():
         component("corruption", options.pop("corruption"), **options)
     for _, *words in commands:
-        assert getattr(_parser().parse_args(words), "condition", "clean") in {"clean", *conditions}
+        assert getattr(build_parser().parse_args(words), "condition", "clean") in {"clean", *conditions}
 
 
 def test_the_spa_command_of_the_page_on_making_data_reads_what_the_one_before_it_makes(

@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from support.paths import RECIPES
 
-from mdpo_core.cli import main
+from mdpo_core.cli import commands, main
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "deepspeed")
 
@@ -140,7 +139,7 @@ def test_a_broken_pipe_that_is_not_the_output_s_is_told(
         finally:
             os.close(writer)
 
-    monkeypatch.setattr(import_module("mdpo_core.cli.main"), "_plugins", break_it)
+    monkeypatch.setattr(commands, "list_plugins", break_it)
     assert main(["plugins"]) == 1
     assert "Broken pipe" in capsys.readouterr().err
 

@@ -1,0 +1,142 @@
+"""What each command of ``mdpo`` does with its parsed options; every function here returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from mdpo_core.cli.make_data import DATA_COMMANDS
+
+if TYPE_CHECKING:
+    from mdpo_core.recipe.recipe import Recipe
+
+
+def run_recipe(options: argparse.Namespace) -> int:
+    """`mdpo run`: train, in this process or in several that this one starts."""
+    from mdpo_core.processes.world import current_world
+
+    recipe = _load_recipe(options)
+    if (options.processes or 1) > current_world().size:
+        from mdpo_core.processes.launcher import launch
+
+        return launch(options.processes, run_arguments(options))
+    if current_world().is_main:
+        return _run_and_show(recipe, options)
+    from mdpo_core.runner import run
+
+    run(recipe, run_dir=options.run_dir, resume=options.resume)
+    return 0
+
+
+def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
+    from mdpo_core.cli.console import Console
+    from mdpo_core.registry import current_registry
+    from mdpo_core.runner import run
+
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        result = run(recipe, run_dir=options.run_dir, resume=options.resume)
+    console.summarize(result, options.recipe)
+    return 0
+
+
+def run_arguments(options: argparse.Namespace) -> list[str]:
+    """The words after ``mdpo run`` that start each of several processes."""
+    words = [str(options.recipe)]
+    words += [word for assignment in options.set for word in ("--set", assignment)]
+    words += [word for plugin in options.without for word in ("--without", plugin)]
+    words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
+    return [*words, "--resume"] if options.resume else words
+
+
+def check_recipe(options: argparse.Namespace) -> int:
+    """`mdpo check`: find every problem of a recipe, and with ``--data`` every problem of its rows."""
+    from mdpo_core.cli.console import Console
+    from mdpo_core.registry import current_registry
+
+    recipe = _load_recipe(options)
+    if not (options.data or options.show):
+        print(f"{options.recipe}: no problem found")  # noqa: T201
+        return 0
+    from mdpo_core.runner import read_data
+
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        checked, builder = read_data(recipe)
+    if options.show:
+        from mdpo_core.cli.token_view import shown_rows
+
+        print(shown_rows(builder, checked.sound(), options.show))  # noqa: T201
+    print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
+    return 0
+
+
+def export_model(options: argparse.Namespace) -> int:
+    """`mdpo export`: write the model of a checkpoint."""
+    from mdpo_core.storage.export import export_run
+
+    checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge)
+    print(f"{options.out}: the model of {checkpoint}, loaded again and found equal")  # noqa: T201
+    return 0
+
+
+def make_pairs(options: argparse.Namespace) -> int:
+    """`mdpo generate-rejected` and `mdpo relabel`: preference pairs that a model makes."""
+    return DATA_COMMANDS[options.command].run(_load_recipe(options, trains=False), options)
+
+
+def draw_corruptions(options: argparse.Namespace) -> int:
+    """`mdpo corruptions`: draw a picture under each corruption; 1 if one of them fails."""
+    from mdpo_core.cli.contact_sheet import write_contact_sheet
+
+    drawn = write_contact_sheet(options.image, options.out)
+    others = f"not drawn, because they need options or change whole rows: {', '.join(drawn.others)}"
+    print(f"{options.out}: {options.image} under {', '.join(drawn.names)}\n{others}")  # noqa: T201
+    for name, reason in drawn.failed.items():
+        print(f"the corruption '{name}' fails: {reason}", file=sys.stderr)  # noqa: T201
+    return 1 if drawn.failed else 0
+
+
+def write_new_plugin(options: argparse.Namespace) -> int:
+    """`mdpo new-plugin`: write a package with one component, and say what to do with it."""
+    from mdpo_core.cli.new_plugin import write_plugin
+
+    folder = write_plugin(options.name, options.kind, options.out)
+    path, name = shlex.quote(f"{folder}"), options.name.removeprefix("mdpo_")
+    install, test = 'pip install -e . "mdpo[testing]"', f"pytest --mdpo-plugin mdpo_{name}"
+    steps = (f"cd {path}", install, test, "mdpo-run recipe.yaml")
+    print("\n  ".join((f"{folder}: the {options.kind} '{name}'; next:", *steps)))  # noqa: T201
+    return 0
+
+
+def list_plugins(options: argparse.Namespace) -> int:
+    """`mdpo plugins`: list the installed components."""
+    from mdpo_core.cli.plugins_table import components_table
+
+    print(components_table())  # noqa: T201
+    return 0
+
+
+def print_schema(options: argparse.Namespace) -> int:
+    """`mdpo schema`: print the JSON Schema of recipes."""
+    from mdpo_core.recipe.json_schema import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))  # noqa: T201
+    return 0
+
+
+def _load_recipe(options: argparse.Namespace, *, trains: bool = True) -> Recipe:
+    """The checked recipe of a command line; ``trains``: see `load_recipe`."""
+    from mdpo_core.errors import RecipeError
+    from mdpo_core.processes.world import current_world
+    from mdpo_core.recipe.loading import load_recipe
+
+    launched = current_world().size
+    if options.processes and launched not in (1, options.processes):
+        raise RecipeError(
+            f"--processes {options.processes}, but the launcher has started {launched}; leave --processes out"
+        )
+    return load_recipe(options.recipe, options.set, options.processes or launched, trains=trains)

@@ -1,0 +1,138 @@
+"""The argument parser of ``mdpo``: every command with its options and their help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from mdpo_core.cli import commands
+from mdpo_core.cli.arguments import add_version, count
+from mdpo_core.cli.make_data import DATA_COMMANDS
+
+if TYPE_CHECKING:
+    _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_DESCRIPTION = "Train vision-language models on preference pairs, so that they look at the picture."
+_EPILOG = """start here:
+  mdpo-run recipes/quickstart.yaml    train a tiny model: one minute, no GPU
+  mdpo check RECIPE --data            find every problem before you train
+  mdpo COMMAND --help                 read about one command
+
+The documentation starts at docs/index.md.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``mdpo``; parsed options have the function to call as ``action``, and its name as ``command``."""
+    parser = argparse.ArgumentParser(
+        prog="mdpo", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_help_formatter
+    )
+    add_version(parser)
+    # DeepSpeed's launcher puts it before the command; LOCAL_RANK says the same.
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(subparsers)
+    _add_check(subparsers)
+    _add_export(subparsers)
+    _add_data_commands(subparsers)
+    _add_corruptions(subparsers)
+    _add_new_plugin(subparsers)
+    _command(subparsers, "plugins", commands.list_plugins, "list the installed components and their options")
+    _command(subparsers, "schema", commands.print_schema, "print the JSON Schema of recipes, for editors")
+    return parser
+
+
+def _add_run(subparsers: _Subparsers) -> None:
+    run = _command(subparsers, "run", commands.run_recipe, "train as a recipe says (the same as mdpo-run)")
+    add_version(run)
+    _add_recipe(run)
+    _add_processes(run)
+    run.add_argument("--run-dir", type=Path, metavar="DIR", help="write the run to DIR instead of output.dir")
+    run.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
+
+
+def _add_check(subparsers: _Subparsers) -> None:
+    check = _command(subparsers, "check", commands.check_recipe, "find every problem of a recipe before it runs")
+    _add_recipe(check)
+    _add_processes(check)
+    check.add_argument("--data", action="store_true", help="also read every row and image, and find the model's files")
+    check.add_argument("--show", type=count, metavar="N", help="do what --data does, then print the tokens of N rows")
+
+
+def _add_export(subparsers: _Subparsers) -> None:
+    export = _command(
+        subparsers, "export", commands.export_model, "write a checkpoint's model for transformers or peft"
+    )
+    export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
+    export.add_argument("--merge", action="store_true", help="add LoRA to the weights, so that the model is complete")
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to write to; it must be new or empty"
+    )
+
+
+def _add_data_commands(subparsers: _Subparsers) -> None:
+    for name, data_command in DATA_COMMANDS.items():
+        command = _command(subparsers, name, commands.make_pairs, data_command.help)
+        _add_recipe(command)
+        command.set_defaults(processes=None)
+        data_command.add_arguments(command)
+
+
+def _add_corruptions(subparsers: _Subparsers) -> None:
+    sheet = _command(subparsers, "corruptions", commands.draw_corruptions, "draw a picture under each corruption")
+    sheet.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
+    sheet.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the image file to write, for example sheet.png"
+    )
+
+
+def _add_new_plugin(subparsers: _Subparsers) -> None:
+    from mdpo_core.offers import KINDS
+
+    help = "write a small package to start a plugin from"
+    plugin = _command(subparsers, "new-plugin", commands.write_new_plugin, help)
+    plugin.add_argument("name", metavar="NAME", help="the component's name in recipes; the package is mdpo_NAME")
+    plugin.add_argument("--kind", required=True, choices=KINDS, help="what the component is")
+    plugin.add_argument("--out", type=Path, metavar="DIR", help="the new folder to write (default: mdpo_NAME)")
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML)")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one option, for example --set train.seed=1",
+    )
+
+
+def _add_processes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--processes", type=count, metavar="N", help="number of processes (default: what the launcher started, or 1)"
+    )
+
+
+def _command(
+    subparsers: _Subparsers,
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+    help: str,
+) -> argparse.ArgumentParser:
+    """A new command, with the option that all commands have."""
+    prog = "mdpo-run" if name == "run" else f"mdpo {name}"
+    command = subparsers.add_parser(name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    command.set_defaults(action=action, command=name)
+    command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="do not load this plugin")
+    return command
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """Prints the help of each command in one line."""
+    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=24)
+    # argparse does not count the indent of commands, so the longest name would get a line for itself.
+    formatter._action_max_length = 22
+    return formatter
