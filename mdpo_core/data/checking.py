@@ -26,10 +26,10 @@ _CHUNK = 32  # rows that a worker checks in one go
 
 @dataclass
 class CheckedData:
-    """Data, the numbers of its sound rows, and what is wrong with the others.
+    """Data, the numbers of its valid rows, and the problems of the others.
 
-    ``lengths``: tokens of each sound row, those of its prompt (image tokens included) and of all its responses.
-    ``digest`` covers what is trained on: everything in the sound rows, pixels included.
+    ``lengths``: tokens of each valid row: its prompt (image tokens included) plus all its responses.
+    ``digest`` covers the training data: everything in the valid rows, pixels included.
     """
 
     data: Sequence[Example]
@@ -40,6 +40,7 @@ class CheckedData:
 
     @property
     def num_bad(self) -> int:
+        """The number of rows with problems."""
         return len(self.bad)
 
     def sound(self) -> Sequence[Example]:
@@ -47,7 +48,7 @@ class CheckedData:
         return Rows(self.data, self.rows)
 
     def require_sound(self, quarantine: bool) -> None:
-        """Raise `DataError` with the problems, unless they may be put in quarantine and some rows are left."""
+        """Raise `DataError` with the problems, unless bad rows may be left out and some rows remain."""
         if not self.bad or (quarantine and self.rows):
             return
         found = [problem for problems in self.bad.values() for problem in problems]
@@ -62,7 +63,7 @@ class CheckedData:
 
 
 def open_data(reader: Reader) -> Sequence[Example]:
-    """The rows that a reader gives. Raises `PluginError` where it gives no sequence, `DataError` where it is empty."""
+    """The rows of a reader. Raises `PluginError` if it does not give a sequence, `DataError` if that is empty."""
     name = f"the reader '{reader.component_name()}'"
     with blame_on(name):
         data = reader.open()
@@ -76,9 +77,7 @@ def open_data(reader: Reader) -> Sequence[Example]:
 def check_data(
     data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
 ) -> CheckedData:
-    """Read and encode every row, as training will; the corruptions are left to it."""
-    from mdpo_core.processes.workers import computed_ahead
-
+    """Read and encode every row as training will, but without corruptions."""
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
@@ -98,7 +97,7 @@ def check_data(
 
 
 class _Found(NamedTuple):
-    """What can be said of a row without knowing the others; ``id`` is None where it could not be read."""
+    """What is known of a row without the others; ``id`` is None if the row could not be read."""
 
     id: str | None
     problems: Sequence[Problem] = ()
@@ -108,7 +107,7 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _RowCheck:
-    """Checks rows by themselves, in whichever process."""
+    """Checks each row without the others, in this process or in a worker."""
 
     data: Sequence[Example]
     builder: BatchBuilder
@@ -136,7 +135,7 @@ class _RowCheck:
 def _repeated(name: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
     if name is None or seen.setdefault(name, row) == row:
         return []
-    return [Problem("", "", f"id '{name}' is that of row {seen[name] + 1}, too")]
+    return [Problem("", "", f"row {seen[name] + 1} also has the id '{name}'; ids must differ")]
 
 
 def _located(problem: Problem, row: int) -> Problem:
@@ -149,9 +148,9 @@ def _digest(example: Example) -> bytes:
 
 def _content(example: Example) -> Iterator[bytes]:
     texts = [example.id, example.prompt, sorted(example.responses.items()), sorted(example.columns.items())]
-    yield json.dumps(texts, default=vars).encode()  # turns of a conversation are no JSON yet
+    yield json.dumps(texts, default=vars).encode()  # turns of a conversation are objects
     others = [sorted(part.items()) for part in (example.other_prompts, example.vectors, example.boxes)]
-    if any(others):  # rows without them keep the digest that they had before there were any
+    if any(others):  # rows without these fields keep the digest of versions that did not have them
         yield json.dumps(others, default=vars).encode()
     for name, images in [("", example.images), *sorted(example.other_images.items())]:
         yield name.encode()

@@ -128,9 +128,9 @@ class BatchBuilder:
     def corrupt(self, example: Example, condition: str, data: Sequence[Example], epoch: int) -> Example:
         """The example under a condition.
 
-        The same for policy and reference, and on every machine: all randomness is a function of the run's seed, the
+        Policy and reference see the same result, on every machine: all randomness is a function of the run's seed, the
         example's id, the condition's name and the draw. A row without an image stays as it is, unless the corruption
-        needs none.
+        does not need one.
         """
         if condition == CLEAN:
             return example
@@ -139,7 +139,7 @@ class BatchBuilder:
             return example
         draw = epoch if corruption.draw == "epoch" else 0
         rng = random.Random(f"{self.seed}|{example.id}|{condition}|{draw}")
-        # Images of its own: one that paints over what it is given is not to change the other conditions.
+        # Copies: a corruption that paints over its input must not change the other conditions.
         own = replace(example, images=tuple(image.copy() for image in example.images))
         who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
         with blame_on(who):

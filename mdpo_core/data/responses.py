@@ -24,7 +24,7 @@ class EncodedResponse(NamedTuple):
 
 
 def encode_response(encoder: Encoder, example: Example, name: str) -> EncodedResponse:
-    """The assistant's turns as `Encoder.encode_response` has them, what stands between as prompts have it."""
+    """The assistant's turns as `Encoder.encode_response` encodes them; the turns between as prompts encode them."""
     response = example.responses[name]
     if isinstance(response, str):
         return EncodedResponse(encoder.encode_response(response))
@@ -46,15 +46,17 @@ def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> 
             [answer] = added
             part = encoder.encode_response(answer.text)
         else:
-            part = _behind(cat(parts), encoder.encode_prompt(replace(example, prompt=tuple(said))).token_ids, example)
+            part = _added_tokens(
+                cat(parts), encoder.encode_prompt(replace(example, prompt=tuple(said))).token_ids, example
+            )
         parts.append(part)
         numbers.append(part.new_full((len(part),), number if is_answer else 0))
     return EncodedResponse(cat(parts[1:]), cat(numbers[1:]))
 
 
-def _behind(before: Tensor, whole: Tensor, example: Example) -> Tensor:
-    """What a longer prompt adds to tokens that are known."""
+def _added_tokens(before: Tensor, whole: Tensor, example: Example) -> Tensor:
+    """The tokens that a longer prompt ``whole`` adds to ``before``."""
     if not whole[: len(before)].equal(before):
-        text = "the chat template writes earlier answers otherwise than as responses, so that their turns have no score"
+        text = "the chat template writes earlier answers differently from responses, so their turns cannot be scored"
         raise DataError([Problem(f"example '{example.id}'", "", text)])
     return whole[len(before) :]

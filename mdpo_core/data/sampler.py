@@ -32,8 +32,8 @@ class MicroBatch(NamedTuple):
 class Sampler:
     """Shuffles per epoch from the seed and drops nothing: the last batch of an epoch may be smaller.
 
-    ``lengths``: tokens of each row. With ``window`` the rows of so many batches are put into batches by length; which
-    batch comes when is as random as before. 0 leaves the batches as they were shuffled.
+    ``lengths``: tokens of each row. ``window``: the number of batches whose rows are sorted by length and batched
+    again; the order of these batches stays random. 0: batches stay as shuffled.
     """
 
     lengths: Sequence[int]
@@ -44,10 +44,12 @@ class Sampler:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Optimizer steps in which every row is read once."""
         return -(-len(self.lengths) // self.batch_size)
 
     @property
     def num_steps(self) -> int:
+        """Optimizer steps of all epochs."""
         return self.epochs * self.steps_per_epoch
 
     def epoch(self, step: int) -> int:
@@ -61,12 +63,12 @@ class Sampler:
         return sorted(rows, key=self.lengths.__getitem__)
 
     def micro_batches(self, step: int, size: int, world: World = ALONE) -> list[MicroBatch]:
-        """This process's part of a step: every so many-th micro-batch, so that all have rows of similar lengths."""
+        """This process's micro-batches of a step: every ``world.size``-th one, so that lengths are similar in all."""
         return split_over_processes(self.rows(step), size, self.epoch(step), world)
 
 
 def split_over_processes(rows: Sequence[int], size: int, epoch: int, world: World) -> list[MicroBatch]:
-    """This process's micro-batches of some rows; equally many in each process."""
+    """This process's micro-batches of some rows; every process gets the same number."""
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     mine = [MicroBatch(parts[number], epoch, number) for number in range(world.rank, len(parts), world.size)]
     if len(mine) == -(-len(parts) // world.size):

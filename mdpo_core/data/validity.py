@@ -1,4 +1,4 @@
-"""What makes a row unfit to train on: fields of wrong types, and values that make no sense."""
+"""What makes a row invalid: fields of wrong types, and values that make no sense."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mdpo_core.types.example import IMAGE_MARK, Box, Example, ExampleField, Turn
 
 
 def problems_of_row(example: Example) -> list[str]:
-    """Everything that is wrong with an example by itself, one sentence each."""
+    """Every problem of an example that shows without the other rows, one message each."""
     wrong = wrong_type_in(example)
     if wrong is not None:
         return [wrong]
     texts = {name: _texts(response) for name, response in example.responses.items()}
     found = [f"the response '{name}' is empty" for name, each in texts.items() if not all(map(str.strip, each))]
     found += [
-        f"the response '{name}' holds an {IMAGE_MARK} mark, which belongs into prompts"
+        f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one"
         for name, each in texts.items()
         if any(IMAGE_MARK in text for text in each)
     ]
     found += [
         f"the response '{name}' is a conversation; it goes from an assistant's turn to an assistant's, one at a time"
         for name, response in example.responses.items()
-        if not isinstance(response, str) and not _answers(response)
+        if not isinstance(response, str) and not _is_conversation(response)
     ]
     found += [
         f"the responses '{one}' and '{other}' are equal, so neither can be preferred"
@@ -43,7 +43,7 @@ def _texts(response: str | tuple[Turn, ...]) -> list[str]:
     return [response] if isinstance(response, str) else [turn.text for turn in response]
 
 
-def _answers(turns: Sequence[Turn]) -> bool:
+def _is_conversation(turns: Sequence[Turn]) -> bool:
     """Whether every answer is one turn, and the first and the last turn are answers."""
     roles = [turn.role for turn in turns]
     repeated = any(one == other == "assistant" for one, other in pairwise(roles))
@@ -59,11 +59,11 @@ def _vector_problems(example: Example) -> Iterator[str]:
 def _box_problems(example: Example) -> Iterator[str]:
     for name, boxes in example.boxes.items():
         if len(boxes) != len(example.images):
-            yield f"the boxes '{name}' are those of {len(boxes)} images, and there are {len(example.images)}"
+            yield f"the boxes '{name}' are for {len(boxes)} images, but the row has {len(example.images)}"
             continue
-        for number, image in enumerate(example.images):
-            found = (box.problem(image.size) for box in boxes[number])
-            yield from (f"boxes '{name}' of image {number}: {text}" for text in found if text is not None)
+        for index, image in enumerate(example.images):
+            found = (box.problem(image.size) for box in boxes[index])
+            yield from (f"boxes '{name}' of image {index}: {problem}" for problem in found if problem is not None)
 
 
 def wrong_type_in(example: object) -> str | None:
@@ -78,7 +78,7 @@ def _type_problems(example: object) -> Iterator[str]:
     import PIL.Image
 
     if not isinstance(example, Example):
-        yield f"{shown(example)} is no Example"
+        yield f"{shown(example)} is not an Example"
         return
     if not isinstance(example.id, str):
         yield f"the id is {shown(example.id)}; it must be text"

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class _Sections:
-    """The sections of a recipe that are sound; ``names`` says which. What is optional has its default."""
+    """The valid sections of a recipe; ``names`` lists them. A check reads only the sections that it asks for."""
 
     names: frozenset[str]
     processes: int
@@ -40,12 +40,12 @@ class _Sections:
     reference: str
     corruptions: Mapping[str, Corruption]
     num_terms: int
-    terms: Sequence[tuple[int, Term]]  # the sound ones, with their positions
+    terms: Sequence[tuple[int, Term]]  # the valid ones, with their positions
     evaluators: Sequence[tuple[int, Evaluator]]
 
 
 def check_consistency(recipe: Recipe, processes: int = 1) -> None:
-    """Raise `RecipeError` with everything in a recipe that does not fit together."""
+    """Raise `RecipeError` with every problem between the sections of a recipe."""
     pieces = {name: getattr(recipe, name) for name in type(recipe).model_fields}
     found = [Problem("", ".".join(map(str, keys)), text) for keys, text in inconsistencies(pieces, processes)]
     if found:
@@ -53,9 +53,9 @@ def check_consistency(recipe: Recipe, processes: int = 1) -> None:
 
 
 def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = True) -> Found:
-    """Problems between the sections that are there, as YAML path and message.
+    """Problems between the valid sections, as YAML path and message.
 
-    ``trains``: whether the objective is computed, and needs something of the data.
+    ``trains``: whether the objective is computed, so that the data must have what it reads.
     """
     sections = _sections(pieces, processes, trains)
     wrong = [(position, text) for position, term in sections.terms for text in problems_of_declarations(term)]
@@ -88,7 +88,7 @@ def _sound(items: Iterable[Item | None]) -> list[tuple[int, Item]]:
 
 
 def can_be_cached(recipe: Recipe) -> bool:
-    """Whether ``reference: cached`` suits terms and evaluators."""
+    """Whether all terms and evaluators work with ``reference: cached``."""
     return not any(_not_in_cache(list(enumerate(recipe.objective)), list(enumerate(recipe.evaluators))))
 
 
@@ -131,7 +131,7 @@ def _needed(sections: _Sections) -> Iterator[tuple[Keys, Iterator[Need]]]:
 def _compared(sections: _Sections) -> Found:
     for position, term in sections.terms:
         views = term.views()
-        repeated = next((view for place, view in enumerate(views) if view in views[:place]), None)
+        repeated = next((view for index, view in enumerate(views) if view in views[:index]), None)
         if isinstance(term, Loss) and repeated is not None:
             yield ("objective", position), f"compares the view '{repeated}' with itself, which trains nothing"
 
@@ -140,7 +140,10 @@ def _labels(sections: _Sections) -> Found:
     counts = Counter(term.label for _, term in sections.terms if term.label is not None)
     for position, term in sections.terms:
         if term.label is not None and counts[term.label] > 1:
-            yield ("objective", position, "label"), f"'{term.label}' is the label of another term, too"
+            yield (
+                ("objective", position, "label"),
+                f"another term also has the label '{term.label}'; labels must differ",
+            )
 
 
 def _sizes(sections: _Sections) -> Found:
@@ -169,8 +172,8 @@ def _probes(sections: _Sections) -> Found:
         if term.probes() and not sections.backend.trains_probes:
             yield (
                 ("objective", position),
-                "trains a module of its own beside the model, which the backend "
-                f"'{sections.backend.component_name()}' does not; use 'local'",
+                "trains an extra module beside the model, which the backend "
+                f"'{sections.backend.component_name()}' cannot do; use 'local'",
             )
 
 
@@ -190,8 +193,8 @@ def _frozen_copy(sections: _Sections) -> Found:
         if any(statistic.needs_reference for statistic in term.statistics().values()):
             yield (
                 ("objective", position),
-                "compares whole distributions with those of a frozen copy, which this backend cuts up; use LoRA with "
-                "'reference: adapter_off', or a lower ZeRO stage",
+                "compares whole distributions with those of a frozen copy, whose weights this backend splits; "
+                "use LoRA with 'reference: adapter_off', or a lower ZeRO stage",
             )
 
 
@@ -218,7 +221,7 @@ def _not_in_cache(terms: Sequence[tuple[int, Term]], evaluators: Sequence[tuple[
         if evaluator.needs_reference:
             yield (
                 ("evaluators", position),
-                "scores examples of its own, and 'reference: cached' holds those that are trained on; use "
+                "scores new examples, but 'reference: cached' holds only the training examples; use "
                 "'adapter_off' or 'frozen_copy', or leave this evaluator out",
             )
 
@@ -234,7 +237,7 @@ def _clean(sections: _Sections) -> Found:
 
 
 def _workers(sections: _Sections) -> Found:
-    """A notebook's classes cannot be sent to worker processes, which import modules and scripts."""
+    """Classes of a notebook cannot be sent to worker processes: these import modules and scripts only."""
     sent = [sections.data, *sections.corruptions.values(), *(term for _, term in sections.terms if term.columns())]
     for component in sent if sections.train.workers else ():
         if component is not None and _is_in_notebook(type(component)):
@@ -250,7 +253,7 @@ def _is_in_notebook(cls: type) -> bool:
     return cls.__module__ == "__main__" and main.__spec__ is None and not hasattr(main, "__file__")
 
 
-# Each check, and the sections that it cannot do without.
+# Each check, and the sections that it needs.
 _CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
     _conditions: frozenset(),
     _labels: frozenset(),

@@ -16,9 +16,9 @@ Keys = tuple[str | int, ...]
 
 @dataclass
 class Node:
-    """A value in a recipe file, and where it stands: ``file:line``, or the command line.
+    """A value of a recipe, and where it was written: ``file:line``, or ``--set ...``.
 
-    A mapping or a list has ``children``, by key or by index; anything else has a ``value``.
+    A mapping has ``children`` by key, a list by index; every other value is in ``value``.
     """
 
     where: str
@@ -36,10 +36,11 @@ class Node:
 
     @property
     def is_mapping(self) -> bool:
+        """Whether it has children by key."""
         return self.children is not None and not self.is_list
 
     def merge(self, new: Node) -> None:
-        """Take the children of ``new``; where both hold a mapping of the same component, key by key."""
+        """Take the children of ``new``; mappings of the same component are merged key by key."""
         mine, theirs = self.children or {}, new.children or {}
         for key, child in theirs.items():
             old = mine.get(key)
@@ -79,13 +80,15 @@ class Document:
 
 
 def read_document(path: Path, _extending: tuple[Path, ...] = ()) -> Document:
-    """Read a recipe; ``extends: FILE`` (beside it) gives the recipe that it changes.
+    """Read a recipe; ``extends: FILE`` names the recipe beside it that it changes.
 
-    Mappings are merged key by key; lists, and mappings that name another component, are replaced.
+    Mappings are merged key by key. Lists are replaced, and so are mappings that name another component.
     """
     resolved = path.resolve()
     if resolved in _extending:
-        raise RecipeError([Problem(str(path), EXTENDS, "a recipe cannot extend itself, not even through others")])
+        raise RecipeError(
+            [Problem(str(path), EXTENDS, "a recipe cannot extend itself, directly or through other recipes")]
+        )
     document = _parse(path)
     extends = (document.root.children or {}).pop(EXTENDS, None)
     if extends is None or extends.plain() is None:
@@ -100,21 +103,22 @@ def read_document(path: Path, _extending: tuple[Path, ...] = ()) -> Document:
 
 
 def override(document: Document, assignments: Iterable[str]) -> None:
-    """Apply ``section.key=value`` assignments, values written as in YAML; list items go by number."""
+    """Apply ``section.key=value`` assignments, with values as in YAML; a number names an item of a list."""
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
             raise RecipeError([Problem(f"--set {assignment}", "", "write it as section.key=value")])
         keys: Keys = tuple(int(part) if part.isdigit() else part for part in name.split("."))
         where = f"--set {assignment}"
-        _assign(document.root, keys, _node(_load(text, where), where, _one_place(where)))
+        _assign(document.root, keys, _tree(_read_yaml(text, where), where, _always(where)))
 
 
-def _one_place(where: str) -> Callable[[int], str]:
+def _always(where: str) -> Callable[[int], str]:
     return lambda line: where
 
 
 def _assign(root: Node, keys: Keys, value: Node) -> None:
+    """Put a value into the tree; mappings around it are created, items of lists are not."""
     holder = root
     for depth, key in enumerate(keys):
         children = holder.children
@@ -140,13 +144,13 @@ def _parse(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise RecipeError([Problem(str(path), "", reason)]) from error
-    loaded = _load(text, str(path))
+    loaded = _read_yaml(text, str(path))
     if not isinstance(loaded, Mapping):
         raise RecipeError([Problem(str(path), "", "a recipe is a mapping of sections: model, data, objective, ...")])
-    return Document(_node(loaded, str(path), lambda line: f"{path}:{line + 1}"), str(path))
+    return Document(_tree(loaded, str(path), lambda line: f"{path}:{line + 1}"), str(path))
 
 
-def _load(text: str, where: str) -> Any:
+def _read_yaml(text: str, where: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -154,21 +158,23 @@ def _load(text: str, where: str) -> Any:
         return YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         line = f"{where}:{error.problem_mark.line + 1}" if error.problem_mark else where
-        what = str(error.problem or error.context).splitlines()[0]
-        raise RecipeError([Problem(line, "", f"not valid YAML: {what}")]) from error
+        reason = str(error.problem or error.context).splitlines()[0]
+        raise RecipeError([Problem(line, "", f"not valid YAML: {reason}")]) from error
     except YAMLError as error:
         raise RecipeError([Problem(where, "", f"not valid YAML: {error}")]) from error
 
 
-def _node(loaded: Any, where: str, at: Callable[[int], str]) -> Node:
-    """The tree of what ruamel.yaml loaded; ``at`` says where a line, from 0, is."""
+def _tree(loaded: Any, where: str, position: Callable[[int], str]) -> Node:
+    """The tree of what ruamel.yaml loaded; ``position`` gives the position of a line, counted from 0."""
     if isinstance(loaded, Mapping):
         lines: Any = loaded.lc.key  # type: ignore[attr-defined]
-        children = {key: _node(value, at(lines(key)[0]), at) for key, value in loaded.items()}
+        children = {key: _tree(value, position(lines(key)[0]), position) for key, value in loaded.items()}
         return Node(where, children=children)
     if isinstance(loaded, list):
-        spots: Any = loaded.lc.item  # type: ignore[attr-defined]
-        items: dict[str | int, Node] = {i: _node(item, at(spots(i)[0]), at) for i, item in enumerate(loaded)}
+        lines = loaded.lc.item  # type: ignore[attr-defined]
+        items: dict[str | int, Node] = {
+            index: _tree(item, position(lines(index)[0]), position) for index, item in enumerate(loaded)
+        }
         return Node(where, children=items, is_list=True)
     return Node(where, _scalar(loaded))
 
@@ -177,5 +183,5 @@ def _scalar(loaded: Any) -> Any:
     for kind in (bool, int, float, str):
         if isinstance(loaded, kind):
             return kind(loaded)
-    # Dates and tagged objects: no option takes one, and an error message should show what it looks like.
+    # Dates and tagged objects: no option accepts one, and an error message should show its text.
     return None if loaded is None else str(loaded)

@@ -53,12 +53,12 @@ def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
     for name, cls in sorted(registry.components(kind).items()):
         schema = _inlined(cls.model_json_schema(schema_generator=_Schema))
         schema["properties"] = {kind: {"const": name}, **schema.get("properties", {})}
-        schema["required"] = [kind]  # alone: the recipe that this one extends may have set the others
+        schema["required"] = [kind]  # nothing else: the recipe that this one extends may set the other options
         yield schema
 
 
 def _changes(name: str) -> dict[str, Any]:
-    """Options of a component that the recipe which this one extends has named; a list takes the place of its list."""
+    """Options for a component that is named in the recipe that this one extends; lists cannot be changed this way."""
     named = [{"required": [kind]} for kind in SECTIONS[name]]
     return {"type": "object", "description": "changes of what is extended", "not": {"anyOf": named}}
 

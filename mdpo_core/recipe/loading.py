@@ -19,7 +19,7 @@ from mdpo_core.recipe.document import Document, Keys, override, read_document
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
 from mdpo_core.registry import Registry, current_registry
 
-# Section: the kinds of component it takes. Lists and mappings of components are told apart by `MANY`.
+# The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "model": ("adapter",),
     "data": ("reader",),
@@ -36,8 +36,8 @@ _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "out
 def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int = 1, *, trains: bool = True) -> Recipe:
     """Read and check a recipe file.
 
-    ``overrides`` are ``section.key=value`` as after ``--set``; ``processes`` is what batch sizes are checked
-    against. ``trains=False`` is for what makes data: those of the recipe need not have what its objective reads. Raises
+    ``overrides``: ``section.key=value``, as after ``--set``. ``processes``: the number that batch sizes must fit.
+    ``trains=False``: for commands that make data, whose rows need not yet have what the objective reads. Raises
     `RecipeError` with every problem: file, line, YAML path, and what would work.
     """
     document = read_document(Path(path))
@@ -57,7 +57,7 @@ def build_recipe(document: Document, processes: int = 1, *, trains: bool = True)
 
 
 class _Builder:
-    """Builds each section that is sound, and collects what is wrong with the others."""
+    """Builds the valid sections, and collects the problems of the others."""
 
     def __init__(self, document: Document, registry: Registry) -> None:
         self.document = document
@@ -65,7 +65,7 @@ class _Builder:
         self.problems: list[Problem] = []
 
     def pieces(self) -> dict[str, Any]:
-        """The sections that are sound; the others are absent, and have left a problem."""
+        """The valid sections by name; each of the others leaves a problem."""
         known, data = Recipe.model_fields, self.document.data
         for key in data:
             if key not in known:
@@ -89,7 +89,7 @@ class _Builder:
         choices = get_args(Recipe.model_fields["reference"].annotation)
         if value not in choices:
             near = suggestion(str(value), choices)
-            self._report(("reference",), f"{value!r} is no reference{near}  ({', '.join(choices)})")
+            self._report(("reference",), f"{value!r} is not a valid reference{near}  ({', '.join(choices)})")
             return None
         return value
 
@@ -98,7 +98,7 @@ class _Builder:
         if MANY[name] is dict and isinstance(value, dict):
             return {key: self._component((name, key), kinds, item) for key, item in value.items()}
         if MANY[name] is list and isinstance(value, list):
-            return tuple(self._component((name, place), kinds, item) for place, item in enumerate(value))
+            return tuple(self._component((name, index), kinds, item) for index, item in enumerate(value))
         form = "a mapping of names to components" if MANY[name] is dict else "a list of components"
         self._report((name,), f"must be {form}, found {value!r}")
         return None
@@ -110,8 +110,9 @@ class _Builder:
             return None
         named = [kind for kind in kinds if kind in value]
         if len(named) != 1:
-            near = "" if named else "".join(suggestion(kind, value) for kind in kinds)
-            self._report(keys, f"must name one component: {form}{near}")
+            near = "".join(suggestion(kind, value) for kind in kinds)
+            reason = f", found {' and '.join(named)}" if named else near
+            self._report(keys, f"must name one component: {form}{reason}")
             return None
         kind, name = named[0], value[named[0]]
         try:
@@ -124,7 +125,7 @@ class _Builder:
 
     def _validated(self, keys: Keys, cls: type[BaseModel], name: str, options: Any) -> Any:
         try:
-            # Strict JSON rules: a quoted number is no number and `true` is not 1, but a list may be a tuple.
+            # Strict JSON rules: a quoted number is not a number and `true` is not 1, but a list may be a tuple.
             return cls.model_validate_json(json.dumps(options), strict=True)
         except ValidationError as error:
             for detail in error.errors():
@@ -136,7 +137,7 @@ class _Builder:
 
 
 def _message(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    """What pydantic found wrong, as a sentence for the user of the component ``name``."""
+    """A problem that pydantic found, as a message to the user of the component ``name``."""
     return _MESSAGES.get(detail["type"], _invalid)(detail, cls, name)
 
 
@@ -151,22 +152,22 @@ def _missing(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
 
 
 def _refused(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    """A validator's own words. Where options do not fit together it names them, and showing all would hide them."""
+    """The message of a validator. It names options that do not fit together; printing all options would hide it."""
     if isinstance(detail["input"], dict):
-        return _words(detail)
+        return _sentence(detail)
     return _invalid(detail, cls, name)
 
 
 def _invalid(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    return f"{_words(detail)}, found {detail['input']!r}"
+    return f"{_sentence(detail)}, found {detail['input']!r}"
 
 
-def _words(detail: ErrorDetails) -> str:
-    text = detail["msg"].removeprefix("Value error, ")
-    return f"{text[0].lower()}{text[1:]}"
+def _sentence(detail: ErrorDetails) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]}"
 
 
-# By pydantic's type of error; `_invalid` for all others.
+# By the type of pydantic's error; all other types get `_invalid`.
 _MESSAGES: Mapping[str, Callable[[ErrorDetails, type[BaseModel], str], str]] = {
     "extra_forbidden": _unknown,
     "missing": _missing,

@@ -1,4 +1,4 @@
-"""What terms and corruptions take from a row by name, and which reader could give it."""
+"""What terms and corruptions read from a row by name, and which reader can give it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Need:
         if self.name in names and not _is_empty(self.field, names[self.name]):
             return None
         if self.needs_image and not example.images:
-            return None  # it is not corrupted
+            return None  # a row without an image is not corrupted
         who = "the objective" if self.condition == CLEAN else f"the condition '{self.condition}'"
         if self.name in names:
             return f"{who} needs {self}, which is empty in this row"
         return f"{who} needs {self}; the data has {', '.join(names) or 'none'}{self.hint()}"
 
     def hint(self) -> str:
-        """``; reader 'pairs' gives it with ...`` of the readers that could, or nothing."""
+        """``; reader 'pairs' gives it with ...`` for each reader that can give it, or nothing."""
         readers = cast("Mapping[str, type[Reader]]", current_registry().components("reader"))
         ways = [(name, cls.option_for(self.field, self.name)) for name, cls in sorted(readers.items())]
         return "".join(f"; reader '{name}' gives it with {way}" for name, way in ways if way is not None)
@@ -70,12 +70,12 @@ def needs_of_term(term: Term) -> Iterator[Need]:
 
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:
-    """What a condition takes from a row besides prompt and images."""
+    """What a condition reads from a row, apart from its prompt and images."""
     for field, names in corruption.needs().items():
         yield from (Need(field, name, condition, corruption.needs_image) for name in names)
 
 
 def lacking(example: Example, needs: Iterable[Need]) -> list[Problem]:
-    """A problem for each of some needs that a row does not meet."""
+    """A problem for each need that a row does not meet."""
     found = (need.problem(example) for need in needs)
     return [Problem(f"example '{example.id}'", "", text) for text in found if text is not None]

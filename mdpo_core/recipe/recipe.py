@@ -82,9 +82,9 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _components_have_names(self) -> Self:
-        """So that the recipe can print itself, later and in any process."""
+        """Components need names, so that the recipe can print itself, later and in any process."""
         if not all(component.has_name() for component in self.components()):
-            current_registry()  # gives classes their names, which may have been imported without it
+            current_registry()  # names the classes, which may have been imported without a registry
         for component in self.components():
             component.component_name()
         return self
@@ -114,17 +114,17 @@ class Recipe(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe with every default filled in, as YAML would hold it."""
-        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+        return {name: _as_yaml_data(getattr(self, name)) for name in type(self).model_fields}
 
 
-def _plain(value: Any) -> Any:
+def _as_yaml_data(value: Any) -> Any:
     if isinstance(value, Component):
         named = {value.kind: value.component_name()}
         return named | value.model_dump(mode="json")
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _as_yaml_data(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_as_yaml_data(item) for item in value]
     return value

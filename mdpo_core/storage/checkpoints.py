@@ -24,7 +24,7 @@ from mdpo_core.storage.files import (
 from mdpo_core.types.engine_state import SavedEngineState, write_state
 
 STATE = "checkpoint.json"
-# The version of the files and of checkpoint.json. Increase it when either changes.
+# The version of the files and of checkpoint.json; raise it when either changes.
 _FORMAT = 1
 
 
@@ -118,8 +118,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         ) from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} was written by another version of mdpo: its format is {metadata.get('format')}, and {_FORMAT} is "
-            "read"
+            f"{path} was written by another version of mdpo: its format is {about.get('format')}; this version reads "
+            f"{_FORMAT}"
         )
     return metadata
 
@@ -157,7 +157,7 @@ def _write(pieces: list[Any], file: Path) -> str:
 
 
 def _attempt(action: Callable[[], str]) -> tuple[str, str]:
-    """A result, or an error's message, so that all processes learn of a failure in one of them."""
+    """A result, or an error's message, which all processes must know."""
     try:
         return action(), ""
     except CheckpointError as error:

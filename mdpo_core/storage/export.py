@@ -1,4 +1,4 @@
-"""A trained model out of a checkpoint, in the form that everybody loads, and checked before it counts."""
+"""Write the trained model of a checkpoint for transformers or peft, and check it by loading it again."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ _ANSWER = "A ramp of three colours."
 def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool = False) -> Path:
     """Export a run's model as it was after ``step`` steps (default: at the newest checkpoint), and give the checkpoint.
 
-    Raises `RecipeError` for what is not there or in the way, `CheckpointError` for what is damaged or has changed.
+    Raises `RecipeError` if something is missing or ``out`` is not empty, `CheckpointError` if files are
+    damaged or have changed.
     """
     directory = RunDirectory(run_dir)
     if not directory.recipe.is_file():
-        raise RecipeError(f"{run_dir} is no run directory: there is no {directory.recipe.name} in it")
+        raise RecipeError(f"{run_dir} is not a run directory: it does not contain {directory.recipe.name}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RecipeError(f"{out} is there already, and not empty; choose another with --out DIR")
+        raise RecipeError(f"{out} already exists and is not empty; choose another with --out DIR")
     checkpoint = _chosen(directory, step)
     recipe = load_recipe(directory.recipe)
     recipe.model.unquantized.check()
@@ -66,21 +67,21 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
     Nothing is left at ``out`` unless what was written has been loaded again and gives the same logits.
     """
     if merge and not recipe.model.has_lora:
-        raise RecipeError("--merge: there is no LoRA to merge, the weights themselves were trained; leave it out")
+        raise RecipeError("--merge: there is no LoRA to merge, the weights themselves were trained; leave --merge out")
     state = saved_state(checkpoint, verify(checkpoint))
     adapter, placement = recipe.model.unquantized, Placement("cpu", recipe.backend.placement().dtype)
-    # First of all: a folder that cannot be written is known before a model is loaded.
+    # First, so that a folder without write permission is found before a model is loaded.
     with atomic_folder(out) as folder:
         model = adapter.load(placement)
         _restore(model, state, checkpoint)
-        expected = _Expected.of(model, adapter.encoder())
+        trained = _TrainedModel.of(model, adapter.encoder())
         model.export(folder, merge=merge)
         del model
         gc.collect()  # modules that hold their own methods are not freed before
         encoder, exported = _loaded_again(adapter, folder, placement)
-        expected.require_encoder(encoder)
-        expected.require_merged(exported) if merge else expected.require_weights(exported, state)
-        expected.require_logits(exported, _ROUNDING[placement.dtype])
+        trained.require_encoder(encoder)
+        trained.require_merged(exported) if merge else trained.require_weights(exported, state)
+        trained.require_logits(exported, _ROUNDING[placement.dtype])
 
 
 def _chosen(directory: RunDirectory, step: int | None) -> Path:
@@ -96,12 +97,12 @@ def _chosen(directory: RunDirectory, step: int | None) -> Path:
 
 
 def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
-    """What was trained belongs to the files that it was trained from."""
+    """Require the files of the model that the run began with."""
     try:
         then = dict(json.loads(manifest.read_text())["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{manifest}, which says what model the run began with, cannot be read: {error}"
+            f"{manifest}, which lists the model's files at the start of the run, cannot be read: {error}"
         ) from error
     now = {file.name: sha256(file) for file in adapter.files()}
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
@@ -112,7 +113,7 @@ def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
 
 
 def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Path) -> None:
-    """Put the saved weights into a model, every one of them, wherever it trains."""
+    """Copy the saved weights into every parameter that trains."""
     import torch
 
     trained = {f"{_POLICY}{name}": value for name, value in model.module.named_parameters() if value.requires_grad}
@@ -122,7 +123,7 @@ def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Pa
                 parameter.copy_(state.whole(name, parameter.shape))
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint} is of another model: {error}") from error
-    # Probes belong to the objective, and end with the training.
+    # Probes belong to the objective and are not exported.
     unused = sorted(name for name in state if name.startswith(_POLICY) and name not in trained)
     if unused:
         raise CheckpointError(f"{checkpoint} is of another model: it holds what this one does not train: {unused[:3]}")
@@ -132,14 +133,15 @@ def _loaded_again(adapter: ModelAdapter, folder: Path, placement: Placement) -> 
     try:
         return adapter.load_exported(folder, placement)
     except DataError as error:
-        raise CheckpointError(f"what was exported does not load: {error}") from error
+        raise CheckpointError(f"the exported model does not load: {error}") from error
 
 
 @dataclass(frozen=True)
-class _Expected:
-    """What an exported model must be, taken from the one in memory, which need not be held any longer.
+class _TrainedModel:
+    """What the trained model says about the exported one, so that the two are never in memory together.
 
-    ``rows`` and ``images`` are the probe. ``logits``: ``(1, time, vocab)``, float32.
+    ``shapes``: of all parameters by name. ``trained``: the names of those that trained. ``rows`` and ``images``: the
+    test input. ``logits``: the trained model's for it, ``(1, time, vocab)``, float32.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -150,7 +152,7 @@ class _Expected:
 
     @classmethod
     def of(cls, model: VisionLanguageModel, encoder: Encoder) -> Self:
-        rows, images = _probe(encoder)
+        rows, images = _test_input(encoder)
         return cls(
             _shapes(model),
             [name for name, value in model.module.named_parameters() if value.requires_grad],
@@ -160,40 +162,42 @@ class _Expected:
         )
 
     def require_encoder(self, encoder: Encoder) -> None:
-        rows, images = _probe(encoder)
+        rows, images = _test_input(encoder)
         if not rows.token_ids.equal(self.rows.token_ids) or not all(map(same_inputs, images, self.images)):
             raise CheckpointError(
-                "what was exported encodes text or pictures otherwise than the model was trained with"
+                "the exported processor encodes text or images differently from the one used in training"
             )
 
     def require_weights(self, exported: VisionLanguageModel, state: SavedEngineState) -> None:
-        """Every parameter is there, and those that were trained are so to the bit."""
+        """The exported model has every parameter, and the trained ones are equal to the bit."""
         found = _shapes(exported)
         wrong = sorted(name for name in found.keys() | self.shapes.keys() if found.get(name) != self.shapes.get(name))
         if wrong:
-            raise CheckpointError(f"what was exported lacks, adds or reshapes parameters: {wrong[:3]}")
+            raise CheckpointError(f"the exported model lacks, adds or reshapes parameters: {wrong[:3]}")
         values = dict(exported.module.named_parameters())
         for name in self.trained:
             value = values[name].detach()
             if not value.equal(state.whole(f"{_POLICY}{name}", value.shape).to(value.dtype)):
-                raise CheckpointError(f"what was exported holds other values of {name} than were trained")
+                raise CheckpointError(f"the exported model has other values of {name} than the trained model")
 
     def require_merged(self, exported: VisionLanguageModel) -> None:
-        """It has the parameters that stood beside LoRA, under whatever names, and no others."""
+        """The exported model has as many parameters of each shape as the base model without LoRA; names may differ."""
         beside = Counter(shape for name, shape in self.shapes.items() if name not in set(self.trained))
         found = Counter(_shapes(exported).values())
         if found != beside:
             lacks, adds = sorted((beside - found).elements()), sorted((found - beside).elements())
-            raise CheckpointError(f"what was exported lacks parameters of {lacks[:3]}, and has others of {adds[:3]}")
+            raise CheckpointError(
+                f"the exported model lacks parameters of the shapes {lacks[:3]}, and has extra ones of {adds[:3]}"
+            )
 
     def require_logits(self, exported: VisionLanguageModel, rounding: float) -> None:
         found = _logits(exported, self.rows, self.images)
         apart = float((found - self.logits).norm() / self.logits.norm())
-        # The other way round, NaN would pass.
+        # `apart > rounding` would let NaN pass.
         if not apart <= rounding:
             raise CheckpointError(
-                f"what was exported gives other logits than the trained model: {apart:.1e} apart, relative to their "
-                f"size, and {rounding:.0e} would be rounding"
+                f"the exported model gives other logits than the trained model: the relative difference is "
+                f"{apart:.1e}, and rounding explains at most {rounding:.0e}"
             )
 
 
@@ -201,7 +205,7 @@ def _shapes(model: VisionLanguageModel) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in model.module.named_parameters()}
 
 
-def _probe(encoder: Encoder) -> tuple[PaddedView, Sequence[ImageInputs]]:
+def _test_input(encoder: Encoder) -> tuple[PaddedView, Sequence[ImageInputs]]:
     """A question about a picture, with an answer, and the picture as models take it."""
     from PIL import Image
 

@@ -19,9 +19,9 @@ from mdpo_core.storage.checkpoints import Checkpoints
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.files import UNFINISHED, atomic_write
 
-# These decide where a run is kept, who listens, and how it is computed, not what: one that lacks memory or time may go
-# on with others.
-_FREE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
+# These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
+# resume with other values, for example when it lacks memory or time.
+_MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RunDirectory:
         if not self.path.exists() or (self.path.is_dir() and all(map(_unfinished, self.path.iterdir()))):
             return
         if not self.recipe.is_file():
-            raise RecipeError(f"{self.path} is not empty and no run directory; choose another with --run-dir DIR")
+            raise RecipeError(f"{self.path} is not empty and is not a run directory; choose another with --run-dir DIR")
         different = differences(read_document(self.recipe).data, recipe.to_dict(), _decides)
         if different:
             raise RecipeError(
@@ -134,14 +134,14 @@ class MetricsFile:
         }
 
 
-def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
-    """Say what keeps a resumed run from being the same to the bit."""
-    found = differences({"backend": metadata["backend"]}, {"backend": recipe.to_dict()["backend"]})
-    if metadata["processes"] != world.size:
-        found.append(f"processes: {metadata['processes']} -> {world.size}")
+def warn_of_changes(about: Mapping[str, Any], recipe: Recipe, world: World) -> None:
+    """Warn of settings that keep a resumed run from being identical to the bit."""
+    found = differences({"backend": about["backend"]}, {"backend": recipe.to_dict()["backend"]})
+    if about["processes"] != world.size:
+        found.append(f"processes: {about['processes']} -> {world.size}")
     if found:
         logging.getLogger(__name__).warning(
-            "going on otherwise than before: sums are taken in another order, and from here on numbers differ by "
+            "resuming with other settings: sums are taken in another order, so from here on numbers differ by "
             "rounding\n  %s",
             "\n  ".join(found),
         )
@@ -161,7 +161,7 @@ def _unfinished(path: Path) -> bool:
 
 
 def _decides(key: str) -> bool:
-    return not _FREE.match(key)
+    return not _MAY_CHANGE.match(key)
 
 
 def _yaml() -> Any:

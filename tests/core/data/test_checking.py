@@ -38,12 +38,15 @@ def problem(checked: CheckedData) -> str:
     [
         ({"responses": {"chosen": "", "rejected": "B"}}, "row 2: the response 'chosen' is empty"),
         ({"responses": {"chosen": "B", "rejected": "B"}}, "row 2: the responses 'chosen' and 'rejected' are equal"),
-        ({"responses": {"chosen": "<image>", "rejected": "B"}}, "row 2: the response 'chosen' holds an <image> mark"),
+        (
+            {"responses": {"chosen": "<image>", "rejected": "B"}},
+            "row 2: the response 'chosen' contains an <image> mark",
+        ),
         ({"prompt": "no mark"}, "row 2: the prompt has 0 <image> marks for 1 images; it needs one for each"),
         ({"prompt": "<image><image>"}, "row 2: the prompt has 2 <image> marks for 1 images"),
         ({"images": ()}, "row 2: the prompt has 1 <image> marks for 0 images"),
-        ({"id": "1"}, "row 2: id '1' is that of row 1, too"),
-        ({"boxes": {"it": ()}}, "row 2: the boxes 'it' are those of 0 images, and there are 1"),
+        ({"id": "1"}, "row 2: row 1 also has the id '1'; ids must differ"),
+        ({"boxes": {"it": ()}}, "row 2: the boxes 'it' are for 0 images, but the row has 1"),
         (
             {"boxes": {"it": ((Box(0, 0, 41, 9),),)}},
             "row 2: boxes 'it' of image 0: the box [0, 0, 41, 9] reaches beyond",

@@ -151,7 +151,7 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"prompt": "what?"}, "the dict {'prompt': 'what?'} is no Example"),
+        ({"prompt": "what?"}, "the dict {'prompt': 'what?'} is not an Example"),
         (replace(SOUND, id=7), "the id is the int 7; it must be text"),  # type: ignore[arg-type]
         (replace(SOUND, prompt=None), "the prompt is None; it must be text or a tuple of Turn"),  # type: ignore[arg-type]
         (
@@ -195,7 +195,7 @@ def test_a_corruption_that_paints_over_what_it_is_given_changes_no_other_conditi
 
 
 def test_a_corruption_that_returns_nothing_is_named(small: list[str]) -> None:
-    with pytest.raises(PluginError, match=r"the corruption 'crop' \(Lost\), on example '.*': None is no Example"):
+    with pytest.raises(PluginError, match=r"the corruption 'crop' \(Lost\), on example '.*': None is not an Example"):
         trained(small, "corruptions.crop={corruption: lost}")
 
 

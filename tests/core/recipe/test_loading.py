@@ -75,7 +75,11 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
             "bad.yaml:7: objective.1.over: view 'chosen@corp' needs the condition 'corp' under corruptions; did you "
             "mean 'crop'?  (declared: crop)",
         ),
-        ("chosen@crop", "cho sen", "bad.yaml:7: objective.1.over: 'cho sen' is not a valid name of a resp"),
+        (
+            "chosen@crop",
+            "cho sen",
+            "bad.yaml:7: objective.1.over: 'cho sen' is not a valid name of a response or condition",
+        ),
         (
             "{adapter: digits}",
             "{adapter: digits, lora: {rnk: 2}}",

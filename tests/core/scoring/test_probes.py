@@ -188,7 +188,7 @@ def probe_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     ("more", "message"),
     [
         ("reference: cached\n", "reads every layer of the reference, which 'reference: cached' does not keep"),
-        ("", "trains a module of its own beside the model, which the backend 'fsdp' does not"),
+        ("", "trains an extra module beside the model, which the backend 'fsdp' cannot do"),
     ],
 )
 def test_what_probes_cannot_work_with_is_said_before_training(

@@ -282,9 +282,7 @@ def test_a_term_that_compares_distributions_is_refused_with_what_would_work(cach
 
 def test_an_evaluator_that_needs_the_reference_of_other_examples_is_refused(cached_changes: list[str]) -> None:
     digits = "evaluators=[{evaluator: digits}]"
-    with pytest.raises(
-        RecipeError, match=r"evaluators\.0: scores examples of its own, .*'adapter_off' or 'frozen_copy'"
-    ):
+    with pytest.raises(RecipeError, match=r"evaluators\.0: scores new examples, .*'adapter_off' or 'frozen_copy'"):
         load_recipe(RECIPE, [*cached_changes, digits])
     load_recipe(RECIPE, [*cached_changes, digits, "reference=adapter_off"])
 

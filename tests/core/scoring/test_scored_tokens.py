@@ -218,7 +218,7 @@ def test_a_run_of_conversations_begins_at_log_2_and_a_cached_reference_changes_n
         (TWO_TURNS[1:], "from an assistant's turn to an assistant's"),
         ((TWO_TURNS[0], TWO_TURNS[2]), "one at a time"),
         ((Turn("assistant", " "),), "is empty"),
-        ((Turn("assistant", "<image>"),), "holds an <image> mark"),
+        ((Turn("assistant", "<image>"),), "contains an <image> mark"),
     ],
 )
 def test_a_response_of_turns_is_checked(turns: tuple[Turn, ...], wrong: str | None) -> None:

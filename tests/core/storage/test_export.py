@@ -243,7 +243,7 @@ def change_the_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (shutil.rmtree, RecipeError, "is no run directory: there is no recipe.yaml in it"),
+        (shutil.rmtree, RecipeError, "is not a run directory: it does not contain recipe.yaml"),
         (lambda folder: shutil.rmtree(folder / "checkpoints"), RecipeError, "holds no checkpoint yet"),
         (damage, CheckpointError, "state-00000-of-00001.safetensors differs from what was saved"),
         (lose_a_file, CheckpointError, "state-00001-of-00002.safetensors is missing"),
@@ -293,7 +293,7 @@ def test_what_stands_in_the_way_is_left_alone(lora_run: Path, tmp_path: Path) ->
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
     for out in (tmp_path / "out", tmp_path / "out" / "mine"):
-        with pytest.raises(RecipeError, match="is there already, and not empty; choose another with --out"):
+        with pytest.raises(RecipeError, match="already exists and is not empty; choose another with --out"):
             export_run(lora_run, out)
     assert (tmp_path / "out" / "mine").read_text() == "kept"
 
@@ -347,9 +347,9 @@ def darker(self: VlmModel, folder: Path, *, merge: bool = False) -> None:
     ("run_of", "merge", "method", "wrong", "message"),
     [
         ("full_run", False, "export", without("lm_head"), "does not load: .*1 missing tensors"),
-        ("full_run", False, "export", rounded, "holds other values of .* than were trained"),
-        ("lora_run", False, "export", without("layers.1.mlp"), "holds other values of .*lora_"),
-        ("lora_run", False, "export", darker, "encodes text or pictures otherwise"),
+        ("full_run", False, "export", rounded, "has other values of .* than the trained model"),
+        ("lora_run", False, "export", without("layers.1.mlp"), "has other values of .*lora_"),
+        ("lora_run", False, "export", darker, "encodes text or images differently"),
         ("lora_run", True, "_merged", unmerged, "gives other logits than the trained model"),
         ("lora_run", True, "export", lambda self, folder, merge: EXPORT(self, folder), "lacks parameters of"),
     ],

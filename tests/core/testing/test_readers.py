@@ -169,7 +169,7 @@ def test_a_reader_whose_rows_are_stored_passes() -> None:
         (Misnaming, "row 0 has other responses when it is written and read, by as_stored"),
         (Careless, "row 0 has other columns when it is written and read, by as_stored"),
         (Closed, r"returns None for as_stored.reader\(...\); it must return a Reader"),
-        (Listing, r"row 0 when it is written and read, by as_stored: the list .* is no Example"),
+        (Listing, r"row 0 when it is written and read, by as_stored: the list .* is not an Example"),
         (Blind, "row 0 has other images when it is written and read, by as_stored"),
     ],
 )
