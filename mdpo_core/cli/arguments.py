@@ -1,4 +1,4 @@
-"""Options that commands share, and which numbers they accept; argparse tells the user which one is wrong."""
+"""Options that several commands have, and the numbers that they accept. argparse prints the error with the option."""
 
 from __future__ import annotations
 
@@ -9,32 +9,36 @@ from importlib.metadata import version
 
 
 def count(text: str) -> int:
+    """A whole number above 0."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, found {text}")
     return int(text)
 
 
 def not_negative(text: str) -> float:
-    return within(text, "0 or more", lambda found: found >= 0)
+    """A finite number, 0 or more."""
+    return within(text, "0 or more", lambda value: value >= 0)
 
 
 def positive(text: str) -> float:
-    return within(text, "above 0", lambda found: found > 0)
+    """A finite number above 0."""
+    return within(text, "above 0", lambda value: value > 0)
 
 
 def share_or_all(text: str) -> float:
-    return within(text, "above 0 and at most 1", lambda found: 0 < found <= 1)
+    """A share of a whole: above 0 and at most 1."""
+    return within(text, "above 0 and at most 1", lambda value: 0 < value <= 1)
 
 
-def within(text: str, what: str, fits: Callable[[float], bool]) -> float:
-    """A finite number that fits what is said of it."""
+def within(text: str, expected: str, fits: Callable[[float], bool]) -> float:
+    """A finite number for which ``fits`` is true; ``expected`` describes such numbers in the error."""
     try:
-        found = float(text)
+        value = float(text)
     except ValueError:
-        found = math.nan
-    if not (math.isfinite(found) and fits(found)):
-        raise argparse.ArgumentTypeError(f"must be {what}, found {text}")
-    return found
+        value = math.nan
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f"must be {expected}, found {text}")
+    return value
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ _OUT = "the JSON lines file to write; call a stopped command again to continue"
 
 
 class Command(NamedTuple):
-    """A command that is given a recipe."""
+    """A command that reads a recipe and makes data: its help, its options, and what it does."""
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -103,7 +103,7 @@ def _run_generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
         from mdpo_core.make_data.generate_rejected import Generation, generate_rejected
 
         names = ("condition", "keep", "max_new_tokens", "temperature", "top_p", "policy")
-        return generate_rejected(recipe, options.out, Generation(**_given(options, names)))
+        return generate_rejected(recipe, options.out, Generation(**_options_with_values(options, names)))
 
     if options.top_p is not None and options.temperature == 0:
         raise _without_effect("--top-p", "at --temperature 0, which draws no tokens, but takes the likeliest")
@@ -115,15 +115,15 @@ def _run_relabel(recipe: Recipe, options: argparse.Namespace) -> int:
         from mdpo_core.make_data.relabel import Relabeling, relabel
 
         names = ("candidates", "scores", "policy", "reference", "beta", "min_margin", "low_confidence")
-        return relabel(recipe, options.out, Relabeling(**_given(options, names)))
+        return relabel(recipe, options.out, Relabeling(**_options_with_values(options, names)))
 
     if options.beta is not None and options.scores is not None:
         raise _without_effect("--beta", "with --scores, which are taken as they are: it scales the implicit reward")
     return _run_data_job(make, recipe, options)
 
 
-def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """The options that the command line names or has defaults for; the others have theirs elsewhere."""
+def _options_with_values(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options that have a value on the command line; the others keep the defaults of their dataclass."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -174,13 +174,13 @@ def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> It
     for plugin in options.without:
         yield from ("--without", plugin)
     for assignment in options.set:
-        if assignment.partition("=")[0].partition(".")[0] != "data":  # which are the old reader's
+        if assignment.partition("=")[0].partition(".")[0] != "data":  # those options belong to the old reader
             yield from ("--set", assignment)
     yield from ("--set", f"data={section(reader)}")
 
 
 def section(reader: Reader) -> str:
-    """A reader as a recipe names it; JSON is YAML."""
+    """A reader as the recipe's section ``data``, written in JSON, which is also YAML."""
     return json.dumps({"reader": reader.component_name(), **reader.model_dump(mode="json", exclude_defaults=True)})
 
 

@@ -1,4 +1,4 @@
-"""Output into a pipe whose reader, `head` for one, has seen enough."""
+"""Output into a pipe whose reader, such as `head`, stops reading before the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STDOUT = 1
 
 
 def until_nobody_reads(command: Callable[[], int]) -> int:
-    """The exit code of a command, which ends without a word once nobody reads what it prints."""
+    """The exit code of a command; it ends without a message when nobody reads its output any more."""
     try:
         code = command()
         print(end="", flush=True)  # noqa: T201
@@ -24,7 +24,7 @@ def until_nobody_reads(command: Callable[[], int]) -> int:
 
 
 def nobody_reads() -> bool:
-    """Whether standard output is a pipe whose other end is closed: other pipes may break, too."""
+    """Whether standard output is a pipe whose other end is closed. Other pipes can break, too."""
     poll = select.poll()
     poll.register(_STDOUT)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))

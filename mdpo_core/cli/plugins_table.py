@@ -40,14 +40,15 @@ def default_text(field: FieldInfo) -> str:
 
 
 def description(field: FieldInfo) -> str:
-    """What is said of a field, and the words that may stand there, unless that and the default name all of them."""
-    said = field.description or ""
-    words = [each for each in _literals(field.annotation) if isinstance(each, str)]
-    if all(word in f"{said} {default_text(field)}" for word in words):
-        return said
-    return "; ".join(filter(None, (said, f"one of {', '.join(words)}")))
+    """A field's description, and its allowed words unless the description and the default already name all of them."""
+    text = field.description or ""
+    words = [value for value in _literals(field.annotation) if isinstance(value, str)]
+    if all(word in f"{text} {default_text(field)}" for word in words):
+        return text
+    return "; ".join(filter(None, (text, f"one of {', '.join(words)}")))
 
 
 def _literals(annotation: Any) -> Iterator[Any]:
+    """The values of every ``Literal`` in a type."""
     for part in get_args(annotation):
         yield from (_literals(part) if get_args(part) else [part] if get_origin(annotation) is Literal else [])

@@ -1,4 +1,4 @@
-"""In which values two nested mappings differ, for people."""
+"""The values in which two nested mappings differ, as lines of a message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def differences(
 ) -> list[str]:
     """One line for each value that differs, by its path: ``train.seed: 0 there, 1 here``.
 
-    ``counts(path)`` tells which paths are compared.
+    Only paths for which ``counts(path)`` is true are compared.
     """
     old, new = dict(_leaves(there, ())), dict(_leaves(here, ()))
     return [

@@ -20,9 +20,9 @@ UNFINISHED = ".unfinished-"
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, that takes the place of ``path`` once everything is on the disk.
+    """A folder to write into; it replaces ``path`` when everything is on the disk.
 
-    If writing fails, whatever stood at ``path`` still does, and `CheckpointError` says why.
+    If writing fails, ``path`` stays as it was, and `CheckpointError` says why.
     """
     beside = path.with_name(UNFINISHED + path.name)
     try:
@@ -44,7 +44,7 @@ def begun_folder(path: Path) -> Path:
 
 
 def finished_folder(beside: Path, path: Path) -> None:
-    """Let a folder take the place of ``path``, once everything in it is on the disk."""
+    """Replace ``path`` by a folder when everything in it is on the disk."""
     for file in sorted(beside.rglob("*")):
         sync(file)
     sync(beside)
@@ -53,7 +53,7 @@ def finished_folder(beside: Path, path: Path) -> None:
 
 @contextmanager
 def unwritable(path: Path) -> Iterator[None]:
-    """Say of an error that it kept ``path`` from being written."""
+    """Turn an error of writing into a `CheckpointError` that names ``path``."""
     import safetensors
 
     try:
@@ -63,16 +63,16 @@ def unwritable(path: Path) -> Iterator[None]:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Let ``content`` take the place of a file once it is on the disk; raises `CheckpointError` as `atomic_folder`."""
+    """Replace a file by ``content`` when that is on the disk; raises `CheckpointError` like `atomic_folder`."""
     with whole_file(path) as file:
         file.write(content)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, that takes the place of ``path`` once it is on the disk.
+    """A file to write; it replaces ``path`` when it is on the disk.
 
-    If that fails, whatever stood at ``path`` still does, and `CheckpointError` says why.
+    If that fails, ``path`` stays as it was, and `CheckpointError` says why.
     """
     beside = path.with_name(UNFINISHED + path.name)
     try:
@@ -113,7 +113,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder at once, as far as anybody can see: half of it must not be taken for the whole."""
+    """Remove a folder in one step for its readers, so that nobody takes half of it for the whole."""
     gone = path.with_name(f"{UNFINISHED}old-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)

@@ -38,7 +38,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
 
 
 def _registered(recipe: Recipe) -> dict[str, Any]:
-    """The classes of no package that the recipe uses, with the digest of their source where Python knows it."""
+    """The registered classes that the recipe uses, with the digest of their source if Python can read it."""
     used = {type(component) for component in recipe.components()}
     found = {
         f"{kind} {name}": {"class": f"{cls.__module__}.{cls.__qualname__}", "source": _source_digest(cls)}
@@ -64,17 +64,17 @@ def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
 def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBuilder) -> dict[str, Any]:
     """Everything that log-probs of the untrained model depend on, as JSON holds it.
 
-    Prompts and pixels themselves are told apart row by row, by `Batch.digests`.
+    `Batch.digests` identify prompts and pixels, row by row.
     """
-    whole, placement = recipe.to_dict(), recipe.backend.placement()
+    options, placement = recipe.to_dict(), recipe.backend.placement()
     return {
         "model": manifest["model"],
-        "adapter": {name: value for name, value in whole["model"].items() if name not in recipe.model.only_training},
-        # Whichever backend it is, and on however many devices.
+        "adapter": {name: value for name, value in options["model"].items() if name not in recipe.model.only_training},
+        # The kind of device alone: neither the backend nor the number of devices matters.
         "device": placement.device.partition(":")[0],
         "dtype": placement.dtype,
         "arithmetic": recipe.backend.arithmetic,
-        "corruptions": {name: whole["corruptions"][name] for name in builder.corruptions},
+        "corruptions": {name: options["corruptions"][name] for name in builder.corruptions},
         "seed": manifest["seed"],
         "data": manifest["data"]["sha256"],
         "views": ", ".join(sorted(map(str, builder.views))),

@@ -33,30 +33,37 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Path:
+        """The recipe with every default filled in."""
         return self.path / "recipe.yaml"
 
     @property
     def manifest(self) -> Path:
+        """Versions, plugins, seed and digests at the start of the run."""
         return self.path / "manifest.json"
 
     @property
     def quarantine(self) -> Path:
+        """The bad rows that were left out, and why."""
         return self.path / "quarantine.jsonl"
 
     @property
     def final(self) -> Path:
+        """The exported model after the last step."""
         return self.path / "final"
 
     @property
     def reference(self) -> Path:
+        """The folder of the cached reference."""
         return self.path / "reference"
 
     @property
     def metrics(self) -> MetricsFile:
+        """Every logged step."""
         return MetricsFile(self.path / "metrics.jsonl")
 
     @property
     def checkpoints(self) -> Checkpoints:
+        """What a run resumes from."""
         return Checkpoints(self.path / "checkpoints", self.keep)
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
@@ -110,6 +117,7 @@ class MetricsFile:
     path: Path
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add the line of a step."""
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
