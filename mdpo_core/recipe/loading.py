@@ -110,7 +110,7 @@ class _Builder:
             return None
         named = [kind for kind in kinds if kind in value]
         if len(named) != 1:
-            near = "".join(suggestion(kind, value) for kind in kinds)
+            near = "".join(suggestion(kind, map(str, value)) for kind in kinds)
             reason = f", found {' and '.join(named)}" if named else near
             self._report(keys, f"must name one component: {form}{reason}")
             return None

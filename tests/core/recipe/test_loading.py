@@ -67,6 +67,12 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
             "bad.yaml:4: corruptions.crop.corruption: unknown corruption 'random_corp'; did",
         ),
         ("{loss: dpo, beta: 0.1}", "{beta: 0.1}", "bad.yaml:6: objective.0: must name one component: {loss: NAME"),
+        ("{loss: dpo, beta: 0.1}", "{1: dpo}", "bad.yaml:6: objective.0: must name one component: {loss: NAME"),
+        (
+            "{loss: dpo, beta: 0.1}",
+            "{loss: dpo, anchor: reward}",
+            "objective.0: must name one component: {loss: NAME, ...} or {anchor: NAME, ...}, found loss and anchor",
+        ),
         ("over: chosen@crop", "over: chosen", "bad.yaml:7: objective.1: compares the view 'chosen' with itself, which"),
         ("{backend: local}", "local", "bad.yaml:8: backend: must be {backend: NAME, ...}, found 'local'"),
         (
@@ -94,7 +100,11 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
             "{backend: local}\nscoring: {max_logits: 0}",
             "bad.yaml:9: scoring.max_logits: input should be greater than 0, found 0",
         ),
-        ("{backend: local}", "{backend: local}\nreference: cache", "bad.yaml:9: reference: 'cache' is no reference"),
+        (
+            "{backend: local}",
+            "{backend: local}\nreference: cache",
+            "bad.yaml:9: reference: 'cache' is not a valid reference",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_file_line_path_and_a_way_out(tmp_path: Path, old: str, new: str, message: str) -> None:

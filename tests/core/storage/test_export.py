@@ -257,7 +257,7 @@ def change_the_model(folder: Path) -> None:
             CheckpointError,
             "the model has changed since the run .*: model.safetensors; restore",
         ),
-        (lambda folder: (folder / "manifest.json").unlink(), CheckpointError, "manifest.json, which says what model"),
+        (lambda folder: (folder / "manifest.json").unlink(), CheckpointError, "manifest.json, which lists the model"),
         (lambda folder: (folder / "manifest.json").write_text("{}"), CheckpointError, "cannot be read"),
         (set_rank("none"), RecipeError, "lora.rank"),
     ],

@@ -341,7 +341,7 @@ def test_a_sound_reader_passes() -> None:
         (changing(1, other_images={"other": ()})(), r"Changed row 1 has the other_images \['other'\], row 0 \[\]"),
         (changing(1, other_images={"other": (PIL.Image.new("L", (2, 2)),)})(), "Changed row 1 has images of modes"),
         (changing(1, vectors={"clip": (1,)})(), r"Changed row 1 has vectors of other things than floats: \['clip'\]"),
-        (changing(1, boxes={"dogs": ()})(), "Changed row 1: the boxes 'dogs' are those of 0 images, and there are 1"),
+        (changing(1, boxes={"dogs": ()})(), "Changed row 1: the boxes 'dogs' are for 0 images, but the row has 1"),
         (Shuffling(rows=100), "Shuffling gives the id"),
         (Endless(), "Endless of 3 rows gives a row 3"),
         (Forgetful(), "Forgetful gives other rows when it is opened anew"),
