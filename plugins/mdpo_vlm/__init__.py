@@ -1,4 +1,4 @@
-"""Vision-language models of transformers, and what adapters of such models have in common.
+"""Vision-language models of transformers, and what their adapters have in common.
 
 `TransformersAdapter` and `Family` are public: adapters of other packages may use them, see docs/extend/add-a-model.md.
 `OriginalsAdapter` and `CheckpointLayout` are for adapters that also read checkpoints in the layout of their authors.
@@ -31,15 +31,15 @@ __all__ = ["ChatVlm", "CheckpointLayout", "Family", "OriginalsAdapter", "Transfo
 
 
 class ChatVlm(TransformersAdapter):
-    """Any vision-language model of transformers: `AutoModelForImageTextToText`, with its processor.
+    """Any vision-language model that transformers loads as `AutoModelForImageTextToText`, with its processor.
 
-    docs/guides/models.md lists the families that were tried, and what each can do.
+    docs/guides/models.md lists the families that we have tested, and what each can do.
     """
 
     prompts: Literal["ready", "chat"] = Field(
         default="chat",
-        description="prompts that are text become a user's turn of the chat template, or are used as they stand; "
-        "conversations need the template",
+        description="chat: a text prompt becomes a user turn in the chat template; ready: it is used unchanged; "
+        "conversations need chat",
     )
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class TransformersAdapter(ModelAdapter):
-    """A vision-language model of transformers, from a folder or a hub name; the base of adapters.
+    """A vision-language model of transformers, from a folder or a hub name; the base class of adapters.
 
-    One that reads another layout overrides `folder`.
+    An adapter for another file layout overrides `folder`.
     """
 
     only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path"}
@@ -29,29 +29,29 @@ class TransformersAdapter(ModelAdapter):
     path: str = Field(description="a folder that transformers saved, or a name on the hub")
     prompts: Literal["ready", "chat"] = Field(
         default="ready",
-        description="prompts that are text are used as they stand, or become a user's turn of the chat template; "
-        "conversations need the template",
+        description="ready: a text prompt is used unchanged; chat: it becomes a user turn in the chat template; "
+        "conversations need chat",
     )
     freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
 
     quantize: Literal["nf4"] | None = Field(
         default=None,
-        description="hold the language model's layers in 4 bits, which do not train: nf4 (QLoRA, on CUDA only; needs "
-        "mdpo[qlora]); what is exported belongs to the weights as they were before",
+        description="keep the language model's layers in 4 bits, frozen: nf4 (QLoRA, on CUDA only; needs "
+        "mdpo[qlora]); the exported adapter belongs to the weights before quantization",
     )
 
     @model_validator(mode="after")
-    def _weights_of_4_bits_do_not_train(self) -> Self:
+    def _quantized_weights_need_lora(self) -> Self:
         if self.lora is None and self.quantize is not None:
-            raise ValueError("quantize needs lora: weights of 4 bits do not train")
+            raise ValueError("quantize needs lora: 4-bit weights do not train")
         return self
 
     def folder(self) -> Path:
-        """Where the model lies in transformers' layout. Raises `DataError`."""
+        """The folder with the model in the layout of transformers. Raises `DataError`."""
         return find_folder(self.path)
 
     def family(self) -> Family:
-        """What its family needs."""
+        """The needs of the model's family, from its ``config.json``."""
         return family_of(read_json(self.folder() / "config.json"))
 
     def check(self) -> None:
@@ -63,16 +63,16 @@ class TransformersAdapter(ModelAdapter):
         self.check_targets()
 
     def check_targets(self) -> None:
-        """Raise `RecipeError` for names of modules that there are none of, without reading weights."""
-        usual = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
-        if self.has_lora and (self.lora != usual or self.trains_images):
+        """Raise `RecipeError` if a LoRA pattern matches no module that can train. Reads no weights."""
+        default = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
+        if self.has_lora and (self.lora != default or self.trains_images):
             from mdpo_vlm.loading.shapes import without_weights
             from mdpo_vlm.parts.targets import choose
 
             choose(without_weights(self.folder()), self.family(), self.training)
 
     def check_files(self) -> None:
-        """Raise `DataError` for a folder that cannot be loaded, without loading it."""
+        """Raise `DataError` if files of the model are missing or damaged. Loads no model."""
         folder = self.folder()
         self._require_transformers_layout(folder / "config.json")
         weight_files(folder)
@@ -82,10 +82,10 @@ class TransformersAdapter(ModelAdapter):
         kind = str(read_json(file).get("model_type"))
         adapter = "llava" if kind == "llava_llama" else "bunny" if kind.startswith("bunny") else None
         if adapter is not None:
-            raise unfit(file, f"model_type is '{kind}', a layout of its authors' own; use adapter: {adapter}")
+            raise unfit(file, f"model_type is '{kind}', the layout of the model's authors; use adapter: {adapter}")
 
     def require_model_type(self, *known: str) -> None:
-        """Raise `DataError` for a folder of another family than an adapter is for."""
+        """Raise `DataError` if the model type in ``config.json`` is not one of ``known``."""
         config = self.folder() / "config.json"
         found = read_json(config).get("model_type")
         if found not in known:
@@ -102,7 +102,7 @@ class TransformersAdapter(ModelAdapter):
 
         if self.family().separate:
             return False
-        # Packed attention knows no sliding window; one that no sequence leaves is none.
+        # Packed attention has no sliding window. A window longer than every sequence has no effect.
         window = sliding_window(self.folder())
         return window is None or window >= self.max_length
 

@@ -1,7 +1,7 @@
-"""What a family of models needs beyond the generic: one row each.
+"""The special needs of each family of models: one row for each family.
 
-A family is a ``model_type`` of transformers. One that has no row is taken as `UNKNOWN`: by transformers' own forward,
-one sequence for each view.
+A family is a ``model_type`` of transformers. A family without a row is `UNKNOWN`: it is computed with the forward of
+transformers, one sequence for each view.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# Which tokens of a row are 1 in an input, and which 0.
+# The tokens that are 1 in an input; all others are 0.
 Marked = Literal["image tokens", "response tokens"]
 
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table.
+    """The special needs of one family.
 
-    ``separate``: why a prompt cannot be computed once for its responses; empty if it can. ``projector``: a pattern of
-    those parameters inside the vision encoder that belong to the projector. ``marks``: inputs that say something of
-    each token. ``grid``: the input that holds an image's patches in time, height and width, where positions are in
-    three dimensions (M-RoPE). ``idle``: a pattern of parameters that no feature depends on. ``softcap``: logits are
-    squeezed as the language model's configuration says. ``vision``: the vision encoders that were tried, if others
-    are in use (Pixtral's). ``num_images``: how few and how many images a row may have.
+    ``separate``: why a prompt cannot be computed once for all its responses; empty if it can. ``projector``: a regular
+    expression for parameters inside the vision encoder that belong to the projector. ``marks``: inputs with one number
+    for each token, and the tokens marked 1. ``grid``: the input with the number of an image's patches in time, height
+    and width, for models with positions in three dimensions (M-RoPE). ``idle``: a regular expression for parameters
+    that no feature depends on. ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
+    the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
+    smallest and the largest number of images in a row; None is no limit.
     """
 
     separate: str = ""
@@ -41,7 +42,7 @@ _QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image token
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
     "llava_next": Family(),
-    # Of several images, it shows the model less than of one alone; that depends on all of a row.
+    # It shows the model fewer patches of each image if there are several, so an image depends on the whole row.
     "llava_onevision": Family(num_images=(0, 1)),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
@@ -60,12 +61,12 @@ FAMILIES: Mapping[str, Family] = {
         num_images=(1, None),
     ),
 }
-UNKNOWN = Family(separate="nobody has tried whether it can; see docs/extend/add-a-model.md")
+UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-model.md")
 
 
 def family_of(config: Mapping[str, Any]) -> Family:
     """The row of a ``config.json``, or `UNKNOWN`."""
-    row = FAMILIES.get(str(config.get("model_type")), UNKNOWN)
+    family = FAMILIES.get(str(config.get("model_type")), UNKNOWN)
     vision = config.get("vision_config")
-    kind = vision.get("model_type") if isinstance(vision, Mapping) else None
-    return row if not row.vision or kind in row.vision else UNKNOWN
+    vision_type = vision.get("model_type") if isinstance(vision, Mapping) else None
+    return family if not family.vision or vision_type in family.vision else UNKNOWN

@@ -1,4 +1,4 @@
-"""Examples to token ids and image inputs, by the model's own processor."""
+"""Examples to token ids and image inputs, by the model's processor."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class VlmEncoder:
-    """Prompts as the processor makes them; responses tokenized apart, with what ends a turn.
+    """An `Encoder` that uses the processor of transformers. Responses are tokenized alone, with the end of a turn.
 
-    ``model``: the folder whose configuration says what processor it is. ``chat``: prompts and responses go through the
-    chat template.
+    ``folder`` contains the processor; ``model`` is the folder whose configuration names the class of the processor.
+    ``chat``: prompts and responses use the chat template.
     """
 
     def __init__(self, folder: Path, model: Path, family: Family, chat: bool) -> None:
@@ -32,7 +32,7 @@ class VlmEncoder:
         self._template = ChatTemplate.of(self.processor, model) if chat else None
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Loaded again in a worker: not every processor can be pickled.
+        # A worker loads it again: some processors cannot be pickled.
         return type(self), self._arguments
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
@@ -40,11 +40,11 @@ class VlmEncoder:
         return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(example.images, inputs))
 
     def process(self, example: Example) -> Mapping[str, Any]:
-        """Everything that the processor makes of a prompt."""
+        """All outputs of the processor for a prompt."""
         self._require_marks(example)
-        text = self._text(example)
+        text = self._prompt_text(example)
         inputs = self.processor(
-            text=[text], images=list(example.images) or None, return_tensors="np", **self._begin(text)
+            text=[text], images=list(example.images) or None, return_tensors="np", **self._begin_options(text)
         )
         return {name: values for name, values in inputs.items() if name != "labels"}
 
@@ -56,7 +56,7 @@ class VlmEncoder:
             ids = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         if self._image_token in ids:
             raise DataError(
-                [Problem("", "", f"a response holds the image token {self.token_texts([self._image_token])[0]!r}")]
+                [Problem("", "", f"a response contains the image token {self.token_texts([self._image_token])[0]!r}")]
             )
         return torch.tensor(ids)
 
@@ -70,44 +70,46 @@ class VlmEncoder:
     def decode(self, token_ids: Tensor) -> str:
         return str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
 
-    def _text(self, example: Example) -> str:
+    def _prompt_text(self, example: Example) -> str:
         if self._template is not None:
             return self._template.prompt(example)
         if not isinstance(example.prompt, str):
-            raise _wrong(example, "the prompt is a conversation, which needs model.prompts: chat")
-        self._require_no_token(example, example.prompt.replace(IMAGE_MARK, ""))
+            raise _data_error(example, "the prompt is a conversation, which needs model.prompts: chat")
+        self._require_no_image_token(example, example.prompt.replace(IMAGE_MARK, ""))
         return example.prompt.replace(IMAGE_MARK, self.processor.image_token)
 
-    def _require_no_token(self, example: Example, text: str) -> None:
+    def _require_no_image_token(self, example: Example, text: str) -> None:
         token = self.processor.image_token
         if token in text:
-            raise _wrong(example, f"the prompt holds the image token {token!r}; images are marked {IMAGE_MARK}")
+            raise _data_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
 
-    def _begin(self, text: str) -> dict[str, bool]:
-        """Begin tokens come from the template or from the tokenizer, never from both."""
+    def _begin_options(self, text: str) -> dict[str, bool]:
+        """Let the tokenizer add a begin token only if the template did not add one."""
         bos = self.processor.tokenizer.bos_token
         return {"add_special_tokens": False} if bos and text.startswith(bos) else {}
 
     def _images(self, images: Sequence[Image], inputs: Mapping[str, Any]) -> tuple[ImageInputs, ...]:
-        """Those of each image by itself: how several are put together differs from model to model."""
+        """Process each image alone, because models combine several images in different ways."""
         if len(images) == 1:
-            return (self._of_image(inputs),)
+            return (self._image_inputs(inputs),)
         text = [self.processor.image_token]
-        return tuple(self._of_image(self.processor(text=text, images=[image], return_tensors="np")) for image in images)
+        return tuple(
+            self._image_inputs(self.processor(text=text, images=[image], return_tensors="np")) for image in images
+        )
 
-    def _of_image(self, inputs: Mapping[str, Any]) -> ImageInputs:
+    def _image_inputs(self, inputs: Mapping[str, Any]) -> ImageInputs:
         names = self.processor.image_processor.model_input_names
         return {name: torch.as_tensor(inputs[name]) for name in names if name in inputs}
 
     def _require_marks(self, example: Example) -> None:
         marks, images = example.num_marks, len(example.images)
         if marks != images:
-            raise _wrong(example, f"the prompt has {marks} {IMAGE_MARK} marks for {images} images")
+            raise _data_error(example, f"the prompt has {marks} {IMAGE_MARK} marks for {images} images")
         least, most = self._family.num_images
         if images < least or (most is not None and images > most):
             limits = f"at least {least}" if most is None else f"{least} to {most}"
-            raise _wrong(example, f"{images} images; a model of this family takes {limits} in a row")
+            raise _data_error(example, f"{images} images; a model of this family takes {limits} in a row")
 
 
-def _wrong(example: Example, text: str) -> DataError:
-    return DataError([Problem(f"example '{example.id}'", "", text)])
+def _data_error(example: Example, message: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", message)])

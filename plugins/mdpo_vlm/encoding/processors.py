@@ -1,4 +1,4 @@
-"""A model's own processor, loaded so that it works everywhere alike."""
+"""The processor of a model, loaded so that its results are the same on every machine."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from mdpo_vlm.files.folder import unfit
 
 
 def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:
-    """Image processor and tokenizer in one, and the token that stands for a piece of an image.
+    """Image processor and tokenizer in one, and the id of the token that stands for a patch of an image.
 
-    Of those that also take videos, it is the part for images.
-
-    ``model``: the folder whose configuration says what processor it is.
-
-    Pictures are processed by Pillow: results must not depend on torchvision being installed, which videos need.
+    ``model`` is the folder whose configuration names the class of the processor. Videos are not supported. Pillow
+    processes the images, so that results do not depend on whether torchvision is installed.
     """
     config = _vision_language_config(model)
     with reading(folder, "processor"):
-        processor = _load(folder, PROCESSOR_MAPPING.get(type(config), None))
+        processor = _processor(folder, PROCESSOR_MAPPING.get(type(config), None))
     _require_image_token(processor, config, folder)
     return processor, config.image_token_id
 
@@ -33,13 +30,13 @@ def _vision_language_config(model: Path) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (ValueError, KeyError) as error:
-        raise unfit(file, f"transformers does not read it: {' '.join(str(error).split())}") from error
+        raise unfit(file, f"transformers cannot read it: {' '.join(str(error).split())}") from error
     if getattr(config, "image_token_id", None) is None:
-        raise unfit(file, f"models of type '{config.model_type}' take no images, or not as tokens of their own")
+        raise unfit(file, f"models of type '{config.model_type}' take no images, or have no image token")
     return config
 
 
-def _load(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
+def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
     if kind is None or "video_processor" not in kind.get_attributes():
         return AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     parts = [
@@ -48,21 +45,21 @@ def _load(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
         None,
     ]
     options, _ = kind.get_processor_dict(folder)
-    return _for_images(kind).from_args_and_dict(parts, options)
+    return _without_videos(kind).from_args_and_dict(parts, options)
 
 
 def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, folder: Path) -> None:
     if processor.image_token not in processor.tokenizer.get_vocab():
         raise unfit(folder, f"the tokenizer has no image token {processor.image_token!r}")
-    # Gemma's goes by the token that stands before an image's own.
+    # Gemma's processor names the token before an image; its tokenizer names the image token.
     found = processor.image_token_id
     if config.image_token_id not in (found, getattr(processor.tokenizer, "image_token_id", None)):
-        names = f"{found} in the tokenizer and {config.image_token_id} in config.json"
-        raise unfit(folder, f"the image token is {names}; they belong to different models")
+        ids = f"{found} in the tokenizer and {config.image_token_id} in config.json"
+        raise unfit(folder, f"the image token is {ids}; they belong to different models")
 
 
-def _for_images(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """The same processor, which also takes None for a part; its own calls of it are for videos alone."""
+def _without_videos(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """The processor class, changed to accept None as its video processor, which it calls only for videos."""
 
     def check_argument_for_proper_class(self: ProcessorMixin, name: str, argument: Any) -> Any:
         return None if argument is None else kind.check_argument_for_proper_class(self, name, argument)

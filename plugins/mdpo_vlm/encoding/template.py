@@ -1,4 +1,4 @@
-"""The chat template that comes with a model: conversations to text, and what surrounds a response."""
+"""The chat template of a model: conversations to text, and the text before and after a response."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
 from mdpo_vlm.files.damage import quoted
 from mdpo_vlm.files.folder import read_json, unfit
 
-# A mark goes with one line break that follows it: what is to stand there is the template's to say.
+# A mark and the line break after it; the template decides what stands there.
 _MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")
-# A template is a program: its own errors, and those of the operations in it.
+# A template is a program: it raises errors itself, and its operations may fail.
 _FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
 _QUESTION, _ANSWER = "Which one?", "That one"
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """``lead`` and ``tail`` stand before and behind a response; ``opening`` is what a prompt ends in."""
+    """``lead`` and ``tail`` stand before and after a response; every prompt ends with ``opening``."""
 
     processor: ProcessorMixin
     opening: str
@@ -33,41 +33,39 @@ class ChatTemplate:
 
     @classmethod
     def of(cls, processor: ProcessorMixin, folder: Path) -> ChatTemplate:
-        """Raises `DataError` if there is none."""
+        """Find the three texts by rendering a trial conversation. Raises `DataError` if the model has no template."""
         if not getattr(processor, "chat_template", None) and not getattr(processor.tokenizer, "chat_template", None):
             raise unfit(
-                folder, "has no chat template; set model.prompts: ready, and write prompts as the model takes them"
+                folder, "has no chat template; set model.prompts: ready, and write prompts in the format of the model"
             )
         question = [Turn("user", _QUESTION)]
         try:
             prompt = _render(processor, question, open_turn=True)
-            whole = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
+            conversation = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
         except _FAILURES as error:
-            text = f"its chat template fails on a question with an answer ({quoted(error)})"
-            raise unfit(folder, f"{text}; download it again, or set model.prompts: ready") from error
-        before, _, after = whole.rpartition(_ANSWER)
+            message = f"its chat template fails on a question with an answer ({quoted(error)})"
+            raise unfit(folder, f"{message}; download it again, or set model.prompts: ready") from error
+        before, _, after = conversation.rpartition(_ANSWER)
         if not before.startswith(prompt):
-            raise unfit(
-                folder, "its chat template opens an answer otherwise than it writes one; set model.prompts: ready"
-            )
+            raise unfit(folder, "its chat template starts an answer in two different ways; set model.prompts: ready")
         opening, lead = prompt.rpartition(_QUESTION)[2], before.removeprefix(prompt)
         return cls(processor, opening, lead, _until_end(after, _end_tokens(processor, folder)))
 
     def prompt(self, example: Example) -> str:
-        """Raises `DataError` where the template leaves out an image."""
+        """The prompt of an example as text. Raises `DataError` if the template leaves out an image."""
         turns = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
         try:
             text = _render(self.processor, turns, open_turn=True)
         except _FAILURES as error:
-            raise _wrong(example, f"the chat template does not take this conversation: {error}") from error
-        shown = text.count(self.processor.image_token)
-        if shown != len(example.images):
-            found = f"with the chat template, the prompt has {shown} image tokens for {len(example.images)} images"
-            raise _wrong(example, found)
+            raise _data_error(example, f"the chat template does not take this conversation: {error}") from error
+        num_tokens, num_images = text.count(self.processor.image_token), len(example.images)
+        if num_tokens != num_images:
+            message = f"with the chat template, the prompt has {num_tokens} image tokens for {num_images} images"
+            raise _data_error(example, message)
         return text
 
     def response_ids(self, tokenizer: Any, response: str) -> list[int]:
-        """As the tokens of the whole conversation, where the response begins a token of its own."""
+        """Tokens of the response as in the whole conversation, or alone if it would share a token with the prompt."""
         rest = f"{self.lead}{response}{self.tail}"
         before, both, alone = (
             list(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -86,14 +84,14 @@ def _end_tokens(processor: ProcessorMixin, folder: Path) -> list[str]:
 
 
 def _until_end(after: str, ends: Sequence[str]) -> str:
-    """What stands behind an answer, to its last end token; if it has none (some templates have a slip), the first."""
+    """The text after an answer, up to its last end token; ``ends[0]`` if the template wrote no end token."""
     length = max(after.rfind(end) + len(end) if end in after else 0 for end in ends)
     return after[:length] or ends[0]
 
 
 def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool) -> str:
     messages = [{"role": turn.role, "content": _content(turn.text)} for turn in turns]
-    # Not by the processor: some of them want torchvision for it.
+    # The tokenizer renders: some processors need torchvision for it.
     text = processor.tokenizer.apply_chat_template(
         messages,
         chat_template=getattr(processor, "chat_template", None),
@@ -104,7 +102,7 @@ def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool
 
 
 def _content(text: str) -> list[dict[str, str]]:
-    """Images and the texts between them, in order."""
+    """Images and the texts between them, in order, as parts of a message."""
     first, *others = _MARK.split(text)
     parts: list[dict[str, str]] = [{"type": "text", "text": first}]
     for part in others:
@@ -112,5 +110,5 @@ def _content(text: str) -> list[dict[str, str]]:
     return [part for part in parts if part.get("text") != ""] or parts
 
 
-def _wrong(example: Example, text: str) -> DataError:
-    return DataError([Problem(f"example '{example.id}'", "", text)])
+def _data_error(example: Example, message: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", message)])

@@ -36,8 +36,8 @@ def find_folder(name: str) -> Path:
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.parent.is_dir():
         return _from_hub(name)
-    there = next((parent for parent in path.parents if parent.is_dir()), Path())
-    raise unfit(path, f"no such folder (the nearest one there is: {there})")
+    nearest = next((parent for parent in path.parents if parent.is_dir()), Path())
+    raise unfit(path, f"no such folder (the nearest folder that exists: {nearest})")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -46,16 +46,16 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         absent = isinstance(error, FileNotFoundError)
-        reason = "is missing; a model's folder holds it" if absent else f"cannot be read: {error}; download it again"
+        reason = "is missing; a model's folder needs it" if absent else f"cannot be read: {error}; download it again"
         raise unfit(path, reason) from error
     if not isinstance(content, dict):
-        raise unfit(path, "is no JSON object; download it again")
+        raise unfit(path, "is not a JSON object; download it again")
     return content
 
 
 def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Path]:
-    """The file of all weights, or the shards that an index names; `DataError` if any is missing."""
-    whole, index = (folder / name for name in names)
+    """The file of all weights, or the shards that an index names. Raises `DataError` if a file is missing."""
+    single, index = (folder / name for name in names)
     if index.is_file():
         shards = [folder / shard for shard in _shards(index)]
         missing = [
@@ -64,41 +64,42 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Pat
         if missing:
             raise DataError(missing)
         return shards
-    if not whole.is_file():
-        raise unfit(folder, f"no weights: neither {whole.name} nor {index.name} is there")
-    return [whole]
+    if not single.is_file():
+        raise unfit(folder, f"no weights: neither {single.name} nor {index.name} exists")
+    return [single]
 
 
 def _shards(index: Path) -> list[str]:
-    places = read_json(index).get("weight_map")
-    names = list(places.values()) if isinstance(places, dict) else []
+    weight_map = read_json(index).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise unfit(index, "weight_map must name the file of every tensor; download it again")
     return sorted(set(names))
 
 
 def require_encoder(folder: Path) -> None:
-    """Raise `DataError` where a tokenizer's settings or the image processor's are missing."""
+    """Raise `DataError` if the settings of the tokenizer or of the image processor are missing."""
     if not (folder / "tokenizer_config.json").is_file():
         raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
-    # One of the two holds the image processor, depending on the version that saved it.
-    whole, own = folder / "processor_config.json", folder / "preprocessor_config.json"
-    if own.is_file():
+    # One of the two contains the image processor; the version that saved it decides which.
+    processor, image_processor = folder / "processor_config.json", folder / "preprocessor_config.json"
+    if image_processor.is_file():
         return
-    if not whole.is_file():
-        raise unfit(folder, f"{whole.name} is missing; save the processor beside the model")
-    if "image_processor" not in read_json(whole):
-        raise unfit(whole, f"holds no image processor, nor is {own.name} there; save the processor beside the model")
+    remedy = "save the processor beside the model"
+    if not processor.is_file():
+        raise unfit(folder, f"{processor.name} is missing; {remedy}")
+    if "image_processor" not in read_json(processor):
+        raise unfit(processor, f"contains no image processor, and {image_processor.name} does not exist; {remedy}")
 
 
 def require_tokenizer(folder: Path) -> None:
-    """Raise `DataError` where there is no vocabulary."""
+    """Raise `DataError` if the folder contains no vocabulary."""
     if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise unfit(folder, f"no tokenizer: none of {', '.join(_TOKENIZERS)} is there; save it beside the model")
+        raise unfit(folder, f"no tokenizer: none of {', '.join(_TOKENIZERS)} exists; save it beside the model")
 
 
 def encoder_files(folder: Path) -> list[Path]:
-    """Those files of a folder that a tokenizer or a processor is loaded from."""
+    """The files of a folder from which tokenizer and processor are loaded."""
     return [folder / name for name in ENCODER_FILES if (folder / name).is_file()]
 
 
@@ -115,4 +116,4 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise unfit(Path(name), f"no such folder, and not to be had from the hub ({reason}); give a folder") from error
+        raise unfit(Path(name), f"no such folder, and the hub does not give it ({reason}); use a folder") from error

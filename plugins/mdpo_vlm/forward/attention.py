@@ -13,12 +13,12 @@ from transformers.masking_utils import sdpa_mask
 from mdpo_core import Packed
 
 _NAME = "mdpo_packed"
-# A mask of four dimensions is passed on as it is; packed attention has one of its own and reads none.
+# transformers passes a mask of four dimensions on unchanged. Packed attention makes its mask itself.
 NO_MASK = torch.empty(1, 1, 0, 0)
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Let the language model take ``packed=...``; without it, it attends by SDPA as before."""
+    """Let the language model accept ``packed=...``; calls without ``packed`` use SDPA as before."""
     AttentionInterface.register(_NAME, _attend)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     model.set_attn_implementation({"text_config": _NAME})

@@ -1,4 +1,4 @@
-"""Responses from a model, by transformers' own `generate`."""
+"""Responses from a model, by `generate` of transformers."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from mdpo_vlm.forward.positions import prompt_positions
 def generate(
     base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], decoding: Decoding
 ) -> list[Tensor]:
-    """Continuations of left-padded prompts, end token not included; nothing attends to tokens that are dropped."""
+    """The response to each prompt, without its end token. No token attends to dropped tokens."""
     device, ends = device_of(base), end_tokens(base)
     token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
     shown = (token_ids == base.config.image_token_id).long()
     marked = {"image tokens": shown, "response tokens": torch.zeros_like(token_ids)}
-    # Of an earlier call, which transformers would go on with where there is no image.
+    # Left from an earlier call; transformers would use it for a prompt without images.
     base.model.rope_deltas = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(decoding.seed)
         encoded = encode_images(base, images) if images else ()
-        made = base.generate(
+        generated = base.generate(
             input_ids=token_ids,
             attention_mask=attention_mask,
             **{name: marked[kind] for name, kind in family.marks.items()},
             **model_inputs(base, family, encoded),
             **_positions(base, family, prompts, encoded),
             **_options(decoding),
-            # Where processes share out the weights, each goes on until the last one has finished.
+            # If weights are split over processes, each process continues until the last one has finished.
             synced_gpus=current_world().size > 1,
             pad_token_id=ends[0],
         )
-    return [_until(ids[token_ids.shape[1] :].cpu(), ends) for ids in made]
+    return [_before_end(ids[token_ids.shape[1] :].cpu(), ends) for ids in generated]
 
 
 def end_tokens(base: PreTrainedModel) -> list[int]:
@@ -52,11 +52,11 @@ def end_tokens(base: PreTrainedModel) -> list[int]:
 
 def _options(decoding: Decoding) -> dict[str, object]:
     if decoding.temperature == 0:
-        # What a model's own settings say of sampling does not count, and would be warned of.
-        plain = {"temperature": None, "top_p": None, "top_k": None}
-        return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False, **plain}
-    drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-    return {"max_new_tokens": decoding.max_new_tokens, "do_sample": True, **drawn}
+        # Unset the model's own sampling settings: they have no effect here, but transformers would warn of them.
+        greedy = {"temperature": None, "top_p": None, "top_k": None}
+        return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False, **greedy}
+    sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    return {"max_new_tokens": decoding.max_new_tokens, "do_sample": True, **sampling}
 
 
 def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
@@ -72,13 +72,14 @@ def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
 def _positions(
     base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], images: Sequence[EncodedImage]
 ) -> dict[str, Tensor]:
-    """Dropped tokens keep their places, where transformers would close up."""
+    """Position ids if tokens are dropped: they keep their positions, but transformers would count without them."""
     if all(prompt.dropped is None for prompt in prompts):
         return {}
     ids = [prompt.token_ids.to(device_of(base)) for prompt in prompts]
     return {"position_ids": prompt_positions(base, family, ids, images)}
 
 
-def _until(token_ids: Tensor, ends: Sequence[int]) -> Tensor:
-    [places] = torch.isin(token_ids, torch.tensor(ends)).nonzero(as_tuple=True)
-    return token_ids[: int(places[0])] if len(places) else token_ids
+def _before_end(token_ids: Tensor, ends: Sequence[int]) -> Tensor:
+    """The tokens before the first end token."""
+    [positions] = torch.isin(token_ids, torch.tensor(ends)).nonzero(as_tuple=True)
+    return token_ids[: int(positions[0])] if len(positions) else token_ids

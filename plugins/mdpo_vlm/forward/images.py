@@ -1,4 +1,4 @@
-"""Images through a model's vision encoder and projector, and on to its language model."""
+"""Images to features (vision encoder and projector), and features to inputs of the language model."""
 
 from __future__ import annotations
 
@@ -16,63 +16,71 @@ from mdpo_vlm.families import Family
 
 
 @dataclass(frozen=True)
-class _Encoded(EncodedImage):
-    """Features of several levels (DeepStack) lie side by side; ``kind`` and ``stacked`` are the form they came in."""
+class _VlmImage(EncodedImage):
+    """The features of one image, and the form in which the model gave them.
 
-    kind: type[Any]
-    stacked: bool
+    DeepStack gives features of several levels; ``features (image_tokens, levels * width)`` has them side by side.
+    ``output_type``: the class of the encoder's output. ``is_tensor``: the output had one tensor for all images, in
+    place of a list.
+    """
+
+    output_type: type[Any]
+    is_tensor: bool
 
 
 def encode_images(base: PreTrainedModel, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
-    """All in one call, however different their sizes: processes that share a model make as many calls as the others."""
-    joined = {name: _joined([image[name] for image in images]) for name in images[0]}
+    """Encode all images in one call: processes that split weights must all make the same number of calls."""
+    joined = {name: _padded_and_joined([image[name] for image in images]) for name in images[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
 
     def compute(_: object) -> tuple[Tensor, list[int], type[Any], bool]:
         output = base.model.get_image_features(**typed, return_dict=True)
         levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
-        features = torch.cat([torch.cat(_split(level, images)) for level in levels], dim=-1)
-        lengths = [len(part) for part in _split(levels[0], images)]
-        return features, lengths, type(output), isinstance(levels[0], Tensor)
+        by_level = [_split_by_image(level, images) for level in levels]
+        features = torch.cat([torch.cat(level) for level in by_level], dim=-1)
+        return features, [len(image) for image in by_level[0]], type(output), isinstance(levels[0], Tensor)
 
-    # Within a call of the model, which holds weights of its own beside its modules' (``image_newline``). One tensor
-    # comes out of it, however many images there are: backends that share out weights wait for each.
-    features, lengths, kind, stacked = base.model(compute=compute)
-    parts = torch.split(features, lengths)
-    return [_Encoded(part, inputs, kind, stacked) for part, inputs in zip(parts, images, strict=True)]
+    # Compute inside a call of the model, which has weights outside its modules (``image_newline``). The call returns
+    # one tensor for all images: backends that split weights wait for each tensor that a call returns.
+    features, lengths, output_type, is_tensor = base.model(compute=compute)
+    by_image = torch.split(features, lengths)
+    return [_VlmImage(part, inputs, output_type, is_tensor) for part, inputs in zip(by_image, images, strict=True)]
 
 
 def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[EncodedImage]) -> Mapping[str, Any]:
-    """What the model's forward takes in the place of pixels."""
+    """The arguments for the model's forward that replace its pixels."""
     if not images:
         return {}
     embedding = base.get_input_embeddings()
-    width = getattr(embedding, "base_layer", embedding).embedding_dim  # there may be LoRA around it
+    width = getattr(embedding, "base_layer", embedding).embedding_dim  # ``base_layer``: the embedding inside LoRA
     first, *deeper = torch.split(torch.cat([image.features for image in images]), width, dim=-1)
-    [(kind, stacked)] = {(image.kind, image.stacked) for image in images if isinstance(image, _Encoded)}
-    output = kind(pooler_output=first[None] if stacked else [first])
+    [(output_type, is_tensor)] = {(each.output_type, each.is_tensor) for each in images if isinstance(each, _VlmImage)}
+    output = output_type(pooler_output=first[None] if is_tensor else [first])
     if deeper:
         output.deepstack_features = [[features] for features in deeper]
     grids = {family.grid: torch.cat([image.inputs[family.grid] for image in images])} if family.grid else {}
     return {"mm_encoder_outputs": {"image": output}, **grids}
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """One behind the other; missing tiles and pixels are zeros, which models know for what they are."""
-    sizes = torch.tensor([part.shape for part in parts]).amax(dim=0).tolist()
-    margins = [[0, *(size - own for size, own in zip(sizes[1:], part.shape[1:], strict=True))] for part in parts]
-    return torch.cat([_padded(part, margin) for part, margin in zip(parts, margins, strict=True)])
+def _padded_and_joined(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor of all rows. Missing tiles and pixels are zeros, which models recognize as padding."""
+    largest = torch.tensor([tensor.shape for tensor in tensors]).amax(dim=0).tolist()
+    return torch.cat([_padded(tensor, (len(tensor), *largest[1:])) for tensor in tensors])
 
 
-def _padded(part: Tensor, margin: Sequence[int]) -> Tensor:
-    """With so many zeros behind each dimension."""
-    return F.pad(part, [size for after in reversed(margin) for size in (0, after)]) if any(margin) else part
+def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor with zeros at the end of each dimension, to make it ``shape``."""
+    if tuple(shape) == tuple(tensor.shape):
+        return tensor
+    missing = [size - present for size, present in zip(shape, tensor.shape, strict=True)]
+    # `pad` takes (before, after) for each dimension, the last dimension first.
+    return F.pad(tensor, [size for after in reversed(missing) for size in (0, after)])
 
 
-def _split(features: Tensor | Sequence[Tensor], images: Sequence[ImageInputs]) -> list[Tensor]:
-    """``(image_tokens, width)`` of each image; tiles of one image follow one another."""
-    parts = list(features)
+def _split_by_image(features: Tensor | Sequence[Tensor], images: Sequence[ImageInputs]) -> list[Tensor]:
+    """The features ``(image_tokens, width)`` of each image; the tiles of one image follow one another."""
+    by_image = list(features)
     if isinstance(features, Tensor):
-        tiles = [len(image["pixel_values"]) for image in images]
-        parts = list(torch.split(features, tiles))
-    return [part.reshape(-1, part.shape[-1]) for part in parts]
+        num_tiles = [len(image["pixel_values"]) for image in images]
+        by_image = list(torch.split(features, num_tiles))
+    return [part.reshape(-1, part.shape[-1]) for part in by_image]

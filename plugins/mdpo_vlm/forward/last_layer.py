@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,22 +21,31 @@ def trim_last_layer(model: PreTrainedModel) -> None:
     every position, as before.
     """
     layer = model.get_decoder().layers[-1]
-    layer.forward = partial(_forward, layer.mlp, layer.forward)
+    layer.forward = partial(_layer_forward, layer.mlp, layer.forward)
 
 
-def _forward(
-    mlp: nn.Module, whole: Callable[..., Any], *args: Any, packed: Packed | None = None, **options: Any
+def _layer_forward(
+    mlp: nn.Module, forward: Callable[..., Any], *args: Any, packed: Packed | None = None, **options: Any
 ) -> Any:
+    """The layer's ``forward``, in which the MLP computes only some positions if there is a ``packed`` row."""
     if packed is None:
-        return whole(*args, **options)
-    mlp.forward = partial(_at, mlp.forward, packed.read)
+        return forward(*args, **options)
+    with _mlp_only_at(mlp, packed.read):
+        return forward(*args, packed=packed, **options)
+
+
+@contextmanager
+def _mlp_only_at(mlp: nn.Module, positions: Tensor) -> Iterator[None]:
+    """Inside the block, the MLP computes ``positions`` alone."""
+    # An attribute of the instance hides the method of its class, until it is deleted.
+    mlp.forward = partial(_forward_only_at, mlp.forward, positions)
     try:
-        return whole(*args, packed=packed, **options)
+        yield
     finally:
-        # Deleting the attribute of the instance uncovers the method of its class.
         del mlp.forward
 
 
-def _at(mlp: Callable[[Tensor], Tensor], places: Tensor, hidden_states: Tensor) -> Tensor:
-    some = mlp(hidden_states.index_select(1, places))
-    return some.new_zeros(hidden_states.shape).index_copy(1, places, some)
+def _forward_only_at(mlp: Callable[[Tensor], Tensor], positions: Tensor, hidden_states: Tensor) -> Tensor:
+    """``mlp`` of ``hidden_states (1, time, width)`` at ``positions``, and zeros elsewhere."""
+    computed = mlp(hidden_states.index_select(1, positions))
+    return computed.new_zeros(hidden_states.shape).index_copy(1, positions, computed)

@@ -1,4 +1,4 @@
-"""A loaded model of transformers, in the pieces that a scorer puts together."""
+"""A loaded model of transformers, as separate calls that a scorer combines."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from mdpo_vlm.parts.names import PartNames
 
 
 class VlmModel:
-    """See `mdpo_core.VisionLanguageModel`.
+    """A `VisionLanguageModel` made from a model of transformers.
 
     ``base`` is the plain model inside ``module``, or ``module`` itself. ``encoder_folder`` contains the files of its
-    tokenizer and processor. A converted checkpoint's vocabulary may have rows that no text uses: logits have no entries
-    for them.
+    tokenizer and processor. The vocabulary of a converted checkpoint may have rows that no text uses; logits have no
+    entries for them.
     """
 
     def __init__(self, module: nn.Module, base: PreTrainedModel, encoder_folder: Path, family: Family) -> None:
@@ -59,7 +59,7 @@ class VlmModel:
 
     @property
     def hidden_size(self) -> int:
-        # Of the head, whose attributes keep its shape while ZeRO-3 holds its weight in parts.
+        # The head's attributes keep its shape even while ZeRO-3 splits its weight.
         return int(self._base.get_output_embeddings().in_features)
 
     @property
@@ -93,20 +93,20 @@ class VlmModel:
         self._require_features(token_ids == self._base.config.image_token_id, images)
         marked = {"image tokens": token_ids == self._base.config.image_token_id, "response tokens": response_mask}
         marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
-        seen = model_inputs(self._base, self._family, images)
-        output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **seen, **inputs)
+        image_inputs = model_inputs(self._base, self._family, images)
+        output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **image_inputs, **inputs)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def _require_features(self, places: Tensor, images: Sequence[EncodedImage]) -> None:
-        num_places, num_features = int(places.sum()), sum(len(image.features) for image in images)
-        if num_places != num_features:
-            found = f"{num_places} image tokens for {num_features} image features"
+    def _require_features(self, is_image_token: Tensor, images: Sequence[EncodedImage]) -> None:
+        num_tokens, num_features = int(is_image_token.sum()), sum(len(image.features) for image in images)
+        if num_tokens != num_features:
+            found = f"{num_tokens} image tokens for {num_features} image features"
             hint = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"
             raise DataError([Problem(str(self._encoder_folder), "", f"{found}; {hint}")])
 
     def _to_logits(self, head: Head) -> Head:
-        """What this model makes of its head's output."""
+        """A head that also does what this model does with the output of its head: limit logits, drop unused words."""
         cap = getattr(self._base.config.get_text_config(), "final_logit_softcapping", None)
         softcap = cap if self._family.softcap else None
         num_words = self._num_words
@@ -114,8 +114,8 @@ class VlmModel:
             return head
 
         def logits(hidden_states: Tensor) -> Tensor:
-            found = head(hidden_states)[..., :num_words]
-            return found if softcap is None else torch.tanh(found / softcap) * softcap
+            words = head(hidden_states)[..., :num_words]
+            return words if softcap is None else torch.tanh(words / softcap) * softcap
 
         return logits
 
@@ -132,7 +132,7 @@ class VlmModel:
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:
         if not isinstance(self._module, PeftModel):
-            raise ValueError("there is no adapter to switch off: the model was loaded without LoRA")
+            raise ValueError("there is no adapter to turn off: the model was loaded without LoRA")
         with self._module.disable_adapter():
             yield
 
@@ -159,7 +159,7 @@ class VlmModel:
             save_lora(self._module, folder)
         else:
             self._base.save_pretrained(folder)
-        # As they were given, whatever the version of transformers that wrote them.
+        # Copy them unchanged; saving would write the format of the installed version of transformers.
         for file in encoder_files(self._encoder_folder):
             shutil.copyfile(file, folder / file.name)
 

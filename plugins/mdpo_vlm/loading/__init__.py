@@ -1,1 +1,1 @@
-"""Weights read from a folder, placed on a device, checked, and marked where they train."""
+"""Weights: read from a folder, placed on a device, checked, and marked if they train."""

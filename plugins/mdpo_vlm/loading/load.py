@@ -23,10 +23,10 @@ from mdpo_vlm.parts.lora import add_lora, read_lora
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What an adapter knows of the model that it loads.
+    """Everything that an adapter says about the model to load.
 
-    ``folder`` holds the model in the layout of transformers. ``training`` says how each part trains. ``encoder`` makes
-    the model's encoder; it is called only for a model whose family is unknown.
+    ``folder`` contains the model in the layout of transformers. ``training`` says how each part trains. ``encoder``
+    makes the model's encoder; it is called only for a model whose family is unknown.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ def load_exported(plan: LoadPlan, folder: Path, placement: Placement) -> VlmMode
 
 
 def _mark_trained(base: PreTrainedModel, model: VlmModel, plan: LoadPlan) -> None:
-    """Parameters of parts that train whole require gradients, except those that no gradient reaches."""
+    """Parameters of parts that train in full require gradients, except those that no gradient reaches."""
     idle = idle_parameters(base, plan.family)
     for part, names in model.parts().items():
         trains = plan.training[part].mode == "full"

@@ -1,4 +1,4 @@
-"""QLoRA (arXiv:2305.14314): LoRA beside a language model in 4 bits, by bitsandbytes."""
+"""QLoRA (arXiv:2305.14314): LoRA on a language model in 4 bits, by bitsandbytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mdpo_core import Placement, RecipeError
 
 
 def is_installed() -> bool:
-    """Whether there is a bitsandbytes that is new enough for transformers."""
+    """True if bitsandbytes is installed and new enough for transformers."""
     from transformers.utils import is_bitsandbytes_available
 
     return bool(is_bitsandbytes_available())
 
 
 def require_bitsandbytes() -> None:
-    """Raise `RecipeError` if it is not installed, or too old."""
+    """Raise `RecipeError` if bitsandbytes is not installed or is too old."""
     from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION
 
     if is_installed():
@@ -33,22 +33,22 @@ def require_bitsandbytes() -> None:
 
 
 def require_cuda(placement: Placement) -> None:
-    """Raise `RecipeError` for any other device, and where weights are shared out while they are read."""
+    """Raise `RecipeError` for another device than CUDA, and under ZeRO-3, which splits weights while it reads them."""
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     if is_deepspeed_zero3_enabled():
-        raise RecipeError("model.quantize: ZeRO-3 shares out weights, and cannot those of 4 bits; take zero_stage 2")
+        raise RecipeError("model.quantize: ZeRO-3 cannot split 4-bit weights; use zero_stage 2")
     if placement.device.partition(":")[0] != "cuda":
         raise RecipeError(
-            f"model.quantize: 4-bit weights are trained upon on CUDA alone, and this backend loads the model on "
+            "model.quantize: training with 4-bit weights needs CUDA, and this backend loads the model on "
             f"'{placement.device}'; choose another backend or device, or leave quantize out"
         )
 
 
 def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
-    """What ``from_pretrained`` takes for the weights of the language model's layers to become 4-bit normal floats.
+    """The options of ``from_pretrained`` that turn the language model's layers into 4-bit normal floats.
 
-    The scales are quantized as well. Products are computed in bfloat16, or float16 where the other weights are.
+    The scales are quantized, too. Products are computed in bfloat16, or in float16 if the other weights are float16.
     """
     import torch
     from transformers import BitsAndBytesConfig
@@ -58,14 +58,14 @@ def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float16 if placement.dtype == "float16" else torch.bfloat16,
-        llm_int8_skip_modules=_beside_the_language_model(folder),  # of 4 bits, too, in spite of its name
+        llm_int8_skip_modules=_unquantized_modules(folder),  # for 4 bits, too, in spite of its name
     )
-    # Quantized while they are read, where they are to stay: the whole model need not fit.
+    # Quantize each weight while it is read, on its device: the unquantized model need not fit.
     return {"quantization_config": config, "device_map": {"": torch.device(placement.device)}}
 
 
-def _beside_the_language_model(folder: Path) -> list[str]:
-    """Full names, from the model's root: a part of one would match nothing, in silence."""
+def _unquantized_modules(folder: Path) -> list[str]:
+    """Full names of the modules outside the language model: a shortened name would match nothing, without an error."""
     from mdpo_vlm.loading.shapes import without_weights
 
     base = without_weights(folder)

@@ -1,4 +1,4 @@
-"""A trial of models whose family has no row: in pieces they must give what they give whole."""
+"""A trial of models of an unknown family: computed in separate calls, they must give the logits of one forward."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from mdpo_core import IMAGE_MARK, Example, PaddedView, PluginError, device_of
 from mdpo_vlm.encoding.encoder import VlmEncoder
 from mdpo_vlm.forward.model import VlmModel
 
-# As a share of the logits' length, for the same steps in another order. Positions that are wrong cost 5 % and more.
+# Largest distance relative to the norm of the logits, from rounding. Wrong positions give 5 % and more.
 _ROUNDING = {torch.float32: 1e-3}
 _COARSE = 1e-2
 
 
 def require_whole_forward(base: PreTrainedModel, model: VlmModel, encoder: VlmEncoder) -> None:
-    """Ask about a picture in pieces and in one forward of transformers; `PluginError` if that is not the same."""
+    """Compare separate calls with one forward of transformers on a picture. Raises `PluginError` if they differ."""
     kind = base.config.model_type
     if is_deepspeed_zero3_enabled():
-        raise PluginError(_no_row(kind, "cannot be tried where ZeRO-3 shares out its weights; take zero_stage 2"))
+        raise PluginError(_no_row(kind, "cannot be tested while ZeRO-3 splits its weights; use zero_stage 2"))
     picture = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)])
     question = Example("trial", f"{IMAGE_MARK}\nWhat is in the picture?", {}, (picture,))
     try:
         with torch.no_grad():
-            distance = _distance(_in_pieces(model, encoder, question), _whole(base, encoder, question))
+            distance = _distance(_in_separate_calls(model, encoder, question), _in_one_forward(base, encoder, question))
     except (TypeError, AttributeError, KeyError, RuntimeError, ValueError) as error:
-        raise PluginError(_no_row(kind, f"does not work in pieces: {error}")) from error
+        raise PluginError(_no_row(kind, f"does not work in separate calls: {error}")) from error
     if not distance <= _ROUNDING.get(base.dtype, _COARSE):
-        raise PluginError(_no_row(kind, f"gives other logits in pieces than in one forward, {distance:.1%} apart"))
+        raise PluginError(
+            _no_row(kind, f"gives other logits in separate calls than in one forward, {distance:.1%} apart")
+        )
 
 
-def _in_pieces(model: VlmModel, encoder: VlmEncoder, question: Example) -> Tensor:
+def _in_separate_calls(model: VlmModel, encoder: VlmEncoder, question: Example) -> Tensor:
     device, prompt = device_of(model.module), encoder.encode_prompt(question)
     token_ids = prompt.token_ids[None].to(device)
     rows = PaddedView(token_ids, torch.ones_like(token_ids), torch.zeros_like(token_ids, dtype=torch.bool))
@@ -41,7 +43,7 @@ def _in_pieces(model: VlmModel, encoder: VlmEncoder, question: Example) -> Tenso
     return model.logits(model.hidden_states(rows, model.encode_images(inputs)))
 
 
-def _whole(base: PreTrainedModel, encoder: VlmEncoder, question: Example) -> Tensor:
+def _in_one_forward(base: PreTrainedModel, encoder: VlmEncoder, question: Example) -> Tensor:
     inputs = {name: torch.as_tensor(values).to(base.device) for name, values in encoder.process(question).items()}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in inputs.items()}
     logits: Tensor = base(**typed, use_cache=False).logits

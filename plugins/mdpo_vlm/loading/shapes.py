@@ -1,4 +1,4 @@
-"""What the configuration of a model tells about it, without reading weights."""
+"""What the configuration of a model says about it, without reading weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters of checkpoints in the layout of the project that made them: converted once, then as any other model."""
+"""Adapters of checkpoints in their authors' layout: converted once, then used like any other model."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ if TYPE_CHECKING:
 
 
 class OriginalsAdapter(TransformersAdapter):
-    """A `LlavaForConditionalGeneration` that may also be given in the layout of its authors.
+    """A `LlavaForConditionalGeneration`, also from a checkpoint in the layout of its authors.
 
-    Such a checkpoint is converted into a folder of transformers' own layout before anything else is done with it, so
-    that whatever is exported belongs to a model that plain transformers loads.
+    Such a checkpoint is first converted to the layout of transformers. Exports therefore always belong to a model that
+    plain transformers loads.
     """
 
     layout: ClassVar[CheckpointLayout]
-    # Which folders they name is told by the digests of what lies there.
+    # `files` covers the contents of these folders by digest.
     only_training: ClassVar[frozenset[str]] = TransformersAdapter.only_training | {"converted", "vision_tower"}
 
-    path: str = Field(description="a folder or a name on the hub, in transformers' layout or in that of its authors")
+    path: str = Field(description="a folder or a hub name, in the layout of transformers or of the model's authors")
     vision_tower: str | None = Field(
         default=None,
-        description="folder or hub name of the vision tower of an original checkpoint; default: as the checkpoint says",
+        description="folder or hub name of the vision tower of an original checkpoint; default: the tower that the "
+        "checkpoint names",
     )
     converted: Path | None = Field(
         default=None,
-        description="where original checkpoints are kept in transformers' layout; default: converted/ in $MDPO_CACHE, "
-        "or else in mdpo/ of the user's cache folder",
+        description="folder for original checkpoints after conversion; default: converted/ in $MDPO_CACHE, or in mdpo/ "
+        "of the user's cache folder if that is not set",
     )
 
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""Where converted checkpoints are kept, each under a digest of what it was made of."""
+"""The folder of converted checkpoints: each one is stored under a digest of its sources."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mdpo_core import DataError, Problem, atomic_folder, exclusive_folder
 from mdpo_vlm.files.folder import encoder_files
 from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
 
-# To be raised whenever the same checkpoint is converted into something else.
+# Raise this number whenever the conversion of a checkpoint changes.
 _VERSION = 1
 
 
 def converted(original: Original, root: Path | None) -> Path:
-    """The checkpoint in transformers' layout; made now if it has not been made before.
+    """The folder of the checkpoint in the layout of transformers; converts it if that has not been done.
 
     Raises `DataError` for a checkpoint that is incomplete or not covered, `CheckpointError` if it cannot be written.
     """
     original.require_covered()
-    # Exported adapters name it, wherever they are loaded from.
+    # Exported adapters name this folder, so the path must be absolute.
     root = (root or cache() / "converted").absolute()
     folder = root / f"{original.name}-{_digest(original)}"
-    # Whole as soon as it is there, so that most callers need no lock.
+    # The folder appears only when it is complete, so most callers need no lock.
     if folder.is_dir():
         return folder
     from mdpo_vlm.originals.convert import convert
 
-    _make(root)
+    _create(root)
     with exclusive_folder(root):
         if not folder.is_dir():
             logging.getLogger(__name__).warning("converting %s once, into %s", original.folder, folder)
@@ -46,19 +46,19 @@ def cache() -> Path:
     return Path(own) if own else Path(users or Path.home() / ".cache") / "mdpo"
 
 
-def _make(root: Path) -> None:
+def _create(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         (root / ".lock").touch()
     except OSError as error:
-        text = f"converted checkpoints cannot be kept here ({error}); set model.converted to another folder"
-        raise DataError([Problem(str(root), "", text)]) from error
+        message = f"converted checkpoints cannot be written here ({error}); set model.converted to another folder"
+        raise DataError([Problem(str(root), "", message)]) from error
 
 
 def _digest(original: Original) -> str:
-    made_of = [_VERSION, original.layout.ends_in_prompts, original.config, original.tower_name]
-    files = [(file.name, *_state(file)) for file in _files(original)]
-    return hashlib.sha256(json.dumps([made_of, files], sort_keys=True).encode()).hexdigest()[:16]
+    settings = [_VERSION, original.layout.ends_in_prompts, original.config, original.tower_name]
+    files = [(file.name, *_size_and_time(file)) for file in _files(original)]
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _files(original: Original) -> Iterator[Path]:
@@ -68,10 +68,10 @@ def _files(original: Original) -> Iterator[Path]:
     tower = original.local_tower()
     if tower is not None:
         yield from sorted(tower.glob("*.json"))
-        # A tower inside the checkpoint needs its folder for the configuration alone.
+        # If the checkpoint contains the tower's weights, this folder has only its configuration.
         yield from files_of_weights(tower) if any(tower.glob("*.safetensors")) or any(tower.glob("*.bin")) else ()
 
 
-def _state(file: Path) -> tuple[int, int]:
+def _size_and_time(file: Path) -> tuple[int, int]:
     state = file.stat()
     return state.st_size, state.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What original checkpoints look like, as far as their configuration and file names tell."""
+"""The configuration and the file names of original checkpoints."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ _COVERED: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """The checkpoints of one project.
+    """The layout of one project's checkpoints.
 
-    ``key``: the key of config.json that names the language model, and ``languages``: its values, with the model type in
-    transformers. ``covered``: for further keys, the values that this code is right for; None is an absent key.
-    ``drop_last``: features are the states behind the vision tower's last layer but one, and the last is dropped;
-    otherwise ``mm_vision_select_layer`` says which. ``ends_in_prompts``: False takes end tokens out of ready-made
-    prompts.
+    ``key``: the key of config.json that names the language model. ``languages``: the model type in transformers for
+    each value of ``key``. ``covered``: the supported values of further keys; None is an absent key. ``drop_last``: True
+    if features come from the vision tower's second-to-last layer, and the last layer is dropped; if False,
+    ``mm_vision_select_layer`` names the layer. ``ends_in_prompts``: False removes end tokens from ready-made prompts.
     """
 
     key: Literal["model_type", "architectures"]
@@ -40,7 +39,7 @@ class CheckpointLayout:
 
 @dataclass(frozen=True)
 class Original:
-    """A checkpoint: its folder, its config.json, and the vision tower that the recipe names, if it does."""
+    """A checkpoint: its folder, its config.json, and the vision tower that the recipe names (or None)."""
 
     layout: CheckpointLayout
     name: str
@@ -51,45 +50,45 @@ class Original:
     @property
     def language(self) -> str:
         """The language model's type in transformers."""
-        return self.layout.languages[self._language()]
+        return self.layout.languages[self._language_key()]
 
-    def _language(self) -> str:
+    def _language_key(self) -> str:
         found = self.config.get(self.layout.key)
         return str(found[0] if isinstance(found, list) and found else found)
 
     def require_covered(self) -> None:
-        """Raise `DataError` with every key whose value this code is not right for."""
+        """Raise `DataError` with every key whose value is not supported."""
         problems = list(self._problems())
         if problems:
             raise DataError(problems)
 
     def _problems(self) -> Iterator[Problem]:
-        where, language = str(self.folder / "config.json"), self._language()
+        where, language = str(self.folder / "config.json"), self._language_key()
         if language not in self.layout.languages:
             known = " or ".join(map(repr, self.layout.languages))
-            yield Problem(where, "", f"{self.layout.key} is {language!r}; of original checkpoints {known} are covered")
+            yield Problem(where, "", f"{self.layout.key} is {language!r}; supported original checkpoints have {known}")
         for key, values in {**_COVERED, **self.layout.covered}.items():
             found = self.config.get(key)
             if not any(found is value or found == value for value in values):
-                yield Problem(where, "", f"{key} is {found!r}; covered is {' or '.join(map(repr, values))}")
+                yield Problem(where, "", f"{key} is {found!r}; supported is {' or '.join(map(repr, values))}")
 
     def weights(self) -> list[Path]:
-        """Raises `DataError` if there are none, or shards are missing."""
+        """The files with the weights. Raises `DataError` if there are none, or if shards are missing."""
         return files_of_weights(self.folder)
 
     @property
     def tower_name(self) -> str:
+        """Folder or hub name of the vision tower, from the recipe or else from the checkpoint."""
         return str(self.vision_tower or self.config.get("mm_vision_tower"))
 
     def local_tower(self) -> Path | None:
-        """The tower's folder, if its name is one: beside the checkpoint's files, or as a path. No hub is asked."""
-        places = (
-            (Path(self.tower_name),) if self.vision_tower else (self.folder / self.tower_name, Path(self.tower_name))
-        )
-        return next((place for place in places if (place / "config.json").is_file()), None)
+        """The tower's folder, if it is a path or a folder in the checkpoint; None if not. Does not use the hub."""
+        named = Path(self.tower_name)
+        folders = (named,) if self.vision_tower else (self.folder / self.tower_name, named)
+        return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
     def find_tower(self) -> Path:
-        """The tower's folder, from the hub if need be. Raises `DataError`."""
+        """The tower's folder, downloaded from the hub if necessary. Raises `DataError`."""
         found = self.local_tower()
         if found is not None:
             return found
@@ -97,14 +96,14 @@ class Original:
             return find_folder(self.tower_name)
         except DataError as error:
             key = "model.vision_tower" if self.vision_tower else "mm_vision_tower"
-            text = f"{key} is {self.tower_name!r}, {error.problems[0].message}; set model.vision_tower to its folder"
-            raise unfit(self.folder, text) from error
+            message = f"{key} is {self.tower_name!r}, {error.problems[0].message}; set model.vision_tower to its folder"
+            raise unfit(self.folder, message) from error
 
 
 def files_of_weights(folder: Path) -> list[Path]:
-    """Safetensors if there are any, or else ``pytorch_model*.bin``."""
+    """The safetensors files, or ``pytorch_model*.bin`` if there are none. Raises `DataError` if both are missing."""
     if any((folder / name).is_file() for name in WEIGHTS):
         return list(weight_files(folder))
     if any((folder / name).is_file() for name in _BIN):
         return list(weight_files(folder, _BIN))
-    raise unfit(folder, f"no weights: none of {', '.join((*WEIGHTS, *_BIN))} is there")
+    raise unfit(folder, f"no weights: none of {', '.join((*WEIGHTS, *_BIN))} exists")

@@ -1,4 +1,4 @@
-"""A checkpoint in its authors' layout into a folder of transformers' own."""
+"""Converts a checkpoint in its authors' layout to the layout of transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mdpo_vlm.originals.weights import Sources
 
 
 def convert(original: Original, folder: Path) -> None:
-    """Write the whole model into ``folder``. Raises `DataError` before anything large is written."""
+    """Write the complete model into ``folder``. Raises `DataError` before anything large is written."""
     sources = Sources(original)
     tower = find_tower(original, inside=sources.hold_tower)
     tokenizer = load_tokenizer(original)
@@ -29,17 +29,17 @@ def convert(original: Original, folder: Path) -> None:
     setattr(config, TRAITS, traits)
     sources.write(tower, config, num_words, folder)
     config.save_pretrained(folder)
-    _generation(original, config, image_id).save_pretrained(folder)
+    _generation_config(original, config, image_id).save_pretrained(folder)
     save_processor(tower, tokenizer, text, folder)
 
 
-def _generation(original: Original, config: LlavaConfig, image_id: int) -> GenerationConfig:
-    """Which tokens begin, end and pad; what it says of sampling is the authors' demo's."""
-    found: dict[str, Any] = dict(original.config)
-    own = original.folder / "generation_config.json"
-    if own.is_file():
-        found |= read_json(own)
-    ids = {name: found.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    # A row that was added has logits of 0, which is more than many a word has.
+def _generation_config(original: Original, config: LlavaConfig, image_id: int) -> GenerationConfig:
+    """The begin, end and padding tokens. Leaves out the sampling settings, which belong to the authors' demo."""
+    settings: dict[str, Any] = dict(original.config)
+    file = original.folder / "generation_config.json"
+    if file.is_file():
+        settings |= read_json(file)
+    ids = {name: settings.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    # An added row has logits of 0, which is more than the logits of many words.
     added = config.get_text_config().vocab_size > required(original, "vocab_size")
     return GenerationConfig(**ids, **({"suppress_tokens": [image_id]} if added else {}))

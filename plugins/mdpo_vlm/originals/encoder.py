@@ -1,4 +1,4 @@
-"""Prompts of converted checkpoints, as their authors make them."""
+"""Prompts of converted checkpoints, tokenized as in their authors' code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdpo_vlm.families import Family
 
 
 class OriginalsEncoder(VlmEncoder):
-    """Ready-made prompts with what ``traits`` say; conversations go through the template, which says the same."""
+    """A `VlmEncoder` that applies ``traits`` to ready-made prompts; for conversations, the template applies them."""
 
     def __init__(self, folder: Path, model: Path, family: Family, chat: bool, traits: Mapping[str, Any]) -> None:
         super().__init__(folder, model, family, chat)
@@ -27,12 +27,12 @@ class OriginalsEncoder(VlmEncoder):
         prompt = super().encode_prompt(example)
         if not self._ready or self._traits["ends_in_prompts"]:
             return prompt
-        # mDPO's collator masks them, and splicing the image in then takes them out.
+        # mDPO's collator masks end tokens, and they are removed when it inserts the image features.
         end = self.processor.tokenizer.eos_token_id
         return replace(prompt, token_ids=prompt.token_ids[prompt.token_ids != end])
 
-    def _text(self, example: Example) -> str:
+    def _prompt_text(self, example: Example) -> str:
         if not self._ready or not isinstance(example.prompt, str):
-            return super()._text(example)
-        self._require_no_token(example, example.prompt.replace(IMAGE_MARK, ""))
+            return super()._prompt_text(example)
+        self._require_no_image_token(example, example.prompt.replace(IMAGE_MARK, ""))
         return example.prompt.replace(IMAGE_MARK, self._traits["image_text"])

@@ -1,4 +1,4 @@
-"""The tensors of checkpoints, one at a time."""
+"""Reads and writes the tensors of checkpoints, one at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHARD = 2 * 10**9
 
 @contextmanager
 def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
-    """The tensors of a file by name, mapped: what is not looked at is never read. Raises `DataError`."""
+    """The tensors of a file by name, memory-mapped: each is read when it is used. Raises `DataError`."""
     if file.suffix == ".bin":
         yield _unpickled(file)
         return
@@ -30,20 +30,22 @@ def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
     except SafetensorError as error:
         raise unfit(file, f"cannot be read: {error}") from error
     with tensors:
-        yield _Safe(tensors)
+        yield _SafeTensors(tensors)
 
 
 def _unpickled(file: Path) -> Mapping[str, Tensor]:
     try:
-        found: Mapping[str, Tensor] = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        tensors: Mapping[str, Tensor] = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        # torch goes on at length about how to load what may run code.
+        # The message of torch goes on with how to load files that may run code.
         reason = str(error).strip().splitlines()[0]
-        raise unfit(file, f"cannot be read as tensors and nothing else: {reason}") from error
-    return found
+        raise unfit(file, f"cannot be read as tensors alone: {reason}") from error
+    return tensors
 
 
-class _Safe(Mapping[str, Tensor]):
+class _SafeTensors(Mapping[str, Tensor]):
+    """A mapping that reads each tensor of a safetensors file when it is indexed."""
+
     def __init__(self, tensors: Any) -> None:
         self._tensors = tensors
 
@@ -59,26 +61,26 @@ class _Safe(Mapping[str, Tensor]):
 
 
 def write_shards(tensors: Iterator[tuple[str, Tensor]], folder: Path, limit: int = _SHARD) -> None:
-    """As safetensors of at most ``limit`` bytes, each written before the next one is read; with an index if several."""
+    """Write safetensors files of at most ``limit`` bytes, each before the next is read; with an index if several."""
     shards = [
-        _write(shard, folder / f"unnumbered-{number}.safetensors")
+        _write_shard(shard, folder / f"unnumbered-{number}.safetensors")
         for number, shard in enumerate(_groups(tensors, limit))
     ]
     if len(shards) == 1:
         shards[0][0].rename(folder / "model.safetensors")
         return
-    places: dict[str, str] = {}
+    weight_map: dict[str, str] = {}
     total = 0
     for number, (file, sizes) in enumerate(shards, 1):
         name = f"model-{number:05}-of-{len(shards):05}.safetensors"
         file.rename(folder / name)
-        places |= dict.fromkeys(sizes, name)
+        weight_map |= dict.fromkeys(sizes, name)
         total += sum(sizes.values())
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
 
 
-def _write(shard: Mapping[str, Tensor], file: Path) -> tuple[Path, Mapping[str, int]]:
+def _write_shard(shard: Mapping[str, Tensor], file: Path) -> tuple[Path, Mapping[str, int]]:
     save_file(dict(shard), file, metadata={"format": "pt"})
     return file, {name: tensor.nbytes for name, tensor in shard.items()}
 

@@ -17,7 +17,7 @@ from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
 from mdpo_vlm.originals.checkpoint_layout import Original
 from mdpo_vlm.originals.tower import Tower
 
-# Bunny's template and LLaVA's v1 alike. Images of a turn come first, whatever the text says.
+# The template of Bunny and of LLaVA's v1. The images of a turn always come first.
 _TEMPLATE = """\
 {%- if messages[0]['role'] == 'system' -%}
 {%- set system = messages[0]['content'] -%}
@@ -43,13 +43,13 @@ _AFTER = "\nA"
 
 
 def load_tokenizer(original: Original) -> Any:
-    """The checkpoint's own, with a token for images. Raises `RecipeError` if what reads it is not installed."""
+    """The checkpoint's tokenizer with an image token. Raises `RecipeError` if a package that it needs is missing."""
     files = encoder_files(original.folder)
     require_tokenizer(original.folder)
     names = {file.name for file in files}
     if "tokenizer.model" in names and "tokenizer.json" not in names:
         _require_sentencepiece(original)
-    # Apart from config.json, which asks for code of its own or has a model type that transformers takes for another.
+    # Without config.json: it asks for the authors' code, or transformers takes its model type for another one.
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             shutil.copyfile(file, Path(folder) / file.name)
@@ -57,7 +57,7 @@ def load_tokenizer(original: Original) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
             )
-    # Made for word pieces; of other tokenizers it takes blanks that belong to the text.
+    # This option is for word pieces; with other tokenizers it removes spaces that belong to the text.
     tokenizer.clean_up_tokenization_spaces = False
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -65,21 +65,21 @@ def load_tokenizer(original: Original) -> Any:
 
 
 def image_text(tokenizer: Any) -> str:
-    """What text around an image must hold for it to be tokenized apart, as the authors do.
+    """The text for an image with which the text after it is tokenized as if alone, as in the authors' code.
 
-    A SentencePiece tokenizer puts a blank before every text, which behind a token inside the text has to be written.
+    A SentencePiece tokenizer adds a space before every text. After a token inside the text, the space must be written.
     """
     alone = tokenizer(_AFTER, add_special_tokens=False)["input_ids"]
     for text in (IMAGE_MARK, f"{IMAGE_MARK} "):
-        _, *behind = tokenizer(text + _AFTER, add_special_tokens=False)["input_ids"]
-        if behind == alone:
+        _, *after_image = tokenizer(text + _AFTER, add_special_tokens=False)["input_ids"]
+        if after_image == alone:
             return text
     folder = Path(tokenizer.name_or_path)
-    raise unfit(folder, f"{type(tokenizer).__name__} tokenizes text behind an image otherwise than by itself")
+    raise unfit(folder, f"{type(tokenizer).__name__} tokenizes text after an image differently from text alone")
 
 
 def save_processor(tower: Tower, tokenizer: Any, text: str, folder: Path) -> None:
-    """``text``: what a prompt holds for an image."""
+    """Write the processor into ``folder``. ``text``: what stands for an image in a prompt."""
     size = tower.config.image_size
     square = {"height": size, "width": size}
     clip = tower.config.model_type == "clip_vision_model"
@@ -104,7 +104,7 @@ def _require_sentencepiece(original: Original) -> None:
     missing = [
         name
         for name, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf"))
-        if not _is_there(module)
+        if not _is_installed(module)
     ]
     if missing:
         raise RecipeError(
@@ -113,7 +113,7 @@ def _require_sentencepiece(original: Original) -> None:
         )
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""The vision tower of an original checkpoint: its sizes, where its weights are, and how it takes pictures."""
+"""The vision tower of an original checkpoint: its sizes, the place of its weights, and its image processing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mdpo_vlm.originals.checkpoint_layout import Original
 
 _CONFIGS = {"siglip": SiglipVisionConfig, "clip": CLIPVisionConfig}
 _PIXELS = {"siglip": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD), "clip": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)}
-# Sizes do not follow from weights (the number of heads); of these names they are published.
+# Published sizes by name: weights do not show all of them (the number of heads).
 _KNOWN: Mapping[str, Mapping[str, int]] = {
     "siglip-so400m-patch14-384": {
         "hidden_size": 1152,
@@ -44,9 +44,10 @@ _KNOWN: Mapping[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class Tower:
-    """``folder``: where its weights are; None if they are in the checkpoint itself. ``config``: what is kept of it.
+    """A vision tower. ``folder``: where its weights are; None if the checkpoint contains them.
 
-    ``drops_last``: its last layer is not.
+    ``config``: the layers that are kept. ``drops_last``: True if the last layer is not kept. ``mean`` and ``std``: of
+    the pixels, for each color.
     """
 
     folder: Path | None
@@ -57,16 +58,17 @@ class Tower:
 
     @property
     def num_patches(self) -> int:
+        """Number of patches in an image."""
         return int(self.config.image_size // self.config.patch_size) ** 2
 
 
 def find_tower(original: Original, inside: bool) -> Tower:
-    """``inside``: the checkpoint holds a tower of its own. Raises `DataError`."""
+    """Find the tower. ``inside``: True if the checkpoint contains the tower's weights. Raises `DataError`."""
     layout = original.layout
     inside = inside and original.vision_tower is None
     folder = original.local_tower() if inside else original.find_tower()
     sizes = dict(_known_sizes(original) if folder is None else _sizes(folder, layout.tower))
-    # A head that pools patches is no part of these models, and weights of one are left behind.
+    # These models do not use the head that pools patches; its weights are not converted.
     config = _CONFIGS[layout.tower].from_dict(sizes | ({"vision_use_head": False} if layout.tower == "siglip" else {}))
     if layout.drop_last:
         config.num_hidden_layers -= 1
@@ -84,21 +86,21 @@ def _sizes(folder: Path, kind: str) -> Mapping[str, Any]:
 
 
 def _known_sizes(original: Original) -> Mapping[str, Any]:
-    known, beside = _KNOWN.get(Path(original.tower_name).name), original.folder / "vision_config.json"
+    known, file = _KNOWN.get(Path(original.tower_name).name), original.folder / "vision_config.json"
     if known is not None:
         return known
-    if beside.is_file():
-        return read_json(beside)
-    text = (
+    if file.is_file():
+        return read_json(file)
+    message = (
         f"mm_vision_tower is {original.tower_name!r}, which is neither a folder nor a tower of known sizes "
         f"({', '.join(_KNOWN)}); set model.vision_tower to the tower's folder"
     )
-    raise unfit(original.folder / "config.json", text)
+    raise unfit(original.folder / "config.json", message)
 
 
 def _pixels(folder: Path | None, kind: str) -> tuple[Sequence[float], Sequence[float]]:
     mean, std = _PIXELS[kind]
     if folder is None or not (folder / "preprocessor_config.json").is_file():
         return mean, std
-    found = read_json(folder / "preprocessor_config.json")
-    return found.get("image_mean", mean), found.get("image_std", std)
+    config = read_json(folder / "preprocessor_config.json")
+    return config.get("image_mean", mean), config.get("image_std", std)

@@ -1,4 +1,4 @@
-"""The weights of an original checkpoint, by the names that a LLaVA of transformers has in its files."""
+"""The weights of an original checkpoint, under the names in the files of a LLaVA of transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mdpo_vlm.originals.tower import Tower
 
 Names = Sequence[tuple[str, str]]
 _TOWER_INSIDE = "model.vision_tower.vision_tower."
-# Beginnings of names, the first that fits: in the checkpoint, and in files of transformers.
+# Prefixes of names in the checkpoint and in files of transformers; the first that matches counts.
 _NAMES: Names = (
     (f"{_TOWER_INSIDE}vision_model.", "vision_tower.vision_model."),
     ("model.mm_projector.0.", "multi_modal_projector.linear_1."),
@@ -34,15 +34,15 @@ _IN_MEMORY: Names = (
     ("lm_head.", "language_model.lm_head."),
 )
 _VOCABULARY = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
-# Buffers that are computed, and what towers have besides the vision model.
-_LEFT_BEHIND = re.compile(
+# Computed buffers, and the weights of a tower outside its vision model.
+_LEFT_OUT = re.compile(
     r"rotary_emb\.inv_freq$|\.position_ids$|vision_model\.head\.|^text_model\.|^logit_(scale|bias)$|^\w+_projection\.weight$"
 )
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a tensor is, under the name that it has there."""
+class _Stored:
+    """A tensor in a file of the checkpoint, under its name there."""
 
     file: Path
     name: str
@@ -51,88 +51,90 @@ class _Place:
 
 
 class Sources:
-    """The files of a checkpoint and, once it is known, of its vision tower."""
+    """The tensors of a checkpoint, converted together with those of its vision tower."""
 
     def __init__(self, original: Original) -> None:
         self._original = original
-        self._places = list(_places(original.weights()))
+        self._stored = list(_stored_in(original.weights()))
 
     @property
     def hold_tower(self) -> bool:
-        return any(place.name.startswith(_TOWER_INSIDE) for place in self._places)
+        """True if the checkpoint contains the weights of a vision tower."""
+        return any(stored.name.startswith(_TOWER_INSIDE) for stored in self._stored)
 
     def write(self, tower: Tower, config: LlavaConfig, num_words: int, folder: Path) -> None:
-        """Raises `DataError` for tensors that are missing, left over or of another shape; then nothing is written.
+        """Write the weights into ``folder``. Raises `DataError` before writing if tensors do not fit the model.
 
-        Types stay as they are; ``config`` is told that of the language model.
+        Keeps the dtype of each tensor; sets ``config.dtype`` to that of the language model.
         """
         wanted = _shapes(config)
         grown = {name: (num_words, *wanted[name][1:]) for name in _VOCABULARY}
-        found = dict(self._named(tower))
-        _require_all(self._original.folder, wanted | grown, found, tower)
+        stored = dict(self._named(tower))
+        _require_all(self._original.folder, wanted | grown, stored, tower)
         rows = config.get_text_config().vocab_size
-        config.dtype = found[_VOCABULARY[0]].dtype
-        write_shards(_grown(_tensors(found), rows), folder)
+        config.dtype = stored[_VOCABULARY[0]].dtype
+        write_shards(_grown(_tensors(stored), rows), folder)
 
-    def _named(self, tower: Tower) -> Iterator[tuple[str, _Place]]:
-        """By the names of transformers; what fits nowhere keeps its own."""
-        for place in self._places:
-            # One that another tower takes the place of.
-            if tower.folder is None or not place.name.startswith(_TOWER_INSIDE):
-                yield from _renamed(place, _NAMES, tower)
-        for place in _places(files_of_weights(tower.folder)) if tower.folder is not None else ():
-            yield from _renamed(place, _TOWER_NAMES, tower)
+    def _named(self, tower: Tower) -> Iterator[tuple[str, _Stored]]:
+        """The tensors under their names in transformers; a tensor that no prefix matches keeps its name."""
+        for stored in self._stored:
+            # The recipe's tower replaces the one inside the checkpoint.
+            if tower.folder is None or not stored.name.startswith(_TOWER_INSIDE):
+                yield from _renamed(stored, _NAMES, tower)
+        for stored in _stored_in(files_of_weights(tower.folder)) if tower.folder is not None else ():
+            yield from _renamed(stored, _TOWER_NAMES, tower)
 
 
-def _renamed(place: _Place, names: Names, tower: Tower) -> Iterator[tuple[str, _Place]]:
+def _renamed(stored: _Stored, names: Names, tower: Tower) -> Iterator[tuple[str, _Stored]]:
+    """The tensor under its new name; nothing if it is not converted."""
     dropped = f"vision_model.encoder.layers.{tower.config.num_hidden_layers}."
-    if not _LEFT_BEHIND.search(place.name) and not (tower.drops_last and dropped in place.name):
-        yield _replaced(place.name, names), place
+    if not _LEFT_OUT.search(stored.name) and not (tower.drops_last and dropped in stored.name):
+        yield _replaced(stored.name, names), stored
 
 
 def _replaced(name: str, names: Names) -> str:
     return next((new + name.removeprefix(old) for old, new in names if name.startswith(old)), name)
 
 
-def _places(files: Sequence[Path]) -> Iterator[_Place]:
+def _stored_in(files: Sequence[Path]) -> Iterator[_Stored]:
     for file in files:
         with opened(file) as tensors:
-            yield from [_Place(file, name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()]
+            yield from [_Stored(file, name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()]
 
 
 def _shapes(config: LlavaConfig) -> dict[str, tuple[int, ...]]:
-    """Of a whole model, by the names in files."""
+    """The shapes of all weights of a model, by their names in files."""
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(config)
     return {_replaced(name, _IN_MEMORY): tuple(value.shape) for name, value in model.named_parameters()}
 
 
 def _require_all(
-    folder: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, _Place], tower: Tower
+    folder: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, _Stored], tower: Tower
 ) -> None:
     inverse = [(new, old) for old, new in _NAMES]
-    of_tower = [(new, old) for old, new in _TOWER_NAMES] if tower.folder is not None else []
+    inverse_of_tower = [(new, old) for old, new in _TOWER_NAMES] if tower.folder is not None else []
     require_whole(
         folder,
-        missing=[_replaced(name, [*of_tower, *inverse]) for name in wanted if name not in found],
-        unexpected=[place.name for name, place in found.items() if name not in wanted],
+        missing=[_replaced(name, [*inverse_of_tower, *inverse]) for name in wanted if name not in found],
+        unexpected=[stored.name for name, stored in found.items() if name not in wanted],
         mismatched=[
-            (place.name, place.shape, wanted[name])
-            for name, place in found.items()
-            if name in wanted and place.shape != wanted[name]
+            (stored.name, stored.shape, wanted[name])
+            for name, stored in found.items()
+            if name in wanted and stored.shape != wanted[name]
         ],
     )
 
 
-def _tensors(found: Mapping[str, _Place]) -> Iterator[tuple[str, Tensor]]:
-    """File by file, in the type that they have there."""
-    for file in dict.fromkeys(place.file for place in found.values()):
+def _tensors(found: Mapping[str, _Stored]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors, file by file, in the dtype of the file."""
+    for file in dict.fromkeys(stored.file for stored in found.values()):
         with opened(file) as tensors:
-            yield from ((name, tensors[place.name]) for name, place in found.items() if place.file == file)
+            yield from ((name, tensors[stored.name]) for name, stored in found.items() if stored.file == file)
 
 
 def _grown(tensors: Iterator[tuple[str, Tensor]], rows: int) -> Iterator[tuple[str, Tensor]]:
-    """Rows of zeros behind those of the vocabulary, as many as are missing."""
+    """The tensors, with rows of zeros added where the vocabulary has fewer than ``rows``."""
     for name, tensor in tensors:
         missing = rows - len(tensor) if name in _VOCABULARY else 0
         yield name, torch.cat([tensor, tensor.new_zeros(missing, tensor.shape[1])]) if missing else tensor

@@ -1,1 +1,1 @@
-"""The vision encoder, projector and language model: which parameters they own, and which of them train."""
+"""The vision encoder, projector and language model: which parameters belong to each, and which of them train."""

@@ -11,18 +11,18 @@ from mdpo_vlm.families import Family
 
 
 def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
-    """Names of parameters that no gradient reaches: layers above those that features come from, and unused heads."""
+    """Names of parameters that no gradient reaches: layers above the one that gives the features, and unused heads."""
     encoder = base.get_encoder("image")
     prefix = next(name for name, module in base.named_modules() if module is encoder)
-    behind = _behind_features(base) if hasattr(base.config, "vision_feature_layer") else set()
-    named = {name for name, _ in base.named_parameters() if re.search(family.idle, name)}
-    return named | {f"{prefix}.{name}" for name in behind}
+    above = _above_features(base) if hasattr(base.config, "vision_feature_layer") else set()
+    unused = {name for name, _ in base.named_parameters() if re.search(family.idle, name)}
+    return unused | {f"{prefix}.{name}" for name in above}
 
 
-def _behind_features(base: PreTrainedModel) -> set[str]:
-    """Names, inside the vision encoder, of parameters above the layers that features come from (as in LLaVA).
+def _above_features(base: PreTrainedModel) -> set[str]:
+    """Names, inside the vision encoder, of parameters above the layers that give the features (as in LLaVA).
 
-    They are found with an encoder on the meta device, so that it does not matter where a backend has put the weights.
+    A copy of the encoder on the meta device finds them, so it does not matter where a backend has put the weights.
     """
     config, layers = base.config.vision_config, base.config.vision_feature_layer
     with torch.device("meta"):
@@ -30,9 +30,9 @@ def _behind_features(base: PreTrainedModel) -> set[str]:
         pixels = torch.empty(1, config.num_channels, *_size(config.image_size))
     with torch.enable_grad():
         states = tower(pixels, output_hidden_states=True).hidden_states
-        taken = [states[layer].sum() for layer in ([layers] if isinstance(layers, int) else layers)]
+        features = [states[layer].sum() for layer in ([layers] if isinstance(layers, int) else layers)]
     parameters = dict(tower.named_parameters())
-    gradients = torch.autograd.grad(taken, list(parameters.values()), allow_unused=True)
+    gradients = torch.autograd.grad(features, list(parameters.values()), allow_unused=True)
     return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
 
 

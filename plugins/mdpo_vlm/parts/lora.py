@@ -18,19 +18,19 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.parts.lora_linear import LoraLinear
 from mdpo_vlm.parts.targets import Chosen, choose
 
-_NAME = "default"  # peft's, which loads what is called so without being told
+_NAME = "default"  # of the adapter; peft loads this one by default
 
 
 def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, PartTraining]) -> PeftModel:
-    """Adapters on those parts that train by LoRA; what else trains is saved with them. Raises `RecipeError`."""
+    """Add adapters to the parts that train by LoRA; other trained modules are saved with them. Raises `RecipeError`."""
     chosen = choose(model, family, training)
     config = _config(training, chosen)
     if not getattr(model, "is_loaded_in_4bit", False):
-        # Those of 4 bits are nn.Linear, too, and take peft's own.
+        # 4-bit layers are nn.Linear, too, but need the adapters of peft.
         config._register_custom_module({nn.Linear: LoraLinear})
     with _quiet():
         adapted = get_peft_model(model, config)
-    # peft has put ends of names in their place, other ones in every process, for names that have the same end.
+    # peft has replaced the names by shared suffixes, which differ between processes.
     config.target_modules = sorted(name for names in chosen.targets.values() for name in names)
     for part, lora in _loras(training).items():
         for name in chosen.targets[part]:
@@ -39,7 +39,7 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
 
 
 def read_lora(base: PreTrainedModel, folder: Path, device: str) -> PeftModel:
-    """What `save_lora` wrote, around the model that it was trained upon."""
+    """Put the adapter that `save_lora` wrote onto the model that it was trained with."""
     with _quiet():
         # Left to itself, peft reads it into an accelerator first.
         return PeftModel.from_pretrained(base, folder, torch_device=device)
@@ -47,7 +47,7 @@ def read_lora(base: PreTrainedModel, folder: Path, device: str) -> PeftModel:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """peft asks transformers by a name that it has deprecated; nothing that a user could mend."""
+    """Hide a warning that users cannot fix: peft calls transformers by a deprecated name."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
@@ -58,55 +58,58 @@ def _loras(training: Mapping[Part, PartTraining]) -> dict[Part, Lora]:
 
 
 def _config(training: Mapping[Part, PartTraining], chosen: Chosen) -> LoraConfig:
-    """One adapter for all parts, so that peft loads it as any other."""
+    """The options of one adapter for all parts, which peft loads like any other."""
     loras = _loras(training)
-    usual = loras.get("language") or next(iter(loras.values()))
+    default = loras.get("language") or next(iter(loras.values()))
     return LoraConfig(
-        r=usual.rank,
-        lora_alpha=usual.alpha,
-        lora_dropout=usual.dropout,
-        use_dora=usual.dora,
-        use_rslora=usual.rslora,
+        r=default.rank,
+        lora_alpha=default.alpha,
+        lora_dropout=default.dropout,
+        use_dora=default.dora,
+        use_rslora=default.rslora,
         target_modules=[name for names in chosen.targets.values() for name in names],
-        rank_pattern=_unusual(chosen, {part: each.rank for part, each in loras.items()}, usual.rank),
-        alpha_pattern=_unusual(chosen, {part: each.alpha for part, each in loras.items()}, usual.alpha),
+        rank_pattern=_exceptions(chosen, {part: each.rank for part, each in loras.items()}, default.rank),
+        alpha_pattern=_exceptions(chosen, {part: each.alpha for part, each in loras.items()}, default.alpha),
         modules_to_save=list(chosen.save) or None,
         task_type="CAUSAL_LM",
     )
 
 
-def _unusual(chosen: Chosen, values: Mapping[Part, Any], usual: Any) -> dict[str, Any]:
-    """One pattern for all modules of a part that has another number: peft tries every pattern on every module."""
+def _exceptions(chosen: Chosen, values: Mapping[Part, Any], default: Any) -> dict[str, Any]:
+    """The values that differ from ``default``, by a pattern for all modules of a part.
+
+    One pattern for each part is fast: peft tries every pattern on every module.
+    """
     return {
         "|".join(map(re.escape, chosen.targets[part])): value
         for part, value in values.items()
-        if value != usual and chosen.targets[part]
+        if value != default and chosen.targets[part]
     }
 
 
 def _set_dropout(layer: nn.Module, dropout: float) -> None:
-    """peft's files say it once for all modules; it is of no use after training."""
+    """Set the dropout of one adapter. The files of peft have one value for all; it has no effect after training."""
     dropouts = layer.get_submodule("lora_dropout")
     assert isinstance(dropouts, nn.ModuleDict)
     dropouts[_NAME] = nn.Dropout(dropout) if dropout else nn.Identity()
 
 
 def set_lora_dropout(model: nn.Module, training: bool) -> None:
-    """Switch the adapters' dropout; no other module changes its mode."""
+    """Turn the adapters' dropout on or off; no other module changes its mode."""
     for name, module in model.named_modules():
         if name.endswith("lora_dropout"):
             module.train(training)
         elif getattr(module, "lora_variant", None):
-            # DoRA looks at the layer's own mode, which nothing else in it does.
+            # DoRA reads the mode of the layer itself; nothing else in the layer does.
             module.training = training
 
 
 def save_lora(model: PeftModel, folder: Path) -> None:
-    """Write the adapter, the same bytes every time."""
-    # peft may keep the names of its targets in a set, whose order changes from process to process.
+    """Write the adapter to ``folder``. The same weights always give the same bytes."""
+    # peft may keep the target names in a set, whose order differs between processes.
     for config in model.peft_config.values():
         config.target_modules = sorted(config.target_modules)
-    # Embeddings are the base's own, also where they have an adapter: peft would add them to the file.
+    # Embeddings belong to the base model, even if they have an adapter: peft would add them to the file.
     model.save_pretrained(folder, save_embedding_layers=False)
-    # A card with blanks to fill in, which is none of ours to publish.
+    # peft writes a model card with empty fields.
     (folder / "README.md").unlink(missing_ok=True)

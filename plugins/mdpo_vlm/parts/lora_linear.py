@@ -1,4 +1,4 @@
-"""A linear layer with a low-rank adapter that costs its matrix products and nothing besides."""
+"""A linear layer with a low-rank adapter that costs only its matrix products."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch.autograd.function import once_differentiable
 
 
 class LoraLinear(lora.Linear):  # type: ignore[misc]
-    """peft's, which it equals, for one plain adapter.
+    """Computes what peft's layer computes, but faster if there is one plain adapter.
 
-    peft scales and adds whole outputs in passes of their own, and beside weights in bfloat16 it does all that in
-    float32, in which the adapter is kept. Here products add to the output, in the type of the input.
+    peft scales and adds whole outputs in separate passes, in the adapter's type: float32, even beside bfloat16 weights.
+    Here the matrix product adds to the output directly, in the type of the input.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Gives ``(..., out_features)`` for ``x (..., in_features)``."""
         name = self._plain_adapter()
         if name is None or args or kwargs or torch.is_autocast_enabled(x.device.type):
             result: Tensor = super().forward(x, *args, **kwargs)
@@ -28,7 +29,7 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         return added
 
     def _plain_adapter(self) -> str | None:
-        """None if none is to be added, or anything more than one of matrices A and B."""
+        """The name of the active adapter, or None if it is not one adapter with only the matrices A and B."""
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
             return None
         name: str = self.active_adapters[0]
@@ -36,7 +37,7 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
 
 
 class _AddAdapter(torch.autograd.Function):
-    """``output + scaling * seen @ down.T @ up.T``, in the place of ``output``."""
+    """Adds ``scaling * seen @ down.T @ up.T`` to ``output`` in place."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, seen: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
@@ -53,7 +54,7 @@ class _AddAdapter(torch.autograd.Function):
         [gradient] = gradients
         seen, down, up, inner = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
-        # Scaled where there are fewest numbers.
+        # Scale the smallest of the tensors.
         of_inner = rows @ up.to(rows.dtype) * ctx.scaling
         of_seen = (of_inner @ down.to(rows.dtype)).view_as(seen) if ctx.needs_input_grad[1] else None
         of_down = of_inner.T @ seen.flatten(0, -2)

@@ -235,7 +235,7 @@ NO_MAP = f"{INDEX}: weight_map must name the file of every tensor; download it a
     ("change", "message"),
     [
         (as_other_model, "model_type is 'qwen2_vl'; the llava adapter takes 'llava'"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder holds it"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder needs it"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights: neither model.safetensors nor"),
         (holding(INDEX, '{"weight_map": {"a": "absent.safetensors"}}'), "absent.safetensors: missing"),
         (holding(INDEX, "{}"), NO_MAP),
@@ -243,13 +243,13 @@ NO_MAP = f"{INDEX}: weight_map must name the file of every tensor; download it a
         (holding(INDEX, '{"weight_map": {"a": 1}}'), NO_MAP),
         (lambda folder: (folder / "tokenizer_config.json").unlink(), "tokenizer_config.json is missing"),
         (lambda folder: (folder / "processor_config.json").unlink(), "processor_config.json is missing"),
-        (holding("processor_config.json", "{}"), "processor_config.json: holds no image processor, nor is"),
+        (holding("processor_config.json", "{}"), "processor_config.json: contains no image processor, and"),
         (holding("processor_config.json", "{"), "processor_config.json: cannot be read: Expecting property name"),
         (with_an_unknown_image_processor, "its processor cannot be loaded (ValueError: Unrecognized image processor"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer: none of tokenizer.json, tokenizer.model"),
-        (holding("tokenizer.json", '{"a": 1}'), "tokenizer.json: holds no tokenizer; download it again"),
+        (holding("tokenizer.json", '{"a": 1}'), "tokenizer.json: contains no tokenizer; download it again"),
         (holding("tokenizer.json", '{"added_tokens": [], "model": {}}'), "(Exception: data did not match any variant"),
-        (holding("tokenizer_config.json", "[]"), "tokenizer_config.json: is no JSON object; download it again"),
+        (holding("tokenizer_config.json", "[]"), "tokenizer_config.json: is not a JSON object; download it again"),
         (holding("chat_template.jinja", "{% for x in %}"), "template fails on a question with an answer (TemplateSynt"),
         (
             holding("chat_template.jinja", "{{ messages[0].foo.bar }}"),
@@ -284,9 +284,9 @@ def test_transformers_own_report_is_kept_back_while_a_model_loads_and_no_longer(
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such folder \(the nearest one there is"):
+    with pytest.raises(DataError, match=r"no such folder \(the nearest folder that exists"):
         adapter(tmp_path / "nowhere" / "model").check()
-    with pytest.raises(DataError, match=r"not to be had from the hub.*give a folder"):
+    with pytest.raises(DataError, match=r"the hub does not give it.*use a folder"):
         component("adapter", "llava", path="nobody/nothing").check()  # type: ignore[attr-defined]
 
 

@@ -184,7 +184,8 @@ def test_a_family_without_a_row_takes_the_plain_path_and_keeps_the_contract(tmp_
 
 
 @pytest.mark.parametrize(
-    ("family", "problem"), [("qwen2_vl", "gives other logits in pieces"), ("gemma3", "gives other logits in pieces")]
+    ("family", "problem"),
+    [("qwen2_vl", "gives other logits in separate calls"), ("gemma3", "gives other logits in pieces")],
 )
 def test_a_family_that_needs_a_row_and_has_none_is_refused_when_it_is_loaded(
     family: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -286,7 +287,7 @@ def test_a_template_that_ends_an_answer_in_no_end_token_gets_the_tokenizer_s(tmp
 def test_a_template_that_opens_answers_in_two_ways_is_named(tmp_path: Path) -> None:
     folder = build_vlm("llava", tmp_path)
     changed_template(folder, lambda text: text + "{% if add_generation_prompt %}<think>{% endif %}")
-    with pytest.raises(DataError, match="opens an answer otherwise than it writes one"):
+    with pytest.raises(DataError, match="starts an answer in two different ways"):
         adapter("llava", folder).encoder()
 
 
@@ -302,11 +303,11 @@ def test_a_conversation_that_the_template_refuses_is_named_with_its_example(tmp_
 def test_image_tokens_that_stand_for_no_image_are_refused_wherever_they_are(tmp_path: Path) -> None:
     folder = build_vlm("qwen2_vl", tmp_path)
     chat, ready = (component("adapter", "chat_vlm", path=str(folder), prompts=each) for each in ("chat", "ready"))
-    with pytest.raises(DataError, match=r"a response holds the image token '<\|image_pad\|>'"):
+    with pytest.raises(DataError, match=r"a response contains the image token '<\|image_pad\|>'"):
         chat.encoder().encode_response("A <|image_pad|> cat")  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"example '1': with the chat template, the prompt has 1 image tokens for 0"):
         chat.encoder().encode_prompt(Example("1", "What is <|image_pad|>?", {}))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=r"example '1': the prompt holds the image token"):
+    with pytest.raises(DataError, match=r"example '1': the prompt contains the image token"):
         ready.encoder().encode_prompt(Example("1", "What is <|image_pad|>?", {}))  # type: ignore[attr-defined]
 
 
@@ -318,9 +319,9 @@ def set_config(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: set_config(folder, model_type="nothing_known"), "config.json: transformers does not read it"),
+        (lambda folder: set_config(folder, model_type="nothing_known"), "config.json: transformers cannot read it"),
         (lambda folder: LlamaConfig().save_pretrained(folder), "models of type 'llama' take no images"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "is no JSON object"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "is not a JSON object"),
         (lambda folder: set_config(folder, model_type="bunny-phi"), "layout of its authors' own; use adapter: bunny"),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(b"{}" * 50),

@@ -303,10 +303,10 @@ def test_the_image_s_own_token_is_never_written(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"model_type": "bunny-minicpm"}, "model_type is 'bunny-minicpm'; of original checkpoints 'bunny-phi' or"),
-        ({"mm_projector_type": "ldp"}, "mm_projector_type is 'ldp'; covered is 'mlp2x_gelu'"),
-        ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'; covered is 'pad'"),
-        ({"use_s2": True}, "use_s2 is True; covered is False or None"),
-        ({"tie_word_embeddings": True}, "tie_word_embeddings is True; covered is False"),
+        ({"mm_projector_type": "ldp"}, "mm_projector_type is 'ldp'; supported is 'mlp2x_gelu'"),
+        ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'; supported is 'pad'"),
+        ({"use_s2": True}, "use_s2 is True; supported is False or None"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings is True; supported is False"),
         ({"mm_vision_tower": "nobody/nothing"}, "neither a folder nor a tower of known sizes (siglip-so400m"),
     ],
 )
@@ -327,7 +327,7 @@ def test_a_bunny_that_is_not_covered_is_refused_by_key_and_value(
         ({"architectures": ["LlavaMistralForCausalLM"]}, "architectures is 'LlavaMistralForCausalLM'; of original"),
         ({"architectures": None}, "architectures is 'None'; of original checkpoints 'LlavaLlamaForCausalLM'"),
         ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'"),
-        ({"image_aspect_ratio": None}, "image_aspect_ratio is None; covered is 'pad'"),
+        ({"image_aspect_ratio": None}, "image_aspect_ratio is None; supported is 'pad'"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True"),
         ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature is 'cls_patch'"),
         ({"mm_vision_tower": "openai/nothing"}, "mm_vision_tower is 'openai/nothing', no such folder"),
@@ -392,10 +392,10 @@ def as_a_pickle_with_code(folder: Path) -> None:
         (cut("lm_head.weight"), "1 mismatched tensors: lm_head.weight (360, 32) for (361, 32); the"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights: none of model.safetensors, "),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors: cannot be read"),
-        (as_a_pickle_with_code, "pytorch_model.bin: cannot be read as tensors and nothing else"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder holds it"),
+        (as_a_pickle_with_code, "pytorch_model.bin: cannot be read as tensors alone"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder needs it"),
         (lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "vocab.json")], "no tokenizer: none"),
-        (holding("tokenizer.json", '{"a": 1}'), "tokenizer.json: holds no tokenizer; download it again"),
+        (holding("tokenizer.json", '{"a": 1}'), "tokenizer.json: contains no tokenizer; download it again"),
         (holding("tokenizer.json", '{"model": 1}'), "its tokenizer cannot be loaded ("),
         (holding("tokenizer_config.json", "["), "tokenizer_config.json: cannot be read: "),
         (holding("generation_config.json", "["), "generation_config.json: cannot be read: "),
@@ -445,7 +445,9 @@ def test_a_tokenizer_of_sentencepiece_says_what_reads_it(tmp_path: Path, monkeyp
 
 def test_a_place_that_cannot_hold_the_conversion_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/here: converted checkpoints cannot be kept here .*set model.converted"):
+    with pytest.raises(
+        DataError, match=r"file/here: converted checkpoints cannot be written here .*set model.converted"
+    ):
         bunny(copied(tmp_path / "bunny"), converted=tmp_path / "file" / "here").check()
 
 

@@ -58,13 +58,13 @@ def test_all_linear_layers_of_the_language_model_are_quantized_and_none_besides(
 
 
 def test_4_bits_without_lora_are_refused() -> None:
-    with pytest.raises(ValueError, match="quantize needs lora: weights of 4 bits do not train"):
+    with pytest.raises(ValueError, match="quantize needs lora: 4-bit weights do not train"):
         Llava(path="nowhere", quantize="nf4")
 
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_any_other_device_than_cuda_is_refused_before_anything_is_loaded(trainable: bool) -> None:
-    with pytest.raises(RecipeError, match=r"4-bit weights are trained upon on CUDA alone.* on 'cpu'"):
+    with pytest.raises(RecipeError, match=r"training with 4-bit weights needs CUDA.* on 'cpu'"):
         qlora(Path("nowhere")).load(Placement("cpu", "bfloat16"), trainable=trainable)
 
 
