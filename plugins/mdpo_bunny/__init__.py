@@ -1,4 +1,4 @@
-"""Bunny (arXiv:2402.11530): SigLIP, a projector of two layers, and a small language model."""
+"""Bunny (arXiv:2402.11530): SigLIP, a two-layer projector, and a small language model."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from mdpo_vlm import CheckpointLayout, OriginalsAdapter
 
 
 class Bunny(OriginalsAdapter):
-    """Bunny-v1.0 as published: with Phi-2, Phi-1.5, Phi-3, Llama 3 or Qwen 1.5, from a folder or a hub name."""
+    """Bunny-v1.0 as its authors published it: with Phi-2, Phi-1.5, Phi-3, Llama 3 or Qwen 1.5."""
 
     layout: ClassVar[CheckpointLayout] = CheckpointLayout(
         key="model_type",

@@ -38,42 +38,42 @@ _DTYPES: dict[str, Literal["float32", "bfloat16", "float16"]] = {
 
 
 class DeepSpeed(Backend):
-    """One process for each device, with ZeRO (arXiv:1910.02054): state shared out among them, from stage 1 on."""
+    """One process for each device, with ZeRO (arXiv:1910.02054), which splits state over processes from stage 1 on."""
 
     multi_process: ClassVar[bool] = True
 
     zero_stage: Literal[0, 1, 2, 3] = Field(
         default=2,
-        description="what each process keeps a share of only: nothing (0), optimizer state (1), gradients as well (2), "
-        "weights as well (3)",
+        description="what is split over processes: nothing (0), optimizer state (1), also gradients (2), also weights "
+        "(3)",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="bf16",
-        description="of weights and arithmetic; updates are made to a float32 copy of what trains. fp16: CUDA only, "
-        "gradients are scaled by a fixed factor (config: {fp16: {loss_scale: ...}})",
+        description="dtype of weights and arithmetic; AdamW updates a float32 copy of the trained weights. fp16: CUDA "
+        "only, a fixed factor scales the gradients (config: {fp16: {loss_scale: ...}})",
     )
     offload: Literal["none", "optimizer", "optimizer_and_parameters"] = Field(
         default="none",
-        description="what is kept in the memory of the machine: nothing, the optimizer's state, which is then updated "
-        "there (from stage 1 on), the weights as well (stage 3)",
+        description="what the machine's memory holds: nothing; the optimizer's state, which is updated there (from "
+        "stage 1 on); also the weights (stage 3)",
     )
     config: dict[str, Any] = Field(
-        default={}, description="any options of DeepSpeed's own, as in its configuration files; they go over ours"
+        default={}, description="further options, as in DeepSpeed's configuration files; they replace those of mdpo"
     )
 
     @field_validator("config")
     @classmethod
-    def _says_nothing_twice(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def _no_option_has_two_places(cls, config: dict[str, Any]) -> dict[str, Any]:
         problems = decided_elsewhere(config)
         if problems:
             raise ValueError("; ".join(problems))
         return config
 
     @model_validator(mode="after")
-    def _offloads_what_is_shared(self) -> Self:
+    def _offload_fits_the_stage(self) -> Self:
         needed = {"none": 0, "optimizer": 1, "optimizer_and_parameters": 3}[self.offload]
         if self.zero_stage < needed:
-            raise ValueError(f"offload: {self.offload} needs zero_stage {needed} or more, and it is {self.zero_stage}")
+            raise ValueError(f"offload: {self.offload} needs zero_stage {needed} or more, found {self.zero_stage}")
         return self
 
     def check(self, train: Train, world: World) -> None:
@@ -81,7 +81,7 @@ class DeepSpeed(Backend):
             raise RecipeError('backend: deepspeed is not installed; pip install "mdpo[deepspeed]"')
         require_devices(world)
         if self.precision == "fp16" and local_device(world) == "cpu":
-            raise RecipeError("backend.precision: fp16 needs a GPU, and there is none; take bf16 or fp32 on a CPU")
+            raise RecipeError("backend.precision: fp16 needs a GPU, but there is none; use bf16 or fp32 on a CPU")
         from mdpo_deepspeed.process import require_sound
 
         require_sound(self._options(train))
@@ -90,17 +90,17 @@ class DeepSpeed(Backend):
         return Placement(local_device(current_world()), _DTYPES[self.precision])
 
     def loading(self, train: Train) -> AbstractContextManager[None]:
-        return self._sharing_out(train) if self.zero_stage == 3 else nullcontext()
+        return self._splitting(train) if self.zero_stage == 3 else nullcontext()
 
     @property
     def splits_frozen_copy(self) -> bool:
         return self.zero_stage == 3
 
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
-        from mdpo_deepspeed.stage3 import share_out_reference
+        from mdpo_deepspeed.stage3 import split_reference
 
         if self.zero_stage == 3:
-            share_out_reference(model, self._options(train))
+            split_reference(model, self._options(train))
 
     def shape_of(self, parameter: Tensor) -> tuple[int, ...]:
         from mdpo_deepspeed.stage3 import shape_of
@@ -114,10 +114,10 @@ class DeepSpeed(Backend):
         return DeepSpeedEngine(scorer, train, placement, self._options(train))
 
     @contextmanager
-    def _sharing_out(self, train: Train) -> Iterator[None]:
-        from mdpo_deepspeed.stage3 import loading_shared_out
+    def _splitting(self, train: Train) -> Iterator[None]:
+        from mdpo_deepspeed.stage3 import split_while_loading
 
-        with loading_shared_out(self._options(train)):
+        with split_while_loading(self._options(train)):
             yield
 
     def _options(self, train: Train) -> dict[str, Any]:

@@ -25,13 +25,13 @@ from mdpo_core import (
 )
 from mdpo_deepspeed.process import prepare
 from mdpo_deepspeed.shares import read_shares, shares_of, written_pieces
-from mdpo_deepspeed.stage3 import gradients_one_by_one, loading_shared_out, num_dims, shape_of, whole_layers
+from mdpo_deepspeed.stage3 import gather_whole_layers, gradients_one_by_one, num_dims, shape_of, split_while_loading
 
 Result = TypeVar("Result")
 
 
 class DeepSpeedEngine:
-    """torch's AdamW inside DeepSpeed's engine."""
+    """The `Engine` of the deepspeed backend: torch's AdamW inside DeepSpeed's engine."""
 
     def __init__(self, scorer: TrainableScorer, train: Train, placement: Placement, options: Mapping[str, Any]) -> None:
         TrainableScorer.require(scorer)
@@ -49,7 +49,7 @@ class DeepSpeedEngine:
 
     @property
     def _clips_itself(self) -> bool:
-        """DeepSpeed gives no norm for plain float32."""
+        """True if this engine clips gradients, because DeepSpeed gives no norm for plain float32."""
         return self._stage == 0 and not self._half
 
     @property
@@ -61,12 +61,12 @@ class DeepSpeedEngine:
         self._trained = scorer.trained
         self._shapes = {name: shape_of(value) for name, value in self._trained.items()}
         for value in self._trained.values():
-            # Beside weights that are shared out already, DeepSpeed leaves the type of new ones (LoRA's) as it is.
+            # If weights are already split, DeepSpeed does not convert the dtype of new weights (LoRA's).
             value.data = value.data.to(dtype)
         if self._stage == 3:
             set_compute_device(scorer.model.module, self._device)
-            whole_layers(scorer.model.layers())
-        # Learning rate 0: some of DeepSpeed's optimizers make a step of their own to begin with.
+            gather_whole_layers(scorer.model.layers())
+        # Learning rate 0, because some of DeepSpeed's optimizers start with a step.
         adamw = torch.optim.AdamW(
             groups,
             lr=0.0,
@@ -75,7 +75,7 @@ class DeepSpeedEngine:
         )
         with gradients_one_by_one():
             engine, *_ = deepspeed.initialize(model=scorer.module, optimizer=adamw, config=self._config())
-        # That step is not to count.
+        # Do not count that step.
         engine.basic_optimizer.state.clear()
         return engine
 
@@ -84,7 +84,7 @@ class DeepSpeedEngine:
         if self._clips_itself:
             config["gradient_clipping"] = 0.0
         numbers = sum(math.prod(shape) for shape in self._shapes.values())
-        # A buffer of this size is held, which for LoRA would be far more than there is to reduce.
+        # DeepSpeed allocates a buffer of this size; the default would be far too large for LoRA.
         size = {"reduce_bucket_size": min(numbers, 500_000_000)}
         return config | {"zero_optimization": size | config["zero_optimization"]}
 
@@ -104,7 +104,7 @@ class DeepSpeedEngine:
     def _reported_norm(self) -> float:
         norm = float(self._engine.get_global_grad_norm())
         if not math.isfinite(norm) or norm < 0:
-            # DeepSpeed's marks for gradients that are not finite, which it has thrown away.
+            # DeepSpeed marks gradients that are not finite this way, and has dropped them.
             return math.nan
         if self._stage == 0:
             norm /= self._engine.optimizer.loss_scale
@@ -120,8 +120,8 @@ class DeepSpeedEngine:
     def using_model(self, function: Callable[[], Result]) -> Result:
         if self._stage < 3:
             return function()
-        # Generation then goes on in every process until the last one has finished.
-        with loading_shared_out(self._options):
+        # Under this setting, every process generates until the last one has finished.
+        with split_while_loading(self._options):
             return function()
 
     def state(self) -> Iterator[TensorSlice]:
@@ -129,11 +129,11 @@ class DeepSpeedEngine:
 
     def restore(self, state: SavedEngineState) -> None:
         read_shares(state, shares_of(self._engine, self._trained, self._shapes), self._adamw)
-        self._spread()
+        self._copy_to_computed_weights()
 
     @torch.no_grad()
-    def _spread(self) -> None:
-        """Bring the weights that are computed with to those that are updated."""
+    def _copy_to_computed_weights(self) -> None:
+        """Copy the weights that AdamW updates to the weights that forwards use."""
         optimizer = self._engine.optimizer
         if self._stage == 3:
             optimizer._partition_all_parameters()

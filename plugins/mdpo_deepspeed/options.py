@@ -1,4 +1,4 @@
-"""DeepSpeed's own options: those that follow from the recipe, and those that the recipe gives as they are."""
+"""The options of DeepSpeed: those that follow from the recipe, and those that the recipe passes on unchanged."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 _MICRO_BATCH = "train.batch_size and train.micro_batch_size"
 _PRECISION = "backend.precision"
 _OPTIMIZER = "train.learning_rate, train.weight_decay and train.adam_betas, of torch's AdamW"
-_PAIRS = "this backend, in which each process computes on pairs of its own"
+_PAIRS = "this backend, in which each process computes other pairs"
 _SHARES = "this backend, which saves the shares of all processes"
-# What recipes say in a place of their own, or what this backend relies on.
+# Options that another part of the recipe sets, or that this backend relies on.
 _DECIDED = {
     "train_batch_size": _MICRO_BATCH,
     "train_micro_batch_size_per_gpu": _MICRO_BATCH,
     "gradient_accumulation_steps": _MICRO_BATCH,
     "managed_gradient_accumulation": _MICRO_BATCH,
     "gradient_clipping": "train.max_grad_norm",
-    "gradient_allreduce_op": "the sum over all pairs, which this backend takes",
+    "gradient_allreduce_op": "this backend, which takes the sum over all pairs",
     "zero_optimization.compute_grad_norm": "train.max_grad_norm",
     "optimizer": _OPTIMIZER,
     "zero_force_ds_cpu_optimizer": _OPTIMIZER,
@@ -30,7 +30,7 @@ _DECIDED = {
     "zero_optimization.cpu_offload_params": "backend.offload",
     "zero_optimization.offload_optimizer.device": "backend.offload",
     "zero_optimization.offload_param.device": "backend.offload",
-    "zero_optimization.leaf_module": "the model's layers, which this backend takes",
+    "zero_optimization.leaf_module": "this backend, which gathers the model's layers",
     "bf16.enabled": _PRECISION,
     "bfloat16": _PRECISION,
     "fp16.enabled": _PRECISION,
@@ -57,16 +57,16 @@ _DECIDED = {
 
 
 def decided_elsewhere(config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each raw option that only another part of the recipe may say."""
+    """A sentence for each option in ``config`` that only another part of the recipe may set."""
     return [
-        f"{path} = {value!r} is not to be said here; that is decided by {_DECIDED[path]}"
+        f"{path} = {value!r} cannot be set here; it is decided by {_DECIDED[path]}"
         for path, value in _paths(config)
         if path in _DECIDED
     ]
 
 
 def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every option and every section by its path."""
+    """Every option and every section, by its path."""
     for key, value in config.items():
         yield f"{prefix}{key}", value
         if isinstance(value, Mapping):
@@ -76,7 +76,7 @@ def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def deepspeed_options(
     stage: int, precision: str, offload: str, config: Mapping[str, Any], train: Train
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration: ours, and ``config`` over it."""
+    """The configuration for DeepSpeed; ``config`` replaces options of mdpo."""
     zero: dict[str, Any] = {"stage": stage}
     if offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
@@ -84,16 +84,16 @@ def deepspeed_options(
         zero["offload_param"] = {"device": "cpu"}
     ours = {
         "train_micro_batch_size_per_gpu": train.micro_batch_size,
-        # Micro-batches are added up until `step` is called, however many there are; DeepSpeed is not to count them.
+        # Gradients add up until `step` is called, for any number of micro-batches; DeepSpeed must not count them.
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
         "gradient_clipping": train.max_grad_norm,
         "zero_optimization": zero,
-        # DeepSpeed's own optimizers would have to be compiled.
+        # DeepSpeed's optimizers would have to be compiled.
         "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": precision == "bf16", "check_grad_overflow": True},
-        # A fixed scale: a dynamic one begins with steps that are lost, and would be one more thing to resume.
+        # A fixed scale: a dynamic one loses steps at the start, and a checkpoint would have to save it.
         "fp16": {"enabled": precision == "fp16", "loss_scale": 1024 if precision == "fp16" else 0},
     }
     if precision != "fp32" and stage >= 2:

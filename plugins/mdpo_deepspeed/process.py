@@ -1,4 +1,4 @@
-"""What a process needs before DeepSpeed will work in it."""
+"""Prepares a process for DeepSpeed, and checks the options of DeepSpeed."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from torch._C._distributed_c10d import HashStore
 from mdpo_core import RecipeError, current_world
 
 if not torch.accelerator.is_available():
-    # Before the import, which otherwise looks for devices and warns that it finds none.
+    # Set this before the import, which would look for devices and warn that there are none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import deepspeed
 from deepspeed.runtime.config import DeepSpeedConfig
 
-# An operator for reductions among the processes of one CPU. It takes a compiler and a minute and a half, and some runs
-# that had it aborted at their end.
+# An operator for reductions among the processes of one CPU. It needs a compiler and 90 seconds, and some runs that used
+# it aborted at their end.
 _COMPILED = "deepspeed_shm_comm"
 
 
 def prepare() -> None:
-    """Join torch's process group, which is made here for a process without a launcher; nothing is compiled."""
+    """Join torch's process group, or create one for a process without a launcher. Compiles nothing."""
     world = current_world()
     deepspeed.ops.__compatible_ops__[_COMPILED] = False
-    # Its warnings are lines in the middle of the progress bar.
+    # Its warnings would break the progress bar.
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # In every step, about torch's own functions under the names that DeepSpeed calls them by.
+    # DeepSpeed calls functions of torch by deprecated names in every step.
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
-    # DeepSpeed asks for it, also without a launcher.
+    # DeepSpeed reads this variable, even without a launcher.
     os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
     if torch.accelerator.is_available():
         torch.accelerator.set_device_index(world.local_rank)
     if not distributed.is_initialized():
         if world.size > 1:
-            raise RuntimeError("the process group is to be set up before the backend starts")
+            raise RuntimeError("the process group must exist before the backend starts")
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         atexit.register(distributed.destroy_process_group)
@@ -52,19 +52,19 @@ def prepare() -> None:
 
 
 def require_sound(options: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` if DeepSpeed refuses its configuration, or would ignore a part of it."""
+    """Raise `RecipeError` if DeepSpeed refuses the configuration, or would ignore a part of it."""
     watched = _Watched(options)
     try:
         DeepSpeedConfig(watched)
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise RecipeError(f"backend.config: DeepSpeed refuses it: {'; '.join(found)}") from error
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise RecipeError(f"backend.config: DeepSpeed refuses it: {'; '.join(problems)}") from error
     except (ValueError, AssertionError, TypeError, KeyError) as error:
         raise RecipeError(f"backend.config: DeepSpeed refuses it: {error}") from error
     for name in options.keys() - watched.asked_for:
         close = difflib.get_close_matches(name, watched.asked_for, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise RecipeError(f"backend.config: DeepSpeed knows no {name!r}{hint}")
+        raise RecipeError(f"backend.config: DeepSpeed has no option {name!r}{hint}")
 
 
 class _Watched(dict[str, Any]):
@@ -87,5 +87,5 @@ class _Watched(dict[str, Any]):
         return super().get(name, default)
 
     def keys(self) -> Any:
-        # `name in options.keys()` reads an option, too.
+        # `name in options.keys()` reads an option, too: `in` then calls `__contains__` above.
         return self

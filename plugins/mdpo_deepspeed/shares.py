@@ -1,4 +1,4 @@
-"""The part of weights and moments that this process keeps, by the names and in the order of whole parameters.
+"""The part of weights and moments that this process keeps, under the names of whole parameters.
 
 AdamW updates float32 buffers. At stages 1 and 2 all parameters of a group are laid out flat, one after another, padded
 (``.``) and cut into equal parts; each process keeps one part as its buffer. The parameters a (6 numbers) and b (5

@@ -1,4 +1,4 @@
-"""ZeRO-3: each process keeps a share of the weights; a module's weights are gathered while it is called."""
+"""ZeRO-3: each process keeps a part of the weights; a module's weights are gathered while it is called."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from transformers.integrations import HfDeepSpeedConfig
 from mdpo_core import VisionLanguageModel, current_world, local_device, set_compute_device
 from mdpo_deepspeed.process import prepare
 
-_OF_INFERENCE = ("train_micro_batch_size_per_gpu", "zero_optimization", "bf16", "fp16")
+_INFERENCE_OPTIONS = ("train_micro_batch_size_per_gpu", "zero_optimization", "bf16", "fp16")
 
 
 @contextmanager
-def loading_shared_out(options: Mapping[str, Any]) -> Iterator[None]:
-    """Let transformers share weights out while it reads them, so that no process ever holds them all."""
+def split_while_loading(options: Mapping[str, Any]) -> Iterator[None]:
+    """Let transformers split weights while it reads them, so that no process ever has all of them."""
     prepare()
-    # transformers looks it up, and keeps no reference of its own.
+    # transformers looks for this object, but keeps only a weak reference.
     alive = HfDeepSpeedConfig(dict(options))
     yield
     del alive
 
 
-def share_out_reference(model: VisionLanguageModel, options: Mapping[str, Any]) -> None:
-    """Give a frozen model its own ZeRO-3 engine: DeepSpeed refuses to share out a module that is not in one."""
+def split_reference(model: VisionLanguageModel, options: Mapping[str, Any]) -> None:
+    """Give a frozen model a separate ZeRO-3 engine: DeepSpeed splits only modules that an engine contains."""
     prepare()
     set_compute_device(model.module, torch.device(local_device(current_world())))
-    whole_layers(model.layers())
-    config = {name: options[name] for name in _OF_INFERENCE}
+    gather_whole_layers(model.layers())
+    config = {name: options[name] for name in _INFERENCE_OPTIONS}
     engine, *_ = deepspeed.initialize(model=model.module, config=config)
-    # It takes its hooks away when it is collected. No submodule: it holds this very module.
+    # Keep the engine alive: its hooks end with it. It cannot be a submodule, because it contains this module.
     vars(model.module)["zero_engine"] = engine
 
 
-def whole_layers(layers: Sequence[nn.Module]) -> None:
-    """Let each layer's weights be put together at once, in place of those of each module in it.
+def gather_whole_layers(layers: Sequence[nn.Module]) -> None:
+    """Gather all weights of a layer at once, in place of the weights of each module in it.
 
-    Modules in it may then read one another's weights (as LoRA's do), also outside of the engine's forward.
+    Modules in a layer may then read one another's weights (as LoRA's do), even outside the engine's forward.
     """
     for layer in layers:
         set_z3_leaf_module(layer, True)
@@ -51,17 +51,17 @@ def whole_layers(layers: Sequence[nn.Module]) -> None:
 
 @contextmanager
 def gradients_one_by_one() -> Iterator[None]:
-    """Let an engine that is made here reduce the gradients of layers that are put together at once like all others.
+    """Engines created in this context reduce each gradient of a gathered layer separately, like other gradients.
 
-    DeepSpeed would take them when the gradient of a layer's input is known. That is too early if that input needs none
-    (before LoRA on the first layer), and the last call's gradients alone if a layer is called more than once.
+    DeepSpeed would reduce them together, when the gradient of the layer's input is ready. That is too early if the
+    input needs no gradient (before LoRA on the first layer), and only the last call counts if a layer is called twice.
     """
-    usual = stage3.z3_leaf_parameter
+    original = stage3.z3_leaf_parameter
     stage3.z3_leaf_parameter = lambda parameter: False
     try:
         yield
     finally:
-        stage3.z3_leaf_parameter = usual
+        stage3.z3_leaf_parameter = original
 
 
 def num_dims(parameter: Tensor) -> int:

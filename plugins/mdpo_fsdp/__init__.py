@@ -1,4 +1,4 @@
-"""Training with every weight, gradient and moment cut into as many parts as there are processes (torch's FSDP2)."""
+"""Training with weights, gradients and moments split over all processes (torch's FSDP2)."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
 
 
 class FSDP(Backend):
-    """Each process holds its part of every layer; a layer is put together for the time that it computes."""
+    """Each process keeps a part of every layer; a layer is gathered while it computes."""
 
     multi_process: ClassVar[bool] = True
 
     precision: Literal["fp32", "bf16_mixed", "bf16"] = Field(
         default="fp32",
-        description="everything in float32; float32 weights and moments, bfloat16 arithmetic; or bfloat16 weights, "
-        "with LoRA's own weights in float32",
+        description="fp32: everything in float32; bf16_mixed: float32 weights and moments, bfloat16 arithmetic; bf16: "
+        "bfloat16 weights, with LoRA weights in float32",
     )
     reshard_after_forward: bool = Field(
         default=True,
-        description="put each layer together twice a step, for forward and for backward; false: keep it in between",
+        description="gather each layer twice a step, for forward and for backward; false: keep it in between",
     )
     exchange: Literal["step", "micro_batch"] = Field(
         default="step",
-        description="gradients travel once a step, and each process holds all of them until then; or after each "
-        "micro-batch, and it never holds more than its part",
+        description="step: processes exchange gradients once a step, and each keeps all of them until then; "
+        "micro_batch: they exchange them after each micro-batch, and each keeps only its part",
     )
-    offload: bool = Field(default=False, description="weights, gradients and moments rest in the machine's memory")
+    offload: bool = Field(default=False, description="keep weights, gradients and moments in the machine's memory")
 
     def check(self, train: Train, world: World) -> None:
         require_devices(world)
         if self.offload and local_device(world) == "cpu":
-            raise RecipeError("backend.offload: there is no accelerator here whose memory it would save")
+            raise RecipeError("backend.offload: this machine has no accelerator whose memory it would save")
 
     def placement(self) -> Placement:
-        # Loaded beside the accelerator: a model that needs sharding may not fit into one.
+        # Load the model on the CPU: it may be too large for one accelerator.
         return Placement("cpu", "bfloat16" if self.precision == "bf16" else "float32")
 
     @property
@@ -67,7 +67,7 @@ class FSDP(Backend):
     def start(self, scorer: TrainableScorer, train: Train) -> FSDPEngine:
         from mdpo_fsdp.engine import FSDPEngine
 
-        return FSDPEngine(scorer, train, self._sharding(), each_time=self.exchange == "micro_batch")
+        return FSDPEngine(scorer, train, self._sharding(), every_micro_batch=self.exchange == "micro_batch")
 
     def _sharding(self) -> Sharding:
         from mdpo_fsdp.sharding import Sharding

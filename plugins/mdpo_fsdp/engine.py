@@ -27,13 +27,12 @@ Result = TypeVar("Result")
 
 
 class FSDPEngine:
-    """AdamW on this process's part of the scorer's parameters that require gradients."""
+    """The `Engine` of the fsdp backend: AdamW on this process's part of the scorer's trained parameters."""
 
-    def __init__(self, scorer: TrainableScorer, train: Train, sharding: Sharding, each_time: bool) -> None:
-        TrainableScorer.require(scorer)
+    def __init__(self, scorer: TrainableScorer, train: Train, sharding: Sharding, every_micro_batch: bool) -> None:
         self._scorer = scorer.module
         self._device = sharding.device
-        self._each_time = each_time
+        self._every_micro_batch = every_micro_batch
         self._max_grad_norm = train.max_grad_norm
         self._root = _Root(scorer.module)
         self._units = sharding.place(self._root, scorer.model)
@@ -47,7 +46,7 @@ class FSDPEngine:
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         if not torch.is_grad_enabled():
             return self.using_model(lambda: cast(ScorerOutput, self._scorer(batch)))
-        self._units[-1].set_requires_gradient_sync(last or self._each_time)
+        self._units[-1].set_requires_gradient_sync(last or self._every_micro_batch)
         return cast(ScorerOutput, self._root(lambda: self._scorer(batch)))
 
     def backward(self, loss: Tensor) -> None:
@@ -64,30 +63,30 @@ class FSDPEngine:
     def using_model(self, function: Callable[[], Result]) -> Result:
         with torch.no_grad():
             result = self._root(function)
-        # No backward will take apart what is together now, and what is together is not read again.
+        # Split the gathered weights: no backward follows that does it, and FSDP would not update gathered weights.
         for unit in self._units:
             unit.reshard()
         return cast(Result, result)
 
     def state(self) -> Iterator[TensorSlice]:
         for name, parameter in self._trained.items():
-            yield from _part(f"weight:{name}", parameter)
-            for what, value in self._optimizer.state[parameter].items():
-                if what in MOMENTS:
-                    yield from _part(f"{what}:{name}", value)
+            yield from _slice_of(f"weight:{name}", parameter)
+            for kind, value in self._optimizer.state[parameter].items():
+                if kind in MOMENTS:
+                    yield from _slice_of(f"{kind}:{name}", value)
                 elif distributed.get_rank() == 0:
-                    yield TensorSlice(f"{what}:{name}", value.reshape(-1).cpu(), 0, ())
+                    yield TensorSlice(f"{kind}:{name}", value.reshape(-1).cpu(), 0, ())
 
     def restore(self, state: SavedEngineState) -> None:
         self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():
-                _read(state, f"weight:{name}", parameter)
-                if f"step:{name}" in state:  # it had been updated
-                    moments = {what: cast(DTensor, torch.zeros_like(parameter)) for what in MOMENTS}
-                    for what, value in moments.items():
-                        _read(state, f"{what}:{name}", value)
-                    # AdamW counts its steps on the CPU.
+                _read_into(parameter, state, f"weight:{name}")
+                if f"step:{name}" in state:  # AdamW had updated it
+                    moments = {kind: cast(DTensor, torch.zeros_like(parameter)) for kind in MOMENTS}
+                    for kind, value in moments.items():
+                        _read_into(value, state, f"{kind}:{name}")
+                    # AdamW keeps its step count on the CPU.
                     self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
 
     def peak_memory(self) -> float:
@@ -95,7 +94,7 @@ class FSDPEngine:
 
 
 class _Root(nn.Module):
-    """Calls a function while what belongs to no layer is together."""
+    """Calls a function while the weights outside the layers are gathered."""
 
     def __init__(self, scorer: nn.Module) -> None:
         super().__init__()
@@ -105,13 +104,13 @@ class _Root(nn.Module):
         return function()
 
 
-def _part(name: str, tensor: DTensor) -> Iterator[TensorSlice]:
-    """This process's part of a tensor; nothing if others have all of its rows."""
+def _slice_of(name: str, tensor: DTensor) -> Iterator[TensorSlice]:
+    """This process's part of a tensor; nothing if other processes have all rows."""
     values = tensor.to_local().detach().reshape(-1).cpu()
     if len(values):
         yield TensorSlice(name, values, start_of(tensor), tuple(tensor.shape))
 
 
-def _read(state: SavedEngineState, name: str, tensor: DTensor) -> None:
+def _read_into(tensor: DTensor, state: SavedEngineState, name: str) -> None:
     local, start = tensor.to_local(), start_of(tensor)
     local.copy_(state.read(name, tensor.shape, start, start + local.numel()).reshape(local.shape))

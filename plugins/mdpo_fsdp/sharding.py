@@ -1,4 +1,4 @@
-"""Modules split into parts, and where a process's part of a tensor lies."""
+"""Splits modules over processes, and finds the part of a tensor that a process has."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ class Sharding:
         self._mesh = _mesh(self.device)
 
     def place(self, root: nn.Module, model: LayeredModel) -> list[FSDPModule]:
-        """Cut ``root`` and, as units of their own, the layers of the ``model`` in it; gives all units, root last.
+        """Split each layer of ``model``, then the rest of ``root``. Gives the split modules, ``root`` last.
 
-        What belongs to no layer is put together for the whole of a forward and backward.
+        Weights outside the layers stay gathered during a whole forward and backward.
         """
-        # Gradients travel in float32, whatever the weights are.
+        # Exchange gradients in float32, for every dtype of weights.
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if self._mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        units = [self._cut(layer, policy, self._reshard_after_forward) for layer in layers_of(model)]
-        units.append(self._cut(root, policy, None))
+        units = [self._split(layer, policy, self._reshard_after_forward) for layer in layers_of(model)]
+        units.append(self._split(root, policy, None))
         set_compute_device(model.module, self.device)
         for unit in units:
-            # Sums over the processes: a loss is divided by the pairs of all of them already.
+            # Sum gradients over the processes: a loss is already divided by the pairs of all of them.
             unit.set_gradient_divide_factor(1.0)
             unit.set_force_sum_reduction_for_comms(True)
         return units
 
     def place_frozen(self, model: VisionLanguageModel) -> None:
-        """Cut the layers of a model that never trains.
+        """Split the layers of a model that never trains.
 
-        What belongs to no layer stays whole in each process: nothing says when it is needed, and a head is called
-        as often as a process has tokens.
+        Each process keeps all weights outside the layers. Gathering them takes all processes at once, but the number
+        of calls of a head depends on the tokens of a process.
         """
         set_compute_device(model.module, self.device)
         if self._mixed:
             for parameter in model.module.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)
         for layer in layers_of(model):
-            self._cut(layer, MixedPrecisionPolicy(cast_forward_inputs=False), True)
-        whole = [parameter for parameter in model.module.parameters() if not isinstance(parameter, DTensor)]
-        _move([*whole, *model.module.buffers()], self.device)
+            self._split(layer, MixedPrecisionPolicy(cast_forward_inputs=False), True)
+        unsplit = [parameter for parameter in model.module.parameters() if not isinstance(parameter, DTensor)]
+        _move([*unsplit, *model.module.buffers()], self.device)
 
-    def _cut(self, module: nn.Module, policy: MixedPrecisionPolicy, reshard: bool | None) -> FSDPModule:
+    def _split(self, module: nn.Module, policy: MixedPrecisionPolicy, reshard: bool | None) -> FSDPModule:
         return fully_shard(
             module,
             mesh=self._mesh,
@@ -75,8 +75,8 @@ class Sharding:
 
 
 def start_of(tensor: DTensor) -> int:
-    """Where this process's part of a tensor begins, once the tensor is laid out flat."""
-    # Rows are dealt out as torch.chunk does: the last processes may have fewer, or none.
+    """The first position of this process's part in the flattened tensor."""
+    # FSDP splits rows like torch.chunk: the last processes may have fewer rows, or none.
     rows = -(-tensor.shape[0] // tensor.device_mesh.size())
     first = min(rows * tensor.device_mesh.get_local_rank(), tensor.shape[0])
     return first * math.prod(tensor.shape[1:])
@@ -86,9 +86,9 @@ def _mesh(device: torch.device) -> DeviceMesh:
     if device.index is not None:
         torch.accelerator.set_device_index(device.index)
     if not distributed.is_initialized():
-        # One process alone.
+        # A single process without a launcher.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        store = distributed.HashStore()  # type: ignore[attr-defined]  # it is there
+        store = distributed.HashStore()  # type: ignore[attr-defined]  # torch.distributed has it, but its types do not
         distributed.init_process_group(backend, store=store, rank=0, world_size=1)
         atexit.register(_end_group)
     return init_device_mesh(device.type, (distributed.get_world_size(),))

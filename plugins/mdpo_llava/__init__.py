@@ -1,4 +1,4 @@
-"""LLaVA-1.5 and models of its shape, in the layout of transformers or of their authors."""
+"""LLaVA-1.5 and models of the same architecture, in the layout of transformers or of their authors."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from mdpo_vlm import CheckpointLayout, OriginalsAdapter
 
 
 class Llava(OriginalsAdapter):
-    """LLaVA-1.5 and models of its shape, as transformers saves them or as published, from a folder or a hub name."""
+    """LLaVA-1.5 and models of the same architecture, as transformers saves them or as their authors published them."""
 
     layout: ClassVar[CheckpointLayout] = CheckpointLayout(
-        # Of the model types that published configurations have, one is transformers' own.
+        # Not ``model_type``: some published configurations have the model type of transformers.
         key="architectures",
         languages={"LlavaLlamaForCausalLM": "llama"},
         tower="clip",

@@ -1,4 +1,4 @@
-"""Training on a CPU or on accelerators, each process with the whole model."""
+"""Training on a CPU or on accelerators; each process has the whole model."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class Local(Backend):
-    """A CPU or an accelerator for each process; several processes share out the pairs (torch's DDP)."""
+    """A CPU or an accelerator for each process; several processes split the pairs (torch's DDP)."""
 
     multi_process: ClassVar[bool] = True
     trains_probes: ClassVar[bool] = True
 
     precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
         default="fp32",
-        description="everything in float32; float32 weights and bfloat16 arithmetic (autocast); or bfloat16 weights, "
-        "with LoRA's own weights in float32",
+        description="fp32: everything in float32; bf16_autocast: float32 weights, bfloat16 arithmetic; bf16: bfloat16 "
+        "weights, with LoRA weights in float32",
     )
     device: str = Field(
         default="auto",
-        description="a torch device; auto: the accelerator that torch finds, one for each process, or cpu",
+        description="a torch device; auto: one accelerator for each process, or cpu if torch finds none",
     )
 
     def check(self, train: Train, world: World) -> None:
@@ -46,8 +46,7 @@ class Local(Backend):
             return
         if self.device != "auto":
             raise RecipeError(
-                f"backend.device: '{self.device}' is one device, and there are {world.size} processes, each of which "
-                "needs its own; 'auto' gives it to them"
+                f"backend.device: '{self.device}' is one device, but each of {world.size} processes needs one; use 'auto'"
             )
         require_devices(world)
 

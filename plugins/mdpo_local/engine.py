@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class LocalEngine:
-    """AdamW on the scorer's parameters that require gradients, the same in every process."""
+    """The `Engine` of the local backend: AdamW on the scorer's trained parameters, the same in every process."""
 
     def __init__(self, scorer: TrainableScorer, train: Train, device: str, autocast: bool, world: World) -> None:
         groups = parameter_groups(scorer, train)
@@ -44,12 +44,12 @@ class LocalEngine:
         self._optimizer = torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.adam_betas)
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
-        with self._precision(), self._exchange(last):
+        with self._autocast_if_set(), self._synchronized_if(last):
             scored: ScorerOutput = (self._parallel or self._scorer)(batch)
         return scored
 
     def backward(self, loss: Tensor) -> None:
-        # What DDP exchanges are means over the processes.
+        # DDP takes the mean of gradients over the processes; a loss is already divided by the pairs of all of them.
         torch.autograd.backward(loss * self._world.size)
 
     def step(self, learning_rate: float) -> float:
@@ -57,7 +57,7 @@ class LocalEngine:
         set_learning_rate(self._optimizer, learning_rate)
         if norm.isfinite():
             self._optimizer.step()
-        # DDP's gradients lie in its buckets, where the next ones are added; others would be held beside them.
+        # Keep DDP's gradients: they are views of its buckets, and new tensors would take memory beside the buckets.
         self._optimizer.zero_grad(set_to_none=self._parallel is None)
         return float(norm)
 
@@ -68,42 +68,43 @@ class LocalEngine:
         for name in list(self._trained)[self._world.rank :: self._world.size]:
             parameter = self._trained[name]
             yield whole_tensor(f"weight:{name}", parameter)
-            for what, value in self._optimizer.state[parameter].items():
-                yield whole_tensor(f"{what}:{name}", value)
+            for kind, value in self._optimizer.state[parameter].items():
+                yield whole_tensor(f"{kind}:{name}", value)
 
     def restore(self, state: SavedEngineState) -> None:
         self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
-                if f"step:{name}" in state:  # it had been updated
-                    moments = {what: state.whole(f"{what}:{name}", parameter.shape).to(parameter) for what in MOMENTS}
-                    # AdamW counts its steps on the CPU; its moments live beside the parameter.
+                if f"step:{name}" in state:  # AdamW had updated it
+                    moments = {kind: state.whole(f"{kind}:{name}", parameter.shape).to(parameter) for kind in MOMENTS}
+                    # AdamW keeps its step count on the CPU, and its moments on the device of the parameter.
                     self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)
 
-    def _precision(self) -> AbstractContextManager[object]:
+    def _autocast_if_set(self) -> AbstractContextManager[object]:
         if not self._autocast:
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
 
-    def _exchange(self, last: bool) -> AbstractContextManager[object]:
-        """Whether the backward of this forward exchanges gradients, its own and those before it."""
+    def _synchronized_if(self, last: bool) -> AbstractContextManager[object]:
+        """A context for a forward. The backward of the last forward exchanges the sum of all gradients."""
         return nullcontext() if last or self._parallel is None else self._parallel.no_sync()
 
 
 def _parallel(scorer: nn.Module) -> DistributedDataParallel:
-    # Otherwise DDP lays gradients out anew after its first step, in the order in which they came. Sums over more than
-    # two processes are taken in an order that depends on the place, and a resumed run would have a first step again.
+    # With `find_unused_parameters`, DDP keeps its order of gradients. Without it, DDP sorts them after its first step
+    # by the time at which they were ready. Sums over three or more processes depend on that order, and a resumed run
+    # has a first step again.
     with warnings.catch_warnings():
-        # Its new name came with a later torch than the first that serves.
+        # The new name of the option does not exist in the oldest torch that we support.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(
             scorer,
             find_unused_parameters=True,
-            # No buffer of ours changes: to send them around would make processes wait for one another in every forward.
+            # No buffer changes; sending buffers would make the processes wait for one another in every forward.
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
         )

@@ -66,7 +66,9 @@ class Original:
         where, language = str(self.folder / "config.json"), self._language_key()
         if language not in self.layout.languages:
             known = " or ".join(map(repr, self.layout.languages))
-            yield Problem(where, "", f"{self.layout.key} is {language!r}; supported original checkpoints have {known}")
+            yield Problem(
+                where, "", f"{self.layout.key} is {language!r}; of original checkpoints, {known} are supported"
+            )
         for key, values in {**_COVERED, **self.layout.covered}.items():
             found = self.config.get(key)
             if not any(found is value or found == value for value in values):

@@ -106,7 +106,10 @@ def test_a_raw_option_that_the_recipe_decides_is_refused_naming_both(config: Any
     ("config", "message"),
     [
         ({"zero_optimization": {"bucket": 1}}, "zero_optimization|bucket: Extra inputs are not permitted"),
-        ({"zero_optimisation": {}}, "backend.config: DeepSpeed knows no 'zero_optimisation'; .* 'zero_optimization'"),
+        (
+            {"zero_optimisation": {}},
+            "backend.config: DeepSpeed has no option 'zero_optimisation'; .* 'zero_optimization'",
+        ),
     ],
 )
 def test_a_raw_option_that_deepspeed_does_not_know_is_refused(config: Any, message: str) -> None:
@@ -124,7 +127,7 @@ def test_raw_options_of_deepspeed_s_own_are_taken() -> None:
 
 @pytest.mark.parametrize(("offload", "stage"), [("optimizer", 0), ("optimizer_and_parameters", 2)])
 def test_offloading_needs_a_stage_that_shares_out(offload: Any, stage: Any) -> None:
-    with pytest.raises(ValidationError, match=f"offload: {offload} needs zero_stage . or more, and it is {stage}"):
+    with pytest.raises(ValidationError, match=f"offload: {offload} needs zero_stage . or more, found {stage}"):
         DeepSpeed(offload=offload, zero_stage=stage)
 
 
@@ -136,7 +139,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
 
 @no_gpu
 def test_fp16_is_refused_on_a_cpu() -> None:
-    with pytest.raises(RecipeError, match=r"backend.precision: fp16 needs a GPU, and there is none; take bf16"):
+    with pytest.raises(RecipeError, match=r"backend.precision: fp16 needs a GPU, but there is none; use bf16"):
         DeepSpeed(precision="fp16").check(TRAIN, World())
 
 

@@ -302,7 +302,7 @@ def test_the_image_s_own_token_is_never_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "bunny-minicpm"}, "model_type is 'bunny-minicpm'; of original checkpoints 'bunny-phi' or"),
+        ({"model_type": "bunny-minicpm"}, "model_type is 'bunny-minicpm'; of original checkpoints, 'bunny-phi' or"),
         ({"mm_projector_type": "ldp"}, "mm_projector_type is 'ldp'; supported is 'mlp2x_gelu'"),
         ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'; supported is 'pad'"),
         ({"use_s2": True}, "use_s2 is True; supported is False or None"),
@@ -325,7 +325,7 @@ def test_a_bunny_that_is_not_covered_is_refused_by_key_and_value(
     ("changes", "message"),
     [
         ({"architectures": ["LlavaMistralForCausalLM"]}, "architectures is 'LlavaMistralForCausalLM'; of original"),
-        ({"architectures": None}, "architectures is 'None'; of original checkpoints 'LlavaLlamaForCausalLM'"),
+        ({"architectures": None}, "architectures is 'None'; of original checkpoints, 'LlavaLlamaForCausalLM'"),
         ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'"),
         ({"image_aspect_ratio": None}, "image_aspect_ratio is None; supported is 'pad'"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True"),
@@ -445,15 +445,13 @@ def test_a_tokenizer_of_sentencepiece_says_what_reads_it(tmp_path: Path, monkeyp
 
 def test_a_place_that_cannot_hold_the_conversion_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        DataError, match=r"file/here: converted checkpoints cannot be written here .*set model.converted"
-    ):
+    with pytest.raises(DataError, match=r"file/here: checkpoints cannot be written here .*set model.converted"):
         bunny(copied(tmp_path / "bunny"), converted=tmp_path / "file" / "here").check()
 
 
 def test_a_model_of_another_family_is_refused_by_either_adapter(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(DataError, match="model_type is 'bert'; of original checkpoints 'bunny-phi'"):
+    with pytest.raises(DataError, match="model_type is 'bert'; of original checkpoints, 'bunny-phi'"):
         bunny(tmp_path).check()
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl", "text_config": {}}))
     with pytest.raises(DataError, match="model_type is 'qwen2_vl'; the bunny adapter takes 'llava'"):
