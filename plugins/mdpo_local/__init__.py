@@ -46,7 +46,8 @@ class Local(Backend):
             return
         if self.device != "auto":
             raise RecipeError(
-                f"backend.device: '{self.device}' is one device, but each of {world.size} processes needs one; use 'auto'"
+                f"backend.device: '{self.device}' is one device, but each of {world.size} processes needs one; "
+                "use 'auto'"
             )
         require_devices(world)
 
