@@ -40,7 +40,7 @@ class CheckedData:
 
     @property
     def num_bad(self) -> int:
-        """The number of rows with problems."""
+        """Number of rows that cannot be used."""
         return len(self.bad)
 
     def sound(self) -> Sequence[Example]:

@@ -50,6 +50,7 @@ class BatchBuilder:
         seed: int,
         always_images: bool = False,
     ) -> BatchBuilder:
+        """A builder of batches with everything that ``terms`` read: views, columns and conditions."""
         terms = list(terms)
         views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
         columns = tuple(dict.fromkeys(name for term in terms for name in term.columns()))

@@ -44,12 +44,12 @@ class Sampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in which every row is read once."""
+        """Number of optimizer steps in an epoch; the last one may have fewer pairs."""
         return -(-len(self.lengths) // self.batch_size)
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of all epochs."""
+        """Number of optimizer steps in all epochs."""
         return self.epochs * self.steps_per_epoch
 
     def epoch(self, step: int) -> int:

@@ -35,7 +35,7 @@ class NewRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ExamplesAsRows:
-    """Rows of a reader without stored columns: the contents of its examples, as the `pairs` reader reads them."""
+    """The `StoredRows` of a reader that stores nothing to write: the contents of its examples, as pairs."""
 
     data: Sequence[Example]
     first: int = 0  # a sound row; all rows have the names that it has
@@ -89,6 +89,7 @@ class NewPairsFile:
 
     @property
     def images(self) -> Path:
+        """The folder for the images of this file, beside it."""
         return self.path.with_name(f"{self.path.name}.images")
 
     def require_free(self) -> None:

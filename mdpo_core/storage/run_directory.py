@@ -33,37 +33,37 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Path:
-        """The recipe with every default filled in."""
+        """The recipe with all defaults filled in."""
         return self.path / "recipe.yaml"
 
     @property
     def manifest(self) -> Path:
-        """Versions, plugins, seed and digests at the start of the run."""
+        """The versions and digests that the run depends on."""
         return self.path / "manifest.json"
 
     @property
     def quarantine(self) -> Path:
-        """The bad rows that were left out, and why."""
+        """The rows that were left out, with their problems."""
         return self.path / "quarantine.jsonl"
 
     @property
     def final(self) -> Path:
-        """The exported model after the last step."""
+        """The folder of the exported model."""
         return self.path / "final"
 
     @property
     def reference(self) -> Path:
-        """The folder of the cached reference."""
+        """The folder of cached reference log-probs."""
         return self.path / "reference"
 
     @property
     def metrics(self) -> MetricsFile:
-        """Every logged step."""
+        """The metrics of each step."""
         return MetricsFile(self.path / "metrics.jsonl")
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """What a run resumes from."""
+        """The checkpoints, of which the newest ``keep`` stay."""
         return Checkpoints(self.path / "checkpoints", self.keep)
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
@@ -117,7 +117,7 @@ class MetricsFile:
     path: Path
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add the line of a step."""
+        """Write the metrics of a step as a new line."""
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 

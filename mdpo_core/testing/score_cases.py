@@ -56,6 +56,7 @@ def backwards(found: Scores) -> Scores:
 
 
 def renamed(found: Scores, names: dict[View, View]) -> Scores:
+    """The scores with their views renamed."""
     sides = [
         {names.get(view, view): tokens for view, tokens in side.items()}
         for side in (found.policy_tokens, found.reference_tokens)

@@ -48,6 +48,7 @@ def require(holds: bool, sentence: str) -> None:
 
 
 def name_of(component: Component) -> str:
+    """The name of the component's class."""
     return type(component).__name__
 
 
@@ -59,6 +60,7 @@ def require_returned(
 
 
 def require_fields(where: str, example: Example) -> None:
+    """Raise `Broken` if a field of the example has a wrong type."""
     problem = wrong_type_in(example)
     require(problem is None, f"{where}: {problem}")
 
@@ -130,4 +132,5 @@ def _pixels(images: Sequence[Image]) -> tuple[object, ...]:
 
 
 def all_contents(data: Sequence[Example]) -> list[tuple[object, ...]]:
+    """The contents of each example, to compare with ``==``."""
     return [contents(example) for example in data]

@@ -39,7 +39,7 @@ class MemoryAdvice:
 
     @contextmanager
     def explained(self, batch: Batch) -> Iterator[None]:
-        """Within it, running out of memory raises an `MdpoError` with the advice; other errors stay as they are."""
+        """Inside, an error for lack of memory becomes one that says which options help."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:

@@ -25,7 +25,7 @@ class Clock:
             self._waited += time.perf_counter() - start
 
     def count(self, pairs: int, tokens: int) -> None:
-        """Add pairs and tokens that this process has trained on."""
+        """Add the pairs and tokens of a batch to those since the last reading."""
         self._pairs += pairs
         self._tokens += tokens
 

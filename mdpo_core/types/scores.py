@@ -86,10 +86,12 @@ class Declarations(Protocol):
     """What a term declares that it reads; see `Term`."""
 
     @property
-    def needs_reference(self) -> bool: ...
+    def needs_reference(self) -> bool:
+        """True if it reads the reference's log-probs."""
 
     @property
-    def needs_tokens(self) -> bool: ...
+    def needs_tokens(self) -> bool:
+        """True if it reads the log-prob of each token."""
 
     def views(self) -> Sequence[View]: ...
 

@@ -22,6 +22,7 @@ _ALL = "pytest --full-trace shows all of it."
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option ``--mdpo-plugin``."""
     parser.getgroup("mdpo").addoption(
         "--mdpo-plugin",
         action="append",
@@ -33,12 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Collect no other tests if the command line names no files."""
     if config.getoption("mdpo_plugin") and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = []
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k, -m and --lf choose among the items
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add one item for each component of the named plugins."""
     for name in dict.fromkeys(config.getoption("mdpo_plugin")):
         found: list[pytest.Item | pytest.Collector] = list(
             _Plugin.from_parent(session, name=name, nodeid=name).collect()

@@ -21,7 +21,7 @@ _PANELS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 
 
 class CurvesLog:
-    """Draws when it is closed; until then the metrics file holds the numbers."""
+    """A `TrackerLog` that draws when it is closed; until then the metrics file holds the numbers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -34,16 +34,19 @@ class ModelUnderTest:
 
     @property
     def views(self) -> tuple[View, ...]:
+        """The clean view of each response in the examples."""
         return tuple(View(response) for response in self.examples[0].responses)
 
     def batch(self, rows: Sequence[int]) -> Batch:
+        """The batch of these rows."""
         builder = BatchBuilder(self.encoder, self.views, {}, (), 10**9, 0)
         return builder.build(self.examples, rows, epoch=0)
 
     def score(
         self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None
     ) -> ScorerOutput:
-        scored: ScorerOutput = Scorer(model, TermInputs(self.views), reference)(self.batch(rows))
+        """The scorer's output for these rows."""
+        scored: ScorerOutput = Scorer(model, self.views, reference)(self.batch(rows))
         return scored
 
     def log_probs(self, model: VisionLanguageModel, rows: Sequence[int]) -> list[list[Tensor]]:

@@ -15,6 +15,7 @@ class LearnedMasks(nn.Module):
         self.bias = nn.Parameter(torch.ones(layers, masks))
 
     def forward(self, states: Tensor) -> Tensor:
+        """The masks ``(tokens, masks)`` for ``states (tokens, layers, width)``."""
         # Hidden states grow from the first layer to the last; this gives all layers the same scale.
         states = nn.functional.layer_norm(states, states.shape[-1:])
         each = torch.einsum("tlw,lwm->tlm", states, self.weight) + self.bias
@@ -27,4 +28,5 @@ class MeanActivations(nn.Module):
     """Each layer's mean; ``(tokens, layers, width)`` to ``(tokens, layers)``."""
 
     def forward(self, states: Tensor) -> Tensor:
+        """The means ``(tokens, layers)`` of ``states (tokens, layers, width)``."""
         return states.mean(dim=-1)

@@ -15,5 +15,6 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, states: Tensor) -> Tensor:
+        """The values ``(tokens, 1)`` of ``states (tokens, layers, width)``."""
         values: Tensor = self.linear(states.detach().flatten(1))
         return values

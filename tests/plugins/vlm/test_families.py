@@ -185,7 +185,7 @@ def test_a_family_without_a_row_takes_the_plain_path_and_keeps_the_contract(tmp_
 
 @pytest.mark.parametrize(
     ("family", "problem"),
-    [("qwen2_vl", "gives other logits in separate calls"), ("gemma3", "gives other logits in pieces")],
+    [("qwen2_vl", "gives other logits in separate calls"), ("gemma3", "gives other logits in separate calls")],
 )
 def test_a_family_that_needs_a_row_and_has_none_is_refused_when_it_is_loaded(
     family: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
