@@ -17,17 +17,17 @@ def count(text: str) -> int:
 
 def not_negative(text: str) -> float:
     """A finite number, 0 or more."""
-    return within(text, "0 or more", lambda found: found >= 0)
+    return within(text, "0 or more", lambda value: value >= 0)
 
 
 def positive(text: str) -> float:
     """A finite number above 0."""
-    return within(text, "above 0", lambda found: found > 0)
+    return within(text, "above 0", lambda value: value > 0)
 
 
 def share_or_all(text: str) -> float:
-    """A share: a number above 0 and at most 1."""
-    return within(text, "above 0 and at most 1", lambda found: 0 < found <= 1)
+    """A share of a whole: above 0 and at most 1."""
+    return within(text, "above 0 and at most 1", lambda value: 0 < value <= 1)
 
 
 def within(text: str, expected: str, fits: Callable[[float], bool]) -> float:

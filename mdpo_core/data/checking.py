@@ -40,7 +40,7 @@ class CheckedData:
 
     @property
     def num_bad(self) -> int:
-        """Number of rows that cannot be used."""
+        """The number of rows with problems."""
         return len(self.bad)
 
     def sound(self) -> Sequence[Example]:
@@ -78,6 +78,8 @@ def check_data(
     data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
 ) -> CheckedData:
     """Read and encode every row as training will, but without corruptions."""
+    from mdpo_core.processes.workers import computed_ahead
+
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}

@@ -44,12 +44,12 @@ class Sampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of optimizer steps in an epoch; the last one may have fewer pairs."""
+        """Optimizer steps in which every row is read once."""
         return -(-len(self.lengths) // self.batch_size)
 
     @property
     def num_steps(self) -> int:
-        """Number of optimizer steps in all epochs."""
+        """Optimizer steps of all epochs."""
         return self.epochs * self.steps_per_epoch
 
     def epoch(self, step: int) -> int:

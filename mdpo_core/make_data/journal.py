@@ -50,12 +50,12 @@ class Journal:
 
     @property
     def settings(self) -> Path:
-        """The file with the settings of the command that writes ``out``."""
+        """The file that holds the key."""
         return self.out.with_name(f"{self.out.name}.settings.json")
 
     @property
     def partial(self) -> Path:
-        """The file with the rows that are finished, until all are."""
+        """The file that holds the finished rows."""
         return self.out.with_name(f"{self.out.name}.partial")
 
     def is_begun(self) -> bool:

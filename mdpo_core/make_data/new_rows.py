@@ -35,7 +35,7 @@ class NewRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ExamplesAsRows:
-    """The `StoredRows` of a reader that stores nothing to write: the contents of its examples, as pairs."""
+    """Rows of a reader without stored columns: the contents of its examples, as the `pairs` reader reads them."""
 
     data: Sequence[Example]
     first: int = 0  # a sound row; all rows have the names that it has

@@ -22,7 +22,7 @@ class RunningMeans:
         self._open = dict(self._finished)
 
     def mean(self, name: str) -> float:
-        """The mean over all finished steps, or over the last one for step means; 0 before the first step ends."""
+        """The mean over finished steps: all of them, or the last."""
         total, count = self._finished[name]
         return total / count if count else 0.0
 

@@ -36,7 +36,7 @@ class Node:
 
     @property
     def is_mapping(self) -> bool:
-        """True for a node with named children."""
+        """Whether it has children by key."""
         return self.children is not None and not self.is_list
 
     def merge(self, new: Node) -> None:

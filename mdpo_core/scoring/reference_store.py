@@ -41,9 +41,9 @@ class CachedView:
         end = self._ends[row]
         return self.values[end - int(self.lengths[row]) : end]
 
-    def digest(self, place: int) -> bytes:
-        """The digest of one item's inputs."""
-        return self.digests[place].numpy().tobytes()
+    def digest(self, row: int) -> bytes:
+        """The digest of what the model saw of one row."""
+        return self.digests[row].numpy().tobytes()
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -59,7 +59,7 @@ class Shard:
     views: Mapping[View, CachedView]
 
     def to_bytes(self) -> bytes:
-        """The content of the shard's safetensors file."""
+        """The content of the shard's file."""
         import torch
         from safetensors.torch import save
 

@@ -33,37 +33,37 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Path:
-        """The recipe with all defaults filled in."""
+        """The recipe with every default filled in."""
         return self.path / "recipe.yaml"
 
     @property
     def manifest(self) -> Path:
-        """The versions and digests that the run depends on."""
+        """Versions, plugins, seed and digests at the start of the run."""
         return self.path / "manifest.json"
 
     @property
     def quarantine(self) -> Path:
-        """The rows that were left out, with their problems."""
+        """The bad rows that were left out, and why."""
         return self.path / "quarantine.jsonl"
 
     @property
     def final(self) -> Path:
-        """The folder of the exported model."""
+        """The exported model after the last step."""
         return self.path / "final"
 
     @property
     def reference(self) -> Path:
-        """The folder of cached reference log-probs."""
+        """The folder of the cached reference."""
         return self.path / "reference"
 
     @property
     def metrics(self) -> MetricsFile:
-        """The metrics of each step."""
+        """Every logged step."""
         return MetricsFile(self.path / "metrics.jsonl")
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The checkpoints, of which the newest ``keep`` stay."""
+        """What a run resumes from."""
         return Checkpoints(self.path / "checkpoints", self.keep)
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
@@ -117,7 +117,7 @@ class MetricsFile:
     path: Path
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the metrics of a step as a new line."""
+        """Add the line of a step."""
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
@@ -142,11 +142,11 @@ class MetricsFile:
         }
 
 
-def warn_of_changes(about: Mapping[str, Any], recipe: Recipe, world: World) -> None:
+def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
     """Warn of settings that keep a resumed run from being identical to the bit."""
-    found = differences({"backend": about["backend"]}, {"backend": recipe.to_dict()["backend"]})
-    if about["processes"] != world.size:
-        found.append(f"processes: {about['processes']} -> {world.size}")
+    found = differences({"backend": metadata["backend"]}, {"backend": recipe.to_dict()["backend"]})
+    if metadata["processes"] != world.size:
+        found.append(f"processes: {metadata['processes']} -> {world.size}")
     if found:
         logging.getLogger(__name__).warning(
             "resuming with other settings: sums are taken in another order, so from here on numbers differ by "

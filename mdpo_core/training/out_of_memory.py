@@ -39,7 +39,7 @@ class MemoryAdvice:
 
     @contextmanager
     def explained(self, batch: Batch) -> Iterator[None]:
-        """Inside, an error for lack of memory becomes one that says which options help."""
+        """Within it, running out of memory raises an `MdpoError` with the advice; other errors stay as they are."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:

@@ -25,7 +25,7 @@ class Clock:
             self._waited += time.perf_counter() - start
 
     def count(self, pairs: int, tokens: int) -> None:
-        """Add the pairs and tokens of a batch to those since the last reading."""
+        """Add pairs and tokens that this process has trained on."""
         self._pairs += pairs
         self._tokens += tokens
 

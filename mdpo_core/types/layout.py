@@ -72,7 +72,7 @@ class Packed:
     dropped: tuple[Tensor | None, ...] = ()
 
     def to(self, device: torch.device) -> Packed:
-        """The same rows with their tensors on ``device``."""
+        """The row with token ids and positions on ``device``."""
         return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:

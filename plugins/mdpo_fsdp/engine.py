@@ -30,6 +30,7 @@ class FSDPEngine:
     """The `Engine` of the fsdp backend: AdamW on this process's part of the scorer's trained parameters."""
 
     def __init__(self, scorer: TrainableScorer, train: Train, sharding: Sharding, every_micro_batch: bool) -> None:
+        TrainableScorer.require(scorer)
         self._scorer = scorer.module
         self._device = sharding.device
         self._every_micro_batch = every_micro_batch

@@ -45,8 +45,7 @@ class ModelUnderTest:
     def score(
         self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None
     ) -> ScorerOutput:
-        """The scorer's output for these rows."""
-        scored: ScorerOutput = Scorer(model, self.views, reference)(self.batch(rows))
+        scored: ScorerOutput = Scorer(model, TermInputs(self.views), reference)(self.batch(rows))
         return scored
 
     def log_probs(self, model: VisionLanguageModel, rows: Sequence[int]) -> list[list[Tensor]]:
