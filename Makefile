@@ -13,14 +13,19 @@ quickstart: .venv/installed
 	$(BIN)/mdpo-run recipes/quickstart.yaml
 	@echo "  see DPO fail       $(BIN)/mdpo-run recipes/quickstart_dpo.yaml"
 
+# A file stays in one process, which shares its models and runs among the file's tests. By itself, xdist would start
+# with the files of the most tests, and those of whole runs, which have few, would come last.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed-test check
-	$(BIN)/pytest -m "not long and not nightly" -n 2 --dist loadfile
+	$(PYTEST) -m "not long and not nightly"
 
 test-long: .venv/installed-test
-	$(BIN)/pytest -m "long and not nightly" -n 2 --dist loadfile
+	$(PYTEST) -m "long and not nightly"
 
+# With every example of the property tests (hypothesis), of which `make test` draws some.
 test-nightly: .venv/installed-test
-	$(BIN)/pytest -m nightly -n 2 --dist loadfile
+	MDPO_HYPOTHESIS=thorough $(PYTEST) -m "nightly or hypothesis"
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

@@ -24,13 +24,15 @@ from hypothesis import settings  # noqa: E402
 from support.builders.small_llava import build_llava  # noqa: E402
 from support.pairs import ANSWERS, PROMPT  # noqa: E402
 
-# An example may take any time: that depends on the machine.
-settings.register_profile("without deadlines", deadline=None)
-settings.load_profile("without deadlines")
+# An example may take any time: that depends on the machine. The nightly run sets "thorough".
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile(os.environ.get("MDPO_HYPOTHESIS", "quick"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each test that only runs nightly says why that is enough."""
+    """Whole runs come first, as they take longest; each test that only runs nightly says why that is enough."""
+    items.sort(key=lambda item: "runs" not in item.path.parent.parts)
     silent = [item.nodeid for item in items for mark in item.iter_markers("nightly") if not mark.kwargs.get("reason")]
     if silent:
         raise pytest.UsageError(f"pytest.mark.nightly needs a reason: {', '.join(sorted(set(silent)))}")

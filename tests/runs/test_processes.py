@@ -210,8 +210,7 @@ def test_the_recipe_for_eight_gpus_runs_on_a_small_model(changes: list[str], tmp
 @pytest.mark.parametrize(
     "backend",
     [
-        "ddp",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("fsdp", "zero_3")),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("ddp", "fsdp", "zero_3")),
         *(pytest.param(name, marks=pytest.mark.nightly(reason="as zero_3, which gathers more")) for name in STAGES),
     ],
 )

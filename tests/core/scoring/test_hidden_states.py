@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from mdpo_vlm.forward.model import VlmModel
 from support.builders.tiny_batches import BLANK, VIEWS, Drawn, build_batch, drawn_rows, some_views
 from support.builders.tiny_models import Tiny, build
+from support.effort import num_examples
 
 from mdpo_core import EncodedImage, ImageInputs, View
 from mdpo_core.interfaces.measurements import TermInputs
@@ -54,7 +55,7 @@ def test_every_distinct_image_is_encoded_once(
     """A reference sees the policy's features where neither vision nor projector train."""
     loaded = build(Tiny("llama", trains, side=1))
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=num_examples(4, 10), deadline=None)
     @given(rows=drawn_rows, views=some_views)
     def check(rows: list[Drawn], views: list[View]) -> None:
         encoded.clear()
@@ -67,7 +68,7 @@ def test_every_distinct_image_is_encoded_once(
     check()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=num_examples(10, 30), deadline=None)
 @given(rows=drawn_rows, views=some_views)
 def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], views: list[View]) -> None:
     tiny = Tiny(side=1)

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.builders.tiny_batches import VIEWS, Drawn, build_batch, drawn_rows, some_views
 from support.builders.tiny_models import VOCAB, Loaded, Tiny, build
+from support.effort import num_examples
 from support.oracles.plain_attention import Place, attend_as, right
 from torch import Tensor
 
@@ -92,7 +93,7 @@ def check(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=named)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=num_examples(4, 12), deadline=None)
 @given(rows=drawn_rows, views=some_views, scoring=options, seed=st.integers(0, 1), statistics=st.booleans())
 @example(rows=ROWS, views=list(VIEWS), scoring=FAST, seed=0, statistics=True)
 def test_every_way_of_scoring_equals_the_plain_one(
@@ -102,7 +103,7 @@ def test_every_way_of_scoring_equals_the_plain_one(
 
 
 @pytest.mark.parametrize("kind", KINDS[1::2], ids=named)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=num_examples(2, 6), deadline=None)
 @given(rows=drawn_rows, views=some_views, scoring=options)
 @example(rows=ROWS, views=list(VIEWS), scoring=FAST)
 def test_in_float64_nothing_but_the_order_of_sums_is_left(
@@ -140,7 +141,7 @@ def distances(found: Measured, truth: Measured) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("trains", ["lora", "lora_and_head"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=num_examples(3, 8), deadline=None)
 @given(rows=drawn_rows, views=some_views, scoring=options, seed=st.integers(0, 10**6))
 def test_recomputed_layers_drop_out_as_they_did(
     trains: Any, rows: list[Drawn], views: list[View], scoring: Scoring, seed: int
@@ -160,7 +161,7 @@ def test_recomputed_layers_drop_out_as_they_did(
 
 
 @pytest.mark.parametrize("kind", [*KINDS, Tiny("llama", "all")], ids=named)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=num_examples(2, 5), deadline=None)
 @given(rows=drawn_rows, views=some_views, scoring=options)
 def test_the_reference_equals_a_model_of_its_own(
     kind: Tiny, rows: list[Drawn], views: list[View], scoring: Scoring
@@ -174,7 +175,7 @@ def test_the_reference_equals_a_model_of_its_own(
 
 
 @pytest.mark.parametrize("trains", ["lora", "lora_and_head", "language", "all"])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=num_examples(2, 5), deadline=None)
 @given(rows=drawn_rows, scoring=options)
 @example(
     rows=[Drawn((), [4], [], []), Drawn((), [4], [], [4] * 7)],

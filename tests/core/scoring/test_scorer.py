@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.builders.scorers import examples, make
+from support.effort import num_examples
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -36,7 +37,7 @@ def plain_log_prob(model: torch.nn.Module, processor, example: Example, text: st
     return sum(log_probs[start + place - 1, token] for place, token in enumerate(answer))  # type: ignore[return-value]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=num_examples(5, 15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=rows)
 def test_log_probs_are_those_of_plain_transformers_row_by_row(drawn, dpo, llava: Path, photographs: Path) -> None:  # type: ignore[no-untyped-def]
     builder, _, scorer, model = dpo
@@ -54,7 +55,7 @@ def test_log_probs_are_those_of_plain_transformers_row_by_row(drawn, dpo, llava:
             assert scored.reference[view].values[row].sum().item() == pytest.approx(reference.item(), abs=2e-4)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=num_examples(5, 15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=rows, order=st.randoms())
 def test_batch_size_padding_and_order_change_no_log_prob(drawn, order, dpo, photographs: Path) -> None:  # type: ignore[no-untyped-def]
     builder, _, scorer, _ = dpo
