@@ -118,8 +118,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         ) from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} was written by another version of mdpo: its format is {metadata.get('format')}; this version reads "
-            f"{_FORMAT}"
+            f"{path} was written by another version of mdpo: its format is {metadata.get('format')}; "
+            f"this version reads {_FORMAT}"
         )
     return metadata
 

@@ -198,7 +198,7 @@ def test_a_checkpoint_that_lacks_a_file_or_is_of_other_code_or_another_model_is_
     shapes = {name.rpartition("@")[0]: tuple(value.shape) for name, value in weights.items()}
     save_file(weights, file, {"shapes": json.dumps(shapes)})
     about.write_text(json.dumps(state | {"sha256": {file.name: sha256(file)}}))
-    refused("is of another model: it holds")
+    refused("is of another model: it does not contain")
 
 
 def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path: Path, pairs: Path) -> None:
