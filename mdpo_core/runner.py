@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdpo_core.errors import RecipeError
 from mdpo_core.listeners import listeners, progress_of
-from mdpo_core.processes.group import process_group
+from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe

@@ -25,7 +25,7 @@ from benchmarks.scale.stages import STAGES
 from mdpo_core import Backend, Batch, Engine, Example, ScorerOutput, Train, TrainableScorer, View, World, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
-from mdpo_core.processes.group import process_group
+from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy, Reference

@@ -20,7 +20,7 @@ from mdpo_core.cli.parser import build_parser
 from mdpo_core.cli.pipe import nobody_reads, until_nobody_reads
 
 if TYPE_CHECKING:
-    from mdpo_core.processes.group import LostProcess
+    from mdpo_core.processes.rendezvous import LostProcess
 
 _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process and says why
 
@@ -38,7 +38,7 @@ def main_run() -> int:
 def _exit_code(options: argparse.Namespace) -> int:
     """Run the command; print an error that its user can act on, without a traceback."""
     from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
-    from mdpo_core.processes.group import LostProcess
+    from mdpo_core.processes.rendezvous import LostProcess
     from mdpo_core.processes.stop import RunStopped
     from mdpo_core.processes.world import current_world
 
@@ -82,7 +82,7 @@ def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int
 
 def _after_a_bug() -> int:
     """Print the traceback, in the first process that fails: the others fail because of it."""
-    from mdpo_core.processes.group import is_first_to_fail
+    from mdpo_core.processes.rendezvous import is_first_to_fail
 
     if is_first_to_fail():
         traceback.print_exc()
@@ -91,7 +91,7 @@ def _after_a_bug() -> int:
 
 def _fail(message: str, code: int) -> int:
     """Print an error message, in one process alone, and return ``code``."""
-    from mdpo_core.processes.group import is_first_to_fail
+    from mdpo_core.processes.rendezvous import is_first_to_fail
 
     if is_first_to_fail():
         print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mdpo_core.data.collation import collate
+from mdpo_core.data.columns import check_columns
 from mdpo_core.data.responses import encode_response
 from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.validity import wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.model import Encoder
-from mdpo_core.interfaces.plugin_calls import check_columns
 from mdpo_core.interfaces.term import Term
 from mdpo_core.recipe.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow

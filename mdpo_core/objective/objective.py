@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdpo_core.errors import PluginError
 from mdpo_core.interfaces.measurements import Probe, Statistic, TermInputs
-from mdpo_core.interfaces.plugin_calls import call_plugin, require_tensor
+from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 from mdpo_core.interfaces.term import PairLoss, Term
 from mdpo_core.objective.running_means import RunningMeans
 from mdpo_core.types.scores import Scores

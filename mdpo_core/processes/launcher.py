@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from mdpo_core.errors import MdpoError
-from mdpo_core.processes.group import STORE
 from mdpo_core.processes.heartbeat import LAUNCHER
+from mdpo_core.processes.rendezvous import STORE
 
 # Seconds that a step and a checkpoint may take after a signal. The heartbeat ends a process that hangs.
 _TIME_TO_SAVE = 600.0

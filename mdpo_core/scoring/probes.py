@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.errors import PluginError, shown
-from mdpo_core.interfaces.plugin_calls import call_plugin, require_tensor
+from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mdpo_core.interfaces.measurements import Statistic
 from mdpo_core.interfaces.model import Head
-from mdpo_core.interfaces.plugin_calls import call_plugin, require_tensor
+from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 from mdpo_core.scoring.head import chunk_size, distributions
 
 ReferenceLogits = Callable[[slice], Tensor]

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mdpo_core.data.columns import check_columns
 from mdpo_core.errors import shown
 from mdpo_core.interfaces.measurements import Probe, Statistic
-from mdpo_core.interfaces.plugin_calls import NO_GRADIENT, check_columns
+from mdpo_core.interfaces.plugin_results import NO_GRADIENT
 from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.scoring.probes import made_of, outputs_of

@@ -13,7 +13,7 @@ from mdpo_core import DataError, ExampleField, Problem, Reader, suggestion
 from mdpo_readers.columns import PairColumns
 
 if TYPE_CHECKING:
-    from mdpo_readers.pair_rows import PairRows
+    from mdpo_readers.examples import PairRows
 
 
 class Pairs(Reader):
@@ -59,7 +59,7 @@ class Pairs(Reader):
         return self
 
     def open(self) -> PairRows:
-        from mdpo_readers.pair_rows import PairRows
+        from mdpo_readers.examples import PairRows
         from mdpo_readers.tables import open_table
 
         table = open_table(self.path, self.split)

@@ -27,7 +27,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "mdpo_core/data/responses.py": ("tests/core/scoring/test_scored_tokens.py",),
     "mdpo_core/data/validity.py": (
         "tests/core/scoring/test_scored_tokens.py",
-        "tests/core/interfaces/test_plugin_calls.py",
+        "tests/core/interfaces/test_plugin_results.py",
     ),
     "mdpo_core/objective/meter.py": (WORLD,),
     "mdpo_core/objective/objective.py": ("tests/core/interfaces/test_term.py",),

@@ -21,7 +21,7 @@ PROGRAM = """
 import pathlib, sys, time
 from mdpo_core.processes import heartbeat
 heartbeat.BEAT, heartbeat.SILENCE = 0.2, 3.0
-from mdpo_core.processes.group import process_group
+from mdpo_core.processes.rendezvous import process_group
 with process_group() as world:
     (pathlib.Path(sys.argv[1]) / f"{world.rank}").touch()
     if world.rank == int(sys.argv[2]):

@@ -18,7 +18,7 @@ import pytest
 from support.processes.launching import begin, ranks_of, wait_for_step
 
 from mdpo_core.processes import launcher
-from mdpo_core.processes.group import STORE
+from mdpo_core.processes.rendezvous import STORE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's tables of sockets are read from /proc")
 # A stranger has taken the place of rank 1 in gloo's group, and cannot read the file.
@@ -26,22 +26,22 @@ STRANGER = """
 import pathlib, sys, time
 from datetime import timedelta
 from mdpo_core import MdpoError
-from mdpo_core.processes import group, handshake
-handshake._ANSWER_TIME = timedelta(seconds=5)
+from mdpo_core.processes import authentication, rendezvous
+authentication._ANSWER_TIME = timedelta(seconds=5)
 folder, rank, behaviour = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-token = handshake._token
+token = authentication._token
 if rank == "1" and behaviour == "guesses":
-    handshake._token = lambda secret, sender, receiver: token(b"guessed", sender, receiver)
+    authentication._token = lambda secret, sender, receiver: token(b"guessed", sender, receiver)
 if rank == "1" and behaviour == "echoes":
-    handshake._token = lambda secret, sender, receiver: token(secret, 0, 1)
+    authentication._token = lambda secret, sender, receiver: token(secret, 0, 1)
 if rank == "1" and behaviour == "is silent":
-    group.require_own_processes = lambda store, world: time.sleep(600)
+    rendezvous.require_own_processes = lambda store, world: time.sleep(600)
 try:
-    with group.process_group():
+    with rendezvous.process_group():
         (folder / f"joined-{rank}").touch()
 except MdpoError as error:
     print(error, file=sys.stderr)
-    group.leave(1)
+    rendezvous.leave(1)
 """
 LISTENS = "0A"  # as the kernel writes it
 

@@ -18,7 +18,7 @@ from support.paths import TESTS
 from mdpo_core import MdpoError, Placement, World, current_world, device_of, set_compute_device
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.running_means import RunningMeans
-from mdpo_core.processes.group import process_group
+from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.training.guards import ROUNDING
 from mdpo_core.training.throughput import Clock
 

@@ -202,7 +202,7 @@ def measuring(value: Callable[[], Any]) -> Evaluator:
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (lambda: 1 / 0, r"Measuring raised ZeroDivisionError: .* \(.*test_testing_backends.py:\d+\) at step 0"),
+        (lambda: 1 / 0, r"Measuring raised ZeroDivisionError: .* \(.*test_backends.py:\d+\) at step 0"),
         (lambda: None, "Measuring returns None at step 0; it must return a mapping from names to numbers"),
         (lambda: "good", "Measuring returns the str 'good' at step 0; it must return a mapping"),
         (lambda: {"x": "good"}, "Measuring gives x = the str 'good'; a metric is a number"),
@@ -298,7 +298,7 @@ def test_a_sound_tracker_passes(tmp_path: Path) -> None:
         (Greedy, "Made changes the metrics"),
         (
             Demanding,
-            r"Made raised KeyError: 'loss' \(.*test_testing_backends.py:\d+\) when it is to log epoch, .* of step 0",
+            r"Made raised KeyError: 'loss' \(.*test_backends.py:\d+\) when it is to log epoch, .* of step 0",
         ),
         (Exclusive, "Made raised FileExistsError: .* when started again"),
         (Unclosable, "Made raised OSError: full .* when its log is closed"),

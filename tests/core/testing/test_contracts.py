@@ -168,7 +168,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("tracker", "curves"): lambda folder, *_: check_tracker(make("tracker", "curves"), folder),
     ("tracker", "tensorboard"): lambda folder, *_: check_tracker(make("tracker", "tensorboard"), folder),
 }
-# In test_llava.py, with photographs, and in test_originals.py, with checkpoints of upstream's.
+# In plugins/llava/test_adapter.py, with photographs, and in plugins/vlm/test_originals.py, with checkpoints of upstream's.
 ELSEWHERE = {("adapter", "chat_vlm"), ("adapter", "llava"), ("adapter", "bunny")}
 
 

@@ -351,14 +351,14 @@ class Asking(Hinge):
             r"Returning returns None at policy chosen \[-1.0\], .*; it must return a tensor with one number",
         ),
         (returning(0.5), r"Returning returns the float 0.5 at .*; it must return a tensor with .* shape \(1,\)"),
-        (Raising(), r"Raising raised ValueError: no such thing \(.*test_testing.py:\d+\) at policy chosen \[-1.0\]"),
+        (Raising(), r"Raising raised ValueError: no such thing \(.*test_losses.py:\d+\) at policy chosen \[-1.0\]"),
         (
             RaisingFarOut(),
-            r"RaisingFarOut raised AssertionError.* \(.*test_testing.py:\d+\) at policy chosen \[-1.0\], "
+            r"RaisingFarOut raised AssertionError.* \(.*test_losses.py:\d+\) at policy chosen \[-1.0\], "
             r"policy rejected \[-20.0\]",
         ),
         (RaisingInMean(), r"RaisingInMean raised ZeroDivisionError: .* for its running mean 'margin' at policy"),
-        (RaisingInStatistic(), r"RaisingInStatistic raised RuntimeError: .*test_testing.py:\d+\) in its statistics"),
+        (RaisingInStatistic(), r"RaisingInStatistic raised RuntimeError: .*test_losses.py:\d+\) in its statistics"),
         (RaisingInViews(), r"RaisingInViews raised NotImplementedError \(.*\) when it declares what it reads"),
         (RaisingInBackward(), r"RaisingInBackward raised AttributeError: .* in the backward of its values at policy"),
         (

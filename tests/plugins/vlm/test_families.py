@@ -322,7 +322,10 @@ def set_config(folder: Path, **changes: object) -> None:
         (lambda folder: set_config(folder, model_type="nothing_known"), "config.json: transformers cannot read it"),
         (lambda folder: LlamaConfig().save_pretrained(folder), "models of type 'llama' take no images"),
         (lambda folder: (folder / "config.json").write_text("[1]"), "is not a JSON object"),
-        (lambda folder: set_config(folder, model_type="bunny-phi"), "layout of its authors' own; use adapter: bunny"),
+        (
+            lambda folder: set_config(folder, model_type="bunny-phi"),
+            "the layout of the model's authors; use adapter: bunny",
+        ),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(b"{}" * 50),
             "its weights cannot be read",

@@ -11,8 +11,6 @@ from mdpo_core.types.declared import Undeclared
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdpo_core.interfaces.term import Term
-    from mdpo_core.types.scores import Scores
 
 Value = TypeVar("Value")
 # A part of torch's message for a tensor without gradients.
@@ -36,14 +34,6 @@ def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
         raise PluginError(
             f"{source} asks for a gradient that does not exist: the reference's log-probs have none"
         ) from error
-
-
-def check_columns(term: Term, scores: Scores) -> None:
-    """Call a term's `check_columns` with scores that contain only columns. It must return None."""
-    source = f"check_columns() of {type(term).__name__}"
-    answer: object = call_plugin(source, lambda: term.check_columns(scores))
-    if answer is not None:
-        raise PluginError(f"{source} must raise DataError or return nothing; it returned {shown(answer)}")
 
 
 def require_tensor(

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
 from mdpo_core.errors import MdpoError, first_line
-from mdpo_core.processes.handshake import require_own_processes
+from mdpo_core.processes.authentication import require_own_processes
 from mdpo_core.processes.heartbeat import watched
 from mdpo_core.processes.world import World, current_world
 
