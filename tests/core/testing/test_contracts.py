@@ -168,7 +168,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("tracker", "curves"): lambda folder, *_: check_tracker(make("tracker", "curves"), folder),
     ("tracker", "tensorboard"): lambda folder, *_: check_tracker(make("tracker", "tensorboard"), folder),
 }
-# In plugins/llava/test_adapter.py, with photographs, and in plugins/vlm/test_originals.py, with checkpoints of upstream's.
+# In plugins/llava/test_adapter.py, with photographs, and in plugins/vlm/test_originals.py, with upstream's checkpoints.
 ELSEWHERE = {("adapter", "chat_vlm"), ("adapter", "llava"), ("adapter", "bunny")}
 
 

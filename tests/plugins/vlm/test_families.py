@@ -324,7 +324,7 @@ def set_config(folder: Path, **changes: object) -> None:
         (lambda folder: (folder / "config.json").write_text("[1]"), "is not a JSON object"),
         (
             lambda folder: set_config(folder, model_type="bunny-phi"),
-            "the layout of the model's authors; use adapter: bunny",
+            "layout of the model's authors; use adapter: bunny",
         ),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(b"{}" * 50),
