@@ -98,9 +98,14 @@ def _marked(plugin: object) -> dict[str, str]:
     return {name: mark["specname"] or name for name, mark in marks.items() if mark is not None}
 
 
-def offered_by(plugin: object) -> list[tuple[str, type[Component]]]:
-    """The components of a plugin, by name. Raises `PluginError` if a hook of it is not as `hooks` says."""
+def offered_by(plugin: object, name: str) -> list[tuple[str, type[Component]]]:
+    """The components of a plugin, by name.
+
+    Raises `PluginError` if a hook of the plugin is not as `hooks` says, and pluggy's ``PluginValidationError`` if
+    pluggy would not register the plugin as ``name``.
+    """
     _require_hooks(plugin)
+    _try_to_register(plugin, name)
     offer = getattr(plugin, "mdpo_components", None)
     offered = offer() if offer else {}
     if not isinstance(offered, Mapping):
@@ -127,6 +132,13 @@ def _require_hooks(plugin: object) -> None:
         for argument in _required_arguments(getattr(plugin, name)):
             if argument not in known:
                 raise PluginError(f"the hook {hook} has no argument '{argument}'; it has: {', '.join(known) or 'none'}")
+
+
+def _try_to_register(plugin: object, name: str) -> None:
+    """Register the plugin in a manager that is not used: one that refuses a hook can keep the plugin's other hooks."""
+    plugins = plugin_manager()
+    plugins.register(plugin, name)
+    plugins.check_pending()
 
 
 def _required_arguments(function: Callable[..., object]) -> Iterator[str]:

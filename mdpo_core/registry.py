@@ -61,7 +61,7 @@ class Registry:
         if known is not None:
             raise PluginError(f"plugins '{known}' and '{name}' are one module; leave one out: --without {name}")
         try:
-            offered = offered_by(plugin)
+            offered = offered_by(plugin, name)
         except Exception as error:
             raise _broken(name, error) from error
         fault = fault_among(offered)
@@ -91,11 +91,14 @@ class Registry:
         self._offer([(name, thing)], thing.__module__, installed=False)
 
     def _add_plugin(self, name: str, plugin: object) -> None:
+        known = self.plugins.get_name(plugin)
+        if known not in (None, name):
+            raise PluginError(f"cannot register the plugin '{name}': it is registered as '{known}' already")
         before = self.plugins.get_plugin(name)
         if before is not None and (name not in self._added or origin_of(before) != origin_of(plugin)):
             raise PluginError(f"cannot register the plugin '{name}': another plugin has this name; choose another")
         try:
-            offered = offered_by(plugin)
+            offered = offered_by(plugin, name)
         except Exception as error:
             raise PluginError(f"cannot register the plugin '{name}': {_reason(error)}") from error
         fault = fault_among(offered)
@@ -205,8 +208,8 @@ def current_registry() -> Registry:
     global _current
     if _is_discovering:
         raise PluginError(
-            "its import asks for the plugins while mdpo discovers them; register() is for scripts and notebooks, a "
-            "plugin offers its components in mdpo_components()"
+            "it calls register(), or reads the list of plugins, while it is imported. A plugin must return its "
+            "components from mdpo_components(); register() is for scripts and notebooks"
         )
     if _current is None:
         _current = Registry.discover()

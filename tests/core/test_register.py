@@ -128,6 +128,28 @@ def test_a_cell_that_is_run_again_replaces_its_class_and_its_plugin(registry: Re
     assert heard == ["new 1"]
 
 
+def test_a_cell_that_is_run_again_with_a_broken_plugin_leaves_the_earlier_one_as_it_was(registry: Registry) -> None:
+    heard: list[int] = []
+    mine = loss_class()
+    offer = hookimpl(lambda: {"mine": mine})
+    register(
+        "ours", SimpleNamespace(mdpo_components=offer, mdpo_step_finished=hookimpl(lambda step: heard.append(step)))
+    )
+    broken = hookimpl(wrapper=True)(lambda step: None)
+    assert "cannot register the plugin 'ours'" in refused(
+        "ours", SimpleNamespace(mdpo_components=offer, mdpo_step_finished=broken)
+    )
+    registry.plugins.hook.mdpo_step_finished(step=1, metrics={})
+    assert heard == [1]
+    assert registry.owner("loss", "mine") == "ours"
+
+
+def test_a_plugin_is_registered_under_one_name_only() -> None:
+    plugin = SimpleNamespace(mdpo_step_finished=hookimpl(lambda step: None))
+    register("ours", plugin)
+    assert "cannot register the plugin 'theirs': it is registered as 'ours' already" in refused("theirs", plugin)
+
+
 def test_a_whole_plugin_is_registered_with_its_components(registry: Registry) -> None:
     mine = loss_class()
     register("ours", SimpleNamespace(mdpo_components=hookimpl(lambda: {"mine": mine})))
@@ -187,6 +209,11 @@ def refused(name: Any, thing: Any) -> str:
             "floor",
             SimpleNamespace(mdpo_step_finished=hookimpl(lambda steps: None)),
             "the hook mdpo_step_finished has no argument 'steps'; it has: step, metrics",
+        ),
+        (
+            "floor",
+            SimpleNamespace(mdpo_step_finished=hookimpl(wrapper=True)(lambda step: None)),
+            "Declared as wrapper=True or hookwrapper=True but function is not a generator",
         ),
         (
             "objectives",

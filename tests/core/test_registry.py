@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mdpo_core import PluginError
+from mdpo_core import PluginError, hookimpl
 from mdpo_core.registry import Registry
 
 Install = Callable[..., None]
@@ -61,6 +62,10 @@ def test_an_installed_plugin_is_found_and_its_owner_known(install: Install) -> N
             "from mdpo_core import hookimpl\n@hookimpl\ndef mdpo_step_finished(step, loss): pass",
             "the hook mdpo_step_finished has no argument 'loss'; it has: step, metrics",
         ),
+        (
+            "from mdpo_core import hookimpl\n@hookimpl(wrapper=True)\ndef mdpo_step_finished(step): pass",
+            "Declared as wrapper=True or hookwrapper=True but function is not a generator",
+        ),
         ("def mdpo_step_finished(step): pass", "mdpo_step_finished needs @hookimpl above it to be a hook"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
     ],
@@ -75,6 +80,18 @@ def test_a_broken_plugin_is_named_with_its_error_and_can_be_left_out(
     assert message in str(caught.value)
     assert "--without broken" in str(caught.value)
     assert "dpo" in Registry.discover(without=["broken"]).components("loss")
+
+
+def test_a_plugin_with_one_broken_hook_is_refused_and_none_of_its_hooks_is_registered(install: Install) -> None:
+    install("half", LOSS.replace("NAME", "mine"))
+    registry = Registry.discover(without=["half"])
+    before = registry.plugins.list_name_plugin()
+    good = hookimpl(lambda step: None)
+    bad = hookimpl(wrapper=True)(lambda run_dir: None)
+    with pytest.raises(PluginError, match=r"(?s)plugin 'half' does not load: .*not a generator.*--without half"):
+        registry.register(SimpleNamespace(mdpo_step_finished=good, mdpo_run_finished=bad), "half")
+    assert registry.plugins.list_name_plugin() == before
+    assert not [each for each in registry.plugins.hook.mdpo_step_finished.get_hookimpls() if each.function is good]
 
 
 def test_two_plugins_that_offer_one_name_are_both_named(install: Install) -> None:
