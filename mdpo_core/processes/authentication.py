@@ -49,6 +49,6 @@ def _token(secret: bytes, sender: int, receiver: int) -> Tensor:
 
 def _foreign_process(world: World, detail: str = "") -> MdpoError:
     return MdpoError(
-        f"process {world.rank} does not hear the other processes of the run: another program on this machine may have "
-        f"connected to its port; start the run again, or ask who else works on this machine{detail}"
+        f"process {world.rank} got a wrong answer, or none, from another process of the run; another program may have "
+        f"connected to its port. Start the run again; if it fails again, find out which program that is{detail}"
     )

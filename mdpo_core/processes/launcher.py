@@ -25,7 +25,13 @@ from mdpo_core.processes.rendezvous import STORE
 # Seconds that a step and a checkpoint may take after a signal. The heartbeat ends a process that hangs.
 _TIME_TO_SAVE = 600.0
 _POLL_INTERVAL = 0.05  # seconds
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# The signals that the launcher passes on, and what it sends. SIGHUP would end the processes before they have saved.
+_PASSED_ON = {
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGHUP: signal.SIGTERM,
+    signal.SIGQUIT: signal.SIGQUIT,
+}
 # The environment variable that tells the processes how many of them the launcher was asked for.
 PROCESSES = "MDPO_PROCESSES"
 
@@ -34,7 +40,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
     """Run ``mdpo run ARGUMENTS`` in ``num_processes`` processes and wait for them.
 
     Returns 0, the exit code of the first process that failed, or 128 + the number of the signal that stopped the run.
-    Passes signals on to the processes. Each process reports its own errors; the launcher reports one that was killed.
+    Passes signals on to the processes, except those that are ignored when it starts (``nohup``). Each process reports
+    its own errors; the launcher reports one that was killed.
     """
     # Only this user may enter the folder. The processes unpickle what they read from each other's sockets, and the
     # addresses of these sockets are in the store.
@@ -58,6 +65,8 @@ class _Processes:
     def __init__(self) -> None:
         self.stopped_by: int | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._started = False
+        self._early: list[int] = []  # signals that came before all processes had started
 
     def start(self, num_processes: int, arguments: Sequence[str], store: Path) -> None:
         command = [sys.executable, "-m", "mdpo_core.cli", "run", *arguments]
@@ -66,8 +75,9 @@ class _Processes:
             environment = {**shared, "RANK": rank, "LOCAL_RANK": rank}
             # In a new session, a terminal's Ctrl-C reaches the process only once, through this launcher.
             self._processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
-        if self.stopped_by is not None:
-            self.send(self.stopped_by)  # it came before the last processes had started
+        self._started = True
+        for signum in self._early:
+            self.send(signum)
 
     def wait_for_failure(self) -> tuple[int, int] | None:
         """Rank and exit code of the first process that fails; None if a signal stops the run, or no process fails."""
@@ -82,9 +92,13 @@ class _Processes:
         return None
 
     def pass_on(self, signum: int, frame: FrameType | None) -> None:
-        """Send a signal that this launcher received to all processes."""
+        """Send a signal that this launcher received to all processes, once all have started."""
         self.stopped_by = self.stopped_by or signum
-        self.send(signum)
+        sent = _PASSED_ON[signal.Signals(signum)]
+        if self._started:
+            self.send(sent)
+        else:
+            self._early.append(sent)
 
     def send(self, signum: int) -> None:
         for process in self._processes:
@@ -102,7 +116,8 @@ class _Processes:
 @contextmanager
 def _signals_passed_on() -> Iterator[_Processes]:
     processes = _Processes()
-    previous = {signum: signal.signal(signum, processes.pass_on) for signum in _PASSED_ON}
+    heeded = [signum for signum in _PASSED_ON if signal.getsignal(signum) is not signal.SIG_IGN]
+    previous = {signum: signal.signal(signum, processes.pass_on) for signum in heeded}
     try:
         yield processes
     except BaseException:

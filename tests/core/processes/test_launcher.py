@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from support.processes.launching import begin, ranks_of, wait_for_step
@@ -168,12 +169,63 @@ def test_a_stranger_in_the_place_of_a_process_is_not_heard(behaviour: str, tmp_p
     try:
         _, told = processes[0].communicate(timeout=120)
         assert processes[0].returncode == 1
-        assert "process 0 does not hear the other processes of the run" in told
+        assert "process 0 got a wrong answer, or none, from another process of the run" in told
         assert list(tmp_path.glob("joined-0")) == []
     finally:
         for process in processes:
             process.kill()
             process.communicate()
+
+
+class StartedProcess:
+    """In the place of a process: notes the signals that it gets. The launcher gets one while rank 0 starts."""
+
+    received = signal.SIGTERM
+    heard: ClassVar[list[list[int]]] = []
+
+    def __init__(self, command: list[str], env: dict[str, str], start_new_session: bool) -> None:
+        self._heard: list[int] = []
+        self.heard.append(self._heard)
+        if env["RANK"] == "0":
+            signal.raise_signal(self.received)
+
+    def send_signal(self, signum: int) -> None:
+        self._heard.append(signum)
+
+    def poll(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("received", "sent"),
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGHUP, signal.SIGTERM),
+        (signal.SIGQUIT, signal.SIGQUIT),
+    ],
+)
+def test_a_signal_during_the_start_reaches_each_process_once(
+    received: signal.Signals, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StartedProcess, "received", received)
+    monkeypatch.setattr(StartedProcess, "heard", [])
+    monkeypatch.setattr(subprocess, "Popen", StartedProcess)
+    assert launcher.launch(3, []) == 128 + received
+    assert StartedProcess.heard == [[sent], [sent], [sent]]
+
+
+def test_a_signal_that_is_ignored_when_the_launcher_starts_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StartedProcess, "received", signal.SIGHUP)
+    monkeypatch.setattr(StartedProcess, "heard", [])
+    monkeypatch.setattr(subprocess, "Popen", StartedProcess)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert launcher.launch(2, []) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert StartedProcess.heard == [[], []]
 
 
 def test_the_loopback_interface_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
