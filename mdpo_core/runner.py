@@ -96,7 +96,7 @@ def _checked(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, wor
 
     checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
     checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
-    builder.build(checked.sound(), [0], epoch=0)  # a corruption that fails on every row fails here
+    builder.build(checked.sound(), [0], epoch=0)  # encodes one row before a model is loaded
     return replace(checked, data=())
 
 

@@ -18,9 +18,7 @@ from mdpo_core.types.example import Example
 from mdpo_core.types.rows import Rows
 from mdpo_core.types.view import CLEAN
 
-SHOWN = 20
-
-
+SHOWN = 20  # problems in an error; the rest are counted
 _CHUNK = 32  # rows that a worker checks in one go
 
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class MicroBatch(NamedTuple):
     """Rows that share a forward.
 
-    ``number``: its index among the micro-batches of all processes in this step. Filler micro-batches repeat a row and
-    are ignored; they keep all processes in step. ``views``: the views to encode; None: all of the builder's.
+    ``number``: its index among the micro-batches of all processes in this step. ``views``: the views to encode; None:
+    all of the builder's. A filler micro-batch repeats a row, and its results are not used. It is there because every
+    process must run the same number of forwards.
     """
 
     rows: Sequence[int]
@@ -44,12 +45,12 @@ class Sampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in which every row is read once."""
+        """Number of optimizer steps in an epoch; the last one may have fewer pairs."""
         return -(-len(self.lengths) // self.batch_size)
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of all epochs."""
+        """Number of optimizer steps in all epochs."""
         return self.epochs * self.steps_per_epoch
 
     def epoch(self, step: int) -> int:

@@ -24,7 +24,8 @@ def problems_of_row(example: Example) -> list[str]:
         if any(IMAGE_MARK in text for text in each)
     ]
     found += [
-        f"the response '{name}' is a conversation; it goes from an assistant's turn to an assistant's, one at a time"
+        f"the response '{name}' is a conversation, so its first and last turns must be the assistant's, and two "
+        "assistant turns must not follow each other"
         for name, response in example.responses.items()
         if not isinstance(response, str) and not _is_conversation(response)
     ]

@@ -63,7 +63,7 @@ class Generation:
 
 
 def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewPairs | None:
-    """Write the sound rows of a recipe's data to ``out``, each with a rejected answer that a model wrote.
+    """Write the valid rows of a recipe's data to ``out``, each with a rejected answer that a model wrote.
 
     Continues a call that was stopped. Returns None if an earlier call wrote the file. Leaves out rows with an answer
     that teaches nothing: it is empty, or equals the chosen one. Raises `RecipeError` and `DataError` if recipe, options
@@ -79,7 +79,7 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewP
     views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.condition))))
     source = CheckedInput.read(recipe, data, builder_of(recipe, views))
     answers = _Answers(source, generation)
-    answers.prompt(source.checked.sound()[0])  # a corruption that can work on no row fails here
+    answers.prompt(source.checked.sound()[0])  # encodes one row before the model is loaded
     at_once = recipe.train.micro_batch_size
     settings = {"command": "generate-rejected", "at_once": at_once, **generation.settings(recipe.train.seed)}
     key = source.key(settings, {"policy": generation.policy})
@@ -129,7 +129,7 @@ class Attempt:
 
 
 class _Answers:
-    """Writes answers to sound rows, given by index; the model is loaded when it is first needed."""
+    """Writes answers to valid rows, given by index; the model is loaded when it is first needed."""
 
     def __init__(self, source: CheckedInput, generation: Generation) -> None:
         self._source = source

@@ -42,7 +42,7 @@ class DataJob:
     """A command's work on rows of data: compute an entry for each row, then write the new file.
 
     ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(indices)``
-    gives the entries of ``at_once`` sound rows: new responses and columns, or why a row is left out. ``finish`` may add
+    gives the entries of ``at_once`` valid rows: new responses and columns, or why a row is left out. ``finish`` may add
     columns that depend on all rows. ``replaces``: the new rows have the new responses only.
     """
 

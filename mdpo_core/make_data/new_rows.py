@@ -38,7 +38,7 @@ class ExamplesAsRows:
     """Rows of a reader without stored columns: the contents of its examples, as the `pairs` reader reads them."""
 
     data: Sequence[Example]
-    first: int = 0  # a sound row; all rows have the names that it has
+    first: int = 0  # a valid row; all rows have the names that it has
     embeds_images: bool = True
 
     def stored(self, index: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class ExamplesAsRows:
 class NewPairsFile:
     """A JSONL file of pairs, and the folder ``OUT.images`` with the pictures that were not in files.
 
-    ``first``: a sound row of the data. ``replaces``: a new row has the new responses only; otherwise the old ones, too.
+    ``first``: a valid row of the data. ``replaces``: a new row has the new responses only; otherwise the old ones, too.
     """
 
     path: Path

@@ -77,7 +77,7 @@ _NUMBERS = {"beta", "min_margin", LOW_CONFIDENCE}
 
 
 def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | None:
-    """Write the sound rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
+    """Write the valid rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
 
     Continues a call that was stopped. Returns None if an earlier call wrote the file. Raises `RecipeError` and
     `DataError` if recipe, options or data are wrong, `CheckpointError` if ``out`` holds something else, and
@@ -99,7 +99,7 @@ def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | Non
 
 
 class _Labels:
-    """Scores the candidates of sound rows, given by index; the models are loaded when they are first needed."""
+    """Scores the candidates of valid rows, given by index; the models are loaded when they are first needed."""
 
     def __init__(self, source: CheckedInput, relabeling: Relabeling) -> None:
         self._source = source

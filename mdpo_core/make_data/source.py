@@ -1,4 +1,4 @@
-"""What the commands start with: sound rows, models, and a key of everything that the results depend on."""
+"""What the commands start with: valid rows, models, and a key of everything that the results depend on."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class CheckedInput:
         return cls(recipe, checked, builder)
 
     def source_row(self, index: int) -> int:
-        """The number in the data, from 1, of the sound row at ``index``."""
+        """The number in the data, from 1, of the valid row at ``index``."""
         return self.checked.rows[index] + 1
 
     def key(self, settings: Mapping[str, Any], models: Mapping[str, Path | None]) -> dict[str, Any]:

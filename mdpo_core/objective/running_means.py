@@ -22,7 +22,7 @@ class RunningMeans:
         self._open = dict(self._finished)
 
     def mean(self, name: str) -> float:
-        """The mean over finished steps: all of them, or the last."""
+        """The mean over all finished steps; for a step mean, over the last step only. 0 before the first step ends."""
         total, count = self._finished[name]
         return total / count if count else 0.0
 

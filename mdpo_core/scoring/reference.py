@@ -123,13 +123,13 @@ class Cached(Reference):
                 "corruption and encoder must give the same every time"
             )
         return (
-            f"its '{view}' is not in the reference in {self._folder}, which holds what is trained on; 'reference: "
-            "adapter_off' and 'frozen_copy' score any other example, too"
+            f"the reference in {self._folder} has no log-probs for view '{view}' of this example; it covers only the "
+            "training data. Use 'reference: adapter_off' or 'frozen_copy' for other examples"
         )
 
 
 def _laid_out(rows: Sequence[Tensor], batch: Batch, view: View) -> TokenLogProbs:
     """Puts each row's log-probs at the positions of its scored tokens; all other tokens are masked."""
-    scored = [item.turns > 0 for item in batch.items[view]]
-    values = [row.new_zeros(len(places)).masked_scatter(places, row) for row, places in zip(rows, scored, strict=True)]
-    return TokenLogProbs(padded(values).values, pad_sequence(scored, batch_first=True))
+    masks = [item.turns > 0 for item in batch.items[view]]
+    values = [row.new_zeros(len(mask)).masked_scatter(mask, row) for row, mask in zip(rows, masks, strict=True)]
+    return TokenLogProbs(padded(values).values, pad_sequence(masks, batch_first=True))

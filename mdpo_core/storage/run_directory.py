@@ -63,7 +63,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """What a run resumes from."""
+        """What a run resumes from; the newest ``keep`` stay."""
         return Checkpoints(self.path / "checkpoints", self.keep)
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
@@ -81,7 +81,7 @@ class RunDirectory:
         if not resume:
             step = self.checkpoints.newest_step()
             raise RecipeError(
-                f"{self.path} already holds this run (newest checkpoint: step {step}); go on with --resume, or "
+                f"{self.path} already holds this run (newest checkpoint: step {step}); continue with --resume, or "
                 "choose another directory with --run-dir DIR"
             )
 

@@ -32,7 +32,7 @@ _FIELDS: tuple[ExampleField, ...] = get_args(ExampleField)
 
 
 def check_reader(reader: Reader) -> None:
-    """Try out a reader on data of which each row is sound; of long data, on the first and last hundred rows.
+    """Try out a reader on data of which each row is valid; of long data, on the first and last hundred rows.
 
     Where these have ``as_stored``, three are written into a temporary folder and read again.
     """

@@ -109,8 +109,9 @@ class Packed:
 
     @cached_property
     def read(self) -> Tensor:
-        """Positions whose hidden states predict a response, ``(read,)``: a prompt's last, all but a branch's last.
+        """Positions whose hidden states predict response tokens, ``(read,)``.
 
+        These are the last token of each prompt, and every token of a branch except its last.
         A model need not compute the hidden states of other positions in its last layer.
         """
         import torch

@@ -42,8 +42,8 @@ class ResponseTokens(NamedTuple):
 class ByView(Mapping[View, Value], Generic[Value]):
     """A mapping over views that is also indexed by their text: ``policy["chosen@crop"]``.
 
-    ``absent``: why there are no values at all, to be shown instead of the declared views when a view is read. Reading a
-    view that is missing raises `Undeclared`.
+    ``absent``: the reason why this mapping is empty. The error shows it when someone reads a view. Reading a view that
+    is missing raises `Undeclared`.
     """
 
     def __init__(self, values: Mapping[View, Value] | Mapping[str, Value] | None = None, absent: str = "") -> None:

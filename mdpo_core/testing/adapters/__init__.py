@@ -24,7 +24,7 @@ _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 def check_adapter(
     adapter: ModelAdapter, examples: Sequence[Example], reload: Callable[[Path], nn.Module] | None = None
 ) -> None:
-    """Try out an adapter, in float32 on the CPU, on at least two sound examples, one of them with an image.
+    """Try out an adapter, in float32 on the CPU, on at least two valid examples, one of them with an image.
 
     Prompts and responses of different lengths, and a row without an image, find more. ``reload`` loads what the model
     exports as a user would, with transformers or peft; its parameters must be the model's.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_encoder(name: str, make: Callable[[], Encoder], examples: Sequence[Example]) -> None:
-    """Try out an adapter's encoder on sound examples; ``name`` is the adapter's, for messages."""
+    """Try out an adapter's encoder on valid examples; ``name`` is the adapter's, for messages."""
     encoder = make()
     copied = pickle.loads(pickle.dumps(encoder))
     for example in examples:

@@ -214,9 +214,9 @@ def test_a_run_of_conversations_begins_at_log_2_and_a_cached_reference_changes_n
     ("turns", "wrong"),
     [
         (TWO_TURNS, None),
-        (TWO_TURNS[:2], "from an assistant's turn to an assistant's"),
-        (TWO_TURNS[1:], "from an assistant's turn to an assistant's"),
-        ((TWO_TURNS[0], TWO_TURNS[2]), "one at a time"),
+        (TWO_TURNS[:2], "its first and last turns must be the assistant's, and two"),
+        (TWO_TURNS[1:], "its first and last turns must be the assistant's, and two"),
+        ((TWO_TURNS[0], TWO_TURNS[2]), "assistant turns must not follow each other"),
         ((Turn("assistant", " "),), "is empty"),
         ((Turn("assistant", "<image>"),), "contains an <image> mark"),
     ],
