@@ -35,7 +35,10 @@ class NewRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ExamplesAsRows:
-    """Rows of a reader without stored columns: the contents of its examples, as the `pairs` reader reads them."""
+    """`StoredRows` for a reader without stored columns.
+
+    They are the contents of its examples, as the `pairs` reader reads them.
+    """
 
     data: Sequence[Example]
     first: int = 0  # a valid row; all rows have the names that it has

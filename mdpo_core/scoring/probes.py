@@ -53,7 +53,7 @@ def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
 
 
 class AllLayers:
-    """A model that gives the hidden states of every layer, followed by those that the head reads.
+    """A `VisionLanguageModel` that only gives hidden states: those of every layer, then those that the head reads.
 
     The shape is ``(..., layers + 1, width)`` where the model itself gives ``(..., width)``.
     """

@@ -45,6 +45,7 @@ class ModelUnderTest:
     def score(
         self, model: VisionLanguageModel, rows: Sequence[int], reference: Reference | None = None
     ) -> ScorerOutput:
+        """What a scorer gives for a batch of these examples, all their clean views."""
         scored: ScorerOutput = Scorer(model, TermInputs(self.views), reference)(self.batch(rows))
         return scored
 
