@@ -16,7 +16,7 @@ import PIL.Image
 import torch
 
 from mdpo_core import ImageCorruption
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 ROUNDS = 5
 

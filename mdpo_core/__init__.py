@@ -26,8 +26,8 @@ from mdpo_core.processes.devices import device_of, local_device, peak_memory, re
 from mdpo_core.processes.world import World, current_world
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.registry import make_component as component
-from mdpo_core.registry import register
+from mdpo_core.registry.discovery import make_component as component
+from mdpo_core.registry.discovery import register
 from mdpo_core.runner import RunResult, run
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.storage.files import atomic_folder, exclusive_folder

@@ -7,7 +7,7 @@ from typing import Any
 
 from mdpo_core.hooks import silent_hooks
 from mdpo_core.processes.world import ALONE, World
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 
 def progress_of(stage: str, world: World = ALONE) -> Callable[[int, int], object]:

@@ -33,7 +33,7 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.cli.console import Console
-    from mdpo_core.registry import current_registry
+    from mdpo_core.registry.discovery import current_registry
     from mdpo_core.runner import run
 
     with Console(recipe) as console:
@@ -55,7 +55,7 @@ def run_arguments(options: argparse.Namespace) -> list[str]:
 def check_recipe(options: argparse.Namespace) -> int:
     """`mdpo check`: find every problem of a recipe, and with ``--data`` every problem of its rows."""
     from mdpo_core.cli.console import Console
-    from mdpo_core.registry import current_registry
+    from mdpo_core.registry.discovery import current_registry
 
     recipe = _load_recipe(options)
     if not (options.data or options.show):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import ImageCorruption
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 if TYPE_CHECKING:
     from PIL.Image import Image

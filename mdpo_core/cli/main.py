@@ -63,7 +63,7 @@ def _exit_code(options: argparse.Namespace) -> int:
 
 def _act(options: argparse.Namespace) -> int:
     """Discover the plugins, then call the command."""
-    from mdpo_core.registry import Registry, use_registry
+    from mdpo_core.registry.discovery import Registry, use_registry
 
     use_registry(Registry.discover(options.without))
     code: int = options.action(options)

@@ -146,7 +146,7 @@ def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: 
     from mdpo_core.errors import RecipeError
     from mdpo_core.make_data.job import counted
     from mdpo_core.processes.world import current_world
-    from mdpo_core.registry import current_registry
+    from mdpo_core.registry.discovery import current_registry
 
     if current_world().size > 1:
         raise RecipeError(f"mdpo {options.command} runs in one process; call it without a launcher")

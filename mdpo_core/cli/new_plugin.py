@@ -12,7 +12,7 @@ from string import Template
 
 import mdpo_core
 from mdpo_core.errors import PluginError
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import atomic_folder
 
 _NAME = re.compile(r"[a-z](_?[a-z0-9])*")

@@ -90,7 +90,7 @@ def _add_corruptions(subparsers: _Subparsers) -> None:
 
 
 def _add_new_plugin(subparsers: _Subparsers) -> None:
-    from mdpo_core.offers import KINDS
+    from mdpo_core.registry.offers import KINDS
 
     help = "write a small package to start a plugin from"
     plugin = _command(subparsers, "new-plugin", commands.write_new_plugin, help)

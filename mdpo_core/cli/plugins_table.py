@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mdpo_core.offers import KINDS
-from mdpo_core.registry import Registry, current_registry
+from mdpo_core.registry.discovery import Registry, current_registry
+from mdpo_core.registry.offers import KINDS
 
 
 def components_table() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mdpo_core.errors import CheckpointError, DataError, Problem
-from mdpo_core.registry import make_component
+from mdpo_core.registry.discovery import make_component
 from mdpo_core.storage.files import atomic_folder, whole_file
 from mdpo_core.types.example import Example, ExampleField, Prompt
 

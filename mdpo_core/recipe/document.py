@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mdpo_core.errors import Problem, RecipeError
-from mdpo_core.offers import KINDS
+from mdpo_core.registry.offers import KINDS
 
 EXTENDS = "extends"
 Keys = tuple[str | int, ...]

@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from mdpo_core.recipe.loading import MANY, SECTIONS
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.registry import Registry, current_registry
+from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.types.view import View
 
 

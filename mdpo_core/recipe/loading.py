@@ -17,7 +17,7 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.document import Document, Keys, override, read_document
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
-from mdpo_core.registry import Registry, current_registry
+from mdpo_core.registry.discovery import Registry, current_registry
 
 # The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.
 SECTIONS: dict[str, tuple[str, ...]] = {

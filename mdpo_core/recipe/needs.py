@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from mdpo_core.errors import Problem
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 from mdpo_core.types.example import Example, ExampleField
 from mdpo_core.types.view import CLEAN
 

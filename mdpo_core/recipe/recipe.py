@@ -17,7 +17,7 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.tracker import Tracker
 from mdpo_core.interfaces.train_options import Section, Train
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
 

@@ -14,7 +14,7 @@ from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.hooks import PROJECT
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import sha256
 
 _PACKAGES = (

@@ -18,9 +18,9 @@ from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.interfaces.train_options import Train
-from mdpo_core.offers import KINDS
 from mdpo_core.processes.world import ALONE
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.offers import KINDS
 from mdpo_core.testing.anchors import check_anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.corruptions import check_corruption

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from mdpo_core.cli.plugins_table import default_text, description
 from mdpo_core.interfaces.parts import Lora, PartOptions
 from mdpo_core.interfaces.train_options import Train
-from mdpo_core.offers import KINDS
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.offers import KINDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe-keys.md"
 MARK = "compares them. -->\n"

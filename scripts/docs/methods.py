@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mdpo_core import Recipe, Term, component, load_recipe
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 ROOT = Path(__file__).parents[2]
 METHODS = ROOT / "docs" / "reference" / "methods.md"

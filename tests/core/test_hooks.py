@@ -13,7 +13,7 @@ from support.paths import ROOT
 from torch import Tensor
 
 from mdpo_core import hookimpl, load_recipe, run
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 
 class Listener:

@@ -15,8 +15,8 @@ from support.paths import ROOT
 
 import mdpo_core
 from mdpo_core import hooks, load_recipe
-from mdpo_core.offers import KINDS
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.offers import KINDS
 
 CORE = sorted((ROOT / "mdpo_core").rglob("*.py"))
 PLUGINS = sorted(ROOT.glob("plugins/**/*.py"))
@@ -62,7 +62,7 @@ def test_a_plugin_takes_public_names_only_from_the_core(file: Path) -> None:
 
 def test_discovery_imports_nothing_heavy() -> None:
     program = (
-        "import sys, mdpo_core; from mdpo_core.registry import current_registry; current_registry()\n"
+        "import sys, mdpo_core; from mdpo_core.registry.discovery import current_registry; current_registry()\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

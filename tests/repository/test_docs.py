@@ -24,7 +24,7 @@ from support.paths import ROOT
 from mdpo_core import Loss, ScorerOutput, Scores, TokenLogProbs, component, load_recipe
 from mdpo_core.cli.parser import build_parser
 from mdpo_core.make_data.relabel import Relabeling, relabel
-from mdpo_core.registry import Registry, current_registry, use_registry
+from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.testing import check_loss
 
 sys.path.insert(0, str(ROOT / "scripts" / "docs"))

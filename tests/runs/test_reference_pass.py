@@ -24,7 +24,7 @@ from transformers import LlavaForConditionalGeneration
 from mdpo_core import View, hookimpl, load_recipe, run
 from mdpo_core.cli import main
 from mdpo_core.processes.stop import RunStopped
-from mdpo_core.registry import Registry, current_registry
+from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.scoring.reference_store import CACHING, Shard
 from mdpo_core.training import reference_pass
 from mdpo_core.types.view import CHOSEN, REJECTED
@@ -184,7 +184,7 @@ STOP_AT = 16
 KILLED = f"""
 import os, signal, sys
 from mdpo_core import hookimpl, load_recipe, run
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 from mdpo_core.training import reference_pass
 
 class Kill:

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from sklearn.datasets import load_sample_images
 
 from mdpo_core import ImageCorruption, component
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 
 def corrupted(image: Image, name: str, seed: int | str = 0, **options: Any) -> Image:

@@ -20,7 +20,7 @@ from support.corrupting import image_corruptions, photograph
 from mdpo_core import DataError, ImageCorruption, hookimpl
 from mdpo_core.cli import main
 from mdpo_core.cli.contact_sheet import Labelled, contact_sheet, write_contact_sheet
-from mdpo_core.registry import Registry, current_registry, use_registry
+from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
 COLORS = ["red", "lime", "blue", "yellow", "magenta"]
 

@@ -15,7 +15,7 @@ from support.paths import RECIPES
 
 from mdpo_core import PairLoss, Scores, hookimpl
 from mdpo_core.cli import plugins_table
-from mdpo_core.registry import Registry
+from mdpo_core.registry.discovery import Registry
 
 
 @pytest.fixture(scope="module")

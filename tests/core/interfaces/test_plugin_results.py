@@ -37,7 +37,7 @@ from mdpo_core import (
 from mdpo_core.data.checking import check_data, open_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.validity import problems_of_row
-from mdpo_core.registry import Registry, current_registry, use_registry
+from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.types.view import CHOSEN, View
 
 SOUND = Example("1", "<image> what is it?", {"chosen": "a dog", "rejected": "a cat"}, (PIL.Image.new("RGB", (9, 9)),))

@@ -27,7 +27,7 @@ from mdpo_core import (
 )
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.objective.objective import Objective
-from mdpo_core.registry import Registry, current_registry, use_registry
+from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.scoring.probes import made_of, outputs_of
 from mdpo_core.scoring.statistics import token_statistics
 from mdpo_core.testing import check_loss

@@ -37,7 +37,7 @@ from mdpo_core import (
 )
 from mdpo_core.cli import main
 from mdpo_core.make_data.continuation import Added, ContinuationTask, Writer, begun
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
 CONDITIONS = ("corruptions.blind={corruption: no_image}", "corruptions.hidden={corruption: token_drop, share: 1.0}")
@@ -354,7 +354,7 @@ def test_a_share_of_tokens_that_are_not_drawn_is_refused(
 def test_the_printed_command_trains_on_what_was_made_in_a_directory_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdpo_core.registry._current", current_registry())  # what it was it is again, with all plugins
+    monkeypatch.setattr("mdpo_core.registry.discovery._current", current_registry())
     monkeypatch.chdir(tmp_path)
     tiny = ["train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]", "output.dir=runs/tiny"]
     words = [word for each in ["data.num_pairs=4", *tiny] for word in ("--set", each)]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import strategies as st
 
 from mdpo_core import Example, component
-from mdpo_core.offers import KINDS
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.offers import KINDS
 from mdpo_core.testing import (
     PILLOW_MODES,
     check_adapter,

@@ -26,7 +26,7 @@ WASTEFUL = ["scoring.share_prefix=false", "scoring.max_logits=null", "reference=
 SCRIPT = """
 import resource, sys
 from mdpo_core import MdpoError, hookimpl, load_recipe, run
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 class Limit:
     @hookimpl

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mdpo_core import component
-from mdpo_core.registry import current_registry
+from mdpo_core.registry.discovery import current_registry
 
 PAIR = {"prefer": "chosen", "over": "rejected", "scored": "response"}
 LOSSES: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ from support.processes.own_environment import ROOT, make_environment, pip_instal
 
 from mdpo_core.cli.new_plugin import write_plugin
 from mdpo_core.errors import PluginError
-from mdpo_core.offers import KINDS
+from mdpo_core.registry.offers import KINDS
 
 EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv")
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mdpo_core import PluginError, hookimpl
-from mdpo_core.registry import Registry
+from mdpo_core.registry.discovery import Registry
 
 Install = Callable[..., None]
 LOSS = """

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 from mdpo_core import hooks
 from mdpo_core.errors import PluginError, suggestion
 from mdpo_core.interfaces.component import Component
-from mdpo_core.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
+from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 
 _Thing = TypeVar("_Thing")
 

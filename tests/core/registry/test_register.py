@@ -29,7 +29,7 @@ from mdpo_core import (
     run,
 )
 from mdpo_core.cli.plugins_table import components_table
-from mdpo_core.registry import Registry, current_registry, use_registry
+from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 SMALL = ["data.num_pairs=8", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]"]
