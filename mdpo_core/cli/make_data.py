@@ -43,6 +43,14 @@ def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
         help="what the model sees of the chosen answer: none; a SHARE of its words, such as 0.5, which it continues; "
         "or sentences: the beginning of each sentence, after the true sentences before it (default: none)",
     )
+    _add_decoding(command)
+    command.add_argument(
+        "--policy", type=Path, metavar="DIR", help="an exported model, such as final/ of a run (default: the recipe's)"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
+
+
+def _add_decoding(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-new-tokens", type=count, default=256, metavar="N", help="the most tokens of an answer (default: 256)"
     )
@@ -59,10 +67,6 @@ def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
         metavar="P",
         help="draw from the likeliest tokens that hold this probability (default: 1)",
     )
-    command.add_argument(
-        "--policy", type=Path, metavar="DIR", help="an exported model, such as final/ of a run (default: the recipe's)"
-    )
-    command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
 
 def _relabel_arguments(command: argparse.ArgumentParser) -> None:

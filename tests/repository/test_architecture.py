@@ -103,6 +103,24 @@ def test_files_and_functions_are_short() -> None:
                 assert (node.end_lineno or 0) - node.lineno < 45, f"{file} {node.name}"
 
 
+def num_code_lines(function: ast.FunctionDef, lines: list[str]) -> int:
+    """Lines of a function's body without its docstring, comments and blank lines."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    code = lines[body[0].lineno - 1 : function.end_lineno] if body else []
+    return sum(1 for line in code if line.strip() and not line.strip().startswith("#"))
+
+
+def test_functions_have_few_lines_of_code() -> None:
+    sizes = {}
+    for file in [*CORE, *PLUGINS]:
+        lines = file.read_text().splitlines()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                sizes[f"{file}:{node.lineno} {node.name}"] = num_code_lines(node, lines)
+    assert {name: size for name, size in sizes.items() if size > 30} == {}
+    assert sorted(sizes.values())[int(0.9 * len(sizes))] <= 13
+
+
 def test_no_tracked_file_holds_a_path_of_some_machine() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     places = re.compile(r"/(home|root|work|tmp|Users)/\w")
