@@ -15,13 +15,14 @@ from support.paths import RECIPES
 
 from mdpo_core import PairLoss, Scores, hookimpl
 from mdpo_core.cli import plugins_table
+from mdpo_core.recipe.json_schema import recipe_schema
 from mdpo_core.registry.discovery import Registry
 
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
     """As it is printed."""
-    return dict(json.loads(json.dumps(plugins_table.recipe_schema())))
+    return dict(json.loads(json.dumps(recipe_schema())))
 
 
 def test_the_schema_accepts_the_recipes_that_ship_and_refuses_misspelt_ones(schema: dict[str, Any]) -> None:
