@@ -141,7 +141,7 @@ def test_no_process_updates_if_the_loss_of_one_is_not_a_number(folder: Path) -> 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
 def test_offloading_needs_something_to_save() -> None:
-    with pytest.raises(RecipeError, match=r"backend.offload: there is no accelerator"):
+    with pytest.raises(RecipeError, match=r"backend.offload: this machine has no accelerator"):
         component("backend", "fsdp", offload=True).check(Train(), World())
     component("backend", "fsdp").check(Train(), World())
 

@@ -59,7 +59,7 @@ def test_lora_logits_are_those_of_peft_and_the_base_comes_back_without_it(llava:
     assert not torch.equal(logits(model, prompt), logits(base, prompt))
     with model.adapter_disabled():
         assert torch.equal(logits(model, prompt), logits(base, prompt))
-    with pytest.raises(ValueError, match="no adapter to switch off"), base.adapter_disabled():
+    with pytest.raises(ValueError, match="there is no adapter to turn off"), base.adapter_disabled():
         pass
 
 
