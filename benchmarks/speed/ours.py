@@ -36,8 +36,8 @@ from mdpo_core.recipe.recipe import Output, Scoring
 from mdpo_core.scoring.reference import AdapterOff, Cached
 from mdpo_core.scoring.reference_store import ReferenceStore
 from mdpo_core.scoring.scorer import Scorer
-from mdpo_core.training.guards import require_finite
 from mdpo_core.training.learner import Learner
+from mdpo_core.training.number_checks import require_finite
 from mdpo_core.training.out_of_memory import MemoryAdvice
 from mdpo_core.training.reference_pass import Precomputation
 

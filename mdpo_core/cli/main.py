@@ -39,7 +39,7 @@ def _exit_code(options: argparse.Namespace) -> int:
     """Run the command; print an error that its user can act on, without a traceback."""
     from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
     from mdpo_core.processes.rendezvous import LostProcess
-    from mdpo_core.processes.stop import RunStopped
+    from mdpo_core.processes.stop_request import RunStopped
     from mdpo_core.processes.world import current_world
 
     try:
@@ -71,7 +71,7 @@ def _act(options: argparse.Namespace) -> int:
 
 
 def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int:
-    from mdpo_core.processes.stop import StopRequest
+    from mdpo_core.processes.stop_request import StopRequest
 
     # A launcher that notices first ends this process at once, or has asked it to stop; then the launcher says why.
     if StopRequest.noted is not None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mdpo_core.data.collation import collate
-from mdpo_core.data.columns import check_columns
 from mdpo_core.data.responses import encode_response
 from mdpo_core.data.sampler import MicroBatch
+from mdpo_core.data.term_checks import check_columns
 from mdpo_core.data.validity import wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption

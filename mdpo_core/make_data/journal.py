@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from mdpo_core.errors import CheckpointError, MdpoError
-from mdpo_core.processes.stop import RunStopped, StopRequest
+from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.files import atomic_write
 

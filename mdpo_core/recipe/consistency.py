@@ -17,9 +17,9 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.interfaces.train_options import Train
-from mdpo_core.recipe.document import Keys
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.yaml_document import Keys
 from mdpo_core.types.view import CLEAN
 
 Found = Iterator[tuple[Keys, str]]

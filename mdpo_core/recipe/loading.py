@@ -15,8 +15,8 @@ from mdpo_core.errors import PluginError, Problem, RecipeError, suggestion
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
-from mdpo_core.recipe.document import Document, Keys, override, read_document
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
+from mdpo_core.recipe.yaml_document import Document, Keys, override, read_document
 from mdpo_core.registry.discovery import Registry, current_registry
 
 # The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.

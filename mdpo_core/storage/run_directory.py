@@ -13,8 +13,8 @@ from typing import Any
 
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.processes.world import World
-from mdpo_core.recipe.document import read_document
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.yaml_document import read_document
 from mdpo_core.storage.checkpoints import Checkpoints
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.files import UNFINISHED, atomic_write

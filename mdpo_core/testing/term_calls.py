@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mdpo_core.data.columns import check_columns
+from mdpo_core.data.term_checks import check_columns
 from mdpo_core.errors import shown
 from mdpo_core.interfaces.measurements import Probe, Statistic
 from mdpo_core.interfaces.plugin_results import NO_GRADIENT

@@ -22,15 +22,15 @@ from mdpo_core.data.encoding import BatchBuilder, BuildBatch, TrainingData
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import CheckpointError
 from mdpo_core.processes.devices import device_of
-from mdpo_core.processes.stop import RunStopped, StopRequest
+from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference import Cached
 from mdpo_core.scoring.reference_store import ELSEWHERE, CachedView, ReferenceStore, Shard
 from mdpo_core.storage.files import exclusive_folder
-from mdpo_core.training.guards import ROUNDING
 from mdpo_core.training.learner import Learner
+from mdpo_core.training.number_checks import ROUNDING
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import TokenLogProbs
 from mdpo_core.types.view import CLEAN, View

@@ -14,18 +14,18 @@ from mdpo_core.data.encoding import BuildBatch, TrainingData
 from mdpo_core.data.sampler import MicroBatch, Sampler
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
-from mdpo_core.processes.stop import RunStopped, StopRequest
+from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.run_directory import RunDirectory
-from mdpo_core.training.guards import (
+from mdpo_core.training.learner import Learner
+from mdpo_core.training.number_checks import (
     indifference_tolerance,
     require_finite,
     require_finite_gradient,
     require_indifference,
 )
-from mdpo_core.training.learner import Learner
 from mdpo_core.training.schedule import learning_rate
 from mdpo_core.training.throughput import Clock
 from mdpo_core.training.trackers import logs_of

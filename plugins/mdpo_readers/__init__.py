@@ -2,8 +2,8 @@
 
 The files, from the ground up; each imports only files above it in this list:
 
-    columns, cells, tables                         which columns are read; one value; opening a table
-    conversations, images, numbers, stored_pairs   what a cell holds; rows as they are stored
+    columns, cell_types, tables                              which columns are read; one value; opening a table
+    conversations, images, vectors_and_boxes, stored_pairs   what a cell holds; rows as they are stored
     examples                                       a stored row becomes an example
     pairs                                          the reader and its options
 """

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from mdpo_core import IMAGE_MARK, Turn
 from mdpo_core import Role as RoleName
-from mdpo_readers.cells import Cell, text
+from mdpo_readers.cell_types import Cell, text
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))

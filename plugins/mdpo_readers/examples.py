@@ -8,8 +8,8 @@ from functools import partial
 from datasets import Dataset, Image, List
 
 from mdpo_core import Example, LazyRows, Prompt, Reader
-from mdpo_readers import cells, conversations, numbers
-from mdpo_readers.cells import Cell
+from mdpo_readers import cell_types, conversations, vectors_and_boxes
+from mdpo_readers.cell_types import Cell
 from mdpo_readers.columns import PairColumns
 from mdpo_readers.images import images
 from mdpo_readers.stored_pairs import StoredPairs
@@ -36,15 +36,15 @@ class PairRows(LazyRows):
         prompt, responses = self._texts(cell)
         shown = () if columns.image is None else images(cell[columns.image], columns.images)
         return Example(
-            id=str(number + 1) if columns.id is None else cells.name(cell[columns.id]),
+            id=str(number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
             prompt=prompt,
             responses=responses,
             images=shown,
-            columns={column: cells.number(cell[column]) for column in columns.columns},
+            columns={column: cell_types.number(cell[column]) for column in columns.columns},
             other_images={name: images(cell[column], columns.images) for name, column in columns.other_images.items()},
             other_prompts={name: conversations.prompt(cell[column]) for name, column in columns.other_prompts.items()},
-            vectors={name: numbers.vector(cell[column]) for name, column in columns.vectors.items()},
-            boxes={name: numbers.boxes(cell[column], shown) for name, column in columns.boxes.items()},
+            vectors={name: vectors_and_boxes.vector(cell[column]) for name, column in columns.vectors.items()},
+            boxes={name: vectors_and_boxes.boxes(cell[column], shown) for name, column in columns.boxes.items()},
         )
 
     def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:

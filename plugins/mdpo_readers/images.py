@@ -8,7 +8,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from mdpo_readers.cells import Cell
+from mdpo_readers.cell_types import Cell
 
 
 def images(cell: Cell, root: Path) -> tuple[PIL.Image.Image, ...]:

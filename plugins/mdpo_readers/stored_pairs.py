@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset, Value
 
 from mdpo_core import Reader
-from mdpo_readers.cells import Cell
+from mdpo_readers.cell_types import Cell
 from mdpo_readers.columns import PairColumns
 
 

@@ -23,7 +23,7 @@ from transformers import LlavaForConditionalGeneration
 
 from mdpo_core import View, hookimpl, load_recipe, run
 from mdpo_core.cli import main
-from mdpo_core.processes.stop import RunStopped
+from mdpo_core.processes.stop_request import RunStopped
 from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.scoring.reference_store import CACHING, Shard
 from mdpo_core.training import reference_pass

@@ -32,7 +32,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "mdpo_core/objective/meter.py": (WORLD,),
     "mdpo_core/objective/objective.py": ("tests/core/interfaces/test_term.py",),
     "mdpo_core/objective/running_means.py": (WORLD,),
-    "mdpo_core/training/guards.py": (WORLD,),
+    "mdpo_core/training/number_checks.py": (WORLD,),
     "mdpo_core/training/optimization.py": ("tests/plugins/local/test_engine.py",),
     "mdpo_core/training/schedule.py": ("tests/core/data/test_sampler.py",),
     "mdpo_core/training/throughput.py": (WORLD,),

@@ -11,9 +11,9 @@ from mdpo_objectives.losses import (
     degrees,
     lengths,
     masks,
-    out_of_scope,
     pairwise,
     reference_free,
+    scoped_feedback,
     segments,
     several_views,
     soft_labels,
@@ -34,7 +34,7 @@ _FILES = (
     masks,
     degrees,
     visual,
-    out_of_scope,
+    scoped_feedback,
 )
 
 LOSSES: Mapping[str, type[Loss]] = {name: cls for file in _FILES for name, cls in file.LOSSES.items()}

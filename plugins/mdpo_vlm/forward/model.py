@@ -32,7 +32,7 @@ from mdpo_vlm.forward.calls import open_calls
 from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, positions_despite_hidden
-from mdpo_vlm.parts.lora import save_lora, set_lora_dropout
+from mdpo_vlm.parts.lora import merged_lora, save_lora, set_lora_dropout
 from mdpo_vlm.parts.names import PartNames
 
 
@@ -154,7 +154,7 @@ class VlmModel:
 
     def export(self, folder: Path, *, merge: bool = False) -> None:
         if merge:
-            self._merged().save_pretrained(folder)
+            merged_lora(self._module).save_pretrained(folder)
         elif isinstance(self._module, PeftModel):
             save_lora(self._module, folder)
         else:
@@ -162,8 +162,3 @@ class VlmModel:
         # Copy them unchanged; saving would write the format of the installed version of transformers.
         for file in encoder_files(self._encoder_folder):
             shutil.copyfile(file, folder / file.name)
-
-    def _merged(self) -> PreTrainedModel:
-        if not isinstance(self._module, PeftModel):
-            raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
-        return self._module.merge_and_unload()

@@ -113,3 +113,10 @@ def save_lora(model: PeftModel, folder: Path) -> None:
     model.save_pretrained(folder, save_embedding_layers=False)
     # peft writes a model card with empty fields.
     (folder / "README.md").unlink(missing_ok=True)
+
+
+def merged_lora(model: nn.Module) -> PreTrainedModel:
+    """The plain model with the adapter's weights added to its own. Raises ValueError if there is no adapter."""
+    if not isinstance(model, PeftModel):
+        raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
+    return model.merge_and_unload()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mdpo_core.errors import CheckpointError, MdpoError
 from mdpo_core.make_data.journal import Journal
-from mdpo_core.processes.stop import RunStopped
+from mdpo_core.processes.stop_request import RunStopped
 
 ROWS = [0, 2, 3, 5, 8, 9, 12]
 KEY = {"command": "test", "model": {"config.json": "abc"}, "seed": 0}

@@ -156,7 +156,7 @@ def test_a_worker_that_hangs_does_not_keep_a_run_from_ending() -> None:
 # Programs of their own, to be killed and interrupted.
 PROGRAM = """
 import os, signal, sys, time
-from mdpo_core.processes.stop import StopRequest
+from mdpo_core.processes.stop_request import StopRequest
 from mdpo_core.processes.workers import computed_ahead
 
 def pid(number):

@@ -225,8 +225,8 @@ def test_assignments_are_typed_as_in_yaml(beta: float, epochs: int) -> None:
     ),
 )
 def test_no_value_of_a_section_raises_anything_but_a_recipe_error(value: Any, section: str) -> None:
-    from mdpo_core.recipe.document import Document, Node
     from mdpo_core.recipe.loading import build_recipe
+    from mdpo_core.recipe.yaml_document import Document, Node
 
     def tree(value: Any) -> Node:
         if isinstance(value, (dict, list)):

@@ -173,7 +173,7 @@ def test_c3po_prefers_in_scope_and_keeps_answers_elsewhere(
 
 
 def test_the_divergence_of_c3po_is_that_of_softened_distributions() -> None:
-    from mdpo_objectives.losses.out_of_scope import TemperedDivergence
+    from mdpo_objectives.losses.scoped_feedback import TemperedDivergence
 
     policy, reference = torch.tensor([[0.7, 0.2, 0.1]]).double(), torch.tensor([[0.5, 0.3, 0.2]]).double()
     for temperature in (1.0, 2.0):

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdpo_readers.cells import Cell
+from mdpo_readers.cell_types import Cell
 from mdpo_readers.images import images
 
 from mdpo_core import DataError

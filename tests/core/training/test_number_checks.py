@@ -11,7 +11,7 @@ import torch
 
 from mdpo_core import MdpoError, Scores
 from mdpo_core.objective.objective import Outcome
-from mdpo_core.training.guards import (
+from mdpo_core.training.number_checks import (
     indifference_tolerance,
     require_finite,
     require_finite_gradient,

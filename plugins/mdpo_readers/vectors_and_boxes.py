@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core import Box
-from mdpo_readers.cells import Cell, number
+from mdpo_readers.cell_types import Cell, number
 
 if TYPE_CHECKING:
     from PIL.Image import Image
