@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.errors import RecipeError
+from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.listeners import listeners, progress_of
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import ALONE, World
@@ -16,7 +17,8 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.files import remove_unfinished
-from mdpo_core.storage.run_directory import RunDirectory, warn_of_changes
+from mdpo_core.storage.run_directory import RunDirectory, expanded, warn_of_changes
+from mdpo_core.storage.run_lock import only_run_in
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
@@ -49,13 +51,14 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
     A launcher (torchrun's environment variables) starts several processes, and each of them calls this function. The
     main process reads the data, writes files and prints.
     """
-    directory = RunDirectory(Path(run_dir or recipe.output.dir), recipe.output.keep)
-    with process_group() as world:
+    directory = RunDirectory(expanded(Path(run_dir or recipe.output.dir)), recipe.output.keep)
+    with process_group() as world, ExitStack() as held:
         check_consistency(recipe, world.size)
         _require_one_recipe(recipe, world)
         recipe.backend.check(recipe.train, world)
+        world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
         world.computed_by_main(lambda: directory.claim(recipe, resume))
-        if world.computed_by_main(lambda: not directory.final.exists()):
+        if not world.computed_by_main(directory.is_finished):
             checked, builder = read_data(recipe, world)
             Run(recipe, directory, checked, builder, world).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
@@ -265,12 +268,22 @@ class Run:
         """Load the newest checkpoint, if there is one. Gives the number of finished steps."""
         metadata = self.directory.checkpoints.load_newest(trainer.learner.engine, self.world)
         first_step = 0 if metadata is None else int(metadata["step"])
+        num_steps = trainer.sampler.num_steps
+        if first_step > num_steps:
+            raise CheckpointError(
+                f"{self.directory.checkpoints.all()[-1]} is of step {first_step}, but the run has {num_steps} steps; "
+                "remove the folder to resume from an older checkpoint"
+            )
         if metadata is not None:
             trainer.objective.running.restore(metadata["running"])
             if self.world.is_main:
                 warn_of_changes(metadata, self.recipe, self.world)
-        self.world.computed_by_main(lambda: self.directory.metrics.truncate(first_step))
+        self.world.computed_by_main(lambda: self._continue_metrics(first_step))
         return first_step
+
+    def _continue_metrics(self, first_step: int) -> None:
+        self.directory.metrics.truncate(first_step)
+        self.directory.metrics.warn_of_gaps(self.recipe.train.log_every, first_step)
 
     def export(self) -> None:
         """Write the trained model, and tell the listeners."""

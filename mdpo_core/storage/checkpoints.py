@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.errors import CheckpointError
+from mdpo_core.errors import CheckpointError, shown
 from mdpo_core.interfaces.backend import Engine
 from mdpo_core.processes.world import World
 from mdpo_core.storage.files import (
     begun_folder,
     finished_folder,
+    read_json_object,
     remove_folder,
     remove_unfinished,
     sha256,
@@ -26,6 +28,12 @@ from mdpo_core.types.engine_state import SavedEngineState, write_state
 STATE = "checkpoint.json"
 # The version of the files and of checkpoint.json; raise it when either changes.
 _FORMAT = 1
+_PREFIX = "step-"
+_REMEDY = "remove the folder to resume from an older checkpoint"
+_MOST_DIGITS = 20
+_DIGEST = "digest"
+# The keys that a resumed run reads, and the types of their values.
+_KEYS = {"format": int, "step": int, "processes": int, "sha256": dict, "backend": dict, "running": dict}
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Checkpoints:
         ``metadata``: what a resumed run needs to know beside the engine's state, as JSON holds it. Raises
         `CheckpointError` in every process if one of them cannot write; older checkpoints stay whole.
         """
-        path = self.folder / f"step-{step:06d}"
+        path = self.folder / _folder_name(step)
         folder = world.computed_by_main(lambda: begun_folder(path))
         name = _state_file(world.rank, world.size)
         # Collect the whole state before writing: an engine may ask other processes for it, and they must not wait for
@@ -65,19 +73,41 @@ class Checkpoints:
         digests = {_state_file(rank, len(written)): digest for rank, (digest, _) in enumerate(written)}
         state = {"format": _FORMAT, "step": step, "processes": len(written), "sha256": digests, **metadata}
         with unwritable(path):
-            (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
+            (folder / STATE).write_text(json.dumps({**state, _DIGEST: _digest(state)}, indent=2) + "\n")
             finished_folder(folder, path)
         for old in self.all()[: -self.keep]:
             remove_folder(old)
 
     def all(self) -> list[Path]:
         """The whole checkpoints, oldest first."""
-        return sorted(path for path in self.folder.glob("step-*") if (path / STATE).is_file())
+        return list(self.by_step().values())
+
+    def by_step(self) -> dict[int, Path]:
+        """The whole checkpoints by the number of finished steps, oldest first."""
+        steps = {path: _step_of(path) for path in self.folder.glob(f"{_PREFIX}*") if (path / STATE).is_file()}
+        return dict(sorted((step, path) for path, step in steps.items() if step is not None))
 
     def newest_step(self) -> int:
         """Finished steps of the newest checkpoint, 0 without one."""
-        found = self.all()
-        return int(found[-1].name.removeprefix("step-")) if found else 0
+        return max(self.by_step(), default=0)
+
+    def require_whole(self) -> None:
+        """Raise `CheckpointError` if something here looks like a checkpoint, but is not one.
+
+        A run that left it out could continue from older steps than its user believes.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CheckpointError(f"{self.folder} is not a folder; move it away, or choose another --run-dir DIR")
+        for path in sorted(self.folder.glob(f"{_PREFIX}*")):
+            if _step_of(path) is None:
+                raise CheckpointError(
+                    f"{path} is not a checkpoint: those are called {_folder_name(1)}, {_folder_name(2)}, ...; give it "
+                    "the name that it had, or move it away"
+                )
+            if not (path / STATE).is_file():
+                raise CheckpointError(
+                    f"{path / STATE} is missing; remove the folder to resume from an older checkpoint"
+                )
 
     def load_newest(self, engine: Engine, world: World) -> Mapping[str, Any] | None:
         """Restore the newest checkpoint and give its metadata, with its ``step``; None without a checkpoint."""
@@ -99,8 +129,21 @@ class Checkpoints:
 
     def _newest(self) -> Path | None:
         remove_unfinished(self.folder)
+        self.require_whole()
         found = self.all()
         return found[-1] if found else None
+
+
+def _folder_name(step: int) -> str:
+    return f"{_PREFIX}{step:06d}"
+
+
+def _step_of(path: Path) -> int | None:
+    """The finished steps that the name of a checkpoint's folder tells; None if it is not such a name."""
+    digits = path.name.removeprefix(_PREFIX)
+    # Python refuses to read numbers of thousands of digits.
+    step = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < _MOST_DIGITS else None
+    return step if step is not None and path.name == _folder_name(step) else None
 
 
 def _state_file(rank: int, size: int) -> str:
@@ -108,20 +151,51 @@ def _state_file(rank: int, size: int) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """A checkpoint's metadata; raises `CheckpointError` if they are damaged."""
+    """A checkpoint's metadata; raises `CheckpointError` if they are damaged, or of another step."""
+    file = path / STATE
     try:
-        metadata = dict(json.loads((path / STATE).read_text()))
-        int(metadata["step"]), dict(metadata["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+        metadata = read_json_object(file)
+    except ValueError as error:
+        raise CheckpointError(f"{file} is damaged ({error}); {_REMEDY}") from error
+    if metadata.get("format", _FORMAT) != _FORMAT:
         raise CheckpointError(
-            f"{path / STATE} is damaged ({error}); remove the folder to resume from an older one"
-        ) from error
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(
-            f"{path} was written by another version of mdpo: its format is {metadata.get('format')}; "
+            f"{path} was written by another version of mdpo: its format is {metadata['format']!r}; "
             f"this version reads {_FORMAT}"
         )
+    problem = _problem(metadata, path)
+    if problem:
+        raise CheckpointError(f"{file} is damaged: {problem}; {_REMEDY}")
     return metadata
+
+
+def _problem(metadata: Mapping[str, Any], path: Path) -> str:
+    """What is wrong with a checkpoint's metadata; empty if nothing is."""
+    for key, kind in _KEYS.items():
+        if type(metadata.get(key)) is not kind:
+            return f"'{key}' is {shown(metadata[key])}" if key in metadata else f"'{key}' is missing"
+    # Checkpoints that were written before there was a digest do not have one.
+    if metadata.get(_DIGEST, _digest(metadata)) != _digest(metadata):
+        return "it differs from what was saved"
+    if path.name != _folder_name(metadata["step"]):
+        return f"it belongs to step {metadata['step']}, whose folder is called {_folder_name(metadata['step'])}"
+    files = metadata["sha256"]
+    if not files or not all(Path(name).name == name and isinstance(digest, str) for name, digest in files.items()):
+        return "'sha256' does not name files of the folder with their digests"
+    if not all(map(_is_total_and_count, metadata["running"].values())):
+        return "a value of 'running' is not a total and a count"
+    return ""
+
+
+def _is_total_and_count(value: object) -> bool:
+    return isinstance(value, list) and [type(number) for number in value] == [float, int]
+
+
+def _digest(metadata: Mapping[str, Any]) -> str:
+    """The digest of the metadata, apart from those of the files, which have to agree with the files."""
+    digested = {key: value for key, value in metadata.items() if key not in (_DIGEST, "sha256")}
+    # As it is read again: JSON has no other keys than texts.
+    plain = json.loads(json.dumps(digested))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def saved_state(path: Path, metadata: Mapping[str, Any]) -> SavedEngineState:

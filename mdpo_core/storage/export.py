@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import saved_state, verify
 from mdpo_core.storage.files import atomic_folder, sha256
-from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
 from mdpo_core.types.engine_state import POLICY_PREFIX
 from mdpo_core.types.example import IMAGE_MARK, Example
@@ -86,7 +85,8 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
 
 def _chosen(directory: RunDirectory, step: int | None) -> Path:
     """The checkpoint after so many steps, or the newest."""
-    found = {int(path.name.removeprefix("step-")): path for path in directory.checkpoints.all()}
+    directory.checkpoints.require_whole()
+    found = directory.checkpoints.by_step()
     if not found:
         raise RecipeError(f"{directory.path} holds no checkpoint yet")
     if step is None:
@@ -98,12 +98,7 @@ def _chosen(directory: RunDirectory, step: int | None) -> Path:
 
 def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
     """Require the files of the model that the run began with."""
-    try:
-        then = dict(json.loads(manifest.read_text())["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{manifest}, which lists the model's files at the start of the run, cannot be read: {error}"
-        ) from error
+    then = read_manifest(manifest)["model"]
     now = {file.name: sha256(file) for file in adapter.files()}
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
     if changed:

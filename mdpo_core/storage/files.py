@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from mdpo_core.errors import CheckpointError
+from mdpo_core.errors import CheckpointError, first_line, shown
 
 UNFINISHED = ".unfinished-"
 
@@ -38,7 +39,7 @@ def begun_folder(path: Path) -> Path:
     """An empty folder beside ``path``, for `finished_folder`."""
     beside = path.with_name(UNFINISHED + path.name)
     with unwritable(path):
-        shutil.rmtree(beside, ignore_errors=True)
+        remove(beside)
         beside.mkdir(parents=True)
     return beside
 
@@ -77,6 +78,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     beside = path.with_name(UNFINISHED + path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove(beside)
         with beside.open("wb") as file:
             yield file
             file.flush()
@@ -115,7 +117,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 def remove_folder(path: Path) -> None:
     """Remove a folder in one step for its readers, so that nobody takes half of it for the whole."""
     gone = path.with_name(f"{UNFINISHED}old-{path.name}")
-    shutil.rmtree(gone, ignore_errors=True)
+    remove(gone)
     path.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
 
@@ -123,7 +125,26 @@ def remove_folder(path: Path) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed process left half-written."""
     for leftover in folder.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(leftover)
+        remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with its content; do nothing if there is none of them."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file. Raises `ValueError` with the reason if there is none, whatever the file holds."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {first_line(error)}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds {shown(value)} instead of an object")
+    return value
 
 
 def sha256(path: Path) -> str:
@@ -135,6 +156,7 @@ def sha256(path: Path) -> str:
 def _replace(new: Path, path: Path) -> None:
     old = path.with_name(f"{UNFINISHED}old-{path.name}")
     if path.exists():
+        remove(old)
         path.rename(old)
     new.rename(path)
     sync(path.parent)

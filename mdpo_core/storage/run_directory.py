@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.errors import CheckpointError, RecipeError
+from mdpo_core.errors import CheckpointError, MdpoError, RecipeError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.yaml_document import read_document
-from mdpo_core.storage.checkpoints import Checkpoints
+from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.differences import differences
-from mdpo_core.storage.files import UNFINISHED, atomic_write
+from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, sync
+from mdpo_core.storage.run_lock import LOCK
 
 # These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
 # resume with other values, for example when it lacks memory or time.
@@ -68,11 +69,11 @@ class RunDirectory:
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
         """Check that ``recipe`` may run here, before anything is computed; writes nothing."""
-        if not self.path.exists() or (self.path.is_dir() and all(map(_unfinished, self.path.iterdir()))):
+        if not self.path.exists() or (self.path.is_dir() and all(map(_may_be_there, self.path.iterdir()))):
             return
         if not self.recipe.is_file():
             raise RecipeError(f"{self.path} is not empty and is not a run directory; choose another with --run-dir DIR")
-        different = differences(read_document(self.recipe).data, recipe.to_dict(), _decides)
+        different = differences(_recorded_recipe(self.recipe), recipe.to_dict(), _decides)
         if different:
             raise RecipeError(
                 f"{self.path} holds the run of another recipe; choose another with --run-dir DIR\n  "
@@ -84,11 +85,32 @@ class RunDirectory:
                 f"{self.path} already holds this run (newest checkpoint: step {step}); continue with --resume, or "
                 "choose another directory with --run-dir DIR"
             )
+        self._require_readable()
+
+    def _require_readable(self) -> None:
+        """Read what a resumed run reads, before anything is computed."""
+        self.checkpoints.require_whole()
+        checkpoints = self.checkpoints.all()
+        if checkpoints:
+            read_metadata(checkpoints[-1])
+        # A run that was killed before it wrote the manifest has no checkpoint, either.
+        if checkpoints or self.manifest.is_file():
+            read_manifest(self.manifest)
+        self.metrics.records()
+
+    def is_finished(self) -> bool:
+        """Whether the run has exported its model. Raises `CheckpointError` if what stands in its place is none."""
+        if not self.final.exists():
+            return False
+        problem = _problem_of_final(self.final)
+        if problem:
+            raise CheckpointError(f"{problem}; move {self.final} away, and --resume exports the model again")
+        return True
 
     def require_same_inputs(self, manifest: Mapping[str, Any]) -> None:
         """On a resume, refuse a model or data that have changed."""
         if self.manifest.is_file():
-            _require_same_inputs(json.loads(self.manifest.read_text()), manifest, self.path)
+            _require_same_inputs(read_manifest(self.manifest), manifest, self.path)
 
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, unless it is there, and the recipe, in which a resumed run may differ."""
@@ -122,16 +144,44 @@ class MetricsFile:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def records(self) -> list[dict[str, float]]:
-        """All whole lines; a killed process may have left the last one incomplete."""
+        """All whole lines; a killed process may have left the last one incomplete.
+
+        Raises `CheckpointError`, with the line, for one that no run has written.
+        """
         if not self.path.is_file():
             return []
-        lines = self.path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = self.path.read_bytes().split(b"\n")[:-1]
+        return [self._record(number, line) for number, line in enumerate(lines, start=1)]
+
+    def _record(self, number: int, line: bytes) -> dict[str, float]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not _is_record(record):
+            raise CheckpointError(f"{self.path}:{number}: a run did not write this line; restore or remove it")
+        found: dict[str, float] = record
+        return found
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk."""
+        if self.path.is_file():
+            sync(self.path)
 
     def truncate(self, step: int) -> None:
         """Forget the steps after ``step``, which a resumed run computes again."""
         kept = [record for record in self.records() if record["step"] <= step]
         atomic_write(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+    def warn_of_gaps(self, log_every: int, step: int) -> None:
+        """Warn of lines that are missing, of the steps up to ``step``; a checkpoint is saved after its lines."""
+        logged = {record["step"] for record in self.records()}
+        missing = [number for number in range(log_every, step + 1, log_every) if number not in logged]
+        if missing:
+            logging.getLogger(__name__).warning(
+                "%s lacks the lines of %d steps, from step %d to %d; the run continues without them",
+                *(self.path, len(missing), missing[0], missing[-1]),
+            )
 
     def evaluations(self) -> dict[int, dict[str, float]]:
         """The evaluations by step."""
@@ -142,9 +192,25 @@ class MetricsFile:
         }
 
 
+def expanded(path: Path) -> Path:
+    """The path with the home directory in the place of ``~``, as a shell gives it."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise RecipeError(f"{path}: {first_line(error)}; write the whole path of the run directory") from error
+
+
+def settings_of_rounding(recipe: Recipe) -> dict[str, Any]:
+    """The settings with which a run may be resumed, and which decide in what order it takes sums."""
+    options = recipe.to_dict()
+    size = options["train"]["micro_batch_size"]
+    return {**{name: options[name] for name in ("backend", "scoring", "reference")}, "micro_batch_size": size}
+
+
 def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
     """Warn of settings that keep a resumed run from being identical to the bit."""
-    found = differences({"backend": metadata["backend"]}, {"backend": recipe.to_dict()["backend"]})
+    now = {name: value for name, value in settings_of_rounding(recipe).items() if name in metadata}
+    found = differences({name: metadata[name] for name in now}, now)
     if metadata["processes"] != world.size:
         found.append(f"processes: {metadata['processes']} -> {world.size}")
     if found:
@@ -153,6 +219,21 @@ def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -
             "rounding\n  %s",
             "\n  ".join(found),
         )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run; raises `CheckpointError` if it is missing, damaged, or lacks what is compared."""
+    try:
+        manifest = read_json_object(path)
+        for key in ("model", "data"):
+            if not isinstance(manifest.get(key), dict):
+                raise ValueError(f"'{key}' is missing or not an object")
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}, which lists the model's files and the data at the start of the run, cannot be read: {error}; "
+            "restore it, or begin again with --run-dir DIR"
+        ) from error
+    return manifest
 
 
 def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
@@ -164,8 +245,58 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
             )
 
 
-def _unfinished(path: Path) -> bool:
-    return path.name.startswith(UNFINISHED)
+def _recorded_recipe(path: Path) -> Mapping[str, Any]:
+    """The recipe that a run wrote down; raises `CheckpointError` or `RecipeError` if the file holds something else."""
+    try:
+        recipe = read_document(path).data
+    except MdpoError:
+        raise
+    except Exception as error:  # what a YAML parser raises is open; the file must be named whatever it is
+        raise _damaged_recipe(path, f"{type(error).__name__}: {first_line(error)}") from error
+    if not isinstance(recipe, Mapping) or not recipe:
+        raise _damaged_recipe(path, "it does not hold the recipe of a run")
+    return recipe
+
+
+def _damaged_recipe(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged ({reason}); restore it, or begin again with --run-dir DIR")
+
+
+def _problem_of_final(folder: Path) -> str:
+    """What keeps a folder from being an exported model; empty if nothing is seen."""
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        return f"{folder} is empty"
+    return next((f"{file} is damaged" for file in files if not _is_whole(file)), "")
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file can be read as its name promises; weights are not compared with anything."""
+    import safetensors
+
+    try:
+        if file.suffix == ".safetensors":
+            with safetensors.safe_open(file, "pt"):
+                pass
+        elif file.suffix == ".json":
+            json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError, safetensors.SafetensorError):
+        return False
+    return True
+
+
+def _is_record(value: object) -> bool:
+    """Whether a line of the metrics holds numbers by name, and a step."""
+    if not (isinstance(value, dict) and type(value.get("step")) is int and value["step"] >= 0):
+        return False
+    return all(type(number) in (int, float) for number in value.values())
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether something can be in the folder of a run that has not begun."""
+    return path.name.startswith(UNFINISHED) or path.name == LOCK
 
 
 def _decides(key: str) -> bool:

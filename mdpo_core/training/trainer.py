@@ -18,7 +18,7 @@ from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.storage.run_directory import RunDirectory, settings_of_rounding
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
     indifference_tolerance,
@@ -145,13 +145,15 @@ class Trainer:
             self._track(finished, metrics)
 
     def _save(self, finished: int) -> None:
+        if self.world.is_main:
+            self.record.directory.metrics.sync()
         path = self.record.directory.checkpoints.save(self.learner.engine, finished, self.world, self._metadata)
         self.record.hooks.mdpo_checkpoint_saved(step=finished, path=path)
 
     @property
     def _metadata(self) -> Mapping[str, Any]:
         """What a checkpoint tells a resumed run, beside the engine's state."""
-        return {"backend": self.recipe.to_dict()["backend"], "running": self.objective.running.state()}
+        return {**settings_of_rounding(self.recipe), "running": self.objective.running.state()}
 
     def _evaluate(self, finished: int) -> None:
         # A run that was stopped between a checkpoint and its evaluation makes up for it when it is resumed.

@@ -1,0 +1,145 @@
+"""Lets one run at a time work in a run directory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mdpo_core.errors import RecipeError
+from mdpo_core.storage.files import unwritable
+
+LOCK = "run.lock"
+# Some network file systems do not know locks.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+_MOST_PROCESSES = 2**31
+_TIME_TO_WRITE = 1.0  # seconds in which a process that has just locked the file writes its name into it
+
+
+@contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Hold a run directory inside the ``with``; the file ``run.lock`` in it names this process.
+
+    The kernel unlocks the file when its process ends, however that ends, so the file that a killed process left is
+    taken over. Raises `RecipeError`, with the process that holds the directory, if there is one. Does nothing in a
+    directory where nobody can write.
+    """
+    existed = folder.exists()
+    if existed and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        yield
+        return
+    descriptor = _locked(folder)
+    try:
+        yield
+    finally:
+        # While it is locked: another run may have been waiting for this moment.
+        (folder / LOCK).unlink(missing_ok=True)
+        os.close(descriptor)
+        if not existed:
+            _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
+def _locked(folder: Path) -> int:
+    """The descriptor of the locked file, in which this process has written its name."""
+    while True:
+        with unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = _opened(folder / LOCK)
+        if descriptor is None:
+            continue
+        try:
+            _lock(descriptor, folder)
+            # The run that held the lock may have removed the file since this process opened it.
+            if _is_file_of(descriptor, folder / LOCK):
+                _write_owner(descriptor)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> int | None:
+    """A descriptor of the file; None if another run has just removed the new, empty folder."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:
+        return None
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _in_use(folder, _owner_once_written(descriptor)) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        owner = _owner(descriptor)
+        if owner is not None and not _is_dead(owner):
+            raise _in_use(folder, owner) from error
+
+
+def _in_use(folder: Path, owner: tuple[str, int] | None) -> RecipeError:
+    holder = "another run" if owner is None else f"the run of process {owner[1]} on the host {owner[0]}"
+    return RecipeError(
+        f"{folder} is in use by {holder} ({folder / LOCK}); wait until it has ended, or choose another directory with "
+        "--run-dir DIR"
+    )
+
+
+def _is_file_of(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_owner(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode() + b"\n", 0)
+
+
+def _owner_once_written(descriptor: int) -> tuple[str, int] | None:
+    deadline = time.monotonic() + _TIME_TO_WRITE
+    while (owner := _owner(descriptor)) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return owner
+
+
+def _owner(descriptor: int) -> tuple[str, int] | None:
+    """Host and process that the file names; None if it names none."""
+    try:
+        owner = json.loads(os.pread(descriptor, 4096, 0))
+        host, process = str(owner["host"]), int(owner["process"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (host, process) if 0 < process < _MOST_PROCESSES else None
+
+
+def _is_dead(owner: tuple[str, int]) -> bool:
+    """Whether the process has ended; False for one on another host, about which this host knows nothing."""
+    host, process = owner
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
