@@ -4,8 +4,8 @@ The files, from the ground up; each imports only files above it in this list:
 
     columns, cell_types, tables                              which columns are read; one value; opening a table
     conversations, images, vectors_and_boxes, stored_pairs   what a cell holds; rows as they are stored
-    examples                                       a stored row becomes an example
-    pairs                                          the reader and its options
+    examples                                                 a stored row becomes an example
+    pairs                                                    the reader and its options
 """
 
 from __future__ import annotations
