@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Columns = Mapping[str, st.SearchStrategy[float]]
-TOKEN_LOG_PROBS = st.floats(-100, -0.001)
+# One draw for all tokens of a response: drawing each of them would take most of a contract's time.
+_SEEDS = st.integers(0, 2**32 - 1)
+_LOWEST = st.sampled_from([-1.0, -10.0, -100.0])
 
 
 @st.composite
@@ -115,8 +117,9 @@ def _responses(draw: st.DrawFn, lengths: Sequence[int]) -> ResponseTokens:
     from torch import long, tensor
     from torch.nn.utils.rnn import pad_sequence
 
-    ids = [draw(st.lists(st.integers(1, 4), min_size=length, max_size=length)) for length in lengths]
-    first = [draw(st.integers(1, length)) for length in lengths]
+    rng = random.Random(draw(_SEEDS))
+    ids = [[rng.randint(1, 4) for _ in range(length)] for length in lengths]
+    first = [rng.randint(1, length) for length in lengths]
     turns = [[1] * begin + [2] * (length - begin) for begin, length in zip(first, lengths, strict=True)]
     padded = [pad_sequence([tensor(row, dtype=long) for row in rows], batch_first=True) for rows in (ids, turns)]
     return ResponseTokens(*padded)
@@ -124,8 +127,9 @@ def _responses(draw: st.DrawFn, lengths: Sequence[int]) -> ResponseTokens:
 
 @st.composite
 def _tokens(draw: st.DrawFn, lengths: Sequence[int]) -> TokenLogProbs:
-    rows = [draw(st.lists(TOKEN_LOG_PROBS, min_size=length, max_size=length)) for length in lengths]
-    return token_log_probs(rows)
+    """Log-probs of tokens of one size: all near 0, all far below it, or between."""
+    rng, lowest = random.Random(draw(_SEEDS)), draw(_LOWEST)
+    return token_log_probs([[rng.uniform(lowest, -0.001) for _ in range(length)] for length in lengths])
 
 
 def token_log_probs(rows: Sequence[Sequence[float]]) -> TokenLogProbs:
