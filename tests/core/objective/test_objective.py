@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mdpo_core import Anchor, Loss, Scores, component
+from mdpo_core import Anchor, Loss, Scores, View, component
 from mdpo_core.objective.objective import Objective
 from mdpo_core.testing import check_anchor, check_loss, scores
+from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
 
 LOG_2 = math.log(2)
 CROPPED = "chosen@crop"
@@ -115,3 +116,26 @@ def test_an_untrained_model_pays_three_log_2_for_mdpo(found: Scores) -> None:
 def test_options_that_make_no_sense_are_refused(kind: str, name: str, option: str, value: object) -> None:
     with pytest.raises(ValidationError, match=option):
         component(kind, name, **{option: value})
+
+
+@PROPERTY
+@given(scores(["chosen", "rejected"]), st.floats(0.01, 2))
+def test_metrics_are_rewards_margins_and_wins_of_each_pair(found: Scores, beta: float) -> None:
+    metrics = Objective({"dpo": dpo(beta=beta)})(found).metrics
+    ratios = {view: found.policy[view] - found.reference[view] for view in ("chosen", "rejected")}
+    margins = ratios["chosen"] - ratios["rejected"]
+    for view, ratio in ratios.items():
+        torch.testing.assert_close(metrics[f"rewards/{view}"], beta * ratio)
+        torch.testing.assert_close(metrics[f"logps/{view}"], found.policy[view])
+    torch.testing.assert_close(metrics["rewards/margin/dpo"], beta * margins)
+    assert metrics["rewards/accuracy/dpo"].tolist() == [float(margin > 0) for margin in margins.tolist()]
+
+
+def test_metrics_hold_no_gradients() -> None:
+    """Metrics are kept until the end of a step; a graph kept with them would keep every activation."""
+    tokens = TokenLogProbs(torch.full((2, 3), -1.0, requires_grad=True), torch.ones(2, 3, dtype=torch.bool))
+    views = {View.parse(name): tokens for name in ("chosen", "rejected")}
+    found = Scores.from_tokens(ScorerOutput(views, dict(views)), torch.ones(2, dtype=torch.bool), {})
+    outcome = Objective({"dpo": dpo(), "anchor": reward()})(found)
+    assert outcome.loss.requires_grad
+    assert not [name for name, values in outcome.metrics.items() if values.requires_grad]
