@@ -67,7 +67,10 @@ RUN_HERE = sorted(
 )
 
 
-@pytest.mark.parametrize("recipe", RUN_HERE)
+# Beside the main recipe, the others differ in options that have tests of their own.
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.long] * (name != "llava_mdpo.yaml")) for name in RUN_HERE]
+)
 def test_every_llava_recipe_runs(recipe: str, small: list[str]) -> None:
     result = run(load_recipe(RECIPES / recipe, [*small, "train.epochs=1"]))
     terms = len(load_recipe(RECIPES / recipe).objective)

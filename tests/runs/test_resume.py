@@ -103,7 +103,8 @@ def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_with_workers_stops_and_resumes_as_one_without(
     signum: signal.Signals, small: list[str], tmp_path: Path, whole: Path
 ) -> None:

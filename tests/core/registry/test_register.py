@@ -279,6 +279,7 @@ def script(run_dir: Path, guard: str = "") -> str:
     return text.replace("    @register", f"{guard}\n    @register") if guard else text
 
 
+@pytest.mark.long
 def test_workers_import_the_class_of_a_script(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(script(tmp_path / "run"))
@@ -286,7 +287,13 @@ def test_workers_import_the_class_of_a_script(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "final").is_dir()
 
 
-@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__":'], ids=["a notebook", "a script under its guard"])
+@pytest.mark.parametrize(
+    "guard",
+    [
+        pytest.param("", id="a notebook"),
+        pytest.param('if __name__ == "__main__":', id="a script under its guard", marks=pytest.mark.long),
+    ],
+)
 def test_a_class_that_workers_cannot_import_is_refused_with_what_to_do(tmp_path: Path, guard: str) -> None:
     text = script(tmp_path / "run", guard)
     file = tmp_path / "mine.py"

@@ -93,9 +93,15 @@ def test_an_adapter_that_only_says_that_it_shares_prompts_is_caught(
     adapter = lora_adapter(llava) if lora else Llava(path=str(llava))
     with pytest.raises(AssertionError, match=rf"shares prompts \(shares_prefix\), and does not: .*{sentence}"):
         check_adapter(adapter, rows())
-    # One that does not say so is not asked.
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_an_adapter_that_does_not_share_prompts_is_not_asked_to(
+    lora: bool, llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VlmModel, "packed_hidden_states", ignores_packed)
     monkeypatch.setattr(Llava, "shares_prefix", False)
-    check_adapter(adapter, rows())
+    check_adapter(lora_adapter(llava) if lora else Llava(path=str(llava)), rows())
 
 
 def test_an_adapter_that_cannot_share_prompts_at_all_is_told_so(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:

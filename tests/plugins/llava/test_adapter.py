@@ -146,6 +146,7 @@ def test_what_is_exported_loads_and_scores_the_same(llava: Path, photographs: Pa
         assert AutoProcessor.from_pretrained(tmp_path / name, backend="pil").image_token == "<image>"
 
 
+@pytest.mark.long
 def test_exports_of_two_processes_are_the_same_bytes(llava: Path, tmp_path: Path) -> None:
     program = (
         "import sys, torch; from pathlib import Path; from mdpo_core import component, Placement\n"

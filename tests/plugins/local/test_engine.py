@@ -66,26 +66,31 @@ def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", SHAPES)
 def test_two_processes_train_as_one_does(shape: str, folder: Path) -> None:
     require_alike(folder / "two" / shape, folder / "one" / shape)
 
 
+@pytest.mark.long
 def test_two_processes_resume_to_the_bit(folder: Path) -> None:
     require_same_state(folder / "resumed", folder / "two" / "full")
     require_same_state(folder / "resumed parts", folder / "two" / "parts")
 
 
+@pytest.mark.long
 def test_one_process_goes_on_where_two_stopped(folder: Path) -> None:
     require_same_state(folder / "alone", folder / "one" / "full", tolerance=1e-5)
 
 
+@pytest.mark.long
 def test_each_process_writes_its_share_of_the_state(folder: Path) -> None:
     sizes = [file.stat().st_size for file in (folder / "half").glob("*.safetensors")]
     assert len(sizes) == 2
     assert min(sizes) > 0.2 * sum(sizes)
 
 
+@pytest.mark.long
 def test_gradients_travel_once_a_step(folder: Path) -> None:
     trained = sum(values.numel() for name, values in numbers(folder / "counted").items() if name.startswith("weight:"))
     for step in exchanges(folder / "counted"):
@@ -95,6 +100,7 @@ def test_gradients_travel_once_a_step(folder: Path) -> None:
         assert size < 1.01 * trained
 
 
+@pytest.mark.long
 def test_no_process_updates_if_the_loss_of_one_is_not_a_number(folder: Path) -> None:
     require_same_state(folder / "broken", folder / "half")
 

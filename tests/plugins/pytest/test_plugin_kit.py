@@ -246,6 +246,7 @@ def of_each(command: str, recipes: list[Path], written: Path, cwd: Path) -> subp
     return run_module(python_of(written), "of_each", *map(str, recipes), cwd=cwd, more_path=cwd)
 
 
+@pytest.mark.long
 def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path: Path) -> None:
     done = tried(python_of(written), *(f"mdpo_image_{kind}" for kind in KINDS), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -253,6 +254,7 @@ def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path:
     assert "the adapter 'image_adapter' needs" in done.stdout
 
 
+@pytest.mark.long
 def test_the_recipe_of_each_new_package_uses_it_and_is_sound(written: Path, tmp_path: Path) -> None:
     recipes = {kind: written / kind / "recipe.yaml" for kind in KINDS}
     done = of_each("check", list(recipes.values()), written, tmp_path)
@@ -261,6 +263,7 @@ def test_the_recipe_of_each_new_package_uses_it_and_is_sound(written: Path, tmp_
         assert f"{kind}: image_{kind}" in recipe.read_text()
 
 
+@pytest.mark.long
 def test_a_run_with_new_packages_of_all_kinds_but_a_model_s(written: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(
         f"extends: {os.path.relpath(written / 'corruption' / 'recipe.yaml', tmp_path)}\n"

@@ -167,6 +167,7 @@ def test_two_conversions_are_the_same_bytes(tmp_path: Path) -> None:
         assert str(tmp_path).encode() not in (one / name).read_bytes()
 
 
+@pytest.mark.long
 def test_processes_that_convert_at_once_make_one_folder(tmp_path: Path, cache: Path) -> None:
     folder = copied(tmp_path / "bunny")
     program = (
@@ -240,7 +241,7 @@ def test_converting_and_loading_takes_little_more_memory_than_the_checkpoint_has
 # What comes out of it.
 
 
-@pytest.mark.parametrize("name", ["bunny", "llava"])
+@pytest.mark.parametrize("name", [pytest.param("bunny", marks=pytest.mark.long), "llava"])
 def test_plain_transformers_and_peft_load_what_is_exported(name: str, tmp_path: Path) -> None:
     case = all_cases(tmp_path)[name]
     model = case.make(lora=LORA).load(Placement())

@@ -287,6 +287,7 @@ def run_of(changes: list[str], folder: Path, *more: str) -> Path:
     return run(load_recipe(RECIPE, [*kept, "trackers=[]", *more, f"output.dir={folder}"])).run_dir
 
 
+@pytest.mark.long
 def test_each_part_moves_as_in_a_run_at_its_own_learning_rate(changes: list[str], llava: Path, tmp_path: Path) -> None:
     def moved(name: str, *more: str) -> dict[str, Tensor]:
         found = plain(run_of(changes, tmp_path / name, *ONE_STEP, *more) / "final")
@@ -336,6 +337,7 @@ def test_what_trained_in_many_ways_is_exported_for_peft_and_merged(
     assert {name: value.shape for name, value in merged.state_dict().items()} == original
 
 
+@pytest.mark.long
 def test_the_reference_is_the_model_before_any_part_trained(
     changes: list[str], mixed_run: Path, tmp_path: Path
 ) -> None:

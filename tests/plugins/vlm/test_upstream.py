@@ -150,7 +150,7 @@ def test_greedy_answers_are_upstream_s(case: Upstream) -> None:
         assert made.tolist() == (expected[: expected.index(end)] if end in expected else expected)
 
 
-@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_first_step_of_a_run_reports_upstream_s_sums(case: Upstream, lora: bool, tmp_path: Path) -> None:
     items = [case.item(row) for row in ROWS]
     pairs = [
