@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from mdpo_core import MdpoError, RecipeError, load_recipe, run
 
 
-def test_mdpo_begins_at_three_times_log_2_and_leaves_a_complete_directory(small: list[str], tmp_path: Path) -> None:
+def test_mdpo_begins_at_3_log_2_and_leaves_complete_directory(small: list[str], tmp_path: Path) -> None:
     small = [*small, "trackers=[{tracker: curves}]"]
     result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
     steps = records(result.run_dir)
@@ -36,7 +36,7 @@ def test_every_promised_metric_is_logged(small: list[str]) -> None:
     assert record.keys() >= {*promised, "data_wait", "memory_gb"}
 
 
-def test_the_exported_adapter_loads_in_peft_and_scores_as_trained(small: list[str], llava: Path) -> None:
+def test_exported_adapter_loads_in_peft_with_trained_weights(small: list[str], llava: Path) -> None:
     result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
     model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(llava), result.final)
     processor = AutoProcessor.from_pretrained(result.final, backend="pil")
@@ -90,13 +90,13 @@ def test_bfloat16_begins_at_three_times_log_2_too(precision: str, small: list[st
     assert records(result.run_dir)[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-2)
 
 
-def test_a_directory_of_another_recipe_is_refused_with_the_differences(small: list[str]) -> None:
+def test_directory_of_another_recipe_is_refused_with_differences(small: list[str]) -> None:
     run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
     with pytest.raises(RecipeError, match=r"train\.seed: 0 there, 1 here"):
         run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, "train.seed=1"]), resume=True)
 
 
-def test_a_directory_that_holds_the_run_already_is_refused_without_resume(small: list[str]) -> None:
+def test_directory_holding_the_run_is_refused_without_resume(small: list[str]) -> None:
     recipe = load_recipe(RECIPES / "llava_mdpo.yaml", small)
     first = run(recipe)
     with pytest.raises(RecipeError, match=r"already holds this run \(newest checkpoint: step 6\).*--resume"):
@@ -104,7 +104,7 @@ def test_a_directory_that_holds_the_run_already_is_refused_without_resume(small:
     assert run(recipe, resume=True) == first
 
 
-def test_a_nan_stops_the_run_names_the_examples_and_keeps_the_checkpoint(small: list[str], llava: Path) -> None:
+def test_nan_stops_run_names_examples_and_keeps_checkpoint(small: list[str], llava: Path) -> None:
     # A learning rate that throws the weights to infinity, from the second step on.
     changes = ["train.learning_rate=1.0e+30", "train.warmup_ratio=0", "output.save_every=1"]
     recipe = load_recipe(RECIPES / "llava_mdpo.yaml", [*small, *changes])

@@ -82,7 +82,7 @@ def test_the_page_of_public_names_is_that_of_the_source() -> None:
     assert PAGE.read_text() == page(), "run: python scripts/docs/make.py api.md"
 
 
-def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() -> None:
+def test_every_term_docstring_has_its_formula_and_paper() -> None:
     from methods import formula
 
     for kind in ("loss", "anchor"):
@@ -96,7 +96,7 @@ def test_every_term_has_its_formula_in_its_docstring_and_every_loss_its_paper() 
 WORDS = {"a", "an", "at", "in", "is", "it", "js", "of", "or", "to"}
 
 
-def test_every_symbol_in_a_formula_is_explained_with_it_or_above_the_table() -> None:
+def test_formula_symbols_are_explained_there_or_above_the_table() -> None:
     from methods import SYMBOLS, formula
 
     for kind in ("loss", "anchor"):
@@ -120,7 +120,7 @@ def texts_of(file: Path) -> list[str]:
     return [*("".join(map(str, parts)) for parts in texts), *plain]
 
 
-def test_the_messages_of_the_troubleshooting_page_are_in_the_code() -> None:
+def test_troubleshooting_page_messages_are_in_the_code() -> None:
     page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text()
     files = [*(ROOT / "mdpo_core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
     texts = "\0\0".join(text for file in files for text in texts_of(file))
@@ -141,7 +141,7 @@ def files_in_tree(tree: str) -> list[str]:
     return found
 
 
-def test_the_tree_of_the_overview_has_every_file_of_the_core_once() -> None:
+def test_overview_tree_lists_every_core_file_once() -> None:
     core = ROOT / "mdpo_core"
     page = (ROOT / "docs" / "design" / "overview.md").read_text()
     tree = page.partition("```\nmdpo_core/\n")[2].partition("```")[0]
@@ -191,7 +191,7 @@ def test_the_views_of_the_recipe_page_are_sound_yaml() -> None:
     assert YAML(typ="safe").load(blocks("docs/guides/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
 
 
-def test_the_rows_of_the_recipe_page_give_what_its_corruptions_need(tmp_path: Path) -> None:
+def test_recipe_page_rows_give_what_its_corruptions_need(tmp_path: Path) -> None:
     recipe = tmp_path / "rows.yaml"
     base = os.path.relpath(ROOT / "recipes" / "llava_mdpo.yaml", tmp_path)
     terms = [f"{{loss: dpo, over: chosen@{name}}}" for name in ("edited", "second", "similar", "noise")]
@@ -212,9 +212,10 @@ def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
         assert getattr(build_parser().parse_args(words), "condition", "clean") in {"clean", *conditions}
 
 
-def test_the_spa_command_of_the_page_on_making_data_reads_what_the_one_before_it_makes(
+def test_make_data_page_spa_command_reads_what_relabel_made(
     changes: list[str], photographs: Path, tmp_path: Path
 ) -> None:
+    """The spa command of the page on making data reads what the one before it makes."""
     page = (ROOT / "docs" / "guides" / "make-data.md").read_text()
     [command] = re.findall(r"^mdpo-run RECIPE .*$", page, re.MULTILINE)
     words = shlex.split(command)
@@ -267,7 +268,8 @@ def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
     }
 
 
-def test_the_loss_of_other_views_on_the_page_keeps_its_contract_and_its_word() -> None:
+def test_plugin_page_loss_of_other_views_keeps_contract_and_word() -> None:
+    """The page's loss of other views keeps its contract, and computes what its text says."""
     found: dict[str, type[Loss]] = {}
     exec(blocks("docs/extend/write-a-plugin.md", "python")[2], found)
     loss = found["Grounded"](blind="crop")  # type: ignore[call-arg]
@@ -292,7 +294,7 @@ def test_the_loss_in_a_notebook_of_the_page_is_in_its_recipe(monkeypatch: pytest
         use_registry(before)
 
 
-def test_the_example_plugin_is_the_one_of_the_page_and_works_installed(tmp_path: Path) -> None:
+def test_example_plugin_equals_the_page_and_works_installed(tmp_path: Path) -> None:
     page = blocks("docs/extend/write-a-plugin.md", "python")[0].partition("\n")[2]
     example = ROOT / "examples" / "mdpo_hinge2"
     assert page.split() == (example / "mdpo_hinge2.py").read_text().split()

@@ -102,7 +102,7 @@ def test_no_package_has_a_circle_of_imports(package: Path) -> None:
     assert circles(graph) == []
 
 
-def test_imports_of_the_core_run_down_the_floors_of_the_design_page() -> None:
+def test_core_imports_run_down_the_floors_of_the_design_page() -> None:
     graph, floors = import_graph(ROOT / "mdpo_core"), core_floors()
     rooms = {_room(module).partition(".")[2] or "__init__" for module in graph}
     assert {room for floor in floors for room in floor} == rooms

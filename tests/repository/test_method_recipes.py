@@ -108,7 +108,7 @@ def likelihoods(rows: list[Row], llava: Path, photographs: Path) -> Likelihoods:
 
 
 @pytest.mark.parametrize("recipe", EXPECTED)
-def test_a_method_runs_on_the_columns_it_names_and_begins_where_its_formula_does(
+def test_method_runs_on_its_columns_and_begins_at_its_formula(
     recipe: str, data: Path, llava: Path, photographs: Path, likelihoods: Likelihoods, tmp_path: Path
 ) -> None:
     changes = [

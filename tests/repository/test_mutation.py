@@ -49,7 +49,7 @@ def check(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=tree, capture_output=True, text=True)
 
 
-def test_a_mutant_is_caught_explained_or_reported_and_the_tree_stays_as_it_is(tree: Path) -> None:
+def test_mutant_is_caught_explained_or_reported_and_tree_stays(tree: Path) -> None:
     done = check(tree)
     assert "width * height  ->  width / height: caught (tests/core/room/test_shapes.py::test_area)" in done.stdout
     assert "width * height + 0  ->  width * height: survived; explained: 0 adds nothing" in done.stdout

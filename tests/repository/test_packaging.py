@@ -66,7 +66,7 @@ def test_the_version_is_written_once(wheel: zipfile.ZipFile) -> None:
     assert metadata(wheel)["Version"] == mdpo_core.__version__ == version("mdpo")
 
 
-def test_the_wheel_ships_its_license_and_the_attribution_of_the_digits(wheel: zipfile.ZipFile) -> None:
+def test_wheel_ships_license_and_attribution_of_the_digits(wheel: zipfile.ZipFile) -> None:
     about = metadata(wheel)
     assert about["License-Expression"] == "Apache-2.0 AND CC-BY-4.0"
     files = about.get_all("License-File")

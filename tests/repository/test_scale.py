@@ -13,7 +13,7 @@ STAGES = ("fsdp, exchange: micro_batch", "fsdp, reshard_after_forward: false")
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="sockets are asked for what they have sent")
-def test_what_processes_send_and_keep_is_within_two_percent_of_the_formulas() -> None:
+def test_sent_and_kept_bytes_are_within_2_percent_of_formulas() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", "--only", *STAGES], cwd=ROOT, capture_output=True, text=True
     )

@@ -104,7 +104,7 @@ def mdpo_components():
 
 
 @pytest.mark.long
-def test_a_process_whose_questions_show_no_picture_keeps_the_others_company(
+def test_process_without_pictures_in_questions_joins_the_others(
     changes: list[str], sizes: list[str], tmp_path: Path
 ) -> None:
     """ZeRO-3 gathers the weights of a vision encoder in all processes, or waits forever."""

@@ -54,7 +54,7 @@ def wait_for(process: subprocess.Popen[str], moment: Callable[[Path], bool], fol
 
 @pytest.mark.long
 @pytest.mark.parametrize("many_saves", ["fsdp"], indirect=True)
-def test_a_run_that_is_killed_once_in_each_stage_ends_as_one_that_never_was(
+def test_run_killed_once_in_each_stage_ends_as_an_unkilled_one(
     many_saves: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     require_end_despite_kills(many_saves, tmp_path, MOMENTS, random.Random(request.node.name))
@@ -62,7 +62,7 @@ def test_a_run_that_is_killed_once_in_each_stage_ends_as_one_that_never_was(
 
 @pytest.mark.nightly(reason="ten random kills a backend take four minutes; one kill in each stage is in `long`")
 @pytest.mark.parametrize("many_saves", BACKENDS, indirect=True)
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(
+def test_run_killed_again_and_again_ends_as_an_unkilled_one(
     many_saves: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     rng = random.Random(request.node.name)

@@ -74,9 +74,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, changes: list[str],
     assert [record["step"] for record in records(folder)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_killed_process_ends_the_run_with_one_message_and_the_run_goes_on_to_the_bit(
-    two: Path, changes: list[str], tmp_path: Path
-) -> None:
+def test_killed_process_ends_run_with_one_message_and_it_resumes(two: Path, changes: list[str], tmp_path: Path) -> None:
+    """A killed process ends the run with one message, and the run goes on to the bit."""
     folder = tmp_path / "killed"
     with begin(changes, folder, *TWO) as process:
         wait_for_step(process, folder, 3)
@@ -91,7 +90,7 @@ def test_a_killed_process_ends_the_run_with_one_message_and_the_run_goes_on_to_t
 
 
 @pytest.mark.long
-def test_a_process_that_was_asked_to_stop_leaves_the_word_to_the_launcher(changes: list[str], tmp_path: Path) -> None:
+def test_process_asked_to_stop_leaves_messages_to_the_launcher(changes: list[str], tmp_path: Path) -> None:
     """As when the launcher notices a killed process before the others do."""
     with begin(changes, tmp_path / "killed", *TWO) as process:
         wait_for_step(process, tmp_path / "killed", 2)
@@ -174,7 +173,7 @@ def test_every_backend_trains_as_one_process_does(backend: str, changes: list[st
 @pytest.mark.parametrize(
     ("backend", "processes"), [*((stage, 2) for stage in STAGES), ("ddp", 4), ("fsdp", 4), ("zero_3", 4)]
 )
-def test_every_stage_and_four_processes_train_as_one_process_does(
+def test_every_stage_and_four_processes_train_as_one_process(
     backend: str, processes: int, changes: list[str], tmp_path: Path
 ) -> None:
     require_like_one_process(backend, processes, [*changes, *STEADY], tmp_path)
@@ -182,7 +181,7 @@ def test_every_stage_and_four_processes_train_as_one_process_does(
 
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
-def test_processes_share_out_an_evaluation_and_all_know_its_result(backend: str, tmp_path: Path) -> None:
+def test_processes_share_an_evaluation_and_all_know_its_result(backend: str, tmp_path: Path) -> None:
     # Captions of different lengths in each process, which must not leave another one waiting.
     recipe = RECIPE.parent / "quickstart.yaml"
     small = ["data.num_pairs=64", "train.micro_batch_size=8", f"backend={EVERY[backend]}"]
@@ -214,9 +213,10 @@ def test_the_recipe_for_eight_gpus_runs_on_a_small_model(changes: list[str], tmp
         *(pytest.param(name, marks=pytest.mark.nightly(reason="as zero_3, which gathers more")) for name in STAGES),
     ],
 )
-def test_rows_without_images_wherever_they_fall_give_the_gradients_of_one_process(
+def test_rows_without_images_give_gradients_of_one_process(
     backend: str, changes: list[str], pairs: Path, tmp_path: Path
 ) -> None:
+    """Rows without images give the gradients of one process, wherever they fall."""
     rows = json.loads(pairs.read_text())
     for row in rows[:8]:
         row["prompt"] = row["prompt"].replace("<image>\n", "")
@@ -232,9 +232,10 @@ def test_rows_without_images_wherever_they_fall_give_the_gradients_of_one_proces
 
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
-def test_conversations_and_hidden_image_tokens_give_the_numbers_of_one_process(
+def test_conversations_and_hidden_tokens_match_one_process(
     backend: str, changes: list[str], pairs: Path, tmp_path: Path
 ) -> None:
+    """Conversations and hidden image tokens give the numbers of one process."""
     rows = json.loads(pairs.read_text())
     last = {"role": "user", "content": "What do you see?"}
     for number, row in enumerate(rows):

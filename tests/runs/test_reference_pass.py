@@ -141,9 +141,10 @@ def test_lora_trains_as_with_the_adapter_switched_off(
     require_alike(cached_run, switched)
 
 
-def test_full_fine_tuning_goes_as_with_a_frozen_copy_but_holds_one_model(
+def test_cached_full_tuning_matches_frozen_copy_with_one_model(
     tuned: Path, cached_changes: list[str], tmp_path: Path, listener: Listener
 ) -> None:
+    """With a cached reference, full fine-tuning goes as with a frozen copy but holds one model."""
     gc.collect()
     before = sum(type(each) is LlavaForConditionalGeneration for each in gc.get_objects())
     copied = train([*without_lora(cached_changes), "reference=frozen_copy"], tmp_path / "copied")
@@ -162,7 +163,7 @@ def test_bfloat16_is_cached_as_it_is_computed_in_training(cached_changes: list[s
     assert not torch.equal(exact[0].views[CROP].values, rounded[0].views[CROP].values)
 
 
-def test_a_corruption_that_is_drawn_anew_has_a_set_for_each_epoch(anew: Path, cached_run: Path) -> None:
+def test_redrawn_corruption_has_a_set_for_each_epoch(anew: Path, cached_run: Path) -> None:
     folder = anew / "reference"
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"once", "epoch-000", "epoch-001"}
     first, second = (shards(folder / name, CROP) for name in ("epoch-000", "epoch-001"))
@@ -213,7 +214,7 @@ def test_a_pass_that_was_killed_goes_on_where_it_was(
     resume_pass(changes, anew, listener)
 
 
-def test_sigterm_in_the_pass_keeps_what_is_finished_and_says_how_to_resume(
+def test_sigterm_in_pass_keeps_finished_and_says_how_to_resume(
     cached_changes: list[str], tmp_path: Path, anew: Path, listener: Listener, command: Command
 ) -> None:
     changes = [*cached_changes, "corruptions.crop.draw=epoch", f"output.dir={tmp_path / 'run'}"]
@@ -276,7 +277,7 @@ def test_another_epoch_of_anew_drawn_crops_adds_its_set_alone(
     assert listener.rows == (30, 40, 40)
 
 
-def test_a_damaged_shard_is_refused_with_1_and_computed_again_once_it_is_removed(
+def test_damaged_shard_exits_1_and_is_recomputed_once_removed(
     cached_run: Path, cache: Path, cached_changes: list[str], tmp_path: Path, listener: Listener, command: Command
 ) -> None:
     file = sorted((cache / "once").iterdir())[1]

@@ -122,7 +122,7 @@ def test_a_run_with_workers_stops_and_resumes_as_one_without(
 
 
 @pytest.mark.long
-def test_a_run_that_lacked_memory_goes_on_in_another_way_and_ends_alike(small: list[str], tmp_path: Path) -> None:
+def test_run_out_of_memory_resumes_another_way_and_ends_alike(small: list[str], tmp_path: Path) -> None:
     # Dropout would be drawn otherwise for batches of other sizes.
     alike = [*small, "model.lora.dropout=0.0", "trackers=[]"]
     unstopped = run(load_recipe(RECIPE, alike), run_dir=tmp_path / "unstopped").final
@@ -136,9 +136,7 @@ def test_a_run_that_lacked_memory_goes_on_in_another_way_and_ends_alike(small: l
 
 
 @pytest.mark.long
-def test_a_disk_that_fills_up_while_saving_leaves_the_previous_checkpoint_whole(
-    small: list[str], tmp_path: Path
-) -> None:
+def test_disk_full_while_saving_keeps_the_previous_checkpoint(small: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "full"
     # A limit on the size of files does what a full disk does: a write fails half-way. The first checkpoint is there.
     program = (
@@ -175,9 +173,8 @@ def test_a_damaged_checkpoint_is_refused_by_name(small: list[str], stopped_run: 
         run(load_recipe(RECIPE, small), run_dir=folder, resume=True)
 
 
-def test_a_checkpoint_that_lacks_a_file_or_is_of_other_code_or_another_model_is_refused(
-    small: list[str], stopped_run: Path, tmp_path: Path
-) -> None:
+def test_incomplete_or_foreign_checkpoint_is_refused(small: list[str], stopped_run: Path, tmp_path: Path) -> None:
+    """A checkpoint that lacks a file, or is of other code or another model, is refused."""
     folder = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     about, file = newest / "checkpoint.json", newest / "state-00000-of-00001.safetensors"

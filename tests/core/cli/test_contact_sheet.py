@@ -36,7 +36,7 @@ def box(sheet: Image, color: str) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
-def test_the_command_draws_all_corruptions_of_images_and_names_them(ending: str, tmp_path: Path) -> None:
+def test_command_draws_and_names_all_image_corruptions(ending: str, tmp_path: Path) -> None:
     photograph().save(tmp_path / "photograph.png")
     out = tmp_path / f"sheet.{ending}"
     done = mdpo("corruptions", str(tmp_path / "photograph.png"), "--out", str(out))
@@ -78,7 +78,8 @@ def test_below_each_picture_stand_its_name_and_options() -> None:
     assert lines("name", ["size 1", "rim 2"]) == 3
 
 
-def test_what_one_picture_cannot_show_stands_faded_behind_the_rest(tmp_path: Path) -> None:
+def test_contact_sheet_fades_corruptions_one_picture_cannot_show(tmp_path: Path) -> None:
+    """A corruption that one picture cannot show stands faded behind the rest."""
     PIL.Image.new("RGB", (50, 50), "red").save(tmp_path / "red.png")
     drawn = write_contact_sheet(tmp_path / "red.png", tmp_path / "sheet.png")
     assert {"no_image", "region_noise"} <= set(drawn.others)
@@ -87,7 +88,7 @@ def test_what_one_picture_cannot_show_stands_faded_behind_the_rest(tmp_path: Pat
     assert faded.all(-1).sum() == len(drawn.others) * 240**2
 
 
-def test_the_sheet_of_one_seed_is_the_same_and_of_another_another(tmp_path: Path) -> None:
+def test_same_seed_draws_same_sheet_and_another_seed_another(tmp_path: Path) -> None:
     photograph().save(tmp_path / "photograph.png")
     sheets = []
     for number, seed in enumerate((0, 0, 1)):
@@ -114,7 +115,7 @@ def offered(**corruptions: type[ImageCorruption]) -> Iterator[None]:
         use_registry(before)
 
 
-def test_a_corruption_that_fails_is_named_and_the_others_are_drawn(
+def test_contact_sheet_names_failing_corruption_and_draws_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(ImageCorruption):

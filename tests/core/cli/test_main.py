@@ -71,7 +71,7 @@ def test_what_is_counted_is_at_least_one(words: tuple[str, str, str]) -> None:
     assert f"argument {option}: must be a whole number above 0, found {number}" in done.stderr
 
 
-def test_a_missing_model_folder_gives_2_before_anything_is_written(small: list[str], tmp_path: Path) -> None:
+def test_missing_model_folder_exits_2_before_writing_anything(small: list[str], tmp_path: Path) -> None:
     changes = [*small, f"model.path={tmp_path / 'nowhere'}"]
     done = mdpo("run", str(RECIPES / "llava_mdpo.yaml"), *(word for each in changes for word in ("--set", each)))
     assert done.returncode == 2
@@ -117,7 +117,8 @@ def test_plugins_lists_components_with_their_options() -> None:
         assert text in listed
 
 
-def test_output_that_nobody_reads_any_more_ends_the_command_without_a_word() -> None:
+def test_command_ends_silently_when_its_output_is_closed() -> None:
+    """Output that nobody reads any more ends the command with 1 and without a word."""
     for words in (["schema"], ["check", str(RECIPES / "quickstart.yaml")]):  # longer than what is printed at once; less
         command = [sys.executable, "-m", "mdpo_core.cli", *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -150,7 +151,7 @@ def test_a_plugin_can_be_left_out() -> None:
     assert "unknown corruption 'random_crop'" in done.stderr
 
 
-def test_a_run_directory_that_cannot_be_made_gives_1_and_no_traceback(tmp_path: Path) -> None:
+def test_unmakeable_run_directory_exits_1_without_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     changes = ["--set", "data.num_pairs=2", "--set", "train.batch_size=2", "--set", "train.micro_batch_size=2"]
     done = mdpo("run", str(RECIPES / "quickstart.yaml"), *changes, "--run-dir", str(tmp_path / "file" / "run"))

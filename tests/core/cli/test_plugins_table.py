@@ -25,7 +25,7 @@ def schema() -> dict[str, Any]:
     return dict(json.loads(json.dumps(recipe_schema())))
 
 
-def test_the_schema_accepts_the_recipes_that_ship_and_refuses_misspelt_ones(schema: dict[str, Any]) -> None:
+def test_schema_accepts_shipped_recipes_and_refuses_misspellings(schema: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(schema)
     accepts = Draft202012Validator(schema).is_valid
     recipes = {file.name: YAML(typ="safe").load(file) for file in RECIPES.rglob("*.yaml")}

@@ -49,7 +49,8 @@ def test_tokens_are_shown_with_their_roles(tmp_path: Path, photographs: Path) ->
     assert shown[-1].endswith("no problem found, 1 rows, 0 in quarantine")
 
 
-def test_hidden_tokens_are_counted_and_what_is_not_scored_of_a_conversation_is_in_brackets(tmp_path: Path) -> None:
+def test_token_view_counts_hidden_and_brackets_unscored_tokens(tmp_path: Path) -> None:
+    """Hidden tokens are counted, and what is not scored of a conversation stands in brackets."""
     folder = build_vlm("qwen2_vl", tmp_path / "model")
     said = (Turn("assistant", "Red."), Turn("user", "Sure?"), Turn("assistant", "Yes."))
     row = Example("1", "<image>\nWhich?", {"chosen": said}, (Image.new("RGB", (60, 60)),))

@@ -62,7 +62,7 @@ def test_an_unfit_row_is_named_with_what_is_wrong(changes: dict[str, object], me
     assert checked.rows == [0, 2]
 
 
-def test_a_sequence_over_the_limit_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
+def test_too_long_row_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
     assert "image tokens included" in problem(check([ROW], llava, max_length=10))
     assert "are more than model.max_length = 10; nothing is cut off" in problem(check([ROW], llava, max_length=10))
 
@@ -102,7 +102,7 @@ def outcome(checked: CheckedData) -> tuple[object, ...]:
 
 
 @pytest.mark.long
-def test_neither_workers_nor_the_rows_they_take_at_once_change_what_is_found(
+def test_problems_found_do_not_depend_on_workers_or_chunk_size(
     mixed: Sequence[Example], llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = check(mixed, llava)
@@ -113,7 +113,8 @@ def test_neither_workers_nor_the_rows_they_take_at_once_change_what_is_found(
     assert outcome(check(mixed, llava)) == outcome(here)
 
 
-def test_a_sound_row_is_as_long_as_its_prompt_with_image_tokens_and_all_its_responses(llava: Path) -> None:
+def test_sound_row_length_is_prompt_image_tokens_and_responses(llava: Path) -> None:
+    """A sound row is as long as its prompt, image tokens included, and all its responses together."""
     encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
     text_only = replace(ROW, id="2", prompt="No picture.", images=())
     longer = replace(ROW, id="3", responses={**ROW.responses, "chosen": "A flower, and a temple."})

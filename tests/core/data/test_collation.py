@@ -65,7 +65,7 @@ def test_one_other_token_or_pixel_is_another_digest(row: Drawn, view: View, data
     assert after.digest(view) != before.digest(view) == again.digest(view)
 
 
-def test_where_the_prompt_ends_and_which_image_comes_first_is_part_of_the_digest() -> None:
+def test_digest_depends_on_prompt_end_and_image_order() -> None:
     view, first, second = VIEWS[0], torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
 
     def digest(prompt: list[int], response: list[int], *images: dict[str, torch.Tensor]) -> bytes:
@@ -89,7 +89,8 @@ def test_where_the_prompt_ends_and_which_image_comes_first_is_part_of_the_digest
 
 @settings(max_examples=60, deadline=None)
 @given(rows=drawn_rows, views=some_views)
-def test_every_distinct_image_is_there_once_and_each_prompt_finds_its_own(rows: list[Drawn], views: list[View]) -> None:
+def test_batch_holds_distinct_images_once_and_prompts_find_them(rows: list[Drawn], views: list[View]) -> None:
+    """Every distinct image is in the batch once, and each prompt finds its own."""
     found = encoded(rows)
     batch = collate(found, views)
     pixels = [image["pixel_values"] for image in batch.images]

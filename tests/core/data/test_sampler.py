@@ -61,7 +61,7 @@ def test_the_order_is_that_of_seed_and_epoch() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**62])
-def test_the_order_is_torch_s_permutation_under_one_number_from_seed_and_epoch(seed: int) -> None:
+def test_order_is_torch_permutation_seeded_by_seed_and_epoch(seed: int) -> None:
     """Pinned: a run that resumes under a newer version must go on in the order in which it began."""
     for epoch in (0, 1):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 9_223_372_036_854_775_808)
@@ -83,7 +83,7 @@ def test_the_micro_batches_of_a_step_are_its_rows_by_length(sampler: Sampler, si
 
 
 @given(samplers, st.integers(1, 5), st.integers(1, 5))
-def test_processes_share_a_step_evenly_and_none_takes_a_pair_twice(sampler: Sampler, size: int, processes: int) -> None:
+def test_processes_share_steps_evenly_and_take_no_pair_twice(sampler: Sampler, size: int, processes: int) -> None:
     for step in range(sampler.num_steps):
         alone = sampler.micro_batches(step, size)
         shares = [sampler.micro_batches(step, size, World(rank, processes)) for rank in range(processes)]
@@ -104,7 +104,8 @@ def batches(sampler: Sampler) -> list[list[int]]:
 
 
 @given(samplers)
-def test_without_a_window_lengths_decide_nothing_about_which_pairs_share_a_step(sampler: Sampler) -> None:
+def test_without_window_step_membership_ignores_lengths(sampler: Sampler) -> None:
+    """Without a window, lengths do not decide which pairs share a step."""
     shuffled = replace(sampler, lengths=[1] * len(sampler.lengths), window=0)
     assert batches(replace(sampler, window=0)) == batches(shuffled)
 
@@ -126,7 +127,7 @@ def test_a_window_never_adds_padding(sampler: Sampler, size: int) -> None:
     assert padding(sampler, size) <= padding(replace(sampler, window=0), size)
 
 
-def test_windows_spare_most_of_the_padding_and_leave_the_order_of_batches_to_chance() -> None:
+def test_windows_save_most_padding_and_keep_batch_order_random() -> None:
     rng = random.Random(0)
     sampler = Sampler([600 + int(rng.expovariate(1 / 200)) for _ in range(4000)], 32, 1, 0)
     grouped = replace(sampler, window=25)

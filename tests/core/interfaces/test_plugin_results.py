@@ -182,7 +182,8 @@ def test_an_error_while_a_row_is_read_says_which() -> None:
     assert caught.value.__notes__ == ["(in row 1 of the data)"]
 
 
-def test_a_corruption_that_paints_over_what_it_is_given_changes_no_other_condition(llava: Path) -> None:
+def test_in_place_corruption_changes_no_other_condition(llava: Path) -> None:
+    """A corruption that paints over what it is given changes no other condition."""
     adapter: Any = component("adapter", "llava", path=str(llava))
     conditions = {"red": Painter(), "flipped": component("corruption", "flip")}
     views = (View("chosen", "red"), View("chosen", "flipped"), CHOSEN)
@@ -199,7 +200,7 @@ def test_a_corruption_that_returns_nothing_is_named(small: list[str]) -> None:
         trained(small, "corruptions.crop={corruption: lost}")
 
 
-def test_an_error_of_a_corruption_s_own_keeps_its_traceback_and_says_where(small: list[str]) -> None:
+def test_corruption_error_keeps_traceback_and_names_its_place(small: list[str]) -> None:
     with pytest.raises(ZeroDivisionError, match=r"no picture\n\(in the corruption 'crop' \(Failing\), on example '"):
         trained(small, "corruptions.crop={corruption: failing}")
 

@@ -169,7 +169,8 @@ def test_a_statistic_that_is_no_number_a_token_is_named(function: Any, message: 
         token_statistics({"entropy": Statistic(function)}, head, states, None, None)
 
 
-def test_a_probe_that_is_no_module_or_gives_no_numbers_for_tokens_is_named() -> None:
+def test_probe_that_is_no_module_or_gives_no_numbers_is_named() -> None:
+    """A probe that is no module, or gives no numbers for each token, is named."""
     with pytest.raises(
         PluginError, match=r"make\(\) of the probe 'value' must return a torch.nn.Module; it returned None"
     ):

@@ -60,7 +60,7 @@ def rejected(path: Path) -> list[str]:
     return [row["rejected"] for row in lines(path)]
 
 
-def test_the_answer_goes_on_from_what_is_kept_as_plain_transformers_does(
+def test_answer_continues_kept_part_as_plain_transformers_does(
     changes: list[str], data: Path, tmp_path: Path, llava: Path, photographs: Path
 ) -> None:
     make(recipe_of(changes, data), tmp_path / "out.jsonl", keep=0.5)
@@ -79,7 +79,7 @@ def test_the_answer_goes_on_from_what_is_kept_as_plain_transformers_does(
 
 
 @pytest.mark.parametrize("keep", ["none", 0.5])
-def test_without_the_image_or_its_tokens_the_picture_has_no_part_in_the_answer(
+def test_answer_ignores_removed_image_and_hidden_image_tokens(
     changes: list[str], data: Path, tmp_path: Path, keep: str
 ) -> None:
     recipe = recipe_of(changes, data, *CONDITIONS)
@@ -89,7 +89,7 @@ def test_without_the_image_or_its_tokens_the_picture_has_no_part_in_the_answer(
         assert len(set(rejected(tmp_path / f"{condition}.jsonl"))) == num_answers
 
 
-def test_sentences_are_cut_anew_until_they_differ_from_the_reference(
+def test_sentences_are_cut_anew_until_they_differ_from_reference(
     changes: list[str], data: Path, tmp_path: Path
 ) -> None:
     make(recipe_of(changes, data), tmp_path / "out.jsonl", keep="sentences", max_new_tokens=6)
@@ -101,7 +101,7 @@ def test_sentences_are_cut_anew_until_they_differ_from_the_reference(
 
 
 @pytest.mark.parametrize("prompts", ["ready", "chat"])
-def test_a_beginning_has_the_tokens_of_the_response_without_what_ends_it(llava: Path, prompts: str) -> None:
+def test_beginning_has_response_tokens_without_the_ending(llava: Path, prompts: str) -> None:
     encoder = component("adapter", "llava", path=str(llava), prompts=prompts).encoder()  # type: ignore[attr-defined]
     for text in (ANSWER, "A Chinese temple", "a", "0", "No.", "."):
         ids = begun(encoder, text)
@@ -183,7 +183,8 @@ def test_an_answer_of_several_turns_is_refused_by_its_row(changes: list[str], tm
         make(recipe_of(changes, source, "model.prompts=chat"), tmp_path / "out.jsonl")
 
 
-def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp_path: Path) -> None:
+def test_rows_no_file_stores_are_written_as_pairs_and_train(tmp_path: Path) -> None:
+    """Rows of a reader that stores nothing are written as pairs, and a run trains on them."""
     tiny = ["data.num_pairs=4", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]"]
     recipe = load_recipe(QUICKSTART, [*tiny, f"output.dir={tmp_path / 'run'}"])
     made = make(recipe, tmp_path / "out.jsonl", condition="crop", keep="sentences", max_new_tokens=20)
@@ -196,7 +197,7 @@ def test_rows_of_a_reader_that_stores_nothing_are_written_as_pairs_and_train(tmp
     assert run(with_data(recipe, made.reader)).final.is_dir()
 
 
-def test_a_first_row_in_quarantine_does_not_say_what_the_others_have(
+def test_quarantined_first_row_does_not_decide_what_others_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe(QUICKSTART, ["data.num_pairs=3", "data.bad_rows=quarantine"])
@@ -210,9 +211,7 @@ def test_a_first_row_in_quarantine_does_not_say_what_the_others_have(
     assert [row["rejected_by"]["source_row"] for row in lines(tmp_path / "out.jsonl")] == [2, 3]
 
 
-def test_drawn_answers_depend_on_seed_and_row_and_on_nothing_beside(
-    changes: list[str], data: Path, tmp_path: Path
-) -> None:
+def test_drawn_answers_depend_only_on_seed_and_row(changes: list[str], data: Path, tmp_path: Path) -> None:
     def drawn(name: str, *more: str, rows: Sequence[int] = range(4)) -> dict[str, str]:
         source = tmp_path / f"{name}-source.jsonl"
         source.write_text("".join(data.read_text().splitlines(keepends=True)[row] for row in rows))
@@ -351,7 +350,7 @@ def test_a_share_of_tokens_that_are_not_drawn_is_refused(
     assert lines(tmp_path / "out.jsonl")[0]["rejected_by"]["top_p"] == 0.9
 
 
-def test_the_printed_command_trains_on_what_was_made_in_a_directory_of_its_own(
+def test_printed_command_trains_on_made_pairs_in_own_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mdpo_core.registry.discovery._current", current_registry())
@@ -385,7 +384,7 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
     assert "is there already, made by this command" in capsys.readouterr().out
 
 
-def test_a_command_that_is_asked_to_stop_says_what_is_kept_and_goes_on(
+def test_command_asked_to_stop_tells_what_is_kept_and_resumes(
     changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = [*changes, f"data.path={data}", "train.micro_batch_size=2"]

@@ -42,7 +42,7 @@ class Compute:
 
 @settings(max_examples=40)
 @given(st.integers(1, 8), st.integers(0, 400))
-def test_whatever_a_killed_process_left_the_entries_are_those_of_an_unstopped_one(
+def test_journal_resumed_after_any_kill_equals_an_unstopped_one(
     tmp_path_factory: pytest.TempPathFactory, at_once: int, size: int
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -80,7 +80,8 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_journal_from_before_a_setting_was_renamed_is_refused_with_what_to_do(tmp_path: Path, finished: bool) -> None:
+def test_journal_with_renamed_setting_is_refused_with_advice(tmp_path: Path, finished: bool) -> None:
+    """A journal from before a setting was renamed is refused with what to do, and stays as it is."""
     old = Journal(tmp_path / "pairs.jsonl", KEY | {"under": "clean"}, ROWS, 3)  # what ``condition`` was called
     old.fill(Compute(), nothing)
     if finished:
@@ -104,7 +105,9 @@ def test_a_journal_from_before_a_setting_was_renamed_is_refused_with_what_to_do(
 
 
 @pytest.mark.parametrize("found", [b"", b'{"row": 1, "answer": "cut o', b'{"row": 1, "problem": "it is empty"}\n'])
-def test_other_settings_are_taken_where_nothing_was_found_that_could_be_written(tmp_path: Path, found: bytes) -> None:
+def test_journal_without_usable_entries_takes_other_settings(tmp_path: Path, found: bytes) -> None:
+    """Other settings are taken where nothing was found that could be written."""
+
     def fail(places: Sequence[int]) -> list[dict[str, Any]]:
         raise ZeroDivisionError
 
@@ -120,7 +123,7 @@ def test_other_settings_are_taken_where_nothing_was_found_that_could_be_written(
         journal(tmp_path).is_finished()
 
 
-def test_a_command_with_other_settings_takes_nothing_from_one_that_is_at_work(tmp_path: Path) -> None:
+def test_command_with_other_settings_leaves_a_running_one_alone(tmp_path: Path) -> None:
     class Other(Compute):
         def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
             if not self.places:

@@ -47,7 +47,7 @@ def test_a_sentence_ends_with_its_mark_or_its_line(text: str, found: list[str]) 
     assert sentences(text) == found
 
 
-def test_the_first_sentence_of_a_continuation_keeps_the_space_before_it() -> None:
+def test_first_sentence_of_continuation_keeps_leading_space() -> None:
     assert first_sentence(" red roof. And more.") == " red roof."
     assert first_sentence(" \n ") == ""
     assert not ends_a_sentence(" red roof")
@@ -67,7 +67,8 @@ def test_half_of_the_words_are_half_with_and_without_spaces() -> None:
 
 
 @given(TEXTS, SEEDS)
-def test_each_sentence_is_cut_behind_the_true_ones_and_what_was_cut_off_restores_it(text: str, seed: int) -> None:
+def test_cut_sentences_follow_true_ones_and_restore_the_text(text: str, seed: int) -> None:
+    """Each sentence is cut behind the true ones, and what was cut off restores the text."""
     pieces = beginnings_of(text, "sentences", random.Random(seed))
     true = [sentence for sentence in sentences(text) if sentence.strip()]
     assert len(pieces) == len(true)
@@ -88,7 +89,7 @@ def test_each_sentence_is_cut_behind_the_true_ones_and_what_was_cut_off_restores
         assert assembled(pieces, tails) == assembled(pieces, spaced) == text.strip()
 
 
-def test_a_sentence_to_which_nothing_is_added_leaves_no_space_behind() -> None:
+def test_sentence_without_continuation_leaves_no_space_behind() -> None:
     pieces = [
         Beginning("", "A", " ", True),
         Beginning("A cat. ", "", " ", True),
@@ -98,7 +99,7 @@ def test_a_sentence_to_which_nothing_is_added_leaves_no_space_behind() -> None:
 
 
 @given(st.lists(st.sampled_from(["A", "red", "cat,", "sits.", "No", "dogs!", "1."]), min_size=1).map(" ".join), SEEDS)
-def test_what_a_model_is_given_are_the_answer_s_own_tokens_up_to_a_cut(text: str, seed: int) -> None:
+def test_model_is_given_the_answers_own_tokens_up_to_a_cut(text: str, seed: int) -> None:
     def tokens(text: str) -> list[int]:
         return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
 
@@ -108,7 +109,8 @@ def test_what_a_model_is_given_are_the_answer_s_own_tokens_up_to_a_cut(text: str
             assert tokens(text)[: len(ids)] == ids
 
 
-def test_a_yes_or_no_that_is_cut_off_is_turned_in_half_of_the_cases_as_it_was_written() -> None:
+def test_cut_yes_or_no_is_flipped_half_the_time_in_its_spelling() -> None:
+    """A yes or no that is cut off becomes the other word, in the same case, half of the time."""
     for word, other in (("No", "Yes"), ("no", "yes"), ("YES", "NO")):
         found = Counter(beginnings_of(word, "sentences", random.Random(seed))[0].kept for seed in range(200))
         assert found.keys() == {"", other}

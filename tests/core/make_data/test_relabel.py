@@ -64,7 +64,7 @@ def plain_log_prob(folder: Path, image: Path, answer: str) -> float:
     return float(found.gather(1, torch.tensor(ids)[:, None]).sum())
 
 
-def test_the_implicit_reward_is_beta_times_the_log_ratio_of_two_plain_models(
+def test_implicit_reward_is_beta_times_log_ratio_of_plain_models(
     changes: list[str], tmp_path: Path, llava: Path, other_llava: Path, photographs: Path
 ) -> None:
     rows = [{"img_path": image, "answers": CANDIDATES} for image in ("00.jpg", "11.png")]
@@ -88,9 +88,8 @@ def test_the_implicit_reward_is_beta_times_the_log_ratio_of_two_plain_models(
         make(of(changes, source), tmp_path / "same.jsonl", policy=other_llava, reference=copy)
 
 
-def test_where_no_row_is_left_the_reasons_are_counted_and_other_options_may_follow(
-    changes: list[str], tmp_path: Path
-) -> None:
+def test_empty_result_counts_reasons_and_allows_other_options(changes: list[str], tmp_path: Path) -> None:
+    """Where no row is left, the reasons are counted, and other options may follow."""
     rows = [(CANDIDATES, (1, 2, 1)), (CANDIDATES, (1, 3, 1)), (["same", "same"], (1, 1))]
     recipe, out = of(changes, scored(tmp_path, rows)), tmp_path / "out.jsonl"
     for _ in range(2):
@@ -105,7 +104,7 @@ def test_where_no_row_is_left_the_reasons_are_counted_and_other_options_may_foll
         make(recipe, out, scores="points", min_margin=100)
 
 
-def test_the_best_candidate_is_chosen_and_the_worst_rejected_by_a_column(changes: list[str], tmp_path: Path) -> None:
+def test_score_column_chooses_best_and_rejects_worst_candidate(changes: list[str], tmp_path: Path) -> None:
     source = scored(tmp_path, [(CANDIDATES, (1, 3.5, -2)), (CANDIDATES, (0, 0.5, 0.25))])
     made = make(of(changes, source), tmp_path / "out.jsonl", scores="points")
     first, second = made.reader.open()
@@ -115,9 +114,8 @@ def test_the_best_candidate_is_chosen_and_the_worst_rejected_by_a_column(changes
     assert lines(tmp_path / "out.jsonl")[0]["relabeled_by"]["scores"] == "points"
 
 
-def test_scores_that_are_set_anew_are_read_and_other_numbers_of_old_answers_are_not(
-    changes: list[str], tmp_path: Path
-) -> None:
+def test_new_scores_are_read_and_stale_numbers_are_not(changes: list[str], tmp_path: Path) -> None:
+    """Scores that are set anew are read, and other numbers of the old answers are not."""
     old = {"chosen_score": 9.0, "low_confidence": 1.0}
     row = {"img_path": "00.jpg", "answers": CANDIDATES, "points": [1, 3.5, -2], **old}
     source = write_rows(tmp_path / "source.jsonl", [row])
@@ -128,7 +126,8 @@ def test_scores_that_are_set_anew_are_read_and_other_numbers_of_old_answers_are_
     assert made.stale == ["low_confidence"]
 
 
-def test_ties_close_pairs_and_rows_of_one_answer_are_left_out_and_counted(changes: list[str], tmp_path: Path) -> None:
+def test_relabel_skips_and_counts_ties_close_pairs_lone_answers(changes: list[str], tmp_path: Path) -> None:
+    """Ties, close pairs and rows of one answer are left out and counted."""
     rows = [
         (CANDIDATES, (1, 2, 1)),
         (CANDIDATES, (1, 1, 1)),
@@ -151,7 +150,7 @@ def test_ties_close_pairs_and_rows_of_one_answer_are_left_out_and_counted(change
     }
 
 
-def test_the_share_of_pairs_with_the_smallest_margins_is_of_low_confidence(changes: list[str], tmp_path: Path) -> None:
+def test_given_share_of_smallest_margins_is_low_confidence(changes: list[str], tmp_path: Path) -> None:
     margins = (4, 1, 3, 0.5, 2)
     source = scored(tmp_path, [(CANDIDATES[:2], (margin, 0)) for margin in margins])
     made = make(of(changes, source), tmp_path / "out.jsonl", scores="points", low_confidence=0.4)
@@ -185,7 +184,7 @@ def test_named_responses_are_candidates_where_no_column_is_given(tmp_path: Path)
 
 @pytest.mark.parametrize("prompt", ["prompt", "null"])
 @pytest.mark.parametrize("names", [("chosen", "rejected", "third"), ("first", "second", "third")])
-def test_the_printed_section_reads_what_was_made_of_three_responses(
+def test_printed_section_reads_pairs_made_of_three_responses(
     changes: list[str], tmp_path: Path, other_llava: Path, names: tuple[str, ...], prompt: str
 ) -> None:
     question = {"role": "user", "content": "<image>What is it?"}
@@ -202,9 +201,8 @@ def test_the_printed_section_reads_what_was_made_of_three_responses(
     assert problems_of_row(example) == []
 
 
-def test_the_printed_section_reads_what_was_made_of_candidates_beside_other_responses(
-    changes: list[str], tmp_path: Path
-) -> None:
+def test_printed_section_reads_candidates_beside_other_responses(changes: list[str], tmp_path: Path) -> None:
+    """The printed section reads the pairs that were made of candidates beside other responses."""
     row = {"img_path": "00.jpg", "third": CANDIDATES[1], "answers": CANDIDATES, "points": [1, 3, 2]}
     source = write_rows(tmp_path / "source.jsonl", [row])
     made = make(recipe_of(changes, source, "data.responses={third: third}"), tmp_path / "out.jsonl", scores="points")

@@ -88,7 +88,8 @@ def test_an_anchor_from_above_and_one_from_below_meet_at_delta(found: Scores, be
 
 @PROPERTY
 @given(scores(["chosen", "rejected"]))
-def test_dpo_without_a_reference_is_dpo_against_one_that_likes_everything_alike(found: Scores) -> None:
+def test_reference_free_dpo_is_dpo_with_indifferent_reference(found: Scores) -> None:
+    """DPO without a reference is DPO against one that finds everything equally likely."""
     indifferent = {view: torch.zeros_like(sums) for view, sums in found.policy.items()}
     plain = dpo()(Scores.from_sums(dict(found.policy), indifferent))
     torch.testing.assert_close(dpo(reference_free=True)(found), plain)

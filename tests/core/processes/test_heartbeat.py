@@ -54,7 +54,8 @@ def test_each_event_leads_to_the_state_of_the_table(
     assert after.state is (in_time if beyond == JUST else too_late)
 
 
-def test_an_answer_restarts_the_store_s_clock_and_a_new_count_the_process_s() -> None:
+def test_answer_restarts_store_clock_and_new_count_process_clock() -> None:
+    """An answer restarts the store's clock, and a new count the process's."""
     same, new = (transition(BEFORE, Answer(count), 120.0) for count in ("7", "8"))
     assert (same.heard_at, same.answered_at) == (100.0, 120.0)
     assert (new.heard_at, new.answered_at) == (120.0, 120.0)

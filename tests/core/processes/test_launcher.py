@@ -149,7 +149,7 @@ def test_no_port_answers_at_the_outward_address(seen: Seen) -> None:
     assert [each for each in seen.listeners if each.reached] == []
 
 
-def test_the_folder_where_the_processes_meet_is_closed_to_other_users(seen: Seen) -> None:
+def test_meeting_folder_of_processes_is_closed_to_other_users(seen: Seen) -> None:
     assert seen.modes == {"mdpo": 0o700}
 
 
@@ -220,7 +220,7 @@ def test_a_signal_during_the_start_reaches_each_process_once(
     assert StartedProcess.heard == [[sent], [sent], [sent]]
 
 
-def test_a_signal_that_is_ignored_when_the_launcher_starts_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_ignored_before_launch_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StartedProcess, "received", signal.SIGHUP)
     monkeypatch.setattr(StartedProcess, "heard", [])
     monkeypatch.setattr(subprocess, "Popen", StartedProcess)

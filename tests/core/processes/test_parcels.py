@@ -69,7 +69,7 @@ def test_all_tensors_of_a_type_are_one_block(found: list[Tensor]) -> None:
     assert pack(found).blocks.keys() == {tensor.dtype for tensor in found}
 
 
-def test_a_tensor_that_is_met_twice_is_one_tensor_and_travels_once() -> None:
+def test_tensor_met_twice_stays_one_and_travels_once() -> None:
     tensor = torch.arange(5)
     parcel = pack([tensor, {"again": tensor}, tensor + 1])
     assert parcel.blocks[torch.int64].tolist() == [0, 1, 2, 3, 4, 1, 2, 3, 4, 5]

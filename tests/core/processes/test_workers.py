@@ -78,7 +78,8 @@ def test_results_come_in_the_order_of_their_tasks(num_workers: int) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_tasks_are_taken_as_they_are_needed_and_nobody_needs_to_take_all_results(num_workers: int) -> None:
+def test_tasks_are_taken_as_needed_and_results_may_be_left(num_workers: int) -> None:
+    """Tasks are taken as they are needed, and nobody needs to take all results."""
     taken = []
     tasks = (taken.append(number) or number for number in itertools.count())  # type: ignore[func-returns-value]
     with computed_ahead(square, tasks, num_workers) as found:
@@ -90,7 +91,8 @@ def test_no_task_is_no_result_and_no_process() -> None:
     assert results(square, [], 2) == []
 
 
-def test_a_worker_has_one_thread_and_leaves_signals_to_the_main_process() -> None:
+def test_worker_has_one_thread_and_ignores_signals() -> None:
+    """A worker has one thread and leaves signals to the main process."""
     assert results(threads_and_signals, [0], 1) == [(1, True)]
 
 
@@ -124,7 +126,7 @@ def test_a_user_s_mistake_is_the_same_error_from_a_worker(num_workers: int) -> N
     assert caught.value.__cause__ is None
 
 
-def test_another_error_keeps_its_type_and_shows_where_the_worker_raised_it() -> None:
+def test_unexpected_worker_error_keeps_type_and_shows_its_place() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         results(fail, ["bug"], 1)
     (note,) = caught.value.__notes__
@@ -143,7 +145,7 @@ def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
         results(fail, ["fine", "fine", "killed", "fine"], 1)
 
 
-def test_a_function_that_cannot_be_sent_is_refused_with_what_would_work() -> None:
+def test_unsendable_function_is_refused_with_what_would_work() -> None:
     with pytest.raises(PluginError, match=r"cannot be sent to worker processes: .*train\.workers: 0"):
         results(lambda number: number, [1], 1)
 
@@ -197,7 +199,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize(("when", "signum"), [("early", signal.SIGINT), ("late", signal.SIGTERM)])
-def test_a_signal_to_the_process_group_stops_no_worker_before_the_main_process_is_done(
+def test_group_signal_stops_no_worker_before_main_process_ends(
     when: str, signum: signal.Signals, tmp_path: Path
 ) -> None:
     with program(tmp_path, PROGRAM, when) as process:
@@ -230,7 +232,8 @@ def test_no_worker_outlives_a_main_process_that_was_killed(tmp_path: Path) -> No
         assert not any(map(is_alive, pids))
 
 
-def test_a_script_that_its_workers_would_run_again_is_told_what_to_write(tmp_path: Path) -> None:
+def test_unguarded_script_is_told_to_use_a_main_guard(tmp_path: Path) -> None:
+    """A script that its workers would run again is told what to write."""
     text = "from mdpo_core.processes.workers import computed_ahead\n"
     text += "with computed_ahead(abs, [1], 1) as found: print(list(found))"
     with program(tmp_path, text) as process:

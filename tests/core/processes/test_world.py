@@ -123,7 +123,8 @@ def test_one_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch
             world.computed_by_main(refuse)
 
 
-def test_a_model_whose_weights_rest_elsewhere_computes_where_a_backend_says() -> None:
+def test_offloaded_model_computes_where_the_backend_says() -> None:
+    """A model whose weights rest elsewhere computes where the backend says."""
     module = torch.nn.Linear(2, 2)
     assert device_of(module) == torch.device("cpu")
     set_compute_device(module, torch.device("meta"))

@@ -163,7 +163,7 @@ def test_a_recipe_changes_the_one_it_extends_key_by_key(tmp_path: Path) -> None:
     assert (recipe.train.epochs, recipe.train.batch_size, len(recipe.objective)) == (1, 8, 1)
 
 
-def test_another_component_does_not_inherit_the_options_of_the_one_it_replaces(tmp_path: Path) -> None:
+def test_component_does_not_inherit_options_of_one_it_replaces(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(
         GOOD.replace("{corruption: random_crop}", "{corruption: random_crop, area: [1, 1]}")
     )
@@ -172,7 +172,7 @@ def test_another_component_does_not_inherit_the_options_of_the_one_it_replaces(t
     assert type(load_recipe(child).corruptions["crop"]).__name__ == "Blank"
 
 
-def test_a_mistake_in_an_extended_recipe_is_found_in_its_own_file(tmp_path: Path) -> None:
+def test_mistake_in_extended_recipe_is_located_in_its_own_file(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(GOOD.replace("beta", "bta"))
     assert "base.yaml:6: objective.0.bta" in problems(tmp_path, "extends: base.yaml\n")
 
@@ -224,7 +224,7 @@ def test_assignments_are_typed_as_in_yaml(beta: float, epochs: int) -> None:
         ]
     ),
 )
-def test_no_value_of_a_section_raises_anything_but_a_recipe_error(value: Any, section: str) -> None:
+def test_no_section_value_raises_anything_but_a_recipe_error(value: Any, section: str) -> None:
     from mdpo_core.recipe.loading import build_recipe
     from mdpo_core.recipe.yaml_document import Document, Node
 

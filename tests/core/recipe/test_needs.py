@@ -58,16 +58,16 @@ def loaded(recipe: str, *changes: str) -> str:
         ),
     ],
 )
-def test_what_the_reader_does_not_give_is_refused_with_the_option_that_would(changes: list[str], message: str) -> None:
+def test_missing_data_is_refused_with_the_reader_option_for_it(changes: list[str], message: str) -> None:
     assert message in loaded("llava_mdpo.yaml", *changes)
 
 
-def test_another_reader_is_named_where_the_recipe_s_own_has_no_way() -> None:
+def test_another_reader_is_named_when_own_reader_has_no_option() -> None:
     found = loaded("quickstart.yaml", "objective=[{loss: odpo}]")
     assert "needs the column 'chosen_score'  (rows have: none); reader 'pairs' gives it with" in found
 
 
-def test_what_is_given_is_fine_and_a_corruption_that_no_term_uses_needs_nothing() -> None:
+def test_given_columns_pass_and_unused_corruption_needs_nothing() -> None:
     changes = ["data.columns=[chosen_score, rejected_score]", "objective=[{loss: odpo}]"]
     unused = "corruptions.unused={corruption: dataset_image, picture: edited}"
     load_recipe(RECIPES / "llava_mdpo.yaml", [*changes, unused])
@@ -110,9 +110,10 @@ def problems(rows: Sequence[Example], llava: Path, corruption: str, **options: A
         ),
     ],
 )
-def test_each_row_that_lacks_something_is_named_before_training_unless_it_has_no_image(
+def test_image_row_lacking_data_is_named_before_training(
     options: dict[str, Any], row: Example, message: str, llava: Path
 ) -> None:
+    """Each row that lacks something is named before training, unless it has no image."""
     sound = replace(
         ROW,
         id="0",

@@ -70,9 +70,7 @@ def test_an_installed_plugin_is_found_and_its_owner_known(install: Install) -> N
         ("import sys; sys.exit(3)", "SystemExit: 3"),
     ],
 )
-def test_a_broken_plugin_is_named_with_its_error_and_can_be_left_out(
-    install: Install, source: str, message: str
-) -> None:
+def test_broken_plugin_is_named_with_error_and_can_be_left_out(install: Install, source: str, message: str) -> None:
     install("broken", source)
     with pytest.raises(PluginError) as caught:
         Registry.discover()
@@ -82,7 +80,8 @@ def test_a_broken_plugin_is_named_with_its_error_and_can_be_left_out(
     assert "dpo" in Registry.discover(without=["broken"]).components("loss")
 
 
-def test_a_plugin_with_one_broken_hook_is_refused_and_none_of_its_hooks_is_registered(install: Install) -> None:
+def test_plugin_with_a_broken_hook_is_refused_whole(install: Install) -> None:
+    """A plugin with one broken hook is refused, and none of its hooks is registered."""
     install("half", LOSS.replace("NAME", "mine"))
     registry = Registry.discover(without=["half"])
     before = registry.plugins.list_name_plugin()
@@ -122,7 +121,7 @@ def test_something_that_recipes_could_not_use_is_refused(install: Install, offer
         Registry.discover()
 
 
-def test_two_packages_that_give_their_plugins_one_name_are_both_named(install: Install) -> None:
+def test_two_packages_with_one_plugin_name_are_both_named(install: Install) -> None:
     install("twin", LOSS.replace("NAME", "one"), package="castor")
     install("twin", LOSS.replace("NAME", "two"), package="pollux")
     with pytest.raises(
@@ -141,7 +140,7 @@ def test_one_module_under_two_names_is_refused(install: Install) -> None:
         Registry.discover()
 
 
-def test_a_plugin_may_offer_several_kinds_under_one_name_and_may_only_listen(install: Install) -> None:
+def test_plugin_may_offer_kinds_under_one_name_or_only_listen(install: Install) -> None:
     anchor = "class Floor(Anchor):\n    def __call__(self, scores): return -scores.log_ratio(self.on)\n@hookimpl"
     source = LOSS.replace("PairLoss, hookimpl", "Anchor, PairLoss, hookimpl").replace("@hookimpl", anchor)
     install("several", source.replace('{"NAME": Mine}', '{"both": (Mine, Floor)}'))

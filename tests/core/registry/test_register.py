@@ -60,7 +60,7 @@ def offers(registry: Registry) -> dict[tuple[str, str], type[Component]]:
     return {(kind, name): cls for kind in ("loss", "anchor") for name, cls in registry.components(kind).items()}
 
 
-def test_a_class_is_registered_by_a_decorator_or_by_a_call_and_given_back() -> None:
+def test_decorator_and_call_both_register_and_return_the_class() -> None:
     mine, other = loss_class(), loss_class()
     assert register("mine")(mine) is mine
     assert register("other", type("Other", (other,), {"__module__": __name__})).__name__ == "Other"
@@ -68,7 +68,7 @@ def test_a_class_is_registered_by_a_decorator_or_by_a_call_and_given_back() -> N
     assert f"loss: mine  [{__name__}]\n    Its margin, less of which costs more." in components_table()
 
 
-def test_a_registered_class_is_used_by_yaml_and_by_python_and_printed_alike() -> None:
+def test_yaml_and_python_use_and_print_registered_class_alike() -> None:
     mine = register("mine", loss_class())
     recipe = load_recipe(QUICKSTART, ["objective=[{loss: mine, beta: 0.2}]"])
     assert recipe.objective == (mine(beta=0.2),)
@@ -80,9 +80,10 @@ def test_a_registered_class_is_used_by_yaml_and_by_python_and_printed_alike() ->
         load_recipe(QUICKSTART, ["objective=[{loss: mine, bta: 0.2}]"])
 
 
-def test_a_name_is_not_an_option_and_stays_with_a_component_that_is_sent_to_another_process(
+def test_pickled_component_keeps_its_name_which_is_no_option(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A name is not an option, and stays with a component that is sent to another process."""
     monkeypatch.setattr(sys.modules[__name__], "Mine", register("mine", loss_class()), raising=False)
     cls = sys.modules[__name__].Mine
     cls.__qualname__ = "Mine"
@@ -108,7 +109,7 @@ def test_a_class_of_two_names_is_printed_under_the_first() -> None:
     assert component("loss", "second").component_name() == "first"
 
 
-def test_a_cell_that_is_run_again_replaces_its_class_and_its_plugin(registry: Registry) -> None:
+def test_rerun_cell_replaces_its_class_and_plugin(registry: Registry) -> None:
     heard: list[str] = []
 
     def listener(word: str) -> object:
@@ -128,7 +129,7 @@ def test_a_cell_that_is_run_again_replaces_its_class_and_its_plugin(registry: Re
     assert heard == ["new 1"]
 
 
-def test_a_cell_that_is_run_again_with_a_broken_plugin_leaves_the_earlier_one_as_it_was(registry: Registry) -> None:
+def test_rerun_cell_with_broken_plugin_keeps_the_earlier_one(registry: Registry) -> None:
     heard: list[int] = []
     mine = loss_class()
     offer = hookimpl(lambda: {"mine": mine})
@@ -227,14 +228,15 @@ def refused(name: Any, thing: Any) -> str:
         ),
     ],
 )
-def test_what_recipes_could_not_use_is_refused_and_nothing_registered(name: str, thing: Any, message: str) -> None:
+def test_register_refuses_unusable_things_and_registers_nothing(name: str, thing: Any, message: str) -> None:
+    """What recipes could not use is refused, and nothing is registered."""
     if message is None:
         assert register(name, thing) is thing
     else:
         assert message in refused(name, thing)
 
 
-def test_a_class_without_a_name_is_refused_with_both_ways_to_give_one() -> None:
+def test_nameless_class_is_refused_with_both_ways_to_name_it() -> None:
     with pytest.raises(PluginError, match=r'@register\("mine"\) above a class, or register\("mine", Mine\); found the'):
         register(Floor)  # type: ignore[call-overload]
     with pytest.raises(PluginError, match=r"register needs the name that recipes will use: .*; found none"):
@@ -247,7 +249,7 @@ def test_another_class_under_a_registered_name_is_refused() -> None:
     assert f"the class {__name__}.loss_class.<locals>.Mine has this name; choose another" in refused("mine", other)
 
 
-def test_a_run_trains_with_a_registered_loss_and_its_manifest_tells_its_source(tmp_path: Path) -> None:
+def test_run_trains_registered_loss_and_manifest_has_its_source(tmp_path: Path) -> None:
     register("mine", loss_class())
     recipe = load_recipe(QUICKSTART, [*SMALL, "objective=[{loss: mine}]", f"output.dir={tmp_path / 'run'}"])
     folder = run(recipe).run_dir
@@ -294,7 +296,7 @@ def test_workers_import_the_class_of_a_script(tmp_path: Path) -> None:
         pytest.param('if __name__ == "__main__":', id="a script under its guard", marks=pytest.mark.long),
     ],
 )
-def test_a_class_that_workers_cannot_import_is_refused_with_what_to_do(tmp_path: Path, guard: str) -> None:
+def test_class_workers_cannot_import_is_refused_with_advice(tmp_path: Path, guard: str) -> None:
     text = script(tmp_path / "run", guard)
     file = tmp_path / "mine.py"
     file.write_text(text)

@@ -40,7 +40,7 @@ def states(packed: Packed, heads: tuple[int, int], seed: int, **kind: Any) -> tu
 
 @settings(max_examples=60, deadline=None)
 @given(lengths=lengths, heads=heads, scale=scales, seed=st.integers(0, 10**6))
-def test_packed_attention_is_a_softmax_over_what_each_token_may_see(
+def test_packed_attention_is_softmax_over_visible_tokens(
     lengths: Any, heads: tuple[int, int], scale: float | None, seed: int
 ) -> None:
     packed = row(lengths)
@@ -123,7 +123,7 @@ def test_flex_attention_equals_sdpa_in_forward(lengths: Any, heads: tuple[int, i
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-2), (torch.bfloat16, 5e-2)])
-def test_on_a_gpu_attention_and_its_gradients_are_those_of_the_cpu(
+def test_gpu_attention_and_gradients_match_the_cpu(
     heads: tuple[int, int], dtype: torch.dtype, tolerance: float
 ) -> None:
     for lengths in (((130, 40, 7), (3, 1)), ((600, 90, 100), (600, 100), (20, 5))):

@@ -49,9 +49,7 @@ def scored(family: str, folder: Path, data: list[Example], share: float, options
     return {view: tokens.values for view, tokens in found.items()}
 
 
-def test_both_paths_hide_the_same_tokens_and_shown_rows_stay_as_they_were(
-    family: str, folder: Path, photographs: Path
-) -> None:
+def test_both_paths_hide_same_tokens_and_leave_shown_rows_alone(family: str, folder: Path, photographs: Path) -> None:
     data = examples(family, photographs)
     plain, shared, none = (
         scored(family, folder, data, share, options)

@@ -78,7 +78,8 @@ def test_values_and_gradients_are_those_of_whole_logits(case: Case, max_logits: 
 
 @settings(max_examples=100, deadline=None)
 @given(case=cases(), max_logits=st.integers(1, 2000))
-def test_no_more_logits_are_made_than_asked_for_unless_a_token_has_more(case: Case, max_logits: int) -> None:
+def test_head_makes_no_more_logits_than_asked_or_one_token_needs(case: Case, max_logits: int) -> None:
+    """No more logits are made at once than asked for, unless one token has more."""
     limit = max(max_logits, case.head.out_features)
     recorder = Recorder(case.head)
     values = token_log_probs(recorder, case.states, case.token_ids, max_logits)
@@ -132,9 +133,10 @@ def test_no_logits_are_kept_for_backward(trains: bool) -> None:
     [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
 )
 @pytest.mark.parametrize("trains", [True, False])
-def test_log_probs_are_float32_at_least_and_gradients_in_the_states_own_type(
+def test_log_probs_are_at_least_float32_and_gradients_keep_type(
     dtype: torch.dtype, expected: torch.dtype, trains: bool
 ) -> None:
+    """Log-probs are float32 at least, and gradients have the type of the hidden states."""
     torch.manual_seed(0)
     head = nn.Linear(HIDDEN, 300, dtype=dtype).requires_grad_(trains)
     states, token_ids = torch.randn(7, HIDDEN, dtype=dtype, requires_grad=True), torch.randint(300, (7,))

@@ -102,7 +102,7 @@ def test_values_of_views_are_padded_with_0_outside_of_their_mask() -> None:
     assert values.tolist() == mask.float().tolist()
 
 
-def test_the_last_layer_computes_its_mlp_only_where_a_response_is_predicted() -> None:
+def test_last_layer_mlp_runs_only_where_response_is_predicted() -> None:
     kind = Tiny("llama", "lora")
     batch = build_batch([Drawn((0,), [5, 6], [7, 8, 9], [5])], VIEWS[:1] + VIEWS[4:5], kind)
     model = build(kind).model

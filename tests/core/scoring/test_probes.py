@@ -53,7 +53,7 @@ class Same(torch.nn.Module):
 
 
 @WAYS
-def test_probes_read_the_policy_s_end_and_every_layer_of_the_reference(options: Scoring, llava: Path) -> None:
+def test_probes_read_policy_end_and_every_reference_layer(options: Scoring, llava: Path) -> None:
     made, model = trained(llava)
     probes = {"end": Probe(lambda layers, width: Same()), "all": Probe(lambda layers, width: Same(), "reference")}
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(DATA, [0, 1], epoch=0)

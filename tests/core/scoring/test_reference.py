@@ -74,9 +74,7 @@ def cached_as_numbers(batch: Batch, views: Sequence[View], first: int, rows: Seq
 
 
 @given(drawn_rows, some_views, st.data())
-def test_a_batch_finds_each_of_its_rows_in_whatever_order_they_were_stored(
-    rows: list[Any], views: list[View], data: st.DataObject
-) -> None:
+def test_batch_finds_its_rows_in_any_stored_order(rows: list[Any], views: list[View], data: st.DataObject) -> None:
     batch = build_batch(rows, views, Tiny())
     order = data.draw(st.permutations(range(len(batch))))
     cut = data.draw(st.integers(0, len(batch)))
@@ -95,7 +93,7 @@ def test_a_batch_finds_each_of_its_rows_in_whatever_order_they_were_stored(
 
 
 @given(drawn_rows, st.sampled_from([0, 1, 2]))
-def test_a_view_that_is_drawn_anew_is_found_in_the_set_of_its_draw(rows: list[Any], epoch: int) -> None:
+def test_redrawn_view_is_found_in_the_set_of_its_draw(rows: list[Any], epoch: int) -> None:
     # What `crop` is in one draw, another condition is in the next; a row may be equal in both.
     draws = [build_batch(rows, [View("chosen", name)], Tiny()) for name in ("crop", "blank", "no_image")]
     view = View("chosen", "crop")
@@ -122,7 +120,7 @@ def test_a_row_that_is_not_there_is_an_error_that_names_it(rows: list[Any], view
 
 
 @given(drawn_rows, some_views, st.data())
-def test_a_row_that_was_another_when_it_was_stored_is_an_error_that_names_it(
+def test_row_changed_since_it_was_stored_is_an_error_naming_it(
     rows: list[Any], views: list[View], data: st.DataObject
 ) -> None:
     batch = build_batch(rows, views, Tiny())
@@ -170,7 +168,7 @@ def turn(shard: Shard) -> None:
         (turn, r"what the model sees of '[\w@]+' is not what the reference in .* was computed on; reader, corruption"),
     ],
 )
-def test_numbers_that_are_not_the_model_s_are_refused_though_their_digests_fit(
+def test_wrong_cached_numbers_are_refused_although_digests_fit(
     change: Callable[[Shard], None], reason: str, cache: Path, cached_changes: list[str], tmp_path: Path
 ) -> None:
     alter(cache, change)
@@ -179,7 +177,7 @@ def test_numbers_that_are_not_the_model_s_are_refused_though_their_digests_fit(
     assert not (tmp_path / "run" / "metrics.jsonl").exists() or records(tmp_path / "run") == []
 
 
-def test_one_altered_row_is_found_if_it_is_one_of_the_two_that_are_scored_again(
+def test_altered_row_is_found_if_it_is_one_of_two_scored_again(
     cache: Path, cached_changes: list[str], tmp_path: Path
 ) -> None:
     recipe = load_recipe(RECIPE, [*cached_changes, "output.dir=unused"])
@@ -264,15 +262,14 @@ def own_components() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_components")
-def test_a_corruption_that_ignores_its_seed_stops_the_run_at_the_first_row(
-    cached_changes: list[str], tmp_path: Path
-) -> None:
+def test_corruption_ignoring_its_seed_stops_run_at_first_row(cached_changes: list[str], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"example '\d+': what the model sees of 'chosen@crop' is not what"):
         train([*cached_changes, "corruptions.crop={corruption: careless}"], tmp_path / "run")
 
 
 @pytest.mark.usefixtures("own_components")
-def test_a_term_that_compares_distributions_is_refused_with_what_would_work(cached_changes: list[str]) -> None:
+def test_cached_reference_refuses_term_comparing_distributions(cached_changes: list[str]) -> None:
+    """With a cached reference, a term that compares distributions is refused with what would work."""
     changes = [*cached_changes, "objective=[{loss: divergence}]"]
     message = "objective.0: compares whole distributions with the reference's, which 'reference: cached' does not keep"
     with pytest.raises(RecipeError, match=f"{message}; use 'adapter_off' or 'frozen_copy'"):
@@ -282,7 +279,7 @@ def test_a_term_that_compares_distributions_is_refused_with_what_would_work(cach
         check_consistency(recipe.model_copy(update={"reference": "cached"}))
 
 
-def test_an_evaluator_that_needs_the_reference_of_other_examples_is_refused(cached_changes: list[str]) -> None:
+def test_cached_reference_refuses_evaluator_scoring_new_examples(cached_changes: list[str]) -> None:
     digits = "evaluators=[{evaluator: digits}]"
     with pytest.raises(RecipeError, match=r"evaluators\.0: scores new examples, .*'adapter_off' or 'frozen_copy'"):
         load_recipe(RECIPE, [*cached_changes, digits])

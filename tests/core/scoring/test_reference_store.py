@@ -181,7 +181,7 @@ def test_a_shard_that_was_removed_counts_as_not_computed(own: Path) -> None:
     assert begun(own).read(NAMES[0], VIEWS[:2]) is None
 
 
-def test_a_shard_that_the_index_does_not_know_counts_as_not_computed(own: Path) -> None:
+def test_shard_unknown_to_the_index_counts_as_not_computed(own: Path) -> None:
     shutil.copy(own / NAMES[0], own / "once/rows-2.safetensors")
     assert begun(own).read("once/rows-2.safetensors", VIEWS[:2]) is None
 
@@ -192,7 +192,7 @@ class Killed(BaseException):
 
 # Two for each file that is written: its own, and that of the folder once it is in its place.
 @pytest.mark.parametrize("num_syncs", range(10))
-def test_a_process_killed_at_any_write_loses_the_shard_it_writes_and_no_other(
+def test_kill_at_any_write_loses_only_the_shard_being_written(
     num_syncs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync, count = os.fsync, itertools.count()
@@ -259,14 +259,14 @@ def test_checking_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shard_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_unwritable_shard_is_an_error_naming_it(tmp_path: Path) -> None:
     store = begun(tmp_path)
     (tmp_path / "once").write_text("in the way")
     with pytest.raises(CheckpointError, match=rf"{NAMES[0]} could not be written: .* what was saved before is untouch"):
         store.write(NAMES[0], SHARDS[NAMES[0]])
 
 
-def test_a_full_disk_is_an_error_that_names_the_shard_and_leaves_the_others_whole(tmp_path: Path) -> None:
+def test_full_disk_names_the_shard_and_leaves_others_whole(tmp_path: Path) -> None:
     store = begun(tmp_path)
     store.write(NAMES[0], SHARDS[NAMES[0]])
     before = contents(tmp_path)

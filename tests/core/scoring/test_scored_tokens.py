@@ -47,9 +47,8 @@ def scores_of(made: Any, views: tuple[View, ...], data: list[Example], options: 
 
 
 @WAYS
-def test_of_a_conversation_the_assistant_s_turns_are_scored_as_by_plain_transformers(
-    options: Scoring, qwen: Path
-) -> None:
+def test_assistant_turns_score_as_plain_transformers(options: Scoring, qwen: Path) -> None:
+    """Of a conversation, the assistant's turns alone are scored, as by plain transformers."""
     one = Example("1", "<image>\nWhich colour?", {"chosen": TWO_TURNS, "rejected": "Blue."}, (picture(),))
     made = adapter("qwen2_vl", qwen)
     views = (View("chosen"), View("rejected"))
@@ -90,7 +89,7 @@ def plain(folder: Path, batch: Batch, answer: Tensor) -> Tensor:
 
 
 @WAYS
-def test_with_its_prompt_a_view_is_scored_from_the_first_word_behind_the_picture(options: Scoring, llava: Path) -> None:
+def test_view_with_prompt_is_scored_from_first_word_after_image(options: Scoring, llava: Path) -> None:
     text_only = "USER: Which colour? ASSISTANT:"
     data = [
         Example("1", PROMPT, {"chosen": "A temple.", "rejected": "A dog."}, (picture(),)),
@@ -113,7 +112,7 @@ def test_with_its_prompt_a_view_is_scored_from_the_first_word_behind_the_picture
         torch.testing.assert_close(expected[-len(answer) :].sum(), response, atol=NATS, rtol=NATS)
 
 
-def test_dpo_of_prompts_and_responses_is_dpo_where_prompts_are_the_same(llava: Path) -> None:
+def test_prompt_and_response_dpo_is_dpo_for_equal_prompts(llava: Path) -> None:
     data = [Example("1", PROMPT, {"chosen": "A temple.", "rejected": "A dog."}, (picture(),))]
     made: Any = component("adapter", "llava", path=str(llava))
     plain, joint = component("loss", "dpo"), component("loss", "dpo", scored="prompt_and_response")
@@ -128,7 +127,7 @@ def test_dpo_of_prompts_and_responses_is_dpo_where_prompts_are_the_same(llava: P
     torch.testing.assert_close(joint(moved), plain(moved))  # type: ignore[operator]
 
 
-def test_pairs_of_prompts_and_responses_are_compared_without_pictures_too(llava: Path, tmp_path: Path) -> None:
+def test_prompt_and_response_pairs_compare_without_pictures(llava: Path, tmp_path: Path) -> None:
     """JPO: each response to a prompt of its own, and both of them scored."""
     rows = [
         {
@@ -201,9 +200,8 @@ def losses(qwen: Path, folder: Path, reference: str) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def test_a_run_of_conversations_begins_at_log_2_and_a_cached_reference_changes_nothing(
-    qwen: Path, tmp_path: Path
-) -> None:
+def test_conversation_run_begins_at_log_2_cached_or_not(qwen: Path, tmp_path: Path) -> None:
+    """A run of conversations begins at log 2 for each term, and a cached reference changes nothing."""
     one, other = losses(qwen, tmp_path, "adapter_off"), losses(qwen, tmp_path, "cached")
     assert one == pytest.approx(other, abs=1e-5)
     assert one[0] == pytest.approx(2 * math.log(2), abs=1e-5)
@@ -227,7 +225,7 @@ def test_a_response_of_turns_is_checked(turns: tuple[Turn, ...], wrong: str | No
     assert wrong is None or wrong in found[0]
 
 
-def test_a_template_that_writes_earlier_answers_otherwise_is_named(qwen: Path) -> None:
+def test_template_that_rewrites_earlier_answers_is_named(qwen: Path) -> None:
     encoder = adapter("qwen2_vl", qwen).encoder()
 
     class Forgetful:

@@ -97,9 +97,7 @@ def test_dpo_loss_and_lora_gradients_equal_the_formula(dpo, llava: Path, photogr
 
 
 @pytest.mark.parametrize("lora", [True, False])
-def test_the_reference_gets_no_gradient_and_equals_the_untrained_model(
-    lora: bool, llava: Path, photographs: Path
-) -> None:
+def test_reference_has_no_gradient_and_equals_untrained_model(lora: bool, llava: Path, photographs: Path) -> None:
     builder, _, scorer, model = make(llava, {"dpo": component("loss", "dpo")}, lora)
     data = examples([("A pink flower", "no people", True)], photographs)
     before = scorer(builder.build(data, [0], epoch=0))
@@ -115,7 +113,7 @@ def test_the_reference_gets_no_gradient_and_equals_the_untrained_model(
     assert not torch.equal(before.policy[view].values, after.policy[view].values)
 
 
-def test_a_crop_is_the_same_in_every_epoch_unless_it_is_drawn_anew(dpo, photographs: Path) -> None:  # type: ignore[no-untyped-def]
+def test_crop_is_same_in_every_epoch_unless_drawn_anew(dpo, photographs: Path) -> None:  # type: ignore[no-untyped-def]
     data = examples([("A pink flower", "no people", True)], photographs)
     terms = {"copo": component("loss", "dpo", over="chosen@crop")}
 
@@ -129,7 +127,7 @@ def test_a_crop_is_the_same_in_every_epoch_unless_it_is_drawn_anew(dpo, photogra
     assert not torch.equal(pixels("once", 0), pixels("once", 0, seed=1))
 
 
-def test_a_row_without_an_image_adds_nothing_to_a_conditional_term(llava: Path, photographs: Path) -> None:
+def test_row_without_image_adds_nothing_to_a_conditional_term(llava: Path, photographs: Path) -> None:
     terms = {"dpo": component("loss", "dpo"), "copo": component("loss", "dpo", over="chosen@crop")}
     builder, objective, scorer, _ = make(llava, terms)
     data = examples([("A pink flower", "no people", True), ("A temple", "green leaves", False)], photographs)

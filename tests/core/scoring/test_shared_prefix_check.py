@@ -106,9 +106,10 @@ def test_without_a_corruption_one_row_may_not_see_another_either(
     "more",
     [["reference=cached"], ["model.lora=null"], ["backend.precision=bf16"], ["backend.precision=bf16_autocast"]],
 )
-def test_a_run_ends_so_whatever_is_trained_against_which_reference(
+def test_lying_adapter_ends_run_for_every_way_of_training(
     more: list[str], small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The run ends before an update, whatever is trained, in which precision, against which reference."""
     monkeypatch.setattr(VlmModel, "packed_hidden_states", ignores_packed)
     recipe = load_recipe(RECIPE, [*small, *more])
     with pytest.raises(PluginError, match="the adapter 'llava' says that"):
@@ -130,9 +131,7 @@ def test_without_shared_prompts_the_same_adapter_trains(small: list[str], monkey
     assert (result.final / "adapter_model.safetensors").is_file()
 
 
-def test_a_run_that_is_resumed_with_a_lying_adapter_keeps_all_it_had(
-    small: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_resumed_with_lying_adapter_keeps_all_it_had(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(RECIPE, [*small, "train.epochs=1"])
     shutil.rmtree(run(recipe).final)
     before = contents(recipe.output.dir)
@@ -189,7 +188,7 @@ def test_trying_a_row_costs_two_forwards_and_leaves_no_trace(monkeypatch: pytest
     assert all(module.training for name, module in model.module.named_modules() if name.endswith("lora_dropout"))
 
 
-def test_a_model_that_gives_no_numbers_at_all_is_not_blamed_for_its_sharing() -> None:
+def test_model_giving_only_nan_is_not_blamed_for_prompt_sharing() -> None:
     kind = Tiny("llama", "language")
     model = copy.deepcopy(build(kind).model)
     with torch.no_grad():

@@ -71,7 +71,7 @@ def whole(model, batch, view: View, row: int) -> Tensor:  # type: ignore[no-unty
 
 
 @pytest.mark.parametrize("options", [Scoring(max_logits=500), Scoring(share_prefix=False, max_logits=None)])
-def test_statistics_equal_those_of_whole_logits_and_so_do_their_gradients(options: Scoring, scored) -> None:  # type: ignore[no-untyped-def]
+def test_statistics_and_gradients_equal_those_of_whole_logits(options: Scoring, scored) -> None:  # type: ignore[no-untyped-def]
     _, model, batch = scored
     wanted = {"divergence": DIVERGENCE, "confidence": CONFIDENCE}
     found = Scorer(model, TermInputs(VIEWS, wanted), AdapterOff(), options)(batch).statistics
@@ -102,7 +102,8 @@ def test_a_term_reads_its_statistics_from_the_scores(scored) -> None:  # type: i
     assert outcome.loss.requires_grad
 
 
-def test_two_terms_may_share_a_statistic_and_may_not_mean_two_things_by_one_name() -> None:
+def test_terms_may_share_a_statistic_but_not_reuse_its_name() -> None:
+    """Two terms may share a statistic, and may not mean two things by one name."""
     assert list(Objective({"one": TokenDpo(), "two": TokenDpo(beta=0.2)}).reads.statistics) == ["divergence"]
     with pytest.raises(PluginError, match=r"'two'.*another term has another statistic 'divergence'"):
         Objective({"one": TokenDpo(), "two": Other()})

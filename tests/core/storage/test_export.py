@@ -74,9 +74,8 @@ def assert_trained(model: Any, checkpoint: Path) -> None:
         assert torch.equal(parameter.detach().flatten(), value.to(parameter.dtype)), name
 
 
-def test_an_adapter_is_the_one_of_the_newest_checkpoint_and_of_the_run_itself(
-    lora_run: Path, llava: Path, tmp_path: Path
-) -> None:
+def test_exported_adapter_equals_newest_checkpoint_and_final_one(lora_run: Path, llava: Path, tmp_path: Path) -> None:
+    """The exported adapter is the one of the newest checkpoint and of the run's own final folder."""
     out = tmp_path / "deep" / "out"
     assert export_run(lora_run, out).name == "step-000003"
     assert_trained(with_adapter(llava, out), lora_run / "checkpoints" / "step-000003")
@@ -87,9 +86,7 @@ def test_an_adapter_is_the_one_of_the_newest_checkpoint_and_of_the_run_itself(
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def test_a_whole_model_has_the_tensors_of_the_original_by_name_and_shape(
-    full_run: Path, llava: Path, tmp_path: Path
-) -> None:
+def test_exported_whole_model_keeps_original_names_and_shapes(full_run: Path, llava: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     export_run(full_run, tmp_path / "out")
     before, after = (load_file(folder / "model.safetensors") for folder in (llava, tmp_path / "out"))
@@ -262,7 +259,7 @@ def change_the_model(folder: Path) -> None:
         (set_rank("none"), RecipeError, "lora.rank"),
     ],
 )
-def test_a_run_that_cannot_be_exported_is_refused_with_the_reason_and_leaves_nothing(
+def test_unexportable_run_is_refused_with_reason_leaving_nothing(
     change: Callable[[Path], Any], error: type[Exception], message: str, lora_run: Path, tmp_path: Path
 ) -> None:
     change(shutil.copytree(lora_run, tmp_path / "run"))
@@ -279,12 +276,12 @@ def test_a_model_folder_that_is_gone_is_named(lora_run: Path, llava: Path, tmp_p
         export_run(folder, tmp_path / "out")
 
 
-def test_a_step_that_was_not_kept_is_refused_with_those_that_were(lora_run: Path, tmp_path: Path) -> None:
+def test_export_of_unkept_step_is_refused_with_the_kept_steps(lora_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"holds no checkpoint of step 1  \(there: 2, 3\)"):
         export_run(lora_run, tmp_path / "out", step=1)
 
 
-def test_merging_is_refused_where_the_weights_themselves_were_trained(full_run: Path, tmp_path: Path) -> None:
+def test_merging_is_refused_after_training_without_lora(full_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="there is no LoRA to merge"):
         export_run(full_run, tmp_path / "out", merge=True)
 
@@ -298,7 +295,7 @@ def test_what_stands_in_the_way_is_left_alone(lora_run: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "mine").read_text() == "kept"
 
 
-def test_a_folder_that_cannot_be_written_is_known_before_a_model_is_loaded(
+def test_unwritable_export_folder_is_noticed_before_model_loads(
     lora_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

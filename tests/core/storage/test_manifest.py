@@ -32,7 +32,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("change", [*REFUSED, "model.safetensors", "tokenizer.json", "processor_config.json", "data"])
-def test_the_reference_of_another_run_is_refused_before_anything_is_written(
+def test_reference_of_another_run_is_refused_before_any_writing(
     change: str, cache: Path, cached_changes: list[str], llava: Path, pairs: Path, tmp_path: Path
 ) -> None:
     reason = REFUSED.get(change, rf"model\.{change}: '\w+' there, '\w+' here")
@@ -48,7 +48,7 @@ def test_the_reference_of_another_run_is_refused_before_anything_is_written(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_reference_in_the_run_directory_does_not_hide_that_data_have_changed(
+def test_reference_in_run_directory_does_not_hide_changed_data(
     cached_changes: list[str], pairs: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copy(pairs, tmp_path))

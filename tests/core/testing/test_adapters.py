@@ -162,9 +162,7 @@ def test_a_broken_adapter_is_caught(
         check_adapter(lora_adapter(llava), rows())
 
 
-def test_parameters_that_train_and_that_nothing_depends_on_are_caught(
-    llava: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trained_parameters_nothing_depends_on_are_caught(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mdpo_vlm.loading.load.idle_parameters", lambda *_: set())
     with pytest.raises(AssertionError, match=r"18 parameters train and get no gradient, among them .*layers.1"):
         check_adapter(Llava(path=str(llava), freeze=()), rows())

@@ -86,7 +86,7 @@ def half_a_gradient(self: VlmModel, packed: Packed, images: Images) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("lora", [True, False])
-def test_an_adapter_that_only_says_that_it_shares_prompts_is_caught(
+def test_adapter_that_only_claims_to_share_prompts_is_caught(
     lora: bool, wrong: Replace, sentence: str, llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(VlmModel, "packed_hidden_states", wrong)

@@ -211,7 +211,7 @@ def measuring(value: Callable[[], Any]) -> Evaluator:
         (lambda: {1: 1.0}, "Measuring has a metric named 1"),
     ],
 )
-def test_what_an_evaluator_raises_or_wrongly_returns_comes_out_as_a_sentence(
+def test_evaluator_error_or_wrong_result_becomes_a_sentence(
     value: Callable[[], Any], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(AssertionError, match=f"^{sentence}"):

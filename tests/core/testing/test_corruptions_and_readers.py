@@ -100,7 +100,7 @@ def test_a_sound_corruption_passes() -> None:
     check_corruption(Mirror(), modes=PILLOW_MODES)
 
 
-def test_modes_that_readers_never_give_are_tried_where_that_is_asked_for() -> None:
+def test_modes_readers_never_give_are_tried_on_request() -> None:
     check_corruption(Opaque())
     with pytest.raises(
         AssertionError, match=r"^Opaque makes one of mode RGB and 1x1 of an image of mode L and 1x1 pixels"
@@ -182,14 +182,12 @@ FIRST_ROW = "a row with images of 24x17 and the seed 0"
         (RaisingOnPillars(), "RaisingOnPillars raised OSError: .* for a row with images of 1x1 and the seed 0"),
     ],
 )
-def test_what_a_corruption_raises_or_wrongly_returns_comes_out_as_a_sentence(
-    corruption: Corruption, sentence: str
-) -> None:
+def test_corruption_error_or_wrong_result_becomes_a_sentence(corruption: Corruption, sentence: str) -> None:
     with pytest.raises(AssertionError, match=f"^{sentence}"):
         check_corruption(corruption)
 
 
-def test_a_mode_that_a_corruption_cannot_take_comes_out_as_a_sentence() -> None:
+def test_mode_a_corruption_cannot_take_becomes_a_sentence() -> None:
     class Picky(Mirror):
         def __call__(self, image: Image, rng: random.Random) -> Image:
             return super().__call__(image, rng) if image.mode == "RGB" else {}[image.mode]
@@ -198,7 +196,7 @@ def test_a_mode_that_a_corruption_cannot_take_comes_out_as_a_sentence() -> None:
         check_corruption(Picky(), modes=["L"])
 
 
-def test_a_corruption_that_never_varies_is_caught_unless_it_says_so() -> None:
+def test_unvarying_corruption_is_caught_unless_declared() -> None:
     class Upside(Mirror):
         def __call__(self, image: Image, rng: random.Random) -> Image:
             return image.transpose(PIL.Image.Transpose.ROTATE_180)
@@ -291,7 +289,7 @@ class Named(list[Example]):
         (lambda: Named(table()), "Opening raised KeyError: -1 .* for row -1"),
     ],
 )
-def test_what_a_reader_raises_or_wrongly_opens_comes_out_as_a_sentence(value: Callable[[], Any], sentence: str) -> None:
+def test_reader_error_or_wrong_open_becomes_a_sentence(value: Callable[[], Any], sentence: str) -> None:
     with pytest.raises(AssertionError, match=f"^{sentence}"):
         check_reader(opening(value))
 
@@ -318,7 +316,7 @@ def test_what_a_reader_raises_or_wrongly_opens_comes_out_as_a_sentence(value: Ca
         ({"boxes": {"dogs": (None,)}}, "among its boxes 'dogs' is None; each must be a tuple of Box for each image"),
     ],
 )
-def test_a_row_with_a_field_of_the_wrong_type_is_told_in_a_sentence(fields: dict[str, Any], sentence: str) -> None:
+def test_row_field_of_wrong_type_becomes_a_sentence(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AssertionError, match=f"^Changed row 0: {sentence}"):
         check_reader(changing(0, **fields)())
 

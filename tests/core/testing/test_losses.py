@@ -246,12 +246,14 @@ def test_a_sound_loss_passes(loss: Loss) -> None:
     check_loss(loss, indifference=1.0 if isinstance(loss, Hinge) else None)
 
 
-def test_a_loss_of_whole_distributions_and_one_of_views_that_others_name_pass() -> None:
+def test_loss_of_distributions_and_loss_of_derived_views_pass() -> None:
+    """A loss of whole distributions passes, and so does one that reads a view made of a named one."""
     check_loss(Entropic(), differences_only=False)
     check_loss(Derived(), indifference=2.0)
 
 
-def test_a_loss_that_is_wrong_about_small_margins_passes_where_it_is_tried_on_large_ones() -> None:
+def test_loss_wrong_only_at_small_margins_passes_with_a_lead() -> None:
+    """A loss that is wrong about small margins is caught, and passes where it is tried on large ones."""
     with pytest.raises(AssertionError, match=r"^Dipping prefers 'rejected' over 'chosen': .* is 1 nats higher"):
         check_loss(Dipping())
     check_loss(Dipping(), lead=10)
@@ -382,12 +384,12 @@ class Asking(Hinge):
         (declaring("running_means", None), r"running_means\(\) of Declaring must return .*; it returned None"),
     ],
 )
-def test_what_a_loss_raises_or_wrongly_returns_comes_out_as_a_sentence(loss: Loss, sentence: str) -> None:
+def test_loss_error_or_wrong_result_becomes_a_sentence(loss: Loss, sentence: str) -> None:
     with pytest.raises(AssertionError, match=f"^{sentence}"):
         check_loss(loss)
 
 
-def test_an_anchor_that_raises_is_told_in_a_sentence_and_its_exception_is_the_cause() -> None:
+def test_anchor_error_becomes_a_sentence_and_stays_the_cause() -> None:
     class Odd(Floor):
         def __call__(self, scores: Scores) -> Tensor:
             raise ValueError("several\nlines")

@@ -58,7 +58,7 @@ def test_a_reader_that_says_what_its_rows_have_passes(said: object) -> None:
         (lambda: 1 / 0, r"raised ZeroDivisionError: .* \(.*test_readers.py:\d+\) in gives\(\)"),
     ],
 )
-def test_a_reader_that_says_of_its_rows_what_they_are_not_is_caught(said: object, sentence: str) -> None:
+def test_reader_that_misdescribes_its_rows_is_caught(said: object, sentence: str) -> None:
     with pytest.raises(AssertionError, match=f"^Saying {sentence}"):
         check_reader(saying(said))
 
@@ -81,7 +81,7 @@ def test_a_reader_that_says_of_its_rows_what_they_are_not_is_caught(said: object
         ),
     ],
 )
-def test_a_reader_that_cannot_say_which_option_gives_a_name_is_caught(way: Any, sentence: str) -> None:
+def test_reader_that_cannot_tell_option_for_a_name_is_caught(way: Any, sentence: str) -> None:
     made = type("Pointing", (Table,), {"option_for": way})()
     with pytest.raises(AssertionError, match=f"^Pointing {sentence}"):
         check_reader(made)

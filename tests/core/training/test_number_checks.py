@@ -48,13 +48,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(step: int, metrics: dict[str, l
     assert "example 'two', 'three' is" in str(caught.value)
 
 
-def test_a_running_mean_of_a_value_that_is_not_finite_stops_the_run() -> None:
+def test_running_mean_of_non_finite_value_stops_the_run() -> None:
     require_finite(Outcome(FINITE, {}, {"good": FINITE}), BATCH, 3)
     with pytest.raises(MdpoError, match=r"step 3: .* 'bad'"):
         require_finite(Outcome(FINITE, {}, {"good": FINITE, "bad": torch.tensor([inf])}), BATCH, 3)
 
 
-def test_policy_and_reference_may_differ_by_the_root_of_the_tokens_times_one_token_s_rounding() -> None:
+def test_allowed_difference_grows_with_the_root_of_token_count() -> None:
+    """Policy and reference may differ by one token's rounding times the root of the number of tokens."""
     # 0.1 nats a token are 0.2 nats for 4 tokens and 0.3 nats for 9.
     require_indifference(scores([0.19, -0.29]), tolerance=0.1)
     with pytest.raises(MdpoError, match=r"0\.06 nats a token on 'chosen'"):
@@ -63,7 +64,7 @@ def test_policy_and_reference_may_differ_by_the_root_of_the_tokens_times_one_tok
         require_indifference(scores([0.0, 0.36]), tolerance=0.1)
 
 
-def test_log_probs_that_are_not_finite_are_told_from_a_difference() -> None:
+def test_non_finite_log_probs_are_told_from_a_difference() -> None:
     found = scores([0.0, 0.0])
     found.policy["rejected"][1] = nan  # the same tensor as the chosen one's
     with pytest.raises(MdpoError, match="not finite before the first update, on 'chosen', 'rejected'"):
@@ -71,7 +72,7 @@ def test_log_probs_that_are_not_finite_are_told_from_a_difference() -> None:
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("cached", 0.5), ("frozen_copy", 1e-3)])
-def test_a_cached_reference_may_differ_by_the_rounding_of_the_arithmetic(kind: str, tolerance: float) -> None:
+def test_cached_reference_may_differ_by_arithmetic_rounding(kind: str, tolerance: float) -> None:
     recipe: Any = SimpleNamespace(backend=SimpleNamespace(arithmetic="bfloat16"), reference_kind=lambda: kind)
     assert indifference_tolerance(recipe) == tolerance
 

@@ -82,7 +82,7 @@ def test_the_tokens_that_sharing_saves_are_counted(changes: list[str], batch_and
     assert f"{shared} tokens instead of {separate}, so {1 - shared / separate:.0%} less" in text
 
 
-def test_activations_are_the_tensors_that_backward_reads_without_the_weights() -> None:
+def test_activations_are_what_backward_reads_without_weights() -> None:
     class Model:
         """tanh(weight @ embedding): backward reads the token ids, the embeddings, the weight and the output."""
 

@@ -37,7 +37,7 @@ def test_a_reading_has_what_was_counted_since_the_last_one(monkeypatch: pytest.M
     assert clock.read() == {"pairs_per_second": 1, "tokens_per_second": 6, "data_wait": 0}
 
 
-def test_rates_of_processes_are_summed_and_the_longest_wait_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_rates_are_summed_and_longest_wait_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     set_times(monkeypatch, [0, 1, 2, 10, 10])
     clock = Clock()
     with clock.waiting():

@@ -22,9 +22,10 @@ def final_weights(changes: list[str]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("micro", [1, 4])
-def test_accumulation_gives_the_weights_of_one_batch_even_where_it_is_incomplete(
+def test_accumulation_gives_weights_of_one_batch_even_incomplete(
     micro: int, changes: list[str], tmp_path: Path
 ) -> None:
+    """Accumulation gives the weights of one batch, even where the batch is incomplete."""
     # Ten rows in batches of four: the last step of an epoch has two, which micro-batches of four do not fill.
     # Dropout depends on the rows that share a forward, so it is off; SGD-like steps are not: AdamW magnifies noise.
     same = [*changes, "model.lora.dropout=0", "train.learning_rate=1.0e-4"]
@@ -82,7 +83,7 @@ def test_only_the_newest_checkpoints_are_kept(small: list[str]) -> None:
 
 
 @pytest.mark.parametrize("objective", ["[{loss: dpo}]", "[{loss: simpo}]"])
-def test_weights_that_are_no_numbers_are_noticed_before_the_first_update(
+def test_nan_weights_are_noticed_before_the_first_update(
     objective: str, small: list[str], llava: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(llava, tmp_path / "model")
@@ -94,7 +95,7 @@ def test_weights_that_are_no_numbers_are_noticed_before_the_first_update(
         run(load_recipe(RECIPE, changes))
 
 
-def test_a_reference_of_other_weights_is_noticed_before_the_first_update(
+def test_other_reference_weights_are_noticed_before_first_update(
     small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe(RECIPE, [*small, "reference=frozen_copy"])

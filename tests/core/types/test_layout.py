@@ -23,7 +23,8 @@ def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 @settings(max_examples=200, deadline=None)
 @given(items)
-def test_each_item_is_where_the_packing_says_at_the_positions_of_a_sequence_of_its_own(items: list[Item]) -> None:
+def test_packed_items_have_stated_places_and_own_positions(items: list[Item]) -> None:
+    """Each item is where the packing says, at the positions of a sequence of its own."""
     packing = pack(items, sdpa_attention)
     tokens, positions = packing.packed.token_ids[0], packing.packed.position_ids[0]
     groups, branches = packing.packed.groups, packing.packed.branches

@@ -36,7 +36,8 @@ def test_sums_are_those_of_the_tokens_that_the_mask_counts(found: Scores) -> Non
                 assert int(found.num_tokens[view][row]) == len(counted)
 
 
-def test_a_log_ratio_is_policy_minus_reference_and_a_margin_their_difference() -> None:
+def test_log_ratio_and_margin_are_the_documented_differences() -> None:
+    """A log-ratio is policy minus reference, and a margin the difference of two log-ratios."""
     found = by_hand()
     assert found.log_ratio("chosen").tolist() == [3.0, 2.0]
     assert found.log_ratio(CROPPED).tolist() == [1.0, -1.0]
@@ -129,7 +130,7 @@ def test_a_term_sees_what_it_declared_and_nothing_else(reference: bool, tokens: 
         ({}, "responses", "has no tokens here: the term does not say needs_tokens = True"),
     ],
 )
-def test_what_a_term_does_not_see_says_which_declaration_is_missing(
+def test_value_hidden_from_term_names_the_missing_declaration(
     declared: dict[str, bool], read: str, message: str
 ) -> None:
     term = type(
@@ -144,7 +145,7 @@ def no_more(self: object) -> dict[str, Any]:
     return {}
 
 
-def test_what_is_known_of_rows_follows_the_scores_to_their_device() -> None:
+def test_row_data_follows_scores_to_their_device() -> None:
     # The only other device that every machine has: it holds no numbers, and mixes with no other.
     tokens = TokenLogProbs(torch.zeros(2, 3, device="meta"), torch.ones(2, 3, dtype=torch.bool, device="meta"))
     found = Scores.from_tokens(

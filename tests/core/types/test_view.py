@@ -28,7 +28,7 @@ def test_a_view_is_read_back_from_its_text(view: View) -> None:
 
 
 @given(NAMES)
-def test_a_bare_response_is_under_the_clean_image_and_written_without_it(response: str) -> None:
+def test_bare_response_means_clean_image_and_is_written_bare(response: str) -> None:
     assert View.parse(response) == View(response, "clean") == View.parse(f"{response}@clean")
     assert str(View(response, "clean")) == response
 

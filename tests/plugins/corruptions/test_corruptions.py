@@ -107,7 +107,7 @@ def test_a_crop_is_as_wide_for_its_height_as_was_asked_for(seed: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (900, 6)])
-def test_a_crop_of_a_thin_picture_keeps_its_size_and_no_more_than_was_asked(size: tuple[int, int]) -> None:
+def test_crop_of_thin_picture_keeps_size_and_at_most_asked_area(size: tuple[int, int]) -> None:
     for seed in range(20):
         cut = corrupted(PIL.Image.linear_gradient("L").resize(size).convert("RGB"), "random_crop", seed)
         assert cut.size == size
@@ -152,7 +152,7 @@ def test_a_crop_that_cannot_be_is_refused(options: dict[str, Any], message: str)
         ("Is <image>like <image>?", "Is like ?"),
     ],
 )
-def test_no_image_takes_the_marks_out_of_the_prompt_with_what_parted_them(prompt: str, left: str) -> None:
+def test_no_image_removes_prompt_marks_with_their_separators(prompt: str, left: str) -> None:
     pictures = [colored("red")] * prompt.count(IMAGE_MARK)
     gone = corruption("no_image").apply(row("1", *pictures, prompt=prompt), random.Random(0), [])
     assert (gone.prompt, gone.images) == (left, ())
@@ -170,7 +170,7 @@ def test_blank_is_black_unless_it_is_told_otherwise() -> None:
 
 
 @given(SEEDS)
-def test_other_image_takes_the_pictures_of_another_row_with_as_many(seed: int) -> None:
+def test_other_image_takes_pictures_of_another_row_with_as_many(seed: int) -> None:
     one, two, three = colored("red"), colored("green"), colored("blue")
     data = [row("a", one), row("b", two), row("c", three), row("d"), row("e", two, three)]
     other = corruption("other_image").apply(data[0], random.Random(seed), data)
@@ -178,14 +178,14 @@ def test_other_image_takes_the_pictures_of_another_row_with_as_many(seed: int) -
     assert (other.id, other.prompt) == ("a", data[0].prompt)
 
 
-def test_other_image_finds_the_only_other_row_in_data_of_thousands() -> None:
+def test_other_image_finds_the_only_other_row_among_thousands() -> None:
     texts = [row(f"text {number}") for number in range(3000)]
     data = [row("a", colored("red")), *texts, row("b", colored("blue")), *texts]
     other = corruption("other_image").apply(data[0], random.Random(0), data)
     assert other.images == data[3001].images
 
 
-def test_other_image_draws_a_row_after_many_unfit_ones_no_more_often_than_others() -> None:
+def test_other_image_does_not_favour_row_after_many_unfit_ones() -> None:
     colors = ["red", "green", "blue"]
     data = [row(color, colored(color)) for color in colors] + [row(f"text {number}") for number in range(7)]
     drawn = [corruption("other_image").apply(data[2], random.Random(seed), data) for seed in range(200)]
@@ -198,7 +198,8 @@ def test_other_image_draws_all_other_rows() -> None:
     assert {int(pixels(other.images[0])[0, 0, 0]) for other in drawn} == set(range(1, 8))
 
 
-def test_mismatched_finds_other_prompts_among_thousands_of_rows_and_favours_none_for_its_place() -> None:
+def test_mismatched_finds_rare_prompts_and_favours_no_place() -> None:
+    """Among thousands of rows, mismatched finds the other prompts and favours none for its place."""
     prompts = {1000: "First?", 3000: "Second?"}
     data = [row(str(number), prompt=prompts.get(number, "Same?")) for number in range(4000)]
     drawn = [corruption("mismatched").apply(data[0], random.Random(seed), data) for seed in range(40)]
@@ -219,7 +220,7 @@ def test_rows_are_drawn_as_they_are_asked_for() -> None:
     assert counting.calls == 2
 
 
-def test_a_picture_of_the_same_bytes_and_another_shape_is_another_picture() -> None:
+def test_same_bytes_in_another_shape_are_another_picture() -> None:
     data = [row("a", colored("red")), row("b", colored("red").transpose(PIL.Image.Transpose.ROTATE_90))]
     assert corruption("other_image").apply(data[0], random.Random(0), data).images == data[1].images
 
@@ -242,7 +243,7 @@ def test_moco_v2_shifts_hues_by_at_most_a_tenth_of_the_circle() -> None:
     assert 0.08 < max(hues) < 0.115
 
 
-def test_moco_v2_is_grey_in_a_fifth_of_its_draws_and_mirrored_in_half() -> None:
+def test_moco_v2_is_grey_in_a_fifth_and_mirrored_in_half() -> None:
     picture = PIL.Image.new("RGB", (40, 40), (200, 60, 60))
     picture.paste((60, 60, 200), (20, 0, 40, 40))
     made = np.stack([pixels(corrupted(picture, "moco_v2", seed)) for seed in range(400)])
@@ -277,7 +278,7 @@ def test_moco_v2_blurs_as_many_pixels_at_full_size_as_two_at_224() -> None:
     assert 9 <= widths.max() <= 13
 
 
-def test_corruptions_of_real_photographs_are_new_pictures_of_the_same_size(photographs: Path) -> None:
+def test_photograph_corruptions_are_new_pictures_of_same_size(photographs: Path) -> None:
     for file in sorted(photographs.iterdir()):
         with PIL.Image.open(file) as opened:
             photograph = opened.convert("RGB")

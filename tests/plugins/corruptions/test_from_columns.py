@@ -43,7 +43,7 @@ def applied(example: Example, name: str, data: list[Example] | None = None, **op
         (TWO, (BLUE,), "first", (BLUE, GREEN)),
     ],
 )
-def test_a_row_s_own_picture_takes_the_place_of_the_images_that_are_touched(
+def test_own_picture_of_row_replaces_the_touched_images(
     row: Example, pictures: tuple[Image, ...], images: Any, expected: tuple[Image, ...]
 ) -> None:
     row = replace(row, other_images={"edited": pictures, "unused": (GREEN,)})
@@ -58,7 +58,7 @@ def test_as_many_pictures_as_images_are_needed() -> None:
         applied(row, "dataset_image", picture="edited")
 
 
-def test_another_prompt_is_asked_about_the_row_s_images_or_a_picture_of_its_own() -> None:
+def test_other_prompt_asks_about_row_images_or_its_own_picture() -> None:
     row = replace(ROW, other_prompts={"second": "<image>\nAnd here?"}, other_images={"second": (BLUE,)})
     asked = replace(row, prompt="<image>\nAnd here?")
     assert applied(row, "dataset_prompt", prompt="second") == asked
@@ -83,7 +83,7 @@ def test_region_noise_changes_the_boxes_and_nothing_else(data: st.DataObject) ->
     assert changed[inside].mean() > 0.9 or inside.sum() < 10
 
 
-def test_region_noise_is_that_of_diffusion_noise_over_the_whole_picture() -> None:
+def test_region_noise_over_whole_picture_is_diffusion_noise() -> None:
     picture = photograph(60, 40)
     row = replace(ROW, images=(picture,), boxes={"regions": ((Box(0, 0, 60, 40),),)})
     whole = make("diffusion_noise", step=300).apply(row, random.Random(0), [row])
@@ -91,7 +91,7 @@ def test_region_noise_is_that_of_diffusion_noise_over_the_whole_picture() -> Non
 
 
 @pytest.mark.parametrize("mode", PILLOW_MODES)
-def test_regions_of_a_picture_of_any_mode_look_as_diffusion_noise_does(mode: str) -> None:
+def test_region_noise_in_any_mode_looks_like_diffusion_noise(mode: str) -> None:
     picture = in_mode(mode)
     row = replace(ROW, images=(picture,), boxes={"regions": ((Box(10, 10, 50, 40),),)})
     [made] = applied(row, "region_noise", boxes="regions", step=300).images
@@ -103,7 +103,7 @@ def test_regions_of_a_picture_of_any_mode_look_as_diffusion_noise_does(mode: str
     assert (made.mode, made.size) == (mode, picture.size)
 
 
-def test_an_image_without_boxes_stays_as_it_is_beside_one_that_has_some() -> None:
+def test_image_without_boxes_stays_beside_one_that_has_some() -> None:
     row = replace(TWO, boxes={"regions": ((), (Box(0, 0, 5, 5),))})
     first, second = applied(row, "region_noise", boxes="regions").images
     assert (first == RED, second == GREEN) == (True, False)
@@ -126,14 +126,15 @@ def test_rows_are_ordered_by_the_cosine_of_their_vectors(vectors: list[tuple[int
     assert len(cosines) == len(data)
 
 
-def test_the_most_similar_image_is_that_of_the_nearest_embedding_however_it_looks() -> None:
+def test_most_similar_image_has_nearest_embedding_despite_looks() -> None:
     data = [with_vector("0", 1, 0), with_vector("1", 0, 1), with_vector("2", 5, 1), replace(ROW, id="3")]
     options = {"choose": "most_similar", "embedding": "clip"}
     assert applied(data[0], "other_image", data, **options).images == data[2].images
     assert applied(data[1], "other_image", data, **options).images == data[2].images
 
 
-def test_embeddings_without_a_direction_or_of_several_lengths_name_their_row() -> None:
+def test_zero_or_uneven_embeddings_are_named_with_their_row() -> None:
+    """Embeddings without a direction, or of several lengths, are named with their row."""
     options = {"choose": "most_similar", "embedding": "clip"}
     for vector, text in (((0.0, 0.0), "is zero, which has no direction"), ((1.0,), "has 1 numbers, and those before")):
         data = [with_vector("0", 1, 0), with_vector("1", *vector)]
@@ -150,7 +151,7 @@ def test_an_embedding_is_of_no_use_to_a_random_row() -> None:
 
 
 @pytest.mark.parametrize("options", [{"picture": None}, {"picture": "other"}])
-def test_other_prompts_with_and_without_pictures_keep_the_contract(options: dict[str, Any]) -> None:
+def test_other_prompts_keep_contract_with_and_without_pictures(options: dict[str, Any]) -> None:
     check_corruption(make("dataset_prompt", prompt="other", **options), varies=False)
 
 

@@ -95,7 +95,7 @@ def test_the_last_linear_step_is_noise_alone() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 70))
-def test_noise_of_a_large_picture_is_that_of_a_small_one_enlarged(width: int, height: int, side: int) -> None:
+def test_noise_of_large_picture_is_enlarged_noise_of_small_one(width: int, height: int, side: int) -> None:
     image = PIL.Image.new("L", (width, height), 127)
     made = pixels(corrupted(image, "gaussian_noise", std=0.1, side=side))
     short = min(width, height)
@@ -117,7 +117,7 @@ def test_a_model_that_shrinks_the_picture_sees_most_of_the_noise() -> None:
     assert seen(None) < 0.06
 
 
-def test_noise_does_not_depend_on_how_many_rows_are_computed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_does_not_depend_on_rows_computed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for options in ({"side": None}, {"side": 100}):
         whole = corrupted(photograph(), "gaussian_noise", **options)
         with monkeypatch.context() as patch:
@@ -136,7 +136,7 @@ def test_transparency_is_no_colour(name: str, mode: str) -> None:
     assert made != image
 
 
-def test_the_generator_of_torch_stays_as_it_is_and_that_of_the_row_moves_on() -> None:
+def test_noise_moves_row_generator_and_leaves_torch_generator() -> None:
     state, rng = torch.get_rng_state(), random.Random(0)
     made = component("corruption", "gaussian_noise")
     first, second = (made(grey(127), rng) for _ in range(2))  # type: ignore[operator]

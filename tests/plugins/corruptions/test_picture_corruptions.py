@@ -33,7 +33,7 @@ def gaussian_blur(levels: NDArray[np.int64], sigma: float) -> NDArray[np.float64
     return padded[reach:-reach, reach:-reach]
 
 
-def test_blur_is_gaussian_with_a_radius_in_shares_of_the_longer_side() -> None:
+def test_blur_is_gaussian_with_radius_as_share_of_longer_side() -> None:
     image = photograph(200, 140).convert("L")
     made, expected = pixels(corrupted(image, "blur", radius=0.02)), gaussian_blur(pixels(image), 4.0)
     # Pillow takes three box blurs for it.

@@ -41,7 +41,7 @@ def opened(folder: Path) -> list[Image]:
 
 @settings(deadline=None)
 @given(images())
-def test_a_hash_tells_which_places_are_lighter_than_their_right_neighbours(image: Image) -> None:
+def test_hash_bits_mark_places_lighter_than_right_neighbours(image: Image) -> None:
     levels = np.asarray(image.convert("L").resize((9, 8), PIL.Image.Resampling.BOX)).astype(int)
     bits = (levels[:, :-1] > levels[:, 1:]).ravel()
     assert difference_hash(image) == sum(1 << place for place in np.flatnonzero(bits).tolist())
@@ -85,7 +85,8 @@ def test_no_other_row_differs_in_fewer_places(pictures: list[Image]) -> None:
     assert len(distances) == len(data)
 
 
-def test_rows_with_more_images_are_no_candidates_and_places_that_stay_do_not_count() -> None:
+def test_similar_skips_rows_of_more_images_and_untouched_places() -> None:
+    """Rows with more images are no candidates, and places that stay as they are do not count."""
     one, upside, inverted = photograph(), ImageOps.flip(photograph()), ImageOps.invert(photograph())
     alike = ImageEnhance.Brightness(one).enhance(0.9)
     data = [row("own", one, one), row("alone", alike), row("second", inverted, alike), row("first", alike, inverted)]
@@ -111,7 +112,7 @@ class Counting(list[Example]):
         return super().__iter__()
 
 
-def test_pictures_are_read_once_also_when_other_data_come_between() -> None:
+def test_pictures_are_read_once_even_if_other_data_intervene() -> None:
     pictures = [photograph(), ImageOps.mirror(photograph()), ImageOps.flip(photograph())]
     data = Counting(row(str(place), picture) for place, picture in enumerate(pictures))
     for number in range(10):

@@ -50,7 +50,8 @@ def zero(stage: int, precision: str = "fp32", **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("stage", "precision"), [(2, "fp32"), (3, "fp32"), (3, "bf16")])
-def test_the_stages_that_share_gradients_and_weights_keep_the_contract(stage: Any, precision: Any) -> None:
+def test_zero_stages_2_and_3_keep_the_backend_contract(stage: Any, precision: Any) -> None:
+    """The stages that share gradients and weights among processes keep the contract."""
     check_backend(DeepSpeed(zero_stage=stage, precision=precision), tolerance=TOLERANCES[precision])
 
 
@@ -103,7 +104,7 @@ def test_nothing_is_compiled() -> None:
         ({"bf16": {"enabled": True}, "amp": {}}, "bf16.enabled = True .*; amp = {} "),
     ],
 )
-def test_a_raw_option_that_the_recipe_decides_is_refused_naming_both(config: Any, message: str) -> None:
+def test_raw_option_the_recipe_decides_is_refused_naming_both(config: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DeepSpeed(config=config)
 

@@ -37,14 +37,15 @@ def test_no_picture_is_both_trained_on_and_held_out() -> None:
 
 
 @given(four_digits, st.integers(0, 1), st.integers(0, 2), st.randoms())
-def test_a_caption_mentions_its_digits_and_mistakes_are_as_many_as_asked(digits, style, mistakes, rng) -> None:  # type: ignore[no-untyped-def]
+def test_caption_mentions_its_digits_with_mistakes_as_asked(digits, style, mistakes, rng) -> None:  # type: ignore[no-untyped-def]
     wrong = with_mistakes(digits, mistakes, rng)
     assert mentioned(caption(wrong, style)) == wrong
     assert sum(one != other for one, other in zip(digits, wrong, strict=True)) == mistakes
 
 
 @given(st.integers(0, 10_000))
-def test_a_row_is_a_function_of_seed_and_number_with_one_or_two_digits_wrong(row: int) -> None:
+def test_row_is_reproducible_with_one_or_two_wrong_digits(row: int) -> None:
+    """A row is a function of seed and number, and its rejected caption has one or two digits wrong."""
     pairs = DigitPairs(10_001, style_cue=0.95, seed=3, split="train")
     example, again = pairs[row], pairs[row]
     assert example.responses == again.responses
@@ -53,7 +54,7 @@ def test_a_row_is_a_function_of_seed_and_number_with_one_or_two_digits_wrong(row
     assert num_wrong(rejected, chosen) in (1, 2)
 
 
-def test_the_style_gives_the_chosen_caption_away_as_often_as_asked() -> None:
+def test_style_gives_chosen_caption_away_as_often_as_asked() -> None:
     pairs = DigitPairs(1000, style_cue=0.95, seed=0, split="train")
     told = [pair.responses["chosen"].split()[0] != pair.responses["rejected"].split()[0] for pair in pairs]
     assert 0.92 < sum(told) / len(told) < 0.98
@@ -69,7 +70,7 @@ def test_wrong_and_hallucinated_digits_are_counted_as_by_hand() -> None:
     assert num_wrong((1, 2, 3, 4, 5), (1, 2, 3, 4)) == 1
 
 
-def test_a_short_quickstart_evaluates_when_due_and_draws_what_it_promises(tmp_path: Path) -> None:
+def test_short_quickstart_evaluates_when_due_and_draws_pictures(tmp_path: Path) -> None:
     changes = ["data.num_pairs=48", "train.batch_size=16", "train.micro_batch_size=16", "evaluators.0.num_mosaics=16"]
     recipe = load_recipe(RECIPES / "quickstart.yaml", [*changes, "evaluators.0.every=2"])
     result = run(recipe, run_dir=tmp_path / "run")

@@ -112,9 +112,8 @@ def test_each_process_remembers_half_of_what_trains(folder: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("shape", [shape for shape, _ in COARSE])
-def test_in_bfloat16_policy_and_reference_begin_equal_and_what_trains_stays_in_float32(
-    shape: str, folder: Path
-) -> None:
+def test_bfloat16_run_begins_as_reference_and_trains_in_float32(shape: str, folder: Path) -> None:
+    """In bfloat16, policy and reference begin equal, and what trains stays in float32."""
     seen = json.loads((folder / f"coarse {shape}" / "seen.json").read_text())
     exact = json.loads((folder / "one" / shape / "seen.json").read_text())
     assert seen["steps"][0][0] == pytest.approx(3 * math.log(2), rel=1e-6)
@@ -147,7 +146,7 @@ def test_offloading_needs_something_to_save() -> None:
 
 
 @pytest.mark.parametrize("trains", ["lora", "all"])
-def test_layers_are_those_of_the_language_model_and_of_the_vision_tower(trains: Any) -> None:
+def test_layers_are_those_of_language_model_and_vision_tower(trains: Any) -> None:
     model = build(Tiny(trains=trains)).model
     base = model._base.model
     assert layers_of(model) == [*base.language_model.layers, *base.vision_tower.encoder.layers]

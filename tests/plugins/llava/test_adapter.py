@@ -50,7 +50,7 @@ def test_logits_are_those_of_plain_transformers(num_images: int, llava: Path, ph
     torch.testing.assert_close(logits(adapter(llava).load(Placement()), prompt), plain, atol=1e-6, rtol=0)
 
 
-def test_lora_logits_are_those_of_peft_and_the_base_comes_back_without_it(llava: Path, photographs: Path) -> None:
+def test_lora_logits_equal_peft_and_disabling_restores_the_base(llava: Path, photographs: Path) -> None:
     prompt = adapter(llava).encoder().encode_prompt(example(photographs))
     model, base = trained(llava, lora=LORA), adapter(llava).load(Placement())
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_of_the_vision_tower_trains_what_features_depend_on(
     assert any("layers.1" in name for name in used) == (layer == -1)
 
 
-def test_generation_is_that_of_transformers_for_each_prompt_alone(llava: Path, photographs: Path) -> None:
+def test_generation_equals_transformers_for_each_prompt_alone(llava: Path, photographs: Path) -> None:
     encoder, model = adapter(llava).encoder(), adapter(llava).load(Placement())
     rows = [example(photographs, number) for number in (1, 0, 2)]
     made = model.generate([encoder.encode_prompt(row) for row in rows], Decoding(12))
@@ -273,7 +273,7 @@ def test_an_unfit_folder_is_named_with_what_is_missing(
     assert len(found.splitlines()) == 1
 
 
-def test_transformers_own_report_is_kept_back_while_a_model_loads_and_no_longer(
+def test_transformers_report_is_hidden_only_while_a_model_loads(
     llava: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)

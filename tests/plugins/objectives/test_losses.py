@@ -239,7 +239,7 @@ def answer(found: Scores, view: str, row: int) -> Answer:
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_each_pair_costs_what_the_formula_says_over_any_two_views(name: str) -> None:
+def test_pair_costs_follow_the_formula_over_any_two_views(name: str) -> None:
     oracle, options, columns = FORMULAS[name]
 
     @PROPERTY
@@ -341,7 +341,8 @@ def test_labelled_responses_cost_what_the_formula_says(
 
 
 @pytest.mark.parametrize("name", ["f_dpo", "alphapo"])
-def test_where_an_exponential_would_overflow_the_loss_still_says_which_way_to_go(name: str) -> None:
+def test_loss_keeps_its_direction_where_exponential_overflows(name: str) -> None:
+    """Where an exponential would overflow, the loss's gradient still says which way to go."""
     options = {"divergence": "forward_kl"} if name == "f_dpo" else {"alpha": 1.0}
     policy = {view: torch.tensor([-500.0], requires_grad=True) for view in ("chosen", "rejected")}
     reference = {view: torch.zeros(1) for view in policy}
@@ -360,7 +361,7 @@ def test_a_small_power_keeps_its_digits_in_single_precision(alpha: float) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_exponentials_are_exact_up_to_the_cube_root_of_the_largest_number(dtype: torch.dtype) -> None:
+def test_exponentials_are_exact_to_cube_root_of_largest_number(dtype: torch.dtype) -> None:
     from mdpo_objectives.formulas.numerics import bounded_exp, bounded_expm1
 
     border = math.log(torch.finfo(dtype).max) / 3
@@ -383,7 +384,7 @@ def test_odds_of_a_certain_response_are_finite() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_odds_of_likely_and_of_unlikely_responses_keep_their_digits(dtype: torch.dtype) -> None:
+def test_odds_of_likely_and_unlikely_responses_keep_digits(dtype: torch.dtype) -> None:
     from mdpo_objectives.formulas.numerics import log1mexp
 
     likely = torch.tensor([-1e-6, -1e-3, -0.3], dtype=dtype)
@@ -396,7 +397,7 @@ def test_the_odds_of_likely_and_of_unlikely_responses_keep_their_digits(dtype: t
 
 
 @pytest.mark.parametrize("margin", [15.0, 60.0, 1e4])
-def test_a_margin_over_several_views_keeps_its_digits_in_single_precision(margin: float) -> None:
+def test_multi_view_margin_keeps_digits_in_single_precision(margin: float) -> None:
     policy = {view: torch.zeros(1, requires_grad=True) for view in ("chosen", "rejected", "chosen@crop")}
     ahead = Scores.from_sums(
         policy, {"chosen": torch.tensor([-margin])} | {v: torch.zeros(1) for v in list(policy)[1:]}
@@ -408,7 +409,8 @@ def test_a_margin_over_several_views_keeps_its_digits_in_single_precision(margin
     assert float(policy["chosen"].grad) == pytest.approx(-slope, rel=1e-5)  # type: ignore[arg-type]
 
 
-def test_what_no_model_gives_a_chance_adds_nothing_to_a_divergence() -> None:
+def test_impossible_token_adds_nothing_to_a_divergence() -> None:
+    """A token to which neither model gives a chance adds nothing to a divergence."""
     from mdpo_objectives.formulas.numerics import kl_divergence
 
     p, q = (

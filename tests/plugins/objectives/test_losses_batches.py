@@ -67,7 +67,7 @@ def test_rows_without_an_image_are_not_sorted_among_the_others(found: Scores, pa
 
 @PROPERTY
 @given(scores(["prompt+chosen", "prompt+rejected"]), st.booleans())
-def test_rows_without_an_image_are_sorted_among_those_of_clean_views(found: Scores, paired: bool) -> None:
+def test_rows_without_image_are_sorted_among_clean_views(found: Scores, paired: bool) -> None:
     term = loss("aot", paired=paired, scored="prompt_and_response")
     without = Scores(found.policy, found.reference, found.num_tokens, torch.zeros_like(found.corruptible))
     torch.testing.assert_close(term(without), term(found))
@@ -118,7 +118,7 @@ def test_micro_batches_have_no_part_in_running_means(batches: list[Scores], micr
 
 @PROPERTY
 @given(STEPS)
-def test_means_are_over_all_pairs_of_the_steps_before_or_of_the_last_one(batches: list[Scores]) -> None:
+def test_means_cover_all_pairs_of_earlier_steps_or_the_last_one(batches: list[Scores]) -> None:
     rewards: dict[str, list[float]] = {"bco": [], "unpaired": [], "kto": []}
     for batch, values in zip(batches, trained(batches, 2), strict=True):
         mean = {name: sum(seen) / len(seen) if seen else 0.0 for name, seen in rewards.items()}
@@ -136,7 +136,7 @@ def test_means_are_over_all_pairs_of_the_steps_before_or_of_the_last_one(batches
         rewards["kto"] = mismatched
 
 
-def test_a_number_given_needs_no_running_mean_and_no_view_for_one() -> None:
+def test_given_number_needs_no_running_mean_and_no_view_for_it() -> None:
     assert loss("bco", shift=0).means == loss("bco_unpaired", shift=0.5).means == {}
     kto = loss("kto", baseline=0)
     assert (kto.means, kto.views()) == ({}, loss("bco_unpaired").views())
@@ -306,7 +306,7 @@ def test_a_column_that_makes_no_sense_is_refused(
     assert len(caught.value.problems) == 1
 
 
-def test_an_odpo_offset_between_scores_in_the_wrong_order_is_allowed_where_it_is_linear() -> None:
+def test_linear_odpo_offset_allows_scores_in_wrong_order() -> None:
     sums = {view: torch.zeros(1) for view in PAIR}
     columns = {"chosen_score": torch.tensor([1.0]), "rejected_score": torch.tensor([2.0])}
     value = loss("odpo", offset="linear", alpha=0.5)(Scores.from_sums(sums, sums, columns=columns))

@@ -108,7 +108,8 @@ def test_masks_of_activations_are_means_over_layers() -> None:
 
 
 @pytest.mark.parametrize(("shared", "masks"), [(True, 1), (False, 2)])
-def test_learned_masks_are_clipped_linear_maps_of_normed_layers_averaged(shared: bool, masks: int) -> None:
+def test_learned_masks_average_clipped_maps_of_normed_layers(shared: bool, masks: int) -> None:
+    """Learned masks are clipped linear maps of normed layers, averaged."""
     term: Any = component("loss", "sparse_po", shared=shared)
     module = term.probes()["masks"].make(3, 5).double()
     draw = torch.Generator().manual_seed(0)
@@ -194,7 +195,7 @@ def test_spo_tells_degrees_by_the_last_token(found: Scores) -> None:
 
 @PROPERTY
 @given(scores(("chosen",), {"reward": st.floats(-3, 3)}), st.floats(0.5, 5), st.floats(0.1, 0.9), st.floats(-2, 2))
-def test_hpo_s_value_head_aims_at_an_expectile_and_its_advantage_is_detached(
+def test_hpo_value_head_aims_at_expectile_and_detaches_advantage(
     found: Scores, alpha: float, tau: float, value: float
 ) -> None:
     term: Any = component("anchor", "hpo", weight=1, alpha=alpha, advantage="value_head", tau=tau)
@@ -209,7 +210,7 @@ def test_hpo_s_value_head_aims_at_an_expectile_and_its_advantage_is_detached(
         assert slope[row].item() == pytest.approx(-2 * share * apart, rel=1e-9, abs=1e-9)
 
 
-def test_a_value_head_goes_with_no_view_that_is_scored_with_its_prompt() -> None:
+def test_value_head_refuses_a_view_scored_with_its_prompt() -> None:
     with pytest.raises(ValueError, match="V\\(x\\) is read where the prompt ends"):
         component("anchor", "hpo", weight=1, alpha=1.0, advantage="value_head", tau=0.5, on="prompt+chosen")
 

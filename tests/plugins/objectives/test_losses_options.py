@@ -79,7 +79,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMED)
-def test_options_have_the_names_and_defaults_that_recipes_rely_on(kind: str, name: str) -> None:
+def test_options_have_names_and_defaults_recipes_rely_on(kind: str, name: str) -> None:
     options = component(kind, name, **REQUIRED.get(name, {})).model_dump(mode="json")
     assert options == {**(LOSSES | ANCHORS)[name], "weight": 1, "label": None}
 
@@ -173,7 +173,7 @@ ONLY_BESIDE: list[tuple[str, str, Any, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "option", "value", "beside", "needed"), ONLY_BESIDE)
-def test_an_option_without_effect_is_refused_and_its_default_may_be_written_out(
+def test_option_without_effect_is_refused_unless_it_is_default(
     name: str, option: str, value: object, beside: dict[str, Any], needed: dict[str, Any]
 ) -> None:
     [word] = needed
@@ -220,7 +220,7 @@ def test_views_that_make_no_sense_together_are_refused(name: str, options: dict[
         component("loss", name, **options)
 
 
-def test_the_views_that_symmpo_crosses_are_scored_as_its_preferred_one() -> None:
+def test_symmpo_scores_crossed_views_as_its_preferred_one() -> None:
     term = component("loss", "symmpo", prefer="prompt+chosen")
     names = [str(view) for view in term.views()]  # type: ignore[attr-defined]
     assert names == ["prompt+chosen", "rejected", "prompt+second", "prompt+chosen@second", "prompt+second@second"]

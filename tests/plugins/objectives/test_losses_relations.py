@@ -173,9 +173,8 @@ def test_labels_of_one_confidence_are_label_smoothing(found: Scores, beta: float
 
 @PROPERTY
 @given(scores(PAIR), BETAS)
-def test_sure_wins_cost_half_of_the_hard_form_and_scores_are_chances_from_the_middle(
-    found: Scores, beta: float
-) -> None:
+def test_sure_wins_cost_half_the_hard_sppo_and_gpo_is_centred(found: Scores, beta: float) -> None:
+    """Sure wins cost half of sppo's hard form, and gpo's scores are chances counted from the middle."""
     rows = torch.ones(len(found.corruptible), dtype=torch.float64)
     chances = {"chosen_probability": rows, "rejected_probability": 0 * rows}
     soft = loss("sppo", beta=beta)(replace(found, columns=chances))
@@ -186,7 +185,7 @@ def test_sure_wins_cost_half_of_the_hard_form_and_scores_are_chances_from_the_mi
 
 @PROPERTY
 @given(scores(PAIR), st.floats(0, 0.4))
-def test_flipped_labels_leave_the_mean_of_the_robust_loss_as_it_is(found: Scores, flips: float) -> None:
+def test_flipped_labels_keep_the_mean_of_the_robust_loss(found: Scores, flips: float) -> None:
     """The paper's lemma: unbiased under flips of that rate."""
     right, wrong = (
         loss("robust_dpo", label_smoothing=flips, prefer=prefer, over=over)(found)
@@ -235,9 +234,8 @@ def with_statistics(term: Term) -> Scores:
 
 
 @pytest.mark.parametrize(("variant", "factor"), [(1, 1.0), (2, 0.7)])
-def test_tdpo_is_its_formula_and_detaches_the_preferred_divergence_in_its_second_form(
-    variant: int, factor: float
-) -> None:
+def test_tdpo_follows_formula_and_detaches_in_second_form(variant: int, factor: float) -> None:
+    """TDPO is its formula, and its second form detaches the preferred response's divergence."""
     term = loss("tdpo", beta=0.3, variant=variant, **({"alpha": factor} if variant == 2 else {}))
     found, policy, reference = whole()
     drift = {
@@ -255,7 +253,7 @@ def test_tdpo_is_its_formula_and_detaches_the_preferred_divergence_in_its_second
 
 
 @pytest.mark.parametrize("clamp", [True, False])
-def test_wpo_weighs_pairs_by_the_policy_and_does_not_learn_through_it(clamp: bool) -> None:
+def test_wpo_weighs_pairs_by_policy_without_gradient_through_it(clamp: bool) -> None:
     term = loss("wpo", clamp=clamp, beta=0.3)
     found, policy, _ = whole()
     for row, value in enumerate(term(with_statistics(term)).tolist()):

@@ -65,7 +65,7 @@ def test_ddpo_weighs_tokens_that_an_edit_has_changed(found: Scores, beta: float,
         assert value == pytest.approx(-log_sigmoid(beta * (score[0] - score[1])), rel=1e-9, abs=1e-12)
 
 
-def test_ddpo_counts_one_changed_word_and_leaves_equal_ones_alone() -> None:
+def test_ddpo_counts_a_changed_word_and_leaves_equal_ones_alone() -> None:
     """a b c d against a x c: b and d are new on one side, x on the other."""
     from mdpo_objectives.losses.segments import changed_tokens
 
@@ -172,7 +172,7 @@ def test_c3po_prefers_in_scope_and_keeps_answers_elsewhere(
         assert value == pytest.approx(expected[int(found.columns["scope"][row])], rel=1e-9, abs=1e-12)
 
 
-def test_the_divergence_of_c3po_is_that_of_softened_distributions() -> None:
+def test_c3po_divergence_is_that_of_softened_distributions() -> None:
     from mdpo_objectives.losses.scoped_feedback import TemperedDivergence
 
     policy, reference = torch.tensor([[0.7, 0.2, 0.1]]).double(), torch.tensor([[0.5, 0.3, 0.2]]).double()
@@ -223,7 +223,7 @@ def test_hpo_is_likelihood_by_the_exponential_of_the_advantage(found: Scores, al
         ("anchor", "hpo", {"weight": 1, "alpha": 1.0}, "advantage", math.nan, "must be a finite number, found"),
     ],
 )
-def test_a_column_that_makes_no_sense_is_refused_by_the_example_s_name(
+def test_senseless_column_is_refused_naming_the_example(
     kind: str, name: str, options: dict[str, Any], column: str, value: float, message: str
 ) -> None:
     term = made(kind, name, **options)
@@ -232,7 +232,7 @@ def test_a_column_that_makes_no_sense_is_refused_by_the_example_s_name(
         term.check_columns(Scores.of_columns("row-7", columns))
 
 
-def test_a_tie_is_found_before_training_and_can_be_put_in_quarantine(llava: Path) -> None:
+def test_tie_is_found_before_training_and_can_be_quarantined(llava: Path) -> None:
     rows = [
         Example(
             str(number), "What?", {"chosen": "A.", "rejected": "B."}, (), {"chosen_score": score, "rejected_score": 1}

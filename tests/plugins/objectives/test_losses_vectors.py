@@ -85,7 +85,7 @@ def test_each_objective_gives_its_gradients(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "edge" in VECTORS[name]])
-def test_margins_of_hundreds_of_nats_give_exact_values_and_finite_gradients(name: str, tmp_path: Path) -> None:
+def test_huge_margins_give_exact_values_and_finite_gradients(name: str, tmp_path: Path) -> None:
     edge = VECTORS[name]["edge"]
     found = as_scores(name, edge["inputs"], needs_gradient=True)
     loss = made(name, "python", tmp_path)(found).loss

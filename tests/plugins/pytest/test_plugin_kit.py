@@ -116,7 +116,8 @@ def mdpo_components():
 """
 
 
-def test_a_broken_component_is_told_in_a_sentence_and_one_that_needs_options_is_skipped(tmp_path: Path) -> None:
+def test_kit_reports_broken_and_skips_option_needing_component(tmp_path: Path) -> None:
+    """A broken component is told in a sentence, and one that needs options is skipped."""
     install(tmp_path, "broken", BROKEN)
     done = tried(HERE, "mdpo_broken", cwd=tmp_path, more_path=tmp_path)
     assert done.returncode == 1
@@ -178,7 +179,7 @@ def mdpo_components():
 """
 
 
-def test_whatever_a_component_raises_is_shown_in_a_few_lines_with_its_own_place(tmp_path: Path) -> None:
+def test_component_error_is_shown_in_few_lines_with_its_place(tmp_path: Path) -> None:
     install(tmp_path, "raising", RAISING)
     done = tried(HERE, "mdpo_raising", cwd=tmp_path, more_path=tmp_path)
     assert "6 failed" in done.stdout
@@ -207,7 +208,7 @@ def test_the_whole_trace_is_shown_to_whoever_asks(tmp_path: Path) -> None:
     assert "hypothesis/" in done.stdout
 
 
-def test_pytest_without_the_option_pays_nothing_and_runs_its_own_tests(tmp_path: Path) -> None:
+def test_pytest_without_option_costs_nothing_and_runs_own_tests(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text(
         "import sys\ndef test_own(): assert not {'torch', 'hypothesis', 'mdpo_core', 'pydantic'} & set(sys.modules)\n"
     )
@@ -297,7 +298,7 @@ def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path:
     assert "no such folder" in done.stderr
 
 
-def test_a_new_package_of_another_s_name_or_in_a_folder_that_is_there_is_refused(tmp_path: Path) -> None:
+def test_new_package_with_taken_name_or_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for name, text in (
         ("dpo", "the plugin 'objectives' offers a loss 'dpo'"),

@@ -35,7 +35,7 @@ def answer(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
-def test_a_conversation_comes_with_its_turns_and_its_images_in_order(tmp_path: Path, photographs: Path) -> None:
+def test_conversation_comes_with_turns_and_images_in_order(tmp_path: Path, photographs: Path) -> None:
     row = {"prompt": QUESTION, "chosen": answer("A flower."), "rejected": "A dog.", "img_path": ["00.jpg", "11.png"]}
     example = read(row, tmp_path, photographs)
     assert example.prompt == TURNS
@@ -86,7 +86,7 @@ def test_a_wrong_conversation_is_named_with_its_place(
         read({**row, **change}, tmp_path, photographs)
 
 
-def test_whole_conversations_that_differ_before_the_response_are_named(tmp_path: Path, photographs: Path) -> None:
+def test_whole_conversations_differing_before_response_are_named(tmp_path: Path, photographs: Path) -> None:
     asked = [{"role": "user", "content": "One?"}], [{"role": "user", "content": "Two?"}]
     row = {"chosen": [*asked[0], *answer("1")], "rejected": [*asked[1], *answer("2")], "img_path": None}
     with pytest.raises(DataError, match="rejected: the turns before the response differ from those of 'chosen'"):

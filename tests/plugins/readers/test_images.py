@@ -112,9 +112,7 @@ def encodings(photographs: Path) -> list[bytes]:
 
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
-def test_no_damage_to_a_file_ends_otherwise_than_in_an_image_or_a_data_error(
-    data: st.DataObject, encodings: list[bytes]
-) -> None:
+def test_damaged_file_gives_an_image_or_a_data_error(data: st.DataObject, encodings: list[bytes]) -> None:
     content = bytearray(data.draw(st.sampled_from(encodings)))
     for _ in range(data.draw(st.integers(1, 5))):
         content[data.draw(st.integers(0, min(len(content), 200) - 1))] = data.draw(st.integers(0, 255))

@@ -115,9 +115,7 @@ MORE = {"edited_path": "11.png", "question": "<image>\nWhere?", "embedding": [1,
 
 
 @pytest.mark.parametrize("write", [to_json, to_parquet, to_folder])
-def test_other_pictures_prompts_vectors_and_boxes_are_named_by_options(
-    write: Any, tmp_path: Path, photographs: Path
-) -> None:
+def test_options_name_other_pictures_prompts_vectors_and_boxes(write: Any, tmp_path: Path, photographs: Path) -> None:
     row = read(write([{**ROWS[0], **MORE}], tmp_path), photographs, **OTHERS)[0]
     with PIL.Image.open(photographs / "11.png") as image:
         assert row.other_images == {"edited": (image.convert("RGB"),)}
@@ -267,9 +265,10 @@ def test_an_unusable_file_is_named_with_the_reason(
         ({"dogs": [[[0, 0, 1, 1]], [[0, 0, 1, 1]]]}, "row 1: dogs: holds the boxes of 2 images, and the row has 1"),
     ],
 )
-def test_an_unusable_picture_prompt_vector_or_box_is_named_with_row_and_column(
+def test_unusable_picture_prompt_vector_or_box_is_named(
     changes: Row, message: str, tmp_path: Path, photographs: Path
 ) -> None:
+    """An unusable picture, prompt, vector or box is named with row and column."""
     data = read(to_json([{**ROWS[0], **MORE, **changes}], tmp_path), photographs, **OTHERS)
     assert message in error(lambda: data[0])
 
@@ -331,7 +330,7 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, 
     assert "a file has no split 'test'" in error(lambda: read(to_json(ROWS, tmp_path), photographs, split="test"))
 
 
-def test_a_missing_folder_of_images_is_named_once_and_before_any_row(tmp_path: Path, photographs: Path) -> None:
+def test_missing_image_folder_is_named_once_before_any_row(tmp_path: Path, photographs: Path) -> None:
     wrong = photographs.with_name(photographs.name + "s")
     found = error(lambda: read(to_json(ROWS, tmp_path), wrong))
     assert found.splitlines() == [

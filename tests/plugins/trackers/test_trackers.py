@@ -34,7 +34,7 @@ def test_a_run_without_a_logged_step_has_no_curves(tmp_path: Path) -> None:
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_tensorboard_reads_what_was_logged_before_and_after_a_resume(tmp_path: Path) -> None:
+def test_tensorboard_reads_log_before_and_after_a_resume(tmp_path: Path) -> None:
     for steps in ([1, 2], [3]):
         log = component("tracker", "tensorboard").start(tmp_path)  # type: ignore[attr-defined]
         for step in steps:
@@ -45,7 +45,7 @@ def test_tensorboard_reads_what_was_logged_before_and_after_a_resume(tmp_path: P
     assert [(event.step, round(event.value, 4)) for event in events.Scalars("loss")] == [(1, 1), (2, 0.5), (3, 0.3333)]
 
 
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+def test_missing_package_is_named_with_the_extra_that_brings_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mdpo_trackers.tensorboard", None)

@@ -45,7 +45,7 @@ def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("options", [PLAIN, Scoring()], ids=["plain", "shared"])
-def test_log_probs_are_those_of_one_forward_of_plain_transformers(
+def test_log_probs_equal_one_forward_of_plain_transformers(
     options: Scoring, family: str, folder: Path, photographs: Path
 ) -> None:
     data = examples(family, photographs)
@@ -176,7 +176,7 @@ def test_every_row_of_the_table_has_a_small_model() -> None:
     assert set(SMALL) == set(FAMILIES)
 
 
-def test_a_family_without_a_row_takes_the_plain_path_and_keeps_the_contract(tmp_path: Path, photographs: Path) -> None:
+def test_family_without_row_takes_plain_path_and_keeps_contract(tmp_path: Path, photographs: Path) -> None:
     made = component("adapter", "chat_vlm", path=str(build_vlm("vipllava", tmp_path)), lora=LORA)
     assert made.family() is UNKNOWN  # type: ignore[attr-defined]
     assert not made.shares_prefix  # type: ignore[attr-defined]
@@ -187,7 +187,7 @@ def test_a_family_without_a_row_takes_the_plain_path_and_keeps_the_contract(tmp_
     ("family", "problem"),
     [("qwen2_vl", "gives other logits in separate calls"), ("gemma3", "gives other logits in separate calls")],
 )
-def test_a_family_that_needs_a_row_and_has_none_is_refused_when_it_is_loaded(
+def test_family_lacking_a_needed_row_is_refused_at_loading(
     family: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = adapter(family, build_vlm(family, tmp_path))
@@ -226,9 +226,8 @@ def test_a_tokenizer_that_does_not_fit_the_model_is_named(change: Any, message: 
         adapter("llava", folder).encoder()
 
 
-def test_a_processor_that_counts_image_tokens_otherwise_than_the_model_is_named(
-    tmp_path: Path, photographs: Path
-) -> None:
+def test_processor_with_other_image_token_count_is_named(tmp_path: Path, photographs: Path) -> None:
+    """A processor that counts image tokens otherwise than the model is named."""
     folder = build_vlm("llava", tmp_path)
     options = json.loads((folder / "processor_config.json").read_text())
     (folder / "processor_config.json").write_text(json.dumps(options | {"patch_size": 7}))
@@ -252,7 +251,8 @@ print(peak() - before)
 
 
 @pytest.mark.long
-def test_loading_a_sharded_checkpoint_takes_little_more_memory_than_the_checkpoint(tmp_path: Path) -> None:
+def test_loading_sharded_checkpoint_takes_little_extra_memory(tmp_path: Path) -> None:
+    """Loading a sharded checkpoint takes little more memory than the checkpoint has."""
     folder = build_vlm("llava", tmp_path)
     config = AutoConfig.from_pretrained(folder)
     config.text_config.update({"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 12})
@@ -276,7 +276,8 @@ def changed_template(folder: Path, change: Callable[[str], str]) -> None:
     file.write_text(change(file.read_text()))
 
 
-def test_a_template_that_ends_an_answer_in_no_end_token_gets_the_tokenizer_s(tmp_path: Path) -> None:
+def test_template_without_end_token_gets_the_tokenizer_one(tmp_path: Path) -> None:
+    """A template that ends an answer in no end token gets the tokenizer's."""
     folder = build_vlm("llava", tmp_path)
     # As published with a slip: a backslash where there should be a slash.
     changed_template(folder, lambda text: text.replace("<|im_end|>\n{% endfor %}", "<\\s> {% endfor %}"))
@@ -291,7 +292,7 @@ def test_a_template_that_opens_answers_in_two_ways_is_named(tmp_path: Path) -> N
         adapter("llava", folder).encoder()
 
 
-def test_a_conversation_that_the_template_refuses_is_named_with_its_example(tmp_path: Path) -> None:
+def test_conversation_the_template_refuses_names_its_example(tmp_path: Path) -> None:
     folder = build_vlm("llava", tmp_path)
     refusing = "{% if messages | length > 2 %}{{ raise_exception('roles must alternate') }}{% endif %}"
     changed_template(folder, lambda text: refusing + text)
@@ -300,7 +301,7 @@ def test_a_conversation_that_the_template_refuses_is_named_with_its_example(tmp_
         adapter("llava", folder).encoder().encode_prompt(Example("7", turns, {}))
 
 
-def test_image_tokens_that_stand_for_no_image_are_refused_wherever_they_are(tmp_path: Path) -> None:
+def test_image_tokens_without_an_image_are_refused_everywhere(tmp_path: Path) -> None:
     folder = build_vlm("qwen2_vl", tmp_path)
     chat, ready = (component("adapter", "chat_vlm", path=str(folder), prompts=each) for each in ("chat", "ready"))
     with pytest.raises(DataError, match=r"a response contains the image token '<\|image_pad\|>'"):
@@ -346,6 +347,6 @@ def load(made: Any) -> None:
     made.load(Placement())
 
 
-def test_a_llava_with_a_vision_encoder_that_nobody_tried_has_no_row() -> None:
+def test_llava_with_untried_vision_encoder_has_no_row() -> None:
     assert family_of({"model_type": "llava", "vision_config": {"model_type": "pixtral"}}) is UNKNOWN
     assert family_of({"model_type": "llava", "vision_config": {}}) is FAMILIES["llava"]

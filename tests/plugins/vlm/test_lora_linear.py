@@ -70,7 +70,7 @@ def test_it_equals_pefts_in_values_and_gradients(
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_beside_weights_in_bfloat16_it_is_as_near_to_the_truth_as_bfloat16_is(bias: bool) -> None:
+def test_lora_beside_bfloat16_weights_is_as_exact_as_bfloat16(bias: bool) -> None:
     x = torch.randn(4, 7, 6)
     model = build(True, bias, dtype=torch.bfloat16)
     ours, truth = measure(model, x.bfloat16()), measure(copy.deepcopy(model).double(), x.bfloat16().double())
@@ -80,7 +80,7 @@ def test_beside_weights_in_bfloat16_it_is_as_near_to_the_truth_as_bfloat16_is(bi
         assert distance <= 16 * torch.finfo(torch.bfloat16).eps, name
 
 
-def test_an_adapter_that_is_off_merged_or_not_alone_is_left_to_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peft_handles_adapter_that_is_off_merged_or_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*args: Any) -> None:
         raise AssertionError("not for these")
 

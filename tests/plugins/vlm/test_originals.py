@@ -99,9 +99,10 @@ def test_the_contract_of_adapters_holds(name: str, options: dict[str, Any], tmp_
 
 @pytest.mark.parametrize("pickled", [True, False])
 @pytest.mark.parametrize("shards", [1, 3])
-def test_half_precision_and_shards_of_either_kind_are_kept_as_they_are(
+def test_conversion_keeps_half_precision_and_both_shard_kinds(
     pickled: bool, shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Half precision, and the numbers in shards of either kind, are kept as they are."""
     from mdpo_vlm.originals import tensors
 
     monkeypatch.setattr(tensors.write_shards, "__defaults__", (50_000,))
@@ -126,7 +127,7 @@ def test_half_precision_and_shards_of_either_kind_are_kept_as_they_are(
     assert model.module.get_parameter("lm_head.weight").dtype == torch.float16
 
 
-def test_the_vocabulary_grows_by_a_row_of_zeros_only_where_none_is_spare(tmp_path: Path) -> None:
+def test_vocabulary_grows_by_a_zero_row_only_if_none_is_spare(tmp_path: Path) -> None:
     build_bunny(tmp_path / "full", "bunny-phi")
     build_bunny(tmp_path / "spare", "bunny-phi", spare=3)
     found = {name: converted_weights(bunny(tmp_path / name).folder()) for name in ("full", "spare")}
@@ -136,7 +137,7 @@ def test_the_vocabulary_grows_by_a_row_of_zeros_only_where_none_is_spare(tmp_pat
         assert found["spare"][name].any(1).all()
 
 
-def test_a_checkpoint_is_converted_once_and_anew_where_it_changed(tmp_path: Path, cache: Path) -> None:
+def test_checkpoint_is_converted_once_and_again_if_it_changed(tmp_path: Path, cache: Path) -> None:
     folder = copied(tmp_path / "bunny")
     first = bunny(folder).folder()
     assert first.parent == cache
@@ -222,7 +223,8 @@ def test_sizes_of_a_tower_inside_follow_from_its_published_name(tmp_path: Path) 
 
 
 @pytest.mark.long
-def test_converting_and_loading_takes_little_more_memory_than_the_checkpoint_has(tmp_path: Path) -> None:
+def test_converting_and_loading_take_little_extra_memory(tmp_path: Path) -> None:
+    """Converting and loading take little more memory than the checkpoint has."""
     sizes = {"hidden_size": 640, "intermediate_size": 2560, "num_hidden_layers": 9, "vocab_size": 32000}
     build_bunny(tmp_path / "bunny", "bunny-llama", **sizes)
     as_other_files(tmp_path / "bunny", pickled=True, shards=2, dtype=torch.float16)
@@ -352,7 +354,8 @@ def test_all_that_is_not_covered_is_said_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 2
 
 
-def test_published_model_types_that_are_transformers_own_are_told_apart(tmp_path: Path) -> None:
+def test_original_with_a_transformers_model_type_is_recognized(tmp_path: Path) -> None:
+    """An original checkpoint that names a model type of transformers' own is told apart."""
     folder = copied(tmp_path / "llava", "llava_original_tiny")
     changed_config(folder, model_type="llava")
     llava(folder).check()

@@ -245,9 +245,7 @@ def test_what_does_not_fit_together_is_refused_without_any_model(options: dict[s
         ),
     ],
 )
-def test_a_name_that_fits_nothing_is_refused_before_weights_are_read(
-    options: dict[str, Any], message: str, llava: Path
-) -> None:
+def test_name_that_fits_no_module_is_refused_before_loading(options: dict[str, Any], message: str, llava: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         adapter(llava, **options).check()
 
@@ -320,9 +318,8 @@ def test_a_run_of_many_ways_to_train_resumes_to_the_bit(mixed_run: Path, tmp_pat
     assert contents(again / "final") == contents(mixed_run / "final")
 
 
-def test_what_trained_in_many_ways_is_exported_for_peft_and_merged(
-    mixed_run: Path, llava: Path, tmp_path: Path
-) -> None:
+def test_mixed_training_exports_for_peft_and_merged(mixed_run: Path, llava: Path, tmp_path: Path) -> None:
+    """What trained in many ways is exported for peft and merged."""
     for merge in (False, True):
         export_run(mixed_run, tmp_path / str(merge), merge=merge)
     saved = load_file(tmp_path / "False" / "adapter_model.safetensors")

@@ -31,7 +31,8 @@ def qlora(folder: Path) -> Llava:
     return Llava(path=str(folder), lora=Lora(rank=2), quantize="nf4")
 
 
-def test_weights_are_normal_floats_of_4_bits_with_quantized_scales_and_computed_in_16(llava: Path) -> None:
+def test_weights_are_nf4_with_quantized_scales_and_16_bit_math(llava: Path) -> None:
+    """Weights are normal floats of 4 bits with quantized scales, and computed in 16 bits."""
     config = quantized.loading_options(llava, ON_CUDA)["quantization_config"]
     assert isinstance(config, BitsAndBytesConfig)
     assert config.quantization_method() == "nf4"
@@ -46,7 +47,8 @@ def test_they_are_read_to_where_they_stay(device: str, llava: Path) -> None:
     assert quantized.loading_options(llava, Placement(device, "bfloat16"))["device_map"] == {"": torch.device(device)}
 
 
-def test_all_linear_layers_of_the_language_model_are_quantized_and_none_besides(llava: Path) -> None:
+def test_exactly_language_model_linear_layers_are_quantized(llava: Path) -> None:
+    """All linear layers of the language model are quantized, and none besides."""
     skipped = quantized.loading_options(llava, ON_CUDA)["quantization_config"].llm_int8_skip_modules
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(AutoConfig.from_pretrained(llava))
@@ -63,13 +65,13 @@ def test_4_bits_without_lora_are_refused() -> None:
 
 
 @pytest.mark.parametrize("trainable", [True, False])
-def test_any_other_device_than_cuda_is_refused_before_anything_is_loaded(trainable: bool) -> None:
+def test_device_other_than_cuda_is_refused_before_loading(trainable: bool) -> None:
     with pytest.raises(RecipeError, match=r"training with 4-bit weights needs CUDA.* on 'cpu'"):
         qlora(Path("nowhere")).load(Placement("cpu", "bfloat16"), trainable=trainable)
 
 
 @pytest.mark.skipif(HAS_BITSANDBYTES, reason="bitsandbytes is installed")
-def test_without_bitsandbytes_the_run_is_refused_with_the_command_that_installs_it(small: list[str]) -> None:
+def test_missing_bitsandbytes_is_refused_with_install_command(small: list[str]) -> None:
     recipe = load_recipe(RECIPE, small)
     with pytest.raises(RecipeError, match=r'which is not installed\).*pip install "mdpo\[qlora\]"'):
         run(recipe)
@@ -92,7 +94,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(quantized, "require_cuda", lambda placement: None)
 
 
-def test_layers_of_4_bits_get_peft_s_own_adapters_and_all_else_stays(llava: Path, anywhere: None) -> None:
+def test_4_bit_layers_get_peft_adapters_and_all_else_stays(llava: Path, anywhere: None) -> None:
     from bitsandbytes.nn import Linear4bit
     from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
 
@@ -107,9 +109,10 @@ def test_layers_of_4_bits_get_peft_s_own_adapters_and_all_else_stays(llava: Path
     assert {value.dtype for value in module.parameters() if value.requires_grad} == {torch.float32}
 
 
-def test_a_run_upon_4_bits_begins_at_three_times_log_2_learns_and_is_exported_upon_whole_weights(
+def test_4_bit_run_begins_at_3_log_2_learns_and_exports(
     changes: list[str], llava: Path, tmp_path: Path, anywhere: None
 ) -> None:
+    """A run upon 4 bits begins at three times log 2, learns, and is exported upon whole weights."""
     precision = ["backend.precision=bf16", "trackers=[]", "output.save_every=3", f"output.dir={tmp_path / 'run'}"]
     folder = run(load_recipe(RECIPE, [*changes, *precision])).run_dir
     losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]

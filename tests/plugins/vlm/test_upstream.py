@@ -115,7 +115,7 @@ def conversation(case: Upstream, row: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("row", [*ROWS, "multi"])
-def test_conversations_go_through_the_template_of_instruction_tuning(case: Upstream, row: str) -> None:
+def test_conversations_use_the_instruction_tuning_template(case: Upstream, row: str) -> None:
     prompt = case.chat.encode_prompt(case.example(row, conversation(case, row)))
     response = case.chat.encode_response(case.item(row)["chosen"])
     kind = "sft" if case.adapter == "bunny" else "chosen"
@@ -128,7 +128,7 @@ def test_conversations_go_through_the_template_of_instruction_tuning(case: Upstr
 
 
 @pytest.mark.parametrize("name", ["chosen", "rejected"])
-def test_all_answers_of_a_conversation_count_where_upstream_counts_them(cases: dict[str, Upstream], name: str) -> None:
+def test_conversation_answers_count_where_upstream_counts_them(cases: dict[str, Upstream], name: str) -> None:
     """LLaVA's sums of ``multi`` are those of both answers: here, of a response that is a conversation."""
     case = cases["llava"]
     first, *others = conversation(case, "multi")
