@@ -2,10 +2,12 @@
 
 The files, from the ground up; each imports only files above it in this list:
 
-    columns, cell_types, tables                              which columns are read; one value; opening a table
-    conversations, images, vectors_and_boxes, stored_pairs   what a cell holds; rows as they are stored
-    examples                                                 a stored row becomes an example
-    pairs                                                    the reader and its options
+    columns, cell_types                          which columns are read; one value
+    tables                                       where rows are stored: JSON, or a table of `datasets`
+    conversations, images, vectors_and_boxes     what a cell holds
+    stored_pairs                                 rows as they are stored
+    examples                                     a stored row becomes an example
+    pairs                                        the reader and its options
 """
 
 from __future__ import annotations

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from reprlib import Repr
 from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Problem
 
 _SHOWN = 80
+_EXACT = 2**53  # the largest whole number up to which a float holds each
+# Python's own repr has no limit, neither of length nor of depth.
+_REPR = Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 4, 2 * _SHOWN, 2 * _SHOWN, 2 * _SHOWN
+
+
+def shown(value: object) -> str:
+    """The value for a message, shortened."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class Cell(NamedTuple):
@@ -24,15 +35,13 @@ class Cell(NamedTuple):
 
     def must_be(self, expected: str) -> DataError:
         """The error that says what was expected and what was found."""
-        value = repr(self.value)
-        return self.wrong(f"must be {expected}, found {value if len(value) <= _SHOWN else value[:_SHOWN] + '...'}")
+        return self.wrong(f"must be {expected}, found {shown(self.value)}")
 
 
 def text(cell: Cell) -> str:
     """Text, which may be empty."""
     if isinstance(cell.value, date):
-        # The library converts a column if all of its values look like dates; the original text is lost.
-        raise cell.must_be("text (the `datasets` library takes a JSON column of dates for dates; Parquet keeps text)")
+        raise cell.must_be("text (the column holds dates; write it as text)")
     if not isinstance(cell.value, str):
         raise cell.must_be("text")
     return cell.value
@@ -40,9 +49,12 @@ def text(cell: Cell) -> str:
 
 def number(cell: Cell) -> float:
     """A finite number; true and false are 1 and 0."""
-    if not isinstance(cell.value, bool | int | float) or not math.isfinite(cell.value):
+    value = cell.value
+    if isinstance(value, int) and abs(value) > _EXACT:
+        raise cell.must_be(f"a number that a float holds exactly: whole numbers up to {_EXACT}")
+    if not isinstance(value, bool | int | float) or not math.isfinite(value):
         raise cell.must_be("a finite number")
-    return float(cell.value)
+    return float(value)
 
 
 def name(cell: Cell) -> str:

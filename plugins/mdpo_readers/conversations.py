@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from mdpo_core import IMAGE_MARK, Turn
 from mdpo_core import Role as RoleName
-from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.cell_types import Cell, shown, text
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
@@ -64,8 +64,10 @@ def _turn(cell: Cell) -> Turn:
 
 
 def _role(cell: Cell) -> Any:
+    if not isinstance(cell.value, str):
+        raise cell.must_be(f"a role: {', '.join(_ROLES)}")
     if cell.value not in _ROLES:
-        raise cell.wrong(f"{cell.value!r} is no role; {', '.join(_ROLES)} are")
+        raise cell.wrong(f"{shown(cell.value)} is no role; {', '.join(_ROLES)} are")
     return _ROLES[cell.value]
 
 

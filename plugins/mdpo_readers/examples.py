@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-
-from datasets import Dataset, Image, List
 
 from mdpo_core import Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
@@ -13,25 +11,27 @@ from mdpo_readers.cell_types import Cell
 from mdpo_readers.columns import PairColumns
 from mdpo_readers.images import images
 from mdpo_readers.stored_pairs import StoredPairs
+from mdpo_readers.tables.table import Table
 
 
 class PairRows(LazyRows):
-    """A memory-mapped table as examples; light to copy into a worker process."""
+    """A table as examples; light to copy into a worker process."""
 
-    def __init__(self, columns: PairColumns, table: Dataset, with_options: Callable[..., Reader]) -> None:
+    def __init__(self, columns: PairColumns, table: Table, with_options: Callable[..., Reader]) -> None:
         """``with_options`` gives the reader of these rows with some options changed."""
         self._columns = columns
-        # A folder may have been saved with a format, which gives tensors or leaves columns out.
-        plain = table.with_format(None)
-        self.as_stored = StoredPairs(columns, plain, with_options)
-        self._table = _undecoded(plain.select_columns(columns.names()), columns.of_images())
+        self.as_stored = StoredPairs(columns, table, with_options)
+        self._table = table.select(columns.names())
 
     def __len__(self) -> int:
         return len(self._table)
 
+    def place(self, number: int) -> str:
+        return f"{self._columns.path} row {number + 1}"
+
     def row(self, number: int) -> Example:
-        columns, values = self._columns, self._table[number]
-        where = partial(Cell, f"{columns.path} row {number + 1}")
+        columns, values = self._columns, self._table.row(number)
+        where = partial(Cell, self.place(number))
         cell = {column: where(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
         shown = () if columns.image is None else images(cell[columns.image], columns.images)
@@ -61,14 +61,3 @@ class PairRows(LazyRows):
                     f"the turns before the response differ from those of '{column_of[first]}'"
                 )
         return split[first][0], {name: answer for name, (_, answer) in split.items()}
-
-
-def _undecoded(table: Dataset, columns: Iterable[str]) -> Dataset:
-    """The table with images as stored bytes: the reader decodes them itself, so that errors name the image."""
-    for column in columns:
-        feature = table.features[column]
-        if isinstance(feature, Image):
-            table = table.cast_column(column, Image(decode=False))
-        elif isinstance(getattr(feature, "feature", None), Image):
-            table = table.cast_column(column, List(Image(decode=False)))
-    return table

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, model_validator
 
 from mdpo_core import DataError, ExampleField, Problem, Reader, suggestion
+from mdpo_readers.cell_types import shown
 from mdpo_readers.columns import PairColumns
 
 if TYPE_CHECKING:
     from mdpo_readers.examples import PairRows
+    from mdpo_readers.tables.table import Table
 
 
 class Pairs(Reader):
@@ -60,11 +62,11 @@ class Pairs(Reader):
 
     def open(self) -> PairRows:
         from mdpo_readers.examples import PairRows
-        from mdpo_readers.tables import open_table
+        from mdpo_readers.tables.opening import open_table
 
         table = open_table(self.path, self.split)
         columns = self.used()
-        self._require(columns, table.column_names)
+        self._require(columns, table)
         return PairRows(columns, table, self.with_options)
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
@@ -92,18 +94,30 @@ class Pairs(Reader):
         """This reader with some options changed, which are not checked again."""
         return self.model_copy(update=changes)
 
-    def _require(self, columns: PairColumns, available: list[str]) -> None:
+    def _require(self, columns: PairColumns, table: Table) -> None:
         """Raise `DataError` if the table lacks a column, or the folder of images does not exist."""
-        from mdpo_readers.tables import file_suggestion
-
-        listed = ", ".join(available)
-        problems = [
-            Problem(self.path, "", f"there is no column '{name}'{suggestion(name, available)}  (columns: {listed})")
-            for name in columns.names()
-            if name not in available
-        ]
-        if columns.of_images() and not self.images.is_dir():
-            message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
-            problems.append(Problem(self.path, "", message))
+        problems = [*self._missing_columns(columns, table), *self._missing_images(columns)]
         if problems:
             raise DataError(problems)
+
+    def _missing_columns(self, columns: PairColumns, table: Table) -> list[Problem]:
+        missing = table.missing(columns.names())
+        names = table.column_names() if missing else ()
+        listed = ", ".join(names)
+        return [
+            Problem(self.path, "", f"there is no column '{name}'{suggestion(name, names)}  (columns: {listed})")
+            for name in missing
+        ]
+
+    def _missing_images(self, columns: PairColumns) -> list[Problem]:
+        from mdpo_readers.tables.opening import file_suggestion
+
+        if not columns.of_images():
+            return []
+        try:
+            if self.images.is_dir():
+                return []
+        except OSError as error:  # too long a name, or a folder that may not be entered
+            return [Problem(self.path, "", f"data.images: {shown(str(self.images))} cannot be read: {error.strerror}")]
+        message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
+        return [Problem(self.path, "", message)]

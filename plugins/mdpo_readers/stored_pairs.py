@@ -8,29 +8,27 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Value
-
 from mdpo_core import Reader
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.columns import PairColumns
+from mdpo_readers.tables.table import Table
 
 
 class StoredPairs:
     """See `mdpo_core.StoredRows`: a table with all of its columns."""
 
-    def __init__(self, columns: PairColumns, table: Dataset, with_options: Callable[..., Reader]) -> None:
+    def __init__(self, columns: PairColumns, table: Table, with_options: Callable[..., Reader]) -> None:
         self._columns = columns
         self._with_options = with_options
-        of_images = list(dict.fromkeys(columns.of_images()))
-        self.embeds_images = not all(_names_files(table.features[column]) for column in of_images)
-        self._table = table.remove_columns(of_images) if self.embeds_images else table
+        self._table = table.without_embedded(list(dict.fromkeys(columns.of_images())))
+        self.embeds_images = self._table is not table
 
     def stored(self, index: int) -> dict[str, Any]:
         where = f"{self._columns.path} row {index + 1}"
-        return {column: _as_json(Cell(where, column, value)) for column, value in self._table[index].items()}
+        return {column: _as_json(Cell(where, column, value)) for column, value in self._table.row(index).items()}
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        row = self._table[index]
+        row = self._table.row(index)
         used = self._columns
         texts = {used.responses.get(name, name): text for name, text in responses.items()}
         like = None if used.prompt is not None else row[next(iter(used.responses.values()))]
@@ -49,10 +47,6 @@ class StoredPairs:
             responses={name: used.responses.get(name, name) for name in responses},
             columns=tuple(columns),
         )
-
-
-def _names_files(feature: object) -> bool:
-    return isinstance(feature, Value) or isinstance(getattr(feature, "feature", None), Value)
 
 
 def _as_stored(old: object, text: str, prompt: str | None) -> object:

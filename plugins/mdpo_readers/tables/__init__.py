@@ -1,0 +1,1 @@
+"""Where rows are stored: a JSON file, or a table of the library `datasets`."""

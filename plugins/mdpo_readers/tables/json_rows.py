@@ -1,0 +1,83 @@
+"""A row of a JSON file: from its text to its values, of which none is changed or lost, or a reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_SHOWN = 40
+# Two escapes of this kind, one after the other, write a character. One alone writes half of it.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class BadRow(ValueError):
+    """Why a row cannot be read. ``line`` of its text, from 0, contains the fault; None if the fault has no place."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def values_of(text: bytes) -> dict[str, Any]:
+    """The values of a row by column. Raises `BadRow`."""
+    row = _parsed(text)
+    if not isinstance(row, dict):
+        start = text.decode().strip()
+        raise BadRow(f"{start if len(start) < _SHOWN else start[:_SHOWN] + '...'} is not an object")
+    if _HALF.search(text):
+        _require_whole_characters(row)
+    return row
+
+
+def _parsed(text: bytes) -> object:
+    if b"\0" in text:
+        raise BadRow(
+            "it contains zero bytes: the file is damaged, or not UTF-8", text.count(b"\n", 0, text.index(b"\0"))
+        )
+    try:
+        return _DECODER.decode(text.decode())
+    except BadRow:
+        raise
+    except UnicodeDecodeError as error:
+        byte = text[error.start : error.start + 1]
+        raise BadRow(f"{byte!r} is not UTF-8; save the file as UTF-8", text.count(b"\n", 0, error.start)) from error
+    except json.JSONDecodeError as error:
+        raise BadRow(f"{error.msg} in column {error.colno}", error.lineno - 1) from error
+    except RecursionError as error:
+        raise BadRow("it is nested too deeply") from error
+    except ValueError as error:
+        # The last reason that Python's parser has: int() reads a limited number of digits.
+        raise BadRow(f"it contains a whole number with thousands of digits ({error})") from error
+
+
+def _require_whole_characters(row: dict[str, Any]) -> None:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start]).strip("'")
+        raise BadRow(f"it contains {half}, which is half of a character (a lone surrogate)") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise BadRow(f"the key {twice!r} occurs twice in one object")
+    return values
+
+
+def _number(text: str) -> float:
+    """A number with a fraction or an exponent, which a float can hold."""
+    value = float(text)
+    digits = text.lower().partition("e")[0]
+    if value == 0 and digits.strip("-0."):
+        raise BadRow(f"the number {text} is too small for a float, which would be 0")
+    if abs(value) == float("inf"):
+        raise BadRow(f"the number {text} is too large for a float, which would be infinite")
+    return value
+
+
+# Tabs and line breaks in a text are read as they are. What makes no sense in a text, the check of the row says.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, strict=False)

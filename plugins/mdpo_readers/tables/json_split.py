@@ -1,0 +1,143 @@
+"""The texts of the rows of a JSON file. What makes a row bad stays in its text; other faults refuse the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mdpo_core import DataError, Problem
+
+ROWS_ARE = "; rows are JSON objects: a list of them, or one a line"
+_BOM = b"\xef\xbb\xbf"
+_SPACE = re.compile(r"[ \t\r\n]*")
+# Finds where values end. Odd characters, bytes that are not UTF-8 and numbers do not hide that.
+_DECODER = json.JSONDecoder(strict=False, parse_int=float)
+_ODD_BYTES = "surrogateescape"
+# How files of other kinds begin.
+_OTHER_KINDS = {
+    b"\x1f\x8b": "it is compressed by gzip; unpack it",
+    b"PK\x03\x04": "it is a zip archive; unpack it",
+    b"\x28\xb5\x2f\xfd": "it is compressed by zstd; unpack it",
+    b"\xfd7zXZ": "it is compressed by xz; unpack it",
+    b"BZh": "it is compressed by bzip2; unpack it",
+    b"PAR1": "it is a Parquet file; name it .parquet",
+    b"version https://git-lfs": "it is a Git LFS pointer; download the file itself (git lfs pull)",
+    b"<": "it is a web page, or XML; download the file itself",
+    b"\0\0\0\0": "it begins with zero bytes: the file is damaged",
+}
+_LONGEST_MARK = 64
+
+
+class RowText(NamedTuple):
+    """The text of a row, the line of the file in which it begins, from 1, and whether it is a line of its own."""
+
+    line: int
+    own_line: bool
+    json: bytes
+
+
+def row_texts(path: Path) -> Iterator[RowText]:
+    """The rows of a file. Raises `DataError` if it is no JSON, or does not show where its rows begin and end."""
+    with path.open("rb") as file:
+        _require_json(path, file.read(_LONGEST_MARK))
+        file.seek(0)
+        first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()
+        has_more = any(line.strip() for line in file)
+        file.seek(0)
+        if first.startswith(b"[") and not (has_more and _is_json(first)):
+            yield from _values(path, _decoded(file.read()), in_list=True)
+        elif has_more and not _is_json(first) and _begins_with_value(text := _decoded(file.read())):
+            yield from _values(path, text, in_list=False)
+        else:
+            file.seek(0)
+            yield from _lines(file)
+
+
+def _require_json(path: Path, head: bytes) -> None:
+    encoding = json.detect_encoding(head)
+    other = next((words for mark, words in _OTHER_KINDS.items() if head.startswith(mark)), "")
+    if not other and not encoding.startswith("utf-8"):
+        other = f"it is {encoding[:6].upper()}; save it as UTF-8"
+    if other:
+        raise DataError([Problem(str(path), "", f"cannot be read as json: {other}")])
+
+
+def _decoded(content: bytes) -> str:
+    # Without the last line break, a fault at the end is in the last line.
+    return content.removeprefix(_BOM).rstrip().decode(errors=_ODD_BYTES)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        _DECODER.decode(line.decode(errors=_ODD_BYTES))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _begins_with_value(text: str) -> bool:
+    """Whether a value, which may go on over several lines, stands at the beginning."""
+    try:
+        _DECODER.raw_decode(text, _after_space(text, 0))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _after_space(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    assert found is not None  # it matches nothing, too
+    return found.end()
+
+
+def _lines(lines: Iterable[bytes]) -> Iterator[RowText]:
+    for number, line in enumerate(lines, start=1):
+        text = line.removeprefix(_BOM) if number == 1 else line
+        if text.strip():
+            yield RowText(number, True, text.rstrip())
+
+
+def _values(path: Path, text: str, in_list: bool) -> Iterator[RowText]:
+    """The values of a list, or those that follow one another."""
+    line, counted, row = 1, 0, 0
+    try:
+        for start, end in _in_list(text) if in_list else _in_sequence(text):
+            line, counted, row = line + text.count("\n", counted, start), start, row + 1
+            yield RowText(line, False, text[start:end].encode(errors=_ODD_BYTES))
+    except json.JSONDecodeError as error:
+        where = f"{path} row {row + 1}, {path.name}:{error.lineno}"
+        reason = f"{error.msg} in column {error.colno}"
+        raise DataError([Problem(where, "", f"cannot be read as json: {reason}{ROWS_ARE}")]) from error
+    except RecursionError as error:
+        raise DataError(
+            [Problem(f"{path} row {row + 1}", "", "cannot be read as json: it is nested too deeply")]
+        ) from error
+
+
+def _in_list(text: str) -> Iterator[tuple[int, int]]:
+    """Begin and end of each value in a list."""
+    place = _after_space(text, text.index("[") + 1)
+    closed = text.startswith("]", place)
+    while not closed:
+        _, end = _DECODER.raw_decode(text, place)
+        yield place, end
+        place = _after_space(text, end)
+        closed = text.startswith("]", place)
+        if not closed and not text.startswith(",", place):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
+        place = place if closed else _after_space(text, place + 1)
+    rest = _after_space(text, place + 1)
+    if rest < len(text):
+        raise json.JSONDecodeError("Extra data after the list", text, rest)
+
+
+def _in_sequence(text: str) -> Iterator[tuple[int, int]]:
+    """Begin and end of each value of those that follow one another with nothing but space between."""
+    place = _after_space(text, 0)
+    while place < len(text):
+        _, end = _DECODER.raw_decode(text, place)
+        yield place, end
+        place = _after_space(text, end)

@@ -1,0 +1,86 @@
+"""Tables: rows of named values, read when they are asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset, Image, List, Value
+
+from mdpo_core import DataError, Problem
+
+
+class Table(ABC):
+    """Rows as they are stored; light to copy into a worker process."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    @abstractmethod
+    def row(self, number: int) -> dict[str, Any]:
+        """The values of a row, from 0, by column. Raises `DataError` if it cannot be read."""
+
+    @abstractmethod
+    def select(self, columns: Sequence[str]) -> Table:
+        """The same rows with these columns; what a row does not have is None."""
+
+    @abstractmethod
+    def without_embedded(self, columns: Sequence[str]) -> Table:
+        """The rows without ``columns`` if one of these contains images themselves; this table if all name files."""
+
+    @abstractmethod
+    def missing(self, columns: Sequence[str]) -> Sequence[str]:
+        """Those of ``columns`` that no row has. Raises `DataError` if bad rows may be why."""
+
+    @abstractmethod
+    def column_names(self) -> Sequence[str]:
+        """All columns."""
+
+
+class ArrowTable(Table):
+    """A memory-mapped table of `datasets`. ``name``: its source, for messages."""
+
+    def __init__(self, name: str, table: Dataset) -> None:
+        self._name = name
+        # A folder may have been saved with a format, which gives tensors or leaves columns out.
+        self._table = table.with_format(None)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def row(self, number: int) -> dict[str, Any]:
+        try:
+            values: dict[str, Any] = self._table[number]
+        except Exception as error:  # a damaged file shows here, by nearly any error
+            message = f"cannot be read ({type(error).__name__}: {error}); write the table again"
+            raise DataError([Problem(f"{self._name} row {number + 1}", "", message)]) from error
+        return values
+
+    def select(self, columns: Sequence[str]) -> ArrowTable:
+        """These columns, with images as stored bytes: the reader decodes them itself, so that errors name the image."""
+        table = self._table.select_columns(list(columns))
+        for column in columns:
+            feature = table.features[column]
+            if isinstance(feature, Image):
+                table = table.cast_column(column, Image(decode=False))
+            elif isinstance(getattr(feature, "feature", None), Image):
+                table = table.cast_column(column, List(Image(decode=False)))
+        return ArrowTable(self._name, table)
+
+    def without_embedded(self, columns: Sequence[str]) -> ArrowTable:
+        if all(_names_files(self._table.features[column]) for column in columns):
+            return self
+        return ArrowTable(self._name, self._table.remove_columns(list(columns)))
+
+    def missing(self, columns: Sequence[str]) -> Sequence[str]:
+        return [name for name in columns if name not in self._table.column_names]
+
+    def column_names(self) -> Sequence[str]:
+        names: list[str] = self._table.column_names
+        return names
+
+
+def _names_files(feature: object) -> bool:
+    return isinstance(feature, Value) or isinstance(getattr(feature, "feature", None), Value)
