@@ -1,4 +1,4 @@
-"""What a user types and sees: the commands ``mdpo`` and ``mdpo-run``."""
+"""The command line: ``mdpo`` and ``mdpo-run``."""
 
 from mdpo_core.cli.main import main, main_run
 

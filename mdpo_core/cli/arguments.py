@@ -26,7 +26,7 @@ def positive(text: str) -> float:
 
 
 def share_or_all(text: str) -> float:
-    """A share of a whole: above 0 and at most 1."""
+    """A share: above 0 and at most 1."""
     return within(text, "above 0 and at most 1", lambda value: 0 < value <= 1)
 
 
@@ -42,5 +42,5 @@ def within(text: str, expected: str, fits: Callable[[float], bool]) -> float:
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
-    """Add ``--version``, which prints the program's name and version and ends it."""
+    """Add ``--version``, which prints the name and the version of the program, then exits."""
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('mdpo')}", help="print the version")

@@ -10,7 +10,7 @@ _STDOUT = 1
 
 
 def until_nobody_reads(command: Callable[[], int]) -> int:
-    """The exit code of a command; it ends without a message when nobody reads its output any more."""
+    """Run a command and return its exit code; end without a message if nobody reads the output any more."""
     try:
         code = command()
         print(end="", flush=True)  # noqa: T201

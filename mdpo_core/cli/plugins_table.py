@@ -1,4 +1,4 @@
-"""Components as text, for `mdpo plugins` and the documentation."""
+"""Lists components as text, for `mdpo plugins` and the documentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdpo_core.registry.offers import KINDS
 
 
 def components_table() -> str:
-    """Every component with its plugin, its first docstring line and its options."""
+    """A table of every component with its plugin, the first line of its docstring, and its options."""
     registry = current_registry()
     return "\n".join(line for kind in KINDS for line in _kind_lines(registry, kind))
 
@@ -40,7 +40,7 @@ def default_text(field: FieldInfo) -> str:
 
 
 def description(field: FieldInfo) -> str:
-    """A field's description, and its allowed words unless the description and the default already name all of them."""
+    """A field's description, with its allowed words unless the description and the default already name them."""
     text = field.description or ""
     words = [value for value in _literals(field.annotation) if isinstance(value, str)]
     if all(word in f"{text} {default_text(field)}" for word in words):

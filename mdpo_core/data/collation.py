@@ -1,4 +1,4 @@
-"""Encoded rows side by side: every distinct image once, every view with a digest of what a model sees of it."""
+"""Makes a batch of encoded rows, with each distinct image once and a digest of the inputs of each view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mdpo_core.types.view import View
 
 
 def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
-    """Put encoded rows side by side."""
+    """The batch of some encoded rows."""
     images: dict[bytes, ImageInputs] = {}
     for row in rows:
         for condition, prompt in row.prompts.items():
@@ -28,7 +28,7 @@ def collate(rows: Sequence[EncodedRow], views: Iterable[View]) -> Batch:
 
 
 def _with_shared_images(row: EncodedRow, images: Mapping[bytes, ImageInputs]) -> EncodedRow:
-    """The same row; equal images are one object in all rows, which takes memory and travels to other processes once."""
+    """The row, with one object for equal images of all rows: it takes memory and travels to other processes once."""
     prompts = {
         condition: replace(prompt, images=tuple(images[digest] for digest in row.image_digests[condition]))
         for condition, prompt in row.prompts.items()

@@ -1,4 +1,4 @@
-"""Means of metrics over the pairs of many micro-batches and of all processes."""
+"""Computes means of metrics over the pairs of many micro-batches and of all processes."""
 
 from __future__ import annotations
 

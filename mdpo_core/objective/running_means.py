@@ -1,4 +1,4 @@
-"""Means that terms read: over the pairs of all finished steps, or of the last step; equal in all processes."""
+"""Means that terms read: over the pairs of all finished steps or of the last step. Equal in all processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunningMeans:
         return dict(self._finished)
 
     def restore(self, state: Mapping[str, tuple[float, int]]) -> None:
-        """Continue from what `state` gave; a mean that it does not have starts from 0."""
+        """Continue from the result of `state`; a mean that it does not contain starts from 0."""
         self._finished |= {
             name: (float(state[name][0]), int(state[name][1])) for name in self._finished if name in state
         }

@@ -93,7 +93,7 @@ def has_hooks(thing: object) -> bool:
 
 
 def _marked(plugin: object) -> dict[str, str]:
-    """The attributes of a plugin that have the mark: the hook that each implements, by the attribute's name."""
+    """The hooks that a plugin's marked attributes implement, by the attributes' names."""
     marks = {name: getattr(inspect.getattr_static(plugin, name, None), _MARK, None) for name in dir(plugin)}
     return {name: mark["specname"] or name for name, mark in marks.items() if mark is not None}
 
@@ -101,7 +101,7 @@ def _marked(plugin: object) -> dict[str, str]:
 def offered_by(plugin: object, name: str) -> list[tuple[str, type[Component]]]:
     """The components of a plugin, by name.
 
-    Raises `PluginError` if a hook of the plugin is not as `hooks` says, and pluggy's ``PluginValidationError`` if
+    Raises `PluginError` if a hook of the plugin does not match `hooks`, and pluggy's ``PluginValidationError`` if
     pluggy would not register the plugin as ``name``.
     """
     _require_hooks(plugin)
@@ -135,7 +135,7 @@ def _require_hooks(plugin: object) -> None:
 
 
 def _try_to_register(plugin: object, name: str) -> None:
-    """Register the plugin in a manager that is not used: one that refuses a hook can keep the plugin's other hooks."""
+    """Register the plugin in an unused manager: a manager that refuses one hook may keep the plugin's other hooks."""
     plugins = plugin_manager()
     plugins.register(plugin, name)
     plugins.check_pending()

@@ -1,4 +1,4 @@
-"""Activation checkpointing: less memory, for a second forward of some layers."""
+"""Activation checkpointing: saves memory, but runs some layers twice."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_in_backward(layers: Sequence[nn.Module], which: Literal["off", "full"] | int) -> None:
-    """Let layers keep their inputs only and compute everything else again in backward: all, or every n-th.
+    """Make layers keep only their inputs, and recompute the rest in backward. ``which``: all layers, or every n-th.
 
-    The layers are changed for good. Dropout is the same both times.
+    Changes the layers permanently. Dropout is the same both times.
     """
     if which == "off":
         return

@@ -33,13 +33,13 @@ from mdpo_core.types.layout import Attention, Packed
 def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
     """Attention of a packed row by SDPA: one call for each prompt, and one for all its branches.
 
-    ``query``: ``(1, heads, time, dim)``. ``key`` and ``value`` may have fewer heads; equally many heads of the
-    query share each of them. Gives ``(1, heads, time, dim)``.
+    ``query``: ``(1, heads, time, dim)``. ``key`` and ``value`` may have fewer heads; the same number of
+    query heads shares each of them. Returns ``(1, heads, time, dim)``.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    # Splitting, where slicing would cost a tensor of zeros for each slice in backward.
+    # Splits instead of slicing: in backward, each slice would cost a tensor of zeros.
     sizes = [sum(lengths) for lengths in packed.lengths]
     queries, keys, values = (torch.split(states, sizes, dim=2) for states in (query, key, value))
     prompts = enumerate(zip(queries, keys, values, strict=True))
@@ -62,7 +62,7 @@ def _attend(
 
 
 def _prompt_mask(index: int, query: Tensor, packed: Packed) -> Tensor | None:
-    """``(prompt, prompt)``. None where no token is dropped: the causal kernel needs no mask."""
+    """The mask of a prompt, ``(prompt, prompt)``. None if no token is dropped: the causal kernel needs no mask."""
     dropped = packed.drops(index)
     if dropped is None:
         return None
@@ -74,7 +74,10 @@ def _prompt_mask(index: int, query: Tensor, packed: Packed) -> Tensor | None:
 
 
 def _branches_mask(index: int, query: Tensor, packed: Packed) -> Tensor:
-    """``(branches, prompt + branches)``. Prompts with equal lengths share one mask, unless they drop tokens."""
+    """The mask of a prompt's branches, ``(branches, prompt + branches)``.
+
+    Prompts with equal lengths share one mask, unless they drop tokens.
+    """
     (prompt, *branches), dropped = packed.lengths[index], packed.drops(index)
     cached = "branches", packed.lengths[index], None if dropped is None else index
     if cached not in packed.masks:
@@ -85,7 +88,7 @@ def _branches_mask(index: int, query: Tensor, packed: Packed) -> Tensor:
 
 
 def _additive(sees: Tensor, query: Tensor) -> Tensor:
-    """0 where a token is seen, else -inf. SDPA would take a bool mask, eager attention would take it wrongly."""
+    """A mask with 0 where a token is seen, else -inf. SDPA also takes a bool mask, but eager attention misreads it."""
     sees = sees.to(query.device)
     return query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
 
@@ -104,7 +107,7 @@ def _branches_see(kept: Tensor, branches: Sequence[int]) -> Tensor:
 
 
 def flex_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
-    """The same as `sdpa_attention`, by one FlexAttention kernel for CUDA, compiled on first use."""
+    """The same as `sdpa_attention`, in one FlexAttention kernel for CUDA, which is compiled on first use."""
     attend, create = _compiled()
     fewer_keys = query.shape[1] != key.shape[1]
     try:
@@ -119,9 +122,10 @@ def flex_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, sc
 
 @lru_cache(maxsize=1)
 def _compiled() -> tuple[Any, Any]:
-    """Without compilation the kernel would hold every score, and the mask every pair of tokens.
+    """The compiled kernel, and the compiled function that makes its mask.
 
-    Dynamic, because lengths change with each batch.
+    Without compilation, they would hold a number for every pair of tokens. Dynamic, because lengths change with each
+    batch.
     """
     kernel = torch.compile(torch_flex.flex_attention, dynamic=True)
     return kernel, torch.compile(torch_flex.create_block_mask, dynamic=True)
@@ -142,7 +146,7 @@ def block_mask(packed: Packed, create: Callable[..., Any] = torch_flex.create_bl
 
 
 def _dropped(packed: Packed) -> Tensor:
-    """Which tokens of the whole row nothing attends to, ``(time,)`` bool."""
+    """The tokens of the row that nothing attends to, ``(time,)`` bool."""
     parts = []
     for index, (prompt, *branches) in enumerate(packed.lengths):
         of_prompt = packed.drops(index)

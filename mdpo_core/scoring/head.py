@@ -1,4 +1,4 @@
-"""The language-model head, on a bounded number of logits at a time."""
+"""Computes log-probs from the language-model head, with a limited number of logits in memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mdpo_core.interfaces.model import Head
 def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_logits: int | None) -> Tensor:
     """Log-probs ``(tokens,)`` of ``token_ids (tokens,)`` as ``hidden_states (tokens, hidden)`` predict them.
 
-    At least in float32. No more than ``max_logits`` logits are held at once, in forward and in backward, unless one
-    token has more; None: all of them at once.
+    Computed at least in float32. Forward and backward hold at most ``max_logits`` logits at once, unless one token
+    has more; None: no limit.
     """
     if max_logits is None:
         return log_probs(head(hidden_states), token_ids)
@@ -47,7 +47,7 @@ def distributions(logits: Tensor) -> Tensor:
 
 
 def chunk_size(head: Head, hidden_states: Tensor, max_logits: int | None) -> int:
-    """Tokens whose logits may be held at once."""
+    """The number of tokens whose logits may be in memory at once."""
     if max_logits is None:
         return len(hidden_states)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def _trains(head: Head, hidden_states: Tensor) -> bool:
 def _with_gradient(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
     """`log_probs`, and their gradient with respect to the logits, ``onehot(y) - p``.
 
-    In place, in few passes: logits are the largest tensor of a step.
+    Works in place and in few passes, because logits are the largest tensor of a step.
     """
     all_log_probs = distributions(logits)
     values = all_log_probs.gather(-1, token_ids[:, None])
@@ -90,7 +90,7 @@ class _FrozenHead(torch.autograd.Function):
         d log p_y / d logits = onehot(y) - p
         d log p_y / d h      = J^T (onehot(y) - p),  J = d logits / d h
 
-    Each token has a hidden state of its own, so backward only multiplies the last line by the incoming gradient of
+    Each token has its own hidden state, so backward only multiplies the last line by the incoming gradient of
     that token. A head that trains sums over tokens, so it would need that gradient here.
     """
 

@@ -1,4 +1,4 @@
-"""The scorer: takes a batch, gives token log-probs of every view, in one forward."""
+"""The scorer: computes the token log-probs of every view of a batch in one forward."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scorer(nn.Module):
     Engines wrap this module. Its parameters are those of the policy and of the probes, which train together; the
     reference is neither trained nor saved. Scores those views of ``reads`` that the batch contains. Without a
     ``reference`` only the policy is scored. ``options.share_prefix`` must be false for a model that cannot share
-    prompts. ``seed``: the first weights of the probes are drawn from it, and from nothing else.
+    prompts. ``seed``: the only source of the probes' first weights.
 
     Only `use_reference` changes a scorer after its construction.
     """
@@ -58,7 +58,7 @@ class Scorer(nn.Module):
         self.probes = build_probes(reads.probes, model, seed)
 
     def use_reference(self, reference: Reference) -> None:
-        """Take another reference from the next forward on.
+        """Use another reference from the next forward on.
 
         A cached reference is computed by the engine that wraps this scorer, so it comes after the construction.
         """
@@ -82,7 +82,7 @@ class Scorer(nn.Module):
     def _score_reference(
         self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage], model: VisionLanguageModel
     ) -> ReferenceOutput:
-        # Where nothing before the language model trains, the reference sees the same features.
+        # If nothing before the language model trains, the reference can use the same features.
         seen = images if self._images_are_frozen else encode_images(model, batch)
         if all(probe.reads == "policy" for probe in self._inputs.probes.values()):
             states = self._states(model, batch, views, seen)
@@ -102,7 +102,7 @@ class Scorer(nn.Module):
         for name, module in self.probes.items():
             states = read[self._inputs.probes[name].reads]
             assert states is not None, "a probe of the reference without one"
-            # In float32, whatever the engine casts the model's own products to.
+            # Probes compute in float32, even if the engine casts the model to another type.
             with torch.autocast(states.hidden.device.type, enabled=False):
                 outputs[name] = states.outputs_by_view(outputs_of(name, module, states.hidden.float()))
         return outputs
@@ -136,7 +136,7 @@ class Scorer(nn.Module):
 
         def logits(span: slice) -> Tensor:
             with torch.no_grad(), reference.active(self.model) as model:
-                # The policy's head is being called already, and a call in a call would end the outer one for hooks.
+                # The policy's head is already being called. A nested call would run its hooks and end the outer call.
                 return (head if model is self.model else model.logits)(states.hidden[span])
 
         return logits

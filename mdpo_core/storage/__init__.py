@@ -1,1 +1,1 @@
-"""What a run keeps on the disk: whole or absent."""
+"""The files of a run, which are written completely or not at all."""

@@ -1,8 +1,9 @@
-"""The contract of every kind of component, as functions for tests; docs/extend/contracts.md lists what each promises.
+"""The contract of every kind of component, as functions for tests; docs/extend/contracts.md lists what each checks.
 
-Each ``check_*`` tries a component and raises `AssertionError` with one sentence: what the component breaks, and on
-which case. ``scores()``, ``examples()`` and ``images()`` are hypothesis strategies for your own properties.
-``contract_cases()`` gives the contracts of an installed plugin; ``pytest --mdpo-plugin NAME`` runs them.
+Each ``check_*`` function tries a component. If the component breaks its contract, the function raises
+`AssertionError` with one sentence that names the broken property and the case. ``scores()``, ``examples()`` and
+``images()`` are hypothesis strategies for your own properties. ``contract_cases()`` gives the contracts of an installed
+plugin; ``pytest --mdpo-plugin NAME`` runs them.
 """
 
 from mdpo_core.testing.adapters import check_adapter

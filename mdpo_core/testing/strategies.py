@@ -25,7 +25,7 @@ _LOWEST = st.floats(-100, -0.001)
 
 @st.composite
 def images(draw: st.DrawFn, max_side: int = 40) -> Image:
-    """RGB images from 1x1 on, square or long and thin: noise, or one colour."""
+    """RGB images from 1x1 up, of any proportions: noise, or a single colour."""
     import PIL.Image
 
     size = (draw(st.integers(1, max_side)), draw(st.integers(1, max_side)))
@@ -35,7 +35,7 @@ def images(draw: st.DrawFn, max_side: int = 40) -> Image:
 
 
 def noise(size: tuple[int, int], seed: int) -> Image:
-    """An RGB image whose pixels are all different, most likely."""
+    """An RGB image of random pixels."""
     import PIL.Image
 
     width, height = size
@@ -43,7 +43,7 @@ def noise(size: tuple[int, int], seed: int) -> Image:
 
 
 def with_others(example: Example) -> Example:
-    """The same with other pictures and another prompt (``other``), a vector (``embedding``) and boxes (``regions``)."""
+    """Add other images and another prompt (``other``), a vector (``embedding``) and boxes (``regions``)."""
     rng = random.Random(example.id)
     sizes = [image.size for image in example.images]
     return replace(
@@ -65,9 +65,9 @@ def examples(
     responses: Sequence[str] = ("chosen", "rejected"),
     columns: Columns | None = None,
 ) -> Example:
-    """Sound rows: distinct responses, and one mark in the prompt for each image (none to two, if not said).
+    """Valid rows: distinct responses, and one mark in the prompt for each image (none to two by default).
 
-    Besides they have what `with_others` gives them.
+    They also have the fields that `with_others` adds.
     """
     count = draw(st.integers(0, 2)) if num_images is None else num_images
     pictures = tuple(draw(images()) for _ in range(count))
@@ -113,7 +113,7 @@ def scores(
 
 @st.composite
 def _responses(draw: st.DrawFn, lengths: Sequence[int]) -> ResponseTokens:
-    """Token ids so few that responses have some in common; a second turn that begins anywhere."""
+    """Ids of few different tokens, so that responses share some, and a second turn that begins anywhere."""
     from torch import long, tensor
     from torch.nn.utils.rnn import pad_sequence
 
@@ -134,7 +134,7 @@ def _tokens(draw: st.DrawFn, lengths: Sequence[int]) -> TokenLogProbs:
 
 
 def token_log_probs(rows: Sequence[Sequence[float]]) -> TokenLogProbs:
-    """Padded log-probs, float64, of responses given token by token."""
+    """Padded log-probs, float64. ``rows``: the log-probs of each response, token by token."""
     import torch
 
     longest = max(map(len, rows))

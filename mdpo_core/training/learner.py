@@ -1,4 +1,4 @@
-"""What learns in a run."""
+"""The model that trains, and its engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mdpo_core.training.out_of_memory import MemoryAdvice
 
 @dataclass(frozen=True)
 class Learner:
-    """The policy's model, the engine that trains it, and the advice that is given when memory runs out."""
+    """The policy's model, the engine that trains it, and the advice for when memory runs out."""
 
     model: VisionLanguageModel
     engine: Engine

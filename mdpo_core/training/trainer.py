@@ -37,7 +37,7 @@ Evaluate = Callable[[int], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Where a run is recorded: its directory, and the hooks that are told of each step."""
+    """What records a run: its directory, and the hooks that hear of each step."""
 
     directory: RunDirectory
     hooks: Any
@@ -118,7 +118,7 @@ class Trainer:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
-        # Divided by the pairs of the whole step, the loss is a mean over them, also where the last batch is smaller.
+        # Divides by the pairs of the whole step, so that the loss is their mean, even in a smaller last batch.
         share = (not micro_batch.is_filler) / len(self.sampler.rows(step))
         self.learner.engine.backward(outcome.loss.sum() * share)
         if not micro_batch.is_filler:
@@ -152,23 +152,23 @@ class Trainer:
 
     @property
     def _metadata(self) -> Mapping[str, Any]:
-        """What a checkpoint tells a resumed run, beside the engine's state."""
+        """What a resumed run needs from a checkpoint besides the engine's state."""
         return {**settings_of_rounding(self.recipe), "running": self.objective.running.state()}
 
     def _evaluate(self, finished: int) -> None:
-        # A run that was stopped between a checkpoint and its evaluation makes up for it when it is resumed.
+        # A run may stop between a checkpoint and its evaluation; the resumed run then evaluates.
         if finished in self._evaluated:
             return
         metrics = self.evaluate(finished)
         if metrics:
             self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
             self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)
-            # The next rates are of steps alone.
+            # The next rates must not include the time of the evaluation.
             self._clock = Clock()
 
 
 def _seed_of_dropout(seed: int, step: int, number: int) -> int:
-    """Depends on the position in the run alone, so a resumed run and any number of processes draw the same."""
+    """A seed that depends only on the position in the run, not on resuming or the number of processes."""
     return ((seed * 1_000_003 + step) * 1_000_003 + number) % 2**63
 
 

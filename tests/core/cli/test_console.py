@@ -1,4 +1,4 @@
-"""What a user sees of a run."""
+"""The terminal output of a run."""
 
 from __future__ import annotations
 
