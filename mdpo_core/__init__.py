@@ -3,6 +3,7 @@
 These are the public names. Importing them does not import torch; torch is imported when something is computed.
 """
 
+from mdpo_core.data.images import ImageOptions, read_image
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
 from mdpo_core.hooks import hookimpl
 from mdpo_core.interfaces.adapter import ModelAdapter
@@ -69,6 +70,7 @@ __all__ = [
     "Head",
     "ImageCorruption",
     "ImageInputs",
+    "ImageOptions",
     "Keep",
     "LayeredModel",
     "LazyRows",
@@ -127,6 +129,7 @@ __all__ = [
     "local_device",
     "parameter_groups",
     "peak_memory",
+    "read_image",
     "register",
     "relabel",
     "require_devices",

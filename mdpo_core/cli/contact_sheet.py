@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
+from mdpo_core.data.images import read_image
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import ImageCorruption
@@ -100,13 +101,11 @@ def _faded(picture: Image) -> Image:
 
 
 def _opened(path: Path) -> Image:
-    import PIL.Image
-
     try:
-        with PIL.Image.open(path) as opened:
-            return opened.convert("RGB")
-    except (OSError, PIL.Image.DecompressionBombError) as error:
-        text = "is missing" if isinstance(error, FileNotFoundError) else f"is no image that can be read ({error})"
+        return read_image(path)
+    except DataError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        text = "is missing" if missing else f"is no image that can be read ({error})"
         raise DataError([Problem(str(path), "", text)]) from error
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdpo_core import ImageOptions
+
 
 @dataclass(frozen=True)
 class PairColumns:
@@ -22,6 +24,13 @@ class PairColumns:
     vectors: Mapping[str, str]
     boxes: Mapping[str, str]
     id: str | None
+    max_pixels: int
+    max_aspect_ratio: float
+    background: str
+
+    def image_options(self) -> ImageOptions:
+        """How images are read."""
+        return ImageOptions(self.max_pixels, self.max_aspect_ratio, self.background)
 
     def names(self) -> list[str]:
         """The columns that are read, each once."""

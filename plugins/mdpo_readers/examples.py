@@ -34,14 +34,15 @@ class PairRows(LazyRows):
         where = partial(Cell, self.place(number))
         cell = {column: where(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
-        shown = () if columns.image is None else images(cell[columns.image], columns.images)
+        read = partial(images, root=columns.images, options=columns.image_options())
+        shown = () if columns.image is None else read(cell[columns.image])
         return Example(
             id=str(number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
             prompt=prompt,
             responses=responses,
             images=shown,
             columns={column: cell_types.number(cell[column]) for column in columns.columns},
-            other_images={name: images(cell[column], columns.images) for name, column in columns.other_images.items()},
+            other_images={name: read(cell[column]) for name, column in columns.other_images.items()},
             other_prompts={name: conversations.prompt(cell[column]) for name, column in columns.other_prompts.items()},
             vectors={name: vectors_and_boxes.vector(cell[column]) for name, column in columns.vectors.items()},
             boxes={name: vectors_and_boxes.boxes(cell[column], shown) for name, column in columns.boxes.items()},

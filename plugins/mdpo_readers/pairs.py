@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mdpo_core import DataError, ExampleField, Problem, Reader, suggestion
+from mdpo_core import DataError, ExampleField, ImageOptions, Problem, Reader, suggestion
 from mdpo_readers.cell_types import shown
 from mdpo_readers.columns import PairColumns
 
@@ -53,6 +53,27 @@ class Pairs(Reader):
         "rows with several images, such a list for each",
     )
     id: str | None = Field(default=None, description="the column of row names; default: the row's number, from 1")
+
+    max_pixels: int = Field(
+        default=ImageOptions.max_pixels, gt=0, description="a row whose image has more pixels is bad"
+    )
+    max_aspect_ratio: float = Field(
+        default=ImageOptions.max_aspect_ratio,
+        ge=1,
+        description="a row is bad if a side of its image is longer than the other by more than this factor",
+    )
+    background: str = Field(
+        default=ImageOptions.background, description="the colour behind transparent pixels, such as white or #808080"
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _background_is_a_colour(cls, name: str) -> str:
+        from PIL.ImageColor import getrgb
+
+        if len(getrgb(name)) != 3:
+            raise ValueError("the background must be opaque: a name or #RRGGBB")
+        return name
 
     @model_validator(mode="after")
     def _prompts_come_from_somewhere(self) -> Self:

@@ -24,7 +24,7 @@ class TransformersAdapter(ModelAdapter):
     An adapter for another file layout overrides `folder`.
     """
 
-    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path"}
+    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "max_resized_pixels"}
 
     path: str = Field(description="a folder that transformers saved, or a name on the hub")
     prompts: Literal["ready", "chat"] = Field(
@@ -33,7 +33,11 @@ class TransformersAdapter(ModelAdapter):
         "conversations need chat",
     )
     freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
-
+    max_resized_pixels: int = Field(
+        default=178_956_970,
+        gt=0,
+        description="a row is bad if the processor would scale or pad its image to more pixels",
+    )
     quantize: Literal["nf4"] | None = Field(
         default=None,
         description="keep the language model's layers in 4 bits, frozen: nf4 (QLoRA, on CUDA only; needs "
@@ -112,7 +116,7 @@ class TransformersAdapter(ModelAdapter):
     def _encoder(self, folder: Path) -> VlmEncoder:
         from mdpo_vlm.encoding.encoder import VlmEncoder
 
-        return VlmEncoder(folder, self.folder(), self.family(), chat=self.prompts == "chat")
+        return VlmEncoder(folder, self.folder(), self.family(), self.prompts == "chat", self.max_resized_pixels)
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
         from mdpo_vlm.loading.load import load_model

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
+from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error
 from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.encoding.template import ChatTemplate
 from mdpo_vlm.families import Family
@@ -22,13 +23,15 @@ class VlmEncoder:
     """An `Encoder` that uses the processor of transformers. Responses are tokenized alone, with the end of a turn.
 
     ``folder`` contains the processor; ``model`` is the folder whose configuration names the class of the processor.
-    ``chat``: prompts and responses use the chat template.
+    ``chat``: prompts and responses use the chat template. ``max_resized_pixels``: rows with an image that the processor
+    would make larger are bad.
     """
 
-    def __init__(self, folder: Path, model: Path, family: Family, chat: bool) -> None:
-        self._arguments = folder, model, family, chat
+    def __init__(self, folder: Path, model: Path, family: Family, chat: bool, max_resized_pixels: int) -> None:
+        self._arguments = folder, model, family, chat, max_resized_pixels
         self.processor, self._image_token = load_processor(folder, model)
         self._family = family
+        self._max_resized_pixels = max_resized_pixels
         self._template = ChatTemplate.of(self.processor, model) if chat else None
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -37,15 +40,18 @@ class VlmEncoder:
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         inputs = self.process(example)
-        return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(example.images, inputs))
+        with processing(example):
+            return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(example.images, inputs))
 
     def process(self, example: Example) -> Mapping[str, Any]:
         """All outputs of the processor for a prompt."""
         self._require_marks(example)
+        require_resizable(self.processor.image_processor, example, self._max_resized_pixels)
         text = self._prompt_text(example)
-        inputs = self.processor(
-            text=[text], images=list(example.images) or None, return_tensors="np", **self._begin_options(text)
-        )
+        with processing(example):
+            inputs = self.processor(
+                text=[text], images=list(example.images) or None, return_tensors="np", **self._begin_options(text)
+            )
         return {name: values for name, values in inputs.items() if name != "labels"}
 
     def encode_response(self, response: str) -> Tensor:
@@ -74,14 +80,14 @@ class VlmEncoder:
         if self._template is not None:
             return self._template.prompt(example)
         if not isinstance(example.prompt, str):
-            raise _data_error(example, "the prompt is a conversation, which needs model.prompts: chat")
+            raise row_error(example, "the prompt is a conversation, which needs model.prompts: chat")
         self._require_no_image_token(example, example.prompt.replace(IMAGE_MARK, ""))
         return example.prompt.replace(IMAGE_MARK, self.processor.image_token)
 
     def _require_no_image_token(self, example: Example, text: str) -> None:
         token = self.processor.image_token
         if token in text:
-            raise _data_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
+            raise row_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
 
     def _begin_options(self, text: str) -> dict[str, bool]:
         """Let the tokenizer add a begin token only if the template did not add one."""
@@ -104,12 +110,8 @@ class VlmEncoder:
     def _require_marks(self, example: Example) -> None:
         marks, images = example.num_marks, len(example.images)
         if marks != images:
-            raise _data_error(example, f"the prompt has {marks} {IMAGE_MARK} marks for {images} images")
+            raise row_error(example, f"the prompt has {marks} {IMAGE_MARK} marks for {images} images")
         least, most = self._family.num_images
         if images < least or (most is not None and images > most):
             limits = f"at least {least}" if most is None else f"{least} to {most}"
-            raise _data_error(example, f"{images} images; a model of this family takes {limits} in a row")
-
-
-def _data_error(example: Example, message: str) -> DataError:
-    return DataError([Problem(f"example '{example.id}'", "", message)])
+            raise row_error(example, f"{images} images; a model of this family takes {limits} in a row")

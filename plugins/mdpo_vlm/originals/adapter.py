@@ -59,4 +59,5 @@ class OriginalsAdapter(TransformersAdapter):
             return super()._encoder(folder)
         from mdpo_vlm.originals.encoder import OriginalsEncoder
 
-        return OriginalsEncoder(folder, self.folder(), self.family(), chat=self.prompts == "chat", traits=traits)
+        chat = self.prompts == "chat"
+        return OriginalsEncoder(folder, self.folder(), self.family(), chat, self.max_resized_pixels, traits)

@@ -15,8 +15,16 @@ from mdpo_vlm.families import Family
 class OriginalsEncoder(VlmEncoder):
     """A `VlmEncoder` that applies ``traits`` to ready-made prompts; for conversations, the template applies them."""
 
-    def __init__(self, folder: Path, model: Path, family: Family, chat: bool, traits: Mapping[str, Any]) -> None:
-        super().__init__(folder, model, family, chat)
+    def __init__(
+        self,
+        folder: Path,
+        model: Path,
+        family: Family,
+        chat: bool,
+        max_resized_pixels: int,
+        traits: Mapping[str, Any],
+    ) -> None:
+        super().__init__(folder, model, family, chat, max_resized_pixels)
         self._traits = traits
         self._ready = not chat
 

@@ -202,6 +202,24 @@ def test_the_library_s_bars_and_log_lines_stay_away(
     assert not datasets.are_progress_bars_disabled()
 
 
+def test_options_say_which_pictures_are_read_and_on_which_ground(tmp_path: Path) -> None:
+    PIL.Image.new("RGBA", (20, 10)).save(tmp_path / "clear.png")
+    file = to_json([{**ROWS[0], "img_path": "clear.png"}], tmp_path)
+    [row] = read(file, tmp_path, background="#102030", max_pixels=200, max_aspect_ratio=2)
+    assert row.images[0].getcolors() == [(200, (16, 32, 48))]
+    for option, value in (("max_pixels", 199), ("max_aspect_ratio", 1.9)):
+        table = read(file, tmp_path, **{option: value})
+        message = error(lambda table=table: table[0])  # type: ignore[misc]
+        assert message.startswith(f"{file} row 1: img_path: '{tmp_path / 'clear.png'}' cannot be used: ")
+        assert option in message
+
+
+@pytest.mark.parametrize("name", ["no colour", "", "#fff0", "rgba(0, 0, 0, 0)"])
+def test_a_background_that_is_no_opaque_colour_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="background"):
+        component("reader", "pairs", path="pairs.json", background=name)
+
+
 def test_an_unusable_image_is_named_with_file_row_and_column(tmp_path: Path, photographs: Path) -> None:
     file = to_json([ROWS[0], {**ROWS[0], "img_path": "missing.jpg"}], tmp_path)
     found = error(lambda: read(file, photographs)[1])

@@ -1,0 +1,166 @@
+"""Image files to the picture that people see: upright, on a ground, in RGB; or a `DataError` that says why not."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdpo_core.data.image_files import damage, instead_of_image, png_transparency
+from mdpo_core.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Formats without this list include some that start a program (EPS: Ghostscript).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+# What Pillow raises on a damaged EXIF block.
+_EXIF_DAMAGE = (struct.error, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
+# What Pillow only warns of when tags are missing that say how to read the pixels.
+_TIFF_DAMAGE = ("Corrupt", "Possibly corrupt", "Tag ", "Truncated")
+_BYTES_PER_PIXEL = 16  # no format stores more, apart from a small header
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How image files are read.
+
+    ``max_pixels``: of a picture. ``max_aspect_ratio``: of the longer side to the shorter one. ``background``: the
+    colour behind transparent pixels, as Pillow names colours.
+    """
+
+    max_pixels: int = 89_478_485
+    max_aspect_ratio: float = 500.0
+    background: str = "white"
+
+
+def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Image:
+    """The first picture of an image file, or of its bytes, as people see it: upright, and in RGB.
+
+    It is turned as its EXIF orientation says, and transparent pixels show the background. Raises `DataError` if the
+    file is damaged, too large, too thin or no image; the message does not name the file.
+    """
+    from PIL import UnidentifiedImageError
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
+
+    options = options or ImageOptions()
+    content = b""
+    try:
+        content = source if isinstance(source, bytes) else _content(source, options)
+        with _limits_of_pillow(options):
+            return _decoded(content, options)
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(instead_of_image(content, _FORMATS)) from error
+    except (DecompressionBombError, DecompressionBombWarning) as error:
+        raise DataError(
+            f"{str(error).rstrip('.')}; make it smaller, or raise max_pixels, an option of the reader"
+        ) from error
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _content(file: Path, options: ImageOptions) -> bytes:
+    size, most = file.stat().st_size, _BYTES_PER_PIXEL * options.max_pixels
+    if size > most:
+        raise DataError(f"it has {size} bytes; a picture of max_pixels = {options.max_pixels} has at most {most}")
+    return file.read_bytes()
+
+
+def _decoded(content: bytes, options: ImageOptions) -> Image:
+    import PIL.Image
+
+    if not content:
+        raise DataError("it is empty")
+    PIL.Image.init()
+    known = [name for name in _FORMATS if name in PIL.Image.OPEN]  # AVIF came late
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        # Pillow only warns of an image that is large enough to exhaust the memory.
+        warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+        with PIL.Image.open(io.BytesIO(content), formats=known) as image:
+            _require_shape(image, options)
+            image.load()
+            _require_undamaged(image, content, [str(each.message) for each in heard])
+            if image.format == "PNG" and "transparency" in image.info:
+                image.info["transparency"] = png_transparency(content, image.info["transparency"])
+            return _upright(_in_rgb(image, options.background), _orientation(image))
+
+
+def _require_shape(image: Image, options: ImageOptions) -> None:
+    shorter, longer = sorted(image.size)
+    if longer > options.max_aspect_ratio * shorter:
+        size, limit = f"{image.width} x {image.height}", f"max_aspect_ratio = {options.max_aspect_ratio:g}"
+        raise DataError(
+            f"its shape, {size} pixels, is too thin for {limit}; cut it, or raise this option of the reader"
+        )
+
+
+def _require_undamaged(image: Image, content: bytes, heard: Sequence[str]) -> None:
+    """Raise `DataError` for damage that decoding passed over, or only warned of in ``heard``."""
+    tags = [text for text in heard if text.startswith(_TIFF_DAMAGE)]
+    if image.format == "TIFF" and tags:
+        raise DataError(f"its tags are damaged: {' '.join(tags[0].split())}")
+    found = damage(content, image.format)
+    if found is not None:
+        raise DataError(found)
+
+
+def _in_rgb(image: Image, background: str) -> Image:
+    import PIL.Image
+
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        # Pillow's way from these to RGB is to clip at 255, which turns most of such an image white.
+        raise DataError(f"it has more than 8 bits a pixel (mode {image.mode}); save it with 8")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    seen = image if image.mode == "RGBA" else image.convert("RGBA")
+    if seen.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", seen.size, background), seen).convert("RGB")
+
+
+def _orientation(image: Image) -> int:
+    """The EXIF orientation, from 1 to 8; 1, as in viewers, if there is none or the EXIF block is damaged."""
+    from PIL.ExifTags import Base
+
+    try:
+        found = image.getexif().get(Base.Orientation)
+    except _EXIF_DAMAGE:
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _upright(image: Image, orientation: int) -> Image:
+    from PIL.Image import Transpose
+
+    how = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image if orientation == 1 else image.transpose(how[orientation])
+
+
+@contextmanager
+def _limits_of_pillow(options: ImageOptions) -> Iterator[None]:
+    """Set Pillow's limit on pixels, which also holds for pictures within a picture, and allow it one long text."""
+    import PIL.Image
+    from PIL import PngImagePlugin
+
+    before = PIL.Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    PIL.Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = options.max_pixels, PngImagePlugin.MAX_TEXT_MEMORY
+    try:
+        yield
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
