@@ -6,8 +6,15 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from reprlib import repr as short
+from traceback import walk_tb
+from types import FrameType
 
+# The packages between the library and a plugin's code.
+_CALLERS = (__name__.partition(".")[0], "pluggy", "pydantic", "torch", "importlib")
+# Nobody mistypes a longer name, and comparing such names takes long.
+_LONGEST_NAME = 60
 # Messages show the values of these types; of other types only the name.
 _SHOWN_BY_VALUE = (str, bytes, int, float, list, tuple, dict, set)
 
@@ -70,6 +77,24 @@ class CheckpointError(MdpoError):
     """A checkpoint cannot be written, is damaged, or belongs to another run."""
 
 
+def raised(error: BaseException) -> str:
+    """``raised KeyError: 'x' (mine.py:31)``: an error of a plugin's code, and the line of this code, for messages."""
+    what = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"raised {_named(error)}"
+    places = [(_package(frame), frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    plugin = next((package for package, _, _ in places if package not in _CALLERS), None)
+    # What the plugin calls, such as torch, is not where the mistake is.
+    own = [f" ({Path(file).name}:{line})" for package, file, line in places if package == plugin]
+    return f"{what}{own[-1]}" if own else what
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; the name of its class if it has no message."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -77,7 +102,7 @@ def first_line(error: BaseException) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` with the known word that is most similar to ``word``; empty if none is similar."""
-    near = difflib.get_close_matches(str(word), list(known), n=1)
+    near = difflib.get_close_matches(str(word), list(known), n=1) if len(str(word)) <= _LONGEST_NAME else []
     return f"; did you mean '{near[0]}'?" if near else ""
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -27,7 +28,15 @@ _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process an
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``mdpo COMMAND ...`` and return its exit code; ``arguments``: those of this process by default."""
+    _print_any_text()
     return until_nobody_reads(lambda: _exit_code(build_parser().parse_args(arguments)))
+
+
+def _print_any_text() -> None:
+    """Escape characters that the terminal's encoding does not have (LANG=C), so that printing them raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main_run() -> int:

@@ -17,6 +17,7 @@ from mdpo_core.storage.files import atomic_folder
 
 _NAME = re.compile(r"[a-z](_?[a-z0-9])*")
 _LONGEST = 50
+_YAML_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")  # in YAML 1.1 or 1.2
 _QUICK = "Takes seconds on a CPU, with the tiny model that mdpo brings; point `model` and `data` to yours."
 _RECIPE = {
     "needs": _QUICK,
@@ -58,6 +59,8 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
             f"'{name}' cannot name a plugin: small letters, digits and single _ between them, a letter first, as in "
             "my_loss"
         )
+    if name in _YAML_WORDS:
+        raise PluginError(f"'{name}' cannot name a plugin: YAML reads it as another value; choose another name")
     if len(name) > _LONGEST:
         raise PluginError(f"'{name[:_LONGEST]}...' cannot name a plugin: {len(name)} letters, and {_LONGEST} at most")
     module = f"mdpo_{name}"
@@ -68,9 +71,9 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
     words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name, kind)}
     recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
     with atomic_folder(folder) as unfinished:
-        (unfinished / f"{module}.py").write_text(_filled(kind, words))
-        (unfinished / "pyproject.toml").write_text(_filled("pyproject", words))
-        (unfinished / "recipe.yaml").write_text(_filled("recipe", {**words, **recipe}))
+        (unfinished / f"{module}.py").write_text(_filled(kind, words), encoding="utf-8")
+        (unfinished / "pyproject.toml").write_text(_filled("pyproject", words), encoding="utf-8")
+        (unfinished / "recipe.yaml").write_text(_filled("recipe", {**words, **recipe}), encoding="utf-8")
     return folder
 
 

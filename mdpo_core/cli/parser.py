@@ -27,7 +27,11 @@ The documentation starts at docs/index.md.
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``mdpo``; parsed options have the function to call as ``action``, and its name as ``command``."""
     parser = argparse.ArgumentParser(
-        prog="mdpo", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_help_formatter
+        prog="mdpo",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=_help_formatter,
+        allow_abbrev=False,
     )
     add_version(parser)
     # DeepSpeed's launcher puts it before the command; LOCAL_RANK says the same.
@@ -124,7 +128,10 @@ def _command(
 ) -> argparse.ArgumentParser:
     """A new command, with the option that all commands have."""
     prog = "mdpo-run" if name == "run" else f"mdpo {name}"
-    command = subparsers.add_parser(name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    # Abbreviated options are off: `--with x` would be `--without x`.
+    command = subparsers.add_parser(
+        name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False
+    )
     command.set_defaults(action=action, command=name)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="do not load this plugin")
     return command

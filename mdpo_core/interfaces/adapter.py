@@ -27,7 +27,9 @@ class ModelAdapter(Component):
     parts: Parts = Field(
         default=Parts(), description="how a single part trains, if not as lora and freeze say, and its learning rate"
     )
-    max_length: int = Field(default=2048, gt=0, description="tokens of the longest sequence, image tokens included")
+    max_length: int = Field(
+        default=2048, ge=8, le=10_000_000, description="tokens of the longest sequence, image tokens included"
+    )
 
     # Options that only affect training. A path may be listed if `files` covers its contents by digest.
     only_training: ClassVar[frozenset[str]] = frozenset({"lora", "freeze", "parts", "max_length"})

@@ -1,19 +1,53 @@
-"""The base class of all components."""
+"""The base class of all components, and that of all options in a recipe."""
 
 from __future__ import annotations
 
 from abc import ABC
+from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from mdpo_core.errors import PluginError
 
+# No option of a sane run is beyond these; past them arithmetic in float32, or the machine, gives out.
+_MIN_NUMBER, _MAX_NUMBER, _MAX_WHOLE_NUMBER = 1e-15, 1e9, 10**12
+_MAX_NAME, _MAX_PATH = 255, 4095  # bytes of a file's name and of a path, on Linux
 
-class Component(BaseModel, ABC):
-    """Something a recipe names: ``{<kind>: <name>, <option>: <value>, ...}``."""
+
+class Options(BaseModel):
+    """Options in a recipe: immutable, all known by name, no number or path beyond what a run can use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _is_usable(cls, value: Any) -> Any:
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, (int, float)):
+                _require_sane(each)
+            elif isinstance(each, Path):
+                _require_short(each)
+        return value
+
+
+def _require_sane(number: float) -> None:
+    if isinstance(number, int):
+        if abs(number) > _MAX_WHOLE_NUMBER:
+            raise ValueError(f"input should be at most {_MAX_WHOLE_NUMBER:,}")
+    elif number and not _MIN_NUMBER <= abs(number) <= _MAX_NUMBER:
+        raise ValueError(f"input should be 0, or between {_MIN_NUMBER:g} and {_MAX_NUMBER:g} in size")
+
+
+def _require_short(path: Path) -> None:
+    lengths = [len(part.encode("utf-8", "surrogateescape")) for part in path.parts]
+    if max(lengths, default=0) > _MAX_NAME or sum(lengths) + len(lengths) > _MAX_PATH:
+        raise ValueError(f"a path has at most {_MAX_PATH} bytes, and each of its names at most {_MAX_NAME}")
+
+
+class Component(Options, ABC):
+    """Something a recipe names: ``{<kind>: <name>, <option>: <value>, ...}``."""
+
     kind: ClassVar[str]
     _component_name: ClassVar[str | None] = None
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from mdpo_core.interfaces.component import Options
 
 Part = Literal["vision", "projector", "language"]
 TrainMode = Literal["frozen", "full", "lora"]
@@ -14,11 +16,10 @@ PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 ALL_LINEAR = "all-linear"
 
 
-class Lora(BaseModel):
+class Lora(Options):
     """Low-rank adapters beside frozen weights (arXiv:2106.09685)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    rank: int = Field(default=64, gt=0, description="rank of the update")
+    rank: int = Field(default=64, gt=0, le=100_000, description="rank of the update")
     alpha: float = Field(default=128.0, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout before the adapter, in training only")
     dora: bool = Field(default=False, description="also train the norm of each weight's rows (DoRA, arXiv:2402.09353)")
@@ -36,10 +37,9 @@ class Lora(BaseModel):
     )
 
 
-class PartOptions(BaseModel):
+class PartOptions(Options):
     """A recipe's options for one part."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     train: TrainMode | None = Field(
         default=None,
         description="frozen: not at all; full: its weights; lora: adapters beside them; absent: as lora and freeze say",
@@ -49,7 +49,7 @@ class PartOptions(BaseModel):
         description="the adapters of this part, with train: lora; absent: as the model's lora, on all linear layers",
     )
     learning_rate: float | None = Field(
-        default=None, gt=0, description="peak learning rate of this part; absent: train.learning_rate"
+        default=None, gt=0, le=10, description="peak learning rate of this part; absent: train.learning_rate"
     )
 
     @model_validator(mode="after")
@@ -61,10 +61,9 @@ class PartOptions(BaseModel):
         return self
 
 
-class Parts(BaseModel):
+class Parts(Options):
     """A recipe's options for each part. They take precedence over `lora` and `freeze`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     vision: PartOptions = Field(default=PartOptions(), description="the vision encoder")
     projector: PartOptions = Field(
         default=PartOptions(), description="what maps its features to the language model's input"

@@ -30,6 +30,7 @@ class Term(Component):
     label: str | None = Field(
         default=None,
         pattern=r"^[\w:.@-]+$",
+        max_length=100,
         description="the term's name in metrics; default: position and name",
     )
 

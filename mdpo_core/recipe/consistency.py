@@ -20,7 +20,7 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.yaml_document import Keys
-from mdpo_core.types.view import CLEAN
+from mdpo_core.types.view import CLEAN, is_name
 
 Found = Iterator[tuple[Keys, str]]
 Item = TypeVar("Item")
@@ -231,9 +231,22 @@ def _has_terms(sections: _Sections) -> Found:
         yield ("objective",), "needs at least one term"
 
 
-def _clean(sections: _Sections) -> Found:
-    if CLEAN in sections.corruptions:
-        yield ("corruptions", CLEAN), f"'{CLEAN}' is the image as it was read; choose another name"
+def _condition_names(sections: _Sections) -> Found:
+    for name in sections.corruptions:
+        if name == CLEAN:
+            yield ("corruptions", name), f"'{CLEAN}' is the image as it was read; choose another name"
+        elif not is_name(name):
+            yield (
+                ("corruptions", name),
+                "is not a valid name of a condition: at most 100 letters, digits, '_' and '-', and first a letter or "
+                "'_'",
+            )
+
+
+def _weights(sections: _Sections) -> Found:
+    terms = [term for _, term in sections.terms]
+    if terms and len(terms) == sections.num_terms and not any(term.weight for term in terms):
+        yield ("objective",), "every term has the weight 0, so nothing would train; give one of them a weight above 0"
 
 
 def _workers(sections: _Sections) -> Found:
@@ -266,6 +279,7 @@ _CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
     _cached: frozenset({"reference"}),
     _has_terms: frozenset({"objective"}),
     _frozen_copy: frozenset({"model", "reference", "backend"}),
-    _clean: frozenset({"corruptions"}),
+    _condition_names: frozenset({"corruptions"}),
+    _weights: frozenset({"objective"}),
     _workers: frozenset({"data", "train"}),
 }

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mdpo_core.errors import PluginError, Problem, RecipeError, suggestion
+from mdpo_core.errors import PluginError, Problem, RecipeError, raised, suggestion
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
-from mdpo_core.recipe.yaml_document import Document, Keys, override, read_document
+from mdpo_core.recipe.yaml_document import Document, Keys, override, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
 
 # The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.
@@ -30,6 +30,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "trackers": ("tracker",),
 }
 MANY: dict[str, type] = {"corruptions": dict, "objective": list, "evaluators": list, "trackers": list}
+_MAX_PROBLEMS = 100
 _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "output": Output}
 
 
@@ -51,6 +52,9 @@ def build_recipe(document: Document, processes: int = 1, *, trains: bool = True)
     pieces = builder.pieces()
     unfit = inconsistencies(pieces, processes, trains)
     found = builder.problems + [document.problem(keys, text) for keys, text in unfit]
+    if len(found) > _MAX_PROBLEMS:
+        more = Problem(document.file, "", f"... and {len(found) - _MAX_PROBLEMS} more problems")
+        raise RecipeError([*found[:_MAX_PROBLEMS], more])
     if found:
         raise RecipeError(found)
     return Recipe(**pieces)
@@ -88,8 +92,8 @@ class _Builder:
     def _reference(self, value: Any) -> Any:
         choices = get_args(Recipe.model_fields["reference"].annotation)
         if value not in choices:
-            near = suggestion(str(value), choices)
-            self._report(("reference",), f"{value!r} is not a valid reference{near}  ({', '.join(choices)})")
+            near = suggestion(str(value), choices) if isinstance(value, str) else ""
+            self._report(("reference",), f"{shown_value(value)} is not a valid reference{near}  ({', '.join(choices)})")
             return None
         return value
 
@@ -100,13 +104,13 @@ class _Builder:
         if MANY[name] is list and isinstance(value, list):
             return tuple(self._component((name, index), kinds, item) for index, item in enumerate(value))
         form = "a mapping of names to components" if MANY[name] is dict else "a list of components"
-        self._report((name,), f"must be {form}, found {value!r}")
+        self._report((name,), f"must be {form}, found {shown_value(value)}")
         return None
 
     def _component(self, keys: Keys, kinds: tuple[str, ...], value: Any) -> Component | None:
         form = " or ".join(f"{{{kind}: NAME, ...}}" for kind in kinds)
         if not isinstance(value, Mapping):
-            self._report(keys, f"must be {form}, found {value!r}")
+            self._report(keys, f"must be {form}, found {shown_value(value)}")
             return None
         named = [kind for kind in kinds if kind in value]
         if len(named) != 1:
@@ -115,6 +119,9 @@ class _Builder:
             self._report(keys, f"must name one component: {form}{reason}")
             return None
         kind, name = named[0], value[named[0]]
+        if not isinstance(name, str):
+            self._report((*keys, kind), f"must be the name of a component, found {shown_value(name)}")
+            return None
         try:
             cls = self.registry.get(kind, name)
         except PluginError as error:
@@ -130,6 +137,8 @@ class _Builder:
         except ValidationError as error:
             for detail in error.errors():
                 self._report((*keys, *detail["loc"]), _message(detail, cls, name))
+        except Exception as error:  # only a plugin's own validator can raise anything else
+            self._report(keys, f"the options of '{name}' cannot be read: its code {raised(error)}")
         return None
 
     def _report(self, keys: Keys, message: str) -> None:
@@ -159,7 +168,7 @@ def _refused(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
 
 
 def _invalid(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    return f"{_sentence(detail)}, found {detail['input']!r}"
+    return f"{_sentence(detail)}, found {shown_value(detail['input'])}"
 
 
 def _sentence(detail: ErrorDetails) -> str:

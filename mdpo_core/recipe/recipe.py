@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
@@ -54,6 +54,14 @@ class Output(Section):
         default=None,
         description="folder of the cached reference, which runs may share; default: reference/ in the run directory",
     )
+
+    @field_validator("dir", "reference", mode="before")
+    @classmethod
+    def _is_named(cls, path: Any) -> Any:
+        """Refuse an empty name, which would stand for the current folder."""
+        if path == "":
+            raise ValueError("the folder's name is empty")
+        return path
 
 
 class Recipe(BaseModel):

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import codecs
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mdpo_core.errors import Problem, RecipeError
-from mdpo_core.registry.offers import KINDS
+from mdpo_core.recipe.node import Node
+from mdpo_core.recipe.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 
 EXTENDS = "extends"
+# Sections whose names begin so have no effect; they hold values for aliases, as in compose files.
+FOR_ALIASES = "x-"
 Keys = tuple[str | int, ...]
-
-
-@dataclass
-class Node:
-    """A value of a recipe, and where it was written: ``file:line``, or ``--set ...``.
-
-    A mapping has ``children`` by key, a list by index; every other value is in ``value``.
-    """
-
-    where: str
-    value: Any = None
-    children: dict[str | int, Node] | None = None
-    is_list: bool = False
-
-    def plain(self) -> Any:
-        """The value as plain data."""
-        if self.children is None:
-            return self.value
-        if self.is_list:
-            return [child.plain() for child in self.children.values()]
-        return {key: child.plain() for key, child in self.children.items()}
-
-    @property
-    def is_mapping(self) -> bool:
-        """Whether it has children by key."""
-        return self.children is not None and not self.is_list
-
-    def merge(self, new: Node) -> None:
-        """Take the children of ``new``; mappings of the same component are merged key by key."""
-        mine, theirs = self.children or {}, new.children or {}
-        for key, child in theirs.items():
-            old = mine.get(key)
-            if old is not None and _are_merged(old, child):
-                old.where = child.where
-                old.merge(child)
-            else:
-                mine[key] = child
+_MAX_EXTENDS = 20
+# Characters of a key or an assignment, and of a value, in a message.
+_LONGEST_KEY, _LONGEST_VALUE = 80, 200
 
 
 @dataclass
@@ -76,112 +47,129 @@ class Document:
 
     def problem(self, keys: Keys, message: str) -> Problem:
         """A problem with the value of a key."""
-        return Problem(self.where(keys), ".".join(map(str, keys)), message)
+        return Problem(self.where(keys), ".".join(_one_line(str(key)) for key in keys), _printable(message))
 
 
-def read_document(path: Path, _extending: tuple[Path, ...] = ()) -> Document:
+def read_document(path: Path) -> Document:
     """Read a recipe; ``extends: FILE`` names the recipe beside it that it changes.
 
     Mappings are merged key by key. Lists are replaced, and so are mappings that name another component.
     """
-    resolved = path.resolve()
-    if resolved in _extending:
-        raise RecipeError(
-            [Problem(str(path), EXTENDS, "a recipe cannot extend itself, directly or through other recipes")]
-        )
+    return _read(path, ())
+
+
+def _read(path: Path, extending: tuple[Path, ...]) -> Document:
     document = _parse(path)
-    extends = (document.root.children or {}).pop(EXTENDS, None)
+    resolved = path.resolve()
+    children = document.root.children or {}
+    for name in [key for key in children if str(key).startswith(FOR_ALIASES)]:
+        del children[name]
+    extends = children.pop(EXTENDS, None)
     if extends is None or extends.plain() is None:
         return document
-    base = extends.plain()
-    if not isinstance(base, str) or not (path.parent / base).is_file():
-        raise RecipeError([Problem(extends.where, EXTENDS, f"{base!r} is not a file beside this recipe")])
-    merged = read_document(path.parent / base, (*_extending, resolved))
+    base = _base_of(path, extends)
+    if base.resolve() in (*extending, resolved):
+        _refuse(extends.where, EXTENDS, "a recipe cannot extend itself, directly or through other recipes")
+    if len(extending) >= _MAX_EXTENDS:
+        _refuse(extends.where, EXTENDS, f"a recipe extends at most {_MAX_EXTENDS} others, one through another")
+    merged = _read(base, (*extending, resolved))
     merged.root.merge(document.root)
-    merged.root.where = merged.file = document.file
+    merged.root.where, merged.file = document.root.where, document.file
     return merged
+
+
+def _base_of(path: Path, extends: Node) -> Path:
+    name = extends.plain()
+    if not isinstance(name, str) or not _is_file(path.parent / name):
+        _refuse(extends.where, EXTENDS, f"{shown_value(name)} is not a file beside this recipe")
+    return path.parent / name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or a link that leads to itself
+        return False
 
 
 def override(document: Document, assignments: Iterable[str]) -> None:
     """Apply ``section.key=value`` assignments, with values as in YAML; a number names an item of a list."""
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise RecipeError([Problem(f"--set {assignment}", "", "write it as section.key=value")])
-        keys: Keys = tuple(int(part) if part.isdigit() else part for part in name.split("."))
-        where = f"--set {assignment}"
-        _assign(document.root, keys, _tree(_read_yaml(text, where), where, _always(where)))
+        where = f"--set {_one_line(assignment)}"
+        keys = name.split(".")
+        if not equals or not all(keys) or not name.isprintable():
+            _refuse(where, "", "write it as section.key=value")
+        if len(keys) > MAX_DEPTH:
+            _refuse(where, "", f"more than {MAX_DEPTH} keys, one inside another")
+        value = read_yaml(text, lambda line, where=where: where)  # type: ignore[misc]
+        _assign(document.root, keys, value or Node(where))
 
 
-def _always(where: str) -> Callable[[int], str]:
-    return lambda line: where
-
-
-def _assign(root: Node, keys: Keys, value: Node) -> None:
+def _assign(root: Node, keys: list[str], value: Node) -> None:
     """Put a value into the tree; mappings around it are created, items of lists are not."""
     holder = root
-    for depth, key in enumerate(keys):
+    for depth, name in enumerate(keys):
         children = holder.children
+        key: str | int = name
+        if children is not None and holder.is_list:
+            key = next((index for index in children if str(index) == name), name)
         if children is None or (holder.is_list and key not in children):
-            missing = ".".join(map(str, keys[: depth + 1]))
-            raise RecipeError([Problem(value.where, "", f"there is no '{missing}' to set")])
+            _refuse(value.where, "", f"there is no '{_one_line('.'.join(keys[: depth + 1]))}' to set")
         if depth == len(keys) - 1:
             children[key] = value
         else:
             holder = children.setdefault(key, Node(value.where, children={}))
 
 
-def _are_merged(old: Node, new: Node) -> bool:
-    if not (old.is_mapping and new.is_mapping):
-        return False
-    before, after = old.children or {}, new.children or {}
-    return all(before[kind].plain() == after[kind].plain() for kind in KINDS if kind in before and kind in after)
-
-
 def _parse(path: Path) -> Document:
+    root = read_yaml(_text_of(path), lambda line: f"{path}:{line + 1}")
+    if root is None or not root.is_mapping:
+        _refuse(f"{path}:1", "", "a recipe is a mapping of sections: model, data, objective, ...")
+    return Document(root, str(path))
+
+
+def _text_of(path: Path) -> str:
+    found = _bytes_of(path).removeprefix(codecs.BOM_UTF8)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise RecipeError([Problem(str(path), "", reason)]) from error
-    loaded = _read_yaml(text, str(path))
-    if not isinstance(loaded, Mapping):
-        raise RecipeError([Problem(str(path), "", "a recipe is a mapping of sections: model, data, objective, ...")])
-    return Document(_tree(loaded, str(path), lambda line: f"{path}:{line + 1}"), str(path))
+        return found.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = found.count(b"\n", 0, error.start) + 1
+        message = f"the byte 0x{found[error.start]:02x} is not UTF-8; save the recipe in this encoding"
+        raise RecipeError([Problem(f"{path}:{line}", "", message)]) from error
 
 
-def _read_yaml(text: str, where: str) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
+def _bytes_of(path: Path) -> bytes:
+    name = _one_line(str(path))
     try:
-        return YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        line = f"{where}:{error.problem_mark.line + 1}" if error.problem_mark else where
-        reason = str(error.problem or error.context).splitlines()[0]
-        raise RecipeError([Problem(line, "", f"not valid YAML: {reason}")]) from error
-    except YAMLError as error:
-        raise RecipeError([Problem(where, "", f"not valid YAML: {error}")]) from error
+        if not stat.S_ISREG(path.stat().st_mode):
+            _refuse(name, "", "is not a file; a recipe is a YAML file")
+        if path.stat().st_size > 4 * MAX_CHARACTERS:
+            _refuse(name, "", f"is too long for a recipe: at most {MAX_CHARACTERS:,} characters")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise RecipeError([Problem(name, "", "no such file")]) from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecipeError([Problem(name, "", f"cannot be read: {reason}")]) from error
 
 
-def _tree(loaded: Any, where: str, position: Callable[[int], str]) -> Node:
-    """The tree of what ruamel.yaml loaded; ``position`` gives the position of a line, counted from 0."""
-    if isinstance(loaded, Mapping):
-        lines: Any = loaded.lc.key  # type: ignore[attr-defined]
-        children = {key: _tree(value, position(lines(key)[0]), position) for key, value in loaded.items()}
-        return Node(where, children=children)
-    if isinstance(loaded, list):
-        lines = loaded.lc.item  # type: ignore[attr-defined]
-        items: dict[str | int, Node] = {
-            index: _tree(item, position(lines(index)[0]), position) for index, item in enumerate(loaded)
-        }
-        return Node(where, children=items, is_list=True)
-    return Node(where, _scalar(loaded))
+def _refuse(where: str, path: str, message: str) -> NoReturn:
+    raise RecipeError([Problem(where, path, message)])
 
 
-def _scalar(loaded: Any) -> Any:
-    for kind in (bool, int, float, str):
-        if isinstance(loaded, kind):
-            return kind(loaded)
-    # Dates and tagged objects: no option accepts one, and an error message should show its text.
-    return None if loaded is None else str(loaded)
+def shown_value(value: object) -> str:
+    """A value for a message: its ``repr``, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _one_line(text: str) -> str:
+    """A key or an assignment for a message: cut if it is long, without line breaks and control characters."""
+    short = text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
+    return _printable(short)
+
+
+def _printable(text: str) -> str:
+    """The text without line breaks and control characters, which names in a recipe may have."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, overload
 
 from mdpo_core import hooks
-from mdpo_core.errors import PluginError, suggestion
+from mdpo_core.errors import PluginError, shown, suggestion
 from mdpo_core.interfaces.component import Component
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 
@@ -146,6 +146,8 @@ class Registry:
         if kind not in KINDS:
             raise PluginError(f"unknown kind of component '{kind}'{suggestion(kind, KINDS)}")
         known = self.components(kind)
+        if not isinstance(name, str):
+            raise PluginError(f"the name of a component is text, not {shown(name)}")
         if name not in known:
             raise PluginError(
                 f"unknown {kind} '{name}'{suggestion(name, known)}  (known: {', '.join(sorted(known)) or 'none'})"

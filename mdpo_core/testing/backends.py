@@ -220,7 +220,7 @@ class _Plain:
         self._optimizer = torch.optim.AdamW(groups, betas=_TRAIN.adam_betas)
 
     def step(self, rate: float) -> float:
-        norm = nn.utils.clip_grad_norm_(self._trained, _TRAIN.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self._trained, _TRAIN.grad_norm_limit)
         for group, factor in zip(self._optimizer.param_groups, self._factors, strict=True):
             group["lr"] = rate * factor
         self._optimizer.step()

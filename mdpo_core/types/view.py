@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from reprlib import repr as short
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -11,6 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 CLEAN = "clean"
 _WITH_PROMPT = "prompt+"
+_LONGEST_NAME = 100
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -29,9 +31,9 @@ class View:
 
     def __post_init__(self) -> None:
         for name in (self.response, self.condition):
-            if not _NAME.fullmatch(name):
+            if not is_name(name):
                 raise ValueError(
-                    f"{name!r} is not a valid name of a response or condition; write 'chosen' or 'chosen@crop'"
+                    f"{short(name)} is not a valid name of a response or condition; write 'chosen' or 'chosen@crop'"
                 )
 
     @classmethod
@@ -56,6 +58,11 @@ class View:
             serialization=core_schema.to_string_ser_schema(),
             json_schema_input_schema=core_schema.str_schema(),
         )
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a response or a condition."""
+    return len(text) <= _LONGEST_NAME and _NAME.fullmatch(text) is not None
 
 
 CHOSEN = View("chosen")

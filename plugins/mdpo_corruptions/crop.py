@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Ratio = Annotated[float, Field(gt=0)]
+Ratio = Annotated[float, Field(ge=0.01, le=100)]
 
 _TRIES = 10
 

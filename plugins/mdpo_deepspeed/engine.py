@@ -39,7 +39,7 @@ class DeepSpeedEngine:
         self._options = options
         self._stage = int(options["zero_optimization"]["stage"])
         self._device = torch.device(placement.device)
-        self._max_grad_norm = train.max_grad_norm
+        self._max_grad_norm = train.grad_norm_limit
         self._norm = math.nan
         self._engine = self._initialize(scorer, train, getattr(torch, placement.dtype))
         self._adamw: torch.optim.AdamW = self._engine.basic_optimizer

@@ -13,6 +13,7 @@ _PRECISION = "backend.precision"
 _OPTIMIZER = "train.learning_rate, train.weight_decay and train.adam_betas, of torch's AdamW"
 _PAIRS = "this backend, in which each process computes other pairs"
 _SHARES = "this backend, which saves the shares of all processes"
+_NO_CLIPPING = 1e30  # DeepSpeed does not measure the norm if it does not clip
 # Options that another part of the recipe sets, or that this backend relies on.
 _DECIDED = {
     "train_batch_size": _MICRO_BATCH,
@@ -87,7 +88,7 @@ def deepspeed_options(
         # Gradients add up until `step` is called, for any number of micro-batches; DeepSpeed must not count them.
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
-        "gradient_clipping": train.max_grad_norm,
+        "gradient_clipping": min(train.grad_norm_limit, _NO_CLIPPING),
         "zero_optimization": zero,
         # DeepSpeed's optimizers would have to be compiled.
         "zero_force_ds_cpu_optimizer": False,

@@ -29,11 +29,11 @@ BASE = Path(__file__).parent / "base"
 class DigitsReader(Reader):
     """Preference pairs over 2x2 mosaics of handwritten digits; the rejected caption has one or two digits wrong."""
 
-    num_pairs: int = Field(default=4800, gt=0, description="number of pairs")
+    num_pairs: int = Field(default=4800, gt=0, le=10_000_000, description="number of pairs")
     style_cue: float = Field(
         default=0.95, ge=0, le=1, description="share of pairs whose two captions differ in style, too"
     )
-    seed: int = Field(default=0, ge=0, description="of the draw of the pairs")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the draw of the pairs")
 
     def open(self) -> DigitPairs:
         return DigitPairs(self.num_pairs, self.style_cue, self.seed, "train")
@@ -77,7 +77,7 @@ class DigitsEvaluator(Evaluator):
     """
 
     needs_reference: ClassVar[bool] = True
-    num_mosaics: int = Field(default=512, gt=0, description="number of held-out mosaics")
+    num_mosaics: int = Field(default=512, gt=0, le=1_000_000, description="number of held-out mosaics")
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         from mdpo_digits.evaluation import evaluate

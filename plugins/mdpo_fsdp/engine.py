@@ -34,7 +34,7 @@ class FSDPEngine:
         self._scorer = scorer.module
         self._device = sharding.device
         self._every_micro_batch = every_micro_batch
-        self._max_grad_norm = train.max_grad_norm
+        self._max_grad_norm = train.grad_norm_limit
         self._root = _Root(scorer.module)
         self._units = sharding.place(self._root, scorer.model)
         self._trained = {name: cast(DTensor, value) for name, value in scorer.trained.items()}

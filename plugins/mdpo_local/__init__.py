@@ -38,6 +38,7 @@ class Local(Backend):
     )
     device: str = Field(
         default="auto",
+        pattern=r"^(auto|cpu|(cuda|mps|xpu|hpu|npu|mlu|musa|mtia)(:\d{1,3})?)$",
         description="a torch device; auto: one accelerator for each process, or cpu if torch finds none",
     )
 
@@ -51,7 +52,21 @@ class Local(Backend):
             )
         require_devices(world)
 
+    def _require_device(self) -> None:
+        """Refuse a device that this machine does not have, before anything is loaded."""
+        import torch
+
+        device = torch.device(self._device())
+        here = torch.accelerator.current_accelerator(check_available=True)
+        there = torch.accelerator.device_count() if here is not None and here.type == device.type else 0
+        if device.type != "cpu" and (device.index or 0) >= there:
+            raise RecipeError(
+                f"backend.device: '{self.device}' is not on this machine, where torch finds {there} such devices; use "
+                "'auto'"
+            )
+
     def placement(self) -> Placement:
+        self._require_device()
         return Placement(self._device(), "bfloat16" if self.precision == "bf16" else "float32")
 
     @property

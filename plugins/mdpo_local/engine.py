@@ -39,7 +39,7 @@ class LocalEngine:
         self._parallel = _parallel(scorer.module) if world.size > 1 else None
         self._device = torch.device(device)
         self._autocast = autocast
-        self._max_grad_norm = train.max_grad_norm
+        self._max_grad_norm = train.grad_norm_limit
         self._trained = scorer.trained
         self._optimizer = torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.adam_betas)
 

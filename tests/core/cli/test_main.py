@@ -158,3 +158,28 @@ def test_unmakeable_run_directory_exits_1_without_traceback(tmp_path: Path) -> N
     assert done.returncode == 1
     assert "file/run" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["check", "recipe.yaml", "--with", "digits"], ["plugins", "--with", "digits"], ["--vers"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(words)
+    assert "--with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["null", "true", "mdpo_no"])
+def test_a_plugin_cannot_have_a_name_that_yaml_reads_as_something_else(name: str, tmp_path: Path) -> None:
+    from mdpo_core import PluginError
+    from mdpo_core.cli.new_plugin import write_plugin
+
+    with pytest.raises(PluginError, match="cannot name a plugin: YAML reads it as another value"):
+        write_plugin(name, "loss", tmp_path / "new")
+
+
+def test_a_terminal_without_unicode_gets_escapes(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("modèle: {}\n", encoding="utf-8")
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    command = [sys.executable, "-m", "mdpo_core.cli", "check", str(tmp_path / "bad.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, env=ascii_only)
+    assert done.returncode == 2
+    assert "mod\\xe8le: unknown section; did you mean 'model'?" in done.stderr

@@ -1,0 +1,52 @@
+"""A value of a recipe, and where it was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mdpo_core.registry.offers import KINDS
+
+
+@dataclass
+class Node:
+    """A value of a recipe, and where it was written: ``file:line``, or ``--set ...``.
+
+    A mapping has ``children`` by key, a list by index; every other value is in ``value``.
+    """
+
+    where: str
+    value: Any = None
+    children: dict[str | int, Node] | None = None
+    is_list: bool = False
+
+    def plain(self) -> Any:
+        """The value as plain data."""
+        if self.children is None:
+            return self.value
+        if self.is_list:
+            return [child.plain() for child in self.children.values()]
+        return {key: child.plain() for key, child in self.children.items()}
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it has children by key."""
+        return self.children is not None and not self.is_list
+
+    def merge(self, new: Node) -> None:
+        """Take the children of ``new``; mappings of the same component are merged key by key."""
+        mine, theirs = self.children or {}, new.children or {}
+        for key, child in theirs.items():
+            old = mine.get(key)
+            if old is not None and _are_merged(old, child):
+                old.where = child.where
+                old.merge(child)
+            else:
+                mine[key] = child
+
+
+def _are_merged(old: Node, new: Node) -> bool:
+    if not (old.is_mapping and new.is_mapping):
+        return False
+    before, after = old.children or {}, new.children or {}
+    return all(before[kind].plain() == after[kind].plain() for kind in KINDS if kind in before and kind in after)

@@ -1,0 +1,1 @@
+"""Mutators: they damage the structure of good inputs, not only their values."""
