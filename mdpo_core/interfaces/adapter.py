@@ -77,6 +77,12 @@ class ModelAdapter(Component):
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
         """Load the model to be trained; with ``trainable=False``, load a frozen reference without LoRA."""
 
+    def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
+        """Check an exported model without loading weights. Raises `DataError` if `load_exported` would not read it.
+
+        ``same_base``: digests decide whether the folder belongs to this model, so its name need not.
+        """
+
     @abstractmethod
     def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
         """Load an exported model from ``folder`` alone, as a person who was given only that folder would.

@@ -15,6 +15,7 @@ from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.listeners import progress_of
 from mdpo_core.recipe.needs import Need, needs_of_corruption
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.exported import EXPORTED, require_as_exported
 from mdpo_core.storage.files import sha256
 from mdpo_core.storage.manifest import describe, reference_key
 from mdpo_core.storage.run_directory import RunDirectory
@@ -69,8 +70,11 @@ class CheckedInput:
 
     def key(self, settings: Mapping[str, Any], models: Mapping[str, Path | None]) -> dict[str, Any]:
         """Everything that results depend on, as JSON holds it; ``models``: folders of exported models, by option."""
-        key = reference_key(self.recipe, describe(self.recipe, self.checked), self.builder)
+        manifest = describe(self.recipe, self.checked)
+        key = reference_key(self.recipe, manifest, self.builder)
         exported = {name: digests(folder) for name, folder in models.items() if folder is not None}
+        for name, found in exported.items():
+            require_as_exported(Path(str(models[name])), found, manifest["model"])
         found: dict[str, Any] = json.loads(json.dumps({**settings, **exported, **key}))
         return found
 
@@ -111,13 +115,17 @@ def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
 
 
 def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
-    """Raise `RecipeError` for folders, by option, that hold no model as the recipe's is stored; reads none of them.
+    """Raise `RecipeError` for folders, by option, that hold no model as the recipe's is stored; reads no weights.
 
-    What an adapter exports whose own model has no config.json, only the adapter knows.
+    Raises `DataError` for a model that is damaged or not of the recipe's kind. What an adapter exports whose own model
+    has no config.json, only the adapter knows.
     """
     known = any(file.name == _MARKS[0] for file in recipe.model.files())
     for option, folder in models.items():
-        if folder is None or (folder.is_dir() and (not known or _is_model(folder))):
+        if folder is None:
+            continue
+        if folder.is_dir() and (not known or _is_model(folder)):
+            recipe.model.check_exported(folder, same_base=(folder / EXPORTED).is_file())
             continue
         if not folder.is_dir():
             raise RecipeError(f"--{option}: '{folder}' is no folder with a model, such as final/ of a run directory")

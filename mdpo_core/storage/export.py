@@ -15,6 +15,7 @@ from mdpo_core.interfaces.model import Placement
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import saved_state, verify
+from mdpo_core.storage.exported import write_digests
 from mdpo_core.storage.files import atomic_folder, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
@@ -81,6 +82,14 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
         trained.require_encoder(encoder)
         trained.require_merged(exported) if merge else trained.require_weights(exported, state)
         trained.require_logits(exported, _ROUNDING[placement.dtype])
+        write_digests(folder, _base_digests(recipe, checkpoint, merge))
+
+
+def _base_digests(recipe: Recipe, checkpoint: Path, merge: bool) -> Mapping[str, str]:
+    """The digests of the model that an exported adapter is put on, from the run's manifest; none for a whole model."""
+    if merge or not recipe.model.has_lora:
+        return {}
+    return dict(read_manifest(RunDirectory(checkpoint.parents[1]).manifest)["model"])
 
 
 def _chosen(directory: RunDirectory, step: int | None) -> Path:

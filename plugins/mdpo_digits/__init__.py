@@ -61,6 +61,9 @@ class DigitsAdapter(ModelAdapter):
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
         return self._llava().load(placement, trainable=trainable)
 
+    def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
+        self._llava().check_exported(folder, same_base=same_base)
+
     def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
         return self._llava().load_exported(folder, placement)
 

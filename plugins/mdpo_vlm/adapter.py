@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, ModelAdapter, Part, Placement
 from mdpo_vlm.families import Family, family_of
-from mdpo_vlm.files.folder import encoder_files, find_folder, read_json, require_encoder, unfit, weight_files
+from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
 
 if TYPE_CHECKING:
     from mdpo_vlm.encoding.encoder import VlmEncoder
@@ -77,9 +77,11 @@ class TransformersAdapter(ModelAdapter):
 
     def check_files(self) -> None:
         """Raise `DataError` if files of the model are missing or damaged. Loads no model."""
+        from mdpo_vlm.files.stored import require_stored
+
         folder = self.folder()
         self._require_transformers_layout(folder / "config.json")
-        weight_files(folder)
+        require_stored(folder)
         require_encoder(folder)
 
     def _require_transformers_layout(self, file: Path) -> None:
@@ -98,7 +100,7 @@ class TransformersAdapter(ModelAdapter):
 
     def files(self) -> Sequence[Path]:
         folder = self.folder()
-        return [folder / "config.json", *weight_files(folder), *encoder_files(folder)]
+        return [*model_files(folder), *encoder_files(folder)]
 
     @property
     def shares_prefix(self) -> bool:
@@ -111,7 +113,12 @@ class TransformersAdapter(ModelAdapter):
         return window is None or window >= self.max_length
 
     def encoder(self) -> VlmEncoder:
-        return self._encoder(self.folder())
+        from mdpo_vlm.loading.fit import require_fit
+
+        folder = self.folder()
+        encoder = self._encoder(folder)
+        require_fit(folder, self.family(), encoder, folder)
+        return encoder
 
     def _encoder(self, folder: Path) -> VlmEncoder:
         from mdpo_vlm.encoding.encoder import VlmEncoder
@@ -127,6 +134,14 @@ class TransformersAdapter(ModelAdapter):
             require_cuda(placement)
         return load_model(self._plan(), placement, trainable=trainable)
 
+    def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
+        from mdpo_vlm.loading.load import require_exported
+        from mdpo_vlm.parts.adapter_folder import is_adapter, require_base
+
+        require_exported(self._plan(), folder)
+        if is_adapter(folder) and not same_base:
+            require_base(folder, self.folder(), self.path)
+
     def load_exported(self, folder: Path, placement: Placement) -> tuple[VlmEncoder, VlmModel]:
         from mdpo_vlm.loading.load import load_exported
 
@@ -135,7 +150,10 @@ class TransformersAdapter(ModelAdapter):
     def _plan(self) -> LoadPlan:
         from mdpo_vlm.loading.load import LoadPlan
 
-        return LoadPlan(self.folder(), self.family(), self.quantize, self.training, self.encoder)
+        folder = self.folder()
+        # The hub's cache is a folder of this machine, and a relative path one of this working directory.
+        name = self.path if folder.parent.name == "snapshots" else str(folder.absolute())
+        return LoadPlan(folder, name, self.family(), self.quantize, self.training, self.encoder)
 
     @property
     def unquantized(self) -> Self:

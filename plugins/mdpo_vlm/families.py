@@ -24,7 +24,8 @@ class Family:
     and width, for models with positions in three dimensions (M-RoPE). ``idle``: a regular expression for parameters
     that no feature depends on. ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
     the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
-    smallest and the largest number of images in a row; None is no limit.
+    smallest and the largest number of images in a row; None is no limit. ``reads_pixels``: the number of an image's
+    features depends on its pixels, not only on their number.
     """
 
     separate: str = ""
@@ -35,6 +36,7 @@ class Family:
     softcap: bool = False
     vision: tuple[str | None, ...] = ()
     num_images: tuple[int, int | None] = (0, None)
+    reads_pixels: bool = False
 
 
 _QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
@@ -48,8 +50,8 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": Family(projector=r"\.(merger|deepstack_merger_list)\.", marks=_QWEN.marks, grid=_QWEN.grid),
     "internvl": Family(),
-    "idefics3": Family(),
-    "smolvlm": Family(),
+    "idefics3": Family(reads_pixels=True),
+    "smolvlm": Family(reads_pixels=True),
     "gemma3": Family(
         separate="the tokens of an image attend to one another in both directions, and layers have a sliding window",
         marks={"token_type_ids": "image tokens"},

@@ -29,7 +29,9 @@ class VlmEncoder:
 
     def __init__(self, folder: Path, model: Path, family: Family, chat: bool, max_resized_pixels: int) -> None:
         self._arguments = folder, model, family, chat, max_resized_pixels
-        self.processor, self._image_token = load_processor(folder, model)
+        self.processor, config = load_processor(folder, model)
+        self._image_token: int = config.image_token_id
+        self._num_rows: int = config.get_text_config().vocab_size
         self._family = family
         self._max_resized_pixels = max_resized_pixels
         self._template = ChatTemplate.of(self.processor, model) if chat else None
@@ -41,7 +43,9 @@ class VlmEncoder:
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         inputs = self.process(example)
         with processing(example):
-            return EncodedPrompt(torch.as_tensor(inputs["input_ids"][0]), self._images(example.images, inputs))
+            token_ids = torch.as_tensor(inputs["input_ids"][0])
+            self._require_rows(token_ids)
+            return EncodedPrompt(token_ids, self._images(example.images, inputs))
 
     def process(self, example: Example) -> Mapping[str, Any]:
         """All outputs of the processor for a prompt."""
@@ -64,7 +68,16 @@ class VlmEncoder:
             raise DataError(
                 [Problem("", "", f"a response contains the image token {self.token_texts([self._image_token])[0]!r}")]
             )
-        return torch.tensor(ids)
+        token_ids = torch.tensor(ids)
+        self._require_rows(token_ids)
+        return token_ids
+
+    def _require_rows(self, token_ids: Tensor) -> None:
+        """Raise `DataError` for a token that is not a row of the model's embedding."""
+        largest = int(token_ids.max()) if len(token_ids) else 0
+        if largest >= self._num_rows:
+            text = f"the token {self.token_texts([largest])[0]!r} has the id {largest}"
+            raise DataError([Problem("", "", f"{text}, but the model's embedding has {self._num_rows} rows")])
 
     @property
     def image_token(self) -> int:

@@ -5,34 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes
+from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading
-from mdpo_vlm.files.folder import unfit
+from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
+
+_SECONDS = 60.0
+_REMEDY = "download the model again, or save its processor beside it"
 
 
-def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, int]:
-    """Image processor and tokenizer in one, and the id of the token that stands for a patch of an image.
+def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTrainedConfig]:
+    """Image processor and tokenizer in one, and the model's configuration.
 
     ``model`` is the folder whose configuration names the class of the processor. Videos are not supported. Pillow
     processes the images, so that results do not depend on whether torchvision is installed.
     """
     config = _vision_language_config(model)
-    with reading(folder, "processor"):
-        processor = _processor(folder, PROCESSOR_MAPPING.get(type(config), None))
-    _require_image_token(processor, config, folder)
-    return processor, config.image_token_id
+    require_tokenizer(folder)
+    require_bounded(folder)
+    # AutoProcessor asks config.json for what the other files do not say.
+    own = [file for file in (folder / "config.json",) if file.is_file()]
+    with reading(folder, "processor", [*own, *encoder_files(folder)], _SECONDS, _REMEDY) as staged:
+        processor = _processor(staged, PROCESSOR_MAPPING.get(type(config), None))
+        complete(processor, config, folder)
+        require_sizes(processor, folder)
+        _require_image_token(processor, config, folder)
+        _require_end(processor, folder)
+    return processor, config
 
 
 def _vision_language_config(model: Path) -> PreTrainedConfig:
-    file = model / "config.json"
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
-        raise unfit(file, f"transformers cannot read it: {' '.join(str(error).split())}") from error
+    config = load_config(model)
     if getattr(config, "image_token_id", None) is None:
-        raise unfit(file, f"models of type '{config.model_type}' take no images, or have no image token")
+        message = f"models of type '{config.model_type}' take no images, or have no image token"
+        raise unfit(model / "config.json", message)
     return config
 
 
@@ -46,6 +55,12 @@ def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixi
     ]
     options, _ = kind.get_processor_dict(folder)
     return _without_videos(kind).from_args_and_dict(parts, options)
+
+
+def _require_end(processor: ProcessorMixin, folder: Path) -> None:
+    if processor.tokenizer.eos_token_id is None:
+        message = "eos_token is missing, but every response ends with it; write the model's end token there"
+        raise unfit(folder / "tokenizer_config.json", message)
 
 
 def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, folder: Path) -> None:

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
 from mdpo_vlm.files.damage import quoted
 from mdpo_vlm.files.folder import read_json, unfit
+from mdpo_vlm.files.time_limit import time_limit
 
 # A mark and the line break after it; the template decides what stands there.
 _MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")
-# A template is a program: it raises errors itself, and its operations may fail.
-_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
+# A template is a program; a sound one takes a thousandth of a second.
+_SECONDS = 3.0
+_BYTE_ORDER_MARK = "\ufeff"
 _QUESTION, _ANSWER = "Which one?", "That one"
 
 
@@ -42,9 +43,13 @@ class ChatTemplate:
         try:
             prompt = _render(processor, question, open_turn=True)
             conversation = _render(processor, [*question, Turn("assistant", _ANSWER)], open_turn=False)
-        except _FAILURES as error:
+        except Exception as error:  # a template is a program, which can raise anything
             message = f"its chat template fails on a question with an answer ({quoted(error)})"
             raise unfit(folder, f"{message}; download it again, or set model.prompts: ready") from error
+        if prompt.startswith(_BYTE_ORDER_MARK):
+            raise unfit(
+                folder, "its chat template begins with a byte-order mark, which is no text; save it without one"
+            )
         before, _, after = conversation.rpartition(_ANSWER)
         if not before.startswith(prompt):
             raise unfit(folder, "its chat template starts an answer in two different ways; set model.prompts: ready")
@@ -56,8 +61,8 @@ class ChatTemplate:
         turns = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
         try:
             text = _render(self.processor, turns, open_turn=True)
-        except _FAILURES as error:
-            raise _data_error(example, f"the chat template does not take this conversation: {error}") from error
+        except Exception as error:  # a template is a program, which can raise anything
+            raise _data_error(example, f"the chat template does not take this conversation: {quoted(error)}") from error
         num_tokens, num_images = text.count(self.processor.image_token), len(example.images)
         if num_tokens != num_images:
             message = f"with the chat template, the prompt has {num_tokens} image tokens for {num_images} images"
@@ -92,12 +97,13 @@ def _until_end(after: str, ends: Sequence[str]) -> str:
 def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool) -> str:
     messages = [{"role": turn.role, "content": _content(turn.text)} for turn in turns]
     # The tokenizer renders: some processors need torchvision for it.
-    text = processor.tokenizer.apply_chat_template(
-        messages,
-        chat_template=getattr(processor, "chat_template", None),
-        add_generation_prompt=open_turn,
-        tokenize=False,
-    )
+    with time_limit(_SECONDS):
+        text = processor.tokenizer.apply_chat_template(
+            messages,
+            chat_template=getattr(processor, "chat_template", None),
+            add_generation_prompt=open_turn,
+            tokenize=False,
+        )
     return str(text)
 
 

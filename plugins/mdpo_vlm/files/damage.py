@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import shorten
 
-from mdpo_vlm.files.folder import encoder_files, read_json, require_tokenizer, unfit
+import torch
+
+from mdpo_core import MdpoError
+from mdpo_vlm.files.folder import read_json, unfit
+from mdpo_vlm.files.staged import only
+from mdpo_vlm.files.time_limit import time_limit
 
 _NAMES_SHOWN, _LETTERS_QUOTED = 3, 160
 
@@ -17,28 +22,42 @@ def require_whole(
     missing: Collection[str],
     unexpected: Collection[str],
     mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]],
+    remedy: str = "download them again, or set model.path to the right folder",
 ) -> None:
     """Raise `DataError` if any tensor is listed; ``mismatched``: name, shape in the file, shape in the model."""
     shapes = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in mismatched]
     kinds = {"missing": missing, "unexpected": unexpected, "mismatched": shapes}
     problems = [f"{len(names)} {kind} tensors: {_first_names(names)}" for kind, names in kinds.items() if names]
     if problems:
-        remedy = "download them again, or set model.path to the right folder"
         raise unfit(folder, f"{'; '.join(problems)}; the weights are incomplete or of another model: {remedy}")
 
 
 @contextmanager
-def reading(folder: Path, what: str) -> Iterator[None]:
-    """Turn every error that a library raises while it reads an encoder's files into a `DataError`."""
-    try:
-        yield
-    except ImportError as error:
-        # Its message says what to install.
-        raise unfit(folder, f"its {what} cannot be loaded: {error}") from error
-    except Exception as error:  # tokenizers raises plain Exception, and transformers nearly anything
-        _require_readable(folder)
-        remedy = "download the model again, or save its processor beside it"
-        raise unfit(folder, f"its {what} cannot be loaded ({quoted(error)}); {remedy}") from error
+def reading(
+    folder: Path,
+    what: str,
+    files: Sequence[Path],
+    seconds: float | None = None,
+    remedy: str = "download the model again",
+) -> Iterator[Path]:
+    """The boundary of a model's folder: every error of a library inside becomes a `DataError` that names the folder.
+
+    Gives a folder that contains only ``files``. ``what`` names what is read; ``seconds`` limits the time for it;
+    ``remedy`` says what to do.
+    """
+    with only(files) as staged:
+        try:
+            with time_limit(seconds) if seconds is not None else nullcontext():
+                yield staged
+        except (MdpoError, torch.OutOfMemoryError):
+            raise
+        except ImportError as error:
+            # Its message says what to install.
+            raise unfit(folder, f"its {what} cannot be loaded: {error}") from error
+        except Exception as error:  # tokenizers raises plain Exception, and transformers nearly anything
+            reason = quoted(error).replace(str(staged), str(folder))
+            _require_readable(files)
+            raise unfit(folder, f"its {what} cannot be loaded ({reason}); {remedy}") from error
 
 
 def quoted(error: Exception) -> str:
@@ -46,10 +65,9 @@ def quoted(error: Exception) -> str:
     return shorten(f"{type(error).__name__}: {error}", _LETTERS_QUOTED, placeholder=" ...")
 
 
-def _require_readable(folder: Path) -> None:
+def _require_readable(files: Sequence[Path]) -> None:
     """Raise an error that names the damaged file, if there is one; libraries seldom name it."""
-    require_tokenizer(folder)
-    for file in encoder_files(folder):
+    for file in files:
         if file.suffix == ".json":
             content = read_json(file)
             if file.name == "tokenizer.json" and "model" not in content:

@@ -26,6 +26,8 @@ ENCODER_FILES = (
     "chat_template.json",
 )
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+# That of a large vocabulary has 30 MB.
+_LARGEST_JSON = 512 * 2**20
 _PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
 
 
@@ -42,19 +44,33 @@ def find_folder(name: str) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object of a file. Raises `DataError` if the file is missing, or contains anything else."""
+    require_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        absent = isinstance(error, FileNotFoundError)
-        reason = "is missing; a model's folder needs it" if absent else f"cannot be read: {error}; download it again"
-        raise unfit(path, reason) from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "brackets in it are nested too deeply" if isinstance(error, RecursionError) else error
+        raise unfit(path, f"cannot be read: {reason}; download it again") from error
     if not isinstance(content, dict):
         raise unfit(path, "is not a JSON object; download it again")
     return content
 
 
+def require_file(path: Path) -> None:
+    """Raise `DataError` if there is no file, or something else in its place: reading a pipe would never end."""
+    if path.is_file():
+        if path.suffix == ".json" and path.stat().st_size > _LARGEST_JSON:
+            raise unfit(path, f"has {path.stat().st_size} bytes, more than such a file of any model; download it again")
+        return
+    if path.exists() or path.is_symlink():
+        raise unfit(path, "is not a file, or a link to nothing; download it again")
+    raise unfit(path, "is missing; a model's folder needs it")
+
+
 def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Path]:
-    """The file of all weights, or the shards that an index names. Raises `DataError` if a file is missing."""
+    """The file of all weights, or the shards that an index names.
+
+    Raises `DataError` if a file is missing, or if the folder contains both, so that programs differ in what they load.
+    """
     single, index = (folder / name for name in names)
     if index.is_file():
         shards = [folder / shard for shard in _shards(index)]
@@ -63,10 +79,25 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Pat
         ]
         if missing:
             raise DataError(missing)
+        if single.exists() and shards != [single]:
+            both = f"contains {single.name} and {index.name}, which names other files; remove one of them"
+            raise unfit(folder, f"{both}: programs differ in which they load")
         return shards
-    if not single.is_file():
-        raise unfit(folder, f"no weights: neither {single.name} nor {index.name} exists")
+    if not single.exists():
+        raise unfit(folder, f"no weights: neither {single.name} nor {index.name} exists{_instead(folder, names)}")
+    require_file(single)
     return [single]
+
+
+def _instead(folder: Path, names: tuple[str, str]) -> str:
+    """What to do with weights of the old format that lie in the folder; empty if there are none."""
+    old = sorted(file.name for file in folder.glob("*.bin"))
+    if not old or names != WEIGHTS:
+        return ""
+    return (
+        f", only {old[0]}; convert it: load the model in transformers by from_pretrained, and write it by "
+        "save_pretrained, which makes safetensors files"
+    )
 
 
 def _shards(index: Path) -> list[str]:
@@ -74,7 +105,21 @@ def _shards(index: Path) -> list[str]:
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise unfit(index, "weight_map must name the file of every tensor; download it again")
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    for name in names:
+        if Path(name).name != name or "\\" in name or "\0" in name:
+            raise unfit(index, f"names {name!r}, which is not a file of this folder; shards must lie beside the index")
+        if not name.endswith(suffix):
+            raise unfit(index, f"names {name!r}, which is not a {suffix} file; download the model again")
     return sorted(set(names))
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files from which a model is loaded: configurations and weights. Raises `DataError` if one is missing."""
+    weights = weight_files(folder)
+    index = [] if weights == [folder / WEIGHTS[0]] else [folder / WEIGHTS[1]]
+    settings = [folder / name for name in ("config.json", "generation_config.json")]
+    return [*(file for file in settings if file.is_file()), *index, *weights]
 
 
 def require_encoder(folder: Path) -> None:

@@ -12,11 +12,16 @@ from transformers import PreTrainedModel
 from mdpo_core import Part, PartTraining, Placement
 from mdpo_vlm.encoding.encoder import VlmEncoder
 from mdpo_vlm.families import UNKNOWN, Family
+from mdpo_vlm.files.config import load_config, require_same_kind
+from mdpo_vlm.files.folder import unfit
+from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
+from mdpo_vlm.loading.shapes import without_weights
+from mdpo_vlm.parts.adapter_folder import CONFIG, is_adapter, require_adapter
 from mdpo_vlm.parts.idle import idle_parameters
 from mdpo_vlm.parts.lora import add_lora, read_lora
 
@@ -25,11 +30,13 @@ from mdpo_vlm.parts.lora import add_lora, read_lora
 class LoadPlan:
     """Everything that an adapter says about the model to load.
 
-    ``folder`` contains the model in the layout of transformers. ``training`` says how each part trains. ``encoder``
-    makes the model's encoder; it is called only for a model whose family is unknown.
+    ``folder`` contains the model in the layout of transformers; ``name`` is what exported adapters call it.
+    ``training`` says how each part trains. ``encoder`` makes the model's encoder; it is called only for a model whose
+    family is unknown.
     """
 
     folder: Path
+    name: str
     family: Family
     quantize: Literal["nf4"] | None
     training: Mapping[Part, PartTraining]
@@ -48,6 +55,7 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     unknown family that mdpo computes differently from transformers.
     """
     base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
+    base.name_or_path = plan.name
     if not plan.family.separate:
         use_packed_attention(base)
         trim_last_layer(base)
@@ -61,9 +69,24 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     return model
 
 
+def require_exported(plan: LoadPlan, folder: Path) -> None:
+    """Raise `DataError` if the model or the adapter in ``folder`` is not one that a run of the plan could export.
+
+    Reads no weights.
+    """
+    if not is_adapter(folder):
+        require_stored(folder)
+        require_same_kind(load_config(folder), load_config(plan.folder), folder)
+    elif (folder / "config.json").exists():
+        raise unfit(folder, f"contains a model and an adapter ({CONFIG}); move one of them to another folder")
+    else:
+        require_adapter(folder, without_weights(plan.folder))
+
+
 def load_exported(plan: LoadPlan, folder: Path, placement: Placement) -> VlmModel:
     """Read what `VlmModel.export` wrote into ``folder``; LoRA weights are put onto the model of ``plan.folder``."""
-    if not (folder / "adapter_config.json").is_file():
+    require_exported(plan, folder)
+    if not is_adapter(folder):
         base = read_weights(folder, placement)
         return VlmModel(base, base, folder, plan.family)
     base = read_weights(plan.folder, placement)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import Placement
-from mdpo_vlm.files.damage import require_whole
-from mdpo_vlm.files.folder import unfit
+from mdpo_vlm.files.config import load_config
+from mdpo_vlm.files.damage import reading, require_whole
+from mdpo_vlm.files.folder import model_files, unfit
+from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.loading.quantized import loading_options
 
 
@@ -32,20 +33,37 @@ def read_in_4_bits(folder: Path, placement: Placement) -> PreTrainedModel:
 def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreTrainedModel:
     # The progress bar of transformers would be drawn into the run's.
     disable_progress_bar()
+    config = load_config(folder)
+    files = model_files(folder)
     # Under ZeRO-3, weights are first drawn at random and then read. The random numbers of LoRA must not depend on that.
-    with torch.random.fork_rng(devices=[]), _without_load_report():
-        try:
-            base, report = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                dtype=getattr(torch, placement.dtype),
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # the report names them
-                **options,
-            )
-        except SafetensorError as error:
-            raise unfit(folder, f"its weights cannot be read: {error}") from error
+    with (
+        reading(folder, "model", files) as staged,
+        torch.random.fork_rng(devices=[]),
+        _without_load_report(),
+    ):
+        base, report = AutoModelForImageTextToText.from_pretrained(
+            staged,
+            dtype=getattr(torch, placement.dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the report names them
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
     require_whole(folder, *(report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched")))
+    require_numbers(folder, base)
+    _require_tied(folder, base)
+    # Exported adapters name this folder.
+    base.name_or_path = base.config.name_or_path = config.name_or_path
     return base.eval().requires_grad_(False)
+
+
+def _require_tied(folder: Path, base: PreTrainedModel) -> None:
+    """Raise `DataError` if head and embedding shall be one tensor, but the files contain two different ones."""
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    if base.config.tie_word_embeddings and head is not None and head.weight is not embedding.weight:
+        message = "tie_word_embeddings is true, but the weights contain a head that is not the embedding"
+        raise unfit(folder / "config.json", f"{message}; set it to false, or remove the head")
 
 
 @contextmanager

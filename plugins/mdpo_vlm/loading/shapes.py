@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+
+from mdpo_vlm.files.config import load_config
+from mdpo_vlm.files.damage import reading
+
+_SECONDS = 15.0
 
 
 def sliding_window(folder: Path) -> int | None:
     """The number of tokens that the language model can look back, or None if there is no limit."""
-    text = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    text = load_config(folder).get_text_config()
     window: int | None = getattr(text, "sliding_window", None)
     return window
 
 
 def without_weights(folder: Path) -> PreTrainedModel:
     """The model of a folder on torch's meta device: it has names and shapes, but no numbers."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
-    model.tie_weights()
+    config = load_config(folder)
+    with reading(folder, "config.json", [folder / "config.json"], _SECONDS), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        model.tie_weights()
     return model

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,13 +48,11 @@ def load_tokenizer(original: Original) -> Any:
     if "tokenizer.model" in names and "tokenizer.json" not in names:
         _require_sentencepiece(original)
     # Without config.json: it asks for the authors' code, or transformers takes its model type for another one.
-    with tempfile.TemporaryDirectory() as folder:
-        for file in files:
-            shutil.copyfile(file, Path(folder) / file.name)
-        with reading(original.folder, "tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
-            )
+    with reading(original.folder, "tokenizer", files) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
+        )
+    tokenizer.name_or_path = str(original.folder)
     # This option is for word pieces; with other tokenizers it removes spaces that belong to the text.
     tokenizer.clean_up_tokenization_spaces = False
     if tokenizer.pad_token is None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,9 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Lora, Part, PartTraining
 from mdpo_vlm.families import Family
+from mdpo_vlm.files.damage import reading
+from mdpo_vlm.files.numbers import require_numbers
+from mdpo_vlm.parts.adapter_folder import CONFIG, REMEDY, TENSORS, adapter_config, quiet
 from mdpo_vlm.parts.lora_linear import LoraLinear
 from mdpo_vlm.parts.targets import Chosen, choose
 
@@ -28,7 +29,7 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
     if not getattr(model, "is_loaded_in_4bit", False):
         # 4-bit layers are nn.Linear, too, but need the adapters of peft.
         config._register_custom_module({nn.Linear: LoraLinear})
-    with _quiet():
+    with quiet():
         adapted = get_peft_model(model, config)
     # peft has replaced the names by shared suffixes, which differ between processes.
     config.target_modules = sorted(name for names in chosen.targets.values() for name in names)
@@ -39,18 +40,14 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
 
 
 def read_lora(base: PreTrainedModel, folder: Path, device: str) -> PeftModel:
-    """Put the adapter that `save_lora` wrote onto the model that it was trained with."""
-    with _quiet():
+    """Put the adapter that `save_lora` wrote onto the model that it was trained with. Raises `DataError`."""
+    files = [folder / CONFIG, folder / TENSORS]
+    config = adapter_config(folder)
+    with reading(folder, "adapter", files, remedy=REMEDY) as staged, quiet():
         # Left to itself, peft reads it into an accelerator first.
-        return PeftModel.from_pretrained(base, folder, torch_device=device)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide a warning that users cannot fix: peft calls transformers by a deprecated name."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield
+        adapted = PeftModel.from_pretrained(base, staged, config=config, torch_device=device)
+    require_numbers(folder, adapted)
+    return adapted
 
 
 def _loras(training: Mapping[Part, PartTraining]) -> dict[Part, Lora]:

@@ -1,0 +1,96 @@
+"""The configuration of a model: read, and refused if it asks for what no model has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from mdpo_core import DataError, Problem
+from mdpo_vlm.files.damage import reading
+from mdpo_vlm.files.folder import read_json, unfit
+
+# The largest value of the keys that a pattern matches; the first pattern counts. Larger values fill the memory or take
+# hours to build, and no model has them.
+_LIMITS = (
+    (re.compile(r"num_labels$"), 10**5),
+    (re.compile(r"layers$|depths?$"), 1000),
+    (re.compile(r"(^|_)size$|_dim$|channels?$|heads$|experts$"), 10**7),
+    (re.compile(r"image_seq_length$|num_image_tokens$"), 10**6),
+    (re.compile(r""), 10**12),
+)
+# Names of attention in transformers. It fetches every other name from the hub, as code.
+_ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")
+_SECONDS = 6.0
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """The configuration as transformers reads it. Raises `DataError`."""
+    file = folder / "config.json"
+    content = read_json(file)
+    problems = list(_problems(content, ""))
+    if problems:
+        raise DataError([Problem(str(file), "", problem) for problem in problems])
+    with reading(folder, file.name, [file], _SECONDS) as staged:
+        config = AutoConfig.from_pretrained(staged, trust_remote_code=False)
+        text = config.get_text_config()
+        _require_tokens(file, config, text)
+    # Exported adapters name this folder.
+    config.name_or_path = str(folder)
+    return config
+
+
+def _problems(values: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Everything in a configuration, or in a part of it at ``path``, that mdpo does not load."""
+    for key, value in values.items():
+        name = f"{path}{key}"
+        if key == "quantization_config" and value:
+            yield f"{name}: the weights are quantized, and mdpo does not train them; use those that they were made from"
+        elif key.endswith("attn_implementation"):
+            yield from _attention_problems(name, value)
+        elif isinstance(value, Mapping):
+            yield from _problems(value, f"{name}.")
+        else:
+            yield from _size_problems(name, key, value)
+
+
+def _attention_problems(name: str, value: object) -> Iterator[str]:
+    for each in value.values() if isinstance(value, Mapping) else (value,):
+        if each is not None and each not in _ATTENTIONS:
+            yield f"{name} is {each!r}, which is not one of {', '.join(_ATTENTIONS)}; remove it"
+
+
+def _size_problems(name: str, key: str, value: object) -> Iterator[str]:
+    limit = next(limit for pattern, limit in _LIMITS if pattern.search(key))
+    for number in value if isinstance(value, list) else (value,):
+        if isinstance(number, int) and abs(number) > limit:
+            yield f"{name} is {number}; mdpo takes at most {limit}, more than any model has"
+
+
+def _require_tokens(file: Path, config: PreTrainedConfig, text: PreTrainedConfig) -> None:
+    """Raise `DataError` for a token that is not a row of the embedding."""
+    rows = getattr(text, "vocab_size", None)
+    if not isinstance(rows, int) or rows < 1:
+        raise unfit(file, f"vocab_size is {rows!r}; it must be the number of rows of the embedding")
+    for name, token in (
+        ("the image token", getattr(config, "image_token_id", None)),
+        ("pad_token_id", getattr(text, "pad_token_id", None)),
+    ):
+        # torch counts negative rows from the end; old configurations have -1.
+        if token is not None and not (isinstance(token, int) and -1 <= token < rows):
+            raise unfit(file, f"{name} is {token!r}, but the embedding has {rows} rows (vocab_size)")
+
+
+def require_same_kind(config: PreTrainedConfig, base: PreTrainedConfig, folder: Path) -> None:
+    """Raise `DataError` if an exported model is of another kind than the model that it was trained from."""
+    for name, found, wanted in (
+        ("model_type", config.model_type, base.model_type),
+        ("vocab_size", config.get_text_config().vocab_size, base.get_text_config().vocab_size),
+        ("the image token", getattr(config, "image_token_id", None), getattr(base, "image_token_id", None)),
+    ):
+        if found != wanted:
+            message = f"{name} is {found!r}, but {wanted!r} in the recipe's model; it was not exported from a run of it"
+            raise unfit(folder / "config.json", message)

@@ -1,0 +1,55 @@
+"""Exported folders that were changed, or that belong to another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mdpo_core import DataError
+from mdpo_core.make_data.source import digests
+from mdpo_core.storage.exported import EXPORTED, require_as_exported, write_digests
+
+BASE = {"config.json": "a", "model.safetensors": "b"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "final"
+    made.mkdir()
+    (made / "adapter_config.json").write_text("{}")
+    (made / "tokenizer.json").write_text("{}")
+    write_digests(made, BASE)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "adapter_config.json").write_text('{"r": 2}'), "adapter_config.json: changed"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json: changed, added or removed"),
+        (lambda folder: (folder / "chat_template.jinja").touch(), "chat_template.jinja: changed, added or removed"),
+        (lambda folder: (folder / EXPORTED).write_text("[1]"), "cannot be read as the digests of an export"),
+        (lambda folder: (folder / EXPORTED).write_text('{"files": 1}'), "cannot be read as the digests of an export"),
+    ],
+)
+def test_a_folder_that_was_changed_since_is_refused(
+    change: Callable[[Path], object], message: str, folder: Path
+) -> None:
+    change(folder)
+    with pytest.raises(DataError, match="export the run again, or remove") as caught:
+        require_as_exported(folder, digests(folder), BASE)
+    assert message in str(caught.value)
+
+
+def test_a_folder_of_another_model_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"another model than the recipe's: model\.safetensors differ"):
+        require_as_exported(folder, digests(folder), BASE | {"model.safetensors": "c"})
+
+
+def test_a_folder_as_it_was_exported_passes_with_a_note_beside_it_and_one_without_digests(folder: Path) -> None:
+    (folder / "README.md").touch()
+    require_as_exported(folder, digests(folder), BASE | {"another.json": "d"})
+    (folder / EXPORTED).unlink()
+    require_as_exported(folder, digests(folder), {})
