@@ -73,8 +73,9 @@ class CheckedInput:
         manifest = describe(self.recipe, self.checked)
         key = reference_key(self.recipe, manifest, self.builder)
         exported = {name: digests(folder) for name, folder in models.items() if folder is not None}
-        for name, found in exported.items():
-            require_as_exported(Path(str(models[name])), found, manifest["model"])
+        for name, folder in models.items():
+            if folder is not None:
+                require_as_exported(folder, exported[name], manifest["model"])
         found: dict[str, Any] = json.loads(json.dumps({**settings, **exported, **key}))
         return found
 

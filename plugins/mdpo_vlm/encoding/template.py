@@ -19,6 +19,8 @@ from mdpo_vlm.files.time_limit import time_limit
 _MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")
 # A template is a program; a sound one takes a thousandth of a second.
 _SECONDS = 3.0
+# That a template adds to a conversation.
+_MOST_LETTERS = 10**6
 _BYTE_ORDER_MARK = "\ufeff"
 _QUESTION, _ANSWER = "Which one?", "That one"
 
@@ -104,6 +106,9 @@ def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool
             add_generation_prompt=open_turn,
             tokenize=False,
         )
+    num_letters = sum(len(turn.text) for turn in turns)
+    if len(text) > _MOST_LETTERS + 10 * num_letters:
+        raise ValueError(f"it makes {len(text)} letters of a conversation of {num_letters}")
     return str(text)
 
 

@@ -75,12 +75,18 @@ def _require_tokens(file: Path, config: PreTrainedConfig, text: PreTrainedConfig
     rows = getattr(text, "vocab_size", None)
     if not isinstance(rows, int) or rows < 1:
         raise unfit(file, f"vocab_size is {rows!r}; it must be the number of rows of the embedding")
-    for name, token in (
-        ("the image token", getattr(config, "image_token_id", None)),
-        ("pad_token_id", getattr(text, "pad_token_id", None)),
-    ):
-        # torch counts negative rows from the end; old configurations have -1.
-        if token is not None and not (isinstance(token, int) and -1 <= token < rows):
+    _require_rows(file, "the image token", getattr(config, "image_token_id", None), rows)
+    # torch counts negative rows from the end; old configurations have -1.
+    _require_rows(file, "pad_token_id", getattr(text, "pad_token_id", None), rows, least=-1)
+    generation = file.with_name("generation_config.json")
+    if generation.exists():
+        # transformers would go on without a file that it cannot read.
+        _require_rows(generation, "eos_token_id", read_json(generation).get("eos_token_id"), rows)
+
+
+def _require_rows(file: Path, name: str, tokens: object, rows: int, least: int = 0) -> None:
+    for token in tokens if isinstance(tokens, list) else (tokens,):
+        if token is not None and (not isinstance(token, int) or not least <= token < rows):
             raise unfit(file, f"{name} is {token!r}, but the embedding has {rows} rows (vocab_size)")
 
 

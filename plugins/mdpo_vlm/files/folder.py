@@ -119,7 +119,10 @@ def model_files(folder: Path) -> list[Path]:
     weights = weight_files(folder)
     index = [] if weights == [folder / WEIGHTS[0]] else [folder / WEIGHTS[1]]
     settings = [folder / name for name in ("config.json", "generation_config.json")]
-    return [*(file for file in settings if file.is_file()), *index, *weights]
+    present = [file for file in settings if file.exists()]
+    for file in present:
+        require_file(file)
+    return [*present, *index, *weights]
 
 
 def require_encoder(folder: Path) -> None:

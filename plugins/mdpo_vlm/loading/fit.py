@@ -105,7 +105,8 @@ def _stored_shapes(stored: Mapping[str, Stored]) -> list[tuple[int, ...]]:
 
 
 def _name_of(base: nn.Module, module: nn.Module) -> str:
-    return next(name for name, each in base.named_modules() if each is module)
+    names: dict[int, str] = {id(each): name for name, each in base.named_modules()}
+    return names[id(module)]
 
 
 def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
