@@ -37,7 +37,7 @@ def exported(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data(), name=st.sampled_from(["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]))
-def test_a_folder_with_a_changed_file_is_refused_by_name_or_works(
+def test_a_changed_folder_is_refused_by_name_or_works(
     data: st.DataObject, name: str, exported: Path, llava: Path
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary:

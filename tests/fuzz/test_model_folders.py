@@ -30,7 +30,7 @@ _SECONDS = 20.0
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data(), name=st.sampled_from(FILES), prompts=st.sampled_from(["ready", "chat"]))
-def test_a_folder_with_a_changed_file_is_refused_by_name_or_works(
+def test_a_changed_folder_is_refused_by_name_or_works(
     data: st.DataObject, name: str, prompts: str, llava: Path, photographs: Path
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary:

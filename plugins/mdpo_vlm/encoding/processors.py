@@ -14,6 +14,7 @@ from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
 
 _SECONDS = 60.0
+_FAILURE = "its processor cannot be loaded"
 _REMEDY = "download the model again, or save its processor beside it"
 
 
@@ -28,7 +29,7 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     require_bounded(folder)
     # AutoProcessor asks config.json for what the other files do not say.
     own = [file for file in (folder / "config.json",) if file.is_file()]
-    with reading(folder, "processor", [*own, *encoder_files(folder)], _SECONDS, _REMEDY) as staged:
+    with reading(folder, _FAILURE, [*own, *encoder_files(folder)], _SECONDS, _REMEDY) as staged:
         processor = _processor(staged, PROCESSOR_MAPPING.get(type(config), None))
         complete(processor, config, folder)
         require_sizes(processor, folder)

@@ -34,7 +34,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
     problems = list(_problems(content, ""))
     if problems:
         raise DataError([Problem(str(file), "", problem) for problem in problems])
-    with reading(folder, file.name, [file], _SECONDS) as staged:
+    with reading(file, "transformers cannot read it", [file], _SECONDS) as staged:
         config = AutoConfig.from_pretrained(staged, trust_remote_code=False)
         text = config.get_text_config()
         _require_tokens(file, config, text)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import shorten
+from types import MappingProxyType
 
 import torch
 
@@ -34,16 +35,16 @@ def require_whole(
 
 @contextmanager
 def reading(
-    folder: Path,
-    what: str,
+    where: Path,
+    failure: str,
     files: Sequence[Path],
     seconds: float | None = None,
     remedy: str = "download the model again",
 ) -> Iterator[Path]:
-    """The boundary of a model's folder: every error of a library inside becomes a `DataError` that names the folder.
+    """The boundary of a model's folder: every error of a library inside becomes a `DataError`.
 
-    Gives a folder that contains only ``files``. ``what`` names what is read; ``seconds`` limits the time for it;
-    ``remedy`` says what to do.
+    Gives a folder that contains only ``files``. ``where`` is the folder or file to name, ``failure`` says what failed,
+    and ``remedy`` what to do. ``seconds`` limits the time for it.
     """
     with only(files) as staged:
         try:
@@ -53,16 +54,19 @@ def reading(
             raise
         except ImportError as error:
             # Its message says what to install.
-            raise unfit(folder, f"its {what} cannot be loaded: {error}") from error
+            raise unfit(where, f"{failure}: {error}") from error
         except Exception as error:  # tokenizers raises plain Exception, and transformers nearly anything
-            reason = quoted(error).replace(str(staged), str(folder))
+            reason = quoted(error, {str(staged): str(where)})
             _require_readable(files)
-            raise unfit(folder, f"its {what} cannot be loaded ({reason}); {remedy}") from error
+            raise unfit(where, f"{failure} ({reason}); {remedy}") from error
 
 
-def quoted(error: Exception) -> str:
-    """The error of a library in one short line."""
-    return shorten(f"{type(error).__name__}: {error}", _LETTERS_QUOTED, placeholder=" ...")
+def quoted(error: Exception, paths: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The error of a library in one short line; ``paths`` to write for others."""
+    text = f"{type(error).__name__}: {error}"
+    for path, known in paths.items():
+        text = text.replace(path, known)
+    return shorten(text, _LETTERS_QUOTED, placeholder=" ...")
 
 
 def _require_readable(files: Sequence[Path]) -> None:

@@ -39,7 +39,10 @@ def stored_tensors(files: Sequence[Path]) -> dict[str, Stored]:
 
 
 def _tensors_of(file: Path) -> dict[str, Stored]:
-    with reading(file, "tensors", [file]) as staged, safe_open(staged / file.name, framework="pt") as tensors:
+    with (
+        reading(file, "its weights cannot be read", [file]) as staged,
+        safe_open(staged / file.name, framework="pt") as tensors,
+    ):
         slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
         return {name: Stored(file, tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
 

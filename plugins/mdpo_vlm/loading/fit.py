@@ -43,7 +43,7 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
     if family is UNKNOWN or family.reads_pixels:
         return
     num_tokens, [inputs] = int((prompt.token_ids == encoder.image_token).sum()), prompt.images
-    with reading(folder, "vision encoder", [], _SECONDS):
+    with reading(folder, "its vision encoder does not take a picture", [], _SECONDS):
         fitting = _of_own_size(base, inputs)
         num_features = _features_of_grid(base, inputs[family.grid]) if family.grid else _num_features(base, fitting)
     made, taken = _sizes(inputs), _sizes(fitting)
@@ -55,7 +55,7 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
 def _trial(encoder: VlmEncoder, processor: Path) -> EncodedPrompt:
     """A question about a picture, encoded. Raises `DataError` for settings with which no row can be encoded."""
     try:
-        with reading(processor, "processor", [], _SECONDS):
+        with reading(processor, "its processor does not take a picture", [], _SECONDS):
             prompt = encoder.encode_prompt(_QUESTION)
             encoder.encode_response("A ramp.")
     except DataError as error:

@@ -37,7 +37,7 @@ def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreT
     files = model_files(folder)
     # Under ZeRO-3, weights are first drawn at random and then read. The random numbers of LoRA must not depend on that.
     with (
-        reading(folder, "model", files) as staged,
+        reading(folder, "its weights cannot be read", files) as staged,
         torch.random.fork_rng(devices=[]),
         _without_load_report(),
     ):

@@ -23,7 +23,7 @@ def sliding_window(folder: Path) -> int | None:
 def without_weights(folder: Path) -> PreTrainedModel:
     """The model of a folder on torch's meta device: it has names and shapes, but no numbers."""
     config = load_config(folder)
-    with reading(folder, "config.json", [folder / "config.json"], _SECONDS), torch.device("meta"):
+    with reading(folder / "config.json", "transformers cannot build its model", [], _SECONDS), torch.device("meta"):
         model: PreTrainedModel = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
         model.tie_weights()
     return model

@@ -48,7 +48,7 @@ def load_tokenizer(original: Original) -> Any:
     if "tokenizer.model" in names and "tokenizer.json" not in names:
         _require_sentencepiece(original)
     # Without config.json: it asks for the authors' code, or transformers takes its model type for another one.
-    with reading(original.folder, "tokenizer", files) as folder:
+    with reading(original.folder, "its tokenizer cannot be loaded", files) as folder:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, extra_special_tokens={"image_token": IMAGE_MARK}
         )

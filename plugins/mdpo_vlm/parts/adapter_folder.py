@@ -19,6 +19,7 @@ from mdpo_vlm.files.stored import require_weight_types, stored_tensors
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _SECONDS = 3.0
+_FAILURE = "peft cannot use it"
 REMEDY = "export the adapter again, or restore its files"
 _LARGEST_RANK = 2**16
 # Options without an effect on a trained adapter, besides those of `_Options`.
@@ -82,7 +83,7 @@ def is_adapter(folder: Path) -> bool:
 def adapter_config(folder: Path) -> LoraConfig:
     """The options of the adapter in a folder. Raises `DataError` for any adapter but LoRA, and for odd options."""
     options = _options(folder)
-    with reading(folder, CONFIG, [], remedy=REMEDY):
+    with reading(folder / CONFIG, _FAILURE, [], remedy=REMEDY):
         return options.config()
 
 
@@ -115,7 +116,7 @@ def require_adapter(folder: Path, base: PreTrainedModel) -> None:
     found = stored_tensors([folder / TENSORS])
     require_weight_types(found)
     config = adapter_config(folder)
-    with reading(folder, CONFIG, [], _SECONDS, REMEDY), quiet():
+    with reading(folder / CONFIG, _FAILURE, [], _SECONDS, REMEDY), quiet():
         # A sound adapter is put on in a moment; a pattern in it may compute without an end.
         state = get_peft_model_state_dict(get_peft_model(base, config), save_embedding_layers=False)
     wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -43,7 +43,7 @@ def read_lora(base: PreTrainedModel, folder: Path, device: str) -> PeftModel:
     """Put the adapter that `save_lora` wrote onto the model that it was trained with. Raises `DataError`."""
     files = [folder / CONFIG, folder / TENSORS]
     config = adapter_config(folder)
-    with reading(folder, "adapter", files, remedy=REMEDY) as staged, quiet():
+    with reading(folder, "its adapter cannot be loaded", files, remedy=REMEDY) as staged, quiet():
         # Left to itself, peft reads it into an accelerator first.
         adapted = PeftModel.from_pretrained(base, staged, config=config, torch_device=device)
     require_numbers(folder, adapted)

@@ -48,7 +48,7 @@ def test_a_folder_of_another_model_is_refused(folder: Path) -> None:
         require_as_exported(folder, digests(folder), BASE | {"model.safetensors": "c"})
 
 
-def test_a_folder_as_it_was_exported_passes_with_a_note_beside_it_and_one_without_digests(folder: Path) -> None:
+def test_a_folder_as_exported_passes_and_one_without_digests(folder: Path) -> None:
     (folder / "README.md").touch()
     require_as_exported(folder, digests(folder), BASE | {"another.json": "d"})
     (folder / EXPORTED).unlink()

@@ -83,14 +83,14 @@ def changed(exported: Path, folder: Path, change: Change) -> Path:
             options(layer_replication=[[0, 2], [0, 2]]),
             "layer_replication is [[0, 2], [0, 2]], which mdpo does not read",
         ),
-        (options(target_modules="((("), "its adapter_config.json cannot be loaded (error: missing )"),
+        (options(target_modules="((("), "adapter_config.json: peft cannot use it (error: missing )"),
         (options(base_model_name_or_path="other/model"), "base_model_name_or_path is 'other/model', but the recipe's"),
         (lambda folder: (folder / "adapter_config.json").write_text("[" * 100000), "brackets in it are nested too"),
         (lambda folder: (folder / "config.json").write_text("{}"), "contains a model and an adapter"),
         (as_pipe, "adapter_model.safetensors: is not a file, or a link to nothing"),
     ],
 )
-def test_an_adapter_that_does_not_fit_is_refused_before_weights_are_read(
+def test_an_adapter_that_does_not_fit_is_refused(
     change: Change, message: str, exported: Path, llava: Path, tmp_path: Path
 ) -> None:
     folder = changed(exported, tmp_path / "changed", change)
@@ -110,14 +110,12 @@ def test_a_pattern_without_an_end_is_refused_in_seconds(
     value: Any = ENDLESS if option == "target_modules" else {ENDLESS: 4}
     folder = changed(exported, tmp_path / "changed", options(**{option: value}))
     start = time.process_time()
-    with pytest.raises(DataError, match=r"adapter_config\.json cannot be loaded \(TimeLimitError"):
+    with pytest.raises(DataError, match=r"adapter_config\.json: peft cannot use it \(TimeLimitError"):
         adapter(llava, lora=LORA).check_exported(folder)
     assert time.process_time() - start < 10
 
 
-def test_a_number_that_is_not_one_is_found_when_an_adapter_is_loaded(
-    exported: Path, llava: Path, tmp_path: Path
-) -> None:
+def test_an_adapter_with_nan_is_refused_when_it_is_loaded(exported: Path, llava: Path, tmp_path: Path) -> None:
     change = tensors(lambda all_: {name: value.fill_(float("nan")) for name, value in all_.items()})
     folder = changed(exported, tmp_path / "changed", change)
     with pytest.raises(DataError, match="contains numbers that are infinite or NaN"):
@@ -145,7 +143,7 @@ def test_an_adapter_that_fits_is_put_on(
     assert not torch.equal(logits(model, prompt), logits(made.load(Placement(), trainable=False), prompt))
 
 
-def test_an_exported_adapter_names_its_model_by_an_absolute_path(
+def test_an_exported_adapter_names_its_model_by_absolute_path(
     llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(llava.parent)

@@ -110,7 +110,7 @@ def as_pipe(name: str) -> Change:
         (as_pipe("model.safetensors"), "model.safetensors: is not a file, or a link to nothing"),
     ],
 )
-def test_weights_of_which_programs_may_load_others_are_refused(
+def test_weights_that_programs_load_differently_are_refused(
     change: Change, message: str, llava: Path, tmp_path: Path
 ) -> None:
     assert message in refusal(copied(llava, tmp_path / "model", change))
