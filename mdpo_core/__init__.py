@@ -3,6 +3,16 @@
 These are the public names. Importing them does not import torch; torch is imported when something is computed.
 """
 
+# isort: off
+# First, for the imports below take long: a command that gets a signal during them says so in one line, too.
+from mdpo_core.processes.end_signals import EndSignals as _EndSignals, is_command as _is_command
+from mdpo_core.processes.standard_streams import open_closed_streams as _open_closed_streams
+
+if _is_command():
+    _open_closed_streams()
+    _EndSignals.install()
+# isort: on
+
 from mdpo_core.data.images import ImageOptions, read_image
 from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
 from mdpo_core.hooks import hookimpl

@@ -6,8 +6,10 @@ import argparse
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdpo_core.cli.farewell import run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
 
 if TYPE_CHECKING:
@@ -16,18 +18,22 @@ if TYPE_CHECKING:
 
 def run_recipe(options: argparse.Namespace) -> int:
     """`mdpo run`: train, in this process or in several that this one starts."""
+    from mdpo_core.processes.standard_streams import output_may_fail
     from mdpo_core.processes.world import current_world
+    from mdpo_core.storage.run_directory import RunDirectory, expanded
 
     recipe = _load_recipe(options)
+    options.directory = RunDirectory(expanded(options.run_dir or Path(recipe.output.dir)))
     if (options.processes or 1) > current_world().size:
         from mdpo_core.processes.launcher import launch
 
         return launch(options.processes, run_arguments(options))
-    if current_world().is_main:
-        return _run_and_show(recipe, options)
     from mdpo_core.runner import run
 
-    run(recipe, run_dir=options.run_dir, resume=options.resume)
+    with output_may_fail():
+        if current_world().is_main:
+            return _run_and_show(recipe, options)
+        run(recipe, run_dir=options.run_dir, resume=options.resume)
     return 0
 
 
@@ -41,15 +47,6 @@ def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
         result = run(recipe, run_dir=options.run_dir, resume=options.resume)
     console.summarize(result, options.recipe)
     return 0
-
-
-def run_arguments(options: argparse.Namespace) -> list[str]:
-    """The words after ``mdpo run`` that start each of several processes."""
-    words = [str(options.recipe)]
-    words += [word for assignment in options.set for word in ("--set", assignment)]
-    words += [word for plugin in options.without for word in ("--without", plugin)]
-    words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
-    return [*words, "--resume"] if options.resume else words
 
 
 def check_recipe(options: argparse.Namespace) -> int:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import shlex
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mdpo_core.cli.commands import run_arguments
+from mdpo_core.cli.farewell import farewell_of, how_to_resume
 from mdpo_core.cli.parser import build_parser
 from mdpo_core.cli.pipe import nobody_reads, until_nobody_reads
+from mdpo_core.processes.end_signals import EndSignals
 
 if TYPE_CHECKING:
     from mdpo_core.processes.rendezvous import LostProcess
@@ -29,7 +28,10 @@ _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process an
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``mdpo COMMAND ...`` and return its exit code; ``arguments``: those of this process by default."""
     _print_any_text()
-    return until_nobody_reads(lambda: _exit_code(build_parser().parse_args(arguments)))
+    code = until_nobody_reads(lambda: _exit_code(build_parser().parse_args(arguments)))
+    if EndSignals.installed is not None:
+        EndSignals.installed.finish()
+    return code
 
 
 def _print_any_text() -> None:
@@ -52,13 +54,15 @@ def _exit_code(options: argparse.Namespace) -> int:
     from mdpo_core.processes.world import current_world
 
     try:
+        if EndSignals.installed is not None:
+            EndSignals.installed.farewell = farewell_of(options)
         return _act(options)
     except LostProcess as lost:
         return _after_a_lost_process(lost, options)
     except (RecipeError, DataError, PluginError) as error:
         return _fail(str(error), 2)
     except RunStopped as stopped:
-        return _fail(f"{stopped}\n{_how_to_resume(options)}", 128 + stopped.signum)
+        return _fail(f"{stopped}\n{how_to_resume(options)}", 128 + stopped.signum)
     except (MdpoError, OSError) as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             raise
@@ -86,7 +90,7 @@ def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int
     if StopRequest.noted is not None:
         return 128 + StopRequest.noted
     time.sleep(_FOR_THE_LAUNCHER)
-    return _fail(f"{lost}\n{_how_to_resume(options)}", 1)
+    return _fail(f"{lost}\n{how_to_resume(options)}", 1)
 
 
 def _after_a_bug() -> int:
@@ -104,19 +108,6 @@ def _fail(message: str, code: int) -> int:
 
     if is_first_to_fail():
         print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
+    if EndSignals.installed is not None:
+        EndSignals.installed.finish()
     return code
-
-
-def _how_to_resume(options: argparse.Namespace) -> str:
-    """The command that continues what was stopped."""
-    from mdpo_core.processes.launcher import PROCESSES
-    from mdpo_core.processes.world import current_world
-
-    if current_world().size > 1 and PROCESSES not in os.environ:
-        return "resume with the same command and --resume, on every node"
-    if options.command != "run":
-        return "go on with the same command"
-    words = ["mdpo-run", *run_arguments(options)]
-    words += ["--processes", os.environ[PROCESSES]] if PROCESSES in os.environ else []
-    words += [] if options.resume else ["--resume"]
-    return f"resume with: {shlex.join(words)}"

@@ -52,6 +52,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
             processes.send(signal.SIGTERM)
         processes.wait()
     if processes.stopped_by is not None:
+        processes.report_silence(processes.stopped_by)
         return 128 + processes.stopped_by
     if failed is None:
         return 0
@@ -111,6 +112,14 @@ class _Processes:
             if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
             time.sleep(_POLL_INTERVAL)
+
+    def report_silence(self, signum: int) -> None:
+        """Say that the run was stopped if a signal ended the main process before that could say it."""
+        if self._processes and (self._processes[0].poll() or 0) < 0:
+            name = signal.Signals(signum).name
+            sys.stderr.write(
+                f"stopped by {name}: no step was finished since; resume with the same command and --resume\n"
+            )
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def leave(code: int) -> NoReturn:
 
     Threads of communication libraries live until the end, and have aborted processes that had finished their work.
     """
-    if current_world().size == 1:
+    if _store is None:
         sys.exit(code)
     if code and current_world().is_main:
         # This process may serve the store, which the others still ask who reports the error.

@@ -9,6 +9,8 @@ from types import FrameType, TracebackType
 from typing import ClassVar
 
 from mdpo_core.errors import MdpoError
+from mdpo_core.processes.end_signals import ECHO, EndSignals, heeded_signals
+from mdpo_core.processes.world import World
 
 
 class RunStopped(MdpoError):
@@ -20,40 +22,65 @@ class RunStopped(MdpoError):
 
 
 class StopRequest:
-    """Notes SIGTERM or SIGINT inside a ``with`` as a request to stop. A second signal has its usual effect at once.
+    """Notes SIGTERM, SIGINT or SIGHUP inside a ``with`` as a request to stop. A second one acts at once.
 
     Signals within two seconds count as one request, because a terminal, a launcher and a scheduler may each send one.
     ``signum``: the signal's number, None before there was one.
     """
 
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-    _ECHO = 2.0  # seconds
     # The last request in this process. The run may have ended for another reason before it stopped.
     noted: ClassVar[int | None] = None
+    _active: ClassVar[StopRequest | None] = None
 
     def __init__(self) -> None:
         self.signum: int | None = None
 
     def __enter__(self) -> StopRequest:
         StopRequest.noted = None
+        StopRequest._active = self
+        if EndSignals.installed is not None:
+            EndSignals.installed.request_began()
         # Only the main thread may set handlers. In another thread, the code that started it decides when it stops.
         in_main = threading.current_thread() is threading.main_thread()
-        self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS} if in_main else {}
+        handler = _Handler(self)
+        self._previous = {number: signal.signal(number, handler) for number in heeded_signals()} if in_main else {}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        StopRequest._active = None
         self._restore()
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def note(self, signum: int) -> None:
+        """Note a signal, or give it its usual effect if it is a second request."""
+        if EndSignals.installed is not None:
+            EndSignals.installed.acknowledge()
         if self.signum is None:
             self.signum = StopRequest.noted = signum
             self._since = time.monotonic()
-        elif time.monotonic() - self._since > self._ECHO:
+        elif time.monotonic() - self._since > ECHO:
             self._restore()
             signal.raise_signal(signum)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+class _Handler:
+    """Python's handler of a signal that is a request; `EndSignals` recognizes it by ``requests_stop``."""
+
+    requests_stop = True
+
+    def __init__(self, request: StopRequest) -> None:
+        self._request = request
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self._request.note(signum)
+
+
+def asked_to_stop(world: World) -> int:
+    """The signal that asked this run to stop, in any of its processes; 0 without one. All processes must call it."""
+    request = StopRequest._active
+    return world.max_over_processes(0 if request is None else request.signum or 0)

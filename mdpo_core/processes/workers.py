@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 _TASKS_PER_WORKER = 2  # one in progress, one waiting
 _GRACE = 1.0  # seconds that a worker has to finish its task after the main process has closed or died
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DIED = (
     "a worker process (train.workers) died, most often because it was killed for lack of memory: see the kernel's log, "
     "and use fewer workers. If /dev/shm was full, make it larger (docker: --shm-size)"

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mdpo_core.errors import RecipeError
+
 Value = TypeVar("Value")
+_MOST_DIGITS = 10
+_WHO_SETS_THEM = "launchers such as torchrun set these environment variables; unset them to run without a launcher"
 
 
 @dataclass(frozen=True)
@@ -79,4 +83,15 @@ def current_world() -> World:
     names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
     if names["size"] not in os.environ:
         return ALONE
-    return World(**{field: int(os.environ[name]) for field, name in names.items() if name in os.environ})
+    world = World(**{field: _number(name) for field, name in names.items() if name in os.environ})
+    if not (world.rank < world.size > 0):
+        raise RecipeError(f"RANK={world.rank}, but WORLD_SIZE={world.size}; {_WHO_SETS_THEM}")
+    return world
+
+
+def _number(name: str) -> int:
+    """The number in an environment variable."""
+    text = os.environ[name]
+    if not (text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS):
+        raise RecipeError(f"{name}={text!r} is not a number of processes; {_WHO_SETS_THEM}")
+    return int(text)

@@ -19,6 +19,7 @@ from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
+from mdpo_core.processes.stop_request import RunStopped, asked_to_stop
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.types.batch import EncodedPrompt
 from mdpo_core.types.example import Example
@@ -46,6 +47,7 @@ class TrainedPolicy:
         """Responses to the examples' prompts; see `mdpo_core.Policy`."""
         texts: dict[int, str] = {}
         for part in self._parts(len(examples)):
+            self.stop_if_asked()
             prompts = self._prompts([examples[row] for row in part.rows])
             # It depends on the position in the data alone, so any number of processes draws the same.
             seed = self.builder.seed * 1_000_003 + part.number
@@ -70,6 +72,7 @@ class TrainedPolicy:
         """Means of the objective and its metrics over ``examples``; a corruption takes other rows from them, too."""
         meter, done = Meter(), 0
         for part in self._parts(len(examples)):
+            self.stop_if_asked()
             batch = self.builder.build(examples, part.rows, epoch=0)
             with torch.no_grad():
                 scored = self.engine.forward(batch)
@@ -79,6 +82,12 @@ class TrainedPolicy:
             done = min(done + self.batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)
+
+    def stop_if_asked(self) -> None:
+        """Raise `RunStopped` in every process if one of them got a signal; the evaluation is made up for later."""
+        signum = asked_to_stop(self.world)
+        if signum:
+            raise RunStopped("stopped during an evaluation", signum)
 
     def _parts(self, number: int) -> list[MicroBatch]:
         return split_over_processes(range(number), self.batch_size, 0, self.world)
@@ -102,6 +111,7 @@ class Evaluation:
             with self._folder_of_process() as folder:
                 for evaluator in due:
                     metrics |= self._measured(evaluator, folder, step)
+                    self.policy.stop_if_asked()
         finally:
             self.policy.model.set_training(True)
         return metrics

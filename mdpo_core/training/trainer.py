@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -14,7 +14,7 @@ from mdpo_core.data.encoding import BuildBatch, TrainingData
 from mdpo_core.data.sampler import MicroBatch, Sampler
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
-from mdpo_core.processes.stop_request import RunStopped, StopRequest
+from mdpo_core.processes.stop_request import RunStopped, StopRequest, asked_to_stop
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
@@ -61,20 +61,21 @@ class Trainer:
     world: World
 
     def fit(self, first_step: int) -> None:
-        """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a SIGTERM or SIGINT."""
+        """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a signal."""
         with ExitStack() as stack:
             trackers = self.recipe.trackers if self.world.is_main else ()
             self._track = stack.enter_context(logs_of(trackers, self.record.directory.path))
-            stop = stack.enter_context(StopRequest())
+            stack.enter_context(StopRequest())
             self._batches = stack.enter_context(self._built_ahead(first_step))
             self.record.hooks.mdpo_run_started(
                 run_dir=self.record.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
             )
             self._evaluated = self.world.computed_by_main(lambda: set(self.record.directory.metrics.evaluations()))
+            self._saved = first_step
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock()
             for step in range(first_step, self.sampler.num_steps):
-                self._finish(step + 1, self._step(step), stop)
+                self._finish(step + 1, self._step(step))
 
     def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
         steps = range(first_step, self.sampler.num_steps)
@@ -84,17 +85,24 @@ class Trainer:
     def _micro_batches(self, step: int) -> list[MicroBatch]:
         return self.sampler.micro_batches(step, self.recipe.train.micro_batch_size, self.world)
 
-    def _finish(self, finished: int, grad_norm: float, stop: StopRequest) -> None:
+    def _finish(self, finished: int, grad_norm: float) -> None:
         last = finished == self.sampler.num_steps
         if finished % self.recipe.train.log_every == 0 or last:
             self._log(finished, grad_norm)
         # Signals reach processes at different moments; all processes must stop after the same step.
-        signum = self.world.max_over_processes(stop.signum or 0)
+        signum = asked_to_stop(self.world)
         if finished % self.recipe.output.save_every == 0 or last or signum:
             self._save(finished)
         if signum:
-            raise RunStopped(f"stopped after step {finished} of {self.sampler.num_steps}, checkpoint saved", signum)
+            self._stop(finished, signum)
         self._evaluate(finished)
+
+    def _stop(self, finished: int, signum: int) -> NoReturn:
+        """Raise `RunStopped`, with a checkpoint of the finished steps."""
+        if self._saved < finished:
+            self._save(finished)
+        kept = "checkpoint saved" if finished else "no step is lost"
+        raise RunStopped(f"stopped after step {finished} of {self.sampler.num_steps}, {kept}", signum)
 
     def _step(self, step: int) -> float:
         micro_batches = self._micro_batches(step)
@@ -148,6 +156,7 @@ class Trainer:
         if self.world.is_main:
             self.record.directory.metrics.sync()
         path = self.record.directory.checkpoints.save(self.learner.engine, finished, self.world, self._metadata)
+        self._saved = finished
         self.record.hooks.mdpo_checkpoint_saved(step=finished, path=path)
 
     @property
@@ -159,7 +168,10 @@ class Trainer:
         # A run may stop between a checkpoint and its evaluation; the resumed run then evaluates.
         if finished in self._evaluated:
             return
-        metrics = self.evaluate(finished)
+        try:
+            metrics = self.evaluate(finished)
+        except RunStopped as stopped:
+            self._stop(finished, stopped.signum)
         if metrics:
             self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
             self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)

@@ -33,6 +33,12 @@ def test_the_console_tells_where_the_reference_comes_from(
     assert f"run x: 6 steps; reference: cached ({origin})" in capsys.readouterr().out
 
 
+def test_a_path_is_printed_as_it_is(cached_changes: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        console.mdpo_run_started(Path("a[/b]:smile:"), 0, 6)
+    assert "run a[/b]:smile:: 6 steps" in capsys.readouterr().out
+
+
 def test_the_console_shows_what_trains_in_each_part(
     cached_changes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

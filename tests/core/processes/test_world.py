@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import TESTS
 
-from mdpo_core import MdpoError, Placement, World, current_world, device_of, set_compute_device
+from mdpo_core import MdpoError, Placement, RecipeError, World, current_world, device_of, set_compute_device
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.running_means import RunningMeans
 from mdpo_core.processes.rendezvous import process_group
@@ -134,3 +134,23 @@ def test_offloaded_model_computes_where_the_backend_says() -> None:
 
 def test_every_type_that_is_computed_in_has_a_rounding() -> None:
     assert ROUNDING.keys() == set(get_args(get_type_hints(Placement)["dtype"]))
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' is not a number of processes"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK='-1' is not a number"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2, but WORLD_SIZE=2"),
+        ({"WORLD_SIZE": "0"}, "RANK=0, but WORLD_SIZE=0"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE='' is not a number"),
+        ({"WORLD_SIZE": "9" * 5000}, "is not a number of processes"),
+    ],
+)
+def test_variables_that_no_launcher_sets_are_refused(
+    variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match=words):
+        current_world()

@@ -79,7 +79,7 @@ def test_a_file_that_no_run_wrote_is_refused_by_name(
 
 
 @pytest.mark.parametrize("key", ["format", "step", "processes", "sha256", "backend", "running"])
-def test_a_checkpoint_without_a_key_or_with_another_value_is_refused(key: str, folder: Path, recipe: Recipe) -> None:
+def test_checkpoint_with_a_missing_or_wrong_key_is_refused(key: str, folder: Path, recipe: Recipe) -> None:
     file = newest(folder) / STATE
     whole = file.read_text()
     changed(file, lambda content: content.pop(key))
@@ -204,7 +204,7 @@ def test_missing_lines_of_the_metrics_are_told(folder: Path, caplog: pytest.LogC
     assert "metrics.jsonl lacks the lines of 4 steps, from step 3 to 6" in caplog.text
 
 
-def test_an_unfinished_file_in_the_place_of_a_folder_stops_nothing(tmp_path: Path) -> None:
+def test_unfinished_file_in_place_of_a_folder_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / ".unfinished-final").write_text("")
     with atomic_folder(tmp_path / "final") as final:
         (final / "model").write_text("whole")

@@ -40,7 +40,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_the_second_run_is_refused_with_the_first_one_s_host_and_process(tmp_path: Path) -> None:
+def test_second_run_is_refused_with_host_and_process_of_first(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = holder(folder)
     try:
@@ -63,7 +63,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_did_not_exist_and_stays_empty_is_removed(tmp_path: Path) -> None:
+def test_new_directory_that_stays_empty_is_removed(tmp_path: Path) -> None:
     with only_run_in(tmp_path / "run"):
         assert (tmp_path / "run" / LOCK).is_file()
     assert list(tmp_path.iterdir()) == []
@@ -76,7 +76,7 @@ def test_a_lock_that_names_nobody_stops_nobody(content: str, tmp_path: Path) -> 
         pass
 
 
-def test_of_many_threads_that_come_and_go_one_at_a_time_holds_the_directory(tmp_path: Path) -> None:
+def test_many_threads_hold_the_directory_one_at_a_time(tmp_path: Path) -> None:
     holding: list[int] = []
 
     def attempt(number: int) -> bool:
@@ -93,9 +93,7 @@ def test_of_many_threads_that_come_and_go_one_at_a_time_holds_the_directory(tmp_
         assert any(pool.map(attempt, range(400)))
 
 
-def test_without_locks_of_the_file_system_a_living_process_is_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_system_without_locks_believes_a_living_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -126,9 +124,7 @@ def test_the_name_of_a_process_that_has_just_locked_is_waited_for(tmp_path: Path
 
 
 @pytest.mark.long
-def test_a_run_of_two_processes_refuses_a_second_run_with_and_without_resume(
-    changes: list[str], tmp_path: Path
-) -> None:
+def test_run_of_two_processes_refuses_a_second_run(changes: list[str], tmp_path: Path) -> None:
     folder, long = tmp_path / "run", [*changes, "train.epochs=1000"]
     with begin(long, folder, "--processes", "2") as process:
         wait_for_step(process, folder, 1)

@@ -1,0 +1,134 @@
+"""Signals that end a command: one line says what is kept and how to go on, whatever the command is doing.
+
+The process ends without unwinding: everything on the disk is whole or absent, as for a process that is killed. Inside
+a `StopRequest` a first signal is a request instead.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import PurePath
+from types import FrameType
+from typing import ClassVar
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Signals within these seconds count as one: a terminal, a launcher and a scheduler may each send one.
+ECHO = 2.0
+_PATIENCE = 1.0  # seconds in which the main thread handles a signal, unless it is inside of a library's code
+_PROGRAMS = ("mdpo", "mdpo-run")
+_MODULE = "mdpo_core.cli"
+_STDOUT, _STDERR = 1, 2
+_SHOW_CURSOR = b"\x1b[?25h\n"  # a progress bar hides it
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """The signals that end a command: without SIGHUP if that is ignored, as ``nohup`` does."""
+    return [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def is_command() -> bool:
+    """Whether this process was started as ``mdpo``, ``mdpo-run`` or ``python -m mdpo_core.cli``."""
+    words = sys.orig_argv[1:]
+    if "-m" in words:
+        return words[words.index("-m") + 1 :][:1] == [_MODULE]
+    script = next((word for word in words if not word.startswith("-")), "")
+    return PurePath(script).name in _PROGRAMS
+
+
+class EndSignals:
+    """What the signals of this process do. There is one for each process that is a command.
+
+    ``farewell()`` says what is kept and how to go on; it must not import anything, as a signal may interrupt an import.
+    """
+
+    installed: ClassVar[EndSignals | None] = None
+
+    def __init__(self) -> None:
+        self.farewell: Callable[[], str] = lambda: "go on with the same command"
+        self._ends = threading.Lock()
+        self._said = False
+        self._handled = threading.Event()
+        self._requested: float | None = None
+
+    @classmethod
+    def install(cls) -> EndSignals:
+        """Handle the signals until the process ends; a second call gives what the first one installed."""
+        if cls.installed is None:
+            cls.installed = cls()
+            cls.installed._listen()
+        return cls.installed
+
+    def finish(self) -> None:
+        """Ignore signals from now on: the command has ended, and has told its user why."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def acknowledge(self) -> None:
+        """The main thread has handled a signal."""
+        self._handled.set()
+
+    def request_began(self) -> None:
+        """From now on a first signal is a request."""
+        self._requested = None
+
+    def end(self, signum: int, frame: FrameType | None = None) -> None:
+        """Say what is kept, and end this process; at once if that has been said."""
+        self._handled.set()
+        if self._said:
+            os._exit(128 + signum)
+        if not self._ends.acquire(blocking=False):
+            return  # this signal came before the line of the first one was written
+        # The other processes of the run end for the same reason.
+        if os.environ.get("RANK", "0") == "0":
+            _write(f"stopped by {signal.Signals(signum).name}: {self.farewell()}\n")
+        self._said = True
+        _remove_semaphores()
+        os._exit(128 + signum)
+
+    def _listen(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        for number in heeded_signals():
+            signal.signal(number, self.end)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
+
+    def _watch(self, reading: int) -> None:
+        """End the process if the main thread cannot: Python calls handlers only between two of its own instructions."""
+        while True:
+            signum = os.read(reading, 1)[0]
+            if signum in SIGNALS and not self._handled.wait(_PATIENCE) and self._must_end(signum):
+                self.end(signum)
+            self._handled.clear()
+
+    def _must_end(self, signum: int) -> bool:
+        """Whether a signal ends the process that its main thread has not handled yet."""
+        handler = signal.getsignal(signum)
+        if handler == self.end:
+            return True
+        if not getattr(handler, "requests_stop", False):
+            return False  # the launcher or a library handles it
+        now = time.monotonic()
+        self._requested = self._requested or now
+        return now - self._requested > ECHO
+
+
+def _write(line: str) -> None:
+    try:
+        if os.isatty(_STDOUT):
+            os.write(_STDOUT, _SHOW_CURSOR)
+        os.write(_STDERR, line.encode(errors="replace"))
+    except OSError:
+        return  # a closed terminal: nobody can read it
+
+
+def _remove_semaphores() -> None:
+    """Remove what worker processes share; multiprocessing would warn of it after this process has ended."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_finalizers(0)

@@ -1,0 +1,160 @@
+"""Signals outside of the steps: one line, the exit code of the signal, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.paths import RECIPES
+
+from mdpo_core.processes import end_signals
+from mdpo_core.processes.stop_request import StopRequest
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+# A command that says what it does, and does it until a signal comes.
+PROGRAM = """
+import ctypes, signal, sys, time
+from mdpo_core.processes.end_signals import EndSignals
+from mdpo_core.processes.stop_request import StopRequest
+
+EndSignals.install().farewell = lambda: "all is kept"
+libc = ctypes.CDLL(None)  # its calls do not return when a signal comes, as those of libraries
+
+def in_library():
+    mask = (ctypes.c_ulong * 16)(*[2**64 - 1] * 16)
+    libc.pthread_sigmask(signal.SIG_BLOCK, mask, None)  # another thread gets the signals
+    print("begun", flush=True)
+    libc.sleep(60)
+
+def waits():
+    print("begun", flush=True)
+    time.sleep(60)
+
+def swallows():
+    print("begun", flush=True)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+def steps():
+    with StopRequest() as stop:
+        print("begun", flush=True)
+        while stop.signum is None:
+            time.sleep(0.01)
+        print("asked", flush=True)
+        time.sleep(60)
+
+def steps_in_library():
+    with StopRequest():
+        in_library()
+
+globals()[sys.argv[1]]()
+"""
+
+
+def begun(what: str, *, ignored: bool = False) -> subprocess.Popen[str]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignored else None
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    if ignored:
+        signal.signal(signal.SIGHUP, before)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("what", ["waits", "swallows"])
+def test_a_signal_ends_the_command_with_one_line(what: str, signum: signal.Signals) -> None:
+    process = begun(what)
+    process.send_signal(signum)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (128 + signum, f"stopped by {signum.name}: all is kept\n")
+
+
+def test_signals_at_once_give_one_line() -> None:
+    process = begun("waits")
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode in (130, 143)
+    assert told.count("\n") == 1
+    assert told.endswith(": all is kept\n")
+
+
+def test_signal_during_a_library_call_ends_the_command() -> None:
+    process = begun("in_library")
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (143, "stopped by SIGTERM: all is kept\n")
+
+
+@pytest.mark.parametrize("what", ["steps", "steps_in_library"])
+def test_second_signal_ends_a_run_that_hangs(what: str) -> None:
+    process = begun(what)
+    process.send_signal(signal.SIGINT)
+    time.sleep(end_signals.ECHO + 1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (130, "stopped by SIGINT: all is kept\n")
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    process = begun("waits", ignored=True)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+def test_a_hang_up_is_a_request_to_stop_in_the_steps() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.01)
+    assert stop.signum == signal.SIGHUP
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["python", "-m", "mdpo_core.cli", "run"], True),
+        (["python", "-u", "-X", "dev", "-m", "mdpo_core.cli"], True),
+        (["/bin/python3", "/bin/mdpo-run", "recipe.yaml"], True),
+        (["/bin/python3", "-sP", "/bin/mdpo", "check"], True),
+        (["python", "-m", "pytest", "-m", "mdpo_core.cli"], False),
+        (["python", "-c", "from multiprocessing.spawn import spawn_main", "--multiprocessing-fork"], False),
+        (["python", "train.py"], False),
+        (["python"], False),
+    ],
+)
+def test_only_the_command_itself_handles_signals(
+    words: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", words)
+    assert end_signals.is_command() is expected
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_command_that_is_still_importing_ends_with_one_line(signum: signal.Signals, tmp_path: Path) -> None:
+    words = [sys.executable, "-v", "-m", "mdpo_core.cli", "check", str(RECIPES / "quickstart.yaml"), "--data"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("import 'pydantic'"):
+                break
+        process.send_signal(signum)
+        told = [line for line in process.stderr if line.startswith(("stopped", "Traceback", "Keyboard"))]
+    assert process.returncode == 128 + signum
+    assert len(told) == 1
+    assert told[0].startswith(f"stopped by {signum.name}: ")
