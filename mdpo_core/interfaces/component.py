@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from mdpo_core.errors import PluginError
 
 # No option of a sane run is beyond these; past them arithmetic in float32, or the machine, gives out.
-_MIN_NUMBER, _MAX_NUMBER, _MAX_WHOLE_NUMBER = 1e-15, 1e9, 10**12
+_MAX_NUMBER, _MAX_WHOLE_NUMBER = 1e9, 10**12
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes of a file's name and of a path, on Linux
 
 
@@ -35,8 +35,8 @@ def _require_sane(number: float) -> None:
     if isinstance(number, int):
         if abs(number) > _MAX_WHOLE_NUMBER:
             raise ValueError(f"input should be at most {_MAX_WHOLE_NUMBER:,}")
-    elif number and not _MIN_NUMBER <= abs(number) <= _MAX_NUMBER:
-        raise ValueError(f"input should be 0, or between {_MIN_NUMBER:g} and {_MAX_NUMBER:g} in size")
+    elif abs(number) > _MAX_NUMBER:
+        raise ValueError(f"input should be at most {_MAX_NUMBER:g} in size")
 
 
 def _require_short(path: Path) -> None:

@@ -53,8 +53,7 @@ def refusal(tmp_path: Path, recipe: str | bytes) -> str:
         ("{<<: 5}", "the merge key '<<' takes a mapping, or a list of mappings: <<: *common"),
         ("{null: 1}", "objective.0.beta: input should be a valid number, found {'null': 1}"),
         ("{2020-01-01: 1, 5: 2}", "found {'2020-01-01': 1, '5': 2}"),
-        ("1.0e-300", "objective.0.beta: input should be 0, or between 1e-15 and 1e+09 in size, found 1e-300"),
-        ("1.0e+308", "objective.0.beta: input should be 0, or between 1e-15 and 1e+09 in size, found 1e+308"),
+        ("1.0e+308", "objective.0.beta: input should be at most 1e+09 in size, found 1e+308"),
         ("1e400", "objective.0.beta: input should be a finite number, found inf"),
     ],
 )
