@@ -59,9 +59,7 @@ def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Ima
     except UnidentifiedImageError as error:
         raise DataError(instead_of_image(content, _FORMATS)) from error
     except (DecompressionBombError, DecompressionBombWarning) as error:
-        raise DataError(
-            f"{str(error).rstrip('.')}; make it smaller, or raise max_pixels, an option of the reader"
-        ) from error
+        raise DataError(_too_large(str(error), options)) from error
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
 
@@ -90,16 +88,25 @@ def _decoded(content: bytes, options: ImageOptions) -> Image:
             _require_undamaged(image, content, [str(each.message) for each in heard])
             if image.format == "PNG" and "transparency" in image.info:
                 image.info["transparency"] = png_transparency(content, image.info["transparency"])
-            return _upright(_in_rgb(image, options.background), _orientation(image))
+            picture = _upright(_in_rgb(image, options.background), _orientation(image))
+            picture.info.clear()  # an orientation that stays would turn the picture again
+            return picture
 
 
 def _require_shape(image: Image, options: ImageOptions) -> None:
     shorter, longer = sorted(image.size)
     if longer > options.max_aspect_ratio * shorter:
-        size, limit = f"{image.width} x {image.height}", f"max_aspect_ratio = {options.max_aspect_ratio:g}"
-        raise DataError(
-            f"its shape, {size} pixels, is too thin for {limit}; cut it, or raise this option of the reader"
-        )
+        size, limit = f"{image.width} x {image.height}", f"the reader's max_aspect_ratio = {options.max_aspect_ratio:g}"
+        raise DataError(f"its shape, {size} pixels, is too thin for {limit}; cut it, or raise that")
+
+
+def _too_large(pillows: str, options: ImageOptions) -> str:
+    """The sentence about a decompression bomb; the number of pixels stands in Pillow's own sentence, in parentheses."""
+    pixels = pillows.partition("(")[2].partition(")")[0] or "too many pixels"
+    limit = f"the reader's max_pixels = {options.max_pixels}"
+    return (
+        f"it has {pixels}, more than {limit}, and could be a decompression bomb; make it smaller, or raise that option"
+    )
 
 
 def _require_undamaged(image: Image, content: bytes, heard: Sequence[str]) -> None:
