@@ -25,11 +25,12 @@ def changed_json(draw: st.DrawFn, content: Any) -> Any:
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(changed))
         if not places:
-            return draw(st.sampled_from(ODD_VALUES))
-        holder, key = draw(st.sampled_from(places))
+            return copy.deepcopy(draw(st.sampled_from(ODD_VALUES)))
+        holder, key = places[draw(st.integers(0, len(places) - 1))]
         match draw(st.sampled_from(["replace", "replace", "remove", "wrap", "rename", "copy"])):
             case "replace":
-                holder[key] = draw(st.sampled_from(ODD_VALUES))
+                # A copy, which later changes may change.
+                holder[key] = copy.deepcopy(draw(st.sampled_from(ODD_VALUES)))
             case "remove":
                 del holder[key]
             case "wrap":
@@ -37,7 +38,7 @@ def changed_json(draw: st.DrawFn, content: Any) -> Any:
             case "rename" if isinstance(holder, dict):
                 holder[f"{key}_"] = holder.pop(key)
             case _:
-                other, name = draw(st.sampled_from(places))
+                other, name = places[draw(st.integers(0, len(places) - 1))]
                 holder[key] = copy.deepcopy(other[name] if other is not holder else holder[key])
     return changed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from mdpo_vlm.parts.adapter_folder import CONFIG, REMEDY, TENSORS, adapter_confi
 from mdpo_vlm.parts.lora_linear import LoraLinear
 from mdpo_vlm.parts.targets import Chosen, choose
 
+_LETTERS = 80  # of the names in a warning
 _NAME = "default"  # of the adapter; peft loads this one by default
 
 
@@ -106,6 +108,13 @@ def save_lora(model: PeftModel, folder: Path) -> None:
     # peft may keep the target names in a set, whose order differs between processes.
     for config in model.peft_config.values():
         config.target_modules = sorted(config.target_modules)
+        if config.modules_to_save:
+            names = ", ".join(config.modules_to_save)
+            logging.getLogger(__name__).warning(
+                "the adapter contains whole modules (%s), which vLLM does not load; for vLLM, write a merged model: "
+                "mdpo export RUN --merge --out DIR",
+                names if len(names) < _LETTERS else f"{names[:_LETTERS]} ...",
+            )
     # Embeddings belong to the base model, even if they have an adapter: peft would add them to the file.
     model.save_pretrained(folder, save_embedding_layers=False)
     # peft writes a model card with empty fields.

@@ -99,8 +99,8 @@ def as_pipe(name: str) -> Change:
             "names '../0.safetensors', which is not a",
         ),
         (
-            change_index(lambda map_: dict.fromkeys(map_, "/tmp/0.safetensors")),
-            "names '/tmp/0.safetensors', which is n",
+            change_index(lambda map_: dict.fromkeys(map_, "/a/0.safetensors")),
+            "names '/a/0.safetensors', which is n",
         ),
         (change_index(lambda map_: dict.fromkeys(map_, "0.bin")), "names '0.bin', which is not a .safetensors file"),
         (change_index(lambda map_: {**map_, "a.weight": "0.safetensors"}), "a.weight: none of its files contains it"),
@@ -136,4 +136,147 @@ def test_an_adapter_beside_the_weights_is_not_put_on(llava: Path, photographs: P
             shutil.copy(file, folder)
 
     folder = copied(llava, tmp_path / "model", beside)
+    assert torch.equal(loaded_logits(folder, photographs), loaded_logits(llava, photographs))
+
+
+def changed_json(name: str, *path: str, **values: object) -> Change:
+    def changed(folder: Path) -> None:
+        file = folder / name
+        content = json.loads(file.read_text())
+        part = content
+        for key in path:
+            part = part[key]
+        part |= values
+        file.write_text(json.dumps(content))
+
+    return changed
+
+
+def config(*path: str, **values: object) -> Change:
+    return changed_json("config.json", *path, **values)
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Change:
+    def changed(folder: Path) -> None:
+        found = load_file(folder / "model.safetensors")
+        change(found)
+        save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return changed
+
+
+EMBEDDING = "language_model.model.embed_tokens.weight"
+REPEATED = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+HUB_ATTENTION = "kernels-community/flash-attn"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (config(quantization_config={"quant_method": "gptq"}), "config.json: quantization_config: the weights are"),
+        (config("text_config", attn_implementation=HUB_ATTENTION), "text_config.attn_implementation is 'kernels"),
+        (
+            config("text_config", hidden_act="nope"),
+            "config.json: transformers cannot build its model (KeyError: 'nope'",
+        ),
+        (config("text_config", hidden_size="64"), "config.json: transformers cannot read it (StrictDataclassFieldVali"),
+        (config("text_config", num_hidden_layers=10**7), "text_config.num_hidden_layers is 10000000; mdpo takes at m"),
+        (config(num_labels=10**8), "config.json: num_labels is 100000000; mdpo takes at most 100000"),
+        (config("text_config", vocab_size=10**12), "text_config.vocab_size is 1000000000000; mdpo takes at most"),
+        (config("text_config", vocab_size=500), "has the shape (381, 32), and (500, 32) by vocab_size and hidden_size"),
+        (config("text_config", num_hidden_layers=900), "weights, but the files contain"),
+        (
+            config(image_token_id=10**6, image_token_index=10**6),
+            "the image token is 1000000, but the embedding has 381",
+        ),
+        (config("text_config", pad_token_id=10**6), "pad_token_id is 1000000, but the embedding has 381 rows"),
+        (config("text_config", max_position_embeddings=4), "max_position_embeddings is 4, but a question about"),
+        (config("vision_config", patch_size=0), "config.json: transformers cannot build its model ("),
+        (config("vision_config", image_size=56), "4 image tokens for 16 image features, and images of 28 x 28 pixels"),
+        (changed_json("processor_config.json", patch_size=7), "16 image tokens for 4 image features"),
+        (changed_json("processor_config.json", num_additional_image_tokens=10**9), "sound are 0 to 16384"),
+        (
+            changed_json("processor_config.json", "image_processor", crop_size={"height": 0, "width": 0}),
+            "crop_size.height of its image processor is 0",
+        ),
+        (
+            changed_json("processor_config.json", "image_processor", image_mean=[0.5]),
+            "mean must have 3 elements",
+        ),
+        (
+            changed_json("processor_config.json", "image_processor", image_std=[0, 0, 0]),
+            "the model's processor fails on the image of 96 x 128 pixels",
+        ),
+        (
+            changed_json("processor_config.json", "image_processor", do_center_crop=False),
+            "and images of 37 x 28 pixels for 28 x 28 pixels",
+        ),
+        (changed_json("tokenizer_config.json", eos_token=None), "tokenizer_config.json: eos_token is missing"),
+        (changed_json("tokenizer_config.json", eos_token="<other>"), "the token '<other>' has the id 381, but the"),
+        (
+            changed_json("tokenizer.json", normalizer={"type": "Sequence", "normalizers": [REPEATED] * 12}),
+            "tokenizer.json: its normalizer makes 1000000000000 letters of one",
+        ),
+        (changed_json("generation_config.json", eos_token_id="x"), "generation_config.json: eos_token_id is 'x'"),
+        (
+            tensors(lambda all_: all_.update({EMBEDDING: all_[EMBEDDING].bool()})),
+            "embed_tokens.weight has the type BOOL; weights have one of F64, F32, F16, BF16",
+        ),
+    ],
+)
+def test_a_folder_that_contradicts_itself_is_refused(change: Change, message: str, llava: Path, tmp_path: Path) -> None:
+    assert message in refusal(copied(llava, tmp_path / "model", change))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "(TimeLimitError: it computes",
+        ),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "(RecursionError: "),
+        ("{{ 'a' * 10**14 }}", "(MemoryError:"),
+        ("{% for a in range(99999) %}{{ 'twenty letters or so' }}{% endfor %}", "letters of a conversation of"),
+        ("\ufeff", "its chat template begins with a byte-order mark"),
+    ],
+)
+def test_a_template_that_is_no_sound_program_is_refused(
+    text: str, message: str, llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mdpo_vlm.encoding import template
+
+    monkeypatch.setattr(template, "_SECONDS", 0.3)
+
+    def longer(folder: Path) -> None:
+        file = folder / "chat_template.jinja"
+        file.write_text(text + file.read_text())
+
+    assert message in refusal(copied(llava, tmp_path / "model", longer), prompts="chat")
+
+
+def test_weights_that_are_not_numbers_are_refused(llava: Path, tmp_path: Path) -> None:
+    folder = copied(llava, tmp_path / "model", tensors(lambda all_: all_[EMBEDDING][300].fill_(float("nan"))))
+    with pytest.raises(DataError, match=r"embed_tokens\.weight contains numbers that are infinite or NaN"):
+        adapter(folder).load(Placement())
+
+
+def test_a_head_beside_a_tied_embedding_is_refused(llava: Path, tmp_path: Path) -> None:
+    folder = copied(llava, tmp_path / "model", config(tie_word_embeddings=True))
+    with pytest.raises(DataError, match="the weights contain a head that is not the embedding"):
+        adapter(folder).load(Placement())
+
+
+@pytest.mark.parametrize("left", [{}, {"patch_size": 14, "vision_feature_select_strategy": "default"}])
+def test_an_old_processor_takes_its_numbers_from_config_json(
+    left: dict[str, object], llava: Path, photographs: Path, tmp_path: Path
+) -> None:
+    def apart(folder: Path) -> None:
+        """The layout before transformers 4.48, which did not count the class token."""
+        file = folder / "processor_config.json"
+        images = json.loads(file.read_text())["image_processor"]
+        (folder / "preprocessor_config.json").write_text(json.dumps({**images, "processor_class": "LlavaProcessor"}))
+        file.write_text(json.dumps({"processor_class": "LlavaProcessor", **left}))
+
+    folder = copied(llava, tmp_path / "model", apart)
     assert torch.equal(loaded_logits(folder, photographs), loaded_logits(llava, photographs))
