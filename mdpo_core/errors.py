@@ -13,6 +13,7 @@ from types import FrameType
 
 # The packages between the library and a plugin's code.
 _CALLERS = (__name__.partition(".")[0], "pluggy", "pydantic", "torch", "importlib")
+_NOTE = "(in "  # begins a note
 # Nobody mistypes a longer name, and comparing such names takes long.
 _LONGEST_NAME = 60
 # Messages show the values of these types; of other types only the name.
@@ -41,14 +42,26 @@ class Problem:
 
 @contextmanager
 def blame_on(source: str) -> Iterator[None]:
-    """Add a note to errors of a plugin's code inside the ``with``. ``source`` names the code: ``the tracker 'csv'``."""
+    """The boundary around a plugin's code, which runs inside the ``with``.
+
+    Adds a note with ``source`` to its errors, which names the code: ``the tracker 'csv'``. Raises `PluginError` if the
+    code ends the process, as ``sys.exit()`` does: the run would stop in the middle, and nobody would know.
+    """
     try:
         yield
-    except MdpoError:
+    except (MdpoError, KeyboardInterrupt, GeneratorExit):
         raise
     except Exception as error:
-        error.add_note(f"(in {source})")
+        error.add_note(f"{_NOTE}{source})")
         raise
+    except BaseException as error:
+        raise PluginError(f"{source} {raised(error)}; a plugin must not end the process, but raise an error") from error
+
+
+def fault_of_plugin(error: BaseException) -> str | None:
+    """One line for an error that passed `blame_on`: whose code raised what, and where; None for other errors."""
+    sources = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
+    return f"{sources[0].removeprefix(_NOTE)[:-1]} {raised(error)}" if sources else None
 
 
 class _Problems(MdpoError):
@@ -80,11 +93,17 @@ class CheckpointError(MdpoError):
 def raised(error: BaseException) -> str:
     """``raised KeyError: 'x' (mine.py:31)``: an error of a plugin's code, and the line of this code, for messages."""
     what = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"raised {_named(error)}"
+    place = place_of_plugin(error)
+    return what if place is None else f"{what} ({place})"
+
+
+def place_of_plugin(error: BaseException) -> str | None:
+    """``mine.py:31``: the line of a plugin's code that an error went through; None if it went through no such code."""
     places = [(_package(frame), frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     plugin = next((package for package, _, _ in places if package not in _CALLERS), None)
     # What the plugin calls, such as torch, is not where the mistake is.
-    own = [f" ({Path(file).name}:{line})" for package, file, line in places if package == plugin]
-    return f"{what}{own[-1]}" if own else what
+    own = [f"{Path(file).name}:{line}" for package, file, line in places if package == plugin]
+    return own[-1] if own else None
 
 
 def _package(frame: FrameType) -> str:

@@ -51,7 +51,6 @@ def _exit_code(options: argparse.Namespace) -> int:
     from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
     from mdpo_core.processes.rendezvous import LostProcess
     from mdpo_core.processes.stop_request import RunStopped
-    from mdpo_core.processes.world import current_world
 
     try:
         if EndSignals.installed is not None:
@@ -68,10 +67,8 @@ def _exit_code(options: argparse.Namespace) -> int:
             raise
         # An OSError names the file and the reason: a full disk, a directory without permission to write.
         return _fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 1)
-    except Exception:
-        if current_world().size == 1:
-            raise
-        return _after_a_bug()
+    except (Exception, SystemExit) as error:
+        return _after_a_fault(error)
 
 
 def _act(options: argparse.Namespace) -> int:
@@ -91,6 +88,22 @@ def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int
         return 128 + StopRequest.noted
     time.sleep(_FOR_THE_LAUNCHER)
     return _fail(f"{lost}\n{how_to_resume(options)}", 1)
+
+
+def _after_a_fault(error: Exception | SystemExit) -> int:
+    """Print one line for an error of a plugin's code, and the traceback of any other."""
+    from mdpo_core.errors import fault_of_plugin, place_of_plugin, raised
+    from mdpo_core.processes.world import current_world
+
+    fault = fault_of_plugin(error)
+    if isinstance(error, SystemExit) and place_of_plugin(error) is not None:
+        # argparse is done, so a plugin has called sys.exit(). With exit code 0, nobody would notice.
+        fault = f"a plugin's code {raised(error)}"
+    if fault is not None:
+        return _fail(f"{fault}; correct the plugin, or tell its author", 2)
+    if isinstance(error, SystemExit) or current_world().size == 1:
+        raise error
+    return _after_a_bug()
 
 
 def _after_a_bug() -> int:

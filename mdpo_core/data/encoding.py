@@ -141,11 +141,17 @@ class BatchBuilder:
         draw = epoch if corruption.draw == "epoch" else 0
         rng = random.Random(f"{self.seed}|{example.id}|{condition}|{draw}")
         # Copies: a corruption that paints over its input must not change the other conditions.
-        own = replace(example, images=tuple(image.copy() for image in example.images))
+        own = replace(
+            example,
+            images=tuple(image.copy() for image in example.images),
+            other_images={
+                name: tuple(image.copy() for image in images) for name, images in example.other_images.items()
+            },
+        )
         who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
         with blame_on(who):
             corrupted = corruption.apply(own, rng, data)
-        wrong = wrong_type_in(corrupted)
+        wrong = wrong_type_in(corrupted) or _odd_picture(corrupted, example)
         if wrong is not None:
             raise PluginError(f"{who}: {wrong}")
         return corrupted
@@ -164,6 +170,18 @@ class BatchBuilder:
                     )
                 ]
             )
+
+
+def _odd_picture(corrupted: Example, example: Example) -> str | None:
+    """What is wrong with a corrupted picture that encoders would silently show as another one; None if nothing is."""
+    given = (*example.images, *(image for images in example.other_images.values() for image in images))
+    modes = {"RGB", "L", *(image.mode for image in given)}
+    for image in corrupted.images:
+        if 0 in image.size:
+            return f"it returned an empty picture, of size {image.size}"
+        if image.mode not in modes:
+            return f"it returned a picture of mode {image.mode}; return one of mode RGB"
+    return None
 
 
 @dataclass(frozen=True)

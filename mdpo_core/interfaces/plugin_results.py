@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mdpo_core.errors import PluginError, blame_on, shown
 from mdpo_core.types.declared import Undeclared
@@ -34,6 +35,25 @@ def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
         raise PluginError(
             f"{source} asks for a gradient that does not exist: the reference's log-probs have none"
         ) from error
+
+
+def require_metrics(source: str, found: object) -> None:
+    """Raise `PluginError` unless ``found`` has finite numbers by name. ``source``: the code that returned it."""
+    if not isinstance(found, Mapping) or not all(map(_is_number, found.values())):
+        raise PluginError(f"{source} must return numbers by name; it returned {found!r}")
+    for name, value in found.items():
+        if not isinstance(name, str) or not name:
+            raise PluginError(f"{source} must return numbers by name; one has the name {shown(name)}")
+        if not math.isfinite(value):
+            raise PluginError(f"{source} must return finite numbers; its '{name}' is {float(value)}")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether ``float(value)`` is meant: a number, or a tensor or an array of one element."""
+    try:
+        return not isinstance(value, (str, bytes)) and float(value) is not None
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
 def require_tensor(

@@ -14,7 +14,7 @@ from mdpo_core.interfaces.measurements import Probe, Statistic, TermInputs
 from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 from mdpo_core.interfaces.term import PairLoss, Term
 from mdpo_core.objective.running_means import RunningMeans
-from mdpo_core.types.scores import Scores
+from mdpo_core.types.scores import Scores, versions_of
 from mdpo_core.types.view import View
 
 
@@ -75,7 +75,11 @@ class LabeledTerm:
         return self._pair_metrics(self.term, scores, counted) if self.term.needs_reference else {}
 
     def _numbers(self, source: str, function: Callable[[Scores], object], scores: Scores) -> Tensor:
+        before = versions_of(scores)
         values = call_plugin(source, partial(function, scores))
+        written = [name for name, versions in versions_of(scores).items() if versions != before[name]]
+        if written:
+            raise PluginError(f"{source} writes into scores.{written[0]}, which other terms read; write into a clone()")
         return require_tensor(source, values, "one number a pair", scores.corruptible.shape)
 
     def _compared(self, term: PairLoss, scores: Scores) -> Tensor:

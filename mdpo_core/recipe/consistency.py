@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mdpo_core.errors import Problem, RecipeError, suggestion
+from mdpo_core.errors import Problem, RecipeError, blame_on, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.corruption import Corruption
@@ -108,7 +108,8 @@ def _conditions(sections: _Sections) -> Found:
 
 
 def _needs(sections: _Sections) -> Found:
-    given = sections.data.gives()
+    with blame_on(f"gives() of the reader '{sections.data.component_name()}'"):
+        given = sections.data.gives()
     if given is None or not sections.trains:
         return
     for keys, needs in _needed(sections):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from mdpo_core.errors import Problem
+from mdpo_core.errors import Problem, blame_on
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.types.example import Example, ExampleField
 from mdpo_core.types.view import CLEAN
@@ -53,7 +53,10 @@ class Need:
     def hint(self) -> str:
         """``; reader 'pairs' gives it with ...`` for each reader that can give it, or nothing."""
         readers = cast("Mapping[str, type[Reader]]", current_registry().components("reader"))
-        ways = [(name, cls.option_for(self.field, self.name)) for name, cls in sorted(readers.items())]
+        ways = []
+        for name, cls in sorted(readers.items()):
+            with blame_on(f"option_for() of the reader '{name}'"):
+                ways.append((name, cls.option_for(self.field, self.name)))
         return "".join(f"; reader '{name}' gives it with {way}" for name, way in ways if way is not None)
 
 
@@ -71,7 +74,9 @@ def needs_of_term(term: Term) -> Iterator[Need]:
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:
     """What a condition reads from a row, apart from its prompt and images."""
-    for field, names in corruption.needs().items():
+    with blame_on(f"needs() of the corruption '{condition}' ({type(corruption).__name__})"):
+        found = corruption.needs().items()
+    for field, names in found:
         yield from (Need(field, name, condition, corruption.needs_image) for name in names)
 
 

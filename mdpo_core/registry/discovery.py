@@ -62,7 +62,9 @@ class Registry:
             raise PluginError(f"plugins '{known}' and '{name}' are one module; leave one out: --without {name}")
         try:
             offered = offered_by(plugin, name)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise _broken(name, error) from error
         fault = fault_among(offered)
         if fault is not None:
@@ -99,7 +101,9 @@ class Registry:
             raise PluginError(f"cannot register the plugin '{name}': another plugin has this name; choose another")
         try:
             offered = offered_by(plugin, name)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(f"cannot register the plugin '{name}': {_reason(error)}") from error
         fault = fault_among(offered)
         if fault is not None:
@@ -174,8 +178,10 @@ def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()
+    except KeyboardInterrupt:
+        raise
     # An import can raise anything, or end the process. In each case the user needs the plugin's name.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise _broken(point.name, error) from error
 
 

@@ -13,10 +13,11 @@ import torch
 
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
-from mdpo_core.errors import PluginError, blame_on
+from mdpo_core.errors import blame_on
 from mdpo_core.interfaces.backend import Engine
 from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
+from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.stop_request import RunStopped, asked_to_stop
@@ -121,10 +122,8 @@ class Evaluation:
         who = f"the evaluator '{name}'"
         with blame_on(who):
             found = evaluator.evaluate(self.policy, folder, step)
-        try:
-            return {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise PluginError(f"{who} must return numbers by name; it returned {found!r}") from error
+        require_metrics(who, found)
+        return {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}
 
     @contextmanager
     def _folder_of_process(self) -> Iterator[Path]:

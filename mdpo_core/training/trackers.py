@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mdpo_core.errors import PluginError, blame_on
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
+from mdpo_core.types.read_only import ReadOnly
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def logs_of(trackers: Sequence[Tracker], folder: Path) -> Iterator[Callable[[int
         def record(step: int, metrics: Mapping[str, float]) -> None:
             for name, log in logs:
                 with blame_on(name):
-                    log.log(step, metrics)
+                    log.log(step, ReadOnly(metrics))
 
         yield record
 

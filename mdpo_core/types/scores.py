@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mdpo_core.types.declared import OnlyDeclared, Undeclared
 from mdpo_core.types.view import CLEAN, View
@@ -234,6 +234,24 @@ class Scores:
             responses=self.responses.only(views, no_tokens),
             probes=OnlyDeclared({name: probes[name].only(views) for name in term.probes()}, "probe"),
         )
+
+
+def versions_of(scores: Scores) -> dict[str, list[int]]:
+    """How often each tensor in ``scores`` has been written to, by the name of the field; torch counts it."""
+    return {
+        each.name: [tensor._version for tensor in _tensors_in(getattr(scores, each.name))] for each in fields(scores)
+    }
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors_in(each)
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _tensors_in(each)
+    elif hasattr(value, "_version"):
+        yield value
 
 
 def _one_turn(mask: Tensor) -> ResponseTokens:

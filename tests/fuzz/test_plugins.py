@@ -1,0 +1,142 @@
+"""Plugins that raise, return and write anything: each is named, and none ends the process."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mdpo_core import Corruption, Example, ImageCorruption, MdpoError, PairLoss, PluginError, Scores
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.errors import fault_of_plugin
+from mdpo_core.interfaces.plugin_results import require_metrics
+from mdpo_core.objective.objective import Objective
+from mdpo_core.types.view import View
+
+_PICTURE = PIL.Image.new("RGB", (9, 7))
+_EXAMPLE = Example("1", "<image> what?", {"chosen": "a", "rejected": "b"}, (_PICTURE,))
+
+
+class _Own(BaseException):
+    """Not an `Exception`."""
+
+
+_ERRORS = (
+    SystemExit(0),
+    SystemExit("bye"),
+    _Own("odd"),
+    ValueError("a\nb"),
+    KeyError(5),
+    RecursionError(),
+    OSError(28),
+)
+_VALUES = (None, 5, "text", float("nan"), True, [], {}, (1, 2), b"x", object(), torch.zeros(2), torch.zeros(3, 3))
+_PICTURES = tuple(
+    PIL.Image.new(mode, size) for mode in ("L", "RGBA", "P", "I;16", "F", "CMYK") for size in ((9, 7), (0, 1))
+)
+_odd = st.sampled_from([*_ERRORS, *_VALUES, *_PICTURES])
+
+
+def _give(odd: Any) -> Any:
+    if isinstance(odd, BaseException):
+        raise type(odd)(*odd.args)  # anew: errors collect notes
+    return odd
+
+
+def _is_named(error: BaseException, source: str) -> bool:
+    """Whether a refusal names the plugin's code; an error of its own kind has a note, which the command line prints."""
+    return source in (str(error) if isinstance(error, MdpoError) else str(fault_of_plugin(error)))
+
+
+class _Loss(PairLoss):
+    """Gives what a test says, after it wrote into what it was given."""
+
+    odd: Any = None
+    writes: str = ""
+
+    def __call__(self, scores: Scores) -> Tensor:
+        if self.writes:
+            getattr(scores, self.writes)["chosen"].add_(1)
+        return -scores.margin("chosen", "rejected") if self.writes else _give(self.odd)
+
+
+@pytest.mark.parametrize("writes", ["reference", "num_tokens"])
+def test_a_loss_that_writes_into_scores_is_named(writes: str) -> None:
+    with pytest.raises(
+        PluginError, match=rf"term 'mine' \(_Loss\) writes into scores.{writes}, which other terms read"
+    ):
+        _loss_of(_Loss(writes=writes))
+
+
+def _loss_of(loss: _Loss) -> None:
+    policy = {name: torch.full((4,), -3.0, requires_grad=True) for name in ("chosen", "rejected")}
+    reference = {name: torch.full((4,), -3.0) for name in policy}
+    tokens = {name: torch.full((4,), 2) for name in policy}
+    Objective({"mine": loss})(Scores.from_sums(policy, reference, tokens))
+
+
+class _Whole(Corruption):
+    """Gives what a test says: an example, or one with other pictures."""
+
+    odd: Any = None
+
+    def apply(self, example: Example, rng: random.Random, data: Any) -> Example:
+        value = _give(self.odd)
+        return replace(example, images=(value,)) if isinstance(value, PIL.Image.Image) else value
+
+
+class _Each(ImageCorruption):
+    """Gives what a test says."""
+
+    odd: Any = None
+
+    def __call__(self, image: Any, rng: random.Random) -> Any:
+        return _give(self.odd)
+
+
+@pytest.mark.filterwarnings("error")
+def test_losses_quickly() -> None:
+    @seed(0)
+    @settings(max_examples=40)
+    @given(_odd)
+    def check(odd: Any) -> None:
+        with pytest.raises(BaseException) as caught:  # any, as long as it names the term
+            _loss_of(_Loss(odd=odd))
+        assert _is_named(caught.value, "term 'mine' (_Loss)")
+
+    check()
+
+
+def test_corruptions_quickly() -> None:
+    @seed(0)
+    @settings(max_examples=60)
+    @given(_odd, st.sampled_from((_Whole, _Each)))
+    def check(odd: Any, kind: Any) -> None:
+        if isinstance(odd, PIL.Image.Image) and odd.mode in ("RGB", "L") and 0 not in odd.size and kind is _Whole:
+            return  # a picture like that of another row
+        builder = BatchBuilder(None, (View("chosen", "odd"),), {"odd": kind(odd=odd)}, (), 99, 0)  # type: ignore[arg-type]
+        with pytest.raises(BaseException) as caught:
+            builder.corrupt(_EXAMPLE, "odd", [_EXAMPLE], epoch=0)
+        assert _is_named(caught.value, kind.__name__)
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{"a": float("nan")}, {"a": float("inf")}, {5: 1.0}, {"": 1.0}, {"a": "5"}, {"a": torch.zeros(2)}, [], None, 5],
+)
+def test_odd_metrics_are_refused(found: Any) -> None:
+    with pytest.raises(PluginError, match="the evaluator 'mine' must return"):
+        require_metrics("the evaluator 'mine'", found)
+
+
+def test_numbers_by_name_are_metrics() -> None:
+    require_metrics("the evaluator 'mine'", {"a": 1, "b": 0.5, "c": torch.ones(1), "d": True})
