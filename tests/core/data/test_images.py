@@ -312,3 +312,11 @@ def test_of_moving_pictures_the_first_is_read() -> None:
         content = as_bytes(frames[0], form, save_all=True, append_images=frames[1:])
         red, green, _ = read_image(content).getpixel((4, 4))  # type: ignore[misc]
         assert red > 200 > 50 > green
+
+
+def test_a_tiff_whose_tags_reach_beyond_the_file_is_refused() -> None:
+    content = as_bytes(upright(), "TIFF", tiffinfo={270: "description" * 5})
+    entry = content.index(struct.pack("<HH", 270, 2))
+    longer = content[: entry + 4] + struct.pack("<I", 10**6) + content[entry + 8 :]
+    assert refused(longer).startswith("its tags are damaged: ")
+    require_upright(read_image(content))
