@@ -32,7 +32,7 @@ def exported(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore")  # what libraries say of odd files
 @settings(
-    max_examples=num_examples(15, 300),
+    max_examples=num_examples(10, 300),
     derandomize=not THOROUGH,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -25,7 +25,7 @@ _SECONDS = 20.0
 
 @pytest.mark.filterwarnings("ignore")  # what libraries say of odd files
 @settings(
-    max_examples=num_examples(20, 400),
+    max_examples=num_examples(12, 400),
     derandomize=not THOROUGH,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

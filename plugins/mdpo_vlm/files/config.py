@@ -30,10 +30,7 @@ _SECONDS = 6.0
 def load_config(folder: Path) -> PreTrainedConfig:
     """The configuration as transformers reads it. Raises `DataError`."""
     file = folder / "config.json"
-    content = read_json(file)
-    problems = list(_problems(content, ""))
-    if problems:
-        raise DataError([Problem(str(file), "", problem) for problem in problems])
+    require_sane(file, read_json(file))
     with reading(file, "transformers cannot read it", [file], _SECONDS) as staged:
         config = AutoConfig.from_pretrained(staged, trust_remote_code=False)
         text = config.get_text_config()
@@ -41,6 +38,13 @@ def load_config(folder: Path) -> PreTrainedConfig:
     # Exported adapters name this folder.
     config.name_or_path = str(folder)
     return config
+
+
+def require_sane(file: Path, content: Mapping[str, Any]) -> None:
+    """Raise `DataError` with everything in the ``content`` of a configuration that mdpo does not load."""
+    problems = [Problem(str(file), "", problem) for problem in _problems(content, "")]
+    if problems:
+        raise DataError(problems)
 
 
 def _problems(values: Mapping[str, Any], path: str) -> Iterator[str]:

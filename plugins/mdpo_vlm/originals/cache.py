@@ -9,8 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mdpo_core import DataError, Problem, atomic_folder, exclusive_folder
-from mdpo_vlm.files.folder import encoder_files
+from safetensors import SafetensorError
+
+from mdpo_core import DataError, MdpoError, Problem, atomic_folder, exclusive_folder
+from mdpo_vlm.files.folder import encoder_files, unfit
 from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
 
 # Raise this number whenever the conversion of a checkpoint changes.
@@ -29,15 +31,29 @@ def converted(original: Original, root: Path | None) -> Path:
     # The folder appears only when it is complete, so most callers need no lock.
     if folder.is_dir():
         return folder
-    from mdpo_vlm.originals.convert import convert
-
     _create(root)
     with exclusive_folder(root):
         if not folder.is_dir():
             logging.getLogger(__name__).warning("converting %s once, into %s", original.folder, folder)
             with atomic_folder(folder) as beside:
-                convert(original, beside)
+                _convert(original, beside)
     return folder
+
+
+def _convert(original: Original, folder: Path) -> None:
+    """Write the converted model; whatever a library raises on odd files becomes a `DataError`."""
+    from mdpo_vlm.files.config import require_sane
+    from mdpo_vlm.files.damage import quoted
+    from mdpo_vlm.originals.convert import convert
+
+    require_sane(original.folder / "config.json", original.config)
+    try:
+        convert(original, folder)
+    except (MdpoError, OSError, SafetensorError):
+        raise  # the last two: the folder cannot be written
+    except Exception as error:  # configurations of odd values, tokenizers that do not fit
+        message = f"the checkpoint cannot be converted ({quoted(error)}); download it again"
+        raise unfit(original.folder, message) from error
 
 
 def cache() -> Path:

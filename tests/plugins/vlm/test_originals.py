@@ -331,6 +331,8 @@ def test_a_bunny_that_is_not_covered_is_refused_by_key_and_value(
         ({"architectures": None}, "architectures is 'None'; of original checkpoints, 'LlavaLlamaForCausalLM'"),
         ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'"),
         ({"image_aspect_ratio": None}, "image_aspect_ratio is None; supported is 'pad'"),
+        ({"num_hidden_layers": 10**7}, "config.json: num_hidden_layers is 10000000; mdpo takes at most 1000"),
+        ({"hidden_act": "nope"}, "the checkpoint cannot be converted (KeyError: 'nope')"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True"),
         ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature is 'cls_patch'"),
         ({"mm_vision_tower": "openai/nothing"}, "mm_vision_tower is 'openai/nothing', no such folder"),
