@@ -12,7 +12,7 @@ from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.term_checks import check_columns
 from mdpo_core.data.validity import wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
-from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.corruption import Corruption, ImageCorruption
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.interfaces.term import Term
 from mdpo_core.recipe.needs import Need, lacking, needs_of_corruption, needs_of_term
@@ -151,7 +151,7 @@ class BatchBuilder:
         who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
         with blame_on(who):
             corrupted = corruption.apply(own, rng, data)
-        wrong = wrong_type_in(corrupted) or _odd_picture(corrupted, example)
+        wrong = wrong_type_in(corrupted) or _odd_picture(corrupted, example, isinstance(corruption, ImageCorruption))
         if wrong is not None:
             raise PluginError(f"{who}: {wrong}")
         return corrupted
@@ -172,8 +172,15 @@ class BatchBuilder:
             )
 
 
-def _odd_picture(corrupted: Example, example: Example) -> str | None:
-    """What is wrong with a corrupted picture that encoders would silently show as another one; None if nothing is."""
+def _odd_picture(corrupted: Example, example: Example, same: bool) -> str | None:
+    """What is wrong with a corrupted picture that encoders would silently show as another one; None if nothing is.
+
+    ``same``: each picture must have the mode and size of the one that it replaces.
+    """
+    for before, image in zip(example.images, corrupted.images, strict=False) if same else ():
+        if (image.mode, image.size) != (before.mode, before.size):
+            found = f"it returned a picture {image.mode} {image.size}"
+            return f"{found}; it was given {before.mode} {before.size}, and must keep mode and size"
     given = (*example.images, *(image for images in example.other_images.values() for image in images))
     modes = {"RGB", "L", *(image.mode for image in given)}
     for image in corrupted.images:

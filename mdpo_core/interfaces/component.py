@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from mdpo_core.errors import PluginError
 
 # No option of a sane run is beyond these; past them arithmetic in float32, or the machine, gives out.
-_MAX_NUMBER, _MAX_WHOLE_NUMBER = 1e9, 10**12
+_MAX_NUMBER, _MAX_WHOLE_NUMBER = 1e30, 10**12
 _MAX_NAME, _MAX_PATH = 255, 4095  # bytes of a file's name and of a path, on Linux
 
 

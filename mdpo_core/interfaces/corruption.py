@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mdpo_core.errors import DataError, PluginError, Problem
+from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.component import Component
 from mdpo_core.types.example import Example, ExampleField
 
@@ -73,22 +73,8 @@ class ImageCorruption(SelectiveCorruption):
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         selected = self.selected(example, rng)
-        images = [
-            self._changed(image, rng) if index in selected else image for index, image in enumerate(example.images)
-        ]
+        images = [self(image, rng) if index in selected else image for index, image in enumerate(example.images)]
         return replace(example, images=tuple(images))
-
-    def _changed(self, image: Image, rng: random.Random) -> Image:
-        """The corrupted copy. Raises `PluginError` if it is not a picture of the same mode and size."""
-        kind = (image.mode, image.size)
-        changed = self(image, rng)
-        found = (getattr(changed, "mode", None), getattr(changed, "size", None))
-        if found != kind and None not in found:
-            raise PluginError(
-                f"{type(self).__name__} must return a picture of the mode and size that it was given, "
-                f"{kind[0]} {kind[1]}; it returned {found[0]} {found[1]}"
-            )
-        return changed
 
     @abstractmethod
     def __call__(self, image: Image, rng: random.Random) -> Image:

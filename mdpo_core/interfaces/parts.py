@@ -49,7 +49,7 @@ class PartOptions(Options):
         description="the adapters of this part, with train: lora; absent: as the model's lora, on all linear layers",
     )
     learning_rate: float | None = Field(
-        default=None, gt=0, le=10, description="peak learning rate of this part; absent: train.learning_rate"
+        default=None, gt=0, description="peak learning rate of this part; absent: train.learning_rate"
     )
 
     @model_validator(mode="after")

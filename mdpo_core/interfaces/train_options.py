@@ -20,7 +20,7 @@ class Train(Section):
     epochs: int = Field(default=1, gt=0, le=10_000, description="passes over the data")
     batch_size: int = Field(default=32, gt=0, le=1_000_000, description="pairs per optimizer step, over all processes")
     micro_batch_size: int = Field(default=4, gt=0, le=1_000_000, description="pairs per forward, per process")
-    learning_rate: float = Field(default=1e-5, gt=0, le=10, description="peak learning rate of AdamW")
+    learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="shape of the learning rate after the warm-up"
     )

@@ -53,7 +53,7 @@ def refusal(tmp_path: Path, recipe: str | bytes) -> str:
         ("{<<: 5}", "the merge key '<<' takes a mapping, or a list of mappings: <<: *common"),
         ("{null: 1}", "objective.0.beta: input should be a valid number, found {'null': 1}"),
         ("{2020-01-01: 1, 5: 2}", "found {'2020-01-01': 1, '5': 2}"),
-        ("1.0e+308", "objective.0.beta: input should be at most 1e+09 in size, found 1e+308"),
+        ("1.0e+308", "objective.0.beta: input should be at most 1e+30 in size, found 1e+308"),
         ("1e400", "objective.0.beta: input should be a finite number, found inf"),
     ],
 )
@@ -100,7 +100,7 @@ def test_all_problems_of_a_huge_list_are_counted(tmp_path: Path) -> None:
         ("runs/x}", "runs/x}\ntrain: {workers: 1000000}", "train.workers: input should be less than or equal to 1024"),
         ("runs/x}", "runs/x}\ntrain: {seed: 5000000000}", "train.seed: input should be less than or equal to"),
         ("runs/x}", "runs/x}\ntrain: {epochs: 1000000}", "train.epochs: input should be less than or equal to 10000"),
-        ("runs/x}", "runs/x}\ntrain: {learning_rate: 1e3}", "train.learning_rate: input should be less than or equal"),
+        ("runs/x}", "runs/x}\ntrain: {learning_rate: 1e300}", "train.learning_rate: input should be at most 1e+30"),
         ("runs/x}", "runs/x}\ntrain: {max_grad_norm: 0}", "train.max_grad_norm: null switches clipping off, not 0"),
         ("backend: local", "backend: local, device: meta", "backend.device: string should match pattern"),
         (
