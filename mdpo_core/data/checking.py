@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import Rows
+from mdpo_core.types.rows import LazyRows, Rows
 from mdpo_core.types.view import CLEAN
 
 SHOWN = 20  # problems in an error; the rest are counted
@@ -86,7 +86,8 @@ def check_data(
         for row, found in enumerate(chain.from_iterable(results)):
             problems = [*found.problems, *_repeated(found.id, row, seen)]
             if problems:
-                checked.bad[row] = [_located(problem, row) for problem in problems]
+                place = data.place(row) if isinstance(data, LazyRows) else f"row {row + 1}"
+                checked.bad[row] = [_located(problem, place) for problem in problems]
             else:
                 checked.rows.append(row)
                 checked.lengths.append(found.length)
@@ -135,11 +136,14 @@ class _RowCheck:
 def _repeated(name: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
     if name is None or seen.setdefault(name, row) == row:
         return []
-    return [Problem("", "", f"row {seen[name] + 1} also has the id '{name}'; ids must differ")]
+    return [Problem("", "", f"row {seen[name] + 1} also has the id {name!r}; ids must differ")]
 
 
-def _located(problem: Problem, row: int) -> Problem:
-    return problem if problem.where else Problem(f"row {row + 1}", problem.path, problem.message)
+def _located(problem: Problem, place: str) -> Problem:
+    """The problem with the row's place, unless its own place begins with that."""
+    if problem.where.startswith(place):
+        return problem
+    return replace(problem, where=f"{place}, {problem.where}" if problem.where else place)
 
 
 def _digest(example: Example) -> bytes:

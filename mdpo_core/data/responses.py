@@ -26,9 +26,12 @@ class EncodedResponse(NamedTuple):
 def encode_response(encoder: Encoder, example: Example, name: str) -> EncodedResponse:
     """The assistant's turns as `Encoder.encode_response` encodes them; the turns between as prompts encode them."""
     response = example.responses[name]
-    if isinstance(response, str):
-        return EncodedResponse(encoder.encode_response(response))
-    return _conversation(encoder, example, response)
+    try:
+        if isinstance(response, str):
+            return EncodedResponse(encoder.encode_response(response))
+        return _conversation(encoder, example, response)
+    except DataError as error:
+        raise DataError([replace(each, path=each.path or name) for each in error.problems]) from error
 
 
 def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> EncodedResponse:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import Any, TypeGuard, get_args
 
 from mdpo_core.errors import shown
 from mdpo_core.types.example import IMAGE_MARK, Box, Example, ExampleField, Turn
+
+# What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
+# marks of cp1252, halves of characters (surrogates).
+_MISREAD = re.compile("[\x00\x80-\x9f\ud800-\udfff]")
+# Characters that show nothing, besides white space and format characters: fillers, variation selectors, blanks.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 def problems_of_row(example: Example) -> list[str]:
@@ -17,9 +25,14 @@ def problems_of_row(example: Example) -> list[str]:
     if wrong is not None:
         return [wrong]
     texts = {name: _texts(response) for name, response in example.responses.items()}
-    found = [f"the response '{name}' is empty" for name, each in texts.items() if not all(map(str.strip, each))]
+    found = list(_character_problems(example, texts))
     found += [
-        f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one"
+        f"the response '{name}' is empty{'' if any(text == '' for text in each) else ': it shows nothing'}"
+        for name, each in texts.items()
+        if not all(map(shows_something, each))
+    ]
+    found += [
+        f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one: write another word"
         for name, each in texts.items()
         if any(IMAGE_MARK in text for text in each)
     ]
@@ -42,6 +55,22 @@ def problems_of_row(example: Example) -> list[str]:
 
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:
     return [response] if isinstance(response, str) else [turn.text for turn in response]
+
+
+def shows_something(text: str) -> bool:
+    """Whether a text has a character that can be seen."""
+    return any(not (char.isspace() or unicodedata.category(char) == "Cf" or _BLANK.match(char)) for char in text)
+
+
+def _character_problems(example: Example, responses: Mapping[str, list[str]]) -> Iterator[str]:
+    """What shows that a text was read in another encoding than it has."""
+    prompts = {f"the other prompt '{name}'": _texts(prompt) for name, prompt in example.other_prompts.items()}
+    named = {f"the response '{name}'": texts for name, texts in responses.items()}
+    for where, texts in {"the id": [example.id], "the prompt": _texts(example.prompt), **prompts, **named}.items():
+        found = next((match[0] for text in texts if (match := _MISREAD.search(text))), None)
+        if found is not None:
+            kind = "half of a character (a lone surrogate)" if found >= "\ud800" else "a control character"
+            yield f"{where} contains {found!a}, {kind}; is the file in another encoding than it was read in?"
 
 
 def _is_conversation(turns: Sequence[Turn]) -> bool:

@@ -24,6 +24,10 @@ class LazyRows(Sequence[Example]):
     def row(self, number: int) -> Example:
         """The row of this number, from 0; equal each time. Raises `DataError` if it is bad."""
 
+    def place(self, number: int) -> str:
+        """Where a user finds the row, for messages: ``row 3``, with its file if there is one."""
+        return f"row {number + 1}"
+
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload

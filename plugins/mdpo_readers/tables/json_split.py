@@ -49,7 +49,7 @@ def row_texts(path: Path) -> Iterator[RowText]:
         file.seek(0)
         if first.startswith(b"[") and not (has_more and _is_json(first)):
             yield from _values(path, _decoded(file.read()), in_list=True)
-        elif has_more and not _is_json(first) and _begins_with_value(text := _decoded(file.read())):
+        elif not _is_json(first) and _begins_with_value(text := _decoded(file.read())):
             yield from _values(path, text, in_list=False)
         else:
             file.seek(0)
@@ -79,7 +79,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _begins_with_value(text: str) -> bool:
-    """Whether a value, which may go on over several lines, stands at the beginning."""
+    """Whether a text begins with a value, which may take several lines, or be followed by others on its line."""
     try:
         _DECODER.raw_decode(text, _after_space(text, 0))
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from support.pairs import PROMPT
 
-from mdpo_core import Box, DataError, Example, component
+from mdpo_core import Box, DataError, Example, Turn, component
 from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
 
@@ -37,6 +37,29 @@ def problem(checked: CheckedData) -> str:
     ("changes", "message"),
     [
         ({"responses": {"chosen": "", "rejected": "B"}}, "row 2: the response 'chosen' is empty"),
+        *(
+            (
+                {"responses": {"chosen": text, "rejected": "B"}},
+                "row 2: the response 'chosen' is empty: it shows nothing",
+            )
+            for text in (" \n", "\u200b", "\u200e\ufeff\u00ad", "\u3164", "\u2800\u00a0", "\ufe0f", "\U000e0041")
+        ),
+        (
+            {"responses": {"chosen": (Turn("assistant", "\u200b"),), "rejected": "B"}},
+            "row 2: the response 'chosen' is empty: it shows nothing",
+        ),
+        *(
+            ({"responses": {"chosen": f"A {char}", "rejected": "B"}}, f"row 2: the response 'chosen' contains {reason}")
+            for char, reason in (
+                ("\0", r"'\x00', a control character; is the file in another encoding"),
+                ("\x92", r"'\x92', a control character"),
+                ("\ud83d", r"'\ud83d', half of a character (a lone surrogate)"),
+            )
+        ),
+        ({"prompt": f"{PROMPT}\x9f"}, r"row 2: the prompt contains '\x9f', a control character"),
+        ({"prompt": (Turn("user", "<image>\udc00"),)}, r"row 2: the prompt contains '\udc00', half of a character"),
+        ({"other_prompts": {"b": "\x85"}}, r"row 2: the other prompt 'b' contains '\x85', a control character"),
+        ({"id": "2\0"}, r"row 2: the id contains '\x00', a control character"),
         ({"responses": {"chosen": "B", "rejected": "B"}}, "row 2: the responses 'chosen' and 'rejected' are equal"),
         (
             {"responses": {"chosen": "<image>", "rejected": "B"}},

@@ -138,8 +138,10 @@ def test_every_bad_row_is_named_if_none_is_good(tmp_path: Path, photographs: Pat
 def test_rows_that_each_take_several_lines_are_read(before: str, tmp_path: Path, photographs: Path) -> None:
     file = tmp_path / "pairs.json"
     for rows in ([ROW], [ROW, {**ROW, "chosen": "Leaves."}]):
-        file.write_text(before + "\n".join(json.dumps(row, indent=1) for row in rows), encoding="utf-8")
-        assert [row.responses["chosen"] for row in open_rows(file, photographs)] == [row["chosen"] for row in rows]
+        texts = [json.dumps(row, indent=1) for row in rows]
+        for content in ("\n".join(texts), "\r".join(text.replace("\n", " ") for text in texts)):
+            file.write_text(before + content, encoding="utf-8")
+            assert [row.responses["chosen"] for row in open_rows(file, photographs)] == [row["chosen"] for row in rows]
 
 
 def test_a_column_may_begin_in_a_later_row(tmp_path: Path, photographs: Path) -> None:
@@ -164,9 +166,8 @@ def test_a_value_nested_deeply_is_shown_shortened(tmp_path: Path, photographs: P
     assert len(str(caught.value)) < 500
 
 
-def test_a_path_too_long_for_the_disk_is_refused(photographs: Path, tmp_path: Path) -> None:
+def test_a_path_too_long_for_the_disk_is_refused(photographs: Path) -> None:
     assert "is no path that can be read: File name too long" in message(Path("x" * 5000 + ".json"), photographs)
-    assert "cannot be read: File name too long" in message(in_lines(GOOD, tmp_path), Path("x" * 5000))
 
 
 @pytest.mark.parametrize("write", [in_list, in_lines])
