@@ -32,6 +32,11 @@ class TransformersAdapter(ModelAdapter):
         description="ready: a text prompt is used unchanged; chat: it becomes a user turn in the chat template; "
         "conversations need chat",
     )
+    special_tokens: tuple[str, ...] = Field(
+        default=(),
+        description="special tokens that responses and prompts may contain, such as those around a box; others are "
+        "refused, except where they belong to the format of a ready prompt",
+    )
     freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
     max_resized_pixels: int = Field(
         default=178_956_970,
@@ -123,7 +128,8 @@ class TransformersAdapter(ModelAdapter):
     def _encoder(self, folder: Path) -> VlmEncoder:
         from mdpo_vlm.encoding.encoder import VlmEncoder
 
-        return VlmEncoder(folder, self.folder(), self.family(), self.prompts == "chat", self.max_resized_pixels)
+        chat, special = self.prompts == "chat", self.special_tokens
+        return VlmEncoder(folder, self.folder(), self.family(), chat, self.max_resized_pixels, special)
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
         from mdpo_vlm.loading.load import load_model

@@ -12,6 +12,7 @@ from torch import Tensor
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
 from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error
 from mdpo_vlm.encoding.processors import load_processor
+from mdpo_vlm.encoding.special_tokens import SpecialTokens
 from mdpo_vlm.encoding.template import ChatTemplate
 from mdpo_vlm.families import Family
 
@@ -24,14 +25,24 @@ class VlmEncoder:
 
     ``folder`` contains the processor; ``model`` is the folder whose configuration names the class of the processor.
     ``chat``: prompts and responses use the chat template. ``max_resized_pixels``: rows with an image that the processor
-    would make larger are bad.
+    would make larger are bad. ``special_tokens``: those that texts may contain.
     """
 
-    def __init__(self, folder: Path, model: Path, family: Family, chat: bool, max_resized_pixels: int) -> None:
-        self._arguments = folder, model, family, chat, max_resized_pixels
+    def __init__(
+        self,
+        folder: Path,
+        model: Path,
+        family: Family,
+        chat: bool,
+        max_resized_pixels: int,
+        special_tokens: Sequence[str] = (),
+    ) -> None:
+        self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens
         self.processor, config = load_processor(folder, model)
         self._image_token: int = config.image_token_id
         self._num_rows: int = config.get_text_config().vocab_size
+        image_text = self.token_texts([self._image_token])[0]  # of which other messages say more
+        self._special_tokens = SpecialTokens(self.processor.tokenizer, special_tokens, image_text)
         self._family = family
         self._max_resized_pixels = max_resized_pixels
         self._template = ChatTemplate.of(self.processor, model) if chat else None
@@ -59,6 +70,9 @@ class VlmEncoder:
         return {name: values for name, values in inputs.items() if name != "labels"}
 
     def encode_response(self, response: str) -> Tensor:
+        problem = self._special_tokens.problem_of_text(response)
+        if problem is not None:
+            raise DataError([Problem("", "", f"the response {problem}")])
         tokenizer = self.processor.tokenizer
         if self._template is not None:
             ids = self._template.response_ids(tokenizer, response)
@@ -91,16 +105,29 @@ class VlmEncoder:
 
     def _prompt_text(self, example: Example) -> str:
         if self._template is not None:
+            self._require_text(example)
             return self._template.prompt(example)
+        return self._ready_prompt(example, self.processor.image_token)
+
+    def _ready_prompt(self, example: Example, image_text: str) -> str:
+        """A prompt in the format of the model, with ``image_text`` in place of its marks."""
         if not isinstance(example.prompt, str):
             raise row_error(example, "the prompt is a conversation, which needs model.prompts: chat")
-        self._require_no_image_token(example, example.prompt.replace(IMAGE_MARK, ""))
-        return example.prompt.replace(IMAGE_MARK, self.processor.image_token)
-
-    def _require_no_image_token(self, example: Example, text: str) -> None:
+        text = example.prompt.replace(IMAGE_MARK, "")
         token = self.processor.image_token
         if token in text:
             raise row_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
+        problem = self._special_tokens.problem_of_ready_prompt(text)
+        if problem is not None:
+            raise row_error(example, f"the prompt {problem}")
+        return example.prompt.replace(IMAGE_MARK, image_text)
+
+    def _require_text(self, example: Example) -> None:
+        turns = [example.prompt] if isinstance(example.prompt, str) else [turn.text for turn in example.prompt]
+        for turn in turns:
+            problem = self._special_tokens.problem_of_text(turn.replace(IMAGE_MARK, ""))
+            if problem is not None:
+                raise row_error(example, f"the prompt {problem}")
 
     def _begin_options(self, text: str) -> dict[str, bool]:
         """Let the tokenizer add a begin token only if the template did not add one."""

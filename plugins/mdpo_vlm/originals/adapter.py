@@ -59,5 +59,5 @@ class OriginalsAdapter(TransformersAdapter):
             return super()._encoder(folder)
         from mdpo_vlm.originals.encoder import OriginalsEncoder
 
-        chat = self.prompts == "chat"
-        return OriginalsEncoder(folder, self.folder(), self.family(), chat, self.max_resized_pixels, traits)
+        chat, pixels, special = self.prompts == "chat", self.max_resized_pixels, self.special_tokens
+        return OriginalsEncoder(folder, self.folder(), self.family(), chat, pixels, special, traits)

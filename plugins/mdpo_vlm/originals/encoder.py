@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mdpo_core import IMAGE_MARK, EncodedPrompt, Example
+from mdpo_core import EncodedPrompt, Example
 from mdpo_vlm.encoding.encoder import VlmEncoder
 from mdpo_vlm.families import Family
 
@@ -22,9 +22,10 @@ class OriginalsEncoder(VlmEncoder):
         family: Family,
         chat: bool,
         max_resized_pixels: int,
+        special_tokens: Sequence[str],
         traits: Mapping[str, Any],
     ) -> None:
-        super().__init__(folder, model, family, chat, max_resized_pixels)
+        super().__init__(folder, model, family, chat, max_resized_pixels, special_tokens)
         self._traits = traits
         self._ready = not chat
 
@@ -40,7 +41,6 @@ class OriginalsEncoder(VlmEncoder):
         return replace(prompt, token_ids=prompt.token_ids[prompt.token_ids != end])
 
     def _prompt_text(self, example: Example) -> str:
-        if not self._ready or not isinstance(example.prompt, str):
+        if not self._ready:
             return super()._prompt_text(example)
-        self._require_no_image_token(example, example.prompt.replace(IMAGE_MARK, ""))
-        return example.prompt.replace(IMAGE_MARK, self._traits["image_text"])
+        return self._ready_prompt(example, self._traits["image_text"])
