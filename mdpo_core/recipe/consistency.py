@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mdpo_core.errors import Problem, RecipeError, blame_on, suggestion
+from mdpo_core.errors import Problem, RecipeError, blame_on, first_line, raised, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.corruption import Corruption
@@ -58,13 +58,23 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = Tr
     ``trains``: whether the objective is computed, so that the data must have what it reads.
     """
     sections = _sections(pieces, processes, trains)
-    wrong = [(position, text) for position, term in sections.terms for text in problems_of_declarations(term)]
+    wrong = [(position, text) for position, term in sections.terms for text in _wrong_declarations(term)]
     if wrong:  # every check reads the declarations
         yield from ((("objective", position), text) for position, text in wrong)
         return
     for check, needed in _CHECKS.items():
         if needed <= sections.names:
             yield from check(sections)
+
+
+def _wrong_declarations(term: Term) -> list[str]:
+    """What is wrong with what a term declares, or the error that it raises while it declares it."""
+    try:
+        return list(problems_of_declarations(term))
+    except ValueError as error:  # an option is not a valid name of a view
+        return [first_line(error)]
+    except Exception as error:
+        return [f"{type(term).__name__} {raised(error)} when it declares what it reads"]
 
 
 def _sections(pieces: Mapping[str, Any], processes: int, trains: bool) -> _Sections:
