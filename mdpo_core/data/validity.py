@@ -27,7 +27,7 @@ def problems_of_row(example: Example) -> list[str]:
     texts = {name: _texts(response) for name, response in example.responses.items()}
     found = list(_character_problems(example, texts))
     found += [
-        f"the response '{name}' is empty{'' if any(text == '' for text in each) else ': it shows nothing'}"
+        f"the response '{name}' is empty" if "" in each else f"the response '{name}' is empty: it shows nothing"
         for name, each in texts.items()
         if not all(map(shows_something, each))
     ]
