@@ -10,6 +10,7 @@ from mdpo_readers.cell_types import Cell, shown, text
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
+_OF_PARTS = ("type", "text", "index")  # what a part has that brings no image
 
 
 def prompt(cell: Cell) -> str | tuple[Turn, ...]:
@@ -45,6 +46,17 @@ def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:
     if not turns or turns[-1].role != "assistant":
         raise cell.wrong("the last turn must be the assistant's, which is the response")
     return turns[:-1], turns[-1].text
+
+
+def require_no_image_inside(cell: Cell) -> None:
+    """Raise `DataError` if a part of a valid message brings its image along; for rows without other images."""
+    for number, message in enumerate(cell.value if isinstance(cell.value, list) else []):
+        content = message.get("content") or message.get("value")
+        for part in content if isinstance(content, list) else []:
+            brings_more = any(value is not None for key, value in part.items() if key not in _OF_PARTS)
+            if part["type"] == "image" and brings_more:
+                found = cell._replace(column=f"{cell.column}[{number}]", value=part)
+                raise found.must_be("{type: image} alone; the image belongs into the column that data.image names")
 
 
 def _turns(cell: Cell) -> tuple[Turn, ...]:

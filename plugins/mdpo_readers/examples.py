@@ -36,6 +36,8 @@ class PairRows(LazyRows):
         prompt, responses = self._texts(cell)
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = () if columns.image is None else read(cell[columns.image])
+        if not shown:
+            conversations.require_no_image_inside(cell[columns.prompt or next(iter(columns.responses.values()))])
         return Example(
             id=str(number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
             prompt=prompt,

@@ -66,6 +66,26 @@ def test_the_last_turn_of_a_whole_conversation_is_the_response(tmp_path: Path, p
     assert example.responses == {"chosen": "A flower.", "rejected": "A dog."}
 
 
+def test_an_image_inside_a_message_is_named_with_its_column(tmp_path: Path, photographs: Path) -> None:
+    part = {"type": "image", "image": "00.jpg", "index": None}
+    asked = [{"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}]
+    row = {"prompt": asked, "chosen": answer("A flower."), "rejected": "A dog."}
+    with pytest.raises(DataError, match=r"prompt\[0\]: must be {type: image} alone; the image belongs into the column"):
+        read(row, tmp_path, photographs, image=None)
+    whole = {name: [*asked, *answer(name)] for name in ("chosen", "rejected")}
+    with pytest.raises(DataError, match=r"chosen\[0\]: must be {type: image} alone"):
+        read(whole, tmp_path, photographs, image=None, prompt=None)
+    beside = read({**row, "img_path": "00.jpg"}, tmp_path, photographs)
+    assert (len(beside.images), beside.num_marks) == (1, 1)
+
+
+@pytest.mark.parametrize("role", [["user"], {"a": 1}, None, 3])
+def test_a_role_of_another_type_is_named(role: Any, tmp_path: Path, photographs: Path) -> None:
+    row = {"prompt": [{"role": role, "content": "A?"}], "chosen": "A.", "rejected": "B."}
+    with pytest.raises(DataError, match=r"prompt\[0\]: must be a role: system, user, assistant, human, gpt, found"):
+        read(row, tmp_path, photographs, image=None)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
