@@ -65,7 +65,7 @@ def _from_parquet(path: Path) -> Dataset:
         if is_for_no_rows(error):
             raise _data_error(path, "there are no rows") from error
         cache = cache_problem(error)
-        reason = f"cannot be read as parquet: {error.__cause__ or error}"
+        reason = f"cannot be read as parquet: {' '.join(str(error.__cause__ or error).split())}"
         raise DataError([cache or Problem(str(path), "", reason)]) from error
 
 

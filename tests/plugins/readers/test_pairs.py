@@ -9,12 +9,14 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import datasets
 import PIL.Image
 import pyarrow  # type: ignore[import-untyped]  # it ships none
+import pyarrow.parquet  # type: ignore[import-untyped]  # it ships none
 import pytest
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from support.pairs import PROMPT
@@ -309,6 +311,31 @@ def test_a_value_of_another_type_is_named(changes: Row, message: str, tmp_path: 
     found = error(lambda: data[0])
     assert message in found
     assert len(found) < 500
+
+
+def test_a_row_of_a_table_that_cannot_be_read_is_named(tmp_path: Path, photographs: Path) -> None:
+    texts = pyarrow.array([b"A.", b"Un caf\xe9", b"C."]).view(pyarrow.string())
+    table = pyarrow.table({**{name: [row[name] for row in [*ROWS, ROWS[0]]] for name in ROWS[0]}, "chosen": texts})
+    pyarrow.parquet.write_table(table, tmp_path / "pairs.parquet")
+    data = read(tmp_path / "pairs.parquet", photographs)
+    assert [data[row].responses["chosen"] for row in (0, 2)] == ["A.", "C."]
+    found = error(lambda: data[1])
+    assert found.startswith(f"{tmp_path / 'pairs.parquet'} row 2: cannot be read (UnicodeDecodeError: ")
+
+
+@pytest.mark.parametrize("names", [["chosen", "chosen"], ["chosen", "x"]])
+def test_an_unusable_table_is_named_in_one_line(names: list[str], tmp_path: Path, photographs: Path) -> None:
+    """A column twice, or a kind of column that the library does not know."""
+    columns = [pyarrow.array(["A"]), pyarrow.array([[("a", 1)]], pyarrow.map_(pyarrow.string(), pyarrow.int64()))]
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays(columns, names=names), tmp_path / "pairs.parquet")
+    found = error(lambda: read(tmp_path / "pairs.parquet", photographs))
+    assert found.startswith(f"{tmp_path / 'pairs.parquet'}: cannot be read as parquet: ")
+    assert "\n" not in found
+
+
+def test_a_date_is_no_text(tmp_path: Path, photographs: Path) -> None:
+    data = read(to_parquet([{**ROWS[0], "chosen": date(2026, 1, 31)}], tmp_path), photographs)
+    assert "row 1: chosen: must be text (the column holds dates; write it as text), found" in error(lambda: data[0])
 
 
 def test_infinity_is_no_score(tmp_path: Path, photographs: Path) -> None:
