@@ -2,11 +2,11 @@
 
 The files, from the ground up; each imports only files above it in this list:
 
-    columns, cell_types                          which columns are read; one value
-    tables                                       where rows are stored: JSON, or a table of `datasets`
-    conversations, images, vectors_and_boxes     what a cell holds
+    columns, cell_types                          the columns to read; single values
+    tables                                       stored rows: JSON, or a table of `datasets`
+    conversations, images, vectors_and_boxes     the contents of a cell
     stored_pairs                                 rows as they are stored
-    examples                                     a stored row becomes an example
+    examples                                     examples from stored rows
     pairs                                        the reader and its options
 """
 

@@ -1,4 +1,4 @@
-"""Values of a table: text, numbers and names, or a `DataError` that says which row and column."""
+"""Check single values of a table: text, numbers, row names. A wrong value raises `DataError` with row and column."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any, NamedTuple
 from mdpo_core import DataError, Problem
 
 _SHOWN = 80
-_EXACT = 2**53  # the largest whole number up to which a float holds each
+_EXACT = 2**53  # a float is exact for every whole number up to this one
 # Python's own repr has no limit, neither of length nor of depth.
 _REPR = Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 4, 2 * _SHOWN, 2 * _SHOWN, 2 * _SHOWN
 
 
 def shown(value: object) -> str:
-    """The value for a message, shortened."""
+    """The value as short text for a message."""
     text = _REPR.repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class Cell(NamedTuple):
-    """One value and its place; ``where`` is as in ``pairs.json row 3``."""
+    """One value of a table, with its row (``where``, such as ``pairs.json row 3``) and its column."""
 
     where: str
     column: str
     value: Any
 
     def wrong(self, message: str) -> DataError:
-        """The error that says ``message`` about this cell."""
+        """An error with this cell's row and column and ``message``."""
         return DataError([Problem(self.where, self.column, message)])
 
     def must_be(self, expected: str) -> DataError:
-        """The error that says what was expected and what was found."""
+        """An error that says what was expected and what the cell contains."""
         return self.wrong(f"must be {expected}, found {shown(self.value)}")
 
 
 def text(cell: Cell) -> str:
-    """Text, which may be empty."""
+    """The cell's text, which may be empty."""
     if isinstance(cell.value, date):
         raise cell.must_be("text (the column holds dates; write it as text)")
     if not isinstance(cell.value, str):
@@ -48,7 +48,7 @@ def text(cell: Cell) -> str:
 
 
 def number(cell: Cell) -> float:
-    """A finite number; true and false are 1 and 0."""
+    """The cell's number, which is finite; true and false are 1 and 0."""
     value = cell.value
     if isinstance(value, int) and abs(value) > _EXACT:
         raise cell.must_be(f"a number that a float holds exactly: whole numbers up to {_EXACT}")
@@ -58,9 +58,9 @@ def number(cell: Cell) -> float:
 
 
 def name(cell: Cell) -> str:
-    """A row's id: text that is not blank, or a whole number."""
+    """The id of a row, as text; the cell contains text that is not blank, or a whole number."""
     is_name = isinstance(cell.value, str) and cell.value.strip()
     is_number = isinstance(cell.value, int) and not isinstance(cell.value, bool)
     if not (is_name or is_number):
-        raise cell.must_be("text or a whole number, to name the row by")
+        raise cell.must_be("text or a whole number, as the row's id")
     return str(cell.value)

@@ -1,4 +1,4 @@
-"""Which columns of a table hold what of a pair."""
+"""Which columns of a table contain which parts of a pair."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PairColumns:
         return ImageOptions(self.max_pixels, self.max_aspect_ratio, self.background)
 
     def names(self) -> list[str]:
-        """The columns that are read, each once."""
+        """The columns that are read, without repetitions."""
         by_name = [self.responses, self.other_images, self.other_prompts, self.vectors, self.boxes]
         named = [
             self.prompt,
@@ -45,5 +45,5 @@ class PairColumns:
         return list(dict.fromkeys(column for column in named if column is not None))
 
     def of_images(self) -> list[str]:
-        """The columns that hold images."""
+        """The columns that contain images."""
         return [*([] if self.image is None else [self.image]), *self.other_images.values()]

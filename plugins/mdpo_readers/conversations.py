@@ -1,4 +1,4 @@
-"""Chat messages: turns of a conversation, and the response that ends one."""
+"""Read chat messages: the turns of a conversation, and the response at its end."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _OF_PARTS = ("type", "text", "index")  # what a part has that brings no image
 
 
 def prompt(cell: Cell) -> str | tuple[Turn, ...]:
-    """Text, or the turns up to a response."""
+    """The prompt of a row: text, or the turns before the response."""
     if not isinstance(cell.value, list):
         return text(cell)
     turns = _turns(cell)
     if not turns or turns[-1].role == "assistant":
-        raise cell.wrong("a conversation ends with a user's turn, which the responses answer")
+        raise cell.wrong("a prompt must end with a user's turn, which the responses answer")
     return turns
 
 
 def response(cell: Cell) -> str | tuple[Turn, ...]:
-    """Text, or turns that begin and end with the assistant's."""
+    """The response of a row: text, or turns; the assistant has the first turn and the last."""
     if not isinstance(cell.value, list):
         return text(cell)
     before, answer = prompt_and_response(cell)
@@ -32,19 +32,19 @@ def response(cell: Cell) -> str | tuple[Turn, ...]:
         return answer
     if before[0].role != "assistant":
         raise cell.wrong(
-            "begins with turns before the response, which is the assistant's; data.prompt: null reads the prompt from "
-            "there"
+            "must begin with an assistant's turn, and has other turns before it; if the column contains whole "
+            "conversations, set data.prompt: null"
         )
     return (*before, Turn("assistant", answer))
 
 
 def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:
-    """A whole conversation: the last turn, the assistant's, is the response."""
+    """Split a whole conversation: the last turn, which is the assistant's, is the response."""
     if not isinstance(cell.value, list):
         raise cell.must_be("a list of chat messages")
     turns = _turns(cell)
     if not turns or turns[-1].role != "assistant":
-        raise cell.wrong("the last turn must be the assistant's, which is the response")
+        raise cell.wrong("the last turn must be the assistant's: it is the response")
     return turns[:-1], turns[-1].text
 
 
@@ -61,7 +61,7 @@ def require_no_image_inside(cell: Cell) -> None:
 
 def _turns(cell: Cell) -> tuple[Turn, ...]:
     return tuple(
-        _turn(cell._replace(column=f"{cell.column}[{number}]", value=value)) for number, value in enumerate(cell.value)
+        _turn(cell._replace(column=f"{cell.column}[{index}]", value=value)) for index, value in enumerate(cell.value)
     )
 
 
@@ -79,12 +79,12 @@ def _role(cell: Cell) -> Any:
     if not isinstance(cell.value, str):
         raise cell.must_be(f"a role: {', '.join(_ROLES)}")
     if cell.value not in _ROLES:
-        raise cell.wrong(f"{shown(cell.value)} is no role; {', '.join(_ROLES)} are")
+        raise cell.wrong(f"{shown(cell.value)} is not a role; use one of: {', '.join(_ROLES)}")
     return _ROLES[cell.value]
 
 
 def _content(cell: Cell) -> str:
-    """Parts one after another, with a mark for each image."""
+    """The text of a message: its parts joined, with a mark for each image."""
     if not isinstance(cell.value, list):
         return text(cell)
     return "".join(_part(cell._replace(value=part)) for part in cell.value)

@@ -1,4 +1,4 @@
-"""Rows of preference pairs, decoded when indexed."""
+"""Examples from the rows of a table; a row is decoded when it is indexed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mdpo_readers.tables.table import Table
 
 
 class PairRows(LazyRows):
-    """A table as examples; light to copy into a worker process."""
+    """The rows of a table as examples; cheap to copy into a worker process."""
 
     def __init__(self, columns: PairColumns, table: Table, with_options: Callable[..., Reader]) -> None:
-        """``with_options`` gives the reader of these rows with some options changed."""
+        """``with_options`` returns the reader of these rows with some options changed."""
         self._columns = columns
         self.as_stored = StoredPairs(columns, table, with_options)
         self._table = table.select(columns.names())
@@ -31,8 +31,8 @@ class PairRows(LazyRows):
 
     def row(self, number: int) -> Example:
         columns, values = self._columns, self._table.row(number)
-        where = partial(Cell, self.place(number))
-        cell = {column: where(column, value) for column, value in values.items()}
+        new_cell = partial(Cell, self.place(number))
+        cell = {column: new_cell(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = () if columns.image is None else read(cell[columns.image])
@@ -51,7 +51,7 @@ class PairRows(LazyRows):
         )
 
     def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:
-        """The prompt and the responses."""
+        """The prompt, and the responses by name."""
         column_of = self._columns.responses
         if self._columns.prompt is not None:
             responses = {name: conversations.response(cell[column]) for name, column in column_of.items()}
@@ -61,6 +61,6 @@ class PairRows(LazyRows):
         for name in others:
             if split[name][0] != split[first][0]:
                 raise cell[column_of[name]].wrong(
-                    f"the turns before the response differ from those of '{column_of[first]}'"
+                    f"the turns before the response differ from the turns in '{column_of[first]}'"
                 )
         return split[first][0], {name: answer for name, (_, answer) in split.items()}

@@ -1,4 +1,4 @@
-"""Images of a row: found below the root folder or embedded, and read as people see them."""
+"""Read the images of a row, from files below a root folder or from embedded bytes, as people see them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple[Image, ...]:
-    """The images of a cell: a path or an embedded image, a list of such, or none (null, empty text or list)."""
+    """The images of a cell, which contains one image, a list, or none (null, empty text or an empty list).
+
+    An image is a path below ``root``, or embedded as bytes.
+    """
     if cell.value is None or cell.value == "":
         return ()
     values = cell.value if isinstance(cell.value, list) else [cell.value]
@@ -32,14 +35,14 @@ def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
 
 
 def _inside(cell: Cell, path: str, root: Path) -> Path:
-    """A path's place on the disk, links followed, which may not lie outside of ``root``."""
+    """The absolute path of a file, with links resolved; a file outside of ``root`` is an error."""
     if "://" in path:
-        raise cell.wrong(f"'{path}' is an address; images are read from files below data.images: download it")
+        raise cell.wrong(f"'{path}' is a web address; download the image into the folder data.images")
     try:
         full = (root / path).resolve()
         is_file = full.is_file()
     except (OSError, ValueError, RuntimeError) as error:
-        # Too long a name, a zero byte, links in a circle.
+        # The name is too long, it contains a zero byte, or links form a circle.
         raise cell.must_be(f"the path of a file ({type(error).__name__})") from error
     if not full.is_relative_to(root.resolve()):
         raise cell.wrong(f"'{path}' lies outside of data.images ('{root}'): {full}")

@@ -1,4 +1,4 @@
-"""The `pairs` reader: its options, and what can be wrong before a row is read."""
+"""The `pairs` reader: its options, and the checks before a row is read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Pairs(Reader):
     """Preference pairs from JSON, JSONL or Parquet, a folder saved by `datasets`, or a hub name.
 
-    The column names are those of the paper's published data: ``{img_path, prompt, chosen, rejected}``. Prompts and
-    responses are text, or lists of chat messages ``{role, content}`` (or ``{from, value}``), in which a content is text
-    with ``<image>`` marks, or parts ``{type: text, text}`` and ``{type: image}``.
+    The default columns are the ones of the paper's published data: ``{img_path, prompt, chosen, rejected}``. Prompts
+    and responses are text, or lists of chat messages ``{role, content}`` (or ``{from, value}``). The content of a
+    message is text with ``<image>`` marks, or a list of parts ``{type: text, text}`` and ``{type: image}``.
     """
 
     path: str = Field(description="a .json, .jsonl or .parquet file, a folder of `datasets`, or a name on the hub")
-    split: str = Field(default="train", description="the split, where the source has several")
-    images: Path = Field(default=Path(), description="the folder that image paths start from, and may not leave")
+    split: str = Field(default="train", description="the split, if the data has several")
+    images: Path = Field(default=Path(), description="the folder of the images; paths start from it and stay in it")
     prompt: str | None = Field(
         default="prompt",
         description="the column of prompts; null: responses are whole conversations, whose last turn is the response",
@@ -49,8 +49,8 @@ class Pairs(Reader):
     )
     boxes: dict[str, str] = Field(
         default={},
-        description="boxes [left, top, right, bottom] by name, in pixels, and their columns: a list of them, or, for "
-        "rows with several images, such a list for each",
+        description="boxes [left, top, right, bottom] by name, in pixels, and their columns: a list of boxes, or, for "
+        "rows with several images, a list of boxes for each image",
     )
     id: str | None = Field(default=None, description="the column of row names; default: the row's number, from 1")
 
@@ -78,7 +78,7 @@ class Pairs(Reader):
     @model_validator(mode="after")
     def _prompts_come_from_somewhere(self) -> Self:
         if self.prompt is None and not self.responses:
-            raise ValueError("prompt: null reads prompts from the responses, and responses names none")
+            raise ValueError("prompt: null reads prompts from the responses, but responses is empty: name one")
         return self
 
     def open(self) -> PairRows:
@@ -104,7 +104,7 @@ class Pairs(Reader):
     def option_for(cls, field: ExampleField, name: str) -> str:
         if field == "columns":
             return f"data.columns: [{name}]"
-        others = "..., " if field == "responses" else ""  # which this option holds from the start
+        others = "..., " if field == "responses" else ""  # the default's entries
         return f"data.{field}: {{{others}{name}: COLUMN}}"
 
     def used(self) -> PairColumns:
@@ -112,7 +112,7 @@ class Pairs(Reader):
         return PairColumns(**{field.name: getattr(self, field.name) for field in fields(PairColumns)})
 
     def with_options(self, **changes: Any) -> Pairs:
-        """This reader with some options changed, which are not checked again."""
+        """A copy of this reader with some options changed, without checking them again."""
         return self.model_copy(update=changes)
 
     def _require(self, columns: PairColumns, table: Table) -> None:

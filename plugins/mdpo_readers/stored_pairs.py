@@ -1,4 +1,4 @@
-"""Rows as they are stored, for writing them with changes."""
+"""Rows as they are stored, so that commands can write them again with changes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ class StoredPairs:
         self.embeds_images = self._table is not table
 
     def stored(self, index: int) -> dict[str, Any]:
-        where = f"{self._columns.path} row {index + 1}"
-        return {column: _as_json(Cell(where, column, value)) for column, value in self._table.row(index).items()}
+        location = f"{self._columns.path} row {index + 1}"
+        return {column: _as_json(Cell(location, column, value)) for column, value in self._table.row(index).items()}
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         row = self._table.row(index)
         used = self._columns
         texts = {used.responses.get(name, name): text for name, text in responses.items()}
-        like = None if used.prompt is not None else row[next(iter(used.responses.values()))]
-        changed = {column: _as_stored(row.get(column, like), text, used.prompt) for column, text in texts.items()}
+        conversation = None if used.prompt is not None else row[next(iter(used.responses.values()))]
+        changed = {
+            column: _as_stored(row.get(column, conversation), text, used.prompt) for column, text in texts.items()
+        }
         images_by_name = {"": used.image, **used.other_images}
         return changed | {
             column: list(images[name]) for name, column in images_by_name.items() if column and name in images
@@ -61,7 +63,7 @@ def _as_stored(old: object, text: str, prompt: str | None) -> object:
 
 
 def _as_json(cell: Cell) -> Any:
-    """A value that JSON can hold; NaN becomes null, since both mean that there is no value."""
+    """The cell's value in types that JSON has; NaN becomes null, since both mean that there is no value."""
     value = cell.value
     if isinstance(value, Mapping):
         return {key: _as_json(cell._replace(value=item)) for key, item in value.items()}
@@ -72,7 +74,7 @@ def _as_json(cell: Cell) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
             return None
-        raise cell.must_be("a finite number, to be written as JSON")
+        raise cell.must_be("a finite number, since JSON has no other")
     if value is None or isinstance(value, str | int | float):
         return value
     raise cell.wrong(f"holds a {type(value).__name__}, which cannot be written as JSON; drop the column")

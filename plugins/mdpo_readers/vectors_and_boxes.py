@@ -1,4 +1,4 @@
-"""Lists of numbers: vectors, and boxes in the images of a row."""
+"""Read lists of numbers: vectors, and boxes in the images of a row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BOX = "a box: [left, top, right, bottom], in pixels"
 
 
 def vector(cell: Cell) -> tuple[float, ...]:
-    """Finite numbers; none for null."""
+    """The finite numbers in a cell; an empty tuple for null."""
     if cell.value is None:
         return ()
     if not isinstance(cell.value, list):
@@ -24,24 +24,25 @@ def vector(cell: Cell) -> tuple[float, ...]:
 
 
 def boxes(cell: Cell, images: Sequence[Image]) -> tuple[tuple[Box, ...], ...]:
-    """The boxes of each image, from a list of boxes (one image), a list of such lists, or null."""
+    """The boxes of each image, from a list of boxes (one image), a list of boxes for each image, or null."""
     if cell.value is None or (cell.value == [] and not images):
         return tuple(() for _ in images)
     if not isinstance(cell.value, list):
-        raise cell.must_be("a list of boxes, or such a list for each image")
+        raise cell.must_be("a list of boxes, or a list of boxes for each image")
     lists = _elements(cell) if _is_nested(cell.value) else [cell]
     if len(lists) != len(images):
-        raise cell.wrong(f"holds the boxes of {len(lists)} images, and the row has {len(images)}")
-    return tuple(tuple(_box(each, image) for each in _elements(own)) for own, image in zip(lists, images, strict=True))
+        raise cell.wrong(f"contains boxes for {len(lists)} images, but the row has {len(images)}")
+    pairs = zip(lists, images, strict=True)
+    return tuple(tuple(_box(each, image) for each in _elements(own_boxes)) for own_boxes, image in pairs)
 
 
 def _is_nested(values: list[Any]) -> bool:
     """Whether the values are lists of boxes, not boxes; `_box` refuses values that are neither."""
-    return any(values) and all(isinstance(each, list) and all(isinstance(one, list) for one in each) for each in values)
+    return any(values) and all(isinstance(each, list) and all(isinstance(box, list) for box in each) for each in values)
 
 
 def _elements(cell: Cell) -> list[Cell]:
-    return [cell._replace(column=f"{cell.column}[{place}]", value=value) for place, value in enumerate(cell.value)]
+    return [cell._replace(column=f"{cell.column}[{index}]", value=value) for index, value in enumerate(cell.value)]
 
 
 def _box(cell: Cell, image: Image) -> Box:

@@ -1,1 +1,1 @@
-"""Where rows are stored: a JSON file, or a table of the library `datasets`."""
+"""Read stored rows: from a JSON file, or from a table of the library `datasets`."""

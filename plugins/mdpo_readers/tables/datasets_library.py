@@ -1,4 +1,4 @@
-"""How the library `datasets` is called: in silence, without counting its use, and with faults of its cache named."""
+"""Call the library `datasets` without its log lines and its usage counts, and name faults of its cache."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Turn off the library's progress bars and log lines, which would mix with ours, and what it sends home.
+    """Turn off the library's progress bars, log lines and usage counts.
 
-    Its errors say the same as its log. It counts the use of each table, of local files, too, by a request to the hub.
+    Log lines would mix with ours, and the library's errors say the same. To count the use of a table, even of a local
+    file, the library would send a request to the hub.
     """
     log, config = datasets.logging, datasets.config
     verbosity, bars, counts = (
@@ -54,8 +55,8 @@ def cache_problem(error: Exception) -> Problem | None:
     for variable, folder in folders.items():
         reason = cause if cause.errno in _NO_SPACE else _write_error(Path(folder))
         if reason is not None:
-            text = f"the cache of `datasets` cannot be written ({reason}); set {variable} to a folder that can be"
-            return Problem(str(folder), "", text)
+            message = f"the cache of `datasets` cannot be written ({reason}); set {variable} to a writable folder"
+            return Problem(str(folder), "", message)
     return None
 
 

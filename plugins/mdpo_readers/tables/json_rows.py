@@ -1,4 +1,4 @@
-"""A row of a JSON file: from its text to its values, of which none is changed or lost, or a reason."""
+"""Parse one row of a JSON file. No value is changed or lost; a row that cannot be read raises `BadRow`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 _SHOWN = 40
-# Two escapes of this kind, one after the other, write a character. One alone writes half of it.
+# Two escapes of this kind in sequence are one character. A single one is half of a character.
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class BadRow(ValueError):
-    """Why a row cannot be read. ``line`` of its text, from 0, contains the fault; None if the fault has no place."""
+    """The reason why a row cannot be read. ``line``: the line of its text with the fault, from 0, or None."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ def _parsed(text: bytes) -> object:
     except RecursionError as error:
         raise BadRow("it is nested too deeply") from error
     except ValueError as error:
-        # The last reason that Python's parser has: int() reads a limited number of digits.
+        # Python's parser has no other reason left: int() reads a limited number of digits.
         raise BadRow(f"it contains a whole number with thousands of digits ({error})") from error
 
 
@@ -63,13 +63,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise BadRow(f"the key {twice!r} occurs twice in one object")
     return values
 
 
 def _number(text: str) -> float:
-    """A number with a fraction or an exponent, which a float can hold."""
+    """The float of a number with a fraction or an exponent. Raises `BadRow` for a number outside a float's range."""
     value = float(text)
     digits = text.lower().partition("e")[0]
     if value == 0 and digits.strip("-0."):
@@ -79,5 +79,5 @@ def _number(text: str) -> float:
     return value
 
 
-# Tabs and line breaks in a text are read as they are. What makes no sense in a text, the check of the row says.
+# Tabs and line breaks in a text are read unchanged. Other problems of a text are found when the row is checked.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, strict=False)

@@ -1,4 +1,4 @@
-"""The texts of the rows of a JSON file. What makes a row bad stays in its text; other faults refuse the file."""
+"""Split a JSON file into the texts of its rows. A fault inside a row stays in its text; others refuse the file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from mdpo_core import DataError, Problem
 
-ROWS_ARE = "; rows are JSON objects: a list of them, or one a line"
+ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
-# Finds where values end. Odd characters, bytes that are not UTF-8 and numbers do not hide that.
+# Finds the ends of values, in spite of odd characters, bytes that are not UTF-8, and large numbers.
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)
 _ODD_BYTES = "surrogateescape"
-# How files of other kinds begin.
+# The first bytes of files of other kinds.
 _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed by gzip; unpack it",
     b"PK\x03\x04": "it is a zip archive; unpack it",
@@ -40,7 +40,7 @@ class RowText(NamedTuple):
 
 
 def row_texts(path: Path) -> Iterator[RowText]:
-    """The rows of a file. Raises `DataError` if it is no JSON, or does not show where its rows begin and end."""
+    """The rows of a file. Raises `DataError` if it is not JSON, or if it is unclear where rows begin and end."""
     with path.open("rb") as file:
         _require_json(path, file.read(_LONGEST_MARK))
         file.seek(0)
@@ -58,7 +58,7 @@ def row_texts(path: Path) -> Iterator[RowText]:
 
 def _require_json(path: Path, head: bytes) -> None:
     encoding = json.detect_encoding(head)
-    other = next((words for mark, words in _OTHER_KINDS.items() if head.startswith(mark)), "")
+    other = next((message for mark, message in _OTHER_KINDS.items() if head.startswith(mark)), "")
     if not other and not encoding.startswith("utf-8"):
         other = f"it is {encoding[:6].upper()}; save it as UTF-8"
     if other:
@@ -87,10 +87,10 @@ def _begins_with_value(text: str) -> bool:
     return True
 
 
-def _after_space(text: str, place: int) -> int:
-    found = _SPACE.match(text, place)
-    assert found is not None  # it matches nothing, too
-    return found.end()
+def _after_space(text: str, index: int) -> int:
+    match = _SPACE.match(text, index)
+    assert match is not None  # it also matches an empty text
+    return match.end()
 
 
 def _lines(lines: Iterable[bytes]) -> Iterator[RowText]:
@@ -101,16 +101,16 @@ def _lines(lines: Iterable[bytes]) -> Iterator[RowText]:
 
 
 def _values(path: Path, text: str, in_list: bool) -> Iterator[RowText]:
-    """The values of a list, or those that follow one another."""
+    """The values of a list, or of a text in which values follow one another."""
     line, counted, row = 1, 0, 0
     try:
         for start, end in _in_list(text) if in_list else _in_sequence(text):
             line, counted, row = line + text.count("\n", counted, start), start, row + 1
             yield RowText(line, False, text[start:end].encode(errors=_ODD_BYTES))
     except json.JSONDecodeError as error:
-        where = f"{path} row {row + 1}, {path.name}:{error.lineno}"
+        location = f"{path} row {row + 1}, {path.name}:{error.lineno}"
         reason = f"{error.msg} in column {error.colno}"
-        raise DataError([Problem(where, "", f"cannot be read as json: {reason}{ROWS_ARE}")]) from error
+        raise DataError([Problem(location, "", f"cannot be read as json: {reason}{ROWS_ARE}")]) from error
     except RecursionError as error:
         raise DataError(
             [Problem(f"{path} row {row + 1}", "", "cannot be read as json: it is nested too deeply")]
@@ -118,26 +118,26 @@ def _values(path: Path, text: str, in_list: bool) -> Iterator[RowText]:
 
 
 def _in_list(text: str) -> Iterator[tuple[int, int]]:
-    """Begin and end of each value in a list."""
-    place = _after_space(text, text.index("[") + 1)
-    closed = text.startswith("]", place)
+    """The start and the end of each value in a list; the end is exclusive."""
+    index = _after_space(text, text.index("[") + 1)
+    closed = text.startswith("]", index)
     while not closed:
-        _, end = _DECODER.raw_decode(text, place)
-        yield place, end
-        place = _after_space(text, end)
-        closed = text.startswith("]", place)
-        if not closed and not text.startswith(",", place):
-            raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
-        place = place if closed else _after_space(text, place + 1)
-    rest = _after_space(text, place + 1)
+        _, end = _DECODER.raw_decode(text, index)
+        yield index, end
+        index = _after_space(text, end)
+        closed = text.startswith("]", index)
+        if not closed and not text.startswith(",", index):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, index)
+        index = index if closed else _after_space(text, index + 1)
+    rest = _after_space(text, index + 1)
     if rest < len(text):
         raise json.JSONDecodeError("Extra data after the list", text, rest)
 
 
 def _in_sequence(text: str) -> Iterator[tuple[int, int]]:
-    """Begin and end of each value of those that follow one another with nothing but space between."""
-    place = _after_space(text, 0)
-    while place < len(text):
-        _, end = _DECODER.raw_decode(text, place)
-        yield place, end
-        place = _after_space(text, end)
+    """The start and the (exclusive) end of each value in a text; only space separates the values."""
+    index = _after_space(text, 0)
+    while index < len(text):
+        _, end = _DECODER.raw_decode(text, index)
+        yield index, end
+        index = _after_space(text, end)

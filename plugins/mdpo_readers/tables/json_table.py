@@ -33,13 +33,13 @@ class JsonTable(Table):
     @classmethod
     def of(cls, path: Path) -> JsonTable:
         """The table of a file, which is copied into the cache of `datasets`. Raises `DataError`."""
-        # Copying and unpacking may set the time of modification back, but never the time of change.
+        # Copying and unpacking may set the modification time back, but never the change time.
         state = path.stat()
         version = f"{_LAYOUT}|{path.resolve()}|{state.st_size}|{state.st_ctime_ns}"
         name = sha256(version.encode(errors="surrogateescape")).hexdigest()
-        given = {"path": str(path)}
+        arguments = {"path": str(path)}
         try:
-            texts = Dataset.from_generator(_stored, features=_FEATURES, gen_kwargs=given, fingerprint=name)
+            texts = Dataset.from_generator(_stored, features=_FEATURES, gen_kwargs=arguments, fingerprint=name)
         except (DatasetsError, ValueError, OSError) as error:
             raise _refused(path, error) from error
         return cls(path, texts)
@@ -80,10 +80,10 @@ class JsonTable(Table):
 
     def _problem(self, number: int, fault: BadRow) -> Problem:
         stored = self._texts[number]
-        where = f"{self._path} row {number + 1}"
+        location = f"{self._path} row {number + 1}"
         if fault.line is not None or stored["own_line"]:
-            where += f", {self._path.name}:{stored['line'] + (fault.line or 0)}"
-        return Problem(where, "", f"cannot be read as json: {fault}{ROWS_ARE}")
+            location += f", {self._path.name}:{stored['line'] + (fault.line or 0)}"
+        return Problem(location, "", f"cannot be read as json: {fault}{ROWS_ARE}")
 
 
 def _stored(path: str) -> Iterator[dict[str, Any]]:
@@ -92,7 +92,7 @@ def _stored(path: str) -> Iterator[dict[str, Any]]:
 
 
 def _refused(path: Path, error: Exception) -> DataError:
-    """The error of the file or of the cache, which the library wraps into its own."""
+    """The error about the file or the cache that the library has wrapped in its own error."""
     cause = error.__cause__ or error
     if isinstance(cause, DataError):
         return cause

@@ -1,4 +1,4 @@
-"""Opening a table: a file, a folder that `datasets` saved, or a data set on the hub."""
+"""Open a table: a file, a folder that `datasets` saved, or a data set on the hub."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mdpo_readers.tables.table import ArrowTable, Table
 
 _JSON = (".json", ".jsonl")
 FORMATS = (*_JSON, ".parquet")
-# Either file marks a folder of save_to_disk.
+# A folder that save_to_disk wrote contains one of these files.
 _MARKS = ("state.json", "dataset_dict.json")
 
 
 def open_table(path: str, split: str) -> Table:
-    """A table with at least one row. Raises `DataError` that says what was found instead."""
+    """Open a table with at least one row; raise `DataError` if there is none at ``path``."""
     with quiet():
         table = _opened(path, Path(path), split)
     if len(table) == 0:
@@ -34,8 +34,8 @@ def open_table(path: str, split: str) -> Table:
 def _opened(path: str, location: Path, split: str) -> Table:
     try:
         is_file, is_folder = location.is_file(), location.is_dir()
-    except OSError as error:  # too long a name, or a folder that may not be entered
-        raise _data_error(shown(path), f"is no path that can be read: {error.strerror}") from error
+    except OSError as error:  # the name is too long, or a folder is not accessible
+        raise _data_error(shown(path), f"is not a path that can be read: {error.strerror}") from error
     if is_file:
         return _from_file(location, split)
     if is_folder:
@@ -47,7 +47,7 @@ def _opened(path: str, location: Path, split: str) -> Table:
 
 def _from_file(path: Path, split: str) -> Table:
     if path.suffix not in FORMATS:
-        raise _data_error(path, f"'{path.suffix}' is no format of pairs; {', '.join(FORMATS)} are")
+        raise _data_error(path, f"'{path.suffix}' is not a supported format; use {', '.join(FORMATS)}")
     if split != "train":
         raise _data_error(path, f"a file has no split '{split}'; leave data.split out, or give the file of that split")
     if path.stat().st_size == 0:
@@ -56,8 +56,9 @@ def _from_file(path: Path, split: str) -> Table:
 
 
 def _from_parquet(path: Path) -> Dataset:
-    # The library tells files by path and modification time, which copying and unpacking may set back. The time of
-    # change cannot be set. It takes the path for a pattern, hence the escape.
+    # The library's cache knows a file by its path and modification time, which copying and unpacking may set back.
+    # Nothing can set the change time back, so it is part of the name here. The library reads the path as a pattern,
+    # so the path is escaped.
     version = f"changed-{path.stat().st_ctime_ns}"
     try:
         return Dataset.from_parquet(glob.escape(str(path)), config_name=version)
@@ -73,7 +74,7 @@ def _from_folder(path: Path, split: str) -> Dataset:
     if not any((path / mark).is_file() for mark in _MARKS):
         files = [str(file) for file in sorted(path.iterdir()) if file.suffix in FORMATS]
         hint = f"; did you mean '{files[0]}'?" if files else ""
-        raise _data_error(path, f"is a folder, but none that `datasets` saved with save_to_disk{hint}")
+        raise _data_error(path, f"is a folder that `datasets` did not save with save_to_disk{hint}")
     try:
         saved = datasets.load_from_disk(str(path))
     except IndexError as error:
@@ -99,8 +100,8 @@ def _from_hub(name: str, split: str) -> Dataset:
         reason = " ".join(str(error.__cause__ or error).split())
         raise _data_error(
             name,
-            f"there is no such file or folder here, and as a name on the hub it gives: {reason}; without a network, "
-            "give the path of a .json, .jsonl or .parquet file or of a folder that `datasets` saved",
+            f"there is no such file or folder, and the hub cannot load this name: {reason}; without a network, "
+            "give the path of a .json, .jsonl or .parquet file, or of a folder that `datasets` saved",
         ) from error
 
 
@@ -109,7 +110,7 @@ def _data_error(where: str | Path, message: str) -> DataError:
 
 
 def file_suggestion(path: Path) -> str:
-    """``; did you mean 'x'?`` for the file beside ``path`` whose name is nearest, or nothing."""
+    """``; did you mean 'x'?`` for the file beside ``path`` with the most similar name, or an empty text."""
     siblings = {file.name: str(file) for file in path.parent.iterdir()} if path.parent.is_dir() else {}
     matches = difflib.get_close_matches(path.name, sorted(siblings), n=1)
     return f"; did you mean '{siblings[matches[0]]}'?" if matches else ""

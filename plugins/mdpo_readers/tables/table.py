@@ -1,4 +1,4 @@
-"""Tables: rows of named values, read when they are asked for."""
+"""Tables: rows of named values; a row is read when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdpo_core import DataError, Problem
 
 
 class Table(ABC):
-    """Rows as they are stored; light to copy into a worker process."""
+    """Rows as they are stored; cheap to copy into a worker process."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -24,15 +24,15 @@ class Table(ABC):
 
     @abstractmethod
     def select(self, columns: Sequence[str]) -> Table:
-        """The same rows with these columns; what a row does not have is None."""
+        """The same rows with these columns; a column that a row does not have is None."""
 
     @abstractmethod
     def without_embedded(self, columns: Sequence[str]) -> Table:
-        """The rows without ``columns`` if one of these contains images themselves; this table if all name files."""
+        """The rows without ``columns`` if one of them contains embedded images; this table if all contain paths."""
 
     @abstractmethod
     def missing(self, columns: Sequence[str]) -> Sequence[str]:
-        """Those of ``columns`` that no row has. Raises `DataError` if bad rows may be why."""
+        """The names in ``columns`` that no row has. Raises `DataError` if a bad row may contain one of them."""
 
     @abstractmethod
     def column_names(self) -> Sequence[str]:
@@ -44,7 +44,7 @@ class ArrowTable(Table):
 
     def __init__(self, name: str, table: Dataset) -> None:
         self._name = name
-        # A folder may have been saved with a format, which gives tensors or leaves columns out.
+        # A saved folder may have a format that converts values to tensors or hides columns.
         self._table = table.with_format(None)
 
     def __len__(self) -> int:
@@ -53,13 +53,13 @@ class ArrowTable(Table):
     def row(self, number: int) -> dict[str, Any]:
         try:
             values: dict[str, Any] = self._table[number]
-        except Exception as error:  # a damaged file shows here, by nearly any error
+        except Exception as error:  # the library may raise any error for a damaged file
             message = f"cannot be read ({type(error).__name__}: {error}); write the table again"
             raise DataError([Problem(f"{self._name} row {number + 1}", "", message)]) from error
         return values
 
     def select(self, columns: Sequence[str]) -> ArrowTable:
-        """These columns, with images as stored bytes: the reader decodes them itself, so that errors name the image."""
+        """These columns, with images as stored bytes: the reader decodes them, so that errors name the image."""
         table = self._table.select_columns(list(columns))
         for column in columns:
             feature = table.features[column]
@@ -70,7 +70,7 @@ class ArrowTable(Table):
         return ArrowTable(self._name, table)
 
     def without_embedded(self, columns: Sequence[str]) -> ArrowTable:
-        if all(_names_files(self._table.features[column]) for column in columns):
+        if all(_contains_paths(self._table.features[column]) for column in columns):
             return self
         return ArrowTable(self._name, self._table.remove_columns(list(columns)))
 
@@ -82,5 +82,5 @@ class ArrowTable(Table):
         return names
 
 
-def _names_files(feature: object) -> bool:
+def _contains_paths(feature: object) -> bool:
     return isinstance(feature, Value) or isinstance(getattr(feature, "feature", None), Value)

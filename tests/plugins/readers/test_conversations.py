@@ -89,12 +89,15 @@ def test_a_role_of_another_type_is_named(role: Any, tmp_path: Path, photographs:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompt": QUESTION[:3]}, "a conversation ends with a user's turn"),
-        ({"prompt": []}, "a conversation ends with a user's turn"),
-        ({"prompt": [{"role": "tool", "content": "x"}]}, r"prompt\[0\]: 'tool' is no role; system, user, assistant"),
+        ({"prompt": QUESTION[:3]}, "a prompt must end with a user's turn"),
+        ({"prompt": []}, "a prompt must end with a user's turn"),
+        (
+            {"prompt": [{"role": "tool", "content": "x"}]},
+            r"prompt\[0\]: 'tool' is not a role; use one of: system, user",
+        ),
         ({"prompt": [{"speaker": "user", "content": "x"}]}, r"prompt\[0\]: must be a chat message: {role, content}"),
         ({"prompt": [{"role": "user", "content": [{"type": "video"}]}]}, "must be a part of a message"),
-        ({"chosen": [*QUESTION, *answer("A flower.")]}, "begins with turns before the response.*data.prompt: null"),
+        ({"chosen": [*QUESTION, *answer("A flower.")]}, "must begin with an assistant's turn.*data.prompt: null"),
         ({"chosen": QUESTION[:1]}, "the last turn must be the assistant's"),
     ],
 )
@@ -109,5 +112,5 @@ def test_a_wrong_conversation_is_named_with_its_place(
 def test_whole_conversations_differing_before_response_are_named(tmp_path: Path, photographs: Path) -> None:
     asked = [{"role": "user", "content": "One?"}], [{"role": "user", "content": "Two?"}]
     row = {"chosen": [*asked[0], *answer("1")], "rejected": [*asked[1], *answer("2")], "img_path": None}
-    with pytest.raises(DataError, match="rejected: the turns before the response differ from those of 'chosen'"):
+    with pytest.raises(DataError, match="rejected: the turns before the response differ from the turns in 'chosen'"):
         read(row, tmp_path, photographs, prompt=None)

@@ -54,7 +54,7 @@ def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         ("circle.jpg", "must be the path of a file"),
         ("x" * 5000, "must be the path of a file"),
         ("a\0b.jpg", "must be the path of a file"),
-        ("https://host/a.jpg", "is an address; images are read from files"),
+        ("https://host/a.jpg", "is a web address; download the image"),
         ("empty.jpg", "cannot be used: it is empty"),
         ("truncated.jpg", "cannot be used: image file is truncated"),
         ("text.jpg", "cannot be used: it is no image that Pillow can read"),

@@ -89,7 +89,7 @@ def test_a_file_of_something_else_is_refused(content: str, tmp_path: Path, photo
     file.write_text(content, encoding="utf-8")
     found = message(file, photographs)
     assert found.startswith(f"{file} row 1")
-    assert "rows are JSON objects: a list of them, or one a line" in found
+    assert "rows are JSON objects: one list of them, or one on each line" in found
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_a_cache_that_cannot_be_written_is_named_not_the_data(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "taken" / "cache")
     found = message(file, photographs)
     assert found.startswith(f"{tmp_path / 'taken' / 'cache'}: the cache of `datasets` cannot be written")
-    assert found.endswith("set HF_DATASETS_CACHE to a folder that can be")
+    assert found.endswith("set HF_DATASETS_CACHE to a writable folder")

@@ -174,7 +174,7 @@ def test_a_hub_dataset_fetched_before_is_read_without_a_network(tmp_path: Path, 
     description |= {"dataset_name": "pairs-v1.5", "config_name": "default", "splits": splits}
     (cache / "dataset_info.json").write_text(json.dumps(description))
     assert len(read("owner/pairs-v1.5", photographs)) == 2
-    assert 'as a name on the hub it gives: Unknown split "tset"' in error(
+    assert 'the hub cannot load this name: Unknown split "tset"' in error(
         lambda: read("owner/pairs-v1.5", photographs, split="tset")
     )
 
@@ -246,7 +246,7 @@ def test_an_unusable_image_is_named_with_file_row_and_column(tmp_path: Path, pho
         ),
         ('[1, 2]\n{"a": 1}\n', "pairs.json:1: cannot be read as json: [1, 2] is not an object"),
         ('[{"a": 1}, "text"]', 'pairs.json row 2: cannot be read as json: "text" is not an object'),
-        ("3", "3 is not an object; rows are JSON objects: a list of them, or one a line"),
+        ("3", "3 is not an object; rows are JSON objects: one list of them, or one on each line"),
         (
             '[{"img_path": "00.jpg", "prompt": "x", "choosen": "A", "rejected": "B"}]',
             "no column 'chosen'; did you mean",
@@ -270,7 +270,7 @@ def test_an_unusable_file_is_named_with_the_reason(
         ({"question": None}, "row 1: question: must be text, found None"),
         ({"embedding": 1.5}, "row 1: embedding: must be a list of numbers, found 1.5"),
         ({"embedding": [1.0, None]}, "row 1: embedding[1]: must be a finite number, found None"),
-        ({"dogs": "all"}, "row 1: dogs: must be a list of boxes, or such a list for each image, found 'all'"),
+        ({"dogs": "all"}, "row 1: dogs: must be a list of boxes, or a list of boxes for each image, found 'all'"),
         ({"dogs": [1, 2, 3, 4]}, "row 1: dogs[0]: must be a box: [left, top, right, bottom], in pixels, found 1"),
         (
             {"dogs": [[1, 2, 3]]},
@@ -282,7 +282,7 @@ def test_an_unusable_file_is_named_with_the_reason(
             "row 1: dogs[0]: the box [5, 0, 5, 9] is empty; a box is [left, top, right, bottom]",
         ),
         ({"dogs": [[0, 0, 1, 1], [-1, 0, 5, 9]]}, "row 1: dogs[1]: the box [-1, 0, 5, 9] reaches beyond its image of"),
-        ({"dogs": [[[0, 0, 1, 1]], [[0, 0, 1, 1]]]}, "row 1: dogs: holds the boxes of 2 images, and the row has 1"),
+        ({"dogs": [[[0, 0, 1, 1]], [[0, 0, 1, 1]]]}, "row 1: dogs: contains boxes for 2 images, but the row has 1"),
     ],
 )
 def test_unusable_picture_prompt_vector_or_box_is_named(
@@ -300,9 +300,9 @@ def test_unusable_picture_prompt_vector_or_box_is_named(
         ({"chosen": ["x" * 5000]}, "row 1: chosen[0]: must be a chat message: {role, content}, found 'xxxx"),
         ({"score": "high"}, "row 1: score: must be a finite number, found 'high'"),
         ({"score": None}, "row 1: score: must be a finite number, found None"),
-        ({"name": None}, "row 1: name: must be text or a whole number, to name the row by, found None"),
-        ({"name": " "}, "row 1: name: must be text or a whole number, to name the row by, found ' '"),
-        ({"name": 1.5}, "row 1: name: must be text or a whole number, to name the row by, found 1.5"),
+        ({"name": None}, "row 1: name: must be text or a whole number, as the row's id, found None"),
+        ({"name": " "}, "row 1: name: must be text or a whole number, as the row's id, found ' '"),
+        ({"name": 1.5}, "row 1: name: must be text or a whole number, as the row's id, found 1.5"),
     ],
 )
 def test_a_value_of_another_type_is_named(changes: Row, message: str, tmp_path: Path, photographs: Path) -> None:
@@ -347,10 +347,10 @@ def test_a_missing_source_is_named_with_the_nearest_there_is(tmp_path: Path, pho
     file = to_json(ROWS, tmp_path)
     assert f"did you mean '{file}'?" in error(lambda: read(tmp_path / "pair.json", photographs))
     assert error(lambda: read(tmp_path / "quite_another.txt", photographs)).endswith("no such file or folder")
-    assert f"none that `datasets` saved with save_to_disk; did you mean '{file}'?" in error(
+    assert f"is a folder that `datasets` did not save with save_to_disk; did you mean '{file}'?" in error(
         lambda: read(tmp_path, photographs)
     )
-    assert "is no format of pairs" in error(lambda: read(photographs / "00.jpg", photographs))
+    assert "is not a supported format" in error(lambda: read(photographs / "00.jpg", photographs))
     assert "without a network, give the path" in error(lambda: read(Path("nobody/nothing-v1.5"), photographs))
 
 
