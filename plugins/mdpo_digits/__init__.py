@@ -1,4 +1,4 @@
-"""The embedded default: a tiny LLaVA, handwritten digits to describe, and a measure of how well it does."""
+"""The built-in example: a tiny LLaVA, pairs of captions of handwritten digits, and an evaluator of its captions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class DigitsReader(Reader):
 
     num_pairs: int = Field(default=4800, gt=0, le=10_000_000, description="number of pairs")
     style_cue: float = Field(
-        default=0.95, ge=0, le=1, description="share of pairs whose two captions differ in style, too"
+        default=0.95, ge=0, le=1, description="share of pairs whose captions differ in style as well as in digits"
     )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the draw of the pairs")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of the random pairs")
 
     def open(self) -> DigitPairs:
         return DigitPairs(self.num_pairs, self.style_cue, self.seed, "train")
@@ -43,7 +43,7 @@ class DigitsReader(Reader):
 
 
 class DigitsAdapter(ModelAdapter):
-    """The tiny LLaVA that ships with this plugin, pretrained to describe mosaics and to be wrong at times."""
+    """The tiny LLaVA that ships with this plugin; it is pretrained to describe mosaics, with some mistakes."""
 
     def check(self) -> None:
         self._llava().check()
@@ -72,11 +72,11 @@ class DigitsAdapter(ModelAdapter):
 
 
 class DigitsEvaluator(Evaluator):
-    """Hallucination on held-out digits: captions of mosaics whose digits were never trained on.
+    """Measure hallucination in captions of held-out mosaics, whose digits are never trained on.
 
-    ``wrong_digits``: share of the four positions that are not named rightly. ``hallucinated``: share of the mentioned
-    digits that are nowhere in the picture, like CHAIR (arXiv:1809.02156). ``chosen_reward``: mean reward of the right
-    caption, where the objective scores it.
+    ``wrong_digits``: share of the four positions where the caption names another digit, or none. ``hallucinated``:
+    share of the mentioned digits that are nowhere in the picture, like CHAIR (arXiv:1809.02156). ``chosen_reward``:
+    mean reward of the correct caption, if the objective scores it.
     """
 
     needs_reference: ClassVar[bool] = True

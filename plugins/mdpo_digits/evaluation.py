@@ -1,4 +1,4 @@
-"""How often captions of held-out mosaics are wrong."""
+"""Measure how often captions of held-out mosaics are wrong."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _MAX_NEW_TOKENS = 24
 
 
 def evaluate(policy: Policy, num_mosaics: int, folder: Path, step: int) -> Mapping[str, float]:
-    """Measure, keep the captions in ``digits/``, and draw ``samples.png`` once there is a before and an after."""
+    """Generate captions, save them in ``digits/``, and return their metrics.
+
+    After step 0, also draw ``samples.png``, which compares the captions with those of step 0.
+    """
     pairs = DigitPairs(num_mosaics, style_cue=0.95, seed=SEED, split="held_out")
     examples = pairs[:]
     captions = policy.generate(examples, _MAX_NEW_TOKENS)
     truth = [mentioned(example.text("chosen")) for example in examples]
-    _keep(captions, folder, step)
-    before = folder / "digits" / _name(0)
+    _save(captions, folder, step)
+    before = folder / "digits" / _file_name(0)
     if step > 0 and before.is_file():
         draw_samples(examples, truth, json.loads(before.read_text()), captions, folder / "samples.png")
     metrics = {"wrong_digits": wrong_digits(captions, truth), "hallucinated": hallucinated(captions, truth)}
@@ -33,15 +36,15 @@ def evaluate(policy: Policy, num_mosaics: int, folder: Path, step: int) -> Mappi
 
 
 def wrong_digits(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
-    """Share of positions that a caption names wrongly or not at all; one digit too many is one more wrong."""
+    """Share of positions that a caption names wrongly or not at all; an extra digit counts as one more mistake."""
     wrong = sum(num_wrong(mentioned(text), digits) for text, digits in zip(captions, truth, strict=True))
     return wrong / sum(len(digits) for digits in truth)
 
 
 def num_wrong(mentioned_digits: Sequence[int], digits: Sequence[int]) -> int:
-    """Number of ``digits`` that are not named at their position, at most all of them."""
-    right = sum(one == other for one, other in zip(mentioned_digits, digits, strict=False))
-    return min(len(digits), max(len(mentioned_digits), len(digits)) - right)
+    """Number of mistakes in a caption, wrong, missing or extra digits; at most ``len(digits)``."""
+    num_right = sum(mentioned == digit for mentioned, digit in zip(mentioned_digits, digits, strict=False))
+    return min(len(digits), max(len(mentioned_digits), len(digits)) - num_right)
 
 
 def hallucinated(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
@@ -50,10 +53,10 @@ def hallucinated(captions: Sequence[str], truth: Sequence[Sequence[int]]) -> flo
     return sum(digit not in digits for digit, digits in mentions) / max(len(mentions), 1)
 
 
-def _keep(captions: Sequence[str], folder: Path, step: int) -> None:
+def _save(captions: Sequence[str], folder: Path, step: int) -> None:
     (folder / "digits").mkdir(exist_ok=True)
-    (folder / "digits" / _name(step)).write_text(json.dumps(captions, indent=1) + "\n")
+    (folder / "digits" / _file_name(step)).write_text(json.dumps(captions, indent=1) + "\n")
 
 
-def _name(step: int) -> str:
+def _file_name(step: int) -> str:
     return f"captions-{step:06d}.json"

@@ -1,4 +1,4 @@
-"""The mosaics of digits: four handwritten digits each, and captions that say what they show."""
+"""Draw mosaics of four handwritten digits, and write and read their captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "held_out"]
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Two ways to say the same: the first words tell them apart, the picture does not.
+# Two wordings of one caption: their first words differ, and the picture does not tell which one is used.
 STYLES = (("the picture shows", "."), ("i can see", "here ."))
 PROMPT = "<image> describe the picture :"
 POSITIONS = ("top left", "top right", "bottom left", "bottom right")
@@ -32,21 +32,21 @@ class Mosaic:
 
 
 def draw_mosaic(rng: random.Random, split: Split) -> Mosaic:
-    """Four random digits of a split; no digit picture is in both splits."""
+    """Draw four random digits of a split; no picture of a digit is in both splits."""
     import PIL.Image
 
     numbers = [rng.choice(_numbers(split)) for _ in POSITIONS]
     image = PIL.Image.new("RGB", (4 * _SIDE, 4 * _SIDE))
-    for place, number in enumerate(numbers):
+    for index, number in enumerate(numbers):
         row, column = divmod(number, _COLUMNS)
         box = (column * _SIDE, row * _SIDE, (column + 1) * _SIDE, (row + 1) * _SIDE)
         tile = _atlas().crop(box).resize((2 * _SIDE, 2 * _SIDE), PIL.Image.Resampling.BILINEAR)
-        image.paste(tile.convert("RGB"), (place % 2 * 2 * _SIDE, place // 2 * 2 * _SIDE))
+        image.paste(tile.convert("RGB"), (index % 2 * 2 * _SIDE, index // 2 * 2 * _SIDE))
     return Mosaic(image, tuple(_labels()[number] for number in numbers))
 
 
 def caption(digits: tuple[int, ...], style: int) -> str:
-    """The caption of four digits in a style."""
+    """The caption of four digits; ``style`` is an index of `STYLES`."""
     start, end = STYLES[style]
     a, b, c, d = (WORDS[digit] for digit in digits)
     return f"{start} a {a} , a {b} , a {c} and a {d} {end}"
@@ -58,16 +58,16 @@ def mentioned(text: str) -> tuple[int, ...]:
 
 
 def with_mistakes(digits: tuple[int, ...], mistakes: int, rng: random.Random) -> tuple[int, ...]:
-    """The digits with ``mistakes`` of them replaced by others."""
+    """A copy of ``digits`` in which ``mistakes`` random digits are replaced by other digits."""
     wrong = list(digits)
-    for place in rng.sample(range(len(digits)), mistakes):
-        wrong[place] = rng.choice([digit for digit in range(10) if digit != digits[place]])
+    for index in rng.sample(range(len(digits)), mistakes):
+        wrong[index] = rng.choice([digit for digit in range(10) if digit != digits[index]])
     return tuple(wrong)
 
 
 @cache
 def _numbers(split: Split) -> tuple[int, ...]:
-    # Every fifth picture is held out; writers follow each other in the file, so both splits have all of them.
+    # Every fifth picture is held out. The file contains one writer after another, so both splits have all writers.
     return tuple(number for number in range(len(_labels())) if (number % 5 == 0) == (split == "held_out"))
 
 

@@ -1,4 +1,4 @@
-"""Preference pairs over mosaics, made when indexed."""
+"""Preference pairs over mosaics; a pair is made when it is indexed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mdpo_digits.mosaics import PROMPT, Split, caption, draw_mosaic, with_mistak
 
 @dataclass(frozen=True)
 class DigitPairs(LazyRows):
-    """Row ``i`` is computed from the seed and ``i``; nothing is stored."""
+    """Rows that are computed from the seed and the row's number; nothing is stored."""
 
     num_pairs: int
     style_cue: float

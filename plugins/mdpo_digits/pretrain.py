@@ -1,7 +1,8 @@
 """Make the base model again: ``python -m mdpo_digits.pretrain --out FOLDER``.
 
-A LLaVA of about 0.9 million parameters learns captions in which up to two of the four digits are wrong, so that it
-reads well and hallucinates some. On 2 cores it takes half a minute; on one machine it gives the same bytes each time.
+A LLaVA of about 0.9 million parameters learns captions in which up to two of the four digits are wrong. So it reads
+most digits correctly and hallucinates some. Training takes half a minute on 2 cores. Repeated on one machine, it gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ _SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
 
 
 def build_processor() -> LlavaProcessor:
-    """A word-level tokenizer of the few words of captions, and CLIP's image processor at 32 pixels."""
+    """Build a word-level tokenizer of the few words in captions, and CLIP's image processor at 32 pixels."""
     texts = [PROMPT, *(word for style in STYLES for word in style), *WORDS, "a and , ."]
     words = dict.fromkeys(word for text in texts for word in text.split())
     names = dict.fromkeys((*_SPECIAL, *words))
-    tokenizer = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -55,7 +56,7 @@ def build_processor() -> LlavaProcessor:
 
 
 def build_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
-    """A 3-layer CLIP and a 3-layer Llama, random weights."""
+    """Build a LLaVA of a 3-layer CLIP and a 3-layer Llama, with random weights."""
     tokenizer = processor.tokenizer
     vision = CLIPVisionConfig(
         hidden_size=96,
@@ -89,7 +90,7 @@ def build_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
 
 
 def batch(processor: LlavaProcessor, rng: random.Random) -> dict[str, torch.Tensor]:
-    """Captions of fresh mosaics, none to two digits wrong; labels on the caption alone."""
+    """A batch of new mosaics, whose captions have up to two wrong digits; only captions have labels."""
     mosaics = [draw_mosaic(rng, "train") for _ in range(BATCH)]
     captions = [
         caption(with_mistakes(mosaic.digits, rng.randint(0, 2), rng), rng.randrange(len(STYLES))) for mosaic in mosaics
@@ -103,7 +104,7 @@ def batch(processor: LlavaProcessor, rng: random.Random) -> dict[str, torch.Tens
 
 
 def pretrain() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """Train the base from nothing."""
+    """Train the base model from random weights."""
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     processor = build_processor()

@@ -1,4 +1,4 @@
-"""A picture of held-out mosaics with what the model said of them, before and after."""
+"""Draw a picture of held-out mosaics with the model's captions before and after training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_samples(
     after: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw the first few examples; wrong digits are red and underlined."""
+    """Draw the first ten examples into ``path``; wrong digits are red and underlined."""
     import PIL.Image
     from PIL import ImageDraw, ImageFont
 
@@ -35,14 +35,14 @@ def draw_samples(
     cell = (_TILE + _TEXT_WIDTH + 2 * _MARGIN, _TILE + _MARGIN)
     sheet = PIL.Image.new("RGB", (_COLUMNS * cell[0] + _MARGIN, rows * cell[1] + _MARGIN), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
-    for number in range(count):
-        left = _MARGIN + number // rows * cell[0]
-        top = _MARGIN + number % rows * cell[1]
-        sheet.paste(_enlarged(examples[number].images[0]), (left, top))
-        for line, (name, text) in enumerate((("before", before[number]), ("after", after[number]))):
-            place = (left + _TILE + _MARGIN, top + 10 + line * 50)
-            draw.text(place, name, font=font, fill=_PALE)
-            _write(draw, font, (place[0], place[1] + 20), text, truth[number])
+    for index in range(count):
+        left = _MARGIN + index // rows * cell[0]
+        top = _MARGIN + index % rows * cell[1]
+        sheet.paste(_enlarged(examples[index].images[0]), (left, top))
+        for line, (title, text) in enumerate((("before", before[index]), ("after", after[index]))):
+            x, y = left + _TILE + _MARGIN, top + 10 + line * 50
+            draw.text((x, y), title, font=font, fill=_PALE)
+            _write(draw, font, (x, y + 20), text, truth[index])
     sheet.save(path)
 
 
@@ -53,10 +53,10 @@ def _enlarged(image: Image) -> Image:
 
 
 def _write(
-    draw: ImageDraw, font: FreeTypeFont | ImageFont, place: tuple[int, int], text: str, digits: Sequence[int]
+    draw: ImageDraw, font: FreeTypeFont | ImageFont, corner: tuple[int, int], text: str, digits: Sequence[int]
 ) -> None:
-    """Write a caption word by word, marking the digits that are wrong at their position."""
-    x, y = place
+    """Write a caption word by word, and mark the digits that are wrong at their position."""
+    x, y = corner
     expected = iter(digits)
     for word in text.split():
         wrong = word in WORDS and WORDS.index(word) != next(expected, None)

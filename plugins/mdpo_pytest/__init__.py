@@ -1,6 +1,6 @@
-"""``pytest --mdpo-plugin NAME``: the contracts of an installed plugin's components, an item for each.
+"""``pytest --mdpo-plugin NAME`` checks the contracts of an installed plugin's components, one item per component.
 
-Every pytest in this environment loads this module: it imports nothing of ours before the option is given.
+Every run of pytest in this environment loads this module. So it imports mdpo only if the option is set.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from mdpo_core.testing import ContractCase
 
-_HINT = "What this component is to be told, it says in a classmethod contract(folder): docs/extend/write-a-plugin.md."
-_ALL = "pytest --full-trace shows all of it."
+_HINT = "A classmethod contract(folder) can set the options of this check: docs/extend/write-a-plugin.md."
+_ALL = "pytest --full-trace shows the full traceback."
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="try the components of an installed plugin of mdpo by the contracts of their kinds; no other tests are "
-        "collected unless files or folders are named",
+        help="check the components of an installed mdpo plugin against the contracts of their kinds; other tests are "
+        "collected only if the command names files or folders",
     )
 
 
@@ -43,31 +43,31 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add one item for each component of the named plugins."""
     for name in dict.fromkeys(config.getoption("mdpo_plugin")):
-        found: list[pytest.Item | pytest.Collector] = list(
+        collected: list[pytest.Item | pytest.Collector] = list(
             _Plugin.from_parent(session, name=name, nodeid=name).collect()
         )
-        # pytest counts what reports hold.
-        config.hook.pytest_collectreport(report=pytest.CollectReport(name, "passed", None, found))
-        items.extend(each for each in found if isinstance(each, pytest.Item))
+        # pytest counts the items in collection reports.
+        config.hook.pytest_collectreport(report=pytest.CollectReport(name, "passed", None, collected))
+        items.extend(item for item in collected if isinstance(item, pytest.Item))
 
 
 class _Plugin(pytest.Collector):
-    """An installed plugin."""
+    """Collects one item for each component of an installed plugin."""
 
     def collect(self) -> Iterator[pytest.Item]:
         from mdpo_core import PluginError
         from mdpo_core.testing import contract_cases
 
         try:
-            found = contract_cases(self.name)
+            cases = contract_cases(self.name)
         except PluginError as error:
             raise pytest.UsageError(f"--mdpo-plugin {self.name}: {error}") from error
-        for case in found:
+        for case in cases:
             yield _Contract.from_parent(self, name=f"{case.kind}-{case.name}", case=case)
 
 
 class _Contract(pytest.Item):
-    """A component of a plugin."""
+    """Checks the contract of one component."""
 
     def __init__(self, *, case: ContractCase, **options: Any) -> None:
         super().__init__(**options)
@@ -83,16 +83,16 @@ class _Contract(pytest.Item):
                 pytest.skip(str(reason))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The sentence of a contract, and where in the component the exception was raised that it tells of."""
+        """The message of a failed contract, and the line of the component that raised an exception, if any."""
         if self.config.getoption("fulltrace"):
             return super().repr_failure(excinfo, style)
         error = excinfo.value
-        is_sentence = isinstance(error, AssertionError) and str(error) != ""
-        text = str(error) if is_sentence else "".join(traceback.format_exception_only(error)).rstrip()
-        if is_sentence and error.__cause__ is None:
-            return f"{text}\n{_HINT}"
-        [place] = traceback.format_list([self._case.frame_of(error.__cause__ or error)])
-        return f"{text}\n{place}{_HINT if is_sentence else _ALL}"
+        is_contract = isinstance(error, AssertionError) and str(error) != ""
+        message = str(error) if is_contract else "".join(traceback.format_exception_only(error)).rstrip()
+        if is_contract and error.__cause__ is None:
+            return f"{message}\n{_HINT}"
+        [line] = traceback.format_list([self._case.frame_of(error.__cause__ or error)])
+        return f"{message}\n{line}{_HINT if is_contract else _ALL}"
 
     def reportinfo(self) -> tuple[str, int | None, str]:
         return inspect.getfile(self._case.component), None, self.name

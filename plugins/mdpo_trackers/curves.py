@@ -1,4 +1,4 @@
-"""Curves of a run, drawn from its metrics file so that a resumed run is shown whole."""
+"""Draw the curves of a run from its metrics file, which also contains the steps before a resume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PANELS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 
 
 class CurvesLog:
-    """A `TrackerLog` that draws when it is closed; until then the metrics file holds the numbers."""
+    """A `TrackerLog` that draws when it is closed; it reads all values from the metrics file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,12 +37,12 @@ class CurvesLog:
 
 
 def draw_curves(records: list[dict[str, float]], path: Path) -> None:
-    """Draw loss, rewards, accuracies and evaluations over steps, those that were recorded."""
+    """Draw loss, rewards, accuracies and evaluations over steps; leave out what was not recorded."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for record in records for name in record))
-    panels = [(title, prefix, [name for name in names if wanted(name)]) for title, prefix, wanted in _PANELS]
+    panels = [(title, prefix, [name for name in names if belongs(name)]) for title, prefix, belongs in _PANELS]
     panels = [panel for panel in panels if panel[2]]
     if not panels:
         return

@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoardLog:
-    """A `TrackerLog` of scalars by name; a resumed run adds an event file, which TensorBoard joins to one curve."""
+    """A `TrackerLog` that writes scalars; a resumed run adds an event file, and TensorBoard draws one curve."""
 
     def __init__(self, folder: Path) -> None:
         self._writer = SummaryWriter(str(folder / "tensorboard"))
