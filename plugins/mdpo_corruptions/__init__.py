@@ -1,4 +1,4 @@
-"""Image corruptions: what the rejected image of an image-conditional term is made by."""
+"""Corruptions: they make the rejected images, or prompts, of image-conditional terms."""
 
 from __future__ import annotations
 

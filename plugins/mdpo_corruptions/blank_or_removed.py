@@ -1,4 +1,4 @@
-"""Corruptions that take the picture away."""
+"""Corruptions that remove the picture or replace it by one colour."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _MARK = re.compile(rf"{IMAGE_MARK}[\n ]?")
 
 
 class NoImage(SelectiveCorruption):
-    """The prompt without its images: the image tokens are absent (mDPO's diagnostic "DPO (No Image)").
+    """Remove the images and their tokens from the prompt (mDPO's diagnostic "DPO (No Image)").
 
-    An ``<image>`` mark goes together with one line break, or else one space, that follows it. The marks of images that
-    ``images`` leaves alone stay.
+    With an ``<image>`` mark it also removes one line break or one space after the mark. The marks of images that the
+    option ``images`` does not select stay.
     """
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        gone, marks = set(self.selected(example, rng)), count()
+        removed, marks = set(self.selected(example, rng)), count()
 
-        def without(mark: re.Match[str]) -> str:
-            return "" if next(marks) in gone else mark[0]
+        def without_removed(mark: re.Match[str]) -> str:
+            return "" if next(marks) in removed else mark[0]
 
-        kept = tuple(image for number, image in enumerate(example.images) if number not in gone)
-        return replace(example.with_prompt(lambda text: _MARK.sub(without, text)), images=kept)
+        kept = tuple(image for index, image in enumerate(example.images) if index not in removed)
+        return replace(example.with_prompt(lambda text: _MARK.sub(without_removed, text)), images=kept)
 
 
 class Blank(AnyMode):
-    """A picture of one colour; its image tokens are all there."""
+    """Replace the picture by one colour; the number of image tokens stays."""
 
     color: Color = Field(default=(0, 0, 0), description="red, green and blue, 0-255")
 

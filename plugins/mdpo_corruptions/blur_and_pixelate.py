@@ -1,4 +1,4 @@
-"""Pictures without their details."""
+"""Corruptions that remove the details of a picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Blur(AnyMode):
-    """The picture out of focus: a Gaussian blur."""
+    """Blur the picture with a Gaussian filter."""
 
     radius: float = Field(default=0.02, gt=0, le=1, description="standard deviation, as a share of the longer side")
 
@@ -25,7 +25,7 @@ class Blur(AnyMode):
 
 
 class Pixelate(AnyMode):
-    """The picture in squares of one colour each, the mean of what they cover."""
+    """Divide the picture into squares, and give each square its mean colour."""
 
     works_on_floats: ClassVar[bool] = True
     squares: int = Field(default=16, gt=0, description="squares along the longer side")
@@ -37,6 +37,6 @@ class Pixelate(AnyMode):
 
 
 def grid(size: tuple[int, int], squares: int) -> tuple[int, int]:
-    """Columns and rows of nearly square parts: ``squares`` of them on the longer side, none smaller than a pixel."""
+    """Numbers of columns and rows: ``squares`` nearly square parts along the longer side, none below one pixel."""
     columns, rows = (min(side, max(1, round(side * squares / max(size)))) for side in size)
     return columns, rows

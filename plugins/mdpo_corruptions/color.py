@@ -1,4 +1,4 @@
-"""Pictures in other colours."""
+"""A corruption that changes the colours of a picture."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class ColorJitter(AnyMode):
-    """Brightness, contrast, saturation and hue changed by random amounts, in random order.
+    """Change brightness, contrast, saturation and hue by random amounts, in random order.
 
-    Each of the first three is multiplied by a number between 1 - x and 1 + x.
+    The first three are multiplied by a random number between 1 - x and 1 + x, where x is the option.
     """
 
-    brightness: float = Field(default=0.4, ge=0, description="by up to this share")
-    contrast: float = Field(default=0.4, ge=0, description="by up to this share")
-    saturation: float = Field(default=0.4, ge=0, description="by up to this share")
-    hue: float = Field(default=0.1, ge=0, le=0.5, description="by up to this share of the circle of colours")
+    brightness: float = Field(default=0.4, ge=0, description="largest change, as a share")
+    contrast: float = Field(default=0.4, ge=0, description="largest change, as a share")
+    saturation: float = Field(default=0.4, ge=0, description="largest change, as a share")
+    hue: float = Field(default=0.1, ge=0, le=0.5, description="largest change, as a share of the colour circle")
 
     def change(self, image: Image, rng: random.Random) -> Image:
         return in_rgb(image, lambda picture: self._jitter(picture, rng))
@@ -46,6 +46,6 @@ class ColorJitter(AnyMode):
 
 
 def _shift_hue(image: Image, share: float) -> Image:
-    """Turn the hue by a share of the circle."""
+    """Rotate the hue by a share of the colour circle."""
     turned = [(level + round(share * 256)) % 256 for level in range(256)]
     return image.convert("HSV").point([*turned, *range(256), *range(256)]).convert("RGB")

@@ -1,4 +1,4 @@
-"""Corruptions that use the row's own other images and other prompts."""
+"""Corruptions that use other images and other prompts of the same row."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mdpo_core import Corruption, DataError, Example, ExampleField, Problem, Sel
 
 
 class DatasetImage(SelectiveCorruption):
-    """Another picture of the same row: a counterfactual (S-VCO, arXiv:2502.13928), a second one (SymMPO, 2506.11712).
+    """Use another picture of the row: a counterfactual (S-VCO, arXiv:2502.13928), a second one (SymMPO, 2506.11712).
 
-    There is one for each of the row's images, or one for each that is touched.
+    The row has one other picture for each of its images, or one for each image that the option ``images`` selects.
     """
 
-    picture: str = Field(description="the name of the image in the reader's option other_images")
+    picture: str = Field(description="name of the other image, as in the reader's option other_images")
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {"other_images": (self.picture,)}
@@ -27,28 +27,28 @@ class DatasetImage(SelectiveCorruption):
         selected, new = list(self.selected(example, rng)), example.other_images[self.picture]
         images = list(example.images)
         if len(new) == len(images):
-            new = tuple(new[number] for number in selected)
+            new = tuple(new[index] for index in selected)
         if len(new) != len(selected):
             raise _data_error(
                 example,
-                f"the picture '{self.picture}' is {len(new)} images; the row has {len(images)}, of which "
-                f"{len(selected)} are touched (images: {self.images})",
+                f"other_images '{self.picture}' has {len(new)} images, but the row has {len(images)} images and "
+                f"'images: {self.images}' selects {len(selected)}; give one for each of either",
             )
-        for number, picture in zip(selected, new, strict=True):
-            images[number] = picture
+        for index, picture in zip(selected, new, strict=True):
+            images[index] = picture
         return replace(example, images=tuple(images))
 
 
 class DatasetPrompt(Corruption):
-    """Another prompt of the same row, for pairs of a prompt and a response (DOVE, arXiv:2404.00530).
+    """Use another prompt of the same row, for losses that compare prompts with responses (DOVE, arXiv:2404.00530).
 
-    Rows without images take part, but not beside a condition that needs one.
+    It also changes rows without images, unless another condition of the recipe needs an image.
     """
 
     needs_image: ClassVar[bool] = False
-    prompt: str = Field(description="the name of the prompt in the reader's option other_prompts")
+    prompt: str = Field(description="name of the other prompt, as in the reader's option other_prompts")
     picture: str | None = Field(
-        default=None, description="the name of the image that it is about, in other_images; null: the row's own images"
+        default=None, description="name in other_images of the prompt's images; null: the images of the row"
     )
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
@@ -66,5 +66,5 @@ class DatasetPrompt(Corruption):
         return changed
 
 
-def _data_error(example: Example, text: str) -> DataError:
-    return DataError([Problem(f"example '{example.id}'", "", text)])
+def _data_error(example: Example, message: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", message)])

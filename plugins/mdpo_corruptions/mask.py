@@ -1,4 +1,4 @@
-"""Pictures with parts of them hidden."""
+"""A corruption that hides parts of a picture."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class PatchMask(AnyMode):
-    """A share of the picture hidden under one colour: scattered patches, or one block (OPA-DPO, arXiv:2501.09695)."""
+    """Hide a share of the picture under one colour: scattered patches, or one block (OPA-DPO, arXiv:2501.09695)."""
 
     share: Share = Field(default=0.3, description="share of the picture that is hidden")
     shape: Literal["random", "block"] = Field(
-        default="random", description="patches at random places, or one box at a random place"
+        default="random", description="random: patches at random positions; block: one box at a random position"
     )
     patches: int = Field(default=24, gt=0, description="square patches along the longer side")
     color: Color = Field(
-        default=(122, 116, 104), description="red, green and blue, 0-255; CLIP's mean, which it sees as zeros"
+        default=(122, 116, 104), description="red, green and blue, 0-255; default: CLIP's mean, which becomes zeros"
     )
 
     def change(self, image: Image, rng: random.Random) -> Image:

@@ -1,4 +1,4 @@
-"""Augmentations of contrastive learning, which keep most of the picture."""
+"""The augmentation of contrastive learning, which keeps most of the picture."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _JITTER = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
 class MocoV2(AnyMode):
-    """The augmentation of MoCo v2 (arXiv:2003.04297), resized to the picture's own size.
+    """Augment the picture as MoCo v2 does (arXiv:2003.04297); its size stays.
 
-    Crop of 20-100 % of the area; with probability 0.8 jitter of brightness, contrast and saturation by up to 40 % and
-    of hue by up to a tenth of the circle, in random order; grey 0.2; Gaussian blur of 0.1-2 pixels at 224 pixels
-    width 0.5; mirror 0.5.
+    The steps: crop 20-100 % of the area; with probability 0.8, change brightness, contrast and saturation by up to
+    40 % and hue by up to a tenth of the colour circle, in random order; with probability 0.2, convert to grey; with
+    probability 0.5, a Gaussian blur of 0.1-2 pixels (for a width of 224 pixels); with probability 0.5, mirror.
     """
 
     def change(self, image: Image, rng: random.Random) -> Image:
@@ -35,7 +35,7 @@ class MocoV2(AnyMode):
         if rng.random() < 0.2:
             image = in_rgb(image, ImageOps.grayscale)
         if rng.random() < 0.5:
-            # The published radius is for crops of 224 pixels; on a larger picture it grows with it.
+            # The published radius is for crops of 224 pixels; it grows with the picture.
             image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.1, 2.0) * max(image.size) / 224))
         if rng.random() < 0.5:
             image = ImageOps.mirror(image)

@@ -1,4 +1,4 @@
-"""Pictures under Gaussian noise."""
+"""Corruptions that add Gaussian noise to a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Schedule = Literal["sigmoid", "linear", "cosine"]
 
 _STEPS = 1000
-_AT_ONCE = 2**22  # levels that are computed as floats at a time
+_AT_ONCE = 2**22  # number of levels that are converted to floats at the same time
 
 
 class Noise(AnyMode):
@@ -28,8 +28,8 @@ class Noise(AnyMode):
     side: int | None = Field(
         default=336,
         gt=0,
-        description="a picture whose shorter side is longer gets the noise of one of this size, enlarged: a model that "
-        "shrinks the picture would average finer noise away; null: every pixel has its own",
+        description="largest shorter side of the noise, which is enlarged for larger pictures: a model that shrinks "
+        "the picture would average finer noise away; null: every pixel has its own noise",
     )
 
     def change(self, image: Image, rng: random.Random) -> Image:
@@ -43,24 +43,24 @@ class Noise(AnyMode):
         noise = _normal(self._grid(width, height), colors.shape[2], rng)
         keep, shift, std = self.mix()
         num_rows = max(1, _AT_ONCE // (width * num_channels))
-        for part in (range(first, min(first + num_rows, height)) for first in range(0, height, num_rows)):
-            mixed = _enlarged(noise, part, colors) * (255 * std) + 255 * shift
-            mixed.add_(colors[part.start : part.stop], alpha=keep)
-            colors[part.start : part.stop] = mixed.round_().clamp_(0, 255)
+        for rows in (range(first, min(first + num_rows, height)) for first in range(0, height, num_rows)):
+            mixed = _enlarged(noise, rows, colors) * (255 * std) + 255 * shift
+            mixed.add_(colors[rows.start : rows.stop], alpha=keep)
+            colors[rows.start : rows.stop] = mixed.round_().clamp_(0, 255)
         return PIL.Image.frombytes(image.mode, image.size, levels.numpy().tobytes())
 
     @abstractmethod
     def mix(self) -> tuple[float, float, float]:
-        """Factor of a level, its shift, and the standard deviation of the noise, for levels from 0 to 1."""
+        """The factor of each level, the number added to it, and the noise's standard deviation; levels are 0 to 1."""
 
     def _grid(self, width: int, height: int) -> tuple[int, int]:
-        """Rows and columns of the noise."""
+        """Numbers of rows and columns of the noise."""
         shrink = max(1.0, min(width, height) / (self.side or math.inf))
         return round(height / shrink), round(width / shrink)
 
 
 class GaussianNoise(Noise):
-    """Normal noise added to every level."""
+    """Add normal noise to every level."""
 
     std: float = Field(default=0.3, gt=0, description="standard deviation, as a share of the range of levels")
 
@@ -69,19 +69,19 @@ class GaussianNoise(Noise):
 
 
 class Diffusion(Noise):
-    """A corruption that mixes levels and noise as some steps of a diffusion of 1,000 do."""
+    """A corruption that mixes levels and noise like the first steps of a diffusion with 1,000 steps."""
 
-    step: int = Field(default=500, ge=0, lt=_STEPS, description="number of the step, from 0")
+    step: int = Field(default=500, ge=0, lt=_STEPS, description="the last step, counted from 0")
     schedule: Schedule = Field(
         default="sigmoid",
-        description="of the variance: POVID's, or those of DDPM (linear) and of improved diffusion (cosine)",
+        description="schedule of the variance: POVID's (sigmoid), DDPM's (linear) or improved diffusion's (cosine)",
     )
     center: float = Field(default=0.45, ge=0, le=1, description="level, from 0 to 1, that the picture fades to")
     spread: float = Field(
         default=0.27,
         gt=0,
-        description="standard deviation of the noise at the last step, as a share of the range of levels; 0.45 and "
-        "0.27 are CLIP's mean and deviation, 0.5 and 0.5 SigLIP's",
+        description="standard deviation of the noise at step 999, as a share of the range of levels; CLIP's center and "
+        "spread are 0.45 and 0.27, SigLIP's are 0.5 and 0.5",
     )
 
     def mix(self) -> tuple[float, float, float]:
@@ -91,27 +91,27 @@ class Diffusion(Noise):
 
 
 class DiffusionNoise(Diffusion):
-    """The picture after some steps of a diffusion of 1,000 (POVID, arXiv:2402.11411; CHiP, arXiv:2501.16629).
+    """Add the noise of a diffusion, up to a step of 1,000 (POVID, arXiv:2402.11411; CHiP, arXiv:2501.16629).
 
-    The releases add the noise to pixels as the model's preprocessing normalized them; this adds it to the picture as it
-    was read, in the same units (``center``, ``spread``), and levels end where the picture's do. ``schedule: linear`` at
-    step 999 leaves nothing but noise (V-DPO's random image, arXiv:2411.02712).
+    The released codes add the noise to pixels that the model's preprocessing has normalized. This adds it to the
+    picture as read, in the same units (``center``, ``spread``), and clips levels to the picture's range. ``schedule:
+    linear`` at step 999 leaves only noise (V-DPO's random image, arXiv:2411.02712).
     """
 
 
 @cache
 def signal_share(schedule: Schedule, step: int) -> float:
-    """Share of the picture in the variance after a step, the first of which is 0: the field's alpha bar."""
+    """The picture's share of the variance after a step, counted from 0: alpha bar in papers."""
     return math.prod(1 - _variance(schedule, each) for each in range(step + 1))
 
 
 def _variance(schedule: Schedule, step: int) -> float:
-    way = step / (_STEPS - 1)
+    progress = step / (_STEPS - 1)
     if schedule == "linear":  # arXiv:2006.11239
-        return 1e-4 + way * (0.02 - 1e-4)
+        return 1e-4 + progress * (0.02 - 1e-4)
     if schedule == "cosine":  # arXiv:2102.09672, eq. 17
         return min(1 - _cosine(step + 1) / _cosine(step), 0.999)
-    return (0.005 - 1e-5) / (1 + math.exp(6 - 12 * way)) + 1e-5
+    return (0.005 - 1e-5) / (1 + math.exp(6 - 12 * progress)) + 1e-5
 
 
 def _cosine(step: int) -> float:
@@ -125,11 +125,11 @@ def _normal(size: tuple[int, int], num_channels: int, rng: random.Random) -> Ten
 
 
 def _enlarged(noise: Tensor, rows: range, colors: Tensor) -> Tensor:
-    """The noise for ``rows`` of the picture."""
+    """The noise for ``rows`` of the picture, enlarged to the picture's width."""
     import torch
 
     if noise.shape == colors.shape:
         return noise[rows.start : rows.stop]
-    (tall, wide, _), (short, narrow, _) = colors.shape, noise.shape
-    part = noise[torch.tensor(rows) * short // tall]
-    return part[:, torch.arange(wide) * narrow // wide]
+    (height, width, _), (noise_height, noise_width, _) = colors.shape, noise.shape
+    enlarged = noise[torch.tensor(rows) * noise_height // height]
+    return enlarged[:, torch.arange(width) * noise_width // width]

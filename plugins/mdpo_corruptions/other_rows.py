@@ -1,4 +1,4 @@
-"""What another row lends: its pictures, or its whole prompt."""
+"""Corruptions that use another row's pictures, or its pictures and its prompt."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mdpo_corruptions.similar import by_cosine, by_similarity
 
 
 class OtherImage(SelectiveCorruption):
-    """The images of another row with as many: a random one (mDPO, arXiv:2406.11839, table 3), or the most similar.
+    """Use the images of another row, a random one (mDPO, arXiv:2406.11839, table 3) or the most similar one.
 
-    Rows of the same pictures, which are common where one picture has several questions, are not other rows. An image
-    that ``images`` leaves alone stays, and its place in the other row is not looked at.
+    The other row has as many images. Rows with the same pictures do not count: in many data sets one picture has
+    several questions. Only the images that the option ``images`` selects are compared and replaced.
 
-    Similar images are those whose lighter and darker places agree (`similar.py`), or whose rows' ``embedding`` has the
-    nearest direction, as Re-Align (arXiv:2502.13146) retrieves them by CLIP's. Each process reads all rows once.
+    Images are similar if their lighter and darker areas agree (`similar.py`), or if the ``embedding`` of their rows has
+    a high cosine, as in Re-Align (arXiv:2502.13146), which uses CLIP's. Each process reads all rows once.
     """
 
     choose: Literal["random", "most_similar"] = Field(default="random", description="which other row")
     embedding: str | None = Field(
         default=None,
-        description="the name of the vector, as the reader's option vectors gives it, whose cosine says which row is "
-        "most similar; null: lighter and darker places of the images themselves",
+        description="name of a vector in the reader's option vectors; the row with the highest cosine is the most "
+        "similar; null: compare lighter and darker areas of the images",
     )
 
     @model_validator(mode="after")
     def _used(self) -> Self:
         if self.embedding is not None and self.choose == "random":
-            raise ValueError("embedding says which row is most similar, and this one is random; choose: most_similar")
+            raise ValueError("embedding has no effect with 'choose: random'; set 'choose: most_similar'")
         return self
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
@@ -45,16 +45,16 @@ class OtherImage(SelectiveCorruption):
             other = data[row]
             if other.id != example.id and _is_fit(other, example, selected):
                 return _exchanged(example, other, selected)
-        text = (
+        message = (
             f"other_image found none of {len(data)} rows with another id, as many images ({len(example.images)}) "
-            "and other pictures; the data needs at least two such rows"
+            "and different pictures; the data needs at least two such rows"
         )
-        raise DataError([Problem(f"example '{example.id}'", "", text)])
+        raise DataError([Problem(f"example '{example.id}'", "", message)])
 
     def _rows(
         self, example: Example, data: Sequence[Example], selected: Sequence[int], rng: random.Random
     ) -> Iterable[int]:
-        """Rows that may be fit, in the order in which they are tried."""
+        """Row numbers, in the order in which `apply` tries them."""
         if self.choose == "random":
             return rows_in_random_order(len(data), rng)
         if self.embedding is not None:
@@ -65,19 +65,19 @@ class OtherImage(SelectiveCorruption):
 def _is_fit(other: Example, example: Example, selected: Sequence[int]) -> bool:
     if len(other.images) != len(example.images):
         return False
-    pairs = [(other.images[number], example.images[number]) for number in selected]
-    return any(one.size != two.size or one.tobytes() != two.tobytes() for one, two in pairs)
+    pairs = [(other.images[index], example.images[index]) for index in selected]
+    return any(new.size != old.size or new.tobytes() != old.tobytes() for new, old in pairs)
 
 
 def _exchanged(example: Example, other: Example, selected: Sequence[int]) -> Example:
     pairs = enumerate(zip(example.images, other.images, strict=True))
-    return replace(example, images=tuple(new if number in selected else own for number, (own, new) in pairs))
+    return replace(example, images=tuple(new if index in selected else old for index, (old, new) in pairs))
 
 
 class Mismatched(Corruption):
-    """The prompt and images of a random other row: what KTO's baseline is measured under (arXiv:2402.01306).
+    """Use the prompt and images of a random other row, for the baseline of KTO (arXiv:2402.01306).
 
-    The authors pair each response with the next prompt of its micro-batch.
+    The authors' code pairs each response with the next prompt of its micro-batch.
     """
 
     needs_image: ClassVar[bool] = False
@@ -87,8 +87,8 @@ class Mismatched(Corruption):
             other = data[row]
             if other.id != example.id and _question(other) != _question(example):
                 return replace(example, prompt=other.prompt, images=other.images)
-        text = f"mismatched found none of {len(data)} rows with another id and another prompt or image"
-        raise DataError([Problem(f"example '{example.id}'", "", text)])
+        message = f"mismatched found none of {len(data)} rows with another id and another prompt or image"
+        raise DataError([Problem(f"example '{example.id}'", "", message)])
 
 
 def _question(example: Example) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Corruptions written for a few of Pillow's modes, applied to pictures of any mode."""
+"""A base class that applies corruptions for a few of Pillow's modes to pictures of any mode."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _NEAREST = {"1": "L", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 
 
 class AnyMode(ImageCorruption):
-    """A corruption that is written for pictures in L, LA, RGB, RGBA and CMYK, and keeps every other mode as well.
+    """A corruption that changes pictures in L, LA, RGB, RGBA and CMYK; other modes are converted and converted back.
 
-    A palette is made anew. Levels of more than 8 bits are rounded to 8 on the way, unless the corruption works on
-    floats; those of I and F, which have no range of their own, from the picture's darkest to its lightest.
+    A picture with a palette gets a new palette. Levels of more than 8 bits are rounded to 8 bits in between, unless the
+    corruption works on floats. The modes I and F have no fixed range: theirs is from the picture's lowest level to its
+    highest.
     """
 
     works_on_floats: ClassVar[bool] = False
@@ -45,7 +46,7 @@ class AnyMode(ImageCorruption):
             return _from_floats(self.change(levels, rng), image.mode)
         least, most = (0, 65535) if image.mode.startswith("I;16") else _extrema(levels)
         step = (most - least) / 255 or 1.0
-        # Conversion to L cuts off the fraction.
+        # Conversion to L cuts off the fraction, so 0.5 is added to round.
         changed = self.change(levels.point(lambda level: level * (1 / step) + (0.5 - least / step)).convert("L"), rng)
         return _from_floats(changed.convert("F").point(lambda level: level * step + least), image.mode)
 
@@ -58,7 +59,7 @@ def _extrema(levels: Image) -> tuple[float, float]:
 
 
 def plain(image: Image) -> Image:
-    """In one of the modes that corruptions are written for; levels of more than 8 bits are lost."""
+    """The picture in a mode that `AnyMode.change` accepts; levels are reduced to 8 bits."""
     if image.mode in _PLAIN:
         return image
     if image.mode == "P":
@@ -67,25 +68,25 @@ def plain(image: Image) -> Image:
 
 
 def in_mode_of(image: Image, changed: Image) -> Image:
-    """``changed``, which came from ``plain(image)``, converted back to the mode of ``image``."""
+    """``changed``, a changed ``plain(image)``, converted back to the mode of ``image``."""
     if image.mode == changed.mode:
         return changed
     if image.mode == "P":
         from PIL.Image import Quantize
 
-        return changed.quantize(method=Quantize.FASTOCTREE)  # the one method that knows transparency
+        return changed.quantize(method=Quantize.FASTOCTREE)  # the only method that keeps transparency
     return changed.convert(image.mode)
 
 
 def _from_floats(levels: Image, mode: str) -> Image:
     if mode == "F":
         return levels
-    whole = levels.point(lambda level: level * 1 + 0.5).convert("I")
-    return whole if mode == "I" else whole.convert(mode)
+    integers = levels.point(lambda level: level * 1 + 0.5).convert("I")
+    return integers if mode == "I" else integers.convert(mode)
 
 
 def in_rgb(image: Image, change: Callable[[Image], Image]) -> Image:
-    """The picture with its colours changed in RGB, and its transparency as it was."""
+    """The picture with its colours changed in RGB; its transparency stays."""
     changed = change(image.convert("RGB")).convert(image.mode.removesuffix("A"))
     if image.mode.endswith("A"):
         changed.putalpha(image.getchannel("A"))
@@ -93,7 +94,7 @@ def in_rgb(image: Image, change: Callable[[Image], Image]) -> Image:
 
 
 def ink(color: Color, mode: str) -> float | tuple[int, ...]:
-    """An opaque colour as the pixel value of a mode."""
+    """The pixel value of an opaque colour in a mode."""
     import PIL.Image
 
     pixel = PIL.Image.new("RGB", (1, 1), color).convert(mode).getpixel((0, 0))

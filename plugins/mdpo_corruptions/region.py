@@ -1,4 +1,4 @@
-"""Noise in parts of a picture."""
+"""A corruption that adds noise to parts of a picture."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 
 class RegionNoise(Diffusion):
-    """Diffusion noise within boxes, the rest of the picture being as it was (MFPO, arXiv:2410.15334).
+    """Add diffusion noise inside boxes only (MFPO, arXiv:2410.15334).
 
-    There the boxes are those of segments that keywords of the response name. A pixel that a box cuts is within it; the
-    noise is that of ``diffusion_noise`` over the whole picture. An image without boxes stays as it is.
+    In the paper, the boxes surround segments that keywords of the response name. A box includes the pixels that it
+    cuts. The noise is the same as ``diffusion_noise`` adds to the whole picture. An image without boxes stays as it is.
     """
 
-    boxes: str = Field(description="the name of the boxes, as the reader's option boxes gives them")
+    boxes: str = Field(description="name of the boxes, as in the reader's option boxes")
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {"boxes": (self.boxes,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         images = list(example.images)
-        for number in self.selected(example, rng):
-            boxes = example.boxes[self.boxes][number]
+        for index in self.selected(example, rng):
+            boxes = example.boxes[self.boxes][index]
             if boxes:
-                images[number] = _within(boxes, self(images[number], rng), images[number])
+                images[index] = _with_noise_inside(boxes, self(images[index], rng), images[index])
         return replace(example, images=tuple(images))
 
 
-def _within(boxes: Sequence[Box], noisy: Image, image: Image) -> Image:
+def _with_noise_inside(boxes: Sequence[Box], noisy: Image, image: Image) -> Image:
     if image.mode in {"P", "PA"}:
         # The two palettes number their colours differently.
-        return in_mode_of(image, _within(boxes, plain(noisy), plain(image)))
+        return in_mode_of(image, _with_noise_inside(boxes, plain(noisy), plain(image)))
     changed = image.copy()
     for box in boxes:
-        whole = (math.floor(box.left), math.floor(box.top), math.ceil(box.right), math.ceil(box.bottom))
-        changed.paste(noisy.crop(whole), whole)
+        pixels = (math.floor(box.left), math.floor(box.top), math.ceil(box.right), math.ceil(box.bottom))
+        changed.paste(noisy.crop(pixels), pixels)
     return changed

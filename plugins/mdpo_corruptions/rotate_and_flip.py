@@ -1,4 +1,4 @@
-"""Pictures turned or mirrored."""
+"""Corruptions that rotate or mirror a picture."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Rotate(AnyMode):
-    """The picture turned about its centre; what comes in from outside is black."""
+    """Rotate the picture about its centre; the corners that become empty are black."""
 
     works_on_floats: ClassVar[bool] = True
-    degrees: tuple[float, float] = Field(default=(45, 315), description="angle, counterclockwise: least, most")
+    degrees: tuple[float, float] = Field(default=(45, 315), description="angle, counterclockwise: smallest, largest")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.degrees[0] > self.degrees[1]:
-            raise ValueError("degrees goes from the least to the most")
+            raise ValueError(f"degrees must be [smallest, largest], found {list(self.degrees)}")
         return self
 
     def change(self, image: Image, rng: random.Random) -> Image:
@@ -33,10 +33,10 @@ class Rotate(AnyMode):
 
 
 class Flip(ImageCorruption):
-    """The picture mirrored."""
+    """Mirror the picture."""
 
     axis: Literal["horizontal", "vertical", "both"] = Field(
-        default="horizontal", description="left and right change places, or top and bottom, or both"
+        default="horizontal", description="horizontal: swap left and right; vertical: swap top and bottom"
     )
 
     def __call__(self, image: Image, rng: random.Random) -> Image:

@@ -1,4 +1,4 @@
-"""Which images look alike: by perceptual hashes, or by embeddings that rows bring along."""
+"""Sort rows by the similarity of their images, from perceptual hashes or from embeddings in the data."""
 
 from __future__ import annotations
 
@@ -12,48 +12,55 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Hashes = Sequence[tuple[int, ...]]
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _WIDTH, _HEIGHT = 8, 8
 _MOST_REMEMBERED = 4
 _memory: list[tuple[Sequence[Example], str, Any]] = []
 
 
-def by_similarity(example: Example, data: Sequence[Example], places: Sequence[int]) -> list[int]:
-    """Rows with as many images, sorted: most similar at ``places`` first, and of equally similar rows the earlier."""
-    own = {place: difference_hash(example.images[place]) for place in places}
+def by_similarity(example: Example, data: Sequence[Example], indices: Sequence[int]) -> list[int]:
+    """The rows with as many images as the example, most similar first; equally similar rows stay in order.
+
+    Only the images at ``indices`` are compared.
+    """
+    own = {index: difference_hash(example.images[index]) for index in indices}
     hashes = _remembered(data, "", _hashes)
 
     def distance(row: int) -> int:
-        return sum((hashes[row][place] ^ wanted).bit_count() for place, wanted in own.items())
+        return sum((hashes[row][index] ^ own_hash).bit_count() for index, own_hash in own.items())
 
-    return sorted((row for row, found in enumerate(hashes) if len(found) == len(example.images)), key=distance)
+    rows = (row for row, of_images in enumerate(hashes) if len(of_images) == len(example.images))
+    return sorted(rows, key=distance)
 
 
 def difference_hash(image: Image) -> int:
-    """64 bits: which of 8 x 8 places are lighter than their right neighbours (dHash). Alike images differ in few."""
+    """A hash of 64 bits (dHash); the hashes of similar images differ in few bits.
+
+    Each bit says whether one of 8 x 8 areas is lighter than its right neighbour.
+    """
     from PIL.Image import Resampling
 
     levels = image.convert("L").resize((_WIDTH + 1, _HEIGHT), Resampling.BOX).tobytes()
-    places = (row * (_WIDTH + 1) + column for row in range(_HEIGHT) for column in range(_WIDTH))
-    return sum((levels[place] > levels[place + 1]) << bit for bit, place in enumerate(places))
+    indices = (row * (_WIDTH + 1) + column for row in range(_HEIGHT) for column in range(_WIDTH))
+    return sum((levels[index] > levels[index + 1]) << bit for bit, index in enumerate(indices))
 
 
 def _hashes(data: Sequence[Example]) -> Hashes:
-    """The hash of each image of each row."""
+    """The hashes of the images of each row."""
     return [tuple(map(difference_hash, row.images)) for row in data]
 
 
 def by_cosine(example: Example, data: Sequence[Example], name: str) -> list[int]:
-    """Rows with a vector of that name, sorted: the nearest direction first, and of equally near rows the earlier."""
+    """The rows with a vector of that name, highest cosine first; rows with equal cosines stay in order."""
     rows, directions = _remembered(data, name, lambda data: _directions(data, name))
-    own = _direction(example, name)
+    direction = _direction(example, name)
     if not rows:
         return []
-    if len(own) != directions.shape[1]:
-        raise _vector_error(example, name, f"has {len(own)} numbers, and those of other rows {directions.shape[1]}")
-    order = (directions @ own).argsort(descending=True, stable=True)
-    return [rows[place] for place in order.tolist()]
+    if len(direction) != directions.shape[1]:
+        raise _vector_error(example, name, f"has {len(direction)} numbers, but other rows have {directions.shape[1]}")
+    order = (directions @ direction).argsort(descending=True, stable=True)
+    return [rows[index] for index in order.tolist()]
 
 
 def _directions(data: Sequence[Example], name: str) -> tuple[list[int], Tensor]:
@@ -67,8 +74,8 @@ def _directions(data: Sequence[Example], name: str) -> tuple[list[int], Tensor]:
             rows.append(row)
             directions.append(_direction(example, name))
             if len(directions[-1]) != len(directions[0]):
-                text = f"has {len(directions[-1])} numbers, and those before have {len(directions[0])}"
-                raise _vector_error(example, name, text)
+                message = f"has {len(directions[-1])} numbers, but earlier rows have {len(directions[0])}"
+                raise _vector_error(example, name, message)
     return rows, torch.stack(directions) if rows else torch.empty(0, 0)
 
 
@@ -78,19 +85,23 @@ def _direction(example: Example, name: str) -> Tensor:
     vector = torch.tensor(example.vectors[name], dtype=torch.float64)
     norm = vector.norm()
     if not norm > 0:
-        raise _vector_error(example, name, "is zero, which has no direction")
+        raise _vector_error(example, name, "contains only zeros, so it has no direction")
     direction: Tensor = vector / norm
     return direction
 
 
-def _vector_error(example: Example, name: str, text: str) -> DataError:
-    return DataError([Problem(f"example '{example.id}'", "", f"the vector '{name}' {text}")])
+def _vector_error(example: Example, name: str, message: str) -> DataError:
+    return DataError([Problem(f"example '{example.id}'", "", f"the vector '{name}' {message}")])
 
 
-def _remembered(data: Sequence[Example], name: str, found: Callable[[Sequence[Example]], Found]) -> Found:
-    """What ``found`` gives for the data; the last results are kept, since each needs all images to be read."""
-    place = next((place for place, (known, what, _) in enumerate(_memory) if known is data and what == name), None)
-    _memory.append((data, name, found(data)) if place is None else _memory.pop(place))
+def _remembered(data: Sequence[Example], name: str, compute: Callable[[Sequence[Example]], Result]) -> Result:
+    """The result of ``compute(data)``, which is stored under ``name``; only the last few results are kept.
+
+    A result is stored because it takes a pass over all rows.
+    """
+    keys = ((known_data, known_name) for known_data, known_name, _ in _memory)
+    index = next((index for index, (known, key) in enumerate(keys) if known is data and key == name), None)
+    _memory.append((data, name, compute(data)) if index is None else _memory.pop(index))
     del _memory[:-_MOST_REMEMBERED]
-    result: Found = _memory[-1][2]
+    result: Result = _memory[-1][2]
     return result

@@ -1,4 +1,4 @@
-"""Corruptions behind the picture: of the tokens that a model makes of it."""
+"""A corruption that changes which image tokens the model attends to, not the picture."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mdpo_core import Corruption, DroppedTokens, Example
 
 
 class TokenDrop(Corruption):
-    """A share of the image tokens dropped by the attention mask, as in BDHS (arXiv:2407.02477).
+    """Drop a share of the image tokens with the attention mask, as in BDHS (arXiv:2407.02477).
 
-    Each is dropped with probability ``share``, by itself: nothing attends to it, and others keep their positions. It
-    is the tokens of all images.
+    Each token of all images is dropped independently, with probability ``share``: nothing attends to it. Other tokens
+    keep their positions.
     """
 
-    share: float = Field(default=0.99, ge=0, le=1, description="probability of each image token to be dropped")
+    share: float = Field(default=0.99, ge=0, le=1, description="probability that an image token is dropped")
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         return replace(example, dropped=DroppedTokens(self.share, rng.getrandbits(63)))

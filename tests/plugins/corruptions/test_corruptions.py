@@ -130,8 +130,8 @@ def test_the_paper_s_crop_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"area": [0.5, 0.2]}, "area goes from the least to the most"),
-        ({"aspect": [2, 1]}, "aspect goes from the least to the most"),
+        ({"area": [0.5, 0.2]}, r"area must be \[smallest, largest\], found \[0.5, 0.2\]"),
+        ({"aspect": [2, 1]}, r"aspect must be \[smallest, largest\], found \[2.0, 1.0\]"),
         ({"area": [0, 0.2]}, "greater than 0"),
         ({"area": [0.5, 1.2]}, "less than or equal to 1"),
     ],

@@ -53,7 +53,7 @@ def test_own_picture_of_row_replaces_the_touched_images(
 def test_as_many_pictures_as_images_are_needed() -> None:
     row = replace(TWO, other_images={"edited": (BLUE,)})
     with pytest.raises(
-        DataError, match=r"example '7': the picture 'edited' is 1 images; the row has 2, of which 2 are"
+        DataError, match=r"example '7': other_images 'edited' has 1 images, but the row has 2 images and"
     ):
         applied(row, "dataset_image", picture="edited")
 
@@ -136,12 +136,12 @@ def test_most_similar_image_has_nearest_embedding_despite_looks() -> None:
 def test_zero_or_uneven_embeddings_are_named_with_their_row() -> None:
     """Embeddings without a direction, or of several lengths, are named with their row."""
     options = {"choose": "most_similar", "embedding": "clip"}
-    for vector, text in (((0.0, 0.0), "is zero, which has no direction"), ((1.0,), "has 1 numbers, and those before")):
+    for vector, text in (((0.0, 0.0), "contains only zeros"), ((1.0,), "has 1 numbers, but earlier rows have 2")):
         data = [with_vector("0", 1, 0), with_vector("1", *vector)]
         with pytest.raises(DataError, match=f"example '1': the vector 'clip' {text}"):
             applied(data[0], "other_image", data, **options)
     data = [with_vector("0", 1, 0), with_vector("1", 1, 0)]
-    with pytest.raises(DataError, match="example '2': the vector 'clip' has 1 numbers, and those of other rows 2"):
+    with pytest.raises(DataError, match="example '2': the vector 'clip' has 1 numbers, but other rows have 2"):
         applied(with_vector("2", 1), "other_image", data, **options)
 
 
