@@ -1,13 +1,13 @@
 """Preference losses and reward anchors.
 
-The formulas of the docstrings are about one pair. ``lp``: log-prob of a response under the policy, a sum over its
-tokens; ``r``: its log-ratio, policy minus reference; ``w``, ``l``: the preferred view and the one it is preferred over;
-``D``: r_w - r_l; ``|y|``: number of tokens; ``s``: the sigmoid; ``ls``: its logarithm; ``m``: an image; ``r(m,y)``: the
-log-ratio of the response y to it; ``KL(reference || policy)``: that of the distributions that predict a token.
+The formulas in the docstrings are for one pair. ``lp``: log-prob of a response under the policy, a sum over its
+tokens; ``r``: its log-ratio, policy minus reference; ``w``, ``l``: the preferred view and the other view; ``D``:
+r_w - r_l; ``|y|``: number of tokens; ``s``: the sigmoid; ``ls``: its logarithm; ``m``: an image; ``r(m,y)``: the
+log-ratio of the response y to the image m; ``KL(reference || policy)``: divergence of the distributions of a token.
 
 The rooms, from the ground up; each imports only rooms above it in this list:
 
-    formulas, modules   what the formulas of several terms share; modules that terms train
+    formulas, modules   functions that several terms use; modules that terms train
     losses, anchors     the terms, and their names in recipes
 """
 

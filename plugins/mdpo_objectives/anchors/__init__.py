@@ -1,4 +1,4 @@
-"""Anchors, which hold one view near an absolute level: each file names its own, and they are joined here."""
+"""Anchors, which hold one view near an absolute level. Each file names its anchors; this one collects them."""
 
 from __future__ import annotations
 

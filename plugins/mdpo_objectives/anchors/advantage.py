@@ -1,4 +1,4 @@
-"""Likelihood weighted by an advantage, given or learned."""
+"""An anchor: likelihood, weighted by an advantage that is in the data or learned."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ class HPO(Anchor):
 
         -exp(A / alpha) lp        A: column advantage, detached
         value_head: A = R - V(x), R: column reward, and + |tau - 1(u < 0)| u^2, u = R - V(x)
-        V(x): a linear map of what the policy makes of the prompt x
+        V(x): a linear map of the hidden state of the policy at the end of the prompt x
 
-    Beside ``kto`` it is the paper's objective, and ``weight`` its gamma, which V's own loss has, too. Through V nothing
-    but the map itself learns. The exponential goes on as a straight line beyond e^29 (float32). Reconstructed from
-    descriptions: constants are not known, so weight, alpha and, with a value head, the expectile tau are to be given.
+    With ``kto`` it is the paper's objective; ``weight`` is its gamma, which also multiplies the loss of V. The loss of
+    V trains only the linear map. Beyond e^29 (float32) the exponential continues as its tangent. Reconstructed from
+    descriptions: the paper's constants are not known, so weight, alpha and (with a value head) tau have no default.
     """
 
     needs_reference: ClassVar[bool] = False
     weight: float = Field(ge=0, description="factor of this term in the objective")
     alpha: float = Field(gt=0, description="advantage that multiplies the likelihood's weight by e")
-    advantage: Literal["column", "value_head"] = Field(default="column", description="given, or reward less V(x)")
-    tau: float | None = Field(default=None, gt=0, lt=1, description="expectile of the rewards that V aims at")
+    advantage: Literal["column", "value_head"] = Field(
+        default="column", description="column: from the data; value_head: reward minus V(x)"
+    )
+    tau: float | None = Field(default=None, gt=0, lt=1, description="expectile of the rewards that V(x) learns")
 
     @model_validator(mode="after")
     def _tau_goes_with_a_value_head(self) -> Self:
         if (self.tau is None) == (self.advantage == "value_head"):
-            raise ValueError(
-                "tau is the expectile of a value head: give it with 'advantage: value_head', and only there"
-            )
+            raise ValueError("tau is the expectile of a value head: set it with 'advantage: value_head', and only then")
         if self.tau is not None and self.on.with_prompt:
-            raise ValueError("V(x) is read where the prompt ends: a value head goes with a view without 'prompt+'")
+            raise ValueError("a value head reads the end of the prompt: use a view without 'prompt+'")
         return self
 
     def columns(self) -> tuple[str, ...]:
@@ -63,10 +63,10 @@ class HPO(Anchor):
     def __call__(self, scores: Scores) -> Tensor:
         if self.tau is None:
             return self._weighted(scores, number(scores, "advantage"))
-        apart = number(scores, "reward") - scores.probes["value"][self.on][:, 0, 0]
-        # What lies below the value weighs 1 - tau.
-        expectile = (self.tau - (apart < 0).to(apart.dtype)).abs() * apart.square()
-        return self._weighted(scores, apart.detach()) + expectile
+        advantage = number(scores, "reward") - scores.probes["value"][self.on][:, 0, 0]
+        # A negative advantage weighs 1 - tau, others weigh tau.
+        expectile = (self.tau - (advantage < 0).to(advantage.dtype)).abs() * advantage.square()
+        return self._weighted(scores, advantage.detach()) + expectile
 
     def _weighted(self, scores: Scores, advantage: Tensor) -> Tensor:
         return -bounded_exp(advantage / self.alpha) * scores.policy[self.on]

@@ -36,7 +36,7 @@ class SFT(Anchor):
 
         -lp / |y|
 
-    MPO's code and TRL take the mean over all tokens of a batch; here it is over each response's own.
+    MPO's code and TRL take the mean over all tokens of a batch; here each response has its own mean.
     """
 
     needs_reference: ClassVar[bool] = False
@@ -51,11 +51,11 @@ class Squared(Anchor):
 
         (beta r - delta)^2
 
-    The default of that code is a log-sigmoid, which is ``reward``.
+    The default of OPA-DPO's code is a log-sigmoid, which is ``reward``.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    delta: float = Field(default=0.0, description="the reward that costs nothing")
+    delta: float = Field(default=0.0, description="reward at which the penalty is 0")
 
     def __call__(self, scores: Scores) -> Tensor:
         return (self.beta * scores.log_ratio(self.on) - self.delta).square()

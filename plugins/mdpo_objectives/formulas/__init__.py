@@ -1,1 +1,1 @@
-"""What the formulas of several terms share; nothing here is a term."""
+"""Functions that several terms use; no file here defines a term."""

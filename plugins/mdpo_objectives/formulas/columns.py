@@ -1,4 +1,4 @@
-"""Data columns; a value that makes no sense is an error that names its row."""
+"""Read data columns and check their values; an error names the row of a wrong value."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ if TYPE_CHECKING:
 
 
 def label(scores: Scores, name: str) -> Tensor:
-    """A column of 0 and 1, as bool."""
+    """A column whose values must be 0 or 1, as bool."""
     values = scores.columns[name]
-    require(scores, (values == 0) | (values == 1), "a label is 0 or 1, found", {name: values})
+    require(scores, (values == 0) | (values == 1), "a label must be 0 or 1, found", {name: values})
     return values == 1
 
 
 def probability(scores: Scores, name: str) -> Tensor:
-    """A column of values from 0 to 1."""
+    """A column whose values must be from 0 to 1."""
     values = scores.columns[name]
-    require(scores, (values >= 0) & (values <= 1), "a probability is from 0 to 1, found", {name: values})
+    require(scores, (values >= 0) & (values <= 1), "a probability must be from 0 to 1, found", {name: values})
     return values
 
 
 def number(scores: Scores, name: str) -> Tensor:
-    """A column of finite values."""
+    """A column whose values must be finite."""
     values = scores.columns[name]
     require(scores, values.isfinite(), "must be a finite number, found", {name: values})
     return values
 
 
-def require(scores: Scores, good: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
-    """Raise `DataError` with one problem for each row that is not ``good (batch,)``.
+def require(scores: Scores, is_valid: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
+    """Raise `DataError` with one problem for each row where ``is_valid (batch,)`` is false.
 
     Rows are named by ``scores.ids``; if there are no ids, rows are counted from 1.
     """
-    if bool(good.all()):
+    if bool(is_valid.all()):
         return
     problems = []
-    for row in (~good).nonzero()[:, 0].tolist():
-        found = ", ".join(f"{name} = {float(values[row]):.9g}" for name, values in columns.items())
-        where = f"example '{scores.ids[row]}'" if scores.ids else f"row {row + 1} of {len(good)}"
-        problems.append(Problem(where, "", f"{rule} {found}"))
+    for row in (~is_valid).nonzero()[:, 0].tolist():
+        values_of_row = ", ".join(f"{name} = {float(values[row]):.9g}" for name, values in columns.items())
+        location = f"example '{scores.ids[row]}'" if scores.ids else f"row {row + 1} of {len(is_valid)}"
+        problems.append(Problem(location, "", f"{rule} {values_of_row}"))
     raise DataError(problems)

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 def log_sigmoid(logit: Tensor) -> Tensor:
-    """``log(sigmoid(logit))``, also where ``logit.sigmoid().log()`` would be infinite."""
+    """``log(sigmoid(logit))``, finite even where ``logit.sigmoid().log()`` would be infinite."""
     from torch.nn.functional import logsigmoid
 
     return logsigmoid(logit)
 
 
 def bounded_exp(exponent: Tensor) -> Tensor:
-    """The exponential, and its tangent beyond the cube root of the largest number: e^29 in float32, e^236 in float64.
+    """The exponential; above the cube root of the largest number (e^29 in float32, e^236 in float64) its tangent.
 
-    So the norm of gradients is finite as well, and larger exponents still give larger values.
+    So gradients and their norm stay finite, and larger exponents still give larger values.
     """
     bounded = _bounded(exponent)
-    # One product: as a sum, gradients of e^limit would cancel, and take the small one with them.
+    # One product, because in a sum two large gradients would cancel, and the small one would be lost in rounding.
     return bounded.exp() * (1 + exponent - bounded)
 
 
@@ -41,25 +41,25 @@ def _bounded(exponent: Tensor) -> Tensor:
 
 
 def log1mexp(log_prob: Tensor) -> Tensor:
-    """``log(1 - exp(log_prob))``; a log-prob of 0 counts as the largest that is told apart from it."""
+    """``log(1 - exp(log_prob))``; log-probs are clamped to at most ``-eps``, where the result is finite."""
     import torch
 
-    below = log_prob.clamp(max=-torch.finfo(log_prob.dtype).eps)
+    negative = log_prob.clamp(max=-torch.finfo(log_prob.dtype).eps)
     # Each of the two forms loses all digits where the other is exact; both have finite gradients everywhere.
-    return torch.where(below > -math.log(2), (-torch.expm1(below)).log(), torch.log1p(-below.exp()))
+    return torch.where(negative > -math.log(2), (-torch.expm1(negative)).log(), torch.log1p(-negative.exp()))
 
 
 def kl_divergence(log_probs: Tensor, other: Tensor) -> Tensor:
-    """KL(p || q) over the last dimension, from log-probs of both; entries with probability 0 under p add nothing."""
-    apart = (log_probs - other).where(log_probs > -math.inf, 0)
-    return (log_probs.exp() * apart).sum(dim=-1)
+    """KL(p || q) over the last dimension, from the log-probs of p and q; entries with probability 0 under p add 0."""
+    log_ratios = (log_probs - other).where(log_probs > -math.inf, 0)
+    return (log_probs.exp() * log_ratios).sum(dim=-1)
 
 
 def mean_log_prob(scores: Scores, view: View) -> Tensor:
-    """The policy's mean log-prob of a response token, ``(batch,)``."""
+    """The policy's mean log-prob over the tokens of a response, ``(batch,)``."""
     return scores.policy[view] / scores.num_tokens[view]
 
 
 def mean_log_ratio(scores: Scores, view: View) -> Tensor:
-    """The mean log-ratio of a response token, ``(batch,)``."""
+    """The mean log-ratio over the tokens of a response, ``(batch,)``."""
     return scores.log_ratio(view) / scores.num_tokens[view]

@@ -1,11 +1,11 @@
-"""Options that only have an effect together with others."""
+"""Check options that have an effect only together with another option."""
 
 from __future__ import annotations
 
 from mdpo_core import Term
 
 
-def require_default(term: Term, option: str, sentence: str) -> None:
-    """Raise `ValueError` if an option without effect is changed; its default is allowed, as saved recipes hold it."""
+def require_default(term: Term, option: str, message: str) -> None:
+    """Raise `ValueError` unless ``option`` has its default. Saved recipes contain defaults, so those are allowed."""
     if getattr(term, option) != type(term).model_fields[option].default:
-        raise ValueError(sentence)
+        raise ValueError(message)

@@ -1,4 +1,4 @@
-"""Preference losses: each file names its own, and they are joined here."""
+"""Preference losses. Each file names its losses; this one collects them."""
 
 from __future__ import annotations
 

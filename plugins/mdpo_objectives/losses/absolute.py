@@ -1,4 +1,4 @@
-"""Losses of two views that also care how high each reward is by itself."""
+"""Losses of two views that depend on each reward, not only on their difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NCA(PairLoss):
 
         -ls(beta r_w) - 0.5 ls(-beta r_w) - 0.5 ls(-beta r_l)
 
-    The authors set beta 0.01. Their form for K responses with rewards is not covered.
+    The authors set beta 0.01. Their form for K responses with rewards is not implemented.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -34,11 +34,11 @@ class APO(PairLoss):
 
         zero: 1 - s(beta r_w) + s(beta r_l)        down: s(beta r_w) + s(-beta D)
 
-    ``zero`` raises the preferred response, ``down`` lowers both: for a policy that is better than its data.
+    ``zero`` raises the preferred response. ``down`` lowers both responses, for a policy that is better than its data.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    variant: Literal["zero", "down"] = Field(default="zero", description="where the preferred reward is to go")
+    variant: Literal["zero", "down"] = Field(default="zero", description="zero: raise the preferred; down: lower both")
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred = self.beta * scores.log_ratio(self.prefer)
@@ -48,19 +48,19 @@ class APO(PairLoss):
 
 
 class DPOP(PairLoss):
-    """DPO that punishes a preferred response which falls below the reference (Smaug, arXiv:2402.13228).
+    """DPO with a penalty if the preferred response falls below the reference (Smaug, arXiv:2402.13228).
 
         -ls(beta (D - lam max(0, -r_w)))
 
-    A softer relative of mDPO's reward anchor. The paper tries lam from 5 to 50.
+    It is similar to mDPO's reward anchor, but softer. The paper tries lam from 5 to 50.
     """
 
     beta: float = Field(default=0.3, gt=0, description="reward per nat of log-ratio")
-    lam: float = Field(default=5.0, ge=0, description="nats of margin that a nat below the reference costs")
+    lam: float = Field(default=5.0, ge=0, description="penalty, in nats of margin per nat below the reference")
 
     def __call__(self, scores: Scores) -> Tensor:
-        fallen = (-scores.log_ratio(self.prefer)).relu()
-        return -log_sigmoid(self.beta * (scores.margin(self.prefer, self.over) - self.lam * fallen))
+        shortfall = (-scores.log_ratio(self.prefer)).relu()
+        return -log_sigmoid(self.beta * (scores.margin(self.prefer, self.over) - self.lam * shortfall))
 
 
 LOSSES: Mapping[str, type[Loss]] = {

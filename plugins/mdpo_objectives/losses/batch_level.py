@@ -1,4 +1,4 @@
-"""Losses that hold each pair against the others: those beside it, or all that were seen."""
+"""Losses that compare each pair with other pairs: of its micro-batch, or of all steps so far."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 class AOT(PairLoss):
-    """Alignment of distributions: the n-th highest margin is to exceed the reference's n-th highest (arXiv:2406.05882).
+    """Alignment of distributions: the n-th highest margin should exceed the reference's (arXiv:2406.05882).
 
         -(1 - e) ls(beta (a_n - b_n)) - e ls(-beta (a_n - b_n))        e: label_smoothing
         a, b: the margins of policy and reference, or unpaired r_w and r_l, sorted
 
-    Sorted within a micro-batch of one process, as in TRL, so that it depends on how pairs share out, though not on
-    their order. A pair's value is that of its own a.
+    Margins are sorted within a micro-batch of one process, as in TRL. So the loss depends on which pairs are in the
+    micro-batch, but not on their order. The value of a pair is the one with its own a.
     """
 
     compares_pairs: ClassVar[bool] = True
     beta: float = Field(default=0.1, gt=0, description="reward per nat")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
-    paired: bool = Field(default=True, description="compare margins; false: log-ratios of the two views, not by pairs")
+    paired: bool = Field(default=True, description="compare margins; false: compare all r_w with all r_l")
 
     def __call__(self, scores: Scores) -> Tensor:
         if self.paired:
             high, low = (side[self.prefer] - side[self.over] for side in (scores.policy, scores.reference))
         else:
             high, low = scores.log_ratio(self.prefer), scores.log_ratio(self.over)
-        # Rows without an image are not among those that a corrupted view is sorted with.
+        # A corrupted view leaves out rows without an image.
         logit = self.beta * _lead_by_rank(high, low, scores.counted(self.views()))
         return -(1 - self.label_smoothing) * log_sigmoid(logit) - self.label_smoothing * log_sigmoid(-logit)
 
@@ -48,12 +48,12 @@ def _lead_by_rank(high: Tensor, low: Tensor, counted: Tensor) -> Tensor:
 
 
 class BCO(PairLoss):
-    """Binary classification of responses, the mean reward being the border (arXiv:2404.04656).
+    """Binary classification of responses by their reward, with the mean reward as threshold (arXiv:2404.04656).
 
-        -ls(beta r_w - d) - ls(-(beta r_l - d))        d: mean of all rewards seen
+        -ls(beta r_w - d) - ls(-(beta r_l - d))        d: mean of all rewards so far
 
-    The running mean is over all finished steps and all processes, and 0 in the first step; the authors' and TRL's is
-    moved before its use, by each micro-batch. Their weights for rejected rows of other prompts are not covered.
+    The running mean is over all finished steps and all processes; it is 0 in the first step. The authors and TRL update
+    it in each micro-batch, before its use. Their weights for rejected rows of other prompts are not implemented.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -72,11 +72,11 @@ class BCO(PairLoss):
 
 
 class BCOUnpaired(Loss):
-    """BCO of single responses with labels (arXiv:2404.04656).
+    """BCO for single responses with labels (arXiv:2404.04656).
 
-        -ls(beta r - d) where the column label is 1, -ls(d - beta r) where it is 0        d: mean of all rewards seen
+        -ls(beta r - d) where the column label is 1, -ls(d - beta r) where it is 0        d: mean of all rewards so far
 
-    The running mean is that of ``bco``.
+    The running mean is computed as in ``bco``.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -105,15 +105,15 @@ class BCOUnpaired(Loss):
 
 
 class KTO(Loss):
-    """Prospect theory: single responses, good or bad, against what is usual (arXiv:2402.01306).
+    """Prospect theory: single responses, good or bad, compared with a baseline (arXiv:2402.01306).
 
         desirable (1 - s(beta (r - z))) where the column label is 1, undesirable (1 - s(beta (z - r))) where it is 0
         z: max(0, mean of r over responses under another row's prompt), detached
 
-    The mean is over the last finished step in all processes, and 0 in the first step; the authors' and TRL's is that of
-    the micro-batch itself. Those responses are a view, by the corruption ``mismatched``. Rows without an image take
-    part, but not where another term of the recipe has a condition that needs one. The authors keep desirable * (number
-    of 1s) between 1 and 4/3 times undesirable * (number of 0s).
+    The mean is over the last finished step in all processes; it is 0 in the first step. The authors and TRL use the
+    mean of the micro-batch itself. The responses under another row's prompt are a view, from the corruption
+    ``mismatched``. Rows without an image count, unless another term of the recipe has a condition that needs an image.
+    The authors keep desirable * (number of 1s) between 1 and 4/3 times undesirable * (number of 0s).
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -143,10 +143,10 @@ class KTO(Loss):
         return scores.log_ratio(self.mismatched)
 
     def __call__(self, scores: Scores) -> Tensor:
-        usual = max(0.0, scores.running["mismatched"]) if self.baseline == "last_step" else self.baseline
-        reward, good = self.beta * (scores.log_ratio(self.on) - usual), label(scores, "label")
-        bad = self.undesirable * reward.sigmoid()
-        return (self.desirable * (-reward).sigmoid()).where(good, bad)
+        baseline = max(0.0, scores.running["mismatched"]) if self.baseline == "last_step" else self.baseline
+        reward, is_good = self.beta * (scores.log_ratio(self.on) - baseline), label(scores, "label")
+        loss_if_bad = self.undesirable * reward.sigmoid()
+        return (self.desirable * (-reward).sigmoid()).where(is_good, loss_if_bad)
 
 
 LOSSES: Mapping[str, type[Loss]] = {

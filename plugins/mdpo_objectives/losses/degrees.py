@@ -1,4 +1,4 @@
-"""A loss on how much of a response is left: self-supervision beside preferences."""
+"""A self-supervised loss: a classifier predicts how much of a response has been removed."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def classifier(classes: int, layers: int, width: int) -> nn.Module:
 
 
 class SPO(Loss):
-    """Tell how much of a response has been taken out (self-supervised preference optimization, arXiv:2409.17791).
+    """Predict how much of a response has been removed (self-supervised preference optimization, arXiv:2409.17791).
 
         mean over k of -log softmax(h(y_k))_k        h: a linear classifier of the last token's hidden state
         y_k: the views of ``degrees``
 
-    They go from the whole response to the one that lacks most of its key spans, which the data holds. Reconstructed
-    from the abstract, as nothing was released; beside a preference loss ``weight`` is the paper's gamma, which is to be
-    given, as its value is not known. Gradients reach the policy.
+    The views are responses in the data, from the complete one to the one without most of its key spans. Reconstructed
+    from the abstract, because no code was released. With a preference loss, ``weight`` is the paper's gamma; it has no
+    default, because the paper's value is not known. Gradients reach the policy.
     """
 
     needs_reference: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = True
     weight: float = Field(ge=0, description="factor of this term in the objective")
-    degrees: tuple[View, ...] = Field(min_length=2, description="the views, the whole response first")
+    degrees: tuple[View, ...] = Field(min_length=2, description="the views, the complete response first")
 
     def views(self) -> tuple[View, ...]:
         return self.degrees
@@ -52,10 +52,10 @@ class SPO(Loss):
     def _cost(self, scores: Scores, view: View, degree: int) -> Tensor:
         import torch
 
-        found, mask = scores.probes["degree"][view], scores.policy_tokens[view].mask
+        logits, mask = scores.probes["degree"][view], scores.policy_tokens[view].mask
         last = (mask * mask.new_ones(mask.shape).cumsum(dim=1)).argmax(dim=1)
         rows = torch.arange(len(last), device=last.device)
-        return -found[rows, last].log_softmax(dim=-1)[:, degree]
+        return -logits[rows, last].log_softmax(dim=-1)[:, degree]
 
 
 LOSSES: Mapping[str, type[Loss]] = {

@@ -1,4 +1,4 @@
-"""Losses that weigh how long the responses are."""
+"""Losses that take the lengths of the responses into account."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class DPONorm(PairLoss):
-    """DPO over mean log-ratios (length-normalized DPO of Tulu 3, arXiv:2411.15124).
+    """DPO with mean log-ratios (length-normalized DPO of Tulu 3, arXiv:2411.15124).
 
         -ls(beta (r_w / |y_w| - r_l / |y_l|))
 
-    TRL names it sigmoid_norm. It wants a larger beta than sums do.
+    TRL calls it sigmoid_norm. It needs a larger beta than DPO with sums.
     """
 
-    beta: float = Field(default=5.0, gt=0, description="reward per nat a token")
+    beta: float = Field(default=5.0, gt=0, description="reward per nat and token")
 
     def __call__(self, scores: Scores) -> Tensor:
         return -log_sigmoid(self.beta * (mean_log_ratio(scores, self.prefer) - mean_log_ratio(scores, self.over)))
@@ -33,17 +33,17 @@ class LengthDPO(PairLoss):
 
         -ls(beta D - alpha (|y_w| - |y_l|))
 
-    The sign is reconstructed: a preferred response that is longer costs more, so that length alone wins nothing.
+    The sign is reconstructed: a longer preferred response costs more, so that length alone gains nothing.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    alpha: float = Field(default=0.02, ge=0, description="reward that a token more costs")
+    alpha: float = Field(default=0.02, ge=0, description="reward that each extra token costs")
 
     def __call__(self, scores: Scores) -> Tensor:
         margin = scores.margin(self.prefer, self.over)
-        # A factor times whole numbers would be of float32, whatever the margin is of.
-        longer = (scores.num_tokens[self.prefer] - scores.num_tokens[self.over]).to(margin.dtype)
-        return -log_sigmoid(self.beta * margin - self.alpha * longer)
+        # Convert to the dtype of the margin: a float times integers is float32.
+        extra_tokens = (scores.num_tokens[self.prefer] - scores.num_tokens[self.over]).to(margin.dtype)
+        return -log_sigmoid(self.beta * margin - self.alpha * extra_tokens)
 
 
 LOSSES: Mapping[str, type[Loss]] = {

@@ -1,4 +1,4 @@
-"""Preference over tokens that masks pick, learned ones or the reference's activations."""
+"""A preference loss over masked tokens; the masks are learned, or the reference's activations."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 
 
 def learned_masks(masks: int, layers: int, width: int) -> nn.Module:
-    """The module of SparsePO's masks; see `LearnedMasks`."""
+    """The module that computes SparsePO's masks; see `LearnedMasks`."""
     from mdpo_objectives.modules.mask_modules import LearnedMasks
 
     return LearnedMasks(masks, layers, width)
 
 
 def mean_activations(layers: int, width: int) -> nn.Module:
-    """The module of MaPO's masks; see `MeanActivations`."""
+    """The module that computes MaPO's masks; see `MeanActivations`."""
     from mdpo_objectives.modules.mask_modules import MeanActivations
 
     return MeanActivations()
 
 
 class SparsePO(PairLoss):
-    """TDPO1 whose log-ratios and divergences count where masks let them (SparsePO, MaPO, arXiv:2410.05102).
+    """TDPO1 with masks on the log-ratios and divergences of tokens (SparsePO, MaPO, arXiv:2410.05102).
 
         -ls(beta (u - d)) + l1_u sum(M_u) + l1_d sum(M_d)
         u = sum_t M_u r_t^w - sum_t M_u r_t^l, d = sum_t M_d K_t^l - sum_t M_d K_t^w
         M_u, M_d: masks of tokens t, from 0 to 1        K_t: KL(reference || policy) of their distributions
 
-    ``masks: learned`` is SparsePO: a linear map and a ReLU for each layer of the reference, and their mean, held at 1
-    or below; they begin at 1, which is ``tdpo`` of variant 1. The authors' code has a learned sum of layers, without a
-    bound. ``activations`` is MaPO: each layer's mean activation, from 0 for the lowest of a response's tokens to 1 for
-    the highest, averaged over layers, as their code has it. The sums run over both responses.
-    The authors have beta 0.8 for summaries and 0.1 for dialogues, there with l1 0.001.
+    ``masks: learned`` is SparsePO: a linear map and a ReLU for each layer of the reference, averaged over layers and
+    limited to 1. Masks begin at 1, where the loss is ``tdpo`` with variant 1. The authors' code learns the weights of
+    layers instead of their mean, and has no limit. ``activations`` is MaPO: each layer's mean activation, scaled from 0
+    (a response's lowest token) to 1 (its highest) and averaged over layers, as in their code. The l1 sums are over both
+    responses. The authors set beta 0.8 for summaries, and beta 0.1 with l1 0.001 for dialogues.
     """
 
     needs_tokens: ClassVar[bool] = True
     beta: float = Field(default=0.1, gt=0, description="reward per nat")
     masks: Literal["learned", "activations"] = Field(default="learned", description="SparsePO's masks, or MaPO's")
-    shared: bool = Field(default=False, description="one learned mask for log-ratios and divergences")
+    shared: bool = Field(default=False, description="use the same learned mask for log-ratios and divergences")
     l1_u: float = Field(default=0.001, ge=0, description="cost of a token in the mask of log-ratios")
     l1_d: float = Field(default=0.001, ge=0, description="cost of a token in the mask of divergences")
 
@@ -56,7 +56,7 @@ class SparsePO(PairLoss):
     def _shared_goes_with_learned_masks(self) -> Self:
         if self.masks == "activations":
             require_default(
-                self, "shared", "shared is about learned masks: give it with 'masks: learned', and only there"
+                self, "shared", "shared has an effect with 'masks: learned' only: set both, or leave shared out"
             )
         return self
 
@@ -74,7 +74,7 @@ class SparsePO(PairLoss):
         return -log_sigmoid(logit) + preferred[2] + other[2]
 
     def _masked(self, scores: Scores, view: View) -> tuple[Tensor, Tensor, Tensor]:
-        """Masked log-ratio, masked divergence and what the masks cost, each ``(batch,)``."""
+        """The masked log-ratio, the masked divergence and the l1 cost of the masks, each ``(batch,)``."""
         policy, reference = scores.policy_tokens[view], scores.reference_tokens[view]
         of_ratios, of_divergences = self._masks(scores, view)
         ratio = (of_ratios * (policy.values - reference.values)).sum(dim=1)
@@ -82,13 +82,13 @@ class SparsePO(PairLoss):
         return ratio, divergence, self.l1_u * of_ratios.sum(dim=1) + self.l1_d * of_divergences.sum(dim=1)
 
     def _masks(self, scores: Scores, view: View) -> tuple[Tensor, Tensor]:
-        """Both ``(batch, time)``, 0 for what is not scored."""
-        found, mask = scores.probes["masks"][view], scores.policy_tokens[view].mask
+        """The masks of log-ratios and of divergences, each ``(batch, time)``; 0 for tokens that are not scored."""
+        values, is_scored = scores.probes["masks"][view], scores.policy_tokens[view].mask
         if self.masks == "activations":
-            both = [spread_out(found, mask).mean(dim=-1)] * 2
+            masks = [spread_out(values, is_scored).mean(dim=-1)] * 2
         else:
-            both = [found[..., 0], found[..., -1]]
-        of_ratios, of_divergences = (each.where(mask, 0).to(scores.policy[view].dtype) for each in both)
+            masks = [values[..., 0], values[..., -1]]
+        of_ratios, of_divergences = (mask.where(is_scored, 0).to(scores.policy[view].dtype) for mask in masks)
         return of_ratios, of_divergences
 
 

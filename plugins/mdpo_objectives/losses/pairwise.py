@@ -1,4 +1,4 @@
-"""Losses of one number: how much the policy's margin between two views exceeds the reference's."""
+"""Losses that depend only on the difference of two log-ratios."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class DPO(PairLoss):
 
         -(1 - e) ls(beta D) - e ls(-beta D)        e: label_smoothing
 
-    Over two responses it is DPO; over one response with and without its image it is the conditional term of mDPO
-    (arXiv:2406.11839, eq. 4). With ``label_smoothing`` it is the conservative form for noisy labels.
+    With two responses it is DPO. With one response under two images it is the conditional term of mDPO
+    (arXiv:2406.11839, eq. 4). With ``label_smoothing`` it is conservative DPO, for noisy labels.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
-    reference_free: bool = Field(default=False, description="take the reference as indifferent to all responses")
+    reference_free: bool = Field(default=False, description="assume equal log-probs under the reference")
 
     def __call__(self, scores: Scores) -> Tensor:
         if self.reference_free:
@@ -39,11 +39,11 @@ class DPO(PairLoss):
 
 
 class RobustDPO(PairLoss):
-    """DPO whose mean over flipped labels is that over true ones (rDPO, arXiv:2403.00409).
+    """DPO whose expected value under flipped labels equals DPO under true labels (rDPO, arXiv:2403.00409).
 
         (-(1 - e) ls(beta D) + e ls(-beta D)) / (1 - 2 e)        e: label_smoothing, the rate of flips
 
-    It may be negative, and for e > 0 it is unbounded below as D grows.
+    It may be negative. For e > 0 it has no lower bound as D grows.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -55,15 +55,15 @@ class RobustDPO(PairLoss):
 
 
 class IPO(PairLoss):
-    """Identity preference optimization: a margin to be met, neither less nor more (arXiv:2310.12036, eq. 17).
+    """Identity preference optimization: move the margin to a target from both sides (arXiv:2310.12036, eq. 17).
 
         (r_w / |y_w| - r_l / |y_l| - 1 / (2 tau))^2
 
-    The paper's formula has sums (``length_normalize: false``); its authors confirmed the means to TRL.
+    The paper's formula has sums (``length_normalize: false``). Its authors told TRL that means are correct.
     """
 
-    tau: float = Field(default=0.1, gt=0, description="the margin aimed at is 1 / (2 tau)")
-    length_normalize: bool = Field(default=True, description="mean log-ratios over tokens in place of sums")
+    tau: float = Field(default=0.1, gt=0, description="the target margin is 1 / (2 tau)")
+    length_normalize: bool = Field(default=True, description="use mean log-ratios over tokens instead of sums")
 
     def __call__(self, scores: Scores) -> Tensor:
         if self.length_normalize:
@@ -78,7 +78,7 @@ class Hinge(PairLoss):
 
         max(0, 1 - beta D)
 
-    SLiC's own, of log-probs without a reference and with a second term, is ``slic``.
+    SLiC's own loss, with log-probs instead of log-ratios and with a second term, is ``slic``.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -88,11 +88,11 @@ class Hinge(PairLoss):
 
 
 class EXO(PairLoss):
-    """Reverse divergence from the pair's label, smoothed, to the policy's preference (EXO, arXiv:2402.00856).
+    """Reverse divergence between the policy's preference and the smoothed label (EXO, arXiv:2402.00856).
 
         q (log q - log(1 - e)) + (1 - q) (log(1 - q) - log e)        q = s(beta D), e: label_smoothing
 
-    The authors' code has e = exp(-10) and leaves log(1 - e) out.
+    The authors' code has e = exp(-10) and omits log(1 - e).
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -105,15 +105,15 @@ class EXO(PairLoss):
 
 
 class DiscoPOP(PairLoss):
-    """Logistic and exponential loss, blended by the margin (log-ratio modulated, arXiv:2406.08414).
+    """A mix of logistic and exponential loss that depends on the margin (log-ratio modulated, arXiv:2406.08414).
 
         (1 - w) (-ls(x)) + w exp(-x)        x = beta D, w = s(x / tau)
 
-    The gradient goes through w. The authors set beta 0.05.
+    The gradient includes the gradient of w. The authors set beta 0.05.
     """
 
     beta: float = Field(default=0.05, gt=0, description="reward per nat of log-ratio")
-    tau: float = Field(default=0.05, gt=0, le=1, description="width of the blend; above 1 it would be unbounded")
+    tau: float = Field(default=0.05, gt=0, le=1, description="width of the mix; above 1 the loss would have no bound")
 
     def __call__(self, scores: Scores) -> Tensor:
         logit = self.beta * scores.margin(self.prefer, self.over)
@@ -123,32 +123,32 @@ class DiscoPOP(PairLoss):
 
 
 class FDPO(PairLoss):
-    """DPO under another divergence than the reverse one (f-DPO, arXiv:2309.16240).
+    """DPO with another divergence than the reverse KL (f-DPO, arXiv:2309.16240).
 
         -ls(beta (f'(r_w) - f'(r_l)))
         f'(r): r for reverse_kl; -exp(-r) for forward_kl; ls(r) for js; exp((alpha - 1) r) / (alpha - 1) for alpha
 
-    With reverse_kl it is DPO. The log 2 of js cancels. Exponentials go on as straight lines where they would overflow.
+    With reverse_kl it is DPO. The log 2 of js cancels. Where exponentials would overflow, they continue as tangents.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per unit of f'")
     divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = Field(
-        default="reverse_kl", description="what keeps the policy near the reference"
+        default="reverse_kl", description="divergence that keeps the policy near the reference"
     )
-    alpha: float = Field(default=0.5, gt=0, lt=1, description="of the divergence 'alpha'")
+    alpha: float = Field(default=0.5, gt=0, lt=1, description="parameter of the divergence 'alpha'")
 
     @model_validator(mode="after")
     def _alpha_goes_with_its_divergence(self) -> Self:
         if self.divergence != "alpha":
-            sentence = "alpha is of the divergence of that name: give it with 'divergence: alpha', and only there"
-            require_default(self, "alpha", sentence)
+            message = "alpha has an effect with 'divergence: alpha' only: set both, or leave alpha out"
+            require_default(self, "alpha", message)
         return self
 
     def __call__(self, scores: Scores) -> Tensor:
         return -log_sigmoid(self.beta * (self._slope(scores, self.prefer) - self._slope(scores, self.over)))
 
     def _slope(self, scores: Scores, view: View) -> Tensor:
-        """f' of the ratio of policy and reference."""
+        """f' of the log-ratio of a view, ``(batch,)``."""
         log_ratio = scores.log_ratio(view)
         if self.divergence == "forward_kl":
             return -bounded_exp(-log_ratio)

@@ -1,4 +1,4 @@
-"""Losses of the policy alone."""
+"""Losses that need no reference."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class SLiC(PairLoss):
-    """Hinge on log-probs, with likelihood of the preferred response (SLiC-HF, arXiv:2305.10425).
+    """Hinge on log-probs, plus the likelihood of the preferred response (SLiC-HF, arXiv:2305.10425).
 
         max(0, delta - lp_w + lp_l) - lam lp_w
 
-    The paper's second term is about the response of a supervised data set, here the preferred one; it is a sum.
+    The paper's second term uses a response from supervised data; here it uses the preferred response. It is a sum.
     """
 
     needs_reference: ClassVar[bool] = False
-    delta: float = Field(default=1.0, description="nats by which the preferred response is to lead")
+    delta: float = Field(default=1.0, description="target difference of the log-probs, in nats")
     lam: float = Field(default=0.1, ge=0, description="factor of the negative log-likelihood")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -32,16 +32,16 @@ class SLiC(PairLoss):
 
 
 class SimPO(PairLoss):
-    """Mean log-probs that differ by more than a margin (arXiv:2405.14734).
+    """The difference of mean log-probs should exceed a target margin (arXiv:2405.14734).
 
         -ls(beta (lp_w / |y_w| - lp_l / |y_l|) - gamma)
 
-    The authors' code has gamma / beta as its option.
+    The option of the authors' code is gamma / beta.
     """
 
     needs_reference: ClassVar[bool] = False
-    beta: float = Field(default=2.0, gt=0, description="reward per nat a token")
-    gamma: float = Field(default=1.0, description="reward by which the preferred response is to lead")
+    beta: float = Field(default=2.0, gt=0, description="reward per nat and token")
+    gamma: float = Field(default=1.0, description="target difference of the rewards")
 
     def __call__(self, scores: Scores) -> Tensor:
         margin = mean_log_prob(scores, self.prefer) - mean_log_prob(scores, self.over)
@@ -49,11 +49,11 @@ class SimPO(PairLoss):
 
 
 class CPO(PairLoss):
-    """Contrastive preference optimization: log-probs, and likelihood of the preferred response (arXiv:2401.08417).
+    """Contrastive preference optimization: DPO without a reference, plus a likelihood (arXiv:2401.08417).
 
         -ls(beta (lp_w - lp_l)) - alpha lp_w / |y_w|
 
-    The authors' code and TRL take the mean over all tokens of a batch, here it is over each response's.
+    The authors' code and TRL take the mean over all tokens of a batch; here each response has its own mean.
     """
 
     needs_reference: ClassVar[bool] = False
@@ -66,15 +66,15 @@ class CPO(PairLoss):
 
 
 class ORPO(PairLoss):
-    """Likelihood of the preferred response, and the ratio of the two responses' odds (arXiv:2403.07691).
+    """Likelihood of the preferred response, plus the ratio of the two responses' odds (arXiv:2403.07691).
 
         -a_w - lam ls((a_w - log(1 - exp a_w)) - (a_l - log(1 - exp a_l)))        a = lp / |y|
 
-    The likelihood of the authors' code covers the prompt as well, unless it is told otherwise; here it does not.
+    In the authors' code the likelihood includes the prompt by default; here it does not.
     """
 
     needs_reference: ClassVar[bool] = False
-    lam: float = Field(default=0.1, ge=0, description="factor of the odds' part; TRL names it beta")
+    lam: float = Field(default=0.1, ge=0, description="factor of the odds ratio; TRL calls it beta")
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred, other = mean_log_prob(scores, self.prefer), mean_log_prob(scores, self.over)
@@ -83,16 +83,16 @@ class ORPO(PairLoss):
 
 
 class AlphaPO(PairLoss):
-    """SimPO whose reward is a power of the mean probability (arXiv:2501.03884).
+    """SimPO with a power of the mean probability as reward (arXiv:2501.03884).
 
         -ls(beta (R_w - R_l) - gamma)        R = (1 - p^-alpha) / alpha, p = exp(lp / |y|)
 
-    With alpha 0 it is SimPO. Powers go on as straight lines where they would overflow.
+    With alpha 0 it is SimPO. Where powers would overflow, they continue as tangents.
     """
 
     needs_reference: ClassVar[bool] = False
     beta: float = Field(default=2.5, gt=0, description="factor of the reward")
-    gamma: float = Field(default=0.25, description="reward by which the preferred response is to lead")
+    gamma: float = Field(default=0.25, description="target difference of the rewards")
     alpha: float = Field(default=0.25, description="shape of the reward; 0: the mean log-prob")
 
     def __call__(self, scores: Scores) -> Tensor:

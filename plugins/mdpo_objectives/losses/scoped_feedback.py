@@ -1,4 +1,4 @@
-"""Losses for rows of several kinds: preferences, and what a model is to keep."""
+"""A loss for two kinds of rows: preferences, and prompts whose answers should stay the same."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ class TemperedDivergence:
 
     def __call__(self, policy: Tensor, reference: Tensor | None) -> Tensor:
         assert reference is not None
-        mine, other = ((each / self.temperature).log_softmax(dim=-1) for each in (policy, reference))
-        return kl_divergence(other, mine)
+        of_policy, of_reference = ((each / self.temperature).log_softmax(dim=-1) for each in (policy, reference))
+        return kl_divergence(of_reference, of_policy)
 
 
 class C3PO(PairLoss):
-    """DPO where feedback applies, and the model's own answers where it does not (arXiv:2402.10893).
+    """DPO on prompts that feedback is about; on other prompts, keep the model's own answers (arXiv:2402.10893).
 
         -ls(beta D) where the column scope is 0 (in scope)
         general (or near) ((1 - k) nll + k temperature^2 KL) where it is 1, a general prompt (or 2, one near the scope)
         nll: -lp_w / |y_w|        KL: mean over tokens of y_w of KL(reference || policy) at this temperature
 
-    On rows out of scope the preferred response is to be what the model answered before, and the other one is not looked
-    at. Defaults are the released ones, for three means of their own; here all rows share one mean, so that a kind of
-    row weighs by its share of the data.
+    In rows out of scope, the preferred response must be the model's earlier answer; the other response is not used. The
+    defaults are those of the released code, which takes a separate mean over each kind of row. Here all rows share one
+    mean, so a kind of row weighs as much as its share of the data.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     general: float = Field(default=0.2, ge=0, description="factor of general prompts")
     near: float = Field(default=0.1, ge=0, description="factor of prompts near the scope")
-    k: float = Field(default=0.0, ge=0, le=1, description="share of the divergence in what keeps the model")
-    temperature: float = Field(default=1.0, gt=0, description="of both distributions in the divergence")
+    k: float = Field(default=0.0, ge=0, le=1, description="share of the divergence in the loss out of scope")
+    temperature: float = Field(default=1.0, gt=0, description="temperature of both distributions in the divergence")
 
     @model_validator(mode="after")
     def _temperature_goes_with_a_divergence(self) -> Self:
         if self.k == 0:
-            sentence = "temperature is that of the divergence: give it with a k above 0, and only there"
-            require_default(self, "temperature", sentence)
+            message = "temperature has an effect with a k above 0 only: set both, or leave temperature out"
+            require_default(self, "temperature", message)
         return self
 
     def columns(self) -> tuple[str, ...]:
@@ -73,17 +73,17 @@ class C3PO(PairLoss):
 
     def check_columns(self, scores: Scores) -> None:
         scope = scores.columns["scope"]
-        known = (scope == IN_SCOPE) | (scope == GENERAL) | (scope == NEAR_SCOPE)
-        require(scores, known, "a scope is 0 (in scope), 1 (general) or 2 (near), found", {"scope": scope})
+        is_valid = (scope == IN_SCOPE) | (scope == GENERAL) | (scope == NEAR_SCOPE)
+        require(scores, is_valid, "a scope must be 0 (in scope), 1 (general) or 2 (near), found", {"scope": scope})
 
     def __call__(self, scores: Scores) -> Tensor:
         self.check_columns(scores)
         scope = scores.columns["scope"]
         preference = -log_sigmoid(self.beta * scores.margin(self.prefer, self.over))
-        general, near = (factor * self._kept(scores) for factor in (self.general, self.near))
+        general, near = (factor * self._loss_out_of_scope(scores) for factor in (self.general, self.near))
         return preference.where(scope == IN_SCOPE, general.where(scope == GENERAL, near))
 
-    def _kept(self, scores: Scores) -> Tensor:
+    def _loss_out_of_scope(self, scores: Scores) -> Tensor:
         likelihood = -(1 - self.k) * mean_log_prob(scores, self.prefer)
         if self.k == 0:
             return likelihood

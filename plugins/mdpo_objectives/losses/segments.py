@@ -1,4 +1,4 @@
-"""Losses in which segments of a response count differently: edits, turns."""
+"""Losses that give segments of a response (edits, turns) different weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def changed_tokens(ids: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Which tokens of either, ``(time,)`` each, have no counterpart in the other, ``(time,)`` bool each."""
+    """For each of two texts, which of its tokens have no counterpart in the other text, as bool ``(time,)``."""
     matcher = SequenceMatcher(None, ids.tolist(), other.tolist(), autojunk=False)
     changed, other_changed = ids.new_ones(len(ids)).bool(), other.new_ones(len(other)).bool()
     for start, other_start, size in matcher.get_matching_blocks():
@@ -26,13 +26,13 @@ def changed_tokens(ids: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class DDPO(PairLoss):
-    """DPO in which the tokens that an edit has changed count more (dense DPO of RLHF-V, arXiv:2312.00849).
+    """DPO that gives more weight to tokens that an edit has changed (dense DPO of RLHF-V, arXiv:2312.00849).
 
         -ls(beta (r'_w - r'_l))        r': the log-ratio, changed tokens times gamma, over n_same + gamma n_changed
         n: numbers of tokens
 
-    Changed are the tokens of either response that the longest common blocks with the other leave out. Without
-    ``average`` nothing is divided, which has the scale of DPO. The paper has gamma 5, its code 3.
+    A token is changed if it is outside the longest common blocks of the two responses. Without ``average`` there is no
+    division, and the loss has the scale of DPO. The paper sets gamma to 5, its code to 3.
     """
 
     needs_tokens: ClassVar[bool] = True
@@ -43,12 +43,12 @@ class DDPO(PairLoss):
     def __call__(self, scores: Scores) -> Tensor:
         responses = zip(_scored_ids(scores, self.prefer), _scored_ids(scores, self.over), strict=True)
         changed = [changed_tokens(*pair) for pair in responses]
-        preferred = self._log_ratio(scores, self.prefer, [one for one, _ in changed])
-        other = self._log_ratio(scores, self.over, [other for _, other in changed])
+        preferred = self._log_ratio(scores, self.prefer, [in_preferred for in_preferred, _ in changed])
+        other = self._log_ratio(scores, self.over, [in_other for _, in_other in changed])
         return -log_sigmoid(self.beta * (preferred - other))
 
     def _log_ratio(self, scores: Scores, view: View, changed: Sequence[Tensor]) -> Tensor:
-        """``changed``: for each row, which of its scored tokens an edit has changed."""
+        """The weighted log-ratio, ``(batch,)``; ``changed``: for each row, which scored tokens an edit has changed."""
         import torch
 
         values, mask = scores.policy_tokens[view]
@@ -60,17 +60,17 @@ class DDPO(PairLoss):
 
 def _scored_ids(scores: Scores, view: View) -> list[Tensor]:
     ids, turns = scores.responses[view]
-    return [row[numbers > 0] for row, numbers in zip(ids, turns, strict=True)]
+    return [ids_of_row[turns_of_row > 0] for ids_of_row, turns_of_row in zip(ids, turns, strict=True)]
 
 
 class DMPO(PairLoss):
-    """DPO of whole conversations, in which later turns count less (arXiv:2406.14868).
+    """DPO for conversations; later turns have less weight (arXiv:2406.14868).
 
         -ls(beta (sum_t phi(t,T_w) r_t^w - sum_t phi(t,T_l) r_t^l))
         phi(t,T) = gamma^t (1 - gamma^(T-t)) / (1 - gamma^T), t = 0 .. T-1; (T - t) / T for gamma 1
         r_t: log-ratio of the tokens of turn t        T: number of turns
 
-    The authors' code has gamma 0.7. Their token-wise variant is left out.
+    The authors' code sets gamma to 0.7. Their token-wise variant is not implemented.
     """
 
     needs_tokens: ClassVar[bool] = True
@@ -85,14 +85,14 @@ class DMPO(PairLoss):
         return ((policy.values - reference.values) * self._weights(policy, scores.responses[view].turns)).sum(dim=1)
 
     def _weights(self, tokens: TokenLogProbs, turns: Tensor) -> Tensor:
-        """phi of each token's turn, ``(batch, time)``, 0 for what is not scored."""
-        number = turns.to(tokens.values.device)
-        before, total = (number - 1).to(tokens.values.dtype), number.amax(dim=1, keepdim=True).to(tokens.values.dtype)
+        """phi of each token's turn, ``(batch, time)``; 0 for tokens that are not scored."""
+        turns, dtype = turns.to(tokens.values.device), tokens.values.dtype
+        before, total = (turns - 1).to(dtype), turns.amax(dim=1, keepdim=True).to(dtype)
         if self.gamma == 1:
             weights = (total - before) / total
         else:
             weights = self.gamma**before * (1 - self.gamma ** (total - before)) / (1 - self.gamma**total)
-        return weights.where(number > 0, 0)
+        return weights.where(turns > 0, 0)
 
 
 LOSSES: Mapping[str, type[Loss]] = {

@@ -1,4 +1,4 @@
-"""Losses of more than two views, and of responses that are not compared."""
+"""Losses of more than two views, and a loss of one view."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class SoftmaxDPO(Loss):
-    """DPO with several views to be preferred over, in one softmax (Softmax-DPO, arXiv:2406.09215).
+    """DPO of one preferred view against several other views, in one softmax (Softmax-DPO, arXiv:2406.09215).
 
         -ls(-log sum_j exp(beta (r_j - r_w)))        j: the views of ``over``
 
-    With one of them it is DPO; with the rejected response and a corrupted image it is near AdaViP (arXiv:2504.15619).
+    With one view it is DPO. With the rejected response and a corrupted image it is like AdaViP (arXiv:2504.15619).
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    prefer: View = Field(default=View("chosen"), description="the view to be preferred")
-    over: tuple[View, ...] = Field(min_length=1, description="the views it is preferred over")
+    prefer: View = Field(default=View("chosen"), description="the preferred view")
+    over: tuple[View, ...] = Field(min_length=1, description="the views that it is compared with")
 
     def views(self) -> tuple[View, ...]:
         return (self.prefer, *self.over)
@@ -44,17 +44,17 @@ class SoftmaxDPO(Loss):
 
 
 class SVCO(Loss):
-    """Two pictures with an answer each: its own picture over none, and none over the other (arXiv:2502.13928).
+    """Two pictures with one answer each: prefer its own picture to none, and none to the other (arXiv:2502.13928).
 
         - ls(beta1 (r(m,y_w) - r(0,y_w))) - ls(beta2 (r(0,y_w) - r(m',y_w)))
         - ls(beta1 (r(m',y_l) - r(0,y_l))) - ls(beta2 (r(0,y_l) - r(m,y_l)))
-        m': condition ``corrupted``        0: condition ``blank``, in place of an image
+        m': condition ``corrupted``        0: condition ``blank``, instead of an image
 
-    m' is the picture that the rejected response is right about.
+    The rejected response describes m' correctly.
     """
 
-    beta1: float = Field(default=0.1, gt=0, description="reward per nat, an answer's own picture over none")
-    beta2: float = Field(default=0.1, gt=0, description="reward per nat, none over the other picture")
+    beta1: float = Field(default=0.1, gt=0, description="reward per nat: an answer's own picture against none")
+    beta2: float = Field(default=0.1, gt=0, description="reward per nat: no picture against the other one")
     corrupted: str = Field(default="corrupted", description="the condition with the other picture")
     blank: str = Field(default="blank", description="the condition without a picture")
 
@@ -62,7 +62,7 @@ class SVCO(Loss):
         return (*self._chain("chosen", "clean", self.corrupted), *self._chain("rejected", self.corrupted, "clean"))
 
     def _chain(self, response: str, own: str, other: str) -> tuple[View, View, View]:
-        """The response under its own picture, under none and under the other: each better than the next."""
+        """The response under its own picture, under none and under the other, best first."""
         return View(response, own), View(response, self.blank), View(response, other)
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -70,12 +70,12 @@ class SVCO(Loss):
         return self._ranked(scores, *views[:3]) + self._ranked(scores, *views[3:])
 
     def _ranked(self, scores: Scores, own: View, none: View, other: View) -> Tensor:
-        attends = -log_sigmoid(self.beta1 * scores.margin(own, none))
-        return attends - log_sigmoid(self.beta2 * scores.margin(none, other))
+        own_over_none = -log_sigmoid(self.beta1 * scores.margin(own, none))
+        return own_over_none - log_sigmoid(self.beta2 * scores.margin(none, other))
 
 
 class SymMPO(PairLoss):
-    """Two similar pictures, the answer of each being the other's rejected one (arXiv:2506.11712).
+    """Two similar pictures: the answer to each picture is the rejected answer to the other (arXiv:2506.11712).
 
         -ls(beta D) + lam (-ls(beta x1) - ls(beta x2)) - ls(beta r(m1,y1)) - ls(beta r(m2,y2)) + gamma (x1 - x2)^2
         x1 = r(m1,y1) - r(m1,y2), x2 = r(m2,y2) - r(m2,y1)
@@ -94,7 +94,7 @@ class SymMPO(PairLoss):
         return (self.prefer, self.over, *self._crossed())
 
     def _crossed(self) -> tuple[View, View, View]:
-        """The second answer to the first picture, the first one to the second, and the second one to the second."""
+        """Three views: second answer to the first picture, first to the second, and second to the second."""
         return (
             replace(self.prefer, response=self.response),
             replace(self.prefer, condition=self.condition),
@@ -113,11 +113,11 @@ class SymMPO(PairLoss):
 
 
 class CHiP(PairLoss):
-    """The margins of response and image in one log-sigmoid, as CHiP's code has them (arXiv:2501.16629).
+    """The margins of response and image in one log-sigmoid, as in CHiP's code (arXiv:2501.16629).
 
         -ls(beta (D + r(m,y_w) - r(m',y_w)))        m': condition ``corrupted``
 
-    The paper adds two terms, which is ``dpo`` twice. The token-level divergence of both is left out.
+    The paper adds two terms, which is ``dpo`` twice. The token-level divergence of paper and code is not implemented.
     """
 
     beta: float = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
@@ -132,18 +132,18 @@ class CHiP(PairLoss):
 
 
 class Rationale(Loss):
-    """Likelihood of a rationale for the preference, beside a preference loss (arXiv:2407.14477).
+    """Likelihood of a rationale for the preference, in addition to a preference loss (arXiv:2407.14477).
 
         -gamma lp(rationale), or with log_sigmoid -ls(gamma lp(rationale))
 
-    The rationale is a response like any other. The paper's follows the two responses in the prompt; that is up to the
-    data. The log-sigmoid, with gamma 0.1, is that of the authors' code.
+    The rationale is a response like any other. In the paper, its prompt contains the two responses; that depends on the
+    data. The log-sigmoid, with gamma 0.1, is the form of the authors' code.
     """
 
     needs_reference: ClassVar[bool] = False
-    on: View = Field(default=View("rationale"), description="the view that is the rationale")
+    on: View = Field(default=View("rationale"), description="the view of the rationale")
     gamma: float = Field(default=1.0, gt=0, description="factor of the log-prob")
-    log_sigmoid: bool = Field(default=False, description="the form of the authors' code")
+    log_sigmoid: bool = Field(default=False, description="use the log-sigmoid of the authors' code")
 
     def views(self) -> tuple[View, ...]:
         return (self.on,)

@@ -1,4 +1,4 @@
-"""Losses that read from a data column how much better the preferred response is."""
+"""Losses with a data column that says how much better the preferred response is."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class ODPO(PairLoss):
-    """DPO with an offset: the margin is to exceed that of two scores (arXiv:2402.10571).
+    """DPO with an offset: the margin should exceed a function of two scores' difference (arXiv:2402.10571).
 
         -ls(beta D - alpha f(R_w - R_l))        f: the option offset, log or the identity (linear); R: columns of scores
 
-    The logarithm of a difference below 1 is negative and relaxes the pair. A difference of 0 is no preference and is
-    refused; so is a negative one that has no logarithm. With ``linear`` and an ensemble's mean scores it is the
-    adaptive margin of arXiv:2401.06080.
+    With ``log``, a difference below 1 gives a negative offset. A difference of 0 is an error, because it is no
+    preference; with ``log``, a negative difference is an error, too. With ``linear`` and the mean scores of an ensemble
+    it is the adaptive margin of arXiv:2401.06080.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -40,27 +40,27 @@ class ODPO(PairLoss):
         return -log_sigmoid(logit - self.alpha * self._offset(scores))
 
     def _offset(self, scores: Scores) -> Tensor:
-        found = {name: number(scores, name) for name in self.columns()}
-        difference = found["chosen_score"] - found["rejected_score"]
-        require(scores, difference != 0, "odpo needs scores that differ, found", found)
+        columns = {name: number(scores, name) for name in self.columns()}
+        difference = columns["chosen_score"] - columns["rejected_score"]
+        require(scores, difference != 0, "odpo needs scores that differ, found", columns)
         if self.offset == "linear":
             return difference
         require(
             scores,
             difference > 0,
             "odpo with 'offset: log' needs a chosen_score above the rejected_score, found",
-            found,
+            columns,
         )
         return difference.log()
 
 
 class SoftDPO(PairLoss):
-    """DPO towards a probability of being preferred (OSP, arXiv:2405.14103; soft labels).
+    """DPO with soft labels: the data contains the probability of the preference (OSP, arXiv:2405.14103).
 
         -p ls(beta D) - (1 - p) ls(-beta D)        p: column preference_probability
 
-    Reconstructed from the paper's abstract; its sampling of pairs is not part of this. Where p is 1 - e for all pairs
-    it is ``dpo`` with label_smoothing e.
+    Reconstructed from the paper's abstract, without its sampling of pairs. If p is 1 - e for all pairs, it is ``dpo``
+    with label_smoothing e.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
@@ -78,16 +78,16 @@ class SoftDPO(PairLoss):
 
 
 class SPA(PairLoss):
-    """DPO whose least confident pairs are smoothed (self-refinement of SPA, arXiv:2406.04412).
+    """DPO with label smoothing of the least confident pairs (self-refinement of SPA, arXiv:2406.04412).
 
         -(1 - alpha z) ls(beta D) - alpha z ls(-beta D)        z: column low_confidence, 0 or 1
 
-    The authors find z in training, from the margin of mixed logits under a running quantile, and begin with alpha 0;
-    here z comes with the data.
+    The authors compute z during training: a pair has low confidence if its margin under mixed logits is below a running
+    quantile. They begin with alpha 0. Here z is a column of the data.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    alpha: float = Field(default=0.1, ge=0, le=1, description="smoothing of a pair of low confidence")
+    alpha: float = Field(default=0.1, ge=0, le=1, description="label smoothing of pairs with low confidence")
 
     def columns(self) -> tuple[str, ...]:
         return ("low_confidence",)
@@ -102,12 +102,12 @@ class SPA(PairLoss):
 
 
 class SPPO(PairLoss):
-    """Log-ratios that aim at each response's chance to win (self-play, arXiv:2405.00675).
+    """Move each response's log-ratio to a target from its probability to win (self-play, arXiv:2405.00675).
 
         0.5 ((r_w - (P_w - 0.5) / beta)^2 + (r_l - (P_l - 0.5) / beta)^2)
         P: columns chosen_probability and rejected_probability
 
-    ``hard`` takes 1 and 0 and drops the factor 0.5, as TRL.
+    ``hard`` sets P_w to 1 and P_l to 0, and omits the factor 0.5, as in TRL.
     """
 
     beta: float = Field(default=0.001, gt=0, description="1 / beta is the paper's eta")
@@ -133,11 +133,11 @@ class SPPO(PairLoss):
 
 
 class GPO(PairLoss):
-    """Log-ratios that aim at each response's score by a general preference model (arXiv:2410.02197).
+    """Move each response's log-ratio to a target from a general preference model's score (arXiv:2410.02197).
 
         0.5 ((r_w - S_w / beta)^2 + (r_l - S_l / beta)^2)        S: columns chosen_score and rejected_score
 
-    That model gives the scores against the policy's own answers; log Z is left out, as in the paper.
+    The model scores each response against the policy's own answers. log Z is omitted, as in the paper.
     """
 
     beta: float = Field(default=0.001, gt=0, description="score per nat of log-ratio")

@@ -1,4 +1,4 @@
-"""Losses that look at single tokens, or at the distributions that predict them."""
+"""Losses that use single tokens, or the distributions that predict them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LDDPO(PairLoss):
-    """DPO that counts less what a response says beyond the other's length (LD-DPO, arXiv:2409.06411).
+    """DPO that gives less weight to the tokens beyond the other response's length (LD-DPO, arXiv:2409.06411).
 
         -ls(beta (r'_w - r'_l))        r': the log-ratio, tokens after the first min(|y_w|, |y_l|) times ld_alpha
 
@@ -46,13 +46,13 @@ class LDDPO(PairLoss):
 
 
 def divergence_from_reference(policy: Tensor, reference: Tensor | None) -> Tensor:
-    """KL(reference || policy) of each token's distributions, ``(tokens,)``."""
+    """KL(reference || policy) of the distributions of each token, ``(tokens,)``."""
     assert reference is not None
     return kl_divergence(reference, policy)
 
 
 class TDPO(PairLoss):
-    """DPO with the divergence from the reference at every token (arXiv:2404.11999).
+    """DPO with a term for the divergence from the reference at every token (arXiv:2404.11999).
 
         -ls(beta (D - a (K_l - K_w)))        K: sum over tokens of KL(reference || policy)
         a: alpha, or 1 in variant 1
@@ -61,13 +61,13 @@ class TDPO(PairLoss):
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat")
-    alpha: float = Field(default=0.5, ge=0, description="factor of the divergences, of variant 2")
+    alpha: float = Field(default=0.5, ge=0, description="factor of the divergences in variant 2")
     variant: Literal[1, 2] = Field(default=2, description="the paper's TDPO1 or TDPO2")
 
     @model_validator(mode="after")
     def _alpha_goes_with_variant_2(self) -> Self:
         if self.variant == 1:
-            require_default(self, "alpha", "alpha is a factor of variant 2: give it with 'variant: 2', and only there")
+            require_default(self, "alpha", "alpha has an effect with 'variant: 2' only: set both, or leave alpha out")
         return self
 
     def statistics(self) -> Mapping[str, Statistic]:
@@ -86,18 +86,19 @@ def collision_log_prob(policy: Tensor, reference: Tensor | None) -> Tensor:
 
 
 class WPO(PairLoss):
-    """DPO weighted by how likely the policy itself is to write the pair (arXiv:2406.11827).
+    """DPO weighted by the policy's own probability of the pair (arXiv:2406.11827).
 
         -w_w w_l ls(beta D)        log w = mean over tokens of lp - log sum_v p(v)^2, detached
-        p(v): the policy's probability of the token v in that place
+        p(v): the policy's probability of the token v at that position
 
-    The authors' code holds the product at 1 or below (``clamp``), TRL does not. They set beta 0.01.
+    The authors' code limits the product to 1 (``clamp``); TRL does not. The authors set beta 0.01.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    clamp: bool = Field(default=True, description="no pair weighs more than 1")
+    clamp: bool = Field(default=True, description="limit the weight of a pair to 1")
     weights: Literal["policy", "columns"] = Field(
-        default="policy", description="from the policy as it is, or the columns chosen_weight and rejected_weight"
+        default="policy",
+        description="policy: from the current policy; columns: the columns chosen_weight and rejected_weight",
     )
 
     def columns(self) -> tuple[str, ...]:
@@ -105,24 +106,24 @@ class WPO(PairLoss):
 
     def check_columns(self, scores: Scores) -> None:
         if self.weights == "columns":
-            self._given(scores)
+            self._weight_from_columns(scores)
 
     def statistics(self) -> Mapping[str, Statistic]:
         return {} if self.weights == "columns" else {"collision_log_prob": Statistic(collision_log_prob)}
 
     def __call__(self, scores: Scores) -> Tensor:
-        weight = self._given(scores) if self.weights == "columns" else self._measured(scores)
+        weight = self._weight_from_columns(scores) if self.weights == "columns" else self._weight_from_policy(scores)
         weight = weight.clamp(max=1.0) if self.clamp else weight
         return -weight * log_sigmoid(self.beta * scores.margin(self.prefer, self.over))
 
-    def _given(self, scores: Scores) -> Tensor:
-        found = {name: scores.columns[name] for name in self.columns()}
-        chosen, rejected = found.values()
-        good = (chosen >= 0) & (rejected >= 0) & (chosen * rejected).isfinite()
-        require(scores, good, "wpo needs weights of at least 0, found", found)
+    def _weight_from_columns(self, scores: Scores) -> Tensor:
+        columns = {name: scores.columns[name] for name in self.columns()}
+        chosen, rejected = columns.values()
+        is_valid = (chosen >= 0) & (rejected >= 0) & (chosen * rejected).isfinite()
+        require(scores, is_valid, "wpo needs finite weights of at least 0, found", columns)
         return chosen * rejected
 
-    def _measured(self, scores: Scores) -> Tensor:
+    def _weight_from_policy(self, scores: Scores) -> Tensor:
         collisions = scores.statistics["collision_log_prob"]
         log_weights = [
             (scores.policy[view] - collisions[view].sum(dim=1)) / scores.num_tokens[view] for view in self.views()

@@ -1,4 +1,4 @@
-"""Losses in which the score of a response depends on what the picture adds to it."""
+"""Losses that measure what the picture adds to the score of a response."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class VDPO(PairLoss):
-    """DPO of a policy that is guided by the picture, as classifier-free guidance does it (V-DPO, arXiv:2411.02712).
+    """DPO of a policy with classifier-free guidance by the picture (V-DPO, arXiv:2411.02712).
 
         -ls(beta ((v_w - lq_w) - (v_l - lq_l))) - language_bias ls(beta (r(m,y_w) - r(m',y_w)))
-        v = guidance lp(m,y) - (guidance - 1) lp(m',y), what has m' detached
+        v = guidance lp(m,y) - (guidance - 1) lp(m',y), terms with m' detached
         lq: log-prob under the reference        m': condition ``blank``
 
-    The paper's blank picture is one of noise. The guidance is to be given: the authors' script has 0, under which their
-    code leaves nothing that trains. With guidance 1 and no language bias it is DPO. Its contrast of pictures, better
-    and worse ones under one response, is a ``dpo`` beside.
+    The paper's blank picture is noise. The guidance has no default: the authors' script sets 0, with which their code
+    trains nothing. With guidance 1 and no language bias it is DPO. For the paper's contrast of better and worse
+    pictures under one response, add a ``dpo`` to the objective.
     """
 
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    guidance: float = Field(gt=0, description="weight of the picture; 1: none")
+    guidance: float = Field(gt=0, description="weight of the picture; 1: no guidance")
     language_bias: float = Field(default=0.0, ge=0, description="factor of the second term")
     blank: str = Field(default="blank", description="the condition that shows nothing")
 
@@ -36,38 +36,41 @@ class VDPO(PairLoss):
         return (self.prefer, self.over, *(replace(view, condition=self.blank) for view in (self.prefer, self.over)))
 
     def __call__(self, scores: Scores) -> Tensor:
-        preferred, other, without, _ = self.views()
+        preferred, other, preferred_blank, _ = self.views()
         loss = -log_sigmoid(self.beta * (self._guided(scores, preferred) - self._guided(scores, other)))
         if self.language_bias == 0:
             return loss
-        seen = scores.log_ratio(preferred) - scores.log_ratio(without).detach()
-        return loss - self.language_bias * log_sigmoid(self.beta * seen)
+        gain = scores.log_ratio(preferred) - scores.log_ratio(preferred_blank).detach()
+        return loss - self.language_bias * log_sigmoid(self.beta * gain)
 
     def _guided(self, scores: Scores, view: View) -> Tensor:
-        blind = scores.policy[replace(view, condition=self.blank)].detach()
-        return self.guidance * scores.policy[view] - (self.guidance - 1) * blind - scores.reference[view]
+        blank = scores.policy[replace(view, condition=self.blank)].detach()
+        return self.guidance * scores.policy[view] - (self.guidance - 1) * blank - scores.reference[view]
 
 
 class VisualTPO(PairLoss):
-    """DPO whose tokens weigh as much as the picture matters to them (token preference optimization, arXiv:2412.14487).
+    """DPO that weights tokens by how much they depend on the picture (token preference optimization, arXiv:2412.14487).
 
         -ls(beta (sum_t c_t r_t^w - sum_t c_t r_t^l))        d_t = lp(m,y_t) - lp(m',y_t), detached
         c_t = base + s(d_t) of the preferred response, base + 1 - s(d_t) of the other
         t: tokens        m': condition ``noisy``
 
-    The paper's noisy picture has diffusion noise of step 500. Written down from descriptions: log-probs stand for the
-    paper's logits, and ``base`` is to be given (0.5 there). It is not TRL's TPO, which has three responses.
+    The paper's noisy picture has diffusion noise of step 500. Reconstructed from descriptions: log-probs replace the
+    paper's logits, and ``base`` has no default (the paper sets 0.5). It is not TRL's TPO, which has three responses.
     """
 
     needs_tokens: ClassVar[bool] = True
     beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    base: float = Field(ge=0, description="weight of a token that the picture does not matter to, less a half")
+    base: float = Field(ge=0, description="weight of a token that does not depend on the picture, minus 0.5")
     noisy: str = Field(default="noisy", description="the condition with the noisy picture")
 
     @model_validator(mode="after")
     def _weighs_tokens_of_responses(self) -> Self:
         if self.prefer.with_prompt or self.over.with_prompt:
-            raise ValueError("a prompt's tokens under two conditions may be other ones: this is for responses alone")
+            raise ValueError(
+                "the tokens of a prompt may differ between conditions: set 'scored: response', and use views without "
+                "'prompt+'"
+            )
         return self
 
     def views(self) -> tuple[View, ...]:

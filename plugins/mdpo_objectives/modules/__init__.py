@@ -1,1 +1,1 @@
-"""Modules that terms train beside the policy. Its files import torch: import them late."""
+"""Modules that terms train with the policy. The files import torch: import them inside functions."""

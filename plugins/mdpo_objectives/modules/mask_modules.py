@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 
 class LearnedMasks(nn.Module):
-    """A linear map and a ReLU for each layer, averaged; ``(tokens, layers, width)`` to ``(tokens, masks)``, 0 to 1."""
+    """A linear map and a ReLU for each layer, and their mean, limited to 1.
+
+    It maps hidden states ``(tokens, layers, width)`` to masks ``(tokens, masks)``.
+    """
 
     def __init__(self, masks: int, layers: int, width: int) -> None:
         super().__init__()
@@ -18,14 +21,14 @@ class LearnedMasks(nn.Module):
         """The masks ``(tokens, masks)`` for ``states (tokens, layers, width)``."""
         # Hidden states grow from the first layer to the last; this gives all layers the same scale.
         states = nn.functional.layer_norm(states, states.shape[-1:])
-        each = torch.einsum("tlw,lwm->tlm", states, self.weight) + self.bias
-        mean = each.relu().mean(dim=1)
-        # Not a clamp: masks begin at 1, and a mask above it must be able to come back.
+        logits = torch.einsum("tlw,lwm->tlm", states, self.weight) + self.bias
+        mean = logits.relu().mean(dim=1)
+        # A clamp would have no gradient above 1. Masks begin at 1, and a mask above 1 must be able to fall.
         return mean - (mean - 1).relu().detach()
 
 
 class MeanActivations(nn.Module):
-    """Each layer's mean; ``(tokens, layers, width)`` to ``(tokens, layers)``."""
+    """The mean activation of each layer; from ``(tokens, layers, width)`` to ``(tokens, layers)``."""
 
     def forward(self, states: Tensor) -> Tensor:
         """The means ``(tokens, layers)`` of ``states (tokens, layers, width)``."""

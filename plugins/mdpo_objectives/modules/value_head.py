@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ValueHead(nn.Module):
-    """Hidden states ``(tokens, layers, width)``, detached, to ``(tokens, 1)``; 0 at first."""
+    """A linear map from detached hidden states ``(tokens, layers, width)`` to ``(tokens, 1)``; it gives 0 at first."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()

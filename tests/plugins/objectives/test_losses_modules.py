@@ -211,7 +211,7 @@ def test_hpo_value_head_aims_at_expectile_and_detaches_advantage(
 
 
 def test_value_head_refuses_a_view_scored_with_its_prompt() -> None:
-    with pytest.raises(ValueError, match="V\\(x\\) is read where the prompt ends"):
+    with pytest.raises(ValueError, match="a value head reads the end of the prompt"):
         component("anchor", "hpo", weight=1, alpha=1.0, advantage="value_head", tau=0.5, on="prompt+chosen")
 
 

@@ -177,7 +177,7 @@ def test_option_without_effect_is_refused_unless_it_is_default(
     name: str, option: str, value: object, beside: dict[str, Any], needed: dict[str, Any]
 ) -> None:
     [word] = needed
-    with pytest.raises(ValidationError, match=rf"{option} is .*: give it with .*\b{word}\b.*, and only there"):
+    with pytest.raises(ValidationError, match=rf"{option} has an effect with .*\b{word}\b.* only: set both"):
         component("loss", name, **beside, **{option: value})
     assert getattr(component("loss", name, **needed, **{option: value}), option) == value
     made = component("loss", name, **beside)
@@ -211,8 +211,8 @@ def test_constants_that_nobody_has_published_are_to_be_given(kind: str, name: st
     [
         ("softmax_dpo", {"over": ["rejected", "chosen@crop", "rejected"]}, "must differ, found chosen, rejected, "),
         ("softmax_dpo", {"over": ["chosen"]}, "must differ, found chosen, chosen"),
-        ("visual_tpo", {"base": 0.5, "scored": "prompt_and_response"}, "for responses alone"),
-        ("visual_tpo", {"base": 0.5, "prefer": "prompt+chosen"}, "for responses alone"),
+        ("visual_tpo", {"base": 0.5, "scored": "prompt_and_response"}, "set 'scored: response', and use views without"),
+        ("visual_tpo", {"base": 0.5, "prefer": "prompt+chosen"}, "set 'scored: response', and use views without"),
     ],
 )
 def test_views_that_make_no_sense_together_are_refused(name: str, options: dict[str, Any], message: str) -> None:
