@@ -1,4 +1,4 @@
-"""Vision-language models of transformers, and what their adapters have in common.
+"""Vision-language models of transformers, and the common code of their adapters.
 
 `TransformersAdapter` and `Family` are public: adapters of other packages may use them, see docs/extend/add-a-model.md.
 `OriginalsAdapter` and `CheckpointLayout` are for adapters that also read checkpoints in the layout of their authors.

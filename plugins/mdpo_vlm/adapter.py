@@ -90,18 +90,20 @@ class TransformersAdapter(ModelAdapter):
         require_encoder(folder)
 
     def _require_transformers_layout(self, file: Path) -> None:
-        kind = str(read_json(file).get("model_type"))
-        adapter = "llava" if kind == "llava_llama" else "bunny" if kind.startswith("bunny") else None
+        model_type = str(read_json(file).get("model_type"))
+        adapter = "llava" if model_type == "llava_llama" else "bunny" if model_type.startswith("bunny") else None
         if adapter is not None:
-            raise unfit(file, f"model_type is '{kind}', the layout of the model's authors; use adapter: {adapter}")
+            raise unfit(
+                file, f"model_type is '{model_type}', the layout of the model's authors; use adapter: {adapter}"
+            )
 
     def require_model_type(self, *known: str) -> None:
         """Raise `DataError` if the model type in ``config.json`` is not one of ``known``."""
         config = self.folder() / "config.json"
-        found = read_json(config).get("model_type")
-        if found not in known:
-            name = type(self).__name__.lower()
-            raise unfit(config, f"model_type is {found!r}; the {name} adapter takes {' or '.join(map(repr, known))}")
+        model_type = read_json(config).get("model_type")
+        if model_type not in known:
+            name, accepted = type(self).__name__.lower(), " or ".join(map(repr, known))
+            raise unfit(config, f"model_type is {model_type!r}; the {name} adapter takes {accepted}")
 
     def files(self) -> Sequence[Path]:
         folder = self.folder()

@@ -1,1 +1,1 @@
-"""Examples to token ids and image inputs, by the processor and chat template of the model."""
+"""Encode examples as token ids and image inputs, with the processor and chat template of the model."""

@@ -1,4 +1,4 @@
-"""Examples to token ids and image inputs, by the model's processor."""
+"""Encode examples as token ids and image inputs, with the model's processor."""
 
 from __future__ import annotations
 

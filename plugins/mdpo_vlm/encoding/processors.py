@@ -1,4 +1,4 @@
-"""The processor of a model, loaded so that its results are the same on every machine."""
+"""Load the processor of a model, so that its results are the same on every machine."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, fo
     if processor.image_token not in processor.tokenizer.get_vocab():
         raise unfit(folder, f"the tokenizer has no image token {processor.image_token!r}")
     # Gemma's processor names the token before an image; its tokenizer names the image token.
-    found = processor.image_token_id
-    if config.image_token_id not in (found, getattr(processor.tokenizer, "image_token_id", None)):
-        ids = f"{found} in the tokenizer and {config.image_token_id} in config.json"
+    token_id = processor.image_token_id
+    if config.image_token_id not in (token_id, getattr(processor.tokenizer, "image_token_id", None)):
+        ids = f"{token_id} in the tokenizer and {config.image_token_id} in config.json"
         raise unfit(folder, f"the image token is {ids}; they belong to different models")
 
 

@@ -1,4 +1,4 @@
-"""The chat template of a model: conversations to text, and the text before and after a response."""
+"""The chat template of a model: it renders conversations as text, and gives the text before and after a response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mdpo_vlm.files.damage import quoted
 from mdpo_vlm.files.folder import read_json, unfit
 from mdpo_vlm.files.time_limit import time_limit
 
-# A mark and the line break after it; the template decides what stands there.
+# A mark and the line break after it; the template decides what replaces them.
 _MARK = re.compile(rf"{re.escape(IMAGE_MARK)}\n?")
 # A template is a program; a sound one takes a thousandth of a second.
 _SECONDS = 3.0
@@ -72,7 +72,7 @@ class ChatTemplate:
         return text
 
     def response_ids(self, tokenizer: Any, response: str) -> list[int]:
-        """Tokens of the response as in the whole conversation, or alone if it would share a token with the prompt."""
+        """The tokens of a response in its conversation; its tokens alone if prompt and response would share a token."""
         rest = f"{self.lead}{response}{self.tail}"
         before, both, alone = (
             list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -26,7 +26,7 @@ def require_whole(
     remedy: str = "download them again, or set model.path to the right folder",
 ) -> None:
     """Raise `DataError` if any tensor is listed; ``mismatched``: name, shape in the file, shape in the model."""
-    shapes = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in mismatched]
+    shapes = [f"{name} {tuple(in_file)} for {tuple(in_model)}" for name, in_file, in_model in mismatched]
     kinds = {"missing": missing, "unexpected": unexpected, "mismatched": shapes}
     problems = [f"{len(names)} {kind} tensors: {_first_names(names)}" for kind, names in kinds.items() if names]
     if problems:

@@ -164,4 +164,4 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise unfit(Path(name), f"no such folder, and the hub does not give it ({reason}); use a folder") from error
+        raise unfit(Path(name), f"no such folder, and the hub does not have it ({reason}); use a folder") from error

@@ -1,1 +1,1 @@
-"""A loaded model: images to features, tokens to hidden states and logits, prompts to responses."""
+"""A loaded model: it turns images into features, tokens into hidden states and logits, prompts into responses."""

@@ -1,4 +1,4 @@
-"""Responses from a model, by `generate` of transformers."""
+"""Generate responses with `generate` of transformers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def generate(
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
     shown = (token_ids == base.config.image_token_id).long()
     marked = {"image tokens": shown, "response tokens": torch.zeros_like(token_ids)}
-    # Left from an earlier call; transformers would use it for a prompt without images.
+    # Forget the value of an earlier call; transformers would use it for a prompt without images.
     base.model.rope_deltas = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(decoding.seed)
@@ -52,7 +52,7 @@ def end_tokens(base: PreTrainedModel) -> list[int]:
 
 def _options(decoding: Decoding) -> dict[str, object]:
     if decoding.temperature == 0:
-        # Unset the model's own sampling settings: they have no effect here, but transformers would warn of them.
+        # Unset the model's own sampling settings: they have no effect here, but transformers would warn about them.
         greedy = {"temperature": None, "top_p": None, "top_k": None}
         return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False, **greedy}
     sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}

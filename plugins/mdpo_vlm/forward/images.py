@@ -1,4 +1,4 @@
-"""Images to features (vision encoder and projector), and features to inputs of the language model."""
+"""Turn images into features (vision encoder and projector), and features into inputs of the language model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class _VlmImage(EncodedImage):
     """The features of one image, and the form in which the model gave them.
 
     DeepStack gives features of several levels; ``features (image_tokens, levels * width)`` has them side by side.
-    ``output_type``: the class of the encoder's output. ``is_tensor``: the output had one tensor for all images, in
-    place of a list.
+    ``output_type``: the class of the encoder's output. ``is_tensor``: the output had one tensor for all images, not a
+    list.
     """
 
     output_type: type[Any]

@@ -36,7 +36,7 @@ def _layer_forward(
 
 @contextmanager
 def _mlp_only_at(mlp: nn.Module, positions: Tensor) -> Iterator[None]:
-    """Inside the block, the MLP computes ``positions`` alone."""
+    """Inside the block, the MLP computes only ``positions``."""
     # An attribute of the instance hides the method of its class, until it is deleted.
     mlp.forward = partial(_forward_only_at, mlp.forward, positions)
     try:

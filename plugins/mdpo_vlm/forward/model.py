@@ -101,12 +101,12 @@ class VlmModel:
     def _require_features(self, is_image_token: Tensor, images: Sequence[EncodedImage]) -> None:
         num_tokens, num_features = int(is_image_token.sum()), sum(len(image.features) for image in images)
         if num_tokens != num_features:
-            found = f"{num_tokens} image tokens for {num_features} image features"
+            message = f"{num_tokens} image tokens for {num_features} image features"
             hint = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"
-            raise DataError([Problem(str(self._encoder_folder), "", f"{found}; {hint}")])
+            raise DataError([Problem(str(self._encoder_folder), "", f"{message}; {hint}")])
 
     def _to_logits(self, head: Head) -> Head:
-        """A head that also does what this model does with the output of its head: limit logits, drop unused words."""
+        """The head, followed by this model's own steps: limit the logits, drop rows that no text uses."""
         cap = getattr(self._base.config.get_text_config(), "final_logit_softcapping", None)
         softcap = cap if self._family.softcap else None
         num_words = self._num_words
@@ -147,7 +147,7 @@ class VlmModel:
         parts = PartNames(self._base, self._family)
         for name, _ in self._module.named_parameters():
             names[parts.part_of(name.removeprefix("base_model.model."))].append(name)
-        return {part: tuple(found) for part, found in names.items()}
+        return {part: tuple(of_part) for part, of_part in names.items()}
 
     def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
         return generate(self._base, self._family, prompts, decoding)

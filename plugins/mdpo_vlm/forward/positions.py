@@ -29,7 +29,7 @@ def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, imag
 def positions_despite_hidden(
     base: PreTrainedModel, family: Family, rows: PaddedView, images: Sequence[EncodedImage]
 ) -> Tensor | None:
-    """``(3, batch, time)`` if M-RoPE would mistake dropped tokens for padding; None if transformers is right."""
+    """Position ids ``(3, batch, time)`` if M-RoPE takes dropped tokens for padding; None if transformers is right."""
     if not family.grid:
         return None
     before_response = rows.response_mask.flip(1).cumsum(dim=1).flip(1) > 0

@@ -1,4 +1,4 @@
-"""A model that is ready to train or to evaluate."""
+"""Load a model that is ready to train or to evaluate."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def load_exported(plan: LoadPlan, folder: Path, placement: Placement) -> VlmMode
 
 
 def _mark_trained(base: PreTrainedModel, model: VlmModel, plan: LoadPlan) -> None:
-    """Parameters of parts that train in full require gradients, except those that no gradient reaches."""
+    """Set ``requires_grad`` of the parameters that train: parts in full, except parameters that no gradient reaches."""
     idle = idle_parameters(base, plan.family)
     for part, names in model.parts().items():
         trains = plan.training[part].mode == "full"

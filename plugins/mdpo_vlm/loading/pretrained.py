@@ -1,4 +1,4 @@
-"""Weights read by transformers: complete or an error, placed on a device, none of them training."""
+"""Read weights with transformers, put them on a device, and check that they are complete. No weight trains yet."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
 
 
 def read_in_4_bits(folder: Path, placement: Placement) -> PreTrainedModel:
-    """The same, with the language model's layers as 4-bit normal floats (QLoRA). Raises `DataError`."""
+    """The model, with the language model's layers as 4-bit normal floats (QLoRA). Raises `DataError`."""
     return _from_pretrained(folder, placement, **loading_options(folder, placement))
 
 
 def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreTrainedModel:
-    # The progress bar of transformers would be drawn into the run's.
+    # The progress bar of transformers would overwrite the one of the run.
     disable_progress_bar()
     config = load_config(folder)
     files = model_files(folder)
@@ -74,8 +74,8 @@ def _without_load_report() -> Iterator[None]:
     """
 
     def is_kept(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return "LOAD REPORT" not in text or "CONVERSION" in text
+        message = record.getMessage()
+        return "LOAD REPORT" not in message or "CONVERSION" in message
 
     logger = logging.getLogger("transformers.modeling_utils")
     logger.addFilter(is_kept)

@@ -23,11 +23,11 @@ def require_bitsandbytes() -> None:
     if is_installed():
         return
     try:
-        found = f"{version('bitsandbytes')} is installed"
+        state = f"{version('bitsandbytes')} is installed"
     except PackageNotFoundError:
-        found = "which is not installed"
+        state = "which is not installed"
     raise RecipeError(
-        f"model.quantize: needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or newer ({found}), and a CUDA device to train "
+        f"model.quantize: needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or newer ({state}), and a CUDA device to train "
         'on: pip install "mdpo[qlora]"'
     )
 
@@ -65,10 +65,10 @@ def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
 
 
 def _unquantized_modules(folder: Path) -> list[str]:
-    """Full names of the modules outside the language model: a shortened name would match nothing, without an error."""
+    """Full names of the modules outside the language model. A shortened name would match none, without an error."""
     from mdpo_vlm.loading.shapes import without_weights
 
     base = without_weights(folder)
     language = base.get_decoder()
-    beside = [f"model.{name}" for name, module in base.model.named_children() if module is not language]
-    return [*beside, *(name for name, module in base.named_modules() if module is base.get_output_embeddings())]
+    others = [f"model.{name}" for name, module in base.model.named_children() if module is not language]
+    return [*others, *(name for name, module in base.named_modules() if module is base.get_output_embeddings())]

@@ -1,4 +1,4 @@
-"""A trial of models of an unknown family: computed in separate calls, they must give the logits of one forward."""
+"""Check a model of an unknown family: separate calls must give the same logits as one forward of transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdpo_core import IMAGE_MARK, Example, PaddedView, PluginError, device_of
 from mdpo_vlm.encoding.encoder import VlmEncoder
 from mdpo_vlm.forward.model import VlmModel
 
-# Largest distance relative to the norm of the logits, from rounding. Wrong positions give 5 % and more.
+# Largest distance of logits that rounding explains, relative to their norm. Wrong positions give 5 % and more.
 _ROUNDING = {torch.float32: 1e-3}
 _COARSE = 1e-2
 
@@ -31,7 +31,7 @@ def require_whole_forward(base: PreTrainedModel, model: VlmModel, encoder: VlmEn
         raise PluginError(_no_row(kind, f"does not work in separate calls: {error}")) from error
     if not distance <= _ROUNDING.get(base.dtype, _COARSE):
         raise PluginError(
-            _no_row(kind, f"gives other logits in separate calls than in one forward, {distance:.1%} apart")
+            _no_row(kind, f"gives different logits in separate calls and in one forward ({distance:.1%} apart)")
         )
 
 

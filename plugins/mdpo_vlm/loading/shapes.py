@@ -1,4 +1,4 @@
-"""What the configuration of a model says about it, without reading weights."""
+"""Read properties of a model from its configuration, without its weights."""
 
 from __future__ import annotations
 

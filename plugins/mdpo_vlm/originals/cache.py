@@ -20,7 +20,7 @@ _VERSION = 1
 
 
 def converted(original: Original, root: Path | None) -> Path:
-    """The folder of the checkpoint in the layout of transformers; converts it if that has not been done.
+    """The folder of the checkpoint in the layout of transformers; converts the checkpoint at the first call.
 
     Raises `DataError` for a checkpoint that is incomplete or not covered, `CheckpointError` if it cannot be written.
     """

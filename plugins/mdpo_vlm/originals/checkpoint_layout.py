@@ -53,8 +53,8 @@ class Original:
         return self.layout.languages[self._language_key()]
 
     def _language_key(self) -> str:
-        found = self.config.get(self.layout.key)
-        return str(found[0] if isinstance(found, list) and found else found)
+        value = self.config.get(self.layout.key)
+        return str(value[0] if isinstance(value, list) and value else value)
 
     def require_covered(self) -> None:
         """Raise `DataError` with every key whose value is not supported."""
@@ -63,16 +63,14 @@ class Original:
             raise DataError(problems)
 
     def _problems(self) -> Iterator[Problem]:
-        where, language = str(self.folder / "config.json"), self._language_key()
+        file, language = str(self.folder / "config.json"), self._language_key()
         if language not in self.layout.languages:
             known = " or ".join(map(repr, self.layout.languages))
-            yield Problem(
-                where, "", f"{self.layout.key} is {language!r}; of original checkpoints, {known} are supported"
-            )
-        for key, values in {**_COVERED, **self.layout.covered}.items():
-            found = self.config.get(key)
-            if not any(found is value or found == value for value in values):
-                yield Problem(where, "", f"{key} is {found!r}; supported is {' or '.join(map(repr, values))}")
+            yield Problem(file, "", f"{self.layout.key} is {language!r}; original checkpoints must have {known}")
+        for key, supported in {**_COVERED, **self.layout.covered}.items():
+            value = self.config.get(key)
+            if not any(value is each or value == each for each in supported):
+                yield Problem(file, "", f"{key} is {value!r}; it must be {' or '.join(map(repr, supported))}")
 
     def weights(self) -> list[Path]:
         """The files with the weights. Raises `DataError` if there are none, or if shards are missing."""
@@ -91,9 +89,9 @@ class Original:
 
     def find_tower(self) -> Path:
         """The tower's folder, downloaded from the hub if necessary. Raises `DataError`."""
-        found = self.local_tower()
-        if found is not None:
-            return found
+        local = self.local_tower()
+        if local is not None:
+            return local
         try:
             return find_folder(self.tower_name)
         except DataError as error:

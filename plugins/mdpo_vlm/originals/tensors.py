@@ -37,7 +37,7 @@ def _unpickled(file: Path) -> Mapping[str, Tensor]:
     try:
         tensors: Mapping[str, Tensor] = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        # The message of torch goes on with how to load files that may run code.
+        # Only the first line: the rest of torch's message says how to load files that may run code.
         reason = str(error).strip().splitlines()[0]
         raise unfit(file, f"cannot be read as tensors alone: {reason}") from error
     return tensors
@@ -61,10 +61,13 @@ class _SafeTensors(Mapping[str, Tensor]):
 
 
 def write_shards(tensors: Iterator[tuple[str, Tensor]], folder: Path, limit: int = _SHARD) -> None:
-    """Write safetensors files of at most ``limit`` bytes, each before the next is read; with an index if several."""
+    """Write tensors to safetensors files of at most ``limit`` bytes, and an index if there are several files.
+
+    A file is written before the tensors of the next one are read.
+    """
     shards = [
-        _write_shard(shard, folder / f"unnumbered-{number}.safetensors")
-        for number, shard in enumerate(_groups(tensors, limit))
+        _write_shard(shard, folder / f"unnumbered-{index}.safetensors")
+        for index, shard in enumerate(_groups(tensors, limit))
     ]
     if len(shards) == 1:
         shards[0][0].rename(folder / "model.safetensors")

@@ -61,9 +61,10 @@ def load_tokenizer(original: Original) -> Any:
 
 
 def image_text(tokenizer: Any) -> str:
-    """The text for an image with which the text after it is tokenized as if alone, as in the authors' code.
+    """The text for an image in a prompt, after which text is tokenized as if it stood alone, as in the authors' code.
 
-    A SentencePiece tokenizer adds a space before every text. After a token inside the text, the space must be written.
+    A SentencePiece tokenizer adds a space at the start of a text, but not after an image token inside it; there the
+    space must be in the text.
     """
     alone = tokenizer(_AFTER, add_special_tokens=False)["input_ids"]
     for text in (IMAGE_MARK, f"{IMAGE_MARK} "):
@@ -75,7 +76,7 @@ def image_text(tokenizer: Any) -> str:
 
 
 def save_processor(tower: Tower, tokenizer: Any, text: str, folder: Path) -> None:
-    """Write the processor into ``folder``. ``text``: what stands for an image in a prompt."""
+    """Write the processor into ``folder``. ``text``: the text for an image in a prompt."""
     size = tower.config.image_size
     square = {"height": size, "width": size}
     clip = tower.config.model_type == "clip_vision_model"

@@ -1,4 +1,4 @@
-"""The vision tower of an original checkpoint: its sizes, the place of its weights, and its image processing."""
+"""The vision tower of an original checkpoint: its sizes, the folder of its weights, and its image processing."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _KNOWN: Mapping[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class Tower:
-    """A vision tower. ``folder``: where its weights are; None if the checkpoint contains them.
+    """A vision tower. ``folder`` contains its weights; None if the checkpoint contains them.
 
-    ``config``: the layers that are kept. ``drops_last``: True if the last layer is not kept. ``mean`` and ``std``: of
-    the pixels, for each color.
+    ``config``: the configuration with the layers that are kept. ``drops_last``: True if the last layer is not kept.
+    ``mean`` and ``std``: of the pixels, for each color.
     """
 
     folder: Path | None
@@ -79,9 +79,9 @@ def find_tower(original: Original, inside: bool) -> Tower:
 def _sizes(folder: Path, kind: str) -> Mapping[str, Any]:
     file = folder / "config.json"
     config = read_json(file)
-    found = config.get("model_type")
-    if found not in (kind, f"{kind}_vision_model"):
-        raise unfit(file, f"model_type is {found!r}; the vision tower of this model is a {kind}")
+    model_type = config.get("model_type")
+    if model_type not in (kind, f"{kind}_vision_model"):
+        raise unfit(file, f"model_type is {model_type!r}; the vision tower of this model must be a {kind}")
     return dict(config.get("vision_config", config))
 
 

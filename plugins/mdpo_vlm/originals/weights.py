@@ -1,4 +1,4 @@
-"""The weights of an original checkpoint, under the names in the files of a LLaVA of transformers."""
+"""Convert the weights of an original checkpoint to the names in the files of a LLaVA of transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mdpo_vlm.originals.tower import Tower
 
 Names = Sequence[tuple[str, str]]
 _TOWER_INSIDE = "model.vision_tower.vision_tower."
-# Prefixes of names in the checkpoint and in files of transformers; the first that matches counts.
+# Prefixes of names in the checkpoint and in files of transformers; the first match counts.
 _NAMES: Names = (
     (f"{_TOWER_INSIDE}vision_model.", "vision_tower.vision_model."),
     ("model.mm_projector.0.", "multi_modal_projector.linear_1."),
@@ -51,7 +51,7 @@ class _Stored:
 
 
 class Sources:
-    """The tensors of a checkpoint, converted together with those of its vision tower."""
+    """The tensors of a checkpoint; they are converted together with the tensors of its vision tower."""
 
     def __init__(self, original: Original) -> None:
         self._original = original
@@ -65,12 +65,12 @@ class Sources:
     def write(self, tower: Tower, config: LlavaConfig, num_words: int, folder: Path) -> None:
         """Write the weights into ``folder``. Raises `DataError` before writing if tensors do not fit the model.
 
-        Keeps the dtype of each tensor; sets ``config.dtype`` to that of the language model.
+        Keeps the dtype of each tensor; sets ``config.dtype`` to the dtype of the language model.
         """
-        wanted = _shapes(config)
-        grown = {name: (num_words, *wanted[name][1:]) for name in _VOCABULARY}
+        shapes = _shapes(config)
+        in_checkpoint = {name: (num_words, *shapes[name][1:]) for name in _VOCABULARY}
         stored = dict(self._named(tower))
-        _require_all(self._original.folder, wanted | grown, stored, tower)
+        _require_all(self._original.folder, shapes | in_checkpoint, stored, tower)
         rows = config.get_text_config().vocab_size
         config.dtype = stored[_VOCABULARY[0]].dtype
         write_shards(_grown(_tensors(stored), rows), folder)
@@ -110,27 +110,28 @@ def _shapes(config: LlavaConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _require_all(
-    folder: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, _Stored], tower: Tower
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], by_name: Mapping[str, _Stored], tower: Tower
 ) -> None:
+    """Raise `DataError` unless the checkpoint has exactly the tensors of the model, in their ``shapes``."""
     inverse = [(new, old) for old, new in _NAMES]
     inverse_of_tower = [(new, old) for old, new in _TOWER_NAMES] if tower.folder is not None else []
     require_whole(
         folder,
-        missing=[_replaced(name, [*inverse_of_tower, *inverse]) for name in wanted if name not in found],
-        unexpected=[stored.name for name, stored in found.items() if name not in wanted],
+        missing=[_replaced(name, [*inverse_of_tower, *inverse]) for name in shapes if name not in by_name],
+        unexpected=[stored.name for name, stored in by_name.items() if name not in shapes],
         mismatched=[
-            (stored.name, stored.shape, wanted[name])
-            for name, stored in found.items()
-            if name in wanted and stored.shape != wanted[name]
+            (stored.name, stored.shape, shapes[name])
+            for name, stored in by_name.items()
+            if name in shapes and stored.shape != shapes[name]
         ],
     )
 
 
-def _tensors(found: Mapping[str, _Stored]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(by_name: Mapping[str, _Stored]) -> Iterator[tuple[str, Tensor]]:
     """The tensors, file by file, in the dtype of the file."""
-    for file in dict.fromkeys(stored.file for stored in found.values()):
+    for file in dict.fromkeys(stored.file for stored in by_name.values()):
         with opened(file) as tensors:
-            yield from ((name, tensors[stored.name]) for name, stored in found.items() if stored.file == file)
+            yield from ((name, tensors[stored.name]) for name, stored in by_name.items() if stored.file == file)
 
 
 def _grown(tensors: Iterator[tuple[str, Tensor]], rows: int) -> Iterator[tuple[str, Tensor]]:

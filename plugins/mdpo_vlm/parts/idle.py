@@ -1,4 +1,4 @@
-"""Parameters that image features do not depend on."""
+"""Find the parameters that image features do not depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters through peft."""
+"""Add, read and save low-rank adapters with peft."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _NAME = "default"  # of the adapter; peft loads this one by default
 
 
 def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, PartTraining]) -> PeftModel:
-    """Add adapters to the parts that train by LoRA; other trained modules are saved with them. Raises `RecipeError`."""
+    """Add adapters to the parts that train by LoRA. Raises `RecipeError`.
+
+    Modules that train in full are saved with the adapters.
+    """
     chosen = choose(model, family, training)
     config = _config(training, chosen)
     if not getattr(model, "is_loaded_in_4bit", False):
@@ -57,7 +60,7 @@ def _loras(training: Mapping[Part, PartTraining]) -> dict[Part, Lora]:
 
 
 def _config(training: Mapping[Part, PartTraining], chosen: Chosen) -> LoraConfig:
-    """The options of one adapter for all parts, which peft loads like any other."""
+    """The options of one adapter for all parts; peft loads it like any other adapter."""
     loras = _loras(training)
     default = loras.get("language") or next(iter(loras.values()))
     return LoraConfig(

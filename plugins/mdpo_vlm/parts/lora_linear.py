@@ -1,4 +1,4 @@
-"""A linear layer with a low-rank adapter that costs only its matrix products."""
+"""A linear layer with a low-rank adapter that adds no work except its matrix products."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Gives ``(..., out_features)`` for ``x (..., in_features)``."""
+        """The output ``(..., out_features)`` for ``x (..., in_features)``."""
         name = self._plain_adapter()
         if name is None or args or kwargs or torch.is_autocast_enabled(x.device.type):
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
-        output, seen = self.base_layer(x), self.lora_dropout[name](x)
+        output, inputs = self.base_layer(x), self.lora_dropout[name](x)
         down, up = self.lora_A[name].weight, self.lora_B[name].weight
-        added: Tensor = _AddAdapter.apply(output, seen, down, up, self.scaling[name])  # type: ignore[no-untyped-call]
+        added: Tensor = _AddAdapter.apply(output, inputs, down, up, self.scaling[name])  # type: ignore[no-untyped-call]
         return added
 
     def _plain_adapter(self) -> str | None:
@@ -37,14 +37,14 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
 
 
 class _AddAdapter(torch.autograd.Function):
-    """Adds ``scaling * seen @ down.T @ up.T`` to ``output`` in place."""
+    """Adds ``scaling * inputs @ down.T @ up.T`` to ``output`` in place."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, seen: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-        inner = seen.flatten(0, -2) @ down.to(seen.dtype).T
-        output.view(-1, output.shape[-1]).addmm_(inner, up.to(seen.dtype).T, alpha=scaling)
+    def forward(ctx: Any, output: Tensor, inputs: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
+        inner = inputs.flatten(0, -2) @ down.to(inputs.dtype).T
+        output.view(-1, output.shape[-1]).addmm_(inner, up.to(inputs.dtype).T, alpha=scaling)
         ctx.mark_dirty(output)
-        ctx.save_for_backward(seen, down, up, inner)
+        ctx.save_for_backward(inputs, down, up, inner)
         ctx.scaling = scaling
         return output
 
@@ -52,11 +52,11 @@ class _AddAdapter(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [gradient] = gradients
-        seen, down, up, inner = ctx.saved_tensors
+        inputs, down, up, inner = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
         # Scale the smallest of the tensors.
         of_inner = rows @ up.to(rows.dtype) * ctx.scaling
-        of_seen = (of_inner @ down.to(rows.dtype)).view_as(seen) if ctx.needs_input_grad[1] else None
-        of_down = of_inner.T @ seen.flatten(0, -2)
+        of_inputs = (of_inner @ down.to(rows.dtype)).view_as(inputs) if ctx.needs_input_grad[1] else None
+        of_down = of_inner.T @ inputs.flatten(0, -2)
         of_up = rows.T @ inner * ctx.scaling
-        return gradient, of_seen, of_down.to(down.dtype), of_up.to(up.dtype), None
+        return gradient, of_inputs, of_down.to(down.dtype), of_up.to(up.dtype), None

@@ -1,4 +1,4 @@
-"""The modules of a model by full name, and what decides whether they can train."""
+"""The modules of a model by full name, and their properties that decide whether they can train."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _tied_names(base: nn.Module) -> dict[str, list[str]]:
 
 
 def outermost(names: Sequence[str]) -> list[str]:
-    """The names, sorted, without those of modules inside others in ``names``."""
+    """The sorted names of modules that are not inside another module of ``names``."""
     kept: list[str] = []
     # A module's name is shorter than the names of the modules inside it.
     for name in sorted(set(names), key=len):

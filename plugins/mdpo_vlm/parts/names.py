@@ -1,4 +1,4 @@
-"""Which part of a model a parameter belongs to."""
+"""Find the part of a model that a parameter belongs to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdpo_vlm.families import Family
 
 
 class PartNames:
-    """Finds the part of a parameter by its full name. What is not vision or language belongs to the projector."""
+    """Finds the part of a parameter by its full name: vision, language, or (all others) the projector."""
 
     def __init__(self, base: PreTrainedModel, family: Family) -> None:
         self._vision = _inside(base, base.get_encoder("image"))

@@ -1,4 +1,4 @@
-"""The modules that a recipe's patterns name: those that get adapters, and those that train in full beside them."""
+"""Find the modules that a recipe's patterns name: modules that get adapters, and modules that train in full."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES_IN_MESSAGES = 12
 
 @dataclass(frozen=True)
 class Chosen:
-    """Modules by their full names: those that get adapters, for each part, and those that train in full."""
+    """Full names of modules: ``targets`` get adapters, by part; ``save`` train in full."""
 
     targets: Mapping[Part, Sequence[str]]
     save: Sequence[str]
@@ -39,8 +39,8 @@ Matches = Mapping[Part, Mapping[str, Match]]
 def choose(base: PreTrainedModel, family: Family, training: Mapping[Part, PartTraining]) -> Chosen:
     """Find the modules that ``training`` names. Raises `RecipeError` with all patterns that cannot be used.
 
-    A parameter of a part may stand in no module of that part, only in a module that contains several parts
-    (LLaVA-NeXT's ``image_newline``). It is not chosen: peft's files have no place for it.
+    Some parameters are in no module of their own part, only in a module that contains several parts (LLaVA-NeXT's
+    ``image_newline``). They are not chosen, because peft's files cannot contain them.
     """
     modules = Modules(base, family)
     loras = {part: each.lora for part, each in training.items() if each.lora is not None}

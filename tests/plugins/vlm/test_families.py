@@ -185,7 +185,7 @@ def test_family_without_row_takes_plain_path_and_keeps_contract(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("family", "problem"),
-    [("qwen2_vl", "gives other logits in separate calls"), ("gemma3", "gives other logits in separate calls")],
+    [("qwen2_vl", "gives different logits in separate calls"), ("gemma3", "gives different logits in separate calls")],
 )
 def test_family_lacking_a_needed_row_is_refused_at_loading(
     family: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -305,11 +305,11 @@ def test_the_image_s_own_token_is_never_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "bunny-minicpm"}, "model_type is 'bunny-minicpm'; of original checkpoints, 'bunny-phi' or"),
-        ({"mm_projector_type": "ldp"}, "mm_projector_type is 'ldp'; supported is 'mlp2x_gelu'"),
-        ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'; supported is 'pad'"),
-        ({"use_s2": True}, "use_s2 is True; supported is False or None"),
-        ({"tie_word_embeddings": True}, "tie_word_embeddings is True; supported is False"),
+        ({"model_type": "bunny-minicpm"}, "model_type is 'bunny-minicpm'; original checkpoints must have 'bunny-phi'"),
+        ({"mm_projector_type": "ldp"}, "mm_projector_type is 'ldp'; it must be 'mlp2x_gelu'"),
+        ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'; it must be 'pad'"),
+        ({"use_s2": True}, "use_s2 is True; it must be False or None"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings is True; it must be False"),
         ({"mm_vision_tower": "nobody/nothing"}, "neither a folder nor a tower of known sizes (siglip-so400m"),
     ],
 )
@@ -327,10 +327,10 @@ def test_a_bunny_that_is_not_covered_is_refused_by_key_and_value(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["LlavaMistralForCausalLM"]}, "architectures is 'LlavaMistralForCausalLM'; of original"),
-        ({"architectures": None}, "architectures is 'None'; of original checkpoints, 'LlavaLlamaForCausalLM'"),
+        ({"architectures": ["LlavaMistralForCausalLM"]}, "architectures is 'LlavaMistralForCausalLM'; original"),
+        ({"architectures": None}, "architectures is 'None'; original checkpoints must have 'LlavaLlamaForCausalLM'"),
         ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'"),
-        ({"image_aspect_ratio": None}, "image_aspect_ratio is None; supported is 'pad'"),
+        ({"image_aspect_ratio": None}, "image_aspect_ratio is None; it must be 'pad'"),
         ({"num_hidden_layers": 10**7}, "config.json: num_hidden_layers is 10000000; mdpo takes at most 1000"),
         ({"hidden_act": "nope"}, "the checkpoint cannot be converted (KeyError: 'nope')"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True"),
@@ -435,7 +435,7 @@ def test_buffers_and_heads_that_nothing_reads_are_left_behind(tmp_path: Path) ->
 
 def test_a_tower_of_another_kind_is_refused(tmp_path: Path) -> None:
     folder = copied(tmp_path / "bunny", "bunny_tiny_split")
-    with pytest.raises(DataError, match="model_type is 'clip'; the vision tower of this model is a siglip"):
+    with pytest.raises(DataError, match="model_type is 'clip'; the vision tower of this model must be a siglip"):
         bunny(folder, vision_tower=str(FOLDER / "llava_original_tiny" / "clip_vision_tower")).check()
 
 
@@ -457,7 +457,7 @@ def test_a_place_that_cannot_hold_the_conversion_is_named(tmp_path: Path) -> Non
 
 def test_a_model_of_another_family_is_refused_by_either_adapter(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(DataError, match="model_type is 'bert'; of original checkpoints, 'bunny-phi'"):
+    with pytest.raises(DataError, match="model_type is 'bert'; original checkpoints must have 'bunny-phi'"):
         bunny(tmp_path).check()
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl", "text_config": {}}))
     with pytest.raises(DataError, match="model_type is 'qwen2_vl'; the bunny adapter takes 'llava'"):
