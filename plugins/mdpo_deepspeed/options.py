@@ -1,4 +1,4 @@
-"""The options of DeepSpeed: those that follow from the recipe, and those that the recipe passes on unchanged."""
+"""The options of DeepSpeed: some follow from the recipe, others are in the recipe and passed on unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _MICRO_BATCH = "train.batch_size and train.micro_batch_size"
 _PRECISION = "backend.precision"
 _OPTIMIZER = "train.learning_rate, train.weight_decay and train.adam_betas, of torch's AdamW"
-_PAIRS = "this backend, in which each process computes other pairs"
+_PAIRS = "this backend, in which each process computes different pairs"
 _SHARES = "this backend, which saves the shares of all processes"
 _NO_CLIPPING = 1e30  # DeepSpeed does not measure the norm if it does not clip
 # Options that another part of the recipe sets, or that this backend relies on.
@@ -58,7 +58,7 @@ _DECIDED = {
 
 
 def decided_elsewhere(config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each option in ``config`` that only another part of the recipe may set."""
+    """One message for each option in ``config`` that only another part of the recipe may set."""
     return [
         f"{path} = {value!r} cannot be set here; it is decided by {_DECIDED[path]}"
         for path, value in _paths(config)
@@ -67,7 +67,7 @@ def decided_elsewhere(config: Mapping[str, Any]) -> list[str]:
 
 
 def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every option and every section, by its path."""
+    """The path and the value of every option and every section."""
     for key, value in config.items():
         yield f"{prefix}{key}", value
         if isinstance(value, Mapping):

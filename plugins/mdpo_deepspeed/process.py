@@ -1,4 +1,4 @@
-"""Prepares a process for DeepSpeed, and checks the options of DeepSpeed."""
+"""Prepare a process for DeepSpeed, and check the options of DeepSpeed."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ class _Watched(dict[str, Any]):
         return super().get(name, default)
 
     def keys(self) -> Any:
-        # `name in options.keys()` reads an option, too: `in` then calls `__contains__` above.
+        # `name in options.keys()` also reads an option: with this result, `in` calls `__contains__` above.
         return self

@@ -44,7 +44,7 @@ class Share:
     """The numbers of one parameter that this process keeps; there may be none.
 
     ``shape``: the shape of the whole parameter. ``buffer``: the float32 tensor that AdamW updates.
-    ``range_in_parameter`` and ``range_in_buffer``: where the share lies in either, laid out flat; equally long.
+    ``range_in_parameter`` and ``range_in_buffer``: the positions of the share in either, laid out flat; equally long.
     ``range_to_save``: the numbers that this process saves, as positions in the parameter.
     """
 
@@ -60,13 +60,13 @@ class Share:
         return tensor.detach().view(-1)[slice(*self.range_in_buffer)]
 
     def to_save_of(self, tensor: Tensor) -> Tensor:
-        """As `of`, for the numbers that this process saves."""
+        """The part of `of` that this process saves."""
         first = self.range_in_parameter.start
         return self.of(tensor)[self.range_to_save.start - first : self.range_to_save.end - first]
 
 
 def _share(name: str, shape: tuple[int, ...], buffer: Tensor, start: int, length: int, start_in_buffer: int) -> Share:
-    """A share that this process saves as a whole."""
+    """A share whose numbers are all saved by this process."""
     in_parameter = Range(start, start + length)
     in_buffer = Range(start_in_buffer, start_in_buffer + length)
     return Share(name, shape, buffer, in_parameter, in_buffer, range_to_save=in_parameter)
@@ -101,7 +101,7 @@ def _at_stage_0(
 def _at_stages_1_and_2(
     engine: Any, trained: Mapping[str, nn.Parameter], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[Share]:
-    """The parameters of a group lie one after another, and each process keeps an equal part of the group."""
+    """The parameters of a group are laid out one after another; each process keeps an equal part of the group."""
     optimizer = engine.optimizer
     flat = getattr(optimizer, "single_partition_of_fp32_groups", None) or optimizer.fp32_groups_flat_partition
     for name, parameter in trained.items():
@@ -151,14 +151,14 @@ def read_shares(state: SavedEngineState, shares: Iterable[Share], adamw: torch.o
     """
     adamw.state.clear()
     for share in shares:
-        wanted = share.range_in_parameter
-        weight = state.read(f"weight:{share.name}", share.shape, *wanted)
+        positions = share.range_in_parameter
+        weight = state.read(f"weight:{share.name}", share.shape, *positions)
         share.of(share.buffer).copy_(weight)
         if f"step:{share.name}" not in state:
             continue
         step = state.whole(f"step:{share.name}", ())
-        moments = {moment: state.read(f"{moment}:{share.name}", share.shape, *wanted) for moment in MOMENTS}
-        if wanted.start < wanted.end:
+        moments = {moment: state.read(f"{moment}:{share.name}", share.shape, *positions) for moment in MOMENTS}
+        if positions.start < positions.end:
             adamw_state = _adamw_state(adamw, share, step)
             for moment, values in moments.items():
                 share.of(adamw_state[moment]).copy_(values)
@@ -168,11 +168,11 @@ def _adamw_state(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[s
     """AdamW's state of the buffer that holds a share; it is created if there is none yet."""
     state: dict[str, Tensor] = adamw.state[share.buffer]
     if not state:
-        # A fused AdamW counts its steps beside the parameter, any other one on the CPU.
+        # A fused AdamW keeps its step count on the device of the parameter, any other AdamW on the CPU.
         state["step"] = step.to(share.buffer.device) if adamw.defaults["fused"] else step.clone()
         state |= {moment: torch.zeros_like(share.buffer) for moment in MOMENTS}
     if state["step"].cpu() != step:
         raise CheckpointError(
-            f"{share.name} was updated {int(step)} times, others {int(state['step'])} times; ZeRO counts them as one"
+            f"{share.name} was updated {int(step)} times, others {int(state['step'])} times; ZeRO has one count for all"
         )
     return state

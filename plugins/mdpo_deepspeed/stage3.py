@@ -41,7 +41,7 @@ def split_reference(model: VisionLanguageModel, options: Mapping[str, Any]) -> N
 
 
 def gather_whole_layers(layers: Sequence[nn.Module]) -> None:
-    """Gather all weights of a layer at once, in place of the weights of each module in it.
+    """Gather all weights of a layer at once, not module by module.
 
     Modules in a layer may then read one another's weights (as LoRA's do), even outside the engine's forward.
     """

@@ -1,4 +1,4 @@
-"""Splits modules over processes, and finds the part of a tensor that a process has."""
+"""Split modules over processes, and find the part of a tensor that a process has."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sharding:
         self._mesh = _mesh(self.device)
 
     def place(self, root: nn.Module, model: LayeredModel) -> list[FSDPModule]:
-        """Split each layer of ``model``, then the rest of ``root``. Gives the split modules, ``root`` last.
+        """Split each layer of ``model``, then the rest of ``root``, and return the split modules, ``root`` last.
 
         Weights outside the layers stay gathered during a whole forward and backward.
         """
