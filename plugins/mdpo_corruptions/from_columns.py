@@ -40,7 +40,7 @@ class DatasetImage(SelectiveCorruption):
 
 
 class DatasetPrompt(Corruption):
-    """Use another prompt of the same row, for losses that compare prompts with responses (DOVE, arXiv:2404.00530).
+    """Use another prompt of the row, for preferences over pairs of prompt and response (DOVE, arXiv:2404.00530).
 
     It also changes rows without images, unless another condition of the recipe needs an image.
     """

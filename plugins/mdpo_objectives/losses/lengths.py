@@ -22,7 +22,7 @@ class DPONorm(PairLoss):
     TRL calls it sigmoid_norm. It needs a larger beta than DPO with sums.
     """
 
-    beta: float = Field(default=5.0, gt=0, description="reward per nat and token")
+    beta: float = Field(default=5.0, gt=0, description="reward per nat of mean log-ratio")
 
     def __call__(self, scores: Scores) -> Tensor:
         return -log_sigmoid(self.beta * (mean_log_ratio(scores, self.prefer) - mean_log_ratio(scores, self.over)))

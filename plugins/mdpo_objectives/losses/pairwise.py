@@ -123,7 +123,7 @@ class DiscoPOP(PairLoss):
 
 
 class FDPO(PairLoss):
-    """DPO with another divergence than the reverse KL (f-DPO, arXiv:2309.16240).
+    """DPO with a divergence that may differ from the reverse KL (f-DPO, arXiv:2309.16240).
 
         -ls(beta (f'(r_w) - f'(r_l)))
         f'(r): r for reverse_kl; -exp(-r) for forward_kl; ls(r) for js; exp((alpha - 1) r) / (alpha - 1) for alpha

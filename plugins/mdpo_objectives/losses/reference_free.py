@@ -40,7 +40,7 @@ class SimPO(PairLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    beta: float = Field(default=2.0, gt=0, description="reward per nat and token")
+    beta: float = Field(default=2.0, gt=0, description="reward per nat of mean log-prob")
     gamma: float = Field(default=1.0, description="target difference of the rewards")
 
     def __call__(self, scores: Scores) -> Tensor:
