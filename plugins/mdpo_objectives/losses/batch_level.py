@@ -50,7 +50,7 @@ def _lead_by_rank(high: Tensor, low: Tensor, counted: Tensor) -> Tensor:
 class BCO(PairLoss):
     """Binary classification of responses by their reward, with the mean reward as threshold (arXiv:2404.04656).
 
-        -ls(beta r_w - d) - ls(-(beta r_l - d))        d: mean of all rewards so far
+        -ls(beta r_w - d) - ls(-(beta r_l - d))        d: mean of all earlier rewards
 
     The running mean is over all finished steps and all processes; it is 0 in the first step. The authors and TRL update
     it in each micro-batch, before its use. Their weights for rejected rows of other prompts are not implemented.
@@ -74,7 +74,7 @@ class BCO(PairLoss):
 class BCOUnpaired(Loss):
     """BCO for single responses with labels (arXiv:2404.04656).
 
-        -ls(beta r - d) where the column label is 1, -ls(d - beta r) where it is 0        d: mean of all rewards so far
+        -ls(beta r - d) where the column label is 1, -ls(d - beta r) where it is 0        d: mean of all earlier rewards
 
     The running mean is computed as in ``bco``.
     """
