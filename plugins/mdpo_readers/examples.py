@@ -27,6 +27,7 @@ class PairRows(LazyRows):
         return len(self._table)
 
     def place(self, number: int) -> str:
+        """The row as errors name it, such as ``pairs.json row 3``; ``number`` counts from 0."""
         return f"{self._columns.path} row {number + 1}"
 
     def row(self, number: int) -> Example:
