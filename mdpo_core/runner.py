@@ -98,8 +98,8 @@ def _checked(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, wor
     from mdpo_core.data.checking import check_data
 
     checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
-    checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
-    builder.build(checked.sound(), [0], epoch=0)  # encodes one row before a model is loaded
+    checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
+    builder.build(checked.valid_examples(), [0], epoch=0)  # encodes one row before a model is loaded
     return replace(checked, data=())
 
 
@@ -136,7 +136,7 @@ class Run:
         """The rows to train on."""
         from mdpo_core.data.encoding import TrainingData
 
-        return TrainingData(self.checked.sound(), self.checked.lengths, self.builder)
+        return TrainingData(self.checked.valid_examples(), self.checked.lengths, self.builder)
 
     def prepare(self) -> ReferenceStore | None:
         """Write down what the run is made of. Gives the store of a cached reference.

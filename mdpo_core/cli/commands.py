@@ -66,7 +66,7 @@ def check_recipe(options: argparse.Namespace) -> int:
     if options.show:
         from mdpo_core.cli.token_view import shown_rows
 
-        print(shown_rows(builder, checked.sound(), options.show))  # noqa: T201
+        print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
     print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
     return 0
 

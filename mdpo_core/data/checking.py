@@ -41,11 +41,11 @@ class CheckedData:
         """The number of rows with problems."""
         return len(self.bad)
 
-    def sound(self) -> Sequence[Example]:
+    def valid_examples(self) -> Sequence[Example]:
         """The rows to train on."""
         return Rows(self.data, self.rows)
 
-    def require_sound(self, quarantine: bool) -> None:
+    def require_valid(self, quarantine: bool) -> None:
         """Raise `DataError` with the problems, unless bad rows may be left out and some rows remain."""
         if not self.bad or (quarantine and self.rows):
             return

@@ -79,7 +79,7 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewP
     views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.condition))))
     source = CheckedInput.read(recipe, data, builder_of(recipe, views))
     answers = _Answers(source, generation)
-    answers.prompt(source.checked.sound()[0])  # encodes one row before the model is loaded
+    answers.prompt(source.checked.valid_examples()[0])  # encodes one row before the model is loaded
     at_once = recipe.train.micro_batch_size
     settings = {"command": "generate-rejected", "at_once": at_once, **generation.settings(recipe.train.seed)}
     key = source.key(settings, {"policy": generation.policy})
@@ -134,7 +134,7 @@ class _Answers:
     def __init__(self, source: CheckedInput, generation: Generation) -> None:
         self._source = source
         self._generation = generation
-        self._rows = source.checked.sound()
+        self._rows = source.checked.valid_examples()
         self._seed = source.builder.seed
 
     @cached_property

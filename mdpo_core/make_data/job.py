@@ -61,9 +61,9 @@ class DataJob:
         Raises `CheckpointError` if ``out`` holds something else, `DataError` if every row is left out, and `RunStopped`
         after a SIGTERM or SIGINT.
         """
-        sound = self.source.checked.rows
-        new = NewPairsFile(out, self.data, next(iter(sound), 0), self.replaces)
-        journal = Journal(out, self.key, sound, self.at_once)
+        valid_rows = self.source.checked.rows
+        new = NewPairsFile(out, self.data, next(iter(valid_rows), 0), self.replaces)
+        journal = Journal(out, self.key, valid_rows, self.at_once)
         if journal.is_finished():
             journal.close()
             return None

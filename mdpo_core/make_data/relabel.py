@@ -104,7 +104,7 @@ class _Labels:
     def __init__(self, source: CheckedInput, relabeling: Relabeling) -> None:
         self._source = source
         self._relabeling = relabeling
-        self._rows = source.checked.sound()
+        self._rows = source.checked.valid_examples()
 
     def __call__(self, indices: Sequence[int]) -> list[Entry]:
         import torch

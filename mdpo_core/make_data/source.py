@@ -61,7 +61,7 @@ class CheckedInput:
     def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> CheckedInput:
         """Read and check every row. Raises `DataError` as training does, except for responses that are not needed."""
         checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
-        checked.require_sound(quarantine=recipe.data.bad_rows == "quarantine")
+        checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
         return cls(recipe, checked, builder)
 
     def source_row(self, index: int) -> int:

@@ -88,12 +88,12 @@ def _sections(pieces: Mapping[str, Any], processes: int, trains: bool) -> _Secti
         **{name: there.get(name) for name in one},  # type: ignore[arg-type]  # a check reads those it asks for
         corruptions=corruptions,
         num_terms=len(there.get("objective", ())),
-        terms=_sound(there.get("objective", ())),
-        evaluators=_sound(there.get("evaluators", ())),
+        terms=_valid(there.get("objective", ())),
+        evaluators=_valid(there.get("evaluators", ())),
     )
 
 
-def _sound(items: Iterable[Item | None]) -> list[tuple[int, Item]]:
+def _valid(items: Iterable[Item | None]) -> list[tuple[int, Item]]:
     return [(position, item) for position, item in enumerate(items) if item is not None]
 
 

@@ -25,7 +25,7 @@ def check_anchor(
 ) -> None:
     """Check an anchor; raises `AssertionError` with what it breaks.
 
-    ``direction``: the side on which the anchor holds its view's reward; "both": it costs more far away on both sides.
+    ``direction``: the side on which the anchor holds its view's reward; "both" if the penalty rises on both sides.
     The other parameters are those of `check_loss`.
     """
     check_options(anchor, Anchor)
@@ -55,7 +55,10 @@ def _check_monotone(anchor: Anchor, sign: int, columns: Columns) -> None:
     falls_towards_its_side()
     level = score_cases.level(anchor.views(), dict.fromkeys(columns, 0.5))
     low, high = (values_of(anchor, score_cases.moved(level, {anchor.on: nats})).item() for nats in (-50.0, 50.0))
-    require(sign * (low - high) > 0, f"{name_of(anchor)} costs {low} at -50 nats and {high} at 50: it holds nothing")
+    require(
+        sign * (low - high) > 0,
+        f"{name_of(anchor)} costs {low} at -50 nats and {high} at 50: it does not hold its view",
+    )
 
 
 def _check_hold(anchor: Anchor, columns: Columns) -> None:
@@ -64,5 +67,6 @@ def _check_hold(anchor: Anchor, columns: Columns) -> None:
         values_of(anchor, score_cases.moved(level, {anchor.on: nats})).item() for nats in (-50.0, 0.0, 50.0)
     )
     require(
-        low > here < high, f"{name_of(anchor)} costs {low} at -50 nats, {here} at 0 and {high} at 50: it holds nothing"
+        low > here < high,
+        f"{name_of(anchor)} costs {low} at -50 nats, {here} at 0 and {high} at 50: it does not hold its view",
     )

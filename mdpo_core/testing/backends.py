@@ -1,4 +1,4 @@
-"""The contract of backends, tried on a scorer small enough to follow by hand."""
+"""The contract of backends, checked on a very small scorer."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
 from mdpo_core.types.view import CHOSEN, CLEAN
 
 _TRAIN = Train(learning_rate=0.02, weight_decay=0.1, adam_betas=(0.9, 0.98), max_grad_norm=1.0)
-# Learning rate, and the size of the loss: gradients below and above the norm that they are clipped to.
+# Pairs of learning rate and loss scale; the gradient norms lie on both sides of max_grad_norm.
 _STEPS = ((0.02, 0.01), (0.05, 100.0), (0.01, 1.0), (0.001, 30.0))
 _VOCAB = 16
-# Of a matrix and of a vector; another matrix learns at the rate itself.
+# One matrix and one vector have a factor; the other matrix trains at the plain learning rate.
 _RATE_FACTORS = {"head.weight": 0.5, "head.bias": 2.0}
 _METHODS = ("forward", "backward", "step", "state", "restore", "peak_memory")
 
 
 def check_backend(backend: Backend, *, tolerance: float = 1e-5) -> None:
-    """Train a small scorer with a backend and, step by step, straight in torch.
+    """Check that a backend trains a small scorer as plain torch does; raises `AssertionError` with what it breaks.
 
-    ``tolerance``: by how much log-probs may differ, relative; more than the default for less than float32. Sums of
-    gradients, clipping, learning rates and decay are compared; a saved engine must go on to the bit.
+    Compares sums of gradients, clipping, learning rates and decay. A saved engine must continue bit for bit.
+    ``tolerance``: how much log-probs may differ, relative; raise it for a precision below float32.
     """
     check_options(backend, Backend)
     scorer = _scorer(backend, seed=0)
@@ -47,7 +47,7 @@ def check_backend(backend: Backend, *, tolerance: float = 1e-5) -> None:
 
 
 class _Scorer(nn.Module):
-    """Log-probs of response tokens given the mean of the prompt's, with a matrix, a bias and a frozen weight."""
+    """Predicts response tokens from the mean embedding of the prompt; has matrices, a bias and a frozen weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Scorer(nn.Module):
 
 @dataclass(frozen=True)
 class _Model:
-    """The scorer's parameters as a model of one layer, which an engine may place by itself."""
+    """The scorer as a model with one layer, so that an engine can shard that layer."""
 
     module: _Scorer
 
@@ -86,7 +86,7 @@ def _scorer(backend: Backend, seed: int) -> TrainableScorer:
         scorer = _Scorer()
     with torch.no_grad():
         scorer.base.copy_(torch.linspace(-1, 1, _VOCAB))
-    with calling(backend, f"when weights are put where placement() says, {placement}"):
+    with calling(backend, f"when the weights move to its placement, {placement}"):
         scorer.to(placement.device, getattr(torch, placement.dtype))
     return TrainableScorer(scorer, _Model(scorer), _RATE_FACTORS)
 
@@ -102,8 +102,8 @@ def _batch(seed: int, num_rows: int) -> Batch:
     return collate(rows, [CHOSEN])
 
 
-class _Tried:
-    """A new engine of a backend. What goes wrong in it comes out as a sentence."""
+class _CheckedEngine:
+    """A new engine of a backend. Turns whatever goes wrong in it into a sentence."""
 
     def __init__(self, backend: Backend, scorer: TrainableScorer) -> None:
         self._backend = backend
@@ -112,14 +112,14 @@ class _Tried:
         missing = [name for name in _METHODS if not callable(getattr(self.engine, name, None))]
         require(
             not missing,
-            f"{name_of(backend)} returns {shown(self.engine)} for start(); it must return an Engine, and this has no "
+            f"{name_of(backend)} returns {shown(self.engine)} for start(); it must return an Engine, but this has no "
             f"{', '.join(missing)}",
         )
 
     def forward(self, batch: Batch) -> ScorerOutput:
         with calling(self._backend, "in forward()"):
             scored = self.engine.forward(batch)
-        require_returned(self._backend, "for forward()", scored, ScorerOutput, "what the scorer gives, ScorerOutput")
+        require_returned(self._backend, "for forward()", scored, ScorerOutput, "the ScorerOutput of the scorer")
         return scored
 
     def backward(self, loss: Tensor) -> None:
@@ -141,7 +141,7 @@ class _Tried:
             self.engine.restore(state)
             state.require_all_read()
         except CheckpointError as error:
-            raise Broken(f"{name_of(self._backend)} cannot take back what it gave: {error}") from error
+            raise Broken(f"{name_of(self._backend)} cannot restore the state that it saved: {error}") from error
         except Exception as error:
             raise raised(self._backend, error, "in restore()") from error
 
@@ -152,14 +152,14 @@ class _Tried:
         return memory
 
 
-def _log_probs(engine: _Tried) -> Tensor:
-    """What an engine's weights are, as far as anybody can see."""
+def _log_probs(engine: _CheckedEngine) -> Tensor:
+    """The log-probs of a fixed batch, which show whether two engines have the same weights."""
     with torch.no_grad():
         return engine.forward(_batch(99, 6)).policy[CHOSEN].values.cpu().clone()
 
 
 def _micro_batches(step: int) -> list[Batch]:
-    """Five pairs in two parts, of which the last is smaller."""
+    """Five pairs in two micro-batches; the second is smaller."""
     return [_batch(10 * step, 3), _batch(10 * step + 1, 2)]
 
 
@@ -167,7 +167,7 @@ def _loss(scored: ScorerOutput, size: float) -> Tensor:
     return -size * scored.policy[CHOSEN].values.sum() / 5
 
 
-def _train(engine: _Tried, steps: Sequence[int]) -> None:
+def _train(engine: _CheckedEngine, steps: Sequence[int]) -> None:
     for step in steps:
         rate, size = _STEPS[step]
         for batch in _micro_batches(step):
@@ -176,15 +176,15 @@ def _train(engine: _Tried, steps: Sequence[int]) -> None:
 
 
 def _check_forward(backend: Backend, scorer: TrainableScorer) -> None:
-    engine = _Tried(backend, copy.deepcopy(scorer))
+    engine = _CheckedEngine(backend, copy.deepcopy(scorer))
     first, second = _log_probs(engine), _log_probs(engine)
-    require(torch.equal(first, second), f"{name_of(backend)}: two forwards of one engine differ")
+    require(torch.equal(first, second), f"{name_of(backend)}: two forwards of the same engine differ")
     memory = engine.peak_memory()
-    require(memory > 0, f"{name_of(backend)} has used {memory} GB at its peak")
+    require(memory > 0, f"{name_of(backend)} returns {memory} for peak_memory(); it must be positive")
 
 
 def _check_steps(backend: Backend, scorer: TrainableScorer, tolerance: float) -> None:
-    engine = _Tried(backend, copy.deepcopy(scorer))
+    engine = _CheckedEngine(backend, copy.deepcopy(scorer))
     plain = _Plain(copy.deepcopy(scorer))
     for step, (rate, size) in enumerate(_STEPS):
         for batch in _micro_batches(step):
@@ -193,8 +193,8 @@ def _check_steps(backend: Backend, scorer: TrainableScorer, tolerance: float) ->
         norm, wanted = engine.step(rate), plain.step(rate)
         require(
             abs(norm - wanted) <= 10 * tolerance * wanted,
-            f"{name_of(backend)} step {step}: gradient norm {norm}, {wanted} in plain torch (before clipping, summed "
-            "over two micro-batches)",
+            f"{name_of(backend)} step {step}: gradient norm {norm}, but {wanted} in plain torch (before clipping, "
+            "summed over two micro-batches)",
         )
         with torch.no_grad():
             expected = plain.scorer.module(_batch(99, 6)).policy[CHOSEN].values.cpu()
@@ -229,33 +229,36 @@ class _Plain:
 
 
 def _check_resume(backend: Backend) -> None:
-    """Saved after two steps and loaded into another engine, both go on alike."""
-    engine = _Tried(backend, _scorer(backend, seed=0))
+    """Check that an engine and a copy, saved after two steps and restored, continue equally."""
+    engine = _CheckedEngine(backend, _scorer(backend, seed=0))
     _train(engine, [0, 1])
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "state.safetensors"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "state.safetensors"
         engine.save(file)
-        again = _Tried(backend, _scorer(backend, seed=1))
+        again = _CheckedEngine(backend, _scorer(backend, seed=1))
         again.restore(SavedEngineState([file]))
     _require_equal(backend, engine, again, "right after loading")
     _train(engine, [2, 3])
     _train(again, [2, 3])
     _require_equal(backend, engine, again, "two steps after loading")
-    straight = _Tried(backend, _scorer(backend, seed=0))
-    _train(straight, [0, 1, 2, 3])
-    _require_equal(backend, straight, engine, "after saving")
+    uninterrupted = _CheckedEngine(backend, _scorer(backend, seed=0))
+    _train(uninterrupted, [0, 1, 2, 3])
+    _require_equal(backend, uninterrupted, engine, "after saving")
 
 
-def _require_equal(backend: Backend, one: _Tried, other: _Tried, when: str) -> None:
+def _require_equal(backend: Backend, one: _CheckedEngine, other: _CheckedEngine, when: str) -> None:
     first, second = _log_probs(one), _log_probs(other)
     gap = float((first - second).abs().max())
-    require(torch.equal(first, second), f"{name_of(backend)} is not the same to the bit {when}: {gap:.2g} nats apart")
+    require(
+        torch.equal(first, second),
+        f"{name_of(backend)} is not equal bit for bit {when}: log-probs differ by {gap:.2g} nats",
+    )
 
 
 def _check_not_a_number(backend: Backend) -> None:
-    engine = _Tried(backend, _scorer(backend, seed=0))
+    engine = _CheckedEngine(backend, _scorer(backend, seed=0))
     before = _log_probs(engine)
     engine.backward(_loss(engine.forward(_batch(0, 3)), float("nan")))
     norm = engine.step(0.1)
-    require(norm != norm, f"{name_of(backend)} gives the gradient norm {norm} for gradients that are NaN")
-    require(torch.equal(before, _log_probs(engine)), f"{name_of(backend)} updates weights with gradients that are NaN")
+    require(norm != norm, f"{name_of(backend)} gives the gradient norm {norm} for NaN gradients; it must be NaN")
+    require(torch.equal(before, _log_probs(engine)), f"{name_of(backend)} updates the weights with NaN gradients")

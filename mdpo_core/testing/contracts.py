@@ -1,4 +1,4 @@
-"""The contracts of an installed plugin's components, which its author need not call."""
+"""Runs the contracts of an installed plugin's components, so that its author need not call them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from mdpo_core.testing.sentences import frame_of
 from mdpo_core.testing.watchers import check_evaluator, check_tracker
 from mdpo_core.types.example import Example
 
-# Of log-probs, for backends that compute in less than float32 by default.
+# Tolerance of log-probs for backends that compute below float32 by default.
 _HALF = 0.03
 
 
 class NeedsMoreToTry(Exception):
-    """A component cannot be checked without more information; the message says which."""
+    """A component cannot be checked with default options; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,20 @@ class ContractCase:
     component: type[Component]
 
     def __call__(self, folder: Path) -> None:
-        """Raise `AssertionError` with what is broken, or `NeedsMoreToTry`. ``folder`` must be empty."""
+        """Check the component. Raises `AssertionError` if it breaks its contract, or `NeedsMoreToTry`.
+
+        ``folder`` must be empty.
+        """
         own = getattr(self.component, "contract", None)
         if callable(own):
             own(folder)
         elif self.kind in _CONTRACTS:
             _CONTRACTS[self.kind](self._made(), folder)
         else:
-            raise self._needs_more("examples that its model can read")
+            raise self._needs_more("examples for its model")
 
     def frame_of(self, error: BaseException) -> FrameSummary:
-        """Where the component's package raised an exception, or, if it did not, where the exception comes from."""
+        """The frame in the component's package that raised an exception, or the innermost frame if none is there."""
         return frame_of(self.component, error)
 
     def _made(self) -> Component:
@@ -75,7 +78,7 @@ class ContractCase:
 
     def _needs_more(self, needs: str) -> NeedsMoreToTry:
         return NeedsMoreToTry(
-            f"the {self.kind} '{self.name}' needs {needs}: call check_{self.kind} in a test of your own, or in a "
+            f"the {self.kind} '{self.name}' needs {needs}: call check_{self.kind} in your own test, or in a "
             "classmethod contract(folder) of the component"
         )
 
@@ -91,15 +94,15 @@ def contract_cases(plugin: str) -> list[ContractCase]:
         known = {name for point in points for name in _names(point)}
         raise PluginError(f"no installed plugin is named '{plugin}'{suggestion(plugin, sorted(known))}")
     registry = current_registry()
-    found = [
+    cases = [
         ContractCase(kind, name, cls)
         for kind in KINDS
         for name, cls in sorted(registry.components(kind).items())
         if registry.owner(kind, name) in owners
     ]
-    if not found:
-        raise PluginError(f"the plugin '{plugin}' offers no component, so there is nothing to try")
-    return found
+    if not cases:
+        raise PluginError(f"the plugin '{plugin}' offers no component, so there is nothing to check")
+    return cases
 
 
 def _names(point: EntryPoint) -> set[str]:
@@ -112,7 +115,7 @@ def _plain(name: str) -> str:
 
 
 class _SteadyPolicy:
-    """A policy that says the same about every picture: the least that an evaluator needs."""
+    """A policy that gives every example the same answer and metrics."""
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
@@ -124,7 +127,7 @@ class _SteadyPolicy:
 
 
 def _try_anchor(anchor: Anchor) -> None:
-    """Check an anchor in each direction; if it fails in all, report the failure for `above`."""
+    """Check an anchor in each direction; if it fails in all, raise the error for ``above``."""
     broken: list[AssertionError] = []
     for direction in ("above", "below", "both"):
         try:
@@ -138,11 +141,11 @@ def _try_backend(backend: Backend) -> None:
     try:
         backend.check(Train(), ALONE)
     except (RecipeError, PluginError) as error:
-        raise NeedsMoreToTry(f"it cannot be used here: {error}") from error
+        raise NeedsMoreToTry(f"it cannot run here: {error}") from error
     check_backend(backend, tolerance=1e-5 if backend.arithmetic == "float32" else _HALF)
 
 
-# Adapters need examples of their own. What only some sound components keep is for their authors to claim.
+# Adapters are missing: they need examples. Properties that only some valid components have are left to their authors.
 _CONTRACTS: Mapping[str, Callable[[Any, Path], None]] = {
     "loss": lambda loss, _: check_loss(loss, differences_only=False),
     "anchor": lambda anchor, _: _try_anchor(anchor),

@@ -39,13 +39,15 @@ PILLOW_MODES = (
 
 
 def check_corruption(corruption: Corruption, *, varies: bool | None = True, modes: Sequence[str] = ()) -> None:
-    """Try out a corruption; ``varies``: other seeds give other results, most often; None: they may or may not.
+    """Check a corruption; raises `AssertionError` with what it breaks.
 
-    Rows have, besides their images, pictures and a prompt named ``other``, a vector ``embedding`` and boxes
-    ``regions``: a corruption that takes such is to be made with these names.
+    ``varies``: True if other seeds usually give other results, False if they never do, None if both are allowed.
 
-    Readers give RGB alone. ``modes`` are those of Pillow's that an `ImageCorruption` keeps besides: `PILLOW_MODES` are
-    all of them.
+    Besides its images, each row has other images and another prompt named ``other``, a vector ``embedding`` and boxes
+    ``regions``. If the corruption reads such a field, its options must use these names.
+
+    Readers only give RGB images. ``modes``: more Pillow modes that an `ImageCorruption` must keep; `PILLOW_MODES`
+    lists them all.
     """
     check_options(corruption, Corruption)
     _check_randomness(corruption)
@@ -60,53 +62,56 @@ def check_corruption(corruption: Corruption, *, varies: bool | None = True, mode
 
 
 def _applied(corruption: Corruption, example: Example, seed: int, data: Sequence[Example]) -> Example:
-    where = f"for {_shown(example)} and the seed {seed}"
-    with calling(corruption, where):
+    context = f"for {_shown(example)} and the seed {seed}"
+    with calling(corruption, context):
         corrupted = corruption.apply(example, random.Random(seed), data)
-    require_returned(corruption, where, corrupted, Example, "an Example")
-    require_fields(f"{name_of(corruption)} returns a wrong Example {where}", corrupted)
+    require_returned(corruption, context, corrupted, Example, "an Example")
+    require_fields(f"{name_of(corruption)} returns an invalid Example {context}", corrupted)
     return corrupted
 
 
 def _check_randomness(corruption: Corruption) -> None:
-    """On fixed rows: of a property that does not always fail, hypothesis reports that, and not what failed."""
+    """Uses fixed rows: hypothesis reports a property that fails only at times as flaky, without its message."""
     data = _others(1)
     for seed in range(_TRIES):
         generators = global_randomness()
         first, second = (contents(_applied(corruption, data[0], seed, data)) for _ in range(2))
         require(
             global_randomness() == generators,
-            f"{name_of(corruption)} uses a random generator of the process; all randomness comes from rng",
+            f"{name_of(corruption)} uses a global random generator; take all randomness from rng",
         )
-        require(first == second, f"{name_of(corruption)} gives two results for one seed ({seed}) and {_shown(data[0])}")
+        require(
+            first == second,
+            f"{name_of(corruption)} gives different results for the same seed ({seed}) and {_shown(data[0])}",
+        )
 
 
 def _check_any_row(corruption: Corruption, num_images: int) -> None:
     @PROPERTY
     @given(st.lists(images(), min_size=num_images, max_size=num_images), st.integers(0, 1000))
-    def pure_and_sound(pictures: list[Image], seed: int) -> None:
+    def pure_and_valid(pictures: list[Image], seed: int) -> None:
         example = _row("example", pictures)
         data = [example, *_others(num_images)]
         before = all_contents(data)
         corrupted = _applied(corruption, example, seed, data)
-        require(all_contents(data) == before, f"{name_of(corruption)} changes what it is given: {_shown(example)}")
-        _require_sound(corruption, example, corrupted)
+        require(all_contents(data) == before, f"{name_of(corruption)} changes its input: {_shown(example)}")
+        _require_valid(corruption, example, corrupted)
 
-    pure_and_sound()
+    pure_and_valid()
 
 
-def _require_sound(corruption: Corruption, example: Example, corrupted: Example) -> None:
-    """The corrupted row is that row under another image, and fit for a model."""
+def _require_valid(corruption: Corruption, example: Example, corrupted: Example) -> None:
+    """Check that only prompt and images changed, and that the corrupted row is valid."""
     name, shown = name_of(corruption), _shown(example)
     for field in ("id", "responses", "columns", "other_images", "other_prompts", "vectors", "boxes"):
         require(getattr(corrupted, field) == getattr(example, field), f"{name} changes the {field} of {shown}")
-    problems = problems_of_row(replace(corrupted, boxes={}))  # which are those of the images as they were
-    require(not problems, f"{name} makes an unfit row of {shown}: {'; '.join(problems)}")
+    problems = problems_of_row(replace(corrupted, boxes={}))  # the boxes belong to the original images
+    require(not problems, f"{name} turns {shown} into an invalid row: {'; '.join(problems)}")
     modes = [image.mode for image in corrupted.images]
-    require(set(modes) <= {"RGB"}, f"{name} gives images of modes {modes}; RGB is what models take")
+    require(set(modes) <= {"RGB"}, f"{name} gives images of modes {modes}; models take RGB")
     if isinstance(corruption, ImageCorruption):
         sizes, wanted = [[image.size for image in each.images] for each in (corrupted, example)]
-        require(sizes == wanted, f"{name} gives images of {sizes} for images of {wanted}")
+        require(sizes == wanted, f"{name} changes the image sizes from {wanted} to {sizes}")
 
 
 def _check_effect(corruption: Corruption, varies: bool | None) -> None:
@@ -115,29 +120,29 @@ def _check_effect(corruption: Corruption, varies: bool | None) -> None:
     first = contents(results[0])
     require(
         any(contents(result) != contents(example) for result in results),
-        f"{name_of(corruption)} leaves {_shown(example)} as it is, with each of {_TRIES} seeds",
+        f"{name_of(corruption)} does not change {_shown(example)} with any of {_TRIES} seeds",
     )
-    found = any(contents(result) != first for result in results)
+    differs = any(contents(result) != first for result in results)
     require(
-        varies in (None, found),
-        f"{name_of(corruption)} gives {'different results' if found else 'one result'} for {_TRIES} seeds "
-        f"(varies={varies})",
+        varies in (None, differs),
+        f"{name_of(corruption)} gives {'different results' if differs else 'the same result'} for {_TRIES} seeds, but "
+        f"varies={varies}",
     )
 
 
 def _check_selection(corruption: SelectiveCorruption) -> None:
-    """The other images of a row are as they were, and there are as many marks as images."""
+    """Check that the images that are not selected stay unchanged, and that each image has a mark."""
     example, *others = _others(2)
     for chosen in (0, 1):
         selective = corruption.model_copy(update={"images": chosen})
         kept = contents(replace(example, images=(example.images[1 - chosen],)))
         for seed in range(_TRIES):
             corrupted = _applied(selective, example, seed, [example, *others])
-            _require_sound(selective, example, corrupted)
-            place = (1 - chosen) if len(corrupted.images) == len(example.images) else 0
+            _require_valid(selective, example, corrupted)
+            index = (1 - chosen) if len(corrupted.images) == len(example.images) else 0
             require(
-                len(corrupted.images) > place and contents(replace(example, images=(corrupted.images[place],))) == kept,
-                f"{name_of(corruption)} with images={chosen} does not leave image {1 - chosen} as it is",
+                len(corrupted.images) > index and contents(replace(example, images=(corrupted.images[index],))) == kept,
+                f"{name_of(corruption)} with images={chosen} changes or removes image {1 - chosen}",
             )
 
 
@@ -146,12 +151,15 @@ def _check_mode(corruption: ImageCorruption, mode: str) -> None:
         image = noise(size, 7).convert("RGBA").convert(mode)
         shown = f"an image of mode {mode} and {size[0]}x{size[1]} pixels"
         before = image.tobytes()
-        made = [_changed(corruption, image, shown) for _ in range(2)]
-        require(image.tobytes() == before, f"{name_of(corruption)} changes {shown} that it is given")
-        require(made[0].tobytes() == made[1].tobytes(), f"{name_of(corruption)} gives two results for {shown}")
-        found = f"{made[0].mode} and {made[0].width}x{made[0].height}"
+        first, second = (_changed(corruption, image, shown) for _ in range(2))
+        require(image.tobytes() == before, f"{name_of(corruption)} changes its input: {shown}")
         require(
-            (made[0].mode, made[0].size) == (mode, size), f"{name_of(corruption)} makes one of mode {found} of {shown}"
+            first.tobytes() == second.tobytes(),
+            f"{name_of(corruption)} gives different results for the same seed and {shown}",
+        )
+        require(
+            (first.mode, first.size) == (mode, size),
+            f"{name_of(corruption)} turns {shown} into one of mode {first.mode} and {first.width}x{first.height}",
         )
 
 
@@ -159,15 +167,17 @@ def _changed(corruption: ImageCorruption, image: Image, shown: str) -> Image:
     import PIL.Image
 
     with calling(corruption, f"for {shown}"):
-        made = corruption(image, random.Random(7))
-    require_returned(corruption, f"for {shown}", made, PIL.Image.Image, "a PIL image")
-    return made
+        changed = corruption(image, random.Random(7))
+    require_returned(corruption, f"for {shown}", changed, PIL.Image.Image, "a PIL image")
+    return changed
 
 
 def _others(num_images: int) -> list[Example]:
-    """A few rows with pictures of their own."""
-    pictures = [[noise((24 + row, 17), 10_000 + 10 * row + place) for place in range(num_images)] for row in range(3)]
-    return [_row(f"other-{row}", found) for row, found in enumerate(pictures)]
+    """Three rows, each with its own images."""
+    images_of_rows = [
+        [noise((24 + row, 17), 10_000 + 10 * row + index) for index in range(num_images)] for row in range(3)
+    ]
+    return [_row(f"other-{row}", pictures) for row, pictures in enumerate(images_of_rows)]
 
 
 def _row(name: str, pictures: Sequence[Image]) -> Example:

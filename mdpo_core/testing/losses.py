@@ -24,11 +24,11 @@ def check_loss(
 ) -> None:
     """Check a loss; raises `AssertionError` with what it breaks.
 
-    ``indifference``: its value where policy and reference agree, if that value is always the same (log 2 for a
+    ``indifference``: the loss where policy and reference agree, if it is always the same there (log 2 for a
     log-sigmoid of margins). ``differences_only``: the loss stays the same when all its log-ratios move together.
-    ``columns``: the values that its data columns may have; 0 to 1 if not given. ``lead``: nats by which the log-ratio
-    of one view rises and that of the other falls, to see which view is preferred; raise it for a loss that is flat or
-    rises in places.
+    ``columns``: the values that its data columns may have; 0 to 1 by default. To see which view the loss prefers, the
+    log-ratio of one view rises by ``lead`` nats and the other falls as much; use a larger ``lead`` for a loss that is
+    flat or rises in places.
     """
     check_options(loss, Loss)
     check_declarations(loss)
@@ -68,7 +68,7 @@ def _check_preference(loss: PairLoss, columns: Columns, lead: float) -> None:
         require(
             better < worse if not columns else better <= worse,
             f"{name_of(loss)} prefers '{loss.over}' over '{loss.prefer}': it costs {better} where the log-ratio of "
-            f"'{loss.prefer}' is {2 * lead:g} nats higher, and {worse} where it is as much lower",
+            f"'{loss.prefer}' is {2 * lead:g} nats higher, and {worse} where it is lower by as much",
         )
 
     prefers_what_it_says()

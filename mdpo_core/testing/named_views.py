@@ -1,4 +1,4 @@
-"""The contract of options that name views: a term reads the views that its options name."""
+"""The contract of options that name views: a term must read the views that its options name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mdpo_core.types.view import View
 
 
 def check_named_views(term: Term, columns: Columns) -> None:
-    """Options that name views decide which views a term reads, and nothing else.
+    """Check that a term reads the views that its options name, and that the names change nothing else.
 
-    The term is made again with new names in these options, and is given the same numbers under the new names.
+    The term is created again with new names in these options, and gets the same numbers under the new names.
     For example, DPO with ``prefer=chosen, over=rejected`` becomes ``prefer=view0@condition, over=view1@condition``.
     The log-probs of ``chosen`` become those of ``view0@condition``, and the values must stay the same. A term that
-    reads ``chosen`` whatever ``prefer`` says breaks the contract.
+    always reads ``chosen``, whatever ``prefer`` says, breaks the contract.
     """
     options = [name for name, value in term if isinstance(value, View)]
     new = {name: View(f"view{index}", "condition") for index, name in enumerate(options)}
@@ -29,11 +29,11 @@ def check_named_views(term: Term, columns: Columns) -> None:
     check_declarations(renamed)
     require(
         set(new.values()) <= {*renamed.views(), *_unread(term, new)},
-        f"{name_of(term)} declares the views {', '.join(map(str, renamed.views()))}, whatever its options say",
+        f"{name_of(term)} declares the views {', '.join(map(str, renamed.views()))}, but its options name others",
     )
     before, after = len(term.views()), len(renamed.views())
-    require(before == after, f"{name_of(term)} has {before} views, and {after} where they have other names")
-    # A term may derive more views from the named ones (``prompt+chosen``): a view and its new name have one index.
+    require(before == after, f"{name_of(term)} has {before} views, but {after} after its options name other views")
+    # A term may derive more views from the named ones (``prompt+chosen``), so old and new names are matched by index.
     new_names = dict(zip(term.views(), renamed.views(), strict=True))
 
     @PROPERTY
@@ -41,12 +41,12 @@ def check_named_views(term: Term, columns: Columns) -> None:
     def reads_what_it_names(found: Scores) -> None:
         require(
             score_cases.nearly_equal(values_of(term, found), values_of(renamed, score_cases.renamed(found, new_names))),
-            f"{name_of(term)} changes with the names of its views, at {score_cases.case(found)}",
+            f"{name_of(term)} changes when only the names of its views change, at {score_cases.case(found)}",
         )
 
     reads_what_it_names()
 
 
 def _unread(term: Term, options: dict[str, View]) -> set[View]:
-    """New names of views that a term does not read as its other options are."""
+    """New names for views that a term does not read with its current options."""
     return {view for name, view in options.items() if getattr(term, name) not in term.views()}

@@ -32,9 +32,10 @@ _FIELDS: tuple[ExampleField, ...] = get_args(ExampleField)
 
 
 def check_reader(reader: Reader) -> None:
-    """Try out a reader on data of which each row is valid; of long data, on the first and last hundred rows.
+    """Check a reader whose rows are all valid; raises `AssertionError` with what it breaks.
 
-    Where these have ``as_stored``, three are written into a temporary folder and read again.
+    Long data are checked on the first and last hundred rows. If the rows have ``as_stored``, three of them are written
+    into a temporary folder and read again.
     """
     check_options(reader, Reader)
     data, size = _opened(reader)
@@ -42,25 +43,25 @@ def check_reader(reader: Reader) -> None:
     require(size > 0, f"{name} gives no rows")
     rows = sorted({*range(size)[:_MOST_ROWS], *range(size)[-_MOST_ROWS:]})
     generators = global_randomness()
-    found = [_read(reader, data, row) for row in rows]
-    require(global_randomness() == generators, f"{name} uses a random generator of the process")
-    for row, example in zip(rows, found, strict=True):
+    examples = [_read(reader, data, row) for row in rows]
+    require(global_randomness() == generators, f"{name} uses a global random generator")
+    for row, example in zip(rows, examples, strict=True):
         _check_row(name, row, example)
-    _check_ids(name, rows, found)
-    _check_names(name, rows, found)
-    _check_gives(reader, found[0])
-    _check_option_for(reader, found[0])
+    _check_ids(name, rows, examples)
+    _check_names(name, rows, examples)
+    _check_gives(reader, examples[0])
+    _check_option_for(reader, examples[0])
     again = [_read(reader, data, row) for row in reversed(rows)][::-1]
-    require(all_contents(found) == all_contents(again), f"{name} gives another row when it is asked again")
-    anew, anew_size = _opened(reader)
-    same = anew_size == size and all_contents(found) == all_contents([_read(reader, anew, row) for row in rows])
-    require(same, f"{name} gives other rows when it is opened anew")
+    require(all_contents(examples) == all_contents(again), f"{name} gives different rows when they are read again")
+    reopened, new_size = _opened(reader)
+    same = new_size == size and all_contents(examples) == all_contents([_read(reader, reopened, row) for row in rows])
+    require(same, f"{name} gives different rows when it is opened again")
     _check_sequence(reader, data, size)
-    check_stored(reader, data, found[:_WRITTEN_ROWS])
+    check_stored(reader, data, examples[:_WRITTEN_ROWS])
 
 
 def _opened(reader: Reader) -> tuple[Sequence[Example], int]:
-    """The rows, and how many they are."""
+    """The rows and their number."""
     with calling(reader, "in open()"):
         data = reader.open()
     known = all(hasattr(data, method) for method in ("__len__", "__getitem__")) and not isinstance(data, Mapping)
@@ -68,7 +69,7 @@ def _opened(reader: Reader) -> tuple[Sequence[Example], int]:
         known,
         f"{name_of(reader)} returns {shown(data)} for open(); it must return a sequence of Example, such as a list",
     )
-    with calling(reader, "when the length of its rows is taken"):
+    with calling(reader, "in len() of its rows"):
         return data, len(data)
 
 
@@ -79,81 +80,89 @@ def _read(reader: Reader, data: Sequence[Example], row: int) -> Example:
     return example
 
 
-def _require_example(where: str, example: object) -> None:
-    require(isinstance(example, Example), f"{where} is {shown(example)}, not an Example")
+def _require_example(location: str, example: object) -> None:
+    require(isinstance(example, Example), f"{location} is {shown(example)}, not an Example")
     assert isinstance(example, Example)
-    require(isinstance(example.id, str) and example.id != "", f"{where} has the id {example.id!r}, no text")
-    require_fields(where, example)
+    require(
+        isinstance(example.id, str) and example.id != "",
+        f"{location} has the id {example.id!r}; an id must be non-empty text",
+    )
+    require_fields(location, example)
 
 
 def _check_row(name: str, row: int, example: Example) -> None:
-    where = f"{name} row {row}"
+    location = f"{name} row {row}"
     problems = problems_of_row(example)
-    require(not problems, f"{where}: {'; '.join(problems)}")
+    require(not problems, f"{location}: {'; '.join(problems)}")
     modes = [image.mode for images in (example.images, *example.other_images.values()) for image in images]
-    require(set(modes) <= {"RGB"}, f"{where} has images of modes {modes}; corruptions and models take RGB")
-    wrong = {key: value for key, value in example.columns.items() if not isinstance(value, float)}
-    require(not wrong, f"{where} has columns that are no floats: {wrong}")
-    loose = [key for key, vector in example.vectors.items() if not all(isinstance(each, float) for each in vector)]
-    require(not loose, f"{where} has vectors of other things than floats: {loose}")
+    require(set(modes) <= {"RGB"}, f"{location} has images of modes {modes}; corruptions and models take RGB")
+    wrong_columns = {name: value for name, value in example.columns.items() if not isinstance(value, float)}
+    require(not wrong_columns, f"{location} has columns that are not floats: {wrong_columns}")
+    wrong_vectors = [name for name, vector in example.vectors.items() if not all(isinstance(x, float) for x in vector)]
+    require(not wrong_vectors, f"{location} has vectors with elements that are not floats: {wrong_vectors}")
 
 
-def _check_ids(name: str, rows: Sequence[int], found: Sequence[Example]) -> None:
+def _check_ids(name: str, rows: Sequence[int], examples: Sequence[Example]) -> None:
     seen: dict[str, int] = {}
-    for row, example in zip(rows, found, strict=True):
+    for row, example in zip(rows, examples, strict=True):
         first = seen.setdefault(example.id, row)
-        require(first == row, f"{name} gives the id {example.id!r} to rows {first} and {row}; it seeds the corruption")
+        require(
+            first == row,
+            f"{name} gives the id {example.id!r} to rows {first} and {row}; ids must differ, because they seed the "
+            "corruptions",
+        )
 
 
-def _check_names(name: str, rows: Sequence[int], found: Sequence[Example]) -> None:
-    for row, example in zip(rows, found, strict=True):
+def _check_names(name: str, rows: Sequence[int], examples: Sequence[Example]) -> None:
+    for row, example in zip(rows, examples, strict=True):
         for field in _FIELDS:
-            one, other = list(getattr(found[0], field)), list(getattr(example, field))
-            require(set(one) == set(other), f"{name} row {row} has the {field} {other}, row 0 {one}")
+            first, names = list(getattr(examples[0], field)), list(getattr(example, field))
+            require(set(first) == set(names), f"{name} row {row} has the {field} {names}, but row 0 has {first}")
 
 
 def _check_gives(reader: Reader, example: Example) -> None:
-    """Recipes are held against these names before a row is read, so they are those of the rows, all of them."""
+    """Check that gives() declares the names in the rows: recipes are checked against it before a row is read."""
     name = name_of(reader)
     with calling(reader, "in gives()"):
-        given = reader.gives()
-    if given is None:
+        declared = reader.gives()
+    if declared is None:
         return
-    require_returned(reader, "for gives()", given, Mapping, "a mapping from fields of Example to names, or None")
-    for field, names in given.items():
-        require(field in _FIELDS, f"{name} names {field!r} in gives(); fields with names are {', '.join(_FIELDS)}")
+    require_returned(reader, "for gives()", declared, Mapping, "a mapping from fields of Example to names, or None")
+    for field, names in declared.items():
+        require(field in _FIELDS, f"{name} has the key {field!r} in gives(); it can be one of {', '.join(_FIELDS)}")
         listed = isinstance(names, Collection) and not isinstance(names, str) and all(isinstance(n, str) for n in names)
-        require(listed, f"{name} says of the {field} in gives() {shown(names)}; it must be a collection of names")
+        require(listed, f"{name} gives {shown(names)} for the {field} in gives(); it must be a collection of names")
     for field in _FIELDS:
-        said, there = list(given.get(field, ())), list(getattr(example, field))
+        expected, names = list(declared.get(field, ())), list(getattr(example, field))
         require(
-            set(said) == set(there), f"{name} says in gives() that rows have the {field} {said}, and row 0 has {there}"
+            set(expected) == set(names),
+            f"{name} says in gives() that rows have the {field} {expected}, but row 0 has {names}",
         )
 
 
 def _check_option_for(reader: Reader, example: Example) -> None:
-    """Errors about what is missing in rows of any reader ask every installed one."""
+    """Check option_for(): errors about missing fields ask every installed reader how to give them."""
     for field in _FIELDS:
         for name in (*getattr(example, field), "another"):
-            where = f"for option_for({field!r}, {name!r})"
-            with calling(reader, where):
-                way = type(reader).option_for(field, name)
-            require_returned(reader, where, way, (str, NoneType), "text, what to set, or None")
-            require(way != "", f"{name_of(reader)} returns no text {where}; None says that it has no way to give it")
+            context = f"for option_for({field!r}, {name!r})"
+            with calling(reader, context):
+                advice = type(reader).option_for(field, name)
+            require_returned(reader, context, advice, (str, NoneType), "the options to set, as text, or None")
+            require(advice != "", f"{name_of(reader)} returns empty text {context}; return None if no option gives it")
 
 
 def _check_sequence(reader: Reader, data: Sequence[Example], size: int) -> None:
     name = name_of(reader)
     last = _read(reader, data, size - 1)
-    require(contents(_read(reader, data, -1)) == contents(last), f"{name}: row -1 is not the last one")
+    require(contents(_read(reader, data, -1)) == contents(last), f"{name}: row -1 is not the last row")
     for outside in (size, -size - 1):
-        with calling(reader, f"for row {outside} of {size}, where a sequence raises IndexError"), suppress(IndexError):
+        with calling(reader, f"for row {outside} of {size}, which must raise IndexError"), suppress(IndexError):
             data[outside]
-            raise Broken(f"{name} of {size} rows gives a row {outside}, where a sequence raises IndexError")
+            raise Broken(f"{name} has {size} rows but gives a row {outside}; it must raise IndexError")
     with calling(reader, "for the slice [:2]"):
-        cut = list(data[:2])
-    with calling(reader, "when its rows are walked through"):
-        walked = list(islice(data, 2))
-    for example in (*cut, *walked):
-        _require_example(f"{name}, in the slice [:2] or walking,", example)
-    require(all_contents(cut) == all_contents(walked), f"{name}: a slice holds other rows than walking gives")
+        sliced = list(data[:2])
+    with calling(reader, "when its rows are iterated over"):
+        iterated = list(islice(data, 2))
+    for example in (*sliced, *iterated):
+        _require_example(f"a row of {name}, in the slice [:2] or in iteration,", example)
+    require(all_contents(sliced) == all_contents(iterated), f"{name}: slicing and iterating give different rows")

@@ -1,4 +1,4 @@
-"""Scores made from scores, and scores for what chance would hardly draw."""
+"""Variants of drawn scores, and scores that random draws would hardly contain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MANY_TOKENS = 1000
 
 
 def moved(found: Scores, nats: dict[View, float]) -> Scores:
-    """The policy's sums, and so the log-ratios, raised by so many nats, in equal parts on every token."""
+    """The scores with the policy's log-probs of each view raised by ``nats``, spread equally over its tokens."""
     policy = {}
     for view, (values, mask) in found.policy_tokens.items():
         each = nats.get(view, 0.0) / mask.sum(dim=1, keepdim=True).to(values.dtype)
@@ -27,7 +27,7 @@ def moved(found: Scores, nats: dict[View, float]) -> Scores:
 
 
 def row(found: Scores, row: int) -> Scores:
-    """One pair, as a batch of its own: no padding is left."""
+    """One pair as a batch of one, without padding."""
 
     def cut(tokens: TokenLogProbs) -> TokenLogProbs:
         length = int(tokens.mask[row].sum())
@@ -45,7 +45,7 @@ def row(found: Scores, row: int) -> Scores:
 
 
 def backwards(found: Scores) -> Scores:
-    """The same pairs, the last one first."""
+    """The same pairs in reverse order."""
     parts = [
         {view: TokenLogProbs(tokens.values.flip(0), tokens.mask.flip(0)) for view, tokens in side.items()}
         for side in (found.policy_tokens, found.reference_tokens)
@@ -66,7 +66,7 @@ def renamed(found: Scores, names: dict[View, View]) -> Scores:
 
 
 def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
-    """One pair in float64 of which all views have four tokens and -100 nats, under the policy and the reference."""
+    """One pair in float64: each view has four tokens and -100 nats, under both policy and reference."""
     import torch
 
     tokens = TokenLogProbs(torch.full((1, 4), -25.0, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool))
@@ -76,7 +76,7 @@ def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
 
 
 def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> Scores:
-    """Long answers in float32, a pair for each way in which views can be likely or unlikely, by policy or reference."""
+    """Long answers in float32: a pair for each combination of likely and unlikely views under policy and reference."""
     import torch
 
     views = list(views)
@@ -100,7 +100,7 @@ def flat(found: Scores, copy: bool = True) -> list[Tensor]:
 
 
 def case(found: Scores) -> str:
-    """The sums of a case, as a reader can type them in again."""
+    """The sums of a case as text that can be typed in again."""
     sides = [("policy", found.policy), ("reference", found.reference)]
     parts = [f"{side} {view} {_rounded(values)}" for side, sums in sides for view, values in sums.items()]
     return ", ".join(parts + [f"{name} {_rounded(values)}" for name, values in found.columns.items()])

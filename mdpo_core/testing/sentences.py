@@ -1,4 +1,4 @@
-"""What the contracts of all kinds share."""
+"""Helpers that the contracts of all kinds share: checks, calls of a component, and error sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mdpo_core.types.example import Example
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The same cases on every machine, and nothing written where a plugin's author happens to stand.
+# Draws the same cases on every machine, and writes nothing into the current folder.
 PROPERTY = settings(
     deadline=None,
     database=None,
@@ -38,11 +38,11 @@ _HERE = str(Path(__file__).parent)
 
 
 class Broken(AssertionError):
-    """What a contract says; an `AssertionError` of a component's own is one of its exceptions."""
+    """A broken contract. Unlike it, a plain `AssertionError` comes from the component's own code."""
 
 
 def require(holds: bool, sentence: str) -> None:
-    """Raise `AssertionError` unless a property holds; unlike ``assert``, under ``python -O`` as well."""
+    """Raise `AssertionError` unless a property holds; unlike ``assert``, this also works under ``python -O``."""
     if not holds:
         raise Broken(sentence)
 
@@ -53,43 +53,48 @@ def name_of(component: Component) -> str:
 
 
 def require_returned(
-    component: Component, where: str, value: object, wanted: type | tuple[type, ...], words: str
+    component: Component, context: str, value: object, types: type | tuple[type, ...], expected: str
 ) -> None:
-    """``where``: which call it is; ``words``: what that is to return."""
-    require(isinstance(value, wanted), f"{name_of(component)} returns {shown(value)} {where}; it must return {words}")
+    """Raise `Broken` if a returned value has none of ``types``.
+
+    For the message: ``context`` describes the call, ``expected`` the value that it must return.
+    """
+    require(
+        isinstance(value, types), f"{name_of(component)} returns {shown(value)} {context}; it must return {expected}"
+    )
 
 
-def require_fields(where: str, example: Example) -> None:
+def require_fields(location: str, example: Example) -> None:
     """Raise `Broken` if a field of the example has a wrong type."""
     problem = wrong_type_in(example)
-    require(problem is None, f"{where}: {problem}")
+    require(problem is None, f"{location}: {problem}")
 
 
 @contextmanager
-def calling(component: Component, where: str) -> Iterator[None]:
-    """Code of a component runs inside; what it raises comes out as the sentence of `raised`."""
+def calling(component: Component, context: str) -> Iterator[None]:
+    """Run code of a component, and turn an exception from it into the sentence of `raised`."""
     try:
         yield
     except Broken:
         raise
-    except PluginError as error:  # what the core says of a component
-        raise Broken(f"{name_of(component)}, {where}: {error}") from None
+    except PluginError as error:  # the core already describes the mistake
+        raise Broken(f"{name_of(component)}, {context}: {error}") from None
     except Exception as error:
-        raise raised(component, error, where) from error
+        raise raised(component, error, context) from error
 
 
-def raised(component: Component, error: Exception, where: str) -> Broken:
-    """The sentence for an exception that came out of a component; ``where``: which call and case it is."""
-    text = textwrap.shorten(str(error), _LONGEST_TEXT)
+def raised(component: Component, error: Exception, context: str) -> Broken:
+    """The sentence for an exception that a component raised; ``context``: the call and the case."""
+    message = textwrap.shorten(str(error), _LONGEST_TEXT)
     frame = frame_of(type(component), error)
-    # What was returned may be such that the contract itself stumbles over it.
+    # A wrong result of the component may only raise in the contract's own code.
     verb = "made its contract raise" if frame.filename.startswith(_HERE) else "raised"
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Broken(f"{name_of(component)} {verb} {what} ({frame.filename}:{frame.lineno}) {where}")
+    description = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return Broken(f"{name_of(component)} {verb} {description} ({frame.filename}:{frame.lineno}) {context}")
 
 
 def frame_of(component: type[Component], error: BaseException) -> traceback.FrameSummary:
-    """The innermost frame of an exception in a component's package or that of a base class, or else of all."""
+    """The innermost frame in the package of a component or of its base classes; without one, the innermost of all."""
     packages = {_package(cls.__module__) for cls in component.__mro__} - {"mdpo_core", "pydantic", "abc", "builtins"}
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [each for each in frames if _package(each[0].f_globals.get("__name__", "")) in packages]
@@ -101,27 +106,29 @@ def _package(module: str) -> str:
 
 
 def check_options(component: Component, kind: type[Component]) -> None:
-    """A component is of its kind, and a run directory's recipe, which is plain data, makes an equal one."""
-    require(isinstance(component, kind), f"{name_of(component)} is no subclass of {kind.__name__}")
-    with calling(component, "when it is made again of its own options"):
-        plain = component.model_dump(mode="json")
-        again = type(component)(**plain)
-    require(again == component, f"{name_of(component)} is another component after its options were written: {plain}")
+    """Check that a component is of its kind, and that its options, as plain data in a recipe, create an equal one."""
+    require(isinstance(component, kind), f"{name_of(component)} is not a subclass of {kind.__name__}")
+    with calling(component, "when it is created again from its own options"):
+        options = component.model_dump(mode="json")
+        again = type(component)(**options)
+    require(
+        again == component, f"{name_of(component)} differs from a component created from its own options: {options}"
+    )
 
 
 def global_randomness() -> tuple[object, ...]:
-    """The state of the process's random generators, as far as they are loaded. Resuming relies on nobody using them."""
+    """The states of the loaded global random generators. Resumed runs only repeat if no component uses these."""
     states: list[object] = [random.getstate()]
     if "numpy" in sys.modules:
-        _, keys, place, *_ = sys.modules["numpy"].random.get_state()
-        states += [keys.tobytes(), place]
+        _, keys, position, *_ = sys.modules["numpy"].random.get_state()
+        states += [keys.tobytes(), position]
     if "torch" in sys.modules:
         states.append(sys.modules["torch"].get_rng_state().numpy().tobytes())
     return tuple(states)
 
 
 def contents(example: Example) -> tuple[object, ...]:
-    """Everything in an example, pixels included, as values that can be compared."""
+    """Everything in an example, pixels included, as values that compare by ``==``."""
     named = (example.responses, example.columns, example.other_prompts, example.vectors, example.boxes)
     others = {name: _pixels(images) for name, images in example.other_images.items()}
     return example.id, example.prompt, *map(dict, named), _pixels(example.images), others, example.dropped

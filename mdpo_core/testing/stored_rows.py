@@ -1,4 +1,4 @@
-"""The contract of rows as they are stored, which commands write anew with other responses."""
+"""The contract of ``as_stored``, with which commands write rows again with new responses."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _PARTS = ("prompt", "responses", "images", "columns", "other_images", "other_pro
 _ANSWER, _COLUMN = "an answer of the contract", "contract"
 
 
-def check_stored(reader: Reader, data: Sequence[Example], found: Sequence[Example]) -> None:
-    """What has ``as_stored`` gives the same rows when they were written anew; ``found``: the first rows of data."""
+def check_stored(reader: Reader, data: Sequence[Example], examples: Sequence[Example]) -> None:
+    """Check that rows stay the same when ``as_stored``, if ``data`` has it, writes them and its reader reads them.
+
+    ``examples``: the first rows of ``data``.
+    """
     with calling(reader, "for as_stored"):
         stored = getattr(data, "as_stored", None)
     if stored is None:
@@ -27,16 +30,16 @@ def check_stored(reader: Reader, data: Sequence[Example], found: Sequence[Exampl
     with calling(reader, "for as_stored.embeds_images"):
         embeds = stored.embeds_images
     require_returned(reader, "for as_stored.embeds_images", embeds, bool, "True or False")
-    for row in range(len(found)):
+    for row in range(len(examples)):
         with calling(reader, f"in as_stored.stored({row})"):
             columns = stored.stored(row)
         require(
             _is_json(columns),
             f"{name_of(reader)} returns {shown(columns)} for as_stored.stored({row}); it must return a dict of "
-            "columns, whose values JSON holds",
+            "columns with values that JSON can hold",
         )
     with TemporaryDirectory() as folder:
-        _check_written(reader, NewPairsFile(Path(folder) / "rows.jsonl", data), found)
+        _check_written(reader, NewPairsFile(Path(folder) / "rows.jsonl", data), examples)
 
 
 def _is_json(columns: object) -> bool:
@@ -47,28 +50,29 @@ def _is_json(columns: object) -> bool:
     return isinstance(columns, dict) and all(isinstance(column, str) for column in columns)
 
 
-def _check_written(reader: Reader, new: NewPairsFile, found: Sequence[Example]) -> None:
-    name, response = name_of(reader), next(iter(found[0].responses), "chosen")
-    rows = [NewRow(row, {response: _ANSWER}, {_COLUMN: 0.5}) for row in range(len(found))]
-    with calling(reader, "when its rows are written anew, by as_stored"):
-        made = new.write(rows)
-    require_returned(reader, "for as_stored.reader(...)", made, Reader, "a Reader")
-    with calling(reader, "when what it wrote is read, by as_stored.reader(...)"):
-        again = list(made.open())
-    require(len(again) == len(found), f"{name} reads {len(again)} of {len(found)} rows that it wrote, by as_stored")
+def _check_written(reader: Reader, new: NewPairsFile, examples: Sequence[Example]) -> None:
+    name, response = name_of(reader), next(iter(examples[0].responses), "chosen")
+    rows = [NewRow(row, {response: _ANSWER}, {_COLUMN: 0.5}) for row in range(len(examples))]
+    with calling(reader, "when as_stored writes its rows"):
+        written = new.write(rows)
+    require_returned(reader, "for as_stored.reader(...)", written, Reader, "a Reader")
+    with calling(reader, "when as_stored.reader(...) reads the rows that as_stored wrote"):
+        again = list(written.open())
+    require(len(again) == len(examples), f"{name} reads {len(again)} rows where as_stored wrote {len(examples)}")
     stale = new.stale(rows)
-    for row, (before, after) in enumerate(zip(found, again, strict=True)):
-        require_fields(f"{name} row {row} when it is written and read, by as_stored", after)
+    for row, (before, after) in enumerate(zip(examples, again, strict=True)):
+        require_fields(f"{name} row {row}, written by as_stored and read again", after)
         columns = {column: value for column, value in before.columns.items() if column not in stale}
         expected = replace(before, columns=columns | {_COLUMN: 0.5}, responses={**before.responses, response: _ANSWER})
         changed = [part for part in _PARTS if _part(after, part, response) != _part(expected, part, response)]
         require(
-            not changed, f"{name} row {row} has other {', '.join(changed)} when it is written and read, by as_stored"
+            not changed,
+            f"{name} changes the {', '.join(changed)} of row {row} when as_stored writes it and its reader reads it",
         )
 
 
 def _part(example: Example, part: str, response: str) -> object:
-    """A field as values that can be compared. A response that was written may be text or a turn."""
+    """A field as values that compare by ``==``. The written response may come back as text or as a turn."""
     value = getattr(example, part)
     if part == "responses" and response in value:
         value = {**value, response: example.text(response)}

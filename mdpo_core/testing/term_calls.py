@@ -1,4 +1,4 @@
-"""Calls terms as a run does: on the part of the scores that they declare, with statistics, probes and means.
+"""Calls terms as a run does: with the scores that they declare, and with statistics, probes and means.
 
 A worked example. The contract draws scores of one pair: ``chosen`` has two tokens with policy log-probs -1 and -2, and
 the reference's are -1 and -3. A term declares ``views() = (chosen,)`` and a statistic ``entropy``. Then `values_of`
@@ -7,7 +7,7 @@ the reference's are -1 and -3. A term declares ``views() = (chosen,)`` and a sta
    (e^-1, 0.75 (1 - e^-1), 0.25 (1 - e^-1)) for the first, and gives it to the statistic's function;
 2. restricts the scores to what the term declares (`Scores.seen_by`): ``scores.log_ratio("chosen")`` is 1,
    ``scores.statistics["entropy"]["chosen"]`` has the shape (1, 2), and ``scores.policy["rejected"]`` is an error;
-3. calls the term, and turns whatever goes wrong into one sentence about it.
+3. calls the term, and turns any exception into one sentence about it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check_declarations(term: Term) -> None:
 
 
 def try_columns(term: Term, found: Scores) -> None:
-    """Check the columns of each row with the term, as a run does before it trains."""
+    """Let the term check the columns of each row, as a run does before it trains."""
     for row in range(len(found.corruptible)):
         columns = {name: float(found.columns[name][row]) for name in term.columns()}
         with calling(term, f"in check_columns() at {columns}"):
@@ -67,7 +67,7 @@ def running_values(term: Term, found: Scores) -> dict[str, Tensor]:
 
 
 def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
-    """The gradients of the summed values by the policy tokens of each view that the values depend on."""
+    """Gradients of the summed values with respect to the policy's tokens, for each view that the values depend on."""
     import torch
 
     leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in found.policy_tokens.items()}
@@ -86,7 +86,7 @@ def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
 
 
 def _seen_by(term: Term, found: Scores) -> Scores:
-    """What a run shows a term of the scores in its first step, where each running mean is 0."""
+    """The scores as a term sees them in the first step of a run, when each running mean is 0."""
     with calling(term, "in its statistics"):
         statistics = {name: _statistic(name, each, found, term) for name, each in term.statistics().items()}
     with calling(term, "in its probes"):
@@ -95,7 +95,7 @@ def _seen_by(term: Term, found: Scores) -> Scores:
 
 
 def _called(term: Term, function: Callable[[Scores], Tensor], found: Scores, purpose: str = "") -> Tensor:
-    """What a function of a term returns. ``purpose``: for messages; empty for the term's own values."""
+    """The result of a function of a term. ``purpose``: for messages; empty for the term's own values."""
     import torch
 
     seen = _seen_by(term, found)
@@ -148,7 +148,7 @@ def _by_token(name: str, statistic: Statistic, policy: TokenLogProbs, reference:
 
 
 def _distributions(log_probs: Tensor) -> Tensor:
-    """Log-probs of three tokens, ``(tokens, 3)``, of which the first are ``log_probs``."""
+    """Log-probs of three tokens, ``(tokens, 3)``; the first column is ``log_probs``."""
     import torch
 
     rest = torch.log(-torch.expm1(log_probs))

@@ -13,12 +13,12 @@ from mdpo_core.testing.strategies import Columns, scores
 from mdpo_core.testing.term_calls import gradients_of, running_values, try_columns, values_of
 from mdpo_core.types.scores import Scores
 
-# Nats by which log-probs of a long answer can differ; the second is one that a plain log(sigmoid) does not survive.
+# Nats by which log-probs of a long answer can differ. A plain log(sigmoid) is infinite at the second.
 _FAR = (400.0, 4000.0)
 
 
 def check_term(term: Term, columns: Columns) -> None:
-    """Check what holds of every term; ``columns``: the values that its data columns may have."""
+    """Check the properties that every term has. ``columns``: the values that its data columns may have."""
     _check_values(term, columns)
     _check_running(term, columns)
     if term.compares_pairs:
@@ -45,12 +45,13 @@ def _check_values(term: Term, columns: Columns) -> None:
         )
         require(bool(values.isfinite().all()), f"{name_of(term)} is {values.tolist()} at {score_cases.case(found)}")
         require(
-            score_cases.equal(values, values_of(term, found)), f"{name_of(term)} gives another value when called again"
+            score_cases.equal(values, values_of(term, found)),
+            f"{name_of(term)} gives different values for the same scores",
         )
         unchanged = all(
             score_cases.equal(old, new) for old, new in zip(before, score_cases.flat(found, copy=False), strict=True)
         )
-        require(unchanged, f"{name_of(term)} changes the scores that it is given")
+        require(unchanged, f"{name_of(term)} changes the scores in place")
 
     one_value_a_pair()
 
@@ -63,7 +64,8 @@ def _check_running(term: Term, columns: Columns) -> None:
         for name, values in running_values(term, found).items():
             require(
                 values.shape == found.corruptible.shape and bool(values.isfinite().all()),
-                f"{name_of(term)} gives {values.tolist()} for its running mean '{name}' of {num_pairs} pairs",
+                f"{name_of(term)} gives {values.tolist()} for its running mean '{name}'; it must be one finite number "
+                f"for each of {num_pairs} pairs",
             )
 
     one_number_a_pair()
@@ -73,11 +75,11 @@ def _check_order(term: Term, columns: Columns) -> None:
     @PROPERTY
     @given(scores(term.views(), columns))
     def whatever_the_order(found: Scores) -> None:
-        there, back = values_of(term, found), values_of(term, score_cases.backwards(found))
+        values, reversed_values = values_of(term, found), values_of(term, score_cases.backwards(found))
         require(
-            score_cases.nearly_equal(there.sum(), back.sum()),
-            f"{name_of(term)} depends on the order of pairs: {float(there.sum())} in all, {float(back.sum())} with the "
-            f"last one first, at {score_cases.case(found)}",
+            score_cases.nearly_equal(values.sum(), reversed_values.sum()),
+            f"{name_of(term)} depends on the order of pairs: the sum is {float(values.sum())}, and "
+            f"{float(reversed_values.sum())} in reverse order, at {score_cases.case(found)}",
         )
 
     whatever_the_order()
@@ -92,8 +94,8 @@ def _check_rows(term: Term, columns: Columns) -> None:
             alone = values_of(term, score_cases.row(found, row))
             require(
                 score_cases.nearly_equal(alone, together[row : row + 1]),
-                f"{name_of(term)} of a pair depends on the pairs beside it, so the micro-batch size changes the loss: "
-                f"{float(alone)} alone, {float(together[row])} together, at {score_cases.case(found)}",
+                f"{name_of(term)} depends on the other pairs of the batch, so the micro-batch size changes the loss: "
+                f"{float(alone)} alone, {float(together[row])} in the batch, at {score_cases.case(found)}",
             )
 
     each_row_by_itself()
@@ -108,7 +110,7 @@ def _check_gradients(term: Term, columns: Columns) -> None:
         for view, gradient in gradients.items():
             require(
                 bool(gradient.isfinite().all()),
-                f"{name_of(term)} has no finite gradient by {view} at {score_cases.case(found)}",
+                f"{name_of(term)} has a gradient that is not finite, for {view} at {score_cases.case(found)}",
             )
 
     finite_gradients()
@@ -123,8 +125,8 @@ def _check_stability(term: Term, columns: Columns) -> None:
             far = [values_of(term, found), *gradients_of(term, found).values()]
             broken = [row for part in far for row in (~part.isfinite()).nonzero()[:, 0].tolist()]
             if broken:
-                where = score_cases.case(score_cases.row(found, min(broken)))
-                raise Broken(f"{name_of(term)} or its gradient is not finite at {where}")
+                case = score_cases.case(score_cases.row(found, min(broken)))
+                raise Broken(f"{name_of(term)} or its gradient is not finite at {case}")
 
     finite_far_out()
 
@@ -147,5 +149,5 @@ def check_indifference(term: Term, expected: float, columns: Columns) -> None:
 
 
 def drawn_columns(term: Term, columns: Columns | None) -> Columns:
-    """The values of each data column that a term reads: those given in ``columns``, 0 to 1 for the others."""
+    """Strategies for the data columns that a term reads: from ``columns``, or else 0 to 1."""
     return {name: st.floats(0, 1) for name in term.columns()} | dict(columns or {})

@@ -14,7 +14,7 @@ from mdpo_core.testing.sentences import calling, check_options, global_randomnes
 
 
 def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
-    """Try out an evaluator on a policy that gives the same answers every time; ``folder`` is to be empty."""
+    """Check an evaluator on a policy that always gives the same answers; ``folder`` must be empty."""
     check_options(evaluator, Evaluator)
     generators = global_randomness()
     first = _measured(evaluator, policy, folder, 0)
@@ -22,39 +22,44 @@ def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
     name = name_of(evaluator)
     require(
         global_randomness() == generators,
-        f"{name} uses a random generator of the process, so how often it is asked changes the training",
+        f"{name} uses a global random generator, so the number of evaluations changes the training",
     )
     require(bool(first), f"{name} measures nothing")
     for metric, value in first.items():
-        require(math.isfinite(value), f"{name} gives {metric} = {value}; leave out what cannot be measured")
-    require(first == later, f"{name} gives {first} and then {later} for one policy")
+        require(math.isfinite(value), f"{name} gives {metric} = {value}; leave out metrics that cannot be measured")
+    require(first == later, f"{name} gives {first} and then {later} for the same policy")
     again = _measured(evaluator, policy, folder, 10)
-    require(later == again, f"{name} cannot measure a step again, as a run that was killed does")
+    require(
+        later == again, f"{name} gives other metrics when it evaluates a step again; resumed runs evaluate a step again"
+    )
 
 
 def _measured(evaluator: Evaluator, policy: Policy, folder: Path, step: int) -> dict[str, float]:
     with calling(evaluator, f"at step {step}"):
-        found = evaluator.evaluate(policy, folder, step)
-    require_returned(evaluator, f"at step {step}", found, Mapping, "a mapping from names to numbers")
-    for metric, value in found.items():
-        require(isinstance(metric, str) and metric != "", f"{name_of(evaluator)} has a metric named {metric!r}")
-        # Numbers of numpy and of torch are some, too.
+        metrics = evaluator.evaluate(policy, folder, step)
+    require_returned(evaluator, f"at step {step}", metrics, Mapping, "a mapping from names to numbers")
+    for metric, value in metrics.items():
+        require(
+            isinstance(metric, str) and metric != "",
+            f"{name_of(evaluator)} has a metric named {metric!r}; a name must be non-empty text",
+        )
+        # Accepts numbers of numpy and torch, too.
         is_number = hasattr(value, "__float__") or hasattr(value, "__index__")
         require(is_number, f"{name_of(evaluator)} gives {metric} = {shown(value)}; a metric is a number")
-    with calling(evaluator, f"at step {step}, where a metric cannot be made a float"):
-        return {metric: float(value) for metric, value in found.items()}
+    with calling(evaluator, f"at step {step}, when a metric is converted to float"):
+        return {metric: float(value) for metric, value in metrics.items()}
 
 
 def check_tracker(tracker: Tracker, folder: Path) -> None:
-    """Try out a tracker on a short run that is stopped and resumed; ``folder`` is to be empty."""
+    """Check a tracker on a short run that is stopped and resumed; ``folder`` must be empty."""
     check_options(tracker, Tracker)
     generators = global_randomness()
-    # A run that breaks off before its first step still closes its logs.
+    # A run that fails before its first step still closes its logs.
     _close(tracker, _started(tracker, folder, "when started"))
     _log_steps(tracker, folder, [0, 1, 2, 3])
-    # Killed after step 3 with a checkpoint at step 2: step 3 is computed, and logged, again.
+    # A run killed after step 3 with a checkpoint at step 2 computes and logs step 3 again.
     _log_steps(tracker, folder, [3, 4])
-    require(global_randomness() == generators, f"{name_of(tracker)} uses a random generator of the process")
+    require(global_randomness() == generators, f"{name_of(tracker)} uses a global random generator")
 
 
 def _log_steps(tracker: Tracker, folder: Path, steps: list[int]) -> None:
@@ -66,9 +71,9 @@ def _log_steps(tracker: Tracker, folder: Path, steps: list[int]) -> None:
         for metrics in _records(step):
             before = dict(metrics)
             file.append(step, metrics)
-            with calling(tracker, f"when it is to log {', '.join(metrics)} of step {step}"):
+            with calling(tracker, f"in log() of {', '.join(metrics)} at step {step}"):
                 log.log(step, metrics)
-            require(dict(metrics) == before, f"{name_of(tracker)} changes the metrics that it is given")
+            require(dict(metrics) == before, f"{name_of(tracker)} changes the metrics that log() receives")
     _close(tracker, log)
 
 
@@ -78,8 +83,8 @@ def _started(tracker: Tracker, folder: Path, when: str) -> TrackerLog:
     known = all(callable(getattr(log, method, None)) for method in ("log", "close"))
     require(
         known,
-        f"{name_of(tracker)} returns {shown(log)} for start(folder); it must return a log, with log(step, metrics) and "
-        "close()",
+        f"{name_of(tracker)} returns {shown(log)} for start(folder); it must return a log with the methods "
+        "log(step, metrics) and close()",
     )
     return log
 
@@ -90,7 +95,7 @@ def _close(tracker: Tracker, log: TrackerLog) -> None:
 
 
 def _records(step: int) -> list[Mapping[str, float]]:
-    """What a run logs at a step: the step's own metrics, and at times an evaluation, under the same number."""
+    """The records that a run logs at a step: its metrics, and sometimes an evaluation with the same step number."""
     epoch = step / 5
     evaluation = {"epoch": epoch, "eval/digits/wrong_digits": 0.2}
     if step == 0:
@@ -107,7 +112,7 @@ def _records(step: int) -> list[Mapping[str, float]]:
         "grad_norm": 1.0,
         "learning_rate": 1e-5,
     }
-    # A metric that no pair of a step was about is left out of that step.
+    # A step leaves out a metric if none of its pairs has it.
     if step == 2:
         del trained["rewards/accuracy/0:dpo"]
     return [trained, evaluation] if step == 4 else [trained]

@@ -187,7 +187,7 @@ def test_the_recipe_of_the_readme_is_the_paper_s_run(tmp_path: Path) -> None:
     assert shown.train.epochs == shipped.train.epochs
 
 
-def test_the_views_of_the_recipe_page_are_sound_yaml() -> None:
+def test_the_views_of_the_recipe_page_are_valid_yaml() -> None:
     assert YAML(typ="safe").load(blocks("docs/guides/recipes.md", "yaml")[0]).keys() == {"corruptions", "objective"}
 
 
@@ -200,7 +200,7 @@ def test_recipe_page_rows_give_what_its_corruptions_need(tmp_path: Path) -> None
     assert load_recipe(recipe).corruptions.keys() > {"edited", "second", "similar", "noise"}
 
 
-def test_the_commands_of_the_page_on_making_data_are_sound() -> None:
+def test_the_commands_of_the_page_on_making_data_are_valid() -> None:
     page = (ROOT / "docs" / "guides" / "make-data.md").read_text()
     commands = [shlex.split(line) for line in re.findall(r"^(mdpo (?:gen|rel).*?)(?:  #.*)?$", page, re.MULTILINE)]
     commands += [shlex.split(line) for line in re.findall(r"`(mdpo (?:gen|rel)[^`]* --out [^`]*)`", page)]
@@ -258,7 +258,7 @@ def test_the_model_of_the_page_is_added_by_what_the_page_says(tmp_path: Path) ->
     assert tried.returncode == 0, tried.stdout
 
 
-def test_the_parts_of_the_recipe_page_are_a_sound_model() -> None:
+def test_the_parts_of_the_recipe_page_are_a_valid_model() -> None:
     options = YAML(typ="safe").load(blocks("docs/guides/recipes.md", "yaml")[2])["model"]
     training = component("adapter", options.pop("adapter"), **options).training  # type: ignore[attr-defined]
     assert {part: each.mode for part, each in training.items()} == {

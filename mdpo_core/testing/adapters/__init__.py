@@ -24,10 +24,11 @@ _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 def check_adapter(
     adapter: ModelAdapter, examples: Sequence[Example], reload: Callable[[Path], nn.Module] | None = None
 ) -> None:
-    """Try out an adapter, in float32 on the CPU, on at least two valid examples, one of them with an image.
+    """Check an adapter in float32 on the CPU; raises `AssertionError` with what it breaks.
 
-    Prompts and responses of different lengths, and a row without an image, find more. ``reload`` loads what the model
-    exports as a user would, with transformers or peft; its parameters must be the model's.
+    ``examples``: at least two valid examples, one of them with an image. Prompts and responses of different lengths,
+    and an example without an image, find more mistakes. ``reload``: loads the exported model as a user would, with
+    transformers or peft; it must have the parameters of the trained model.
     """
     check_options(adapter, ModelAdapter)
     if len(examples) < 2 or not any(example.images for example in examples):
@@ -36,11 +37,11 @@ def check_adapter(
         adapter.check()
     with calling(adapter, "in files()"):
         missing = [path for path in adapter.files() if not path.is_file()]
-    require(not missing, f"{name_of(adapter)} names files that are not there: {missing}")
+    require(not missing, f"{name_of(adapter)} names files that do not exist: {missing}")
     with calling(adapter, "when its encoder is tried"):
         check_encoder(name_of(adapter), adapter.encoder, examples)
     model = _load(adapter)
-    with calling(adapter, "when the parts of its model are looked at"):
+    with calling(adapter, "when the parts of its model are checked"):
         _check_parts(adapter, model)
         _check_frozen(adapter)
     with calling(adapter, "when its model is scored, trained and generates"):
@@ -51,7 +52,7 @@ def check_adapter(
 
 
 def _load(adapter: ModelAdapter, trainable: bool = True) -> VisionLanguageModel:
-    """Load with a seed of its own, as a run does; whoever calls keeps their generator."""
+    """Load with a fixed seed, as a run does, without changing the caller's random generator."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -59,7 +60,10 @@ def _load(adapter: ModelAdapter, trainable: bool = True) -> VisionLanguageModel:
         with calling(adapter, f"in load(), trainable={trainable}"):
             model = adapter.load(Placement(), trainable=trainable)
     known = isinstance(getattr(model, "module", None), torch.nn.Module)
-    require(known, f"{name_of(adapter)} returns {shown(model)} for load(); it must return a model, with its module")
+    require(
+        known,
+        f"{name_of(adapter)} returns {shown(model)} for load(); it must return a model with a torch module in .module",
+    )
     return model
 
 
@@ -68,26 +72,29 @@ def _check_parts(adapter: ModelAdapter, model: VisionLanguageModel) -> None:
     known = [parameter for parameter, _ in model.module.named_parameters()]
     named = [parameter for part in model.parts().values() for parameter in part]
     twice = sorted({parameter for parameter in named if named.count(parameter) > 1})
-    require(not twice, f"{name} puts parameters into two parts: {twice[:3]}")
+    require(not twice, f"{name} lists parameters in more than one part: {twice[:3]}")
     different = sorted(set(known) ^ set(named))
-    require(not different, f"{name} has parameters in no part, or parts with none: {different[:3]}")
+    require(
+        not different,
+        f"{name} has parameters that are in no part, or parts with names that are not parameters: {different[:3]}",
+    )
     trained = [parameter for parameter, value in model.module.named_parameters() if value.requires_grad]
-    require(bool(trained), f"{name} loads a model of which nothing trains")
+    require(bool(trained), f"{name} loads a model in which nothing trains")
     for part, training in adapter.training.items():
         trains = not set(model.parts().get(part, ())).isdisjoint(trained)
-        said = f"{name}'s recipe says of the part '{part}' that it trains so: {training.mode}"
+        setting = f"the recipe of {name} sets the part '{part}' to {training.mode}"
         require(
-            trains == (training.mode != "frozen"), f"{said}; and {'something' if trains else 'nothing'} in it trains"
+            trains == (training.mode != "frozen"), f"{setting}, but {'something' if trains else 'nothing'} in it trains"
         )
     again = dict(_load(adapter).module.named_parameters())
     random = [parameter for parameter, value in model.module.named_parameters() if not value.equal(again[parameter])]
-    require(not random, f"{name} loads other weights with the same seed: {random[:3]}")
+    require(not random, f"{name} loads different weights with the same seed: {random[:3]}")
 
 
 def _check_frozen(adapter: ModelAdapter) -> None:
     reference = _load(adapter, trainable=False)
     trained = [name for name, value in reference.module.named_parameters() if value.requires_grad]
-    require(not trained, f"{name_of(adapter)} loads a reference that trains: {trained[:3]}")
+    require(not trained, f"{name_of(adapter)} loads a reference model with parameters that train: {trained[:3]}")
 
 
 def _check_behaviour(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
@@ -124,19 +131,19 @@ def _check_export(
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         require(any(path.suffix == ".safetensors" for path in files), f"{name} exports no safetensors: {files}")
         pickles = [path.name for path in files if path.suffix in _PICKLES]
-        require(not pickles, f"{name} exports {pickles}; weights belong into safetensors")
-        found = [_weights(adapter.load_exported(Path(folder), Placement())[1].module)]
-        found += [] if reload is None else [_weights(reload(Path(folder)))]
-    require(_equal(before, _weights(model.module)), f"{name} changes the model by exporting it")
-    for loaded in found:
+        require(not pickles, f"{name} exports {pickles}; weights must be in safetensors")
+        exports = [_weights(adapter.load_exported(Path(folder), Placement())[1].module)]
+        exports += [] if reload is None else [_weights(reload(Path(folder)))]
+    require(_equal(before, _weights(model.module)), f"{name} changes the model when it exports it")
+    for loaded in exports:
         absent = sorted(before.keys() ^ loaded.keys())
-        require(not absent, f"{name} exports a model of other parameters than it trained: {absent[:3]}")
+        require(not absent, f"{name} exports a model with other parameters than the trained one: {absent[:3]}")
         wrong = [parameter for parameter in before if not before[parameter].equal(loaded[parameter])]
-        require(not wrong, f"{name} exports other values than it trained: {wrong[:3]}")
+        require(not wrong, f"{name} exports other values than the trained ones: {wrong[:3]}")
 
 
 def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageModel, examples: Sequence[Example]) -> None:
-    """Of the model itself, and with its LoRA merged, which is the last that is done to it."""
+    """Compare exports with the trained model: plain, then with LoRA merged, which changes the model for good."""
     from mdpo_core.testing.adapters import model as model_contract
 
     name = name_of(adapter)
@@ -147,8 +154,8 @@ def _check_log_probs_of_exports(adapter: ModelAdapter, model: VisionLanguageMode
             model.export(Path(folder), merge=merge)
             encoder, loaded = adapter.load_exported(Path(folder), Placement())
             exported = model_contract.everything(model_contract.ModelUnderTest(name, encoder, examples), loaded)
-        what = "with its LoRA merged" if merge else "as it is"
-        model_contract.require_close(exported, trained, f"{name} exports a model, {what}, that gives other log-probs")
+        form = "with LoRA merged" if merge else "as it is"
+        model_contract.require_close(exported, trained, f"{name} exports a model ({form}) that gives other log-probs")
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_encoder(name: str, make: Callable[[], Encoder], examples: Sequence[Example]) -> None:
-    """Try out an adapter's encoder on valid examples; ``name`` is the adapter's, for messages."""
+    """Check an adapter's encoder on valid examples. ``name``: the adapter's name, for messages."""
     encoder = make()
     copied = pickle.loads(pickle.dumps(encoder))
     for example in examples:
@@ -32,7 +32,7 @@ def check_encoder(name: str, make: Callable[[], Encoder], examples: Sequence[Exa
 def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example) -> None:
     before = contents(example)
     encoded, again = encoder.encode_prompt(example), copied.encode_prompt(example)
-    require(contents(example) == before, f"{name} changes example '{example.id}' by encoding it")
+    require(contents(example) == before, f"{name} changes example '{example.id}' when it encodes it")
     require(
         isinstance(encoded, EncodedPrompt),
         f"{name} returns {shown(encoded)} for the prompt of '{example.id}'; it must return an EncodedPrompt",
@@ -40,12 +40,12 @@ def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example
     _check_ids(name, f"the prompt of '{example.id}'", encoded.token_ids)
     require(
         encoded.token_ids.equal(again.token_ids) and all(map(same_inputs, encoded.images, again.images)),
-        f"{name} encodes example '{example.id}' otherwise in a copy of its encoder, as workers hold one",
+        f"{name} encodes example '{example.id}' differently in a pickled copy of its encoder; workers use such copies",
     )
     count, wanted = len(encoded.images), len(example.images)
     require(
         count == wanted and all(encoded.images),
-        f"{name} gives inputs of {count} images for the {wanted} images of example '{example.id}'",
+        f"{name} gives inputs for {count} images, but example '{example.id}' has {wanted}",
     )
 
 
@@ -56,8 +56,8 @@ def _check_marks(name: str, encoder: Encoder, example: Example) -> None:
     except DataError:
         return
     raise Broken(
-        f"{name} encodes a prompt of {one_more.num_marks} {IMAGE_MARK} marks with "
-        f"{len(example.images)} images; that is a DataError"
+        f"{name} encodes a prompt with {one_more.num_marks} {IMAGE_MARK} marks and {len(example.images)} images; it "
+        "must raise DataError"
     )
 
 
@@ -72,25 +72,30 @@ def _check_response(name: str, encoder: Encoder, text: str) -> None:
     ids = encoder.encode_response(text)
     _check_ids(name, f"the response {text!r}", ids)
     again = encoder.encode_response(encoder.decode(ids))
-    require(again.equal(ids), f"{name} reads {text!r} back as {encoder.decode(ids)!r}, which has other tokens")
+    require(
+        again.equal(ids), f"{name} decodes the tokens of {text!r} to {encoder.decode(ids)!r}, which has other tokens"
+    )
 
 
 def _check_end(name: str, encoder: Encoder, texts: Sequence[str]) -> None:
     ends = {int(encoder.encode_response(text)[-1]) for text in texts}
     require(
-        len(ends) == 1, f"{name} ends responses with different tokens, {sorted(ends)}; each ends with the end token"
+        len(ends) == 1,
+        f"{name} ends responses with different tokens, {sorted(ends)}; each must end with the same end token",
     )
     (end,) = ends
     for text in texts:
         inside = encoder.encode_response(text)[:-1]
-        require(not bool((inside == end).any()), f"{name} has the end token {end} within {text!r}")
+        require(not bool((inside == end).any()), f"{name} puts the end token {end} inside the response {text!r}")
 
 
-def _check_ids(name: str, what: str, ids: Tensor) -> None:
+def _check_ids(name: str, source: str, ids: Tensor) -> None:
     import torch
 
-    require(isinstance(ids, torch.Tensor), f"{name} returns {shown(ids)} for {what}; it must return a tensor of ids")
+    require(
+        isinstance(ids, torch.Tensor), f"{name} returns {shown(ids)} for {source}; it must return a tensor of token ids"
+    )
     require(
         ids.ndim == 1 and ids.dtype == torch.int64 and len(ids) > 0,
-        f"{name} gives {ids.dtype} {tuple(ids.shape)} for {what}; token ids are int64, (time,), and at least one",
+        f"{name} gives {ids.dtype} {tuple(ids.shape)} for {source}; token ids must be int64, (time,), at least one",
     )

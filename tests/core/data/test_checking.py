@@ -29,7 +29,7 @@ def check(
 
 def problem(checked: CheckedData) -> str:
     with pytest.raises(DataError) as caught:
-        checked.require_sound(quarantine=False)
+        checked.require_valid(quarantine=False)
     return str(caught.value)
 
 
@@ -99,7 +99,7 @@ def test_a_term_over_a_response_that_no_row_has_is_refused(llava: Path) -> None:
 def test_quarantine_needs_rows_that_are_left(llava: Path) -> None:
     checked = check([replace(ROW, prompt="no mark")], llava)
     with pytest.raises(DataError):
-        checked.require_sound(quarantine=True)
+        checked.require_valid(quarantine=True)
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_problems_found_do_not_depend_on_workers_or_chunk_size(
     assert outcome(check(mixed, llava)) == outcome(here)
 
 
-def test_sound_row_length_is_prompt_image_tokens_and_responses(llava: Path) -> None:
-    """A sound row is as long as its prompt, image tokens included, and all its responses together."""
+def test_valid_row_length_is_prompt_image_tokens_and_responses(llava: Path) -> None:
+    """A valid row is as long as its prompt, image tokens included, and all its responses together."""
     encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
     text_only = replace(ROW, id="2", prompt="No picture.", images=())
     longer = replace(ROW, id="3", responses={**ROW.responses, "chosen": "A flower, and a temple."})

@@ -40,7 +40,7 @@ from mdpo_core.data.validity import problems_of_row
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.types.view import CHOSEN, View
 
-SOUND = Example("1", "<image> what is it?", {"chosen": "a dog", "rejected": "a cat"}, (PIL.Image.new("RGB", (9, 9)),))
+VALID = Example("1", "<image> what is it?", {"chosen": "a dog", "rejected": "a cat"}, (PIL.Image.new("RGB", (9, 9)),))
 
 
 class Given(Reader):
@@ -138,7 +138,7 @@ def trained(small: list[str], *changes: str) -> None:
     ("rows", "error", "message"),
     [
         (None, PluginError, r"the reader 'given': open\(\) must return a sequence of examples; it returned NoneType"),
-        ((row for row in [SOUND]), PluginError, "it returned generator"),
+        ((row for row in [VALID]), PluginError, "it returned generator"),
         ([], DataError, "the reader 'given' gives no rows"),
     ],
 )
@@ -152,14 +152,14 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
     ("row", "problem"),
     [
         ({"prompt": "what?"}, "the dict {'prompt': 'what?'} is not an Example"),
-        (replace(SOUND, id=7), "the id is the int 7; it must be text"),  # type: ignore[arg-type]
-        (replace(SOUND, prompt=None), "the prompt is None; it must be text or a tuple of Turn"),  # type: ignore[arg-type]
+        (replace(VALID, id=7), "the id is the int 7; it must be text"),  # type: ignore[arg-type]
+        (replace(VALID, prompt=None), "the prompt is None; it must be text or a tuple of Turn"),  # type: ignore[arg-type]
         (
-            replace(SOUND, responses={"chosen": "a dog", "rejected": None}),  # type: ignore[dict-item]
+            replace(VALID, responses={"chosen": "a dog", "rejected": None}),  # type: ignore[dict-item]
             "the response 'rejected' is None; it must be text or a tuple of Turn",
         ),
         (
-            replace(SOUND, images=("a.png",)),
+            replace(VALID, images=("a.png",)),
             "among its images is the str 'a.png'; each must be a PIL image",
         ),  # type: ignore[arg-type]
     ],
@@ -167,7 +167,7 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
 def test_rows_of_other_types_are_told_like_other_bad_rows(row: Any, problem: str, llava: Path) -> None:
     assert problems_of_row(row) == [problem]
     builder = BatchBuilder(component("adapter", "llava", path=str(llava)).encoder(), (CHOSEN,), {}, (), 10**6, 0)  # type: ignore[attr-defined]
-    checked = check_data([replace(SOUND, id="0"), row], builder, lambda *_: None)
+    checked = check_data([replace(VALID, id="0"), row], builder, lambda *_: None)
     assert checked.rows == [0]
     assert [str(found) for found in checked.bad[1]] == [f"row 2: {problem}"]
 
@@ -188,8 +188,8 @@ def test_in_place_corruption_changes_no_other_condition(llava: Path) -> None:
     conditions = {"red": Painter(), "flipped": component("corruption", "flip")}
     views = (View("chosen", "red"), View("chosen", "flipped"), CHOSEN)
     builder = BatchBuilder(adapter.encoder(), views, conditions, (), 10**6, 0)  # type: ignore[arg-type]
-    prompts = builder.encode(SOUND, [SOUND], epoch=0).prompts
-    [clean] = adapter.encoder().encode_prompt(SOUND).images
+    prompts = builder.encode(VALID, [VALID], epoch=0).prompts
+    [clean] = adapter.encoder().encode_prompt(VALID).images
     assert all(prompts["clean"].images[0][name].equal(values) for name, values in clean.items())
     assert all(prompts["flipped"].images[0][name].equal(values) for name, values in clean.items())
     assert not any(prompts["red"].images[0][name].equal(values) for name, values in clean.items())

@@ -201,12 +201,12 @@ def test_quarantined_first_row_does_not_decide_what_others_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe(QUICKSTART, ["data.num_pairs=3", "data.bad_rows=quarantine"])
-    first, *sound = recipe.data.open()
+    first, *valid = recipe.data.open()
     bad = replace(first, responses={"chosen": " ", "other": "Two."}, columns={"margin": 1.0})
-    monkeypatch.setattr(type(recipe.data), "open", lambda reader: [bad, *sound])
+    monkeypatch.setattr(type(recipe.data), "open", lambda reader: [bad, *valid])
     made = make(recipe, tmp_path / "out.jsonl")
     found = made.reader.open()
-    assert [example.id for example in found] == [example.id for example in sound]
+    assert [example.id for example in found] == [example.id for example in valid]
     assert {tuple(example.responses) for example in found} == {("chosen", "rejected")}
     assert [row["rejected_by"]["source_row"] for row in lines(tmp_path / "out.jsonl")] == [2, 3]
 

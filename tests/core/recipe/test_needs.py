@@ -80,7 +80,7 @@ def problems(rows: Sequence[Example], llava: Path, corruption: str, **options: A
     builder = BatchBuilder.for_terms(terms, corruptions, encoder, 2048, seed=0)  # type: ignore[arg-type]
     checked = check_data(rows, builder, lambda done, total: None)
     with pytest.raises(DataError) as caught:
-        checked.require_sound(quarantine=False)
+        checked.require_valid(quarantine=False)
     return str(caught.value).splitlines()
 
 
@@ -114,7 +114,7 @@ def test_image_row_lacking_data_is_named_before_training(
     options: dict[str, Any], row: Example, message: str, llava: Path
 ) -> None:
     """Each row that lacks something is named before training, unless it has no image."""
-    sound = replace(
+    valid = replace(
         ROW,
         id="0",
         other_images={"edited": (PICTURE,)},
@@ -122,5 +122,5 @@ def test_image_row_lacking_data_is_named_before_training(
         vectors={"clip": (0.0,)},
     )
     without = replace(row, id="2", prompt="What is it?", images=(), boxes={"dogs": ()})
-    found = problems([sound, row, without], llava, **options)
+    found = problems([valid, row, without], llava, **options)
     assert found == [f"example '1': the condition 'changed' {message}"]

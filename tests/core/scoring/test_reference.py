@@ -185,7 +185,7 @@ def test_altered_row_is_found_if_it_is_one_of_two_scored_again(
     model = recipe.model.load(recipe.backend.placement())
     engine = recipe.backend.start(TrainableScorer(Scorer(model, TermInputs(builder.views)), model), recipe.train)
     learner = Learner(model, engine, MemoryAdvice(recipe, model, None))
-    rows = checked.sound()
+    rows = checked.valid_examples()
     filling = Precomputation(recipe, learner, TrainingData(rows, checked.lengths, builder), lambda done, total: None)
     key = json.loads((cache / INDEX).read_text())["key"]
     found = []

@@ -1,4 +1,4 @@
-"""The contract of adapters: what is right passes, what is wrong is caught and named."""
+"""The contract of adapters: valid adapters pass, and each mistake is caught and named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Replace = Callable[..., Any]
 
 
 @pytest.mark.parametrize("lora", [True, False])
-def test_a_sound_adapter_passes_and_its_export_loads(lora: bool, llava: Path) -> None:
+def test_a_valid_adapter_passes_and_its_export_loads(lora: bool, llava: Path) -> None:
     def reload(folder: Path) -> nn.Module:
         base = LlavaForConditionalGeneration.from_pretrained(llava if lora else folder)
         loaded: nn.Module = PeftModel.from_pretrained(base, folder) if lora else base
@@ -116,16 +116,21 @@ def exports_rounded(self: VlmModel, folder: Path) -> None:
     ("owner", "method", "wrong", "sentence"),
     [
         (VlmEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[:-1], "ends responses with"),
-        (VlmEncoder, "encode_response", lambda self, text: ENCODE_RESPONSE(self, text)[None], "token ids are int64"),
+        (
+            VlmEncoder,
+            "encode_response",
+            lambda self, text: ENCODE_RESPONSE(self, text)[None],
+            "token ids must be int64",
+        ),
         (VlmEncoder, "decode", lambda self, ids: "", "which has other tokens"),
-        (VlmEncoder, "encode_prompt", marks_ignored, "marks with 1 images; that is a DataError"),
-        (VlmModel, "hidden_size", property(lambda self: 7), "the model's hidden_size is 7; what it computes has"),
-        (VlmModel, "vocab_size", property(lambda self: 7), "the model's vocab_size is 7; what it computes has"),
+        (VlmEncoder, "encode_prompt", marks_ignored, "marks and 1 images; it must raise DataError"),
+        (VlmModel, "hidden_size", property(lambda self: 7), "the model's hidden_size is 7, but its output has"),
+        (VlmModel, "vocab_size", property(lambda self: 7), "the model's vocab_size is 7, but its output has"),
         (VlmModel, "hidden_states", attends_to_padding, "attends to padding"),
         (VlmModel, "hidden_states", mixes_rows, "padding changes the logits of row"),
-        (VlmModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs carry no gradient"),
-        (VlmModel, "parts", parts_without_head, "parameters in no part"),
-        (VlmModel, "parts", parts_twice, "puts parameters into two parts"),
+        (VlmModel, "hidden_states", cut_from_its_gradient, "the policy's log-probs have no gradient"),
+        (VlmModel, "parts", parts_without_head, "parameters that are in no part"),
+        (VlmModel, "parts", parts_twice, "lists parameters in more than one part"),
         (
             VlmModel,
             "set_training",
@@ -136,22 +141,22 @@ def exports_rounded(self: VlmModel, folder: Path) -> None:
             VlmModel,
             "set_training",
             lambda self, training: SET_TRAINING(self, False),
-            "in spite of the adapter's",
+            "are equal, although the adapter has dropout",
         ),
-        (VlmModel, "adapter_disabled", stays_on, "with its adapter disabled the model is not the base"),
-        (VlmModel, "generate", answers_backwards, "the likeliest is"),
-        (VlmModel, "generate", answers_the_first, "depends on the prompts beside it"),
+        (VlmModel, "adapter_disabled", stays_on, "with its adapter disabled, the model differs from the base"),
+        (VlmModel, "generate", answers_backwards, "but the likeliest is"),
+        (VlmModel, "generate", answers_the_first, "depends on the other prompts"),
         (VlmModel, "export", lambda self, folder: None, "exports no safetensors"),
-        (VlmModel, "export", exports_a_pickle, "weights belong into safetensors"),
-        (VlmModel, "export", exports_rounded, "changes the model by exporting it"),
-        (Llava, "load", trains_its_reference, "loads a reference that trains"),
+        (VlmModel, "export", exports_a_pickle, "weights must be in safetensors"),
+        (VlmModel, "export", exports_rounded, "changes the model when it exports it"),
+        (Llava, "load", trains_its_reference, "loads a reference model with parameters that train"),
         (
             Llava,
             "load",
             trains_what_nobody_uses,
-            "'vision' that it trains so: frozen; and something in it trains",
+            "sets the part 'vision' to frozen, but something in it trains",
         ),
-        (Llava, "load", random_weights, "loads other weights with the same seed"),
+        (Llava, "load", random_weights, "loads different weights with the same seed"),
     ],
 )
 def test_a_broken_adapter_is_caught(
@@ -164,5 +169,5 @@ def test_a_broken_adapter_is_caught(
 
 def test_trained_parameters_nothing_depends_on_are_caught(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mdpo_vlm.loading.load.idle_parameters", lambda *_: set())
-    with pytest.raises(AssertionError, match=r"18 parameters train and get no gradient, among them .*layers.1"):
+    with pytest.raises(AssertionError, match=r"18 parameters train but get no gradient, among them .*layers.1"):
         check_adapter(Llava(path=str(llava), freeze=()), rows())

@@ -1,4 +1,4 @@
-"""The contract of shared prompts and recomputed layers: what is right passes, what is wrong is caught and named."""
+"""The contract of shared prompts and recomputed layers: valid models pass, and each mistake is caught and named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sees_siblings(self: VlmModel, packed: Packed, images: Images) -> Tensor:
 
 
 def sees_the_sibling_before(self: VlmModel, packed: Packed, images: Images) -> Tensor:
-    """Only where a prompt has more than two responses: the last of them see one another."""
+    """Where a prompt has more than two responses, the last of them see one another."""
     merged = tuple((*sizes[:2], sum(sizes[2:])) if len(sizes) > 3 else sizes for sizes in packed.lengths)
     return PACKED(self, replace(packed, lengths=merged), images)
 
@@ -57,7 +57,7 @@ def swaps_images(self: VlmModel, packed: Packed, images: Images) -> Tensor:
 
 
 def loses_the_image(self: VlmModel, packed: Packed, images: Images) -> Tensor:
-    """Of rows with more than one picture, all but the first."""
+    """Shows the first image in place of every image."""
     return PACKED(self, packed, images[:1] * len(images))
 
 
@@ -91,7 +91,7 @@ def test_adapter_that_only_claims_to_share_prompts_is_caught(
 ) -> None:
     monkeypatch.setattr(VlmModel, "packed_hidden_states", wrong)
     adapter = lora_adapter(llava) if lora else Llava(path=str(llava))
-    with pytest.raises(AssertionError, match=rf"shares prompts \(shares_prefix\), and does not: .*{sentence}"):
+    with pytest.raises(AssertionError, match=rf"with a shared prompt: .*{sentence}"):
         check_adapter(adapter, rows())
 
 
@@ -106,7 +106,7 @@ def test_an_adapter_that_does_not_share_prompts_is_not_asked_to(
 
 def test_an_adapter_that_cannot_share_prompts_at_all_is_told_so(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(VlmModel, "packed_hidden_states")
-    with pytest.raises(AssertionError, match=r"says that it shares prompts .* has no packed_hidden_states"):
+    with pytest.raises(AssertionError, match="sets shares_prefix, but its model has no packed_hidden_states"):
         check_adapter(lora_adapter(llava), rows())
 
 
@@ -121,8 +121,11 @@ def layers_of_vision(self: VlmModel) -> Sequence[nn.Module]:
     ("wrong", "sentence"),
     [
         (lambda self: [], r"layers\(\) is empty"),
-        (lambda self: [nn.ModuleList(LAYERS(self))], r"layer 0 of layers\(\), ModuleList, is no part of the forward"),
-        (layers_of_vision, "layer 0 .* has parameters outside of the part 'language'"),
+        (
+            lambda self: [nn.ModuleList(LAYERS(self))],
+            r"layer 0 of layers\(\), ModuleList, is not called in the forward",
+        ),
+        (layers_of_vision, "layer 0 .* has parameters that are not in the part 'language'"),
     ],
 )
 def test_layers_that_are_none_are_caught(
@@ -134,7 +137,7 @@ def test_layers_that_are_none_are_caught(
 
 
 class ScaledLayer:
-    """A layer that is told something beside its inputs, which is gone when it is computed again."""
+    """A layer that also depends on outside state, which is gone when the layer is recomputed."""
 
     scale = 1.0
 
@@ -149,7 +152,7 @@ class ScaledLayer:
 
 
 class DroppedInput(ScaledLayer):
-    """The same, where the layer cannot even be computed without it."""
+    """The same, but without the state the layer cannot be computed at all."""
 
     def forward(self, layer: LlamaDecoderLayer, hidden: Tensor, *args: Any, **options: Any) -> Tensor:
         return LAYER(layer, hidden if self.scale == 2.0 else hidden[..., :1], *args, **options)
@@ -158,8 +161,8 @@ class DroppedInput(ScaledLayer):
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
-        (ScaledLayer(), "with layers computed again in backward: the gradient of .* differs"),
-        (DroppedInput(), "layers cannot be computed again in backward: "),
+        (ScaledLayer(), "with layers recomputed in backward: the gradient of .* differs"),
+        (DroppedInput(), "layers cannot be recomputed in backward: "),
     ],
 )
 def test_layers_that_cannot_be_computed_twice_are_caught(

@@ -76,7 +76,7 @@ class Forgetting(Mirror):
 
 
 class Opaque(Mirror):
-    """Sound for what readers give."""
+    """Valid for the images that readers give, which are RGB."""
 
     def __call__(self, image: Image, rng: random.Random) -> Image:
         return super().__call__(image.convert("RGB"), rng)
@@ -96,36 +96,36 @@ class Misplacing(NoImage):
         return super().apply(replace(example, images=example.images[::-1]), rng, data)
 
 
-def test_a_sound_corruption_passes() -> None:
+def test_a_valid_corruption_passes() -> None:
     check_corruption(Mirror(), modes=PILLOW_MODES)
 
 
 def test_modes_readers_never_give_are_tried_on_request() -> None:
     check_corruption(Opaque())
     with pytest.raises(
-        AssertionError, match=r"^Opaque makes one of mode RGB and 1x1 of an image of mode L and 1x1 pixels"
+        AssertionError, match=r"^Opaque turns an image of mode L and 1x1 pixels into one of mode RGB and 1x1"
     ):
         check_corruption(Opaque(), modes=PILLOW_MODES[1:])
 
 
 def test_a_corruption_that_takes_the_wrong_image_away_is_caught() -> None:
-    with pytest.raises(AssertionError, match=r"^Misplacing with images=0 does not leave image 1 as it is"):
+    with pytest.raises(AssertionError, match=r"^Misplacing with images=0 changes or removes image 1"):
         check_corruption(Misplacing(), varies=False)
 
 
 @pytest.mark.parametrize(
     ("corruption", "sentence"),
     [
-        (Mutating(), "Mutating changes what it is given"),
-        (Global(), "Global uses a random generator of the process"),
-        (Unseeded(), "Unseeded gives two results for one seed"),
-        (Thumbnail(), r"Thumbnail gives images of \[\(2, 2\)\] for images of"),
+        (Mutating(), "Mutating changes its input"),
+        (Global(), "Global uses a global random generator"),
+        (Unseeded(), "Unseeded gives different results for the same seed"),
+        (Thumbnail(), r"Thumbnail changes the image sizes from .* to \[\(2, 2\)\]"),
         (Grey(), r"Grey gives images of modes \['L'\]"),
-        (Same(), "Same leaves a row with images of 24x17 as it is"),
-        (Halving(), "Halving makes an unfit row of .*: the prompt has 1 <image> marks for 0 images"),
+        (Same(), "Same does not change a row with images of 24x17"),
+        (Halving(), "Halving turns a row .* into an invalid row: the prompt has 1 <image> marks for 0 images"),
         (Renaming(), "Renaming changes the id of a row"),
         (Forgetting(), "Forgetting changes the other_images of a row"),
-        (Whole(), "Whole with images=0 does not leave image 1 as it is"),
+        (Whole(), "Whole with images=0 changes or removes image 1"),
     ],
 )
 def test_a_broken_corruption_is_caught(corruption: Corruption, sentence: str) -> None:
@@ -169,14 +169,14 @@ FIRST_ROW = "a row with images of 24x17 and the seed 0"
     [
         (
             making(None),
-            f"Making returns a wrong Example for {FIRST_ROW}: among its images is None; each must be a PIL image",
+            f"Making returns an invalid Example for {FIRST_ROW}: among its images is None; each must be a PIL image",
         ),
         (making("seen"), "Making returns .*: among its images is the str 'seen'; each must be a PIL image"),
         (applying(lambda example: None), f"Applying returns None for {FIRST_ROW}; it must return an Example"),
         (applying(lambda example: example.images), "Applying returns the tuple .*; it must return an Example"),
         (
             applying(lambda example: replace(example, responses=None)),
-            "Applying returns a wrong Example .*: its responses are None; they must be a mapping",
+            "Applying returns an invalid Example .*: its responses are None; they must be a mapping",
         ),
         (Raising(), rf"Raising raised OSError: no picture \(.*test_corruptions_and_readers.py:\d+\) for {FIRST_ROW}"),
         (RaisingOnPillars(), "RaisingOnPillars raised OSError: .* for a row with images of 1x1 and the seed 0"),
@@ -202,7 +202,7 @@ def test_unvarying_corruption_is_caught_unless_declared() -> None:
             return image.transpose(PIL.Image.Transpose.ROTATE_180)
 
     check_corruption(Upside(), varies=False)
-    with pytest.raises(AssertionError, match="Upside gives one result for 20 seeds"):
+    with pytest.raises(AssertionError, match="Upside gives the same result for 20 seeds, but varies=True"):
         check_corruption(Upside())
 
 
@@ -321,7 +321,7 @@ def test_row_field_of_wrong_type_becomes_a_sentence(fields: dict[str, Any], sent
         check_reader(changing(0, **fields)())
 
 
-def test_a_sound_reader_passes() -> None:
+def test_a_valid_reader_passes() -> None:
     check_reader(Table(rows=250))
 
 
@@ -330,19 +330,25 @@ def test_a_sound_reader_passes() -> None:
     [
         (Table(rows=0), "Table gives no rows"),
         (changing(1, id="0")(), "Changed gives the id '0' to rows 0 and 1"),
-        (changing(2, id=2)(), "Changed row 2 has the id 2, no text"),
+        (changing(2, id=2)(), "Changed row 2 has the id 2; an id must be non-empty text"),
         (changing(1, prompt="no mark")(), "Changed row 1: the prompt has 0 <image> marks for 1 images"),
         (changing(0, images=(PIL.Image.new("L", (2, 2)),))(), r"Changed row 0 has images of modes \['L'\]"),
-        (changing(1, columns={"score": 1})(), "Changed row 1 has columns that are no floats: {'score': 1}"),
-        (changing(1, columns={})(), r"Changed row 1 has the columns \[\], row 0 \['score'\]"),
+        (changing(1, columns={"score": 1})(), "Changed row 1 has columns that are not floats: {'score': 1}"),
+        (changing(1, columns={})(), r"Changed row 1 has the columns \[\], but row 0 has \['score'\]"),
         (changing(1, responses={"chosen": "two"})(), r"Changed row 1 has the responses \['chosen'\]"),
-        (changing(1, other_images={"other": ()})(), r"Changed row 1 has the other_images \['other'\], row 0 \[\]"),
+        (
+            changing(1, other_images={"other": ()})(),
+            r"Changed row 1 has the other_images \['other'\], but row 0 has \[\]",
+        ),
         (changing(1, other_images={"other": (PIL.Image.new("L", (2, 2)),)})(), "Changed row 1 has images of modes"),
-        (changing(1, vectors={"clip": (1,)})(), r"Changed row 1 has vectors of other things than floats: \['clip'\]"),
+        (
+            changing(1, vectors={"clip": (1,)})(),
+            r"Changed row 1 has vectors with elements that are not floats: \['clip'\]",
+        ),
         (changing(1, boxes={"dogs": ()})(), "Changed row 1: the boxes 'dogs' are for 0 images, but the row has 1"),
         (Shuffling(rows=100), "Shuffling gives the id"),
-        (Endless(), "Endless of 3 rows gives a row 3"),
-        (Forgetful(), "Forgetful gives other rows when it is opened anew"),
+        (Endless(), "Endless has 3 rows but gives a row 3; it must raise IndexError"),
+        (Forgetful(), "Forgetful gives different rows when it is opened again"),
     ],
 )
 def test_a_broken_reader_is_caught(reader: Reader, sentence: str) -> None:

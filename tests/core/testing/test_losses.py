@@ -238,11 +238,11 @@ class Nothing(Floor):
         return 0 * scores.log_ratio(self.on)
 
 
-SOUND = [Hinge(), Hinge(over=View("chosen", "crop")), Weighted(), Beside(), Usual()]
+VALID = [Hinge(), Hinge(over=View("chosen", "crop")), Weighted(), Beside(), Usual()]
 
 
-@pytest.mark.parametrize("loss", SOUND)
-def test_a_sound_loss_passes(loss: Loss) -> None:
+@pytest.mark.parametrize("loss", VALID)
+def test_a_valid_loss_passes(loss: Loss) -> None:
     check_loss(loss, indifference=1.0 if isinstance(loss, Hinge) else None)
 
 
@@ -269,20 +269,23 @@ def test_loss_wrong_only_at_small_margins_passes_with_a_lead() -> None:
         (Peeking(), "Peeking reads something that it does not declare: column 'weight' was not declared in columns"),
         (Unreferenced(), "Unreferenced reads something that it does not declare: view 'chosen' has no reference here"),
         (Averaged(), r"Averaged gives torch.float64 \(\) for torch.float64 \(1,\)"),
-        (Centred(), "Centred of a pair depends on the pairs beside it"),
+        (Centred(), "Centred depends on the other pairs of the batch"),
         (Next(), "Next depends on the order of pairs"),
-        (UsualTotal(), r"UsualTotal gives -?[\d.]+ for its running mean 'margin' of 1 pairs"),
+        (
+            UsualTotal(),
+            r"UsualTotal gives -?[\d.]+ for its running mean 'margin'; it must be one finite number for each",
+        ),
         (UsualOther(), "UsualOther reads something that it does not declare: mean 'margin' was not declared"),
         (Undeclared(), "Undeclared reads something that it does not declare: statistic 'entropy' was not declared"),
-        (FixedViews(), "FixedViews declares the views chosen, rejected, whatever its options say"),
-        (Counting(), "Counting has 2 views, and 3 where they have other names"),
-        (PerToken(), "PerToken of a pair depends on the pairs beside it"),
+        (FixedViews(), "FixedViews declares the views chosen, rejected, but its options name others"),
+        (Counting(), "Counting has 2 views, but 3 after its options name other views"),
+        (PerToken(), "PerToken depends on the other pairs of the batch"),
         (Absolute(), "Absolute changes when all its log-ratios move"),
         (Detached(), "Detached does not depend on the policy"),
         (Halved(), r"Halved gives torch.float32 \(1,\) for torch.float64 \(1,\)"),
-        (InPlace(), "InPlace changes the scores that it is given"),
-        (Random(), "Random gives another value when called again"),
-        (Floor(), "Floor is no subclass of Loss"),
+        (InPlace(), "InPlace changes the scores in place"),
+        (Random(), "Random gives different values for the same scores"),
+        (Floor(), "Floor is not a subclass of Loss"),
     ],
 )
 def test_a_broken_loss_is_caught(loss: Any, sentence: str) -> None:
@@ -299,7 +302,7 @@ def returning(value: Any) -> Loss:
 
 
 def declaring(name: str, value: Any) -> Loss:
-    """A loss of which one method gives something else."""
+    """A loss in which one method returns another value."""
     return type("Declaring", (Hinge,), {name: lambda self: value})()  # type: ignore[no-any-return]
 
 
@@ -409,7 +412,7 @@ def test_a_failure_comes_with_the_smallest_case() -> None:
         check_loss(Absolute())
 
 
-def test_sound_anchors_pass() -> None:
+def test_valid_anchors_pass() -> None:
     check_anchor(Floor(on=View("chosen", "crop")), indifference=0.6931471805599453)
     check_anchor(Ceiling(), direction="below")
     check_anchor(Level(), direction="both", indifference=0.0)
@@ -420,9 +423,9 @@ def test_sound_anchors_pass() -> None:
     [
         (Ceiling(), "above", "Ceiling goes from .* when the log-ratio of 'chosen' falls by"),
         (Floor(), "below", "Floor goes from .* when the log-ratio of 'chosen' falls by"),
-        (Nothing(), "above", "Nothing costs -?0.0 at -50 nats and 0.0 at 50: it holds nothing"),
-        (Floor(), "both", "Floor costs .* at -50 nats, .* at 0 and .* at 50: it holds nothing"),
-        (Hinge(), "above", "Hinge is no subclass of Anchor"),
+        (Nothing(), "above", "Nothing costs -?0.0 at -50 nats and 0.0 at 50: it does not hold its view"),
+        (Floor(), "both", "Floor costs .* at -50 nats, .* at 0 and .* at 50: it does not hold its view"),
+        (Hinge(), "above", "Hinge is not a subclass of Anchor"),
     ],
 )
 def test_a_broken_anchor_is_caught(anchor: Any, direction: Any, sentence: str) -> None:
@@ -448,7 +451,7 @@ def test_drawn_scores_agree_with_the_reference_on_request(found: Scores) -> None
 
 @PROPERTY
 @given(contracts.examples(columns={"score": st.floats(0, 1)}))
-def test_drawn_examples_are_sound_rows(example: Example) -> None:
+def test_drawn_examples_are_valid_rows(example: Example) -> None:
     assert problems_of_row(example) == []
     assert example.prompt.count(IMAGE_MARK) == len(example.images) <= 2
     assert {image.mode for image in example.images} <= {"RGB"}

@@ -15,7 +15,7 @@ from mdpo_core.testing import check_reader
 
 
 class Table(Reader):
-    """Three rows, each of an own prompt."""
+    """Three rows, each with its own prompt."""
 
     def open(self) -> Sequence[Example]:
         picture = PIL.Image.new("RGB", (4, 4), "red")
@@ -42,17 +42,20 @@ def test_a_reader_that_says_what_its_rows_have_passes(said: object) -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ({**SAID, "columns": ()}, r"says in gives\(\) that rows have the columns \[\], and row 0 has \['score'\]"),
-        ({"columns": ("score",)}, r"says in gives\(\) that rows have the responses \[\], and row 0 has \['chosen', "),
-        ({**SAID, "other_images": ["second"]}, r"says in .* the other_images \['second'\], and row 0 has \[\]"),
-        ({**SAID, "columns": "score"}, r"says of the columns in gives\(\) the str 'score'; it must be a collection of"),
+        ({**SAID, "columns": ()}, r"says in gives\(\) that rows have the columns \[\], but row 0 has \['score'\]"),
+        ({"columns": ("score",)}, r"says in gives\(\) that rows have the responses \[\], but row 0 has \['chosen', "),
+        ({**SAID, "other_images": ["second"]}, r"says in .* the other_images \['second'\], but row 0 has \[\]"),
+        (
+            {**SAID, "columns": "score"},
+            r"gives the str 'score' for the columns in gives\(\); it must be a collection of",
+        ),
         (
             {**SAID, "columns": [1]},
-            r"says of the columns in gives\(\) the list \[1\]; it must be a collection of names",
+            r"gives the list \[1\] for the columns in gives\(\); it must be a collection of names",
         ),
         (
             {**SAID, "images": ["a"]},
-            r"names 'images' in gives\(\); fields with names are responses, columns, other_images",
+            r"has the key 'images' in gives\(\); it can be one of responses, columns, other_images",
         ),
         (["chosen"], r"returns the list \['chosen'\] for gives\(\); it must return a mapping from fields of Example"),
         (lambda: 1 / 0, r"raised ZeroDivisionError: .* \(.*test_readers.py:\d+\) in gives\(\)"),
@@ -70,7 +73,7 @@ def test_reader_that_misdescribes_its_rows_is_caught(said: object, sentence: str
             classmethod(lambda cls, field, name: ["data.score"]),
             "returns the list .* for option_for.'responses', 'chosen'",
         ),
-        (classmethod(lambda cls, field, name: "" if name == "another" else None), "returns no text for .*'another'"),
+        (classmethod(lambda cls, field, name: "" if name == "another" else None), "returns empty text for .*'another'"),
         (
             classmethod(lambda cls, field, name: {"score": "a"}[name]),
             r"raised KeyError: 'chosen' \(.*\) for option_",
@@ -88,7 +91,7 @@ def test_reader_that_cannot_tell_option_for_a_name_is_caught(way: Any, sentence:
 
 
 class Stored(ExamplesAsRows):
-    """What the rows of any reader are written by."""
+    """Writes the rows of any reader."""
 
 
 class Unwritable(Stored):
@@ -158,22 +161,22 @@ def test_a_reader_whose_rows_are_stored_passes() -> None:
     [
         (
             Unwritable,
-            r"returns the dict .* for as_stored.stored\(0\); it must return a dict of columns, whose values JSON",
+            r"returns the dict .* for as_stored.stored\(0\); it must return a dict of columns with values that",
         ),
         (Failing, r"raised OSError: no such table \(.*test_readers.py:\d+\) in as_stored.stored\(0\)"),
         (
             lambda data: Stored(data, embeds_images="all"),
             "returns the str 'all' for as_stored.embeds_images; it must return True or False",
         ),
-        (Reordering, "row 0 has other prompt when it is written and read, by as_stored"),
-        (Misnaming, "row 0 has other responses when it is written and read, by as_stored"),
-        (Careless, "row 0 has other columns when it is written and read, by as_stored"),
+        (Reordering, "changes the prompt of row 0 when as_stored writes it and its reader reads it"),
+        (Misnaming, "changes the responses of row 0 when as_stored writes it and its reader reads it"),
+        (Careless, "changes the columns of row 0 when as_stored writes it and its reader reads it"),
         (Closed, r"returns None for as_stored.reader\(...\); it must return a Reader"),
-        (Listing, r"row 0 when it is written and read, by as_stored: the list .* is not an Example"),
-        (Blind, "row 0 has other images when it is written and read, by as_stored"),
+        (Listing, r"row 0, written by as_stored and read again: the list .* is not an Example"),
+        (Blind, "changes the images of row 0 when as_stored writes it and its reader reads it"),
     ],
 )
-def test_a_reader_whose_rows_are_stored_otherwise_is_caught(
+def test_a_reader_whose_rows_change_when_they_are_stored_is_caught(
     stored: Callable[[Sequence[Example]], ExamplesAsRows], sentence: str
 ) -> None:
     with pytest.raises(AssertionError, match=f"^Storing {sentence}"):

@@ -245,7 +245,7 @@ def test_tie_is_found_before_training_and_can_be_quarantined(llava: Path) -> Non
     assert checked.rows == [0, 2]
     assert "example '1': odpo needs scores that differ, found chosen_score = 1" in str(checked.bad[1][0])
     with pytest.raises(DataError, match="example '1': odpo needs scores that differ"):
-        checked.require_sound(quarantine=False)
+        checked.require_valid(quarantine=False)
 
 
 def test_metrics_of_rewards_are_about_pairs_in_scope() -> None:
