@@ -21,7 +21,7 @@ _OUT = "the JSON lines file to write; call a stopped command again to continue"
 
 
 class Command(NamedTuple):
-    """A command that reads a recipe and makes data: its help, its options, and what it does."""
+    """A command that reads a recipe and makes data: its help, its options, and its function."""
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -40,8 +40,8 @@ def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
         type=_keep,
         default="none",
         metavar="HOW",
-        help="what the model sees of the chosen answer: none; a SHARE of its words, such as 0.5, which it continues; "
-        "or sentences: the beginning of each sentence, after the true sentences before it (default: none)",
+        help="the part of the chosen answer that the model continues: none; a SHARE of its words, such as 0.5; or "
+        "sentences: the beginning of each sentence, after the true sentences before it (default: none)",
     )
     _add_decoding(command)
     command.add_argument(
@@ -52,7 +52,11 @@ def _generate_rejected_arguments(command: argparse.ArgumentParser) -> None:
 
 def _add_decoding(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--max-new-tokens", type=count, default=256, metavar="N", help="the most tokens of an answer (default: 256)"
+        "--max-new-tokens",
+        type=count,
+        default=256,
+        metavar="N",
+        help="the largest number of tokens in an answer (default: 256)",
     )
     command.add_argument(
         "--temperature",
@@ -65,7 +69,7 @@ def _add_decoding(command: argparse.ArgumentParser) -> None:
         "--top-p",
         type=share_or_all,
         metavar="P",
-        help="draw from the likeliest tokens that hold this probability (default: 1)",
+        help="draw from the likeliest tokens whose probabilities sum to P (default: 1)",
     )
 
 
@@ -97,7 +101,7 @@ def _relabel_arguments(command: argparse.ArgumentParser) -> None:
         "--low-confidence",
         type=share_or_all,
         metavar="SHARE",
-        help="write 1 into the column low_confidence for this share of pairs: those with the smallest margins",
+        help="write 1 into the column low_confidence for this share of pairs, with the smallest margins",
     )
     command.add_argument("--out", type=Path, required=True, metavar="PAIRS.jsonl", help=_OUT)
 
@@ -110,7 +114,7 @@ def _run_generate_rejected(recipe: Recipe, options: argparse.Namespace) -> int:
         return generate_rejected(recipe, options.out, Generation(**_options_with_values(options, names)))
 
     if options.top_p is not None and options.temperature == 0:
-        raise _without_effect("--top-p", "at --temperature 0, which draws no tokens, but takes the likeliest")
+        raise _without_effect("--top-p", "at --temperature 0, which always takes the likeliest token")
     return _run_data_job(make, recipe, options)
 
 
@@ -122,7 +126,7 @@ def _run_relabel(recipe: Recipe, options: argparse.Namespace) -> int:
         return relabel(recipe, options.out, Relabeling(**_options_with_values(options, names)))
 
     if options.beta is not None and options.scores is not None:
-        raise _without_effect("--beta", "with --scores, which are taken as they are: it scales the implicit reward")
+        raise _without_effect("--beta", "with --scores: it only scales the implicit reward")
     return _run_data_job(make, recipe, options)
 
 
@@ -131,10 +135,10 @@ def _options_with_values(options: argparse.Namespace, names: Sequence[str]) -> d
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def _without_effect(option: str, where: str) -> RecipeError:
+def _without_effect(option: str, reason: str) -> RecipeError:
     from mdpo_core.errors import RecipeError
 
-    return RecipeError(f"{option} has no effect {where}; leave it out")
+    return RecipeError(f"{option} has no effect {reason}; leave it out")
 
 
 DATA_COMMANDS = {
@@ -158,15 +162,15 @@ def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: 
         current_registry().plugins.register(console)
         new = make()
     if new is None:
-        print(f"{options.out}: is there already, made by this command")  # noqa: T201
+        print(f"{options.out}: already exists; this command wrote it")  # noqa: T201
         return 0
     print(f"{options.out}: {len(new.rows)} rows, {sum(new.left_out.values())} left out")  # noqa: T201
     for line in counted(new.left_out):
         print(line)  # noqa: T201
     if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in new.rows):
-        print(f"  {cut_off} answers end at --max-new-tokens, in the middle (rejected_by.ended is false)")  # noqa: T201
+        print(f"  {cut_off} answers were cut off at --max-new-tokens (rejected_by.ended is false)")  # noqa: T201
     if new.stale:
-        print(f"  not read any more, as they describe the old answers: {', '.join(new.stale)}")  # noqa: T201
+        print(f"  columns that describe the old answers and are not read: {', '.join(new.stale)}")  # noqa: T201
     print(f"train on it: {shlex.join(_training(recipe, options, new.reader))}")  # noqa: T201
     return 0
 

@@ -33,18 +33,18 @@ class CandidateRows(LazyRows):
 
     @classmethod
     def of(cls, data: Sequence[Example], candidates: str | None, scores: str | None) -> CandidateRows:
-        """Raises `RecipeError` if a column does not exist, or if the reader gives no stored columns."""
+        """Read candidates from ``data``. Raises `RecipeError` if the reader does not give the columns."""
         stored: StoredRows | None = getattr(data, "as_stored", None)
         if candidates is not None and stored is None:
             raise RecipeError(
-                "--candidates: this reader gives no columns of lists; take one that does, such as 'pairs', or leave "
-                "it out to compare the responses that the rows name"
+                "--candidates: this reader does not give columns of lists; use one that does, such as 'pairs', or "
+                "leave --candidates out to compare the responses that the rows name"
             )
-        there = stored.stored(0) if candidates is not None and stored is not None else {}
+        available = stored.stored(0) if candidates is not None and stored is not None else {}
         for option, column in (("--candidates", candidates), ("--scores", scores)):
-            if column is not None and column not in there:
-                near = suggestion(column, there)
-                raise RecipeError(f"{option} {column}: there is no such column{near}  (columns: {', '.join(there)})")
+            if column is not None and column not in available:
+                near = suggestion(column, available)
+                raise RecipeError(f"{option} {column}: no such column{near}  (columns: {', '.join(available)})")
         return cls(data, stored, candidates, scores)
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class CandidateRows(LazyRows):
             return replace(example, responses=_distinct(example.responses), columns={})
         row = self.stored.stored(number)
         texts = self._list(row, self.candidates, number)
-        responses = {f"candidate_{place}": text for place, text in enumerate(texts)}
+        responses = {f"candidate_{index}": text for index, text in enumerate(texts)}
         for name, text in responses.items():
             if not isinstance(text, str):
                 raise self._wrong(number, self.candidates, f"must be a list of texts; {name} is {text!r}")
@@ -70,7 +70,7 @@ class CandidateRows(LazyRows):
             return {}
         values = self._list(row, self.scores, index)
         if len(values) != len(responses):
-            raise self._wrong(index, self.scores, f"{len(values)} scores for {len(responses)} candidates")
+            raise self._wrong(index, self.scores, f"has {len(values)} scores for {len(responses)} candidates")
         for value in values:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise self._wrong(index, self.scores, f"must be a list of finite numbers; one is {value!r}")
@@ -78,7 +78,7 @@ class CandidateRows(LazyRows):
         scores = dict(zip(responses, map(float, values), strict=True))
         for name, text in responses.items():
             if scores[name] != scores[first[text]]:
-                raise self._wrong(index, self.scores, f"{first[text]} and {name} are equal, and their scores are not")
+                raise self._wrong(index, self.scores, f"{first[text]} and {name} are equal, but their scores differ")
         return {name: scores[name] for name in kept}
 
     def _list(self, row: dict[str, Any], column: str, index: int) -> list[Any]:
@@ -86,12 +86,12 @@ class CandidateRows(LazyRows):
             raise self._wrong(index, column, f"must be a list, found {row[column]!r}")
         return list(row[column])
 
-    def _wrong(self, index: int, column: str, text: str) -> DataError:
-        return DataError([Problem(f"row {index + 1}", column, text)])
+    def _wrong(self, index: int, column: str, message: str) -> DataError:
+        return DataError([Problem(f"row {index + 1}", column, message)])
 
 
 def _distinct(responses: Mapping[str, Response]) -> dict[str, Response]:
-    """The responses with distinct texts: the first of each."""
+    """The responses without later copies of equal ones."""
     first: dict[Response, str] = {}
     for name, text in responses.items():
         first.setdefault(text, name)

@@ -13,12 +13,12 @@ from mdpo_core.types.batch import EncodedPrompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Short responses. The tokens that end a turn are the last ones of all of them.
+# Short responses. The tokens that they all end with are the tokens that end a turn.
 _PROBES = ("a", "0", ".", "No")
 
 
 class ContinuationTask(NamedTuple):
-    """A prompt, and the beginning of the answer to it. ``seed``: for drawing tokens."""
+    """A prompt and the beginning of its answer. ``seed``: for drawing tokens."""
 
     prompt: EncodedPrompt
     beginning: str
@@ -54,20 +54,22 @@ class Writer:
         beginnings = [begun(self.encoder, task.beginning) for task in tasks]
         prompts = [task.prompt.followed_by(ids) for task, ids in zip(tasks, beginnings, strict=True)]
         with torch.no_grad():
-            found = self.model.generate(prompts, replace(self.decoding, seed=tasks[0].seed))
-        return [self._added(ids, more) for ids, more in zip(beginnings, found, strict=True)]
+            continuations = self.model.generate(prompts, replace(self.decoding, seed=tasks[0].seed))
+        return [self._added(ids, more) for ids, more in zip(beginnings, continuations, strict=True)]
 
     def _added(self, beginning: Tensor, more: Tensor) -> Added:
         import torch
 
-        # Decoded together: a token alone may decode differently, without the space before it, for example.
-        before, whole = self.encoder.decode(beginning), self.encoder.decode(torch.cat([beginning, more]))
+        # Decodes both together: alone, a token may decode differently, for example without the space before it.
+        before, answer = self.encoder.decode(beginning), self.encoder.decode(torch.cat([beginning, more]))
         ended = len(more) < self.decoding.max_new_tokens
-        return Added(whole.removeprefix(before) if whole.startswith(before) else f" {self.encoder.decode(more)}", ended)
+        return Added(
+            answer.removeprefix(before) if answer.startswith(before) else f" {self.encoder.decode(more)}", ended
+        )
 
 
 def begun(encoder: Encoder, text: str) -> Tensor:
-    """The tokens ``(time,)`` of an unfinished response: without the tokens that end a turn."""
+    """The tokens ``(time,)`` of an unfinished response, without the tokens that end a turn."""
     import torch
 
     if not text:
@@ -77,6 +79,6 @@ def begun(encoder: Encoder, text: str) -> Tensor:
 
 
 def _num_common(one: Tensor, other: Tensor) -> int:
-    """The number of tokens that are the same at both ends."""
+    """The number of equal tokens at the ends of two responses."""
     pairs = zip(reversed(one.tolist()), reversed(other.tolist()), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,4 +1,4 @@
-"""Rejected answers that the model writes: ``mdpo generate-rejected``."""
+"""Lets a model write rejected answers: ``mdpo generate-rejected``."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MOST_ATTEMPTS = 5
 class Generation:
     """How a model writes an answer.
 
-    ``condition``: the image condition that it sees. ``keep``: what it is given of the chosen answer: nothing
+    ``condition``: the image condition that it sees. ``keep``: the part of the chosen answer that it sees: nothing
     ("none"), a share of its words (0 to 1), or the beginning of each sentence ("sentences"). ``max_new_tokens``: the
-    most tokens that it adds. ``temperature``: 0 takes the likeliest token. ``top_p``: tokens are drawn from the
-    likeliest ones that hold this probability. ``policy``: the folder of a model that a run of the recipe exported;
-    None: the recipe's untrained model.
+    largest number of tokens that it adds. ``temperature``: 0 takes the likeliest token. ``top_p``: tokens are drawn
+    from the likeliest ones whose probabilities sum to this value. ``policy``: the folder of a model that a run of the
+    recipe exported; None: the recipe's untrained model.
     """
 
     condition: str = CLEAN
@@ -65,14 +65,15 @@ class Generation:
 def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewPairs | None:
     """Write the valid rows of a recipe's data to ``out``, each with a rejected answer that a model wrote.
 
-    Continues a call that was stopped. Returns None if an earlier call wrote the file. Leaves out rows with an answer
-    that teaches nothing: it is empty, or equals the chosen one. Raises `RecipeError` and `DataError` if recipe, options
-    or data are wrong, `CheckpointError` if ``out`` holds something else, and `RunStopped` after a SIGTERM or SIGINT.
+    Continues a call that was stopped. Returns None if an earlier call wrote the file. Leaves out rows whose answer
+    teaches nothing because it is empty or equals the chosen one. Raises `RecipeError` and `DataError` if recipe,
+    options or data are wrong, `CheckpointError` if ``out`` has other content, and `RunStopped` after a SIGTERM or
+    SIGINT.
     """
     require_jsonl(out)
     require_condition(recipe, generation.condition)
     if generation.max_new_tokens >= recipe.model.max_length:
-        raise RecipeError(f"--max-new-tokens: must be less than model.max_length, {recipe.model.max_length}")
+        raise RecipeError(f"--max-new-tokens must be less than model.max_length, which is {recipe.model.max_length}")
     recipe.model.check()
     require_models(recipe, {"policy": generation.policy})
     data = open_data(recipe.data)
@@ -88,9 +89,10 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewP
 
 @dataclass
 class Attempt:
-    """One row's attempts at an answer: what the model is asked to write, and the last answer that it wrote.
+    """One row's attempts at an answer: the beginnings that the model continues, and its last answer.
 
-    ``count``: the attempts so far. ``ended``: the model stopped before the limit of tokens, or wrote whole sentences.
+    ``count``: the number of attempts so far. ``ended``: the model stopped before the limit of tokens, or completed its
+    sentences.
     """
 
     example: Example
@@ -112,9 +114,9 @@ class Attempt:
         return bool(answer == chosen)
 
     def next_tasks(self) -> list[ContinuationTask]:
-        """Start another attempt: what the model is to continue."""
+        """Start another attempt. Returns the beginnings that the model must continue."""
         self.count += 1
-        # Seeded by the row alone, so that neither a stop nor the other rows change the answer.
+        # Only the row seeds the draws, so that a stop or other rows cannot change the answer.
         rng = random.Random(f"{self.seed}|{self.example.id}|rejected|{self.count}")
         self.beginnings = beginnings_of(self.example.text(CHOSEN.response), self.keep, rng)
         return [ContinuationTask(self.prompt, each.beginning, rng.getrandbits(32)) for each in self.beginnings]
@@ -151,7 +153,7 @@ class _Answers:
         return [self._entry(attempt, index) for attempt, index in zip(attempts, indices, strict=True)]
 
     def prompt(self, example: Example) -> EncodedPrompt:
-        """What the model sees of a row: its prompt under the image condition."""
+        """The prompt of a row, under the image condition, as the model sees it."""
         builder = self._source.builder
         return builder.encode_prompt(builder.corrupt(example, self._generation.condition, self._rows, epoch=0))
 
@@ -160,25 +162,25 @@ class _Answers:
 
     def _write(self, attempts: Sequence[Attempt]) -> None:
         tasks = [attempt.next_tasks() for attempt in attempts]
-        added = iter(self._writer([task for of_row in tasks for task in of_row]))
-        for attempt, of_row in zip(attempts, tasks, strict=True):
-            attempt.take(list(islice(added, len(of_row))))
+        added = iter(self._writer([task for row_tasks in tasks for task in row_tasks]))
+        for attempt, row_tasks in zip(attempts, tasks, strict=True):
+            attempt.take(list(islice(added, len(row_tasks))))
 
     def _entry(self, attempt: Attempt, index: int) -> Entry:
-        made_by = {
+        origin = {
             **self._generation.settings(self._seed),
             "attempts": attempt.count,
             "ended": attempt.ended,
             "source_row": self._source.source_row(index),
         }
-        entry: Entry = {"responses": {REJECTED.response: attempt.answer}, "columns": {"rejected_by": made_by}}
+        entry: Entry = {"responses": {REJECTED.response: attempt.answer}, "columns": {"rejected_by": origin}}
         problem = self._problem(attempt)
         return entry if problem is None else {**entry, "problem": problem}
 
     def _problem(self, attempt: Attempt) -> str | None:
-        """Why nothing can be learned from an answer; None if something can."""
+        """Why an answer cannot be used for training; None if it can."""
         if attempt.repeats_chosen():
-            return "the answer is the chosen one, or differs from it in capitals and spaces alone"
+            return "the answer equals the chosen one, apart from capitals and spaces"
         example = attempt.example
         row = replace(example, responses={**example.responses, REJECTED.response: attempt.answer})
         for problem in problems_of_row(row):

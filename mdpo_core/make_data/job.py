@@ -43,7 +43,7 @@ class DataJob:
 
     ``data``: the rows as their reader gives them. ``key``: everything that the results depend on. ``compute(indices)``
     gives the entries of ``at_once`` valid rows: new responses and columns, or why a row is left out. ``finish`` may add
-    columns that depend on all rows. ``replaces``: the new rows have the new responses only.
+    columns that depend on all rows. ``replaces``: the new rows only have the new responses.
     """
 
     stage: str
@@ -58,7 +58,7 @@ class DataJob:
     def write(self, out: Path) -> NewPairs | None:
         """Compute the missing entries and write the file. Returns None if an earlier call wrote it.
 
-        Raises `CheckpointError` if ``out`` holds something else, `DataError` if every row is left out, and `RunStopped`
+        Raises `CheckpointError` if ``out`` has other content, `DataError` if every row is left out, and `RunStopped`
         after a SIGTERM or SIGINT.
         """
         valid_rows = self.source.checked.rows
@@ -77,7 +77,7 @@ class DataJob:
         ]
         left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
         if not rows:
-            raise DataError("\n".join([f"{out}: no row is left to be written", *counted(left_out)]))
+            raise DataError("\n".join([f"{out}: every row was left out, so nothing was written", *counted(left_out)]))
         rows = self.finish(rows)
         reader = new.write(rows)
         journal.close()

@@ -1,4 +1,4 @@
-"""The results of a long command so far: it may be stopped at any moment, and continues from them."""
+"""Keeps the results of a long command, so that it can stop at any moment and continue from them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Entry: TypeAlias = "dict[str, Any]"
 
 
 class State(Enum):
-    """What the files of a journal belong to.
+    """The state of a journal's files.
 
-    FREE: there is no result: no file, or only settings of a call that found nothing to write. BEGUN: an earlier call
-    with these settings started. FINISHED: it wrote the file. OTHER: there are results of other settings, or of
-    unknown ones.
+    FREE: there is no result: no file, or only settings of a call that had nothing to write. BEGUN: an earlier call
+    with these settings started. FINISHED: an earlier call with these settings wrote the file. OTHER: the results come
+    from other or unknown settings.
     """
 
     FREE = auto()
@@ -38,9 +38,9 @@ class State(Enum):
 class Journal:
     """Keeps one line in ``OUT.partial`` for each finished row, until ``OUT`` is written.
 
-    ``key``: everything that the results depend on, as JSON holds it; it stays in ``OUT.settings.json``. ``rows``: the
-    numbers of the rows, in the order of their lines. ``at_once`` rows are computed together, always the same ones, so
-    that a command that was stopped rounds as one that was not.
+    ``key``: everything that the results depend on, as JSON values; it stays in ``OUT.settings.json``. ``rows``: the row
+    numbers, in the order of their lines. ``at_once`` rows are computed together, always the same ones, so that a
+    resumed command rounds like an uninterrupted one.
     """
 
     out: Path
@@ -74,18 +74,18 @@ class Journal:
             raise CheckpointError(self._other_settings())
         present = self.out if self.out.exists() else self.partial
         raise CheckpointError(
-            f"{present} exists already, but {self.settings.name}, which says which command made it, does not; choose "
-            "another file with --out"
+            f"{present} already exists, but {self.settings.name}, which records the command that made it, does not; "
+            "choose another file with --out"
         )
 
     def _other_settings(self) -> str:
         """The message for results of other settings: what differs, and what to do."""
         files = [file.name for file in (self.out, self.partial, self.settings) if file.exists()]
         same_names = self._read_settings().keys() == self.key.keys()
-        hint = "" if same_names else "; settings with other names come from another version of mdpo"
+        hint = "" if same_names else "; the names of the settings differ, so they come from another version of mdpo"
         return "\n  ".join(
             [
-                f"{self.out} was made, or begun, with other settings{hint}; choose another file with --out, or remove "
+                f"{self.out} was written or begun with other settings{hint}; choose another file with --out, or remove "
                 f"{' and '.join(files)} to start again",
                 *self._different(),
             ]
@@ -109,7 +109,7 @@ class Journal:
         return differences(self._read_settings(), self.key)
 
     def _holds_something(self) -> bool:
-        """Whether the file exists, or a finished row that belongs in it; an unreadable line may be such a row."""
+        """Whether the file exists, or a finished row for it. An unreadable line counts as a row."""
         if self.out.exists() or not self.partial.exists():
             return self.out.exists()
         with self.partial.open("rb") as file:
@@ -118,9 +118,9 @@ class Journal:
     def fill(
         self, compute: Callable[[Sequence[int]], Sequence[Entry]], progress: Callable[[int, int], object]
     ) -> list[Entry]:
-        """The entries of all rows: those that are kept, and what ``compute`` gives for the others.
+        """The entries of all rows: kept entries, and new ones from ``compute`` for the other rows.
 
-        ``compute`` takes indices into ``rows``; ``progress`` takes how many rows are done, of how many. Raises
+        ``compute`` takes indices into ``rows``; ``progress`` takes the number of finished rows and of all rows. Raises
         `RunStopped` after a SIGTERM or SIGINT; the finished rows are kept.
         """
         total = len(self.rows)
@@ -146,7 +146,7 @@ class Journal:
         atomic_write(self.settings, json.dumps(self.key, indent=2).encode() + b"\n")
 
     def close(self) -> None:
-        """Remove the entries: the file that they are for is written."""
+        """Remove the kept entries, after the file was written."""
         self.partial.unlink(missing_ok=True)
 
     @contextmanager
@@ -155,7 +155,7 @@ class Journal:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise MdpoError(f"{self.partial} is being written by another process; wait for it") from error
+                raise MdpoError(f"another process is writing {self.partial}; wait until it ends") from error
             yield file
 
     def _append(self, file: IO[bytes], indices: Sequence[int], new: Sequence[Entry]) -> list[Entry]:
@@ -182,7 +182,7 @@ class Journal:
         except (ValueError, KeyError, TypeError, IndexError):
             pass
         raise CheckpointError(
-            f"{self.partial}:{index + 1}: the line is not what the command wrote; remove this file to start again"
+            f"{self.partial}:{index + 1}: the command did not write this line; remove this file to start again"
         )
 
 

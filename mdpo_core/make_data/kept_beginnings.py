@@ -1,4 +1,4 @@
-"""Which beginnings of a chosen answer a model continues, and what of its words is taken."""
+"""The beginnings of a chosen answer that a model continues, and the new answer made from its continuations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     import random
 
-# What of the chosen answer a model is given: nothing, the beginning of each sentence, or this share of the words.
+# The part of the chosen answer that a model sees: nothing, the beginning of each sentence, or a share of the words.
 Keep: TypeAlias = "Literal['none', 'sentences'] | float"
 
 # In scripts without spaces between words, each character counts as a word.
@@ -28,7 +28,7 @@ class Beginning(NamedTuple):
     """A part of the chosen answer that a model continues.
 
     The model sees ``before`` and ``kept``. The new answer gets ``kept``, what the model adds, and ``after``.
-    ``one_sentence``: of what it adds, only the first sentence is taken.
+    ``one_sentence``: only the first sentence that the model adds is taken.
     """
 
     before: str
@@ -42,15 +42,15 @@ class Beginning(NamedTuple):
         return (self.before + self.kept).rstrip(" ")
 
     def taken(self, added: str) -> str:
-        """The part of the new answer that this beginning and ``added``, the model's words, make."""
+        """The part of the new answer made from this beginning and the model's words, ``added``."""
         more = first_sentence(added) if self.one_sentence else added
         if not self.kept and self.before.endswith(" "):
-            more = more.lstrip(" ")  # which is there already
+            more = more.lstrip(" ")  # ``before`` already ends with a space
         return self.kept + more + self.after if self.kept or more else ""
 
 
 def beginnings_of(answer: str, keep: Keep, rng: random.Random) -> list[Beginning]:
-    """The beginnings whose continuations, one after the other, make a new answer.
+    """The beginnings whose continuations together form a new answer.
 
     ``none`` keeps nothing; a number keeps that share of the words, rounded down (DropoutNTP, arXiv:2411.10442, keeps
     half); ``sentences`` cuts each sentence at a random word, after the true sentences before it (BDHS,
@@ -66,20 +66,20 @@ def beginnings_of(answer: str, keep: Keep, rng: random.Random) -> list[Beginning
 
 
 def _sentence_beginnings(answer: str, rng: random.Random) -> list[Beginning]:
-    found, before = [], ""
+    beginnings, before = [], ""
     for sentence in sentences(answer):
         text = sentence.rstrip()
         words = _WORD.findall(text)
         if words:
             num_kept = rng.randrange(len(words))
             kept, tail = "".join(words[:num_kept]), "".join(words[num_kept:])
-            found.append(Beginning(before, kept + _flipped(tail, rng), sentence[len(text) :], one_sentence=True))
+            beginnings.append(Beginning(before, kept + _flipped(tail, rng), sentence[len(text) :], one_sentence=True))
         before += sentence
-    return found
+    return beginnings
 
 
 def _flipped(tail: str, rng: random.Random) -> str:
-    """If a tail starts with yes or no: in half of the cases the other word, otherwise nothing."""
+    """The opposite of a yes or no at the start of a tail, in half of the cases; otherwise empty text."""
     match = _YES_OR_NO.match(tail)
     if match is None or rng.random() < 0.5:
         return ""
@@ -90,17 +90,17 @@ def _flipped(tail: str, rng: random.Random) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, each with the space after it; together they are the text.
+    """Split a text into sentences, each with the space after it.
 
-    A sentence ends with its mark (. ! ?) before a space, or with its line. An abbreviation with a dot ends one, too.
+    A sentence ends with a mark (. ! ?) before a space, or with its line. So an abbreviation also ends a sentence.
     """
-    found, start = [], 0
+    parts, start = [], 0
     for match in _SENTENCE_END.finditer(text):
         end = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
         if text[start : match.end()].strip() and end > start:
-            found.append(text[start:end])
+            parts.append(text[start:end])
             start = end
-    return [*found, text[start:]] if start < len(text) else found
+    return [*parts, text[start:]] if start < len(text) else parts
 
 
 def first_sentence(text: str) -> str:
@@ -114,5 +114,5 @@ def ends_a_sentence(text: str) -> bool:
 
 
 def assembled(beginnings: Sequence[Beginning], continuations: Sequence[str]) -> str:
-    """The answer that beginnings and their continuations make."""
+    """The answer made from beginnings and their continuations."""
     return "".join(each.taken(added) for each, added in zip(beginnings, continuations, strict=True)).strip()

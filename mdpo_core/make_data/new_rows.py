@@ -1,4 +1,4 @@
-"""Rows of new data: those that were read, with other responses."""
+"""Writes new data: the rows that were read, with new responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SOURCE = "source_"
 _PROMPT, _ID = "prompt", "id"
-# Columns that describe the answers that are replaced.
+# Names, or beginnings of names, of columns that describe replaced answers.
 _OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
 _PARTS: tuple[ExampleField, ...] = ("other_images", "other_prompts", "vectors", "boxes")
 
@@ -35,13 +35,10 @@ class NewRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ExamplesAsRows:
-    """`StoredRows` for a reader without stored columns.
-
-    They are the contents of its examples, as the `pairs` reader reads them.
-    """
+    """`StoredRows` for a reader without stored columns: the examples, in columns that the `pairs` reader can read."""
 
     data: Sequence[Example]
-    first: int = 0  # a valid row; all rows have the names that it has
+    first: int = 0  # a valid row; all rows have the same names as this one
     embeds_images: bool = True
 
     def stored(self, index: int) -> dict[str, Any]:
@@ -51,7 +48,7 @@ class ExamplesAsRows:
         row |= example.columns
         row |= {_column("other_prompts", name): _messages(prompt) for name, prompt in example.other_prompts.items()}
         row |= {_column("vectors", name): list(vector) for name, vector in example.vectors.items()}
-        # Empty lists alone would not tell how deep they are.
+        # Empty lists would not show how deeply they are nested.
         row |= {_column("boxes", name): boxes if any(boxes) else None for name, boxes in example.boxes.items()}
         return row
 
@@ -74,9 +71,9 @@ class ExamplesAsRows:
 
 @dataclass(frozen=True)
 class NewPairsFile:
-    """A JSONL file of pairs, and the folder ``OUT.images`` with the pictures that were not in files.
+    """A JSONL file of pairs, and the folder ``OUT.images`` for images that are not in files yet.
 
-    ``first``: a valid row of the data. ``replaces``: a new row has the new responses only; otherwise the old ones, too.
+    ``first``: a valid row of the data. ``replaces``: a new row only has the new responses; otherwise also the old ones.
     """
 
     path: Path
@@ -86,22 +83,22 @@ class NewPairsFile:
 
     @cached_property
     def rows(self) -> StoredRows:
-        """The rows as they are stored, or, if the reader does not give these, as their examples."""
+        """The stored rows of the reader; if it gives none, its examples as rows."""
         stored: StoredRows = getattr(self.data, "as_stored", ExamplesAsRows(self.data, self.first))
         return stored
 
     @property
     def images(self) -> Path:
-        """The folder for the images of this file, beside it."""
+        """The folder, beside this file, for its images."""
         return self.path.with_name(f"{self.path.name}.images")
 
     def require_free(self) -> None:
-        """Raise `CheckpointError` if the folder for the pictures already exists."""
+        """Raise `CheckpointError` if the folder for the images already exists."""
         if self.images.exists():
-            raise CheckpointError(f"{self.images} is there already; choose another file with --out")
+            raise CheckpointError(f"{self.images} already exists; choose another file with --out")
 
     def write(self, rows: Sequence[NewRow]) -> Reader:
-        """Write at least one row, and the pictures. Returns the reader of the file."""
+        """Write rows, at least one, and their images. Returns the reader of the new file."""
         pictures = self._write_pictures(rows)
         with whole_file(self.path) as file:
             for new in rows:
@@ -114,7 +111,7 @@ class NewPairsFile:
         return self.rows.reader(self.path, self.images if pictures else None, list(responses), list(columns))
 
     def stale(self, rows: Sequence[NewRow]) -> list[str]:
-        """Numeric columns that describe the old answers and get no new values; the new reader leaves them out."""
+        """Numeric columns that describe the old answers and get no new values; the new reader does not read them."""
         old = self.data[self.first].columns
         return [name for name in old if name.startswith(_OF_ANSWERS) and name not in _numbers(rows)]
 
@@ -128,12 +125,12 @@ class NewPairsFile:
         return row
 
     def _write_pictures(self, rows: Sequence[NewRow]) -> dict[int, dict[str, list[str]]]:
-        """The file names of each row's pictures; empty if no row has a picture, or if the rows name files."""
+        """The image files of each row, by name; empty if no row has an image, or if the rows name files themselves."""
         if not self.rows.embeds_images:
             return {}
         with _made_if_used(self.images) as folder:
-            found = {new.row: _saved(self.data[new.row], folder, new.row) for new in rows}
-        return found if any(names for each in found.values() for names in each.values()) else {}
+            files_of = {new.row: _saved(self.data[new.row], folder, new.row) for new in rows}
+        return files_of if any(files for by_name in files_of.values() for files in by_name.values()) else {}
 
 
 def _numbers(rows: Sequence[NewRow]) -> list[str]:
@@ -150,16 +147,16 @@ def _made_if_used(path: Path) -> Iterator[Path]:
         path.rmdir()
 
 
-def _saved(example: Example, folder: Path, index: int) -> dict[str, list[str]]:
-    """The names of the files of a row's pictures, by the pictures' names."""
-    found: dict[str, list[str]] = {}
+def _saved(example: Example, folder: Path, row: int) -> dict[str, list[str]]:
+    """Save the images of a row. Returns their file names, by the name of the images."""
+    files: dict[str, list[str]] = {}
     for name, images in {"": example.images, **example.other_images}.items():
-        found[name] = [
-            f"{'-'.join(filter(None, (f'{index + 1:07d}', name, str(each))))}.png" for each in range(len(images))
+        files[name] = [
+            f"{'-'.join(filter(None, (f'{row + 1:07d}', name, str(index))))}.png" for index in range(len(images))
         ]
-        for file, image in zip(found[name], images, strict=True):
+        for file, image in zip(files[name], images, strict=True):
             image.save(folder / file)
-    return found
+    return files
 
 
 def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
@@ -167,7 +164,7 @@ def _messages(prompt: Prompt) -> str | list[dict[str, str]]:
 
 
 def _column(part: ExampleField, name: str) -> str:
-    """The column of a named part; the prefix keeps names of different parts apart."""
+    """The column for a named part; the prefix keeps the names of different parts apart."""
     if part == "other_images" and not name:
         return "img_path"
     return f"{part}_{name}"
@@ -181,8 +178,8 @@ def _free(column: str, row: Mapping[str, Any]) -> str:
     return name
 
 
-def _line(row: Mapping[str, Any], where: str) -> bytes:
+def _line(row: Mapping[str, Any], location: str) -> bytes:
     try:
         return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as error:
-        raise DataError([Problem(where, "", f"cannot be written as JSON: {error}")]) from error
+        raise DataError([Problem(location, "", f"cannot be written as JSON: {error}")]) from error

@@ -1,4 +1,4 @@
-"""Pairs of candidate responses, by scores: ``mdpo relabel``."""
+"""Makes pairs from candidate responses and their scores: ``mdpo relabel``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ LOW_CONFIDENCE = "low_confidence"
 
 @dataclass(frozen=True)
 class Relabeling:
-    """Which candidates there are, and how they are scored.
+    """Where the candidates and their scores come from.
 
-    ``candidates``: the column of lists of responses; None: the responses that the recipe's reader names. ``scores``:
-    the column of lists of their scores; None: the implicit reward, ``beta`` (reward per nat) times the log-ratio of
-    ``policy`` to ``reference``, folders of models that were exported from runs of the recipe; without ``reference``
-    it is the recipe's own model. Pairs whose scores differ by less than ``min_margin``, or not at all, are left out.
-    ``low_confidence``: the share of pairs, those of the smallest margins, that get 1 in the column of that name.
+    ``candidates``: the column with lists of responses; None: the responses that the recipe's reader names. ``scores``:
+    the column with lists of their scores; None: the implicit reward, ``beta`` (reward per nat) times the log-ratio of
+    ``policy`` to ``reference``. These two are folders of models that runs of the recipe exported; without
+    ``reference``, the reference is the recipe's untrained model. Pairs whose scores are equal or differ by less than
+    ``min_margin`` are left out. ``low_confidence``: the share of pairs, with the smallest margins, that get 1 in the
+    column of that name.
     """
 
     candidates: str | None = None
@@ -49,22 +50,22 @@ class Relabeling:
     low_confidence: float | None = None
 
     def require_consistent(self) -> None:
-        """Raise `RecipeError` for options that do not fit together."""
+        """Raise `RecipeError` for options that contradict each other."""
         if self.scores is not None and self.candidates is None:
-            raise RecipeError("--scores names scores beside a column of candidates: give it by --candidates COLUMN")
+            raise RecipeError("--scores needs --candidates COLUMN: each score belongs to a candidate of that column")
         if self.scores is None and self.policy is None:
             raise RecipeError(
-                "--policy DIR is missing: the implicit reward is that of a trained model, such as final/ of a run "
-                "directory (--scores COLUMN takes scores of another kind)"
+                "--policy DIR is missing: name an exported model, such as final/ of a run directory, whose implicit "
+                "reward gives the scores; or name a column of scores with --scores COLUMN"
             )
         if self.scores is not None and (self.policy or self.reference):
             raise RecipeError(
-                "--scores and --policy or --reference: scores come from a column or from models, not both"
+                "--scores cannot be combined with --policy or --reference: scores come from a column or from models"
             )
         if self.policy and self.reference and self.policy.resolve() == self.reference.resolve():
             raise RecipeError(
-                f"--reference {self.reference}: is the policy itself, against which all of its rewards are 0; give "
-                "another model, or leave it out for the recipe's own"
+                f"--reference {self.reference}: this is also the policy, so all rewards would be 0; name another "
+                "model, or leave --reference out to use the recipe's untrained model"
             )
 
     def settings(self) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | Non
     """Write the valid rows of a recipe's data to ``out``, each with its best candidate chosen and its worst rejected.
 
     Continues a call that was stopped. Returns None if an earlier call wrote the file. Raises `RecipeError` and
-    `DataError` if recipe, options or data are wrong, `CheckpointError` if ``out`` holds something else, and
+    `DataError` if recipe, options or data are wrong, `CheckpointError` if ``out`` has other content, and
     `RunStopped` after a SIGTERM or SIGINT.
     """
     require_jsonl(out)
@@ -114,13 +115,13 @@ class _Labels:
 
     def _entry(self, example: Example, source_row: int) -> Entry:
         if len(example.responses) < 2:
-            return {"problem": "there are no two candidates that differ"}
+            return {"problem": "no two candidates differ"}
         scores = example.columns if self._relabeling.scores is not None else self._rewards(example)
-        # Of equal scores the first counts, so the result depends only on the order of the candidates.
+        # Of equal scores the first wins, so the result only depends on the order of the candidates.
         best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
         margin = scores[best] - scores[worst]
         if not margin > 0:
-            return {"problem": "no candidate has a higher score than another"}
+            return {"problem": "all candidates have the same score"}
         if margin < self._relabeling.min_margin:
             return {"problem": f"the scores differ by less than {self._relabeling.min_margin:g}"}
         responses = {CHOSEN.response: example.responses[best], REJECTED.response: example.responses[worst]}
@@ -157,7 +158,7 @@ class _Labels:
         return [load(self._source.recipe, folder) for folder in folders]
 
     def with_confidence(self, rows: list[NewRow]) -> list[NewRow]:
-        """The rows with a column that is 1 for the share of them with the smallest margins, and 0 for the others."""
+        """Add a column that is 1 for the share of rows with the smallest margins, and 0 for the others."""
         share = self._relabeling.low_confidence
         if share is None:
             return rows

@@ -1,4 +1,4 @@
-"""What the commands start with: valid rows, models, and a key of everything that the results depend on."""
+"""The input of the commands: valid rows, models, and a key of everything that the results depend on."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class TextsOnly(BatchBuilder):
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
         for name, response in example.responses.items():
             if not isinstance(response, str):
-                text = f"the response '{name}' is a conversation; what a model writes or scores here is one answer"
-                raise DataError([Problem(f"example '{example.id}'", "", text)])
+                message = f"the response '{name}' is a conversation; this command only takes single answers"
+                raise DataError([Problem(f"example '{example.id}'", "", message)])
         return super().encode(example, data, epoch)
 
 
 class AllResponses(TextsOnly):
-    """Encodes all responses of a row, each with the image as it was read."""
+    """Encodes all responses of a row, each with the clean image."""
 
     def clean(self) -> BatchBuilder:
         return self
@@ -82,7 +82,8 @@ class CheckedInput:
 
 def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
     """The builder that encodes the rows of a recipe under ``views``; its objective does not matter."""
-    used = {name: each for name, each in recipe.corruptions.items() if name in {view.condition for view in views}}
+    conditions = {view.condition for view in views}
+    used = {name: corruption for name, corruption in recipe.corruptions.items() if name in conditions}
     needs = [Need("responses", view.response) for view in views]
     needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
     encoder, max_length, seed = recipe.model.encoder(), recipe.model.max_length, recipe.train.seed
@@ -92,7 +93,7 @@ def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
 def require_jsonl(out: Path) -> None:
     """Raise `DataError` for a file name that does not end in .jsonl."""
     if out.suffix != ".jsonl":
-        raise DataError([Problem(str(out), "", "--out names a file of JSON lines, which ends in .jsonl")])
+        raise DataError([Problem(str(out), "", "--out must name a JSON Lines file, which ends in .jsonl")])
 
 
 def require_condition(recipe: Recipe, name: str) -> None:
@@ -100,13 +101,13 @@ def require_condition(recipe: Recipe, name: str) -> None:
     if name != CLEAN and name not in recipe.corruptions:
         known = (CLEAN, *recipe.corruptions)
         raise RecipeError(
-            f"--condition {name}: the recipe has no such condition under corruptions{suggestion(name, known)}  "
-            f"({', '.join(known)})"
+            f"--condition {name}: the recipe does not define this condition under corruptions"
+            f"{suggestion(name, known)}  ({', '.join(known)})"
         )
 
 
 def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
-    """The recipe's untrained model, or the one that a run of it exported to ``folder``."""
+    """The recipe's untrained model, or the model that a run of the recipe exported to ``folder``."""
     placement = recipe.backend.placement()
     if folder is None:
         return recipe.model.load(placement, trainable=False)
@@ -129,11 +130,14 @@ def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
             recipe.model.check_exported(folder, same_base=(folder / EXPORTED).is_file())
             continue
         if not folder.is_dir():
-            raise RecipeError(f"--{option}: '{folder}' is no folder with a model, such as final/ of a run directory")
+            raise RecipeError(
+                f"--{option}: the folder '{folder}' does not exist; give an exported model, such as final/ of a run "
+                "directory"
+            )
         final = RunDirectory(folder).final
         hint = f"; did you mean '{final}'?" if _is_model(final) else ""
         raise RecipeError(
-            f"--{option}: '{folder}' is no folder with a model: there is no {' and no '.join(_MARKS)} in it{hint}"
+            f"--{option}: '{folder}' does not contain a model: it has neither {' nor '.join(_MARKS)}{hint}"
         )
 
 
@@ -145,5 +149,5 @@ def digests(folder: Path) -> dict[str, str]:
     """The digest of each file in a folder. Raises `RecipeError` if there is no file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     if not files:
-        raise RecipeError(f"'{folder}' is no folder with a model, such as final/ of a run directory")
+        raise RecipeError(f"'{folder}' contains no files; give an exported model, such as final/ of a run directory")
     return {str(path.relative_to(folder)): sha256(path) for path in files}

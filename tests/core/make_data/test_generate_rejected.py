@@ -144,7 +144,7 @@ def test_numbers_of_the_old_answers_are_kept_but_not_read(
     out = tmp_path / "out.jsonl"
     assert main(["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]) == 0
     told = capsys.readouterr().out
-    assert f"describe the old answers: {', '.join(old)}\n" in told
+    assert f"describe the old answers and are not read: {', '.join(old)}\n" in told
     assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["columns"] == ["weight"]
     assert lines(out)[0].items() >= old.items()
 
@@ -233,7 +233,7 @@ def test_a_row_whose_answer_is_the_chosen_one_is_left_out(changes: list[str], da
     source = write_rows(tmp_path / "own.jsonl", rows[:3])
     made = make(recipe_of(changes, source), tmp_path / "out.jsonl")
     assert [row["name"] for row in lines(tmp_path / "out.jsonl")] == ["row-1"]
-    assert made.left_out == {"the answer is the chosen one, or differs from it in capitals and spaces alone": 2}
+    assert made.left_out == {"the answer equals the chosen one, apart from capitals and spaces": 2}
     source.write_text(source.read_text().splitlines()[0])
     with pytest.raises(DataError, match="no row is left"):
         make(recipe_of(changes, source), tmp_path / "none.jsonl")
@@ -295,18 +295,18 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     unknown = r"--condition blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"
     with pytest.raises(RecipeError, match=unknown):
         make(recipe, tmp_path / "out.jsonl", condition="blnd")
-    with pytest.raises(RecipeError, match=r"--max-new-tokens: must be less than model.max_length, 2048"):
+    with pytest.raises(RecipeError, match=r"--max-new-tokens must be less than model.max_length, which is 2048"):
         make(recipe, tmp_path / "out.jsonl", max_new_tokens=2048)
-    with pytest.raises(DataError, match=r"out.json: --out names a file of JSON lines"):
+    with pytest.raises(DataError, match=r"out.json: --out must name a JSON Lines file"):
         make(recipe, tmp_path / "out.json")
-    with pytest.raises(RecipeError, match="is no folder with a model"):
+    with pytest.raises(RecipeError, match=r"nowhere' does not exist"):
         make(recipe, tmp_path / "out.jsonl", policy=tmp_path / "nowhere")
     run_directory = tmp_path / "run"
     shutil.copytree(other_llava, run_directory / "final")
     with pytest.raises(RecipeError, match=rf"'{run_directory}' is no folder.*mean '{run_directory / 'final'}'\?$"):
         make(recipe, tmp_path / "out.jsonl", policy=run_directory)
     (tmp_path / "taken.jsonl.images").mkdir()
-    with pytest.raises(CheckpointError, match=r"taken.jsonl.images is there already"):
+    with pytest.raises(CheckpointError, match=r"taken.jsonl.images already exists"):
         make(recipe, tmp_path / "taken.jsonl")
     data.write_text(data.read_text().replace("10.jpg", "missing.jpg"))
     with pytest.raises(DataError, match="row 2"):
@@ -378,10 +378,10 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
     assert main(command) == 0
     told = capsys.readouterr().out
     assert f"{out}: 4 rows, 0 left out" in told
-    assert "4 answers end at --max-new-tokens" in told
+    assert "4 answers were cut off at --max-new-tokens" in told
     assert json.loads(told.rpartition("data=")[2].rstrip("'\n"))["path"] == str(out)
     assert main(command) == 0
-    assert "is there already, made by this command" in capsys.readouterr().out
+    assert "already exists; this command wrote it" in capsys.readouterr().out
 
 
 def test_command_asked_to_stop_tells_what_is_kept_and_resumes(

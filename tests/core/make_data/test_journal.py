@@ -93,8 +93,8 @@ def test_journal_with_renamed_setting_is_refused_with_advice(tmp_path: Path, fin
         new.is_finished()
     files = "pairs.jsonl and" if finished else "pairs.jsonl.partial and"
     assert str(caught.value) == (
-        f"{new.out} was made, or begun, with other settings; settings with other names come from another version of "
-        f"mdpo; choose another file with --out, or remove {files} pairs.jsonl.settings.json to start again\n"
+        f"{new.out} was written or begun with other settings; the names of the settings differ, so they come from another "
+        f"version of mdpo; choose another file with --out, or remove {files} pairs.jsonl.settings.json to start again\n"
         "  condition: 'absent' there, 'clean' here\n"
         "  under: 'clean' there, 'absent' here"
     )
@@ -128,7 +128,7 @@ def test_command_with_other_settings_leaves_a_running_one_alone(tmp_path: Path) 
         def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
             if not self.places:
                 assert not journal(tmp_path, seed=1).is_finished()  # nothing was found yet
-            with pytest.raises(MdpoError, match="is being written by another process"):
+            with pytest.raises(MdpoError, match="another process is writing"):
                 journal(tmp_path, seed=1).fill(Compute(), nothing)
             return super().__call__(places)
 
@@ -143,7 +143,7 @@ def test_command_with_other_settings_leaves_a_running_one_alone(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.partial"])
 def test_a_file_of_somebody_else_is_refused_and_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(CheckpointError, match=r"exists already, but pairs.jsonl.settings.json, which says"):
+    with pytest.raises(CheckpointError, match=r"already exists, but pairs.jsonl.settings.json, which records"):
         journal(tmp_path).is_finished()
     assert (tmp_path / name).read_text() == "mine"
 
@@ -158,14 +158,14 @@ def test_a_line_that_was_altered_is_named(tmp_path: Path) -> None:
     journal(tmp_path).fill(Compute(), nothing)
     lines = journal(tmp_path).partial.read_text().splitlines(keepends=True)
     journal(tmp_path).partial.write_text("".join([lines[1], *lines[1:]]))
-    with pytest.raises(CheckpointError, match=r"pairs.jsonl.partial:1: the line is not what the command wrote"):
+    with pytest.raises(CheckpointError, match=r"pairs.jsonl.partial:1: the command did not write this line"):
         journal(tmp_path).fill(Compute(), nothing)
 
 
 def test_two_commands_at_once_are_one_too_many(tmp_path: Path) -> None:
     class Second(Compute):
         def __call__(self, places: Sequence[int]) -> list[dict[str, Any]]:
-            with pytest.raises(MdpoError, match="is being written by another process"):
+            with pytest.raises(MdpoError, match="another process is writing"):
                 journal(tmp_path).fill(Compute(), nothing)
             return super().__call__(places)
 

@@ -84,7 +84,9 @@ def test_implicit_reward_is_beta_times_log_ratio_of_plain_models(
     assert made.left_out == {}
     # Against itself a model has no opinion, whatever the recipe's own is.
     copy = shutil.copytree(other_llava, tmp_path / "copy")
-    with pytest.raises(DataError, match=r"no row is left to be written\n  2: no candidate has a higher"):
+    with pytest.raises(
+        DataError, match=r"every row was left out, so nothing was written\n  2: all candidates have the same"
+    ):
         make(of(changes, source), tmp_path / "same.jsonl", policy=other_llava, reference=copy)
 
 
@@ -96,8 +98,8 @@ def test_empty_result_counts_reasons_and_allows_other_options(changes: list[str]
         with pytest.raises(DataError) as caught:
             make(recipe, out, scores="points", min_margin=100)
         assert str(caught.value) == (
-            f"{out}: no row is left to be written\n  2: the scores differ by less than 100\n"
-            "  1: there are no two candidates that differ"
+            f"{out}: every row was left out, so nothing was written\n  2: the scores differ by less than 100\n"
+            "  1: no two candidates differ"
         )
     assert len(make(recipe, out, scores="points", min_margin=1.5).rows) == 1
     with pytest.raises(CheckpointError, match=r"min_margin: 1.5 there, 100.0 here"):
@@ -140,13 +142,13 @@ def test_relabel_skips_and_counts_ties_close_pairs_lone_answers(changes: list[st
     found = [(row["name"], row["relabeled_by"]["source_row"]) for row in lines(tmp_path / "out.jsonl")]
     assert found == [("row-0", 1), ("row-5", 6)]
     assert made.left_out == {
-        "no candidate has a higher score than another": 1,
+        "all candidates have the same score": 1,
         "the scores differ by less than 0.5": 1,
-        "there are no two candidates that differ": 2,
+        "no two candidates differ": 2,
     }
     assert make(of(changes, scored(tmp_path, rows)), tmp_path / "all.jsonl", scores="points").left_out.keys() == {
-        "no candidate has a higher score than another",
-        "there are no two candidates that differ",
+        "all candidates have the same score",
+        "no two candidates differ",
     }
 
 
@@ -175,7 +177,7 @@ def test_named_responses_are_candidates_where_no_column_is_given(tmp_path: Path)
     out = tmp_path / "out.jsonl"
     with pytest.raises(RecipeError, match="--policy DIR is missing"):
         relabel(recipe, out, Relabeling())
-    with pytest.raises(RecipeError, match="--candidates: this reader gives no columns of lists"):
+    with pytest.raises(RecipeError, match="--candidates: this reader does not give columns of lists"):
         relabel(recipe, out, Relabeling(candidates="answers", scores="points"))
     base = Path(str(recipe.model.files()[0])).parent
     with pytest.raises(DataError, match="no row is left"):  # the policy is the reference
@@ -240,14 +242,14 @@ def test_stopped_or_not_the_bytes_are_the_same(
     [
         ({"answers": "A flower."}, "row 1: answers: must be a list, found 'A flower.'"),
         ({"answers": [1, 2]}, "row 1: answers: must be a list of texts; candidate_0 is 1"),
-        ({"answers": CANDIDATES, "points": [1, 2]}, "row 1: points: 2 scores for 3 candidates"),
+        ({"answers": CANDIDATES, "points": [1, 2]}, "row 1: points: has 2 scores for 3 candidates"),
         (
             {"answers": CANDIDATES, "points": [1, 2, None]},
             "row 1: points: must be a list of finite numbers; one is None",
         ),
         (
             {"answers": ["a", "b", "a"], "points": [1, 2, 3]},
-            "row 1: points: candidate_0 and candidate_2 are equal, and their scores are not",
+            "row 1: points: candidate_0 and candidate_2 are equal, but their scores differ",
         ),
         ({"answers": ["a", " "], "points": [1, 2]}, "row 1: the response 'candidate_1' is empty"),
     ],
@@ -263,16 +265,19 @@ def test_what_is_wrong_with_a_row_is_named(changes: list[str], tmp_path: Path, r
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"candidates": None, "scores": "points"}, "--scores names scores beside a column of candidates"),
+        ({"candidates": None, "scores": "points"}, "--scores needs --candidates COLUMN"),
         ({}, "--policy DIR is missing"),
-        ({"scores": "points", "policy": Path("final")}, "scores come from a column or from models, not both"),
-        ({"scores": "point"}, r"--scores point: there is no such column; did you mean 'points'\?"),
+        ({"scores": "points", "policy": Path("final")}, "--scores cannot be combined with --policy or --reference"),
+        ({"scores": "point"}, r"--scores point: no such column; did you mean 'points'\?"),
         ({"candidates": "answer", "scores": "points"}, r"--candidates answer: .*did you mean 'answers'\?"),
         (
             {"policy": Path("runs/final"), "reference": Path("runs/../runs/final")},
-            r"--reference runs/../runs/final: is the policy itself, against which all of its rewards are 0",
+            r"--reference runs/../runs/final: this is also the policy, so all rewards would be 0",
         ),
-        ({"policy": Path("nowhere")}, "--policy: 'nowhere' is no folder with a model, such as final/ of a run"),
+        (
+            {"policy": Path("nowhere")},
+            "--policy: the folder 'nowhere' does not exist; give an exported model, such as final/ of a run",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_named(
@@ -294,7 +299,7 @@ def test_a_folder_without_a_model_is_named_by_its_option(changes: list[str], tmp
         with pytest.raises(RecipeError) as caught:
             make(recipe, tmp_path / "out.jsonl", **{option: tmp_path / "run", other: other_llava})
         assert str(caught.value) == (
-            f"--{option}: '{tmp_path / 'run'}' is no folder with a model: there is no config.json and no "
+            f"--{option}: '{tmp_path / 'run'}' does not contain a model: it has neither config.json nor "
             "adapter_config.json in it"
         )
     assert not list(tmp_path.glob("out*"))
@@ -316,6 +321,6 @@ def test_the_command_does_the_same(changes: list[str], tmp_path: Path, capsys: p
     options = ["--candidates", "answers", "--scores", "points", "--out", str(out)]
     assert main(["relabel", str(RECIPE), *words, *options]) == 0
     told = capsys.readouterr().out
-    assert f"{out}: 1 rows, 1 left out\n  1: no candidate has a higher score" in told
+    assert f"{out}: 1 rows, 1 left out\n  1: all candidates have the same score" in told
     assert main(["relabel", str(RECIPE), *words, *options, "--low-confidence", "0.5"]) == 1
     assert "low_confidence: None there, 0.5 here" in capsys.readouterr().err
