@@ -1,4 +1,4 @@
-"""What each command of ``mdpo`` does with its parsed options; every function here returns the exit code."""
+"""The functions of the commands. Each takes the parsed options and returns the exit code."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def export_model(options: argparse.Namespace) -> int:
     from mdpo_core.storage.export import export_run
 
     checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge)
-    print(f"{options.out}: the model of {checkpoint}, loaded again and found equal")  # noqa: T201
+    print(f"{options.out}: the model of {checkpoint}; loaded again, it is equal")  # noqa: T201
     return 0
 
 
@@ -90,7 +90,7 @@ def draw_corruptions(options: argparse.Namespace) -> int:
     from mdpo_core.cli.contact_sheet import write_contact_sheet
 
     drawn = write_contact_sheet(options.image, options.out)
-    others = f"not drawn, because they need options or change whole rows: {', '.join(drawn.others)}"
+    others = f"not drawn, because they need options or change more than a picture: {', '.join(drawn.others)}"
     print(f"{options.out}: {options.image} under {', '.join(drawn.names)}\n{others}")  # noqa: T201
     for name, reason in drawn.failed.items():
         print(f"the corruption '{name}' fails: {reason}", file=sys.stderr)  # noqa: T201
@@ -98,7 +98,7 @@ def draw_corruptions(options: argparse.Namespace) -> int:
 
 
 def write_new_plugin(options: argparse.Namespace) -> int:
-    """`mdpo new-plugin`: write a package with one component, and say what to do with it."""
+    """`mdpo new-plugin`: write a package with one component, and print the next steps."""
     from mdpo_core.cli.new_plugin import write_plugin
 
     folder = write_plugin(options.name, options.kind, options.out)
@@ -134,6 +134,6 @@ def _load_recipe(options: argparse.Namespace, *, trains: bool = True) -> Recipe:
     launched = current_world().size
     if options.processes and launched not in (1, options.processes):
         raise RecipeError(
-            f"--processes {options.processes}, but the launcher has started {launched}; leave --processes out"
+            f"--processes {options.processes}, but the launcher started {launched}; leave --processes out"
         )
     return load_recipe(options.recipe, options.set, options.processes or launched, trains=trains)

@@ -1,4 +1,4 @@
-"""What a user sees of a run: a progress bar while it goes, a summary at its end. A listener like any other."""
+"""A listener that shows a run on the terminal: a progress bar during the run, a summary at its end."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FILES = {
     "samples.png": "answers before and after",
     "curves.png": "loss and rewards over time",
     "metrics.jsonl": "every logged step",
-    "checkpoints": "to resume from",
+    "checkpoints": "the run can resume from these",
     "quarantine.jsonl": "rows that were left out, and why",
 }
 
 
 class Console:
-    """A progress bar on the terminal; where there is none (a log file), a line every tenth of the way."""
+    """Shows a progress bar on a terminal; elsewhere, such as in a log file, prints a line after each tenth of a run."""
 
     def __init__(self, recipe: Recipe) -> None:
         from rich.console import Console as Terminal
@@ -76,12 +76,12 @@ class Console:
     def mdpo_run_started(self, run_dir: Path, first_step: int, num_steps: int) -> None:
         self._num_steps = num_steps
         kind = self._recipe.reference_kind()
-        why = f" ({_origin(*self._cached_rows)})" if self._cached_rows else ""
+        reason = f" ({_origin(*self._cached_rows)})" if self._cached_rows else ""
         if kind is not None and self._recipe.reference == "auto":
-            why = f" (auto: {_why(kind)})"
+            reason = f" (auto: {_reason(kind)})"
         start = f", from step {first_step}" if first_step else ""
-        told = f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{why}"
-        self._terminal.print(told, soft_wrap=True)
+        line = f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{reason}"
+        self._terminal.print(line, soft_wrap=True)
         self._update("training", first_step, num_steps)
 
     @hookimpl
@@ -97,7 +97,7 @@ class Console:
         self._progress.update(self._stages[stage], completed=done, total=total, numbers=numbers)
 
     def summarize(self, result: RunResult, recipe_file: Path) -> None:
-        """Evaluations before and after, the files, and what to do next."""
+        """Print the evaluations before and after, the files, and the next steps."""
         if len(result.evaluations) > 1:
             self._terminal.print(_before_and_after(result.evaluations))
         self._terminal.print(f"\nin {result.run_dir}:")
@@ -110,15 +110,15 @@ class Console:
         )
 
 
-def _why(kind: str) -> str:
-    return "LoRA can be switched off" if kind == "adapter_off" else "the weights themselves train"
+def _reason(kind: str) -> str:
+    return "LoRA can be switched off" if kind == "adapter_off" else "without LoRA, the weights themselves train"
 
 
 def _origin(reused: int, rows: int = 0) -> str:
-    """Where the rows of a cached reference come from, by how many were there first and last."""
+    """Where the rows of a cached reference come from. ``reused``: rows at the start; ``rows``: rows at the end."""
     computed = max(0, rows - reused)
-    found = [f"{word} {number} rows" for word, number in (("reused", reused), ("computed", computed)) if number]
-    return ", ".join(found)
+    counts = (("reused", reused), ("computed", computed))
+    return ", ".join(f"{word} {number} rows" for word, number in counts if number)
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:
@@ -139,8 +139,8 @@ def _parts(parts: Mapping[str, Mapping[str, float]]) -> Table:
         table.add_column(name, justify="right")
     for part, numbers in parts.items():
         rank, rate = int(numbers["lora_rank"]), numbers["learning_rate"]
-        how = [str(rank) if rank else "", f"{rate:.2g}" if rate else ""]
-        table.add_row(part, *_counted(numbers["trained"], numbers["frozen"]), *how)
+        settings = [str(rank) if rank else "", f"{rate:.2g}" if rate else ""]
+        table.add_row(part, *_counted(numbers["trained"], numbers["frozen"]), *settings)
     table.add_section()
     trained, frozen = (sum(numbers[kind] for numbers in parts.values()) for kind in ("trained", "frozen"))
     table.add_row("all", *_counted(trained, frozen), "", "")

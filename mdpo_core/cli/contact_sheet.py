@@ -1,4 +1,4 @@
-"""A picture under every installed corruption, side by side, for people to look at."""
+"""Draws a picture under every installed corruption, side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CELL = 240  # pixels of the longer side
 _GAP = 14
 _LINE = 17  # pixels from one line of text to the next
 _NAME_SIZE, _OPTIONS_SIZE = 15, 11
-_HIDDEN = {"draw", "images"}  # options of all corruptions, which change no single image
+_HIDDEN = {"draw", "images"}  # options of all corruptions that do not change a single image
 
 
 class Labelled(NamedTuple):
@@ -35,7 +35,7 @@ class Labelled(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The names of all corruptions: those on the sheet, in their order, those that failed, with why, and the rest."""
+    """The names of all corruptions: ``names`` are drawn, ``failed`` raised an error, ``others`` could not be drawn."""
 
     names: list[str]
     failed: dict[str, str]
@@ -43,18 +43,26 @@ class Drawn(NamedTuple):
 
 
 def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
-    """Draw a picture as it is and under every corruption of single images, each with its default options.
+    """Draw a picture without a corruption and under each corruption of single images, with default options.
 
-    The rest stand behind them, faded, with the reason: they demand options, or change more than a picture. Raises
-    `DataError` if ``image`` is no picture, or ``out`` is that picture or has an ending that stands for none.
+    The other corruptions follow, faded, with the reason: they need options, or change more than a picture. Raises
+    `DataError` if ``image`` cannot be read, if ``out`` is the same file, or if no image format has its ending.
     """
     import PIL.Image
 
     if PIL.Image.registered_extensions().get(out.suffix.lower()) not in PIL.Image.SAVE:
-        raise DataError([Problem(str(out), "", "the ending of --out says what is written: .png, .jpg, ...")])
+        raise DataError([Problem(str(out), "", "--out needs the ending of an image format, such as .png or .jpg")])
     picture = _opened(image)
     if out.exists() and out.samefile(image):
-        raise DataError([Problem(str(out), "", "is the picture itself, which the sheet would replace")])
+        raise DataError(
+            [
+                Problem(
+                    str(out),
+                    "",
+                    "this is the picture itself, and the sheet would replace it; choose another file with --out",
+                )
+            ]
+        )
     drawn, others = Drawn([], {}, []), []
     cells = [Labelled(picture, "as it is", [f"{picture.width} x {picture.height} pixels"])]
     for name, cls in sorted(current_registry().components("corruption").items()):
@@ -66,7 +74,7 @@ def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
             else:
                 others.append(Labelled(_faded(picture), name, reason))
                 drawn.others.append(name)
-        except Exception as error:  # of one plugin, whatever it is: the others' pictures are wanted all the same
+        except Exception as error:  # a mistake in one plugin must not prevent the pictures of the others
             drawn.failed[name] = f"{type(error).__name__}: {error}"
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet([*cells, *others]).save(out)
@@ -74,9 +82,9 @@ def write_contact_sheet(image: Path, out: Path, seed: int = 0) -> Drawn:
 
 
 def _why_not(cls: type[Component]) -> list[str] | None:
-    """Why a corruption cannot be shown by one picture and its default options, if it cannot."""
+    """Why a corruption cannot be drawn on one picture with default options, as lines; None if it can."""
     if not issubclass(cls, ImageCorruption):
-        return ["not drawn: it changes or needs", "more of a row than a picture"]
+        return ["not drawn: it changes or needs", "more than the picture of a row"]
     try:
         cls()
     except ValidationError as error:
@@ -88,10 +96,10 @@ def _why_not(cls: type[Component]) -> list[str] | None:
 def _cell(image: Image, name: str, corruption: ImageCorruption, seed: int) -> Labelled:
     import PIL.Image
 
-    found = corruption(image.copy(), random.Random(seed))
-    if not isinstance(found, PIL.Image.Image):
-        raise TypeError(f"returned {type(found).__name__}, no picture")
-    return Labelled(found.convert("RGB"), name, _options(corruption))
+    corrupted = corruption(image.copy(), random.Random(seed))
+    if not isinstance(corrupted, PIL.Image.Image):
+        raise TypeError(f"it must return a PIL image; it returned {type(corrupted).__name__}")
+    return Labelled(corrupted.convert("RGB"), name, _options(corruption))
 
 
 def _faded(picture: Image) -> Image:
@@ -121,7 +129,7 @@ def _short(value: object) -> str:
 
 
 def _wrapped(words: Sequence[str]) -> list[str]:
-    """The words in lines no wider than a picture."""
+    """The words in lines that are no wider than a picture."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(_OPTIONS_SIZE)
@@ -136,7 +144,7 @@ def _wrapped(words: Sequence[str]) -> list[str]:
 
 
 def contact_sheet(cells: Sequence[Labelled]) -> Image:
-    """The pictures in rows, as nearly square as they come, each with its lines below it."""
+    """A nearly square sheet of the pictures, each with its lines below it."""
     import PIL.Image
 
     shown = [cell._replace(picture=_fitted(cell.picture)) for cell in cells]
@@ -146,14 +154,14 @@ def contact_sheet(cells: Sequence[Labelled]) -> Image:
     num_columns = min(len(shown), math.ceil(math.sqrt(len(shown) * height / width)))
     num_rows = math.ceil(len(shown) / num_columns)
     sheet = PIL.Image.new("RGB", (num_columns * width + _GAP, num_rows * height + _GAP), "white")
-    for number, cell in enumerate(shown):
-        row, column = divmod(number, num_columns)
+    for index, cell in enumerate(shown):
+        row, column = divmod(index, num_columns)
         _draw(sheet, cell, (column * width + _GAP, row * height + _GAP), tallest)
     return sheet
 
 
 def _fitted(picture: Image) -> Image:
-    """The picture with a longer side of `_CELL` pixels; a small one shows its pixels as squares."""
+    """The picture, resized to a longer side of `_CELL` pixels; the pixels of a small picture show as squares."""
     from PIL.Image import Resampling
 
     scale = _CELL / max(picture.size)

@@ -1,7 +1,7 @@
 """The entry points ``mdpo`` and ``mdpo-run``: parse the command, run it, and turn an error into an exit code.
 
 `mdpo-run` is `mdpo run`. Exit codes: 0 done, 1 failed while running, 2 the user's recipe, plugin or data is wrong,
-128 + signal stopped.
+128 + N stopped by signal N.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main_run() -> int:
 
 
 def _exit_code(options: argparse.Namespace) -> int:
-    """Run the command; print an error that its user can act on, without a traceback."""
+    """Run the command and return its exit code; print a user's error as a message without a traceback."""
     from mdpo_core.errors import DataError, MdpoError, PluginError, RecipeError
     from mdpo_core.processes.rendezvous import LostProcess
     from mdpo_core.processes.stop_request import RunStopped
@@ -83,7 +83,7 @@ def _act(options: argparse.Namespace) -> int:
 def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int:
     from mdpo_core.processes.stop_request import StopRequest
 
-    # A launcher that notices first ends this process at once, or has asked it to stop; then the launcher says why.
+    # If the launcher notices first, it ends this process or asks it to stop, and the launcher prints the reason.
     if StopRequest.noted is not None:
         return 128 + StopRequest.noted
     time.sleep(_FOR_THE_LAUNCHER)
@@ -107,7 +107,7 @@ def _after_a_fault(error: Exception | SystemExit) -> int:
 
 
 def _after_a_bug() -> int:
-    """Print the traceback, in the first process that fails: the others fail because of it."""
+    """Print the traceback in the first process that fails, since the others fail because of it; return 1."""
     from mdpo_core.processes.rendezvous import is_first_to_fail
 
     if is_first_to_fail():
@@ -116,7 +116,7 @@ def _after_a_bug() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    """Print an error message, in one process alone, and return ``code``."""
+    """Print an error message, in one process only, and return ``code``."""
     from mdpo_core.processes.rendezvous import is_first_to_fail
 
     if is_first_to_fail():

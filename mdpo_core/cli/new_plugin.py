@@ -1,4 +1,4 @@
-"""The package that `mdpo new-plugin` writes: a module, what pip needs, and a recipe that uses it."""
+"""Writes the package of `mdpo new-plugin`: a module, a pyproject.toml for pip, and a recipe that uses it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _USES: Mapping[str, Mapping[str, str]] = {
         "second": "{loss: dpo, over: chosen@worse}",
     },
     "adapter": {
-        "needs": "Wants a folder with a checkpoint of the model: --set model.path=FOLDER",
+        "needs": "Needs a folder with a checkpoint of the model: --set model.path=FOLDER",
         "model": "{adapter: $name, path: model}",
     },
     "reader": {"data": "{reader: $name, num_pairs: 64}"},
@@ -49,24 +49,27 @@ _USES: Mapping[str, Mapping[str, str]] = {
 
 
 def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
-    """Write a package with one component, into the new folder ``out`` or ``mdpo_NAME`` here, and give the folder.
+    """Write a package with one component into a new folder, and return the folder.
 
-    `PluginError` for a name that is none or taken, and for a folder that is there.
+    ``out``: the folder; None: ``mdpo_NAME`` in the current folder. Raises `PluginError` if the name is not valid or is
+    taken, or if the folder already exists.
     """
     name = name.removeprefix("mdpo_")
     if not _NAME.fullmatch(name):
         raise PluginError(
-            f"'{name}' cannot name a plugin: small letters, digits and single _ between them, a letter first, as in "
-            "my_loss"
+            f"'{name}' cannot name a plugin: use lower-case letters, digits and single underscores, with a letter "
+            "first and no underscore last, such as my_loss"
         )
     if name in _YAML_WORDS:
         raise PluginError(f"'{name}' cannot name a plugin: YAML reads it as another value; choose another name")
     if len(name) > _LONGEST:
-        raise PluginError(f"'{name[:_LONGEST]}...' cannot name a plugin: {len(name)} letters, and {_LONGEST} at most")
+        raise PluginError(
+            f"'{name[:_LONGEST]}...' cannot name a plugin: it has {len(name)} letters, but the limit is {_LONGEST}"
+        )
     module = f"mdpo_{name}"
     folder = out or Path(module)
     if folder.exists() or folder.is_symlink():
-        raise PluginError(f"{folder} is there already; choose another with --out DIR")
+        raise PluginError(f"{folder} already exists; choose another folder with --out DIR")
     _require_free(name, kind, module)
     words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name, kind)}
     recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
@@ -80,16 +83,18 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
 def _require_free(name: str, kind: str, module: str) -> None:
     registry = current_registry()
     if name in registry.components(kind):
-        raise PluginError(f"the plugin '{registry.owner(kind, name)}' offers a {kind} '{name}'; choose another name")
+        raise PluginError(
+            f"the plugin '{registry.owner(kind, name)}' already offers the {kind} '{name}'; choose another name"
+        )
     found = importlib.util.find_spec(module)
-    # A folder of that name, where Python looks for modules, is a module to it, but one without a file.
+    # Python also finds a plain folder with this name, as a module without a file.
     if registry.plugins.has_plugin(name) or (found and found.origin):
-        raise PluginError(f"a plugin '{name}', or its module {module}, is installed; choose another name")
+        raise PluginError(f"a plugin '{name}' or a module {module} is already installed; choose another name")
 
 
 def _class_name(name: str, kind: str) -> str:
     words = "".join(part.capitalize() for part in name.split("_"))
-    # `image_corruption` would be derived from itself, and `family` hide what its module imports.
+    # The class must not replace a name that its module uses: `image_corruption` would be derived from itself.
     taken = {*mdpo_core.__all__, *dir(builtins), *re.findall(r"\w+", _template(kind))}
     return f"My{words}" if words in taken else words
 

@@ -25,7 +25,7 @@ The documentation starts at docs/index.md.
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``mdpo``; parsed options have the function to call as ``action``, and its name as ``command``."""
+    """The parser of ``mdpo``. Parsed options hold the function to call in ``action`` and its name in ``command``."""
     parser = argparse.ArgumentParser(
         prog="mdpo",
         description=_DESCRIPTION,
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_version(parser)
-    # DeepSpeed's launcher puts it before the command; LOCAL_RANK says the same.
+    # DeepSpeed's launcher adds this before the command. It is ignored: LOCAL_RANK holds the same number.
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(subparsers)
@@ -62,7 +62,7 @@ def _add_check(subparsers: _Subparsers) -> None:
     _add_recipe(check)
     _add_processes(check)
     check.add_argument("--data", action="store_true", help="also read every row and image, and find the model's files")
-    check.add_argument("--show", type=count, metavar="N", help="do what --data does, then print the tokens of N rows")
+    check.add_argument("--show", type=count, metavar="N", help="like --data, and print the tokens of the first N rows")
 
 
 def _add_export(subparsers: _Subparsers) -> None:
@@ -71,7 +71,9 @@ def _add_export(subparsers: _Subparsers) -> None:
     )
     export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
-    export.add_argument("--merge", action="store_true", help="add LoRA to the weights, so that the model is complete")
+    export.add_argument(
+        "--merge", action="store_true", help="merge LoRA into the weights, so that the export is a complete model"
+    )
     export.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="the folder to write to; it must be new or empty"
     )
@@ -116,7 +118,10 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
 
 def _add_processes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--processes", type=count, metavar="N", help="number of processes (default: what the launcher started, or 1)"
+        "--processes",
+        type=count,
+        metavar="N",
+        help="number of processes (default: as many as the launcher started, or 1)",
     )
 
 
@@ -126,7 +131,7 @@ def _command(
     action: Callable[[argparse.Namespace], int],
     help: str,
 ) -> argparse.ArgumentParser:
-    """A new command, with the option that all commands have."""
+    """Add a command, with the option that all commands share."""
     prog = "mdpo-run" if name == "run" else f"mdpo {name}"
     # Abbreviated options are off: `--with x` would be `--without x`.
     command = subparsers.add_parser(
@@ -138,8 +143,8 @@ def _command(
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    """Prints the help of each command in one line."""
+    """A formatter that prints the help of each command on one line."""
     formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=24)
-    # argparse does not count the indent of commands, so the longest name would get a line for itself.
+    # argparse does not count the indent of commands, so it would put the longest name on its own line.
     formatter._action_max_length = 22
     return formatter

@@ -1,4 +1,4 @@
-"""What a model is given, token by token: which tokens are of images, of the prompt, and of responses."""
+"""Shows the tokens of rows as a model sees them: of images, of the prompt and of the responses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _WIDTH = 10  # of the column of roles
 
 
 def shown_rows(builder: BatchBuilder, data: Sequence[Example], number: int) -> str:
-    """The first rows, each prompt under every condition that changes its tokens, and what is scored of each response.
+    """The first ``number`` rows as text: their prompts, under each condition that changes the tokens, and responses.
 
-    Tokens stand between dots. Only those of responses are counted in log-probs, and of those that are conversations not
-    what is in brackets.
+    Dots separate the tokens. Log-probs count the tokens of responses only; in a response that is a conversation, they
+    do not count the tokens in brackets.
     """
-    rows = [builder.encode(data[row], data, epoch=0) for row in range(min(number, len(data)))]
-    return "\n".join(line for row in rows for line in _row(builder.encoder, row))
+    encoded = [builder.encode(data[row], data, epoch=0) for row in range(min(number, len(data)))]
+    return "\n".join(line for row in encoded for line in _row(builder.encoder, row))
 
 
 def _row(encoder: Encoder, row: EncodedRow) -> Iterator[str]:

@@ -251,4 +251,4 @@ def test_conversations_and_hidden_tokens_match_one_process(
 def test_a_launcher_and_an_option_that_disagree_are_told_apart(changes: list[str], tmp_path: Path) -> None:
     failed = launch(changes, tmp_path / "run", "--processes", "3", WORLD_SIZE="2", RANK="0", LOCAL_RANK="0")
     assert failed.returncode == 2
-    assert "--processes 3, but the launcher has started 2" in failed.stderr
+    assert "--processes 3, but the launcher started 2" in failed.stderr

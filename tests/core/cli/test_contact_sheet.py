@@ -145,7 +145,7 @@ def test_contact_sheet_names_failing_corruption_and_draws_others(
     told = capsys.readouterr()
     assert told.err == (
         "the corruption 'failing' fails: ValueError: no luck\n"
-        "the corruption 'nothing' fails: TypeError: returned NoneType, no picture\n"
+        "the corruption 'nothing' fails: TypeError: it must return a PIL image; it returned NoneType\n"
         "the corruption 'unmade' fails: RuntimeError: no parts\n"
     )
     assert f"under {', '.join(image_corruptions())}\n" in told.out
@@ -159,7 +159,7 @@ def test_a_photograph_is_not_replaced_by_its_sheet(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("photograph.png")
     content = (tmp_path / "photograph.png").read_bytes()
     for out in ("photograph.png", "link.png"):
-        with pytest.raises(DataError, match=f"{out}: is the picture itself, which the sheet would replace"):
+        with pytest.raises(DataError, match=f"{out}: this is the picture itself, and the sheet would replace it"):
             write_contact_sheet(tmp_path / "photograph.png", tmp_path / out)
     assert (tmp_path / "photograph.png").read_bytes() == content
 
@@ -204,12 +204,16 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "photograph.png").read_bytes()[:3000])
     for image, out, text in (
-        ("missing.png", "sheet.png", "missing.png: is missing"),
-        ("text.png", "sheet.png", "text.png: is no image that can be read"),
-        ("cut.png", "sheet.png", "cut.png: is no image that can be read"),
-        ("photograph.png", "sheet", "sheet: the ending of --out"),
-        ("photograph.png", "sheet.docx", "sheet.docx: the ending of --out"),
-        ("photograph.png", "sheet.psd", "sheet.psd: the ending of --out"),  # Pillow reads these and writes none
+        ("missing.png", "sheet.png", "missing.png: no such file"),
+        ("text.png", "sheet.png", "text.png: cannot be read as an image"),
+        ("cut.png", "sheet.png", "cut.png: cannot be read as an image"),
+        ("photograph.png", "sheet", "sheet: --out needs the ending"),
+        ("photograph.png", "sheet.docx", "sheet.docx: --out needs the ending"),
+        (
+            "photograph.png",
+            "sheet.psd",
+            "sheet.psd: --out needs the ending",
+        ),  # Pillow reads these but cannot write them
     ):
         with pytest.raises(DataError, match=text):
             write_contact_sheet(tmp_path / image, tmp_path / out)

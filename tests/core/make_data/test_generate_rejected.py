@@ -402,7 +402,7 @@ def test_command_asked_to_stop_tells_what_is_kept_and_resumes(
         assert main(command) == 128 + signal.SIGTERM
     told = capsys.readouterr().err
     assert "stopped, 2 of 4 rows are kept in" in told
-    assert "go on with the same command" in told
+    assert "continue with the same command" in told
     assert main(command) == 0
     assert len(lines(out)) == 4
 

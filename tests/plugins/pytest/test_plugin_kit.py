@@ -301,17 +301,17 @@ def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path:
 def test_new_package_with_taken_name_or_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for name, text in (
-        ("dpo", "the plugin 'objectives' offers a loss 'dpo'"),
-        ("llava", "mdpo_llava, is installed"),
-        ("core", "mdpo_core, is installed"),
+        ("dpo", "the plugin 'objectives' already offers the loss 'dpo'"),
+        ("llava", "mdpo_llava is already installed"),
+        ("core", "mdpo_core is already installed"),
         ("Two Words", "cannot name a plugin"),
         ("2nd", "cannot name a plugin"),
         ("ende_", "cannot name a plugin"),
-        ("a" * 51, "cannot name a plugin: 51 letters, and 50 at most"),
+        ("a" * 51, "cannot name a plugin: it has 51 letters, but the limit is 50"),
     ):
         with pytest.raises(PluginError, match=text):
             write_plugin(name, "loss", tmp_path / "new")
-    with pytest.raises(PluginError, match="is there already; choose another with --out DIR"):
+    with pytest.raises(PluginError, match="already exists; choose another folder with --out DIR"):
         write_plugin("mine", "loss", tmp_path / "there")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
@@ -343,4 +343,4 @@ def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:
         "recipe.yaml",
     ]
     done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mine", "--kind", "loss", cwd=tmp_path)
-    assert (done.returncode, "is there already" in done.stderr) == (2, True)
+    assert (done.returncode, "already exists" in done.stderr) == (2, True)
