@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind: its directory, the exported model, and the evaluations by step."""
+    """The results of a run: its directory, the exported model, and the evaluations by step."""
 
     run_dir: Path
     final: Path
@@ -85,8 +85,8 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
         recipe.model.encoder(),
         recipe.model.max_length,
         recipe.train.seed,
-        # One process needs them, too, if weights before the language model train: several processes would update them
-        # in a step without images.
+        # One process also needs blank images if weights before the language model train. Otherwise it would not update
+        # these weights in a step without images, but several processes would.
         always_images=world.size > 1 or recipe.model.trains_images,
     )
     checked = world.computed_by_main(lambda: _checked(recipe, data, builder, world))
@@ -139,7 +139,7 @@ class Run:
         return TrainingData(self.checked.valid_examples(), self.checked.lengths, self.builder)
 
     def prepare(self) -> ReferenceStore | None:
-        """Write down what the run is made of. Gives the store of a cached reference.
+        """Write the recipe and the manifest. Returns the store of a cached reference.
 
         Raises before the model is loaded if the directory or the store belongs to another model or other data.
         """
@@ -227,7 +227,7 @@ class Run:
         return Learner(model, engine, MemoryAdvice(self.recipe, model, reference))
 
     def try_sharing(self, learner: Learner) -> None:
-        """Compare shared prompts with plain forwards: an adapter that is wrong about them changes every number."""
+        """Compare shared prompts with plain forwards: a mistake of the adapter here would change every number."""
         from mdpo_core.scoring.attention import ATTENTIONS
         from mdpo_core.scoring.shared_prefix_check import require_shared_prefix
 
@@ -265,7 +265,7 @@ class Run:
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 
     def restore(self, trainer: Trainer) -> int:
-        """Load the newest checkpoint, if there is one. Gives the number of finished steps."""
+        """Load the newest checkpoint, if there is one. Returns the number of finished steps."""
         metadata = self.directory.checkpoints.load_newest(trainer.learner.engine, self.world)
         first_step = 0 if metadata is None else int(metadata["step"])
         num_steps = trainer.sampler.num_steps

@@ -83,22 +83,22 @@ def check_data(
     seen: dict[str, int] = {}
     chunks = (range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK))
     with computed_ahead(_RowCheck(data, builder.clean()), chunks, num_workers) as results:
-        for row, found in enumerate(chain.from_iterable(results)):
-            problems = [*found.problems, *_repeated(found.id, row, seen)]
+        for row, result in enumerate(chain.from_iterable(results)):
+            problems = [*result.problems, *_repeated(result.id, row, seen)]
             if problems:
                 place = data.place(row) if isinstance(data, LazyRows) else f"row {row + 1}"
                 checked.bad[row] = [_located(problem, place) for problem in problems]
             else:
                 checked.rows.append(row)
-                checked.lengths.append(found.length)
-                digest.update(found.digest)
+                checked.lengths.append(result.length)
+                digest.update(result.digest)
             progress(row + 1, len(data))
     checked.digest = digest.hexdigest()
     return checked
 
 
-class _Found(NamedTuple):
-    """What is known of a row without the others; ``id`` is None if the row could not be read."""
+class _RowResult(NamedTuple):
+    """The result of checking one row by itself. ``id`` is None if the row could not be read."""
 
     id: str | None
     problems: Sequence[Problem] = ()
@@ -108,33 +108,33 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _RowCheck:
-    """Checks each row without the others, in this process or in a worker."""
+    """Checks rows one by one, in this process or in a worker."""
 
     data: Sequence[Example]
     builder: BatchBuilder
 
-    def __call__(self, rows: range) -> list[_Found]:
+    def __call__(self, rows: range) -> list[_RowResult]:
         return [self._check(row) for row in rows]
 
-    def _check(self, row: int) -> _Found:
+    def _check(self, row: int) -> _RowResult:
         try:
             with blame_on(f"row {row + 1} of the data"):
                 example = self.data[row]
         except DataError as error:
-            return _Found(None, error.problems)
-        unfit = [Problem("", "", text) for text in problems_of_row(example)]
-        if unfit:
-            return _Found(getattr(example, "id", None), unfit)
+            return _RowResult(None, error.problems)
+        problems = [Problem("", "", message) for message in problems_of_row(example)]
+        if problems:
+            return _RowResult(getattr(example, "id", None), problems)
         try:
             encoded = self.builder.encode(example, self.data, epoch=0)
         except DataError as error:
-            return _Found(example.id, error.problems)
+            return _RowResult(example.id, error.problems)
         length = len(encoded.prompts[CLEAN].token_ids) + sum(map(len, encoded.responses.values()))
-        return _Found(example.id, (), length, _digest(example))
+        return _RowResult(example.id, (), length, _digest(example))
 
 
-def _repeated(name: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
-    if name is None or seen.setdefault(name, row) == row:
+def _repeated(example_id: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
+    if example_id is None or seen.setdefault(example_id, row) == row:
         return []
     return [Problem("", "", f"row {seen[name] + 1} also has the id {name!r}; ids must differ")]
 

@@ -1,4 +1,4 @@
-"""From rows to a batch: read, corrupt, encode, collate (in `collation.py`)."""
+"""Builds a batch from rows: reads, corrupts, encodes, and collates them (in `collation.py`)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mdpo_core.types.view import CLEAN, View
 
 @dataclass(frozen=True)
 class BatchBuilder:
-    """Builds batches that hold what some terms read; cheap to copy into a worker process.
+    """Builds batches with everything that some terms read; cheap to copy into a worker process.
 
-    ``checks``: the terms that read columns. ``always_images``: a batch without any image gets a blank one, which no
-    prompt shows. Where several processes share a model each must run all of it.
+    ``checks``: the terms that read columns. ``always_images``: a batch without images gets a blank one, which no prompt
+    shows, because processes that share a model must all run all of it.
     """
 
     encoder: Encoder
@@ -61,7 +61,7 @@ class BatchBuilder:
         return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks)
 
     def clean(self) -> BatchBuilder:
-        """The same responses and columns under the image as it was read."""
+        """A builder of the same responses and columns, with clean images only."""
         return self.of(tuple(dict.fromkeys(View(view.response) for view in self.views)))
 
     def of(self, views: tuple[View, ...]) -> BatchBuilder:
@@ -71,12 +71,12 @@ class BatchBuilder:
         return replace(self, views=views, corruptions=used)
 
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
-        """The batch of some rows of ``data``; `DataError` if one of them is unfit."""
+        """The batch of some rows of ``data``. Raises `DataError` if one of them is not valid."""
         batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)
         return batch if batch.images or not self.always_images else replace(batch, images=self.blank().images)
 
     def blank(self) -> EncodedPrompt:
-        """A prompt that shows a blank picture."""
+        """A prompt that shows a blank image."""
         from PIL import Image
 
         return self.encoder.encode_prompt(Example("blank", IMAGE_MARK, {}, (Image.new("RGB", (8, 8)),)))
@@ -106,7 +106,7 @@ class BatchBuilder:
         return row
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
-        """The prompt with the share of image tokens dropped that the example says."""
+        """Encode a prompt, and drop the share of image tokens that the example asks for."""
         prompt = self.encoder.encode_prompt(example)
         if example.dropped is None:
             return prompt
@@ -122,9 +122,9 @@ class BatchBuilder:
         return bool(example.images) or not any(each.needs_image for each in self.corruptions.values())
 
     def _text_start(self, prompt: EncodedPrompt) -> int:
-        """Behind the last image token; behind the first token, which nothing predicts, where there is no image."""
-        places = (prompt.token_ids == self.encoder.image_token).nonzero()
-        return int(places[-1]) + 1 if len(places) else 1
+        """The index after the last image token; 1 without an image, because nothing predicts the first token."""
+        indices = (prompt.token_ids == self.encoder.image_token).nonzero()
+        return int(indices[-1]) + 1 if len(indices) else 1
 
     def corrupt(self, example: Example, condition: str, data: Sequence[Example], epoch: int) -> Example:
         """The example under a condition.
@@ -153,7 +153,7 @@ class BatchBuilder:
             corrupted = corruption.apply(own, rng, data)
         wrong = wrong_type_in(corrupted) or _odd_picture(corrupted, example, isinstance(corruption, ImageCorruption))
         if wrong is not None:
-            raise PluginError(f"{who}: {wrong}")
+            raise PluginError(f"{source}: {wrong}")
         return corrupted
 
     def _limit_length(self, row: EncodedRow) -> None:
@@ -202,7 +202,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class BuildBatch:
-    """Builds the batch of a micro-batch; worker processes get a copy of it."""
+    """Builds the batch of a micro-batch; worker processes get a copy of this object."""
 
     builder: BatchBuilder
     data: Sequence[Example]

@@ -1,4 +1,4 @@
-"""Responses to token ids, those that are conversations turn by turn."""
+"""Encodes responses to token ids; conversations turn by turn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EncodedResponse(NamedTuple):
 
 
 def encode_response(encoder: Encoder, example: Example, name: str) -> EncodedResponse:
-    """The assistant's turns as `Encoder.encode_response` encodes them; the turns between as prompts encode them."""
+    """Encode a response: the assistant's turns as responses, and the turns between them as in a prompt."""
     response = example.responses[name]
     try:
         if isinstance(response, str):
@@ -39,27 +39,27 @@ def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> 
 
     prompt = encoder.encode_prompt(example).token_ids
     parts, numbers = [prompt], [prompt.new_zeros(len(prompt))]
-    said = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
+    so_far = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
     number = 0
     for is_answer, group in groupby(turns, key=lambda turn: turn.role == "assistant"):
         added = list(group)
-        said += added
+        so_far += added
         if is_answer:
             number += 1
             [answer] = added
             part = encoder.encode_response(answer.text)
         else:
             part = _added_tokens(
-                cat(parts), encoder.encode_prompt(replace(example, prompt=tuple(said))).token_ids, example
+                cat(parts), encoder.encode_prompt(replace(example, prompt=tuple(so_far))).token_ids, example
             )
         parts.append(part)
         numbers.append(part.new_full((len(part),), number if is_answer else 0))
     return EncodedResponse(cat(parts[1:]), cat(numbers[1:]))
 
 
-def _added_tokens(before: Tensor, whole: Tensor, example: Example) -> Tensor:
-    """The tokens that a longer prompt ``whole`` adds to ``before``."""
-    if not whole[: len(before)].equal(before):
-        text = "the chat template writes earlier answers differently from responses, so their turns cannot be scored"
-        raise DataError([Problem(f"example '{example.id}'", "", text)])
-    return whole[len(before) :]
+def _added_tokens(before: Tensor, longer: Tensor, example: Example) -> Tensor:
+    """The tokens that a ``longer`` prompt adds to ``before``."""
+    if not longer[: len(before)].equal(before):
+        message = "the chat template writes earlier answers differently from responses, so their turns cannot be scored"
+        raise DataError([Problem(f"example '{example.id}'", "", message)])
+    return longer[len(before) :]

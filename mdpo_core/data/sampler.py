@@ -1,4 +1,4 @@
-"""Which rows make up which step: a pure function, so that resuming seeks and never replays."""
+"""Chooses the rows of each step by a pure function, so that a resumed run does not replay earlier steps."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def _order(sampler: Sampler, epoch: int) -> list[int]:
 def _by_length(sampler: Sampler, order: Sequence[int], generator: torch.Generator) -> list[int]:
     """Exchange rows between the batches of each window; an incomplete last batch stays as it is."""
     size = sampler.batch_size
-    whole = len(order) // size * size
+    num_full = len(order) // size * size
     grouped: list[int] = []
-    for start in range(0, whole, sampler.window * size):
-        window = order[start : min(start + sampler.window * size, whole)]
+    for start in range(0, num_full, sampler.window * size):
+        window = order[start : min(start + sampler.window * size, num_full)]
         rows = sorted(window, key=sampler.lengths.__getitem__)
         for batch in _permutation(len(rows) // size, generator):
             grouped += rows[batch * size : (batch + 1) * size]
-    return [*grouped, *order[whole:]]
+    return [*grouped, *order[num_full:]]
 
 
 def _permutation(number: int, generator: torch.Generator) -> list[int]:
@@ -107,5 +107,5 @@ def _permutation(number: int, generator: torch.Generator) -> list[int]:
 
 
 def _mix(seed: int, number: int) -> int:
-    # Two seeds never share an epoch's order, as they would if the epoch were added to the seed.
+    # If the epoch were only added to the seed, two seeds would share the order of an epoch.
     return (seed * 1_000_003 + number) % 2**63

@@ -120,30 +120,30 @@ def _type_problems(example: object) -> Iterator[str]:
     for kind, texts in (("response", example.responses), ("other prompt", example.other_prompts)):
         for name, text in texts.items():
             yield from _text_problems(f"the {kind} '{name}'", text)
-    yield from _list_problems("its images", example.images, PIL.Image.Image, "a PIL image")
+    yield from _list_problems("its images", example.images, PIL.Image.Image, "PIL images")
     for name, images in example.other_images.items():
-        yield from _list_problems(f"its other images '{name}'", images, PIL.Image.Image, "a PIL image")
+        yield from _list_problems(f"its other images '{name}'", images, PIL.Image.Image, "PIL images")
     for name, vector in example.vectors.items():
-        # What else than a float stands in a vector, another sentence says.
-        yield from _list_problems(f"its vector '{name}'", vector, object, "a float")
+        # Elements that are not floats have their own message in the contract of readers.
+        yield from _list_problems(f"its vector '{name}'", vector, object, "floats")
     for name, boxes in example.boxes.items():
-        yield from _list_problems(f"its boxes '{name}'", boxes, (tuple, list), "a tuple of Box for each image")
-        for found in boxes:
-            yield from _list_problems(f"its boxes '{name}' of an image", found, Box, "a Box")
+        yield from _list_problems(f"its boxes '{name}'", boxes, (tuple, list), "tuples of Box, one for each image")
+        for of_image in boxes:
+            yield from _list_problems(f"its boxes '{name}' of an image", of_image, Box, "Box objects")
 
 
-def _text_problems(where: str, text: object) -> Iterator[str]:
+def _text_problems(field: str, text: object) -> Iterator[str]:
     if not isinstance(text, str) and not (_is_list(text) and all(isinstance(each, Turn) for each in text)):
-        yield f"{where} is {shown(text)}; it must be text or a tuple of Turn"
+        yield f"{field} is {shown(text)}; it must be text or a tuple of Turn"
 
 
-def _list_problems(where: str, values: object, wanted: type | tuple[type, ...], words: str) -> Iterator[str]:
+def _list_problems(field: str, values: object, types: type | tuple[type, ...], expected: str) -> Iterator[str]:
     if not _is_list(values):
-        yield f"{where} are {shown(values)}; they must be a tuple, each of them {words}"
+        yield f"{field} must be a tuple of {expected}, found {shown(values)}"
         return
     for value in values:
-        if not isinstance(value, wanted):
-            yield f"among {where} is {shown(value)}; each must be {words}"
+        if not isinstance(value, types):
+            yield f"{field} must contain only {expected}, found {shown(value)}"
 
 
 def _is_list(value: object) -> TypeGuard[tuple[Any, ...] | list[Any]]:

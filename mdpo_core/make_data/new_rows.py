@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mdpo_core.errors import CheckpointError, DataError, Problem
 from mdpo_core.registry.discovery import make_component
-from mdpo_core.storage.files import atomic_folder, whole_file
+from mdpo_core.storage.files import atomic_file, atomic_folder
 from mdpo_core.types.example import Example, ExampleField, Prompt
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class NewPairsFile:
     def write(self, rows: Sequence[NewRow]) -> Reader:
         """Write rows, at least one, and their images. Returns the reader of the new file."""
         pictures = self._write_pictures(rows)
-        with whole_file(self.path) as file:
+        with atomic_file(self.path) as file:
             for new in rows:
                 file.write(_line(self._columns(new, pictures), f"row {new.row + 1}"))
         old = self.data[self.first]

@@ -147,15 +147,15 @@ class Objective:
 
 def _statistics(terms: Mapping[str, Term]) -> dict[str, Statistic]:
     """The statistics of all terms; two terms may read the same one."""
-    found: dict[str, Statistic] = {}
+    statistics: dict[str, Statistic] = {}
     for label, term in terms.items():
         for name, statistic in term.statistics().items():
-            if found.setdefault(name, statistic) != statistic:
+            if statistics.setdefault(name, statistic) != statistic:
                 raise PluginError(
-                    f"term '{label}' ({type(term).__name__}): another term has another statistic '{name}'; terms share "
-                    "one if its function is the same object, such as one at the top of a module"
+                    f"term '{label}' ({type(term).__name__}): another term has another statistic '{name}'; give one of "
+                    "them another name, or use the same function in both, such as one at the top of a module"
                 )
-    return found
+    return statistics
 
 
 def _probes(terms: Iterable[LabeledTerm]) -> dict[str, Probe]:
@@ -164,7 +164,7 @@ def _probes(terms: Iterable[LabeledTerm]) -> dict[str, Probe]:
 
 
 def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
-    """A view's reward is beta times its log-ratio, with the beta of the first term that names the view."""
+    """The beta of each view's reward, from the first term that names the view."""
     scales: dict[View, float] = {}
     for term in terms:
         beta = getattr(term, "beta", None)

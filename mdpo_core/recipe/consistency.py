@@ -1,4 +1,4 @@
-"""What must fit together between the sections of a recipe."""
+"""Finds options in different sections of a recipe that contradict each other."""
 
 from __future__ import annotations
 
@@ -78,18 +78,17 @@ def _wrong_declarations(term: Term) -> list[str]:
 
 
 def _sections(pieces: Mapping[str, Any], processes: int, trains: bool) -> _Sections:
-    there = {name: piece for name, piece in pieces.items() if piece is not None}
-    corruptions = there.get("corruptions", {})
-    one = ("model", "data", "backend", "train", "reference")
+    present = {name: piece for name, piece in pieces.items() if piece is not None}
+    single = ("model", "data", "backend", "train", "reference")
     return _Sections(
-        frozenset(there),
+        frozenset(present),
         processes,
         trains,
-        **{name: there.get(name) for name in one},  # type: ignore[arg-type]  # a check reads those it asks for
-        corruptions=corruptions,
-        num_terms=len(there.get("objective", ())),
-        terms=_valid(there.get("objective", ())),
-        evaluators=_valid(there.get("evaluators", ())),
+        **{name: present.get(name) for name in single},  # type: ignore[arg-type]  # a check reads those it asks for
+        corruptions=present.get("corruptions", {}),
+        num_terms=len(present.get("objective", ())),
+        terms=_valid(present.get("objective", ())),
+        evaluators=_valid(present.get("evaluators", ())),
     )
 
 
@@ -124,10 +123,10 @@ def _needs(sections: _Sections) -> Found:
         return
     for keys, needs in _needed(sections):
         for need in dict.fromkeys(needs):
-            there = given.get(need.field, ())
-            if need.name not in there:
-                near = suggestion(need.name, there)
-                yield keys, f"needs {need}{near}  (rows have: {', '.join(there) or 'none'}){need.hint()}"
+            names = declared.get(need.field, ())
+            if need.name not in names:
+                near = suggestion(need.name, names)
+                yield keys, f"needs {need}{near}  (rows have: {', '.join(names) or 'none'}){need.hint()}"
 
 
 def _needed(sections: _Sections) -> Iterator[tuple[Keys, Iterator[Need]]]:
@@ -261,7 +260,7 @@ def _weights(sections: _Sections) -> Found:
 
 
 def _workers(sections: _Sections) -> Found:
-    """Classes of a notebook cannot be sent to worker processes: these import modules and scripts only."""
+    """Worker processes can import modules and scripts, but not the classes of a notebook."""
     sent = [sections.data, *sections.corruptions.values(), *(term for _, term in sections.terms if term.columns())]
     for component in sent if sections.train.workers else ():
         if component is not None and _is_in_notebook(type(component)):

@@ -58,13 +58,13 @@ def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def _changes(name: str) -> dict[str, Any]:
-    """Options for a component that is named in the recipe that this one extends; lists cannot be changed this way."""
+    """The schema of options for a component that the extended recipe names. Lists cannot be changed like this."""
     named = [{"required": [kind]} for kind in SECTIONS[name]]
-    return {"type": "object", "description": "changes of what is extended", "not": {"anyOf": named}}
+    return {"type": "object", "description": "changes to this section of the extended recipe", "not": {"anyOf": named}}
 
 
 class _Schema(GenerateJsonSchema):
-    """Views as recipes write them."""
+    """Writes views as recipes do."""
 
     def encode_default(self, dft: Any) -> Any:
         return super().encode_default(f"{dft}" if isinstance(dft, View) else dft)

@@ -1,4 +1,4 @@
-"""From a recipe file to a `Recipe`, or to every problem in it at once."""
+"""Reads a recipe file into a `Recipe`, or reports every problem in it at once."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _missing(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
 
 
 def _refused(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    """The message of a validator. It names options that do not fit together; printing all options would hide it."""
+    """The message of a validator about several options, without the values of all options, which would hide it."""
     if isinstance(detail["input"], dict):
         return _sentence(detail)
     return _invalid(detail, cls, name)

@@ -1,4 +1,4 @@
-"""What terms and corruptions read from a row by name, and which reader can give it."""
+"""The names that terms and corruptions read from a row, and the readers that can give them."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Need:
         return f"the {_SHOWN[self.field]} '{self.name}'"
 
     def problem(self, example: Example) -> str | None:
-        """What is wrong with a row that lacks it."""
+        """The problem of a row that lacks the name; None if it has the name."""
         names = getattr(example, self.field)
         if self.name in names and not _is_empty(self.field, names[self.name]):
             return None
         if self.needs_image and not example.images:
             return None  # a row without an image is not corrupted
-        who = "the objective" if self.condition == CLEAN else f"the condition '{self.condition}'"
+        source = "the objective" if self.condition == CLEAN else f"the condition '{self.condition}'"
         if self.name in names:
-            return f"{who} needs {self}, which is empty in this row"
-        return f"{who} needs {self}; the data has {', '.join(names) or 'none'}{self.hint()}"
+            return f"{source} needs {self}, which is empty in this row"
+        return f"{source} needs {self}; the data has {', '.join(names) or 'none'}{self.hint()}"
 
     def hint(self) -> str:
         """``; reader 'pairs' gives it with ...`` for each reader that can give it, or nothing."""
@@ -62,12 +62,12 @@ class Need:
 
 def _is_empty(field: ExampleField, value: object) -> bool:
     if field == "boxes":
-        return not any(cast("Iterable[object]", value))  # in none of the images
+        return not any(cast("Iterable[object]", value))  # no image has a box
     return field in ("other_images", "vectors") and not value
 
 
 def needs_of_term(term: Term) -> Iterator[Need]:
-    """The responses of its views, and its columns."""
+    """The responses of a term's views, and its columns."""
     yield from (Need("responses", view.response) for view in term.views())
     yield from (Need("columns", name) for name in term.columns())
 

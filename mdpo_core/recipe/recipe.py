@@ -23,7 +23,7 @@ ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
 
 
 class Scoring(Section):
-    """How log-probs are computed: each option trades time for memory or saves both, none changes a number."""
+    """How log-probs are computed. The options change time and memory, but no results."""
 
     share_prefix: bool = Field(
         default=True,
@@ -31,7 +31,7 @@ class Scoring(Section):
         "false: one sequence for each view",
     )
     max_logits: int | None = Field(
-        default=2**23, gt=0, description="logits that the head holds at once; null: those of all response tokens"
+        default=2**23, gt=0, description="logits that are in memory at once; null: those of all response tokens"
     )
     attention: Literal["auto", "sdpa"] = Field(
         default="auto",
@@ -39,13 +39,13 @@ class Scoring(Section):
     )
     activation_checkpointing: Literal["off", "full"] | Annotated[int, Field(gt=0)] = Field(
         default="off",
-        description="activations that are computed again in backward instead of being kept: off, full (every "
-        "layer's), or those of every n-th layer",
+        description="recompute activations in backward instead of keeping them: off, full (in every layer), or a "
+        "number n (in every n-th layer)",
     )
 
 
 class Output(Section):
-    """Where a run is kept."""
+    """Where a run is written."""
 
     dir: Path = Field(description="the run directory")
     save_every: int = Field(default=100, gt=0, description="steps between checkpoints; the last step is always saved")
@@ -79,14 +79,14 @@ class Recipe(BaseModel):
     scoring: Scoring = Field(default_factory=Scoring, description="how log-probs are computed")
     reference: Literal["auto", ReferenceKind] = Field(
         default="auto",
-        description="log-ratios are against: the policy with LoRA switched off (adapter_off), a second model "
-        "(frozen_copy), log-probs that the untrained policy gave before training (cached), or (auto) the first where "
-        "there is LoRA and else the second",
+        description="log-ratios compare the policy with: itself with LoRA switched off (adapter_off), a second model "
+        "(frozen_copy), or log-probs computed before training (cached); auto: adapter_off with LoRA, frozen_copy "
+        "without",
     )
     backend: SerializeAsAny[Backend] = Field(description="what runs it")
     evaluators: tuple[SerializeAsAny[Evaluator], ...] = Field(default=(), description="measurements of the policy")
     trackers: tuple[SerializeAsAny[Tracker], ...] = Field(default=(), description="logs besides metrics.jsonl")
-    output: Output = Field(description="where the run is kept")
+    output: Output = Field(description="where the run is written")
 
     @model_validator(mode="after")
     def _components_have_names(self) -> Self:

@@ -1,4 +1,4 @@
-"""Components by kind and name: those of installed plugins, and those that a script or a notebook registers."""
+"""Finds components by kind and name, from installed plugins and from scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Registry:
     def discover(cls, without: Iterable[str] = ()) -> Registry:
         """Load the installed plugins (entry points of the group ``mdpo``), except those named in ``without``.
 
-        Raises `PluginError` for the first plugin that does not load or offers what recipes cannot use.
+        Raises `PluginError` for the first plugin that does not load or offers something that recipes cannot use.
         """
         registry = cls()
         points = sorted(entry_points(group=hooks.PROJECT), key=lambda point: point.name)
@@ -59,7 +59,7 @@ class Registry:
         """
         known = self.plugins.get_name(plugin)
         if known is not None:
-            raise PluginError(f"plugins '{known}' and '{name}' are one module; leave one out: --without {name}")
+            raise PluginError(f"plugins '{known}' and '{name}' are the same module; leave one out: --without {name}")
         try:
             offered = offered_by(plugin, name)
         except KeyboardInterrupt:
@@ -95,7 +95,7 @@ class Registry:
     def _add_plugin(self, name: str, plugin: object) -> None:
         known = self.plugins.get_name(plugin)
         if known not in (None, name):
-            raise PluginError(f"cannot register the plugin '{name}': it is registered as '{known}' already")
+            raise PluginError(f"cannot register the plugin '{name}': it is already registered as '{known}'")
         before = self.plugins.get_plugin(name)
         if before is not None and (name not in self._added or origin_of(before) != origin_of(plugin)):
             raise PluginError(f"cannot register the plugin '{name}': another plugin has this name; choose another")
@@ -125,8 +125,8 @@ class Registry:
             offer = self._offers.get((cls.kind, name))
             if offer is None or _may_replace(offer, cls, plugin):
                 continue
-            who = f"plugin '{offer.owner}'" if offer.installed else f"class {'.'.join(origin_of(offer.cls))}"
-            raise PluginError(f"cannot register the {cls.kind} '{name}': the {who} has this name; choose another")
+            owner = f"plugin '{offer.owner}'" if offer.installed else f"class {'.'.join(origin_of(offer.cls))}"
+            raise PluginError(f"cannot register the {cls.kind} '{name}': the {owner} has this name; choose another")
 
     def _offer(self, offered: Iterable[tuple[str, type[Component]]], owner: str, installed: bool) -> None:
         for name, cls in offered:

@@ -21,9 +21,9 @@ from mdpo_core.types.view import View
 
 @dataclass(frozen=True)
 class PredictingHiddenStates:
-    """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are those of a response.
+    """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` selects those of one response.
 
-    Equal responses to equal prompts may share their span. ``unscored[view]``: mask of tokens that are read but not
+    Equal responses to equal prompts may share a span. ``unscored[view]``: mask of tokens that are read but not
     scored, ``(batch, time)`` bool; only for views that have such tokens.
     """
 
@@ -33,34 +33,34 @@ class PredictingHiddenStates:
     unscored: Mapping[View, Tensor]
 
     def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
-        """Distributes one value per token, ``(tokens,)``, to the rows of each view."""
+        """Distribute one value per token, ``(tokens,)``, to the rows of each view."""
         return {view: self._of(view, [values[span] for span in spans]) for view, spans in self.spans.items()}
 
     def outputs_by_view(self, values: Tensor) -> dict[View, Tensor]:
-        """Distributes several values per token, ``(tokens, outputs)``: ``(batch, time, outputs)`` for each view."""
-        found = {}
+        """Distribute several values per token, ``(tokens, outputs)``, to each view: ``(batch, time, outputs)``."""
+        by_view = {}
         for view, spans in self.spans.items():
             rows = pad_sequence([values[span] for span in spans], batch_first=True)
             left_out = self.unscored.get(view)
-            found[view] = rows if left_out is None else rows.masked_fill(left_out.to(rows.device)[..., None], 0)
-        return found
+            by_view[view] = rows if left_out is None else rows.masked_fill(left_out.to(rows.device)[..., None], 0)
+        return by_view
 
     def _of(self, view: View, rows: Sequence[Tensor]) -> TokenLogProbs:
-        found = padded(rows)
+        tokens = padded(rows)
         if view not in self.unscored:
-            return found
-        mask = found.mask & ~self.unscored[view].to(found.mask.device)
-        return TokenLogProbs(found.values.where(mask, 0), mask)
+            return tokens
+        mask = tokens.mask & ~self.unscored[view].to(tokens.mask.device)
+        return TokenLogProbs(tokens.values.where(mask, 0), mask)
 
 
 def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
     """The masks of `PredictingHiddenStates.unscored`."""
-    found = {}
+    masks = {}
     for view in views:
         if batch.has_turns(view.response):
             turns = [item.turns for item in batch.items[view]]
-            found[view] = pad_sequence(turns, batch_first=True) == 0
-    return found
+            masks[view] = pad_sequence(turns, batch_first=True) == 0
+    return masks
 
 
 def packed_states(
@@ -114,7 +114,7 @@ def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[Encod
 
 
 def padded(rows: Sequence[Tensor]) -> TokenLogProbs:
-    """Pads rows of ``(time,)`` each to one tensor, with a mask of the real values."""
+    """Pad rows of shape ``(time,)`` to one tensor, with a mask of the real values."""
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
     values = pad_sequence(list(rows), batch_first=True)
     return TokenLogProbs(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])

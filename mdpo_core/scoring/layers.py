@@ -1,4 +1,4 @@
-"""The layers of a model: what backends may gather, place and compute one at a time."""
+"""The layers of a model, which backends may gather, place and compute one at a time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def layers_of(model: LayeredModel) -> Sequence[nn.Module]:
 
 
 def _vision_layers(model: LayeredModel) -> Iterator[nn.Module]:
-    """The members of the outermost lists of modules that hold parameters of the vision part alone."""
+    """The members of the outermost module lists that only have parameters of the vision part."""
     from torch import nn
 
     vision = set(model.parts()["vision"])
-    found: list[str] = []
+    outermost: list[str] = []
     for name, module in model.module.named_modules():
-        if not isinstance(module, nn.ModuleList) or name.startswith(tuple(f"{outer}." for outer in found)):
+        if not isinstance(module, nn.ModuleList) or name.startswith(tuple(f"{outer}." for outer in outermost)):
             continue
         held = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
         if held and held <= vision:
-            found.append(name)
+            outermost.append(name)
             yield from module

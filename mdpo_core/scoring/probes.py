@@ -1,4 +1,4 @@
-"""Probes at work: small modules that train beside a model and read its hidden states."""
+"""Builds and runs probes: small modules that train beside a model and read its hidden states."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def build_probes(probes: Mapping[str, Probe], model: VisionLanguageModel, seed: 
     device, layers = device_of(model.module), len(model.layers())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = {
+        modules = {
             name: made_of(name, probe, 1 if probe.reads == "policy" else layers, model.hidden_size)
             for name, probe in probes.items()
         }
-    return nn.ModuleDict(made).to(device)
+    return nn.ModuleDict(modules).to(device)
 
 
 def made_of(name: str, probe: Probe, layers: int, width: int) -> nn.Module:
@@ -53,7 +53,7 @@ def outputs_of(name: str, module: nn.Module, hidden: Tensor) -> Tensor:
 
 
 class AllLayers:
-    """A `VisionLanguageModel` that only gives hidden states: those of every layer, then those that the head reads.
+    """A `VisionLanguageModel` that only gives hidden states: of every layer, then the states that the head reads.
 
     The shape is ``(..., layers + 1, width)`` where the model itself gives ``(..., width)``.
     """
@@ -74,22 +74,22 @@ class AllLayers:
     def _stacked(self, compute: Callable[[], Tensor]) -> Tensor:
         import torch
 
-        with _outputs(self._model.layers()) as found:
+        with _outputs(self._model.layers()) as outputs:
             last = compute()
-        return torch.stack([*found, last], dim=-2)
+        return torch.stack([*outputs, last], dim=-2)
 
 
 @contextmanager
 def _outputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collects the layers' outputs, in the order of the calls."""
-    found: list[Tensor] = []
+    """Collect the layers' outputs, in the order of the calls."""
+    outputs: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: Any, output: Any) -> None:
-        found.append(output[0] if isinstance(output, tuple) else output)
+        outputs.append(output[0] if isinstance(output, tuple) else output)
 
     handles = [layer.register_forward_hook(keep) for layer in layers]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()

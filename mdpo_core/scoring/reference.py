@@ -1,4 +1,4 @@
-"""The reference that log-ratios are taken against."""
+"""The reference of log-ratios."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Reference(ABC):
 
     @abstractmethod
     def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
-        """``score(model)`` scores the batch's views with a model."""
+        """The reference's output for a batch. ``score(model)`` scores the batch's views with a model."""
 
 
 class ModelReference(Reference):
@@ -69,7 +69,7 @@ class AdapterOff(ModelReference):
 
 @dataclass(frozen=True)
 class FrozenCopy(ModelReference):
-    """A second model, as the policy was before training."""
+    """A second model with the policy's weights from before training."""
 
     model: VisionLanguageModel
 
@@ -99,11 +99,11 @@ class Cached(Reference):
 
         Raises `CheckpointError` for a row that is missing, or that was different when its log-probs were computed.
         """
-        found = {}
+        by_view = {}
         for view, digests in batch.digests.items():
             rows = [self._find(view, *row) for row in zip(batch.ids, digests, strict=True)]
-            found[view] = padded(rows) if not batch.has_turns(view.response) else _laid_out(rows, batch, view)
-        return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in found.items()}
+            by_view[view] = padded(rows) if not batch.has_turns(view.response) else _laid_out(rows, batch, view)
+        return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in by_view.items()}
 
     def _find(self, view: View, name: str, digest: bytes) -> Tensor:
         known = False
@@ -119,8 +119,8 @@ class Cached(Reference):
     def _problem(self, view: View, known: bool) -> str:
         if known:
             return (
-                f"what the model sees of '{view}' is not what the reference in {self._folder} was computed on; reader, "
-                "corruption and encoder must give the same every time"
+                f"the model's input for '{view}' differs from the one that the reference in {self._folder} was "
+                "computed with; reader, corruption and encoder must give the same result every time"
             )
         return (
             f"the reference in {self._folder} has no log-probs for view '{view}' of this example; it covers only the "
@@ -129,7 +129,7 @@ class Cached(Reference):
 
 
 def _laid_out(rows: Sequence[Tensor], batch: Batch, view: View) -> TokenLogProbs:
-    """Puts each row's log-probs at the positions of its scored tokens; all other tokens are masked."""
+    """Put each row's log-probs at the positions of its scored tokens, and mask all other tokens."""
     masks = [item.turns > 0 for item in batch.items[view]]
     values = [row.new_zeros(len(mask)).masked_scatter(mask, row) for row, mask in zip(rows, masks, strict=True)]
     return TokenLogProbs(padded(values).values, pad_sequence(masks, batch_first=True))

@@ -1,4 +1,4 @@
-"""The cached reference on the disk: shards of token log-probs, their digests, and what they depend on."""
+"""Stores the cached reference on the disk: shards of token log-probs, their digests, and their key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mdpo_core.types.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The stage under which listeners hear of the pass. Its first call tells how many rows the store already holds.
+# The stage of the reference pass for listeners. The first call tells how many rows the store already holds.
 CACHING = "caching the reference"
 INDEX = "cache.json"
 ELSEWHERE = "choose another folder with output.reference, or remove this one to compute it again"
@@ -26,10 +26,10 @@ ELSEWHERE = "choose another folder with output.reference, or remove this one to 
 
 @dataclass(frozen=True, eq=False)
 class CachedView:
-    """The log-probs of one view, of some rows, one after the other.
+    """The log-probs of one view for some rows, concatenated.
 
-    ``values``: ``(tokens,)`` float32, nats. ``lengths``: ``(rows,)`` int64. ``digests``: ``(rows, 32)`` uint8, of what
-    the model saw of each row.
+    ``values``: ``(tokens,)`` float32, nats. ``lengths``: ``(rows,)`` int64. ``digests``: ``(rows, 32)`` uint8, of the
+    model's input for each row.
     """
 
     values: Tensor
@@ -42,7 +42,7 @@ class CachedView:
         return self.values[end - int(self.lengths[row]) : end]
 
     def digest(self, row: int) -> bytes:
-        """The digest of what the model saw of one row."""
+        """The digest of the model's input for one row."""
         return self.digests[row].numpy().tobytes()
 
     @cached_property
@@ -71,7 +71,7 @@ class Shard:
 
     @classmethod
     def from_bytes(cls, content: bytes, views: Sequence[View]) -> Shard:
-        """Raises one of many errors if ``content`` is not what `to_bytes` made of these views."""
+        """Read a shard. Raises an error of one of many types if ``content`` is damaged or has other views."""
         from safetensors.torch import load
 
         tensors = load(content)
@@ -92,8 +92,8 @@ def _parts(tensors: Mapping[str, Tensor], view: View) -> list[Tensor]:
 class ReferenceStore:
     """The folder of a cached reference.
 
-    ``key``: everything that its numbers depend on, as JSON holds it. ``cache.json`` holds the key and the digest of
-    each finished shard. Nothing is ever removed; a shard whose file somebody removes counts as not computed.
+    ``key``: everything that its numbers depend on, as JSON values. ``cache.json`` holds the key and the digest of
+    each finished shard. The store never removes a file; a shard whose file is removed counts as not computed.
     """
 
     folder: Path
@@ -107,8 +107,8 @@ class ReferenceStore:
             self._require_empty()
             return
         try:
-            found = json.loads(self._index.read_text())
-            key, digests = dict(found["key"]), {str(name): str(digest) for name, digest in found["shards"].items()}
+            index = json.loads(self._index.read_text())
+            key, digests = dict(index["key"]), {str(name): str(digest) for name, digest in index["shards"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{self._index} is damaged ({type(error).__name__}: {error}); {ELSEWHERE}") from error
         different = differences(key, self.key)

@@ -23,8 +23,8 @@ _COARSE = 0.1  # bfloat16, float16, and whatever weights may be quantized to
 def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch, attention: Attention) -> None:
     """Compute a batch with shared prompts and without; raise `PluginError` if the results differ.
 
-    Without gradients and without dropout; ``adapter`` is the name in messages. For adapters with ``shares_prefix``.
-    ``attention``: the one that the run will use.
+    For adapters with ``shares_prefix``. Computes without gradients and dropout. ``adapter``: the name for messages.
+    ``attention``: the implementation that the run will use.
     """
     if not hasattr(model, "packed_hidden_states"):
         raise _broken(adapter, "its model has no packed_hidden_states")
@@ -35,12 +35,12 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
         shared = packed_states(model, batch, views, images, attention)
         separate = padded_states(model, batch, views, images)
     model.set_training(True)
-    # LoRA of one type may lie on weights of another; what is computed is as exact as the coarser of them.
+    # LoRA and the weights below it may have different types; the coarser type limits the precision.
     limit = max(_ROUNDING.get(value.dtype, _COARSE) for value in model.module.parameters())
     for view in views:
         distance = _distance(_of(view, shared), _of(view, separate))
         if not distance <= limit:
-            raise _broken(adapter, f"the hidden states of '{view}' then differ from those by itself by {distance:.1%}")
+            raise _broken(adapter, f"the hidden states of '{view}' differ by {distance:.1%} from a separate forward")
 
 
 def _of(view: View, states: PredictingHiddenStates) -> Tensor:
@@ -48,7 +48,7 @@ def _of(view: View, states: PredictingHiddenStates) -> Tensor:
 
 
 def _distance(shared: Tensor, separate: Tensor) -> float:
-    """The difference relative to the plain result, where that is finite: other numbers say nothing about sharing."""
+    """The relative difference to the plain result, over its finite numbers; the others say nothing about sharing."""
     known = separate.isfinite()
     shared, separate = shared[known].double(), separate[known].double()
     return float((shared - separate).norm() / separate.norm().clamp(min=1e-30))
@@ -57,5 +57,5 @@ def _distance(shared: Tensor, separate: Tensor) -> float:
 def _broken(adapter: str, reason: str) -> PluginError:
     return PluginError(
         f"the adapter '{adapter}' says that its model computes a prompt once for all its responses (shares_prefix), "
-        f"and {reason}; set scoring.share_prefix: false, and tell the adapter's author"
+        f"but {reason}; set scoring.share_prefix: false, and tell the adapter's author"
     )

@@ -1,4 +1,4 @@
-"""Statistics of whole distributions, a few tokens at a time."""
+"""Computes statistics of whole distributions, a few tokens at a time."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def token_statistics(
 
 def computed(name: str, statistic: Statistic, policy: Tensor, reference: Tensor | None) -> Tensor:
     """A statistic ``(tokens,)`` of log-probs ``(tokens, vocab)``. Raises `PluginError` for any other result."""
-    who = f"the statistic '{name}'"
-    values = call_plugin(who, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
-    return require_tensor(who, values, "one number a token", policy.shape[:1])
+    source = f"the statistic '{name}'"
+    values = call_plugin(source, lambda: statistic.function(policy, reference if statistic.needs_reference else None))
+    return require_tensor(source, values, "one number a token", policy.shape[:1])

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, verified when loaded, the newest kept."""
+"""Saves checkpoints completely or not at all, verifies them when they are loaded, and keeps the newest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _KEYS = {"format": int, "step": int, "processes": int, "sha256": dict, "backend"
 class Checkpoints:
     """The folder ``checkpoints/`` of a run: ``step-NNNNNN/``, a file for each process, with their digests.
 
-    In a run of several processes all of them call `save` and `load_newest`.
+    In a run with several processes, all of them must call `save` and `load_newest`.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Checkpoints:
     def save(self, engine: Engine, step: int, world: World, metadata: Mapping[str, Any]) -> Path:
         """Write the checkpoint after ``step`` finished steps, then remove those that are too old to keep.
 
-        ``metadata``: what a resumed run needs to know beside the engine's state, as JSON holds it. Raises
+        ``metadata``: what a resumed run needs besides the engine's state, as JSON values. Raises
         `CheckpointError` in every process if one of them cannot write; older checkpoints stay whole.
         """
         path = self.folder / _folder_name(step)
@@ -69,7 +69,7 @@ class Checkpoints:
         if failed:
             shutil.rmtree(folder, ignore_errors=True)
             raise CheckpointError(failed[0])
-        # By their names, not from a listing of the folder: a network file system may give an old listing.
+        # Lists the files by their names, because a network file system may give an old listing of the folder.
         digests = {_state_file(rank, len(written)): digest for rank, (digest, _) in enumerate(written)}
         state = {"format": _FORMAT, "step": step, "processes": len(written), "sha256": digests, **metadata}
         with unwritable(path):
@@ -79,30 +79,30 @@ class Checkpoints:
             remove_folder(old)
 
     def all(self) -> list[Path]:
-        """The whole checkpoints, oldest first."""
+        """The complete checkpoints, oldest first."""
         return list(self.by_step().values())
 
     def by_step(self) -> dict[int, Path]:
-        """The whole checkpoints by the number of finished steps, oldest first."""
+        """The complete checkpoints by the number of finished steps, oldest first."""
         steps = {path: _step_of(path) for path in self.folder.glob(f"{_PREFIX}*") if (path / STATE).is_file()}
         return dict(sorted((step, path) for path, step in steps.items() if step is not None))
 
     def newest_step(self) -> int:
-        """Finished steps of the newest checkpoint, 0 without one."""
+        """Number of finished steps in the newest checkpoint; 0 without a checkpoint."""
         return max(self.by_step(), default=0)
 
     def require_whole(self) -> None:
-        """Raise `CheckpointError` if something here looks like a checkpoint, but is not one.
+        """Raise `CheckpointError` if something in the folder looks like a checkpoint but is not one.
 
-        A run that left it out could continue from older steps than its user believes.
+        A run that ignored it could continue from an older step than its user expects.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder; move it away, or choose another --run-dir DIR")
         for path in sorted(self.folder.glob(f"{_PREFIX}*")):
             if _step_of(path) is None:
                 raise CheckpointError(
-                    f"{path} is not a checkpoint: those are called {_folder_name(1)}, {_folder_name(2)}, ...; give it "
-                    "the name that it had, or move it away"
+                    f"{path} is not a checkpoint: checkpoints are called {_folder_name(1)}, {_folder_name(2)}, ...; "
+                    "restore its name, or move it away"
                 )
             if not (path / STATE).is_file():
                 raise CheckpointError(
@@ -110,7 +110,7 @@ class Checkpoints:
                 )
 
     def load_newest(self, engine: Engine, world: World) -> Mapping[str, Any] | None:
-        """Restore the newest checkpoint and give its metadata, with its ``step``; None without a checkpoint."""
+        """Restore the newest checkpoint. Returns its metadata with its ``step``, or None without a checkpoint."""
         path = world.computed_by_main(self._newest)
         if path is None:
             return None
@@ -124,14 +124,14 @@ class Checkpoints:
             engine.restore(state)
             state.require_all_read()
         except CheckpointError as error:
-            raise CheckpointError(f"{path} is of another model: {error}") from error
+            raise CheckpointError(f"{path} belongs to another model: {error}") from error
         return metadata
 
     def _newest(self) -> Path | None:
         remove_unfinished(self.folder)
         self.require_whole()
-        found = self.all()
-        return found[-1] if found else None
+        paths = self.all()
+        return paths[-1] if paths else None
 
 
 def _folder_name(step: int) -> str:
@@ -139,9 +139,9 @@ def _folder_name(step: int) -> str:
 
 
 def _step_of(path: Path) -> int | None:
-    """The finished steps that the name of a checkpoint's folder tells; None if it is not such a name."""
+    """The number of finished steps in the name of a checkpoint's folder; None for another name."""
     digits = path.name.removeprefix(_PREFIX)
-    # Python refuses to read numbers of thousands of digits.
+    # Python refuses to read numbers with thousands of digits.
     step = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < _MOST_DIGITS else None
     return step if step is not None and path.name == _folder_name(step) else None
 
@@ -169,7 +169,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _problem(metadata: Mapping[str, Any], path: Path) -> str:
-    """What is wrong with a checkpoint's metadata; empty if nothing is."""
+    """The problem of a checkpoint's metadata; empty if there is none."""
     for key, kind in _KEYS.items():
         if type(metadata.get(key)) is not kind:
             return f"'{key}' is {shown(metadata[key])}" if key in metadata else f"'{key}' is missing"
@@ -191,15 +191,15 @@ def _is_total_and_count(value: object) -> bool:
 
 
 def _digest(metadata: Mapping[str, Any]) -> str:
-    """The digest of the metadata, apart from those of the files, which have to agree with the files."""
+    """The digest of the metadata, without the digests of the files, which must match the files."""
     digested = {key: value for key, value in metadata.items() if key not in (_DIGEST, "sha256")}
-    # As it is read again: JSON has no other keys than texts.
+    # Compare in the form that is read again: all keys of JSON are text.
     plain = json.loads(json.dumps(digested))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def saved_state(path: Path, metadata: Mapping[str, Any]) -> SavedEngineState:
-    """The engine's state that a checkpoint holds."""
+    """The engine's state in a checkpoint."""
     return SavedEngineState([path / name for name in metadata["sha256"]])
 
 
@@ -211,12 +211,12 @@ def verify(path: Path) -> Mapping[str, Any]:
 
 
 def _verify(path: Path, metadata: Mapping[str, Any], world: World) -> str:
-    """Check this process's part of the files."""
+    """Compare this process's part of the files with their digests. Returns empty text if all are equal."""
     for name, digest in list(metadata["sha256"].items())[world.rank :: world.size]:
         file = path / name
         if not file.is_file() or sha256(file) != digest:
-            what = "differs from what was saved" if file.is_file() else "is missing"
-            raise CheckpointError(f"{file} {what}; remove {path} to resume from an older checkpoint")
+            problem = "differs from what was saved" if file.is_file() else "is missing"
+            raise CheckpointError(f"{file} {problem}; remove {path} to resume from an older checkpoint")
     return ""
 
 
@@ -231,7 +231,7 @@ def _write(pieces: list[Any], file: Path) -> str:
 
 
 def _attempt(action: Callable[[], str]) -> tuple[str, str]:
-    """A result, or an error's message, which all processes must know."""
+    """The result of an action and the message of its error; one of them is empty."""
     try:
         return action(), ""
     except CheckpointError as error:

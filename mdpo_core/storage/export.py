@@ -1,4 +1,4 @@
-"""Write the trained model of a checkpoint for transformers or peft, and check it by loading it again."""
+"""Writes the trained model of a checkpoint for transformers or peft, and loads it again to check it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from mdpo_core.types.batch import ImageInputs
     from mdpo_core.types.engine_state import SavedEngineState
 
-# How a checkpoint's names of the policy's weights begin.
+# The prefix of the policy's weights in a checkpoint.
 _POLICY = f"weight:{POLICY_PREFIX}"
-# How far logits may lie apart, relative to their size, for LoRA's being added in another order or merged: about three
-# times as far as those of 32 layers of random weights do. Sharper than this are the weights themselves, which are
-# compared to the bit, and the contract of adapters, which tries merging in float32.
+# Relative difference of logits that is accepted when LoRA is merged or added in another order: about three times the
+# difference measured with 32 layers of random weights. Two other checks are stricter: weights are compared bit for bit,
+# and the contract of adapters tests merging in float32.
 _ROUNDING = {"float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
 _QUESTION = f"{IMAGE_MARK}\nWhat is in the picture?"
 _ANSWER = "A ramp of three colours."
 
 
 def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool = False) -> Path:
-    """Export a run's model as it was after ``step`` steps (default: at the newest checkpoint), and give the checkpoint.
+    """Export a run's model after ``step`` steps (default: the newest checkpoint). Returns the checkpoint.
 
     Raises `RecipeError` if something is missing or ``out`` is not empty, `CheckpointError` if files are
     damaged or have changed.
@@ -50,7 +50,7 @@ def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool
     if not directory.recipe.is_file():
         raise RecipeError(f"{run_dir} is not a run directory: it does not contain {directory.recipe.name}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RecipeError(f"{out} already exists and is not empty; choose another with --out DIR")
+        raise RecipeError(f"{out} already exists and is not empty; choose another folder with --out DIR")
     checkpoint = _chosen(directory, step)
     recipe = load_recipe(directory.recipe)
     recipe.model.unquantized.check()
@@ -60,24 +60,26 @@ def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool
 
 
 def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: bool = False) -> None:
-    """Write the model of a checkpoint, whatever backend and processes saved it, with its processor, into ``out``.
+    """Write the model of a checkpoint and its processor into ``out``. Any backend may have saved the checkpoint.
 
-    On the CPU, in the run's type of weights; one copy of the model is held at a time. A model that was trained
-    upon quantized weights is exported upon those that they were made from. ``merge``: LoRA is added to the weights.
-    Nothing is left at ``out`` unless what was written has been loaded again and gives the same logits.
+    Works on the CPU, in the run's type of weights, with one copy of the model in memory at a time. A model with
+    quantized weights is exported with the original weights instead. ``merge``: LoRA is merged into the weights. The
+    export is loaded again; unless it gives the same logits, ``out`` stays absent.
     """
     if merge and not recipe.model.has_lora:
-        raise RecipeError("--merge: there is no LoRA to merge, the weights themselves were trained; leave --merge out")
+        raise RecipeError(
+            "--merge: the run trained the weights themselves, so there is no LoRA to merge; leave --merge out"
+        )
     state = saved_state(checkpoint, verify(checkpoint))
     adapter, placement = recipe.model.unquantized, Placement("cpu", recipe.backend.placement().dtype)
-    # First, so that a folder without write permission is found before a model is loaded.
+    # Create the folder first, so that a missing write permission shows before a model is loaded.
     with atomic_folder(out) as folder:
         model = adapter.load(placement)
         _restore(model, state, checkpoint)
         trained = _TrainedModel.of(model, adapter.encoder())
         model.export(folder, merge=merge)
         del model
-        gc.collect()  # modules that hold their own methods are not freed before
+        gc.collect()  # frees modules that hold references to their own methods
         encoder, exported = _loaded_again(adapter, folder, placement)
         trained.require_encoder(encoder)
         trained.require_merged(exported) if merge else trained.require_weights(exported, state)
@@ -93,20 +95,20 @@ def _base_digests(recipe: Recipe, checkpoint: Path, merge: bool) -> Mapping[str,
 
 
 def _chosen(directory: RunDirectory, step: int | None) -> Path:
-    """The checkpoint after so many steps, or the newest."""
+    """The checkpoint after ``step`` steps; None: the newest."""
     directory.checkpoints.require_whole()
-    found = directory.checkpoints.by_step()
-    if not found:
-        raise RecipeError(f"{directory.path} holds no checkpoint yet")
+    by_step = directory.checkpoints.by_step()
+    if not by_step:
+        raise RecipeError(f"{directory.path} has no checkpoint yet")
     if step is None:
-        return found[max(found)]
-    if step not in found:
-        raise RecipeError(f"{directory.path} holds no checkpoint of step {step}  (there: {', '.join(map(str, found))})")
-    return found[step]
+        return by_step[max(by_step)]
+    if step not in by_step:
+        raise RecipeError(f"{directory.path} has no checkpoint of step {step}  (steps: {', '.join(map(str, by_step))})")
+    return by_step[step]
 
 
 def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
-    """Require the files of the model that the run began with."""
+    """Raise `CheckpointError` if files of the model have changed since the run began."""
     then = read_manifest(manifest)["model"]
     now = {file.name: sha256(file) for file in adapter.files()}
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
@@ -126,11 +128,13 @@ def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Pa
             for name, parameter in trained.items():
                 parameter.copy_(state.whole(name, parameter.shape))
     except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint} is of another model: {error}") from error
+        raise CheckpointError(f"{checkpoint} belongs to another model: {error}") from error
     # Probes belong to the objective and are not exported.
     unused = sorted(name for name in state if name.startswith(_POLICY) and name not in trained)
     if unused:
-        raise CheckpointError(f"{checkpoint} is of another model: it holds what this one does not train: {unused[:3]}")
+        raise CheckpointError(
+            f"{checkpoint} belongs to another model: it has weights that this one does not train: {unused[:3]}"
+        )
 
 
 def _loaded_again(adapter: ModelAdapter, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
@@ -142,10 +146,10 @@ def _loaded_again(adapter: ModelAdapter, folder: Path, placement: Placement) -> 
 
 @dataclass(frozen=True)
 class _TrainedModel:
-    """What the trained model says about the exported one, so that the two are never in memory together.
+    """What the exported model must equal, so that the two models need not be in memory together.
 
-    ``shapes``: of all parameters by name. ``trained``: the names of those that trained. ``rows`` and ``images``: the
-    test input. ``logits``: the trained model's for it, ``(1, time, vocab)``, float32.
+    ``shapes``: the shapes of all parameters by name. ``trained``: the names of the parameters that trained. ``rows``
+    and ``images``: the test input. ``logits``: the trained model's logits for it, ``(1, time, vocab)``, float32.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -173,11 +177,11 @@ class _TrainedModel:
             )
 
     def require_weights(self, exported: VisionLanguageModel, state: SavedEngineState) -> None:
-        """The exported model has every parameter, and the trained ones are equal to the bit."""
-        found = _shapes(exported)
-        wrong = sorted(name for name in found.keys() | self.shapes.keys() if found.get(name) != self.shapes.get(name))
+        """Check that the exported model has every parameter, and that trained ones are equal bit for bit."""
+        shapes = _shapes(exported)
+        wrong = sorted(name for name in shapes.keys() | self.shapes.keys() if shapes.get(name) != self.shapes.get(name))
         if wrong:
-            raise CheckpointError(f"the exported model lacks, adds or reshapes parameters: {wrong[:3]}")
+            raise CheckpointError(f"the exported model has missing, extra or reshaped parameters: {wrong[:3]}")
         values = dict(exported.module.named_parameters())
         for name in self.trained:
             value = values[name].detach()
@@ -185,23 +189,23 @@ class _TrainedModel:
                 raise CheckpointError(f"the exported model has other values of {name} than the trained model")
 
     def require_merged(self, exported: VisionLanguageModel) -> None:
-        """The exported model has as many parameters of each shape as the base model without LoRA; names may differ."""
-        beside = Counter(shape for name, shape in self.shapes.items() if name not in set(self.trained))
-        found = Counter(_shapes(exported).values())
-        if found != beside:
-            lacks, adds = sorted((beside - found).elements()), sorted((found - beside).elements())
+        """Check that the exported model has the parameter shapes of the base model without LoRA; names may differ."""
+        expected = Counter(shape for name, shape in self.shapes.items() if name not in set(self.trained))
+        merged = Counter(_shapes(exported).values())
+        if merged != expected:
+            missing, extra = sorted((expected - merged).elements()), sorted((merged - expected).elements())
             raise CheckpointError(
-                f"the exported model lacks parameters of the shapes {lacks[:3]}, and has extra ones of {adds[:3]}"
+                f"the exported model lacks parameters of the shapes {missing[:3]}, and has extra ones of {extra[:3]}"
             )
 
     def require_logits(self, exported: VisionLanguageModel, rounding: float) -> None:
-        found = _logits(exported, self.rows, self.images)
-        apart = float((found - self.logits).norm() / self.logits.norm())
-        # `apart > rounding` would let NaN pass.
-        if not apart <= rounding:
+        logits = _logits(exported, self.rows, self.images)
+        difference = float((logits - self.logits).norm() / self.logits.norm())
+        # `difference > rounding` would let NaN pass.
+        if not difference <= rounding:
             raise CheckpointError(
                 f"the exported model gives other logits than the trained model: the relative difference is "
-                f"{apart:.1e}, and rounding explains at most {rounding:.0e}"
+                f"{difference:.1e}, but rounding explains at most {rounding:.0e}"
             )
 
 
@@ -210,7 +214,7 @@ def _shapes(model: VisionLanguageModel) -> dict[str, tuple[int, ...]]:
 
 
 def _test_input(encoder: Encoder) -> tuple[PaddedView, Sequence[ImageInputs]]:
-    """A question about a picture, with an answer, and the picture as models take it."""
+    """An encoded question about a picture with its answer, and the encoded picture."""
     from PIL import Image
 
     ramp = Image.linear_gradient("L")

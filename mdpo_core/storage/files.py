@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Writes files and folders completely or not at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def finished_folder(beside: Path, path: Path) -> None:
 
 @contextmanager
 def unwritable(path: Path) -> Iterator[None]:
-    """Turn an error of writing into a `CheckpointError` that names ``path``."""
+    """Turn an error in writing into a `CheckpointError` that names ``path``."""
     import safetensors
 
     try:
@@ -65,12 +65,12 @@ def unwritable(path: Path) -> Iterator[None]:
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Replace a file by ``content`` when that is on the disk; raises `CheckpointError` like `atomic_folder`."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(content)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write; it replaces ``path`` when it is on the disk.
 
     If that fails, ``path`` stays as it was, and `CheckpointError` says why.
@@ -100,7 +100,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         try:
             _lock(file, folder)
         except OSError as error:
-            # Some network file systems know no locks; whoever relies on one then finds out by digests.
+            # Some network file systems have no locks. There, digests show whether another process interfered.
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
         yield
@@ -115,7 +115,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder in one step for its readers, so that nobody takes half of it for the whole."""
+    """Remove a folder in one step, so that no reader sees a part of it."""
     gone = path.with_name(f"{UNFINISHED}old-{path.name}")
     remove(gone)
     path.rename(gone)
@@ -123,7 +123,7 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
+    """Remove unfinished files that a killed process left behind."""
     for leftover in folder.glob(f"{UNFINISHED}*"):
         remove(leftover)
 
@@ -164,7 +164,7 @@ def _replace(new: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until what was written is on the disk."""
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

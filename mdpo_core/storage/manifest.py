@@ -1,4 +1,4 @@
-"""What a run was made of: versions, plugins, seed, hashes of model and data."""
+"""The manifest of a run: versions, plugins, seed, and digests of model and data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
-    """The manifest of a run, as JSON holds it."""
+    """The manifest of a run, as JSON values."""
     points = sorted(entry_points(group=PROJECT))
     packages = {*_PACKAGES, *(point.dist.name for point in points if point.dist is not None)}
     return {
@@ -51,7 +51,7 @@ def _registered(recipe: Recipe) -> dict[str, Any]:
 def _source_digest(cls: type) -> str | None:
     try:
         return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
-    except (OSError, TypeError):  # a class of `python -c`, or one that a function made
+    except (OSError, TypeError):  # the class was defined in `python -c` or by a function
         return None
 
 
@@ -62,7 +62,7 @@ def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBuilder) -> dict[str, Any]:
-    """Everything that log-probs of the untrained model depend on, as JSON holds it.
+    """Everything that log-probs of the untrained model depend on, as JSON values.
 
     `Batch.digests` identify prompts and pixels, row by row.
     """
@@ -70,7 +70,7 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
     return {
         "model": manifest["model"],
         "adapter": {name: value for name, value in options["model"].items() if name not in recipe.model.only_training},
-        # The kind of device alone: neither the backend nor the number of devices matters.
+        # Only the kind of device matters, not the backend or the number of devices.
         "device": placement.device.partition(":")[0],
         "dtype": placement.dtype,
         "arithmetic": recipe.backend.arithmetic,

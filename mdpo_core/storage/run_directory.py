@@ -28,7 +28,7 @@ _MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.wor
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of a run, and the rules of who may write there."""
+    """The paths of a run, and checks of whether a run may write there."""
 
     path: Path
     keep: int = 1
@@ -69,15 +69,17 @@ class RunDirectory:
         return Checkpoints(self.path / "checkpoints", self.keep)
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
-        """Check that ``recipe`` may run here, before anything is computed; writes nothing."""
+        """Raise `RecipeError` unless ``recipe`` may run here; writes nothing."""
         if not self.path.exists() or (self.path.is_dir() and all(map(_may_be_there, self.path.iterdir()))):
             return
         if not self.recipe.is_file():
-            raise RecipeError(f"{self.path} is not empty and is not a run directory; choose another with --run-dir DIR")
+            raise RecipeError(
+                f"{self.path} is not empty and is not a run directory; choose another directory with --run-dir DIR"
+            )
         different = differences(_recorded_recipe(self.recipe), recipe.to_dict(), _decides)
         if different:
             raise RecipeError(
-                f"{self.path} holds the run of another recipe; choose another with --run-dir DIR\n  "
+                f"{self.path} holds the run of another recipe; choose another directory with --run-dir DIR\n  "
                 + "\n  ".join(different)
             )
         if not resume:
@@ -114,9 +116,9 @@ class RunDirectory:
             _require_same_inputs(read_manifest(self.manifest), manifest, self.path)
 
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, unless it is there, and the recipe, in which a resumed run may differ."""
+        """Write the recipe, which may differ in a resumed run, and the manifest, unless it exists."""
         self.path.mkdir(parents=True, exist_ok=True)
-        # First the recipe, which makes this a run directory, whatever may happen next.
+        # Write the recipe first: with it, this is a run directory, even if the process then stops.
         text = io.BytesIO()
         _yaml().dump(recipe.to_dict(), text)
         atomic_write(self.recipe, text.getvalue())
@@ -156,8 +158,8 @@ def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -
         found.append(f"processes: {metadata['processes']} -> {world.size}")
     if found:
         logging.getLogger(__name__).warning(
-            "resuming with other settings: sums are taken in another order, so from here on numbers differ by "
-            "rounding\n  %s",
+            "resuming with other settings: sums are computed in another order, so numbers differ by rounding from "
+            "here on\n  %s",
             "\n  ".join(found),
         )
 
@@ -182,7 +184,7 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
         if then[key] != now[key]:
             raise CheckpointError(
                 f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
-                "begin again with --run-dir DIR"
+                "start a new run with --run-dir DIR"
             )
 
 

@@ -50,27 +50,27 @@ class TrainedPolicy:
         for part in self._parts(len(examples)):
             self.stop_if_asked()
             prompts = self._prompts([examples[row] for row in part.rows])
-            # It depends on the position in the data alone, so any number of processes draws the same.
+            # The seed depends only on the position in the data, so any number of processes draws the same tokens.
             seed = self.builder.seed * 1_000_003 + part.number
             decoding = Decoding(max_new_tokens, temperature, top_p, seed)
             with torch.no_grad():
                 tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
-            # The last answer may be one to a blank image.
-            found = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
-            for each in self.world.gather({} if part.is_filler else found):
-                texts |= each
+            # The last answer may belong to a blank image.
+            answers = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
+            for of_process in self.world.gather({} if part.is_filler else answers):
+                texts |= of_process
             self.progress(len(texts), len(examples))
         return [texts[row] for row in range(len(examples))]
 
     def _prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
-        """The encoded prompts, and one to a blank image if several processes need it: each must run the whole model."""
+        """The encoded prompts. Several processes must all run the whole model, so a blank image may be added."""
         prompts = [self.builder.encoder.encode_prompt(example) for example in examples]
         if self.world.size == 1 or any(prompt.images for prompt in prompts):
             return prompts
         return [*prompts, self.builder.blank()]
 
     def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Means of the objective and its metrics over ``examples``; a corruption takes other rows from them, too."""
+        """Means of the objective and its metrics over ``examples``. Corruptions also take other rows from these."""
         meter, done = Meter(), 0
         for part in self._parts(len(examples)):
             self.stop_if_asked()
@@ -127,7 +127,7 @@ class Evaluation:
 
     @contextmanager
     def _folder_of_process(self) -> Iterator[Path]:
-        """The folder to write into: the main process keeps its files, those of other processes are removed."""
+        """The folder to write into. Only the files of the main process are kept."""
         if self.policy.world.is_main:
             yield self.folder
         else:

@@ -1,4 +1,4 @@
-"""Checks of the numbers in training: a run that has gone wrong stops before it updates the weights."""
+"""Checks the numbers of a training, so that a run with wrong numbers stops before it updates the weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
 
-# By the type of the arithmetic: nats by which a token's log-prob may differ if the same model computes it in a batch of
+# For each type of arithmetic: nats by which a token's log-prob may differ if the same model computes it in a batch of
 # another shape. Errors of n tokens add up to sqrt(n) times this. In bfloat16, logits between 16 and 32 are 1/8 apart,
 # and the measured standard deviation was 0.09; in float16 they are 1/64 apart.
 ROUNDING = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.5}
@@ -51,7 +51,7 @@ def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
 
 
 def require_indifference(scores: Scores, tolerance: float) -> None:
-    """Raise `MdpoError` unless policy and reference score alike, and with finite numbers.
+    """Raise `MdpoError` unless policy and reference give the same finite log-probs.
 
     They are the same model before the first update, so every log-ratio is 0.
 
@@ -64,7 +64,7 @@ def require_indifference(scores: Scores, tolerance: float) -> None:
             worst = float((difference / num_tokens).max())
             raise MdpoError(
                 f"policy and reference differ before the first update: {worst:.2g} nats a token on '{view}'; they "
-                "must score alike (a model whose forward is random, or a reference of other weights?)"
+                "must give the same log-probs, so check for randomness in the model and other weights in the reference"
             )
 
 
@@ -72,8 +72,8 @@ def _require_finite_log_probs(scores: Scores) -> None:
     views = [f"'{view}'" for view, log_probs in scores.policy.items() if not bool(log_probs.isfinite().all())]
     if views:
         raise MdpoError(
-            f"the model's own log-probs are not finite before the first update, on {', '.join(views)}: its weights or "
-            "its arithmetic are at fault; download the checkpoint again, or let the backend compute in float32"
+            f"the model's own log-probs are not finite before the first update, on {', '.join(views)}: check its "
+            "weights and its precision: download the checkpoint again, or let the backend compute in float32"
         )
 
 
@@ -81,6 +81,6 @@ def require_finite_gradient(norm: float, step: int) -> None:
     """Raise `MdpoError` if the gradient norm is NaN or infinite; the engine has not updated the weights then."""
     if not torch.tensor(norm).isfinite():
         raise MdpoError(
-            f"step {step}: the gradient norm is {norm}, though the losses are finite: the derivative of a term is at "
-            "fault, or the range of the arithmetic; the weights were not updated"
+            f"step {step}: the gradient norm is {norm}, though the losses are finite, so the weights were not "
+            "updated; check the derivatives of the terms, or let the backend compute in float32"
         )

@@ -49,8 +49,8 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
 
 
 def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, dict[str, float]]:
-    """The numbers of each part that `mdpo_model_loaded` is told."""
-    found: dict[str, dict[str, float]] = {}
+    """The numbers of each part for the hook `mdpo_model_loaded`."""
+    by_part: dict[str, dict[str, float]] = {}
     for part, names in model.parts().items():
         training = recipe.model.training[part]
         numbers: dict[str, float] = {"trained": 0, "frozen": 0}
@@ -61,8 +61,8 @@ def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, di
             numbers["trained" if value.requires_grad else "frozen"] += size
         rate = 0.0 if training.mode == "frozen" else training.learning_rate or recipe.train.learning_rate
         rank = 0 if training.lora is None else training.lora.rank
-        found[part] = numbers | {"lora_rank": rank, "learning_rate": rate}
-    return found
+        by_part[part] = numbers | {"lora_rank": rank, "learning_rate": rate}
+    return by_part
 
 
 def rate_factors(adapter: ModelAdapter, model: VisionLanguageModel, train: Train) -> dict[str, float]:

@@ -39,7 +39,7 @@ class MemoryAdvice:
 
     @contextmanager
     def explained(self, batch: Batch) -> Iterator[None]:
-        """Within it, running out of memory raises an `MdpoError` with the advice; other errors stay as they are."""
+        """Turn an out-of-memory error inside it into an `MdpoError` with advice; other errors stay as they are."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -111,7 +111,7 @@ class MemoryAdvice:
         if not smaller:
             return ""
         size = next((size for size in smaller[::-1] if size <= len(batch) / 2), smaller[-1])
-        return f"train.micro_batch_size: {size} - {1 - size / len(batch):.0%} less activations, the same result"
+        return f"train.micro_batch_size: {size} - {1 - size / len(batch):.0%} fewer activations, the same result"
 
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
         """Tokens of all views if each has its own prompt, and if they share prompts."""

@@ -64,7 +64,7 @@ class PlannedShard:
 
 
 def view_groups(builder: BatchBuilder, epochs: int) -> list[ViewGroup]:
-    """The groups that a training of ``epochs`` epochs reads."""
+    """The groups of views that a training of ``epochs`` epochs reads."""
     drawn = tuple(view for view in builder.views if _is_drawn_each_epoch(view, builder))
     once = tuple(view for view in builder.views if view not in drawn)
     groups = [ViewGroup("once", once, 0)] if once else []
@@ -82,7 +82,7 @@ def planned_shards(groups: Iterable[ViewGroup], num_rows: int) -> list[PlannedSh
 
 
 class _ScoredRows(NamedTuple):
-    """What is kept of a micro-batch."""
+    """The results of a micro-batch that a shard keeps."""
 
     ids: Sequence[str]
     digests: Mapping[View, Sequence[bytes]]
@@ -108,7 +108,7 @@ class _Progress:
         self.report(self._scored, self.total)
 
     def count(self, num_rows: int) -> None:
-        """Count rows that are scored, and not yet kept."""
+        """Count rows that are scored but not yet kept."""
         self._scored += num_rows
         self.report(self._scored, self.total)
 
@@ -214,12 +214,12 @@ class Precomputation:
             for name, row, num_tokens in zip(batch.ids, differences, mask.sum(dim=1).tolist(), strict=True):
                 self._require_rounding(row, num_tokens, f"example '{name}': '{view}'", store)
 
-    def _require_rounding(self, differences: Tensor, num_tokens: int, where: str, store: ReferenceStore) -> None:
+    def _require_rounding(self, differences: Tensor, num_tokens: int, source: str, store: ReferenceStore) -> None:
         # The sum finds a shift; the norm finds differences that cancel in the sum.
         size = max(float(differences.sum().abs()), float(differences.norm()))
         if not size <= ROUNDING[self.recipe.backend.arithmetic] * math.sqrt(num_tokens):
             raise CheckpointError(
-                f"{where} scores differently now than in the reference in {store.folder}, by {size:.2g} nats over "
+                f"{source} scores differently now than in the reference in {store.folder}, by {size:.2g} nats over "
                 f"{num_tokens} tokens; {ELSEWHERE}"
             )
 

@@ -196,7 +196,7 @@ def test_incomplete_or_foreign_checkpoint_is_refused(small: list[str], stopped_r
     shapes = {name.rpartition("@")[0]: tuple(value.shape) for name, value in weights.items()}
     save_file(weights, file, {"shapes": json.dumps(shapes)})
     about.write_text(json.dumps(state | {"sha256": {file.name: sha256(file)}}))
-    refused("is of another model: it does not contain")
+    refused("belongs to another model: it does not contain")
 
 
 def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path: Path, pairs: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rows that are unfit: each is named, none is repaired or dropped in silence."""
+"""Rows that are not valid: each is named, and none is repaired or dropped in silence."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def problem(checked: CheckedData) -> str:
         ({"responses": {"rejected": "B"}}, "the objective needs the response 'chosen'; the data has rejected"),
     ],
 )
-def test_an_unfit_row_is_named_with_what_is_wrong(changes: dict[str, object], message: str, llava: Path) -> None:
+def test_an_invalid_row_is_named_with_its_problem(changes: dict[str, object], message: str, llava: Path) -> None:
     bad = replace(ROW, **{"id": "2", **changes})  # type: ignore[arg-type]
     checked = check([ROW, bad, replace(ROW, id="3")], llava)
     assert message in problem(checked)
@@ -104,7 +104,7 @@ def test_quarantine_needs_rows_that_are_left(llava: Path) -> None:
 
 @pytest.fixture
 def mixed(pairs: Path, photographs: Path, tmp_path: Path) -> Sequence[Example]:
-    """Seventy rows of a file, of which the 8th cannot be read and three more are unfit."""
+    """Seventy rows of a file, of which the 8th cannot be read and three more are not valid."""
     rows = [{**row, "name": f"{part}-{place}"} for part in range(7) for place, row in enumerate(read(pairs))]
     rows[7]["img_path"] = "missing.jpg"
     rows[40]["chosen"] = " "

@@ -160,7 +160,7 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
         ),
         (
             replace(VALID, images=("a.png",)),
-            "among its images is the str 'a.png'; each must be a PIL image",
+            "its images must contain only PIL images, found the str 'a.png'",
         ),  # type: ignore[arg-type]
     ],
 )

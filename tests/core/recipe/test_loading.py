@@ -91,7 +91,11 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
             "{adapter: digits, lora: {rnk: 2}}",
             "model.lora.rnk: unknown option; did you mean 'rank'?",
         ),
-        ("crop: {", "clean: {", "corruptions.clean: 'clean' is the image as it was read; choose another name"),
+        (
+            "crop: {",
+            "clean: {",
+            "corruptions.clean: the name 'clean' is reserved for the original image; choose another name",
+        ),
         ("dir: runs/x", "dirr: runs/x", "bad.yaml:9: output.dir: missing: the run directory"),
         ("beta: 0.1", "beta: 0.1, beta: 0.2", "bad.yaml:6: not valid YAML: found duplicate key"),
         ("{backend: local}", "{backend: local}\nreference: adapter_off", "reference: 'adapter_off' needs model.lora"),

@@ -135,7 +135,7 @@ def test_one_module_under_two_names_is_refused(install: Install) -> None:
     install("first", LOSS.replace("NAME", "one"), package="both")
     install("second", LOSS.replace("NAME", "one"), package="both")
     with pytest.raises(
-        PluginError, match="plugins 'first' and 'second' are one module; leave one out: --without second"
+        PluginError, match="plugins 'first' and 'second' are the same module; leave one out: --without second"
     ):
         Registry.discover()
 

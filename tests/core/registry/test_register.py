@@ -148,7 +148,7 @@ def test_rerun_cell_with_broken_plugin_keeps_the_earlier_one(registry: Registry)
 def test_a_plugin_is_registered_under_one_name_only() -> None:
     plugin = SimpleNamespace(mdpo_step_finished=hookimpl(lambda step: None))
     register("ours", plugin)
-    assert "cannot register the plugin 'theirs': it is registered as 'ours' already" in refused("theirs", plugin)
+    assert "cannot register the plugin 'theirs': it is already registered as 'ours'" in refused("theirs", plugin)
 
 
 def test_a_whole_plugin_is_registered_with_its_components(registry: Registry) -> None:

@@ -1,4 +1,4 @@
-"""A cached reference in a run: each row is found by what the model sees of it, or the run stops."""
+"""A cached reference in a run: each row is found by the digest of its input, or the run stops."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_row_changed_since_it_was_stored_is_an_error_naming_it(
     shard = cached_as_numbers(batch, views, 0, range(len(batch)))
     row, view = data.draw(st.integers(0, len(batch) - 1)), data.draw(st.sampled_from(views))
     shard.views[view].digests[row, data.draw(st.integers(0, 31))] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(CheckpointError, match=rf"example '{row}': what the model sees of '{view}' is not what"):
+    with pytest.raises(CheckpointError, match=rf"example '{row}': the model's input for '{view}' differs from"):
         Cached([[shard]], Path("cache")).log_probs(batch, torch.device("cpu"))
 
 
@@ -165,7 +165,10 @@ def turn(shard: Shard) -> None:
             move_so_that_sums_stay,
             r"'chosen@crop' scores differently now .*, by 0\.14 nats over \d+ tokens; choose",
         ),
-        (turn, r"what the model sees of '[\w@]+' is not what the reference in .* was computed on; reader, corruption"),
+        (
+            turn,
+            r"the model's input for '[\w@]+' differs from the one that the reference in .* was computed with; reader",
+        ),
     ],
 )
 def test_wrong_cached_numbers_are_refused_although_digests_fit(

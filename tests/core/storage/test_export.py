@@ -241,14 +241,22 @@ def change_the_model(folder: Path) -> None:
     ("change", "error", "message"),
     [
         (shutil.rmtree, RecipeError, "is not a run directory: it does not contain recipe.yaml"),
-        (lambda folder: shutil.rmtree(folder / "checkpoints"), RecipeError, "holds no checkpoint yet"),
+        (lambda folder: shutil.rmtree(folder / "checkpoints"), RecipeError, "has no checkpoint yet"),
         (damage, CheckpointError, "state-00000-of-00001.safetensors differs from what was saved"),
         (lose_a_file, CheckpointError, "state-00001-of-00002.safetensors is missing"),
-        (lose_numbers, CheckpointError, "is of another model: it lacks numbers of weight:policy"),
+        (lose_numbers, CheckpointError, "belongs to another model: it lacks numbers of weight:policy"),
         (lambda folder: (newest(folder) / STATE).write_text("{"), CheckpointError, "checkpoint.json is damaged"),
-        (set_rank("2"), CheckpointError, r"is of another model: it contains .* in the shape \(4, 32\); the model's"),
-        (train_the_weights, CheckpointError, "is of another model: it does not contain weight:policy.model"),
-        (add_a_weight, CheckpointError, "is of another model: it holds what this one does not train: .*policy.more"),
+        (
+            set_rank("2"),
+            CheckpointError,
+            r"belongs to another model: it contains .* in the shape \(4, 32\); the model's",
+        ),
+        (train_the_weights, CheckpointError, "belongs to another model: it does not contain weight:policy.model"),
+        (
+            add_a_weight,
+            CheckpointError,
+            "belongs to another model: it has weights that this one does not train: .*policy.more",
+        ),
         (
             change_the_model,
             CheckpointError,
@@ -290,7 +298,7 @@ def test_what_stands_in_the_way_is_left_alone(lora_run: Path, tmp_path: Path) ->
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
     for out in (tmp_path / "out", tmp_path / "out" / "mine"):
-        with pytest.raises(RecipeError, match="already exists and is not empty; choose another with --out"):
+        with pytest.raises(RecipeError, match="already exists and is not empty; choose another folder with --out"):
             export_run(lora_run, out)
     assert (tmp_path / "out" / "mine").read_text() == "kept"
 
@@ -380,4 +388,4 @@ def test_the_command_refuses_with_2_and_one_sentence(
     lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(lora_run), "--step", "7", "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == f"{lora_run} holds no checkpoint of step 7  (there: 2, 3)\n"
+    assert capsys.readouterr().err == f"{lora_run} has no checkpoint of step 7  (steps: 2, 3)\n"

@@ -169,9 +169,9 @@ FIRST_ROW = "a row with images of 24x17 and the seed 0"
     [
         (
             making(None),
-            f"Making returns an invalid Example for {FIRST_ROW}: among its images is None; each must be a PIL image",
+            f"Making returns an invalid Example for {FIRST_ROW}: its images must contain only PIL images, found None",
         ),
-        (making("seen"), "Making returns .*: among its images is the str 'seen'; each must be a PIL image"),
+        (making("seen"), "Making returns .*: its images must contain only PIL images, found the str 'seen'"),
         (applying(lambda example: None), f"Applying returns None for {FIRST_ROW}; it must return an Example"),
         (applying(lambda example: example.images), "Applying returns the tuple .*; it must return an Example"),
         (
@@ -303,17 +303,26 @@ def test_reader_error_or_wrong_open_becomes_a_sentence(value: Callable[[], Any],
         ({"other_prompts": {"other": [1]}}, r"the other prompt 'other' is the list \[1\]; it must be text"),
         (
             {"images": (numpy.zeros((2, 2, 3)),)},
-            "among its images is a value of type ndarray; each must be a PIL image",
+            "its images must contain only PIL images, found a value of type ndarray",
         ),
-        ({"images": numpy.zeros((1, 2, 2, 3))}, "its images are a value of type ndarray; they must be a tuple"),
+        (
+            {"images": numpy.zeros((1, 2, 2, 3))},
+            "its images must be a tuple of PIL images, found a value of type ndarray",
+        ),
         (
             {"other_images": {"other": ("a.png",)}},
-            "among its other images 'other' is the str 'a.png'; each must be a PIL",
+            "its other images 'other' must contain only PIL images, found the str 'a.png'",
         ),
         ({"columns": None}, "its columns are None; they must be a mapping"),
-        ({"vectors": {"clip": None}}, "its vector 'clip' are None; they must be a tuple"),
-        ({"boxes": {"dogs": ((0, 0, 1, 1),)}}, "among its boxes 'dogs' of an image is the int 0; each must be a Box"),
-        ({"boxes": {"dogs": (None,)}}, "among its boxes 'dogs' is None; each must be a tuple of Box for each image"),
+        ({"vectors": {"clip": None}}, "its vector 'clip' must be a tuple of floats, found None"),
+        (
+            {"boxes": {"dogs": ((0, 0, 1, 1),)}},
+            "its boxes 'dogs' of an image must contain only Box objects, found the int 0",
+        ),
+        (
+            {"boxes": {"dogs": (None,)}},
+            "its boxes 'dogs' must contain only tuples of Box, one for each image, found None",
+        ),
     ],
 )
 def test_row_field_of_wrong_type_becomes_a_sentence(fields: dict[str, Any], sentence: str) -> None:

@@ -62,9 +62,9 @@ def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[st
     text = advice([*changes, *WASTEFUL, "model.freeze=[vision]"], batch_and_model, FrozenCopy(batch_and_model[2]))
     assert "out of memory with micro-batches of 2 pairs" in text
     assert "Tried to allocate 2.00 GiB" in text
-    for line in ("reference: cached - frees the second model's", "scoring.share_prefix: true - ", "less activations"):
+    for line in ("reference: cached - frees the second model's", "scoring.share_prefix: true - ", "fewer activations"):
         assert line in text
-    assert "train.micro_batch_size: 1 - 50% less activations" in text
+    assert "train.micro_batch_size: 1 - 50% fewer activations" in text
     found = re.search(r"full - (\S+) GB of the layers' activations are kept instead of (\S+) GB, for about", text)
     assert found
     assert 0 < float(found[1]) < float(found[2]) / 4
@@ -156,5 +156,5 @@ def test_a_run_that_runs_out_of_memory_says_what_would_help(small: list[str], tm
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     assert "told: out of memory with micro-batches of 10 pairs" in done.stderr
-    assert "train.micro_batch_size: 5 - 50% less activations" in done.stderr
+    assert "train.micro_batch_size: 5 - 50% fewer activations" in done.stderr
     assert "scoring.share_prefix: true - " in done.stderr

@@ -91,7 +91,9 @@ def test_nan_weights_are_noticed_before_the_first_update(
     weights["multi_modal_projector.linear_1.weight"].fill_(math.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     changes = [*small, f"model.path={folder}", f"objective={objective}"]
-    with pytest.raises(MdpoError, match=r"log-probs are not finite before .* on 'chosen', 'rejected': its weights or"):
+    with pytest.raises(
+        MdpoError, match=r"log-probs are not finite before .* on 'chosen', 'rejected': check its weights"
+    ):
         run(load_recipe(RECIPE, changes))
 
 
