@@ -86,9 +86,9 @@ def _require_free(name: str, kind: str, module: str) -> None:
         raise PluginError(
             f"the plugin '{registry.owner(kind, name)}' already offers the {kind} '{name}'; choose another name"
         )
-    found = importlib.util.find_spec(module)
+    spec = importlib.util.find_spec(module)
     # Python also finds a plain folder with this name, as a module without a file.
-    if registry.plugins.has_plugin(name) or (found and found.origin):
+    if registry.plugins.has_plugin(name) or (spec and spec.origin):
         raise PluginError(f"a plugin '{name}' or a module {module} is already installed; choose another name")
 
 

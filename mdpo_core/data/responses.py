@@ -40,12 +40,12 @@ def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> 
     prompt = encoder.encode_prompt(example).token_ids
     parts, numbers = [prompt], [prompt.new_zeros(len(prompt))]
     so_far = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
-    number = 0
+    turn_number = 0
     for is_answer, group in groupby(turns, key=lambda turn: turn.role == "assistant"):
         added = list(group)
         so_far += added
         if is_answer:
-            number += 1
+            turn_number += 1
             [answer] = added
             part = encoder.encode_response(answer.text)
         else:
@@ -53,7 +53,7 @@ def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> 
                 cat(parts), encoder.encode_prompt(replace(example, prompt=tuple(so_far))).token_ids, example
             )
         parts.append(part)
-        numbers.append(part.new_full((len(part),), number if is_answer else 0))
+        numbers.append(part.new_full((len(part),), turn_number if is_answer else 0))
     return EncodedResponse(cat(parts[1:]), cat(numbers[1:]))
 
 

@@ -71,7 +71,7 @@ class Sampler:
 def split_over_processes(rows: Sequence[int], size: int, epoch: int, world: World) -> list[MicroBatch]:
     """This process's micro-batches of some rows; every process gets the same number."""
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    mine = [MicroBatch(parts[number], epoch, number) for number in range(world.rank, len(parts), world.size)]
+    mine = [MicroBatch(parts[index], epoch, index) for index in range(world.rank, len(parts), world.size)]
     if len(mine) == -(-len(parts) // world.size):
         return mine
     return [*mine, MicroBatch(rows[:1], epoch, len(parts) + world.rank, is_filler=True)]

@@ -40,12 +40,12 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
 def _registered(recipe: Recipe) -> dict[str, Any]:
     """The registered classes that the recipe uses, with the digest of their source if Python can read it."""
     used = {type(component) for component in recipe.components()}
-    found = {
+    registered = {
         f"{kind} {name}": {"class": f"{cls.__module__}.{cls.__qualname__}", "source": _source_digest(cls)}
         for (kind, name), cls in current_registry().registered().items()
         if cls in used
     }
-    return {"registered": found} if found else {}
+    return {"registered": registered} if registered else {}
 
 
 def _source_digest(cls: type) -> str | None:

@@ -65,7 +65,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """What a run resumes from; the newest ``keep`` stay."""
+        """The checkpoints of the run; the newest ``keep`` are kept."""
         return Checkpoints(self.path / "checkpoints", self.keep)
 
     def claim(self, recipe: Recipe, resume: bool) -> None:
@@ -91,7 +91,7 @@ class RunDirectory:
         self._require_readable()
 
     def _require_readable(self) -> None:
-        """Read what a resumed run reads, before anything is computed."""
+        """Read the files that a resumed run needs, so that damaged ones are reported before anything is computed."""
         self.checkpoints.require_whole()
         checkpoints = self.checkpoints.all()
         if checkpoints:
@@ -102,7 +102,7 @@ class RunDirectory:
         self.metrics.records()
 
     def is_finished(self) -> bool:
-        """Whether the run has exported its model. Raises `CheckpointError` if what stands in its place is none."""
+        """Whether the run has exported its model. Raises `CheckpointError` if ``final`` exists but is not a model."""
         if not self.final.exists():
             return False
         problem = _problem_of_final(self.final)
@@ -111,7 +111,7 @@ class RunDirectory:
         return True
 
     def require_same_inputs(self, manifest: Mapping[str, Any]) -> None:
-        """On a resume, refuse a model or data that have changed."""
+        """Raise `CheckpointError` if the model or the data have changed since the run began."""
         if self.manifest.is_file():
             _require_same_inputs(read_manifest(self.manifest), manifest, self.path)
 
@@ -136,36 +136,36 @@ class RunDirectory:
 
 
 def expanded(path: Path) -> Path:
-    """The path with the home directory in the place of ``~``, as a shell gives it."""
+    """The path with ``~`` replaced by the home directory, as in a shell."""
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise RecipeError(f"{path}: {first_line(error)}; write the whole path of the run directory") from error
+        raise RecipeError(f"{path}: {first_line(error)}; write the full path of the run directory") from error
 
 
 def settings_of_rounding(recipe: Recipe) -> dict[str, Any]:
-    """The settings with which a run may be resumed, and which decide in what order it takes sums."""
+    """The settings that a resumed run may change, but that decide the order of sums and so the rounding."""
     options = recipe.to_dict()
     size = options["train"]["micro_batch_size"]
     return {**{name: options[name] for name in ("backend", "scoring", "reference")}, "micro_batch_size": size}
 
 
 def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
-    """Warn of settings that keep a resumed run from being identical to the bit."""
+    """Warn about changed settings, with which a resumed run cannot be equal bit for bit."""
     now = {name: value for name, value in settings_of_rounding(recipe).items() if name in metadata}
-    found = differences({name: metadata[name] for name in now}, now)
+    changes = differences({name: metadata[name] for name in now}, now)
     if metadata["processes"] != world.size:
-        found.append(f"processes: {metadata['processes']} -> {world.size}")
-    if found:
+        changes.append(f"processes: {metadata['processes']} -> {world.size}")
+    if changes:
         logging.getLogger(__name__).warning(
             "resuming with other settings: sums are computed in another order, so numbers differ by rounding from "
             "here on\n  %s",
-            "\n  ".join(found),
+            "\n  ".join(changes),
         )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run; raises `CheckpointError` if it is missing, damaged, or lacks what is compared."""
+    """The manifest of a run. Raises `CheckpointError` if it is missing or damaged, or has no model or data."""
     try:
         manifest = read_json_object(path)
         for key in ("model", "data"):
@@ -174,7 +174,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(
             f"{path}, which lists the model's files and the data at the start of the run, cannot be read: {error}; "
-            "restore it, or begin again with --run-dir DIR"
+            "restore it, or start a new run with --run-dir DIR"
         ) from error
     return manifest
 
@@ -189,24 +189,24 @@ def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: 
 
 
 def _recorded_recipe(path: Path) -> Mapping[str, Any]:
-    """The recipe that a run wrote down; raises `CheckpointError` or `RecipeError` if the file holds something else."""
+    """The recipe that a run wrote. Raises `CheckpointError` or `RecipeError` if the file has other content."""
     try:
         recipe = read_document(path).data
     except MdpoError:
         raise
-    except Exception as error:  # what a YAML parser raises is open; the file must be named whatever it is
+    except Exception as error:  # a YAML parser may raise anything, and the message must name the file
         raise _damaged_recipe(path, f"{type(error).__name__}: {first_line(error)}") from error
     if not isinstance(recipe, Mapping) or not recipe:
-        raise _damaged_recipe(path, "it does not hold the recipe of a run")
+        raise _damaged_recipe(path, "it does not contain the recipe of a run")
     return recipe
 
 
 def _damaged_recipe(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged ({reason}); restore it, or begin again with --run-dir DIR")
+    return CheckpointError(f"{path} is damaged ({reason}); restore it, or start a new run with --run-dir DIR")
 
 
 def _problem_of_final(folder: Path) -> str:
-    """What keeps a folder from being an exported model; empty if nothing is seen."""
+    """Why a folder is not an exported model; empty if no problem is visible."""
     if not folder.is_dir():
         return f"{folder} is not a folder"
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -216,7 +216,7 @@ def _problem_of_final(folder: Path) -> str:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a file can be read as its name promises; weights are not compared with anything."""
+    """Whether a file can be read in the format of its ending. Weights are not compared with anything."""
     import safetensors
 
     try:
@@ -231,7 +231,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def _may_be_there(path: Path) -> bool:
-    """Whether something can be in the folder of a run that has not begun."""
+    """Whether a file or folder may exist in the directory of a run that has not begun."""
     return path.name.startswith(UNFINISHED) or path.name == LOCK
 
 

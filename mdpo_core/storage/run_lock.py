@@ -16,19 +16,19 @@ from mdpo_core.errors import RecipeError
 from mdpo_core.storage.files import unwritable
 
 LOCK = "run.lock"
-# Some network file systems do not know locks.
+# Some network file systems have no locks.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _MOST_PROCESSES = 2**31
-_TIME_TO_WRITE = 1.0  # seconds in which a process that has just locked the file writes its name into it
+_TIME_TO_WRITE = 1.0  # seconds in which a process that has just locked the file writes its host and number
 
 
 @contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Hold a run directory inside the ``with``; the file ``run.lock`` in it names this process.
+    """Lock a run directory inside the ``with``; the file ``run.lock`` in it names this process.
 
-    The kernel unlocks the file when its process ends, however that ends, so the file that a killed process left is
-    taken over. Raises `RecipeError`, with the process that holds the directory, if there is one. Does nothing in a
-    directory where nobody can write.
+    The kernel unlocks the file when its process ends in any way, so a file that a killed process left behind is no
+    obstacle. Raises `RecipeError`, which names the other process, if the directory is locked. Does nothing in a
+    directory without write permission.
     """
     existed = folder.exists()
     if existed and not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -38,7 +38,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is locked: another run may have been waiting for this moment.
+        # Remove the file while it is locked: another run may be waiting for the lock.
         (folder / LOCK).unlink(missing_ok=True)
         os.close(descriptor)
         if not existed:
@@ -54,7 +54,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _locked(folder: Path) -> int:
-    """The descriptor of the locked file, in which this process has written its name."""
+    """The descriptor of the locked file, into which this process has written its host and number."""
     while True:
         with unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 def _in_use(folder: Path, owner: tuple[str, int] | None) -> RecipeError:
     holder = "another run" if owner is None else f"the run of process {owner[1]} on the host {owner[0]}"
     return RecipeError(
-        f"{folder} is in use by {holder} ({folder / LOCK}); wait until it has ended, or choose another directory with "
+        f"{folder} is in use by {holder} ({folder / LOCK}); wait until it ends, or choose another directory with "
         "--run-dir DIR"
     )
 
@@ -122,7 +122,7 @@ def _owner_once_written(descriptor: int) -> tuple[str, int] | None:
 
 
 def _owner(descriptor: int) -> tuple[str, int] | None:
-    """Host and process that the file names; None if it names none."""
+    """The host and the process that the file names; None if it names none."""
     try:
         owner = json.loads(os.pread(descriptor, 4096, 0))
         host, process = str(owner["host"]), int(owner["process"])
@@ -132,7 +132,7 @@ def _owner(descriptor: int) -> tuple[str, int] | None:
 
 
 def _is_dead(owner: tuple[str, int]) -> bool:
-    """Whether the process has ended; False for one on another host, about which this host knows nothing."""
+    """Whether the process has ended; False for a process on another host, where this cannot be known."""
     host, process = owner
     if host != socket.gethostname():
         return False

@@ -43,13 +43,13 @@ def check_anchor(
 def _check_monotone(anchor: Anchor, sign: int, columns: Columns) -> None:
     @PROPERTY
     @given(scores(anchor.views(), columns), st.floats(0.1, 50))
-    def falls_towards_its_side(found: Scores, nats: float) -> None:
-        high = values_of(anchor, found)
-        low = values_of(anchor, score_cases.moved(found, {anchor.on: -nats}))
+    def falls_towards_its_side(drawn: Scores, nats: float) -> None:
+        high = values_of(anchor, drawn)
+        low = values_of(anchor, score_cases.moved(drawn, {anchor.on: -nats}))
         require(
             bool((sign * (low - high) >= -1e-12 * high.abs()).all()),
             f"{name_of(anchor)} goes from {high.tolist()} to {low.tolist()} when the log-ratio of '{anchor.on}' "
-            f"falls by {nats} nats, at {score_cases.case(found)}",
+            f"falls by {nats} nats, at {score_cases.case(drawn)}",
         )
 
     falls_towards_its_side()

@@ -45,12 +45,12 @@ def check_loss(
 def _check_differences_only(loss: Loss, columns: Columns) -> None:
     @PROPERTY
     @given(scores(loss.views(), columns), st.floats(-50, 0))
-    def moves_with_nothing(found: Scores, nats: float) -> None:
-        values = values_of(loss, found)
-        moved = score_cases.moved(found, dict.fromkeys(loss.views(), nats))
+    def moves_with_nothing(drawn: Scores, nats: float) -> None:
+        values = values_of(loss, drawn)
+        moved = score_cases.moved(drawn, dict.fromkeys(loss.views(), nats))
         require(
             score_cases.nearly_equal(values, values_of(loss, moved)),
-            f"{name_of(loss)} changes when all its log-ratios move by {nats} nats, at {score_cases.case(found)}",
+            f"{name_of(loss)} changes when all its log-ratios move by {nats} nats, at {score_cases.case(drawn)}",
         )
 
     moves_with_nothing()

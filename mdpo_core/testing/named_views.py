@@ -38,10 +38,10 @@ def check_named_views(term: Term, columns: Columns) -> None:
 
     @PROPERTY
     @given(scores(term.views(), columns))
-    def reads_what_it_names(found: Scores) -> None:
+    def reads_what_it_names(drawn: Scores) -> None:
         require(
-            score_cases.nearly_equal(values_of(term, found), values_of(renamed, score_cases.renamed(found, new_names))),
-            f"{name_of(term)} changes when only the names of its views change, at {score_cases.case(found)}",
+            score_cases.nearly_equal(values_of(term, drawn), values_of(renamed, score_cases.renamed(drawn, new_names))),
+            f"{name_of(term)} changes when only the names of its views change, at {score_cases.case(drawn)}",
         )
 
     reads_what_it_names()

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 _MANY_TOKENS = 1000
 
 
-def moved(found: Scores, nats: dict[View, float]) -> Scores:
+def moved(scores: Scores, nats: dict[View, float]) -> Scores:
     """The scores with the policy's log-probs of each view raised by ``nats``, spread equally over its tokens."""
     policy = {}
-    for view, (values, mask) in found.policy_tokens.items():
+    for view, (values, mask) in scores.policy_tokens.items():
         each = nats.get(view, 0.0) / mask.sum(dim=1, keepdim=True).to(values.dtype)
         policy[view] = TokenLogProbs(values + mask * each, mask)
     return Scores.from_tokens(
-        ScorerOutput(policy, dict(found.reference_tokens)), found.corruptible, found.columns, found.responses
+        ScorerOutput(policy, dict(scores.reference_tokens)), scores.corruptible, scores.columns, scores.responses
     )
 
 
-def row(found: Scores, row: int) -> Scores:
+def row(scores: Scores, row: int) -> Scores:
     """One pair as a batch of one, without padding."""
 
     def cut(tokens: TokenLogProbs) -> TokenLogProbs:
@@ -34,35 +34,35 @@ def row(found: Scores, row: int) -> Scores:
         return TokenLogProbs(tokens.values[row : row + 1, :length], tokens.mask[row : row + 1, :length])
 
     parts = [
-        {view: cut(tokens) for view, tokens in side.items()} for side in (found.policy_tokens, found.reference_tokens)
+        {view: cut(tokens) for view, tokens in side.items()} for side in (scores.policy_tokens, scores.reference_tokens)
     ]
-    columns = {name: values[row : row + 1] for name, values in found.columns.items()}
+    columns = {name: values[row : row + 1] for name, values in scores.columns.items()}
     responses = {
         view: ResponseTokens(*(part[row : row + 1, : parts[0][view].mask.shape[1]] for part in tokens))
-        for view, tokens in found.responses.items()
+        for view, tokens in scores.responses.items()
     }
-    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), found.corruptible[row : row + 1], columns, responses)
+    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), scores.corruptible[row : row + 1], columns, responses)
 
 
-def backwards(found: Scores) -> Scores:
+def backwards(scores: Scores) -> Scores:
     """The same pairs in reverse order."""
     parts = [
         {view: TokenLogProbs(tokens.values.flip(0), tokens.mask.flip(0)) for view, tokens in side.items()}
-        for side in (found.policy_tokens, found.reference_tokens)
+        for side in (scores.policy_tokens, scores.reference_tokens)
     ]
-    columns = {name: values.flip(0) for name, values in found.columns.items()}
-    responses = {view: ResponseTokens(*(part.flip(0) for part in tokens)) for view, tokens in found.responses.items()}
-    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), found.corruptible.flip(0), columns, responses)
+    columns = {name: values.flip(0) for name, values in scores.columns.items()}
+    responses = {view: ResponseTokens(*(part.flip(0) for part in tokens)) for view, tokens in scores.responses.items()}
+    return Scores.from_tokens(ScorerOutput(parts[0], parts[1]), scores.corruptible.flip(0), columns, responses)
 
 
-def renamed(found: Scores, names: dict[View, View]) -> Scores:
+def renamed(scores: Scores, names: dict[View, View]) -> Scores:
     """The scores with their views renamed."""
     sides = [
         {names.get(view, view): tokens for view, tokens in side.items()}
-        for side in (found.policy_tokens, found.reference_tokens)
+        for side in (scores.policy_tokens, scores.reference_tokens)
     ]
-    responses = {names.get(view, view): tokens for view, tokens in found.responses.items()}
-    return Scores.from_tokens(ScorerOutput(sides[0], sides[1]), found.corruptible, found.columns, responses)
+    responses = {names.get(view, view): tokens for view, tokens in scores.responses.items()}
+    return Scores.from_tokens(ScorerOutput(sides[0], sides[1]), scores.corruptible, scores.columns, responses)
 
 
 def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
@@ -91,19 +91,21 @@ def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> 
     )
 
 
-def flat(found: Scores, copy: bool = True) -> list[Tensor]:
+def flat(scores: Scores, copy: bool = True) -> list[Tensor]:
     """Every tensor of the scores."""
-    sides = (found.policy, found.reference, found.num_tokens, found.columns)
+    sides = (scores.policy, scores.reference, scores.num_tokens, scores.columns)
     tensors = [value for side in sides for value in side.values()]
-    tokens = [part for side in (found.policy_tokens, found.reference_tokens) for pair in side.values() for part in pair]
-    return [tensor.clone() if copy else tensor for tensor in (*tensors, *tokens, found.corruptible)]
+    tokens = [
+        part for side in (scores.policy_tokens, scores.reference_tokens) for pair in side.values() for part in pair
+    ]
+    return [tensor.clone() if copy else tensor for tensor in (*tensors, *tokens, scores.corruptible)]
 
 
-def case(found: Scores) -> str:
+def case(scores: Scores) -> str:
     """The sums of a case as text that can be typed in again."""
-    sides = [("policy", found.policy), ("reference", found.reference)]
+    sides = [("policy", scores.policy), ("reference", scores.reference)]
     parts = [f"{side} {view} {_rounded(values)}" for side, sums in sides for view, values in sums.items()]
-    return ", ".join(parts + [f"{name} {_rounded(values)}" for name, values in found.columns.items()])
+    return ", ".join(parts + [f"{name} {_rounded(values)}" for name, values in scores.columns.items()])
 
 
 def _rounded(values: Tensor) -> list[float]:

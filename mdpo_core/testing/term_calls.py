@@ -46,91 +46,92 @@ def check_declarations(term: Term) -> None:
     require(not wrong, "; ".join(wrong))
 
 
-def try_columns(term: Term, found: Scores) -> None:
+def try_columns(term: Term, scores: Scores) -> None:
     """Let the term check the columns of each row, as a run does before it trains."""
-    for row in range(len(found.corruptible)):
-        columns = {name: float(found.columns[name][row]) for name in term.columns()}
+    for row in range(len(scores.corruptible)):
+        columns = {name: float(scores.columns[name][row]) for name in term.columns()}
         with calling(term, f"in check_columns() at {columns}"):
             check_columns(term, Scores.of_columns("1", columns))
 
 
-def values_of(term: Term, found: Scores) -> Tensor:
+def values_of(term: Term, scores: Scores) -> Tensor:
     """The values of a term in the first step of a run, ``(batch,)``."""
-    return _called(term, term, found)
+    return _called(term, term, scores)
 
 
-def running_values(term: Term, found: Scores) -> dict[str, Tensor]:
+def running_values(term: Term, scores: Scores) -> dict[str, Tensor]:
     """The values whose running means a term declares, by name, ``(batch,)`` each."""
     return {
-        name: _called(term, function, found, f"for its running mean '{name}' ") for name, function in term.means.items()
+        name: _called(term, function, scores, f"for its running mean '{name}' ")
+        for name, function in term.means.items()
     }
 
 
-def gradients_of(term: Term, found: Scores) -> dict[View, Tensor]:
+def gradients_of(term: Term, scores: Scores) -> dict[View, Tensor]:
     """Gradients of the summed values with respect to the policy's tokens, for each view that the values depend on."""
     import torch
 
-    leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in found.policy_tokens.items()}
-    policy = {view: TokenLogProbs(leaves[view], tokens.mask) for view, tokens in found.policy_tokens.items()}
+    leaves = {view: tokens.values.clone().requires_grad_() for view, tokens in scores.policy_tokens.items()}
+    policy = {view: TokenLogProbs(leaves[view], tokens.mask) for view, tokens in scores.policy_tokens.items()}
     values = values_of(
         term,
         Scores.from_tokens(
-            ScorerOutput(policy, dict(found.reference_tokens)), found.corruptible, found.columns, found.responses
+            ScorerOutput(policy, dict(scores.reference_tokens)), scores.corruptible, scores.columns, scores.responses
         ),
     )
     if not values.requires_grad:
         return {}
-    with calling(term, f"in the backward of its values at {case(found)}"):
+    with calling(term, f"in the backward of its values at {case(scores)}"):
         gradients = torch.autograd.grad(values.sum(), list(leaves.values()), allow_unused=True)
     return {view: gradient for view, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
 
 
-def _seen_by(term: Term, found: Scores) -> Scores:
+def _seen_by(term: Term, scores: Scores) -> Scores:
     """The scores as a term sees them in the first step of a run, when each running mean is 0."""
     with calling(term, "in its statistics"):
-        statistics = {name: _statistic(name, each, found, term) for name, each in term.statistics().items()}
+        statistics = {name: _statistic(name, each, scores, term) for name, each in term.statistics().items()}
     with calling(term, "in its probes"):
-        probes = {name: _probed(name, each, found, term) for name, each in term.probes().items()}
-    return replace(found, statistics=statistics).seen_by(term, dict.fromkeys(term.means, 0.0), probes)
+        probes = {name: _probed(name, each, scores, term) for name, each in term.probes().items()}
+    return replace(scores, statistics=statistics).seen_by(term, dict.fromkeys(term.means, 0.0), probes)
 
 
-def _called(term: Term, function: Callable[[Scores], Tensor], found: Scores, purpose: str = "") -> Tensor:
+def _called(term: Term, function: Callable[[Scores], Tensor], scores: Scores, purpose: str = "") -> Tensor:
     """The result of a function of a term. ``purpose``: for messages; empty for the term's own values."""
     import torch
 
-    seen = _seen_by(term, found)
+    seen = _seen_by(term, scores)
     try:
         values: object = function(seen)
     except Undeclared as error:
         raise Broken(f"{name_of(term)} reads something that it does not declare: {error.args[0]}") from error
     except Exception as error:
         hint = _NO_GRADIENT_HINT if isinstance(error, RuntimeError) and NO_GRADIENT in str(error) else ""
-        raise raised(term, error, f"{purpose}at {case(found)}{hint}") from error
+        raise raised(term, error, f"{purpose}at {case(scores)}{hint}") from error
     if isinstance(values, torch.Tensor):
         return values
-    expected = f"a tensor with one number for each pair, shape {tuple(found.corruptible.shape)}"
-    raise Broken(f"{name_of(term)} returns {shown(values)} {purpose}at {case(found)}; it must return {expected}")
+    expected = f"a tensor with one number for each pair, shape {tuple(scores.corruptible.shape)}"
+    raise Broken(f"{name_of(term)} returns {shown(values)} {purpose}at {case(scores)}; it must return {expected}")
 
 
-def _statistic(name: str, statistic: Statistic, found: Scores, term: Term) -> ByView[Tensor]:
+def _statistic(name: str, statistic: Statistic, scores: Scores, term: Term) -> ByView[Tensor]:
     """A statistic of distributions over three tokens; the first token is the response's."""
     return ByView(
         {
-            view: _by_token(name, statistic, found.policy_tokens[view], found.reference_tokens[view])
+            view: _by_token(name, statistic, scores.policy_tokens[view], scores.reference_tokens[view])
             for view in dict.fromkeys(term.views())
         }
     )
 
 
-def _probed(name: str, probe: Probe, found: Scores, term: Term) -> ByView[Tensor]:
+def _probed(name: str, probe: Probe, scores: Scores, term: Term) -> ByView[Tensor]:
     """The outputs of a probe on a model with one layer: a token's hidden state is its two log-probs."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = made_of(name, probe, 1, 2).to(next(iter(found.policy.values())).dtype).requires_grad_(False)
+        module = made_of(name, probe, 1, 2).to(next(iter(scores.policy.values())).dtype).requires_grad_(False)
     views = dict.fromkeys(term.views())
-    sides = {view: (found.policy_tokens[view].values, found.reference_tokens[view].values) for view in views}
+    sides = {view: (scores.policy_tokens[view].values, scores.reference_tokens[view].values) for view in views}
     states = {view: torch.stack(pair, dim=-1) for view, pair in sides.items()}
     return ByView(
         {
@@ -143,8 +144,8 @@ def _probed(name: str, probe: Probe, found: Scores, term: Term) -> ByView[Tensor
 def _by_token(name: str, statistic: Statistic, policy: TokenLogProbs, reference: TokenLogProbs) -> Tensor:
     mask = policy.mask
     other = _distributions(reference.values[mask]).detach() if statistic.needs_reference else None
-    found = computed(name, statistic, _distributions(policy.values[mask]), other)
-    return policy.values.new_zeros(mask.shape).masked_scatter(mask, found)
+    values = computed(name, statistic, _distributions(policy.values[mask]), other)
+    return policy.values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
 def _distributions(log_probs: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ _BYTES_PER_LOGIT = 4 + 4 + 2
 
 @dataclass(frozen=True)
 class MemoryAdvice:
-    """Turns an out-of-memory error of a micro-batch into one that says what to change in the recipe.
+    """Turns an out-of-memory error of a micro-batch into advice on what to change in the recipe.
 
     In a run of one process it measures on the model how much each change saves.
     """
