@@ -235,7 +235,7 @@ def test_a_row_whose_answer_is_the_chosen_one_is_left_out(changes: list[str], da
     assert [row["name"] for row in lines(tmp_path / "out.jsonl")] == ["row-1"]
     assert made.left_out == {"the answer equals the chosen one, apart from capitals and spaces": 2}
     source.write_text(source.read_text().splitlines()[0])
-    with pytest.raises(DataError, match="no row is left"):
+    with pytest.raises(DataError, match="every row was left out"):
         make(recipe_of(changes, source), tmp_path / "none.jsonl")
 
 
@@ -303,7 +303,9 @@ def test_what_cannot_work_is_said_before_anything_is_written(
         make(recipe, tmp_path / "out.jsonl", policy=tmp_path / "nowhere")
     run_directory = tmp_path / "run"
     shutil.copytree(other_llava, run_directory / "final")
-    with pytest.raises(RecipeError, match=rf"'{run_directory}' is no folder.*mean '{run_directory / 'final'}'\?$"):
+    with pytest.raises(
+        RecipeError, match=rf"'{run_directory}' does not contain a model.*mean '{run_directory / 'final'}'\?$"
+    ):
         make(recipe, tmp_path / "out.jsonl", policy=run_directory)
     (tmp_path / "taken.jsonl.images").mkdir()
     with pytest.raises(CheckpointError, match=r"taken.jsonl.images already exists"):
