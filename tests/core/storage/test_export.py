@@ -285,7 +285,7 @@ def test_a_model_folder_that_is_gone_is_named(lora_run: Path, llava: Path, tmp_p
 
 
 def test_export_of_unkept_step_is_refused_with_the_kept_steps(lora_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"holds no checkpoint of step 1  \(there: 2, 3\)"):
+    with pytest.raises(RecipeError, match=r"has no checkpoint of step 1  \(steps: 2, 3\)"):
         export_run(lora_run, tmp_path / "out", step=1)
 
 
