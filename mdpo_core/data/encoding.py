@@ -153,7 +153,7 @@ class BatchBuilder:
             corrupted = corruption.apply(own, rng, data)
         wrong = wrong_type_in(corrupted) or _odd_picture(corrupted, example, isinstance(corruption, ImageCorruption))
         if wrong is not None:
-            raise PluginError(f"{source}: {wrong}")
+            raise PluginError(f"{who}: {wrong}")
         return corrupted
 
     def _limit_length(self, row: EncodedRow) -> None:

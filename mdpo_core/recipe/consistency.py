@@ -123,7 +123,7 @@ def _needs(sections: _Sections) -> Found:
         return
     for keys, needs in _needed(sections):
         for need in dict.fromkeys(needs):
-            names = declared.get(need.field, ())
+            names = given.get(need.field, ())
             if need.name not in names:
                 near = suggestion(need.name, names)
                 yield keys, f"needs {need}{near}  (rows have: {', '.join(names) or 'none'}){need.hint()}"

@@ -82,9 +82,9 @@ class DeepSpeed(Backend):
         require_devices(world)
         if self.precision == "fp16" and local_device(world) == "cpu":
             raise RecipeError("backend.precision: fp16 needs a GPU, but there is none; use bf16 or fp32 on a CPU")
-        from mdpo_deepspeed.process import require_sound
+        from mdpo_deepspeed.process import require_valid
 
-        require_sound(self._options(train))
+        require_valid(self._options(train))
 
     def placement(self) -> Placement:
         return Placement(local_device(current_world()), _DTYPES[self.precision])

@@ -51,7 +51,7 @@ def prepare() -> None:
         deepspeed.init_distributed(verbose=False)
 
 
-def require_sound(options: Mapping[str, Any]) -> None:
+def require_valid(options: Mapping[str, Any]) -> None:
     """Raise `RecipeError` if DeepSpeed refuses the configuration, or would ignore a part of it."""
     watched = _Watched(options)
     try:
