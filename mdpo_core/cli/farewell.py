@@ -43,7 +43,7 @@ def run_arguments(options: argparse.Namespace) -> list[str]:
 def how_to_resume(options: argparse.Namespace) -> str:
     """The command that continues what was stopped."""
     if options.command != "run":
-        return "go on with the same command"
+        return "continue with the same command"
     if "WORLD_SIZE" in os.environ and PROCESSES not in os.environ and current_world().size > 1:
         return "resume with the same command and --resume, on every node"
     words = ["mdpo-run", *run_arguments(options)]

@@ -136,7 +136,7 @@ class _RowCheck:
 def _repeated(example_id: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
     if example_id is None or seen.setdefault(example_id, row) == row:
         return []
-    return [Problem("", "", f"row {seen[name] + 1} also has the id {name!r}; ids must differ")]
+    return [Problem("", "", f"row {seen[example_id] + 1} also has the id {example_id!r}; ids must differ")]
 
 
 def _located(problem: Problem, place: str) -> Problem:

@@ -49,7 +49,7 @@ class EndSignals:
     installed: ClassVar[EndSignals | None] = None
 
     def __init__(self) -> None:
-        self.farewell: Callable[[], str] = lambda: "go on with the same command"
+        self.farewell: Callable[[], str] = lambda: "continue with the same command"
         self._ends = threading.Lock()
         self._said = False
         self._handled = threading.Event()

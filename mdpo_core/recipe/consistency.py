@@ -244,7 +244,7 @@ def _has_terms(sections: _Sections) -> Found:
 def _condition_names(sections: _Sections) -> Found:
     for name in sections.corruptions:
         if name == CLEAN:
-            yield ("corruptions", name), f"'{CLEAN}' is the image as it was read; choose another name"
+            yield ("corruptions", name), f"the name '{CLEAN}' is reserved for the original image; choose another name"
         elif not is_name(name):
             yield (
                 ("corruptions", name),

@@ -116,7 +116,7 @@ def test_the_micro_batch_that_is_advised_divides_the_batch(changes: list[str], b
     digests = {view: (digests * 5)[:9] for view, digests in batch.digests.items()}
     nine = replace(batch, rows=(batch.rows * 5)[:9], image_indices=(batch.image_indices * 5)[:9], digests=digests)
     text = advice([*changes, "train.batch_size=18", "train.micro_batch_size=9"], (nine, None, model))
-    assert "train.micro_batch_size: 3 - 67% less" in text
+    assert "train.micro_batch_size: 3 - 67% fewer activations" in text
 
 
 def test_what_the_failed_step_held_is_free_when_advice_is_sought(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
