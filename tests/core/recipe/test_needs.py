@@ -123,4 +123,4 @@ def test_image_row_lacking_data_is_named_before_training(
     )
     without = replace(row, id="2", prompt="What is it?", images=(), boxes={"dogs": ()})
     found = problems([valid, row, without], llava, **options)
-    assert found == [f"example '1': the condition 'changed' {message}"]
+    assert found == [f"row 2, example '1': the condition 'changed' {message}"]

@@ -266,7 +266,8 @@ def own_components() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_components")
 def test_corruption_ignoring_its_seed_stops_run_at_first_row(cached_changes: list[str], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"example '\d+': the model's input for 'chosen@crop' differs from the one"):
+    message = r"example '\d+': the model's input for 'chosen@crop' differs from the one"
+    with pytest.raises(CheckpointError, match=message):
         train([*cached_changes, "corruptions.crop={corruption: careless}"], tmp_path / "run")
 
 
