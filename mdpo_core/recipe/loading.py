@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -135,8 +135,11 @@ class _Builder:
             # Strict JSON rules: a quoted number is not a number and `true` is not 1, but a list may be a tuple.
             return cls.model_validate_json(json.dumps(options), strict=True)
         except ValidationError as error:
+            details: dict[Keys, list[ErrorDetails]] = {}
             for detail in error.errors():
-                self._report((*keys, *detail["loc"]), _message(detail, cls, name))
+                details.setdefault(_keys_in(options, detail), []).append(detail)
+            for path, same in details.items():
+                self._report((*keys, *path), _message(same, cls, name))
         except Exception as error:  # only a plugin's own validator can raise anything else
             self._report(keys, f"the options of '{name}' cannot be read: its code {raised(error)}")
         return None
@@ -145,9 +148,29 @@ class _Builder:
         self.problems.append(self.document.problem(keys, message))
 
 
-def _message(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    """A problem that pydantic found, as a message to the user of the component ``name``."""
-    return _MESSAGES.get(detail["type"], _invalid)(detail, cls, name)
+def _keys_in(options: Any, detail: ErrorDetails) -> Keys:
+    """The path of a problem in the recipe: pydantic's, without the names of types that an option may have."""
+    keys: list[str | int] = []
+    for key in detail["loc"]:
+        if isinstance(options, dict) and (key in options or detail["type"] == "missing"):
+            options = options.get(key)
+        elif isinstance(options, list) and isinstance(key, int):
+            options = options[key] if key < len(options) else None
+        else:
+            continue
+        keys.append(key)
+    return tuple(keys)
+
+
+def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str) -> str:
+    """The problems that pydantic found with one value, as a message to the user of the component ``name``.
+
+    A value that fits none of several types has a problem for each of them.
+    """
+    if len(details) == 1:
+        return _MESSAGES.get(details[0]["type"], _invalid)(details[0], cls, name)
+    choices = dict.fromkeys(_sentence(detail).removeprefix("input should be ") for detail in details)
+    return f"input should be {', or '.join(choices)}; found {shown_value(details[0]['input'])}"
 
 
 def _unknown(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
@@ -172,6 +195,8 @@ def _invalid(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
 
 
 def _sentence(detail: ErrorDetails) -> str:
+    if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "input should be a mapping of options"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}"
 

@@ -20,6 +20,7 @@ Keys = tuple[str | int, ...]
 _MAX_EXTENDS = 20
 # Characters of a key or an assignment, and of a value, in a message.
 _LONGEST_KEY, _LONGEST_VALUE = 80, 200
+_YAML_WORDS = {None: "null", True: "true", False: "false"}
 
 
 @dataclass
@@ -159,8 +160,8 @@ def _refuse(where: str, path: str, message: str) -> NoReturn:
 
 
 def shown_value(value: object) -> str:
-    """A value for a message: its ``repr``, cut if it is long."""
-    text = repr(value)
+    """A value for a message, cut if it is long; the values that YAML writes as words are those words."""
+    text = _YAML_WORDS[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 

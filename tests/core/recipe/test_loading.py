@@ -59,7 +59,14 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
         ("output:", "outptu:", "bad.yaml:9: outptu: unknown section; did you mean 'output'?"),
         ("beta: 0.1", "beta: high", "bad.yaml:6: objective.0.beta: input should be a valid number, found 'high'"),
         ("beta: 0.1", "beta: '0.1'", "bad.yaml:6: objective.0.beta: input should be a valid number, found '0.1'"),
-        ("beta: 0.1", "beta: true", "bad.yaml:6: objective.0.beta: input should be a valid number, found True"),
+        ("beta: 0.1", "beta: true", "bad.yaml:6: objective.0.beta: input should be a valid number, found true"),
+        (
+            "output:",
+            "scoring: {activation_checkpointing: half}\noutput:",
+            "bad.yaml:9: scoring.activation_checkpointing: input should be 'off' or 'full', or a valid integer; "
+            "found 'half'",
+        ),
+        ("adapter: digits", "adapter: digits, lora: 64", "model.lora: input should be a mapping of options, found 64"),
         ("beta: 0.1", "beta: -1", "bad.yaml:6: objective.0.beta: input should be greater than 0, found -1"),
         (
             "random_crop",

@@ -88,7 +88,7 @@ def test_all_problems_of_a_huge_list_are_counted(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("loss: dpo, beta", "loss: [dpo], beta", "objective.0.loss: must be the name of a component, found ['dpo']"),
-        ("loss: dpo, beta", "loss: null, beta", "objective.0.loss: must be the name of a component, found None"),
+        ("loss: dpo, beta", "loss: null, beta", "objective.0.loss: must be the name of a component, found null"),
         ("adapter: digits", "adapter: {a: 1}", "model.adapter: must be the name of a component, found {'a': 1}"),
         ("  crop:", "  5:", "corruptions.5: is not a valid name of a condition"),
         ("  crop:", "  '':", "is not a valid name of a condition"),
