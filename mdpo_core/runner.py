@@ -17,7 +17,8 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.files import remove_unfinished
-from mdpo_core.storage.run_directory import RunDirectory, expanded, warn_of_changes
+from mdpo_core.storage.resuming import warn_of_changes
+from mdpo_core.storage.run_directory import RunDirectory, expanded
 from mdpo_core.storage.run_lock import only_run_in
 
 if TYPE_CHECKING:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.errors import CheckpointError, MdpoError, RecipeError, first_line
+from mdpo_core.errors import CheckpointError, RecipeError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.recipe.yaml_document import read_document
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
-from mdpo_core.storage.differences import differences
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object
 from mdpo_core.storage.metrics_file import MetricsFile
+from mdpo_core.storage.resuming import require_same_inputs, require_same_recipe
 from mdpo_core.storage.run_lock import LOCK
-
-# These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
-# resume with other values, for example when it lacks memory or time.
-_MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
 
 
 @dataclass(frozen=True)
@@ -76,12 +69,7 @@ class RunDirectory:
             raise RecipeError(
                 f"{self.path} is not empty and is not a run directory; choose another directory with --run-dir DIR"
             )
-        different = differences(_recorded_recipe(self.recipe), recipe.to_dict(), _decides)
-        if different:
-            raise RecipeError(
-                f"{self.path} holds the run of another recipe; choose another directory with --run-dir DIR\n  "
-                + "\n  ".join(different)
-            )
+        require_same_recipe(self.recipe, recipe)
         if not resume:
             step = self.checkpoints.newest_step()
             raise RecipeError(
@@ -113,7 +101,7 @@ class RunDirectory:
     def require_same_inputs(self, manifest: Mapping[str, Any]) -> None:
         """Raise `CheckpointError` if the model or the data have changed since the run began."""
         if self.manifest.is_file():
-            _require_same_inputs(read_manifest(self.manifest), manifest, self.path)
+            require_same_inputs(read_manifest(self.manifest), manifest, self.path)
 
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
         """Write the recipe, which may differ in a resumed run, and the manifest, unless it exists."""
@@ -143,27 +131,6 @@ def expanded(path: Path) -> Path:
         raise RecipeError(f"{path}: {first_line(error)}; write the full path of the run directory") from error
 
 
-def settings_of_rounding(recipe: Recipe) -> dict[str, Any]:
-    """The settings that a resumed run may change, but that decide the order of sums and so the rounding."""
-    options = recipe.to_dict()
-    size = options["train"]["micro_batch_size"]
-    return {**{name: options[name] for name in ("backend", "scoring", "reference")}, "micro_batch_size": size}
-
-
-def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
-    """Warn about changed settings, with which a resumed run cannot be equal bit for bit."""
-    now = {name: value for name, value in settings_of_rounding(recipe).items() if name in metadata}
-    changes = differences({name: metadata[name] for name in now}, now)
-    if metadata["processes"] != world.size:
-        changes.append(f"processes: {metadata['processes']} -> {world.size}")
-    if changes:
-        logging.getLogger(__name__).warning(
-            "resuming with other settings: sums are computed in another order, so numbers differ by rounding from "
-            "here on\n  %s",
-            "\n  ".join(changes),
-        )
-
-
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run. Raises `CheckpointError` if it is missing or damaged, or has no model or data."""
     try:
@@ -177,32 +144,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
             "restore it, or start a new run with --run-dir DIR"
         ) from error
     return manifest
-
-
-def _require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    for key in ("model", "data"):
-        if then[key] != now[key]:
-            raise CheckpointError(
-                f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
-                "start a new run with --run-dir DIR"
-            )
-
-
-def _recorded_recipe(path: Path) -> Mapping[str, Any]:
-    """The recipe that a run wrote. Raises `CheckpointError` or `RecipeError` if the file has other content."""
-    try:
-        recipe = read_document(path).data
-    except MdpoError:
-        raise
-    except Exception as error:  # a YAML parser may raise anything, and the message must name the file
-        raise _damaged_recipe(path, f"{type(error).__name__}: {first_line(error)}") from error
-    if not isinstance(recipe, Mapping) or not recipe:
-        raise _damaged_recipe(path, "it does not contain the recipe of a run")
-    return recipe
-
-
-def _damaged_recipe(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged ({reason}); restore it, or start a new run with --run-dir DIR")
 
 
 def _problem_of_final(folder: Path) -> str:
@@ -233,10 +174,6 @@ def _is_whole(file: Path) -> bool:
 def _may_be_there(path: Path) -> bool:
     """Whether a file or folder may exist in the directory of a run that has not begun."""
     return path.name.startswith(UNFINISHED) or path.name == LOCK
-
-
-def _decides(key: str) -> bool:
-    return not _MAY_CHANGE.match(key)
 
 
 def _yaml() -> Any:

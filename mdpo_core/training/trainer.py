@@ -18,7 +18,8 @@ from mdpo_core.processes.stop_request import RunStopped, StopRequest, asked_to_s
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.storage.run_directory import RunDirectory, settings_of_rounding
+from mdpo_core.storage.resuming import settings_of_rounding
+from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
     indifference_tolerance,

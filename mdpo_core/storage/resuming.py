@@ -1,0 +1,81 @@
+"""What a resumed run may change, and what must be as it was when the run began."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mdpo_core.errors import CheckpointError, MdpoError, RecipeError, first_line
+from mdpo_core.processes.world import World
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.yaml_document import read_document
+from mdpo_core.storage.differences import differences
+
+# These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
+# resume with other values, for example when it lacks memory or time.
+_MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
+
+
+def require_same_recipe(file: Path, recipe: Recipe) -> None:
+    """Raise `RecipeError` if ``recipe`` would not train what the recipe in ``file`` trains."""
+    different = differences(_recorded_recipe(file), recipe.to_dict(), _decides)
+    if different:
+        raise RecipeError(
+            f"{file.parent} holds the run of another recipe; choose another directory with --run-dir DIR\n  "
+            + "\n  ".join(different)
+        )
+
+
+def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Raise `CheckpointError` if two manifests of the run in ``path`` name another model or other data."""
+    for key in ("model", "data"):
+        if then[key] != now[key]:
+            raise CheckpointError(
+                f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
+                "start a new run with --run-dir DIR"
+            )
+
+
+def settings_of_rounding(recipe: Recipe) -> dict[str, Any]:
+    """The settings that a resumed run may change, but that decide the order of sums and so the rounding."""
+    options = recipe.to_dict()
+    size = options["train"]["micro_batch_size"]
+    return {**{name: options[name] for name in ("backend", "scoring", "reference")}, "micro_batch_size": size}
+
+
+def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -> None:
+    """Warn about changed settings, with which a resumed run cannot be equal bit for bit."""
+    now = {name: value for name, value in settings_of_rounding(recipe).items() if name in metadata}
+    changes = differences({name: metadata[name] for name in now}, now)
+    if metadata["processes"] != world.size:
+        changes.append(f"processes: {metadata['processes']} -> {world.size}")
+    if changes:
+        logging.getLogger(__name__).warning(
+            "resuming with other settings: sums are computed in another order, so numbers differ by rounding from "
+            "here on\n  %s",
+            "\n  ".join(changes),
+        )
+
+
+def _recorded_recipe(path: Path) -> Mapping[str, Any]:
+    """The recipe that a run wrote. Raises `CheckpointError` or `RecipeError` if the file has other content."""
+    try:
+        recipe = read_document(path).data
+    except MdpoError:
+        raise
+    except Exception as error:  # a YAML parser may raise anything, and the message must name the file
+        raise _damaged_recipe(path, f"{type(error).__name__}: {first_line(error)}") from error
+    if not isinstance(recipe, Mapping) or not recipe:
+        raise _damaged_recipe(path, "it does not contain the recipe of a run")
+    return recipe
+
+
+def _damaged_recipe(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged ({reason}); restore it, or start a new run with --run-dir DIR")
+
+
+def _decides(key: str) -> bool:
+    return not _MAY_CHANGE.match(key)
