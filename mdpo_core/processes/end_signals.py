@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import FrameType
 from typing import ClassVar
 
+# The environment variable with the path of a file that the launcher writes once a process has failed, which it reports.
+FAILED = "MDPO_FAILED"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Signals within these seconds count as one: a terminal, a launcher and a scheduler may each send one.
 ECHO = 2.0
@@ -83,8 +85,7 @@ class EndSignals:
             os._exit(128 + signum)
         if not self._ends.acquire(blocking=False):
             return  # this signal came before the line of the first one was written
-        # The other processes of the run end for the same reason.
-        if os.environ.get("RANK", "0") == "0":
+        if _speaks():
             _write(f"stopped by {signal.Signals(signum).name}: {self.farewell()}\n")
         self._said = True
         _remove_semaphores()
@@ -116,6 +117,12 @@ class EndSignals:
         now = time.monotonic()
         self._requested = self._requested or now
         return now - self._requested > ECHO
+
+
+def _speaks() -> bool:
+    """Whether this process writes the line: the main one does, unless the launcher reports that another has failed."""
+    failed = os.environ.get(FAILED)
+    return os.environ.get("RANK", "0") == "0" and not (failed and Path(failed).exists())
 
 
 def _write(line: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from mdpo_core.errors import MdpoError
+from mdpo_core.processes.end_signals import FAILED
 from mdpo_core.processes.heartbeat import LAUNCHER
 from mdpo_core.processes.rendezvous import STORE
 
@@ -32,6 +33,7 @@ _PASSED_ON = {
     signal.SIGHUP: signal.SIGTERM,
     signal.SIGQUIT: signal.SIGQUIT,
 }
+_FAILED = "failed"  # the file beside the store that tells the other processes of a failure
 # The environment variable that tells the processes how many of them the launcher was asked for.
 PROCESSES = "MDPO_PROCESSES"
 
@@ -46,9 +48,11 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
     # Only this user may enter the folder. The processes unpickle what they read from each other's sockets, and the
     # addresses of these sockets are in the store.
     with tempfile.TemporaryDirectory(prefix="mdpo-") as folder, _signals_passed_on() as processes:
-        processes.start(num_processes, arguments, Path(folder) / "store")
+        store = Path(folder) / "store"
+        processes.start(num_processes, arguments, store)
         failed = processes.wait_for_failure()
         if failed is not None:
+            store.with_name(_FAILED).touch()
             processes.send(signal.SIGTERM)
         processes.wait()
     if processes.stopped_by is not None:
@@ -163,6 +167,7 @@ def _shared_environment(num_processes: int, store: Path) -> Mapping[str, str]:
         "LOCAL_WORLD_SIZE": str(num_processes),
         PROCESSES: str(num_processes),
         STORE: str(store),
+        FAILED: str(store.with_name(_FAILED)),
         LAUNCHER: str(os.getpid()),
     }
 

@@ -19,7 +19,7 @@ FOR_ALIASES = "x-"
 Keys = tuple[str | int, ...]
 _MAX_EXTENDS = 20
 # Characters of a key or an assignment, and of a value, in a message.
-_LONGEST_KEY, _LONGEST_VALUE = 80, 200
+_LONGEST_KEY, _LONGEST_VALUE, _LONGEST_PATH = 80, 200, 500
 _YAML_WORDS = {None: "null", True: "true", False: "false"}
 
 
@@ -141,7 +141,7 @@ def _text_of(path: Path) -> str:
 
 
 def _bytes_of(path: Path) -> bytes:
-    name = _one_line(str(path))
+    name = _one_line(str(path), _LONGEST_PATH)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             _refuse(name, "", "is not a file; a recipe is a YAML file")
@@ -165,9 +165,9 @@ def shown_value(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
-def _one_line(text: str) -> str:
-    """A key or an assignment for a message: cut if it is long, without line breaks and control characters."""
-    short = text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
+def _one_line(text: str, longest: int = _LONGEST_KEY) -> str:
+    """A key, an assignment or a path for a message: cut if it is long, without line breaks and control characters."""
+    short = text if len(text) <= longest else f"{text[:longest]}..."
     return _printable(short)
 
 

@@ -2,7 +2,7 @@
 
 The files, from the ground up; each imports only files above it in this list:
 
-    columns, cell_types                          the columns to read; single values
+    pair_columns, cell_types                     the columns to read; single values
     tables                                       stored rows: JSON, or a table of `datasets`
     conversations, images, vectors_and_boxes     the contents of a cell
     stored_pairs                                 rows as they are stored

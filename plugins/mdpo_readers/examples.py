@@ -8,8 +8,8 @@ from functools import partial
 from mdpo_core import Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
-from mdpo_readers.columns import PairColumns
 from mdpo_readers.images import images
+from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.stored_pairs import StoredPairs
 from mdpo_readers.tables.table import Table
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mdpo_core import DataError, ExampleField, ImageOptions, Problem, Reader, suggestion
 from mdpo_readers.cell_types import shown
-from mdpo_readers.columns import PairColumns
+from mdpo_readers.pair_columns import PairColumns
 
 if TYPE_CHECKING:
     from mdpo_readers.examples import PairRows

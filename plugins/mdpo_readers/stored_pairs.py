@@ -10,7 +10,7 @@ from typing import Any
 
 from mdpo_core import Reader
 from mdpo_readers.cell_types import Cell
-from mdpo_readers.columns import PairColumns
+from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.tables.table import Table
 
 

@@ -76,7 +76,7 @@ class TransformersAdapter(ModelAdapter):
         default = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
         if self.has_lora and (self.lora != default or self.trains_images):
             from mdpo_vlm.loading.shapes import without_weights
-            from mdpo_vlm.parts.targets import choose
+            from mdpo_vlm.parts.lora_targets import choose
 
             choose(without_weights(self.folder()), self.family(), self.training)
 

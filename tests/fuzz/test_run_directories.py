@@ -16,7 +16,7 @@ from support.mutations import write_changed
 from support.paths import LLAVA_MDPO
 
 from mdpo_core import MdpoError, Recipe, load_recipe
-from mdpo_core.storage.checkpoints import STATE, read_metadata
+from mdpo_core.storage.checkpoints import STATE, read_metadata, verify
 from mdpo_core.storage.run_directory import RunDirectory
 
 FILES = ("manifest.json", "metrics.jsonl", "recipe.yaml", "run.lock", f"checkpoints/step-000006/{STATE}")
@@ -95,7 +95,7 @@ def _require_refused_or_same(folder: Path, stopped: Path, recipe: Recipe) -> Non
         directory.is_finished()
         directory.require_same_inputs(json.loads((stopped / "manifest.json").read_text()))
         directory.metrics.evaluations()
-        found = read_metadata(directory.checkpoints.all()[-1])
+        found = verify(directory.checkpoints.all()[-1])
     except MdpoError as error:
         refusal = str(error)
     else:

@@ -18,7 +18,7 @@ from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.parts.adapter_folder import CONFIG, REMEDY, TENSORS, adapter_config, quiet
 from mdpo_vlm.parts.lora_linear import LoraLinear
-from mdpo_vlm.parts.targets import Chosen, choose
+from mdpo_vlm.parts.lora_targets import Chosen, choose
 
 _LETTERS = 80  # of the names in a warning
 _NAME = "default"  # of the adapter; peft loads this one by default

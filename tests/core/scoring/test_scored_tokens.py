@@ -237,7 +237,7 @@ def test_template_that_rewrites_earlier_answers_is_named(qwen: Path) -> None:
             return encoder.encode_prompt(last)
 
     row = Example("1", "What?", {"chosen": TWO_TURNS})
-    with pytest.raises(DataError, match="example '1': the chat template writes earlier"):
+    with pytest.raises(DataError, match="example '1': chosen: the chat template writes earlier"):
         encode_response(Forgetful(), row, "chosen")  # type: ignore[arg-type]
 
 

@@ -167,7 +167,7 @@ def test_a_value_nested_deeply_is_shown_shortened(tmp_path: Path, photographs: P
 
 
 def test_a_path_too_long_for_the_disk_is_refused(photographs: Path) -> None:
-    assert "is no path that can be read: File name too long" in message(Path("x" * 5000 + ".json"), photographs)
+    assert "is not a path that can be read: File name too long" in message(Path("x" * 5000 + ".json"), photographs)
 
 
 @pytest.mark.parametrize("write", [in_list, in_lines])

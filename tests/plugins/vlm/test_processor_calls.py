@@ -46,7 +46,7 @@ def test_pictures_that_a_processor_refuses_are_bad_rows_with_their_size_and_the_
     for row, size in ((1, "455 x 2"), (2, "1 x 300")):
         [problem] = map(str, checked.bad[row])
         assert problem.startswith(
-            f"example '{row}': the model's processor fails on the image of {size} pixels: ValueErr"
+            f"row {row + 1}, example '{row}': the model's processor fails on the image of {size} pixels: ValueErr"
         )
         assert "absolute aspect ratio must be smaller than 200" in problem
 
