@@ -60,13 +60,18 @@ def unwritable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
+        raise _unwritten(path, error) from error
 
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Replace a file by ``content`` when that is on the disk; raises `CheckpointError` like `atomic_folder`."""
     with atomic_file(path) as file:
         file.write(content)
+
+
+def _unwritten(path: Path, error: Exception) -> CheckpointError:
+    reason = getattr(error, "strerror", None) or str(error)  # without the path, which the message names
+    return CheckpointError(f"{path} could not be written: {reason}; what was saved before is untouched")
 
 
 @contextmanager
@@ -86,7 +91,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         beside.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise CheckpointError(f"{path} could not be written: {error}; what was saved before is untouched") from error
+        raise _unwritten(path, error) from error
     finally:
         with suppress(OSError):
             beside.unlink()

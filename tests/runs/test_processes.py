@@ -244,8 +244,7 @@ def test_conversations_and_hidden_tokens_match_one_process(
     talks = tmp_path / "talks.json"
     talks.write_text(json.dumps(rows))
     more = [f"data.path={talks}", "corruptions={crop: {corruption: token_drop, share: 0.5}}", "model.prompts=chat"]
-    small = ["train.micro_batch_size=1", "train.learning_rate=3.0e-4"]
-    require_like_one_process(backend, 2, [*changes, *more, *small], tmp_path)
+    require_like_one_process(backend, 2, [*changes, *more, *STEADY], tmp_path)
 
 
 def test_a_launcher_and_an_option_that_disagree_are_told_apart(changes: list[str], tmp_path: Path) -> None:

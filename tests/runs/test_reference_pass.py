@@ -141,6 +141,7 @@ def test_lora_trains_as_with_the_adapter_switched_off(
     require_alike(cached_run, switched)
 
 
+@pytest.mark.long
 def test_cached_full_tuning_matches_frozen_copy_with_one_model(
     tuned: Path, cached_changes: list[str], tmp_path: Path, listener: Listener
 ) -> None:

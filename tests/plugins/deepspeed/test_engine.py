@@ -49,7 +49,10 @@ def zero(stage: int, precision: str = "fp32", **options: Any) -> dict[str, Any]:
     return {"backend": "deepspeed", "zero_stage": stage, "precision": precision, "config": config, **options}
 
 
-@pytest.mark.parametrize(("stage", "precision"), [(2, "fp32"), (3, "fp32"), (3, "bf16")])
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [pytest.param(2, "fp32", marks=pytest.mark.long), (3, "fp32"), pytest.param(3, "bf16", marks=pytest.mark.long)],
+)
 def test_zero_stages_2_and_3_keep_the_backend_contract(stage: Any, precision: Any) -> None:
     """The stages that share gradients and weights among processes keep the contract."""
     check_backend(DeepSpeed(zero_stage=stage, precision=precision), tolerance=TOLERANCES[precision])
