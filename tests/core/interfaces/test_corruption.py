@@ -103,7 +103,7 @@ def test_a_recipe_chooses_images_by_word_or_number() -> None:
         made = load_recipe(RECIPES / "quickstart.yaml", [f"corruptions.crop.images={images}"]).corruptions["crop"]
         assert isinstance(made, SelectiveCorruption)
         assert made.images == images
-    with pytest.raises(RecipeError, match="'all', 'first' or 'random', found 'frist'"):
+    with pytest.raises(RecipeError, match="'all', 'first' or 'random', or a valid integer; found 'frist'"):
         load_recipe(RECIPES / "quickstart.yaml", ["corruptions.crop.images=frist"])
 
 
