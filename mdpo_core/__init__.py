@@ -14,7 +14,16 @@ if _is_command():
 # isort: on
 
 from mdpo_core.data.images import ImageOptions, read_image
-from mdpo_core.errors import CheckpointError, DataError, MdpoError, PluginError, Problem, RecipeError, suggestion
+from mdpo_core.errors import (
+    CheckpointError,
+    DataError,
+    MdpoError,
+    PluginError,
+    Problem,
+    RecipeError,
+    is_shortage,
+    suggestion,
+)
 from mdpo_core.hooks import hookimpl
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
@@ -134,6 +143,7 @@ __all__ = [
     "exclusive_folder",
     "generate_rejected",
     "hookimpl",
+    "is_shortage",
     "layers_of",
     "load_recipe",
     "local_device",

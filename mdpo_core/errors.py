@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _NOTE = "(in "  # begins a note
 _LONGEST_NAME = 60
 # Messages show the values of these types; of other types only the name.
 _SHOWN_BY_VALUE = (str, bytes, int, float, list, tuple, dict, set)
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EIO, errno.ESTALE)
 
 
 class MdpoError(Exception):
@@ -112,6 +114,11 @@ def _package(frame: FrameType) -> str:
 
 def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error is about the machine, which lacks file handles or space, and not about the data."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.data.image_files import damage, instead_of_image, png_transparency
-from mdpo_core.errors import DataError
+from mdpo_core.errors import DataError, is_shortage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,6 +61,8 @@ def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Ima
     except (DecompressionBombError, DecompressionBombWarning) as error:
         raise DataError(_too_large(str(error), options)) from error
     except Exception as error:  # decoders raise nearly anything on damaged files
+        if is_shortage(error):
+            raise
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
@@ -128,7 +130,9 @@ def _in_rgb(image: Image, background: str) -> Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     seen = image if image.mode == "RGBA" else image.convert("RGBA")
-    if seen.getchannel("A").getextrema() == (255, 255):
+    alpha = seen.getchannel("A").getextrema()
+    # Programs that write BMP often leave the fourth byte of a pixel at 0, and viewers ignore it then.
+    if alpha == (255, 255) or (alpha == (0, 0) and image.format == "BMP"):
         return image.convert("RGB")
     return PIL.Image.alpha_composite(PIL.Image.new("RGBA", seen.size, background), seen).convert("RGB")
 

@@ -29,7 +29,7 @@ def require_as_exported(folder: Path, found: Mapping[str, str], base: Mapping[st
     if EXPORTED not in found:
         return
     written = _digests(folder / EXPORTED)
-    others = [name for name in found.keys() - {EXPORTED} if not name.endswith(_BESIDE)]
+    others = [name for name in found.keys() - {EXPORTED} if not name.endswith(_BESIDE) and not _is_hidden(name)]
     changed = sorted(name for name in {*others, *written["files"]} if found.get(name) != written["files"].get(name))
     if changed:
         message = (
@@ -41,6 +41,11 @@ def require_as_exported(folder: Path, found: Mapping[str, str], base: Mapping[st
     if differ:
         message = f"it was trained from another model than the recipe's: {', '.join(differ)} differ; set model.path"
         raise DataError([Problem(str(folder), "", message)])
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file belongs to a download or a file manager: ``.cache/``, ``.DS_Store``."""
+    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def _digests(file: Path) -> Mapping[str, Mapping[str, str]]:

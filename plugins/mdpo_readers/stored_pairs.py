@@ -25,7 +25,7 @@ class StoredPairs:
 
     def stored(self, index: int) -> dict[str, Any]:
         location = f"{self._columns.path} row {index + 1}"
-        return {column: _as_json(Cell(location, column, value)) for column, value in self._table.row(index).items()}
+        return {column: _stored(Cell(location, column, value)) for column, value in self._table.row(index).items()}
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         row = self._table.row(index)
@@ -60,6 +60,13 @@ def _as_stored(old: object, text: str, prompt: str | None) -> object:
     parts = [{"type": "text", "text": text}]
     turn = {**last, content: parts if isinstance(last[content], list) else text}
     return [turn] if prompt is not None else [*old[:-1], turn]
+
+
+def _stored(cell: Cell) -> Any:
+    try:
+        return _as_json(cell)
+    except RecursionError as error:
+        raise cell.wrong("is nested too deeply to be written again; remove the column") from error
 
 
 def _as_json(cell: Cell) -> Any:

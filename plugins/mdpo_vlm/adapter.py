@@ -160,7 +160,8 @@ class TransformersAdapter(ModelAdapter):
 
         folder = self.folder()
         # The hub's cache is a folder of this machine, and a relative path one of this working directory.
-        name = self.path if folder.parent.name == "snapshots" else str(folder.absolute())
+        is_of_hub = folder.parent.name == "snapshots" and not Path(self.path).is_dir()
+        name = self.path if is_of_hub else str(folder.absolute())
         return LoadPlan(folder, name, self.family(), self.quantize, self.training, self.encoder)
 
     @property

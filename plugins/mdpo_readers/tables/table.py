@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import Dataset, Image, List, Value
 
-from mdpo_core import DataError, Problem
+from mdpo_core import DataError, Problem, is_shortage
 
 
 class Table(ABC):
@@ -54,6 +54,8 @@ class ArrowTable(Table):
         try:
             values: dict[str, Any] = self._table[number]
         except Exception as error:  # the library may raise any error for a damaged file
+            if is_shortage(error):
+                raise
             message = f"cannot be read ({type(error).__name__}: {error}); write the table again"
             raise DataError([Problem(f"{self._name} row {number + 1}", "", message)]) from error
         return values

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core import DataError, Example, Problem
+from mdpo_core import DataError, Example, Problem, is_shortage
 from mdpo_vlm.files.damage import quoted
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def processing(example: Example) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # processors raise nearly anything on a picture that does not fit
+        if is_shortage(error):
+            raise
         raise row_error(example, f"the model's processor fails on {_shown(example.images)}: {quoted(error)}") from error
 
 

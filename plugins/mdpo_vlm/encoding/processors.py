@@ -26,10 +26,10 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     """
     config = _vision_language_config(model)
     require_tokenizer(folder)
-    require_bounded(folder)
     # AutoProcessor asks config.json for what the other files do not say.
     own = [file for file in (folder / "config.json",) if file.is_file()]
     with reading(folder, _FAILURE, [*own, *encoder_files(folder)], _SECONDS, _REMEDY) as staged:
+        require_bounded(folder)
         processor = _processor(staged, PROCESSOR_MAPPING.get(type(config), None))
         complete(processor, config, folder)
         require_sizes(processor, folder)
@@ -59,8 +59,12 @@ def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixi
 
 
 def _require_end(processor: ProcessorMixin, folder: Path) -> None:
-    if processor.tokenizer.eos_token_id is None:
-        message = "eos_token is missing, but every response ends with it; write the model's end token there"
+    tokenizer = processor.tokenizer
+    if not tokenizer.eos_token or tokenizer.eos_token not in tokenizer.get_vocab():
+        message = (
+            "eos_token is missing or not in the vocabulary, but every response ends with it; write the model's end "
+            "token there"
+        )
         raise unfit(folder / "tokenizer_config.json", message)
 
 

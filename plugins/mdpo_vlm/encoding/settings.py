@@ -71,7 +71,7 @@ def require_bounded(folder: Path) -> None:
         growth *= max(1, _added_letters(normalizer))
     if growth > _LARGEST_GROWTH:
         raise unfit(
-            file, f"its normalizer makes {growth} letters of one, as no sound tokenizer does; download it again"
+            file, f"its normalizer makes {growth} letters of one, as no valid tokenizer does; download it again"
         )
 
 
@@ -79,10 +79,11 @@ def _steps(part: Any) -> Iterator[Mapping[str, Any]]:
     """The normalizers, or pre-tokenizers, that a sequence calls one after another."""
     if not isinstance(part, Mapping):
         return
-    inner = [each for name in ("normalizers", "pretokenizers") for each in part.get(name) or ()]
     yield part
-    for each in inner:
-        yield from _steps(each)
+    for name in ("normalizers", "pretokenizers"):
+        inner = part.get(name)
+        for each in inner if isinstance(inner, list) else ():
+            yield from _steps(each)
 
 
 def _added_letters(normalizer: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from mdpo_core import Placement
 from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading, require_whole
-from mdpo_vlm.files.folder import model_files, unfit
+from mdpo_vlm.files.folder import model_files, read_json, unfit
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.loading.quantized import loading_options
 
@@ -59,11 +59,20 @@ def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreT
 
 
 def _require_tied(folder: Path, base: PreTrainedModel) -> None:
-    """Raise `DataError` if head and embedding shall be one tensor, but the files contain two different ones."""
+    """Raise `DataError` if head and embedding must be one tensor, but the files contain two different ones.
+
+    A configuration class may tie them by default, whatever its folders contain; a folder that does not say so has the
+    head that its weights have.
+    """
     head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
-    if base.config.tie_word_embeddings and head is not None and head.weight is not embedding.weight:
+    if not base.config.tie_word_embeddings or head is None or head.weight is embedding.weight:
+        return
+    written = read_json(folder / "config.json")
+    text = written.get("text_config") or {}
+    if written.get("tie_word_embeddings", text.get("tie_word_embeddings")):
         message = "tie_word_embeddings is true, but the weights contain a head that is not the embedding"
         raise unfit(folder / "config.json", f"{message}; set it to false, or remove the head")
+    base.config.tie_word_embeddings = False
 
 
 @contextmanager

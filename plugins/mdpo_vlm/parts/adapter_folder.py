@@ -18,7 +18,7 @@ from mdpo_vlm.files.folder import read_json, require_file, unfit
 from mdpo_vlm.files.stored import require_weight_types, stored_tensors
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-_SECONDS = 3.0
+_SECONDS = 30.0  # an adapter for all layers of a large model takes seconds
 _FAILURE = "peft cannot use it"
 REMEDY = "export the adapter again, or restore its files"
 _LARGEST_RANK = 2**16
@@ -146,10 +146,13 @@ def require_base(folder: Path, model: Path, name: str) -> None:
         return
     raise unfit(
         folder / CONFIG,
-        f"base_model_name_or_path is {named!r}, but the recipe's model is '{name}'; an adapter fits one model only. "
-        "Set model.path to its model, or correct the name if it is the same model",
+        f"base_model_name_or_path is {named[:200]!r}, but the recipe's model is '{name}'; an adapter fits one model "
+        "only. Set model.path to its model, or correct the name if it is the same model",
     )
 
 
 def _is_same(named: Path, model: Path) -> bool:
-    return named.is_dir() and named.samefile(model)
+    try:
+        return named.is_dir() and named.samefile(model)
+    except OSError:  # a name that cannot be a path
+        return False

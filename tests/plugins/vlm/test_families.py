@@ -15,6 +15,7 @@ import pytest
 import torch
 from mdpo_vlm.families import FAMILIES, UNKNOWN, family_of
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from support.builders.small_vlms import SMALL, build_vlm, one_family_of_each_mechanism
 from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from support.paths import ROOT
@@ -350,3 +351,20 @@ def load(made: Any) -> None:
 def test_llava_with_untried_vision_encoder_has_no_row() -> None:
     assert family_of({"model_type": "llava", "vision_config": {"model_type": "pixtral"}}) is UNKNOWN
     assert family_of({"model_type": "llava", "vision_config": {}}) is FAMILIES["llava"]
+
+
+def test_head_that_the_folder_does_not_tie_stays_its_own(tmp_path: Path) -> None:
+    """InternVL's configuration class ties head and embedding by default, and its published folders do not say so."""
+    folder = build_vlm("internvl", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("tie_word_embeddings", None)
+    config["text_config"]["tie_word_embeddings"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    [embedding] = [value for name, value in weights.items() if name.endswith("embed_tokens.weight")]
+    head = torch.randn(embedding.shape)
+    prefix = "language_model." if any(name.startswith("language_model.model") for name in weights) else ""
+    save_file({**weights, f"{prefix}lm_head.weight": head}, folder / "model.safetensors", metadata={"format": "pt"})
+    model = adapter("internvl", folder).load(Placement())
+    [loaded] = [value for name, value in model.module.named_parameters() if name.endswith("lm_head.weight")]
+    torch.testing.assert_close(loaded, head)

@@ -212,6 +212,7 @@ HUB_ATTENTION = "kernels-community/flash-attn"
             "and images of 37 x 28 pixels for 28 x 28 pixels",
         ),
         (changed_json("tokenizer_config.json", eos_token=None), "tokenizer_config.json: eos_token is missing"),
+        (changed_json("tokenizer_config.json", eos_token=""), "tokenizer_config.json: eos_token is missing"),
         (changed_json("tokenizer_config.json", eos_token="<other>"), "the token '<other>' has the id 381, but the"),
         (
             changed_json("tokenizer.json", normalizer={"type": "Sequence", "normalizers": [REPEATED] * 12}),
