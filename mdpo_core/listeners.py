@@ -43,7 +43,10 @@ class _Listeners:
             own = {key: ReadOnly(value) if isinstance(value, Mapping) else value for key, value in told.items()}
             try:
                 hook(**own)
-            except (MdpoError, OSError, KeyboardInterrupt):  # an OSError names its file: a full disk, a closed pipe
+            except (MdpoError, KeyboardInterrupt):
+                raise
+            except OSError as error:  # a full disk, a closed pipe: the machine's fault, most often
+                error.add_note(f"(in {_source(hook, name, error)})")
                 raise
             except BaseException as error:
                 raise PluginError(f"{_source(hook, name, error)} {raised(error)}") from error

@@ -64,13 +64,15 @@ def _kept_of_run(options: argparse.Namespace) -> str:
     if directory.final.is_dir():
         return f"the model is in {directory.final}"
     step = directory.checkpoints.newest_step()
-    checkpoint = f"the checkpoint of step {step} is" if step else "no step is"
-    reference = ", the finished part of the reference is, too" if directory.reference.is_dir() else ""
-    return f"{checkpoint} kept in {directory.path}{reference}"
+    kept = [f"the checkpoint of step {step}"] if step else []
+    kept += ["the finished part of the reference"] if directory.reference.is_dir() else []
+    if not kept:
+        return f"no step is kept in {directory.path}"
+    return f"{' and '.join(kept)} {'is' if len(kept) == 1 else 'are'} kept in {directory.path}"
 
 
 def _kept_of_export(options: argparse.Namespace) -> str:
-    out: Path = options.out
+    out: Path = options.out.absolute()
     remove(out.with_name(UNFINISHED + out.name))
     return f"the model is in {out}" if out.is_dir() and any(out.iterdir()) else f"nothing was written to {out}"
 

@@ -66,7 +66,7 @@ def _exit_code(options: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             raise
         # An OSError names the file and the reason: a full disk, a directory without permission to write.
-        return _fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 1)
+        return _fail("\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])]), 1)
     except (Exception, SystemExit) as error:
         return _after_a_fault(error)
 

@@ -51,9 +51,10 @@ def require_metrics(source: str, found: object) -> None:
 def _is_number(value: Any) -> bool:
     """Whether ``float(value)`` is meant: a number, or a tensor or an array of one element."""
     try:
-        return not isinstance(value, (str, bytes)) and float(value) is not None
-    except (TypeError, ValueError, RuntimeError):
+        float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return False
+    return not isinstance(value, (str, bytes))
 
 
 def require_tensor(

@@ -54,6 +54,7 @@ class EndSignals:
         self.farewell: Callable[[], str] = lambda: "continue with the same command"
         self._ends = threading.Lock()
         self._said = False
+        self._since = 0.0
         self._handled = threading.Event()
         self._requested: float | None = None
 
@@ -84,12 +85,22 @@ class EndSignals:
         if self._said:
             os._exit(128 + signum)
         if not self._ends.acquire(blocking=False):
-            return  # this signal came before the line of the first one was written
+            # The line of the first signal is not yet written, or nobody reads it.
+            if time.monotonic() - self._since > ECHO:
+                os._exit(128 + signum)
+            return
+        self._since = time.monotonic()
         if _speaks():
-            _write(f"stopped by {signal.Signals(signum).name}: {self.farewell()}\n")
+            _write(f"stopped by {signal.Signals(signum).name}: {self._words()}\n")
         self._said = True
         _remove_semaphores()
         os._exit(128 + signum)
+
+    def _words(self) -> str:
+        try:
+            return self.farewell()
+        except Exception as error:  # the process must end, whatever is wrong with what it has to say
+            return f"what is kept is not known ({type(error).__name__}: {error})"
 
     def _listen(self) -> None:
         reading, writing = os.pipe()
@@ -98,25 +109,33 @@ class EndSignals:
             signal.signal(number, self.end)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
+        os.register_at_fork(after_in_child=_forget)
 
     def _watch(self, reading: int) -> None:
         """End the process if the main thread cannot: Python calls handlers only between two of its own instructions."""
         while True:
-            signum = os.read(reading, 1)[0]
-            if signum in SIGNALS and not self._handled.wait(_PATIENCE) and self._must_end(signum):
+            signum, came = os.read(reading, 1)[0], time.monotonic()
+            if signum in SIGNALS and not self._handled.wait(_PATIENCE) and self._must_end(signum, came):
                 self.end(signum)
             self._handled.clear()
 
-    def _must_end(self, signum: int) -> bool:
+    def _must_end(self, signum: int, came: float) -> bool:
         """Whether a signal ends the process that its main thread has not handled yet."""
         handler = signal.getsignal(signum)
         if handler == self.end:
             return True
         if not getattr(handler, "requests_stop", False):
             return False  # the launcher or a library handles it
-        now = time.monotonic()
-        self._requested = self._requested or now
-        return now - self._requested > ECHO
+        self._requested = self._requested or came
+        return came - self._requested > ECHO
+
+
+def _forget() -> None:
+    """Give a forked child the usual signals: it is not the command, and its parent must not hear of its signals."""
+    signal.set_wakeup_fd(-1)
+    for number in heeded_signals():
+        signal.signal(number, signal.SIG_DFL)
+    EndSignals.installed = None
 
 
 def _speaks() -> bool:

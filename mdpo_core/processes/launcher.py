@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from mdpo_core.errors import MdpoError
-from mdpo_core.processes.end_signals import FAILED
+from mdpo_core.processes.end_signals import FAILED, SIGNALS
 from mdpo_core.processes.heartbeat import LAUNCHER
 from mdpo_core.processes.rendezvous import STORE
 
@@ -61,7 +61,11 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
     if failed is None:
         return 0
     rank, code = failed
-    return code if code > 0 else _report_killed(rank, -code)
+    if code < 0:
+        return _report_killed(rank, -code)
+    # Only the main process says that a signal has ended it.
+    stopped_alone = rank > 0 and code - 128 in SIGNALS
+    return _report_killed(rank, code - 128) if stopped_alone else code
 
 
 class _Processes:
@@ -122,7 +126,7 @@ class _Processes:
         if self._processes and (self._processes[0].poll() or 0) < 0:
             name = signal.Signals(signum).name
             sys.stderr.write(
-                f"stopped by {name}: no step was finished since; resume with the same command and --resume\n"
+                f"stopped by {name}: the newest checkpoint is kept; resume with the same command and --resume\n"
             )
 
 

@@ -197,7 +197,7 @@ def _invalid(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
 def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return "input should be a mapping of options"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ") or "is not valid"
     return f"{message[0].lower()}{message[1:]}"
 
 

@@ -98,7 +98,7 @@ class _Tree:
     def __init__(self, parser: YAML, position: Callable[[int], str]) -> None:
         self._constructor = parser.constructor
         self._position = position
-        self._num_values = 0
+        self._num_values = self._num_characters = 0
         self._open: list[YamlNode] = []
 
     def build(self, node: YamlNode, where: str) -> Node:
@@ -179,6 +179,9 @@ class _Tree:
 
     def _text(self, node: ScalarNode) -> str:
         text = str(node.value)
+        self._num_characters += len(text)
+        if self._num_characters > 2 * MAX_CHARACTERS:
+            self._fail(node, f"its aliases and merge keys grow it beyond {2 * MAX_CHARACTERS:,} characters")
         wrong = next((letter for letter in text if _is_control(letter)), None)
         if wrong is not None:
             self._fail(node, f"contains the character U+{ord(wrong):04X}, which is not text; remove it")

@@ -20,6 +20,13 @@ def write_digests(folder: Path, base: Mapping[str, str]) -> None:
     (folder / EXPORTED).write_text(json.dumps({"files": files, "base": dict(sorted(base.items()))}, indent=2))
 
 
+def missing_files(folder: Path) -> list[str]:
+    """The names of exported files that are not in the folder any more; empty if it has no digests."""
+    if not (folder / EXPORTED).is_file():
+        return []
+    return [name for name in _digests(folder / EXPORTED)["files"] if not (folder / name).is_file()]
+
+
 def require_as_exported(folder: Path, found: Mapping[str, str], base: Mapping[str, str]) -> None:
     """Raise `DataError` if files in ``folder`` have changed since it was exported, or belong to another model.
 

@@ -13,6 +13,7 @@ from mdpo_core.errors import CheckpointError, RecipeError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
+from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object
 from mdpo_core.storage.metrics_file import MetricsFile
 from mdpo_core.storage.resuming import require_same_inputs, require_same_recipe
@@ -153,7 +154,11 @@ def _problem_of_final(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         return f"{folder} is empty"
-    return next((f"{file} is damaged" for file in files if not _is_whole(file)), "")
+    damaged = next((file for file in files if not _is_whole(file)), None)
+    if damaged is not None:
+        return f"{damaged} is damaged"
+    missing = missing_files(folder)
+    return f"{folder / missing[0]} is missing" if missing else ""
 
 
 def _is_whole(file: Path) -> bool:

@@ -76,7 +76,7 @@ def _locked(folder: Path) -> int:
 def _opened(path: Path) -> int | None:
     """A descriptor of the file; None if another run has just removed the new, empty folder."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except FileNotFoundError:
         return None
 
@@ -97,8 +97,8 @@ def _lock(descriptor: int, folder: Path) -> None:
 def _in_use(folder: Path, owner: tuple[str, int] | None) -> RecipeError:
     holder = "another run" if owner is None else f"the run of process {owner[1]} on the host {owner[0]}"
     return RecipeError(
-        f"{folder} is in use by {holder} ({folder / LOCK}); wait until it ends, or choose another directory with "
-        "--run-dir DIR"
+        f"{folder} is in use by {holder}; wait until it ends, or choose another directory with --run-dir DIR. If it "
+        f"has ended, for example on another host, remove {folder / LOCK}"
     )
 
 
@@ -141,5 +141,5 @@ def _is_dead(owner: tuple[str, int]) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        pass  # a process of another user
     return False

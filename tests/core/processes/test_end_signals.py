@@ -18,7 +18,7 @@ from mdpo_core.processes.stop_request import StopRequest
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # A command that says what it does, and does it until a signal comes.
 PROGRAM = """
-import ctypes, signal, sys, time
+import ctypes, os, signal, sys, time
 from mdpo_core.processes.end_signals import EndSignals
 from mdpo_core.processes.stop_request import StopRequest
 
@@ -34,6 +34,21 @@ def in_library():
 def waits():
     print("begun", flush=True)
     time.sleep(60)
+
+def forks():
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGTERM)
+    status = os.waitpid(child, 0)[1]
+    time.sleep(1.5)  # the other thread waits for a second before it acts
+    print("ended by", os.WTERMSIG(status), flush=True)
+
+def fails():
+    EndSignals.installed.farewell = lambda: {}["nothing"]
+    waits()
 
 def swallows():
     print("begun", flush=True)
@@ -158,3 +173,15 @@ def test_a_command_that_is_still_importing_ends_with_one_line(signum: signal.Sig
     assert process.returncode == 128 + signum
     assert len(told) == 1
     assert told[0].startswith(f"stopped by {signum.name}: ")
+
+
+def test_signal_to_a_forked_child_is_not_heard_by_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, "forks"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"ended by {signal.SIGTERM:d}\n", "")
+
+
+def test_farewell_that_fails_still_ends_the_process() -> None:
+    process = begun("fails")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (130, "stopped by SIGINT: what is kept is not known (KeyError: 'nothing')\n")

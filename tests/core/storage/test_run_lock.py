@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support.processes.launching import begin, launch, records, wait_for_step
 
-from mdpo_core import RecipeError
+from mdpo_core import CheckpointError, RecipeError
 from mdpo_core.storage import run_lock
 from mdpo_core.storage.run_lock import LOCK, only_run_in
 
@@ -90,7 +90,7 @@ def test_many_threads_hold_the_directory_one_at_a_time(tmp_path: Path) -> None:
         return True
 
     with ThreadPoolExecutor(4) as pool:
-        assert any(pool.map(attempt, range(400)))
+        assert any(list(pool.map(attempt, range(400))))  # a list: an error in any attempt is raised
 
 
 def test_file_system_without_locks_believes_a_living_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,3 +138,15 @@ def test_run_of_two_processes_refuses_a_second_run(changes: list[str], tmp_path:
         assert second.stderr.count("\n") == 1
     steps = [record["step"] for record in records(folder)]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_lock_that_is_a_link_writes_into_no_other_file(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("kept")
+    for target in (precious, tmp_path / "nowhere"):
+        folder = tmp_path / f"run_{target.stem}"
+        folder.mkdir()
+        (folder / LOCK).symlink_to(target)
+        with pytest.raises(CheckpointError, match="could not be written"), only_run_in(folder):
+            pass
+    assert precious.read_text() == "kept"
