@@ -36,7 +36,7 @@ GROUPS = {
     "parameter_groups set_learning_rate whole_tensor",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
     "peak_memory require_devices set_compute_device",
-    "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError suggestion",
+    "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError is_shortage suggestion",
 }
 
 
