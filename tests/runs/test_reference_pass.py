@@ -156,6 +156,7 @@ def test_cached_full_tuning_matches_frozen_copy_with_one_model(
     assert listener.num_models - before == 1
 
 
+@pytest.mark.long
 def test_bfloat16_is_cached_as_it_is_computed_in_training(cached_changes: list[str], tmp_path: Path) -> None:
     for precision in ("bf16", "bf16_autocast"):
         folder = train([*cached_changes, f"backend.precision={precision}", "train.epochs=1"], tmp_path / precision)

@@ -113,7 +113,7 @@ def test_signal_during_a_library_call_ends_the_command() -> None:
     assert (process.returncode, told) == (143, "stopped by SIGTERM: all is kept\n")
 
 
-@pytest.mark.parametrize("what", ["steps", "steps_in_library"])
+@pytest.mark.parametrize("what", [pytest.param("steps", marks=pytest.mark.long), "steps_in_library"])
 def test_second_signal_ends_a_run_that_hangs(what: str) -> None:
     process = begun(what)
     process.send_signal(signal.SIGINT)

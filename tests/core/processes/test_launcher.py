@@ -158,7 +158,10 @@ def test_processes_whose_launcher_was_killed_save_and_stop(seen: Seen) -> None:
     assert "--processes 2 --resume" in seen.told
 
 
-@pytest.mark.parametrize("behaviour", ["guesses", "echoes", "is silent"])
+@pytest.mark.parametrize(
+    "behaviour",
+    ["guesses", pytest.param("echoes", marks=pytest.mark.long), pytest.param("is silent", marks=pytest.mark.long)],
+)
 def test_a_stranger_in_the_place_of_a_process_is_not_heard(behaviour: str, tmp_path: Path) -> None:
     shared = {**os.environ, "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo", STORE: str(tmp_path / "store")}
     words = [sys.executable, "-c", STRANGER, str(tmp_path)]
