@@ -64,6 +64,13 @@ def test_allowed_difference_grows_with_the_root_of_token_count() -> None:
         require_indifference(scores([0.0, 0.36]), tolerance=0.1)
 
 
+def test_view_that_the_reference_does_not_score_is_not_compared() -> None:
+    policy, lengths = torch.tensor([-4.0, -9.0]), torch.tensor([4.0, 9.0])
+    both = {"chosen": policy, "rejected": policy}
+    found = Scores.from_sums(both, {"chosen": policy}, dict.fromkeys(both, lengths), {})
+    require_indifference(found, tolerance=0.0)
+
+
 def test_non_finite_log_probs_are_told_from_a_difference() -> None:
     found = scores([0.0, 0.0])
     found.policy["rejected"][1] = nan  # the same tensor as the chosen one's
