@@ -36,19 +36,19 @@ def _run(job: Job) -> Result:
 
             return Result(flops_per_second=matrix_rate(job.device), machine=machine(job.device))
         case "paper":
-            from benchmarks.speed import paper
+            from benchmarks.speed.contestants import paper
 
             return paper.run(job)
         case "run":
-            from benchmarks.speed import whole_run
+            from benchmarks.speed.contestants import whole_run
 
             return whole_run.measure(job)
         case "trl":
-            from benchmarks.speed import trl_dpo
+            from benchmarks.speed.contestants import trl_dpo
 
             return trl_dpo.run(job)
         case _:
-            from benchmarks.speed import ours
+            from benchmarks.speed.contestants import ours
 
             return ours.run(job)
 

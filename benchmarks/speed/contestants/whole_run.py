@@ -14,7 +14,7 @@ from benchmarks.speed.job import Job, Result
 from benchmarks.speed.pairs import make_encoder, make_examples
 from mdpo_core import load_recipe, run
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "llava_mdpo.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "llava_mdpo.yaml"
 PHOTOGRAPH = (640, 480)
 STEPS = 6
 
