@@ -38,7 +38,7 @@ def instead_of_image(content: bytes, formats: Sequence[str]) -> str:
     for pattern, words in _INSTEAD:
         if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
             return f"it is {words}"
-    return f"it is no image that Pillow can read as {', '.join(formats)}"
+    return f"it is not an image that Pillow can read as {', '.join(formats)}"
 
 
 def damage(content: bytes, form: str | None) -> str | None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, ProcessorMixin
 
 from mdpo_vlm.files.folder import read_json, unfit
 
-# A tokenizer's normalizer may replace a letter by others: together by at most so many.
+# A tokenizer's normalizer may replace a letter by several letters; this is the largest number of them.
 _LARGEST_GROWTH = 1000
 _LONGEST_SIDE, _MOST_PIXELS = 2**14, 2**28
 _ADDITIONAL = "num_additional_image_tokens"

@@ -56,7 +56,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def require_file(path: Path) -> None:
-    """Raise `DataError` if there is no file, or something else in its place: reading a pipe would never end."""
+    """Raise `DataError` unless this is a regular file: reading a pipe, for example, would never end."""
     if path.is_file():
         if path.suffix == ".json" and path.stat().st_size > _LARGEST_JSON:
             raise unfit(path, f"has {path.stat().st_size} bytes, more than such a file of any model; download it again")

@@ -133,7 +133,7 @@ def _num_features(base: PreTrainedModel, inputs: ImageInputs) -> int:
 
 
 def _features_of_grid(base: PreTrainedModel, grid: Tensor) -> int:
-    """The number of features of an image with so many patches in time, height and width ``(1, 3)``."""
+    """The number of features of an image. ``(1, 3)``: its numbers of patches in time, height and width."""
     return int(grid.prod()) // int(base.config.vision_config.spatial_merge_size) ** 2
 
 

@@ -287,7 +287,7 @@ def test_bytes_behind_a_jpeg_do_not_matter() -> None:
         (b"\0" * 5000, "a file that begins with zeros"),
         (b"\xff\xd8\xff" + b"x" * 50, "a damaged image"),
         (b"GIF8 is no version", "a damaged image"),
-        (b"no picture", "no image that Pillow can read as JPEG, PNG, "),
+        (b"no picture", "not an image that Pillow can read as JPEG, PNG, "),
         (b"", "empty"),
     ],
 )
@@ -332,3 +332,12 @@ def test_shortage_of_the_machine_is_not_damage(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "read_bytes", fails)
     with pytest.raises(OSError, match="Too many open files"):
         read_image(tmp_path / "image.png")
+
+
+def test_unused_alpha_of_a_bmp_hides_nothing() -> None:
+    """Programs that write 32-bit BMP often leave the fourth byte of a pixel at 0."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 1, 1, 1, 32, 3, 4, 2835, 2835, 0, 0) + masks + b"BGRs" + bytes(48)
+    start = 14 + len(header)
+    content = b"BM" + struct.pack("<IHHI", start + 4, 0, 0, start) + header + bytes([200, 40, 30, 0])
+    assert read_image(content).getpixel((0, 0)) == (30, 40, 200)

@@ -117,7 +117,7 @@ def test_score_column_chooses_best_and_rejects_worst_candidate(changes: list[str
 
 
 def test_new_scores_are_read_and_stale_numbers_are_not(changes: list[str], tmp_path: Path) -> None:
-    """Scores that are set anew are read, and other numbers of the old answers are not."""
+    """The reader of the new rows reads their new scores, and leaves out other numbers of the old answers."""
     old = {"chosen_score": 9.0, "low_confidence": 1.0}
     row = {"img_path": "00.jpg", "answers": CANDIDATES, "points": [1, 3.5, -2], **old}
     source = write_rows(tmp_path / "source.jsonl", [row])

@@ -197,3 +197,10 @@ def test_an_odd_assignment_is_refused(assignment: str, message: str) -> None:
         load_recipe(RECIPES / "quickstart.yaml", [assignment])
     assert message in str(caught.value)
     assert str(caught.value).startswith("--set ")
+
+
+def test_aliases_that_multiply_a_long_text_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"x-a: &a '{'x' * 30_000}'\nmodel: {{adapter: digits, zzz: [{'*a, ' * 4_000}]}}\n")
+    with pytest.raises(RecipeError, match="its aliases and merge keys grow it beyond 100,000 characters"):
+        load_recipe(file)

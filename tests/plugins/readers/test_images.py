@@ -57,7 +57,7 @@ def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         ("https://host/a.jpg", "is a web address; download the image"),
         ("empty.jpg", "cannot be used: it is empty"),
         ("truncated.jpg", "cannot be used: image file is truncated"),
-        ("text.jpg", "cannot be used: it is no image that Pillow can read"),
+        ("text.jpg", "cannot be used: it is not an image that Pillow can read"),
         ("deep.png", "cannot be used: it has more than 8 bits a pixel (mode I;16); save it with 8"),
         (["00.jpg", None], "must be a path, or an embedded image with its bytes, found None"),
         ({"width": 3}, "must be a path, or an embedded image with its bytes, found {'width': 3}"),
