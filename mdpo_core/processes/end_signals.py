@@ -71,13 +71,14 @@ class EndSignals:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    def acknowledge(self) -> None:
-        """The main thread has handled a signal."""
-        self._handled.set()
-
-    def request_began(self) -> None:
+    def await_request(self) -> None:
         """From now on a first signal is a request."""
         self._requested = None
+
+    def note_request(self) -> None:
+        """The main thread has handled a signal as a request."""
+        self._requested = self._requested or time.monotonic()
+        self._handled.set()
 
     def end(self, signum: int, frame: FrameType | None = None) -> None:
         """Say what is kept, and end this process; at once if that has been said."""

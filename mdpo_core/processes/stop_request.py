@@ -39,7 +39,7 @@ class StopRequest:
         StopRequest.noted = None
         StopRequest._active = self
         if EndSignals.installed is not None:
-            EndSignals.installed.request_began()
+            EndSignals.installed.await_request()
         # Only the main thread may set handlers. In another thread, the code that started it decides when it stops.
         in_main = threading.current_thread() is threading.main_thread()
         handler = _Handler(self)
@@ -55,7 +55,7 @@ class StopRequest:
     def note(self, signum: int) -> None:
         """Note a signal, or give it its usual effect if it is a second request."""
         if EndSignals.installed is not None:
-            EndSignals.installed.acknowledge()
+            EndSignals.installed.note_request()
         if self.signum is None:
             self.signum = StopRequest.noted = signum
             self._since = time.monotonic()

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,9 @@ from mdpo_core.processes.stop_request import StopRequest
 EndSignals.install().farewell = lambda: "all is kept"
 libc = ctypes.CDLL(None)  # its calls do not return when a signal comes, as those of libraries
 
+mask = (ctypes.c_ulong * 16)(*[2**64 - 1] * 16)
+
 def in_library():
-    mask = (ctypes.c_ulong * 16)(*[2**64 - 1] * 16)
     libc.pthread_sigmask(signal.SIG_BLOCK, mask, None)  # another thread gets the signals
     print("begun", flush=True)
     libc.sleep(60)
@@ -70,67 +73,79 @@ def steps_in_library():
     with StopRequest():
         in_library()
 
+def request_then_library():
+    with StopRequest() as stop:
+        print("begun", flush=True)
+        while stop.signum is None:
+            time.sleep(0.01)
+        libc.pthread_sigmask(signal.SIG_BLOCK, mask, None)
+        libc.sleep(60)
+
 globals()[sys.argv[1]]()
 """
 
 
-def begun(what: str, *, ignored: bool = False) -> subprocess.Popen[str]:
+@contextmanager
+def begun(what: str, *, ignored: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """The program once it has begun; it is killed if it still runs at the end, so that no other test hears of it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignored else None
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    if ignored:
-        signal.signal(signal.SIGHUP, before)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    return process
+    words = [sys.executable, "-c", PROGRAM, what]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            if ignored:
+                signal.signal(signal.SIGHUP, before)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
 @pytest.mark.parametrize("what", ["waits", "swallows"])
 def test_a_signal_ends_the_command_with_one_line(what: str, signum: signal.Signals) -> None:
-    process = begun(what)
-    process.send_signal(signum)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (128 + signum, f"stopped by {signum.name}: all is kept\n")
+    with begun(what) as process:
+        process.send_signal(signum)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, told) == (128 + signum, f"stopped by {signum.name}: all is kept\n")
 
 
 def test_signals_at_once_give_one_line() -> None:
-    process = begun("waits")
-    for _ in range(3):
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode in (130, 143)
-    assert told.count("\n") == 1
-    assert told.endswith(": all is kept\n")
+    with begun("waits") as process:
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+        assert process.returncode in (130, 143)
+        assert told.count("\n") == 1
+        assert told.endswith(": all is kept\n")
 
 
 def test_signal_during_a_library_call_ends_the_command() -> None:
-    process = begun("in_library")
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (143, "stopped by SIGTERM: all is kept\n")
+    with begun("in_library") as process:
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, told) == (143, "stopped by SIGTERM: all is kept\n")
 
 
-@pytest.mark.parametrize("what", [pytest.param("steps", marks=pytest.mark.long), "steps_in_library"])
+@pytest.mark.parametrize(
+    "what", [pytest.param("steps", marks=pytest.mark.long), "steps_in_library", "request_then_library"]
+)
 def test_second_signal_ends_a_run_that_hangs(what: str) -> None:
-    process = begun(what)
-    process.send_signal(signal.SIGINT)
-    time.sleep(end_signals.ECHO + 1.5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (130, "stopped by SIGINT: all is kept\n")
+    with begun(what) as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(end_signals.ECHO + 1.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, told) == (130, "stopped by SIGINT: all is kept\n")
 
 
 def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
-    process = begun("waits", ignored=True)
-    process.send_signal(signal.SIGHUP)
-    time.sleep(0.2)
-    assert process.poll() is None
-    process.kill()
-    process.communicate()
+    with begun("waits", ignored=True) as process:
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert process.poll() is None
 
 
 def test_a_hang_up_is_a_request_to_stop_in_the_steps() -> None:
@@ -181,7 +196,10 @@ def test_signal_to_a_forked_child_is_not_heard_by_its_parent() -> None:
 
 
 def test_farewell_that_fails_still_ends_the_process() -> None:
-    process = begun("fails")
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (130, "stopped by SIGINT: what is kept is not known (KeyError: 'nothing')\n")
+    with begun("fails") as process:
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, told) == (
+            130,
+            "stopped by SIGINT: what is kept is not known (KeyError: 'nothing')\n",
+        )
