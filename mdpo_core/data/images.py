@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000
 _EXIF_DAMAGE = (struct.error, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
 # What Pillow only warns of when tags are missing that say how to read the pixels.
 _TIFF_DAMAGE = ("Corrupt", "Possibly corrupt", "Tag ", "Truncated")
+# As an attribute, or as an element; older versions of Pillow look for it in PNG alone.
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
 _BYTES_PER_PIXEL = 16  # no format stores more, apart from a small header
 
 
@@ -42,8 +45,9 @@ class ImageOptions:
 def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Image:
     """The first picture of an image file, or of its bytes, as people see it: upright, and in RGB.
 
-    It is turned as its EXIF orientation says, and transparent pixels show the background. Raises `DataError` if the
-    file is damaged, too large, too thin or no image; the message does not name the file.
+    It is turned as its EXIF orientation says, or, if EXIF says none, its XMP orientation. Transparent pixels show the
+    background. Raises `DataError` if the file is damaged, too large, too thin or no image; the message does not name
+    the file.
     """
     from PIL import UnidentifiedImageError
     from PIL.Image import DecompressionBombError, DecompressionBombWarning
@@ -138,14 +142,28 @@ def _in_rgb(image: Image, background: str) -> Image:
 
 
 def _orientation(image: Image) -> int:
-    """The EXIF orientation, from 1 to 8; 1, as in viewers, if there is none or the EXIF block is damaged."""
+    """The orientation that EXIF says, or else XMP, from 1 to 8; 1, as in viewers, if neither says one."""
+    return _exif_orientation(image) or _xmp_orientation(image) or 1
+
+
+def _exif_orientation(image: Image) -> int | None:
+    """None if there is no orientation from 1 to 8, or if the EXIF block is damaged."""
     from PIL.ExifTags import Base
 
     try:
         found = image.getexif().get(Base.Orientation)
     except _EXIF_DAMAGE:
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+        return None
+    return found if isinstance(found, int) and 1 <= found <= 8 else None
+
+
+def _xmp_orientation(image: Image) -> int | None:
+    """None if the XMP packet says no orientation from 1 to 8, and for TIFF, which Pillow turned as it decoded it."""
+    packet = image.info.get("xmp")
+    if image.format == "TIFF" or not isinstance(packet, bytes):
+        return None
+    found = _XMP_ORIENTATION.search(packet)
+    return int(found[1]) if found else None
 
 
 def _upright(image: Image, orientation: int) -> Image:

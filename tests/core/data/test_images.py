@@ -71,6 +71,60 @@ def test_a_picture_is_turned_as_its_orientation_says(name: str, number: int) -> 
     require_upright(PIL.ImageOps.exif_transpose(image))
 
 
+XMP = {
+    "attribute": '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}"/></x:xmpmeta>',
+    "element": "<rdf:Description><tiff:Orientation>{}</tiff:Orientation></rdf:Description>",
+    "other quotes and spaces": "<rdf:Description tiff:Orientation = '{}'/>",
+    "element with spaces": "<rdf:Description><tiff:Orientation>\n {} \n</tiff:Orientation></rdf:Description>",
+}
+
+
+def with_xmp(image: PIL.Image.Image, name: str, packet: str, **more: Any) -> bytes:
+    """The picture as a file of a format, with an XMP packet where the format has its place for it."""
+    form = name.split()[0]
+    require_format(form)
+    if form == "TIFF":
+        return as_bytes(image, form, tiffinfo={700: packet.encode()}, **more)
+    if form != "PNG":
+        return as_bytes(image, form, xmp=packet.encode(), **ORIENTED[name], **more)
+    text = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet.encode())
+    content, end = as_bytes(image, form, **more), png_chunk(b"IEND", b"")
+    # One place before the pixels, and one behind them: both are allowed.
+    return content[:33] + text + content[33:] if name == "PNG" else content.removesuffix(end) + text + end
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO", "PNG", "PNG with its XMP at the end", "WEBP", "AVIF"])
+@pytest.mark.parametrize("words", XMP)
+@pytest.mark.parametrize("number", [1, 3, 6, 8])
+def test_a_picture_is_turned_as_its_xmp_says(form: str, words: str, number: int) -> None:
+    laid = upright() if number == 1 else upright().transpose(LAID_DOWN[number])
+    require_upright(read_image(with_xmp(laid, form, XMP[words].format(number))))
+
+
+def test_a_tiff_is_turned_once_where_pillow_reads_its_xmp() -> None:
+    content = with_xmp(upright().transpose(LAID_DOWN[6]), "TIFF", XMP["attribute"].format(6))
+    with PIL.Image.open(io.BytesIO(content)) as image:
+        if 0x0112 not in image.getexif():
+            pytest.skip("this Pillow does not look for XMP in TIFF")
+    require_upright(read_image(content))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_exif_comes_before_xmp_unless_it_is_damaged(form: str) -> None:
+    exif, xmp = PIL.Image.Exif(), XMP["attribute"]
+    exif[0x0112] = 1
+    require_upright(read_image(with_xmp(upright(), form, xmp.format(6), exif=exif)))
+    laid = upright().transpose(LAID_DOWN[6])
+    for block in (b"Exif\0\0nothing of the kind", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"):
+        require_upright(read_image(with_xmp(laid, form, xmp.format(6), exif=block)))
+
+
+@pytest.mark.parametrize("said", ["0", "9", "", "six"])
+def test_an_xmp_orientation_that_is_none_turns_nothing(said: str) -> None:
+    for words in XMP.values():
+        require_upright(read_image(with_xmp(upright(), "JPEG", words.format(said))))
+
+
 @pytest.mark.parametrize(
     "stored",
     [
