@@ -28,10 +28,13 @@ _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process an
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``mdpo COMMAND ...`` and return its exit code; ``arguments``: those of this process by default."""
     _print_any_text()
-    code = until_nobody_reads(lambda: _exit_code(build_parser().parse_args(arguments)))
-    if EndSignals.installed is not None:
-        EndSignals.installed.finish()
-    return code
+    code = 1  # that of Python after a traceback
+    try:
+        code = until_nobody_reads(lambda: _exit_code(build_parser().parse_args(arguments)))
+        return code
+    finally:
+        if EndSignals.installed is not None:
+            EndSignals.installed.finish(code)
 
 
 def _print_any_text() -> None:
@@ -122,5 +125,5 @@ def _fail(message: str, code: int) -> int:
     if is_first_to_fail():
         print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
     if EndSignals.installed is not None:
-        EndSignals.installed.finish()
+        EndSignals.installed.finish(code)
     return code

@@ -7,11 +7,12 @@ a `StopRequest` a first signal is a request instead.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from types import FrameType
 from typing import ClassVar
@@ -24,22 +25,37 @@ ECHO = 2.0
 _PATIENCE = 1.0  # seconds in which the main thread handles a signal, unless it is inside of a library's code
 _PROGRAMS = ("mdpo", "mdpo-run")
 _MODULE = "mdpo_core.cli"
+# Python's options with a value, which may be the next word; the first two end its options.
+_WITH_VALUE = re.compile("-[^-cmWX]*([cmWX])(.*)", re.DOTALL)
+_LONG_WITH_VALUE = "--check-hash-based-pycs"
 _STDOUT, _STDERR = 1, 2
 _SHOW_CURSOR = b"\x1b[?25h\n"  # a progress bar hides it
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """The signals that end a command: without SIGHUP if that is ignored, as ``nohup`` does."""
-    return [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+    """The signals that end a command: without those that are ignored, as ``nohup`` and a shell's ``&`` ask."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
 
 def is_command() -> bool:
     """Whether this process was started as ``mdpo``, ``mdpo-run`` or ``python -m mdpo_core.cli``."""
-    words = sys.orig_argv[1:]
-    if "-m" in words:
-        return words[words.index("-m") + 1 :][:1] == [_MODULE]
-    script = next((word for word in words if not word.startswith("-")), "")
-    return PurePath(script).name in _PROGRAMS
+    option, program = _program_of(iter(sys.orig_argv[1:]))
+    return program == _MODULE if option == "m" else not option and PurePath(program).name in _PROGRAMS
+
+
+def _program_of(words: Iterator[str]) -> tuple[str, str]:
+    """What Python's command line runs: ``m`` and a module, ``c`` and code, or nothing and the path of a script."""
+    for word in words:
+        found = _WITH_VALUE.fullmatch(word)
+        if found is not None:
+            value = found[2] or next(words, "")
+            if found[1] in "cm":
+                return found[1], value
+        elif word == _LONG_WITH_VALUE:
+            next(words, "")
+        elif not word.startswith("-") or word == "-":  # "-" is a script on standard input
+            return "", word
+    return "", ""
 
 
 class EndSignals:
@@ -54,6 +70,7 @@ class EndSignals:
         self.farewell: Callable[[], str] = lambda: "continue with the same command"
         self._ends = threading.Lock()
         self._said = False
+        self._code: int | None = None
         self._since = 0.0
         self._handled = threading.Event()
         self._requested: float | None = None
@@ -66,10 +83,16 @@ class EndSignals:
             cls.installed._listen()
         return cls.installed
 
-    def finish(self) -> None:
-        """Ignore signals from now on: the command has ended, and has told its user why."""
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+    def finish(self, code: int | None = None) -> None:
+        """From now on a signal ends the process at once, without a word: the command has told its user why it ends.
+
+        ``code``: the command's exit code, which the process keeps; by default that of the signal. What runs after the
+        command, such as a library's threads, may hang.
+        """
+        self._code = code
+        self._said = True
+        for number in heeded_signals():
+            signal.signal(number, self.end)
 
     def await_request(self) -> None:
         """From now on a first signal is a request."""
@@ -84,7 +107,7 @@ class EndSignals:
         """Say what is kept, and end this process; at once if that has been said."""
         self._handled.set()
         if self._said:
-            os._exit(128 + signum)
+            os._exit(128 + signum if self._code is None else self._code)
         if not self._ends.acquire(blocking=False):
             # The line of the first signal is not yet written, or nobody reads it.
             if time.monotonic() - self._since > ECHO:

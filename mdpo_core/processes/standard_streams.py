@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, TextIO
+from typing import Any
 
 
 def open_closed_streams() -> None:
@@ -29,27 +29,49 @@ def output_may_fail() -> Iterator[None]:
             yield
         finally:
             out.flush()
+            err.flush()
 
 
 class _ForgivingStream:
-    """A text stream that drops what is written to it after its first failure, and says so once."""
+    """A stream that drops what is written to it after its first failure, and says so once. ``buffer`` is one, too."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._drop(error)
-            return len(text)
+    @property
+    def buffer(self) -> _ForgivingStream:
+        """The stream of bytes below."""
+        return _ForgivingStream(self._stream.buffer)
+
+    def write(self, text: Any) -> int:
+        """Write text, or bytes, and return its length."""
+        with self._dropped():
+            return int(self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        """Write each of some texts."""
+        for line in lines:
+            self.write(line)
+
+    def reconfigure(self, **options: Any) -> None:
+        """Change the encoding and the like, after a flush."""
+        self.flush()
+        self._stream.reconfigure(**options)
 
     def flush(self) -> None:
-        try:
+        """Write what is kept in memory."""
+        with self._dropped():
             self._stream.flush()
+
+    @contextmanager
+    def _dropped(self) -> Iterator[None]:
+        """Drop what cannot be written inside the ``with``."""
+        try:
+            yield
         except OSError as error:
             self._drop(error)
 

@@ -24,10 +24,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which mutants a sample holds; default: 0")
     args = parser.parse_args()
     root = Path.cwd()
+    files = _files(args.paths, root, parser)
     with tempfile.TemporaryDirectory(prefix="mdpo-mutants-") as folder:
         check = Check(root, Sandbox(root, Path(folder)))
         results = []
-        for file in _files(args.paths, root):
+        for file in files:
             print(file, flush=True)
             results.append(check.file(file, args.sample, args.seed))
     print(HEADER, *(result.row() for result in results), sep="\n")
@@ -37,13 +38,17 @@ def main() -> None:
     sys.exit(0 if all(result.passes for result in results) else 1)
 
 
-def _files(paths: list[str], root: Path) -> list[str]:
+def _files(paths: list[str], root: Path, parser: argparse.ArgumentParser) -> list[str]:
     """The source files under some paths, relative to the root; a file that only joins others has nothing to mutate."""
     found = []
-    for path in paths:
-        inside = (root / path).rglob("*.py") if (root / path).is_dir() else [root / path]
-        found += sorted(file for file in inside if file.name != "__init__.py")
-    return [str(file.relative_to(root)) for file in found]
+    for path in (root / each for each in paths):
+        if not (path.is_dir() or (path.suffix == ".py" and path.is_file())):
+            parser.error(f"{path} is neither a folder nor a Python file")
+        if not path.resolve().is_relative_to(root.resolve()):
+            parser.error(f"{path} is not in {root}, where the tests run")
+        inside = path.rglob("*.py") if path.is_dir() else [path]
+        found += sorted(file.resolve() for file in inside if file.name != "__init__.py")
+    return [str(file.relative_to(root.resolve())) for file in found]
 
 
 if __name__ == "__main__":

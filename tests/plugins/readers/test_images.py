@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import PIL.Image
 import pytest
 from hypothesis import given, settings
@@ -145,3 +146,65 @@ def fenced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for inside in (folder / "root", folder / "root" / "sub"):
         PIL.Image.new("RGB", (2, 2), "red").save(inside / "image.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The snapshot of a data set in a cache of the hub; its images are red, those of another data set are blue."""
+    cache = tmp_path_factory.mktemp("hub")
+    for name, color in (("y", "red"), ("z", "blue")):
+        repository = cache / f"datasets--x--{name}"
+        for folder in ("blobs/folder", "refs", "snapshots/abc/images/deep", "snapshots/def"):
+            (repository / folder).mkdir(parents=True)
+        (repository / "refs" / "main").write_text("abc")
+        for file in ("blobs/1234", "blobs/folder/1234", "snapshots/def/other.png"):
+            PIL.Image.new("RGB", (2, 2), color).save(repository / file, "PNG")
+        (repository / "snapshots" / "abc" / "top.png").symlink_to("../../blobs/1234")
+        (repository / "snapshots" / "abc" / "images" / "deep" / "a.png").symlink_to("../../../../blobs/1234")
+    found = huggingface_hub.scan_cache_dir(cache)
+    assert {repository.repo_id: len(repository.revisions) for repository in found.repos} == {"x/y": 2, "x/z": 2}
+    return cache / "datasets--x--y" / "snapshots" / "abc"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(("root", "path"), [("", "top.png"), ("", "images/deep/a.png"), ("images", "deep/a.png")])
+def test_images_of_a_hub_snapshot_are_links_to_its_blobs(
+    root: str, path: str, linked: bool, snapshot: Path, tmp_path: Path
+) -> None:
+    if linked:
+        (tmp_path / "data").symlink_to(snapshot)
+    folder = (tmp_path / "data" if linked else snapshot) / root
+    assert images(cell(path), folder)[0].getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "../../../datasets--x--z/blobs/1234",
+        "../../../datasets--x--z/snapshots/abc/top.png",
+        "../def/other.png",
+        "../../refs/main",
+        "../../blobs/folder/1234",
+    ],
+)
+def test_a_link_of_a_hub_snapshot_to_anything_else_is_refused(target: str, snapshot: Path) -> None:
+    assert (snapshot / target).exists()
+    (snapshot / "link.png").symlink_to(target)
+    try:
+        assert "'link.png' lies outside of data.images" in error("link.png", snapshot)
+    finally:
+        (snapshot / "link.png").unlink()
+
+
+@pytest.mark.parametrize("path", ["../../blobs/1234", "images/../../../blobs/1234", "../abc/top.png"])
+def test_a_path_that_climbs_to_the_blobs_is_refused(path: str, snapshot: Path) -> None:
+    for found in (path, str(snapshot / path)):
+        assert "lies outside of data.images" in error(found, snapshot)
+
+
+def test_folders_named_as_in_the_cache_are_not_a_repository(tmp_path: Path) -> None:
+    for folder in ("mine/blobs", "mine/snapshots/abc"):
+        (tmp_path / folder).mkdir(parents=True)
+    PIL.Image.new("RGB", (2, 2)).save(tmp_path / "mine" / "blobs" / "1234", "PNG")
+    (tmp_path / "mine" / "snapshots" / "abc" / "a.png").symlink_to("../../blobs/1234")
+    assert "lies outside of data.images" in error("a.png", tmp_path / "mine" / "snapshots" / "abc")
