@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,10 @@ os.environ["MDPO_CACHE"] = str(Path(_CACHE.name) / "mdpo")
 # Models this small are fastest on one thread, and sums then have one order.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("HF_DATASETS_CACHE", None)
+# Tests interrupt the commands that they start, which inherit what is ignored: SIGINT is, in the background of a script.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 import PIL.Image  # noqa: E402
 import pytest  # noqa: E402

@@ -42,10 +42,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def check(tree: Path, *arguments: str, file: str = "mdpo_core/room/shapes.py") -> subprocess.CompletedProcess[str]:
     # The tool is this checkout's, the tree that it reads is the one it is started in.
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.mutation.__main__ import main; main()"
-    command = [sys.executable, "-c", program, "mdpo_core/room/shapes.py", *arguments]
+    command = [sys.executable, "-c", program, file, *arguments]
     return subprocess.run(command, cwd=tree, capture_output=True, text=True)
 
 
@@ -56,6 +56,21 @@ def test_mutant_is_caught_explained_or_reported_and_tree_stays(tree: Path) -> No
     assert "line 2: print(unit.upper())  ->  pass: SURVIVED" in done.stdout
     assert done.returncode == 1
     assert (tree / "mdpo_core/room/shapes.py").read_text() == SOURCE
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("mdpo_core/room/shape.py", "shape.py is neither a folder nor a Python file"),
+        ("pyproject.toml", "pyproject.toml is neither a folder nor a Python file"),
+        (str(ROOT / "mdpo_core/errors.py"), "errors.py is not in "),
+    ],
+)
+def test_what_cannot_be_mutated_is_named_in_a_sentence(file: str, reason: str, tree: Path) -> None:
+    done = check(tree, file=file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert reason in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_the_listed_files_and_their_tests_exist(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from mdpo_core.processes.stop_request import StopRequest
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # A command that says what it does, and does it until a signal comes.
 PROGRAM = """
-import ctypes, os, signal, sys, time
+import atexit, ctypes, os, signal, sys, threading, time
 from mdpo_core.processes.end_signals import EndSignals
 from mdpo_core.processes.stop_request import StopRequest
 
@@ -61,6 +61,22 @@ def swallows():
         except BaseException:
             pass
 
+def hangs_in_atexit():
+    atexit.register(time.sleep, 60)
+    ends()
+
+def hangs_in_library():
+    atexit.register(in_library)
+    ends()
+
+def hangs_in_thread():
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    ends()
+
+def ends():
+    EndSignals.installed.finish(*map(int, sys.argv[2:]))
+    print("begun", flush=True)
+
 def steps():
     with StopRequest() as stop:
         print("begun", flush=True)
@@ -86,14 +102,14 @@ globals()[sys.argv[1]]()
 
 
 @contextmanager
-def begun(what: str, *, ignored: bool = False) -> Iterator[subprocess.Popen[str]]:
+def begun(*what: str, ignored: signal.Signals | None = None) -> Iterator[subprocess.Popen[str]]:
     """The program once it has begun; it is killed if it still runs at the end, so that no other test hears of it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignored else None
-    words = [sys.executable, "-c", PROGRAM, what]
+    before = signal.signal(ignored, signal.SIG_IGN) if ignored else None
+    words = [sys.executable, "-c", PROGRAM, *what]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             if ignored:
-                signal.signal(signal.SIGHUP, before)
+                signal.signal(ignored, before)
             assert process.stdout is not None
             assert process.stdout.readline() == "begun\n"
             yield process
@@ -141,11 +157,36 @@ def test_second_signal_ends_a_run_that_hangs(what: str) -> None:
         assert (process.returncode, told) == (130, "stopped by SIGINT: all is kept\n")
 
 
-def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
-    with begun("waits", ignored=True) as process:
-        process.send_signal(signal.SIGHUP)
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("what", ["waits", "hangs_in_atexit"])
+def test_a_signal_that_is_ignored_stays_ignored(what: str, signum: signal.Signals) -> None:
+    """As after ``nohup``, or in a job that a script has put into the background."""
+    with begun(what, ignored=signum) as process:
+        process.send_signal(signum)
         time.sleep(0.2)
         assert process.poll() is None
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("what", ["hangs_in_atexit", "hangs_in_thread"])
+def test_a_finished_command_that_hangs_ends_with_its_own_code(what: str, signum: signal.Signals) -> None:
+    with begun(what, "2") as process:
+        time.sleep(0.1)
+        process.send_signal(signum)
+        assert (*process.communicate(timeout=30), process.returncode) == ("", "", 2)
+
+
+def test_a_finished_command_without_a_code_ends_with_the_signals() -> None:
+    with begun("hangs_in_thread") as process:
+        process.send_signal(signal.SIGTERM)
+        assert (*process.communicate(timeout=30), process.returncode) == ("", "", 143)
+
+
+def test_a_finished_command_that_hangs_in_a_library_ends() -> None:
+    with begun("hangs_in_library", "0") as process:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
 
 
 def test_a_hang_up_is_a_request_to_stop_in_the_steps() -> None:
@@ -162,6 +203,17 @@ def test_a_hang_up_is_a_request_to_stop_in_the_steps() -> None:
         (["python", "-u", "-X", "dev", "-m", "mdpo_core.cli"], True),
         (["/bin/python3", "/bin/mdpo-run", "recipe.yaml"], True),
         (["/bin/python3", "-sP", "/bin/mdpo", "check"], True),
+        (["python", "-X", "dev", "/bin/mdpo-run", "recipe.yaml"], True),
+        (["python", "-Werror", "-W", "ignore::UserWarning", "-Xutf8", "mdpo-run", "recipe.yaml"], True),
+        (["python", "-BuX", "dev", "-IW", "error", "mdpo", "check"], True),
+        (["python", "--check-hash-based-pycs", "never", "mdpo", "check"], True),
+        (["python", "-ummdpo_core.cli", "run"], True),
+        (["python", "-W", "mdpo", "train.py"], False),
+        (["python", "-X", "mdpo"], False),
+        (["python", "-cprint()", "mdpo"], False),
+        (["python", "-", "mdpo"], False),
+        (["python", "-m", "mdpo"], False),
+        (["python", "train.py", "mdpo", "-m", "mdpo_core.cli"], False),
         (["python", "-m", "pytest", "-m", "mdpo_core.cli"], False),
         (["python", "-c", "from multiprocessing.spawn import spawn_main", "--multiprocessing-fork"], False),
         (["python", "train.py"], False),

@@ -24,6 +24,31 @@ print("after", flush=True)
 """
 
 
+WAYS = {
+    "lines": "sys.stdout.writelines(['x' * 10_000, '\\n'])",
+    "bytes": "sys.stdout.buffer.write(b'x' * 10_000); sys.stdout.buffer.flush()",
+    "byte lines": "sys.stdout.buffer.writelines([b'x' * 10_000, b'\\n'])",
+    "flushed": "sys.stdout.write('x'); sys.stdout.reconfigure(line_buffering=True)",
+}
+WRITES = """
+import sys
+from mdpo_core.processes.standard_streams import output_may_fail
+errors = sys.stderr
+with output_may_fail():
+    {}
+print("done", file=errors, flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_write_is_forgiven(way: str) -> None:
+    words = [sys.executable, "-c", WRITES.format(WAYS[way])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    told = "standard output takes nothing any more ([Errno 28] No space left on device); the run goes on\n"
+    assert (done.returncode, done.stderr) == (0, f"{told}done\n")
+
+
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&- <&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"])
 def test_a_program_goes_on_without_its_output(redirection: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
