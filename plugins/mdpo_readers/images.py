@@ -11,6 +11,9 @@ from mdpo_readers.cell_types import Cell
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# How the names of data sets, models and spaces begin in the hub's cache.
+_REPOSITORIES = ("datasets--", "models--", "spaces--")
+
 
 def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple[Image, ...]:
     """The images of a cell, which contains one image, a list, or none (null, empty text or an empty list).
@@ -35,7 +38,7 @@ def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
 
 
 def _inside(cell: Cell, path: str, root: Path) -> Path:
-    """The absolute path of a file, with links resolved; a file outside of ``root`` is an error."""
+    """The absolute path of a file, with links resolved; a file outside of ``root`` is an error, but for `_is_blob`."""
     if "://" in path:
         raise cell.wrong(f"'{path}' is a web address; download the image into the folder data.images")
     try:
@@ -44,11 +47,28 @@ def _inside(cell: Cell, path: str, root: Path) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         # The name is too long, it contains a zero byte, or links form a circle.
         raise cell.must_be(f"the path of a file ({type(error).__name__})") from error
-    if not full.is_relative_to(root.resolve()):
+    if not full.is_relative_to(root.resolve()) and not (_goes_down(path) and _is_blob(full, root.resolve())):
         raise cell.wrong(f"'{path}' lies outside of data.images ('{root}'): {full}")
     if not is_file:
         raise cell.wrong(f"'{full}' does not exist; is data.images ('{root}') the folder that paths start from?")
     return full
+
+
+def _goes_down(path: str) -> bool:
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def _is_blob(file: Path, root: Path) -> bool:
+    """Whether ``root`` is a folder of a snapshot in the hub's cache, and ``file`` a file that its links lead to.
+
+    There, ``datasets--NAME/snapshots/REVISION/FILE`` is a link to ``datasets--NAME/blobs/HASH``.
+    """
+    repository = file.parent.parent
+    return (
+        file.parent.name == "blobs"
+        and repository.name.startswith(_REPOSITORIES)
+        and root.is_relative_to(repository / "snapshots")
+    )
 
 
 def _read(cell: Cell, source: Path | bytes, name: str, options: ImageOptions | None) -> Image:
