@@ -89,6 +89,7 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
         # One process also needs blank images if weights before the language model train. Otherwise it would not update
         # these weights in a step without images, but several processes would.
         always_images=world.size > 1 or recipe.model.trains_images,
+        max_positions=recipe.model.max_positions,
     )
     checked = world.computed_by_main(lambda: _checked(recipe, data, builder, world))
     return replace(checked, data=data), builder

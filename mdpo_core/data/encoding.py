@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mdpo_core.data.collation import collate
@@ -27,7 +27,8 @@ class BatchBuilder:
     """Builds batches with everything that some terms read; cheap to copy into a worker process.
 
     ``checks``: the terms that read columns. ``always_images``: a batch without images gets a blank one, which no prompt
-    shows, because processes that share a model must all run all of it.
+    shows, because processes that share a model must all run all of it. ``max_length`` is the recipe's limit of a row,
+    ``max_positions`` the model's, both in tokens.
     """
 
     encoder: Encoder
@@ -39,6 +40,7 @@ class BatchBuilder:
     always_images: bool = False
     needs: tuple[Need, ...] = ()
     checks: tuple[Term, ...] = ()
+    max_positions: int | None = None
 
     @classmethod
     def for_terms(
@@ -49,6 +51,7 @@ class BatchBuilder:
         max_length: int,
         seed: int,
         always_images: bool = False,
+        max_positions: int | None = None,
     ) -> BatchBuilder:
         """A builder of batches with everything that ``terms`` read: views, columns and conditions."""
         terms = list(terms)
@@ -58,7 +61,7 @@ class BatchBuilder:
         needs = [need for term in terms for need in needs_of_term(term)]
         needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
         needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if term.columns())
-        return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks)
+        return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks, max_positions)
 
     def clean(self) -> BatchBuilder:
         """A builder of the same responses and columns, with clean images only."""
@@ -159,16 +162,21 @@ class BatchBuilder:
     def _limit_length(self, row: EncodedRow) -> None:
         prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())
         response = max(len(ids) for ids in row.responses.values())
-        if prompt + response > self.max_length:
-            raise DataError(
-                [
-                    Problem(
-                        f"example '{row.id}'",
-                        "",
-                        f"{prompt} prompt tokens (image tokens included) and {response} response tokens are more "
-                        f"than model.max_length = {self.max_length}; nothing is cut off: raise it or shorten the row",
-                    )
-                ]
+        counts = f"{prompt} prompt tokens (image tokens included) and {response}"
+        for problem in self._length_problems(prompt + response, counts):
+            raise DataError([Problem(f"example '{row.id}'", "", problem)])
+
+    def _length_problems(self, length: int, counts: str) -> Iterator[str]:
+        """The limits that a row of ``length`` tokens exceeds, and what to do. ``counts``: the tokens in words."""
+        if self.max_positions is not None and length > self.max_positions:
+            yield (
+                f"{counts} response tokens are more than the model's {self.max_positions} positions; nothing is cut "
+                "off: shorten the row"
+            )
+        if length > self.max_length:
+            yield (
+                f"{counts} response tokens are more than model.max_length = {self.max_length}; nothing is cut off: "
+                "raise it or shorten the row"
             )
 
 

@@ -69,6 +69,14 @@ class ModelAdapter(Component):
         """Whether the model has ``packed_hidden_states``, which computes a prompt once for all its responses."""
         return False
 
+    @property
+    def max_positions(self) -> int | None:
+        """The tokens of the longest sequence that the model can read, image tokens included; None: no limit is known.
+
+        A longer row is bad, whatever ``max_length`` allows.
+        """
+        return None
+
     @abstractmethod
     def encoder(self) -> Encoder:
         """The encoder from examples to token ids and image inputs. Does not load weights."""

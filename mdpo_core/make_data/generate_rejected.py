@@ -188,5 +188,5 @@ class _Answers:
         try:
             self._source.builder.of((CHOSEN, REJECTED)).encode(row, self._rows, epoch=0)
         except DataError:
-            return "the response 'rejected' is longer than model.max_length allows"
+            return "the response 'rejected' is longer than model.max_length or the model allows"
         return None

@@ -91,7 +91,10 @@ def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | Non
     require_models(recipe, models)
     data = open_data(recipe.data)
     rows = CandidateRows.of(data, relabeling.candidates, relabeling.scores)
-    builder = AllResponses(recipe.model.encoder(), (CHOSEN,), {}, (), recipe.model.max_length, recipe.train.seed)
+    model, seed = recipe.model, recipe.train.seed
+    builder = AllResponses(
+        model.encoder(), (CHOSEN,), {}, (), model.max_length, seed, max_positions=model.max_positions
+    )
     source = CheckedInput.read(recipe, rows, builder)
     settings = {"command": "relabel", **relabeling.settings(), LOW_CONFIDENCE: relabeling.low_confidence}
     key = source.key(settings, models)

@@ -86,8 +86,17 @@ def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
     used = {name: corruption for name, corruption in recipe.corruptions.items() if name in conditions}
     needs = [Need("responses", view.response) for view in views]
     needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
-    encoder, max_length, seed = recipe.model.encoder(), recipe.model.max_length, recipe.train.seed
-    return TextsOnly(encoder, views, used, (), max_length, seed, needs=tuple(dict.fromkeys(needs)))
+    model, needed = recipe.model, tuple(dict.fromkeys(needs))
+    return TextsOnly(
+        model.encoder(),
+        views,
+        used,
+        (),
+        model.max_length,
+        recipe.train.seed,
+        needs=needed,
+        max_positions=model.max_positions,
+    )
 
 
 def require_jsonl(out: Path) -> None:

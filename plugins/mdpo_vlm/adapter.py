@@ -119,6 +119,12 @@ class TransformersAdapter(ModelAdapter):
         window = sliding_window(self.folder())
         return window is None or window >= self.max_length
 
+    @property
+    def max_positions(self) -> int | None:
+        from mdpo_vlm.loading.shapes import max_positions
+
+        return max_positions(self.folder())
+
     def encoder(self) -> VlmEncoder:
         from mdpo_vlm.loading.fit import require_fit
 

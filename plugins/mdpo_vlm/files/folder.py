@@ -28,6 +28,8 @@ ENCODER_FILES = (
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 # That of a large vocabulary has 30 MB.
 _LARGEST_JSON = 512 * 2**20
+_DEEPEST_JSON = 64
+_TOO_DEEP = "brackets in it are nested too deeply"
 _PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
 
 
@@ -48,11 +50,26 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = "brackets in it are nested too deeply" if isinstance(error, RecursionError) else error
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else error
         raise unfit(path, f"cannot be read: {reason}; download it again") from error
     if not isinstance(content, dict):
         raise unfit(path, "is not a JSON object; download it again")
+    _require_shallow(path, content)
     return content
+
+
+def _require_shallow(path: Path, content: dict[str, Any]) -> None:
+    """Raise `DataError` for values nested so deeply that functions which call themselves would fail on them.
+
+    Python 3.12 reads them without an error.
+    """
+    level: list[Any] = [content]
+    for _ in range(_DEEPEST_JSON):
+        values = [value for each in level for value in (each.values() if isinstance(each, dict) else each)]
+        level = [value for value in values if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise unfit(path, f"cannot be read: {_TOO_DEEP}; download it again")
 
 
 def require_file(path: Path) -> None:

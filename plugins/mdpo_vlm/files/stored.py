@@ -7,22 +7,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import WEIGHTS, read_json, unfit, weight_files
+from mdpo_vlm.files.opened import opened
 
-# As safetensors writes the types that weights have.
-_WEIGHT_TYPES = ("F64", "F32", "F16", "BF16")
+# The types that weights have, by their names in safetensors files.
+WEIGHT_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # Computed numbers that old versions of transformers stored beside the weights.
 _COMPUTED = re.compile(r"(position_ids|num_batches_tracked|position_index|relative_position_index)$")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor in a file: its shape, and its type as safetensors writes it (``BF16``)."""
+    """One tensor in a file: its name there, its shape, and its type as safetensors writes it (``BF16``)."""
 
     file: Path
+    name: str
     shape: tuple[int, ...]
     dtype: str
 
@@ -39,12 +43,22 @@ def stored_tensors(files: Sequence[Path]) -> dict[str, Stored]:
 
 
 def _tensors_of(file: Path) -> dict[str, Stored]:
+    if file.suffix == ".bin":
+        with opened(file) as tensors:
+            return {name: _unpickled(file, name, tensor) for name, tensor in tensors.items()}
     with (
         reading(file, "its weights cannot be read", [file]) as staged,
         safe_open(staged / file.name, framework="pt") as tensors,
     ):
         slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
-        return {name: Stored(file, tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+        return {name: Stored(file, name, tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+
+
+def _unpickled(file: Path, name: str, tensor: object) -> Stored:
+    if not isinstance(tensor, Tensor):
+        raise unfit(file, f"{name} is a {type(tensor).__name__}, not a tensor; download the weights again")
+    dtype = next((name for name, known in WEIGHT_TYPES.items() if known == tensor.dtype), str(tensor.dtype))
+    return Stored(file, name, tuple(tensor.shape), dtype)
 
 
 def require_stored(folder: Path) -> None:
@@ -60,8 +74,8 @@ def require_stored(folder: Path) -> None:
 def require_weight_types(stored: Mapping[str, Stored]) -> None:
     """Raise `DataError` for a tensor whose numbers are no weights: loading would convert them in silence."""
     for name, tensor in stored.items():
-        if tensor.dtype not in _WEIGHT_TYPES and not _COMPUTED.search(name):
-            known = ", ".join(_WEIGHT_TYPES)
+        if tensor.dtype not in WEIGHT_TYPES and not _COMPUTED.search(name):
+            known = ", ".join(WEIGHT_TYPES)
             raise unfit(tensor.file, f"{name} has the type {tensor.dtype}; weights have one of {known}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
@@ -11,6 +13,7 @@ from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading
 
 _SECONDS = 15.0
+_LARGEST_FACTOR = 10**4
 
 
 def sliding_window(folder: Path) -> int | None:
@@ -18,6 +21,34 @@ def sliding_window(folder: Path) -> int | None:
     text = load_config(folder).get_text_config()
     window: int | None = getattr(text, "sliding_window", None)
     return window
+
+
+def max_positions(folder: Path) -> int | None:
+    """The tokens of the longest sequence that the language model can read, or None if its configuration has no limit.
+
+    Configurations differ in whether max_position_embeddings includes the factor of scaled positions (RoPE), so the
+    largest reading counts.
+    """
+    text = load_config(folder).get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        return None
+    return max([positions, *(_scaled(positions, rope) for rope in _ropes(getattr(text, "rope_parameters", None)))])
+
+
+def _ropes(parameters: Any) -> Iterator[Mapping[str, Any]]:
+    """The parameters of scaled positions, of all layers or of each type of layer."""
+    if isinstance(parameters, Mapping):
+        yield parameters
+        yield from (each for each in parameters.values() if isinstance(each, Mapping))
+
+
+def _scaled(positions: int, rope: Mapping[str, Any]) -> int:
+    """The original number of positions times the factor, as transformers defines it; 0 without a factor."""
+    factor, original = rope.get("factor"), rope.get("original_max_position_embeddings") or positions
+    if not isinstance(factor, int | float) or not isinstance(original, int) or rope.get("rope_type") == "default":
+        return 0
+    return int(original * factor) if 1 < factor < _LARGEST_FACTOR else 0
 
 
 def without_weights(folder: Path) -> PreTrainedModel:

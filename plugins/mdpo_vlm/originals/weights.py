@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,8 +11,10 @@ from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from mdpo_vlm.files.damage import require_whole
+from mdpo_vlm.files.opened import opened
+from mdpo_vlm.files.stored import WEIGHT_TYPES, Stored, require_weight_types, stored_tensors
 from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
-from mdpo_vlm.originals.tensors import opened, write_shards
+from mdpo_vlm.originals.tensors import write_shards
 from mdpo_vlm.originals.tower import Tower
 
 Names = Sequence[tuple[str, str]]
@@ -40,22 +41,12 @@ _LEFT_OUT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """A tensor in a file of the checkpoint, under its name there."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
 class Sources:
     """The tensors of a checkpoint; they are converted together with the tensors of its vision tower."""
 
     def __init__(self, original: Original) -> None:
         self._original = original
-        self._stored = list(_stored_in(original.weights()))
+        self._stored = stored_tensors(original.weights()).values()
 
     @property
     def hold_tower(self) -> bool:
@@ -72,20 +63,22 @@ class Sources:
         stored = dict(self._named(tower))
         _require_all(self._original.folder, shapes | in_checkpoint, stored, tower)
         rows = config.get_text_config().vocab_size
-        config.dtype = stored[_VOCABULARY[0]].dtype
+        require_weight_types({each.name: each for each in stored.values()})
+        config.dtype = WEIGHT_TYPES[stored[_VOCABULARY[0]].dtype]
         write_shards(_grown(_tensors(stored), rows), folder)
 
-    def _named(self, tower: Tower) -> Iterator[tuple[str, _Stored]]:
+    def _named(self, tower: Tower) -> Iterator[tuple[str, Stored]]:
         """The tensors under their names in transformers; a tensor that no prefix matches keeps its name."""
         for stored in self._stored:
             # The recipe's tower replaces the one inside the checkpoint.
             if tower.folder is None or not stored.name.startswith(_TOWER_INSIDE):
                 yield from _renamed(stored, _NAMES, tower)
-        for stored in _stored_in(files_of_weights(tower.folder)) if tower.folder is not None else ():
+        in_tower = stored_tensors(files_of_weights(tower.folder)) if tower.folder is not None else {}
+        for stored in in_tower.values():
             yield from _renamed(stored, _TOWER_NAMES, tower)
 
 
-def _renamed(stored: _Stored, names: Names, tower: Tower) -> Iterator[tuple[str, _Stored]]:
+def _renamed(stored: Stored, names: Names, tower: Tower) -> Iterator[tuple[str, Stored]]:
     """The tensor under its new name; nothing if it is not converted."""
     dropped = f"vision_model.encoder.layers.{tower.config.num_hidden_layers}."
     if not _LEFT_OUT.search(stored.name) and not (tower.drops_last and dropped in stored.name):
@@ -96,12 +89,6 @@ def _replaced(name: str, names: Names) -> str:
     return next((new + name.removeprefix(old) for old, new in names if name.startswith(old)), name)
 
 
-def _stored_in(files: Sequence[Path]) -> Iterator[_Stored]:
-    for file in files:
-        with opened(file) as tensors:
-            yield from [_Stored(file, name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()]
-
-
 def _shapes(config: LlavaConfig) -> dict[str, tuple[int, ...]]:
     """The shapes of all weights of a model, by their names in files."""
     with torch.device("meta"):
@@ -110,7 +97,7 @@ def _shapes(config: LlavaConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _require_all(
-    folder: Path, shapes: Mapping[str, tuple[int, ...]], by_name: Mapping[str, _Stored], tower: Tower
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], by_name: Mapping[str, Stored], tower: Tower
 ) -> None:
     """Raise `DataError` unless the checkpoint has exactly the tensors of the model, in their ``shapes``."""
     inverse = [(new, old) for old, new in _NAMES]
@@ -127,7 +114,7 @@ def _require_all(
     )
 
 
-def _tensors(by_name: Mapping[str, _Stored]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(by_name: Mapping[str, Stored]) -> Iterator[tuple[str, Tensor]]:
     """The tensors, file by file, in the dtype of the file."""
     for file in dict.fromkeys(stored.file for stored in by_name.values()):
         with opened(file) as tensors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import PIL.Image
 import pytest
 from support.pairs import PROMPT
+from support.paths import RECIPES
 
-from mdpo_core import Box, DataError, Example, Turn, component
+from mdpo_core import Box, DataError, Example, Turn, component, load_recipe
 from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.runner import read_data
 
 ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PIL.Image.new("RGB", (40, 30)),))
 
@@ -88,6 +91,21 @@ def test_an_invalid_row_is_named_with_its_problem(changes: dict[str, object], me
 def test_too_long_row_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
     assert "image tokens included" in problem(check([ROW], llava, max_length=10))
     assert "are more than model.max_length = 10; nothing is cut off" in problem(check([ROW], llava, max_length=10))
+
+
+def test_a_row_longer_than_the_model_s_positions_is_bad(small: list[str], llava: Path, tmp_path: Path) -> None:
+    """Shorter rows of the same model are not, whatever max_length is."""
+    folder = shutil.copytree(llava, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 24
+    (folder / "config.json").write_text(json.dumps(config))
+    changes = [*small, f"model.path={folder}", "data.bad_rows=quarantine"]
+    checked, _ = read_data(load_recipe(RECIPES / "llava_mdpo.yaml", changes))
+    whole, _ = read_data(load_recipe(RECIPES / "llava_mdpo.yaml", [*small]))
+    assert not whole.bad
+    assert 0 < len(checked.rows) < 10
+    found = str(next(iter(checked.bad.values()))[0])
+    assert "response tokens are more than the model's 24 positions; nothing is cut off: shorten the row" in found
 
 
 def test_a_term_over_a_response_that_no_row_has_is_refused(llava: Path) -> None:

@@ -167,6 +167,7 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Change:
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
 REPEATED = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+DEEP = "brackets in it are nested too deeply"
 HUB_ATTENTION = "kernels-community/flash-attn"
 
 
@@ -227,6 +228,38 @@ HUB_ATTENTION = "kernels-community/flash-attn"
 )
 def test_a_folder_that_contradicts_itself_is_refused(change: Change, message: str, llava: Path, tmp_path: Path) -> None:
     assert message in refusal(copied(llava, tmp_path / "model", change))
+
+
+@pytest.mark.parametrize("levels", [300, 2000, 100_000])
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "processor_config.json"])
+def test_brackets_nested_deeply_are_one_error(name: str, levels: int, llava: Path, tmp_path: Path) -> None:
+    def nested(folder: Path) -> None:
+        text = (folder / name).read_text().rstrip().removesuffix("}")
+        (folder / name).write_text(text + ', "deep": ' + '{"a":' * levels + "1" + "}" * (levels + 1))
+
+    folder = copied(llava, tmp_path / "model", nested)
+    assert refusal(folder) == f"{folder / name}: cannot be read: {DEEP}; download it again"
+
+
+SCALED = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+YARN = {**SCALED, "rope_type": "yarn", "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize(
+    ("text_config", "positions"),
+    [
+        ({"max_position_embeddings": 64}, 64),
+        ({"max_position_embeddings": 64, "rope_parameters": None, "rope_scaling": SCALED}, 256),
+        ({"max_position_embeddings": 64, "rope_parameters": YARN}, 256),
+        ({"max_position_embeddings": 256, "rope_parameters": YARN}, 256),
+        ({"max_position_embeddings": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, 64),
+    ],
+)
+def test_the_longest_sequence_is_as_config_json_says(
+    text_config: dict[str, object], positions: int, llava: Path, tmp_path: Path
+) -> None:
+    folder = copied(llava, tmp_path / "model", config("text_config", **text_config))
+    assert adapter(folder).max_positions == positions
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import PIL.Image
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.builders.original_checkpoints import (
     LANGUAGES,
     as_other_files,
@@ -379,6 +379,15 @@ def holding(name: str, text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(text)
 
 
+def with_a_tensor_twice(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = dict.fromkeys(weights, "a.safetensors") | {"model.norm.weight": "b.safetensors"}
+    save_file(weights, folder / "a.safetensors")
+    save_file({"lm_head.weight": weights["lm_head.weight"] * 2}, folder / "b.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+
 def as_a_pickle_with_code(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({"lm_head.weight": Path("x")}, folder / "pytorch_model.bin")
@@ -397,7 +406,8 @@ def as_a_pickle_with_code(folder: Path) -> None:
         (besides("action_head.weight"), "1 unexpected tensors: action_head.weight; the"),
         (cut("lm_head.weight"), "1 mismatched tensors: lm_head.weight (360, 32) for (361, 32); the"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights: none of model.safetensors, "),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors: cannot be read"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "safetensors: its weights cannot be"),
+        (with_a_tensor_twice, "b.safetensors: contains lm_head.weight, which a.safetensors contains, too"),
         (as_a_pickle_with_code, "pytorch_model.bin: cannot be read as tensors alone"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: is missing; a model's folder needs it"),
         (lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "vocab.json")], "no tokenizer: none"),
