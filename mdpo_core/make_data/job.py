@@ -69,7 +69,13 @@ class DataJob:
             return None
         if not journal.is_begun():
             new.require_free()
-        entries = journal.fill(self.compute, progress_of(self.stage))
+        # The journal stays held until the file is written: a second command must not write the same file.
+        with journal.filled(self.compute, progress_of(self.stage)) as entries:
+            made = None if entries is None else self._written(new, entries)
+            journal.close()
+        return made
+
+    def _written(self, new: NewPairsFile, entries: Sequence[Entry]) -> NewPairs:
         rows = [
             NewRow(entry["row"] - 1, entry["responses"], entry["columns"])
             for entry in entries
@@ -77,8 +83,7 @@ class DataJob:
         ]
         left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
         if not rows:
-            raise DataError("\n".join([f"{out}: every row was left out, so nothing was written", *counted(left_out)]))
+            message = f"{new.path}: every row was left out, so nothing was written"
+            raise DataError("\n".join([message, *counted(left_out)]))
         rows = self.finish(rows)
-        reader = new.write(rows)
-        journal.close()
-        return NewPairs(rows, left_out, reader, new.stale(rows))
+        return NewPairs(rows, left_out, new.write(rows), new.stale(rows))

@@ -115,23 +115,35 @@ class Journal:
         with self.partial.open("rb") as file:
             return any(line.endswith(b"\n") and not _is_left_out(line) for line in file)
 
-    def fill(
+    @contextmanager
+    def filled(
         self, compute: Callable[[Sequence[int]], Sequence[Entry]], progress: Callable[[int, int], object]
-    ) -> list[Entry]:
+    ) -> Iterator[list[Entry] | None]:
         """The entries of all rows: kept entries, and new ones from ``compute`` for the other rows.
 
-        ``compute`` takes indices into ``rows``; ``progress`` takes the number of finished rows and of all rows. Raises
-        `RunStopped` after a SIGTERM or SIGINT; the finished rows are kept.
+        No other process can fill the journal while this context is open, so write ``out`` within it. It gives None if
+        another process has written ``out`` since `is_finished`. ``compute`` takes indices into ``rows``; ``progress``
+        takes the number of finished rows and of all rows. Raises `RunStopped` after a SIGTERM or SIGINT; the finished
+        rows are kept.
         """
-        total = len(self.rows)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         if not self.settings.is_file():
             self._write_settings()
-        with self._held() as file, StopRequest() as stop:
-            if self._require_ours() is State.FREE:  # checked again: another process may have written since
+        with self._held() as file:
+            state = self._require_ours()  # checked again: another process may have written since
+            if state is State.FREE:
                 file.truncate(0)
                 self._write_settings()
-            entries = self._kept(file)
+            yield None if state is State.FINISHED else self._fill(file, compute, progress)
+
+    def _fill(
+        self,
+        file: IO[bytes],
+        compute: Callable[[Sequence[int]], Sequence[Entry]],
+        progress: Callable[[int, int], object],
+    ) -> list[Entry]:
+        total, entries = len(self.rows), self._kept(file)
+        with StopRequest() as stop:
             progress(len(entries), total)
             while len(entries) < total:
                 if stop.signum:
