@@ -14,7 +14,8 @@ from types import FrameType
 
 # The packages between the library and a plugin's code.
 _CALLERS = (__name__.partition(".")[0], "pluggy", "pydantic", "torch", "importlib")
-_NOTE = "(in "  # begins a note
+# How notes begin: whose code raised an error, and where if the traceback stayed in another process.
+_NOTE, _PLACE = "(in ", "(at "
 # Nobody mistypes a longer name, and comparing such names takes long.
 _LONGEST_NAME = 60
 # Messages show the values of these types; of other types only the name.
@@ -62,8 +63,21 @@ def blame_on(source: str) -> Iterator[None]:
 
 def fault_of_plugin(error: BaseException) -> str | None:
     """One line for an error that passed `blame_on`: whose code raised what, and where; None for other errors."""
-    sources = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
-    return f"{sources[0].removeprefix(_NOTE)[:-1]} {raised(error)}" if sources else None
+    source = _noted(error, _NOTE)
+    return None if source is None else f"{source} {raised(error)}"
+
+
+def notes_to_send(error: BaseException) -> tuple[str, ...]:
+    """The notes of an error that travels to another process, and the place of a plugin's fault: a traceback stays."""
+    place = None if _noted(error, _NOTE) is None else place_of_plugin(error)
+    own = tuple(getattr(error, "__notes__", ()))
+    return own if place is None or _noted(error, _PLACE) else (*own, f"{_PLACE}{place})")
+
+
+def _noted(error: BaseException, kind: str) -> str | None:
+    """The content of the first note of a kind, which is that of the innermost code; None without one."""
+    notes = getattr(error, "__notes__", ())
+    return next((note.removeprefix(kind)[:-1] for note in notes if note.startswith(kind)), None)
 
 
 class _Problems(MdpoError):
@@ -101,6 +115,9 @@ def raised(error: BaseException) -> str:
 
 def place_of_plugin(error: BaseException) -> str | None:
     """``mine.py:31``: the line of a plugin's code that an error went through; None if it went through no such code."""
+    noted = _noted(error, _PLACE)
+    if noted is not None:
+        return noted
     places = [(_package(frame), frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     plugin = next((package for package, _, _ in places if package not in _CALLERS), None)
     # What the plugin calls, such as torch, is not where the mistake is.

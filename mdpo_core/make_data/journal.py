@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import IO, Any, TypeAlias
 from mdpo_core.errors import CheckpointError, MdpoError
 from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.storage.differences import differences
+from mdpo_core.storage.file_locks import lock
 from mdpo_core.storage.files import atomic_write
 
 Entry: TypeAlias = "dict[str, Any]"
@@ -165,7 +165,7 @@ class Journal:
     def _held(self) -> Iterator[IO[bytes]]:
         with self.partial.open("a+b") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file)
             except BlockingIOError as error:
                 raise MdpoError(f"another process is writing {self.partial}; wait until it ends") from error
             yield file

@@ -24,6 +24,7 @@ import torch
 
 from mdpo_core.errors import MdpoError, PluginError
 from mdpo_core.processes.parcels import Parcel, pack, unpack
+from mdpo_core.processes.portable_error import PortableError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -123,16 +124,17 @@ class _Results(Iterator[Any]):
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error, and the traceback of the place where it was raised."""
+    """An error, its notes, and the traceback of the place where it was raised."""
 
-    error: Exception
+    error: PortableError
     where: str
 
     def to_raise(self) -> Exception:
-        # The message of an `MdpoError` is enough. The note is added here, because some errors lose it when pickled.
-        if not isinstance(self.error, MdpoError):
-            self.error.add_note(f"in a worker process:\n{self.where}")
-        return self.error
+        error = self.error.to_raise()
+        # The message of an `MdpoError` is enough.
+        if not isinstance(error, MdpoError):
+            error.add_note(f"in a worker process:\n{self.where}")
+        return error
 
 
 _content = b""
@@ -175,13 +177,4 @@ def _compute(task: object) -> Parcel | _Failure | None:
     try:
         return pack(_function()(task))
     except Exception as error:
-        return _Failure(portable(error), traceback.format_exc())
-
-
-def portable(error: Exception) -> Exception:
-    """The error; a `RuntimeError` with its type and message if it cannot be pickled for another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # unpickling calls the error's own class, which can raise anything
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        return _Failure(PortableError.of(error), traceback.format_exc())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mdpo_core.errors import RecipeError
+from mdpo_core.processes.portable_error import PortableError
 
 Value = TypeVar("Value")
 _MOST_DIGITS = 10
@@ -59,19 +60,17 @@ class World:
             return compute()
         from torch import distributed
 
-        from mdpo_core.processes.workers import portable
-
-        outcome: list[tuple[Value | None, Exception | None]] = [(None, None)]
+        outcome: list[tuple[Value | None, PortableError | None]] = [(None, None)]
         if self.is_main:
             try:
                 outcome = [(compute(), None)]
             except Exception as error:
-                distributed.broadcast_object_list([(None, portable(error))])
+                distributed.broadcast_object_list([(None, PortableError.of(error))])
                 raise
         distributed.broadcast_object_list(outcome)
         value, failure = outcome[0]
         if failure is not None:
-            raise failure
+            raise failure.to_raise()
         return value  # type: ignore[return-value]  # the result of compute
 
 

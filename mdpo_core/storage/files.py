@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mdpo_core.errors import CheckpointError, first_line, shown
+from mdpo_core.storage.file_locks import lock
 
 UNFINISHED = ".unfinished-"
 
@@ -102,21 +101,17 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
     """Wait until no other process holds the folder, and hold it; it is released even by a killed process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        try:
-            _lock(file, folder)
-        except OSError as error:
-            # Some network file systems have no locks. There, digests show whether another process interfered.
-            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-                raise
+        # Where the file system has no locks, digests show whether another process interfered.
+        _lock(file, folder)
         yield
 
 
 def _lock(file: IO[str], folder: Path) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         logging.getLogger(__name__).warning("waiting for another run to finish with %s", folder)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file, wait=True)
 
 
 def remove_folder(path: Path) -> None:

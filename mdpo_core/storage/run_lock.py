@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -13,11 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mdpo_core.errors import RecipeError
+from mdpo_core.storage.file_locks import lock
 from mdpo_core.storage.files import unwritable
 
 LOCK = "run.lock"
-# Some network file systems have no locks.
-_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _MOST_PROCESSES = 2**31
 _TIME_TO_WRITE = 1.0  # seconds in which a process that has just locked the file writes its host and number
 
@@ -83,15 +81,12 @@ def _opened(path: Path) -> int | None:
 
 def _lock(descriptor: int, folder: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_locked = lock(descriptor)
     except BlockingIOError:
         raise _in_use(folder, _owner_once_written(descriptor)) from None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        owner = _owner(descriptor)
-        if owner is not None and not _is_dead(owner):
-            raise _in_use(folder, owner) from error
+    owner = None if is_locked else _owner(descriptor)
+    if owner is not None and not _is_dead(owner):
+        raise _in_use(folder, owner)
 
 
 def _in_use(folder: Path, owner: tuple[str, int] | None) -> RecipeError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -132,6 +134,17 @@ def test_journal_without_usable_entries_takes_other_settings(tmp_path: Path, fou
     assert json.loads(other.settings.read_text()) == KEY | {"seed": 1}
     with pytest.raises(CheckpointError, match="seed: 1 there, 0 here"):
         journal(tmp_path).is_finished()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_file_system_without_locks_keeps_a_journal_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert len(journal(tmp_path).fill(Compute(), nothing)) == len(ROWS)
 
 
 def test_command_with_other_settings_leaves_a_running_one_alone(tmp_path: Path) -> None:

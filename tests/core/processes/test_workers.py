@@ -6,6 +6,8 @@ import itertools
 import json
 import multiprocessing
 import os
+import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -20,6 +22,8 @@ import torch
 from torch import Tensor
 
 from mdpo_core import DataError, MdpoError, PluginError, Problem
+from mdpo_core.errors import blame_on, fault_of_plugin
+from mdpo_core.processes.portable_error import PortableError
 from mdpo_core.processes.workers import computed_ahead
 
 
@@ -138,6 +142,37 @@ def test_an_error_that_cannot_be_copied_is_told_in_another_one() -> None:
     with pytest.raises(RuntimeError, match=r"^Awkward: a fault in a plugin\n") as caught:
         results(fail, ["awkward"], 1)
     assert 'raise Awkward("a fault", "a plugin")' in caught.value.__notes__[0]
+
+
+class Plugin:
+    """Code of a plugin: of a module that is not mdpo's."""
+
+    def __call__(self, how: str) -> object:
+        with blame_on("the corruption 'crop'"):
+            return fail(how)
+
+
+@pytest.mark.parametrize(("how", "what"), [("bug", "JSONDecodeError"), ("awkward", "RuntimeError: Awkward: a fault")])
+def test_a_plugins_fault_in_a_worker_keeps_its_file_and_line(how: str, what: str) -> None:
+    with pytest.raises(Exception, match=r".") as caught:
+        results(Plugin(), [how], 1)
+    fault = fault_of_plugin(caught.value)
+    assert fault is not None
+    assert fault.startswith(f"the corruption 'crop' raised {what}")
+    assert re.search(r" \(test_workers\.py:\d+\)$", fault)
+
+
+def test_the_notes_of_an_error_travel_with_it_again_and_again() -> None:
+    error: Exception = ValueError("mine")
+    try:
+        with blame_on("the tracker 'csv'"):
+            json.loads("{")
+    except ValueError as raised:
+        error = raised
+    once = pickle.loads(pickle.dumps(PortableError.of(error))).to_raise()
+    twice = pickle.loads(pickle.dumps(PortableError.of(once))).to_raise()
+    assert fault_of_plugin(error) == fault_of_plugin(once) == fault_of_plugin(twice)
+    assert once.__notes__ == twice.__notes__
 
 
 def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
