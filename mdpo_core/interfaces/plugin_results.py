@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from mdpo_core.errors import PluginError, blame_on, shown
+from mdpo_core.errors import MdpoError, PluginError, blame_on, raised, shown
 from mdpo_core.types.declared import Undeclared
 
 if TYPE_CHECKING:
@@ -35,6 +35,24 @@ def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
         raise PluginError(
             f"{source} asks for a gradient that does not exist: the reference's log-probs have none"
         ) from error
+
+
+def told_by_plugin(source: str, ask: Callable[[], Value], expected: type | tuple[type, ...], form: str) -> Value:
+    """What a plugin's code tells while a recipe is read. ``source`` names the code: "gives() of the reader 'pairs'".
+
+    Raises `PluginError`, with the file and line, for any error of the code, and for a value that is not of the type
+    ``expected``, of which ``form`` is the name in the message.
+    """
+    try:
+        with blame_on(source):
+            told = ask()
+    except MdpoError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{source} {raised(error)}; correct the plugin, or tell its author") from error
+    if not isinstance(told, expected):
+        raise PluginError(f"{source} must return {form}; it returned {shown(told)}")
+    return told
 
 
 def require_metrics(source: str, found: object) -> None:

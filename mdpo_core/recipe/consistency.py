@@ -6,13 +6,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, TypeVar
 
-from mdpo_core.errors import Problem, RecipeError, blame_on, first_line, raised, suggestion
+from mdpo_core.errors import Problem, RecipeError, first_line, raised, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
@@ -117,8 +119,8 @@ def _conditions(sections: _Sections) -> Found:
 
 
 def _needs(sections: _Sections) -> Found:
-    with blame_on(f"gives() of the reader '{sections.data.component_name()}'"):
-        given = sections.data.gives()
+    source = f"gives() of the reader '{sections.data.component_name()}'"
+    given = told_by_plugin(source, sections.data.gives, (Mapping, NoneType), "names by field, or None")
     if given is None or not sections.trains:
         return
     for keys, needs in _needed(sections):

@@ -39,7 +39,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int 
 
     ``overrides``: ``section.key=value``, as after ``--set``. ``processes``: the number that batch sizes must fit.
     ``trains=False``: for commands that make data, whose rows need not yet have what the objective reads. Raises
-    `RecipeError` with every problem: file, line, YAML path, and what would work.
+    `RecipeError` with every problem: file, line, YAML path, and what would work. Raises `PluginError` if a component
+    fails when it is asked what it needs or gives.
     """
     document = read_document(Path(path))
     override(document, overrides)

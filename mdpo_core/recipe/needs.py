@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, cast
 
-from mdpo_core.errors import Problem, blame_on
+from mdpo_core.errors import PluginError, Problem, shown
+from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.types.example import Example, ExampleField
 from mdpo_core.types.view import CLEAN
@@ -55,8 +58,8 @@ class Need:
         readers = cast("Mapping[str, type[Reader]]", current_registry().components("reader"))
         ways = []
         for name, cls in sorted(readers.items()):
-            with blame_on(f"option_for() of the reader '{name}'"):
-                ways.append((name, cls.option_for(self.field, self.name)))
+            source, ask = f"option_for() of the reader '{name}'", partial(cls.option_for, self.field, self.name)
+            ways.append((name, told_by_plugin(source, ask, (str, NoneType), "text or None")))
         return "".join(f"; reader '{name}' gives it with {way}" for name, way in ways if way is not None)
 
 
@@ -74,9 +77,14 @@ def needs_of_term(term: Term) -> Iterator[Need]:
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:
     """What a condition reads from a row, apart from its prompt and images."""
-    with blame_on(f"needs() of the corruption '{condition}' ({type(corruption).__name__})"):
-        found = corruption.needs().items()
-    for field, names in found:
+    source = f"needs() of the corruption '{condition}' ({type(corruption).__name__})"
+    found = told_by_plugin(source, corruption.needs, Mapping, "names by field")
+    for field, names in found.items():
+        if field not in _SHOWN or not isinstance(names, tuple):
+            raise PluginError(
+                f"{source} must return tuples of names by field  ({', '.join(_SHOWN)}); it returned {shown(names)} "
+                f"for {field!r}"
+            )
         yield from (Need(field, name, condition, corruption.needs_image) for name in names)
 
 

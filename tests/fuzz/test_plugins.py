@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import PIL.Image
 import pytest
@@ -13,11 +14,23 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdpo_core import Corruption, Example, ImageCorruption, MdpoError, PairLoss, PluginError, Scores
+from mdpo_core import (
+    Corruption,
+    Example,
+    ImageCorruption,
+    MdpoError,
+    PairLoss,
+    PluginError,
+    Reader,
+    Scores,
+    load_recipe,
+)
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import fault_of_plugin
 from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.objective.objective import Objective
+from mdpo_core.registry import discovery
+from mdpo_core.registry.discovery import Registry
 from mdpo_core.types.view import View
 
 _PICTURE = PIL.Image.new("RGB", (9, 7))
@@ -140,3 +153,73 @@ def test_odd_metrics_are_refused(found: Any) -> None:
 
 def test_numbers_by_name_are_metrics() -> None:
     require_metrics("the evaluator 'mine'", {"a": 1, "b": 0.5, "c": torch.ones(1), "d": True})
+
+
+class _Reader(Reader):
+    """Tells what a test says."""
+
+    gives_odd: ClassVar[Any] = None
+    option_odd: ClassVar[Any] = None
+
+    def open(self) -> list[Example]:
+        return [_EXAMPLE]
+
+    def gives(self) -> Any:
+        return _give(self.gives_odd)
+
+    @classmethod
+    def option_for(cls, field: str, name: str) -> Any:
+        return _give(cls.option_odd)
+
+
+class _Needy(_Whole):
+    needs_odd: ClassVar[Any] = None
+
+    def needs(self) -> Any:
+        return _give(self.needs_odd)
+
+
+def _load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry.discover()
+    monkeypatch.setattr(discovery, "_current", registry)
+    registry.add("odd_reader", _Reader)
+    registry.add("needy", _Needy)
+    text = (
+        "model: {adapter: llava, path: there}\ndata: {reader: odd_reader}\ncorruptions: {gone: {corruption: needy}}\n"
+    )
+    text += "objective: [{loss: dpo, over: chosen@gone}]\ntrain: {epochs: 1}\nbackend: {backend: local}\n"
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"{text}output: {{dir: {tmp_path / 'run'}}}\n")
+    load_recipe(file)
+
+
+@pytest.mark.parametrize("odd", [*_ERRORS, 5, "text", [("columns", ["a"])]], ids=repr)
+@pytest.mark.parametrize(
+    ("cls", "attribute", "source"),
+    [
+        (_Reader, "gives_odd", "gives() of the reader 'odd_reader'"),
+        (_Reader, "option_odd", "option_for() of the reader 'odd_reader'"),
+        (_Needy, "needs_odd", "needs() of the corruption 'gone' (_Needy)"),
+    ],
+)
+def test_what_is_asked_while_a_recipe_is_read_is_named(
+    cls: Any, attribute: str, source: str, odd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if attribute == "option_odd" and isinstance(odd, str):
+        return  # text is the answer
+    monkeypatch.setattr(_Reader, "gives_odd", {"responses": ()} if attribute == "option_odd" else {"columns": ("a",)})
+    monkeypatch.setattr(_Needy, "needs_odd", {})
+    monkeypatch.setattr(cls, attribute, odd)
+    with pytest.raises(PluginError) as caught:
+        _load(tmp_path, monkeypatch)
+    assert str(caught.value).startswith(source)
+
+
+@pytest.mark.parametrize("odd", [{"columns": "score"}, {"columns": None}, {"colums": ("a",)}, {5: ("a",)}], ids=repr)
+def test_odd_needs_of_a_corruption_are_refused(odd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Reader, "gives_odd", {"responses": ("chosen", "rejected")})
+    monkeypatch.setattr(_Needy, "needs_odd", odd)
+    with pytest.raises(
+        PluginError, match=r"needs\(\) of the corruption 'gone' .* must return tuples of names by field"
+    ):
+        _load(tmp_path, monkeypatch)
