@@ -50,6 +50,9 @@ class CandidateRows(LazyRows):
     def __len__(self) -> int:
         return len(self.data)
 
+    def place(self, number: int) -> str:
+        return self.data.place(number) if isinstance(self.data, LazyRows) else super().place(number)
+
     def row(self, number: int) -> Example:
         example = self.data[number]
         if self.candidates is None or self.stored is None:
@@ -87,7 +90,7 @@ class CandidateRows(LazyRows):
         return list(row[column])
 
     def _wrong(self, index: int, column: str, message: str) -> DataError:
-        return DataError([Problem(f"row {index + 1}", column, message)])
+        return DataError([Problem(self.place(index), column, message)])
 
 
 def _distinct(responses: Mapping[str, Response]) -> dict[str, Response]:

@@ -84,4 +84,4 @@ def _as_json(cell: Cell) -> Any:
         raise cell.must_be("a finite number, since JSON has no other")
     if value is None or isinstance(value, str | int | float):
         return value
-    raise cell.wrong(f"holds a {type(value).__name__}, which cannot be written as JSON; drop the column")
+    raise cell.wrong(f"contains a value of type {type(value).__name__}, which JSON does not have; drop the column")

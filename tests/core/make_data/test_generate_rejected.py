@@ -319,7 +319,9 @@ def test_what_cannot_work_is_said_before_anything_is_written(
 def test_a_column_that_json_cannot_hold_is_named(changes: list[str], data: Path, tmp_path: Path) -> None:
     table = datasets.Dataset.from_list([{**lines(data)[0], "blob": b"\x00\xff"}])
     table.to_parquet(str(tmp_path / "source.parquet"))
-    with pytest.raises(DataError, match=r"source.parquet row 1: blob: holds a bytes, which cannot be written as JSON"):
+    with pytest.raises(
+        DataError, match=r"source.parquet row 1: blob: contains a value of type bytes, which JSON does not have"
+    ):
         make(recipe_of(changes, tmp_path / "source.parquet"), tmp_path / "out.jsonl")
 
 
