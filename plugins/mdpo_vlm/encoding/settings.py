@@ -45,11 +45,13 @@ def require_sizes(processor: ProcessorMixin, folder: Path) -> None:
     for name in ("size", "crop_size", "pad_size"):
         for key, number in _items(getattr(images, name, None)):
             if isinstance(number, int) and not 0 < number <= largest:
-                raise unfit(folder, f"{name}.{key} of its image processor is {number}; sound are 1 to {largest}")
+                raise unfit(
+                    folder, f"{name}.{key} of its image processor is {number}; give a number from 1 to {largest}"
+                )
     for name, least in (("patch_size", 1), (_ADDITIONAL, 0)):
         number = getattr(processor, name, None)
         if isinstance(number, int) and not least <= number <= _LONGEST_SIDE:
-            raise unfit(folder, f"{name} of its processor is {number}; sound are {least} to {_LONGEST_SIDE}")
+            raise unfit(folder, f"{name} of its processor is {number}; give a number from {least} to {_LONGEST_SIDE}")
 
 
 def _items(size: Any) -> Iterator[tuple[str, Any]]:

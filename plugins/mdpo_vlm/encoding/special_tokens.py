@@ -1,4 +1,4 @@
-"""Special tokens that a text spells: a tokenizer would make tokens of them that end, begin or pad a text."""
+"""Finds special tokens in plain text: a tokenizer turns such text into tokens that begin, end or pad a sequence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mdpo_core import DataError, Problem, suggestion
 
 
 class SpecialTokens:
-    """Finds what a tokenizer would take for a special token in a text.
+    """Finds text that a tokenizer reads as a special token.
 
-    ``allowed``: those that texts may contain; `DataError` if the tokenizer does not have one of them. ``image_token``
-    is left to others.
+    ``allowed``: the special tokens that a text may contain; raises `DataError` if the tokenizer lacks one of them. The
+    encoder itself checks ``image_token``.
     """
 
     def __init__(self, tokenizer: Any, allowed: Sequence[str], image_token: str) -> None:
@@ -20,27 +20,27 @@ class SpecialTokens:
         known = {*map(str, tokenizer.all_special_tokens), *(str(token) for token in added if token.special)}
         for token in allowed:
             if token not in known:
-                message = f"{token!r} is no special token of this model{suggestion(token, known)}"
+                message = f"{token!r} is not a special token of this model{suggestion(token, known)}"
                 raise DataError([Problem("", "model.special_tokens", message)])
-        # A tokenizer with blanks for a special token takes them for it in every text.
+        # If blanks were a special token, every text would contain it.
         self._texts = sorted(token for token in known - {*allowed, image_token} if token.strip())
         self._begin, self._end = tokenizer.bos_token, tokenizer.eos_token
-        # A ready-made prompt is in the model's format, which special tokens belong to, but none of these.
+        # A ready-made prompt contains the special tokens of the model's format, but never one of these.
         padding = {tokenizer.pad_token, tokenizer.unk_token, tokenizer.mask_token} - {self._begin, self._end}
         self._in_no_format = [token for token in self._texts if token in padding]
         self._begins_texts = self._begin in self._texts and self._begin != self._end
 
     def problem_of_text(self, text: str) -> str | None:
-        """What is wrong with a text that contains a special token; None if it contains none."""
+        """Says which special token a text contains; None if it contains none."""
         return _problem(token for token in self._texts if token in text)
 
     def problem_of_ready_prompt(self, prompt: str) -> str | None:
-        """What is wrong with a prompt that contains a special token where no format has it; None if it does not."""
+        """Says which special token a ready-made prompt must not contain; None if it contains no such token."""
         found = [token for token in self._in_no_format if token in prompt]
         return _problem([*found, *([self._begin] if self._begins_texts and self._begins_inside(prompt) else [])])
 
     def _begins_inside(self, prompt: str) -> bool:
-        """Whether the begin token stands elsewhere than at the beginning and behind an end token."""
+        """Whether a begin token is neither at the start of the prompt nor right after an end token."""
         before = [part.strip() for part in prompt.split(self._begin)[:-1]]
         return not all(self._ends(part) or (place == 0 and not part) for place, part in enumerate(before))
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from transformers import ProcessorMixin
 
-from mdpo_core import IMAGE_MARK, DataError, Example, Problem, Turn
+from mdpo_core import IMAGE_MARK, Example, Turn
+from mdpo_vlm.encoding.processor_calls import row_error
 from mdpo_vlm.files.damage import quoted
 from mdpo_vlm.files.folder import read_json, unfit
 from mdpo_vlm.files.time_limit import time_limit
@@ -64,11 +65,11 @@ class ChatTemplate:
         try:
             text = _render(self.processor, turns, open_turn=True)
         except Exception as error:  # a template is a program, which can raise anything
-            raise _data_error(example, f"the chat template does not take this conversation: {quoted(error)}") from error
+            raise row_error(example, f"the chat template does not take this conversation: {quoted(error)}") from error
         num_tokens, num_images = text.count(self.processor.image_token), len(example.images)
         if num_tokens != num_images:
             message = f"with the chat template, the prompt has {num_tokens} image tokens for {num_images} images"
-            raise _data_error(example, message)
+            raise row_error(example, message)
         return text
 
     def response_ids(self, tokenizer: Any, response: str) -> list[int]:
@@ -119,7 +120,3 @@ def _content(text: str) -> list[dict[str, str]]:
     for part in others:
         parts += [{"type": "image"}, {"type": "text", "text": part}]
     return [part for part in parts if part.get("text") != ""] or parts
-
-
-def _data_error(example: Example, message: str) -> DataError:
-    return DataError([Problem(f"example '{example.id}'", "", message)])

@@ -102,7 +102,7 @@ def test_an_older_checkpoint_can_be_had(full_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_merged_model_is_plain_and_gives_the_adapter_s_logits(lora_run: Path, llava: Path, tmp_path: Path) -> None:
-    # Three steps change little; a merge that is forgotten shall be seen.
+    # Three steps change little; the test must notice a forgotten merge.
     grown = shutil.copytree(lora_run, tmp_path / "grown")
     rewrite(grown, lambda name, value: value + 0.1 if ":policy" in name and "lora_B" in name else value)
     for merge in (False, True):

@@ -195,7 +195,7 @@ HUB_ATTENTION = "kernels-community/flash-attn"
         (config("vision_config", patch_size=0), "config.json: transformers cannot build its model ("),
         (config("vision_config", image_size=56), "4 image tokens for 16 image features, and images of 28 x 28 pixels"),
         (changed_json("processor_config.json", patch_size=7), "16 image tokens for 4 image features"),
-        (changed_json("processor_config.json", num_additional_image_tokens=10**9), "sound are 0 to 16384"),
+        (changed_json("processor_config.json", num_additional_image_tokens=10**9), "give a number from 0 to 16384"),
         (
             changed_json("processor_config.json", "image_processor", crop_size={"height": 0, "width": 0}),
             "crop_size.height of its image processor is 0",

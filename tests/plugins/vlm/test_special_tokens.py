@@ -70,5 +70,5 @@ def test_tokens_that_are_meant_are_listed_in_the_recipe(llava: Path) -> None:
     changes = {"prompt": f"{QUESTION} <unk>", "responses": {"chosen": "<s>A</s>", "rejected": "B"}}
     meant = ("<s>", "</s>", "<unk>")
     assert problems(llava, changes, prompts="chat", special_tokens=meant) == ""
-    with pytest.raises(DataError, match=r"'</S>' is no special token of this model; did you mean '</s>'\?"):
+    with pytest.raises(DataError, match=r"'</S>' is not a special token of this model; did you mean '</s>'\?"):
         problems(llava, changes, special_tokens=("</S>",))
