@@ -13,6 +13,7 @@ if _is_command():
     _EndSignals.install()
 # isort: on
 
+from mdpo_core.data.file_kinds import other_kind
 from mdpo_core.data.images import ImageOptions, read_image
 from mdpo_core.errors import (
     CheckpointError,
@@ -147,6 +148,7 @@ __all__ = [
     "layers_of",
     "load_recipe",
     "local_device",
+    "other_kind",
     "parameter_groups",
     "peak_memory",
     "read_image",

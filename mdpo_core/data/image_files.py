@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Sequence
 
-_START = 1024  # bytes that tell what a file is
+from mdpo_core.data.file_kinds import other_kind
+
 _PNG_SIGNATURE, _PNG_CHUNK, _PNG_CRC = 8, struct.Struct(">I4s"), struct.Struct(">I")
 _JPEG_END, _JPEG_SCAN = b"\xff\xd9", 0xDA
 # A flat WebP ends in zeros, which are 6 % of its bytes; a file that was not written whole ends in more.
 _MOST_ZEROS = 1 / 8
 
-_INSTEAD = (
-    (rb"version https://git-lfs", "a Git LFS pointer, not the image itself; run `git lfs pull`"),
-    (rb"\s*(<.*)?<(!doctype\s+html|html|head|body)\b", "a web page, not an image; download the image again"),
+_OTHER_KINDS = (
     (rb"\s*(<.*)?<(!doctype\s+svg|svg)\b", "an SVG drawing; save it as PNG"),
     (rb"\s*<\?xml", "an XML document, such as the error of a web server; download the image again"),
     (rb"\s*[{\[]\s*[\"{\[\]}]", "a JSON text, such as the error of a web server; download the image again"),
@@ -23,22 +21,17 @@ _INSTEAD = (
     (rb"%PDF", "a PDF document; save its page as PNG"),
     (rb"....ftyp(hei[cxms]|hev|mif1|msf1)", "a HEIC photograph; save it as JPEG"),
     (rb"....ftyp(?!avi)|\x1aE\xdf\xa3|RIFF....AVI ", "a video; save one of its frames as an image"),
-    (rb"PK\x03\x04|\x1f\x8b|BZh|7z\xbc\xaf|\xfd7zXZ|Rar!", "an archive; unpack it"),
     (
         rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|....ftypavi|II\*\0|MM\0\*|\0\0\0\x0cjP  ",
         "a damaged image, or one of a kind that Pillow does not know; download it again, or save it as PNG",
     ),
-    (rb"\0+\Z", "a file that begins with zeros, so it was not written whole; download it again"),
 )
 
 
 def instead_of_image(content: bytes, formats: Sequence[str]) -> str:
     """What a file is that has none of the ``formats``, and what to do about it."""
-    start = content[:_START].removeprefix(b"\xef\xbb\xbf")
-    for pattern, words in _INSTEAD:
-        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
-            return f"it is {words}"
-    return f"it is not an image that Pillow can read as {', '.join(formats)}"
+    found = other_kind(content, _OTHER_KINDS)
+    return f"it is {found or 'not an image that Pillow can read as ' + ', '.join(formats)}"
 
 
 def damage(content: bytes, form: str | None) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mdpo_core import DataError, Problem
+from mdpo_core import DataError, Problem, other_kind
 
 ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
 _BOM = b"\xef\xbb\xbf"
@@ -16,19 +16,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 # Finds the ends of values, in spite of odd characters, bytes that are not UTF-8, and large numbers.
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)
 _ODD_BYTES = "surrogateescape"
-# The first bytes of files of other kinds.
-_OTHER_KINDS = {
-    b"\x1f\x8b": "it is compressed by gzip; unpack it",
-    b"PK\x03\x04": "it is a zip archive; unpack it",
-    b"\x28\xb5\x2f\xfd": "it is compressed by zstd; unpack it",
-    b"\xfd7zXZ": "it is compressed by xz; unpack it",
-    b"BZh": "it is compressed by bzip2; unpack it",
-    b"PAR1": "it is a Parquet file; name it .parquet",
-    b"version https://git-lfs": "it is a Git LFS pointer; download the file itself (git lfs pull)",
-    b"<": "it is a web page, or XML; download the file itself",
-    b"\0\0\0\0": "it begins with zero bytes: the file is damaged",
-}
-_LONGEST_MARK = 64
+_START = 1024  # bytes that tell what a file is
+_OTHER_KINDS = ((rb"PAR1", "a Parquet file; name it .parquet"), (rb"<", "XML or a web page; download the file itself"))
 
 
 class RowText(NamedTuple):
@@ -42,7 +31,7 @@ class RowText(NamedTuple):
 def row_texts(path: Path) -> Iterator[RowText]:
     """The rows of a file. Raises `DataError` if it is not JSON, or if it is unclear where rows begin and end."""
     with path.open("rb") as file:
-        _require_json(path, file.read(_LONGEST_MARK))
+        _require_json(path, file.read(_START))
         file.seek(0)
         first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()
         has_more = any(line.strip() for line in file)
@@ -58,11 +47,11 @@ def row_texts(path: Path) -> Iterator[RowText]:
 
 def _require_json(path: Path, head: bytes) -> None:
     encoding = json.detect_encoding(head)
-    other = next((message for mark, message in _OTHER_KINDS.items() if head.startswith(mark)), "")
-    if not other and not encoding.startswith("utf-8"):
-        other = f"it is {encoding[:6].upper()}; save it as UTF-8"
-    if other:
-        raise DataError([Problem(str(path), "", f"cannot be read as json: {other}")])
+    found = other_kind(head, _OTHER_KINDS)
+    if found is None and not encoding.startswith("utf-8"):
+        found = f"{encoding[:6].upper()}; save it as UTF-8"
+    if found is not None:
+        raise DataError([Problem(str(path), "", f"cannot be read as json: it is {found}")])
 
 
 def _decoded(content: bytes) -> str:
