@@ -130,7 +130,7 @@ def _package(frame: FrameType) -> str:
 
 
 def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)}" if text_of(error) else type(error).__name__
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -140,7 +140,15 @@ def is_shortage(error: BaseException) -> bool:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; the name of its class if it has no message."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return next(iter(text_of(error).splitlines()), type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """An error's message; empty if the error cannot tell it, as that of a plugin may not."""
+    try:
+        return str(error)
+    except Exception:  # the plugin's own __str__
+        return ""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -70,7 +70,7 @@ def _exit_code(options: argparse.Namespace) -> int:
             raise
         # An OSError names the file and the reason: a full disk, a directory without permission to write.
         return _fail("\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])]), 1)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a signal raises nothing, so a KeyboardInterrupt is raised by code, too
         return _after_a_fault(error)
 
 
@@ -93,18 +93,18 @@ def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int
     return _fail(f"{lost}\n{how_to_resume(options)}", 1)
 
 
-def _after_a_fault(error: Exception | SystemExit) -> int:
+def _after_a_fault(error: BaseException) -> int:
     """Print one line for an error of a plugin's code, and the traceback of any other."""
     from mdpo_core.errors import fault_of_plugin, place_of_plugin, raised
     from mdpo_core.processes.world import current_world
 
     fault = fault_of_plugin(error)
-    if isinstance(error, SystemExit) and place_of_plugin(error) is not None:
-        # argparse is done, so a plugin has called sys.exit(). With exit code 0, nobody would notice.
+    if not isinstance(error, Exception) and place_of_plugin(error) is not None:
+        # argparse is done, so a plugin has called sys.exit(), or the like. With exit code 0, nobody would notice.
         fault = f"a plugin's code {raised(error)}"
     if fault is not None:
         return _fail(f"{fault}; correct the plugin, or tell its author", 2)
-    if isinstance(error, SystemExit) or current_world().size == 1:
+    if not isinstance(error, Exception) or current_world().size == 1:
         raise error
     return _after_a_bug()
 

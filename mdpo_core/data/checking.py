@@ -67,7 +67,9 @@ def open_data(reader: Reader) -> Sequence[Example]:
         data = reader.open()
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise PluginError(f"{name}: open() must return a sequence of examples; it returned {type(data).__name__}")
-    if not len(data):
+    with blame_on(name):
+        count = len(data)
+    if not count:
         raise DataError(f"{name} gives no rows")
     return data
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 
-from mdpo_core.errors import notes_to_send
+from mdpo_core.errors import notes_to_send, text_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PortableError:
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:  # unpickling calls the error's own class, which can raise anything
-            return cls(RuntimeError(f"{type(error).__name__}: {error}"), notes)
+            return cls(RuntimeError(f"{type(error).__name__}: {text_of(error)}"), notes)
         return cls(error, notes)
 
     def to_raise(self) -> Exception:

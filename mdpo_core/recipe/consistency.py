@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, TypeVar
 
-from mdpo_core.errors import Problem, RecipeError, first_line, raised, suggestion
+from mdpo_core.errors import PluginError, Problem, RecipeError, first_line, raised, shown, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.corruption import Corruption
@@ -123,6 +123,9 @@ def _needs(sections: _Sections) -> Found:
     given = told_by_plugin(source, sections.data.gives, (Mapping, NoneType), "names by field, or None")
     if given is None or not sections.trains:
         return
+    for field, names in given.items():
+        if isinstance(names, str) or not isinstance(names, Collection):
+            raise PluginError(f"{source} must return collections of names; it returned {shown(names)} for {field!r}")
     for keys, needs in _needed(sections):
         for need in dict.fromkeys(needs):
             names = given.get(need.field, ())

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mdpo_core.errors import PluginError, Problem, RecipeError, raised, suggestion
+from mdpo_core.errors import PluginError, Problem, RecipeError, blame_on, raised, shown, suggestion
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
@@ -134,13 +134,19 @@ class _Builder:
     def _validated(self, keys: Keys, cls: type[BaseModel], name: str, options: Any) -> Any:
         try:
             # Strict JSON rules: a quoted number is not a number and `true` is not 1, but a list may be a tuple.
-            return cls.model_validate_json(json.dumps(options), strict=True)
+            with blame_on(f"the code of '{name}'"):
+                built = cls.model_validate_json(json.dumps(options), strict=True)
+            if isinstance(built, cls):
+                return built
+            self._report(keys, f"the options of '{name}' cannot be read: its validator returned {shown(built)}")
         except ValidationError as error:
             details: dict[Keys, list[ErrorDetails]] = {}
             for detail in error.errors():
                 details.setdefault(_keys_in(options, detail), []).append(detail)
             for path, same in details.items():
                 self._report((*keys, *path), _message(same, cls, name))
+        except PluginError as error:
+            self._report(keys, str(error))
         except Exception as error:  # only a plugin's own validator can raise anything else
             self._report(keys, f"the options of '{name}' cannot be read: its code {raised(error)}")
         return None

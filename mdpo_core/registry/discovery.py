@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, overload
 
 from mdpo_core import hooks
-from mdpo_core.errors import PluginError, shown, suggestion
+from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 
@@ -190,7 +190,7 @@ def _broken(name: str, error: BaseException) -> PluginError:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {text_of(error)}"
 
 
 def _way_out(plugin: str) -> str:

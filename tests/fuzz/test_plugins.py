@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from pydantic import model_validator
 from torch import Tensor
 
 from mdpo_core import (
@@ -22,9 +23,12 @@ from mdpo_core import (
     PairLoss,
     PluginError,
     Reader,
+    RecipeError,
     Scores,
     load_recipe,
 )
+from mdpo_core.cli import main
+from mdpo_core.data.checking import open_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import fault_of_plugin
 from mdpo_core.interfaces.plugin_results import require_metrics
@@ -174,12 +178,17 @@ class _Reader(Reader):
 
 class _Needy(_Whole):
     needs_odd: ClassVar[Any] = None
+    valid_odd: ClassVar[Any] = None
+
+    @model_validator(mode="after")
+    def _is_valid(self) -> Any:
+        return self if self.valid_odd is None else _give(self.valid_odd)
 
     def needs(self) -> Any:
         return _give(self.needs_odd)
 
 
-def _load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     registry = Registry.discover()
     monkeypatch.setattr(discovery, "_current", registry)
     registry.add("odd_reader", _Reader)
@@ -190,7 +199,11 @@ def _load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text += "objective: [{loss: dpo, over: chosen@gone}]\ntrain: {epochs: 1}\nbackend: {backend: local}\n"
     file = tmp_path / "recipe.yaml"
     file.write_text(f"{text}output: {{dir: {tmp_path / 'run'}}}\n")
-    load_recipe(file)
+    return file
+
+
+def _load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_recipe(_recipe(tmp_path, monkeypatch))
 
 
 @pytest.mark.parametrize("odd", [*_ERRORS, 5, "text", [("columns", ["a"])]], ids=repr)
@@ -223,3 +236,61 @@ def test_odd_needs_of_a_corruption_are_refused(odd: Any, tmp_path: Path, monkeyp
         PluginError, match=r"needs\(\) of the corruption 'gone' .* must return tuples of names by field"
     ):
         _load(tmp_path, monkeypatch)
+
+
+class _Mute(Exception):
+    """Cannot tell its own message."""
+
+    def __str__(self) -> str:
+        raise KeyError("no")
+
+
+@pytest.mark.parametrize("odd", [SystemExit(0), _Own("odd"), _Mute(), KeyError(5), 5, "text", []], ids=repr)
+def test_a_validator_that_does_anything_is_a_problem_of_the_recipe(
+    odd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Needy, "valid_odd", odd)
+    with pytest.raises(RecipeError, match=r"recipe.yaml:3: corruptions.gone: .*'needy'"):
+        _load(tmp_path, monkeypatch)
+
+
+def test_an_interrupt_that_a_plugin_raises_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _recipe(tmp_path, monkeypatch)
+    registry = discovery.current_registry()
+    monkeypatch.setattr(Registry, "discover", lambda without: registry)
+    monkeypatch.setattr(_Needy, "valid_odd", KeyboardInterrupt())
+    assert main(["check", str(file)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("a plugin's code raised KeyboardInterrupt (test_plugins.py:")
+    assert told.count("\n") == 1
+
+
+def test_an_error_that_cannot_tell_its_message_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Reader, "gives_odd", _Mute())
+    with pytest.raises(PluginError, match=r"gives\(\) of the reader 'odd_reader' raised _Mute \(test_plugins.py:"):
+        _load(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("odd", [5, None, "chosen"], ids=repr)
+def test_odd_names_that_a_reader_gives_are_refused(odd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Reader, "gives_odd", {"responses": odd})
+    monkeypatch.setattr(_Needy, "needs_odd", {})
+    with pytest.raises(PluginError, match=r"gives\(\) of the reader 'odd_reader' must return collections of names"):
+        _load(tmp_path, monkeypatch)
+
+
+def test_rows_that_cannot_be_counted_are_named() -> None:
+    class Uncounted(list[Example]):
+        def __len__(self) -> int:
+            raise KeyError("length")
+
+    class Opens(_Reader):
+        def open(self) -> list[Example]:
+            return Uncounted()
+
+    Opens.set_component_name("opens")
+    with pytest.raises(KeyError) as caught:
+        open_data(Opens())
+    assert _is_named(caught.value, "the reader 'opens'")
