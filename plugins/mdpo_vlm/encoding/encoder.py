@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
-from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error
+from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error, tokenizing
 from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.encoding.special_tokens import SpecialTokens
 from mdpo_vlm.encoding.template import ChatTemplate
@@ -73,11 +73,8 @@ class VlmEncoder:
         problem = self._special_tokens.problem_of_text(response)
         if problem is not None:
             raise DataError([Problem("", "", f"the response {problem}")])
-        tokenizer = self.processor.tokenizer
-        if self._template is not None:
-            ids = self._template.response_ids(tokenizer, response)
-        else:
-            ids = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        with tokenizing():
+            ids = self._response_ids(response)
         if self._image_token in ids:
             raise DataError(
                 [Problem("", "", f"a response contains the image token {self.token_texts([self._image_token])[0]!r}")]
@@ -85,6 +82,12 @@ class VlmEncoder:
         token_ids = torch.tensor(ids)
         self._require_rows(token_ids)
         return token_ids
+
+    def _response_ids(self, response: str) -> list[int]:
+        tokenizer = self.processor.tokenizer
+        if self._template is not None:
+            return list(self._template.response_ids(tokenizer, response))
+        return [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
     def _require_rows(self, token_ids: Tensor) -> None:
         """Raise `DataError` for a token that is not a row of the model's embedding."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core import DataError, Example, Problem, is_shortage
-from mdpo_vlm.files.damage import quoted
+from mdpo_vlm.files.damage import is_of_library, quoted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,10 +27,21 @@ def processing(example: Example) -> Iterator[None]:
             yield
     except DataError:
         raise
-    except Exception as error:  # processors raise nearly anything on a picture that does not fit
-        if is_shortage(error):
+    except BaseException as error:  # processors raise nearly anything on a picture that does not fit
+        if is_shortage(error) or not is_of_library(error):
             raise
         raise row_error(example, f"the model's processor fails on {_shown(example.images)}: {quoted(error)}") from error
+
+
+@contextmanager
+def tokenizing() -> Iterator[None]:
+    """Turn every error of a tokenizer on a response into a `DataError`; whoever knows the row adds its name."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, DataError) or is_shortage(error) or not is_of_library(error):
+            raise
+        raise DataError([Problem("", "", f"the model's tokenizer fails on it: {quoted(error)}")]) from error
 
 
 def require_resizable(image_processor: Any, example: Example, max_pixels: int) -> None:

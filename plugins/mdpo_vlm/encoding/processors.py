@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes
+from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes, require_types
 from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
@@ -32,6 +32,7 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
         require_bounded(folder)
         processor = _processor(staged, PROCESSOR_MAPPING.get(type(config), None))
         complete(processor, config, folder)
+        require_types(processor, folder)
         require_sizes(processor, folder)
         _require_image_token(processor, config, folder)
         _require_end(processor, folder)

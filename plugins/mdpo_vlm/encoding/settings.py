@@ -54,6 +54,18 @@ def require_sizes(processor: ProcessorMixin, folder: Path) -> None:
             raise unfit(folder, f"{name} of its processor is {number}; give a number from {least} to {_LONGEST_SIDE}")
 
 
+def require_types(processor: ProcessorMixin, folder: Path) -> None:
+    """Raise `DataError` for switches and filters of the image processor that it would read as something else."""
+    images = processor.image_processor
+    for name, value in sorted(vars(images).items()):
+        if name.startswith("do_") and not isinstance(value, bool | None):
+            raise unfit(folder, f"{name} of its image processor is {value!r}; it must be true or false")
+    for name, kind in (("resample", int), ("rescale_factor", int | float)):
+        value = getattr(images, name, None)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise unfit(folder, f"{name} of its image processor is {value!r}; it must be a number")
+
+
 def _items(size: Any) -> Iterator[tuple[str, Any]]:
     """The numbers of a size by name; transformers has mappings and objects with such attributes."""
     if isinstance(size, Mapping):
@@ -63,11 +75,14 @@ def _items(size: Any) -> Iterator[tuple[str, Any]]:
 
 
 def require_bounded(folder: Path) -> None:
-    """Raise `DataError` for a tokenizer that multiplies text: tokenizers cannot be interrupted."""
+    """Raise `DataError` for a tokenizer that multiplies text, as tokenizers cannot be interrupted, or draws lots."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return
     content = read_json(file)
+    model = content.get("model")
+    if isinstance(model, Mapping) and model.get("dropout"):
+        raise unfit(file, "model.dropout makes other tokens of the same text each time; set it to null")
     growth = 1
     for normalizer in [*_steps(content.get("normalizer")), *_steps(content.get("pre_tokenizer"))]:
         growth *= max(1, _added_letters(normalizer))

@@ -35,6 +35,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(staged, trust_remote_code=False)
         text = config.get_text_config()
         _require_tokens(file, config, text)
+        _require_rope(file, text)
     # Exported adapters name this folder.
     config.name_or_path = str(folder)
     return config
@@ -92,6 +93,25 @@ def _require_rows(file: Path, name: str, tokens: object, rows: int, least: int =
     for token in tokens if isinstance(tokens, list) else (tokens,):
         if token is not None and (not isinstance(token, int) or not least <= token < rows):
             raise unfit(file, f"{name} is {token!r}, but the embedding has {rows} rows (vocab_size)")
+
+
+def ropes(text: PreTrainedConfig) -> Iterator[Mapping[str, Any]]:
+    """The parameters of scaled positions (RoPE): of all layers, or of each type of layer."""
+    parameters = getattr(text, "rope_parameters", None)
+    if isinstance(parameters, Mapping):
+        yield parameters
+        yield from (each for each in parameters.values() if isinstance(each, Mapping))
+
+
+def _require_rope(file: Path, text: PreTrainedConfig) -> None:
+    """Raise `DataError` for lists of factors of another length: a list of one would be used for all frequencies."""
+    for rope in ropes(text):
+        size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        wanted = int(size * (rope.get("partial_rotary_factor") or 1)) // 2
+        for name in ("short_factor", "long_factor"):
+            factors = rope.get(name)
+            if isinstance(factors, list) and len(factors) != wanted:
+                raise unfit(file, f"{name} has {len(factors)} numbers for {wanted} frequencies")
 
 
 def require_same_kind(config: PreTrainedConfig, base: PreTrainedConfig, folder: Path) -> None:

@@ -55,13 +55,20 @@ def reading(
         except ImportError as error:
             # Its message says what to install.
             raise unfit(where, f"{failure}: {error}") from error
-        except Exception as error:  # tokenizers raises plain Exception, and transformers nearly anything
+        except BaseException as error:  # tokenizers raises plain Exception, and transformers nearly anything
+            if not is_of_library(error):
+                raise
             reason = quoted(error, {str(staged): str(where)})
             _require_readable(files)
             raise unfit(where, f"{failure} ({reason}); {remedy}") from error
 
 
-def quoted(error: Exception, paths: Mapping[str, str] = MappingProxyType({})) -> str:
+def is_of_library(error: BaseException) -> bool:
+    """Whether a library failed, and no signal ended the program. Rust's panics are no `Exception`."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def quoted(error: BaseException, paths: Mapping[str, str] = MappingProxyType({})) -> str:
     """The error of a library in one short line; ``paths`` to write for others."""
     text = f"{type(error).__name__}: {error}"
     for path, known in paths.items():

@@ -29,6 +29,7 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 # That of a large vocabulary has 30 MB.
 _LARGEST_JSON = 512 * 2**20
 _DEEPEST_JSON = 64
+_LONGEST_NAME = 255  # bytes in the name of a file
 _TOO_DEEP = "brackets in it are nested too deeply"
 _PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
 
@@ -124,8 +125,15 @@ def _shards(index: Path) -> list[str]:
         raise unfit(index, "weight_map must name the file of every tensor; download it again")
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name in names:
-        if Path(name).name != name or "\\" in name or "\0" in name:
-            raise unfit(index, f"names {name!r}, which is not a file of this folder; shards must lie beside the index")
+        if (
+            Path(name).name != name
+            or "\\" in name
+            or "\0" in name
+            or len(name.encode(errors="replace")) > _LONGEST_NAME
+        ):
+            raise unfit(
+                index, f"names {name[:200]!r}, which is not a file of this folder; shards must lie beside the index"
+            )
         if not name.endswith(suffix):
             raise unfit(index, f"names {name!r}, which is not a {suffix} file; download the model again")
     return sorted(set(names))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
-from mdpo_vlm.files.config import load_config
+from mdpo_vlm.files.config import load_config, ropes
 from mdpo_vlm.files.damage import reading
 
 _SECONDS = 15.0
@@ -33,14 +33,7 @@ def max_positions(folder: Path) -> int | None:
     positions = getattr(text, "max_position_embeddings", None)
     if not isinstance(positions, int):
         return None
-    return max([positions, *(_scaled(positions, rope) for rope in _ropes(getattr(text, "rope_parameters", None)))])
-
-
-def _ropes(parameters: Any) -> Iterator[Mapping[str, Any]]:
-    """The parameters of scaled positions, of all layers or of each type of layer."""
-    if isinstance(parameters, Mapping):
-        yield parameters
-        yield from (each for each in parameters.values() if isinstance(each, Mapping))
+    return max([positions, *(_scaled(positions, rope) for rope in ropes(text))])
 
 
 def _scaled(positions: int, rope: Mapping[str, Any]) -> int:

@@ -119,6 +119,7 @@ def require_adapter(folder: Path, base: PreTrainedModel) -> None:
     with reading(folder / CONFIG, _FAILURE, [], _SECONDS, REMEDY), quiet():
         # A sound adapter is put on in a moment; a pattern in it may compute without an end.
         state = get_peft_model_state_dict(get_peft_model(base, config), save_embedding_layers=False)
+    _require_saved(folder / CONFIG, config, base)
     wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}
     require_whole(
         folder,
@@ -131,6 +132,14 @@ def require_adapter(folder: Path, base: PreTrainedModel) -> None:
         ],
         remedy=REMEDY,
     )
+
+
+def _require_saved(file: Path, config: LoraConfig, base: PreTrainedModel) -> None:
+    """Raise `DataError` for a module that the adapter should contain whole, but the model does not have."""
+    names = [name for name, _ in base.named_modules()]
+    for saved in config.modules_to_save or ():
+        if not any(f".{name}.".find(f".{saved}.") >= 0 for name in names):
+            raise unfit(file, f"modules_to_save names {saved!r}, which the model does not have; {REMEDY}")
 
 
 def require_base(folder: Path, model: Path, name: str) -> None:

@@ -43,6 +43,13 @@ def test_a_folder_that_was_changed_since_is_refused(
     assert message in str(caught.value)
 
 
+def test_files_of_a_download_and_of_a_file_manager_may_lie_beside(folder: Path) -> None:
+    (folder / ".DS_Store").touch()
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "model.safetensors.lock").touch()
+    require_as_exported(folder, digests(folder), BASE)
+
+
 def test_a_folder_of_another_model_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"another model than the recipe's: model\.safetensors differ"):
         require_as_exported(folder, digests(folder), BASE | {"model.safetensors": "c"})

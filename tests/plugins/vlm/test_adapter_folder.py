@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from support.builders.llava_adapter import adapter, example, logits
+from support.builders.small_llava import build_llava
+from transformers import AutoModelForImageTextToText
 
 from mdpo_core import DataError, Placement
 
@@ -75,6 +78,8 @@ def changed(exported: Path, folder: Path, change: Change) -> Path:
         (options(use_dora=True), "lora_magnitude_vector"),
         (options(r=3), "28 mismatched tensors"),
         (options(modules_to_save=["lm_head"]), "1 missing tensors: base_model.model.lm_head.weight"),
+        (options(modules_to_save=["head"]), "adapter_config.json: modules_to_save names 'head', which the model does"),
+        (options(bias="all"), "adapter_config.json: bias: input should be 'none', found 'all'"),
         (options(peft_type="IA3"), "adapter_config.json: peft_type: input should be 'LORA', found 'IA3'"),
         (options(r="2"), "adapter_config.json: r: input should be a valid integer, found '2'"),
         (options(lora_alpha=float("nan")), "adapter_config.json: lora_alpha: input should be"),
@@ -141,6 +146,49 @@ def test_an_adapter_that_fits_is_put_on(
     as_exported = made.load_exported(exported, Placement())[1]
     assert torch.equal(logits(model, prompt), logits(as_exported, prompt))
     assert not torch.equal(logits(model, prompt), logits(made.load(Placement(), trainable=False), prompt))
+
+
+SUFFIXES = {"r": 2, "lora_alpha": 4, "target_modules": r".*language_model.*\.(q_proj|v_proj|down_proj)"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_dora": True},
+        {"use_rslora": True, "exclude_modules": ["model.language_model.layers.0.self_attn.q_proj"]},
+        {"rank_pattern": {"q_proj": 3, "layers.1.self_attn.v_proj": 1}, "alpha_pattern": {"v_proj": 9}},
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["v_proj", "gate_proj"], "layers_to_transform": [1], "layers_pattern": "layers"},
+    ],
+)
+def test_an_adapter_of_plain_peft_computes_what_peft_computes(
+    changes: dict[str, Any], llava: Path, photographs: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    plain = get_peft_model(
+        AutoModelForImageTextToText.from_pretrained(llava), LoraConfig(**{**SUFFIXES, **changes})
+    ).eval()
+    with torch.no_grad():
+        for name, value in plain.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                value.add_(torch.randn_like(value) * 0.2)
+    plain.save_pretrained(tmp_path / "final")
+    for file in (*llava.glob("tok*"), *llava.glob("proc*")):
+        shutil.copy(file, tmp_path / "final")
+    made = adapter(llava, lora=LORA)
+    made.check_exported(tmp_path / "final")
+    encoder, model = made.load_exported(tmp_path / "final", Placement())
+    prompt = encoder.encode_prompt(example(photographs))
+    with torch.no_grad():
+        expected = plain(input_ids=prompt.token_ids[None], pixel_values=prompt.images[0]["pixel_values"]).logits
+    torch.testing.assert_close(logits(model, prompt), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_an_adapter_of_a_wider_model_is_refused(llava: Path, tmp_path: Path) -> None:
+    wider = build_llava(tmp_path / "wider", hidden=64)
+    adapter(wider, lora=LORA).load(Placement()).export(tmp_path / "final")
+    with pytest.raises(DataError, match="28 mismatched tensors"):
+        adapter(llava, lora=LORA).check_exported(tmp_path / "final", same_base=True)
 
 
 def test_an_exported_adapter_names_its_model_by_absolute_path(

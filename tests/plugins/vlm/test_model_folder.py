@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.builders.llava_adapter import adapter, example, logits
 
-from mdpo_core import DataError, Placement
+from mdpo_core import DataError, Example, Placement
 
 Change = Callable[[Path], object]
 INDEX = "model.safetensors.index.json"
@@ -102,6 +102,7 @@ def as_pipe(name: str) -> Change:
             change_index(lambda map_: dict.fromkeys(map_, "/a/0.safetensors")),
             "names '/a/0.safetensors', which is n",
         ),
+        (change_index(lambda map_: dict.fromkeys(map_, "x" * 5000)), "which is not a file of this folder; shards must"),
         (change_index(lambda map_: dict.fromkeys(map_, "0.bin")), "names '0.bin', which is not a .safetensors file"),
         (change_index(lambda map_: {**map_, "a.weight": "0.safetensors"}), "a.weight: none of its files contains it"),
         (change_index(lambda map_: dict(list(map_.items())[1:])), "but the index does not list it"),
@@ -168,6 +169,14 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Change:
 EMBEDDING = "language_model.model.embed_tokens.weight"
 REPEATED = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
 DEEP = "brackets in it are nested too deeply"
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "factor": 2.0,
+    "original_max_position_embeddings": 8,
+    "short_factor": [1.0],
+    "long_factor": [1.0],
+}
 HUB_ATTENTION = "kernels-community/flash-attn"
 
 
@@ -219,6 +228,15 @@ HUB_ATTENTION = "kernels-community/flash-attn"
             changed_json("tokenizer.json", normalizer={"type": "Sequence", "normalizers": [REPEATED] * 12}),
             "tokenizer.json: its normalizer makes 1000000000000 letters of one",
         ),
+        (
+            changed_json("tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": None}),
+            "its processor cannot be loaded (PanicException: Precompiled",
+        ),
+        (changed_json("tokenizer.json", "model", dropout=0.5), "tokenizer.json: model.dropout makes other tokens of"),
+        (changed_json("processor_config.json", "image_processor", resample="x"), "resample of its image processor is"),
+        (changed_json("processor_config.json", "image_processor", rescale_factor=[0.5]), "rescale_factor of its image"),
+        (changed_json("processor_config.json", "image_processor", do_rescale=[]), "[]; it must be true or false"),
+        (config("text_config", rope_parameters=LONG), "config.json: short_factor has 1 numbers for 8 frequencies"),
         (changed_json("generation_config.json", eos_token_id="x"), "generation_config.json: eos_token_id is 'x'"),
         (
             tensors(lambda all_: all_.update({EMBEDDING: all_[EMBEDDING].bool()})),
@@ -287,6 +305,30 @@ def test_a_template_that_is_no_sound_program_is_refused(
         file.write_text(text + file.read_text())
 
     assert message in refusal(copied(llava, tmp_path / "model", longer), prompts="chat")
+
+
+def test_a_pattern_without_an_end_in_a_tokenizer_is_a_bad_row(llava: Path, tmp_path: Path) -> None:
+    endless = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}
+    folder = copied(llava, tmp_path / "model", changed_json("tokenizer.json", normalizer=endless))
+    encoder = adapter(folder).encoder()
+    text = "a" * 3000 + "!"
+    with pytest.raises(DataError, match=r"example 'long': the model's processor fails .*PanicException: Onig: Regex"):
+        encoder.encode_prompt(Example("long", text, {}, ()))
+    with pytest.raises(DataError, match=r"the model's tokenizer fails on it: PanicException: Onig: Regex"):
+        encoder.encode_response(text)
+
+
+def test_a_model_in_a_folder_called_snapshots_keeps_its_path(
+    llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's cache has folders of that name, too; a model there is named as on the hub."""
+    copied(llava, tmp_path / "snapshots" / "model", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    made = adapter(Path("snapshots/model"), lora={"rank": 2, "alpha": 4})
+    made.load(Placement()).export(tmp_path / "final")
+    found = json.loads((tmp_path / "final" / "adapter_config.json").read_text())
+    assert found["base_model_name_or_path"] == str(tmp_path / "snapshots" / "model")
+    made.check_exported(tmp_path / "final")
 
 
 def test_weights_that_are_not_numbers_are_refused(llava: Path, tmp_path: Path) -> None:
