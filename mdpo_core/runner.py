@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.errors import CheckpointError, RecipeError
+from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import listeners, progress_of
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import ALONE, World
@@ -56,7 +57,8 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
     with process_group() as world, ExitStack() as held:
         check_consistency(recipe, world.size)
         _require_one_recipe(recipe, world)
-        recipe.backend.check(recipe.train, world)
+        with code_of(recipe.backend, "check"):
+            recipe.backend.check(recipe.train, world)
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
         world.computed_by_main(lambda: directory.claim(recipe, resume))
         if not world.computed_by_main(directory.is_finished):
@@ -78,12 +80,15 @@ def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchB
     from mdpo_core.data.checking import open_data
     from mdpo_core.data.encoding import BatchBuilder
 
-    recipe.model.check()
+    with code_of(recipe.model, "check"):
+        recipe.model.check()
+    with code_of(recipe.model, "encoder"):
+        encoder = recipe.model.encoder()
     data = open_data(recipe.data)
     builder = BatchBuilder.for_terms(
         recipe.objective,
         recipe.corruptions,
-        recipe.model.encoder(),
+        encoder,
         recipe.model.max_length,
         recipe.train.seed,
         # One process also needs blank images if weights before the language model train. Otherwise it would not update
@@ -181,8 +186,7 @@ class Run:
         from mdpo_core.training.optimization import numbers_of_parts
 
         torch.manual_seed(self.recipe.train.seed)  # LoRA draws its first weights
-        with self.recipe.backend.loading(self.recipe.train):
-            model = self.recipe.model.load(self.recipe.backend.placement())
+        model = self._loaded(trainable=True)
         recompute_in_backward(model.layers(), self.recipe.scoring.activation_checkpointing)
         model.set_training(True)
         listeners(self.world).mdpo_model_loaded(parts=numbers_of_parts(self.recipe, model))
@@ -202,13 +206,18 @@ class Run:
             case "adapter_off":
                 return AdapterOff()
             case "frozen_copy":
-                backend, train = self.recipe.backend, self.recipe.train
-                with backend.loading(train):
-                    model = self.recipe.model.load(backend.placement(), trainable=False)
-                backend.place_reference(model, train)
+                model = self._loaded(trainable=False)
+                with code_of(self.recipe.backend, "place_reference"):
+                    self.recipe.backend.place_reference(model, self.recipe.train)
                 return FrozenCopy(model)
             case "cached" | None:
                 return None
+
+    def _loaded(self, *, trainable: bool) -> VisionLanguageModel:
+        adapter, backend = self.recipe.model, self.recipe.backend
+        placement = placement_of(backend)
+        with code_of(backend, "loading"), backend.loading(self.recipe.train), code_of(adapter, "load"):
+            return adapter.load(placement, trainable=trainable)
 
     def build_scorer(self, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
         """The module that computes what the objective reads."""
@@ -225,7 +234,8 @@ class Run:
         from mdpo_core.training.out_of_memory import MemoryAdvice
 
         factors = rate_factors(self.recipe.model, model, self.recipe.train)
-        engine = self.recipe.backend.start(TrainableScorer(scorer, model, factors), self.recipe.train)
+        with code_of(self.recipe.backend, "start"):
+            engine = self.recipe.backend.start(TrainableScorer(scorer, model, factors), self.recipe.train)
         return Learner(model, engine, MemoryAdvice(self.recipe, model, reference))
 
     def try_sharing(self, learner: Learner) -> None:

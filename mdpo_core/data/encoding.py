@@ -95,7 +95,8 @@ class BatchBuilder:
         conditions = dict.fromkeys(view.condition for view in self.views)
         names = dict.fromkeys(view.response for view in self.views)
         prompts = {name: self.encode_prompt(self.corrupt(example, name, data, epoch)) for name in conditions}
-        responses = {name: encode_response(self.encoder, example, name) for name in names}
+        with blame_on(f"the encoder {type(self.encoder).__name__}, on example '{example.id}'"):
+            responses = {name: encode_response(self.encoder, example, name) for name in names}
         row = EncodedRow(
             id=example.id,
             prompts=prompts,
@@ -110,7 +111,8 @@ class BatchBuilder:
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         """Encode a prompt, and drop the share of image tokens that the example asks for."""
-        prompt = self.encoder.encode_prompt(example)
+        with blame_on(f"the encoder {type(self.encoder).__name__}, on example '{example.id}'"):
+            prompt = self.encoder.encode_prompt(example)
         if example.dropped is None:
             return prompt
         rng = random.Random(example.dropped.seed)

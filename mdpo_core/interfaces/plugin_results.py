@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mdpo_core.errors import MdpoError, PluginError, blame_on, raised, shown
@@ -12,6 +13,9 @@ from mdpo_core.types.declared import Undeclared
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mdpo_core.interfaces.backend import Backend
+    from mdpo_core.interfaces.component import Component
+    from mdpo_core.interfaces.model import Placement
 
 Value = TypeVar("Value")
 # A part of torch's message for a tensor without gradients.
@@ -35,6 +39,18 @@ def call_plugin(source: str, compute: Callable[[], Value]) -> Value:
         raise PluginError(
             f"{source} asks for a gradient that does not exist: the reference's log-probs have none"
         ) from error
+
+
+def code_of(component: Component, method: str) -> AbstractContextManager[None]:
+    """The boundary around a method of a component, which runs inside the ``with``; see `blame_on`."""
+    name = component.component_name() if component.has_name() else type(component).__name__
+    return blame_on(f"{method}() of the {component.kind} '{name}'")
+
+
+def placement_of(backend: Backend) -> Placement:
+    """Where a backend places models; an error names the backend."""
+    with code_of(backend, "placement"):
+        return backend.placement()
 
 
 def told_by_plugin(source: str, ask: Callable[[], Value], expected: type | tuple[type, ...], form: str) -> Value:

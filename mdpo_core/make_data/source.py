@@ -12,6 +12,7 @@ from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
 from mdpo_core.interfaces.model import VisionLanguageModel
+from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import progress_of
 from mdpo_core.recipe.needs import Need, needs_of_corruption
 from mdpo_core.recipe.recipe import Recipe
@@ -117,10 +118,12 @@ def require_condition(recipe: Recipe, name: str) -> None:
 
 def load(recipe: Recipe, folder: Path | None) -> VisionLanguageModel:
     """The recipe's untrained model, or the model that a run of the recipe exported to ``folder``."""
-    placement = recipe.backend.placement()
+    placement = placement_of(recipe.backend)
     if folder is None:
-        return recipe.model.load(placement, trainable=False)
-    model = recipe.model.load_exported(folder, placement)[1]
+        with code_of(recipe.model, "load"):
+            return recipe.model.load(placement, trainable=False)
+    with code_of(recipe.model, "load_exported"):
+        model = recipe.model.load_exported(folder, placement)[1]
     model.set_training(False)
     return model
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from mdpo_core.errors import CheckpointError, DataError, RecipeError
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.model import Placement
+from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import saved_state, verify
@@ -71,13 +72,15 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
             "--merge: the run trained the weights themselves, so there is no LoRA to merge; leave --merge out"
         )
     state = saved_state(checkpoint, verify(checkpoint))
-    adapter, placement = recipe.model.unquantized, Placement("cpu", recipe.backend.placement().dtype)
+    adapter, placement = recipe.model.unquantized, Placement("cpu", placement_of(recipe.backend).dtype)
     # Create the folder first, so that a missing write permission shows before a model is loaded.
     with atomic_folder(out) as folder:
-        model = adapter.load(placement)
+        with code_of(adapter, "load"):
+            model = adapter.load(placement)
         _restore(model, state, checkpoint)
         trained = _TrainedModel.of(model, adapter.encoder())
-        model.export(folder, merge=merge)
+        with code_of(adapter, "export"):
+            model.export(folder, merge=merge)
         del model
         gc.collect()  # frees modules that hold references to their own methods
         encoder, exported = _loaded_again(adapter, folder, placement)
@@ -139,7 +142,8 @@ def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Pa
 
 def _loaded_again(adapter: ModelAdapter, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
     try:
-        return adapter.load_exported(folder, placement)
+        with code_of(adapter, "load_exported"):
+            return adapter.load_exported(folder, placement)
     except DataError as error:
         raise CheckpointError(f"the exported model does not load: {error}") from error
 

@@ -13,6 +13,7 @@ from typing import Any
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.hooks import PROJECT
+from mdpo_core.interfaces.plugin_results import placement_of
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import sha256
@@ -66,7 +67,7 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
 
     `Batch.digests` identify prompts and pixels, row by row.
     """
-    options, placement = recipe.to_dict(), recipe.backend.placement()
+    options, placement = recipe.to_dict(), placement_of(recipe.backend)
     return {
         "model": manifest["model"],
         "adapter": {name: value for name, value in options["model"].items() if name not in recipe.model.only_training},

@@ -37,6 +37,7 @@ from mdpo_core import (
 from mdpo_core.data.checking import check_data, open_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.validity import problems_of_row
+from mdpo_core.errors import fault_of_plugin
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.types.view import CHOSEN, View
 
@@ -203,6 +204,51 @@ def test_a_corruption_that_returns_nothing_is_named(small: list[str]) -> None:
 def test_corruption_error_keeps_traceback_and_names_its_place(small: list[str]) -> None:
     with pytest.raises(ZeroDivisionError, match=r"no picture\n\(in the corruption 'crop' \(Failing\), on example '"):
         trained(small, "corruptions.crop={corruption: failing}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "method", "source"),
+    [
+        ("adapter", "llava", "check", "check() of the adapter 'llava'"),
+        ("adapter", "llava", "encoder", "encoder() of the adapter 'llava'"),
+        ("adapter", "llava", "load", "load() of the adapter 'llava'"),
+        ("backend", "local", "check", "check() of the backend 'local'"),
+        ("backend", "local", "placement", "placement() of the backend 'local'"),
+        ("backend", "local", "start", "start() of the backend 'local'"),
+    ],
+)
+def test_an_adapter_or_a_backend_that_fails_is_named(
+    kind: str, name: str, method: str, source: str, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise KeyError("missing weight")
+
+    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", small)
+    monkeypatch.setattr(current_registry().get(kind, name), method, fails)
+    with pytest.raises(KeyError) as caught:
+        run(recipe)
+    fault = fault_of_plugin(caught.value)
+    assert fault is not None
+    assert fault.startswith(f"{source} raised KeyError: 'missing weight' (")
+
+
+@pytest.mark.parametrize("method", ["encode_prompt", "encode_response"])
+def test_an_encoder_that_fails_is_named_with_the_example(
+    method: str, llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise KeyError("no token")
+
+    encoder: Any = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(encoder), method, fails)
+    builder = BatchBuilder(encoder, (CHOSEN,), {}, (), 10**6, 0)
+    with pytest.raises(KeyError) as caught:
+        builder.encode(VALID, [VALID], epoch=0)
+    fault = fault_of_plugin(caught.value)
+    assert fault is not None
+    assert fault.startswith(
+        f"the encoder {type(encoder).__name__}, on example '{VALID.id}' raised KeyError: 'no token' ("
+    )
 
 
 def test_an_evaluator_measures_in_numbers(small: list[str]) -> None:
