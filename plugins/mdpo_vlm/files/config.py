@@ -25,6 +25,7 @@ _LIMITS = (
 # Names of attention in transformers. It fetches every other name from the hub, as code.
 _ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")
 _SECONDS = 6.0
+_LARGEST_SETTING = 1000
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
@@ -86,7 +87,26 @@ def _require_tokens(file: Path, config: PreTrainedConfig, text: PreTrainedConfig
     generation = file.with_name("generation_config.json")
     if generation.exists():
         # transformers would go on without a file that it cannot read.
-        _require_rows(generation, "eos_token_id", read_json(generation).get("eos_token_id"), rows)
+        _require_generation(generation, read_json(generation), rows)
+
+
+def _require_generation(file: Path, settings: Mapping[str, Any], rows: int) -> None:
+    """Raise `DataError` for settings with which no answer can be generated."""
+    for name in ("bos_token_id", "eos_token_id"):
+        _require_rows(file, name, settings.get(name), rows)
+    for name in ("suppress_tokens", "begin_suppress_tokens"):
+        tokens = settings.get(name)
+        if tokens is not None and not isinstance(tokens, list):
+            raise unfit(file, f"{name} is {tokens!r}; it must be a list of tokens")
+        _require_rows(file, name, tokens, rows, least=-1)
+    for name, kind in (("num_beams", int), ("repetition_penalty", int | float)):
+        number = settings.get(name)
+        if number is not None and not (isinstance(number, kind) and 0 < number < _LARGEST_SETTING):
+            raise unfit(file, f"{name} is {number!r}; it must be a number above 0, and below {_LARGEST_SETTING}")
+    if settings.get("stop_strings") is not None:
+        raise unfit(
+            file, "stop_strings end answers at a text, which mdpo does not do; remove them, or set eos_token_id"
+        )
 
 
 def _require_rows(file: Path, name: str, tokens: object, rows: int, least: int = 0) -> None:

@@ -237,6 +237,14 @@ HUB_ATTENTION = "kernels-community/flash-attn"
         (changed_json("processor_config.json", "image_processor", rescale_factor=[0.5]), "rescale_factor of its image"),
         (changed_json("processor_config.json", "image_processor", do_rescale=[]), "[]; it must be true or false"),
         (config("text_config", rope_parameters=LONG), "config.json: short_factor has 1 numbers for 8 frequencies"),
+        (changed_json("generation_config.json", num_beams=0), "generation_config.json: num_beams is 0; it must be"),
+        (changed_json("generation_config.json", repetition_penalty="x"), "repetition_penalty is 'x'; it must be"),
+        (
+            changed_json("generation_config.json", stop_strings=["."]),
+            "generation_config.json: stop_strings end answers",
+        ),
+        (changed_json("generation_config.json", begin_suppress_tokens=3), "begin_suppress_tokens is 3; it must be a"),
+        (changed_json("generation_config.json", bos_token_id="x"), "bos_token_id is 'x', but the embedding has 381"),
         (changed_json("generation_config.json", eos_token_id="x"), "generation_config.json: eos_token_id is 'x'"),
         (
             tensors(lambda all_: all_.update({EMBEDDING: all_[EMBEDDING].bool()})),
