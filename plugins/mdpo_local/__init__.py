@@ -34,7 +34,7 @@ class Local(Backend):
     precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
         default="fp32",
         description="fp32: everything in float32; bf16_autocast: float32 weights, bfloat16 arithmetic; bf16: bfloat16 "
-        "weights, with LoRA weights in float32",
+        "weights, with LoRA weights in float32; only LoRA may train",
     )
     device: str = Field(
         default="auto",
@@ -68,6 +68,15 @@ class Local(Backend):
     def placement(self) -> Placement:
         self._require_device()
         return Placement(self._device(), "bfloat16" if self.precision == "bf16" else "float32")
+
+    @property
+    def refuses_full_training(self) -> str:
+        if self.precision != "bf16":
+            return ""
+        return (
+            "bf16 keeps trained weights in bfloat16, where most of AdamW's updates round to nothing; "
+            "use bf16_autocast, which keeps them in float32, or the backend deepspeed, which updates a float32 copy"
+        )
 
     @property
     def arithmetic(self) -> Literal["float32", "bfloat16"]:
