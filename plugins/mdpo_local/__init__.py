@@ -22,6 +22,8 @@ from mdpo_core import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from mdpo_local.engine import LocalEngine
 
 
@@ -39,7 +41,7 @@ class Local(Backend):
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|(cuda|mps|xpu|hpu|npu|mlu|musa|mtia)(:\d{1,3})?)$",
-        description="a torch device; auto: one accelerator for each process, or cpu if torch finds none",
+        description="a torch device; auto: one GPU (CUDA, ROCm or XPU) for each process, or cpu if torch finds none",
     )
 
     def check(self, train: Train, world: World) -> None:
@@ -52,22 +54,41 @@ class Local(Backend):
             )
         require_devices(world)
 
-    def _require_device(self) -> None:
-        """Refuse a device that this machine does not have, before anything is loaded."""
+    def placement(self) -> Placement:
+        self._begin_device()
+        return Placement(self._device(), "bfloat16" if self.precision == "bf16" else "float32")
+
+    def _begin_device(self) -> None:
+        """Refuse a device that cannot be used, before anything is loaded, and make it torch's current one."""
         import torch
 
         device = torch.device(self._device())
+        if device.type == "cpu":
+            return
         here = torch.accelerator.current_accelerator(check_available=True)
         there = torch.accelerator.device_count() if here is not None and here.type == device.type else 0
-        if device.type != "cpu" and (device.index or 0) >= there:
+        if (device.index or 0) >= there:
             raise RecipeError(
                 f"backend.device: '{self.device}' is not on this machine, where torch finds {there} such devices; use "
                 "'auto'"
             )
+        self._require_float64(device)
+        if device.index is not None:
+            # Some libraries compute on the current device, whatever the device of their inputs.
+            torch.accelerator.set_device_index(device.index)
 
-    def placement(self) -> Placement:
-        self._require_device()
-        return Placement(self._device(), "bfloat16" if self.precision == "bf16" else "float32")
+    def _require_float64(self, device: torch.device) -> None:
+        import torch
+
+        if device.type == "cuda":
+            return
+        try:
+            torch.ones(1, device=device).double().sum()
+        except (TypeError, RuntimeError) as error:
+            raise RecipeError(
+                f"backend.device: '{self.device}' cannot add up in float64, as a run does: "
+                f"{str(error).splitlines()[0]}; use 'cpu'"
+            ) from error
 
     @property
     def refuses_full_training(self) -> str:
