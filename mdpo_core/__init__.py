@@ -32,7 +32,16 @@ from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.interfaces.evaluator import Evaluator, Policy
 from mdpo_core.interfaces.measurements import Probe, Statistic
-from mdpo_core.interfaces.model import Decoding, Encoder, Head, LayeredModel, Placement, VisionLanguageModel
+from mdpo_core.interfaces.model import (
+    Decoding,
+    Depth,
+    Dtype,
+    Encoder,
+    Head,
+    LayeredModel,
+    Placement,
+    VisionLanguageModel,
+)
 from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
 from mdpo_core.interfaces.reader import Reader, StoredRows
 from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
@@ -56,6 +65,7 @@ from mdpo_core.training.optimization import parameter_groups, set_learning_rate
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
 from mdpo_core.types.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
+from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
 from mdpo_core.types.rows import LazyRows, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
@@ -68,6 +78,7 @@ __all__ = [
     "IMAGE_MARK",
     "MOMENTS",
     "PARTS",
+    "Amount",
     "Anchor",
     "Backend",
     "Batch",
@@ -77,7 +88,9 @@ __all__ = [
     "Corruption",
     "DataError",
     "Decoding",
+    "Depth",
     "DroppedTokens",
+    "Dtype",
     "EncodedImage",
     "EncodedPrompt",
     "EncodedRow",
@@ -92,6 +105,7 @@ __all__ = [
     "ImageInputs",
     "ImageOptions",
     "Keep",
+    "KeptMemory",
     "LayeredModel",
     "LazyRows",
     "Lora",
@@ -136,6 +150,7 @@ __all__ = [
     "Turn",
     "View",
     "VisionLanguageModel",
+    "WeightSizes",
     "World",
     "atomic_folder",
     "component",

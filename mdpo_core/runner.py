@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import listeners, progress_of
 from mdpo_core.processes.rendezvous import process_group
-from mdpo_core.processes.world import ALONE, World
+from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from mdpo_core.training.evaluation import Evaluation
     from mdpo_core.training.learner import Learner
     from mdpo_core.training.trainer import Trainer
-    from mdpo_core.types.example import Example
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
     A launcher (torchrun's environment variables) starts several processes, and each of them calls this function. The
     main process reads the data, writes files and prints.
     """
+    from mdpo_core.data.reading import read_data
+
     directory = RunDirectory(expanded(Path(run_dir or recipe.output.dir)), recipe.output.keep)
     with process_group() as world, ExitStack() as held:
         check_consistency(recipe, world.size)
@@ -73,41 +74,6 @@ def _require_one_recipe(recipe: Recipe, world: World) -> None:
     for rank, changes in enumerate(world.gather(differences(main, recipe.to_dict()))):
         if changes:
             raise RecipeError(f"process {rank} was started with another recipe than process 0: {'; '.join(changes)}")
-
-
-def read_data(recipe: Recipe, world: World = ALONE) -> tuple[CheckedData, BatchBuilder]:
-    """Find the model's files and check every row, without loading the model. Raises `DataError`."""
-    from mdpo_core.data.checking import open_data
-    from mdpo_core.data.encoding import BatchBuilder
-
-    with code_of(recipe.model, "check"):
-        recipe.model.check()
-    with code_of(recipe.model, "encoder"):
-        encoder = recipe.model.encoder()
-    data = open_data(recipe.data)
-    builder = BatchBuilder.for_terms(
-        recipe.objective,
-        recipe.corruptions,
-        encoder,
-        recipe.model.max_length,
-        recipe.train.seed,
-        # One process also needs blank images if weights before the language model train. Otherwise it would not update
-        # these weights in a step without images, but several processes would.
-        always_images=world.size > 1 or recipe.model.trains_images,
-        max_positions=recipe.model.max_positions,
-    )
-    checked = world.computed_by_main(lambda: _checked(recipe, data, builder, world))
-    return replace(checked, data=data), builder
-
-
-def _checked(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World) -> CheckedData:
-    """The result of the check without the data: every process opens its own."""
-    from mdpo_core.data.checking import check_data
-
-    checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
-    checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
-    builder.build(checked.valid_examples(), [0], epoch=0)  # encodes one row before a model is loaded
-    return replace(checked, data=())
 
 
 @dataclass(frozen=True)

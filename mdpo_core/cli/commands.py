@@ -55,10 +55,14 @@ def check_recipe(options: argparse.Namespace) -> int:
     from mdpo_core.registry.discovery import current_registry
 
     recipe = _load_recipe(options)
+    if options.memory or options.gpu is not None or options.json:
+        from mdpo_core.cli.memory import check_memory
+
+        return check_memory(recipe, options)
     if not (options.data or options.show):
         print(f"{options.recipe}: no problem found")  # noqa: T201
         return 0
-    from mdpo_core.runner import read_data
+    from mdpo_core.data.reading import read_data
 
     with Console(recipe) as console:
         current_registry().plugins.register(console)

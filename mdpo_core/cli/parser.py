@@ -63,6 +63,13 @@ def _add_check(subparsers: _Subparsers) -> None:
     _add_processes(check)
     check.add_argument("--data", action="store_true", help="also read every row and image, and find the model's files")
     check.add_argument("--show", type=count, metavar="N", help="like --data, and print the tokens of the first N rows")
+    check.add_argument(
+        "--memory",
+        action="store_true",
+        help="also estimate the memory of a step on a GPU; the model needs no weights for it",
+    )
+    check.add_argument("--gpu", metavar="GB", help="like --memory, and say what fits a card of so many GB, or H100")
+    check.add_argument("--json", type=Path, metavar="FILE", help="like --memory, and write its numbers to FILE")
 
 
 def _add_export(subparsers: _Subparsers) -> None:

@@ -9,8 +9,9 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.component import Component
-from mdpo_core.interfaces.model import Encoder, Placement, VisionLanguageModel
+from mdpo_core.interfaces.model import Depth, Dtype, Encoder, Placement, VisionLanguageModel
 from mdpo_core.interfaces.parts import Lora, Part, Parts, PartTraining, problems_of, training_of
 
 
@@ -84,6 +85,19 @@ class ModelAdapter(Component):
     @abstractmethod
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
         """Load the model to be trained; with ``trainable=False``, load a frozen reference without LoRA."""
+
+    def sketch(self, dtype: Dtype, *, depth: int | None = None, trainable: bool = True) -> VisionLanguageModel:
+        """What `load` gives, on torch's meta device: names, shapes, types and what trains, but no numbers.
+
+        ``depth``: only so many layers of the language model; None: all. Needs the model's configuration, not its
+        weights. An adapter without it trains, but the memory of its runs cannot be estimated.
+        """
+        raise RecipeError(f"the adapter '{self.component_name()}' cannot say how much memory its models need")
+
+    @property
+    def depth(self) -> Depth:
+        """The depth of the language model; for adapters with `sketch`."""
+        raise RecipeError(f"the adapter '{self.component_name()}' cannot say how much memory its models need")
 
     def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
         """Check an exported model without loading weights. Raises `DataError` if `load_exported` would not read it.

@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
+from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.component import Component
-from mdpo_core.interfaces.model import LayeredModel, Placement, VisionLanguageModel
+from mdpo_core.interfaces.model import Dtype, LayeredModel, Placement, VisionLanguageModel
 from mdpo_core.processes.world import World
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.engine_state import SavedEngineState, TensorSlice
+from mdpo_core.types.kept_memory import KeptMemory, WeightSizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,14 +54,6 @@ class Backend(Component):
         """Whether a frozen second model is split, head included, so that the head cannot be called once per chunk."""
         return False
 
-    @property
-    def refuses_full_training(self) -> str:
-        """Why weights of the model itself may not train in this precision, and what to use; empty: they may.
-
-        Weights of adapters (LoRA) always may: they are kept in float32.
-        """
-        return ""
-
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         """Prepare a frozen second model, which was loaded with `placement`, before training starts."""
         return
@@ -67,6 +61,27 @@ class Backend(Component):
     def shape_of(self, parameter: Tensor) -> tuple[int, ...]:
         """The shape of the whole parameter, for backends that split it over processes while loading."""
         return tuple(parameter.shape)
+
+    @property
+    def computes_in(self) -> Dtype:
+        """The dtype of weights while they compute; known without the device."""
+        return self.placement().dtype
+
+    @property
+    def trains_in(self) -> Dtype | None:
+        """The dtype to which the weights that train are cast; None: they stay as they are loaded."""
+        return None
+
+    def keeps(self, weights: WeightSizes, train: Train, num_processes: int) -> KeptMemory:
+        """What each of ``num_processes`` processes keeps of such a model on its device, activations left out.
+
+        A backend without it trains, but the memory of its runs cannot be estimated.
+        """
+        raise RecipeError(f"the backend '{self.component_name()}' cannot say how much memory it keeps")
+
+    def keeps_frozen(self, weights: WeightSizes, num_processes: int) -> float:
+        """Bytes that each process keeps of a frozen second model."""
+        return weights.total.bytes
 
     @abstractmethod
     def start(self, scorer: TrainableScorer, train: Train) -> Engine:

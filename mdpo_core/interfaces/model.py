@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from mdpo_core.interfaces.parts import Part
 from mdpo_core.types.batch import EncodedImage, EncodedPrompt, ImageInputs
@@ -21,12 +21,27 @@ if TYPE_CHECKING:
 Head: TypeAlias = "Callable[[Tensor], Tensor]"
 
 
+# A type of numbers, as torch calls it.
+Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where and how a model is loaded: ``device`` as torch writes it, such as ``cuda:0``, and ``dtype``."""
 
     device: str = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
+
+
+class Depth(NamedTuple):
+    """The number of ``layers`` of a language model, and the ``period`` after which their kinds repeat.
+
+    ``special``: how many of the first layers do more than the others of their kind.
+    """
+
+    layers: int
+    period: int = 1
+    special: int = 0
 
 
 @dataclass(frozen=True)

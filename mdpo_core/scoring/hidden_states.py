@@ -96,7 +96,7 @@ def padded_states(
         rows = PaddedView(*(part.to(device) for part in _padded_rows(items)))
         states = model.hidden_states(rows, _shown(images, [index for item in items for index in item.image_indices]))
         # The hidden state before a token predicts it.
-        hidden.append(states[:, :-1][rows.response_mask[:, 1:]])
+        hidden.append(states[:, :-1][rows.response_mask[:, 1:].nonzero(as_tuple=True)])
         token_ids.append(rows.token_ids[rows.response_mask])
         spans[view] = consecutive([len(item.response) for item in items], done)
         done += len(token_ids[-1])

@@ -21,6 +21,7 @@ from mdpo_core.scoring.reference import ModelReference, Reference, ReferenceOutp
 from mdpo_core.scoring.statistics import ReferenceLogits, token_statistics
 from mdpo_core.types.batch import Batch, EncodedImage
 from mdpo_core.types.engine_state import POLICY_PREFIX
+from mdpo_core.types.layout import Attention
 from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
 from mdpo_core.types.view import View
 
@@ -33,7 +34,7 @@ class Scorer(nn.Module):
     Engines wrap this module. Its parameters are those of the policy and of the probes, which train together; the
     reference is neither trained nor saved. Scores those views of ``reads`` that the batch contains. Without a
     ``reference`` only the policy is scored. ``options.share_prefix`` must be false for a model that cannot share
-    prompts. ``seed``: the only source of the probes' first weights.
+    prompts. ``seed``: the only source of the probes' first weights. ``attention``: instead of that of ``options``.
 
     Only `use_reference` changes a scorer after its construction.
     """
@@ -45,13 +46,14 @@ class Scorer(nn.Module):
         reference: Reference | None = None,
         options: Scoring = PLAIN,
         seed: int = 0,
+        attention: Attention | None = None,
     ) -> None:
         super().__init__()
         self.add_module(POLICY_PREFIX.removesuffix("."), model.module)
         self.model = model
         self._inputs = reads
         self._reference = reference
-        shared = partial(packed_states, attention=ATTENTIONS[options.attention])
+        shared = partial(packed_states, attention=attention or ATTENTIONS[options.attention])
         self._states = shared if options.share_prefix else padded_states
         self._max_logits = options.max_logits
         self._images_are_frozen = _images_are_frozen(model)

@@ -12,11 +12,14 @@ from pydantic import Field, field_validator, model_validator
 from mdpo_core import (
     Backend,
     Component,
+    Dtype,
+    KeptMemory,
     Placement,
     RecipeError,
     Train,
     TrainableScorer,
     VisionLanguageModel,
+    WeightSizes,
     World,
     current_world,
     hookimpl,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from mdpo_deepspeed.engine import DeepSpeedEngine
 
-_DTYPES: dict[str, Literal["float32", "bfloat16", "float16"]] = {
+_DTYPES: dict[str, Dtype] = {
     "fp32": "float32",
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -87,7 +90,27 @@ class DeepSpeed(Backend):
         require_valid(self._options(train))
 
     def placement(self) -> Placement:
-        return Placement(local_device(current_world()), _DTYPES[self.precision])
+        return Placement(local_device(current_world()), self.computes_in)
+
+    @property
+    def computes_in(self) -> Dtype:
+        return _DTYPES[self.precision]
+
+    @property
+    def trains_in(self) -> Dtype | None:
+        return self.computes_in
+
+    def keeps(self, weights: WeightSizes, train: Train, num_processes: int) -> KeptMemory:
+        from mdpo_deepspeed.kept import kept_memory
+
+        accumulates = train.batch_size > train.micro_batch_size * num_processes
+        width = 4 if self.precision == "fp32" else 2
+        return kept_memory(weights, self._options(train), self.offload, width, num_processes, accumulates)
+
+    def keeps_frozen(self, weights: WeightSizes, num_processes: int) -> float:
+        if self.offload == "optimizer_and_parameters":
+            return 0.0
+        return weights.total.bytes / (num_processes if self.zero_stage == 3 else 1)
 
     def loading(self, train: Train) -> AbstractContextManager[None]:
         return self._splitting(train) if self.zero_stage == 3 else nullcontext()

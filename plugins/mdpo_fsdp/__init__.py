@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from mdpo_core import (
+    Amount,
     Backend,
     Component,
+    Dtype,
+    KeptMemory,
     Placement,
     RecipeError,
     Train,
     TrainableScorer,
     VisionLanguageModel,
+    WeightSizes,
     World,
     current_world,
     hookimpl,
@@ -35,7 +39,7 @@ class FSDP(Backend):
     precision: Literal["fp32", "bf16_mixed", "bf16"] = Field(
         default="fp32",
         description="fp32: everything in float32; bf16_mixed: float32 weights and moments, bfloat16 arithmetic; bf16: "
-        "bfloat16 weights, with LoRA weights in float32; only LoRA may train",
+        "bfloat16 weights, with LoRA weights in float32",
     )
     reshard_after_forward: bool = Field(
         default=True,
@@ -58,13 +62,42 @@ class FSDP(Backend):
         return Placement("cpu", "bfloat16" if self.precision == "bf16" else "float32")
 
     @property
-    def refuses_full_training(self) -> str:
-        if self.precision != "bf16":
-            return ""
-        return (
-            "bf16 keeps trained weights in bfloat16, where most of AdamW's updates round to nothing; "
-            "use bf16_mixed, which keeps them in float32"
+    def computes_in(self) -> Dtype:
+        return self.arithmetic
+
+    def keeps(self, weights: WeightSizes, train: Train, num_processes: int) -> KeptMemory:
+        kept = self._keeps(weights, train, num_processes)
+        return kept._replace(weights=0, gradients=0, optimizer=0) if self.offload else kept
+
+    def _keeps(self, weights: WeightSizes, train: Train, num_processes: int) -> KeptMemory:
+        trained = self._stored(weights.trained)
+        # FSDP sums gradients in float32. It keeps all of them until the last micro-batch of a step.
+        waits = self.exchange == "step" and train.batch_size > train.micro_batch_size * num_processes
+        return KeptMemory(
+            weights=self._stored(weights.total) / num_processes,
+            gradients=4 * weights.trained.numbers if waits else trained / num_processes,
+            optimizer=2 * trained / num_processes,
+            passing=self._gathered(weights),
+            widest_update=self._stored(weights.widest) / num_processes,
         )
+
+    def keeps_frozen(self, weights: WeightSizes, num_processes: int) -> float:
+        width = 2 if self.precision == "bf16_mixed" else weights.total.bytes / weights.total.numbers
+        outside = width * weights.outside.numbers
+        inside = 0.0 if self.offload else width * (weights.total.numbers - weights.outside.numbers) / num_processes
+        return outside + inside
+
+    def _gathered(self, weights: WeightSizes) -> float:
+        """What is whole at once: the layer that computes, the next one, and what is in no layer."""
+        if not self.reshard_after_forward:
+            return self._computed(weights.total)
+        return 2 * self._computed(weights.layer) + self._computed(weights.outside)
+
+    def _stored(self, amount: Amount) -> float:
+        return 4 * amount.numbers if self.precision == "bf16_mixed" else amount.bytes
+
+    def _computed(self, amount: Amount) -> float:
+        return 2 * amount.numbers if self.precision == "bf16_mixed" else amount.bytes
 
     @property
     def arithmetic(self) -> Literal["float32", "bfloat16"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import ALL_LINEAR, ModelAdapter, Part, Placement
+from mdpo_core import ALL_LINEAR, Depth, Dtype, ModelAdapter, Part, Placement
 from mdpo_vlm.families import Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
 
@@ -147,6 +147,17 @@ class TransformersAdapter(ModelAdapter):
 
             require_cuda(placement)
         return load_model(self._plan(), placement, trainable=trainable)
+
+    def sketch(self, dtype: Dtype, *, depth: int | None = None, trainable: bool = True) -> VlmModel:
+        from mdpo_vlm.loading.load import sketch_model
+
+        return sketch_model(self._plan(), dtype, depth=depth, trainable=trainable)
+
+    @property
+    def depth(self) -> Depth:
+        from mdpo_vlm.loading.shapes import depth_of
+
+        return depth_of(self.folder())
 
     def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
         from mdpo_vlm.loading.load import require_exported

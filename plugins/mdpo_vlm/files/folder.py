@@ -107,6 +107,11 @@ def weight_files(folder: Path, names: tuple[str, str] = WEIGHTS) -> Sequence[Pat
     return [single]
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether the folder contains weights, or a list of them; without them only `ModelAdapter.sketch` works."""
+    return any((folder / name).exists() for name in WEIGHTS)
+
+
 def _instead(folder: Path, names: tuple[str, str]) -> str:
     """What to do with weights of the old format that lie in the folder; empty if there are none."""
     old = sorted(file.name for file in folder.glob("*.bin"))

@@ -15,7 +15,7 @@ from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs
 from mdpo_vlm.encoding.encoder import VlmEncoder
 from mdpo_vlm.families import UNKNOWN, Family
 from mdpo_vlm.files.damage import reading
-from mdpo_vlm.files.folder import unfit, weight_files
+from mdpo_vlm.files.folder import has_weights, unfit, weight_files
 from mdpo_vlm.files.stored import Stored, stored_tensors
 from mdpo_vlm.forward.calls import open_calls
 from mdpo_vlm.forward.images import encode_images
@@ -37,7 +37,8 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
     its pixels are compared when they are first encoded, those of an unknown family when the model is loaded.
     """
     base = without_weights(folder)
-    _require_weights(folder, base)
+    if has_weights(folder):
+        _require_weights(folder, base)
     prompt = _trial(encoder, processor)
     _require_positions(folder, base, prompt)
     if family is UNKNOWN or family.reads_pixels:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from transformers import PreTrainedModel
 
 from mdpo_core import Part, PartTraining, Placement
@@ -56,11 +57,32 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     """
     base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
     base.name_or_path = plan.name
+    _change_forward(base, plan)
+    if plan.family is UNKNOWN:
+        require_whole_forward(base, VlmModel(base, base, plan.folder, plan.family), plan.encoder())
+    return _marked(base, plan, trainable)
+
+
+def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, trainable: bool = True) -> VlmModel:
+    """What `load_model` gives, on torch's meta device, with ``depth`` layers in the language model.
+
+    Reads no weights. Raises as `load_model` does for modules that cannot train.
+    """
+    with torch.device("meta"):
+        base = without_weights(plan.folder, dtype, depth).eval().requires_grad_(False)
+        _change_forward(base, plan)
+        return _marked(base, plan, trainable)
+
+
+def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
+    """Let the model take packed rows, unless its family cannot."""
     if not plan.family.separate:
         use_packed_attention(base)
         trim_last_layer(base)
-    if plan.family is UNKNOWN:
-        require_whole_forward(base, VlmModel(base, base, plan.folder, plan.family), plan.encoder())
+
+
+def _marked(base: PreTrainedModel, plan: LoadPlan, trainable: bool) -> VlmModel:
+    """The model with its adapters, or with the weights marked that train."""
     if trainable and plan.has_lora:
         return VlmModel(add_lora(base, plan.family, plan.training).eval(), base, plan.folder, plan.family)
     model = VlmModel(base, base, plan.folder, plan.family)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
+from mdpo_core import Depth
 from mdpo_vlm.files.config import load_config, ropes
 from mdpo_vlm.files.damage import reading
 
@@ -44,10 +45,34 @@ def _scaled(positions: int, rope: Mapping[str, Any]) -> int:
     return int(original * factor) if 1 < factor < _LARGEST_FACTOR else 0
 
 
-def without_weights(folder: Path) -> PreTrainedModel:
-    """The model of a folder on torch's meta device: it has names and shapes, but no numbers."""
+def without_weights(folder: Path, dtype: str = "float32", depth: int | None = None) -> PreTrainedModel:
+    """The model of a folder on torch's meta device: it has names and shapes, but no numbers.
+
+    ``depth``: its language model has only so many layers; None: all.
+    """
     config = load_config(folder)
+    if depth is not None:
+        _shorten(config.get_text_config(), depth)
     with reading(folder / "config.json", "transformers cannot build its model", [], _SECONDS), torch.device("meta"):
-        model: PreTrainedModel = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForImageTextToText.from_config(
+            config, trust_remote_code=False, dtype=getattr(torch, dtype)
+        )
         model.tie_weights()
     return model
+
+
+def depth_of(folder: Path) -> Depth:
+    """The depth of the language model of a folder."""
+    config = load_config(folder)
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or ["one"]
+    period = next(size for size in range(1, len(kinds) + 1) if kinds[size:] == kinds[:-size])
+    # Qwen3-VL adds features of inner vision layers to the outputs of its first layers.
+    special = len(getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ())
+    return Depth(int(text.num_hidden_layers), period, special)
+
+
+def _shorten(text: PretrainedConfig, depth: int) -> None:
+    text.num_hidden_layers = depth
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:depth]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedModel
@@ -14,26 +16,32 @@ def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
     """Names of parameters that no gradient reaches: layers above the one that gives the features, and unused heads."""
     encoder = base.get_encoder("image")
     prefix = next(name for name, module in base.named_modules() if module is encoder)
-    above = _above_features(base) if hasattr(base.config, "vision_feature_layer") else set()
+    above: frozenset[str] = frozenset()
+    if hasattr(base.config, "vision_feature_layer"):
+        layers = base.config.vision_feature_layer
+        wanted = (layers,) if isinstance(layers, int) else tuple(layers)
+        config = base.config.vision_config.to_json_string(use_diff=False)
+        above = _above_features(type(encoder), config, wanted)  # type: ignore[arg-type]  # a class is hashable
     unused = {name for name, _ in base.named_parameters() if re.search(family.idle, name)}
     return unused | {f"{prefix}.{name}" for name in above}
 
 
-def _above_features(base: PreTrainedModel) -> set[str]:
-    """Names, inside the vision encoder, of parameters above the layers that give the features (as in LLaVA).
+@lru_cache(maxsize=4)
+def _above_features(kind: type[PreTrainedModel], config: str, layers: tuple[int, ...]) -> frozenset[str]:
+    """Names, inside a vision encoder, of parameters above the ``layers`` that give the features (as in LLaVA).
 
     A copy of the encoder on the meta device finds them, so it does not matter where a backend has put the weights.
     """
-    config, layers = base.config.vision_config, base.config.vision_feature_layer
+    settings = kind.config_class.from_dict(json.loads(config))
     with torch.device("meta"):
-        tower = type(base.get_encoder("image"))(config)
-        pixels = torch.empty(1, config.num_channels, *_size(config.image_size))
+        tower = kind(settings)
+        pixels = torch.empty(1, settings.num_channels, *_size(settings.image_size))
     with torch.enable_grad():
         states = tower(pixels, output_hidden_states=True).hidden_states
-        features = [states[layer].sum() for layer in ([layers] if isinstance(layers, int) else layers)]
+        features = [states[layer].sum() for layer in layers]
     parameters = dict(tower.named_parameters())
     gradients = torch.autograd.grad(features, list(parameters.values()), allow_unused=True)
-    return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    return frozenset(name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None)
 
 
 def _size(side: int | list[int] | tuple[int, int]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from support.paths import RECIPES
 from mdpo_core import Box, DataError, Example, Turn, component, load_recipe
 from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.runner import read_data
+from mdpo_core.data.reading import read_data
 
 ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PIL.Image.new("RGB", (40, 30)),))
 

@@ -36,10 +36,10 @@ from mdpo_core import (
     load_recipe,
 )
 from mdpo_core.data.encoding import TrainingData
+from mdpo_core.data.reading import read_data
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
-from mdpo_core.runner import read_data
 from mdpo_core.scoring.reference import Cached
 from mdpo_core.scoring.reference_store import INDEX, CachedView, ReferenceStore, Shard
 from mdpo_core.scoring.scorer import Scorer

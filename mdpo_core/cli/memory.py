@@ -1,0 +1,107 @@
+"""`mdpo check --memory`: how much memory a step needs, and what would fit a card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdpo_core.data.checking import CheckedData
+    from mdpo_core.data.encoding import BatchBuilder
+    from mdpo_core.memory.advice import Fit
+    from mdpo_core.memory.estimate import Estimate
+    from mdpo_core.recipe.recipe import Recipe
+    from mdpo_core.types.batch import Batch
+
+_KINDS = ("weights", "reference", "gradients", "optimizer", "passing", "activations", "logits")
+_GB = 1e9
+
+
+def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
+    """Print the estimate, and write it as JSON if a file is named; 1 if the run does not fit the card."""
+    from mdpo_core.cli.console import Console
+    from mdpo_core.data.reading import read_data
+    from mdpo_core.memory.advice import Fitting
+    from mdpo_core.memory.cards import card_memory
+    from mdpo_core.memory.longest import num_tokens
+    from mdpo_core.registry.discovery import current_registry
+    from mdpo_core.storage.files import atomic_write
+
+    card = None if options.gpu is None else card_memory(options.gpu)
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        checked, builder = read_data(recipe, weights=False)
+    longest = partial(_longest, checked, builder)
+    processes = options.processes or 1
+    fitting = Fitting(recipe, longest, processes)
+    found, tokens = fitting.estimate(), num_tokens(recipe, longest(recipe))
+    fit = None if card is None else fitting.compare(card)
+    print("\n".join(_lines(options.recipe, found, tokens, processes, fit)))  # noqa: T201
+    if options.json:
+        atomic_write(options.json, f"{json.dumps(_numbers(found, tokens, processes, fit), indent=2)}\n".encode())
+    return 0 if fit is None or fit.fits else 1
+
+
+def _longest(checked: CheckedData, builder: BatchBuilder, recipe: Recipe) -> Batch:
+    from mdpo_core.memory.longest import longest_micro_batch
+
+    drawn = longest_micro_batch(recipe, checked.lengths)
+    return builder.build(checked.valid_examples(), drawn.rows, drawn.epoch)
+
+
+def _lines(recipe: Path, found: Estimate, tokens: int, processes: int, fit: Fit | None) -> Iterator[str]:
+    from mdpo_core.memory.cards import needed_card
+
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    yield f"{recipe}: a step needs {_gb(found.peak)} of tensors{each}"
+    yield f"  {'longest micro-batch':<20}{found.pairs} pairs, {tokens:,} tokens"
+    for kind in _KINDS:
+        if getattr(found, kind):
+            yield f"  {kind:<20}{_gb(getattr(found, kind)):>9}"
+    phases = ", ".join(f"{phase} {_gb(size)}" for phase, size in found.phases.items())
+    yield f"  {'at most':<20}{phases}"
+    yield f"A card needs {_gb(needed_card(found.peak))} for it: 6 % for fragments, 1 GB for CUDA itself."
+    if fit is not None:
+        yield from _verdict(fit)
+
+
+def _verdict(fit: Fit) -> Iterator[str]:
+    from mdpo_core.memory.cards import needed_card
+
+    card = f"A card of {fit.card / _GB:g} GB"
+    if fit.fits:
+        yield f"{card}: it fits. The largest train.micro_batch_size that fits is {fit.largest}."
+    elif fit.change is None:
+        yield f"{card}: it does not fit, whatever the options."
+        yield f"The least that was found needs a card of {_gb(needed_card(fit.least))}; more processes need less each:"
+        yield "  --processes 8 with backend fsdp, or deepspeed with zero_stage 3"
+    else:
+        yield f"{card}: it does not fit. The cheapest change with which it does:"
+        yield from (f"  --set {option}" for option in fit.change.options)
+        yield f"  ({fit.change.price})"
+
+
+def _numbers(found: Estimate, tokens: int, processes: int, fit: Fit | None) -> dict[str, Any]:
+    from mdpo_core.memory.cards import needed_card
+
+    numbers: dict[str, Any] = {"processes": processes, "pairs": found.pairs, "tokens": tokens}
+    numbers |= {f"{kind}_gb": getattr(found, kind) / _GB for kind in _KINDS}
+    numbers |= {f"{phase}_gb": size / _GB for phase, size in found.phases.items()}
+    numbers |= {"peak_gb": found.peak / _GB, "card_gb": needed_card(found.peak) / _GB}
+    if fit is not None:
+        change = None if fit.change is None else {"options": list(fit.change.options), "price": fit.change.price}
+        numbers["gpu"] = {
+            "memory_gb": fit.card / _GB,
+            "fits": fit.fits,
+            "largest_micro_batch_size": fit.largest,
+            "change": change,
+        }
+    return numbers
+
+
+def _gb(size: float) -> str:
+    return f"{size / _GB:.1f} GB"

@@ -1,0 +1,1 @@
+"""How much memory a training step needs, before a weight is loaded."""

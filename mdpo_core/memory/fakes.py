@@ -1,0 +1,78 @@
+"""Weights without numbers, and attention without arithmetic, on which a step runs in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from mdpo_core.types.layout import Packed
+
+
+def fake_mode() -> FakeTensorMode:
+    """A mode for fake tensors that may meet real ones: token ids keep their numbers, since code looks at them."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def make_fake(module: nn.Module, mode: FakeTensorMode) -> None:
+    """Replace each parameter and buffer by a fake tensor of its shape and type; tied ones stay tied."""
+    made: dict[int, Any] = {}
+
+    def fake(value: Tensor) -> Any:
+        if id(value) not in made:
+            with mode:
+                empty = torch.empty(value.shape, dtype=value.dtype)
+            is_parameter = isinstance(value, nn.Parameter)
+            made[id(value)] = nn.Parameter(empty, requires_grad=value.requires_grad) if is_parameter else empty
+        return made[id(value)]
+
+    for each in module.modules():
+        # Some modules keep tensors as plain attributes.
+        for values in (each._parameters, each._buffers, vars(each)):
+            values.update({name: fake(value) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+class FakePadding(TorchFunctionMode):
+    """Let ``pad_sequence`` of fake tensors make a fake one: it asks for memory in a way that torch's mode misses."""
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func.__name__ == "pad_sequence" and any(isinstance(each, FakeTensor) for each in args[0]):
+            with self._mode:
+                return func(*args, **options)
+        return func(*args, **options)
+
+
+class _Fused(torch.autograd.Function):
+    """What a fused kernel keeps for backward: query, key, value, output, and a float32 number for each query."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = torch.empty_like(query)
+        sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, output, sums)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        query, key, value, _, sums = ctx.saved_tensors
+        products = torch.empty_like(sums)  # of each output with its gradient
+        made = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        del products
+        return made
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
+    """The memory of FlexAttention's kernel on a GPU, without its numbers."""
+    attended: Tensor = _Fused.apply(query, key, value)  # type: ignore[no-untyped-call]  # torch's
+    return attended

@@ -1,0 +1,149 @@
+"""Estimates on fake weights, against the tensors of real steps on real engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from support.builders.small_llava import build_llava
+from support.builders.small_vlms import build_vlm
+from support.real_memory import real_phases
+
+from mdpo_core import Example, Recipe, Train, component
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.model import Depth
+from mdpo_core.memory.estimate import Estimate, Estimator, depths_to_try
+from mdpo_core.recipe.recipe import Output, Scoring
+from mdpo_core.types.batch import Batch
+
+LORA = {"rank": 8, "alpha": 8, "dropout": 0.05}
+# Within 1 % of what the real tensors hold.
+CLOSE = 0.01
+ANSWERS = {"chosen": "A pink flower. ", "rejected": "A Chinese temple. "}
+LOCAL = {"backend": "local"}
+ZERO_2 = {"backend": "deepspeed", "zero_stage": 2, "precision": "bf16"}
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_llava(tmp_path_factory.mktemp("llava"), hidden=128, layers=8)
+
+
+def recipe_of(
+    folder: Path, backend: dict[str, Any], lora: dict[str, Any] | None, reference: Any = "cached", **scoring: Any
+) -> Recipe:
+    named = {**backend}
+    return Recipe(
+        model=component("adapter", "chat_vlm", path=str(folder), prompts="chat", lora=lora),
+        data=component("reader", "pairs", path="rows.jsonl"),
+        corruptions={"crop": component("corruption", "random_crop")},
+        objective=(component("loss", "dpo"), component("loss", "dpo", over="chosen@crop")),
+        backend=component("backend", named.pop("backend"), **named),
+        train=Train(batch_size=3, micro_batch_size=3),
+        scoring=Scoring(**scoring),
+        reference=reference,
+        output=Output(dir=Path("run")),
+    )
+
+
+def batch_of(recipe: Recipe) -> Batch:
+    rows = [
+        Example(
+            str(number),
+            "<image>\nWhat is in the picture?",
+            {name: text * (4 + number) for name, text in ANSWERS.items()},
+            (PIL.Image.linear_gradient("L").rotate(90 * number).convert("RGB").resize((56, 56)),),
+        )
+        for number in range(3)
+    ]
+    encoder = recipe.model.encoder()
+    return BatchBuilder.for_terms(recipe.objective, recipe.corruptions, encoder, 2048, seed=0).build(rows, range(3), 0)
+
+
+def estimate_of(recipe: Recipe, batch: Batch) -> Estimate:
+    return Estimator(recipe, on_gpu=False).estimate(batch, recipe.train, 1)
+
+
+def require_close(recipe: Recipe) -> None:
+    batch = batch_of(recipe)
+    real, found = real_phases(recipe, batch), estimate_of(recipe, batch)
+    assert found.peak == pytest.approx(max(real.values()), rel=CLOSE)
+    for phase in ("forward", "backward"):
+        assert found.phases[phase] == pytest.approx(real[phase], rel=CLOSE)
+
+
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "all weights"])
+def test_peak_is_that_of_real_tensors(llava: Path, lora: Any) -> None:
+    require_close(recipe_of(llava, LOCAL, lora))
+
+
+@pytest.mark.parametrize("reference", ["adapter_off", "frozen_copy"])
+def test_peak_counts_the_reference(llava: Path, reference: str) -> None:
+    require_close(recipe_of(llava, LOCAL, LORA, reference))
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        {"activation_checkpointing": "full"},
+        {"activation_checkpointing": 3},
+        {"share_prefix": False},
+        {"max_logits": 4096},
+    ],
+    ids=str,
+)
+def test_peak_follows_the_options_of_scoring(llava: Path, scoring: dict[str, Any]) -> None:
+    require_close(recipe_of(llava, LOCAL, LORA, **scoring))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16_autocast"])
+def test_peak_follows_the_precision(llava: Path, precision: str) -> None:
+    require_close(recipe_of(llava, {**LOCAL, "precision": precision}, LORA))
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3"])
+def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
+    require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, LORA))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [1, 2])
+def test_peak_is_that_of_a_zero_engine(llava: Path, stage: int) -> None:
+    require_close(recipe_of(llava, {**ZERO_2, "zero_stage": stage}, LORA))
+
+
+def test_an_estimate_reads_no_weights(llava: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in llava.iterdir():
+        if file.suffix != ".safetensors":
+            (bare / file.name).write_bytes(file.read_bytes())
+    recipes = [recipe_of(folder, LOCAL, LORA) for folder in (llava, bare)]
+    estimates = [estimate_of(recipe, batch_of(recipe)) for recipe in recipes]
+    assert estimates[0] == estimates[1]
+
+
+def test_processes_share_what_the_backend_splits(llava: Path) -> None:
+    recipe = recipe_of(llava, {**ZERO_2, "zero_stage": 3}, LORA)
+    estimator, batch = Estimator(recipe), batch_of(recipe)
+    alone, shared = (estimator.estimate(batch, recipe.train, number) for number in (1, 4))
+    assert shared.weights == pytest.approx(alone.weights / 4)
+    assert shared.optimizer == pytest.approx(alone.optimizer / 4)
+    assert shared.activations == alone.activations
+
+
+@pytest.mark.parametrize(
+    ("depth", "every", "expected"),
+    [
+        (Depth(32), 1, (2, 4)),
+        (Depth(36, special=3), 1, (3, 5)),
+        (Depth(48, 6), 1, (6, 12)),
+        (Depth(32), 4, (4, 8)),
+        (Depth(4), 1, (4,)),
+        (Depth(12, 6), 1, (12,)),
+    ],
+)
+def test_two_depths_lie_on_the_line_of_the_whole_model(depth: Depth, every: int, expected: tuple[int, ...]) -> None:
+    assert depths_to_try(depth, every) == expected
