@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft.tuners import lora
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+_BITS = 8  # in a byte
 
 
 class LoraLinear(lora.Linear):  # type: ignore[misc]
@@ -15,6 +19,9 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
 
     peft scales and adds whole outputs in separate passes, in the adapter's type: float32, even beside bfloat16 weights.
     Here the matrix product adds to the output directly, in the type of the input.
+
+    With dropout, peft's layer keeps a dropped input and its mask for backward. This one keeps only its plain input,
+    which all layers with the same input share, and a bit for each number of it.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -23,9 +30,9 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         if name is None or args or kwargs or torch.is_autocast_enabled(x.device.type):
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
-        output, inputs = self.base_layer(x), self.lora_dropout[name](x)
-        down, up = self.lora_A[name].weight, self.lora_B[name].weight
-        added: Tensor = _AddAdapter.apply(output, inputs, down, up, self.scaling[name])  # type: ignore[no-untyped-call]
+        weights = self.lora_A[name].weight, self.lora_B[name].weight
+        numbers = self.scaling[name], self._dropout(name)
+        added: Tensor = _AddAdapter.apply(self.base_layer(x), x, *weights, *numbers)  # type: ignore[no-untyped-call]
         return added
 
     def _plain_adapter(self) -> str | None:
@@ -35,28 +42,71 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         name: str = self.active_adapters[0]
         return None if name in self.lora_variant or self.lora_bias[name] else name
 
+    def _dropout(self, name: str) -> float:
+        """The share of the input that the adapter drops now."""
+        module = self.lora_dropout[name]
+        return module.p if isinstance(module, nn.Dropout) and module.training else 0.0
+
 
 class _AddAdapter(torch.autograd.Function):
-    """Adds ``scaling * inputs @ down.T @ up.T`` to ``output`` in place."""
+    """Adds ``scaling * dropout(inputs) @ down.T @ up.T`` to ``output`` in place."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, inputs: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-        inner = inputs.flatten(0, -2) @ down.to(inputs.dtype).T
+    def forward(
+        ctx: Any, output: Tensor, inputs: Tensor, down: Tensor, up: Tensor, scaling: float, dropout: float
+    ) -> Tensor:
+        mask = _draw(inputs, dropout) if dropout else None
+        read = inputs if mask is None else _dropped(inputs, mask, dropout)
+        inner = read.flatten(0, -2) @ down.to(inputs.dtype).T
         output.view(-1, output.shape[-1]).addmm_(inner, up.to(inputs.dtype).T, alpha=scaling)
         ctx.mark_dirty(output)
-        ctx.save_for_backward(inputs, down, up, inner)
-        ctx.scaling = scaling
+        ctx.save_for_backward(inputs, down, up, inner, None if mask is None else _packed(mask))
+        ctx.scaling, ctx.dropout = scaling, dropout
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [gradient] = gradients
-        inputs, down, up, inner = ctx.saved_tensors
+        inputs, down, up, inner, bits = ctx.saved_tensors
+        mask = None if bits is None else _unpacked(bits, inputs.shape)
         rows = gradient.flatten(0, -2)
         # Scale the smallest of the tensors.
         of_inner = rows @ up.to(rows.dtype) * ctx.scaling
         of_inputs = (of_inner @ down.to(rows.dtype)).view_as(inputs) if ctx.needs_input_grad[1] else None
+        if mask is not None:
+            inputs = _dropped(inputs, mask, ctx.dropout)
+            of_inputs = None if of_inputs is None else _dropped(of_inputs, mask, ctx.dropout)
         of_down = of_inner.T @ inputs.flatten(0, -2)
         of_up = rows.T @ inner * ctx.scaling
-        return gradient, of_inputs, of_down.to(down.dtype), of_up.to(up.dtype), None
+        return gradient, of_inputs, of_down.to(down.dtype), of_up.to(up.dtype), None, None
+
+
+def _draw(inputs: Tensor, dropout: float) -> Tensor:
+    """A mask of the numbers that dropout keeps. On a CPU, torch's own dropout draws the same."""
+    return torch.empty_like(inputs, dtype=torch.bool).bernoulli_(1 - dropout)
+
+
+def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """``values`` after dropout; also its derivative. On CUDA this is one kernel."""
+    if values.device.type == "cpu":
+        mask = mask.view(torch.uint8)  # A CPU multiplies by bytes faster than by bools.
+    dropped: Tensor = torch.ops.aten.native_dropout_backward(values, mask, 1 / (1 - dropout))
+    return dropped
+
+
+def _packed(mask: Tensor) -> Tensor:
+    """The mask with eight entries in each byte: one of each eighth of the mask, so that torch reads it in order."""
+    flat = mask.flatten()
+    eighths = F.pad(flat, (0, -len(flat) % _BITS)).view(_BITS, -1)
+    return (eighths * _bit_values(mask.device)).sum(dim=0, dtype=torch.uint8)
+
+
+def _unpacked(packed: Tensor, shape: torch.Size) -> Tensor:
+    return (packed & _bit_values(packed.device)).bool().flatten()[: shape.numel()].view(shape)
+
+
+@cache
+def _bit_values(device: torch.device) -> Tensor:
+    """1, 2, 4, ... 128, ``(8, 1)`` uint8."""
+    return (2 ** torch.arange(_BITS, device=device)).to(torch.uint8)[:, None]

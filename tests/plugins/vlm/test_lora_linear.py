@@ -13,6 +13,7 @@ from mdpo_vlm.parts import lora_linear
 from mdpo_vlm.parts.lora_linear import LoraLinear
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners import lora
+from support.kept_bytes import kept_bytes
 from torch import Tensor, nn
 
 
@@ -67,6 +68,38 @@ def test_it_equals_pefts_in_values_and_gradients(
     for name, distance in distances(ours, pefts).items():
         assert distance <= (1e-5 if dtype == torch.float32 else 1e-12), name
         assert ours[name].dtype == pefts[name].dtype
+
+
+def test_its_derivatives_with_dropout_are_right() -> None:
+    model = build(True, dropout=0.4, dtype=torch.float64)
+    weights = [value for value in model.parameters() if value.requires_grad]
+
+    def output(x: Tensor, *_: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        found: Tensor = model(x)
+        return found
+
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(output, (x, *weights))
+
+
+def test_dropout_keeps_a_bit_for_each_number_of_the_input() -> None:
+    x = torch.randn(50, 6)
+    without, with_dropout = (kept_bytes(build(True, dropout=dropout), x) for dropout in (0.0, 0.4))
+    num_bits = x.numel() + 50 * 10  # the inputs of both layers
+    assert 0 < with_dropout - without <= num_bits / 8 + 2
+
+
+def test_adapters_of_one_input_keep_it_once() -> None:
+    layers = [build(True, dropout=0.4).base_model.model[0] for _ in range(3)]
+    x = torch.randn(48, 6, requires_grad=True)
+
+    def shared(x: Tensor) -> list[Tensor]:
+        x = x.tanh()
+        return [layer(x) for layer in layers]
+
+    output, inner, mask = 4 * 48 * 10, 4 * 48 * 3, 48 * 6 // 8
+    assert kept_bytes(shared, x) == x.nbytes + 3 * (output + inner + mask)
 
 
 @pytest.mark.parametrize("bias", [False, True])
