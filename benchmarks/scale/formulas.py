@@ -33,7 +33,6 @@ FP32 = Widths(4, 4, 4, 4, 4, 4, 8)
 # LoRA's weights in float32 beside bfloat16 ones.
 LORA_BF16 = Widths(2, 4, 2, 4, 4, 4, 8)
 FSDP_MIXED = Widths(4, 4, 2, 2, 4, 4, 8)
-ALL_BF16 = Widths(2, 2, 2, 2, 2, 2, 4)
 ZERO_FP32 = Widths(4, 4, 4, 4, 4, 4, 12)
 ZERO_BF16 = Widths(2, 2, 2, 2, 4, 2, 12)
 

@@ -18,7 +18,9 @@ def all_jobs(folder: str) -> Iterator[Job]:
     for lora_rank in (None, LORA_RANK):
         yield from (Job(stage, folder, 2, lora_rank) for stage in STAGES)
     for lora_rank in (LORA_RANK, None):
-        yield from (Job(stage, folder, 2, lora_rank, precision=_bf16(stage, lora_rank)) for stage in IN_BF16)
+        # Without LoRA, DDP keeps float32 weights at any precision.
+        stages = IN_BF16 if lora_rank else IN_BF16[1:]
+        yield from (Job(stage, folder, 2, lora_rank, precision=_bf16(stage, lora_rank)) for stage in stages)
     yield from (Job(stage, folder, 2, LORA_RANK, reference="adapter_off") for stage in IN_PARTS)
     yield from (Job(stage, folder, 4, None) for stage in OF_FOUR)
     yield from (Job(stage, folder, 4, LORA_RANK) for stage in IN_PARTS)

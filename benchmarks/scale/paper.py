@@ -52,7 +52,7 @@ class Plan:
     @cached_property
     def setting(self) -> Setting:
         backend = STAGES[self.stage].backend[0]
-        widths = widths_of(backend, self.precision, self.model.lora)
+        widths = widths_of(backend, self.precision)
         return Setting(self.model.parts, widths, self.gpus, self.batch // (self.gpus * self.pairs))
 
     @property

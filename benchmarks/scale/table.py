@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.scale.formulas import ALL_BF16, FP32, FSDP_MIXED, LORA_BF16, ZERO_BF16, ZERO_FP32, Setting, Widths
+from benchmarks.scale.formulas import FP32, FSDP_MIXED, LORA_BF16, ZERO_BF16, ZERO_FP32, Setting, Widths
 from benchmarks.scale.job import Found, Job
 from benchmarks.scale.parts import Parts, Share
 from benchmarks.scale.stages import STAGES
@@ -14,12 +14,12 @@ TOLERANCE = 0.02
 PARTS = ("layers", "vision", "rest")
 
 
-def widths_of(backend: str, precision: str, lora: bool) -> Widths:
+def widths_of(backend: str, precision: str) -> Widths:
     """The bytes of a number in a backend at a precision."""
     if backend == "deepspeed":
         return ZERO_FP32 if precision == "fp32" else ZERO_BF16
     if precision == "bf16":
-        return LORA_BF16 if lora else ALL_BF16
+        return LORA_BF16
     return FSDP_MIXED if precision == "bf16_mixed" else FP32
 
 
@@ -29,7 +29,7 @@ def setting_of(job: Job, found: Found) -> Setting:
     counts = (found.parameters[name] for name in ("largest_layer", "vision_layers", "words"))
     return Setting(
         Parts(shares["layers"], shares["vision"], shares["rest"], *counts),
-        widths_of(STAGES[job.stage].backend[0], job.precision, job.lora_rank is not None),
+        widths_of(STAGES[job.stage].backend[0], job.precision),
         job.world,
         job.micro_batches,
         reference=int(job.reference == "adapter_off"),

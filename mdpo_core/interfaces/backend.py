@@ -54,6 +54,14 @@ class Backend(Component):
         """Whether a frozen second model is split, head included, so that the head cannot be called once per chunk."""
         return False
 
+    @property
+    def refuses_full_training(self) -> str:
+        """Why weights of the model itself may not train in this precision, and what to use; empty: they may.
+
+        Weights of adapters (LoRA) always may: they are kept in float32.
+        """
+        return ""
+
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         """Prepare a frozen second model, which was loaded with `placement`, before training starts."""
         return

@@ -83,6 +83,17 @@ class PartTraining:
     learning_rate: float | None = None
 
 
+def trained_in_full(training: Mapping[Part, PartTraining]) -> list[str]:
+    """What trains weights of the model itself, not adapters beside them: parts, and what adapters save."""
+    full = [f"the {part} part" for part, options in training.items() if options.mode == "full"]
+    saved = [
+        f"{', '.join(options.lora.save)} of the {part} part"
+        for part, options in training.items()
+        if options.lora and options.lora.save
+    ]
+    return full + saved
+
+
 def training_of(lora: Lora | None, freeze: Sequence[Part], parts: Parts) -> dict[Part, PartTraining]:
     """How each part trains, for options without `problems_of` them."""
     return {part: _training(part, lora, freeze, getattr(parts, part)) for part in PARTS}

@@ -13,28 +13,64 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+_USED = ("cuda", "xpu")  # the accelerators that runs take by themselves
 _DEVICE = "mdpo_compute_device"  # the attribute of a module
 
 
 def local_device(world: World) -> str:
-    """The accelerator of this process as torch writes it, such as ``cuda:0``; ``cpu`` if there is none."""
-    import torch
+    """The accelerator of this process as torch writes it, such as ``cuda:0``; ``cpu`` if there is none.
 
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None:
-        return "cpu"
-    return accelerator.type if world.size == 1 else f"{accelerator.type}:{world.local_rank}"
+    Only CUDA (ROCm, too) and XPU count: Apple's MPS has no float64, and the others were never tried.
+    """
+    kind = _accelerator()
+    if kind is None or world.size == 1:
+        return kind or "cpu"
+    # A launcher such as SLURM may show each process only the device of that process, as number 0.
+    return f"{kind}:{0 if _num_devices() == 1 else world.local_rank}"
 
 
 def require_devices(world: World) -> None:
-    """Raise `RecipeError` if this machine has accelerators, but fewer of them than processes."""
-    import torch
+    """Raise `RecipeError` if this machine has accelerators, but fewer of them than processes.
 
-    num_devices = torch.accelerator.device_count()
+    One device is enough if each process sees another one. All processes must call this together.
+    """
+    num_devices, each_sees_another = _num_devices(), _each_sees_another_device(world)
     # Not every launcher says how many processes a machine has.
     num_processes = max(world.local_size, world.local_rank + 1)
-    if 0 < num_devices < num_processes:
+    if 0 < num_devices < num_processes and not each_sees_another:
         raise RecipeError(f"{num_processes} processes on this machine, which has {num_devices} devices")
+
+
+def _accelerator() -> str | None:
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None and found.type in _USED else None
+
+
+def _num_devices() -> int:
+    import torch
+
+    return torch.accelerator.device_count() if _accelerator() else 0
+
+
+def _each_sees_another_device(world: World) -> bool:
+    """Whether every process of the run sees exactly one device, and no two of them the same one."""
+    from torch import distributed
+
+    if world.size == 1 or not distributed.is_initialized():
+        return False
+    seen = world.gather(_only_device())
+    return None not in seen and len(set(seen)) == world.size
+
+
+def _only_device() -> str | None:
+    """A name for the one device that this process sees, the same in every process; None if it sees more, or none."""
+    import torch
+
+    if _num_devices() != 1:
+        return None
+    return str(torch.get_device_module(_accelerator()).get_device_properties(0).uuid)
 
 
 def set_compute_device(module: nn.Module, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.parts import trained_in_full
 from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
@@ -200,6 +201,13 @@ def _reference(sections: _Sections) -> Found:
         )
 
 
+def _rounds_updates(sections: _Sections) -> Found:
+    reason = sections.backend.refuses_full_training
+    weights = trained_in_full(sections.model.training)
+    if sections.trains and reason and weights:
+        yield ("backend", "precision"), f"{reason}  (not through LoRA train: {'; '.join(weights)})"
+
+
 def _frozen_copy(sections: _Sections) -> Found:
     automatic = sections.reference == "auto" and not sections.model.has_lora
     if not sections.backend.splits_frozen_copy or not (automatic or sections.reference == "frozen_copy"):
@@ -293,6 +301,7 @@ _CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
     _reference: frozenset({"model", "reference"}),
     _cached: frozenset({"reference"}),
     _has_terms: frozenset({"objective"}),
+    _rounds_updates: frozenset({"model", "backend"}),
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),
     _weights: frozenset({"objective"}),

@@ -16,17 +16,13 @@ Nothing attends to a dropped token, so its column is empty. Different prompts do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
-from torch.nn.attention import flex_attention as torch_flex
 
-from mdpo_core.errors import MdpoError
+from mdpo_core.scoring.flex_attention import flex_attention
 from mdpo_core.types.layout import Attention, Packed
 
 
@@ -36,6 +32,8 @@ def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, sc
     ``query``: ``(1, heads, time, dim)``. ``key`` and ``value`` may have fewer heads; the same number of
     query heads shares each of them. Returns ``(1, heads, time, dim)``.
     """
+    # Under autocast, rotary embeddings leave query and key in float32.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -104,55 +102,6 @@ def _branches_see(kept: Tensor, branches: Sequence[int]) -> Tensor:
     triangles = [torch.ones(size, size, dtype=torch.bool).tril() for size in branches]
     themselves: Tensor = torch.block_diag(*triangles)  # type: ignore[no-untyped-call]  # torch's
     return torch.cat([kept.expand(len(themselves), -1), themselves], dim=1)
-
-
-def flex_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
-    """The same as `sdpa_attention`, in one FlexAttention kernel for CUDA, which is compiled on first use."""
-    attend, create = _compiled()
-    fewer_keys = query.shape[1] != key.shape[1]
-    try:
-        if "blocks" not in packed.masks:
-            packed.masks["blocks"] = block_mask(packed, create)
-        attended = attend(query, key, value, block_mask=packed.masks["blocks"], scale=scale, enable_gqa=fewer_keys)
-    except TorchDynamoException as error:
-        reason = str(error).splitlines()[0]
-        raise MdpoError(f"FlexAttention cannot be compiled here ({reason}); set scoring.attention: sdpa") from error
-    return cast(Tensor, attended)
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> tuple[Any, Any]:
-    """The compiled kernel, and the compiled function that makes its mask.
-
-    Without compilation, they would hold a number for every pair of tokens. Dynamic, because lengths change with each
-    batch.
-    """
-    kernel = torch.compile(torch_flex.flex_attention, dynamic=True)
-    return kernel, torch.compile(torch_flex.create_block_mask, dynamic=True)
-
-
-def block_mask(packed: Packed, create: Callable[..., Any] = torch_flex.create_block_mask) -> Any:
-    """FlexAttention's mask of a row."""
-    groups, branches = packed.groups, packed.branches
-    dropped = _dropped(packed) if any(part is not None for part in packed.dropped) else None
-
-    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        same_branch = (branches[key] == 0) | (branches[key] == branches[query])
-        seen = (groups[query] == groups[key]) & same_branch & (query >= key)
-        return seen if dropped is None else seen & ~dropped[key]
-
-    time = packed.token_ids.shape[1]
-    return create(sees, None, None, time, time, device=packed.token_ids.device)
-
-
-def _dropped(packed: Packed) -> Tensor:
-    """The tokens of the row that nothing attends to, ``(time,)`` bool."""
-    parts = []
-    for index, (prompt, *branches) in enumerate(packed.lengths):
-        of_prompt = packed.drops(index)
-        parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt)
-        parts.append(torch.zeros(sum(branches), dtype=torch.bool))
-    return torch.cat(parts).to(packed.token_ids.device)
 
 
 def auto_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:

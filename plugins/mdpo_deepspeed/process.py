@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from torch import distributed
 from torch._C._distributed_c10d import HashStore
 
-from mdpo_core import RecipeError, current_world
+from mdpo_core import RecipeError, current_world, local_device
 
-if not torch.accelerator.is_available():
-    # Set this before the import, which would look for devices and warn that there are none.
+if local_device(current_world()) == "cpu":
+    # Set this before the import, which would look for devices, and warn if there are none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import deepspeed
@@ -37,10 +37,11 @@ def prepare() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # DeepSpeed calls functions of torch by deprecated names in every step.
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
-    # DeepSpeed reads this variable, even without a launcher.
-    os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
-    if torch.accelerator.is_available():
-        torch.accelerator.set_device_index(world.local_rank)
+    index = torch.device(local_device(world)).index
+    # DeepSpeed takes this variable for the number of the device, even without a launcher.
+    os.environ["LOCAL_RANK"] = str(world.local_rank if index is None else index)
+    if index is not None:
+        torch.accelerator.set_device_index(index)
     if not distributed.is_initialized():
         if world.size > 1:
             raise RuntimeError("the process group must exist before the backend starts")

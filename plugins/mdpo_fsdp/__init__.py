@@ -39,7 +39,7 @@ class FSDP(Backend):
     precision: Literal["fp32", "bf16_mixed", "bf16"] = Field(
         default="fp32",
         description="fp32: everything in float32; bf16_mixed: float32 weights and moments, bfloat16 arithmetic; bf16: "
-        "bfloat16 weights, with LoRA weights in float32",
+        "bfloat16 weights, with LoRA weights in float32; only LoRA may train",
     )
     reshard_after_forward: bool = Field(
         default=True,
@@ -60,6 +60,15 @@ class FSDP(Backend):
     def placement(self) -> Placement:
         # Load the model on the CPU: it may be too large for one accelerator.
         return Placement("cpu", "bfloat16" if self.precision == "bf16" else "float32")
+
+    @property
+    def refuses_full_training(self) -> str:
+        if self.precision != "bf16":
+            return ""
+        return (
+            "bf16 keeps trained weights in bfloat16, where most of AdamW's updates round to nothing; "
+            "use bf16_mixed, which keeps them in float32"
+        )
 
     @property
     def computes_in(self) -> Dtype:

@@ -25,6 +25,8 @@ from mdpo_core import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from mdpo_local.engine import LocalEngine
 
 
@@ -37,12 +39,12 @@ class Local(Backend):
     precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
         default="fp32",
         description="fp32: everything in float32; bf16_autocast: float32 weights, bfloat16 arithmetic; bf16: bfloat16 "
-        "weights, with LoRA weights in float32",
+        "weights, with LoRA weights in float32; only LoRA may train",
     )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|(cuda|mps|xpu|hpu|npu|mlu|musa|mtia)(:\d{1,3})?)$",
-        description="a torch device; auto: one accelerator for each process, or cpu if torch finds none",
+        description="a torch device; auto: one GPU (CUDA, ROCm or XPU) for each process, or cpu if torch finds none",
     )
 
     def check(self, train: Train, world: World) -> None:
@@ -55,22 +57,50 @@ class Local(Backend):
             )
         require_devices(world)
 
-    def _require_device(self) -> None:
-        """Refuse a device that this machine does not have, before anything is loaded."""
+    def placement(self) -> Placement:
+        self._begin_device()
+        return Placement(self._device(), self.computes_in)
+
+    def _begin_device(self) -> None:
+        """Refuse a device that cannot be used, before anything is loaded, and make it torch's current one."""
         import torch
 
         device = torch.device(self._device())
+        if device.type == "cpu":
+            return
         here = torch.accelerator.current_accelerator(check_available=True)
         there = torch.accelerator.device_count() if here is not None and here.type == device.type else 0
-        if device.type != "cpu" and (device.index or 0) >= there:
+        if (device.index or 0) >= there:
             raise RecipeError(
                 f"backend.device: '{self.device}' is not on this machine, where torch finds {there} such devices; use "
                 "'auto'"
             )
+        self._require_float64(device)
+        if device.index is not None:
+            # Some libraries compute on the current device, whatever the device of their inputs.
+            torch.accelerator.set_device_index(device.index)
 
-    def placement(self) -> Placement:
-        self._require_device()
-        return Placement(self._device(), self.computes_in)
+    def _require_float64(self, device: torch.device) -> None:
+        import torch
+
+        if device.type == "cuda":
+            return
+        try:
+            torch.ones(1, device=device).double().sum()
+        except (TypeError, RuntimeError) as error:
+            raise RecipeError(
+                f"backend.device: '{self.device}' cannot add up in float64, as a run does: "
+                f"{str(error).splitlines()[0]}; use 'cpu'"
+            ) from error
+
+    @property
+    def refuses_full_training(self) -> str:
+        if self.precision != "bf16":
+            return ""
+        return (
+            "bf16 keeps trained weights in bfloat16, where most of AdamW's updates round to nothing; "
+            "use bf16_autocast, which keeps them in float32, or the backend deepspeed, which updates a float32 copy"
+        )
 
     @property
     def computes_in(self) -> Dtype:

@@ -11,9 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from mdpo_core import RecipeError, World, require_devices
 from mdpo_core.processes.heartbeat import DONE, SILENCE, Answer, State, StoreError, Watched, transition
 
 # Short spans, and a collective that would wait for seven days.
@@ -128,11 +126,3 @@ def test_a_process_that_is_busy_for_long_is_not_taken_for_dead(tmp_path: Path) -
         for process in processes:
             process.kill()
             process.communicate()
-
-
-def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    require_devices(World(rank=1, size=2, local_rank=1, local_size=2))
-    require_devices(World(rank=7, size=8, local_rank=1, local_size=2))
-    with pytest.raises(RecipeError, match="4 processes on this machine, which has 2 devices"):
-        require_devices(World(rank=0, size=4, local_rank=0, local_size=4))

@@ -113,6 +113,13 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
         ),
         (
             "{backend: local}",
+            "{backend: local, precision: bf16}",
+            "bad.yaml:8: backend.precision: bf16 keeps trained weights in bfloat16, where most of AdamW's updates "
+            "round to nothing; use bf16_autocast, which keeps them in float32, or the backend deepspeed, which updates "
+            "a float32 copy  (not through LoRA train: the vision part; the projector part; the language part)",
+        ),
+        (
+            "{backend: local}",
             "{backend: local}\nreference: cache",
             "bad.yaml:9: reference: 'cache' is not a valid reference",
         ),
@@ -121,6 +128,22 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
 def test_a_mistake_is_named_with_file_line_path_and_a_way_out(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
     assert message in problems(tmp_path, GOOD.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ("lora: {save: [lm_head, norm]}", "lm_head, norm of the language part"),
+        ("lora: {}, parts: {projector: {train: full}}", "the projector part"),
+    ],
+)
+def test_bfloat16_weights_train_beside_lora_no_more_than_alone(tmp_path: Path, options: str, weights: str) -> None:
+    text = GOOD.replace("{backend: local}", "{backend: fsdp, precision: bf16}")
+    found = problems(tmp_path, text.replace("{adapter: digits", f"{{adapter: digits, {options}"))
+    assert f"use bf16_mixed, which keeps them in float32  (not through LoRA train: {weights})" in found
+    only_lora = tmp_path / "lora.yaml"
+    only_lora.write_text(text.replace("{adapter: digits", "{adapter: digits, lora: {}"))
+    load_recipe(only_lora)
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:

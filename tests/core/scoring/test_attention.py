@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 
 from mdpo_core import Packed
-from mdpo_core.scoring.attention import auto_attention, block_mask, sdpa_attention
+from mdpo_core.scoring.attention import auto_attention, sdpa_attention
+from mdpo_core.scoring.flex_attention import block_mask
 
 branches = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)
 lengths = st.lists(branches, min_size=1, max_size=4).map(tuple)

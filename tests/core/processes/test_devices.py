@@ -1,0 +1,101 @@
+"""Which device a process computes on, with accelerators that this machine only seems to have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support.paths import RECIPES
+from torch import distributed
+
+from mdpo_core import RecipeError, World, component, load_recipe, local_device, require_devices, run
+
+Pretend = Callable[[str, int], None]
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
+    """Let torch find accelerators of a kind, so many of them."""
+
+    def found(kind: str, number: int) -> None:
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device(kind))
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: number)
+
+    return found
+
+
+def test_more_processes_than_devices_are_refused(pretend: Pretend) -> None:
+    pretend("cuda", 2)
+    require_devices(World(rank=1, size=2, local_rank=1, local_size=2))
+    require_devices(World(rank=7, size=8, local_rank=1, local_size=2))
+    with pytest.raises(RecipeError, match="4 processes on this machine, which has 2 devices"):
+        require_devices(World(rank=0, size=4, local_rank=0, local_size=4))
+
+
+@pytest.mark.parametrize(("kind", "device"), [("cuda", "cuda"), ("xpu", "xpu"), ("mps", "cpu"), ("hpu", "cpu")])
+def test_only_kinds_with_float64_are_taken_unasked(kind: str, device: str, pretend: Pretend) -> None:
+    pretend(kind, 2)
+    assert local_device(World()) == device
+    expected = "cpu" if device == "cpu" else f"{kind}:1"
+    assert local_device(World(rank=1, size=2, local_rank=1, local_size=2)) == expected
+    # Processes need no devices if they compute on the CPU.
+    if device == "cpu":
+        require_devices(World(rank=3, size=4, local_rank=3, local_size=4))
+
+
+@pytest.mark.long
+def test_a_run_ignores_an_accelerator_without_float64(pretend: Pretend, small: list[str]) -> None:
+    """As on a Mac: torch finds MPS. No test machine has it, so a run that takes it fails here, too."""
+    pretend("mps", 1)
+    assert run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, "train.epochs=1"])).final.is_dir()
+
+
+def test_a_device_without_float64_is_refused_before_loading(pretend: Pretend) -> None:
+    pretend("mps", 1)
+    with pytest.raises(RecipeError, match=r"backend.device: 'mps' cannot add up in float64, .*; use 'cpu'$"):
+        component("backend", "local", device="mps").placement()
+
+
+def test_a_device_that_is_not_there_is_one_sentence(pretend: Pretend) -> None:
+    pretend("cuda", 2)
+    with pytest.raises(RecipeError, match=r"backend.device: 'cuda:2' is not on this machine, where torch finds 2 such"):
+        component("backend", "local", device="cuda:2").placement()
+
+
+def test_the_chosen_device_becomes_the_current_one(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend("cuda", 2)
+    current: list[int] = []
+    monkeypatch.setattr(torch.accelerator, "set_device_index", current.append)
+    assert component("backend", "local", device="cuda:1").placement().device == "cuda:1"
+    assert current == [1]
+
+
+THIRD = World(rank=3, size=4, local_rank=3, local_size=4)
+
+
+def gathered(monkeypatch: pytest.MonkeyPatch, own: str, others: list[str | None]) -> None:
+    """Let this process see one device, and the other processes theirs."""
+    properties = SimpleNamespace(get_device_properties=lambda index: SimpleNamespace(uuid=own))
+    monkeypatch.setattr(torch, "get_device_module", lambda kind: properties)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(World, "gather", lambda self, value: [*others, value])
+
+
+def test_each_process_may_see_one_device_of_its_own(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SLURM's --gpus-per-task=1 does."""
+    pretend("cuda", 1)
+    gathered(monkeypatch, "GPU-3", ["GPU-0", "GPU-1", "GPU-2"])
+    require_devices(THIRD)
+    assert local_device(THIRD) == "cuda:0"
+
+
+@pytest.mark.parametrize("others", [["GPU-3", "GPU-3", "GPU-3"], ["GPU-0", "GPU-1", None]])
+def test_one_device_for_several_processes_is_refused(
+    others: list[str | None], pretend: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend("cuda", 1)
+    gathered(monkeypatch, "GPU-3", others)
+    with pytest.raises(RecipeError, match="4 processes on this machine, which has 1 devices"):
+        require_devices(THIRD)
