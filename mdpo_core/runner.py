@@ -97,7 +97,7 @@ class Run:
         reference = self.load_reference()
         scorer = self.build_scorer(model, objective, reference)
         learner = self.start_engine(model, scorer, reference)
-        self.try_sharing(learner)
+        self.try_sharing(learner, scorer)
         if store is not None:
             scorer.use_reference(self.cache_reference(learner, store))
         trainer = self.build_trainer(learner, objective)
@@ -204,9 +204,9 @@ class Run:
             engine = self.recipe.backend.start(TrainableScorer(scorer, model, factors), self.recipe.train)
         return Learner(model, engine, MemoryAdvice(self.recipe, model, reference))
 
-    def try_sharing(self, learner: Learner) -> None:
+    def try_sharing(self, learner: Learner, scorer: Scorer) -> None:
         """Compare shared prompts with plain forwards: a mistake of the adapter here would change every number."""
-        from mdpo_core.scoring.attention import ATTENTIONS
+        from mdpo_core.scoring.attention_trial import AttentionTrial
         from mdpo_core.scoring.shared_prefix_check import require_shared_prefix
 
         if not self.recipe.shares_prefix():
@@ -214,8 +214,9 @@ class Run:
         # Two rows, if there are two: one must not see the other.
         rows = self.data.rows
         batch = self.builder.build(rows, range(min(2, len(rows))), epoch=0)
-        name, attention = self.recipe.model.component_name(), ATTENTIONS[self.recipe.scoring.attention]
-        learner.engine.using_model(lambda: require_shared_prefix(name, learner.model, batch, attention))
+        name, trial = self.recipe.model.component_name(), AttentionTrial.of(self.recipe)
+        learner.engine.using_model(lambda: require_shared_prefix(name, learner.model, batch, trial.attention))
+        scorer.use_attention(trial.outcome(self.world))
 
     def cache_reference(self, learner: Learner, store: ReferenceStore) -> Cached:
         """Score every row with the untrained policy, through the engine, which knows devices and precision."""

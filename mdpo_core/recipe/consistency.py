@@ -20,6 +20,7 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.interfaces.train_options import Train
+from mdpo_core.recipe.cached_reference import not_in_cache
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.yaml_document import Keys
@@ -101,7 +102,7 @@ def _valid(items: Iterable[Item | None]) -> list[tuple[int, Item]]:
 
 def can_be_cached(recipe: Recipe) -> bool:
     """Whether all terms and evaluators work with ``reference: cached``."""
-    return not any(_not_in_cache(list(enumerate(recipe.objective)), list(enumerate(recipe.evaluators))))
+    return not any(not_in_cache(list(enumerate(recipe.objective)), list(enumerate(recipe.evaluators))))
 
 
 def _conditions(sections: _Sections) -> Found:
@@ -223,30 +224,7 @@ def _frozen_copy(sections: _Sections) -> Found:
 
 def _cached(sections: _Sections) -> Found:
     if sections.reference == "cached" and any(term.reads_reference for _, term in sections.terms):
-        yield from _not_in_cache(sections.terms, sections.evaluators)
-
-
-def _not_in_cache(terms: Sequence[tuple[int, Term]], evaluators: Sequence[tuple[int, Evaluator]]) -> Found:
-    for position, term in terms:
-        if any(probe.reads == "reference" for probe in term.probes().values()):
-            yield (
-                ("objective", position),
-                "reads every layer of the reference, which 'reference: cached' does not keep; use 'adapter_off' or "
-                "'frozen_copy'",
-            )
-        if any(statistic.needs_reference for statistic in term.statistics().values()):
-            yield (
-                ("objective", position),
-                "compares whole distributions with the reference's, which 'reference: cached' does not keep; use "
-                "'adapter_off' or 'frozen_copy'",
-            )
-    for position, evaluator in evaluators:
-        if evaluator.needs_reference:
-            yield (
-                ("evaluators", position),
-                "scores new examples, but 'reference: cached' holds only the training examples; use "
-                "'adapter_off' or 'frozen_copy', or leave this evaluator out",
-            )
+        yield from not_in_cache(sections.terms, sections.evaluators)
 
 
 def _has_terms(sections: _Sections) -> Found:

@@ -104,9 +104,14 @@ def _branches_see(kept: Tensor, branches: Sequence[int]) -> Tensor:
     return torch.cat([kept.expand(len(themselves), -1), themselves], dim=1)
 
 
+def takes_flex(query: Tensor) -> bool:
+    """Whether `auto_attention` computes this query with FlexAttention."""
+    return query.is_cuda
+
+
 def auto_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
     """FlexAttention on CUDA, SDPA elsewhere."""
-    attend = flex_attention if query.is_cuda else sdpa_attention
+    attend = flex_attention if takes_flex(query) else sdpa_attention
     return attend(query, key, value, packed, scale)
 
 

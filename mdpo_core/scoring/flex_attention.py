@@ -68,12 +68,12 @@ def block_mask(packed: Packed) -> torch_flex.BlockMask:
 def _sees(packed: Packed) -> Any:
     """Whether a token of a row sees another, as FlexAttention asks it: by batch, head, query and key."""
     groups, branches = packed.groups, packed.branches
-    dropped = _dropped(packed).to(groups.device) if any(part is not None for part in packed.dropped) else None
+    # As keys, dropped tokens belong to no prompt. Rows without such tokens need no kernel of their own.
+    groups_of_keys = groups.masked_fill(_dropped(packed).to(groups.device), -1)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_branch = (branches[key] == 0) | (branches[key] == branches[query])
-        seen = (groups[query] == groups[key]) & same_branch & (query >= key)
-        return seen if dropped is None else seen & ~dropped[key]
+        return (groups[query] == groups_of_keys[key]) & same_branch & (query >= key)
 
     return sees
 

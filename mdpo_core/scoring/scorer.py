@@ -36,7 +36,7 @@ class Scorer(nn.Module):
     ``reference`` only the policy is scored. ``options.share_prefix`` must be false for a model that cannot share
     prompts. ``seed``: the only source of the probes' first weights. ``attention``: instead of that of ``options``.
 
-    Only `use_reference` changes a scorer after its construction.
+    Only `use_reference` and `use_attention` change a scorer after its construction.
     """
 
     def __init__(
@@ -65,6 +65,11 @@ class Scorer(nn.Module):
         A cached reference is computed by the engine that wraps this scorer, so it comes after the construction.
         """
         self._reference = reference
+
+    def use_attention(self, attention: Attention) -> None:
+        """Use another attention over shared prompts from the next forward on; separate prompts stay as they are."""
+        if self._states is not padded_states:
+            self._states = partial(packed_states, attention=attention)
 
     def forward(self, batch: Batch) -> ScorerOutput:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
