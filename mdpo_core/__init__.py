@@ -61,7 +61,7 @@ from mdpo_core.registry.discovery import register
 from mdpo_core.runner import RunResult, run
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.storage.files import atomic_folder, exclusive_folder
-from mdpo_core.training.optimization import parameter_groups, set_learning_rate
+from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
 from mdpo_core.types.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
@@ -166,6 +166,7 @@ __all__ = [
     "other_kind",
     "parameter_groups",
     "peak_memory",
+    "place_step_count",
     "read_image",
     "register",
     "relabel",

@@ -48,6 +48,11 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
         group["lr"] = learning_rate * group[_FACTOR]
 
 
+def place_step_count(optimizer: Optimizer, count: Tensor, parameter: Tensor) -> Tensor:
+    """AdamW's step count of a parameter, where this optimizer keeps it: on the parameter's device if it is fused."""
+    return count.to(parameter.device) if optimizer.defaults["fused"] else count
+
+
 def numbers_of_parts(recipe: Recipe, model: VisionLanguageModel) -> dict[str, dict[str, float]]:
     """The numbers of each part for the hook `mdpo_model_loaded`."""
     by_part: dict[str, dict[str, float]] = {}

@@ -29,7 +29,7 @@ import torch
 from deepspeed import comm
 from torch import Tensor, nn
 
-from mdpo_core import MOMENTS, CheckpointError, SavedEngineState, TensorSlice
+from mdpo_core import MOMENTS, CheckpointError, SavedEngineState, TensorSlice, place_step_count
 
 
 class Range(NamedTuple):
@@ -168,8 +168,7 @@ def _adamw_state(adamw: torch.optim.AdamW, share: Share, step: Tensor) -> dict[s
     """AdamW's state of the buffer that holds a share; it is created if there is none yet."""
     state: dict[str, Tensor] = adamw.state[share.buffer]
     if not state:
-        # A fused AdamW keeps its step count on the device of the parameter, any other AdamW on the CPU.
-        state["step"] = step.to(share.buffer.device) if adamw.defaults["fused"] else step.clone()
+        state["step"] = place_step_count(adamw, step.clone(), share.buffer)
         state |= {moment: torch.zeros_like(share.buffer) for moment in MOMENTS}
     if state["step"].cpu() != step:
         raise CheckpointError(

@@ -19,6 +19,7 @@ from mdpo_core import (
     TrainableScorer,
     parameter_groups,
     peak_memory,
+    place_step_count,
     set_learning_rate,
 )
 from mdpo_fsdp.sharding import Sharding, start_of
@@ -42,6 +43,8 @@ class FSDPEngine:
             parameter_groups(scorer, train),
             lr=train.learning_rate,
             betas=train.adam_betas,
+            # As in the local backend. With offload, weights are on the CPU.
+            fused=sharding.updates_on_cuda or None,
         )
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
@@ -87,8 +90,8 @@ class FSDPEngine:
                     moments = {kind: cast(DTensor, torch.zeros_like(parameter)) for kind in MOMENTS}
                     for kind, value in moments.items():
                         _read_into(value, state, f"{kind}:{name}")
-                    # AdamW keeps its step count on the CPU.
-                    self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
+                    count = place_step_count(self._optimizer, state.whole(f"step:{name}", ()), parameter)
+                    self._optimizer.state[parameter] = {"step": count, **moments}
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)

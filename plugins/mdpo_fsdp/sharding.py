@@ -31,6 +31,11 @@ class Sharding:
         self._offload = CPUOffloadPolicy() if offload else OffloadPolicy()
         self._mesh = _mesh(self.device)
 
+    @property
+    def updates_on_cuda(self) -> bool:
+        """Whether the weights are on a CUDA device between two steps."""
+        return self.device.type == "cuda" and not isinstance(self._offload, CPUOffloadPolicy)
+
     def place(self, root: nn.Module, model: LayeredModel) -> list[FSDPModule]:
         """Split each layer of ``model``, then the rest of ``root``, and return the split modules, ``root`` last.
 

@@ -22,6 +22,7 @@ from mdpo_core import (
     World,
     parameter_groups,
     peak_memory,
+    place_step_count,
     set_learning_rate,
     whole_tensor,
 )
@@ -41,7 +42,9 @@ class LocalEngine:
         self._autocast = autocast
         self._max_grad_norm = train.grad_norm_limit
         self._trained = scorer.trained
-        self._optimizer = torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.adam_betas)
+        # Updates of all tensors at once would copy them: on a GPU that would be a step's peak if all weights train.
+        fused = self._device.type == "cuda" or None
+        self._optimizer = torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.adam_betas, fused=fused)
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         with self._autocast_if_set(), self._synchronized_if(last):
@@ -78,8 +81,8 @@ class LocalEngine:
                 parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
                 if f"step:{name}" in state:  # AdamW had updated it
                     moments = {kind: state.whole(f"{kind}:{name}", parameter.shape).to(parameter) for kind in MOMENTS}
-                    # AdamW keeps its step count on the CPU, and its moments on the device of the parameter.
-                    self._optimizer.state[parameter] = {"step": state.whole(f"step:{name}", ()), **moments}
+                    count = place_step_count(self._optimizer, state.whole(f"step:{name}", ()), parameter)
+                    self._optimizer.state[parameter] = {"step": count, **moments}
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)

@@ -33,7 +33,7 @@ GROUPS = {
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement VisionLanguageModel layers_of",
     "Engines and training": "MOMENTS Engine Policy SavedEngineState TensorSlice TrackerLog TrainableScorer "
-    "parameter_groups set_learning_rate whole_tensor",
+    "parameter_groups place_step_count set_learning_rate whole_tensor",
     "Memory": "Amount KeptMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
     "peak_memory require_devices set_compute_device",
