@@ -173,8 +173,7 @@ def _problem(metadata: Mapping[str, Any], path: Path) -> str:
     for key, kind in _KEYS.items():
         if type(metadata.get(key)) is not kind:
             return f"'{key}' is {shown(metadata[key])}" if key in metadata else f"'{key}' is missing"
-    # Checkpoints that were written before there was a digest do not have one.
-    if metadata.get(_DIGEST, _digest(metadata)) != _digest(metadata):
+    if metadata.get(_DIGEST) != _digest(metadata):
         return "it differs from what was saved"
     if path.name != _folder_name(metadata["step"]):
         return f"it belongs to step {metadata['step']}, whose folder is called {_folder_name(metadata['step'])}"

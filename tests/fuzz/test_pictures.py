@@ -143,6 +143,7 @@ def test_a_mutated_picture_is_read_or_refused(data: st.DataObject) -> None:
     require_read_or_refused(content)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.nightly(reason="many more mutations of the same pictures")
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=20_000)
 @given(data=st.data())

@@ -115,6 +115,7 @@ def test_a_mutated_row_is_read_as_written_or_named(data: st.DataObject, tmp_path
     read_and_check(mutated_row(data.draw), data.draw(st.booleans()), tmp_path)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.nightly(reason="thousands of the rows of which the quick test draws some")
 @settings(max_examples=5000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())

@@ -47,6 +47,7 @@ def recipe(cached_changes: list[str]) -> Recipe:
     return load_recipe(LLAVA_MDPO, [*cached_changes, "output.dir=run"])
 
 
+@pytest.mark.timeout(3600)
 @settings(max_examples=num_examples(30, 1500), derandomize=not THOROUGH, suppress_health_check=_QUIET)
 @given(data=st.data(), name=st.sampled_from(FILES))
 def test_changed_file_is_refused_by_name_or_changes_nothing(
@@ -100,8 +101,6 @@ def _require_refused_or_same(folder: Path, stopped: Path, recipe: Recipe) -> Non
         refusal = str(error)
     else:
         refusal = ""
-        saved = read_metadata(stopped / "checkpoints" / "step-000006")
-        # A digest that is gone says nothing; what it was made from is compared here.
-        assert {**found, "digest": ""} == {**saved, "digest": ""}
+        assert found == read_metadata(stopped / "checkpoints" / "step-000006")
     assert not refusal or str(folder) in refusal
     assert time.process_time() - start < _SECONDS

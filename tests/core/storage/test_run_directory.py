@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -116,13 +117,18 @@ def without(name: str) -> Damage:
     return lambda folder: (folder / name).unlink()
 
 
-def without_digest(**values: object) -> Damage:
+def lying(**values: object) -> Damage:
     """Values of the newest checkpoint that lie, as somebody would write them who knows of the digest."""
 
     def damage(folder: Path) -> None:
-        changed(newest(folder) / STATE, lambda content: (content.pop("digest"), content.update(values)))
+        changed(newest(folder) / STATE, lambda content: (content.update(values), digest_again(content)))
 
     return damage
+
+
+def digest_again(content: dict[str, Any]) -> None:
+    digested = {key: value for key, value in content.items() if key not in ("digest", "sha256")}
+    content["digest"] = hashlib.sha256(json.dumps(digested, sort_keys=True).encode()).hexdigest()
 
 
 def add_line(line: str) -> Damage:
@@ -149,11 +155,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"checkpoint\.json is missing",
     ),
     "no checkpoint.json": (lambda run: (newest(run) / STATE).unlink(), r"checkpoint\.json is missing"),
-    "a step that lies": (without_digest(step=4), "belongs to step 4"),
-    "a negative step": (without_digest(step=-1), "belongs to step -1"),
-    "no files": (without_digest(sha256={}), "does not name files of the folder"),
-    "files elsewhere": (without_digest(sha256={"../../recipe.yaml": "0"}), "does not name files of the folder"),
-    "means of texts": (without_digest(running={"a": ["0", "0"]}), "not a total and a count"),
+    "no digest": (lambda folder: changed(newest(folder) / STATE, lambda content: content.pop("digest")), "differs"),
+    "a step that lies": (lying(step=4), "belongs to step 4"),
+    "a negative step": (lying(step=-1), "belongs to step -1"),
+    "no files": (lying(sha256={}), "does not name files of the folder"),
+    "files elsewhere": (lying(sha256={"../../recipe.yaml": "0"}), "does not name files of the folder"),
+    "means of texts": (lying(running={"a": ["0", "0"]}), "not a total and a count"),
     "checkpoints is a file": (replace_folder("checkpoints"), "checkpoints is not a folder"),
     "no manifest": (without("manifest.json"), r"manifest\.json, .* cannot be read"),
     "a line without a step": (add_line('{"loss": 1.0}'), r"metrics\.jsonl:7: a run did not write this line"),
