@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import listeners, progress_of
+from mdpo_core.processes.devices import use_expandable_segments
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
@@ -63,6 +64,7 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
         world.computed_by_main(lambda: directory.claim(recipe, resume))
         if not world.computed_by_main(directory.is_finished):
+            use_expandable_segments()
             checked, builder = read_data(recipe, world)
             Run(recipe, directory, checked, builder, world).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))

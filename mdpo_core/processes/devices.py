@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _USED = ("cuda", "xpu")  # the accelerators that runs take by themselves
+# Options of torch's allocator: the name since torch 2.10, the older name, and ROCm's.
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _DEVICE = "mdpo_compute_device"  # the attribute of a module
 
 
@@ -82,6 +85,26 @@ def device_of(module: nn.Module) -> torch.device:
     """The device on which a module computes: that of `set_compute_device`, else the device of its weights."""
     recorded: torch.device | None = vars(module).get(_DEVICE)
     return next(module.parameters()).device if recorded is None else recorded
+
+
+def use_expandable_segments() -> None:
+    """Let torch's allocator for CUDA grow its segments, unless the user has set its options.
+
+    The length of rows changes with every step, which would leave memory in pieces that nothing fits. Has no effect
+    after the first tensor on a CUDA device.
+    """
+    import torch
+
+    if sys.platform != "linux" or torch.version.cuda is None or any(name in os.environ for name in _ALLOCATOR):
+        return
+    os.environ[_ALLOCATOR[torch.__version__ < "2.10"]] = "expandable_segments:True"
+
+
+def peak_reserved_memory(device: torch.device) -> float | None:
+    """Peak memory that torch holds on a CUDA device, in GB (1e9 bytes), gaps between tensors included; else None."""
+    import torch
+
+    return torch.cuda.max_memory_reserved(device) / 1e9 if device.type == "cuda" else None
 
 
 def peak_memory(device: torch.device) -> float:

@@ -77,10 +77,17 @@ def _require_finite_log_probs(scores: Scores) -> None:
         )
 
 
-def require_finite_gradient(norm: float, step: int) -> None:
+_DERIVATIVES = "check the derivatives of the terms, or let the backend compute in float32"
+_FLOAT16 = (
+    "the numbers of float16 end at 65504: lower the factor of the gradients (deepspeed: backend.config: {fp16: "
+    "{loss_scale: ...}}, which is 1024 if it is not set), or set backend.precision: bf16"
+)
+
+
+def require_finite_gradient(norm: float, step: int, arithmetic: str = "float32") -> None:
     """Raise `MdpoError` if the gradient norm is NaN or infinite; the engine has not updated the weights then."""
     if not torch.tensor(norm).isfinite():
         raise MdpoError(
             f"step {step}: the gradient norm is {norm}, though the losses are finite, so the weights were not "
-            "updated; check the derivatives of the terms, or let the backend compute in float32"
+            f"updated; {_FLOAT16 if arithmetic == 'float16' else _DERIVATIVES}"
         )

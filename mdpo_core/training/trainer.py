@@ -14,6 +14,7 @@ from mdpo_core.data.encoding import BuildBatch, TrainingData
 from mdpo_core.data.sampler import MicroBatch, Sampler
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
+from mdpo_core.processes.devices import device_of, peak_reserved_memory
 from mdpo_core.processes.stop_request import RunStopped, StopRequest, asked_to_stop
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
@@ -116,7 +117,7 @@ class Trainer:
         with self.learner.advice.explained(batch):
             # The first step allocates the optimizer's state.
             grad_norm = self.learner.engine.step(rate)
-        require_finite_gradient(grad_norm, step + 1)
+        require_finite_gradient(grad_norm, step + 1, self.recipe.backend.arithmetic)
         self.objective.running.finish_step(self.world)
         return grad_norm
 
@@ -142,11 +143,20 @@ class Trainer:
             "grad_norm": grad_norm,
             "learning_rate": learning_rate(self.recipe.train, finished - 1, self.sampler.num_steps),
             **self._clock.read(self.world),
-            "memory_gb": max(self.world.gather(self.learner.engine.peak_memory())),
+            **self._memory(),
         }
         self._meter = Meter()
         self._record(finished, metrics)
         self.record.hooks.mdpo_step_finished(step=finished, metrics=metrics)
+
+    def _memory(self) -> dict[str, float]:
+        """The most that a process had in use; on CUDA also the most that it had reserved."""
+        mine = {"memory_gb": self.learner.engine.peak_memory()}
+        reserved = peak_reserved_memory(device_of(self.learner.model.module))
+        if reserved is not None:
+            mine["memory_reserved_gb"] = reserved
+        of_processes = self.world.gather(mine)
+        return {name: max(each[name] for each in of_processes) for name in mine}
 
     def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
         if self.world.is_main:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from support.paths import RECIPES
 from torch import distributed
+from torch.torch_version import TorchVersion
 
 from mdpo_core import RecipeError, World, component, load_recipe, local_device, require_devices, run
+from mdpo_core.processes.devices import peak_reserved_memory, use_expandable_segments
 
 Pretend = Callable[[str, int], None]
 
@@ -99,3 +102,28 @@ def test_one_device_for_several_processes_is_refused(
     gathered(monkeypatch, "GPU-3", others)
     with pytest.raises(RecipeError, match="4 processes on this machine, which has 1 devices"):
         require_devices(THIRD)
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [("2.8.0", "PYTORCH_CUDA_ALLOC_CONF"), ("2.13.0+cu130", "PYTORCH_ALLOC_CONF")]
+)
+def test_segments_expand_unless_the_user_has_set_options(
+    version: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    monkeypatch.setattr(os, "environ", environment := dict[str, str]())
+    use_expandable_segments()
+    assert environment == {}  # this torch has no CUDA
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    use_expandable_segments()
+    assert environment == {name: "expandable_segments:True"}
+    environment.clear()
+    environment["PYTORCH_CUDA_ALLOC_CONF"] = "max_split_size_mb:64"
+    use_expandable_segments()
+    assert environment == {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}
+
+
+def test_reserved_memory_is_that_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3_000_000_000)
+    assert peak_reserved_memory(torch.device("cuda", 0)) == 3.0
+    assert peak_reserved_memory(torch.device("cpu")) is None

@@ -89,3 +89,13 @@ def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
     for norm in (inf, nan):
         with pytest.raises(MdpoError, match=f"step 4: the gradient norm is {norm}"):
             require_finite_gradient(norm, step=4)
+
+
+def test_an_overflow_of_float16_names_the_factor_to_lower() -> None:
+    with pytest.raises(
+        MdpoError, match=r"step 1: the gradient norm is nan.*loss_scale: \.\.\..*backend.precision: bf16$"
+    ):
+        require_finite_gradient(nan, 1, "float16")
+    for arithmetic in ("float32", "bfloat16"):
+        with pytest.raises(MdpoError, match=r"let the backend compute in float32$"):
+            require_finite_gradient(nan, 1, arithmetic)
