@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -22,13 +22,22 @@ from mdpo_core.types.view import View
 class Outcome:
     """What an objective computes for a batch.
 
-    ``loss``: ``(batch,)``, nats. ``metrics``: values by name; each has one value for every pair that counts for it.
-    ``running``: values of pairs for `RunningMeans`, by name.
+    ``loss``: ``(batch,)``, nats. ``values``: metrics by name, ``(batch,)`` each. ``running``: values of pairs for
+    `RunningMeans`, by name. ``counted``: masks of the pairs that count for a metric, ``(batch,)`` bool, by its name;
+    without one, all do.
     """
 
     loss: Tensor
-    metrics: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
     running: Mapping[str, Tensor]
+    counted: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Mapping[str, Tensor]:
+        """The values of only those pairs that count, by name. Reading them waits for the device."""
+        return {
+            name: values[self.counted[name]] if name in self.counted else values for name, values in self.values.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,13 @@ class LabeledTerm:
             for name, function in self.term.means.items()
         }
 
-    def metrics(self, scores: Scores) -> dict[str, Tensor]:
-        """Accuracy and margin of the rewards, for those pairs that the term counts and compares."""
+    def metrics(self, scores: Scores) -> tuple[dict[str, Tensor], Tensor]:
+        """Accuracy and margin of the rewards of each pair, and the mask of those that the term counts and compares."""
+        counted = scores.counted(self.term.views())
         if not isinstance(self.term, PairLoss):
-            return {}
-        counted = scores.counted(self.term.views()) & self._compared(self.term, scores)
-        return self._pair_metrics(self.term, scores, counted) if self.term.needs_reference else {}
+            return {}, counted
+        counted = counted & self._compared(self.term, scores)
+        return self._pair_metrics(self.term, scores) if self.term.needs_reference else {}, counted
 
     def _numbers(self, source: str, function: Callable[[Scores], object], scores: Scores) -> Tensor:
         before = versions_of(scores)
@@ -88,8 +98,8 @@ class LabeledTerm:
         return require_tensor(source, values, "a bool for each pair", scores.corruptible.shape, kind="bools")
 
     @torch.no_grad()
-    def _pair_metrics(self, term: PairLoss, scores: Scores, counted: Tensor) -> dict[str, Tensor]:
-        margin = scores.margin(term.prefer, term.over)[counted]
+    def _pair_metrics(self, term: PairLoss, scores: Scores) -> dict[str, Tensor]:
+        margin = scores.margin(term.prefer, term.over)
         metrics = {f"rewards/accuracy/{self.label}": (margin > 0).to(margin.dtype)}
         beta = getattr(term, "beta", None)
         if beta is not None:
@@ -119,6 +129,7 @@ class Objective:
     def __call__(self, scores: Scores) -> Outcome:
         total = torch.zeros(scores.corruptible.shape, device=scores.corruptible.device)
         metrics: dict[str, Tensor] = {}
+        masks: dict[str, Tensor] = {}
         running: dict[str, Tensor] = {}
         for labeled in self._labeled:
             seen, counted = self._seen(labeled, scores), scores.counted(labeled.term.views())
@@ -126,8 +137,14 @@ class Objective:
             running |= {labeled.named(name): each[counted] for name, each in labeled.means(seen).items()}
             # A pair that does not count for a term adds 0 to the sum; the mean is still over all pairs.
             total = total + labeled.term.weight * torch.where(counted, values, 0)
-            metrics |= {f"loss/{labeled.label}": values.detach()[counted], **labeled.metrics(seen)}
-        return Outcome(total, {"loss": total.detach(), **metrics, **self._view_metrics(scores)}, running)
+            of_pairs, compared = labeled.metrics(seen)
+            metrics |= {f"loss/{labeled.label}": values.detach(), **of_pairs}
+            masks |= {f"loss/{labeled.label}": counted, **dict.fromkeys(of_pairs, compared)}
+        for view in self.reads.views:
+            of_view = self._view_metrics(scores, view)
+            metrics |= of_view
+            masks |= dict.fromkeys(of_view, scores.counted([view]))
+        return Outcome(total, {"loss": total.detach(), **metrics}, running, masks)
 
     def _seen(self, labeled: LabeledTerm, scores: Scores) -> Scores:
         term = labeled.term
@@ -135,13 +152,10 @@ class Objective:
         return scores.seen_by(term, means, {name: scores.probes[labeled.module(name)] for name in term.probes()})
 
     @torch.no_grad()
-    def _view_metrics(self, scores: Scores) -> dict[str, Tensor]:
-        metrics = {}
-        for view in self.reads.views:
-            counted = scores.counted([view])
-            metrics[f"logps/{view}"] = scores.policy[view].detach()[counted]
-            if view in self._betas and view in scores.reference:
-                metrics[f"rewards/{view}"] = self._betas[view] * scores.log_ratio(view).detach()[counted]
+    def _view_metrics(self, scores: Scores, view: View) -> dict[str, Tensor]:
+        metrics = {f"logps/{view}": scores.policy[view].detach()}
+        if view in self._betas and view in scores.reference:
+            metrics[f"rewards/{view}"] = self._betas[view] * scores.log_ratio(view).detach()
         return metrics
 
 

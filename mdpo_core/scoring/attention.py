@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mdpo_core.scoring.flex_attention import flex_attention
 from mdpo_core.types.layout import Attention, Packed
+from mdpo_core.types.transfer import to_device
 
 
 def sdpa_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scale: float | None = None) -> Tensor:
@@ -87,7 +88,7 @@ def _branches_mask(index: int, query: Tensor, packed: Packed) -> Tensor:
 
 def _additive(sees: Tensor, query: Tensor) -> Tensor:
     """A mask with 0 where a token is seen, else -inf. SDPA also takes a bool mask, but eager attention misreads it."""
-    sees = sees.to(query.device)
+    sees = to_device(sees, query.device)
     return query.new_zeros(sees.shape).masked_fill(~sees, -torch.inf)
 
 

@@ -16,6 +16,7 @@ from mdpo_core.scoring.probes import AllLayers
 from mdpo_core.types.batch import Batch, EncodedImage, Item
 from mdpo_core.types.layout import Attention, PaddedView, consecutive, pack, pad_view
 from mdpo_core.types.scores import TokenLogProbs
+from mdpo_core.types.transfer import to_device
 from mdpo_core.types.view import View
 
 
@@ -42,14 +43,16 @@ class PredictingHiddenStates:
         for view, spans in self.spans.items():
             rows = pad_sequence([values[span] for span in spans], batch_first=True)
             left_out = self.unscored.get(view)
-            by_view[view] = rows if left_out is None else rows.masked_fill(left_out.to(rows.device)[..., None], 0)
+            by_view[view] = (
+                rows if left_out is None else rows.masked_fill(to_device(left_out, rows.device)[..., None], 0)
+            )
         return by_view
 
     def _of(self, view: View, rows: Sequence[Tensor]) -> TokenLogProbs:
         tokens = padded(rows)
         if view not in self.unscored:
             return tokens
-        mask = tokens.mask & ~self.unscored[view].to(tokens.mask.device)
+        mask = tokens.mask & ~to_device(self.unscored[view], tokens.mask.device)
         return TokenLogProbs(tokens.values.where(mask, 0), mask)
 
 
@@ -77,8 +80,8 @@ def packed_states(
     hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.image_indices))[0]
     spans = iter(packing.spans)
     return PredictingHiddenStates(
-        hidden[packing.predicting.to(device)],
-        packing.predicted.to(device),
+        hidden[to_device(packing.predicting, device)],
+        to_device(packing.predicted, device),
         {view: list(islice(spans, len(batch))) for view in views},
         unscored(batch, views),
     )
@@ -93,11 +96,13 @@ def padded_states(
     done = 0
     for view in views:
         items = batch.items[view]
-        rows = PaddedView(*(part.to(device) for part in _padded_rows(items)))
+        on_cpu = _padded_rows(items)
+        rows = PaddedView(*(to_device(part, device) for part in on_cpu))
         states = model.hidden_states(rows, _shown(images, [index for item in items for index in item.image_indices]))
         # The hidden state before a token predicts it.
-        hidden.append(states[:, :-1][rows.response_mask[:, 1:].nonzero(as_tuple=True)])
-        token_ids.append(rows.token_ids[rows.response_mask])
+        predicted = on_cpu.response_mask.flatten().nonzero().squeeze(1)
+        hidden.append(states.flatten(0, 1)[to_device(predicted - 1, device)])
+        token_ids.append(to_device(on_cpu.token_ids.flatten()[predicted], device))
         spans[view] = consecutive([len(item.response) for item in items], done)
         done += len(token_ids[-1])
     return PredictingHiddenStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
@@ -115,6 +120,7 @@ def _shown(images: Sequence[EncodedImage], indices: Sequence[int]) -> list[Encod
 
 def padded(rows: Sequence[Tensor]) -> TokenLogProbs:
     """Pad rows of shape ``(time,)`` to one tensor, with a mask of the real values."""
-    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    lengths = torch.tensor([len(row) for row in rows])
     values = pad_sequence(list(rows), batch_first=True)
-    return TokenLogProbs(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])
+    mask = torch.arange(values.shape[1]) < lengths[:, None]
+    return TokenLogProbs(values, to_device(mask, values.device))

@@ -20,6 +20,7 @@ from mdpo_core.scoring.hidden_states import PredictingHiddenStates, padded
 from mdpo_core.scoring.reference_store import Shard
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import TokenLogProbs
+from mdpo_core.types.transfer import to_device
 from mdpo_core.types.view import View
 
 
@@ -103,7 +104,7 @@ class Cached(Reference):
         for view, digests in batch.digests.items():
             rows = [self._find(view, *row) for row in zip(batch.ids, digests, strict=True)]
             by_view[view] = padded(rows) if not batch.has_turns(view.response) else _laid_out(rows, batch, view)
-        return {view: TokenLogProbs(*(part.to(device) for part in tokens)) for view, tokens in by_view.items()}
+        return {view: TokenLogProbs(*(to_device(part, device) for part in tokens)) for view, tokens in by_view.items()}
 
     def _find(self, view: View, name: str, digest: bytes) -> Tensor:
         known = False

@@ -79,7 +79,8 @@ class TrainedPolicy:
                 scored = self.engine.forward(batch)
                 if not part.is_filler:
                     scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
-                    meter.add(self.objective(scores).metrics)
+                    outcome = self.objective(scores)
+                    meter.add(outcome.values, outcome.counted)
             done = min(done + self.batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)

@@ -133,7 +133,7 @@ class Trainer:
         self.learner.engine.backward(outcome.loss.sum() * share)
         if not micro_batch.is_filler:
             self.objective.running.add(outcome.running)
-            self._meter.add(outcome.metrics)
+            self._meter.add(outcome.values, outcome.counted)
             self._clock.count(len(batch), _num_tokens(batch, self.objective))
 
     def _log(self, finished: int, grad_norm: float) -> None:

@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mdpo_core.types.batch import Item
+from mdpo_core.types.transfer import to_device
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,15 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """The row with token ids and positions on ``device``."""
-        return replace(self, token_ids=self.token_ids.to(device), position_ids=self.position_ids.to(device))
+        token_ids, position_ids = to_device(self.token_ids, device), to_device(self.position_ids, device)
+        moved = replace(self, token_ids=token_ids, position_ids=position_ids)
+        vars(moved)["token_ids_on_cpu"] = self.token_ids_on_cpu
+        return moved
+
+    @cached_property
+    def token_ids_on_cpu(self) -> Tensor:
+        """``token_ids`` for code that reads numbers: on a device, the host would wait for each of them."""
+        return self.token_ids.cpu()
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
         """Causal attention in which a branch sees only its prompt and itself.
@@ -96,11 +105,16 @@ class Packed:
     @cached_property
     def groups(self) -> Tensor:
         """The index of each token's prompt, ``(time,)``."""
-        return self._repeated([number for number, lengths in enumerate(self.lengths) for _ in lengths])
+        numbers = self._repeated([number for number, lengths in enumerate(self.lengths) for _ in lengths])
+        return to_device(numbers, self.token_ids.device)
 
     @cached_property
     def branches(self) -> Tensor:
         """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
+        return to_device(self._branches, self.token_ids.device)
+
+    @property
+    def _branches(self) -> Tensor:
         return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
 
     def drops(self, number: int) -> Tensor | None:
@@ -116,16 +130,15 @@ class Packed:
         """
         import torch
 
-        predicts = self.branches > 0
-        last = torch.tensor(self.sizes, device=predicts.device).cumsum(0) - 1
+        predicts = self._branches > 0
+        last = torch.tensor(self.sizes).cumsum(0) - 1
         predicts[last] = ~predicts[last]
-        return predicts.nonzero().squeeze(1)
+        return to_device(predicts.nonzero().squeeze(1), self.token_ids.device)
 
     def _repeated(self, numbers: list[int]) -> Tensor:
         import torch
 
-        repeats = torch.tensor(self.sizes)
-        return torch.repeat_interleave(torch.tensor(numbers), repeats).to(self.token_ids.device)
+        return torch.repeat_interleave(torch.tensor(numbers), torch.tensor(self.sizes))
 
 
 class Packing(NamedTuple):

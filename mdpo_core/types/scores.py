@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mdpo_core.types.declared import OnlyDeclared, Undeclared
+from mdpo_core.types.transfer import to_device
 from mdpo_core.types.view import CLEAN, View
 
 if TYPE_CHECKING:
@@ -182,8 +183,8 @@ class Scores:
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),
             reference=ByView({view: tokens.values.sum(dim=1) for view, tokens in reference.items()}),
             num_tokens=ByView({view: tokens.mask.sum(dim=1) for view, tokens in policy.items()}),
-            corruptible=corruptible.to(device),
-            columns={name: values.to(device) for name, values in columns.items()},
+            corruptible=to_device(corruptible, device),
+            columns={name: to_device(values, device) for name, values in columns.items()},
             policy_tokens=ByView(policy),
             reference_tokens=ByView(reference),
             statistics={name: ByView(values) for name, values in statistics.items()},

@@ -154,7 +154,7 @@ def _forward_backward(engine: Engine, objective: Objective, batch: Batch, step: 
     require_finite(outcome, batch, step + 1)
     loss = outcome.loss.sum() / len(batch)
     engine.backward(loss)
-    Meter().add(outcome.metrics)
+    Meter().add(outcome.values, outcome.counted)
     return loss
 
 

@@ -73,11 +73,13 @@ class VlmModel:
     def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
         positions = positions_despite_hidden(self._base, self._family, rows, images)
         position_inputs = {} if positions is None else {"position_ids": positions}
+        self._require_features(int(self._is_image_token(rows.token_ids).sum()), images)
         return self._forward(
             rows.token_ids, rows.response_mask, images, attention_mask=rows.attention_mask, **position_inputs
         )
 
     def packed_hidden_states(self, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
+        self._require_features(int(self._is_image_token(packed.token_ids_on_cpu).sum()), images)
         return self._forward(
             packed.token_ids,
             (packed.branches > 0)[None],
@@ -90,16 +92,19 @@ class VlmModel:
     def _forward(
         self, token_ids: Tensor, response_mask: Tensor, images: Sequence[EncodedImage], **inputs: object
     ) -> Tensor:
-        self._require_features(token_ids == self._base.config.image_token_id, images)
-        marked = {"image tokens": token_ids == self._base.config.image_token_id, "response tokens": response_mask}
+        marked = {"image tokens": self._is_image_token(token_ids), "response tokens": response_mask}
         marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
         image_inputs = model_inputs(self._base, self._family, images)
         output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **image_inputs, **inputs)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def _require_features(self, is_image_token: Tensor, images: Sequence[EncodedImage]) -> None:
-        num_tokens, num_features = int(is_image_token.sum()), sum(len(image.features) for image in images)
+    def _is_image_token(self, token_ids: Tensor) -> Tensor:
+        is_image_token: Tensor = token_ids == self._base.config.image_token_id
+        return is_image_token
+
+    def _require_features(self, num_tokens: int, images: Sequence[EncodedImage]) -> None:
+        num_features = sum(len(image.features) for image in images)
         if num_tokens != num_features:
             message = f"{num_tokens} image tokens for {num_features} image features"
             hint = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"

@@ -35,3 +35,10 @@ def test_many_small_values_after_a_large_one_are_not_lost() -> None:
     for value in [2.0**25, *[1.0] * 63]:
         meter.add({"loss": torch.tensor([value])})
     assert meter.means() == {"loss": (2.0**25 + 63) / 64}
+
+
+def test_pairs_that_do_not_count_change_no_mean() -> None:
+    meter = Meter()
+    counted = {"some": torch.tensor([True, False]), "none": torch.tensor([False, False])}
+    meter.add({"all": torch.tensor([1.0, 3.0]), "some": torch.tensor([5.0, torch.nan]), "none": torch.ones(2)}, counted)
+    assert meter.means() == {"all": 2.0, "some": 5.0}
