@@ -100,7 +100,9 @@ def depths_to_try(depth: Depth, every: int) -> tuple[int, ...]:
     ``every``: each n-th layer is computed again in backward.
     """
     period = depth.period * every
-    first = period * -(-max(_FEW, depth.special) // period)
+    # Whole periods lie between these depths and the whole model, so that all of them are on the line.
+    least = max(_FEW, depth.special)
+    first = least + (depth.layers - least) % period
     second = first + period * -(-_FEW // period)
     return (first, second) if second < depth.layers else (depth.layers,)
 

@@ -36,8 +36,12 @@ def make_fake(module: nn.Module, mode: FakeTensorMode) -> None:
             values.update({name: fake(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
-class FakePadding(TorchFunctionMode):
-    """Let ``pad_sequence`` of fake tensors make a fake one: it asks for memory in a way that torch's mode misses."""
+class FakesMeetNumbers(TorchFunctionMode):
+    """Lets code use fake tensors beside real ones where torch's mode alone would fail.
+
+    An index that is a mask with real numbers selects a known number of places. ``pad_sequence`` of fake tensors makes
+    a fake one: it asks for memory in a way that torch's mode misses.
+    """
 
     def __init__(self, mode: FakeTensorMode) -> None:
         super().__init__()
@@ -47,10 +51,25 @@ class FakePadding(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = kwargs or {}
+        if func in _INDEXING and isinstance(args[0], FakeTensor):
+            return func(args[0], _as_numbers(args[1]), *args[2:])
         if func.__name__ == "pad_sequence" and any(isinstance(each, FakeTensor) for each in args[0]):
             with self._mode:
                 return func(*args, **options)
         return func(*args, **options)
+
+
+_INDEXING = (Tensor.__getitem__, Tensor.__setitem__)
+
+
+def _as_numbers(index: Any) -> Any:
+    """The index with the numbers of the places instead of real masks."""
+    parts = index if isinstance(index, tuple) else (index,)
+    numbered: list[Any] = []
+    for part in parts:
+        is_mask = isinstance(part, Tensor) and part.dtype == torch.bool and not isinstance(part, FakeTensor)
+        numbered += part.nonzero(as_tuple=True) if is_mask else [part]
+    return tuple(numbered)
 
 
 class _Fused(torch.autograd.Function):

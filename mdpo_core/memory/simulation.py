@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import Dtype, Head, VisionLanguageModel
-from mdpo_core.memory.fakes import FakePadding, fake_mode, fused_attention, make_fake
+from mdpo_core.memory.fakes import FakesMeetNumbers, fake_mode, fused_attention, make_fake
 from mdpo_core.memory.held import HeldBytes
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
@@ -64,7 +64,7 @@ class Trial:
         for value in self._scorer.parameters():
             value.grad = torch.zeros_like(value) if value.requires_grad and not frees_gradients else None
             held.add([value.grad])
-        with FakePadding(self._mode):
+        with FakesMeetNumbers(self._mode):
             return _step(self._scorer, _on_device(batch, self._mode), held, self._arithmetic())
 
 

@@ -19,6 +19,7 @@ from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
+from mdpo_vlm.loading.four_bit_sketch import quantize_sketch
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
 from mdpo_vlm.loading.shapes import without_weights
@@ -70,6 +71,8 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
     """
     with torch.device("meta"):
         base = without_weights(plan.folder, dtype, depth).eval().requires_grad_(False)
+        if plan.quantize:
+            quantize_sketch(base.get_decoder())
         _change_forward(base, plan)
         return _marked(base, plan, trainable)
 

@@ -103,7 +103,7 @@ def test_peak_follows_the_precision(llava: Path, precision: str) -> None:
     require_close(recipe_of(llava, {**LOCAL, "precision": precision}, LORA))
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "gemma3"])
 def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
     require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, LORA))
 
@@ -141,6 +141,7 @@ def test_processes_share_what_the_backend_splits(llava: Path) -> None:
         (Depth(36, special=3), 1, (3, 5)),
         (Depth(48, 6), 1, (6, 12)),
         (Depth(32), 4, (4, 8)),
+        (Depth(8), 3, (2, 5)),
         (Depth(4), 1, (4,)),
         (Depth(12, 6), 1, (12,)),
     ],
