@@ -182,9 +182,12 @@ class Run:
                 return None
 
     def _loaded(self, *, trainable: bool) -> VisionLanguageModel:
+        from mdpo_core.training.out_of_memory import explained_before_steps
+
         adapter, backend = self.recipe.model, self.recipe.backend
         placement = placement_of(backend)
-        with code_of(backend, "loading"), backend.loading(self.recipe.train), code_of(adapter, "load"):
+        told = explained_before_steps("the model was loaded")
+        with code_of(backend, "loading"), backend.loading(self.recipe.train), code_of(adapter, "load"), told:
             return adapter.load(placement, trainable=trainable)
 
     def build_scorer(self, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
@@ -199,10 +202,10 @@ class Run:
         from mdpo_core.interfaces.backend import TrainableScorer
         from mdpo_core.training.learner import Learner
         from mdpo_core.training.optimization import rate_factors
-        from mdpo_core.training.out_of_memory import MemoryAdvice
+        from mdpo_core.training.out_of_memory import MemoryAdvice, explained_before_steps
 
         factors = rate_factors(self.recipe.model, model, self.recipe.train)
-        with code_of(self.recipe.backend, "start"):
+        with code_of(self.recipe.backend, "start"), explained_before_steps("the backend started"):
             engine = self.recipe.backend.start(TrainableScorer(scorer, model, factors), self.recipe.train)
         return Learner(model, engine, MemoryAdvice(self.recipe, model, reference))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from mdpo_core.errors import MdpoError
+from mdpo_core.errors import MdpoError, first_line
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.processes.world import current_world
@@ -24,6 +24,7 @@ from mdpo_core.types.layout import PaddedView, pack
 
 # Logits in float32, their gradient, and the model's own copy of them.
 _BYTES_PER_LOGIT = 4 + 4 + 2
+_ASK = "What a step needs by kind, and what fits a card: mdpo check RECIPE --gpu GB"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class MemoryAdvice:
         else:
             return
         raise MdpoError(
-            f"{self._situation(batch)}: {reason}\nWhat would help, also with --resume:\n{self._advice(batch)}"
+            f"{self._situation(batch)}: {reason}\nWhat would help, also with --resume:\n{self._advice(batch)}\n{_ASK}"
         )
 
     def _situation(self, batch: Batch) -> str:
@@ -118,6 +119,17 @@ class MemoryAdvice:
         items = [item for of_view in batch.items.values() for item in of_view]
         separate = sum(len(item.prompt) + len(item.response) for item in items)
         return separate, pack(items, sdpa_attention).packed.token_ids.numel()
+
+
+@contextmanager
+def explained_before_steps(doing: str) -> Iterator[None]:
+    """Turn an out-of-memory error before the first step into an `MdpoError`. ``doing``: what the code inside does."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise MdpoError(f"out of memory while {doing}: {first_line(error)}\n{_ASK}") from error
 
 
 def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16) -> float:

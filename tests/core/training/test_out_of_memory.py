@@ -15,8 +15,10 @@ from support.builders.scorers import examples, make
 from support.paths import RECIPES
 
 from mdpo_core import Batch, MdpoError, component, load_recipe
+from mdpo_core.processes.world import ALONE
+from mdpo_core.runner import Run
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy
-from mdpo_core.training.out_of_memory import MemoryAdvice, activation_bytes_per_token
+from mdpo_core.training.out_of_memory import MemoryAdvice, activation_bytes_per_token, explained_before_steps
 from mdpo_core.types.layout import PaddedView
 
 RECIPE = RECIPES / "llava_mdpo.yaml"
@@ -158,3 +160,21 @@ def test_a_run_that_runs_out_of_memory_says_what_would_help(small: list[str], tm
     assert "told: out of memory with micro-batches of 10 pairs" in done.stderr
     assert "train.micro_batch_size: 5 - 50% fewer activations" in done.stderr
     assert "scoring.share_prefix: true - " in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB."), MemoryError(), RuntimeError("ALLOC_FAILED")]
+)
+def test_memory_that_runs_out_while_loading_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    recipe = load_recipe(RECIPE)
+    monkeypatch.setattr(type(recipe.model), "load", load)
+    with pytest.raises(MdpoError, match=r"out of memory while the model was loaded: .*\n.*mdpo check RECIPE --gpu"):
+        Run(recipe, None, None, None, ALONE).load_model()  # type: ignore[arg-type]
+
+
+def test_another_error_while_loading_stays_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match=r"^a shape$"), explained_before_steps("the model was loaded"):
+        raise RuntimeError("a shape")
