@@ -144,7 +144,7 @@ def test_file_system_without_locks_keeps_a_journal_all_the_same(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert len(journal(tmp_path).fill(Compute(), nothing)) == len(ROWS)
+    assert len(fill(journal(tmp_path), Compute(), nothing)) == len(ROWS)
 
 
 def test_command_with_other_settings_leaves_a_running_one_alone(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def fitting(monkeypatch: pytest.MonkeyPatch) -> Fitting:
 
 def fitting_with(monkeypatch: pytest.MonkeyPatch) -> Fitting:
     monkeypatch.setattr(advice, "Estimator", Formula)
-    recipe = load_recipe(RECIPES / "llava_mdpo.yaml")
+    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", ["train.micro_batch_size=4"])
     return Fitting(recipe, lambda changed: SimpleNamespace(pairs=changed.train.micro_batch_size), 1)  # type: ignore[arg-type,return-value]
 
 
