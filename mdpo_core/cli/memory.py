@@ -25,18 +25,25 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
     """Print the estimate, and write it as JSON if a file is named; 1 if the run does not fit the card."""
     from mdpo_core.cli.console import Console
     from mdpo_core.data.reading import read_data
+    from mdpo_core.errors import RecipeError
     from mdpo_core.memory.advice import Fitting
     from mdpo_core.memory.cards import card_memory
     from mdpo_core.memory.longest import num_tokens
+    from mdpo_core.processes.world import current_world
     from mdpo_core.registry.discovery import current_registry
     from mdpo_core.storage.files import atomic_write
 
+    if options.show:
+        raise RecipeError("--show prints tokens, and --memory estimates; give one of them")
+    if options.json and not options.json.parent.is_dir():
+        raise RecipeError(f"--json: the folder {options.json.parent} does not exist")
     card = None if options.gpu is None else card_memory(options.gpu)
+    recipe.model.depth  # noqa: B018  # an adapter without it is refused before the data are read
     with Console(recipe) as console:
         current_registry().plugins.register(console)
         checked, builder = read_data(recipe, weights=False)
     longest = partial(_longest, checked, builder)
-    processes = options.processes or 1
+    processes = options.processes or current_world().size
     fitting = Fitting(recipe, longest, processes)
     found, tokens = fitting.estimate(), num_tokens(recipe, longest(recipe))
     fit = None if card is None else fitting.compare(card)
@@ -47,10 +54,10 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
 
 
 def _longest(checked: CheckedData, builder: BatchBuilder, recipe: Recipe) -> Batch:
-    from mdpo_core.memory.longest import longest_micro_batch
+    from mdpo_core.memory.longest import longest_batch
 
-    drawn = longest_micro_batch(recipe, checked.lengths)
-    return builder.build(checked.valid_examples(), drawn.rows, drawn.epoch)
+    rows = checked.valid_examples()
+    return longest_batch(recipe, checked.lengths, lambda drawn: builder.build(rows, drawn.rows, drawn.epoch))
 
 
 def _lines(recipe: Path, found: Estimate, tokens: int, processes: int, fit: Fit | None) -> Iterator[str]:
@@ -58,7 +65,7 @@ def _lines(recipe: Path, found: Estimate, tokens: int, processes: int, fit: Fit 
 
     each = f" in each of {processes} processes" if processes > 1 else ""
     yield f"{recipe}: a step needs {_gb(found.peak)} of tensors{each}"
-    yield f"  {'longest micro-batch':<20}{found.pairs} pairs, {tokens:,} tokens"
+    yield f"  {'longest micro-batch':<20}{found.pairs} pair{'s' * (found.pairs > 1)}, {tokens:,} tokens"
     for kind in _KINDS:
         if getattr(found, kind):
             yield f"  {kind:<20}{_gb(getattr(found, kind)):>9}"
@@ -76,9 +83,10 @@ def _verdict(fit: Fit) -> Iterator[str]:
     if fit.fits:
         yield f"{card}: it fits. The largest train.micro_batch_size that fits is {fit.largest}."
     elif fit.change is None:
-        yield f"{card}: it does not fit, whatever the options."
-        yield f"The least that was found needs a card of {_gb(needed_card(fit.least))}; more processes need less each:"
-        yield "  --processes 8 with backend fsdp, or deepspeed with zero_stage 3"
+        yield f"{card}: it does not fit, nor with smaller micro-batches, a cached reference"
+        yield "and all activations computed again. The least of these needs a card of"
+        yield f"{_gb(needed_card(fit.least))}. Not tried: more processes that share the weights (fsdp,"
+        yield "deepspeed with zero_stage 3), offload, 4-bit weights, shorter rows."
     else:
         yield f"{card}: it does not fit. The cheapest change with which it does:"
         yield from (f"  --set {option}" for option in fit.change.options)

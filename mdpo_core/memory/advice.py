@@ -73,15 +73,15 @@ class Fitting:
         return Fit(card, fits, largest, change, least)
 
     def largest(self, options: tuple[str, ...], card: float) -> int:
-        """The largest micro-batch that fits: a line through two sizes proposes it, and an estimate confirms it."""
+        """The largest micro-batch that fits, of those that divide the batch."""
         batch_size = self._recipe.train.batch_size
-        sizes = [size for size in range(1, batch_size + 1) if batch_size % size == 0]
-        first, second = sorted({1, self._recipe.train.micro_batch_size, sizes[-1]})[:2] if len(sizes) > 1 else (1, 1)
-        less, more = (self.estimate(options, size).peak for size in (first, second))
-        slope = (more - less) / max(second - first, 1)
-        proposed = [size for size in sizes if needed_card(less + slope * (size - first)) <= card]
-        confirmed = (size for size in reversed(proposed) if needed_card(self.estimate(options, size).peak) <= card)
-        return next(confirmed, 0)
+        sizes = [size for size in range(1, batch_size + 1) if batch_size % (size * self._num_processes) == 0]
+        fitting = 0
+        for size in sizes:
+            if needed_card(self.estimate(options, size).peak) > card:
+                break
+            fitting = size
+        return fitting
 
     def _changes(self, card: float) -> Iterator[Change]:
         """Changes from the cheapest on; each includes what those before it saved."""

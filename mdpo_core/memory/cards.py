@@ -40,7 +40,7 @@ def card_memory(text: str) -> float:
     if number and 0 < float(number[1]) <= _LARGEST:
         return float(number[1]) * 1e9
     close = difflib.get_close_matches(name, CARDS, 1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    meant = f"; did you mean {close[0]}, which has {CARDS[close[0]]} GB?" if close else "."
     raise RecipeError(
         f"--gpu: the card {text!r} is not known{meant} Give its memory in GB, for example --gpu 80, or one of "
         f"{', '.join(CARDS)}"

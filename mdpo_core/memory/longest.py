@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Callable, Sequence
 
 from mdpo_core.data.sampler import MicroBatch, Sampler
 from mdpo_core.recipe.recipe import Recipe
@@ -10,9 +11,20 @@ from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.layout import pack
 
+_TRIED = 8  # micro-batches
 
-def longest_micro_batch(recipe: Recipe, lengths: Sequence[int]) -> MicroBatch:
-    """The micro-batch with the most tokens of all that the run's sampler will draw. ``lengths``: tokens of each row."""
+
+def longest_batch(recipe: Recipe, lengths: Sequence[int], build: Callable[[MicroBatch], Batch]) -> Batch:
+    """The batch with the most tokens of those that the run's sampler will draw.
+
+    ``lengths``: tokens of each row, each response once. They propose some micro-batches; ``build`` builds them, and
+    the tokens under all views decide.
+    """
+    return max(map(build, _longest(recipe, lengths)), key=lambda batch: num_tokens(recipe, batch))
+
+
+def _longest(recipe: Recipe, lengths: Sequence[int]) -> list[MicroBatch]:
+    """The longest micro-batches by ``lengths``."""
     train = recipe.train
     sampler = Sampler(lengths, train.batch_size, train.epochs, train.seed, train.length_window)
     drawn = (
@@ -22,11 +34,11 @@ def longest_micro_batch(recipe: Recipe, lengths: Sequence[int]) -> MicroBatch:
     )
     shares = recipe.shares_prefix()
 
-    def num_tokens(micro_batch: MicroBatch) -> int:
+    def length(micro_batch: MicroBatch) -> int:
         tokens = [lengths[row] for row in micro_batch.rows]
         return sum(tokens) if shares else len(tokens) * max(tokens)
 
-    return max(drawn, key=num_tokens)
+    return heapq.nlargest(_TRIED, drawn, key=length)
 
 
 def num_tokens(recipe: Recipe, batch: Batch) -> int:

@@ -26,6 +26,8 @@ def kept_memory(
     if stage == 0:
         return _unsplit(weights, width)._replace(frees_gradients=not accumulates)
     share = trained / num_processes
+    # Among several processes, gradients leave for their owners while backward runs.
+    frees = not accumulates and num_processes == 1
     all_weights = weights.frozen.bytes + trained * width
     # From stage 2 on, gradients are kept in shares, and add up in float32; before, whole and in the weights' type.
     gradients = (share if stage >= 2 else trained) * (_FLOAT32 if stage >= 2 and accumulates else width)
@@ -39,7 +41,7 @@ def kept_memory(
         backward=bucket if weights.trained_outside.numbers else 0,
         update=share * _FLOAT32,  # gradients side by side
         widest_update=share * _FLOAT32,
-        frees_gradients=not accumulates,
+        frees_gradients=frees,
     )
     if stage == 3:
         kept = kept._replace(passing=kept.passing + width * _gathered(weights, options["zero_optimization"]))

@@ -73,6 +73,7 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
         base = without_weights(plan.folder, dtype, depth).eval().requires_grad_(False)
         if plan.quantize:
             quantize_sketch(base.get_decoder())
+            base.is_loaded_in_4bit = True  # so that it gets the adapters that 4-bit layers have
         _change_forward(base, plan)
         return _marked(base, plan, trainable)
 

@@ -40,10 +40,20 @@ def test_a_card_that_is_large_enough_gives_0(words: list[str], capsys: pytest.Ca
 def test_a_card_that_is_too_small_gives_1(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--gpu", "0.9"]) == 1
     printed = capsys.readouterr().out
-    assert "it does not fit, whatever the options" in printed
-    assert "needs a card of" in printed
+    assert "it does not fit, nor with smaller micro-batches" in printed
+    assert "The least of these needs a card of" in printed
 
 
 def test_an_unknown_card_is_refused_before_data_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", RECIPE, "--gpu", "voodoo2"]) == 2
     assert "the card 'voodoo2' is not known" in capsys.readouterr().err
+
+
+def test_an_adapter_without_a_sketch_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(RECIPES / "quickstart.yaml"), "--memory"]) == 2
+    assert "the adapter 'digits' cannot say how much memory its models need" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", RECIPE, "--json", str(tmp_path / "absent" / "memory.json")]) == 2
+    assert "--json: the folder" in capsys.readouterr().err

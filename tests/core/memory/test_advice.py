@@ -36,10 +36,10 @@ def fitting(monkeypatch: pytest.MonkeyPatch) -> Fitting:
     return fitting_with(monkeypatch)
 
 
-def fitting_with(monkeypatch: pytest.MonkeyPatch) -> Fitting:
+def fitting_with(monkeypatch: pytest.MonkeyPatch, processes: int = 1) -> Fitting:
     monkeypatch.setattr(advice, "Estimator", Formula)
     recipe = load_recipe(RECIPES / "llava_mdpo.yaml", ["train.micro_batch_size=4"])
-    return Fitting(recipe, lambda changed: SimpleNamespace(pairs=changed.train.micro_batch_size), 1)  # type: ignore[arg-type,return-value]
+    return Fitting(recipe, lambda changed: SimpleNamespace(pairs=changed.train.micro_batch_size), processes)  # type: ignore[arg-type,return-value]
 
 
 @given(card=st.integers(5, 300))
@@ -75,3 +75,7 @@ def test_changes_are_options_that_set_takes(fitting: Fitting, tmp_path: Path) ->
     assert fit.change is not None
     changed = load_recipe(RECIPES / "llava_mdpo.yaml", list(fit.change.options))
     assert (changed.train.micro_batch_size, changed.scoring.activation_checkpointing) == (2, "full")
+
+
+def test_the_largest_micro_batch_divides_the_batch_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitting_with(monkeypatch, processes=8).compare(1000e9).largest == 4

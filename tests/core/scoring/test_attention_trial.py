@@ -122,3 +122,9 @@ def test_a_run_without_a_working_kernel_trains_by_sdpa(small: list[str], monkeyp
     assert len(asked) > 1
     assert asked[0] is not sdpa_attention
     assert set(asked[1:]) == {sdpa_attention}
+
+
+def test_gradients_that_are_not_numbers_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([[torch.ones(2), torch.full((2,), torch.nan)], [torch.ones(2), torch.ones(2)]])
+    monkeypatch.setattr(attention_trial, "_with_gradients", lambda *_: next(found))
+    assert "differ" in failure_of_flex(states(), PACKED, None)
