@@ -79,11 +79,13 @@ def test_peak_is_that_of_real_tensors(llava: Path, lora: Any) -> None:
     require_close(recipe_of(llava, LOCAL, lora))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reference", ["adapter_off", "frozen_copy"])
 def test_peak_counts_the_reference(llava: Path, reference: str) -> None:
     require_close(recipe_of(llava, LOCAL, LORA, reference))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "scoring",
     [
@@ -98,11 +100,13 @@ def test_peak_follows_the_options_of_scoring(llava: Path, scoring: dict[str, Any
     require_close(recipe_of(llava, LOCAL, LORA, **scoring))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["bf16", "bf16_autocast"])
 def test_peak_follows_the_precision(llava: Path, precision: str) -> None:
     require_close(recipe_of(llava, {**LOCAL, "precision": precision}, LORA))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "gemma3"])
 def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
     require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, LORA))
