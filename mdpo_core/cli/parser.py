@@ -68,7 +68,7 @@ def _add_check(subparsers: _Subparsers) -> None:
         action="store_true",
         help="also estimate the memory of a step on a GPU; the model needs no weights for it",
     )
-    check.add_argument("--gpu", metavar="GB", help="like --memory, and say what fits a card of so many GB, or H100")
+    check.add_argument("--gpu", metavar="GB", help="like --memory, and say what fits this card, for example 24 or H100")
     check.add_argument("--json", type=Path, metavar="FILE", help="like --memory, and write its numbers to FILE")
 
 

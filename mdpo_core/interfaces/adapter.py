@@ -89,7 +89,7 @@ class ModelAdapter(Component):
     def sketch(self, dtype: Dtype, *, depth: int | None = None, trainable: bool = True) -> VisionLanguageModel:
         """What `load` gives, on torch's meta device: names, shapes, types and what trains, but no numbers.
 
-        ``depth``: only so many layers of the language model; None: all. Needs the model's configuration, not its
+        ``depth``: the number of layers of the language model; None: all. Needs the model's configuration, not its
         weights. An adapter without it trains, but the memory of its runs cannot be estimated.
         """
         raise RecipeError(f"the adapter '{self.component_name()}' cannot say how much memory its models need")

@@ -48,5 +48,5 @@ def card_memory(text: str) -> float:
 
 
 def needed_card(tensors: float) -> float:
-    """The bytes that a card must have for so many bytes of tensors."""
+    """The memory that a card must have, in bytes, for ``tensors`` bytes of tensors."""
     return tensors * FRAGMENTS + CONTEXT

@@ -7,8 +7,8 @@ from typing import Any
 
 from mdpo_core import KeptMemory, WeightSizes
 
-# DeepSpeed's defaults: gradients are reduced in a bucket of so many numbers, or of all that train if those are fewer;
-# at stage 3, so many numbers may stay gathered.
+# DeepSpeed's defaults, in numbers: the bucket in which gradients are reduced, which is never larger than all that
+# trains; and what may stay gathered at stage 3.
 _BUCKET = 500_000_000
 _LIVE = 1_000_000_000
 _FLOAT32 = 4

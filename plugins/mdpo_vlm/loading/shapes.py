@@ -48,7 +48,7 @@ def _scaled(positions: int, rope: Mapping[str, Any]) -> int:
 def without_weights(folder: Path, dtype: str = "float32", depth: int | None = None) -> PreTrainedModel:
     """The model of a folder on torch's meta device: it has names and shapes, but no numbers.
 
-    ``depth``: its language model has only so many layers; None: all.
+    ``depth``: the number of layers of its language model; None: all.
     """
     config = load_config(folder)
     if depth is not None:
