@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mdpo_core.training.learner import Learner
     from mdpo_core.training.trainer import Trainer
 
+_MEASURING = 0.1  # seconds
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -94,6 +96,7 @@ class Run:
     def complete(self) -> None:
         """Train from the newest checkpoint, or from the start, and export the model."""
         store = self.prepare()
+        matrix_rate = self.measure_device()
         model = self.load_model()
         objective = self.build_objective()
         reference = self.load_reference()
@@ -102,7 +105,7 @@ class Run:
         self.try_sharing(learner, scorer)
         if store is not None:
             scorer.use_reference(self.cache_reference(learner, store))
-        trainer = self.build_trainer(learner, objective)
+        trainer = self.build_trainer(learner, objective, matrix_rate)
         trainer.fit(self.restore(trainer))
         self.export()
 
@@ -145,6 +148,12 @@ class Run:
         self.directory.prepare(self.recipe, manifest)
         if self.checked.bad:
             self.checked.write_quarantine(self.directory.quarantine)
+
+    def measure_device(self) -> float:
+        """The FLOP/s of this process's device, from some products of matrices."""
+        from mdpo_core.training.matrix_rate import matrix_rate_of
+
+        return matrix_rate_of(self.recipe.backend, _MEASURING)
 
     def load_model(self) -> VisionLanguageModel:
         """The policy's model, ready to train."""
@@ -229,8 +238,8 @@ class Run:
 
         return Precomputation(self.recipe, learner, self.data, progress_of(CACHING, self.world), self.world).fill(store)
 
-    def build_trainer(self, learner: Learner, objective: Objective) -> Trainer:
-        """The loop over all steps, and what it calls between them."""
+    def build_trainer(self, learner: Learner, objective: Objective, matrix_rate: float | None = None) -> Trainer:
+        """The loop over all steps, and what it calls between them. ``matrix_rate``: from `measure_device`."""
         from mdpo_core.data.sampler import Sampler
         from mdpo_core.training.trainer import RunRecord, Trainer
 
@@ -238,7 +247,7 @@ class Run:
         sampler = Sampler(data.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
         evaluation = self._evaluation(learner, objective, sampler.num_steps)
         record = RunRecord(self.directory, listeners(self.world))
-        return Trainer(self.recipe, learner, objective, data, sampler, evaluation, record, self.world)
+        return Trainer(self.recipe, learner, objective, data, sampler, evaluation, record, self.world, matrix_rate)
 
     def _evaluation(self, learner: Learner, objective: Objective, num_steps: int) -> Evaluation:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy

@@ -21,6 +21,7 @@ from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.resuming import settings_of_rounding
 from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.training.arithmetic import Arithmetic
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
     indifference_tolerance,
@@ -50,7 +51,7 @@ class Trainer:
     """Trains step by step; logs, saves and evaluates between steps.
 
     ``sampler`` says which rows of ``data`` make which step. ``evaluate(step)`` gives the metrics of the evaluators that
-    are due after ``step`` steps; it is empty if none is due.
+    are due after ``step`` steps; it is empty if none is due. ``matrix_rate``: FLOP/s of this process's device.
     """
 
     recipe: Recipe
@@ -61,6 +62,11 @@ class Trainer:
     evaluate: Evaluate
     record: RunRecord
     world: World
+    matrix_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        image_token = self.data.builder.encoder.image_token
+        self._arithmetic = Arithmetic.of(self.recipe, self.learner.model, image_token)
 
     def fit(self, first_step: int) -> None:
         """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a signal."""
@@ -75,7 +81,7 @@ class Trainer:
             self._evaluated = self.world.computed_by_main(lambda: set(self.record.directory.metrics.evaluations()))
             self._saved = first_step
             self._evaluate(first_step)
-            self._meter, self._clock = Meter(), Clock()
+            self._meter, self._clock = Meter(), Clock(self.matrix_rate)
             for step in range(first_step, self.sampler.num_steps):
                 self._finish(step + 1, self._step(step))
 
@@ -134,7 +140,10 @@ class Trainer:
         if not micro_batch.is_filler:
             self.objective.running.add(outcome.running)
             self._meter.add(outcome.values, outcome.counted)
-            self._clock.count(len(batch), _num_tokens(batch, self.objective))
+            self._clock.count(len(batch), _num_tokens(batch, self.objective), self._flops(batch))
+
+    def _flops(self, batch: Batch) -> float:
+        return 0.0 if self._arithmetic is None else self._arithmetic.flops(batch).needed
 
     def _log(self, finished: int, grad_norm: float) -> None:
         metrics = {
@@ -187,7 +196,7 @@ class Trainer:
             self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
             self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)
             # The next rates must not include the time of the evaluation.
-            self._clock = Clock()
+            self._clock = Clock(self.matrix_rate)
 
 
 def _seed_of_dropout(seed: int, step: int, number: int) -> int:

@@ -35,7 +35,8 @@ def test_every_promised_metric_is_logged(small: list[str], monkeypatch: pytest.M
     promised = ["step", "epoch", "loss", "loss/0:dpo", "loss/1:dpo", "loss/2:reward", "rewards/chosen"]
     promised += ["rewards/rejected", "rewards/chosen@crop", "rewards/accuracy/0:dpo", "rewards/margin/1:dpo"]
     promised += ["logps/chosen", "grad_norm", "learning_rate", "pairs_per_second", "tokens_per_second"]
-    assert record.keys() >= {*promised, "data_wait", "memory_gb"}
+    assert record.keys() >= {*promised, "data_wait", "memory_gb", "tflops", "mfu"}
+    assert 0 < record["mfu"] < 1
     assert record["memory_reserved_gb"] == 2.5
 
 

@@ -20,7 +20,7 @@ def real_phases(recipe: Recipe, batch: Batch) -> dict[str, int]:
     """Bytes that tensors hold at most in each phase of the second step of a run, on the backend's real engine."""
     gc.collect()
     before = {id(each): each for each in _tensors()}
-    engine = _engine(recipe)
+    engine = real_engine(recipe)
     for _ in range(2):
         gc.collect()
         held = HeldBytes()
@@ -38,7 +38,8 @@ def real_phases(recipe: Recipe, batch: Batch) -> dict[str, int]:
     return {"forward": forward.peak, "backward": backward.peak, "update": update.peak}
 
 
-def _engine(recipe: Recipe):  # type: ignore[no-untyped-def]
+def real_engine(recipe: Recipe):  # type: ignore[no-untyped-def]
+    """The engine that a run of the recipe would start."""
     backend, train = recipe.backend, recipe.train
     with backend.loading(train):
         model = recipe.model.load(backend.placement())

@@ -45,3 +45,23 @@ def test_process_rates_are_summed_and_longest_wait_counts(monkeypatch: pytest.Mo
     assert clock.read(TwoProcesses()) == pytest.approx(
         {"pairs_per_second": 1.5, "tokens_per_second": 6, "data_wait": 0.2}
     )
+
+
+def test_arithmetic_is_told_beside_what_the_devices_are_capable_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_times(monkeypatch, [0, 10, 10])
+    clock = Clock(matrix_rate=1e12)
+    clock.count(pairs=1, tokens=1, flops=2.5e12)
+    clock.count(pairs=1, tokens=1, flops=2.5e12)
+    # The other process does twice as much on a device that can do twice as much.
+    read = clock.read(TwoProcesses())
+    assert (read["tflops"], read["mfu"]) == pytest.approx((1.5, 0.5))
+
+
+def test_what_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_times(monkeypatch, [0, 10, 10, 20, 30, 30])
+    clock = Clock(matrix_rate=1e12)
+    clock.count(pairs=1, tokens=1)
+    assert not clock.read().keys() & {"tflops", "mfu"}
+    clock = Clock()
+    clock.count(pairs=1, tokens=1, flops=1e12)
+    assert "mfu" not in clock.read()

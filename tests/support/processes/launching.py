@@ -19,7 +19,7 @@ from support.paths import RECIPES
 
 RECIPE = RECIPES / "llava_mdpo.yaml"
 # What a clock or a machine decides.
-_MEASURED = {"pairs_per_second", "tokens_per_second", "data_wait", "memory_gb"}
+_MEASURED = {"pairs_per_second", "tokens_per_second", "data_wait", "memory_gb", "tflops", "mfu"}
 
 
 def command(changes: list[str], *more: str, recipe: Path = RECIPE) -> list[str]:
