@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import Placement
@@ -21,8 +22,16 @@ from mdpo_vlm.loading.quantized import loading_options
 
 
 def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
-    """The model in the type and on the device of ``placement``. Raises `DataError`."""
-    return _from_pretrained(folder, placement).to(placement.device)
+    """The model in the type and on the device of ``placement``. Raises `DataError`.
+
+    Each weight goes straight to its device: the main memory need not hold the model, nor a copy for each process.
+    """
+    if is_deepspeed_zero3_enabled():
+        # The main process alone reads the weights, and each process keeps its part of them on its device.
+        return _from_pretrained(folder, placement).to(placement.device)
+    if placement.device == "cpu":
+        return _from_pretrained(folder, placement)
+    return _from_pretrained(folder, placement, device_map={"": torch.device(placement.device)})
 
 
 def read_in_4_bits(folder: Path, placement: Placement) -> PreTrainedModel:
