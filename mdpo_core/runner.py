@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.errors import CheckpointError, RecipeError
-from mdpo_core.interfaces.plugin_results import code_of, placement_of
+from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.listeners import listeners, progress_of
 from mdpo_core.processes.devices import use_expandable_segments
 from mdpo_core.processes.rendezvous import process_group
@@ -191,13 +191,10 @@ class Run:
                 return None
 
     def _loaded(self, *, trainable: bool) -> VisionLanguageModel:
-        from mdpo_core.training.out_of_memory import explained_before_steps
+        from mdpo_core.training.model_loading import load_model
 
-        adapter, backend = self.recipe.model, self.recipe.backend
-        placement = placement_of(backend)
-        told = explained_before_steps("the model was loaded")
-        with code_of(backend, "loading"), backend.loading(self.recipe.train), code_of(adapter, "load"), told:
-            return adapter.load(placement, trainable=trainable)
+        recipe = self.recipe
+        return load_model(recipe.model, recipe.backend, recipe.train, self.world, trainable=trainable)
 
     def build_scorer(self, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
         """The module that computes what the objective reads."""

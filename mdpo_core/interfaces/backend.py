@@ -50,6 +50,14 @@ class Backend(Component):
         return nullcontext()
 
     @property
+    def sends_weights(self) -> bool:
+        """Whether `start` and `place_reference` send the weights of a model from the main process to the others.
+
+        The others may then have a model on torch's meta device, as `ModelAdapter.sketch` gives it.
+        """
+        return False
+
+    @property
     def splits_frozen_copy(self) -> bool:
         """Whether a frozen second model is split, head included, so that the head cannot be called once per chunk."""
         return False

@@ -62,6 +62,10 @@ class FSDP(Backend):
         return Placement("cpu", "bfloat16" if self.precision == "bf16" else "float32")
 
     @property
+    def sends_weights(self) -> bool:
+        return True
+
+    @property
     def refuses_full_training(self) -> str:
         if self.precision != "bf16":
             return ""

@@ -19,6 +19,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 
 from mdpo_core import LayeredModel, VisionLanguageModel, layers_of, set_compute_device
+from mdpo_fsdp.sent_weights import SentWeights
 
 
 class Sharding:
@@ -45,7 +46,12 @@ class Sharding:
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if self._mixed else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        units = [self._split(layer, policy, self._reshard_after_forward) for layer in layers_of(model)]
+        weights = SentWeights(model.module, self.device)
+        units = []
+        for layer in layers_of(model):
+            weights.complete(layer)
+            units.append(self._split(layer, policy, self._reshard_after_forward))
+        weights.complete(model.module)
         units.append(self._split(root, policy, None))
         set_compute_device(model.module, self.device)
         for unit in units:
@@ -64,8 +70,11 @@ class Sharding:
         if self._mixed:
             for parameter in model.module.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)
+        weights = SentWeights(model.module, self.device)
         for layer in layers_of(model):
+            weights.complete(layer)
             self._split(layer, MixedPrecisionPolicy(cast_forward_inputs=False), True)
+        weights.complete(model.module)
         unsplit = [parameter for parameter in model.module.parameters() if not isinstance(parameter, DTensor)]
         _move([*unsplit, *model.module.buffers()], self.device)
 

@@ -12,11 +12,15 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveStorages(TorchDispatchMode):
-    """``num_bytes``: the sizes of all storages that operators inside the block have made and that still exist."""
+    """``num_bytes``: the sizes of all storages that operators inside the block have made and that still exist.
+
+    ``peak_bytes``: the largest that this was. Storages on the meta device have no bytes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._sizes: dict[int, int] = {}
+        self.peak_bytes = 0
 
     @property
     def num_bytes(self) -> int:
@@ -30,9 +34,10 @@ class LiveStorages(TorchDispatchMode):
         given = {storage._cdata for storage in _storages((arguments, options))}
         for storage in _storages(made):
             address = storage._cdata
-            if address not in given and address not in self._sizes:
+            if address not in given and address not in self._sizes and storage.device.type != "meta":
                 self._sizes[address] = storage.nbytes()
                 weakref.finalize(storage, self._sizes.pop, address)
+        self.peak_bytes = max(self.peak_bytes, self.num_bytes)
         return made
 
 

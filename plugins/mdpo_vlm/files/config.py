@@ -144,3 +144,10 @@ def require_same_kind(config: PreTrainedConfig, base: PreTrainedConfig, folder: 
         if found != wanted:
             message = f"{name} is {found!r}, but {wanted!r} in the recipe's model; it was not exported from a run of it"
             raise unfit(folder / "config.json", message)
+
+
+def ties_head(folder: Path) -> bool:
+    """Whether ``config.json`` says that head and embedding are one tensor, not only its class by default."""
+    written = read_json(folder / "config.json")
+    text = written.get("text_config") or {}
+    return bool(written.get("tie_word_embeddings", text.get("tie_word_embeddings")))

@@ -14,9 +14,9 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import disable_progress_bar
 
 from mdpo_core import Placement
-from mdpo_vlm.files.config import load_config
+from mdpo_vlm.files.config import load_config, ties_head
 from mdpo_vlm.files.damage import reading, require_whole
-from mdpo_vlm.files.folder import model_files, read_json, unfit
+from mdpo_vlm.files.folder import model_files, unfit
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.loading.quantized import loading_options
 
@@ -76,9 +76,7 @@ def _require_tied(folder: Path, base: PreTrainedModel) -> None:
     head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
     if not base.config.tie_word_embeddings or head is None or head.weight is embedding.weight:
         return
-    written = read_json(folder / "config.json")
-    text = written.get("text_config") or {}
-    if written.get("tie_word_embeddings", text.get("tie_word_embeddings")):
+    if ties_head(folder):
         message = "tie_word_embeddings is true, but the weights contain a head that is not the embedding"
         raise unfit(folder / "config.json", f"{message}; set it to false, or remove the head")
     base.config.tie_word_embeddings = False

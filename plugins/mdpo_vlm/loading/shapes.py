@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
 from mdpo_core import Depth
-from mdpo_vlm.files.config import load_config, ropes
+from mdpo_vlm.files.config import load_config, ropes, ties_head
 from mdpo_vlm.files.damage import reading
+from mdpo_vlm.files.folder import has_weights, weight_files
+from mdpo_vlm.files.stored import stored_tensors
 
 _SECONDS = 15.0
 _LARGEST_FACTOR = 10**4
@@ -58,7 +61,20 @@ def without_weights(folder: Path, dtype: str = "float32", depth: int | None = No
             config, trust_remote_code=False, dtype=getattr(torch, dtype)
         )
         model.tie_weights()
+        _untie_own_head(model, folder)
     return model
+
+
+def _untie_own_head(base: PreTrainedModel, folder: Path) -> None:
+    """Give the model a head of its own if its weights contain one, though its class ties it by default."""
+    head = base.get_output_embeddings()
+    if not base.config.tie_word_embeddings or head is None or ties_head(folder) or not has_weights(folder):
+        return
+    name = next(name for name, module in base.named_modules() if module is head)
+    end = f".{name.rpartition('.')[2]}.weight"
+    if any(f".{stored}".endswith(end) for stored in stored_tensors(weight_files(folder))):
+        head.weight = nn.Parameter(torch.empty_like(head.weight))
+        base.config.tie_word_embeddings = False
 
 
 def depth_of(folder: Path) -> Depth:

@@ -75,7 +75,10 @@ def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken = job("broken", "full", FSDP, steps=(0, 1, 2), broken=2)
     coarse = [job(f"coarse {name}", name, FSDP | {"precision": precision}) for name, precision in COARSE]
     counted = [job(when, "full", FSDP | {"exchange": when}, steps=(0, 1), counts=True) for when in TRAVELS]
-    run_in_parallel([*shapes, half, *resumed, broken, *coarse, *counted], folder)
+    everywhere = [
+        job(f"everywhere {shape}", shape, FSDP | SHAPES[shape][2], everywhere=True) for shape in ("lora", "full")
+    ]
+    run_in_parallel([*shapes, half, *resumed, broken, *coarse, *counted, *everywhere], folder)
     for backend in (LOCAL, FSDP):
         run_job(job(f"into {backend['name']}", "full", backend, steps=(2, 3), start="half"), folder)
     return folder
@@ -90,6 +93,12 @@ def test_one_process_keeps_the_contract(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_two_processes_train_as_one_of_the_local_backend_does(shape: str, folder: Path) -> None:
     require_alike(folder / "two" / shape, folder / "one" / shape)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", ["lora", "full"])
+def test_weights_that_are_sent_are_those_that_all_read_to_the_bit(shape: str, folder: Path) -> None:
+    require_alike(folder / "two" / shape, folder / f"everywhere {shape}", tolerance=0)
 
 
 @pytest.mark.long

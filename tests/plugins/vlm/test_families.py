@@ -22,7 +22,17 @@ from support.paths import ROOT
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, LlamaConfig
 
-from mdpo_core import IMAGE_MARK, DataError, Decoding, Example, Placement, PluginError, Turn, component
+from mdpo_core import (
+    IMAGE_MARK,
+    DataError,
+    Decoding,
+    Example,
+    Placement,
+    PluginError,
+    Turn,
+    VisionLanguageModel,
+    component,
+)
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
@@ -368,3 +378,9 @@ def test_head_that_the_folder_does_not_tie_stays_its_own(tmp_path: Path) -> None
     model = adapter("internvl", folder).load(Placement())
     [loaded] = [value for name, value in model.module.named_parameters() if name.endswith("lm_head.weight")]
     torch.testing.assert_close(loaded, head)
+    sketch = adapter("internvl", folder).sketch("float32")
+    assert names(sketch) == names(model)
+
+
+def names(model: VisionLanguageModel) -> list[tuple[str, torch.Size]]:
+    return [(name, value.shape) for name, value in model.module.named_parameters()]

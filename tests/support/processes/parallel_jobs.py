@@ -36,12 +36,16 @@ from mdpo_core import (
 )
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.objective.objective import Objective
+from mdpo_core.processes.world import ALONE
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy, Reference
 from mdpo_core.scoring.scorer import Scorer
+from mdpo_core.training.model_loading import load_model
 from mdpo_core.training.optimization import rate_factors
 from mdpo_core.types.engine_state import write_state
+from support.kept_bytes import LiveStorages
+from support.paths import TESTS
 
 TRAIN = Train(learning_rate=3e-4, weight_decay=0.05, batch_size=4, micro_batch_size=1)
 ANSWERS = ["A pink flower.", "A Chinese temple with a red roof.", "Green leaves.", "A row of trees and no people."]
@@ -53,7 +57,8 @@ class Job:
     """Some steps of a training; ``start`` is the folder of the state to go on from, relative to that of all jobs.
 
     ``broken``: the step in which the last process's loss is not a number. ``counts``: leave, too, what processes
-    exchanged in each step.
+    exchanged in each step, and the bytes that each read, and at most held until the start. ``everywhere``: every
+    process reads the whole model.
     """
 
     name: str
@@ -64,12 +69,15 @@ class Job:
     start: str | None = None
     broken: int | None = None
     counts: bool = False
+    everywhere: bool = False
 
 
 def run_job(job: Job, folder: Path) -> None:
     """Train, and leave what was seen of it, and what every process remembers, in ``folder / job.name``."""
     world = current_world()
-    training = _assemble(job)
+    storages = LiveStorages()
+    with storages if job.counts else nullcontext():
+        training = _assemble(job)
     answers = [training.answers()]
     if job.start is not None:
         state = SavedEngineState(sorted((folder / job.start).glob("*.safetensors")))
@@ -85,6 +93,7 @@ def run_job(job: Job, folder: Path) -> None:
     answers.append(training.answers())
     there = folder / job.name
     there.mkdir(parents=True, exist_ok=True)
+    (there / f"loading-{world.rank}.json").write_text(json.dumps([training.read_bytes, storages.peak_bytes]))
     write_state(training.engine.state(), there / f"{world.rank}.safetensors")
     if world.is_main:
         (there / "seen.json").write_text(json.dumps({"steps": steps, "answers": answers}))
@@ -112,6 +121,7 @@ class _Training:
     model: VisionLanguageModel
     builder: BatchBuilder
     objective: Objective
+    read_bytes: int
 
     def step(self, step: int, broken: bool) -> list[float]:
         """Loss over all pairs, and norm."""
@@ -150,21 +160,27 @@ def _assemble(job: Job) -> _Training:
     builder = BatchBuilder.for_terms(list(terms.values()), {"crop": crop}, adapter.encoder(), adapter.max_length, 1)
     objective = Objective(terms)
     torch.manual_seed(0)
-    model = adapter.load(backend.placement())
+    model = _load(job, adapter, backend)
+    read_bytes = sum(values.nbytes for values in model.module.parameters() if not values.is_meta)
     options = Scoring(**{"share_prefix": True, **job.scoring})
     recompute_in_backward(model.layers(), options.activation_checkpointing)
     model.set_training(True)
     scorer = Scorer(model, objective.reads, _reference(job, adapter, backend), options)
     trainable = TrainableScorer(scorer, model, rate_factors(adapter, model, TRAIN))
-    return _Training(backend.start(trainable, TRAIN), model, builder, objective)
+    return _Training(backend.start(trainable, TRAIN), model, builder, objective, read_bytes)
 
 
 def _reference(job: Job, adapter: Any, backend: Backend) -> Reference:
     if adapter.has_lora:
         return AdapterOff()
-    copy = adapter.load(backend.placement(), trainable=False)
+    copy = _load(job, adapter, backend, trainable=False)
     backend.place_reference(copy, TRAIN)
     return FrozenCopy(copy)
+
+
+def _load(job: Job, adapter: Any, backend: Backend, trainable: bool = True) -> VisionLanguageModel:
+    world = ALONE if job.everywhere else current_world()
+    return load_model(adapter, backend, TRAIN, world, trainable=trainable)
 
 
 def examples() -> Sequence[Example]:
@@ -188,7 +204,9 @@ def run_in_parallel(jobs: Sequence[Job], folder: Path, processes: int = 2) -> No
     file.write_text(json.dumps([asdict(job) for job in jobs]))
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d"]
     command = [*launcher, "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", __file__, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise AssertionError(done.stderr[-6000:])
 
@@ -196,6 +214,11 @@ def run_in_parallel(jobs: Sequence[Job], folder: Path, processes: int = 2) -> No
 def exchanges(folder: Path) -> list[dict[str, list[int]]]:
     """For each step, what `_Exchanges` found."""
     return list(json.loads((folder / "exchanges.json").read_text()))
+
+
+def loading_bytes(folder: Path) -> list[list[int]]:
+    """For each process, the bytes of the model that it read, and the most that its operators held until the start."""
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("loading-*.json"))]
 
 
 def require_alike(folder: Path, other: Path, tolerance: float = 1e-5) -> None:
