@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from mdpo_core.training.learner import Learner
     from mdpo_core.training.trainer import Trainer
 
-_MEASURING = 0.1  # seconds
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -149,11 +147,11 @@ class Run:
         if self.checked.bad:
             self.checked.write_quarantine(self.directory.quarantine)
 
-    def measure_device(self) -> float:
-        """The FLOP/s of this process's device, from some products of matrices."""
+    def measure_device(self, seconds: float = 0.1) -> float:
+        """The FLOP/s of this process's device, from products of matrices for about so many seconds."""
         from mdpo_core.training.matrix_rate import matrix_rate_of
 
-        return matrix_rate_of(self.recipe.backend, _MEASURING)
+        return matrix_rate_of(self.recipe.backend, seconds)
 
     def load_model(self) -> VisionLanguageModel:
         """The policy's model, ready to train."""

@@ -27,7 +27,7 @@ def run_recipe(options: argparse.Namespace) -> int:
     if (options.processes or 1) > current_world().size:
         from mdpo_core.processes.launcher import launch
 
-        return launch(options.processes, run_arguments(options))
+        return launch(options.processes, ["run", *run_arguments(options)])
     from mdpo_core.runner import run
 
     with output_may_fail():
@@ -56,7 +56,7 @@ def check_recipe(options: argparse.Namespace) -> int:
 
     recipe = _load_recipe(options)
     if options.memory or options.gpu is not None or options.json:
-        from mdpo_core.cli.memory import check_memory
+        from mdpo_core.cli.costs.memory import check_memory
 
         return check_memory(recipe, options)
     if not (options.data or options.show):
@@ -73,6 +73,13 @@ def check_recipe(options: argparse.Namespace) -> int:
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
     print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
     return 0
+
+
+def profile_recipe(options: argparse.Namespace) -> int:
+    """`mdpo profile`: run some steps, and show where their time and memory go."""
+    from mdpo_core.cli.costs.profile import profile
+
+    return profile(_load_recipe(options), options)
 
 
 def export_model(options: argparse.Namespace) -> int:

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(subparsers)
     _add_check(subparsers)
+    _add_profile(subparsers)
     _add_export(subparsers)
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)
@@ -70,6 +71,21 @@ def _add_check(subparsers: _Subparsers) -> None:
     )
     check.add_argument("--gpu", metavar="GB", help="like --memory, and say what fits this card, for example 24 or H100")
     check.add_argument("--json", type=Path, metavar="FILE", help="like --memory, and write its numbers to FILE")
+
+
+def _add_profile(subparsers: _Subparsers) -> None:
+    help = "run some steps, and show where time and memory go"
+    profile = _command(subparsers, "profile", commands.profile_recipe, help)
+    _add_recipe(profile)
+    _add_processes(profile)
+    profile.add_argument("--steps", type=count, default=5, metavar="N", help="the steps to measure (default: 5)")
+    profile.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to FILE")
+    profile.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="the Chrome trace of a micro-batch to write (default: NAME.trace.json here, for a recipe NAME.yaml)",
+    )
 
 
 def _add_export(subparsers: _Subparsers) -> None:

@@ -39,12 +39,13 @@ PROCESSES = "MDPO_PROCESSES"
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> int:
-    """Run ``mdpo run ARGUMENTS`` in ``num_processes`` processes and wait for them.
+    """Run ``mdpo ARGUMENTS`` in ``num_processes`` processes and wait for them.
 
     Returns 0, the exit code of the first process that failed, or 128 + the number of the signal that stopped the run.
     Passes signals on to the processes, except those that are ignored when it starts (``nohup``). Each process reports
     its own errors; the launcher reports one that was killed.
     """
+    keeps = arguments[:1] != ["profile"]
     # Only this user may enter the folder. The processes unpickle what they read from each other's sockets, and the
     # addresses of these sockets are in the store.
     with tempfile.TemporaryDirectory(prefix="mdpo-") as folder, _signals_passed_on() as processes:
@@ -56,16 +57,16 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
             processes.send(signal.SIGTERM)
         processes.wait()
     if processes.stopped_by is not None:
-        processes.report_silence(processes.stopped_by)
+        processes.report_silence(processes.stopped_by, keeps)
         return 128 + processes.stopped_by
     if failed is None:
         return 0
     rank, code = failed
     if code < 0:
-        return _report_killed(rank, -code)
+        return _report_killed(rank, -code, keeps)
     # Only the main process says that a signal has ended it.
     stopped_alone = rank > 0 and code - 128 in SIGNALS
-    return _report_killed(rank, code - 128) if stopped_alone else code
+    return _report_killed(rank, code - 128, keeps) if stopped_alone else code
 
 
 class _Processes:
@@ -78,7 +79,7 @@ class _Processes:
         self._early: list[int] = []  # signals that came before all processes had started
 
     def start(self, num_processes: int, arguments: Sequence[str], store: Path) -> None:
-        command = [sys.executable, "-m", "mdpo_core.cli", "run", *arguments]
+        command = [sys.executable, "-m", "mdpo_core.cli", *arguments]
         shared = {**os.environ, **_shared_environment(num_processes, store)}
         for rank in map(str, range(num_processes)):
             environment = {**shared, "RANK": rank, "LOCAL_RANK": rank}
@@ -121,13 +122,15 @@ class _Processes:
                 self.send(signal.SIGKILL)
             time.sleep(_POLL_INTERVAL)
 
-    def report_silence(self, signum: int) -> None:
-        """Say that the run was stopped if a signal ended the main process before that could say it."""
+    def report_silence(self, signum: int, keeps: bool) -> None:
+        """Say that the run was stopped if a signal ended the main process before that could say it.
+
+        ``keeps``: it had checkpoints.
+        """
         if self._processes and (self._processes[0].poll() or 0) < 0:
             name = signal.Signals(signum).name
-            sys.stderr.write(
-                f"stopped by {name}: the newest checkpoint is kept; resume with the same command and --resume\n"
-            )
+            kept = "the newest checkpoint is kept; resume with the same command and --resume"
+            sys.stderr.write(f"stopped by {name}: {kept if keeps else 'nothing was changed'}\n")
 
 
 @contextmanager
@@ -146,13 +149,12 @@ def _signals_passed_on() -> Iterator[_Processes]:
             signal.signal(signum, handler)
 
 
-def _report_killed(rank: int, signum: int) -> int:
+def _report_killed(rank: int, signum: int, keeps: bool) -> int:
     name = signal.Signals(signum).name
     cause = ", most often for lack of memory (see the kernel's log)" if signum == signal.SIGKILL else ""
-    print(  # noqa: T201  # the process cannot report it
-        f"process {rank} was ended by {name}{cause}; the run can continue from its newest checkpoint, with --resume",
-        file=sys.stderr,
-    )
+    kept = "the run can continue from its newest checkpoint, with --resume" if keeps else "nothing was changed"
+    # The process cannot report it.
+    print(f"process {rank} was ended by {name}{cause}; {kept}", file=sys.stderr)  # noqa: T201
     return 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NoReturn
@@ -66,7 +66,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         image_token = self.data.builder.encoder.image_token
-        self._arithmetic = Arithmetic.of(self.recipe, self.learner.model, image_token)
+        self.arithmetic = Arithmetic.of(self.recipe, self.learner.model, image_token)
 
     def fit(self, first_step: int) -> None:
         """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a signal."""
@@ -84,6 +84,16 @@ class Trainer:
             self._meter, self._clock = Meter(), Clock(self.matrix_rate)
             for step in range(first_step, self.sampler.num_steps):
                 self._finish(step + 1, self._step(step))
+
+    @contextmanager
+    def rehearsing(self, clock: Clock) -> Iterator[Callable[[int], float]]:
+        """A function that trains one step, to be called with 0, 1, 2, and so on.
+
+        These steps are counted by ``clock``, but not logged or saved, and nothing is evaluated.
+        """
+        with self._built_ahead(0) as self._batches:
+            self._meter, self._clock = Meter(), clock
+            yield self._step
 
     def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
         steps = range(first_step, self.sampler.num_steps)
@@ -143,7 +153,7 @@ class Trainer:
             self._clock.count(len(batch), _num_tokens(batch, self.objective), self._flops(batch))
 
     def _flops(self, batch: Batch) -> float:
-        return 0.0 if self._arithmetic is None else self._arithmetic.flops(batch).needed
+        return 0.0 if self.arithmetic is None else self.arithmetic.flops(batch).needed
 
     def _log(self, finished: int, grad_norm: float) -> None:
         metrics = {

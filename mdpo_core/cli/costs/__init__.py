@@ -1,0 +1,1 @@
+"""What a run costs, as a user sees it: memory, and time."""

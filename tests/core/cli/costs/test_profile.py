@@ -1,0 +1,99 @@
+"""`mdpo profile` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paths import RECIPES
+
+from mdpo_core.cli import main
+
+RECIPE = str(RECIPES / "llava_mdpo.yaml")
+# The recipe has 20 pairs in two epochs, enough for five steps of four pairs.
+MOST = 3
+
+
+@pytest.fixture
+def words(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("mdpo_core.profiling.profiler._MEASURING", 0.0)
+    monkeypatch.chdir(tmp_path)
+    return ["profile", RECIPE, *(word for change in small for word in ("--set", change))]
+
+
+def test_a_table_of_phases_numbers_and_a_trace_are_there(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--steps", "2", "--json", "numbers.json"]) == 0
+    shown, numbers = capsys.readouterr(), json.loads(Path("numbers.json").read_text())
+    assert max(map(len, shown.out.splitlines()[1:-1])) <= 80
+    assert shown.err == ""
+    phases = ["pictures", "language model forward", "head", "reference", "backward", "update", "waiting for data"]
+    assert numbers["seconds"].keys() == {*phases, "the rest"}
+    assert all(name in shown.out for name in phases)
+    assert numbers["seconds_per_step"] == pytest.approx(sum(numbers["seconds"].values()))
+    assert numbers["tokens_per_second"] > 0
+    assert numbers["mfu"] == pytest.approx(numbers["tflops"] * 1e12 / numbers["matrix_rate"])
+    assert "communication" not in numbers
+    assert {"aten::mm", "aten::addmm"} & {each["name"] for each in numbers["operators"]}
+    assert events("llava_mdpo.trace.json") >= {f"mdpo: {name}" for name in phases if name != "waiting for data"}
+
+
+def events(trace: str) -> set[str]:
+    return {each["name"] for each in json.loads(Path(trace).read_text())["traceEvents"]}
+
+
+def test_runs_and_caches_are_left_alone(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text("mine")
+    changed = [*words, "--set", "reference=cached", "--set", f"output.reference={tmp_path / 'run' / 'reference'}"]
+    assert main([*changed, "--steps", str(MOST), "--trace", "some.json.gz"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "some.json.gz"}
+    assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [("metrics.jsonl", "mine")]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--json", "absent/numbers.json"], "--json: the folder absent does not exist"),
+        (["--trace", "absent/trace.json"], "--trace: the folder absent does not exist"),
+        (["--trace", "recipe.yaml"], "--trace: recipe.yaml must end in .json or .json.gz"),
+        (["--json", "folder.json"], "--json: folder.json is a folder"),
+        (["--set", "train.batch_sise=4"], "train.batch_sise: unknown option; did you mean 'batch_size'?"),
+        (
+            ["--steps", "4"],
+            "--steps 4 needs 6 steps of 4 pairs, one to begin with and one to record, but the run trains",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence(
+    words: list[str], more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("folder.json").mkdir()
+    assert main([*words, *more]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in Path.cwd().iterdir()] == ["folder.json"]
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "many"])
+def test_steps_are_a_whole_number_above_0(words: list[str], steps: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, f"--steps={steps}"])
+    assert f"argument --steps: must be a whole number above 0, found {steps}" in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["{backend: local}", "{backend: fsdp}", "{backend: deepspeed, zero_stage: 2}"])
+def test_two_processes_say_how_long_they_exchange(small: list[str], backend: str, tmp_path: Path) -> None:
+    changes = [word for change in small for word in ("--set", change)]
+    command = [sys.executable, "-m", "mdpo_core.cli", "profile", RECIPE, *changes, "--set", f"backend={backend}"]
+    more = ["--processes", "2", "--steps", "1", "--json", "numbers.json"]
+    done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    numbers: dict[str, Any] = json.loads((tmp_path / "numbers.json").read_text())
+    assert numbers["communication"] > 0
+    assert numbers["num_processes"] == 2
+    assert done.stdout.count("between processes") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"numbers.json", "llava_mdpo.trace.json"}
