@@ -69,6 +69,7 @@ from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
 from mdpo_core.types.rows import LazyRows, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
+from mdpo_core.types.transfer import on_cpu, to_device
 from mdpo_core.types.view import View
 
 __version__ = "0.1.0"
@@ -163,6 +164,7 @@ __all__ = [
     "layers_of",
     "load_recipe",
     "local_device",
+    "on_cpu",
     "other_kind",
     "parameter_groups",
     "peak_memory",
@@ -176,5 +178,6 @@ __all__ = [
     "set_compute_device",
     "set_learning_rate",
     "suggestion",
+    "to_device",
     "whole_tensor",
 ]

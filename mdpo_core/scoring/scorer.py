@@ -23,7 +23,7 @@ from mdpo_core.types.batch import Batch, EncodedImage
 from mdpo_core.types.engine_state import POLICY_PREFIX
 from mdpo_core.types.layout import Attention
 from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
-from mdpo_core.types.transfer import all_to_device
+from mdpo_core.types.transfer import MovedInputs, all_to_device
 from mdpo_core.types.view import View
 
 PLAIN = Scoring(share_prefix=False, max_logits=None)
@@ -174,5 +174,5 @@ def encode_images(model: VisionLanguageModel, batch: Batch) -> Sequence[EncodedI
     """The features of every distinct image of the batch, each computed once."""
     device = device_of(model.module)
     moved = iter(all_to_device([values for image in batch.images for values in image.values()], device))
-    inputs = [{name: next(moved) for name in image} for image in batch.images]
+    inputs = [MovedInputs({name: next(moved) for name in image}, on_cpu=image) for image in batch.images]
     return model.encode_images(inputs) if inputs else ()

@@ -2,6 +2,7 @@
 
 A tensor is *there* if it was moved by ``to(device)``, or computed from such a tensor or from one of `HostWaits.put`.
 The host waits where it reads a number that is there, and where it copies to the device without ``non_blocking``.
+Tensors that are there say that their device is ``cpu:0``; torch takes it for the CPU, where the others say they are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from torch.utils._pytree import tree_leaves
 _READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "repeat_interleave", "unique")
 _READ_ALL = ("tolist", "numpy", "cpu")  # methods that call no operator on a CPU
 _INDEXING = ("index", "index_put", "index_put_")
+_DEVICE_OF = Tensor.device.__get__  # type: ignore[attr-defined]  # a property written in C
+
+
+_THERE = torch.device("cpu", 0)
 
 
 class HostWaits:
@@ -69,11 +74,13 @@ class _Moves(TorchFunctionMode):
         self, function: Any, types: Any, arguments: Any = (), options: Mapping[str, Any] | None = None
     ) -> Any:
         options = options or {}
+        if function == _DEVICE_OF and self._waits.is_there(arguments[0]):
+            return _THERE
         made = function(*arguments, **options)
         name = getattr(function, "__name__", "")
         if name in _READ_ALL and self._waits.is_there(arguments[0]):
             self._waits.count(name)
-        if not any(isinstance(leaf, torch.device) for leaf in tree_leaves((arguments, options))):
+        if not any(isinstance(leaf, torch.device) and leaf == _THERE for leaf in tree_leaves((arguments, options))):
             return made
         if name == "to" and not self._waits.is_there(arguments[0]):
             made = made.clone()

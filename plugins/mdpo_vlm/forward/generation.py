@@ -27,7 +27,7 @@ def generate(
     base.model.rope_deltas = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(decoding.seed)
-        encoded = encode_images(base, images) if images else ()
+        encoded = encode_images(base, family, images) if images else ()
         generated = base.generate(
             input_ids=token_ids,
             attention_mask=attention_mask,

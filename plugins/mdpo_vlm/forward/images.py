@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mdpo_core import EncodedImage, ImageInputs
+from mdpo_core import EncodedImage, ImageInputs, on_cpu
 from mdpo_vlm.families import Family
+from mdpo_vlm.forward.grids import read_grids
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,15 @@ class _VlmImage(EncodedImage):
     is_tensor: bool
 
 
-def encode_images(base: PreTrainedModel, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
+def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
     """Encode all images in one call: processes that split weights must all make the same number of calls."""
     joined = {name: _padded_and_joined([image[name] for image in images]) for name in images[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
+
+    if family.grid:
+        grids = torch.cat([on_cpu(image, family.grid) for image in images])
+        device = typed[family.grid].device
+        typed |= {family.grid: grids, **read_grids(base.get_encoder("image"), grids, device)}
 
     def compute(_: object) -> tuple[Tensor, list[int], type[Any], bool]:
         output = base.model.get_image_features(**typed, return_dict=True)

@@ -68,7 +68,7 @@ class VlmModel:
         return rows if self._num_words is None else min(rows, self._num_words)
 
     def encode_images(self, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
-        return encode_images(self._base, images)
+        return encode_images(self._base, self._family, images)
 
     def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
         positions = positions_despite_hidden(self._base, self._family, rows, images)

@@ -8,22 +8,25 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mdpo_core import EncodedImage, Packed, PaddedView
+from mdpo_core import EncodedImage, Packed, PaddedView, on_cpu, to_device
 from mdpo_vlm.families import Family
 
 
 def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
-    """Position ids of a packed row: ``(1, time)``, or ``(3, 1, time)`` with M-RoPE."""
+    """Position ids of a packed row: ``(1, time)``, or ``(3, 1, time)`` with M-RoPE.
+
+    They are computed on the CPU: on a device, the host would wait for each picture's sizes.
+    """
     if not family.grid:
         return packed.position_ids
-    groups = torch.split(packed.token_ids[0], [sum(lengths) for lengths in packed.lengths])
+    groups = torch.split(packed.token_ids_on_cpu[0], [sum(lengths) for lengths in packed.lengths])
     remaining = iter(images)
     positions = [
         part
         for ids, lengths in zip(groups, packed.lengths, strict=True)
         for part in _prompt_and_branches(base, family, ids[: lengths[0]], lengths[1:], remaining)
     ]
-    return torch.cat(positions, dim=-1)
+    return to_device(torch.cat(positions, dim=-1), packed.token_ids.device)
 
 
 def positions_despite_hidden(
@@ -32,16 +35,17 @@ def positions_despite_hidden(
     """Position ids ``(3, batch, time)`` if M-RoPE takes dropped tokens for padding; None if transformers is right."""
     if not family.grid:
         return None
-    before_response = rows.response_mask.flip(1).cumsum(dim=1).flip(1) > 0
-    if not bool((before_response & (rows.attention_mask == 0)).any()):
+    token_ids, attention_mask, response_mask = (values.cpu() for values in rows)
+    before_response = response_mask.flip(1).cumsum(dim=1).flip(1) > 0
+    if not bool((before_response & (attention_mask == 0)).any()):
         return None
-    lengths = rows.response_mask.int().argmax(dim=1).tolist()
-    remaining, time = iter(images), rows.token_ids.shape[1]
+    lengths = response_mask.int().argmax(dim=1).tolist()
+    remaining, time = iter(images), token_ids.shape[1]
     positions = [
         torch.cat(list(_prompt_and_branches(base, family, ids[:length], [time - length], remaining)), dim=-1)
-        for ids, length in zip(rows.token_ids, lengths, strict=True)
+        for ids, length in zip(token_ids, lengths, strict=True)
     ]
-    return torch.cat(positions, dim=1)
+    return to_device(torch.cat(positions, dim=1), rows.token_ids.device)
 
 
 def prompt_positions(
@@ -51,8 +55,10 @@ def prompt_positions(
     remaining, time = iter(images), max(map(len, prompts))
     rows = []
     for prompt in prompts:
-        indices = torch.arange(len(prompt), device=prompt.device)
-        positions = _rope_positions(base, family, prompt, remaining)[:, 0] if family.grid else indices
+        if family.grid:
+            positions = to_device(_rope_positions(base, family, prompt.cpu(), remaining)[:, 0], prompt.device)
+        else:
+            positions = torch.arange(len(prompt), device=prompt.device)
         rows.append(torch.nn.functional.pad(positions, (time - len(prompt), 0)))
     return torch.stack(rows, dim=-2)
 
@@ -64,19 +70,19 @@ def _prompt_and_branches(
     first = _rope_positions(base, family, prompt, images)
     yield first
     for length in branches:
-        yield (first.max() + 1 + torch.arange(length, device=prompt.device)).expand(3, 1, length)
+        yield (first.max() + 1 + torch.arange(length)).expand(3, 1, length)
 
 
 def _rope_positions(base: PreTrainedModel, family: Family, prompt: Tensor, images: Iterator[EncodedImage]) -> Tensor:
-    """M-RoPE positions ``(3, 1, time)`` of a prompt; takes the prompt's images from ``images``."""
+    """M-RoPE positions ``(3, 1, time)`` of a prompt on the CPU; takes the prompt's images from ``images``."""
     is_image_token = prompt == base.config.image_token_id
     grids, missing = [], int(is_image_token.sum())
     while missing > 0:
         image = next(images)
-        grids.append(image.inputs[family.grid])
+        grids.append(on_cpu(image.inputs, family.grid))
         missing -= len(image.features)
     if not grids:
-        return torch.arange(len(prompt), device=prompt.device).expand(3, 1, len(prompt))
+        return torch.arange(len(prompt)).expand(3, 1, len(prompt))
     index, _ = base.model.get_rope_index(
         prompt[None], mm_token_type_ids=is_image_token[None].int(), **{family.grid: torch.cat(grids)}
     )

@@ -46,7 +46,9 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
     num_tokens, [inputs] = int((prompt.token_ids == encoder.image_token).sum()), prompt.images
     with reading(folder, "its vision encoder does not take a picture", [], _SECONDS):
         fitting = _of_own_size(base, inputs)
-        num_features = _features_of_grid(base, inputs[family.grid]) if family.grid else _num_features(base, fitting)
+        num_features = (
+            _features_of_grid(base, inputs[family.grid]) if family.grid else _num_features(base, family, fitting)
+        )
     made, taken = _sizes(inputs), _sizes(fitting)
     if num_tokens != num_features or made != taken:
         sizes = f", and images of {made} pixels for {taken} pixels" if made != taken else ""
@@ -123,13 +125,13 @@ def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
     return {**inputs, "pixel_values": torch.empty(*pixels.shape[:-2], height, width, device="meta")}
 
 
-def _num_features(base: PreTrainedModel, inputs: ImageInputs) -> int:
+def _num_features(base: PreTrainedModel, family: Family, inputs: ImageInputs) -> int:
     """The number of features of an image, computed without numbers."""
     open_calls(base.model)
     # Sizes and numbers of tiles keep their values: they decide about shapes.
     pixels = {name: each.to("meta") if each.is_floating_point() else each for name, each in inputs.items()}
     with torch.no_grad():
-        [image] = encode_images(base, [pixels])
+        [image] = encode_images(base, family, [pixels])
     return len(image.features)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.builders.scorers import examples, make
+from support.builders.small_vlms import build_vlm
 from support.host_waits import HostWaits
 
-from mdpo_core import Scores, component
+from mdpo_core import Placement, Scores, component
+from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.objective.meter import Meter
+from mdpo_core.objective.objective import Objective
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.reference import AdapterOff
 from mdpo_core.scoring.scorer import Scorer
@@ -45,3 +49,18 @@ def test_a_micro_batch_of_mdpo_waits_fewer_than_10_times(llava: Path, photograph
     with waits:
         meter.means()
     assert waits.found.total() == 2, waits.report()
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+def test_positions_in_three_dimensions_wait_no_more(family: str, photographs: Path, tmp_path: Path) -> None:
+    """Pictures of several sizes decide about positions, windows and lengths: all of it is known on the CPU."""
+    adapter = component("adapter", "chat_vlm", path=str(build_vlm(family, tmp_path)), lora={"rank": 2, "dropout": 0.05})
+    crop = component("corruption", "random_crop")
+    builder = BatchBuilder.for_terms(MDPO.values(), {"crop": crop}, adapter.encoder(), 2048, seed=0)  # type: ignore[attr-defined]
+    model, objective = adapter.load(Placement()), Objective(MDPO)  # type: ignore[attr-defined]
+    scorer = Scorer(model, objective.reads, AdapterOff(), Scoring())
+    waits, meter = HostWaits(), Meter()
+    waits.put([*scorer.parameters(), *scorer.buffers()])
+    with waits:
+        micro_batch(builder, objective, scorer, examples(PAIRS, photographs), meter)
+    assert 0 < waits.found.total() < 10, waits.report()
