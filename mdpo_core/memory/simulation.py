@@ -19,6 +19,7 @@ from mdpo_core.memory.held import HeldBytes
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
 from mdpo_core.scoring.attention import sdpa_attention
+from mdpo_core.scoring.head import logits_at_once
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy, Reference
 from mdpo_core.scoring.scorer import Scorer
@@ -43,7 +44,7 @@ class Trial:
     """The training model of a recipe with ``depth`` layers and without numbers; it runs one step.
 
     ``weights``: the sizes of its weights, and ``reference`` of those of a frozen second model. ``on_gpu``: it has the
-    attention that a GPU has.
+    attention that a GPU has, and as many logits at once.
     """
 
     def __init__(self, recipe: Recipe, depth: int, *, on_gpu: bool = True) -> None:
@@ -101,7 +102,8 @@ def _scorer(recipe: Recipe, depth: int, on_gpu: bool) -> tuple[Scorer, FrozenCop
     kind = recipe.reference_kind()
     copy = FrozenCopy(recipe.model.sketch(dtype, depth=depth, trainable=False)) if kind == "frozen_copy" else None
     reference: Reference | None = AdapterOff() if kind == "adapter_off" else copy
-    options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix()})
+    at_once = logits_at_once(recipe.scoring.max_logits, "cuda" if on_gpu else "cpu")
+    options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix(), "max_logits": at_once})
     attention = fused_attention if on_gpu and options.attention == "auto" else sdpa_attention
     return Scorer(model, _reads(recipe), reference, options, attention=attention), copy
 

@@ -30,8 +30,10 @@ class Scoring(Section):
         description="compute each prompt and picture once for all its responses, where the model can; "
         "false: one sequence for each view",
     )
-    max_logits: int | None = Field(
-        default=2**23, gt=0, description="logits that are in memory at once; null: those of all response tokens"
+    max_logits: Literal["auto"] | Annotated[int, Field(gt=0)] | None = Field(
+        default="auto",
+        description="logits that are in memory at once; auto: 2**23 on a CPU and 2**26 on a GPU; null: those of all "
+        "response tokens",
     )
     attention: Literal["auto", "sdpa"] = Field(
         default="auto",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mdpo_core.interfaces.model import Head
+
+# A chunk reads the whole head, in forward and in backward: on a GPU, more tokens must pay for that. In float32, with
+# gradient and copy, 2**26 logits take 0.7 GB.
+ON_CPU, ON_GPU = 2**23, 2**26
+
+
+def logits_at_once(max_logits: int | Literal["auto"] | None, device_type: str) -> int | None:
+    """The logits that may be in memory at once on a device, from `Scoring.max_logits`; None: no limit."""
+    if max_logits != "auto":
+        return max_logits
+    return ON_CPU if device_type == "cpu" else ON_GPU
 
 
 def token_log_probs(head: Head, hidden_states: Tensor, token_ids: Tensor, max_logits: int | None) -> Tensor:

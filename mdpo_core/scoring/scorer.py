@@ -14,7 +14,7 @@ from mdpo_core.interfaces.model import Head, VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.attention import ATTENTIONS
-from mdpo_core.scoring.head import token_log_probs
+from mdpo_core.scoring.head import logits_at_once, token_log_probs
 from mdpo_core.scoring.hidden_states import PredictingHiddenStates, packed_states, padded_states
 from mdpo_core.scoring.probes import AllLayers, build_probes, outputs_of
 from mdpo_core.scoring.reference import ModelReference, Reference, ReferenceOutput
@@ -117,9 +117,12 @@ class Scorer(nn.Module):
 
     def _log_probs(self, model: VisionLanguageModel, states: PredictingHiddenStates) -> dict[View, TokenLogProbs]:
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
-            return token_log_probs(head, hidden_states, states.token_ids, self._max_logits)
+            return token_log_probs(head, hidden_states, states.token_ids, self._at_once(hidden_states))
 
         return states.by_view(model.through_head(compute, states.hidden))
+
+    def _at_once(self, hidden_states: Tensor) -> int | None:
+        return logits_at_once(self._max_logits, hidden_states.device.type)
 
     def _statistics_of(
         self, policy: PredictingHiddenStates, reference: PredictingHiddenStates | None
@@ -130,7 +133,7 @@ class Scorer(nn.Module):
 
         def compute(head: Head, hidden_states: Tensor) -> Tensor:
             logits = None if reference is None else self._reference_logits(reference, head)
-            return token_statistics(wanted, head, hidden_states, logits, self._max_logits)
+            return token_statistics(wanted, head, hidden_states, logits, self._at_once(hidden_states))
 
         computed = self.model.through_head(compute, policy.hidden)
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from mdpo_core.errors import MdpoError, first_line
+from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.processes.world import current_world
 from mdpo_core.recipe.consistency import can_be_cached
-from mdpo_core.recipe.recipe import Recipe, Scoring
+from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.attention import sdpa_attention
+from mdpo_core.scoring.head import ON_CPU, logits_at_once
 from mdpo_core.scoring.reference import FrozenCopy, Reference
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.layout import PaddedView, pack
@@ -78,18 +80,18 @@ class MemoryAdvice:
         )
 
     def _head(self, batch: Batch) -> str:
-        default = int(Scoring.model_fields["max_logits"].default)
+        limit = logits_at_once(self.recipe.scoring.max_logits, device_of(self.model.module).type)
         if current_world().size > 1:
-            more = self.recipe.scoring.max_logits is None or self.recipe.scoring.max_logits > default
-            return f"scoring.max_logits: {default} - fewer logits at a time" if more else ""
+            more = limit is None or limit > ON_CPU
+            return f"scoring.max_logits: {ON_CPU} - fewer logits at a time" if more else ""
         tokens = sum(len(item.response) for items in batch.items.values() for item in items)
         held = tokens * self.model.vocab_size
-        if self.recipe.scoring.max_logits is not None:
-            held = min(held, self.recipe.scoring.max_logits)
-        if held <= default:
+        if limit is not None:
+            held = min(held, limit)
+        if held <= ON_CPU:
             return ""
-        saved = (held - default) * _BYTES_PER_LOGIT / 1e9
-        return f"scoring.max_logits: {default} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
+        saved = (held - ON_CPU) * _BYTES_PER_LOGIT / 1e9
+        return f"scoring.max_logits: {ON_CPU} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
 
     def _layers(self, batch: Batch) -> str:
         # Without gradients no activations are kept.
@@ -100,7 +102,8 @@ class MemoryAdvice:
         separate, shared = self._num_tokens(batch)
         tokens = shared if self.recipe.shares_prefix() else separate
         element = next(self.model.module.parameters()).element_size()
-        kept = tokens * activation_bytes_per_token(self.model)
+        with _arithmetic(self.recipe.backend, device_of(self.model.module)):
+            kept = tokens * activation_bytes_per_token(self.model)
         inputs = len(self.model.layers()) * self.model.hidden_size * element
         return (
             f"scoring.activation_checkpointing: full - {tokens * inputs / 1e9:.2g} GB of the layers' activations are "
@@ -133,8 +136,20 @@ def explained_before_steps(doing: str) -> Iterator[None]:
 
 
 def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16) -> float:
-    """Bytes that the language model keeps for backward, measured on a row of ``num_tokens`` tokens."""
-    weights = {_address(value) for value in model.module.parameters()}
+    """Bytes that the language model keeps for backward with each token: what ``num_tokens`` more tokens add to a row.
+
+    What does not grow with the tokens is left out, such as the copies of weights that autocast keeps.
+    """
+    return (_kept_bytes(model, 2 * num_tokens) - _kept_bytes(model, num_tokens)) / num_tokens
+
+
+def _arithmetic(backend: Backend, device: torch.device) -> AbstractContextManager[object]:
+    if backend.arithmetic == backend.computes_in:
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, backend.arithmetic))
+
+
+def _kept_bytes(model: VisionLanguageModel, num_tokens: int) -> int:
     kept: dict[int, int] = {}
 
     def count(values: Tensor) -> Tensor:
@@ -145,7 +160,7 @@ def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16)
         hidden = model.hidden_states(_row_of(num_tokens, device_of(model.module)), ())
     # The graph held every tensor until here, so every address belongs to one tensor.
     del hidden
-    return sum(size for address, size in kept.items() if address not in weights) / num_tokens
+    return sum(kept.values())
 
 
 def _address(values: Tensor) -> int:

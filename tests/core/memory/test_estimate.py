@@ -15,7 +15,9 @@ from mdpo_core import Example, Recipe, Train, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.model import Depth
 from mdpo_core.memory.estimate import Estimate, Estimator, depths_to_try
+from mdpo_core.memory.simulation import Trial
 from mdpo_core.recipe.recipe import Output, Scoring
+from mdpo_core.scoring import head
 from mdpo_core.types.batch import Batch
 
 LORA = {"rank": 8, "alpha": 8, "dropout": 0.05}
@@ -77,6 +79,18 @@ def require_close(recipe: Recipe) -> None:
 @pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "all weights"])
 def test_peak_is_that_of_real_tensors(llava: Path, lora: Any) -> None:
     require_close(recipe_of(llava, LOCAL, lora))
+
+
+def test_it_counts_the_logits_that_its_device_holds_at_once(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "ON_CPU", 4_000)
+    monkeypatch.setattr(head, "ON_GPU", 40_000)
+    batch = batch_of(recipe_of(llava, LOCAL, LORA))
+
+    def logits(on_gpu: bool, **scoring: Any) -> float:
+        with_limit = recipe_of(llava, LOCAL, LORA, **scoring)
+        return Trial(with_limit, 1, on_gpu=on_gpu).step(batch, frees_gradients=True).logits
+
+    assert logits(True) == logits(True, max_logits=40_000) > logits(False) == logits(False, max_logits=4_000)
 
 
 @pytest.mark.long

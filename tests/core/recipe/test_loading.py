@@ -109,7 +109,7 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
         (
             "{backend: local}",
             "{backend: local}\nscoring: {max_logits: 0}",
-            "bad.yaml:9: scoring.max_logits: input should be greater than 0, found 0",
+            "bad.yaml:9: scoring.max_logits: input should be 'auto', or greater than 0; found 0",
         ),
         (
             "{backend: local}",

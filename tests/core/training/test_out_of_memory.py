@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.builders.scorers import examples, make
+from support.kept_bytes import LiveStorages
 from support.paths import RECIPES
 
 from mdpo_core import Batch, MdpoError, component, load_recipe
@@ -96,6 +97,36 @@ def test_activations_are_what_backward_reads_without_weights() -> None:
             return found
 
     assert activation_bytes_per_token(Model(), num_tokens=3) == 8 + 6 * 4 + 4 * 4  # type: ignore[arg-type]
+
+
+def test_activations_are_those_of_the_run_s_arithmetic(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    """Autocast keeps most inputs of layers in half as many bytes, and copies of weights that no token adds to."""
+
+    def kept(precision: str) -> float:
+        text = advice([*changes, f"backend.precision={precision}"], batch_and_model)
+        found = re.search(r"are kept instead of (\S+) GB", text)
+        assert found
+        return float(found[1])
+
+    assert kept("bf16_autocast") < 0.75 * kept("fp32")
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_they_are_what_more_tokens_add(autocast: bool, batch_and_model) -> None:  # type: ignore[no-untyped-def]
+    _, _, model = batch_and_model
+
+    def alive(num_tokens: int) -> int:
+        ids = torch.zeros(1, num_tokens, dtype=torch.long)
+        row = PaddedView(ids, torch.ones_like(ids), torch.zeros_like(ids, dtype=torch.bool))
+        with LiveStorages() as storages, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            hidden = model.hidden_states(row, ())
+            return storages.num_bytes - hidden.nbytes
+
+    alive(16)  # fills caches
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = activation_bytes_per_token(model)
+    # Backward keeps a little besides: position embeddings, a mask.
+    assert found == pytest.approx((alive(64) - alive(32)) / 32, rel=0.1)
 
 
 def test_what_is_on_already_is_not_advised(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
