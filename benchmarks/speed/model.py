@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from support.builders.small_llava import build_tokenizer
 
 
-def build(folder: Path, shape: Shape, device: str) -> None:
-    """Save model and processor. The tokenizer knows few words: its size changes nothing that is measured."""
+def write_files(folder: Path, shape: Shape) -> LlavaConfig:
+    """Save configuration and processor. The tokenizer knows few words: its size changes nothing that is measured."""
     tokenizer = build_tokenizer()
     size = shape.image_size
     LlavaProcessor(
@@ -42,6 +42,13 @@ def build(folder: Path, shape: Shape, device: str) -> None:
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=shape.image_tokens,
     )
+    config.save_pretrained(folder)
+    return config
+
+
+def build(folder: Path, shape: Shape, device: str) -> None:
+    """Save the model, too."""
+    config = write_files(folder, shape)
     torch.manual_seed(0)
     # On the device: seven billion random numbers take a CPU minutes.
     torch.set_default_dtype(dtype_of(device))

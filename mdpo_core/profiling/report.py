@@ -53,7 +53,9 @@ class Profile:
 
 def operators_of(recorded: profile) -> list[Operator]:
     """All operators, the longest first: by their time on the device if one was recorded, else on the CPU."""
-    averages = [each for each in recorded.key_averages() if not each.key.startswith(MARK)]
+    # A kernel is an event of its own, too; its time also counts for the operator that started it.
+    operators = [each for each in recorded.key_averages() if each.device_type.name == "CPU"]
+    averages = [each for each in operators if not each.key.startswith(MARK)]
     on_device = any(each.self_device_time_total for each in averages)
     found = [
         Operator(each.key, (each.self_device_time_total if on_device else each.self_cpu_time_total) / 1e6, each.count)

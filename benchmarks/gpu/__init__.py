@@ -1,0 +1,1 @@
+"""What only a GPU can tell, in few minutes of it: ``python -m benchmarks.gpu``."""
