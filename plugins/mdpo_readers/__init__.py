@@ -5,9 +5,15 @@ The files, from the ground up; each imports only files above it in this list:
     pair_columns, cell_types                     the columns to read; single values
     tables                                       stored rows: JSON, or a table of `datasets`
     conversations, images, vectors_and_boxes     the contents of a cell
+    messages                                     questions, and marks that nobody wrote
+    file_reader                                  what all readers of files share
+    formats                                      named formats: what each of them has in common
+    named                                        one file for each named format
     stored_pairs                                 rows as they are stored
     examples                                     examples from stored rows
-    pairs                                        the reader and its options
+    pairs                                        the reader whose columns the recipe names, and its options
+
+A named format is one class: see `formats.table_reader.TableReader`.
 """
 
 from __future__ import annotations
@@ -15,9 +21,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.named.collections.povid import Povid
+from mdpo_readers.named.collections.rlaif_v import RlaifV
+from mdpo_readers.named.collections.rlhf_v import RlhfV
+from mdpo_readers.named.collections.seva import SeVa
+from mdpo_readers.named.collections.vlfeedback import VLFeedback
+from mdpo_readers.named.trainers.llamafactory import LlamaFactory
+from mdpo_readers.named.trainers.swift import Swift
+from mdpo_readers.named.trainers.trl import Trl
 from mdpo_readers.pairs import Pairs
+
+__all__ = ["Pair", "Row", "TableReader"]
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {"pairs": Pairs}
+    return {
+        "pairs": Pairs,
+        "trl": Trl,
+        "swift": Swift,
+        "llamafactory": LlamaFactory,
+        "rlaif_v": RlaifV,
+        "rlhf_v": RlhfV,
+        "vlfeedback": VLFeedback,
+        "povid": Povid,
+        "seva": SeVa,
+    }

@@ -11,6 +11,8 @@ from mdpo_readers.cell_types import Cell, shown, text
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
 _OF_PARTS = ("type", "text", "index")  # what a part has that brings no image
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_IMAGE_PARTS = ("image", "image_url", "input_image")
 
 
 def prompt(cell: Cell) -> str | tuple[Turn, ...]:
@@ -25,6 +27,8 @@ def prompt(cell: Cell) -> str | tuple[Turn, ...]:
 
 def response(cell: Cell) -> str | tuple[Turn, ...]:
     """The response of a row: text, or turns; the assistant has the first turn and the last."""
+    if isinstance(cell.value, dict):  # one message
+        cell = cell._replace(value=[cell.value])
     if not isinstance(cell.value, list):
         return text(cell)
     before, answer = prompt_and_response(cell)
@@ -48,15 +52,25 @@ def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:
     return turns[:-1], turns[-1].text
 
 
-def require_no_image_inside(cell: Cell) -> None:
-    """Raise `DataError` if a part of a valid message brings its image along; for rows without other images."""
-    for number, message in enumerate(cell.value if isinstance(cell.value, list) else []):
+def split_alike(chosen: Cell, rejected: Cell) -> tuple[tuple[Turn, ...], str, str]:
+    """Split two whole conversations with the same turns before the responses."""
+    prompt, answer = prompt_and_response(chosen)
+    other_prompt, other_answer = prompt_and_response(rejected)
+    if other_prompt != prompt:
+        raise rejected.wrong(f"the turns before the response differ from the turns in '{chosen.column}'")
+    return prompt, answer, other_answer
+
+
+def images_inside(cell: Cell) -> list[Any]:
+    """The images that parts of valid messages bring along, in order: paths, bytes, web addresses or data URIs."""
+    found: list[Any] = []
+    for message in cell.value if isinstance(cell.value, list) else []:
         content = message.get("content") or message.get("value")
         for part in content if isinstance(content, list) else []:
-            brings_more = any(value is not None for key, value in part.items() if key not in _OF_PARTS)
-            if part["type"] == "image" and brings_more:
-                found = cell._replace(column=f"{cell.column}[{number}]", value=part)
-                raise found.must_be("{type: image} alone; the image belongs into the column that data.image names")
+            held = [value for key, value in part.items() if key not in _OF_PARTS and value is not None]
+            if part["type"] in _IMAGE_PARTS and held:
+                found.append(held[0])
+    return found
 
 
 def _turns(cell: Cell) -> tuple[Turn, ...]:
@@ -78,9 +92,10 @@ def _turn(cell: Cell) -> Turn:
 def _role(cell: Cell) -> Any:
     if not isinstance(cell.value, str):
         raise cell.must_be(f"a role: {', '.join(_ROLES)}")
-    if cell.value not in _ROLES:
+    role = cell.value.lower()
+    if role not in _ROLES:
         raise cell.wrong(f"{shown(cell.value)} is not a role; use one of: {', '.join(_ROLES)}")
-    return _ROLES[cell.value]
+    return _ROLES[role]
 
 
 def _content(cell: Cell) -> str:
@@ -92,9 +107,9 @@ def _content(cell: Cell) -> str:
 
 def _part(cell: Cell) -> str:
     kind = cell.value.get("type") if isinstance(cell.value, dict) else None
-    if kind == "image":
+    if kind in _IMAGE_PARTS:
         return IMAGE_MARK
-    if kind == "text":
+    if kind in _TEXT_PARTS:
         return text(cell._replace(value=cell.value.get("text")))
     raise cell.must_be(
         "a part of a message: {type: text, text} or {type: image}, with the image in data.image's column"

@@ -9,6 +9,7 @@ from mdpo_core import Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.images import images
+from mdpo_readers.messages import with_marks
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.stored_pairs import StoredPairs
 from mdpo_readers.tables.table import Table
@@ -38,7 +39,10 @@ class PairRows(LazyRows):
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = () if columns.image is None else read(cell[columns.image])
         if not shown:
-            conversations.require_no_image_inside(cell[columns.prompt or next(iter(columns.responses.values()))])
+            asked = cell[columns.prompt or next(iter(columns.responses.values()))]
+            shown = read(asked._replace(value=conversations.images_inside(asked)))
+        if columns.marks == "first":
+            prompt = with_marks(prompt, len(shown), "\n")
         return Example(
             id=str(number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
             prompt=prompt,

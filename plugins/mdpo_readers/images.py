@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,10 @@ from mdpo_readers.cell_types import Cell
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# PNG, JPEG, GIF, WebP and BMP begin like this in base64. A path of such a name is far shorter.
+_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
+_SHORTEST_BASE64 = 80
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 # How the names of data sets, models and spaces begin in the hub's cache.
 _REPOSITORIES = ("datasets--", "models--", "spaces--")
 
@@ -18,7 +24,8 @@ _REPOSITORIES = ("datasets--", "models--", "spaces--")
 def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple[Image, ...]:
     """The images of a cell, which contains one image, a list, or none (null, empty text or an empty list).
 
-    An image is a path below ``root``, or embedded as bytes.
+    An image is a path below ``root``; bytes; base64, bare or in a data URI; or an object with ``bytes``, ``path`` or
+    ``url``.
     """
     if cell.value is None or cell.value == "":
         return ()
@@ -27,14 +34,38 @@ def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple
 
 
 def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
-    embedded = isinstance(cell.value, dict)
-    content, path = (cell.value.get("bytes"), cell.value.get("path")) if embedded else (None, cell.value)
-    if isinstance(content, bytes):
-        return _read(cell, content, f"an embedded image of {len(content)} bytes", options)
-    if isinstance(path, str):
-        file = _inside(cell, path, root)
+    value = _stored(cell.value)
+    if isinstance(value, str) and (encoded := _base64(value)) is not None:
+        value = _decoded(cell, encoded)
+    if isinstance(value, bytes):
+        return _read(cell, value, f"an embedded image of {len(value)} bytes", options)
+    if isinstance(value, str):
+        file = _inside(cell, value, root)
         return _read(cell, file, f"'{file}'", options)
     raise cell.must_be("a path, or an embedded image with its bytes")
+
+
+def _stored(value: object) -> object:
+    """The image that an object holds; any other value as it is."""
+    if not isinstance(value, dict):
+        return value
+    held = [value.get(key) for key in ("bytes", "path", "url")]
+    return next((each for each in held if isinstance(each, bytes | str)), value)
+
+
+def _base64(text: str) -> str | None:
+    """The base64 text of an image; None for a path."""
+    if text.startswith("data:"):
+        return text.partition(",")[2]
+    is_bare = text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64 and _BASE64.fullmatch(text)
+    return text if is_bare else None
+
+
+def _decoded(cell: Cell, encoded: str) -> bytes:
+    try:
+        return b64decode("".join(encoded.split()), validate=True)
+    except ValueError as error:
+        raise cell.wrong(f"contains an embedded image whose base64 is damaged: {error}") from error
 
 
 def _inside(cell: Cell, path: str, root: Path) -> Path:

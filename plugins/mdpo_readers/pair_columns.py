@@ -24,6 +24,7 @@ class PairColumns:
     vectors: Mapping[str, str]
     boxes: Mapping[str, str]
     id: str | None
+    marks: str
     max_pixels: int
     max_aspect_ratio: float
     background: str

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from mdpo_core import DataError, ExampleField, ImageOptions, Problem, Reader, suggestion
-from mdpo_readers.cell_types import shown
+from mdpo_core import DataError, ExampleField, Problem, suggestion
+from mdpo_readers.file_reader import FileReader
 from mdpo_readers.pair_columns import PairColumns
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from mdpo_readers.tables.table import Table
 
 
-class Pairs(Reader):
+class Pairs(FileReader):
     """Preference pairs from JSON, JSONL or Parquet, a folder saved by `datasets`, or a hub name.
 
     The default columns are the ones of the paper's published data: ``{img_path, prompt, chosen, rejected}``. Prompts
@@ -26,9 +25,6 @@ class Pairs(Reader):
     message is text with ``<image>`` marks, or a list of parts ``{type: text, text}`` and ``{type: image}``.
     """
 
-    path: str = Field(description="a .json, .jsonl or .parquet file, a folder of `datasets`, or a name on the hub")
-    split: str = Field(default="train", description="the split, if the data has several")
-    images: Path = Field(default=Path(), description="the folder of the images; paths start from it and stay in it")
     prompt: str | None = Field(
         default="prompt",
         description="the column of prompts; null: responses are whole conversations, whose last turn is the response",
@@ -53,27 +49,11 @@ class Pairs(Reader):
         "rows with several images, a list of boxes for each image",
     )
     id: str | None = Field(default=None, description="the column of row names; default: the row's number, from 1")
-
-    max_pixels: int = Field(
-        default=ImageOptions.max_pixels, gt=0, description="a row whose image has more pixels is bad"
+    marks: Literal["as_written", "first"] = Field(
+        default="as_written",
+        description="where <image> marks stand: as_written, or first: rows without any get one for each image before "
+        "the first text of the user's",
     )
-    max_aspect_ratio: float = Field(
-        default=ImageOptions.max_aspect_ratio,
-        ge=1,
-        description="a row is bad if a side of its image is longer than the other by more than this factor",
-    )
-    background: str = Field(
-        default=ImageOptions.background, description="the colour behind transparent pixels, such as white or #808080"
-    )
-
-    @field_validator("background")
-    @classmethod
-    def _background_is_a_colour(cls, name: str) -> str:
-        from PIL.ImageColor import getrgb
-
-        if len(getrgb(name)) != 3:
-            raise ValueError("the background must be opaque: a name or #RRGGBB")
-        return name
 
     @model_validator(mode="after")
     def _prompts_come_from_somewhere(self) -> Self:
@@ -117,28 +97,18 @@ class Pairs(Reader):
 
     def _require(self, columns: PairColumns, table: Table) -> None:
         """Raise `DataError` if the table lacks a column, or the folder of images does not exist."""
-        problems = [*self._missing_columns(columns, table), *self._missing_images(columns)]
+        problems = [*self._missing_columns(columns, table), *(self.missing_images() if columns.of_images() else ())]
         if problems:
             raise DataError(problems)
 
     def _missing_columns(self, columns: PairColumns, table: Table) -> list[Problem]:
+        from mdpo_readers.formats.recognition import format_line
+
         missing = table.missing(columns.names())
-        names = table.column_names() if missing else ()
-        listed = ", ".join(names)
-        return [
-            Problem(self.path, "", f"there is no column '{name}'{suggestion(name, names)}  (columns: {listed})")
-            for name in missing
-        ]
-
-    def _missing_images(self, columns: PairColumns) -> list[Problem]:
-        from mdpo_readers.tables.opening import file_suggestion
-
-        if not columns.of_images():
+        if not missing:
             return []
-        try:
-            if self.images.is_dir():
-                return []
-        except OSError as error:  # too long a name, or a folder that may not be entered
-            return [Problem(self.path, "", f"data.images: {shown(str(self.images))} cannot be read: {error.strerror}")]
-        message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
-        return [Problem(self.path, "", message)]
+        names = table.column_names()
+        listed = f"  (columns: {', '.join(names)}){format_line(self.path, table)}"
+        return [
+            Problem(self.path, "", f"there is no column '{name}'{suggestion(name, names)}{listed}") for name in missing
+        ]

@@ -66,17 +66,66 @@ def test_the_last_turn_of_a_whole_conversation_is_the_response(tmp_path: Path, p
     assert example.responses == {"chosen": "A flower.", "rejected": "A dog."}
 
 
-def test_an_image_inside_a_message_is_named_with_its_column(tmp_path: Path, photographs: Path) -> None:
-    part = {"type": "image", "image": "00.jpg", "index": None}
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image", "image": "00.jpg", "index": None},
+        {"type": "image", "path": "00.jpg"},
+        {"type": "image_url", "image_url": {"url": "00.jpg"}},
+        {"type": "input_image", "image_url": "00.jpg"},
+    ],
+)
+def test_an_image_inside_a_message_is_read(part: dict[str, Any], tmp_path: Path, photographs: Path) -> None:
     asked = [{"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}]
     row = {"prompt": asked, "chosen": answer("A flower."), "rejected": "A dog."}
-    with pytest.raises(DataError, match=r"prompt\[0\]: must be {type: image} alone; the image belongs into the column"):
-        read(row, tmp_path, photographs, image=None)
     whole = {name: [*asked, *answer(name)] for name in ("chosen", "rejected")}
-    with pytest.raises(DataError, match=r"chosen\[0\]: must be {type: image} alone"):
-        read(whole, tmp_path, photographs, image=None, prompt=None)
-    beside = read({**row, "img_path": "00.jpg"}, tmp_path, photographs)
-    assert (len(beside.images), beside.num_marks) == (1, 1)
+    size = read({**row, "img_path": "00.jpg"}, tmp_path, photographs).images[0].size
+    for example in (
+        read(row, tmp_path, photographs, image=None),
+        read(whole, tmp_path, photographs, image=None, prompt=None),
+        read({**row, "img_path": "00.jpg"}, tmp_path, photographs),  # the column's image, not the part's as well
+    ):
+        assert ([image.size for image in example.images], example.num_marks) == ([size], 1)
+
+
+def test_an_image_inside_a_message_that_cannot_be_read_is_named(tmp_path: Path, photographs: Path) -> None:
+    asked = [{"role": "user", "content": [{"type": "image", "image": "absent.jpg"}, {"type": "text", "text": "A?"}]}]
+    row = {"prompt": asked, "chosen": answer("A flower."), "rejected": "A dog."}
+    with pytest.raises(DataError, match=r"row 1.*prompt: .*absent.jpg' does not exist"):
+        read(row, tmp_path, photographs, image=None)
+
+
+def test_an_answer_may_be_one_message(tmp_path: Path, photographs: Path) -> None:
+    row = {
+        "prompt": "A?",
+        "chosen": {"from": "gpt", "value": "Yes."},
+        "rejected": {"role": "Assistant", "content": "No."},
+    }
+    example = read(row, tmp_path, photographs, image=None)
+    assert example.responses == {"chosen": "Yes.", "rejected": "No."}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "marked"),
+    [
+        ("Which?", "<image><image>\nWhich?"),
+        ("Which of <image> and <image>?", "Which of <image> and <image>?"),
+        (
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which?"}],
+            (Turn("system", "Be brief."), Turn("user", "<image><image>\nWhich?")),
+        ),
+    ],
+)
+def test_missing_marks_stand_before_the_first_text_of_the_user(
+    prompt: Any, marked: Any, tmp_path: Path, photographs: Path
+) -> None:
+    row = {"prompt": prompt, "chosen": "A.", "rejected": "B.", "img_path": ["00.jpg", "11.png"]}
+    assert read(row, tmp_path, photographs, marks="first").prompt == marked
+
+
+def test_marks_stay_as_they_are_written(tmp_path: Path, photographs: Path) -> None:
+    row = {"prompt": "Which?", "chosen": "A.", "rejected": "B.", "img_path": "00.jpg"}
+    assert read(row, tmp_path, photographs).prompt == "Which?"
 
 
 @pytest.mark.parametrize("role", [["user"], {"a": 1}, None, 3])

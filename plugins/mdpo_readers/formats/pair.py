@@ -1,0 +1,61 @@
+"""What a named format finds in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mdpo_core import Prompt
+from mdpo_readers.cell_types import Cell
+
+
+class Row(Mapping[str, Cell]):
+    """A stored row: its cells by column. A column that the row does not have is a cell with None.
+
+    ``where``: the row as errors name it, such as ``pairs.json row 3``.
+    """
+
+    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
+        self.where = where
+        self._values = values
+
+    def __getitem__(self, column: str) -> Cell:
+        return Cell(self.where, column, self._values.get(column))
+
+    def __contains__(self, column: object) -> bool:
+        """Whether the row has a value in this column."""
+        return isinstance(column, str) and self._values.get(column) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def filled(self) -> list[str]:
+        """The columns in which the row has a value."""
+        return [column for column, value in self._values.items() if value is not None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and its answers.
+
+    ``prompt``: text that is ready for the model, or the turns before the answer, with or without ``<image>`` marks.
+    ``images``: the cell with the picture or the list of pictures; None: text only. ``rejected``: None if another
+    picture is what is rejected. ``columns`` and ``other_images``: see `Example`; the latter's cells are read like
+    ``images``.
+    """
+
+    prompt: Prompt
+    chosen: Prompt
+    rejected: Prompt | None = None
+    images: Cell | None = None
+    columns: Mapping[str, float] = field(default_factory=dict)
+    other_images: Mapping[str, Cell] = field(default_factory=dict)
+
+    @property
+    def responses(self) -> dict[str, Prompt]:
+        """The answers by name."""
+        return {"chosen": self.chosen} | ({} if self.rejected is None else {"rejected": self.rejected})

@@ -1,0 +1,91 @@
+"""Examples from the pairs of a table's rows; a row is decoded when it is indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.images import images
+from mdpo_readers.messages import with_marks
+from mdpo_readers.tables.table import Table
+
+FindPairs = Callable[[Row], Iterable[Pair]]
+
+
+class Format(NamedTuple):
+    """How the rows of a table are read.
+
+    ``mark_ending``: what follows the marks of pictures that the data do not mark.
+    """
+
+    path: str
+    images: Path
+    options: ImageOptions
+    find: FindPairs
+    mark_ending: str
+
+
+class FormatRows(LazyRows):
+    """The pairs of a table, in order; cheap to copy into a worker process.
+
+    ``index``: the row of each pair and its number in that row; None: each row makes one pair.
+    """
+
+    def __init__(self, format: Format, table: Table, index: Sequence[tuple[int, int]] | None = None) -> None:
+        self._format, self._table, self._index = format, table, index
+
+    def __len__(self) -> int:
+        return len(self._table) if self._index is None else len(self._index)
+
+    def place(self, number: int) -> str:
+        """The row as errors name it, such as ``pairs.json row 3``; ``number`` counts from 0."""
+        row, _ = self._row_of(number)
+        return _place(self._format.path, row)
+
+    def row(self, number: int) -> Example:
+        place, which = self._row_of(number)
+        row = stored_row(self._format.path, self._table, place)
+        found = list(self._format.find(row))
+        if len(found) <= which:
+            raise DataError([Problem(row.where, "", "makes no preference pair")])
+        name = f"{place + 1}" if self._index is None else f"{place + 1}-{which + 1}"
+        return self._example(name, found[which])
+
+    def _row_of(self, number: int) -> tuple[int, int]:
+        return (number, 0) if self._index is None else self._index[number]
+
+    def _example(self, name: str, pair: Pair) -> Example:
+        root, options = self._format.images, self._format.options
+        shown = () if pair.images is None else images(pair.images, root, options)
+        return Example(
+            id=name,
+            prompt=with_marks(pair.prompt, len(shown), self._format.mark_ending),
+            responses=pair.responses,
+            images=shown,
+            columns=pair.columns,
+            other_images={name: images(cell, root, options) for name, cell in pair.other_images.items()},
+        )
+
+
+def stored_row(path: str, table: Table, number: int) -> Row:
+    """A row of a table. Raises `DataError` if it cannot be read."""
+    return Row(_place(path, number), table.row(number))
+
+
+def index_of(format: Format, table: Table) -> list[tuple[int, int]]:
+    """All pairs: the number of the row, and of the pair in it. A bad row counts as one pair, which fails when read."""
+    places: list[tuple[int, int]] = []
+    for number in range(len(table)):
+        try:
+            count = sum(1 for _ in format.find(stored_row(format.path, table, number)))
+        except DataError:
+            count = 1
+        places += [(number, which) for which in range(count)]
+    return places
+
+
+def _place(path: str, number: int) -> str:
+    return f"{path} row {number + 1}"

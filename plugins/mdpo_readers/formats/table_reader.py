@@ -1,0 +1,85 @@
+"""The base class of all named readers: a format is a function from a stored row to pairs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mdpo_core import DataError, ExampleField, Problem, suggestion
+from mdpo_readers.file_reader import FileReader
+from mdpo_readers.formats.pair import Pair, Row
+
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import FormatRows
+    from mdpo_readers.tables.table import Table
+
+
+class TableReader(FileReader):
+    """A named format. Subclasses say which columns it has and what a row means; this class does everything else.
+
+    ``title``: the name that people use. ``columns``: each row has them; they tell the format from others, and a table
+    without them is refused. ``also``: more columns that `pairs` reads where they are. ``several``: a row may make
+    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none.
+    """
+
+    title: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    also: ClassVar[tuple[str, ...]] = ()
+    several: ClassVar[bool] = False
+    mark_ending: ClassVar[str] = "\n"
+
+    @abstractmethod
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        """The pairs of a row; one, unless the format has ``several``. Raises `DataError` if the row is bad."""
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        """Whether a table at ``path`` with these columns, and this first row, has this format."""
+        return set(cls.columns) <= set(columns)
+
+    @classmethod
+    def recipe_line(cls, path: str) -> str:
+        """The line of a recipe that reads a table of this format at ``path``."""
+        return f"data: {{reader: {cls.component_name()}, path: {path}}}"
+
+    def wanted(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The columns that the table must have, and those that are read where they are."""
+        return self.columns, self.also
+
+    def image_folder(self) -> Path:
+        """The folder from which the paths of pictures start."""
+        return self.images
+
+    def table_path(self) -> str:
+        """The file, folder or name of the table, for formats whose ``path`` is another file."""
+        return self.path
+
+    def open(self) -> FormatRows:
+        from mdpo_readers.formats.rows import Format, FormatRows, index_of
+        from mdpo_readers.tables.opening import open_table
+
+        table = open_table(self.table_path(), self.split)
+        needed, also = self.wanted()
+        self._require_columns(needed, table)
+        problems = list(self.missing_images())
+        if problems:
+            raise DataError(problems)
+        known = set(table.column_names())
+        table = table.select([name for name in (*needed, *also) if name in known])
+        format = Format(self.table_path(), self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
+        return FormatRows(format, table, index_of(format, table) if self.several else None)
+
+    def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
+        return {"responses": ("chosen", "rejected")}
+
+    def _require_columns(self, needed: Sequence[str], table: Table) -> None:
+        from mdpo_readers.formats.recognition import format_line
+
+        missing = table.missing(needed)
+        if missing:
+            names = table.column_names()
+            near = suggestion(missing[0], names)
+            text = f"there is no column '{missing[0]}'{near}, which {self.title} has  (columns: {', '.join(names)})"
+            raise DataError([Problem(self.path, "", text + format_line(self.path, table))])

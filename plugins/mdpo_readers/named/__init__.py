@@ -1,0 +1,1 @@
+"""Named formats: those of trainers, and those of published collections."""

@@ -1,0 +1,1 @@
+"""Published collections of preference pairs, as their authors store them."""

@@ -1,0 +1,21 @@
+"""RLAIF-V (arXiv:2405.17220): a bare question, a chosen and a rejected answer, the picture embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from mdpo_readers.cell_types import text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked
+
+
+class RlaifV(TableReader):
+    """RLAIF-V as published: ``{image, question, chosen, rejected}``."""
+
+    title: ClassVar[str] = "RLAIF-V"
+    columns: ClassVar[tuple[str, ...]] = ("image", "question", "chosen", "rejected")
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        yield Pair(asked(row["question"]), text(row["chosen"]), text(row["rejected"]), row["image"])

@@ -1,0 +1,23 @@
+"""RLHF-V (arXiv:2312.00849): question and answers are one JSON text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from mdpo_readers.cell_types import text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked, item, parsed
+
+
+class RlhfV(TableReader):
+    """RLHF-V as published: ``{image, text}``, where text is a JSON object of question, chosen and rejected."""
+
+    title: ClassVar[str] = "RLHF-V"
+    columns: ClassVar[tuple[str, ...]] = ("image", "text", "ds_name")
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        stored = parsed(row["text"])
+        chosen, rejected = (text(item(stored, name)) for name in ("chosen", "rejected"))
+        yield Pair(asked(item(stored, "question")), chosen, rejected, row["image"])

@@ -1,0 +1,91 @@
+"""VLFeedback (arXiv:2410.09421): several rated answers to a question."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from mdpo_core import ExampleField
+from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked
+
+
+class Rated(NamedTuple):
+    """An answer and the mean of its ratings."""
+
+    answer: str
+    score: float
+
+
+class VLFeedback(TableReader):
+    """VLFeedback as published: ``{prompt, img_path, completions}``; an answer counts as the mean of its ratings.
+
+    Pairs are made as the authors of Silkie make them: all with different means. An answer without a number among its
+    ratings, or in a row without a second one, is in no pair.
+    """
+
+    title: ClassVar[str] = "VLFeedback"
+    columns: ClassVar[tuple[str, ...]] = ("prompt", "completions")
+    also: ClassVar[tuple[str, ...]] = ("img_path", "image")
+    several: ClassVar[bool] = True
+
+    take: Literal["all_pairs", "best_over_worst"] = Field(
+        default="all_pairs", description="all_pairs of answers with different means, or only best_over_worst"
+    )
+
+    def gives(self) -> Mapping[ExampleField, Collection[str]]:
+        return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        prompt, picture = asked(row["prompt"]), row["img_path" if "img_path" in row else "image"]
+        answers = list(_rated(row["completions"]))
+        for better, worse in _ordered(answers) if self.take == "all_pairs" else _extremes(answers):
+            scores = {"chosen_score": better.score, "rejected_score": worse.score}
+            yield Pair(prompt, better.answer, worse.answer, picture, columns=scores)
+
+
+def _ordered(answers: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
+    for place, one in enumerate(answers):
+        for other in answers[place + 1 :]:
+            if one.score != other.score:
+                yield (one, other) if one.score > other.score else (other, one)
+
+
+def _extremes(answers: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
+    if answers:
+        best, worst = (choose(answers, key=lambda rated: rated.score) for choose in (max, min))
+        if best.score > worst.score:
+            yield best, worst
+
+
+def _rated(cell: Cell) -> Iterator[Rated]:
+    """The answers with ratings that are numbers."""
+    for number, completion in enumerate(_completions(cell)):
+        found = cell._replace(column=f"{cell.column}[{number}]", value=completion)
+        if not isinstance(completion, dict) or not isinstance(completion.get("annotations"), dict):
+            raise found.must_be("an answer: {response, annotations: {ASPECT: {Rating}}}")
+        ratings = [_number(aspect) for aspect in completion["annotations"].values()]
+        answer = text(found._replace(value=completion.get("response")))
+        if ratings and all(rating is not None for rating in ratings):
+            yield Rated(answer, sum(rating or 0.0 for rating in ratings) / len(ratings))
+
+
+def _completions(cell: Cell) -> list[Any]:
+    """The answers; a sequence of objects may be stored as an object of lists."""
+    if isinstance(cell.value, list):
+        return cell.value
+    if isinstance(cell.value, dict) and all(isinstance(values, list) for values in cell.value.values()):
+        return [dict(zip(cell.value, values, strict=True)) for values in zip(*cell.value.values(), strict=True)]
+    raise cell.must_be("a list of rated answers")
+
+
+def _number(aspect: Any) -> float | None:
+    rating = aspect.get("Rating") if isinstance(aspect, dict) else None
+    try:
+        return float(rating)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""The formats in which trainers keep preference data."""
