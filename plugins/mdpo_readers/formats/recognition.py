@@ -17,7 +17,8 @@ def format_of(path: str, table: Table) -> type[TableReader] | None:
         first = table.row(0)
     except DataError:
         return None
-    fitting = [each for each in set(_subclasses(TableReader)) if each.recognizes(columns, first, Path(path))]
+    readers: set[type[TableReader]] = set(_subclasses(TableReader))  # type: ignore[type-abstract]  # of its subclasses
+    fitting = [each for each in readers if each.recognizes(columns, first, Path(path))]
     return max(fitting, key=lambda each: (len(each.columns), each.component_name()), default=None)
 
 

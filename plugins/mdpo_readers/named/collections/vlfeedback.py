@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -84,8 +85,10 @@ def _completions(cell: Cell) -> list[Any]:
 
 
 def _number(aspect: Any) -> float | None:
+    """A rating, which is a number in a text; None for any other text."""
     rating = aspect.get("Rating") if isinstance(aspect, dict) else None
     try:
-        return float(rating)
-    except (TypeError, ValueError):
+        found = float(str(rating))
+    except ValueError:
         return None
+    return found if math.isfinite(found) else None

@@ -97,7 +97,7 @@ class LlamaFactory(TableReader):
 
     @property
     def _is_sharegpt(self) -> bool:
-        return self.info.get("formatting", "alpaca") == "sharegpt"
+        return bool(self.info.get("formatting", "alpaca") == "sharegpt")
 
     def _names(self) -> dict[str, str]:
         """The columns by what they hold."""
@@ -106,12 +106,10 @@ class LlamaFactory(TableReader):
     def _of_alpaca(self, row: Row) -> tuple[Turn, ...]:
         names = self._names()
         parts = [text(row[names[part]]) for part in ("prompt", "query") if names[part] in row]
-        before = [
-            Turn(role, said)
-            for turn in (row[names["history"]].value if names.get("history", "") in row else [])
-            for role, said in zip(("user", "assistant"), turn, strict=True)
-        ]
-        return (*before, Turn("user", "\n".join(part for part in parts if part)))  # type: ignore[arg-type]
+        question = Turn("user", "\n".join(part for part in parts if part))
+        history = row[names["history"]].value if names.get("history", "") in row else []
+        before = [(Turn("user", asked), Turn("assistant", answer)) for asked, answer in history]
+        return (*(turn for turns in before for turn in turns), question)
 
     def _of_messages(self, cell: Cell) -> tuple[Turn, ...]:
         if not isinstance(cell.value, list):
