@@ -57,6 +57,14 @@ def number(cell: Cell) -> float:
     return float(value)
 
 
+def written_number(cell: Cell) -> float:
+    """The finite number that a text means."""
+    try:
+        return number(cell._replace(value=float(text(cell))))
+    except ValueError as error:
+        raise cell.must_be("a finite number") from error
+
+
 def name(cell: Cell) -> str:
     """The id of a row, as text; the cell contains text that is not blank, or a whole number."""
     is_name = isinstance(cell.value, str) and cell.value.strip()

@@ -29,13 +29,14 @@ class PairRows(LazyRows):
 
     def place(self, number: int) -> str:
         """The row as errors name it, such as ``pairs.json row 3``; ``number`` counts from 0."""
-        return f"{self._columns.path} row {number + 1}"
+        return self._table.place(number)
 
     def row(self, number: int) -> Example:
         columns, values = self._columns, self._table.row(number)
         new_cell = partial(Cell, self.place(number))
         cell = {column: new_cell(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
+        read_number = cell_types.written_number if self._table.of_text_alone else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = () if columns.image is None else read(cell[columns.image])
         if not shown:
@@ -48,7 +49,7 @@ class PairRows(LazyRows):
             prompt=prompt,
             responses=responses,
             images=shown,
-            columns={column: cell_types.number(cell[column]) for column in columns.columns},
+            columns={column: read_number(cell[column]) for column in columns.columns},
             other_images={name: read(cell[column]) for name, column in columns.other_images.items()},
             other_prompts={name: conversations.prompt(cell[column]) for name, column in columns.other_prompts.items()},
             vectors={name: vectors_and_boxes.vector(cell[column]) for name, column in columns.vectors.items()},

@@ -14,7 +14,10 @@ from mdpo_readers.cell_types import shown
 class FileReader(Reader):
     """Rows of a file, a folder or a data set, with pictures in a folder or embedded."""
 
-    path: str = Field(description="a .json, .jsonl or .parquet file, a folder of `datasets`, or a name on the hub")
+    path: str | tuple[str, ...] = Field(
+        description="a file (.json .jsonl .ndjson .parquet .csv .tsv, also packed: .gz .zst), a pattern of files, a "
+        "folder of files or of `datasets`, or a name on the hub; or a list of these"
+    )
     split: str = Field(default="train", description="the split, if the data has several")
     images: Path = Field(default=Path(), description="the folder of the images; paths start from it and stay in it")
     max_pixels: int = Field(
@@ -29,6 +32,13 @@ class FileReader(Reader):
         default=ImageOptions.background, description="the colour behind transparent pixels, such as white or #808080"
     )
 
+    @field_validator("path")
+    @classmethod
+    def _path_is_given(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not path:
+            raise ValueError("name at least one file or folder")
+        return path
+
     @field_validator("background")
     @classmethod
     def _background_is_a_colour(cls, name: str) -> str:
@@ -37,6 +47,11 @@ class FileReader(Reader):
         if len(getrgb(name)) != 3:
             raise ValueError("the background must be opaque: a name or #RRGGBB")
         return name
+
+    @property
+    def source(self) -> str:
+        """The path as messages name it; of several, the first."""
+        return self.path if isinstance(self.path, str) else self.path[0]
 
     def image_options(self) -> ImageOptions:
         """How images are read."""
@@ -50,7 +65,7 @@ class FileReader(Reader):
             if self.images.is_dir():
                 return
         except OSError as error:  # too long a name, or a folder that may not be entered
-            yield Problem(self.path, "", f"data.images: {shown(str(self.images))} cannot be read: {error.strerror}")
+            yield Problem(self.source, "", f"data.images: {shown(str(self.images))} cannot be read: {error.strerror}")
             return
         message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
-        yield Problem(self.path, "", message)
+        yield Problem(self.source, "", message)

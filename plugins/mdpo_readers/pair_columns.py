@@ -13,7 +13,6 @@ from mdpo_core import ImageOptions
 class PairColumns:
     """The options of `Pairs` that reading a row needs; each is described there."""
 
-    path: str
     images: Path
     prompt: str | None
     image: str | None

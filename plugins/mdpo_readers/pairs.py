@@ -108,7 +108,8 @@ class Pairs(FileReader):
         if not missing:
             return []
         names = table.column_names()
-        listed = f"  (columns: {', '.join(names)}){format_line(self.path, table)}"
+        listed = f"  (columns: {', '.join(names)}){format_line(self.source, table)}"
         return [
-            Problem(self.path, "", f"there is no column '{name}'{suggestion(name, names)}{listed}") for name in missing
+            Problem(self.source, "", f"there is no column '{name}'{suggestion(name, names)}{listed}")
+            for name in missing
         ]

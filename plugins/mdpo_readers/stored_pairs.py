@@ -24,7 +24,7 @@ class StoredPairs:
         self.embeds_images = self._table is not table
 
     def stored(self, index: int) -> dict[str, Any]:
-        location = f"{self._columns.path} row {index + 1}"
+        location = self._table.place(index)
         return {column: _stored(Cell(location, column, value)) for column, value in self._table.row(index).items()}
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:

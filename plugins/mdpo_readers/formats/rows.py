@@ -21,7 +21,6 @@ class Format(NamedTuple):
     ``mark_ending``: what follows the marks of pictures that the data do not mark.
     """
 
-    path: str
     images: Path
     options: ImageOptions
     find: FindPairs
@@ -43,11 +42,11 @@ class FormatRows(LazyRows):
     def place(self, number: int) -> str:
         """The row as errors name it, such as ``pairs.json row 3``; ``number`` counts from 0."""
         row, _ = self._row_of(number)
-        return _place(self._format.path, row)
+        return self._table.place(row)
 
     def row(self, number: int) -> Example:
         place, which = self._row_of(number)
-        row = stored_row(self._format.path, self._table, place)
+        row = stored_row(self._table, place)
         found = list(self._format.find(row))
         if len(found) <= which:
             raise DataError([Problem(row.where, "", "makes no preference pair")])
@@ -70,9 +69,9 @@ class FormatRows(LazyRows):
         )
 
 
-def stored_row(path: str, table: Table, number: int) -> Row:
+def stored_row(table: Table, number: int) -> Row:
     """A row of a table. Raises `DataError` if it cannot be read."""
-    return Row(_place(path, number), table.row(number))
+    return Row(table.place(number), table.row(number))
 
 
 def index_of(format: Format, table: Table) -> list[tuple[int, int]]:
@@ -80,12 +79,8 @@ def index_of(format: Format, table: Table) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = []
     for number in range(len(table)):
         try:
-            count = sum(1 for _ in format.find(stored_row(format.path, table, number)))
+            count = sum(1 for _ in format.find(stored_row(table, number)))
         except DataError:
             count = 1
         places += [(number, which) for which in range(count)]
     return places
-
-
-def _place(path: str, number: int) -> str:
-    return f"{path} row {number + 1}"

@@ -52,7 +52,7 @@ class TableReader(FileReader):
         """The folder from which the paths of pictures start."""
         return self.images
 
-    def table_path(self) -> str:
+    def table_path(self) -> str | Sequence[str]:
         """The file, folder or name of the table, for formats whose ``path`` is another file."""
         return self.path
 
@@ -68,7 +68,7 @@ class TableReader(FileReader):
             raise DataError(problems)
         known = set(table.column_names())
         table = table.select([name for name in (*needed, *also) if name in known])
-        format = Format(self.table_path(), self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
+        format = Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
         return FormatRows(format, table, index_of(format, table) if self.several else None)
 
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
@@ -82,4 +82,4 @@ class TableReader(FileReader):
             names = table.column_names()
             near = suggestion(missing[0], names)
             text = f"there is no column '{missing[0]}'{near}, which {self.title} has  (columns: {', '.join(names)})"
-            raise DataError([Problem(self.path, "", text + format_line(self.path, table))])
+            raise DataError([Problem(self.source, "", text + format_line(self.source, table))])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdpo_core import DataError, Problem, other_kind
+from mdpo_readers.tables.packed_files import unpacked
 
 ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
 _BOM = b"\xef\xbb\xbf"
@@ -30,7 +31,7 @@ class RowText(NamedTuple):
 
 def row_texts(path: Path) -> Iterator[RowText]:
     """The rows of a file. Raises `DataError` if it is not JSON, or if it is unclear where rows begin and end."""
-    with path.open("rb") as file:
+    with unpacked(path) as file:
         _require_json(path, file.read(_START))
         file.seek(0)
         first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()

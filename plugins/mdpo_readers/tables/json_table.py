@@ -54,6 +54,9 @@ class JsonTable(Table):
             raise DataError([self._problem(number, fault)]) from fault
         return values if self._selected is None else {name: values.get(name) for name in self._selected}
 
+    def place(self, number: int) -> str:
+        return f"{self._path} row {number + 1}"
+
     def select(self, columns: Sequence[str]) -> JsonTable:
         return JsonTable(self._path, self._texts, columns)
 
@@ -80,7 +83,7 @@ class JsonTable(Table):
 
     def _problem(self, number: int, fault: BadRow) -> Problem:
         stored = self._texts[number]
-        location = f"{self._path} row {number + 1}"
+        location = self.place(number)
         if fault.line is not None or stored["own_line"]:
             location += f", {self._path.name}:{stored['line'] + (fault.line or 0)}"
         return Problem(location, "", f"cannot be read as json: {fault}{ROWS_ARE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -12,23 +13,33 @@ from datasets.exceptions import DatasetsError
 
 from mdpo_core import DataError, Problem, suggestion
 from mdpo_readers.cell_types import shown
+from mdpo_readers.tables.csv_table import SEPARATORS, CsvTable
 from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, quiet
+from mdpo_readers.tables.joined_table import JoinedTable
 from mdpo_readers.tables.json_table import JsonTable
+from mdpo_readers.tables.packed_files import kind_of
+from mdpo_readers.tables.shards import matching, shards_in
 from mdpo_readers.tables.table import ArrowTable, Table
 
-_JSON = (".json", ".jsonl")
-FORMATS = (*_JSON, ".parquet")
+_JSON = (".json", ".jsonl", ".ndjson")
+FORMATS = (*_JSON, ".parquet", *SEPARATORS)
 # A folder that save_to_disk wrote contains one of these files.
 _MARKS = ("state.json", "dataset_dict.json")
 
 
-def open_table(path: str, split: str) -> Table:
-    """Open a table with at least one row; raise `DataError` if there is none at ``path``."""
+def open_table(path: str | Sequence[str], split: str) -> Table:
+    """Open a table with at least one row; raise `DataError` if there is none at ``path``.
+
+    ``path``: a file, a pattern of files, a folder of files, one that `datasets` saved, a name on the hub, or a list of
+    all these.
+    """
+    paths = [path] if isinstance(path, str) else path
     with quiet():
-        table = _opened(path, Path(path), split)
-    if len(table) == 0:
-        raise _data_error(path, "there are no rows")
-    return table
+        tables = [_opened(each, Path(each), split) for each in paths]
+    for each, table in zip(paths, tables, strict=True):
+        if len(table) == 0:
+            raise _data_error(each, "there are no rows")
+    return _joined(tables)
 
 
 def _opened(path: str, location: Path, split: str) -> Table:
@@ -39,20 +50,33 @@ def _opened(path: str, location: Path, split: str) -> Table:
     if is_file:
         return _from_file(location, split)
     if is_folder:
-        return ArrowTable(path, _from_folder(location, split))
-    if path.count("/") == 1 and location.suffix not in FORMATS and not location.parent.is_dir():
+        return _from_folder(location, split)
+    if glob.has_magic(path):
+        return _joined([_from_file(file, "train") for file in matching(path)])
+    if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
         return ArrowTable(path, _from_hub(path, split))
     raise _data_error(path, f"there is no such file or folder{file_suggestion(location)}")
 
 
 def _from_file(path: Path, split: str) -> Table:
-    if path.suffix not in FORMATS:
+    kind = kind_of(path)
+    if kind not in FORMATS:
         raise _data_error(path, f"'{path.suffix}' is not a supported format; use {', '.join(FORMATS)}")
     if split != "train":
         raise _data_error(path, f"a file has no split '{split}'; leave data.split out, or give the file of that split")
     if path.stat().st_size == 0:
         raise _data_error(path, "the file is empty")
-    return JsonTable.of(path) if path.suffix in _JSON else ArrowTable(str(path), _from_parquet(path))
+    if kind in SEPARATORS:
+        return CsvTable.of(path)
+    if kind in _JSON:
+        return JsonTable.of(path)
+    if path.suffix != kind:
+        raise _data_error(path, "Parquet is packed by itself; unpack the file")
+    return ArrowTable(str(path), _from_parquet(path))
+
+
+def _joined(tables: Sequence[Table]) -> Table:
+    return tables[0] if len(tables) == 1 else JoinedTable(tables)
 
 
 def _from_parquet(path: Path) -> Dataset:
@@ -70,11 +94,16 @@ def _from_parquet(path: Path) -> Dataset:
         raise DataError([cache or Problem(str(path), "", reason)]) from error
 
 
-def _from_folder(path: Path, split: str) -> Dataset:
-    if not any((path / mark).is_file() for mark in _MARKS):
-        files = [str(file) for file in sorted(path.iterdir()) if file.suffix in FORMATS]
-        hint = f"; did you mean '{files[0]}'?" if files else ""
-        raise _data_error(path, f"is a folder that `datasets` did not save with save_to_disk{hint}")
+def _from_folder(path: Path, split: str) -> Table:
+    if any((path / mark).is_file() for mark in _MARKS):
+        return ArrowTable(str(path), _saved(path, split))
+    files = shards_in(path, split, FORMATS)
+    if not files:
+        raise _data_error(path, f"is a folder without data: no {', '.join(FORMATS)}, and not saved by `datasets`")
+    return _joined([_from_file(file, "train") for file in files])
+
+
+def _saved(path: Path, split: str) -> Dataset:
     try:
         saved = datasets.load_from_disk(str(path))
     except IndexError as error:

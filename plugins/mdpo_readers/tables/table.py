@@ -23,6 +23,15 @@ class Table(ABC):
         """The values of a row, from 0, by column. Raises `DataError` if it cannot be read."""
 
     @abstractmethod
+    def place(self, number: int) -> str:
+        """Where a user finds a row, such as ``pairs.json row 3``; ``number`` counts from 0."""
+
+    @property
+    def of_text_alone(self) -> bool:
+        """Whether all values are text, numbers too, as in CSV."""
+        return False
+
+    @abstractmethod
     def select(self, columns: Sequence[str]) -> Table:
         """The same rows with these columns; a column that a row does not have is None."""
 
@@ -57,8 +66,11 @@ class ArrowTable(Table):
             if is_shortage(error):
                 raise
             message = f"cannot be read ({type(error).__name__}: {error}); write the table again"
-            raise DataError([Problem(f"{self._name} row {number + 1}", "", message)]) from error
+            raise DataError([Problem(self.place(number), "", message)]) from error
         return values
+
+    def place(self, number: int) -> str:
+        return f"{self._name} row {number + 1}"
 
     def select(self, columns: Sequence[str]) -> ArrowTable:
         """These columns, with images as stored bytes: the reader decodes them, so that errors name the image."""

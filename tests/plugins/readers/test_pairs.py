@@ -347,9 +347,7 @@ def test_a_missing_source_is_named_with_the_nearest_there_is(tmp_path: Path, pho
     file = to_json(ROWS, tmp_path)
     assert f"did you mean '{file}'?" in error(lambda: read(tmp_path / "pair.json", photographs))
     assert error(lambda: read(tmp_path / "quite_another.txt", photographs)).endswith("no such file or folder")
-    assert f"is a folder that `datasets` did not save with save_to_disk; did you mean '{file}'?" in error(
-        lambda: read(tmp_path, photographs)
-    )
+    assert "is a folder without data" in error(lambda: read(photographs, photographs))
     assert "is not a supported format" in error(lambda: read(photographs / "00.jpg", photographs))
     assert "without a network, give the path" in error(lambda: read(Path("nobody/nothing-v1.5"), photographs))
 

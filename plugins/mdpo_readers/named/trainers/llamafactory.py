@@ -38,6 +38,7 @@ class LlamaFactory(TableReader):
     columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
     mark_ending: ClassVar[str] = ""
 
+    path: str = Field(description="the folder with dataset_info.json, or that file")
     dataset: str = Field(description="the name of the data set in dataset_info.json")
     media_dir: Path | None = Field(default=None, description="the folder of the images; default: that of the data")
 

@@ -1,0 +1,132 @@
+"""Where rows come from: packed files, tables of text, patterns, lists and folders of shards."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from support.paths import DATA
+
+from mdpo_core import DataError, Example, component
+
+PLAIN = DATA / "formats" / "plain_files"
+ROWS = [{"prompt": f"Number {number}?", "chosen": f"{number}", "rejected": "none"} for number in range(6)]
+
+
+def read(path: Path | str | Sequence[str], **options: Any) -> Sequence[Example]:
+    given = path if isinstance(path, list) else str(path)
+    rows: Sequence[Example] = component("reader", "pairs", path=given, **{"image": None, **options}).open()  # type: ignore[attr-defined]
+    return rows
+
+
+def error(path: Path | str | Sequence[str], **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        list(read(path, **options))
+    return str(caught.value)
+
+
+def to_jsonl(rows: Sequence[dict[str, Any]], file: Path) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.mark.parametrize(
+    "name", ["pairs.csv", "pairs.tsv", "pairs.jsonl.gz", "pairs.ndjson", "pairs_bom.jsonl", "saved"]
+)
+def test_the_same_rows_come_from_every_kind_of_file(name: str) -> None:
+    expected = json.loads((PLAIN / "expected.json").read_text())
+    rows = read(PLAIN / name, image="image", images=PLAIN)
+    for row, pair in zip(rows, [expected["first"], *expected["others"]], strict=True):
+        assert row.prompt == pair["prompt"][0]["content"]
+        assert row.responses == {"chosen": pair["chosen"], "rejected": pair["rejected"]}
+        assert [list(image.size) for image in row.images] == pair["image_sizes"]
+
+
+def test_an_image_folder_is_read_from_its_metadata() -> None:
+    folder = DATA / "formats" / "imagefolder" / "train"
+    rows = read(folder, image="file_name", images=folder)
+    assert [row.images[0].size for row in rows] == [(24, 16), (20, 20)]
+
+
+def shards(folder: Path, count: int = 3) -> list[Path]:
+    return [to_jsonl(ROWS[2 * n : 2 * n + 2], folder / f"train-{n:05}-of-{count:05}.jsonl") for n in range(count)]
+
+
+@pytest.mark.parametrize("form", ["folder", "pattern", "list"])
+def test_shards_are_read_one_after_the_other(form: str, tmp_path: Path) -> None:
+    files = shards(tmp_path)
+    path: Any = {"folder": tmp_path, "pattern": tmp_path / "*.jsonl", "list": [str(file) for file in files]}[form]
+    rows = read(path)
+    assert [row.prompt for row in rows] == [row["prompt"] for row in ROWS]
+    assert [row.id for row in rows] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_bad_row_is_named_in_its_own_file(tmp_path: Path) -> None:
+    files = shards(tmp_path)
+    to_jsonl([ROWS[2], {**ROWS[3], "chosen": 3}], files[1])
+    assert error(tmp_path).startswith(f"{files[1]} row 2: chosen: must be text, found 3")
+
+
+def test_parquet_shards_on_the_layout_of_the_hub_are_read_by_split(tmp_path: Path) -> None:
+    for split, rows in (("train", ROWS[:4]), ("test", ROWS[4:])):
+        Dataset.from_list(rows).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
+    assert [row.prompt for row in read(tmp_path, split="test")] == [row["prompt"] for row in ROWS[4:]]
+    assert len(read(tmp_path)) == 4
+    assert "there are no files of the split 'val'  (splits: test, train)" in error(tmp_path, split="val")
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    shards(tmp_path)[1].unlink()
+    for path in (tmp_path, tmp_path / "train-*.jsonl"):
+        assert "train: 1 of 3 shards are missing, the first is number 1" in error(path)
+
+
+def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
+    assert error(tmp_path / "*.jsonl") == f"{tmp_path}/*.jsonl: no file matches this pattern"
+
+
+def test_a_folder_of_several_kinds_is_refused(tmp_path: Path) -> None:
+    to_jsonl(ROWS, tmp_path / "a.jsonl")
+    (tmp_path / "b.csv").write_text("prompt,chosen,rejected\nA?,B,C\n")
+    assert f"contains files of several kinds: .csv, .jsonl; give a pattern, such as {tmp_path}/*.csv" in error(tmp_path)
+
+
+def test_an_empty_list_is_refused() -> None:
+    with pytest.raises(ValueError, match="name at least one file or folder"):
+        component("reader", "pairs", path=[])
+
+
+def test_numbers_of_a_text_file_are_text_or_numbers_as_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,chosen,rejected,score\nHow many?,007,NA,0.5\n")
+    [row] = read(tmp_path / "p.csv", columns=("score",))
+    assert (row.responses, row.columns) == ({"chosen": "007", "rejected": "NA"}, {"score": 0.5})
+    (tmp_path / "p.csv").write_text("prompt,chosen,rejected,score\nHow many?,7,8,much\n")
+    assert "row 1: score: must be a finite number, found 'much'" in error(tmp_path / "p.csv", columns=("score",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"prompt,chosen,rejected\nA?,B\n", "p.csv row 1: has 2 values, but there are 3 columns"),
+        (b"prompt,chosen,rejected\nA?,B,\xe9\n", "is not UTF-8; save the file as UTF-8"),
+        (b'prompt,chosen,rejected\nA?,B,"C\n', "p.csv:2: cannot be read as CSV: unexpected end of data"),
+        (b"prompt,chosen,chosen\nA?,B,C\n", "p.csv:1: the column 'chosen' occurs twice"),
+        (b"prompt,chosen,rejected\n", "there are no rows"),
+        (b"prompt,chosen,rejected\nA?,,C\n", "row 1: chosen: must be text, found None"),
+    ],
+)
+def test_a_damaged_table_of_text_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(content)
+    assert message in error(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_damaged_packed_file_is_named(damage: str, tmp_path: Path) -> None:
+    packed = gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS * 50).encode())
+    (tmp_path / "p.jsonl.gz").write_bytes(packed[:-20] if damage == "cut" else b"no gzip at all")
+    assert "p.jsonl.gz: cannot be unpacked: " in error(tmp_path / "p.jsonl.gz")
