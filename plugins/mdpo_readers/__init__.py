@@ -5,8 +5,10 @@ The files, from the ground up; each imports only files above it in this list:
     pair_columns, cell_types                     the columns to read; single values
     tables                                       stored rows: JSON, or a table of `datasets`
     conversations, images, vectors_and_boxes     the contents of a cell
+    folders                                      videos that are folders of frames
     messages                                     questions, and marks that nobody wrote
     file_reader                                  what all readers of files share
+    mixture                                      several sources, read as one
     formats                                      named formats: what each of them has in common
     named                                        one file for each named format
     stored_pairs                                 rows as they are stored
@@ -23,11 +25,16 @@ from collections.abc import Mapping
 from mdpo_core import Component, hookimpl
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.mixture import Mixture
+from mdpo_readers.named.collections.align_anything import AlignAnything
+from mdpo_readers.named.collections.hound import Hound
+from mdpo_readers.named.collections.mmpr import Mmpr
 from mdpo_readers.named.collections.povid import Povid
 from mdpo_readers.named.collections.rlaif_v import RlaifV
 from mdpo_readers.named.collections.rlhf_v import RlhfV
 from mdpo_readers.named.collections.seva import SeVa
 from mdpo_readers.named.collections.vlfeedback import VLFeedback
+from mdpo_readers.named.trainers.argilla import Argilla
 from mdpo_readers.named.trainers.llamafactory import LlamaFactory
 from mdpo_readers.named.trainers.swift import Swift
 from mdpo_readers.named.trainers.trl import Trl
@@ -40,6 +47,7 @@ __all__ = ["Pair", "Row", "TableReader"]
 def mdpo_components() -> Mapping[str, type[Component]]:
     return {
         "pairs": Pairs,
+        "mixture": Mixture,
         "trl": Trl,
         "swift": Swift,
         "llamafactory": LlamaFactory,
@@ -48,4 +56,8 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "vlfeedback": VLFeedback,
         "povid": Povid,
         "seva": SeVa,
+        "mmpr": Mmpr,
+        "align_anything": AlignAnything,
+        "hound": Hound,
+        "argilla": Argilla,
     }

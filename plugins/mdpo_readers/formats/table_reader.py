@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mdpo_core import DataError, ExampleField, Problem, suggestion
+from mdpo_core import DataError, ExampleField, LazyRows, Problem, suggestion
 from mdpo_readers.file_reader import FileReader
 from mdpo_readers.formats.pair import Pair, Row
 
 if TYPE_CHECKING:
-    from mdpo_readers.formats.rows import FormatRows
     from mdpo_readers.tables.table import Table
 
 
@@ -56,7 +55,7 @@ class TableReader(FileReader):
         """The file, folder or name of the table, for formats whose ``path`` is another file."""
         return self.path
 
-    def open(self) -> FormatRows:
+    def open(self) -> LazyRows:
         from mdpo_readers.formats.rows import Format, FormatRows, index_of
         from mdpo_readers.tables.opening import open_table
 

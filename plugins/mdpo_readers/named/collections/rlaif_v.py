@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
@@ -16,6 +17,11 @@ class RlaifV(TableReader):
 
     title: ClassVar[str] = "RLAIF-V"
     columns: ClassVar[tuple[str, ...]] = ("image", "question", "chosen", "rejected")
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        # MMPR has the same columns, with paths.
+        return set(cls.columns) <= set(columns) and not isinstance(first.get("image"), str | list)
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         yield Pair(asked(row["question"]), text(row["chosen"]), text(row["rejected"]), row["image"])

@@ -1,0 +1,134 @@
+"""Several sources, read as one: each with its own reader, and as often as its ``times`` say."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple, cast
+
+from pydantic import Field, field_validator
+
+from mdpo_core import Example, ExampleField, LazyRows, MdpoError, Reader, component
+
+
+class Source(NamedTuple):
+    """A source of a mixture. ``times``: a whole number of copies, or the share of the rows that is drawn."""
+
+    name: str
+    reader: Reader
+    times: int | float
+
+
+class Mixture(Reader):
+    """Rows of several sources, one source after the other; training shuffles them as any rows.
+
+    A source is a reader with its options, and ``times``: 2 reads each row twice, each copy with an id and so a crop of
+    its own; 0.5 draws half of the rows. The id of a row is ``source/id``.
+    """
+
+    sources: dict[str, dict[str, Any]] = Field(
+        description="readers by name, each with its options and times: a whole number of copies, or a share below 1"
+    )
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of the rows that a share draws")
+
+    @field_validator("sources")
+    @classmethod
+    def _sources_are_readers(cls, sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if not sources:
+            raise ValueError("name at least one source")
+        for name, options in sources.items():
+            _source(name, options)
+        return sources
+
+    @cached_property
+    def opened_by(self) -> tuple[Source, ...]:
+        """The sources with their readers."""
+        return tuple(_source(name, options) for name, options in self.sources.items())
+
+    def open(self) -> MixtureRows:
+        parts = []
+        for source in self.opened_by:
+            rows = source.reader.open()
+            parts += [Part(source.name, rows, selected, copy) for copy, selected in self._copies(source, len(rows))]
+        return MixtureRows(parts)
+
+    def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
+        """The names that all sources have."""
+        given = [source.reader.gives() for source in self.opened_by]
+        known = [each for each in given if each is not None]
+        if len(known) < len(given):
+            return None
+        fields = set.intersection(*(set(each) for each in known))
+        return {field: sorted(set.intersection(*(set(each[field]) for each in known))) for field in fields}
+
+    def _copies(self, source: Source, count: int) -> Iterator[tuple[int, Sequence[int]]]:
+        """The number of each copy of a source, from 1, and the rows that it has."""
+        if isinstance(source.times, int):
+            yield from ((copy, range(count)) for copy in range(1, source.times + 1))
+            return
+        drawn = random.Random(f"{self.seed}/{source.name}").sample(range(count), max(1, round(source.times * count)))
+        yield 1, sorted(drawn)
+
+
+class Part(NamedTuple):
+    """The rows of a source that a mixture has. ``copy``: counts from 1."""
+
+    source: str
+    rows: Sequence[Example]
+    selected: Sequence[int]
+    copy: int
+
+
+class MixtureRows(LazyRows):
+    """The rows of all parts, one part after the other."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(len(part.selected) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def row(self, number: int) -> Example:
+        part, place = self._place(number)
+        example = part.rows[place]
+        copy = "" if part.copy == 1 else f"#{part.copy}"
+        return replace(example, id=f"{part.source}/{example.id}{copy}")
+
+    def place(self, number: int) -> str:
+        part, place = self._place(number)
+        inside = part.rows.place(place) if isinstance(part.rows, LazyRows) else f"row {place + 1}"
+        return f"{part.source}: {inside}"
+
+    def _place(self, number: int) -> tuple[Part, int]:
+        which = bisect_right(self._ends, number)
+        part = self._parts[which]
+        return part, part.selected[number - (self._ends[which - 1] if which else 0)]
+
+
+def _source(name: str, options: Mapping[str, Any]) -> Source:
+    """A source from its options. Raises `ValueError` with its name."""
+    if not name.strip() or "/" in name or "#" in name:
+        raise ValueError(f"the source {name!r} needs a name without / and #")
+    others = {key: value for key, value in options.items() if key not in ("reader", "times")}
+    if not isinstance(options.get("reader"), str):
+        raise ValueError(f"the source {name!r} needs a reader, such as reader: pairs")
+    try:
+        reader = component(cast(Literal["reader"], "reader"), options["reader"], **others)
+    except (ValueError, MdpoError) as error:
+        raise ValueError(f"the source {name!r}: {' '.join(str(error).split())}") from error
+    return Source(name, cast(Reader, reader), _times(name, options.get("times", 1)))
+
+
+def _times(name: str, value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"the source {name!r}: times must be a whole number from 1, or a share below 1")
+    if value == int(value):
+        return int(value)
+    if value < 1:
+        return value
+    raise ValueError(f"the source {name!r}: times must be a whole number from 1, or a share below 1; found {value}")

@@ -1,0 +1,67 @@
+"""MMPR (arXiv:2411.10442): a meta file that lists annotation files, or one annotation file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mdpo_core import DataError, LazyRows, Problem
+from mdpo_readers.cell_types import text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked
+from mdpo_readers.mixture import MixtureRows, Part
+
+
+class Mmpr(TableReader):
+    """MMPR as published: ``path`` is its ``meta.json``, or one annotation file ``{image, question, chosen, rejected}``.
+
+    The paths in a meta file start from ``images``. Its ``repeat_time`` counts: each copy of a row has its own id.
+    """
+
+    title: ClassVar[str] = "MMPR"
+    columns: ClassVar[tuple[str, ...]] = ("image", "question", "chosen", "rejected")
+
+    path: str
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        is_meta = bool(first) and all(isinstance(entry, dict) and "annotation" in entry for entry in first.values())
+        of_paths = set(cls.columns) <= set(columns) and isinstance(first.get("image"), str | list)
+        return is_meta or of_paths
+
+    def open(self) -> LazyRows:
+        entries = _entries(Path(self.path))
+        if entries is None:
+            return super().open()
+        parts = []
+        for name, entry in entries.items():
+            annotation, root = (self.images / str(entry.get(key)) for key in ("annotation", "root"))
+            rows = self.model_copy(update={"path": str(annotation), "images": root}).open()
+            parts += [Part(name, rows, range(len(rows)), copy + 1) for copy in range(_times(self.path, name, entry))]
+        return MixtureRows(parts)
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        yield Pair(asked(row["question"]), text(row["chosen"]), text(row["rejected"]), row["image"])
+
+
+def _entries(path: Path) -> dict[str, Any] | None:
+    """The entries of a meta file; None for an annotation file."""
+    if path.suffix != ".json" or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    is_meta = isinstance(found, dict) and found and all(isinstance(each, dict) for each in found.values())
+    return found if is_meta else None
+
+
+def _times(path: str, name: str, entry: Mapping[str, Any]) -> int:
+    times = entry.get("repeat_time", 1)
+    if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+        text = f"repeat_time must be a whole number from 1, found {times!r}; for a share use the reader mixture"
+        raise DataError([Problem(path, name, text)])
+    return times
