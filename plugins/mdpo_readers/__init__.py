@@ -23,8 +23,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
+from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked
 from mdpo_readers.mixture import Mixture
 from mdpo_readers.named.collections.align_anything import AlignAnything
 from mdpo_readers.named.collections.hound import Hound
@@ -40,7 +42,7 @@ from mdpo_readers.named.trainers.swift import Swift
 from mdpo_readers.named.trainers.trl import Trl
 from mdpo_readers.pairs import Pairs
 
-__all__ = ["Pair", "Row", "TableReader"]
+__all__ = ["Pair", "Row", "TableReader", "asked", "text"]
 
 
 @hookimpl

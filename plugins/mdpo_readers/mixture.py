@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import Field, field_validator
 
@@ -118,7 +118,7 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
     if not isinstance(options.get("reader"), str):
         raise ValueError(f"the source {name!r} needs a reader, such as reader: pairs")
     try:
-        reader = component(cast(Literal["reader"], "reader"), options["reader"], **others)
+        reader = component("reader", options["reader"], **others)
     except (ValueError, MdpoError) as error:
         raise ValueError(f"the source {name!r}: {' '.join(str(error).split())}") from error
     return Source(name, cast(Reader, reader), _times(name, options.get("times", 1)))

@@ -14,6 +14,7 @@ def pages() -> dict[Path, Callable[[], str]]:
     """What makes the text of each generated page."""
     import api
     import cli
+    import make_data
     import make_models
     import make_tables
     import methods
@@ -24,6 +25,7 @@ def pages() -> dict[Path, Callable[[], str]]:
         cli.PAGE: cli.page,
         api.PAGE: api.page,
         make_models.PAGE: make_models.page,
+        make_data.PAGE: make_data.page,
     }
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from mdpo_readers import Pair, Row, TableReader
-from mdpo_readers.cell_types import text
-from mdpo_readers.messages import asked
+from mdpo_readers import Pair, Row, TableReader, asked, text
 from support.paths import DATA
 
 from mdpo_core import DataError, Example, Reader, Turn, component, register
