@@ -103,12 +103,13 @@ class Pairs(FileReader):
 
     def _missing_columns(self, columns: PairColumns, table: Table) -> list[Problem]:
         from mdpo_readers.formats.recognition import format_line
+        from mdpo_readers.formats.table_reader import TableReader
 
         missing = table.missing(columns.names())
         if not missing:
             return []
         names = table.column_names()
-        listed = f"  (columns: {', '.join(names)}){format_line(self.source, table)}"
+        listed = f"  (columns: {', '.join(names)}){format_line(self.source, table, TableReader.named())}"
         return [
             Problem(self.source, "", f"there is no column '{name}'{suggestion(name, names)}{listed}")
             for name in missing

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from mdpo_core import DataError
-from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.tables.table import Table
 
 
-def format_of(path: str, table: Table) -> type[TableReader] | None:
-    """The named reader for a table; of several, that which knows most of its columns. None if there is none."""
+class Named(Protocol):
+    """What recognition asks the class of a named reader; see `TableReader`."""
+
+    title: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool: ...
+    @classmethod
+    def recipe_line(cls, path: str) -> str: ...
+    @classmethod
+    def component_name(cls) -> str: ...
+
+
+def format_of(path: str, table: Table, readers: Iterable[type[Named]]) -> type[Named] | None:
+    """The one of ``readers`` for a table; of several, that which knows most of its columns. None: there is none."""
     columns = table.column_names()
     try:
         first = table.row(0)
     except DataError:
         return None
-    readers: set[type[TableReader]] = set(_subclasses(TableReader))  # type: ignore[type-abstract]  # of its subclasses
-    fitting = [each for each in readers if each.recognizes(columns, first, Path(path))]
+    fitting = [each for each in set(readers) if each.recognizes(columns, first, Path(path))]
     return max(fitting, key=lambda each: (len(each.columns), each.component_name()), default=None)
 
 
-def format_line(path: str, table: Table) -> str:
+def format_line(path: str, table: Table, readers: Iterable[type[Named]]) -> str:
     """The line of a recipe that reads a table, as the end of a message; empty if no format is recognized."""
-    found = format_of(path, table)
-    if found is None:
-        return ""
-    return f"; the columns are those of {found.title}: {found.recipe_line(path)}"
-
-
-def _subclasses(cls: type[TableReader]) -> Iterator[type[TableReader]]:
-    for each in cls.__subclasses__():
-        if not getattr(each, "__abstractmethods__", None):
-            yield each
-        yield from _subclasses(each)
+    found = format_of(path, table, readers)
+    return "" if found is None else f"; the columns are those of {found.title}: {found.recipe_line(path)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,14 @@ class TableReader(FileReader):
     @abstractmethod
     def pairs(self, row: Row) -> Iterable[Pair]:
         """The pairs of a row; one, unless the format has ``several``. Raises `DataError` if the row is bad."""
+
+    @classmethod
+    def named(cls) -> Iterator[type[TableReader]]:
+        """All formats that recipes can name."""
+        for each in cls.__subclasses__():
+            if each.has_name():
+                yield each
+            yield from each.named()
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
@@ -81,4 +89,4 @@ class TableReader(FileReader):
             names = table.column_names()
             near = suggestion(missing[0], names)
             text = f"there is no column '{missing[0]}'{near}, which {self.title} has  (columns: {', '.join(names)})"
-            raise DataError([Problem(self.source, "", text + format_line(self.source, table))])
+            raise DataError([Problem(self.source, "", text + format_line(self.source, table, TableReader.named()))])

@@ -170,6 +170,6 @@ def test_a_format_is_recognized_by_its_columns(folder: str, reader: str, file: s
     from mdpo_readers.tables.opening import open_table
 
     path = FORMATS / folder / ("pairs.json" if file == "." else file)
-    found = format_of(str(path), open_table(str(path), "train"))
+    found = format_of(str(path), open_table(str(path), "train"), TableReader.named())
     assert found is not None
     assert found.component_name() == reader

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from mdpo_core import DataError, LazyRows, Problem
 from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
@@ -24,7 +26,7 @@ class Mmpr(TableReader):
     title: ClassVar[str] = "MMPR"
     columns: ClassVar[tuple[str, ...]] = ("image", "question", "chosen", "rejected")
 
-    path: str
+    path: str = Field(description="the file meta.json, or one annotation file")
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
