@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from mdpo_readers import Pair, Row, TableReader, asked, text
 from support.paths import DATA
 
 from mdpo_core import DataError, Example, Reader, Turn, component, register
+from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.testing import check_reader
 
 FORMATS = DATA / "formats"
@@ -132,6 +133,16 @@ class Quiz(TableReader):
         yield Pair(asked(row["q"]), text(row["good"]), text(row["bad"]), row["pic"])
 
 
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """A registry in which a test may register, forgotten afterwards."""
+    before = current_registry()
+    use_registry(Registry.discover())
+    yield
+    use_registry(before)
+
+
+@pytest.mark.usefixtures("own_registry")
 def test_a_format_of_a_third_party_is_one_small_class(tmp_path: Path) -> None:
     register("quiz", Quiz)
     picture = str(FORMATS / "mdpo_release" / "images" / "boat.jpg")
