@@ -19,11 +19,11 @@ from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
-from mdpo_vlm.loading.four_bit_sketch import quantize_sketch
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
 from mdpo_vlm.loading.shapes import without_weights
 from mdpo_vlm.parts.adapter_folder import CONFIG, is_adapter, require_adapter
+from mdpo_vlm.parts.four_bit_sketch import quantize_sketch
 from mdpo_vlm.parts.idle import idle_parameters
 from mdpo_vlm.parts.lora import add_lora, read_lora
 
@@ -73,7 +73,6 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
         base = without_weights(plan.folder, dtype, depth).eval().requires_grad_(False)
         if plan.quantize:
             quantize_sketch(base.get_decoder())
-            base.is_loaded_in_4bit = True  # so that it gets the adapters that 4-bit layers have
         _change_forward(base, plan)
         return _marked(base, plan, trainable)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.import_utils import is_bnb_4bit_available
+from peft.tuners.lora import Linear as PeftLinear
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -17,7 +20,8 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.parts.adapter_folder import CONFIG, REMEDY, TENSORS, adapter_config, quiet
-from mdpo_vlm.parts.lora_linear import LoraLinear
+from mdpo_vlm.parts.four_bit_sketch import FourBitLinear
+from mdpo_vlm.parts.lora_linear import InPlaceAdapter, LoraLinear, over_quantized
 from mdpo_vlm.parts.lora_targets import Chosen, choose
 
 _LETTERS = 80  # of the names in a warning
@@ -31,9 +35,7 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
     """
     chosen = choose(model, family, training)
     config = _config(training, chosen)
-    if not getattr(model, "is_loaded_in_4bit", False):
-        # 4-bit layers are nn.Linear, too, but need the adapters of peft.
-        config._register_custom_module({nn.Linear: LoraLinear})
+    config._register_custom_module(_layers_with_adapters())
     with quiet():
         adapted = get_peft_model(model, config)
     # peft has replaced the names by shared suffixes, which differ between processes.
@@ -42,6 +44,17 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
         for name in chosen.targets[part]:
             _set_dropout(model.get_submodule(name), lora.dropout)
     return adapted
+
+
+def _layers_with_adapters() -> dict[type[nn.Module], type[InPlaceAdapter]]:
+    """The layer with an adapter for each kind of linear layer. peft takes the first that fits."""
+    layers: dict[type[nn.Module], type[InPlaceAdapter]] = {FourBitLinear: over_quantized(PeftLinear)}
+    if is_bnb_4bit_available():
+        from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
+
+        layers[import_module("bitsandbytes.nn").Linear4bit] = over_quantized(LoraLinear4bit)
+    # Last, because the others are of this kind, too.
+    return {**layers, nn.Linear: LoraLinear}
 
 
 def read_lora(base: PreTrainedModel, folder: Path, device: str) -> PeftModel:

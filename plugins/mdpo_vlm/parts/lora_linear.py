@@ -1,4 +1,4 @@
-"""A linear layer with a low-rank adapter that adds no work except its matrix products."""
+"""Linear layers with a low-rank adapter that adds no work except its matrix products."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 _BITS = 8  # in a byte
 
 
-class LoraLinear(lora.Linear):  # type: ignore[misc]
-    """Computes what peft's layer computes, but faster if there is one plain adapter.
+class InPlaceAdapter(lora.LoraLayer):  # type: ignore[misc]
+    """Comes before a layer of peft, and computes what that layer computes, but faster if there is one plain adapter.
 
     peft scales and adds whole outputs in separate passes, in the adapter's type: float32, even beside bfloat16 weights.
     Here the matrix product adds to the output directly, in the type of the input.
@@ -32,8 +32,13 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
             return result
         weights = self.lora_A[name].weight, self.lora_B[name].weight
         numbers = self.scaling[name], self._dropout(name)
-        added: Tensor = _AddAdapter.apply(self.base_layer(x), x, *weights, *numbers)  # type: ignore[no-untyped-call]
+        added: Tensor = _AddAdapter.apply(self._base_output(x), x, *weights, *numbers)  # type: ignore[no-untyped-call]
         return added
+
+    def _base_output(self, x: Tensor) -> Tensor:
+        """The output without the adapter, which is then added to it in place."""
+        output: Tensor = self.base_layer(x)
+        return output
 
     def _plain_adapter(self) -> str | None:
         """The name of the active adapter, or None if it is not one adapter with only the matrices A and B."""
@@ -46,6 +51,23 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         """The share of the input that the adapter drops now."""
         module = self.lora_dropout[name]
         return module.p if isinstance(module, nn.Dropout) and module.training else 0.0
+
+
+class LoraLinear(InPlaceAdapter, lora.Linear):  # type: ignore[misc]
+    """An adapter beside weights of 16 or 32 bits."""
+
+
+@cache
+def over_quantized(layer: type[lora.LoraLayer]) -> type[InPlaceAdapter]:
+    """The same beside weights that are made whole for each product. ``layer``: peft's layer for them."""
+
+    class LoraOverQuantized(InPlaceAdapter, layer):  # type: ignore[misc]
+        def _base_output(self, x: Tensor) -> Tensor:
+            output = super()._base_output(x)
+            # Their product may give a view that it made itself, which autograd lets nobody change in place.
+            return output.clone() if output._is_view() else output
+
+    return LoraOverQuantized
 
 
 class _AddAdapter(torch.autograd.Function):
