@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.listeners import listeners, progress_of
-from mdpo_core.processes.devices import use_expandable_segments
+from mdpo_core.processes.devices import local_device, use_expandable_segments
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
@@ -65,6 +65,10 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
         world.computed_by_main(lambda: directory.claim(recipe, resume))
         if not world.computed_by_main(directory.is_finished):
             use_expandable_segments()
+            if recipe.scoring.compile:
+                from mdpo_core.scoring.compilation import require_compiler
+
+                require_compiler(local_device(world))
             checked, builder = read_data(recipe, world)
             Run(recipe, directory, checked, builder, world).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
@@ -162,6 +166,7 @@ class Run:
 
         torch.manual_seed(self.recipe.train.seed)  # LoRA draws its first weights
         model = self._loaded(trainable=True)
+        self._compile(model)
         recompute_in_backward(model.layers(), self.recipe.scoring.activation_checkpointing)
         model.set_training(True)
         listeners(self.world).mdpo_model_loaded(parts=numbers_of_parts(self.recipe, model))
@@ -182,6 +187,7 @@ class Run:
                 return AdapterOff()
             case "frozen_copy":
                 model = self._loaded(trainable=False)
+                self._compile(model)
                 with code_of(self.recipe.backend, "place_reference"):
                     self.recipe.backend.place_reference(model, self.recipe.train)
                 return FrozenCopy(model)
@@ -193,6 +199,12 @@ class Run:
 
         recipe = self.recipe
         return load_model(recipe.model, recipe.backend, recipe.train, self.world, trainable=trainable)
+
+    def _compile(self, model: VisionLanguageModel) -> None:
+        if self.recipe.scoring.compile:
+            from mdpo_core.scoring.compilation import compile_layers
+
+            compile_layers(model.layers())
 
     def build_scorer(self, model: VisionLanguageModel, objective: Objective, reference: Reference | None) -> Scorer:
         """The module that computes what the objective reads."""

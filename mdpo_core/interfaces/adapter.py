@@ -71,6 +71,15 @@ class ModelAdapter(Component):
         return False
 
     @property
+    def refuses_compiling(self) -> str:
+        """Why the model's layers cannot be compiled; empty: they can.
+
+        Compiled layers are called with a hidden state and keyword arguments, one of them the row ``packed``, of which
+        they call only ``attend``.
+        """
+        return "the layers of this adapter's models are not made for it"
+
+    @property
     def max_positions(self) -> int | None:
         """The tokens of the longest sequence that the model can read, image tokens included; None: no limit is known.
 

@@ -70,6 +70,11 @@ class Backend(Component):
         """
         return ""
 
+    @property
+    def refuses_compiling(self) -> str:
+        """Why layers cannot be compiled under this backend, and what to use; empty: they can."""
+        return ""
+
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         """Prepare a frozen second model, which was loaded with `placement`, before training starts."""
         return

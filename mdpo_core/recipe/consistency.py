@@ -22,7 +22,7 @@ from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.cached_reference import not_in_cache
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
-from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.recipe import Recipe, Scoring
 from mdpo_core.recipe.yaml_document import Keys
 from mdpo_core.types.view import CLEAN, is_name
 
@@ -41,6 +41,7 @@ class _Sections:
     data: Reader
     backend: Backend
     train: Train
+    scoring: Scoring
     reference: str
     corruptions: Mapping[str, Corruption]
     num_terms: int
@@ -83,7 +84,7 @@ def _wrong_declarations(term: Term) -> list[str]:
 
 def _sections(pieces: Mapping[str, Any], processes: int, trains: bool) -> _Sections:
     present = {name: piece for name, piece in pieces.items() if piece is not None}
-    single = ("model", "data", "backend", "train", "reference")
+    single = ("model", "data", "backend", "train", "scoring", "reference")
     return _Sections(
         frozenset(present),
         processes,
@@ -209,6 +210,16 @@ def _rounds_updates(sections: _Sections) -> Found:
         yield ("backend", "precision"), f"{reason}  (not through LoRA train: {'; '.join(weights)})"
 
 
+def _compiles(sections: _Sections) -> Found:
+    if not sections.scoring.compile:
+        return
+    reasons = [sections.backend.refuses_compiling, sections.model.refuses_compiling]
+    if not sections.scoring.share_prefix:
+        reasons.append("only rows with shared prompts are compiled, and scoring.share_prefix is false")
+    for reason in filter(None, reasons):
+        yield ("scoring", "compile"), f"{reason}; set scoring.compile: false"
+
+
 def _frozen_copy(sections: _Sections) -> Found:
     automatic = sections.reference == "auto" and not sections.model.has_lora
     if not sections.backend.splits_frozen_copy or not (automatic or sections.reference == "frozen_copy"):
@@ -280,6 +291,7 @@ _CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
     _cached: frozenset({"reference"}),
     _has_terms: frozenset({"objective"}),
     _rounds_updates: frozenset({"model", "backend"}),
+    _compiles: frozenset({"model", "backend", "scoring"}),
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),
     _weights: frozenset({"objective"}),

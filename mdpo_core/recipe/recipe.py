@@ -44,6 +44,11 @@ class Scoring(Section):
         description="recompute activations in backward instead of keeping them: off, full (in every layer), or a "
         "number n (in every n-th layer)",
     )
+    compile: bool = Field(
+        default=False,
+        description="compile the language model's layers with torch.compile; costs about a minute at the start, so for "
+        "long runs; needs shared prompts and a compiler",
+    )
 
 
 class Output(Section):

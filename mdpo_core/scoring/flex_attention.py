@@ -69,7 +69,7 @@ def _sees(packed: Packed) -> Any:
     """Whether a token of a row sees another, as FlexAttention asks it: by batch, head, query and key."""
     groups, branches = packed.groups, packed.branches
     # As keys, dropped tokens belong to no prompt. Rows without such tokens need no kernel of their own.
-    groups_of_keys = groups.masked_fill(_dropped(packed).to(groups.device), -1)
+    groups_of_keys = groups.masked_fill(packed.dropped_on_cpu.to(groups.device), -1)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_branch = (branches[key] == 0) | (branches[key] == branches[query])
@@ -94,7 +94,7 @@ def _seen_pairs(packed: Packed) -> Tensor:
     time = len(prompts)
     num_blocks = -(-time // _BLOCK)
     edges = torch.arange(num_blocks + 1).mul(_BLOCK).clamp(max=time)
-    kept_before = torch.cat([torch.zeros(1, dtype=torch.long), (~_dropped(packed)).cumsum(0)])
+    kept_before = torch.cat([torch.zeros(1, dtype=torch.long), (~packed.dropped_on_cpu).cumsum(0)])
     seen = torch.zeros(num_blocks * _BLOCK, num_blocks, dtype=torch.long)
     for stretch in (prompts, branches):
         inside = edges[None].clamp(stretch[:, :1], stretch[:, 1:])
@@ -117,13 +117,3 @@ def _stretches(packed: Packed) -> tuple[Tensor, Tensor]:
     # A prompt has no branch of its own: its second stretch is empty.
     in_branch = torch.where(starts == begin, place + 1, starts)
     return torch.stack([begin, torch.minimum(end, place + 1)], 1), torch.stack([in_branch, place + 1], 1)
-
-
-def _dropped(packed: Packed) -> Tensor:
-    """The tokens of the row that nothing attends to, ``(time,)`` bool, on the CPU."""
-    parts = []
-    for index, (prompt, *branches) in enumerate(packed.lengths):
-        of_prompt = packed.drops(index)
-        parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt.cpu())
-        parts.append(torch.zeros(sum(branches), dtype=torch.bool))
-    return torch.cat(parts)

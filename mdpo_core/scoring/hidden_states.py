@@ -72,11 +72,15 @@ def packed_states(
     views: Sequence[View],
     images: Sequence[EncodedImage],
     attention: Attention,
+    multiple: int = 1,
 ) -> PredictingHiddenStates:
-    """One forward for all views: each prompt is computed once, with its responses as branches."""
+    """One forward for all views: each prompt is computed once, with its responses as branches.
+
+    The row is padded to a multiple of ``multiple`` tokens.
+    """
     device = device_of(model.module)
     items = [item for view in views for item in batch.items[view]]
-    packing = pack(items, attention)
+    packing = pack(items, attention, multiple)
     hidden = model.packed_hidden_states(packing.packed.to(device), _shown(images, packing.image_indices))[0]
     spans = iter(packing.spans)
     return PredictingHiddenStates(

@@ -14,6 +14,7 @@ from mdpo_core.interfaces.model import Head, VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.attention import ATTENTIONS
+from mdpo_core.scoring.compilation import ROW_MULTIPLE
 from mdpo_core.scoring.head import logits_at_once, token_log_probs
 from mdpo_core.scoring.hidden_states import PredictingHiddenStates, packed_states, padded_states
 from mdpo_core.scoring.probes import AllLayers, build_probes, outputs_of
@@ -54,7 +55,8 @@ class Scorer(nn.Module):
         self.model = model
         self._inputs = reads
         self._reference = reference
-        shared = partial(packed_states, attention=attention or ATTENTIONS[options.attention])
+        multiple = ROW_MULTIPLE if options.compile else 1
+        shared = partial(packed_states, attention=attention or ATTENTIONS[options.attention], multiple=multiple)
         self._states = shared if options.share_prefix else padded_states
         self._max_logits = options.max_logits
         self._images_are_frozen = _images_are_frozen(model)
@@ -69,8 +71,8 @@ class Scorer(nn.Module):
 
     def use_attention(self, attention: Attention) -> None:
         """Use another attention over shared prompts from the next forward on; separate prompts stay as they are."""
-        if self._states is not padded_states:
-            self._states = partial(packed_states, attention=attention)
+        if isinstance(self._states, partial):
+            self._states = partial(self._states, attention=attention)
 
     def forward(self, batch: Batch) -> ScorerOutput:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""

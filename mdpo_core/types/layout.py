@@ -135,6 +135,18 @@ class Packed:
         predicts[last] = ~predicts[last]
         return to_device(predicts.nonzero().squeeze(1), self.token_ids.device)
 
+    @cached_property
+    def dropped_on_cpu(self) -> Tensor:
+        """The tokens of the row that nothing attends to, ``(time,)`` bool, on the CPU."""
+        import torch
+
+        parts = []
+        for number, (prompt, *branches) in enumerate(self.lengths):
+            of_prompt = self.drops(number)
+            parts.append(torch.zeros(prompt, dtype=torch.bool) if of_prompt is None else of_prompt.cpu())
+            parts.append(torch.zeros(sum(branches), dtype=torch.bool))
+        return torch.cat(parts)
+
     def _repeated(self, numbers: list[int]) -> Tensor:
         import torch
 
@@ -156,8 +168,12 @@ class Packing(NamedTuple):
     spans: list[slice]
 
 
-def pack(items: Sequence[Item], attention: Attention) -> Packing:
-    """Lay out items in one row, each distinct prompt and each distinct response to it once."""
+def pack(items: Sequence[Item], attention: Attention, multiple: int = 1) -> Packing:
+    """Lay out items in one row, each distinct prompt and each distinct response to it once.
+
+    The row's length is a multiple of ``multiple``: what is missing is a prompt without responses, to which nothing else
+    attends.
+    """
     import torch
 
     keys = [_key(item) for item in items]
@@ -168,6 +184,7 @@ def pack(items: Sequence[Item], attention: Attention) -> Packing:
     row = _Row()
     for branches in prompts.values():
         row.add(branches)
+    row.pad(multiple)
     spans = dict(zip(distinct, consecutive([len(item.response) for item in distinct.values()]), strict=True))
     return Packing(
         row.packed(attention),
@@ -234,6 +251,14 @@ class _Row:
         self._lengths.append((len(first.prompt), *(len(item.response) for item in branches.values())))
         self._dropped.append(first.dropped)
         self.image_indices += first.image_indices
+
+    def pad(self, multiple: int) -> None:
+        """Append a prompt that repeats the last token, which is no image's, up to a multiple of ``multiple``."""
+        missing = -self._length % multiple
+        if missing:
+            self._append(self._token_ids[-1][-1:].expand(missing), 0)
+            self._lengths.append((missing,))
+            self._dropped.append(None)
 
     def _append(self, token_ids: Tensor, first_position: int) -> int:
         """Append token ids; return the position in the row of the first of them."""

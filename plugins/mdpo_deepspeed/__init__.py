@@ -119,6 +119,12 @@ class DeepSpeed(Backend):
     def splits_frozen_copy(self) -> bool:
         return self.zero_stage == 3
 
+    @property
+    def refuses_compiling(self) -> str:
+        if self.zero_stage < 3:
+            return ""
+        return "ZeRO 3 gathers weights inside of layers, which torch does not compile (zero_stage 2 and fsdp work)"
+
     def place_reference(self, model: VisionLanguageModel, train: Train) -> None:
         from mdpo_deepspeed.stage3 import split_reference
 

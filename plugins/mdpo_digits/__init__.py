@@ -55,6 +55,10 @@ class DigitsAdapter(ModelAdapter):
     def shares_prefix(self) -> bool:
         return self._llava().shares_prefix
 
+    @property
+    def refuses_compiling(self) -> str:
+        return self._llava().refuses_compiling
+
     def encoder(self) -> Encoder:
         return self._llava().encoder()
 

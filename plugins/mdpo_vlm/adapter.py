@@ -120,6 +120,15 @@ class TransformersAdapter(ModelAdapter):
         return window is None or window >= self.max_length
 
     @property
+    def refuses_compiling(self) -> str:
+        if self.quantize is not None:
+            return "layers in 4 bits (model.quantize) have their own kernels, which torch does not compile"
+        lora = self.training["language"].lora
+        if lora is not None and lora.dora:
+            return "torch cannot compile the layers of DoRA (lora.dora)"
+        return "" if self.shares_prefix else "this model cannot share a prompt among its responses"
+
+    @property
     def max_positions(self) -> int | None:
         from mdpo_vlm.loading.shapes import max_positions
 

@@ -30,6 +30,8 @@ class InPlaceAdapter(lora.LoraLayer):  # type: ignore[misc]
         if name is None or args or kwargs or torch.is_autocast_enabled(x.device.type):
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
+        if torch.compiler.is_compiling():
+            return self._for_the_compiler(x, name)
         weights = self.lora_A[name].weight, self.lora_B[name].weight
         numbers = self.scaling[name], self._dropout(name)
         added: Tensor = _AddAdapter.apply(self._base_output(x), x, *weights, *numbers)  # type: ignore[no-untyped-call]
@@ -39,6 +41,13 @@ class InPlaceAdapter(lora.LoraLayer):  # type: ignore[misc]
         """The output without the adapter, which is then added to it in place."""
         output: Tensor = self.base_layer(x)
         return output
+
+    def _for_the_compiler(self, x: Tensor, name: str) -> Tensor:
+        """The same in plain operators: torch does not trace a function well that changes its input in place."""
+        down, up = (layers[name].weight.to(x.dtype) for layers in (self.lora_A, self.lora_B))
+        inner = F.linear(F.dropout(x, self._dropout(name)), down)
+        added: Tensor = self._base_output(x) + F.linear(inner, up) * self.scaling[name]
+        return added
 
     def _plain_adapter(self) -> str | None:
         """The name of the active adapter, or None if it is not one adapter with only the matrices A and B."""

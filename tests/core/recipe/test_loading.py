@@ -120,6 +120,29 @@ def test_a_good_recipe_is_printable_and_survives_its_own_yaml(tmp_path: Path) ->
         ),
         (
             "{backend: local}",
+            "{backend: local}\nscoring: {compile: true, share_prefix: false}",
+            "bad.yaml:9: scoring.compile: only rows with shared prompts are compiled, and scoring.share_prefix is "
+            "false; set scoring.compile: false",
+        ),
+        (
+            "{backend: local}",
+            "{backend: deepspeed, zero_stage: 3}\nscoring: {compile: true}",
+            "bad.yaml:9: scoring.compile: ZeRO 3 gathers weights inside of layers, which torch does not compile "
+            "(zero_stage 2 and fsdp work); set scoring.compile: false",
+        ),
+        (
+            "{adapter: digits}",
+            "{adapter: llava, path: nowhere, lora: {}, quantize: nf4}\nscoring: {compile: true}",
+            "scoring.compile: layers in 4 bits (model.quantize) have their own kernels, which torch does not compile; "
+            "set scoring.compile: false",
+        ),
+        (
+            "{adapter: digits}",
+            "{adapter: llava, path: nowhere, lora: {dora: true}}\nscoring: {compile: true}",
+            "scoring.compile: torch cannot compile the layers of DoRA (lora.dora); set scoring.compile: false",
+        ),
+        (
+            "{backend: local}",
             "{backend: local}\nreference: cache",
             "bad.yaml:9: reference: 'cache' is not a valid reference",
         ),

@@ -58,6 +58,8 @@ options = st.builds(
     # One logit, less than a token's, primes of some tokens, more than all, all.
     max_logits=st.sampled_from([1, VOCAB - 1, 127, 509, 10**6, None]),
     activation_checkpointing=st.sampled_from(["off", "full", 2]),
+    # Without compiled layers, rows are padded as for them.
+    compile=st.booleans(),
 )
 
 
@@ -227,15 +229,15 @@ READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
 
-def moves_on(items: Any, attention: Any) -> layout.Packing:
+def moves_on(items: Any, attention: Any, multiple: int) -> layout.Packing:
     """Each branch takes up its positions where the one before it ended."""
-    packing = PACK(items, attention)
+    packing = PACK(items, attention, multiple)
     positions = torch.cat([torch.arange(sum(lengths)) for lengths in packing.packed.lengths])[None]
     return packing._replace(packed=replace(packing.packed, position_ids=positions))
 
 
-def never_restarts(items: Any, attention: Any) -> layout.Packing:
-    packing = PACK(items, attention)
+def never_restarts(items: Any, attention: Any, multiple: int) -> layout.Packing:
+    packing = PACK(items, attention, multiple)
     positions = torch.arange(packing.packed.token_ids.numel())[None]
     return packing._replace(packed=replace(packing.packed, position_ids=positions))
 
@@ -248,8 +250,8 @@ def swapped(images: Any, pictures: Any) -> Any:
     return SHOWN(images, list(pictures)[::-1])
 
 
-def one_late(items: Any, attention: Any) -> layout.Packing:
-    packing = PACK(items, attention)
+def one_late(items: Any, attention: Any, multiple: int) -> layout.Packing:
+    packing = PACK(items, attention, multiple)
     return packing._replace(predicting=packing.predicting + 1)
 
 

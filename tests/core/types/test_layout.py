@@ -72,6 +72,20 @@ def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]
 
 
 @settings(max_examples=100, deadline=None)
+@given(items, st.integers(1, 40))
+def test_padding_is_a_prompt_of_its_own_behind_everything_else(items: list[Item], multiple: int) -> None:
+    plain, padded = pack(items, sdpa_attention), pack(items, sdpa_attention, multiple)
+    length, missing = plain.packed.token_ids.numel(), -plain.packed.token_ids.numel() % multiple
+    assert padded.packed.token_ids.shape == padded.packed.position_ids.shape == (1, length + missing)
+    assert padded.packed.token_ids[:, :length].equal(plain.packed.token_ids)
+    assert padded.packed.position_ids[:, :length].equal(plain.packed.position_ids)
+    assert padded.packed.lengths == plain.packed.lengths + ((missing,),) * (missing > 0)
+    assert (padded.packed.token_ids[0, length:] == plain.packed.token_ids[0, -1]).all()
+    assert padded.predicting.equal(plain.predicting)
+    assert (padded.spans, padded.image_indices) == (plain.spans, plain.image_indices)
+
+
+@settings(max_examples=100, deadline=None)
 @given(items)
 def test_spans_are_equal_for_equal_items_only(items: list[Item]) -> None:
     spans = pack(items, sdpa_attention).spans

@@ -45,6 +45,7 @@ class Tiny:
     dtype: torch.dtype = torch.float32
     seed: int = 0
     trained: bool = True
+    layers: int = 2
 
     @property
     def num_image_tokens(self) -> int:
@@ -89,7 +90,7 @@ def _base(tiny: Tiny) -> LlavaForConditionalGeneration:
                 image_size=PATCH * tiny.side,
                 patch_size=PATCH,
             ),
-            text_config=_text_config(tiny.text),
+            text_config=_text_config(tiny.text, tiny.layers),
             image_token_id=IMAGE_TOKEN,
             image_seq_length=tiny.num_image_tokens,
         )
@@ -107,12 +108,12 @@ def _base(tiny: Tiny) -> LlavaForConditionalGeneration:
     return base
 
 
-def _text_config(text: str) -> Any:
+def _text_config(text: str, layers: int) -> Any:
     sizes = {
         "vocab_size": VOCAB,
         "hidden_size": HIDDEN,
         "intermediate_size": 2 * HIDDEN,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "bos_token_id": 1,
         "eos_token_id": END,

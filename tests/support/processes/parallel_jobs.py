@@ -39,6 +39,7 @@ from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.world import ALONE
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
+from mdpo_core.scoring.compilation import compile_layers
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy, Reference
 from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.training.model_loading import load_model
@@ -163,6 +164,8 @@ def _assemble(job: Job) -> _Training:
     model = _load(job, adapter, backend)
     read_bytes = sum(values.nbytes for values in model.module.parameters() if not values.is_meta)
     options = Scoring(**{"share_prefix": True, **job.scoring})
+    if options.compile:
+        compile_layers(model.layers())
     recompute_in_backward(model.layers(), options.activation_checkpointing)
     model.set_training(True)
     scorer = Scorer(model, objective.reads, _reference(job, adapter, backend), options)
