@@ -43,7 +43,7 @@ from mdpo_core.interfaces.model import (
     VisionLanguageModel,
 )
 from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
-from mdpo_core.interfaces.reader import Reader, StoredRows
+from mdpo_core.interfaces.reader import DataSummary, Reader, StoredRows
 from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
 from mdpo_core.interfaces.train_options import Train
@@ -88,6 +88,7 @@ __all__ = [
     "Component",
     "Corruption",
     "DataError",
+    "DataSummary",
     "Decoding",
     "Depth",
     "DroppedTokens",

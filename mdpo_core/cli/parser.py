@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
+from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(subparsers)
     _add_profile(subparsers)
     _add_export(subparsers)
+    _add_data(subparsers)
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)
     _add_new_plugin(subparsers)
@@ -86,6 +88,12 @@ def _add_profile(subparsers: _Subparsers) -> None:
         metavar="FILE",
         help="the Chrome trace of a micro-batch to write (default: NAME.trace.json here, for a recipe NAME.yaml)",
     )
+
+
+def _add_data(subparsers: _Subparsers) -> None:
+    data = _command(subparsers, "data", describe_data, "say what a file of data contains, and how a recipe reads it")
+    data.add_argument("path", metavar="FILE_OR_FOLDER", help="a file, a folder, a pattern, or a name on the hub")
+    data.add_argument("--recipe", type=Path, metavar="FILE", help="write a new recipe that reads it")
 
 
 def _add_export(subparsers: _Subparsers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -11,6 +12,19 @@ from pydantic import Field
 
 from mdpo_core.interfaces.component import Component
 from mdpo_core.types.example import Example, ExampleField
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a reader knows of a file that it was not configured for.
+
+    ``line``: the line of a recipe that reads it. ``rows``: the first ones, by column, as they are stored.
+    """
+
+    line: str
+    columns: tuple[str, ...]
+    num_rows: int
+    rows: tuple[Mapping[str, Any], ...]
 
 
 class Reader(Component):
@@ -39,6 +53,14 @@ class Reader(Component):
     @classmethod
     def option_for(cls, field: ExampleField, name: str) -> str | None:
         """The option that gives rows ``name`` in ``field``: ``data.columns: [score]``; None if there is none."""
+        return None
+
+    @classmethod
+    def summarize(cls, path: str, count: int) -> DataSummary | None:
+        """What is at ``path``, with the first ``count`` rows, for `mdpo data`; None if this reader cannot tell.
+
+        Raises `DataError` if the file is damaged.
+        """
         return None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, ExampleField, Problem, suggestion
+from mdpo_core import DataError, DataSummary, ExampleField, Problem, suggestion
 from mdpo_readers.file_reader import FileReader
 from mdpo_readers.pair_columns import PairColumns
 
@@ -86,6 +86,14 @@ class Pairs(FileReader):
             return f"data.columns: [{name}]"
         others = "..., " if field == "responses" else ""  # the default's entries
         return f"data.{field}: {{{others}{name}: COLUMN}}"
+
+    @classmethod
+    def summarize(cls, path: str, count: int) -> DataSummary | None:
+        from mdpo_readers.formats.recognition import summary_of
+        from mdpo_readers.formats.table_reader import TableReader
+        from mdpo_readers.tables.opening import open_table
+
+        return summary_of(path, open_table(path, "train"), TableReader.named(), count)
 
     def used(self) -> PairColumns:
         """The options that reading a row needs."""

@@ -27,8 +27,8 @@ GROUPS = {
     "Make pairs": "Generation Keep NewPairs NewRow Relabeling generate_rejected relabel",
     "Views, batches and scores": "Batch EncodedImage EncodedPrompt EncodedRow ImageInputs Packed PaddedView "
     "ResponseTokens ScorerOutput Scores TokenLogProbs View",
-    "Components": "Anchor Backend Component Corruption Evaluator ImageCorruption Loss ModelAdapter PairLoss Reader "
-    "SelectiveCorruption Term Tracker hookimpl",
+    "Components": "Anchor Backend Component Corruption DataSummary Evaluator ImageCorruption Loss ModelAdapter "
+    "PairLoss Reader SelectiveCorruption Term Tracker hookimpl",
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement VisionLanguageModel layers_of on_cpu to_device",

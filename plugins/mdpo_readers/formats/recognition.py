@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from mdpo_core import DataError
+from mdpo_core import DataError, DataSummary
 from mdpo_readers.tables.table import Table
+
+_DEFAULTS = {"prompt": "prompt", "image": "img_path"}
 
 
 class Named(Protocol):
@@ -39,3 +41,25 @@ def format_line(path: str, table: Table, readers: Iterable[type[Named]]) -> str:
     """The line of a recipe that reads a table, as the end of a message; empty if no format is recognized."""
     found = format_of(path, table, readers)
     return "" if found is None else f"; the columns are those of {found.title}: {found.recipe_line(path)}"
+
+
+def summary_of(path: str, table: Table, readers: Iterable[type[Named]], count: int) -> DataSummary:
+    """What a table contains. Without a known format, the line names the columns that have to be chosen."""
+    found = format_of(path, table, readers)
+    columns = tuple(table.column_names())
+    stored = table.select(columns)
+    rows = tuple(stored.row(number) for number in range(min(count, len(stored))))
+    return DataSummary(
+        _pairs_line(path, columns) if found is None else found.recipe_line(path), columns, len(table), rows
+    )
+
+
+def _pairs_line(path: str, columns: Sequence[str]) -> str:
+    """A line for the reader `pairs`, which reads these columns by default; COLUMN stands where it does not."""
+    absent = {option: f"{option}: COLUMN" for option, name in _DEFAULTS.items() if name not in columns}
+    answers = [name for name in ("chosen", "rejected") if name not in columns]
+    more = [
+        *absent.values(),
+        *([f"responses: {{{', '.join(f'{name}: COLUMN' for name in answers)}}}"] if answers else []),
+    ]
+    return f"data: {{{', '.join(['reader: pairs', f'path: {path}', *more])}}}"
