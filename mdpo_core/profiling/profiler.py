@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch.profiler import profile
 
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.reading import read_data
@@ -26,6 +27,7 @@ from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.runner import Run
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
+from mdpo_core.storage.files import atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.training.reference_pass import Precomputation
 from mdpo_core.training.trainer import Trainer
@@ -110,8 +112,7 @@ class _Profiling:
             peaks = watch.peaks()
             with instruments.recording() as recorded:
                 step(1 + self.num_steps)
-        if self.world.is_main:
-            recorded.export_chrome_trace(str(self.trace))
+        self.world.computed_by_main(lambda: self._write(recorded))
         recipe = self.run.recipe
         return Profile(
             num_steps=self.num_steps,
@@ -127,6 +128,12 @@ class _Profiling:
             operators=operators_of(recorded),
             communication=communication_of(recorded) if self.world.size > 1 else None,
         )
+
+    def _write(self, recorded: profile) -> None:
+        """Write the trace. torch alone would say nothing if that fails."""
+        beside = self.run.directory.path / self.trace.name
+        recorded.export_chrome_trace(str(beside))
+        atomic_write(self.trace, beside.read_bytes())
 
 
 def _name_of(device: torch.device) -> str:

@@ -18,6 +18,7 @@ TERM_TESTS = (
     "tests/core/scoring/test_probes.py",
 )
 WORLD = "tests/core/processes/test_world.py"
+PROFILE = "tests/core/cli/costs/test_profile.py"
 # Tests of a file that lie in another room.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "mdpo_core/data/encoding.py": (
@@ -32,6 +33,10 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "mdpo_core/objective/meter.py": (WORLD,),
     "mdpo_core/objective/objective.py": ("tests/core/interfaces/test_term.py",),
     "mdpo_core/objective/running_means.py": (WORLD,),
+    "mdpo_core/profiling/instruments.py": (PROFILE,),
+    "mdpo_core/profiling/profiler.py": (PROFILE,),
+    "mdpo_core/profiling/report.py": (PROFILE,),
+    "mdpo_core/training/matrices.py": ("tests/core/training/test_arithmetic.py",),
     "mdpo_core/training/number_checks.py": (WORLD,),
     "mdpo_core/training/optimization.py": ("tests/plugins/local/test_engine.py",),
     "mdpo_core/training/schedule.py": ("tests/core/data/test_sampler.py",),

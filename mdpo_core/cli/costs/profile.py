@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -45,8 +46,11 @@ def _require_writable(option: str, file: Path) -> None:
 
     if not file.name.endswith(_ENDINGS):
         raise RecipeError(f"{option}: {file} must end in {' or '.join(_ENDINGS)}")
-    if not file.absolute().parent.is_dir():
+    folder = file.absolute().parent
+    if not folder.is_dir():
         raise RecipeError(f"{option}: the folder {file.parent} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise RecipeError(f"{option}: no file can be written in {folder}; name another one")
     if file.is_dir():
         raise RecipeError(f"{option}: {file} is a folder")
 
@@ -63,7 +67,8 @@ def _launched(options: argparse.Namespace) -> int:
 
 def _lines(recipe: Path, found: Profile) -> Iterator[str]:
     processes = f"{found.num_processes} processes" if found.num_processes > 1 else "1 process"
-    yield f"{recipe}: {found.num_steps} steps of {found.num_pairs} pairs, {processes}"
+    steps = f"{found.num_steps} step{'s' * (found.num_steps > 1)}"
+    yield f"{recipe}: {steps} of {found.num_pairs} pairs, {processes}"
     yield f"on {found.device}, in {found.arithmetic}"
     yield ""
     pairs, tokens = (found.rates[f"{name}_per_second"] for name in ("pairs", "tokens"))

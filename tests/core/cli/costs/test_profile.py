@@ -77,6 +77,22 @@ def test_bad_input_is_refused_with_a_sentence(
     assert [path.name for path in Path.cwd().iterdir()] == ["folder.json"]
 
 
+def test_a_folder_without_permission_is_refused_before_data_is_read(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.access", lambda folder, mode: False)  # root may write everywhere
+    assert main([*words, "--set", "data.path=absent.json"]) == 2
+    assert f"--trace: no file can be written in {tmp_path}; name another one" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files, whoever asks")
+def test_a_trace_that_cannot_be_written_is_no_success(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--steps", "1", "--trace", "/proc/trace.json"]) == 1
+    shown = capsys.readouterr()
+    assert "/proc/trace.json could not be written" in shown.err
+    assert "trace:" not in shown.out
+
+
 @pytest.mark.parametrize("steps", ["0", "-1", "many"])
 def test_steps_are_a_whole_number_above_0(words: list[str], steps: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
