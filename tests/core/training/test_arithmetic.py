@@ -18,6 +18,7 @@ from mdpo_core import Batch, Example, Placement, Recipe, Train, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.recipe.recipe import Output, Scoring
 from mdpo_core.scoring.attention import sdpa_attention
+from mdpo_core.scoring.scorer import encode_images
 from mdpo_core.training.arithmetic import Arithmetic, Flops
 from mdpo_core.types.layout import pack
 
@@ -50,13 +51,16 @@ def recipe_of(folder: Path, reference: Any = "adapter_off", scoring: Any = None,
     )
 
 
-def batch_of(recipe: Recipe) -> Batch:
+def batch_of(recipe: Recipe, num_pictures: int = 1) -> Batch:
     rows = [
         Example(
             str(number),
-            "<image>\nWhat is in the picture?",
+            "<image>" * num_pictures + "\nWhat is in the picture?",
             {name: text * (8 + number) for name, text in ANSWERS.items()},
-            (PIL.Image.linear_gradient("L").rotate(90 * number).convert("RGB").resize((112, 112)),),
+            tuple(
+                PIL.Image.linear_gradient("L").rotate(45 * number + 5 * place).convert("RGB").resize((112, 112))
+                for place in range(num_pictures)
+            ),
         )
         for number in range(3)
     ]
@@ -123,6 +127,14 @@ def test_a_step_has_the_operations_that_torch_counts(llava: Path, case: str) -> 
     flops = computed(recipe, engine, batch)
     expected = counted(engine, batch) + attended(recipe, batch)
     assert flops.needed + flops.again == pytest.approx(expected, rel=LESS_CLOSE.get(case, CLOSE))
+
+
+@pytest.mark.parametrize("num_pictures", [1, 3])
+def test_features_are_those_that_the_model_gives(llava: Path, num_pictures: int) -> None:
+    recipe = recipe_of(llava, lora=LORA)
+    model, batch = recipe.model.load(Placement()), batch_of(recipe, num_pictures)
+    units = Arithmetic(recipe, model, recipe.model.encoder().image_token)._units(batch)
+    assert units["feature"] == sum(len(image.features) for image in encode_images(model, batch))
 
 
 @pytest.mark.long
