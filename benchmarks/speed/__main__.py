@@ -1,8 +1,8 @@
 """The three-view step beside the paper's algorithm and TRL: ``python -m benchmarks.speed``.
 
 Needs ``pip install -c constraints.txt -e '.[test,benchmark]'`` and Linux, and a machine with nothing else to do.
-``--curves`` also measures how time and memory grow, and draws docs/evidence/performance.png. ``--device cuda`` measures
-micro-batches of LLaVA-1.5-7B's shape instead. Prints Markdown; exit code 1 if a bar is missed.
+``--curves`` also measures how time and memory grow, and draws docs/evidence/performance.png. Prints Markdown; exit code
+1 if a bar is missed. For a GPU there is ``python -m benchmarks.gpu``.
 """
 
 from __future__ import annotations
@@ -21,25 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import bars, curves, table
-from benchmarks.speed.job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, WITH_SDPA, Job, Result, Shape
+from benchmarks.speed.job import CONTESTANTS, FASTEST, NUM_TERMS, SHAPES, TERMS, Job, Result, Shape
 from benchmarks.speed.processes import Processes
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
-ON_CUDA = ("paper", "trl", FASTEST, WITH_SDPA)
 
 
 def main(options: argparse.Namespace) -> int:
-    shape = SHAPES[options.shape or ("small" if options.device == "cpu" else "llava-7b")]
+    shape = SHAPES[options.shape]
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=options.workdir) as name:
-        processes = Processes(Path(name), options.device)
+        processes = Processes(Path(name))
         matrix = processes.matrix(shape)
         versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
-        print(
-            table.header(options.shape or "default", matrix.machine, versions, str(date.today()), load, options.steps)
-        )
-        measure = on_cpu if options.device == "cpu" else on_cuda
-        kept, reached = measure(options, processes, shape, matrix)
+        print(table.header(options.shape, matrix.machine, versions, str(date.today()), load, options.steps))
+        kept, reached = on_cpu(options, processes, shape, matrix)
     if options.json is not None:
         options.json.write_text(json.dumps({"machine": matrix.machine, "versions": versions, **kept}, indent=1))
     return 0 if reached else 1
@@ -97,25 +93,6 @@ def _curves(processes: Processes, job: Job) -> list[dict[str, Any]]:
     return points
 
 
-def on_cuda(options: argparse.Namespace, processes: Processes, shape: Shape, matrix: Result) -> tuple[Any, bool]:
-    job = Job("", shape, processes.folder(shape), options.steps, options.device, count_flops=True)
-    names = [name for name in (*options.only, WITH_SDPA) if name in ON_CUDA]
-    results = [
-        (
-            name,
-            pairs,
-            _told(f"{name}, {pairs} pairs", processes.run(replace(job.changed(num_pairs=pairs), contestant=name))),
-        )
-        for name in names
-        for pairs in options.pairs
-    ]
-    assert matrix.flops_per_second is not None
-    found = bars.cuda_bars(results, matrix.flops_per_second)
-    print(f"\n{table.micro_batches(results, matrix.flops_per_second)}\n\n{table.bars(found)}")
-    kept = [{"contestant": name, "pairs": pairs, **dataclasses.asdict(result)} for name, pairs, result in results]
-    return {"matrix_rate": matrix.flops_per_second, "results": kept}, all(bar.reached for bar in found)
-
-
 def _told(name: str, result: Result) -> Result:
     """On the error stream, for who waits."""
     times: object = {num: [round(seconds, 3) for seconds in found] for num, found in result.seconds.items()}
@@ -131,19 +108,15 @@ def _plain(results: dict[str, Result]) -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--shape", choices=SHAPES, help="default: small on a CPU, llava-7b on CUDA")
+    parser.add_argument("--shape", choices=SHAPES, default="small", help="default: small")
     parser.add_argument("--steps", type=int, default=5, help="that are timed")
-    parser.add_argument("--curves", action="store_true", help="on a CPU")
+    parser.add_argument("--curves", action="store_true", help="also grow the sizes")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, metavar="NAME")
-    parser.add_argument("--pairs", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="micro-batches, on CUDA")
     parser.add_argument("--json", type=Path, help="where all figures are kept")
-    parser.add_argument("--workdir", type=Path, help="for model folders (14 GB for llava-7b); default: the system's")
+    parser.add_argument("--workdir", type=Path, help="for model folders; default: the system's")
     options = parser.parse_args()
     # Gradients are compared with those that `paper` leaves.
     options.only = [name for name in CONTESTANTS if name in options.only]
-    if options.curves and options.device != "cpu":
-        parser.error("--curves are of a CPU")
     return options
 
 

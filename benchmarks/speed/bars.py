@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.speed.job import FASTEST, NUM_TERMS, TERMS, Result, Shape
@@ -105,13 +105,6 @@ def _parity(results: Mapping[str, Result]) -> Iterator[Bar]:
         loss, gradient = (max(values) for values in zip(*compared, strict=True))
         yield Bar("first step's loss, ours from the paper's, relative", loss, LOSS_LIMIT, form=".1e")
         yield Bar("first step's LoRA gradients, relative to the largest", gradient, GRADIENT_LIMIT, form=".1e")
-
-
-def cuda_bars(results: Sequence[tuple[str, int, Result]], matrix_rate: float) -> list[Bar]:
-    """Of (contestant, pairs, result)."""
-    shares = [rate(result) / matrix_rate for name, _, result in results if name == FASTEST and result.error is None]
-    name = "LLaVA-7B, best micro-batch: arithmetic rate over the card's own bf16 matrix product"
-    return [Bar(name, max(shares), 0.50, at_least=True)] if shares else []
 
 
 def rate(result: Result) -> float:

@@ -72,8 +72,6 @@ LEARNING_RATE = 1e-5
 
 # Each with its line in `worker.py`; ours, switch by switch, in `ours.py`.
 FASTEST = "ours: all"
-# On CUDA alone; elsewhere it is the same.
-WITH_SDPA = "ours: all, SDPA"
 CONTESTANTS = (
     "paper",
     "trl",

@@ -19,9 +19,8 @@ WHOLE_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 class Processes:
     """Runs jobs; keeps model folders, one for each vocabulary, below ``workdir``."""
 
-    def __init__(self, workdir: Path, device: str) -> None:
+    def __init__(self, workdir: Path) -> None:
         self._workdir = workdir
-        self._device = device
 
     def run(self, job: Job) -> Result:
         """A result with ``error`` if the process failed."""
@@ -43,11 +42,11 @@ class Processes:
         """The folder of a model of this shape; built when it is first asked for."""
         path = self._workdir / f"llava-{shape.vocab_size}"
         if not path.exists():
-            built = self.run(Job("folder", shape, str(path), steps=0, device=self._device))
+            built = self.run(Job("folder", shape, str(path), steps=0))
             if built.error is not None:
                 raise RuntimeError(f"the model folder was not built: {built.error}")
         return str(path)
 
     def matrix(self, shape: Shape) -> Result:
         """The rate of the machine's own matrix product."""
-        return self.run(Job("matrix", shape, "", steps=0, device=self._device))
+        return self.run(Job("matrix", shape, "", steps=0))

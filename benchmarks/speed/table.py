@@ -64,27 +64,6 @@ def bars(found: Sequence[Bar]) -> str:
     return "\n".join(["| figure | measured | bar | |", "|---|---|---|---|", *(bar.row() for bar in found)])
 
 
-def micro_batches(results: Sequence[tuple[str, int, Result]], matrix_rate: float) -> str:
-    lines = [
-        "| contestant | pairs a micro-batch | seconds a step | pairs/s | peak memory, GB | TFLOP/s "
-        "| of the matrix product's |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, num_pairs, result in results:
-        if result.error is not None:
-            lines.append(f"| {name} | {num_pairs} | {result.error} | | | | |")
-            continue
-        cells = [
-            f"{result.median():.3f}",
-            f"{num_pairs / result.median():.2f}",
-            f"{result.peak / GB:.1f}",
-            f"{rate(result) / 1e12:.1f}",
-            f"{rate(result) / matrix_rate:.3f}",
-        ]
-        lines.append(f"| {name} | {num_pairs} | {' | '.join(cells)} |")
-    return "\n".join([*lines, f"\nThe card's own bf16 matrix product: {matrix_rate / 1e12:.0f} TFLOP/s."])
-
-
 def curve(points: Sequence[Mapping[str, object]], axis: str, title: str) -> str:
     """One row a point; see `curves.Point`."""
     lines = [f"| {title} | contestant | seconds a step | peak memory, GB |", "|---|---|---|---|"]

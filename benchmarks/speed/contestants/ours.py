@@ -57,7 +57,6 @@ SWITCHES = {
     "ours: + chunked head": Switches(Scoring(share_prefix=False, max_logits=CHUNK)),
     "ours: + cached reference": Switches(PLAIN, "cached"),
     "ours: all": Switches(Scoring(share_prefix=True, max_logits=CHUNK), "cached"),
-    "ours: all, SDPA": Switches(Scoring(share_prefix=True, max_logits=CHUNK, attention="sdpa"), "cached"),
 }
 
 
