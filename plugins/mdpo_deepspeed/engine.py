@@ -94,7 +94,12 @@ class DeepSpeedEngine:
 
     def backward(self, loss: Tensor) -> None:
         # DeepSpeed takes the mean over processes.
-        self._engine.backward(loss * self._world_size)
+        self._engine.backward(loss * self._world_size * self._forgotten_scale)
+
+    @property
+    def _forgotten_scale(self) -> float:
+        """The factor of float16's gradients at stage 0: DeepSpeed divides by it there, but does not multiply."""
+        return float(self._engine.optimizer.loss_scale) if self._stage == 0 and self._half else 1.0
 
     def step(self, learning_rate: float) -> float:
         set_learning_rate(self._adamw, learning_rate)

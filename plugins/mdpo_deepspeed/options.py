@@ -13,6 +13,7 @@ _PRECISION = "backend.precision"
 _OPTIMIZER = "train.learning_rate, train.weight_decay and train.adam_betas, of torch's AdamW"
 _PAIRS = "this backend, in which each process computes different pairs"
 _SHARES = "this backend, which saves the shares of all processes"
+_FIXED = "fp16.loss_scale, which stays the same in a run"
 _NO_CLIPPING = 1e30  # DeepSpeed does not measure the norm if it does not clip
 # Options that another part of the recipe sets, or that this backend relies on.
 _DECIDED = {
@@ -41,6 +42,16 @@ _DECIDED = {
     "bf16.bf16_master_weights_and_grads": "this backend, which keeps float32 weights to update",
     "bf16.bf16_optimizer_states": "this backend, which keeps AdamW's moments in float32",
     "fp16.fp16_master_weights_and_grads": "this backend, which keeps float32 weights to update",
+    **dict.fromkeys(
+        (
+            "fp16.initial_scale_power",
+            "fp16.loss_scale_window",
+            "fp16.hysteresis",
+            "fp16.consecutive_hysteresis",
+            "fp16.min_loss_scale",
+        ),
+        _FIXED,
+    ),
     "activation_checkpointing": "scoring.activation_checkpointing",
     "checkpoint": "output",
     "elasticity": "the launcher",
@@ -59,11 +70,18 @@ _DECIDED = {
 
 def decided_elsewhere(config: Mapping[str, Any]) -> list[str]:
     """One message for each option in ``config`` that only another part of the recipe may set."""
-    return [
+    found = list(_paths(config))
+    problems = [
         f"{path} = {value!r} cannot be set here; it is decided by {_DECIDED[path]}"
-        for path, value in _paths(config)
+        for path, value in found
         if path in _DECIDED
     ]
+    if ("fp16.loss_scale", 0) in found:
+        problems.append(
+            "fp16.loss_scale = 0 would let DeepSpeed skip steps and change the factor of the gradients, which "
+            "checkpoints do not save; give the factor, for example 1024"
+        )
+    return problems
 
 
 def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

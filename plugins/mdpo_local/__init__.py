@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mdpo_core import (
     Backend,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from mdpo_local.engine import LocalEngine
 
 
+_KINDS = "cuda|mps|xpu|hpu|npu|mlu|musa|mtia"
+_DEVICE = rf"^(auto|cpu|({_KINDS})(:[0-9]{{1,3}})?)$"
+
+
 class Local(Backend):
     """A CPU or an accelerator for each process; several processes split the pairs (torch's DDP)."""
 
@@ -43,12 +48,21 @@ class Local(Backend):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|(cuda|mps|xpu|hpu|npu|mlu|musa|mtia)(:\d{1,3})?)$",
+        json_schema_extra={"pattern": _DEVICE},
         description="a torch device; auto: one GPU (CUDA, ROCm or XPU) for each process, or cpu if torch finds none",
     )
 
+    @field_validator("device")
+    @classmethod
+    def _device_is_one_of_torch_s(cls, device: str) -> str:
+        if re.fullmatch(_DEVICE, device) is None:
+            kinds = _KINDS.replace("|", ", ")
+            raise ValueError(f"not a device: write auto, cpu, or an accelerator such as cuda or cuda:0 ({kinds})")
+        return device
+
     def check(self, train: Train, world: World) -> None:
         if world.size == 1 or self.device == "cpu":
+            self._require_device()
             return
         if self.device != "auto":
             raise RecipeError(
@@ -58,16 +72,29 @@ class Local(Backend):
         require_devices(world)
 
     def placement(self) -> Placement:
-        self._begin_device()
-        return Placement(self._device(), self.computes_in)
+        device = self._require_device()
+        if device.type != "cpu" and device.index is not None:
+            import torch
 
-    def _begin_device(self) -> None:
-        """Refuse a device that cannot be used, before anything is loaded, and make it torch's current one."""
+            # Some libraries compute on the current device, whatever the device of their inputs.
+            torch.accelerator.set_device_index(device.index)
+        return Placement(str(device), self.computes_in)
+
+    def _require_device(self) -> torch.device:
+        """The device; raises `RecipeError` if it cannot be used here."""
         import torch
 
-        device = torch.device(self._device())
+        try:
+            device = torch.device(self._device())
+        except RuntimeError as error:
+            raise RecipeError(f"backend.device: this torch does not know '{self.device}'; use 'auto'") from error
         if device.type == "cpu":
-            return
+            return device
+        if device.type == "cuda" and not torch.backends.cuda.is_built():
+            raise RecipeError(
+                f"backend.device: '{self.device}' needs a torch for CUDA; torch {torch.__version__} was built without: "
+                "install another build, or use 'auto'"
+            )
         here = torch.accelerator.current_accelerator(check_available=True)
         there = torch.accelerator.device_count() if here is not None and here.type == device.type else 0
         if (device.index or 0) >= there:
@@ -76,9 +103,7 @@ class Local(Backend):
                 "'auto'"
             )
         self._require_float64(device)
-        if device.index is not None:
-            # Some libraries compute on the current device, whatever the device of their inputs.
-            torch.accelerator.set_device_index(device.index)
+        return device
 
     def _require_float64(self, device: torch.device) -> None:
         import torch

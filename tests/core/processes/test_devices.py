@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from support.paths import RECIPES
 from torch import distributed
 from torch.torch_version import TorchVersion
 
-from mdpo_core import RecipeError, World, component, load_recipe, local_device, require_devices, run
+from mdpo_core import RecipeError, Train, World, component, load_recipe, local_device, require_devices, run
 from mdpo_core.processes.devices import peak_reserved_memory, use_expandable_segments
 
 Pretend = Callable[[str, int], None]
@@ -25,6 +26,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
     def found(kind: str, number: int) -> None:
         monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device(kind))
         monkeypatch.setattr(torch.accelerator, "device_count", lambda: number)
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: kind == "cuda")
 
     return found
 
@@ -67,11 +69,46 @@ def test_a_device_that_is_not_there_is_one_sentence(pretend: Pretend) -> None:
         component("backend", "local", device="cuda:2").placement()
 
 
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        (
+            "cuda:7",
+            r"'cuda:7' needs a torch for CUDA; torch 2.* was built without: install another build, or use 'auto'",
+        ),
+        ("mps", "'mps' is not on this machine, where torch finds 0 such devices; use 'auto'"),
+        ("xpu:1", "'xpu:1' is not on this machine, where torch finds 0 such devices; use 'auto'"),
+        ("npu", "this torch does not know 'npu'; use 'auto'"),
+    ],
+)
+def test_a_device_that_this_torch_lacks_is_refused_before_anything_is_read(
+    device: str, sentence: str, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(RecipeError, match=f"^backend.device: {sentence}$"):
+        run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, f"backend.device={device}"]))
+    assert not Path(small[-1].removeprefix("output.dir=")).exists()
+
+
+@pytest.mark.parametrize(
+    "device", ["cuda:-1", "cuda:x", "cuda:", "gpu", "cuda:1234", "cpu:0", "CUDA", "cuda:\u0661", "auto\n"]
+)
+def test_what_is_not_a_device_is_refused_with_those_that_are(device: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(RECIPES / "quickstart.yaml", [f'backend.device="{device}"'])
+    assert "backend.device: not a device: write auto, cpu, or an accelerator such as cuda or cuda:0" in str(
+        caught.value
+    )
+
+
 def test_the_chosen_device_becomes_the_current_one(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend("cuda", 2)
     current: list[int] = []
     monkeypatch.setattr(torch.accelerator, "set_device_index", current.append)
-    assert component("backend", "local", device="cuda:1").placement().device == "cuda:1"
+    backend = component("backend", "local", device="cuda:1")
+    backend.check(Train(), World())
+    assert backend.placement().device == "cuda:1"
     assert current == [1]
 
 

@@ -102,7 +102,7 @@ def test_all_problems_of_a_huge_list_are_counted(tmp_path: Path) -> None:
         ("runs/x}", "runs/x}\ntrain: {epochs: 1000000}", "train.epochs: input should be less than or equal to 10000"),
         ("runs/x}", "runs/x}\ntrain: {learning_rate: 1e300}", "train.learning_rate: input should be at most 1e+30"),
         ("runs/x}", "runs/x}\ntrain: {max_grad_norm: 0}", "train.max_grad_norm: null switches clipping off, not 0"),
-        ("backend: local", "backend: local, device: meta", "backend.device: string should match pattern"),
+        ("backend: local", "backend: local, device: meta", "backend.device: not a device: write auto"),
         (
             "adapter: digits",
             "adapter: digits, max_length: 1",
