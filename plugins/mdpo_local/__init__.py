@@ -90,7 +90,8 @@ class Local(Backend):
             raise RecipeError(f"backend.device: this torch does not know '{self.device}'; use 'auto'") from error
         if device.type == "cpu":
             return device
-        if device.type == "cuda" and not torch.backends.cuda.is_built():
+        built = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]  # torch's
+        if device.type == "cuda" and not built:
             raise RecipeError(
                 f"backend.device: '{self.device}' needs a torch for CUDA; torch {torch.__version__} was built without: "
                 "install another build, or use 'auto'"
