@@ -8,7 +8,7 @@ and DeepSpeed are optional. The exit code is 1 if something failed.
 The plan for fifteen minutes of one GPU, in two calls:
 
     python -m benchmarks.gpu --budget 540 --stages machine,attention,compiles,steps,recomputed,memory,quickstart
-    python -m benchmarks.gpu --budget 180 --stages machine,paper,trl,two_views,zero,profile
+    python -m benchmarks.gpu --budget 180 --stages machine,paper,trl,two_views,profile,zero,compiled
     python -m benchmarks.gpu --table
 """
 
@@ -41,6 +41,7 @@ STAGES = (
     Stage("compiles", 60, device.compiles),
     Stage("steps", 150, steps.steps),
     Stage("recomputed", 60, steps.recomputed),
+    Stage("compiled", 60, steps.compiled),
     Stage("memory", 50, steps.memory),
     Stage("quickstart", 100, commands.quickstart),
     Stage("paper", 50, others.paper),

@@ -9,16 +9,17 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.gpu.stages import GB, Bench
+from benchmarks.gpu.stages import GB, Bench, Skipped
 from benchmarks.speed.job import LEARNING_RATE
 from benchmarks.speed.model import start_lora
 from benchmarks.speed.pairs import make_builder, make_encoder, make_examples, make_terms
-from mdpo_core import Batch, Recipe, Scores, Train, component
+from mdpo_core import Batch, Recipe, RecipeError, Scores, Train, component
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.memory.estimate import Estimator
 from mdpo_core.processes.world import ALONE
 from mdpo_core.recipe.recipe import Output, Scoring
 from mdpo_core.runner import Run
+from mdpo_core.scoring.compilation import require_compiler
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.training.arithmetic import Arithmetic
 from mdpo_core.training.learner import Learner
@@ -39,6 +40,7 @@ class Setting:
     attention: Literal["auto", "sdpa"] = "auto"
     recompute: Literal["off", "full"] | int = "off"
     dropout: float = 0.05
+    compile: bool = False
     terms: int = _MDPO
 
 
@@ -52,6 +54,15 @@ def recomputed(bench: Bench) -> None:
     """All layers again in backward, or every second; and without dropout."""
     for setting in (Setting(recompute="full"), Setting(recompute=2), Setting(dropout=0.0)):
         measure(bench, setting, PAIRS[bench.device][:1])
+
+
+def compiled(bench: Bench) -> None:
+    """With compiled layers."""
+    try:
+        require_compiler(bench.device)
+    except RecipeError as error:
+        raise Skipped(str(error)) from error
+    measure(bench, Setting(compile=True), PAIRS[bench.device][:1])
 
 
 def two_views(bench: Bench) -> None:
@@ -145,7 +156,9 @@ def recipe_of(bench: Bench, setting: Setting, pairs: int) -> Recipe:
     return Recipe(
         **components,
         train=Train(learning_rate=LEARNING_RATE, batch_size=pairs, micro_batch_size=pairs),
-        scoring=Scoring(attention=setting.attention, activation_checkpointing=setting.recompute),
+        scoring=Scoring(
+            attention=setting.attention, activation_checkpointing=setting.recompute, compile=setting.compile
+        ),
         output=Output(dir=Path("nowhere")),
     )
 

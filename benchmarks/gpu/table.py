@@ -66,7 +66,7 @@ def _steps(lines: Sequence[Line]) -> str:
     rate = _rate(lines)
 
     def rows() -> Iterator[list[str]]:
-        for line in _of(lines, "steps", "recomputed", "two_views", "paper", "trl", having="seconds"):
+        for line in _of(lines, "steps", "recomputed", "compiled", "two_views", "paper", "trl", having="seconds"):
             share = f"{line['tflops'] / rate:.3f}" if rate and "tflops" in line else ""
             times = _numbers(line, {"seconds": ".3f", "pairs_per_second": ".2f", "tflops": ".3g"})
             memory = _numbers(line, {"allocated_gb": ".1f", "reserved_gb": ".1f"})
@@ -80,6 +80,7 @@ def _name(line: Line) -> str:
         return {"paper": "the paper's algorithm", "trl": "TRL's DPOTrainer, two views"}[line["stage"]]
     parts = ["ours" if line["terms"] == _MDPO else "ours, two views", line["attention"]]
     parts += [f"recomputed: {line['recompute']}"] if line["recompute"] != "off" else []
+    parts += ["compiled"] if line["compile"] else []
     return ", ".join(parts + ([] if line["dropout"] else ["no dropout"]))
 
 
@@ -141,7 +142,7 @@ def targets(lines: Sequence[Line]) -> list[Target]:
     ours, two_views = (_seconds(_plain(lines, stage)) for stage in ("steps", "two_views"))
     paper, trl = (_seconds(_of(lines, stage, having="seconds")) for stage in ("paper", "trl"))
     rate = _rate(lines)
-    shares = [line["tflops"] / rate for line in _of(lines, "steps", having="tflops")] if rate else []
+    shares = [line["tflops"] / rate for line in _of(lines, "steps", "compiled", having="tflops")] if rate else []
     apart = [abs(line["apart"]) for line in _of(lines, "memory", having="apart")]
     return [
         _ratio("three-view step over the paper's algorithm", ours, paper, 0.50),

@@ -17,7 +17,7 @@ from mdpo_core.data.sampler import Sampler
 from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.listeners import progress_of
-from mdpo_core.processes.devices import device_of, use_expandable_segments
+from mdpo_core.processes.devices import device_of, local_device, use_expandable_segments
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.profiling.instruments import WHOLE, Instruments
@@ -26,6 +26,7 @@ from mdpo_core.profiling.stopwatch import Stopwatch
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.runner import Run
+from mdpo_core.scoring import compilation
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.files import atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
@@ -47,6 +48,8 @@ def profile_recipe(recipe: Recipe, num_steps: int, trace: Path) -> Profile:
         with code_of(recipe.backend, "check"):
             recipe.backend.check(recipe.train, world)
         use_expandable_segments()
+        if recipe.scoring.compile:
+            compilation.require_compiler(local_device(world))
         checked, builder = read_data(recipe, world)
         some = _rows_of_steps(recipe, checked, num_steps + _BESIDE)
         once = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1})})

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from support.paths import RECIPES
 
+from mdpo_core import RecipeError
 from mdpo_core.cli import main
+from mdpo_core.scoring import compilation
 
 RECIPE = str(RECIPES / "llava_mdpo.yaml")
 # The recipe has 20 pairs in two epochs, enough for five steps of four pairs.
@@ -83,6 +85,17 @@ def test_a_folder_without_permission_is_refused_before_data_is_read(
     monkeypatch.setattr("os.access", lambda folder, mode: False)  # root may write everywhere
     assert main([*words, "--set", "data.path=absent.json"]) == 2
     assert f"--trace: no file can be written in {tmp_path}; name another one" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_compiler_is_named_before_data_is_read(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(device: str) -> None:
+        raise RecipeError("no compiler here")
+
+    monkeypatch.setattr(compilation, "require_compiler", refuse)
+    assert main([*words, "--set", "scoring.compile=true", "--set", "data.path=absent.json"]) == 2
+    assert capsys.readouterr().err == "no compiler here\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files, whoever asks")
