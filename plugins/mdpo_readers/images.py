@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64decode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
 _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
+_FOLDERS = 4  # at the start of a path that may be left out to find its file
 # How the names of data sets, models and spaces begin in the hub's cache.
 _REPOSITORIES = ("datasets--", "models--", "spaces--")
 
@@ -79,10 +82,34 @@ def _inside(cell: Cell, path: str, root: Path) -> Path:
         # The name is too long, it contains a zero byte, or links form a circle.
         raise cell.must_be(f"the path of a file ({type(error).__name__})") from error
     if not full.is_relative_to(root.resolve()) and not (_goes_down(path) and _is_blob(full, root.resolve())):
-        raise cell.wrong(f"'{path}' lies outside of data.images ('{root}'): {full}")
+        raise cell.wrong(f"'{path}' lies outside of data.images ('{root}'): {full}{_meant(path, root)}")
     if not is_file:
-        raise cell.wrong(f"'{full}' does not exist; is data.images ('{root}') the folder that paths start from?")
+        meant = _meant(path, root) or f"; is data.images ('{root}') the folder that paths start from?"
+        raise cell.wrong(f"'{full}' does not exist{meant}")
     return full
+
+
+def _meant(path: str, root: Path) -> str:
+    """``; did you mean 'x'?`` for the file that a path from another system, or from another folder, means."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    for start in range(min(len(parts), _FOLDERS)):
+        found = _in_any_case(root, parts[start:])
+        if found is not None:
+            return f"; did you mean '{found.relative_to(root)}'?"
+    return ""
+
+
+def _in_any_case(folder: Path, parts: Sequence[str]) -> Path | None:
+    """The file of these parts, in which lower and upper case may differ."""
+    for part in parts:
+        try:
+            names = [name for name in os.listdir(folder) if name.casefold() == part.casefold()]  # noqa: PTH208
+        except OSError:
+            return None
+        if not names:
+            return None
+        folder /= part if part in names else sorted(names)[0]
+    return folder if folder.is_file() else None
 
 
 def _goes_down(path: str) -> bool:
