@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -31,3 +33,11 @@ def test_random_numbers_of_a_run_are_not_touched(monkeypatch: pytest.MonkeyPatch
     before = torch.get_rng_state()
     matrix_rate.matrix_rate(torch.device("cpu"), torch.float32, 0.0)
     assert torch.get_rng_state().equal(before)
+
+
+def test_the_rate_is_of_the_median_product_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix_rate, "_OTHER_SIZE", 16)
+    # The products take 50, 1, 4 and 2 seconds.
+    times = iter([0, 50, 50, 51, 60, 64, 70, 72])
+    monkeypatch.setattr(matrix_rate, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    assert matrix_rate.matrix_rate(torch.device("cpu"), torch.float32, 0.0) == 2 * 16**3 / 2
