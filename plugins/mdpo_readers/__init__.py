@@ -29,7 +29,9 @@ from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.mixture import Mixture
 from mdpo_readers.named.collections.align_anything import AlignAnything
+from mdpo_readers.named.collections.arena import Arena
 from mdpo_readers.named.collections.hound import Hound
+from mdpo_readers.named.collections.llava_rlhf import LlavaRlhf
 from mdpo_readers.named.collections.mmpr import Mmpr
 from mdpo_readers.named.collections.povid import Povid
 from mdpo_readers.named.collections.rlaif_v import RlaifV
@@ -38,6 +40,7 @@ from mdpo_readers.named.collections.seva import SeVa
 from mdpo_readers.named.collections.vlfeedback import VLFeedback
 from mdpo_readers.named.trainers.argilla import Argilla
 from mdpo_readers.named.trainers.llamafactory import LlamaFactory
+from mdpo_readers.named.trainers.openai import OpenAI
 from mdpo_readers.named.trainers.swift import Swift
 from mdpo_readers.named.trainers.trl import Trl
 from mdpo_readers.pairs import Pairs
@@ -61,5 +64,8 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "mmpr": Mmpr,
         "align_anything": AlignAnything,
         "hound": Hound,
+        "arena": Arena,
+        "llava_rlhf": LlavaRlhf,
+        "openai": OpenAI,
         "argilla": Argilla,
     }

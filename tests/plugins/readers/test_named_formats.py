@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -121,6 +122,93 @@ def test_the_line_for_llamafactory_names_the_data_set() -> None:
     folder = FORMATS / "llamafactory_openai_tags"
     with pytest.raises(DataError, match=rf"reader: llamafactory, path: {folder}, dataset: boats"):
         component("reader", "pairs", path=str(folder / "pairs.json")).open()
+
+
+USER = {"role": "user", "content": "What is it?"}
+PNG = (FORMATS / "quirks" / "images" / "boat.png").read_bytes()
+URI = f"data:image/png;base64,{b64encode(PNG).decode()}"
+# Rows of formats for which there is no published file here, and their pair: prompt, chosen, rejected.
+WRITTEN: list[tuple[str, dict[str, Any], tuple[Turn, ...]]] = [
+    (
+        "openai",
+        {
+            "input": {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": "What is it? "},
+                            {"type": "image_url", "image_url": {"url": URI}},
+                        ],
+                    }
+                ]
+            },
+            "preferred_output": [{"role": "assistant", "content": "A boat."}],
+            "non_preferred_output": [{"role": "assistant", "content": "A car."}],
+        },
+        (Turn("user", "What is it? <image>"),),
+    ),
+    (
+        "arena",
+        {
+            "images": [URI],
+            "conversation_a": [USER, {"role": "assistant", "content": "A car."}],
+            "conversation_b": [USER, {"role": "assistant", "content": "A boat."}],
+            "winner": "model_b",
+        },
+        (Turn("user", "<image>\nWhat is it?"),),
+    ),
+    (
+        "llava_rlhf",
+        {
+            "image": URI,
+            "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}],
+            "output_1": {"from": "llava", "value": "A car."},
+            "output_2": {"from": "llava", "value": "A boat."},
+            "preference": 2,
+        },
+        (Turn("user", "<image>\nWhat is it?"),),
+    ),
+]
+
+
+@pytest.mark.parametrize(("reader", "row", "prompt"), WRITTEN, ids=[case[0] for case in WRITTEN])
+def test_a_row_written_by_hand_makes_its_pair(
+    reader: str, row: dict[str, Any], prompt: tuple[Turn, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    opened = component("reader", reader, path=str(tmp_path / "rows.jsonl"))
+    check_reader(opened)
+    [example] = opened.open()  # type: ignore[attr-defined]
+    assert (example.prompt, example.responses) == (prompt, {"chosen": "A boat.", "rejected": "A car."})
+    assert [image.size for image in example.images] == [(24, 16)]
+    with pytest.raises(DataError, match=rf"data: {{reader: {reader}, path: "):
+        component("reader", "seva", path=str(tmp_path / "rows.jsonl")).open()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("reader", "change", "message"),
+    [
+        ("arena", {"winner": 3}, "winner: must be model_a, model_b or a tie"),
+        ("llava_rlhf", {"preference": 0}, "preference: must be 1 or 2"),
+        ("openai", {"input": "What?"}, "input: must be an object"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_column(
+    reader: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    row = next(row for name, row, _ in WRITTEN if name == reader)
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**row, **change}))
+    with pytest.raises(DataError, match=rf"row 1: {message}"):
+        component("reader", reader, path=str(tmp_path / "rows.jsonl")).open()[0]  # type: ignore[attr-defined]
+
+
+def test_a_tie_makes_no_pair(tmp_path: Path) -> None:
+    row = next(row for name, row, _ in WRITTEN if name == "arena")
+    rows = [{**row, "winner": "tie (bothbad)"}, row]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    [example] = component("reader", "arena", path=str(tmp_path / "rows.jsonl")).open()  # type: ignore[attr-defined]
+    assert example.id == "2-1"
 
 
 class Quiz(TableReader):

@@ -1,0 +1,34 @@
+"""VisionArena (arXiv:2412.08687): conversations of a person with two models, and the winner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from mdpo_readers import conversations
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+
+
+class Arena(TableReader):
+    """VisionArena's battles: ``{images, conversation_a, conversation_b, winner}``, with winner model_a or model_b.
+
+    The last answers are compared. A tie makes no pair, nor do conversations whose earlier answers differ.
+    """
+
+    title: ClassVar[str] = "VisionArena"
+    columns: ClassVar[tuple[str, ...]] = ("conversation_a", "conversation_b", "winner")
+    also: ClassVar[tuple[str, ...]] = ("images", "image")
+    several: ClassVar[bool] = True
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        winner = row["winner"]
+        if not isinstance(winner.value, str):
+            raise winner.must_be("model_a, model_b or a tie")
+        if winner.value not in ("model_a", "model_b"):
+            return
+        better, worse = ("a", "b") if winner.value == "model_a" else ("b", "a")
+        prompt, chosen = conversations.prompt_and_response(row[f"conversation_{better}"])
+        other, rejected = conversations.prompt_and_response(row[f"conversation_{worse}"])
+        if prompt == other:
+            yield Pair(prompt, chosen, rejected, row["images" if "images" in row else "image"])

@@ -1,0 +1,33 @@
+"""LLaVA-RLHF (arXiv:2309.14525): a conversation, two outputs, and which of them people preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from mdpo_readers import conversations
+from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import item
+
+
+class LlavaRlhf(TableReader):
+    """LLaVA-RLHF as published: ``{image, conversations, output_1, output_2, preference}``, with preference 1 or 2."""
+
+    title: ClassVar[str] = "LLaVA-RLHF"
+    columns: ClassVar[tuple[str, ...]] = ("conversations", "output_1", "output_2", "preference")
+    also: ClassVar[tuple[str, ...]] = ("image",)
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        better = row["preference"]
+        if better.value not in (1, 2) or isinstance(better.value, bool):
+            raise better.must_be("1 or 2, the output that was preferred")
+        prompt = conversations.prompt(row["conversations"])
+        chosen, rejected = (_output(row[f"output_{number}"]) for number in (better.value, 3 - better.value))
+        yield Pair(prompt, chosen, rejected, row["image"])
+
+
+def _output(cell: Cell) -> str:
+    """The text of an output, which is a message of the model's own name."""
+    return text(item(cell, "value") if isinstance(cell.value, dict) else cell)

@@ -1,0 +1,28 @@
+"""The preference format of OpenAI's fine-tuning: messages, a preferred output and another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from mdpo_readers import conversations
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import item
+
+
+class OpenAI(TableReader):
+    """OpenAI's preference format: ``{input: {messages}, preferred_output, non_preferred_output}``.
+
+    Pictures are parts of the messages, as base64 or below ``images``; a web address is refused.
+    """
+
+    title: ClassVar[str] = "OpenAI's preference format"
+    columns: ClassVar[tuple[str, ...]] = ("input", "preferred_output", "non_preferred_output")
+    mark_ending: ClassVar[str] = ""
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        asked = item(row["input"], "messages")
+        prompt = conversations.prompt(asked)
+        chosen, rejected = (conversations.response(row[f"{name}_output"]) for name in ("preferred", "non_preferred"))
+        yield Pair(prompt, chosen, rejected, asked._replace(value=conversations.images_inside(asked)))
