@@ -213,10 +213,11 @@ def _rounds_updates(sections: _Sections) -> Found:
 def _compiles(sections: _Sections) -> Found:
     if not sections.scoring.compile:
         return
-    reasons = [sections.backend.refuses_compiling, sections.model.refuses_compiling]
+    reason = sections.backend.refuses_compiling
     if not sections.scoring.share_prefix:
-        reasons.append("only rows with shared prompts are compiled, and scoring.share_prefix is false")
-    for reason in filter(None, reasons):
+        reason = "only rows with shared prompts are compiled, and scoring.share_prefix is false"
+    reason = reason or sections.model.refuses_compiling  # which may read the model's configuration
+    if reason:
         yield ("scoring", "compile"), f"{reason}; set scoring.compile: false"
 
 

@@ -100,17 +100,18 @@ def _mark_time(hidden: Tensor, options: dict[str, Any]) -> None:
     torch._dynamo.mark_dynamic(hidden, 1)
     values = [each for value in options.values() for each in (value if isinstance(value, tuple) else (value,))]
     for value in values:
-        if isinstance(value, Tensor):
-            for dimension in (place for place, size in enumerate(value.shape) if size == time):
-                torch._dynamo.maybe_mark_dynamic(value, dimension)
+        # Rotary embeddings are (..., time, dim), and positions are (..., time).
+        place = -2 if isinstance(value, Tensor) and value.is_floating_point() else -1
+        if isinstance(value, Tensor) and value.shape[place] == time:
+            torch._dynamo.maybe_mark_dynamic(value, value.ndim + place)
 
 
 @contextmanager
 def _errors_as_sentences() -> Iterator[None]:
     """A context for a compiled call."""
     try:
-        # DDP's own treatment of graphs refuses operators with subgraphs, which LoRA's product is; layers are small
-        # enough without. Backward is compiled with forward, so that its errors appear here.
+        # DDP would cut what is compiled inside of it into its buckets; a layer is small enough. Backward is compiled
+        # with forward, so that its errors appear here.
         with (
             torch._dynamo.config.patch(optimize_ddp=False),
             functorch_config.patch(force_non_lazy_backward_lowering=True),

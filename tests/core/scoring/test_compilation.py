@@ -13,7 +13,7 @@ import pytest
 import torch
 from mdpo_vlm.forward.model import VlmModel
 from support.builders.tiny_batches import VIEWS, Drawn, build_batch
-from support.builders.tiny_models import Loaded, Tiny, build
+from support.builders.tiny_models import HIDDEN, IMAGE_TOKEN, Loaded, Tiny, build
 from support.oracles.plain_attention import attend_as
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
@@ -147,6 +147,14 @@ def test_a_row_attends_as_it_did_and_has_the_same_gradients() -> None:
 
     for ours, theirs in zip(attended(CompiledRow.of(row, "sdpa").attend), attended(row.attend), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_row_as_long_as_a_layer_is_wide_takes_no_graph_of_its_own() -> None:
+    model = compiled(LORA, "eager").model
+    for length in (HIDDEN, 2 * HIDDEN, 8, 40, 61):
+        ids, positions = torch.full((1, length), IMAGE_TOKEN + 1), torch.arange(length)[None]
+        model.packed_hidden_states(Packed(ids, positions, ((length,),), ATTENTIONS["auto"]), ())
+    assert graphs() == 1
 
 
 def test_names_of_weights_stay_and_other_calls_are_not_compiled() -> None:

@@ -120,3 +120,15 @@ def test_four_processes_resume_to_the_bit(backend: dict[str, Any], llava: Path, 
     resumed = replace(straight, name="resumed", steps=(2, 3), start="half")
     run_in_parallel([straight, half, resumed], tmp_path, processes=4)
     require_same_state(tmp_path / "resumed", tmp_path / "straight")
+
+
+@pytest.mark.nightly(reason="compiled layers in one process: tests/core/scoring/test_compilation.py")
+@pytest.mark.parametrize("backend", [LOCAL, {"name": "fsdp"}], ids=["local", "fsdp"])
+@pytest.mark.parametrize("model", [LORA, {"freeze": []}], ids=["lora", "full"])
+def test_two_processes_train_compiled_layers_as_one_trains_plain_ones(
+    model: dict[str, Any], backend: dict[str, Any], llava: Path, tmp_path: Path
+) -> None:
+    plain = Job("plain", LOCAL, {"path": str(llava), **model})
+    run_job(plain, tmp_path)
+    run_in_parallel([replace(plain, name="compiled", backend=backend, scoring={"compile": True})], tmp_path)
+    require_alike(tmp_path / "compiled", tmp_path / "plain", tolerance=1e-3)
