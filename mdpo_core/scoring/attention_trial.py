@@ -6,8 +6,9 @@ import logging
 
 import torch
 from torch import Tensor
+from torch.utils._triton import has_triton_package
 
-from mdpo_core.errors import first_line
+from mdpo_core.errors import MdpoError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.attention import ATTENTIONS, sdpa_attention, takes_flex
@@ -70,12 +71,15 @@ def failure_of_flex(states: list[Tensor], packed: Packed, scale: float | None) -
     if device.type == "cuda" and dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) < _AMPERE:
         # torch would leave the kernel uncompiled there, with a number for every pair of tokens.
         return "it is not compiled for bfloat16 on GPUs before NVIDIA's Ampere"
+    if device.type == "cuda" and not has_triton_package():
+        return "Triton, which compiles it, is not installed: pip install triton"
     try:
         ours = _with_gradients(flex_attention, states, packed, scale)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compilers raise anything
-        return first_line(error)
+        # The remedy of a failed compilation is what the run does now.
+        return first_line(error.__cause__ if isinstance(error, MdpoError) and error.__cause__ else error)
     plain = _with_gradients(sdpa_attention, states, packed, scale)
     distances = [_distance(one, other) for one, other in zip(ours, plain, strict=True)]
     if all(distance <= _LIMIT for distance in distances):  # false for nan, too

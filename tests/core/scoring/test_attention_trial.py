@@ -12,6 +12,7 @@ from mdpo_vlm.forward.model import VlmModel
 from support.oracles.plain_attention import attend_as, right
 from support.paths import RECIPES
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn.attention.flex_attention import flex_attention as torchs_own
 
 from mdpo_core import EncodedImage, Packed, World, load_recipe, run
@@ -98,14 +99,42 @@ def test_all_processes_take_sdpa_if_one_has_to(
 def test_gpus_before_ampere_do_not_take_bfloat16(
     capability: tuple[int, int], dtype: torch.dtype, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class OnCuda(Tensor):
-        device = torch.device("cuda", 0)
-
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(attention_trial, "has_triton_package", lambda: True)
     monkeypatch.setattr(attention_trial, "_with_gradients", lambda *inputs: [torch.ones(1)])
-    found = failure_of_flex([torch.Tensor._make_subclass(OnCuda, part) for part in states(dtype=dtype)], PACKED, None)
+    found = failure_of_flex(on_cuda(dtype), PACKED, None)
     assert bool(found) == refused
     assert ("Ampere" in found) == refused
+
+
+class OnCuda(Tensor):
+    device = torch.device("cuda", 0)
+
+
+def on_cuda(dtype: torch.dtype) -> list[Tensor]:
+    return [torch.Tensor._make_subclass(OnCuda, part) for part in states(dtype=dtype)]
+
+
+def test_without_triton_a_run_on_cuda_says_so_and_takes_sdpa(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(attention_trial, "has_triton_package", lambda: False)
+    trial = AttentionTrial(auto_attention, torch.float32)
+    trial.reason = failure_of_flex(on_cuda(torch.float32), PACKED, None)
+    assert trial.outcome(World()) is sdpa_attention
+    assert caplog.messages == [
+        "FlexAttention cannot be used here (Triton, which compiles it, is not installed: pip install triton); this run "
+        "takes SDPA, which gives the same numbers and needs more time and memory"
+    ]
+
+
+def test_the_reason_for_a_failed_compilation_is_told_without_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def does_not_compile(*inputs: Any, **options: Any) -> Tensor:
+        raise TorchDynamoException("LoweringException: no kernel fits\nmore lines")
+
+    monkeypatch.setattr(flex_attention, "_kernel", lambda: does_not_compile)
+    assert failure_of_flex(states(), PACKED, None) == "LoweringException: no kernel fits"
 
 
 @pytest.mark.long
