@@ -123,6 +123,11 @@ class ModelAdapter(Component):
         """
 
     @property
+    def without_kernels(self) -> ModelAdapter:
+        """This adapter with torch's own kernels, which run on a CPU and on weights without numbers."""
+        return self
+
+    @property
     def unquantized(self) -> ModelAdapter:
         """This adapter without quantization: all weights have the placement's dtype, so the model can be merged."""
         return self

@@ -94,13 +94,13 @@ def _amount(weights: Sequence[Tensor]) -> Amount:
 
 def _scorer(recipe: Recipe, depth: int, on_gpu: bool) -> tuple[Scorer, FrozenCopy | None]:
     """A scorer of a model without numbers, and the frozen copy that it scores beside it."""
-    dtype = recipe.backend.computes_in
-    model = recipe.model.sketch(dtype, depth=depth)
+    dtype, adapter = recipe.backend.computes_in, recipe.model.without_kernels
+    model = adapter.sketch(dtype, depth=depth)
     _cast_trained(model, recipe.backend.trains_in)
     recompute_in_backward(model.layers(), recipe.scoring.activation_checkpointing)
     model.set_training(True)
     kind = recipe.reference_kind()
-    copy = FrozenCopy(recipe.model.sketch(dtype, depth=depth, trainable=False)) if kind == "frozen_copy" else None
+    copy = FrozenCopy(adapter.sketch(dtype, depth=depth, trainable=False)) if kind == "frozen_copy" else None
     reference: Reference | None = AdapterOff() if kind == "adapter_off" else copy
     at_once = logits_at_once(recipe.scoring.max_logits, "cuda" if on_gpu else "cpu")
     options = recipe.scoring.model_copy(update={"share_prefix": recipe.shares_prefix(), "max_logits": at_once})

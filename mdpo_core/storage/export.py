@@ -54,7 +54,7 @@ def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool
         raise RecipeError(f"{out} already exists and is not empty; choose another folder with --out DIR")
     checkpoint = _chosen(directory, step)
     recipe = load_recipe(directory.recipe)
-    recipe.model.unquantized.check()
+    recipe.model.unquantized.without_kernels.check()
     _require_same_model(recipe.model, directory.manifest)
     export_checkpoint(recipe, checkpoint, out.resolve(), merge=merge)
     return checkpoint
@@ -72,7 +72,8 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
             "--merge: the run trained the weights themselves, so there is no LoRA to merge; leave --merge out"
         )
     state = saved_state(checkpoint, verify(checkpoint))
-    adapter, placement = recipe.model.unquantized, Placement("cpu", placement_of(recipe.backend).dtype)
+    adapter = recipe.model.unquantized.without_kernels
+    placement = Placement("cpu", placement_of(recipe.backend).dtype)
     # Create the folder first, so that a missing write permission shows before a model is loaded.
     with atomic_folder(out) as folder:
         with code_of(adapter, "load"):

@@ -49,6 +49,12 @@ class TransformersAdapter(ModelAdapter):
         "mdpo[qlora]); the exported adapter belongs to the weights before quantization",
     )
 
+    kernels: Literal["liger"] | None = Field(
+        default=None,
+        description="kernels of the layers, on CUDA only: liger (norms, SwiGLU or GeGLU, and rotary positions "
+        "of liger-kernel; needs mdpo[liger]); absent: those of torch",
+    )
+
     @model_validator(mode="after")
     def _quantized_weights_need_lora(self) -> Self:
         if self.lora is None and self.quantize is not None:
@@ -69,6 +75,10 @@ class TransformersAdapter(ModelAdapter):
 
             require_bitsandbytes()
         self.check_files()
+        if self.kernels is not None:
+            from mdpo_vlm.forward.kernels import require_liger
+
+            require_liger(str(read_json(self.folder() / "config.json").get("model_type")))
         self.check_targets()
 
     def check_targets(self) -> None:
@@ -123,6 +133,8 @@ class TransformersAdapter(ModelAdapter):
     def refuses_compiling(self) -> str:
         if self.quantize is not None:
             return "layers in 4 bits (model.quantize) have their own kernels, which torch does not compile"
+        if self.kernels is not None:
+            return "layers with Liger's kernels (model.kernels) are not compiled, as nobody has tried both"
         lora = self.training["language"].lora
         if lora is not None and lora.dora:
             return "torch cannot compile the layers of DoRA (lora.dora)"
@@ -188,8 +200,12 @@ class TransformersAdapter(ModelAdapter):
         # The hub's cache is a folder of this machine, and a relative path one of this working directory.
         is_of_hub = folder.parent.name == "snapshots" and not Path(self.path).is_dir()
         name = self.path if is_of_hub else str(folder.absolute())
-        return LoadPlan(folder, name, self.family(), self.quantize, self.training, self.encoder)
+        return LoadPlan(folder, name, self.family(), self.quantize, self.training, self.encoder, self.kernels)
 
     @property
     def unquantized(self) -> Self:
         return self.model_copy(update={"quantize": None})
+
+    @property
+    def without_kernels(self) -> Self:
+        return self.model_copy(update={"kernels": None})

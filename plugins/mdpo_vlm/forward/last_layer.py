@@ -37,12 +37,15 @@ def _layer_forward(
 @contextmanager
 def _mlp_only_at(mlp: nn.Module, positions: Tensor) -> Iterator[None]:
     """Inside the block, the MLP computes only ``positions``."""
-    # An attribute of the instance hides the method of its class, until it is deleted.
+    # An attribute of the instance hides the method of its class, until it is deleted. Kernels may have set one before.
+    before = vars(mlp).get("forward")
     mlp.forward = partial(_forward_only_at, mlp.forward, positions)
     try:
         yield
     finally:
         del mlp.forward
+        if before is not None:
+            mlp.forward = before
 
 
 def _forward_only_at(mlp: Callable[[Tensor], Tensor], positions: Tensor, hidden_states: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from mdpo_vlm.files.config import load_config, require_same_kind
 from mdpo_vlm.files.folder import unfit
 from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
+from mdpo_vlm.forward.kernels import use_liger
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
@@ -34,7 +35,7 @@ class LoadPlan:
 
     ``folder`` contains the model in the layout of transformers; ``name`` is what exported adapters call it.
     ``training`` says how each part trains. ``encoder`` makes the model's encoder; it is called only for a model whose
-    family is unknown.
+    family is unknown. ``kernels``: whose kernels the layers have, if not torch's.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class LoadPlan:
     quantize: Literal["nf4"] | None
     training: Mapping[Part, PartTraining]
     encoder: Callable[[], VlmEncoder]
+    kernels: Literal["liger"] | None = None
 
     @property
     def has_lora(self) -> bool:
@@ -78,10 +80,12 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
 
 
 def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
-    """Let the model take packed rows, unless its family cannot."""
+    """Let the model take packed rows, unless its family cannot, and give it other kernels if the plan says so."""
     if not plan.family.separate:
         use_packed_attention(base)
         trim_last_layer(base)
+    if plan.kernels is not None:
+        use_liger(base)
 
 
 def _marked(base: PreTrainedModel, plan: LoadPlan, trainable: bool) -> VlmModel:
