@@ -41,7 +41,10 @@ def require_devices(world: World) -> None:
     # Not every launcher says how many processes a machine has.
     num_processes = max(world.local_size, world.local_rank + 1)
     if 0 < num_devices < num_processes and not each_sees_another:
-        raise RecipeError(f"{num_processes} processes on this machine, which has {num_devices} devices")
+        devices = "1 device" if num_devices == 1 else f"{num_devices} devices"
+        raise RecipeError(
+            f"{num_processes} processes on this machine, which has {devices}; start one process for each device"
+        )
 
 
 def _accelerator() -> str | None:

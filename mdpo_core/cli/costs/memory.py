@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -85,7 +86,9 @@ def _verdict(fit: Fit) -> Iterator[str]:
     elif fit.change is None:
         yield f"{card}: it does not fit, nor with smaller micro-batches, a cached reference"
         yield "and all activations computed again. The least of these needs a card of"
-        yield f"{_gb(needed_card(fit.least))}. Not tried: more processes that share the weights (fsdp,"
+        # Rounded up: a card of this size must be enough.
+        least = math.ceil(needed_card(fit.least) / 1e8) * 1e8
+        yield f"{_gb(least)}. Not tried: more processes that share the weights (fsdp,"
         yield "deepspeed with zero_stage 3), offload, 4-bit weights, shorter rows."
     else:
         yield f"{card}: it does not fit. The cheapest change with which it does:"

@@ -35,7 +35,7 @@ def test_more_processes_than_devices_are_refused(pretend: Pretend) -> None:
     pretend("cuda", 2)
     require_devices(World(rank=1, size=2, local_rank=1, local_size=2))
     require_devices(World(rank=7, size=8, local_rank=1, local_size=2))
-    with pytest.raises(RecipeError, match="4 processes on this machine, which has 2 devices"):
+    with pytest.raises(RecipeError, match="4 processes on this machine, which has 2 devices; start one process"):
         require_devices(World(rank=0, size=4, local_rank=0, local_size=4))
 
 
@@ -137,7 +137,7 @@ def test_one_device_for_several_processes_is_refused(
 ) -> None:
     pretend("cuda", 1)
     gathered(monkeypatch, "GPU-3", others)
-    with pytest.raises(RecipeError, match="4 processes on this machine, which has 1 devices"):
+    with pytest.raises(RecipeError, match="4 processes on this machine, which has 1 device; start one"):
         require_devices(THIRD)
 
 

@@ -38,10 +38,10 @@ def test_a_card_that_is_large_enough_gives_0(words: list[str], capsys: pytest.Ca
 
 
 def test_a_card_that_is_too_small_gives_1(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*words, "--gpu", "0.9"]) == 1
+    assert main([*words, "--gpu", "1"]) == 1
     printed = capsys.readouterr().out
     assert "it does not fit, nor with smaller micro-batches" in printed
-    assert "The least of these needs a card of" in printed
+    assert "The least of these needs a card of\n1.1 GB." in printed
 
 
 def test_an_unknown_card_is_refused_before_data_is_read(capsys: pytest.CaptureFixture[str]) -> None:
