@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +14,19 @@ from benchmarks.gpu.stages import GB, Bench, Skipped
 from benchmarks.speed.job import LEARNING_RATE
 from benchmarks.speed.model import start_lora
 from benchmarks.speed.pairs import make_builder, make_encoder, make_examples, make_terms
-from mdpo_core import Batch, Recipe, RecipeError, Scores, Train, component
+from mdpo_core import Batch, Example, Recipe, RecipeError, Scores, Train, component
 from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.memory.estimate import Estimator
 from mdpo_core.processes.world import ALONE
 from mdpo_core.recipe.recipe import Output, Scoring
 from mdpo_core.runner import Run
 from mdpo_core.scoring.compilation import require_compiler
+from mdpo_core.scoring.reference_store import ReferenceStore
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.training.arithmetic import Arithmetic
 from mdpo_core.training.learner import Learner
+from mdpo_core.training.reference_pass import Precomputation
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from support.real_memory import real_phases
@@ -35,19 +39,24 @@ _SPARE = 20.0  # seconds that a measurement must find left
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step is measured with. ``terms``: the first of the benchmark's terms; one is plain DPO, of two views."""
+    """What a step is measured with. ``terms``: the first of the benchmark's terms; one is plain DPO, of two views.
+
+    The reference is cached, as in a run of several epochs, or computed in each step by the policy without adapter.
+    """
 
     attention: Literal["auto", "sdpa"] = "auto"
     recompute: Literal["off", "full"] | int = "off"
     dropout: float = 0.05
     compile: bool = False
+    reference: Literal["cached", "adapter_off"] = "cached"
     terms: int = _MDPO
 
 
 def steps(bench: Bench) -> None:
-    """By pairs of a micro-batch, by FlexAttention and by SDPA."""
+    """By pairs of a micro-batch, by FlexAttention and by SDPA; and with the reference in each step."""
     for attention in ("auto", "sdpa") if bench.cuda else ("auto",):
         measure(bench, Setting(attention), PAIRS[bench.device])
+    measure(bench, Setting(reference="adapter_off"), PAIRS[bench.device][:1])
 
 
 def recomputed(bench: Bench) -> None:
@@ -72,7 +81,7 @@ def two_views(bench: Bench) -> None:
 
 def memory(bench: Bench) -> None:
     """The estimate of `mdpo check --memory` against the card's own count; on a CPU, against the tensors held."""
-    for setting in (Setting(), Setting(recompute="full")):
+    for setting in (Setting(), Setting(reference="adapter_off"), Setting(recompute="full")):
         pairs = PAIRS[bench.device][0]
         bench.tried(lambda: _compared(bench, setting, pairs), **vars(setting), pairs=pairs)  # noqa: B023
 
@@ -83,6 +92,7 @@ def _compared(bench: Bench, setting: Setting, pairs: int) -> dict[str, float]:
     estimate = Estimator(recipe, on_gpu=bench.cuda).estimate(batch, recipe.train, 1).peak / GB
     if bench.cuda:
         step = _Step(bench, setting, pairs)
+        bench.clear()
         bench.timed(lambda: step(batch), 2)
         counted = bench.peaks()["allocated_gb"]
     else:
@@ -102,17 +112,19 @@ def measure(bench: Bench, setting: Setting, sizes: Any) -> None:
 
 
 class _Step:
-    """Put together as a run does it; weights are drawn on the device."""
+    """Put together as a run does it; weights are drawn on the device. ``pairs``: the most in a micro-batch."""
 
     def __init__(self, bench: Bench, setting: Setting, pairs: int) -> None:
         self.recipe = recipe_of(bench, setting, pairs)
         self._bench = bench
         run = Run(self.recipe, RunDirectory(bench.folder / "no-run"), CheckedData([]), None, ALONE)  # type: ignore[arg-type]
         model, self._objective, reference = run.load_model(), run.build_objective(), run.load_reference()
-        scorer = run.build_scorer(model, self._objective, reference)
-        self._learner: Learner = run.start_engine(model, scorer, reference)
+        self._scorer = run.build_scorer(model, self._objective, reference)
+        self._learner: Learner = run.start_engine(model, self._scorer, reference)
         start_lora(model.module)
         self._arithmetic = Arithmetic(self.recipe, model, make_encoder(bench.folder).image_token)
+        if setting.reference == "cached":
+            self._cache_reference(pairs)
 
     def __call__(self, batch: Batch) -> None:
         scores = Scores.of_batch(self._learner.engine.forward(batch), batch)
@@ -136,9 +148,18 @@ class _Step:
             **self._bench.peaks(),
         }
 
+    def _cache_reference(self, pairs: int) -> None:
+        """Score the benchmark's first pairs with the policy as it is."""
+        builder, examples = pairs_of(self._bench, self.recipe, pairs)
+        lengths = [self._bench.shape.sequence_tokens] * pairs
+        data = TrainingData(examples, lengths, builder)
+        passing = Precomputation(self.recipe, self._learner, data, lambda done, total: None)
+        with tempfile.TemporaryDirectory() as folder:
+            self._scorer.use_reference(passing.fill(ReferenceStore(Path(folder), {})))
+
 
 def recipe_of(bench: Bench, setting: Setting, pairs: int) -> Recipe:
-    """The recipe of LLaVA's shape, with the reference that LoRA has by default: the policy without its adapter."""
+    """The recipe of LLaVA's shape, with LoRA."""
     rank = bench.shape.lora_rank
     precision = "bf16" if bench.cuda else "fp32"
     components: Any = {
@@ -156,6 +177,7 @@ def recipe_of(bench: Bench, setting: Setting, pairs: int) -> Recipe:
     return Recipe(
         **components,
         train=Train(learning_rate=LEARNING_RATE, batch_size=pairs, micro_batch_size=pairs),
+        reference=setting.reference,
         scoring=Scoring(
             attention=setting.attention, activation_checkpointing=setting.recompute, compile=setting.compile
         ),
@@ -165,7 +187,12 @@ def recipe_of(bench: Bench, setting: Setting, pairs: int) -> Recipe:
 
 def batch_of(bench: Bench, recipe: Recipe, pairs: int) -> Batch:
     """The benchmark's pairs, under the views of the recipe's terms."""
-    encoder = make_encoder(bench.folder)
-    builder = make_builder(encoder).of(tuple(dict.fromkeys(view for term in recipe.objective for view in term.views())))
-    examples = make_examples(replace(bench.shape, num_pairs=pairs), encoder)
+    builder, examples = pairs_of(bench, recipe, pairs)
     return builder.build(examples, range(pairs), epoch=0)
+
+
+def pairs_of(bench: Bench, recipe: Recipe, pairs: int) -> tuple[BatchBuilder, list[Example]]:
+    """The benchmark's pairs, and what builds batches of them."""
+    encoder = make_encoder(bench.folder)
+    views = tuple(dict.fromkeys(view for term in recipe.objective for view in term.views()))
+    return make_builder(encoder).of(views), make_examples(replace(bench.shape, num_pairs=pairs), encoder)

@@ -81,6 +81,7 @@ def _name(line: Line) -> str:
     parts = ["ours" if line["terms"] == _MDPO else "ours, two views", line["attention"]]
     parts += [f"recomputed: {line['recompute']}"] if line["recompute"] != "off" else []
     parts += ["compiled"] if line["compile"] else []
+    parts += ["reference in each step"] if line["reference"] != "cached" else []
     return ", ".join(parts + ([] if line["dropout"] else ["no dropout"]))
 
 
@@ -154,7 +155,9 @@ def targets(lines: Sequence[Line]) -> list[Target]:
 
 
 def _plain(lines: Sequence[Line], stage: str) -> list[Line]:
-    return [line for line in _of(lines, stage, having="seconds") if line["attention"] == "auto"]
+    """Our own step: FlexAttention where there is a GPU, and a cached reference."""
+    found = _of(lines, stage, having="seconds")
+    return [line for line in found if (line["attention"], line["reference"]) == ("auto", "cached")]
 
 
 def _seconds(lines: Iterable[Line]) -> dict[int, float]:

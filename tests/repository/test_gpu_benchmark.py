@@ -121,12 +121,13 @@ def test_bad_options_are_refused(
     assert message in capsys.readouterr().err
 
 
-OURS = {"attention": "auto", "recompute": "off", "dropout": 0.05, "compile": False, "terms": 3}
+OURS = {"attention": "auto", "recompute": "off", "dropout": 0.05, "compile": False, "reference": "cached", "terms": 3}
 LINES: list[dict[str, Any]] = [
     {"stage": "machine", "name": "card", "versions": {}, "matrix_tflops": 100.0, "copy_gb_s": 1.0},
     {"stage": "steps", **OURS, "pairs": 1, "seconds": 1.0, "tflops": 60.0},
     {"stage": "steps", **OURS, "pairs": 4, "seconds": 3.0, "tflops": 70.0},
     {"stage": "steps", **OURS, "attention": "sdpa", "pairs": 4, "seconds": 9.0, "tflops": 20.0},
+    {"stage": "steps", **OURS, "reference": "adapter_off", "pairs": 4, "seconds": 5.0, "tflops": 60.0},
     {"stage": "steps", **OURS, "pairs": 8, "failed": "out of memory"},
     {"stage": "paper", "pairs": 1, "seconds": 9.0},
     {"stage": "paper", "pairs": 4, "seconds": 10.0},
