@@ -43,26 +43,28 @@ def main(options: argparse.Namespace) -> int:
 
 def on_cpu(options: argparse.Namespace, processes: Processes, shape: Shape, matrix: Result) -> tuple[Any, bool]:
     folder = processes.folder(shape)
-    job = Job("", shape, folder, options.steps, count_flops=True, gradients=f"{folder}-gradients")
-    results = {name: _told(name, processes.run(_of(job, name, options.only))) for name in options.only}
-    extras = {} if FASTEST not in options.only else _extras(processes, replace(job, contestant=FASTEST, gradients=None))
+    job = Job("", shape, folder, options.steps, count_flops=True)
+    results = {name: _told(name, processes.run(replace(job, contestant=name))) for name in options.only}
+    extras = {} if FASTEST not in options.only else _extras(processes, replace(job, contestant=FASTEST))
+    extras |= _compared(processes, job, options.only)
     # The better of before and after: a machine that was held up once must not flatter us.
     rate = max(filter(None, (matrix.flops_per_second, processes.matrix(shape).flops_per_second)))
     found = bars.cpu_bars(results | extras, rate, shape)
     print(f"\n{table.contestants(results, rate)}\n\n{table.bars(found)}", flush=True)
     kept = {"matrix_rate": rate, "results": _plain(results | extras)}
     if options.curves:
-        kept["curves"] = _curves(
-            processes, replace(job, steps=min(options.steps, 2), count_flops=False, gradients=None)
-        )
+        kept["curves"] = _curves(processes, replace(job, steps=min(options.steps, 2), count_flops=False))
     failed = [name for name, result in (results | extras).items() if result.error is not None]
     return kept, not failed and all(bar.reached for bar in found)
 
 
-def _of(job: Job, name: str, names: Sequence[str]) -> Job:
-    # TRL's loss is another; ours is compared where the paper's has run.
-    compared = name != "trl" and "paper" in names
-    return replace(job, contestant=name, gradients=job.gradients if compared else None)
+def _compared(processes: Processes, job: Job, names: Sequence[str]) -> dict[str, Result]:
+    """First steps of the paper's algorithm and of ours, without dropout, which would draw other masks in each."""
+    if "paper" not in names:
+        return {}
+    first = replace(job, steps=0, count_flops=False, dropout=0.0, gradients=f"{job.folder}-gradients")
+    # TRL's loss is another.
+    return {f"{name}, compared": processes.run(replace(first, contestant=name)) for name in names if name != "trl"}
 
 
 def _extras(processes: Processes, job: Job) -> dict[str, Result]:
@@ -74,7 +76,9 @@ def _extras(processes: Processes, job: Job) -> dict[str, Result]:
         bars.MORE_TERMS: terms,
         bars.LARGE_VOCABULARY: words,
         bars.HELD: held,
+        bars.HELD_WITHOUT_DROPOUT: replace(held, dropout=0.0),
         bars.PAPER_HELD: replace(held, contestant="paper"),
+        bars.DROPPING: replace(job, contestant="dropout", steps=max(job.steps, 15)),
         bars.RUN: replace(job, contestant="run", workers=1),
     }
     return {name: _told(name, processes.run(each)) for name, each in jobs.items()}

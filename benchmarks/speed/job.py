@@ -69,6 +69,7 @@ NUM_TERMS = 3  # of mDPO
 VIEWS = ("chosen", "rejected", "chosen@crop")
 CROP = {"area": (0.01, 0.2)}
 LEARNING_RATE = 1e-5
+DROPOUT = 0.05  # of the shipped recipes' adapters
 
 # Each with its line in `worker.py`; ours, switch by switch, in `ours.py`.
 FASTEST = "ours: all"
@@ -87,7 +88,8 @@ CONTESTANTS = (
 class Job:
     """One measurement, in a process of its own.
 
-    ``num_terms``: with several numbers, steps with each of them take turns. ``gradients``: where `paper` leaves the
+    ``num_terms``: with several numbers, steps with each of them take turns. ``dropout``: of the LoRA adapters.
+    ``gradients``: where `paper` leaves the
     loss and gradients of its first step, and where the others find them to compare. ``whole_heap``: the C library
     gives freed tensors back at once, so that the peak is what tensors hold, without the holes of its heap. ``workers``:
     of a whole run.
@@ -99,6 +101,7 @@ class Job:
     steps: int
     device: str = "cpu"
     num_terms: tuple[int, ...] = (NUM_TERMS,)
+    dropout: float = DROPOUT
     count_flops: bool = False
     gradients: str | None = None
     whole_heap: bool = False
@@ -119,7 +122,7 @@ class Job:
 class Result:
     """What a process measured; ``error`` says why it did not.
 
-    ``seconds[num_terms]``: one number a step. Bytes: ``resident`` right before the first step, ``peak`` from there
+    ``seconds[num_terms]``: one number a step; of the measurement of dropout, ``seconds[per cent]``. Bytes: ``resident`` right before the first step, ``peak`` from there
     on. ``flops``: of one step of the first of the numbers of terms; ``flops_per_second``: of the machine's own matrix
     product, whose process also says what ``machine`` that is. ``cache_seconds``: of computing and storing the
     reference of one step's pairs. ``differences`` from `paper` in the first step: of the loss, relative, and of the

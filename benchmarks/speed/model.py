@@ -70,11 +70,11 @@ def dtype_of(device: str) -> torch.dtype:
     return torch.float32 if device == "cpu" else torch.bfloat16
 
 
-def lora_config(shape: Shape) -> LoraConfig:
+def lora_config(job: Job) -> LoraConfig:
     return LoraConfig(
-        r=shape.lora_rank,
-        lora_alpha=2 * shape.lora_rank,
-        lora_dropout=0.0,
+        r=job.shape.lora_rank,
+        lora_alpha=2 * job.shape.lora_rank,
+        lora_dropout=job.dropout,
         target_modules="all-linear",
         exclude_modules=r".*(vision_tower|multi_modal_projector).*",
         task_type="CAUSAL_LM",
@@ -85,7 +85,7 @@ def load_with_lora(job: Job) -> PeftModel:
     """By transformers and peft alone."""
     base = LlavaForConditionalGeneration.from_pretrained(job.folder, dtype=dtype_of(job.device)).to(job.device)
     assert base.config.text_config._attn_implementation == "sdpa"
-    return get_peft_model(base, lora_config(job.shape))
+    return get_peft_model(base, lora_config(job))
 
 
 def lora_weights(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -10,8 +10,9 @@ from benchmarks.speed.job import Result
 GB = 1e9
 METHOD = """\
 - **A step** is everything from a collated micro-batch to updated weights. Each contestant runs in a separate process,
-  with the same model folder, pairs, crops, threads, LoRA (dropout 0), clipping and AdamW, and without activation
-  checkpointing. `trl` is plain DPO: two views, no image term.
+  with the same model folder, pairs, crops, threads, LoRA (dropout 0.05), clipping and AdamW, and without activation
+  checkpointing. `trl` is plain DPO: two views, no image term. On a CPU its head computes logits for every position, on
+  CUDA for those of the responses.
 - **Time** is the median (least to most) of {steps} steps, after one warm-up step.
 - **Peak memory** is that of the whole process from the first step on. *Of the step* leaves out what was there right
   before. *Held by tensors* is the same with a C library that gives freed blocks back at once
@@ -30,8 +31,8 @@ def header(shape_name: str, machine: str, versions: Mapping[str, str], when: str
 def contestants(results: Mapping[str, Result], matrix_rate: float) -> str:
     lines = [
         "| contestant | seconds a step | of the paper's | peak memory, GB | of the paper's | of the step, GB "
-        "| TFLOP a step | GFLOP/s | of the matrix product's |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| TFLOP a step | of the paper's | GFLOP/s | of the matrix product's |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     paper = results.get("paper", Result(error="not run"))
     lines += [_contestant(name, result, paper, matrix_rate) for name, result in results.items()]
@@ -40,7 +41,7 @@ def contestants(results: Mapping[str, Result], matrix_rate: float) -> str:
 
 def _contestant(name: str, result: Result, paper: Result, matrix_rate: float) -> str:
     if result.error is not None:
-        return f"| {name} | {result.error} | | | | | | | |"
+        return f"| {name} | {result.error} | | | | | | | | |"
     median, seconds = result.median(), next(iter(result.seconds.values()))
     of_paper = ("-", "-") if paper.error else (f"{median / paper.median():.3f}", f"{result.peak / paper.peak:.3f}")
     cells = [
@@ -49,15 +50,16 @@ def _contestant(name: str, result: Result, paper: Result, matrix_rate: float) ->
         f"{result.peak / GB:.2f}",
         of_paper[1],
         f"{(result.peak - result.resident) / GB:.2f}",
-        *_arithmetic(result, matrix_rate),
+        *_arithmetic(result, paper, matrix_rate),
     ]
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _arithmetic(result: Result, matrix_rate: float) -> list[str]:
+def _arithmetic(result: Result, paper: Result, matrix_rate: float) -> list[str]:
     if result.flops is None:
-        return ["", "", ""]
-    return [f"{result.flops / 1e12:.3f}", f"{rate(result) / 1e9:.1f}", f"{rate(result) / matrix_rate:.3f}"]
+        return ["", "", "", ""]
+    of_paper = "-" if paper.flops is None else f"{result.flops / paper.flops:.3f}"
+    return [f"{result.flops / 1e12:.3f}", of_paper, f"{rate(result) / 1e9:.1f}", f"{rate(result) / matrix_rate:.3f}"]
 
 
 def bars(found: Sequence[Bar]) -> str:

@@ -39,6 +39,10 @@ def _run(job: Job) -> Result:
             from benchmarks.speed.contestants import paper
 
             return paper.run(job)
+        case "dropout":
+            from benchmarks.speed.contestants import dropout
+
+            return dropout.run(job)
         case "run":
             from benchmarks.speed.contestants import whole_run
 

@@ -69,17 +69,23 @@ class Run(NamedTuple):
     engine: Engine
     builder: BatchBuilder
     examples: list[Example]
+    cache_seconds: float | None = None
 
 
 def run(job: Job) -> Result:
+    begun = begin(job)
+    return _measure(job, begun, begun.builder.build(begun.examples, range(job.shape.num_pairs), epoch=0))
+
+
+def begin(job: Job) -> Run:
+    """All that comes before the first step, the cached reference included."""
     begun = _begin(job)
-    cache_seconds = None
     if begun.recipe.reference == "cached":
         cached, cache_seconds = _cache(begun)
         begun.scorer.use_reference(cached)
+        begun = begun._replace(cache_seconds=cache_seconds)
     start_lora(begun.model.module)
-    batch = begun.builder.build(begun.examples, range(job.shape.num_pairs), epoch=0)
-    return _measure(job, begun, batch, cache_seconds)
+    return begun
 
 
 def _begin(job: Job) -> Run:
@@ -96,7 +102,7 @@ def _begin(job: Job) -> Run:
 
 def _recipe(job: Job, switches: Switches) -> Recipe:
     """Its data is not opened: the examples are there already."""
-    lora = {"rank": job.shape.lora_rank, "alpha": 2 * job.shape.lora_rank, "dropout": 0.0}
+    lora = {"rank": job.shape.lora_rank, "alpha": 2 * job.shape.lora_rank, "dropout": job.dropout}
     components: Any = {
         "model": component("adapter", "llava", path=job.folder, lora=lora),
         "data": component("reader", "pairs", path="nowhere"),
@@ -130,24 +136,24 @@ def _cache(begun: Run) -> tuple[Cached, float]:
     return cached, statistics.median(seconds[1:])
 
 
-def _measure(job: Job, begun: Run, batch: Batch, cache_seconds: float | None) -> Result:
-    objectives = {num: _objective(num) for num in job.num_terms}
+def _measure(job: Job, begun: Run, batch: Batch) -> Result:
+    objectives = {num: objective_of(num) for num in job.num_terms}
     watch = Watch(job)
     flex_flops: list[int] = []
     for step in range(watch.num_steps):
         with without_flex(flex_flops) if watch.counts and job.device == "cuda" else nullcontext():
             objective = objectives[watch.terms]
             watch.begin()
-            loss = _forward_backward(begun.engine, objective, batch, step)
+            loss = forward_backward(begun.engine, objective, batch, step)
             if step == 0 and job.gradients is not None:
                 save(_own(job.gradients), loss, dict(lora_weights(begun.model.module)))
             begun.engine.step(LEARNING_RATE)
             watch.end()
     compared = None if job.gradients is None else differences(_own(job.gradients), Path(job.gradients))
-    return watch.result(sum(flex_flops), differences=compared, cache_seconds=cache_seconds)
+    return watch.result(sum(flex_flops), differences=compared, cache_seconds=begun.cache_seconds)
 
 
-def _forward_backward(engine: Engine, objective: Objective, batch: Batch, step: int) -> Tensor:
+def forward_backward(engine: Engine, objective: Objective, batch: Batch, step: int) -> Tensor:
     scores = Scores.of_batch(engine.forward(batch), batch)
     outcome = objective(scores)
     require_finite(outcome, batch, step + 1)
@@ -157,7 +163,7 @@ def _forward_backward(engine: Engine, objective: Objective, batch: Batch, step: 
     return loss
 
 
-def _objective(num_terms: int) -> Objective:
+def objective_of(num_terms: int) -> Objective:
     terms: Any = make_terms(num_terms)
     return Objective({f"{place}:{type(term).__name__}": term for place, term in enumerate(terms)})
 

@@ -42,7 +42,7 @@ def run(job: Job) -> Result:
             args=make_config(job, watch.num_steps, out),
             train_dataset=Dataset.from_list(rows),
             processing_class=AutoProcessor.from_pretrained(job.folder, backend="pil"),
-            peft_config=lora_config(job.shape),
+            peft_config=lora_config(job),
             callbacks=[Measured(watch)],
         )
         start_lora(trainer.model)
