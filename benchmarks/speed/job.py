@@ -122,11 +122,12 @@ class Job:
 class Result:
     """What a process measured; ``error`` says why it did not.
 
-    ``seconds[num_terms]``: one number a step; of the measurement of dropout, ``seconds[per cent]``. Bytes: ``resident`` right before the first step, ``peak`` from there
-    on. ``flops``: of one step of the first of the numbers of terms; ``flops_per_second``: of the machine's own matrix
-    product, whose process also says what ``machine`` that is. ``cache_seconds``: of computing and storing the
-    reference of one step's pairs. ``differences`` from `paper` in the first step: of the loss, relative, and of the
-    gradients, relative to the largest. ``data_wait``: share of a whole run's time.
+    ``seconds[num_terms]``: one number a step; of the measurement of dropout, ``seconds[per cent]``. Bytes: ``resident``
+    right before the first step, ``peak`` from there on. ``flops``: of one step of the first of the numbers of terms;
+    ``flops_per_second``: of the machine's own matrix product, whose process also says what ``machine`` that is.
+    ``cache_seconds``: of computing and storing the reference of one step's pairs. ``differences`` from `paper` in the
+    first step: of the loss, relative, and of the gradients, relative to the largest. ``data_wait``: share of a whole
+    run's time.
     """
 
     seconds: Mapping[int, list[float]] = field(default_factory=dict)
