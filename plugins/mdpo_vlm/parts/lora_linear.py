@@ -87,12 +87,14 @@ class _AddAdapter(torch.autograd.Function):
         ctx: Any, output: Tensor, inputs: Tensor, down: Tensor, up: Tensor, scaling: float, dropout: float
     ) -> Tensor:
         mask = _draw(inputs, dropout) if dropout else None
-        read = inputs if mask is None else _dropped(inputs, mask, dropout)
+        read = inputs if mask is None else _kept(inputs, mask)
+        # Dropout also divides what it keeps. Here the smallest of the tensors takes all factors.
+        factor = scaling / (1 - dropout)
         inner = read.flatten(0, -2) @ down.to(inputs.dtype).T
-        output.view(-1, output.shape[-1]).addmm_(inner, up.to(inputs.dtype).T, alpha=scaling)
+        output.view(-1, output.shape[-1]).addmm_(inner, up.to(inputs.dtype).T, alpha=factor)
         ctx.mark_dirty(output)
         ctx.save_for_backward(inputs, down, up, inner, None if mask is None else _packed(mask))
-        ctx.scaling, ctx.dropout = scaling, dropout
+        ctx.factor = factor
         return output
 
     @staticmethod
@@ -102,14 +104,13 @@ class _AddAdapter(torch.autograd.Function):
         inputs, down, up, inner, bits = ctx.saved_tensors
         mask = None if bits is None else _unpacked(bits, inputs.shape)
         rows = gradient.flatten(0, -2)
-        # Scale the smallest of the tensors.
-        of_inner = rows @ up.to(rows.dtype) * ctx.scaling
+        of_inner = rows @ up.to(rows.dtype) * ctx.factor
         of_inputs = (of_inner @ down.to(rows.dtype)).view_as(inputs) if ctx.needs_input_grad[1] else None
         if mask is not None:
-            inputs = _dropped(inputs, mask, ctx.dropout)
-            of_inputs = None if of_inputs is None else _dropped(of_inputs, mask, ctx.dropout)
+            inputs = _kept(inputs, mask)
+            of_inputs = None if of_inputs is None else of_inputs.mul_(_factors(mask))
         of_down = of_inner.T @ inputs.flatten(0, -2)
-        of_up = rows.T @ inner * ctx.scaling
+        of_up = rows.T @ inner * ctx.factor
         return gradient, of_inputs, of_down.to(down.dtype), of_up.to(up.dtype), None, None
 
 
@@ -118,12 +119,14 @@ def _draw(inputs: Tensor, dropout: float) -> Tensor:
     return torch.empty_like(inputs, dtype=torch.bool).bernoulli_(1 - dropout)
 
 
-def _dropped(values: Tensor, mask: Tensor, dropout: float) -> Tensor:
-    """``values`` after dropout; also its derivative. On CUDA this is one kernel."""
-    if values.device.type == "cpu":
-        mask = mask.view(torch.uint8)  # A CPU multiplies by bytes faster than by bools.
-    dropped: Tensor = torch.ops.aten.native_dropout_backward(values, mask, 1 / (1 - dropout))
-    return dropped
+def _kept(values: Tensor, mask: Tensor) -> Tensor:
+    """``values`` where the mask is true, and 0 elsewhere."""
+    return values * _factors(mask)
+
+
+def _factors(mask: Tensor) -> Tensor:
+    """The mask in the type with which a device multiplies fastest: a CPU by bytes, not by bools."""
+    return mask.view(torch.uint8) if mask.device.type == "cpu" else mask
 
 
 def _packed(mask: Tensor) -> Tensor:
