@@ -29,7 +29,7 @@ NAMES = ("once/rows-0.safetensors", "once/rows-1.safetensors")
 @st.composite
 def drawn_shards(draw: st.DrawFn) -> Shard:
     ids = draw(st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True))
-    log_prob = st.floats(max_value=0, allow_infinity=False, width=32)
+    log_prob = st.floats(min_value=-(2.0**127), max_value=0, width=32)
     views = {}
     for view in draw(some_views):
         rows = draw(st.lists(st.lists(log_prob, max_size=6), min_size=len(ids), max_size=len(ids)))

@@ -170,6 +170,12 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
 }
 # In plugins/llava/test_adapter.py, with photographs, and in plugins/vlm/test_originals.py, with upstream's checkpoints.
 ELSEWHERE = {("adapter", "chat_vlm"), ("adapter", "llava"), ("adapter", "bunny")}
+# In plugins/readers/test_named_formats.py and test_mixture.py, with a file of each format.
+NAMED_FORMATS = (
+    "align_anything arena argilla hound llamafactory llava_rlhf mixture mmpr openai povid rlaif_v rlhf_v seva swift "
+    "trl vlfeedback"
+)
+ELSEWHERE |= {("reader", name) for name in NAMED_FORMATS.split()}
 
 
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)
