@@ -10,6 +10,8 @@ from pydantic import Field
 
 from mdpo_core import (
     Component,
+    Depth,
+    Dtype,
     Encoder,
     Evaluator,
     ExampleField,
@@ -64,6 +66,13 @@ class DigitsAdapter(ModelAdapter):
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
         return self._llava().load(placement, trainable=trainable)
+
+    def sketch(self, dtype: Dtype, *, depth: int | None = None, trainable: bool = True) -> VisionLanguageModel:
+        return self._llava().sketch(dtype, depth=depth, trainable=trainable)
+
+    @property
+    def depth(self) -> Depth:
+        return self._llava().depth
 
     def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
         self._llava().check_exported(folder, same_base=same_base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,13 +45,21 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
         checked, builder = read_data(recipe, weights=False)
     longest = partial(_longest, checked, builder)
     processes = options.processes or current_world().size
-    fitting = Fitting(recipe, longest, processes)
+    load = partial(_loaded, options, processes)
+    fitting = Fitting(load, longest, processes)
     found, tokens = fitting.estimate(), num_tokens(recipe, longest(recipe))
     fit = None if card is None else fitting.compare(card)
     print("\n".join(_lines(options.recipe, found, tokens, processes, fit)))  # noqa: T201
     if options.json:
         atomic_write(options.json, f"{json.dumps(_numbers(found, tokens, processes, fit), indent=2)}\n".encode())
     return 0 if fit is None or fit.fits else 1
+
+
+def _loaded(options: argparse.Namespace, processes: int, more: Sequence[str]) -> Recipe:
+    """The recipe of the command line with more options."""
+    from mdpo_core.recipe.loading import load_recipe
+
+    return load_recipe(options.recipe, [*options.set, *more], processes)
 
 
 def _longest(checked: CheckedData, builder: BatchBuilder, recipe: Recipe) -> Batch:
@@ -84,12 +92,13 @@ def _verdict(fit: Fit) -> Iterator[str]:
     if fit.fits:
         yield f"{card}: it fits. The largest train.micro_batch_size that fits is {fit.largest}."
     elif fit.change is None:
-        yield f"{card}: it does not fit, nor with smaller micro-batches, a cached reference"
-        yield "and all activations computed again. The least of these needs a card of"
+        yield f"{card}: it does not fit, nor with these changes together:"
+        yield from (f"  --set {option}" for option in fit.tried)
         # Rounded up: a card of this size must be enough.
         least = math.ceil(needed_card(fit.least) / 1e8) * 1e8
-        yield f"{_gb(least)}. Not tried: more processes that share the weights (fsdp,"
-        yield "deepspeed with zero_stage 3), offload, 4-bit weights, shorter rows."
+        yield f"The least that was tried needs a card of {_gb(least)}. What is left: more"
+        yield "processes that share the weights (fsdp, or deepspeed with zero_stage 3), offload, LoRA,"
+        yield "4-bit weights, shorter rows."
     else:
         yield f"{card}: it does not fit. The cheapest change with which it does:"
         yield from (f"  --set {option}" for option in fit.change.options)

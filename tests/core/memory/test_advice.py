@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from mdpo_core.memory.advice import Fitting
 from mdpo_core.memory.cards import needed_card
 from mdpo_core.memory.estimate import Estimate
 
-WEIGHTS, PAIR, RECOMPUTED = 10e9, 4e9, 1e9
+WEIGHTS, FOUR_BITS, PAIR, RECOMPUTED = 10e9, 3e9, 4e9, 1e9
 
 
 class Formula:
@@ -25,10 +26,11 @@ class Formula:
 
     def __init__(self, recipe: Recipe) -> None:
         self._pair = PAIR if recipe.scoring.activation_checkpointing == "off" else RECOMPUTED
+        self._weights = WEIGHTS if getattr(recipe.model, "quantize", None) is None else FOUR_BITS
 
     def estimate(self, batch: Any, train: Any, num_processes: int) -> Estimate:
-        peak = WEIGHTS + self._pair * batch.pairs
-        return Estimate(batch.pairs, WEIGHTS, 0, 0, 0, 0, 0, 0, {"backward": peak})
+        peak = self._weights + self._pair * batch.pairs
+        return Estimate(batch.pairs, self._weights, 0, 0, 0, 0, 0, 0, {"backward": peak})
 
 
 @pytest.fixture
@@ -38,8 +40,11 @@ def fitting(monkeypatch: pytest.MonkeyPatch) -> Fitting:
 
 def fitting_with(monkeypatch: pytest.MonkeyPatch, processes: int = 1) -> Fitting:
     monkeypatch.setattr(advice, "Estimator", Formula)
-    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", ["train.micro_batch_size=4"])
-    return Fitting(recipe, lambda changed: SimpleNamespace(pairs=changed.train.micro_batch_size), processes)  # type: ignore[arg-type,return-value]
+
+    def load(options: Sequence[str]) -> Recipe:
+        return load_recipe(RECIPES / "llava_mdpo.yaml", ["train.micro_batch_size=4", *options], processes)
+
+    return Fitting(load, lambda changed: SimpleNamespace(pairs=changed.train.micro_batch_size), processes)  # type: ignore[arg-type,return-value]
 
 
 @given(card=st.integers(5, 300))
@@ -67,7 +72,20 @@ def test_activations_are_computed_again_if_one_pair_is_too_much(fitting: Fitting
 def test_a_card_too_small_for_everything_gets_the_least(fitting: Fitting) -> None:
     fit = fitting.compare(5e9)
     assert (fit.fits, fit.change) == (False, None)
-    assert fit.least == WEIGHTS + RECOMPUTED
+    assert fit.least == FOUR_BITS + RECOMPUTED
+    assert fit.tried == (
+        "train.micro_batch_size=1",
+        "scoring.activation_checkpointing=full",
+        "model.quantize=nf4",
+    )
+
+
+def test_a_change_of_the_results_is_the_last_and_says_so(fitting: Fitting) -> None:
+    fit = fitting.compare(8e9)
+    assert fit.change is not None
+    assert fit.change.options[-1] == "model.quantize=nf4"
+    assert "other results" in fit.change.price
+    assert "the result is the same" not in fit.change.price
 
 
 def test_changes_are_options_that_set_takes(fitting: Fitting, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mdpo_digits import DigitsAdapter
 from support.paths import RECIPES
 
 from mdpo_core.cli import main
@@ -40,8 +41,8 @@ def test_a_card_that_is_large_enough_gives_0(words: list[str], capsys: pytest.Ca
 def test_a_card_that_is_too_small_gives_1(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--gpu", "1"]) == 1
     printed = capsys.readouterr().out
-    assert "it does not fit, nor with smaller micro-batches" in printed
-    assert "The least of these needs a card of\n1.1 GB." in printed
+    assert "it does not fit, nor with these changes together" in printed
+    assert "The least that was tried needs a card of 1.1 GB" in printed
 
 
 def test_an_unknown_card_is_refused_before_data_is_read(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +50,16 @@ def test_an_unknown_card_is_refused_before_data_is_read(capsys: pytest.CaptureFi
     assert "the card 'voodoo2' is not known" in capsys.readouterr().err
 
 
-def test_an_adapter_without_a_sketch_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quickstart_fits_a_small_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(RECIPES / "quickstart.yaml"), "--gpu", "4", "--set", "data.num_pairs=64"]) == 0
+    assert "A card of 4 GB: it fits" in capsys.readouterr().out
+
+
+def test_an_adapter_without_a_sketch_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("sketch", "depth"):
+        monkeypatch.delattr(DigitsAdapter, name)
     assert main(["check", str(RECIPES / "quickstart.yaml"), "--memory"]) == 2
     assert "the adapter 'digits' cannot say how much memory its models need" in capsys.readouterr().err
 
