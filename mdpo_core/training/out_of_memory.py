@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch import nn
 
-from mdpo_core.errors import MdpoError, first_line
-from mdpo_core.interfaces.backend import Backend
+from mdpo_core.errors import MdpoError, RecipeError, first_line
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.processes.world import current_world
@@ -22,7 +21,10 @@ from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.head import ON_CPU, logits_at_once
 from mdpo_core.scoring.reference import FrozenCopy, Reference
 from mdpo_core.types.batch import Batch
-from mdpo_core.types.layout import PaddedView, pack
+from mdpo_core.types.layout import pack
+
+if TYPE_CHECKING:
+    from mdpo_core.memory.estimate import Estimate
 
 # Logits in float32, their gradient, and the model's own copy of them.
 _BYTES_PER_LOGIT = 4 + 4 + 2
@@ -33,7 +35,7 @@ _ASK = "What a step needs by kind, and what fits a card: mdpo check RECIPE --gpu
 class MemoryAdvice:
     """Turns an out-of-memory error of a micro-batch into advice on what to change in the recipe.
 
-    In a run of one process it measures on the model how much each change saves.
+    Says what a step of the micro-batch needs, by the estimate of `mdpo check --memory`, if there is one.
     """
 
     recipe: Recipe
@@ -58,8 +60,33 @@ class MemoryAdvice:
         )
 
     def _situation(self, batch: Batch) -> str:
-        weights = _gigabytes(self.model.module)
-        return f"out of memory with micro-batches of {len(batch)} pairs (weights: {weights:.1f} GB)"
+        found = self._estimate(batch)
+        needed = (
+            f"weights: {_gigabytes(self.model.module):.1f} GB"
+            if found is None
+            else f"estimate of a step: weights {_gb(found.weights)}, reference {_gb(found.reference)}, gradients "
+            f"{_gb(found.gradients)}, optimizer {_gb(found.optimizer)}, activations {_gb(found.activations)}, logits "
+            f"{_gb(found.logits)}; at most {_gb(found.peak)} in {found.where}"
+        )
+        return f"out of memory with micro-batches of {len(batch)} pairs ({needed})"
+
+    def _estimate(self, batch: Batch, **scoring: Any) -> Estimate | None:
+        """What a step of ``batch`` needs with other options of ``scoring``; None if that cannot be told."""
+        # Without gradients, nothing is kept.
+        if not torch.is_grad_enabled():
+            return None
+        from mdpo_core.memory.estimate import Estimator
+
+        recipe = self.recipe.model_copy(update={"scoring": self.recipe.scoring.model_copy(update=scoring)})
+        on_gpu = device_of(self.model.module).type != "cpu"
+        try:
+            return Estimator(recipe, on_gpu=on_gpu).estimate(batch, recipe.train, current_world().size)
+        except RecipeError:  # an adapter or a backend that cannot be estimated
+            return None
+        except (MemoryError, RuntimeError) as error:
+            if _is_out_of_memory(error):  # there is no memory for an estimate either
+                return None
+            raise
 
     def _advice(self, batch: Batch) -> str:
         lines = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
@@ -97,18 +124,9 @@ class MemoryAdvice:
         # Without gradients no activations are kept.
         if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
             return ""
-        if current_world().size > 1:
-            return "scoring.activation_checkpointing: full - fewer activations, for about a third more time"
-        separate, shared = self._num_tokens(batch)
-        tokens = shared if self.recipe.shares_prefix() else separate
-        element = next(self.model.module.parameters()).element_size()
-        with _arithmetic(self.recipe.backend, device_of(self.model.module)):
-            kept = tokens * activation_bytes_per_token(self.model)
-        inputs = len(self.model.layers()) * self.model.hidden_size * element
-        return (
-            f"scoring.activation_checkpointing: full - {tokens * inputs / 1e9:.2g} GB of the layers' activations are "
-            f"kept instead of {kept / 1e9:.2g} GB, for about a third more time"
-        )
+        now, then = self._estimate(batch), self._estimate(batch, activation_checkpointing="full")
+        saved = "fewer activations" if now is None or then is None else f"{_gb(then.peak)} instead of {_gb(now.peak)}"
+        return f"scoring.activation_checkpointing: full - {saved}, for about a third more time"
 
     def _pairs(self, batch: Batch) -> str:
         smaller = [size for size in range(1, len(batch)) if self.recipe.train.batch_size % size == 0]
@@ -135,48 +153,14 @@ def explained_before_steps(doing: str) -> Iterator[None]:
         raise MdpoError(f"out of memory while {doing}: {first_line(error)}\n{_ASK}") from error
 
 
-def activation_bytes_per_token(model: VisionLanguageModel, num_tokens: int = 16) -> float:
-    """Bytes that the language model keeps for backward with each token: what ``num_tokens`` more tokens add to a row.
-
-    What does not grow with the tokens is left out, such as the copies of weights that autocast keeps.
-    """
-    return (_kept_bytes(model, 2 * num_tokens) - _kept_bytes(model, num_tokens)) / num_tokens
-
-
-def _arithmetic(backend: Backend, device: torch.device) -> AbstractContextManager[object]:
-    if backend.arithmetic == backend.computes_in:
-        return nullcontext()
-    return torch.autocast(device.type, getattr(torch, backend.arithmetic))
-
-
-def _kept_bytes(model: VisionLanguageModel, num_tokens: int) -> int:
-    kept: dict[int, int] = {}
-
-    def count(values: Tensor) -> Tensor:
-        kept[_address(values)] = values.untyped_storage().nbytes()
-        return values
-
-    with saved_tensors_hooks(count, lambda values: values):
-        hidden = model.hidden_states(_row_of(num_tokens, device_of(model.module)), ())
-    # The graph held every tensor until here, so every address belongs to one tensor.
-    del hidden
-    return sum(kept.values())
-
-
-def _address(values: Tensor) -> int:
-    return values.untyped_storage().data_ptr()
-
-
-def _row_of(num_tokens: int, device: torch.device) -> PaddedView:
-    """A row without padding, images and response."""
-    token_ids = torch.zeros(1, num_tokens, dtype=torch.long, device=device)
-    return PaddedView(token_ids, torch.ones_like(token_ids), torch.zeros_like(token_ids, dtype=torch.bool))
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     # Texts of torch on a CPU, and of CUDA's libraries.
     texts = ("can't allocate memory", "ALLOC_FAILED")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
 
 
 def _gigabytes(module: nn.Module) -> float:
