@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import PIL.Image
 import pytest
+from support.builders.long_answers import batch_of
 from support.builders.published_sizes import PUBLISHED, write_folder
 from support.paths import RECIPES
 
-from mdpo_core import Example, Recipe, load_recipe
-from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core import load_recipe
 from mdpo_core.memory.cards import needed_card
 from mdpo_core.memory.estimate import Estimator
-from mdpo_core.types.batch import Batch
 
 SPARE = 0.9
 TOKENS = 600  # of the longer answer
@@ -26,25 +24,13 @@ NAMED = [
 ]
 
 
-def batch_of(recipe: Recipe) -> Batch:
-    encoder = recipe.model.encoder()
-    picture = PIL.Image.effect_noise((640, 480), 64).convert("RGB")
-    answers = {"chosen": "a" + " a" * (TOKENS - 2), "rejected": "a" + " a" * (TOKENS // 2)}
-    rows = [
-        Example(str(number), "<image>\nWhat is unusual about the picture?", answers, (picture.rotate(number),))
-        for number in range(recipe.train.micro_batch_size)
-    ]
-    builder = BatchBuilder.for_terms(recipe.objective, recipe.corruptions, encoder, 32768, seed=0)
-    batch = builder.build(rows, range(len(rows)), epoch=0)
-    assert max(len(item.response) for items in batch.items.values() for item in items) >= TOKENS - 1
-    return batch
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "model", "card", "processes"), NAMED)
 def test_recipe_fits_the_card_that_it_names(name: str, model: str, card: int, processes: int, tmp_path: Path) -> None:
     assert f"{card} GB" in (RECIPES / name).read_text()
     folder = write_folder(PUBLISHED[model], tmp_path / "model")
     recipe = load_recipe(RECIPES / name, [f"model.path={folder}"], processes)
-    found = Estimator(recipe).estimate(batch_of(recipe), recipe.train, processes)
+    batch = batch_of(recipe, recipe.train.micro_batch_size, TOKENS)
+    assert max(len(item.response) for items in batch.items.values() for item in items) >= TOKENS - 1
+    found = Estimator(recipe).estimate(batch, recipe.train, processes)
     assert needed_card(found.peak) <= SPARE * card * 1e9
