@@ -21,10 +21,11 @@ from mdpo_core.scoring.scorer import Scorer
 
 def kept_by_a_layer(folder: str, lora: bool, recompute: bool) -> tuple[float, float]:
     """Bytes a token, over the hidden size and over the intermediate size."""
-    options = {"rank": 64, "alpha": 64, "dropout": 0.0} if lora else None
+    options = {"rank": 64, "alpha": 64, "dropout": 0.05} if lora else None
     adapter: Any = component("adapter", "llava", path=folder, lora=options)
     model = adapter.load(Placement("cpu", "bfloat16"))
     recompute_in_backward(model.layers(), "full" if recompute else "off")
+    model.set_training(True)  # with dropout
     scorer = Scorer(model, TermInputs(tuple(map(View.parse, VIEWS))), None, Scoring())
     batch = make_batch(adapter.encoder(), rank=0)
     language = model.module.config.text_config
