@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +90,7 @@ def row(model: str, folder: Path, way: Way, batches: list[Batch]) -> str:
     return f"| {model} | {way.trains} | {way.backend} | {sizes} | {' | '.join(cells)} |"
 
 
-def rows(model: str, processes: int) -> Iterator[str]:
+def rows(model: str, processes: int) -> list[str]:
     """The rows of a model, for the ways of so many cards."""
     from support.builders.long_answers import batch_of
     from support.builders.published_sizes import PUBLISHED, write_folder
@@ -98,20 +100,23 @@ def rows(model: str, processes: int) -> Iterator[str]:
         ways = [way for way in WAYS if way.processes == processes]
         recipe = recipe_of(model, folder, ways[0])
         batches = [batch_of(recipe, pairs, TOKENS) for pairs in TRIED]
-        for way in ways:
-            sys.stderr.write(f"{model}, {way.trains}, {way.backend}, {processes} cards\n")
-            yield row(model, folder, way, batches)
+        return [row(model, folder, way, batches) for way in ways]
 
 
 def tables() -> Iterator[str]:
     from support.builders.published_sizes import PUBLISHED
 
+    counts = {"One card": 1, "Eight cards": 8}
     cards = " | ".join(f"{card} GB" for card in CARDS)
-    for title, processes in (("One card", 1), ("Eight cards", 8)):
-        yield from ("", f"## {title}", "", f"| model | trains | backend | GB for 1 pair | {cards} |")
-        yield "|---|---|---|---|" + "---|" * len(CARDS)
-        for model in PUBLISHED:
-            yield from rows(model, processes)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        found = {
+            title: [pool.submit(rows, model, processes) for model in PUBLISHED] for title, processes in counts.items()
+        }
+        for title, of_models in found.items():
+            yield from ("", f"## {title}", "", f"| model | trains | backend | GB for 1 pair | {cards} |")
+            yield "|---|---|---|---|" + "---|" * len(CARDS)
+            for of_model in of_models:
+                yield from of_model.result()
 
 
 def page() -> str:
