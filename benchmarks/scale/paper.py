@@ -16,6 +16,7 @@ from benchmarks.scale.formulas import Kept, Setting
 from benchmarks.scale.shapes import MODELS, TOKENS, Model
 from benchmarks.scale.stages import STAGES
 from benchmarks.scale.table import widths_of
+from mdpo_core.scoring.head import ON_GPU
 
 GB = 1e9
 MEMORY = 80 * GB
@@ -29,7 +30,6 @@ NVLINK, BETWEEN_NODES = 450 * GB, NODE * 50 * GB
 BATCH, MICRO_BATCH = 32, 4
 EPOCHS, ROWS = 3, 10_000
 FEW_UPDATES = 200
-LOGITS = 2**23
 # Counted by activations.py: bytes that a layer keeps a token, by hidden and by intermediate size.
 LAYER_KEEPS = {True: (23, 8), False: (28, 8)}
 
@@ -66,7 +66,7 @@ class Plan:
         by_hidden, by_intermediate = LAYER_KEEPS[self.model.lora]
         inputs = 2 * tokens * language.layers * language.hidden
         one = tokens * (by_hidden * language.hidden + by_intermediate * language.intermediate)
-        return inputs + one + LOGITS * (2 + 4 + 2)
+        return inputs + one + ON_GPU * (2 + 4 + 2)
 
     @property
     def memory(self) -> float:
