@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from datetime import date
 from reprlib import Repr
 from typing import Any, NamedTuple
@@ -20,6 +22,12 @@ def shown(value: object) -> str:
     """The value as short text for a message."""
     text = _REPR.repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def yaml_path(path: object) -> str:
+    """A path as a line of YAML writes it, in quotes where it needs them."""
+    text = str(path)
+    return text if re.fullmatch(r"[\w./~][\w./~@+=*-]*", text, re.ASCII) else json.dumps(text, ensure_ascii=False)
 
 
 class Cell(NamedTuple):

@@ -10,8 +10,8 @@ from mdpo_readers.cell_types import Cell, shown, text
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
-_OF_PARTS = ("type", "text", "index")  # what a part has that brings no image
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_IMAGE_KEYS = ("image", "image_url", "path", "url", "bytes", "base64")
 _IMAGE_PARTS = ("image", "image_url", "input_image")
 
 
@@ -31,7 +31,7 @@ def response(cell: Cell) -> str | tuple[Turn, ...]:
         cell = cell._replace(value=[cell.value])
     if not isinstance(cell.value, list):
         return text(cell)
-    before, answer = prompt_and_response(cell)
+    before, answer = _split(cell)
     if not before:
         return answer
     if before[0].role != "assistant":
@@ -44,6 +44,13 @@ def response(cell: Cell) -> str | tuple[Turn, ...]:
 
 def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:
     """Split a whole conversation: the last turn, which is the assistant's, is the response."""
+    before, answer = _split(cell)
+    if not before or before[-1].role == "assistant":
+        raise cell.wrong("before the response there must be a user's turn, which it answers")
+    return before, answer
+
+
+def _split(cell: Cell) -> tuple[tuple[Turn, ...], str]:
     if not isinstance(cell.value, list):
         raise cell.must_be("a list of chat messages")
     turns = _turns(cell)
@@ -65,9 +72,9 @@ def images_inside(cell: Cell) -> list[Any]:
     """The images that parts of valid messages bring along, in order: paths, bytes, web addresses or data URIs."""
     found: list[Any] = []
     for message in cell.value if isinstance(cell.value, list) else []:
-        content = message.get("content") or message.get("value")
+        content = next(message[content] for role, content in _KEYS if role in message and content in message)
         for part in content if isinstance(content, list) else []:
-            held = [value for key, value in part.items() if key not in _OF_PARTS and value is not None]
+            held = [part[key] for key in _IMAGE_KEYS if part.get(key) is not None]
             if part["type"] in _IMAGE_PARTS and held:
                 found.append(held[0])
     return found

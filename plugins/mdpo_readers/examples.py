@@ -36,7 +36,7 @@ class PairRows(LazyRows):
         new_cell = partial(Cell, self.place(number))
         cell = {column: new_cell(column, value) for column, value in values.items()}
         prompt, responses = self._texts(cell)
-        read_number = cell_types.written_number if self._table.of_text_alone else cell_types.number
+        read_number = cell_types.written_number if self._table.of_text_alone(number) else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = () if columns.image is None else read(cell[columns.image])
         if not shown:

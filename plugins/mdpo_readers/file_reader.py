@@ -35,8 +35,11 @@ class FileReader(Reader):
     @field_validator("path")
     @classmethod
     def _path_is_given(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not path:
-            raise ValueError("name at least one file or folder")
+        paths = (path,) if isinstance(path, str) else path
+        if not paths or not all(each.strip() for each in paths):
+            raise ValueError("name at least one file or folder, and no empty one")
+        if len(set(paths)) < len(paths):
+            raise ValueError("the same path is named twice; to read rows twice, use the reader mixture")
         return path
 
     @field_validator("background")

@@ -32,7 +32,7 @@ def item(cell: Cell, key: str) -> Cell:
 def with_marks(prompt: Prompt, num_images: int, ending: str) -> Prompt:
     """The prompt with a mark for each picture before the first text of the user's, if no mark is there yet."""
     turns = (Turn("user", prompt),) if isinstance(prompt, str) else prompt
-    if not num_images or any(IMAGE_MARK in turn.text for turn in turns):
+    if not num_images or any(IMAGE_MARK in turn.text for turn in turns if turn.role == "user"):
         return prompt
     first = next((place for place, turn in enumerate(turns) if turn.role == "user"), None)
     if first is None:

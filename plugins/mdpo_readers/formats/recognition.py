@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from mdpo_core import DataError, DataSummary
+from mdpo_readers.cell_types import yaml_path
 from mdpo_readers.tables.table import Table
 
 _DEFAULTS = {"prompt": "prompt", "image": "img_path"}
@@ -29,12 +30,19 @@ class Named(Protocol):
 def format_of(path: str, table: Table, readers: Iterable[type[Named]]) -> type[Named] | None:
     """The one of ``readers`` for a table; of several, that which knows most of its columns. None: there is none."""
     columns = table.column_names()
-    try:
-        first = table.row(0)
-    except DataError:
-        return None
+    first = _first_row(table.select(columns))
     fitting = [each for each in set(readers) if each.recognizes(columns, first, Path(path))]
     return max(fitting, key=lambda each: (len(each.columns), each.component_name()), default=None)
+
+
+def _first_row(table: Table) -> Mapping[str, Any]:
+    """The first row that can be read; empty if there is none."""
+    for number in range(len(table)):
+        try:
+            return table.row(number)
+        except DataError:
+            continue
+    return {}
 
 
 def format_line(path: str, table: Table, readers: Iterable[type[Named]]) -> str:
@@ -48,7 +56,7 @@ def summary_of(path: str, table: Table, readers: Iterable[type[Named]], count: i
     found = format_of(path, table, readers)
     columns = tuple(table.column_names())
     stored = table.select(columns)
-    rows = tuple(stored.row(number) for number in range(min(count, len(stored))))
+    rows = tuple(_shown_rows(stored, count))
     return DataSummary(
         _pairs_line(path, columns) if found is None else found.recipe_line(path), columns, len(table), rows
     )
@@ -62,4 +70,12 @@ def _pairs_line(path: str, columns: Sequence[str]) -> str:
         *absent.values(),
         *([f"responses: {{{', '.join(f'{name}: COLUMN' for name in answers)}}}"] if answers else []),
     ]
-    return f"data: {{{', '.join(['reader: pairs', f'path: {path}', *more])}}}"
+    return f"data: {{{', '.join(['reader: pairs', f'path: {yaml_path(path)}', *more])}}}"
+
+
+def _shown_rows(table: Table, count: int) -> Iterator[Mapping[str, Any]]:
+    for number in range(min(count, len(table))):
+        try:
+            yield table.row(number)
+        except DataError as error:
+            yield {"bad row": str(error)}

@@ -50,6 +50,9 @@ class FormatRows(LazyRows):
         found = list(self._format.find(row))
         if len(found) <= which:
             raise DataError([Problem(row.where, "", "makes no preference pair")])
+        if self._index is None and len(found) > 1:
+            message = f"makes {len(found)} pairs, but its reader does not say that a row may make several"
+            raise DataError([Problem(row.where, "", message)])
         name = f"{place + 1}" if self._index is None else f"{place + 1}-{which + 1}"
         return self._example(name, found[which])
 

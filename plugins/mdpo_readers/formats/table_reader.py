@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import DataError, ExampleField, LazyRows, Problem, suggestion
+from mdpo_readers.cell_types import yaml_path
 from mdpo_readers.file_reader import FileReader
 from mdpo_readers.formats.pair import Pair, Row
 
@@ -49,7 +50,7 @@ class TableReader(FileReader):
     @classmethod
     def recipe_line(cls, path: str) -> str:
         """The line of a recipe that reads a table of this format at ``path``."""
-        return f"data: {{reader: {cls.component_name()}, path: {path}}}"
+        return f"data: {{reader: {cls.component_name()}, path: {yaml_path(path)}}}"
 
     def wanted(self) -> tuple[Sequence[str], Sequence[str]]:
         """The columns that the table must have, and those that are read where they are."""
@@ -73,8 +74,7 @@ class TableReader(FileReader):
         problems = list(self.missing_images())
         if problems:
             raise DataError(problems)
-        known = set(table.column_names())
-        table = table.select([name for name in (*needed, *also) if name in known])
+        table = table.select((*needed, *also))
         format = Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
         return FormatRows(format, table, index_of(format, table) if self.several else None)
 

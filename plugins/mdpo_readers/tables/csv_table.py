@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mdpo_readers.tables.packed_files import kind_of, unpacked
 from mdpo_readers.tables.table import Table
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_BOM = b"\xef\xbb\xbf"
 _LARGEST_FIELD = 2**31 - 1  # bytes; Python's own limit is less than a picture in base64
 
 
@@ -45,8 +45,7 @@ class CsvTable(Table):
     def place(self, number: int) -> str:
         return f"{self._path} row {number + 1}"
 
-    @property
-    def of_text_alone(self) -> bool:
+    def of_text_alone(self, number: int) -> bool:
         return True
 
     def select(self, columns: Sequence[str]) -> CsvTable:
@@ -65,14 +64,23 @@ class CsvTable(Table):
 def _lines(path: Path) -> Iterator[list[str]]:
     csv.field_size_limit(_LARGEST_FIELD)
     with unpacked(path) as packed:
-        reader = csv.reader(
-            io.TextIOWrapper(packed, encoding="utf-8-sig", newline=""), delimiter=SEPARATORS[kind_of(path)], strict=True
-        )
+        reader = csv.reader(_texts(path, packed), delimiter=SEPARATORS[kind_of(path)], strict=True)
         try:
             yield from reader
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start : error.start + 1]
-            text = f"after line {reader.line_num}: {byte!r} is not UTF-8; save the file as UTF-8"
-            raise DataError([Problem(str(path), "", text)]) from error
         except csv.Error as error:
             raise DataError([Problem(f"{path}:{reader.line_num}", "", f"cannot be read as CSV: {error}")]) from error
+
+
+def _texts(path: Path, lines: Iterable[bytes]) -> Iterator[str]:
+    """The lines as text. Raises `DataError` with the first that is not UTF-8."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.removeprefix(_BOM).decode() if number == 1 else line.decode()
+        except UnicodeDecodeError as error:
+            byte = line[error.start : error.start + 1]
+            message = f"{byte!r} is not UTF-8; save the file as UTF-8"
+            raise DataError([Problem(f"{path}:{number}", "", message)]) from error
+        if "\0" in text:
+            message = "it contains zero bytes: the file is damaged, or not UTF-8"
+            raise DataError([Problem(f"{path}:{number}", "", message)])
+        yield text

@@ -28,9 +28,9 @@ class JoinedTable(Table):
         table, inside = self._place(number)
         return table.place(inside)
 
-    @property
-    def of_text_alone(self) -> bool:
-        return self._tables[0].of_text_alone
+    def of_text_alone(self, number: int) -> bool:
+        table, inside = self._place(number)
+        return table.of_text_alone(inside)
 
     def select(self, columns: Sequence[str]) -> JoinedTable:
         return JoinedTable([table.select(columns) for table in self._tables])
@@ -41,7 +41,8 @@ class JoinedTable(Table):
         return self if same else JoinedTable(without)
 
     def missing(self, columns: Sequence[str]) -> Sequence[str]:
-        return list(dict.fromkeys(name for table in self._tables for name in table.missing(columns)))
+        known = {name for table in self._tables for name in set(columns) - {*table.missing(columns)}}
+        return [name for name in columns if name not in known]
 
     def column_names(self) -> Sequence[str]:
         return list(dict.fromkeys(name for table in self._tables for name in table.column_names()))

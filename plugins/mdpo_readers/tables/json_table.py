@@ -79,7 +79,14 @@ class JsonTable(Table):
         return [name for name in columns if name not in seen]
 
     def column_names(self) -> Sequence[str]:
-        return list(dict.fromkeys(name for number in range(len(self)) for name in self.row(number)))
+        return list(dict.fromkeys(name for row in self._readable() for name in row))
+
+    def _readable(self) -> Iterator[dict[str, Any]]:
+        for number in range(len(self)):
+            try:
+                yield self.row(number)
+            except DataError:  # named when the row is read
+                continue
 
     def _problem(self, number: int, fault: BadRow) -> Problem:
         stored = self._texts[number]

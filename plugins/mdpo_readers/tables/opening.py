@@ -35,11 +35,18 @@ def open_table(path: str | Sequence[str], split: str) -> Table:
     """
     paths = [path] if isinstance(path, str) else path
     with quiet():
-        tables = [_opened(each, Path(each), split) for each in paths]
+        tables = [_readable(each, split) for each in paths]
     for each, table in zip(paths, tables, strict=True):
         if len(table) == 0:
             raise _data_error(each, "there are no rows")
     return _joined(tables)
+
+
+def _readable(path: str, split: str) -> Table:
+    try:
+        return _opened(path, Path(path), split)
+    except OSError as error:  # no permission, or a disk that fails
+        raise _data_error(path, f"cannot be read: {error.strerror or error}") from error
 
 
 def _opened(path: str, location: Path, split: str) -> Table:
@@ -52,7 +59,7 @@ def _opened(path: str, location: Path, split: str) -> Table:
     if is_folder:
         return _from_folder(location, split)
     if glob.has_magic(path):
-        return _joined([_from_file(file, "train") for file in matching(path)])
+        return _joined([_from_file(file, "train") for file in matching(path, split)])
     if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
         return ArrowTable(path, _from_hub(path, split))
     raise _data_error(path, f"there is no such file or folder{file_suggestion(location)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import IO, cast
 from mdpo_core import DataError, Problem
 
 PACKED = (".gz", ".zst")
+_CHUNK = 2**20  # bytes
 
 
 def kind_of(path: Path) -> str:
@@ -29,15 +31,35 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
         raise DataError([Problem(str(path), "", f"cannot be unpacked: {error}")]) from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix != ".zst":
-        return path.open("rb")
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if path.suffix == ".zst":
+        # The library cannot go back in a file, so there is an unpacked copy.
+        with tempfile.TemporaryFile() as copy:
+            _unpack_zstd(path, copy)
+            copy.seek(0)
+            yield copy
+        return
+    with cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb") as file:
+        yield file
+
+
+def _unpack_zstd(path: Path, copy: IO[bytes]) -> None:
+    """Write the unpacked file to ``copy``. Raises `EOFError` if it ends early, which the library would not notice."""
     try:
         import zstandard
     except ImportError as error:
         text = "is packed by zstd; pip install zstandard, or unpack the file"
         raise DataError([Problem(str(path), "", text)]) from error
-    stream: IO[bytes] = zstandard.open(path, "rb")
-    return stream
+    frame = None
+    with path.open("rb") as packed:
+        try:
+            while rest := packed.read(_CHUNK):
+                while rest:
+                    frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                    copy.write(frame.decompress(rest))
+                    rest, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+        except zstandard.ZstdError as error:
+            raise DataError([Problem(str(path), "", f"cannot be unpacked: {error}")]) from error
+    if frame is not None:
+        raise EOFError("the file ends early")

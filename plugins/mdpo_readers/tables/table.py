@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import Dataset, Image, List, Value
+from datasets import Dataset, Value
 
 from mdpo_core import DataError, Problem, is_shortage
 
@@ -26,9 +26,8 @@ class Table(ABC):
     def place(self, number: int) -> str:
         """Where a user finds a row, such as ``pairs.json row 3``; ``number`` counts from 0."""
 
-    @property
-    def of_text_alone(self) -> bool:
-        """Whether all values are text, numbers too, as in CSV."""
+    def of_text_alone(self, number: int) -> bool:
+        """Whether all values of a row are text, numbers too, as in CSV."""
         return False
 
     @abstractmethod
@@ -51,37 +50,31 @@ class Table(ABC):
 class ArrowTable(Table):
     """A memory-mapped table of `datasets`. ``name``: its source, for messages."""
 
-    def __init__(self, name: str, table: Dataset) -> None:
-        self._name = name
-        # A saved folder may have a format that converts values to tensors or hides columns.
-        self._table = table.with_format(None)
+    def __init__(self, name: str, table: Dataset, selected: Sequence[str] | None = None) -> None:
+        self._name, self._selected = name, selected
+        # As they are stored, images too: a reader decodes them, so that errors name the image. A saved folder may have
+        # a format that converts values to tensors or hides columns.
+        self._table = table.with_format("arrow")
 
     def __len__(self) -> int:
         return len(self._table)
 
     def row(self, number: int) -> dict[str, Any]:
         try:
-            values: dict[str, Any] = self._table[number]
+            values: dict[str, Any] = self._table[number].to_pylist()[0]
         except Exception as error:  # the library may raise any error for a damaged file
             if is_shortage(error):
                 raise
             message = f"cannot be read ({type(error).__name__}: {error}); write the table again"
             raise DataError([Problem(self.place(number), "", message)]) from error
-        return values
+        return values if self._selected is None else {name: values.get(name) for name in self._selected}
 
     def place(self, number: int) -> str:
         return f"{self._name} row {number + 1}"
 
     def select(self, columns: Sequence[str]) -> ArrowTable:
-        """These columns, with images as stored bytes: the reader decodes them, so that errors name the image."""
-        table = self._table.select_columns(list(columns))
-        for column in columns:
-            feature = table.features[column]
-            if isinstance(feature, Image):
-                table = table.cast_column(column, Image(decode=False))
-            elif isinstance(getattr(feature, "feature", None), Image):
-                table = table.cast_column(column, List(Image(decode=False)))
-        return ArrowTable(self._name, table)
+        there = [name for name in columns if name in self._table.column_names]
+        return ArrowTable(self._name, self._table.select_columns(there), columns)
 
     def without_embedded(self, columns: Sequence[str]) -> ArrowTable:
         if all(_contains_paths(self._table.features[column]) for column in columns):

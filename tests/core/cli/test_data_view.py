@@ -43,6 +43,13 @@ def test_a_recipe_is_written_that_loads(tmp_path: Path, capsys: pytest.CaptureFi
     assert "exists already; name a new file" in capsys.readouterr().err
 
 
+def test_the_line_is_yaml_for_every_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a, b: {c} #d.jsonl"
+    file.write_text(json.dumps({"img_path": None, "prompt": "A?", "chosen": "B", "rejected": "C"}))
+    assert main(["data", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"data: {{reader: pairs, path: {json.dumps(str(file))}}}"
+
+
 @pytest.mark.parametrize("name", ["absent.jsonl", "*.jsonl", ""])
 def test_data_that_is_not_there_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", str(tmp_path / name) if name else ""]) == 2

@@ -158,6 +158,12 @@ def test_a_wrong_conversation_is_named_with_its_place(
         read({**row, **change}, tmp_path, photographs)
 
 
+def test_a_whole_conversation_has_a_question(tmp_path: Path, photographs: Path) -> None:
+    row = {"chosen": answer("A."), "rejected": answer("B."), "img_path": None}
+    with pytest.raises(DataError, match="chosen: before the response there must be a user's turn"):
+        read(row, tmp_path, photographs, prompt=None)
+
+
 def test_whole_conversations_differing_before_response_are_named(tmp_path: Path, photographs: Path) -> None:
     asked = [{"role": "user", "content": "One?"}], [{"role": "user", "content": "Two?"}]
     row = {"chosen": [*asked[0], *answer("1")], "rejected": [*asked[1], *answer("2")], "img_path": None}

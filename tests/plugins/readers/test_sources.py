@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, Image, List, Value
 from support.paths import DATA
 
 from mdpo_core import DataError, Example, component
@@ -113,7 +113,8 @@ def test_numbers_of_a_text_file_are_text_or_numbers_as_they_are_read(tmp_path: P
     ("content", "message"),
     [
         (b"prompt,chosen,rejected\nA?,B\n", "p.csv row 1: has 2 values, but there are 3 columns"),
-        (b"prompt,chosen,rejected\nA?,B,\xe9\n", "is not UTF-8; save the file as UTF-8"),
+        (b"prompt,chosen,rejected\nA?,B,\xe9\n", "p.csv:2: b'\\xe9' is not UTF-8; save the file as UTF-8"),
+        ("prompt,chosen,rejected\n".encode("utf-16-le"), "p.csv:1: it contains zero bytes"),
         (b'prompt,chosen,rejected\nA?,B,"C\n', "p.csv:2: cannot be read as CSV: unexpected end of data"),
         (b"prompt,chosen,chosen\nA?,B,C\n", "p.csv:1: the column 'chosen' occurs twice"),
         (b"prompt,chosen,rejected\n", "there are no rows"),
@@ -123,6 +124,96 @@ def test_numbers_of_a_text_file_are_text_or_numbers_as_they_are_read(tmp_path: P
 def test_a_damaged_table_of_text_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(content)
     assert message in error(tmp_path / "p.csv")
+
+
+def test_a_pattern_takes_the_files_of_its_split(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "test")):
+        to_jsonl(ROWS[number : number + 1], tmp_path / f"{split}-1.jsonl")
+    assert [row.prompt for row in read(tmp_path / "*.jsonl", split="test")] == [ROWS[1]["prompt"]]
+    assert [row.prompt for row in read(tmp_path / "*.jsonl")] == [ROWS[0]["prompt"]]
+    to_jsonl(ROWS[2:3], tmp_path / "pairs.jsonl")
+    for path in (tmp_path, tmp_path / "*.jsonl"):
+        assert "others do not, such as pairs.jsonl; give a pattern" in error(path)
+    assert "no file name begins with the split 'test'" in error(tmp_path / "pairs*", split="test")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.jsonl", "a.jsonl.gz"], "contains a.jsonl both packed and unpacked"),
+        (["a-00000-of-00001.jsonl", "a-00000-of-00002.jsonl", "a-00001-of-00002.jsonl"], "shards of two counts"),
+        (["train-00000-of-00002-1a2b.jsonl"], "1 of 2 shards are missing, the first is number 1"),
+        (["a-1-of-3.jsonl", "a-3-of-3.jsonl"], "1 of 3 shards are missing, the first is number 2"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(names: list[str], message: str, tmp_path: Path) -> None:
+    for name in names:
+        to_jsonl(ROWS, tmp_path / name)
+    assert message in error(tmp_path)
+
+
+def test_hidden_files_and_metadata_are_no_rows(tmp_path: Path) -> None:
+    to_jsonl(ROWS, tmp_path / "a.json")
+    for name in (".hidden.json", "dataset_info.json", "config.json"):
+        (tmp_path / name).write_text('{"about": "the data"}')
+    assert len(read(tmp_path)) == len(ROWS)
+
+
+@pytest.mark.parametrize("path", [[""], ["a.jsonl", "a.jsonl"]])
+def test_an_empty_or_repeated_path_is_refused(path: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"no empty one|named twice"):
+        component("reader", "pairs", path=path)
+
+
+def test_a_column_may_be_absent_in_some_shards(tmp_path: Path) -> None:
+    row = {"chosen": [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B"}]}
+    row["rejected"] = [row["chosen"][0], {"role": "assistant", "content": "C"}]
+    for number, more in enumerate(({"image": "x.png"}, {})):
+        Dataset.from_list([{**row, **more}]).to_parquet(str(tmp_path / f"train-0000{number}-of-00002.parquet"))
+    rows = component("reader", "trl", path=str(tmp_path), images=tmp_path).open()  # type: ignore[attr-defined]
+    assert rows[1].images == ()
+    with pytest.raises(DataError, match=r"'.*x.png' does not exist"):
+        rows[0]
+
+
+def test_numbers_are_read_by_the_kind_of_their_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,chosen,rejected,score\nA?,B,C,0.5\n")
+    to_jsonl([{**ROWS[0], "score": 2}], tmp_path / "b.jsonl")
+    paths = [str(tmp_path / name) for name in ("a.csv", "b.jsonl")]
+    for given in (paths, paths[::-1]):
+        assert {row.columns["score"] for row in read(given, columns=("score",))} == {0.5, 2.0}
+
+
+def test_no_copy_of_the_pictures_is_written(tmp_path: Path) -> None:
+    picture = {"bytes": (PLAIN / "images" / "boat.png").read_bytes(), "path": None}
+    table = Dataset.from_list([{**ROWS[0], "img_path": [picture]}]).cast_column("img_path", List(Image()))
+    table.save_to_disk(str(tmp_path / "saved"))
+    before = sorted(file.name for file in (tmp_path / "saved").iterdir())
+    assert read(tmp_path / "saved", image="img_path")[0].images[0].size == (24, 16)
+    assert sorted(file.name for file in (tmp_path / "saved").iterdir()) == before
+
+
+def test_pictures_nested_in_messages_are_read(tmp_path: Path) -> None:
+    picture = {"bytes": (PLAIN / "images" / "boat.png").read_bytes(), "path": None}
+    content = [{"type": "image", "text": None, "image": picture}, {"type": "text", "text": "A?", "image": None}]
+    part = {"type": Value("string"), "text": Value("string"), "image": Image()}
+    text = Value("string")
+    features = Features({"prompt": List({"role": text, "content": List(part)}), "chosen": text, "rejected": text})
+    row = {"prompt": [{"role": "user", "content": content}], "chosen": "B", "rejected": "C"}
+    Dataset.from_list([row], features=features).to_parquet(str(tmp_path / "p.parquet"))
+    [example] = read(tmp_path / "p.parquet", image=None)
+    assert (example.images[0].size, example.num_marks) == ((24, 16), 1)
+
+
+def test_zstd_is_read_and_a_cut_file_is_named(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    packed = zstandard.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode())
+    file = tmp_path / "p.jsonl.zst"
+    file.write_bytes(packed)
+    assert [row.prompt for row in read(file)] == [row["prompt"] for row in ROWS]
+    for damaged, message in ((packed[:-3], "the file ends early"), (b"no zstd", "cannot be unpacked")):
+        file.write_bytes(damaged)
+        assert message in error(file)
 
 
 @pytest.mark.parametrize("damage", ["cut", "other"])
