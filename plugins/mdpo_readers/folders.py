@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mdpo_readers.cell_types import Cell, text
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
 def frames_of(cell: Cell, root: Path, count: int) -> Cell:
-    """The paths of at most ``count`` frames of a video, evenly spaced, in the order of their names.
+    """The paths of at most ``count`` frames of a video, evenly spaced, by the numbers in their names: f2 before f10.
 
     ``cell``: the name of the folder below ``root``.
     """
-    folder = (root / text(cell)).resolve()
-    if not folder.is_relative_to(root.resolve()):
-        raise cell.wrong(f"'{cell.value}' lies outside of data.images ('{root}')")
+    folder = _folder(cell, root)
     try:
-        files = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+        files = [file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES]
     except OSError as error:
         raise cell.wrong(f"the folder of frames '{folder}' cannot be read: {error.strerror}") from error
     if not files:
         raise cell.wrong(f"the folder of frames '{folder}' has no picture")
-    return cell._replace(value=[str(Path(text(cell)) / name) for name in spread(files, count)])
+    return cell._replace(value=[str(Path(text(cell)) / name) for name in spread(sorted(files, key=_by_number), count)])
 
 
 def spread(names: list[str], count: int) -> list[str]:
@@ -33,3 +33,23 @@ def spread(names: list[str], count: int) -> list[str]:
     if count == 1:
         return [names[len(names) // 2]]
     return [names[round(place * (len(names) - 1) / (count - 1))] for place in range(count)]
+
+
+def _folder(cell: Cell, root: Path) -> Path:
+    """The absolute path of the folder of frames, which lies below ``root``."""
+    try:
+        folder, outer = (root / text(cell)).resolve(), root.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        # The name is too long, it contains a zero byte, or links form a circle.
+        raise cell.must_be(f"the name of a folder of frames ({type(error).__name__})") from error
+    if folder == outer:
+        raise cell.must_be(f"the name of a folder of frames below data.images ('{root}')")
+    if not folder.is_relative_to(outer):
+        raise cell.wrong(f"'{cell.value}' lies outside of data.images ('{root}')")
+    return folder
+
+
+def _by_number(name: str) -> tuple[list[str | int], str]:
+    """Text and numbers by turns, the first a text: names compare as people count."""
+    parts = _DIGITS.split(name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

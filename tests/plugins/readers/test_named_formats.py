@@ -26,6 +26,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("swift_response", "swift", "pairs.jsonl", {"images": "."}),
     ("swift_rejected_messages", "swift", "pairs.jsonl", {"images": "."}),
     ("swift_rejected_images", "swift", "pairs.jsonl", {"images": "."}),
+    ("swift_video_frames", "swift", "pairs.jsonl", {"images": "."}),
     ("llamafactory_sharegpt", "llamafactory", ".", {"dataset": "boats"}),
     ("llamafactory_openai_tags", "llamafactory", ".", {"dataset": "boats", "media_dir": "images"}),
     ("rlaif_v", "rlaif_v", "part-000.parquet", {}),

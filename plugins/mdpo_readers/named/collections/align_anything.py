@@ -9,6 +9,7 @@ from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
+from mdpo_readers.named.cells import choice
 
 
 class AlignAnything(TableReader):
@@ -23,10 +24,8 @@ class AlignAnything(TableReader):
     several: ClassVar[bool] = True
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        better = row["overall_response"]
-        if better.value not in (0, 1, 2):
-            raise better.must_be("1 or 2, the better response, or 0 if they are equal")
-        if better.value == 0:
+        better = choice(row["overall_response"], (0, 1, 2), "1 or 2, the better response, or 0 if they are equal")
+        if better == 0:
             return
-        chosen, rejected = (row[f"response_{number}"] for number in (better.value, 3 - better.value))
+        chosen, rejected = (row[f"response_{number}"] for number in (better, 3 - better))
         yield Pair(asked(row["question"]), text(chosen), text(rejected), row["image"])

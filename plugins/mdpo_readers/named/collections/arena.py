@@ -8,6 +8,9 @@ from typing import ClassVar
 from mdpo_readers import conversations
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.named.cells import first_filled
+
+_TIES = ("tie", "tie (bothbad)", "both_bad")
 
 
 class Arena(TableReader):
@@ -23,12 +26,12 @@ class Arena(TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         winner = row["winner"]
-        if not isinstance(winner.value, str):
-            raise winner.must_be("model_a, model_b or a tie")
-        if winner.value not in ("model_a", "model_b"):
+        if winner.value in _TIES:
             return
+        if winner.value not in ("model_a", "model_b"):
+            raise winner.must_be(f"model_a, model_b or a tie ({', '.join(_TIES)})")
         better, worse = ("a", "b") if winner.value == "model_a" else ("b", "a")
         prompt, chosen = conversations.prompt_and_response(row[f"conversation_{better}"])
         other, rejected = conversations.prompt_and_response(row[f"conversation_{worse}"])
         if prompt == other:
-            yield Pair(prompt, chosen, rejected, row["images" if "images" in row else "image"])
+            yield Pair(prompt, chosen, rejected, first_filled(row, "images", "image"))

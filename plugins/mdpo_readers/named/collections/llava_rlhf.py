@@ -10,6 +10,7 @@ from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
+from mdpo_readers.named.cells import choice
 
 
 class LlavaRlhf(TableReader):
@@ -20,11 +21,9 @@ class LlavaRlhf(TableReader):
     also: ClassVar[tuple[str, ...]] = ("image",)
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        better = row["preference"]
-        if better.value not in (1, 2) or isinstance(better.value, bool):
-            raise better.must_be("1 or 2, the output that was preferred")
+        better = choice(row["preference"], (1, 2), "1 or 2, the output that was preferred")
         prompt = conversations.prompt(row["conversations"])
-        chosen, rejected = (_output(row[f"output_{number}"]) for number in (better.value, 3 - better.value))
+        chosen, rejected = (_output(row[f"output_{number}"]) for number in (better, 3 - better))
         yield Pair(prompt, chosen, rejected, row["image"])
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from mdpo_readers.cell_types import text
+from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.messages import asked, item, parsed
+from mdpo_readers.messages import asked, item
+from mdpo_readers.tables.json_rows import values_of
 
 
 class RlhfV(TableReader):
@@ -18,6 +19,14 @@ class RlhfV(TableReader):
     columns: ClassVar[tuple[str, ...]] = ("image", "text", "ds_name")
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        stored = parsed(row["text"])
+        stored = _parsed(row["text"])
         chosen, rejected = (text(item(stored, name)) for name in ("chosen", "rejected"))
         yield Pair(asked(item(stored, "question")), chosen, rejected, row["image"])
+
+
+def _parsed(cell: Cell) -> Cell:
+    """The cell with the object that its JSON text means; it is read as strictly as a row of a JSON file."""
+    try:
+        return cell._replace(value=values_of(text(cell).encode()))
+    except ValueError as error:  # a `BadRow`, or a text with half of a character
+        raise cell.wrong(f"must be a JSON object in a text: {error}") from error

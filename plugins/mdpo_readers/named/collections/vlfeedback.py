@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -13,6 +14,9 @@ from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
+from mdpo_readers.named.cells import first_filled
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 
 
 class Rated(NamedTuple):
@@ -25,8 +29,8 @@ class Rated(NamedTuple):
 class VLFeedback(TableReader):
     """VLFeedback as published: ``{prompt, img_path, completions}``; an answer counts as the mean of its ratings.
 
-    Pairs are made as the authors of Silkie make them: all with different means. An answer without a number among its
-    ratings, or in a row without a second one, is in no pair.
+    A null rating is left out. Pairs are made as the authors of Silkie make them: all with different means. An answer
+    with a rating that is no number, or in a row without a second one, is in no pair.
     """
 
     title: ClassVar[str] = "VLFeedback"
@@ -42,7 +46,7 @@ class VLFeedback(TableReader):
         return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        prompt, picture = asked(row["prompt"]), row["img_path" if "img_path" in row else "image"]
+        prompt, picture = asked(row["prompt"]), first_filled(row, "img_path", "image")
         answers = list(_rated(row["completions"]))
         for better, worse in _ordered(answers) if self.take == "all_pairs" else _extremes(answers):
             scores = {"chosen_score": better.score, "rejected_score": worse.score}
@@ -69,26 +73,38 @@ def _rated(cell: Cell) -> Iterator[Rated]:
         found = cell._replace(column=f"{cell.column}[{number}]", value=completion)
         if not isinstance(completion, dict) or not isinstance(completion.get("annotations"), dict):
             raise found.must_be("an answer: {response, annotations: {ASPECT: {Rating}}}")
-        ratings = [_number(aspect) for aspect in completion["annotations"].values()]
+        ratings = [_number(aspect) for aspect in completion["annotations"].values() if not _is_null(aspect)]
         answer = text(found._replace(value=completion.get("response")))
         if ratings and all(rating is not None for rating in ratings):
-            yield Rated(answer, sum(rating or 0.0 for rating in ratings) / len(ratings))
+            yield Rated(answer, _mean(found, [rating or 0.0 for rating in ratings]))
 
 
 def _completions(cell: Cell) -> list[Any]:
     """The answers; a sequence of objects may be stored as an object of lists."""
     if isinstance(cell.value, list):
         return cell.value
-    if isinstance(cell.value, dict) and all(isinstance(values, list) for values in cell.value.values()):
-        return [dict(zip(cell.value, values, strict=True)) for values in zip(*cell.value.values(), strict=True)]
-    raise cell.must_be("a list of rated answers")
+    if not isinstance(cell.value, dict) or not all(isinstance(values, list) for values in cell.value.values()):
+        raise cell.must_be("a list of rated answers")
+    if len({len(values) for values in cell.value.values()}) > 1:
+        raise cell.must_be("a list of rated answers, or an object of lists of the same length")
+    return [dict(zip(cell.value, values, strict=True)) for values in zip(*cell.value.values(), strict=True)]
+
+
+def _is_null(aspect: Any) -> bool:
+    """Whether nothing is stored for an aspect: Parquet stores each aspect that any answer of the table has."""
+    return aspect is None or (isinstance(aspect, dict) and all(value is None for value in aspect.values()))
+
+
+def _mean(cell: Cell, ratings: list[float]) -> float:
+    mean = sum(ratings) / len(ratings)
+    if not math.isfinite(mean):
+        raise cell.wrong("the mean of its ratings is too large for a float")
+    return mean
 
 
 def _number(aspect: Any) -> float | None:
     """A rating, which is a number in a text; None for any other text."""
     rating = aspect.get("Rating") if isinstance(aspect, dict) else None
-    try:
-        found = float(str(rating))
-    except ValueError:
-        return None
+    written = rating if isinstance(rating, str) else repr(rating)
+    found = float(written) if _NUMBER.fullmatch(written) else math.inf
     return found if math.isfinite(found) else None

@@ -36,8 +36,10 @@ class Argilla(TableReader):
 
 def _votes(responses: Cell, states: Cell) -> Counter[str]:
     """How often each answer was preferred in a response that was submitted."""
-    names = responses.value or []
+    names = [] if responses.value is None else responses.value
     if not isinstance(names, list) or any(name not in ("response_1", "response_2") for name in names):
         raise responses.must_be("a list of response_1 and response_2")
-    known = states.value if isinstance(states.value, list) and len(states.value) == len(names) else None
-    return Counter(name for place, name in enumerate(names) if known is None or known[place] in (None, "submitted"))
+    known = [None] * len(names) if states.value is None else states.value
+    if not isinstance(known, list) or len(known) != len(names):
+        raise states.must_be(f"a list with a status for each of the {len(names)} responses")
+    return Counter(name for name, state in zip(names, known, strict=True) if state in (None, "submitted"))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from mdpo_readers import conversations
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.named.cells import first_filled
 
 
 class Trl(TableReader):
@@ -35,7 +36,7 @@ class Trl(TableReader):
         else:
             prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])
         asked = row["prompt" if "prompt" in row else "chosen"]
-        pictures = row["images" if "images" in row else "image"]
+        pictures = first_filled(row, "images", "image")
         if not pictures.value:
             pictures = asked._replace(value=conversations.images_inside(asked))
         yield Pair(prompt, chosen, rejected, pictures)

@@ -1,0 +1,33 @@
+"""Values of a stored row that several named formats read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mdpo_readers.cell_types import Cell
+from mdpo_readers.formats.pair import Row
+
+
+def is_filled(value: Any) -> bool:
+    """Whether a value is there; an empty list and an empty text count as absent, as null does."""
+    return value is not None and value not in ("", [])
+
+
+def first_filled(row: Row, *columns: str) -> Cell:
+    """The one cell of ``columns`` with pictures; if all are empty, the first of them. Raises `DataError` for two."""
+    filled = [row[column] for column in columns if is_filled(row[column].value)]
+    if len(filled) > 1:
+        raise filled[1].wrong(f"is filled, and so is '{filled[0].column}'; keep the pictures of a row in one column")
+    return filled[0] if filled else row[columns[0]]
+
+
+def choice(cell: Cell, numbers: Iterable[int], expected: str) -> int:
+    """The one of ``numbers`` that a cell contains: as a whole number, as a float such as 1.0, or as text.
+
+    Raises `DataError`, which says what was ``expected``.
+    """
+    for number in numbers:
+        if not isinstance(cell.value, bool) and cell.value in (number, str(number), f"{number}.0"):
+            return number
+    raise cell.must_be(expected)
