@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mdpo_core.errors import CheckpointError, RecipeError
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.listeners import listeners, progress_of
-from mdpo_core.processes.devices import local_device, use_expandable_segments
+from mdpo_core.processes.devices import use_expandable_segments
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
@@ -68,7 +68,7 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
             if recipe.scoring.compile:
                 from mdpo_core.scoring.compilation import require_compiler
 
-                require_compiler(local_device(world))
+                require_compiler(recipe.backend.compute_device(world))
             checked, builder = read_data(recipe, world)
             Run(recipe, directory, checked, builder, world).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
@@ -155,7 +155,7 @@ class Run:
         """The FLOP/s of this process's device, from products of matrices for about so many seconds."""
         from mdpo_core.training.matrix_rate import matrix_rate_of
 
-        return matrix_rate_of(self.recipe.backend, seconds)
+        return matrix_rate_of(self.recipe.backend, self.world, seconds)
 
     def load_model(self) -> VisionLanguageModel:
         """The policy's model, ready to train."""

@@ -40,6 +40,13 @@ class Backend(Component):
     def placement(self) -> Placement:
         """The device of this process and the dtype with which models are loaded."""
 
+    def compute_device(self, world: World) -> str:
+        """The device on which this process computes, as torch names it; another one than `placement`'s if weights move.
+
+        ``world``: this process and the others.
+        """
+        return self.placement().device
+
     @property
     def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:
         """The dtype of matrix products: that of the weights, unless the backend uses autocast."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from types import FrameType
 from typing import ClassVar
@@ -62,12 +65,14 @@ class EndSignals:
     """What the signals of this process do. There is one for each process that is a command.
 
     ``farewell()`` says what is kept and how to go on; it must not import anything, as a signal may interrupt an import.
+    ``temporary``: folders that are removed when a signal ends the process.
     """
 
     installed: ClassVar[EndSignals | None] = None
 
     def __init__(self) -> None:
         self.farewell: Callable[[], str] = lambda: "continue with the same command"
+        self.temporary: list[str] = []
         self._ends = threading.Lock()
         self._said = False
         self._code: int | None = None
@@ -118,6 +123,8 @@ class EndSignals:
             _write(f"stopped by {signal.Signals(signum).name}: {self._words()}\n")
         self._said = True
         _remove_semaphores()
+        for folder in self.temporary:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(128 + signum)
 
     def _words(self) -> str:
@@ -152,6 +159,15 @@ class EndSignals:
             return False  # the launcher or a library handles it
         self._requested = self._requested or came
         return came - self._requested > ECHO
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A new folder, removed at the end of the context or when a signal ends the command. ``prefix``: of its name."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        if EndSignals.installed is not None:
+            EndSignals.installed.temporary.append(name)
+        yield Path(name)
 
 
 def _forget() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,7 +16,8 @@ from mdpo_core.data.sampler import Sampler
 from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.listeners import progress_of
-from mdpo_core.processes.devices import device_of, local_device, use_expandable_segments
+from mdpo_core.processes.devices import device_of, use_expandable_segments
+from mdpo_core.processes.end_signals import temporary_folder
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.profiling.instruments import WHOLE, Instruments
@@ -43,17 +43,17 @@ def profile_recipe(recipe: Recipe, num_steps: int, trace: Path) -> Profile:
     Touches no run directory. A launcher may start several processes, as for `run`. Raises `RecipeError` if the recipe
     has fewer pairs, and what `run` raises.
     """
-    with process_group() as world, tempfile.TemporaryDirectory(prefix="mdpo-profile-") as folder:
+    with process_group() as world, temporary_folder("mdpo-profile-") as folder:
         check_consistency(recipe, world.size)
         with code_of(recipe.backend, "check"):
             recipe.backend.check(recipe.train, world)
         use_expandable_segments()
         if recipe.scoring.compile:
-            compilation.require_compiler(local_device(world))
+            compilation.require_compiler(recipe.backend.compute_device(world))
         checked, builder = read_data(recipe, world)
         some = _rows_of_steps(recipe, checked, num_steps + _BESIDE)
         once = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1})})
-        run = Run(once, RunDirectory(Path(folder)), some, builder, world)
+        run = Run(once, RunDirectory(folder), some, builder, world)
         return _Profiling(run, num_steps, trace, world).measured()
 
 

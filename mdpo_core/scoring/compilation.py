@@ -6,6 +6,7 @@ operator: its code depends on the lengths in the row, and each row would need it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,11 +43,21 @@ def require_compiler(device: str) -> None:
         with functorch_config.patch(enable_autograd_cache=False), inductor_config.patch(fx_graph_cache=False):
             torch.compile(_add_one, fullgraph=True)(torch.zeros(8, device=device))
     except Exception as error:  # compilers raise anything
-        needed = "a C++ compiler such as g++" if device == "cpu" else "Triton and a C compiler such as gcc"
         raise RecipeError(
-            f"scoring.compile: torch cannot compile for '{device}' here ({first_line(error)}); install {needed}, "
+            f"scoring.compile: torch cannot compile for '{device}' here ({first_line(error)}); {_remedy(device)}, "
             "or set scoring.compile: false"
         ) from error
+
+
+def _remedy(device: str) -> str:
+    """What gives torch a compiler for the device. A variable of the environment may name one that is not there."""
+    variable, needed = "CC", "Triton and a C compiler such as gcc"
+    if device == "cpu":
+        variable, needed = "CXX", "a C++ compiler such as g++"
+    if variable not in os.environ:
+        return f"install {needed}"
+    named = f"the environment variable {variable} is '{os.environ[variable]}'"
+    return f"{named}; unset it or name a compiler, or install {needed}"
 
 
 def compile_layers(layers: Sequence[nn.Module], backend: str | Callable[..., Any] = "inductor") -> None:

@@ -61,6 +61,9 @@ class FSDP(Backend):
         # Load the model on the CPU: it may be too large for one accelerator.
         return Placement("cpu", "bfloat16" if self.precision == "bf16" else "float32")
 
+    def compute_device(self, world: World) -> str:
+        return local_device(world)
+
     @property
     def sends_weights(self) -> bool:
         return True

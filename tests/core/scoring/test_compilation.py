@@ -213,12 +213,28 @@ def test_a_failing_compiler_is_named_before_training(monkeypatch: pytest.MonkeyP
         raise RuntimeError("Cannot find a working triton installation.\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.delenv("CC", raising=False)
     with pytest.raises(RecipeError) as caught:
         require_compiler("cuda:0")
     assert str(caught.value) == (
         "scoring.compile: torch cannot compile for 'cuda:0' here (Cannot find a working triton installation.); "
         "install Triton and a C compiler such as gcc, or set scoring.compile: false"
     )
+
+
+@pytest.mark.parametrize(("device", "variable"), [("cpu", "CXX"), ("cuda:0", "CC")])
+@pytest.mark.parametrize("value", ["", "no-such-compiler"])
+def test_a_variable_that_names_a_compiler_is_named(
+    device: str, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("Permission denied")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setenv(variable, value)
+    named = f"the environment variable {variable} is '{value}'; unset it or name a compiler, or install "
+    with pytest.raises(RecipeError, match=named):
+        require_compiler(device)
 
 
 def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +244,7 @@ def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("environment", [{"PATH": ""}, {"CXX": "no-such-compiler"}])
+@pytest.mark.parametrize("environment", [{"PATH": ""}, {"CXX": "no-such-compiler"}, {"CXX": ""}])
 def test_a_machine_without_a_compiler_is_told_what_to_install(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

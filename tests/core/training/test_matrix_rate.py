@@ -3,13 +3,58 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
-from mdpo_core import component
+from mdpo_core import Backend, component
+from mdpo_core.processes import devices
+from mdpo_core.processes.world import World
 from mdpo_core.training import matrix_rate
 from mdpo_core.training.matrix_rate import matrix_rate_of
+
+
+def backend(name: str, **options: Any) -> Backend:
+    return cast(Backend, component("backend", name, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "device"),
+    [("fsdp", {}, "cuda:1"), ("local", {"device": "cpu"}, "cpu")],
+)
+def test_the_rate_is_of_the_device_that_computes(
+    name: str, options: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FSDP loads a model on the CPU, and computes elsewhere."""
+    asked: list[torch.device] = []
+
+    def watched(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
+        asked.append(device)
+        return 1.0
+
+    monkeypatch.setattr(devices, "_accelerator", lambda: "cuda")
+    monkeypatch.setattr(devices, "_num_devices", lambda: 2)
+    monkeypatch.setattr(matrix_rate, "matrix_rate", watched)
+    for function in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, function, lambda *device: None)
+    matrix_rate_of(backend(name, **options), World(rank=1, size=2, local_rank=1, local_size=2), 0.0)
+    assert asked == [torch.device(device)]
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", 1024), ("cuda", 8192), ("xpu", 8192), ("npu", 8192)])
+def test_accelerators_multiply_large_matrices(device: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def draw(*shape: int, **options: Any) -> torch.Tensor:
+        drawn.append(shape)
+        return torch.zeros(1, 1)
+
+    monkeypatch.setattr(torch, "randn", draw)
+    monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
+    matrix_rate.matrix_rate(cast(torch.device, SimpleNamespace(type=device)), torch.float32, 0.0)
+    assert drawn == [(size, size)] * 2
 
 
 def test_the_rate_is_of_the_type_in_which_the_run_computes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,13 +67,13 @@ def test_the_rate_is_of_the_type_in_which_the_run_computes(monkeypatch: pytest.M
 
     monkeypatch.setattr(torch, "mm", watched)
     for precision in ("fp32", "bf16_autocast"):
-        assert matrix_rate_of(component("backend", "local", device="cpu", precision=precision), 0.0) > 0  # type: ignore[arg-type]
+        assert matrix_rate_of(backend("local", device="cpu", precision=precision), World(), 0.0) > 0
     assert set(types[: len(types) // 2]) == {torch.float32}
     assert set(types[len(types) // 2 :]) == {torch.bfloat16}
 
 
 def test_random_numbers_of_a_run_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix_rate, "_OTHER_SIZE", 16)
+    monkeypatch.setattr(matrix_rate, "_CPU_SIZE", 16)
     torch.manual_seed(0)
     before = torch.get_rng_state()
     matrix_rate.matrix_rate(torch.device("cpu"), torch.float32, 0.0)
@@ -36,7 +81,7 @@ def test_random_numbers_of_a_run_are_not_touched(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_rate_is_of_the_median_product_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix_rate, "_OTHER_SIZE", 16)
+    monkeypatch.setattr(matrix_rate, "_CPU_SIZE", 16)
     # The products take 50, 1, 4 and 2 seconds.
     times = iter([0, 50, 50, 51, 60, 64, 70, 72])
     monkeypatch.setattr(matrix_rate, "time", SimpleNamespace(perf_counter=lambda: next(times)))
