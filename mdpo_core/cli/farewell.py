@@ -46,9 +46,10 @@ def recipe_arguments(options: argparse.Namespace) -> list[str]:
 
 
 def how_to_resume(options: argparse.Namespace) -> str:
-    """The command that continues what was stopped."""
+    """The command that continues what was stopped, or starts it again if it keeps nothing."""
     if options.command != "run":
-        return "continue with the same command"
+        goes_on = "continue" if options.command in _CONTINUE else "start it again"
+        return f"{goes_on} with the same command"
     if "WORLD_SIZE" in os.environ and PROCESSES not in os.environ and current_world().size > 1:
         return "resume with the same command and --resume, on every node"
     words = ["mdpo-run", *run_arguments(options)]
@@ -87,6 +88,7 @@ def _kept_of_data(options: argparse.Namespace) -> str:
     return f"the finished rows are kept in {partial}" if partial.is_file() else "no row was finished"
 
 
+_CONTINUE = ("generate-rejected", "relabel")
 _KEPT = {
     "run": _kept_of_run,
     "export": _kept_of_export,

@@ -33,7 +33,7 @@ class Stopwatch:
         self._spans: list[tuple[str, Any, Any]] = []
         self._peaks: dict[str, float] = defaultdict(float)
         self._last = self._now()
-        _forget_peak(self._device)
+        self._has_peaks = _forget_peak(self._device)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -52,7 +52,7 @@ class Stopwatch:
 
     def split(self) -> None:
         """Count the time since the last call for the phase that runs now."""
-        now, peak = self._now(), _peak(self._device)
+        now, peak = self._now(), _peak(self._device) if self._has_peaks else None
         self._spans.append((self._open[-1], self._last, now))
         self._last = now
         if peak is not None:
@@ -70,7 +70,10 @@ class Stopwatch:
         return dict(found)
 
     def peaks(self) -> dict[str, float]:
-        """The most GB (1e9 bytes) in each phase: of tensors on CUDA, of the process on a CPU with Linux; else empty."""
+        """The most GB (1e9 bytes) in each phase: of tensors on CUDA, of the process on a CPU with Linux.
+
+        Empty elsewhere, and where Linux does not let a peak begin anew: then no phase has a peak of its own.
+        """
         return dict(self._peaks)
 
     def _now(self) -> Any:
@@ -93,8 +96,15 @@ def _peak(device: torch.device) -> float | None:
     return next((int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM:")), None)
 
 
-def _forget_peak(device: torch.device) -> None:
+def _forget_peak(device: torch.device) -> bool:
+    """Let the peak begin anew at what is held now. False if that cannot be done here."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif device.type == "cpu" and _FORGET.is_file():
-        _FORGET.write_text("5")  # Linux: the peak begins anew at what is held now
+        return True
+    if device.type != "cpu":
+        return False
+    try:
+        _FORGET.write_text("5")
+    except OSError:  # another system than Linux, or a container that keeps the file from us
+        return False
+    return True

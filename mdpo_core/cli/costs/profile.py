@@ -28,6 +28,7 @@ def profile(recipe: Recipe, options: argparse.Namespace) -> int:
     _require_writable("--trace", trace)
     if options.json:
         _require_writable("--json", options.json)
+        _require_apart(options.json, trace)
     if (options.processes or 1) > current_world().size:
         return _launched(options)
     from mdpo_core.profiling.profiler import profile_recipe
@@ -53,6 +54,13 @@ def _require_writable(option: str, file: Path) -> None:
         raise RecipeError(f"{option}: no file can be written in {folder}; name another one")
     if file.is_dir():
         raise RecipeError(f"{option}: {file} is a folder")
+
+
+def _require_apart(numbers: Path, trace: Path) -> None:
+    from mdpo_core.errors import RecipeError
+
+    if numbers.resolve() == trace.resolve():
+        raise RecipeError(f"--json and --trace name the same file, {numbers}; name two files")
 
 
 def _launched(options: argparse.Namespace) -> int:

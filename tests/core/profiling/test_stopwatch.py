@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from mdpo_core.profiling import stopwatch
 from mdpo_core.profiling.stopwatch import REST, Stopwatch
 
 
@@ -47,6 +49,17 @@ def test_a_phase_ends_with_an_error(watch: Stopwatch) -> None:
     with watch.phase("next"):
         pass
     assert watch.seconds() == {REST: 3, "failing": 1, "next": 1}
+
+
+@pytest.mark.parametrize("file", ["absent/clear_refs", "."])
+def test_without_a_fresh_start_no_phase_has_a_peak(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is not there, or cannot be written: a peak would be that of an earlier phase."""
+    monkeypatch.setattr(stopwatch, "_FORGET", tmp_path / file)
+    watch = Stopwatch(torch.device("cpu"), whole=())
+    with watch.phase("step"):
+        pass
+    assert "step" in watch.seconds()
+    assert watch.peaks() == {}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process's peak is read from /proc")

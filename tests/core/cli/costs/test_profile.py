@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,10 @@ def test_runs_and_caches_are_left_alone(words: list[str], tmp_path: Path) -> Non
         (["--trace", "absent/trace.json"], "--trace: the folder absent does not exist"),
         (["--trace", "recipe.yaml"], "--trace: recipe.yaml must end in .json or .json.gz"),
         (["--json", "folder.json"], "--json: folder.json is a folder"),
+        (
+            ["--json", "a.json", "--trace", "./a.json"],
+            "--json and --trace name the same file, a.json; name two files",
+        ),
         (["--set", "train.batch_sise=4"], "train.batch_sise: unknown option; did you mean 'batch_size'?"),
         (
             ["--steps", "4"],
@@ -96,6 +103,35 @@ def test_a_machine_without_a_compiler_is_named_before_data_is_read(
     monkeypatch.setattr(compilation, "require_compiler", refuse)
     assert main([*words, "--set", "scoring.compile=true", "--set", "data.path=absent.json"]) == 2
     assert capsys.readouterr().err == "no compiler here\n"
+
+
+@pytest.mark.parametrize("command", ["run", "profile"])
+def test_the_compiler_is_tried_on_the_backend_s_device(
+    command: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(device: str) -> None:
+        raise RecipeError(f"tried {device}")
+
+    monkeypatch.setattr(compilation, "require_compiler", refuse)
+    monkeypatch.setattr("mdpo_core.processes.devices._accelerator", lambda: "cuda")
+    more = ["--run-dir", str(tmp_path / "run")] if command == "run" else []
+    changes = ["--set", "scoring.compile=true", "--set", "backend.device=cpu"]
+    assert main([command, *words[1:], *changes, *more]) == 2
+    assert capsys.readouterr().err == "tried cpu\n"
+
+
+@pytest.mark.long
+def test_a_signal_leaves_no_folder_and_says_how_to_start_again(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mdpo_core.cli", *words, "--steps", str(MOST)]
+    places = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=places, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("mdpo-profile-*")) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGINT
+    assert "stopped by SIGINT: nothing was changed; start it again with the same command" in told
+    assert list(tmp_path.glob("mdpo-profile-*")) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files, whoever asks")
