@@ -2,8 +2,9 @@
 
 One process; stages one after the other. Each finding is one line of JSON, printed and appended to ``--lines`` at once.
 A stage that does not fit the time left is skipped and says so; a stage that fails says why, and the others go on.
-``--device cpu`` rehearses all of it on a small shape. ``--table`` prints the lines as Markdown, with the targets. TRL
-and DeepSpeed are optional. The exit code is 1 if something failed.
+``--device cpu`` rehearses all of it on a small shape. ``--table`` prints lines as Markdown, with the targets: those of
+the device and the shape that were measured last. TRL and DeepSpeed are optional. The exit code is 1 if something
+failed.
 
 The plan for fifteen minutes of one GPU, in two calls:
 
@@ -54,7 +55,8 @@ STAGES = (
 
 def main(options: argparse.Namespace) -> int:
     if options.table:
-        print(table.page(table.read(options.lines)))
+        lines = table.read(options.lines)
+        print(table.page(table.of_last_device(lines)), table.left_out(lines), sep="\n\n")
         return 0
     warnings.simplefilter("ignore")
     use_expandable_segments()
@@ -73,7 +75,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=540, metavar="SECONDS", help="when to stop (default: 540)")
     parser.add_argument("--stages", metavar="A,B", help=f"default: all of {','.join(stage.name for stage in STAGES)}")
     parser.add_argument("--lines", type=Path, default=Path("gpu.jsonl"), metavar="FILE", help="default: gpu.jsonl")
-    parser.add_argument("--table", action="store_true", help="print what FILE holds, and measure nothing")
+    parser.add_argument("--table", action="store_true", help="print the newest figures of FILE, and measure nothing")
     options = parser.parse_args(words)
     options.shape = options.shape or {"cuda": "llava-7b", "cpu": "tiny"}[options.device]
     try:

@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from benchmarks.speed.job import SHAPES, Shape
 
 GB = 1e9
+Result = TypeVar("Result")
 _CPU_SECONDS = 5.0  # that a stage of a rehearsal must find left
 
 
@@ -56,7 +57,7 @@ class Bench:
 
     def note(self, **found: Any) -> None:
         """Write a line about the stage that runs. It is on the disk when this returns, whatever happens next."""
-        line = json.dumps({"stage": self._stage, **found}, default=str)
+        line = json.dumps({"stage": self._stage, "device": self.device, "shape": self.shape_name, **found}, default=str)
         print(line, flush=True)
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -81,15 +82,21 @@ class Bench:
 
     def tried(self, function: Callable[[], dict[str, Any]], **what: Any) -> dict[str, Any]:
         """Note what ``function`` finds, or why it fails; the stage goes on. Returns what it finds."""
-        self.clear()
-        try:
-            found = function()
-        except Exception as error:
-            self.failed = True
-            self.note(**what, failed=_first_line(error))
+        found = self.attempted(function, **what)
+        if found is None:
             return {}
         self.note(**what, **found)
         return found
+
+    def attempted(self, function: Callable[[], Result], **what: Any) -> Result | None:
+        """What ``function`` gives, without a line; None if it fails, and a line says why. The stage goes on."""
+        self.clear()
+        try:
+            return function()
+        except Exception as error:
+            self.failed = True
+            self.note(**what, failed=_first_line(error))
+            return None
 
     def clear(self) -> None:
         """Free what nobody holds, and let torch's peaks begin anew."""

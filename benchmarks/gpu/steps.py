@@ -101,8 +101,10 @@ def _compared(bench: Bench, setting: Setting, pairs: int) -> dict[str, float]:
 
 
 def measure(bench: Bench, setting: Setting, sizes: Any) -> None:
-    """Steps with some numbers of pairs on one model."""
-    step = _Step(bench, setting, max(sizes))
+    """Steps with some numbers of pairs on one model. If that cannot be built, the next setting still runs."""
+    step = bench.attempted(lambda: _Step(bench, setting, max(sizes)), **vars(setting), pairs=max(sizes))
+    if step is None:
+        return
     for pairs in sizes:
         if bench.left < _SPARE:
             bench.note(**vars(setting), pairs=pairs, skipped=f"{bench.left:.0f} s are left")

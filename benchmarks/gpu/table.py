@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,22 @@ def read(file: Path) -> list[Line]:
         except ValueError:
             continue
     return lines
+
+
+def of_last_device(lines: Sequence[Line]) -> list[Line]:
+    """The lines of the device and the shape that were measured last: a file may hold rehearsals, too."""
+    return [line for line in lines if _where(line) == _where(lines[-1])]
+
+
+def left_out(lines: Sequence[Line]) -> str:
+    """A sentence about the lines that `of_last_device` leaves out; empty if there are none."""
+    others = Counter(_where(line) for line in lines if _where(line) != _where(lines[-1]))
+    named = ", ".join(f"{number} of {where}" for where, number in others.items())
+    return f"Lines of other devices or shapes, which are left out: {named}." if named else ""
+
+
+def _where(line: Line) -> str:
+    return f"{line.get('device', 'an unknown device')} with {line.get('shape', 'an unknown shape')}"
 
 
 def page(lines: Sequence[Line]) -> str:
