@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.speed.contestants import ours
 from benchmarks.speed.job import SHAPES, Job
-from benchmarks.speed.model import build, start_lora
+from benchmarks.speed.model import build
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.compilation import compile_layers
 
@@ -37,12 +37,12 @@ def measure(job: Job, dropout: float) -> dict[str, list[float]]:
     runs = {name: begin(job, name, dropout) for name in (PLAIN, COMPILED)}
     one = runs[PLAIN]
     batch = one.builder.build(one.examples, range(job.shape.num_pairs), epoch=0)
-    objective = ours._objective(3)
+    objective = ours.objective_of(3)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for step in range(1 + job.steps):
         for name, run in runs.items():
             started = time.process_time()
-            ours._forward_backward(run.engine, objective, batch, step)
+            ours.forward_backward(run.engine, objective, batch, step)
             run.engine.step(1e-6)
             seconds[name].append(time.process_time() - started)
     return seconds
@@ -50,15 +50,9 @@ def measure(job: Job, dropout: float) -> dict[str, list[float]]:
 
 def begin(job: Job, name: str, dropout: float) -> ours.Run:
     ours.SWITCHES[name] = ours.Switches(Scoring(compile=name == COMPILED))
-    run = ours._begin(Job(name, job.shape, job.folder, job.steps))
+    run = ours.begin(Job(name, job.shape, job.folder, job.steps, dropout=dropout))
     if name == COMPILED:
         compile_layers(run.model.layers())
-    start_lora(run.model.module)
-    if dropout:
-        for path, module in run.model.module.named_modules():
-            if path.endswith("lora_dropout"):
-                module["default"] = torch.nn.Dropout(dropout)  # type: ignore[operator]  # a ModuleDict
-    run.model.set_training(True)
     return run
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks.speed.job import Job, Result
@@ -63,15 +62,10 @@ class Watch:
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self._done += 1
 
-    def result(self, uncounted_flops: int = 0, **more: Any) -> Result:
+    def result(self, **more: Any) -> Result:
         assert self._done == self.num_steps, (self._done, self.num_steps)
-        flops = None if self._counter is None else self._counter.get_total_flops() + uncounted_flops
+        flops = None if self._counter is None else self._counter.get_total_flops()
         return Result(seconds=self._seconds, resident=self._resident, peak=self._peak, flops=flops, **more)
-
-    @property
-    def counts(self) -> bool:
-        """Whether the step that is next is counted."""
-        return self._done == self._first_counted
 
     def _synchronize(self) -> None:
         if self._job.device == "cuda":
@@ -157,33 +151,3 @@ def _attention_formula(operator: Any, formula: Callable[..., int], num_shapes: i
         return formula(*args[:num_shapes]) // (2 if causal else 1)
 
     return flops
-
-
-@contextmanager
-def without_flex(flops: list[int]) -> Iterator[None]:
-    """Packed attention as a stand-in without arithmetic, whose own arithmetic is added to ``flops``.
-
-    On CUDA it is one compiled kernel, which no counter sees into. What is added is the least that it can do: the
-    scores that the mask leaves, where the kernel works on whole blocks of them.
-    """
-    import mdpo_core.scoring.attention
-
-    def stand_in(query: Tensor, key: Tensor, value: Tensor, packed: Any, scale: float | None = None) -> Tensor:
-        scores = sum(_scores(lengths) for lengths in packed.lengths)
-        # Two products forward; in backward two for each of them, and the scores once more.
-        products = 7 if torch.is_grad_enabled() and query.requires_grad else 2
-        flops.append(products * 2 * scores * query.shape[1] * query.shape[3])
-        return query + 0 * (key.sum() + value.sum())
-
-    original = mdpo_core.scoring.attention.flex_attention
-    mdpo_core.scoring.attention.flex_attention = stand_in
-    try:
-        yield
-    finally:
-        mdpo_core.scoring.attention.flex_attention = original
-
-
-def _scores(lengths: tuple[int, ...]) -> int:
-    prompt, *branches = lengths
-    causal = sum(length * (length + 1) // 2 for length in lengths)
-    return causal + sum(branch * prompt for branch in branches)

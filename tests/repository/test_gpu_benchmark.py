@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,17 @@ import pytest
 import torch
 from support.paths import ROOT
 
-from benchmarks.gpu import table
-from benchmarks.gpu.__main__ import parse
+from benchmarks import compiled_layers
+from benchmarks.gpu import steps, table
+from benchmarks.gpu.__main__ import main, parse
 from benchmarks.gpu.stages import Bench, Skipped, Stage, chosen
+from benchmarks.speed.job import SHAPES, Job
 
 STAGES = (
     "machine attention compiles steps recomputed compiled memory quickstart paper trl two_views zero profile".split()  # noqa: SIM905
 )
+
+WHERE = {"device": "cpu", "shape": "tiny"}
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +44,8 @@ def test_every_stage_runs_on_a_cpu_or_says_why_not(tmp_path: Path) -> None:
     measured = {line["stage"] for line in lines if not line.keys() & {"took", "skipped"}}
     assert measured >= {*STAGES} - {"compiles", "compiled", "trl", "zero"}
     shown = command("--table", "--lines", str(file)).stdout
-    assert shown.count("reached |") >= 3
+    measured_cells = re.findall(r"^\| [^|]+ \| ([^|]*) \| at (?:most|least) ", shown, re.MULTILINE)
+    assert len([cell for cell in measured_cells if re.match(r"[0-9]", cell)]) >= 3, shown
     assert "memory from the estimate, at most | 0.00" in shown
 
 
@@ -60,7 +66,7 @@ def test_a_line_is_on_the_disk_while_its_stage_still_runs(bench: Bench) -> None:
         seen.extend(lines_of(bench))
 
     bench.run(Stage("one", 1, stage))
-    assert seen == [{"stage": "one", "figure": 1}]
+    assert seen == [{"stage": "one", **WHERE, "figure": 1}]
 
 
 def test_a_stage_that_fails_says_why_and_the_next_one_runs(bench: Bench) -> None:
@@ -82,7 +88,7 @@ def test_a_stage_that_fails_says_why_and_the_next_one_runs(bench: Bench) -> None
 def test_a_stage_without_time_is_skipped_and_says_so(tmp_path: Path) -> None:
     bench = Bench("cpu", "tiny", 0, tmp_path, tmp_path / "lines.jsonl")
     bench.run(Stage("late", 1, lambda bench: pytest.fail("it ran")))
-    assert lines_of(bench) == [{"stage": "late", "skipped": "needs about 5 s, and 0 s are left"}]
+    assert lines_of(bench) == [{"stage": "late", **WHERE, "skipped": "needs about 5 s, and 0 s are left"}]
 
 
 def test_one_case_that_fails_does_not_end_its_stage(bench: Bench) -> None:
@@ -93,7 +99,62 @@ def test_one_case_that_fails_does_not_end_its_stage(bench: Bench) -> None:
     bench.run(Stage("two", 1, stage))
     bad, good, _ = lines_of(bench)
     assert bad["failed"].startswith("ZeroDivisionError")
-    assert good == {"stage": "two", "case": "good", "figure": 2}
+    assert good == {"stage": "two", **WHERE, "case": "good", "figure": 2}
+
+
+def test_a_model_that_cannot_be_built_does_not_end_its_stage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Step:
+        def __init__(self, bench: Bench, setting: steps.Setting, pairs: int) -> None:
+            if setting.recompute == "full":
+                raise torch.OutOfMemoryError("out of memory")
+            self.recipe = None
+
+        def numbers(self, batch: Any) -> dict[str, Any]:
+            return {"seconds": 1.0}
+
+    monkeypatch.setattr(steps, "_Step", Step)
+    monkeypatch.setattr(steps, "batch_of", lambda bench, recipe, pairs: None)
+    bench.run(Stage("recomputed", 1, steps.recomputed))
+    failed, second, without_dropout, _ = lines_of(bench)
+    assert (failed["recompute"], failed["pairs"]) == ("full", 1)
+    assert failed["failed"] == "OutOfMemoryError: out of memory"
+    assert (second["recompute"], second["seconds"]) == (2, 1.0)
+    assert (without_dropout["dropout"], without_dropout["seconds"]) == (0.0, 1.0)
+
+
+def test_the_table_is_of_one_device_and_says_what_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lines.jsonl"
+    rehearsal = {**LINES[0], **WHERE, "name": "a processor"}
+    measured = [{**line, "device": "cuda", "shape": "llava-7b"} for line in LINES]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in [rehearsal, *measured]))
+    assert main(parse(["--table", "--lines", str(file)])) == 0
+    shown = capsys.readouterr().out
+    assert "card; " in shown
+    assert "a processor" not in shown
+    assert "left out: 1 of cpu with tiny." in shown
+    file.write_text("")
+    assert main(parse(["--table", "--lines", str(file)])) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_benchmark_of_compiled_layers_runs() -> None:
+    words = [sys.executable, "-m", "benchmarks.compiled_layers", "--shape", "tiny", "--steps", "1", "--dropout", "0.1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()[-2:]] == ["plain", "compiled"]
+
+
+def test_compiled_layers_are_measured_with_the_dropout_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+    monkeypatch.setattr(compiled_layers.ours, "begin", jobs.append)
+    for dropout in (0.0, 0.1):
+        compiled_layers.begin(Job("", SHAPES["tiny"], str(tmp_path), 1), compiled_layers.PLAIN, dropout)
+    assert [job.dropout for job in jobs] == [0.0, 0.1]
 
 
 def test_stages_are_chosen_by_name_and_a_wrong_name_is_refused() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from benchmarks.speed.job import LEARNING_RATE, TERMS, VIEWS, Job, Result
-from benchmarks.speed.measure import Watch, without_flex
+from benchmarks.speed.measure import Watch
 from benchmarks.speed.model import lora_weights, start_lora
 from benchmarks.speed.pairs import make_builder, make_encoder, make_examples, make_terms
 from benchmarks.speed.parity import differences, save
@@ -139,18 +138,16 @@ def _cache(begun: Run) -> tuple[Cached, float]:
 def _measure(job: Job, begun: Run, batch: Batch) -> Result:
     objectives = {num: objective_of(num) for num in job.num_terms}
     watch = Watch(job)
-    flex_flops: list[int] = []
     for step in range(watch.num_steps):
-        with without_flex(flex_flops) if watch.counts and job.device == "cuda" else nullcontext():
-            objective = objectives[watch.terms]
-            watch.begin()
-            loss = forward_backward(begun.engine, objective, batch, step)
-            if step == 0 and job.gradients is not None:
-                save(_own(job.gradients), loss, dict(lora_weights(begun.model.module)))
-            begun.engine.step(LEARNING_RATE)
-            watch.end()
+        objective = objectives[watch.terms]
+        watch.begin()
+        loss = forward_backward(begun.engine, objective, batch, step)
+        if step == 0 and job.gradients is not None:
+            save(_own(job.gradients), loss, dict(lora_weights(begun.model.module)))
+        begun.engine.step(LEARNING_RATE)
+        watch.end()
     compared = None if job.gradients is None else differences(_own(job.gradients), Path(job.gradients))
-    return watch.result(sum(flex_flops), differences=compared, cache_seconds=begun.cache_seconds)
+    return watch.result(differences=compared, cache_seconds=begun.cache_seconds)
 
 
 def forward_backward(engine: Engine, objective: Objective, batch: Batch, step: int) -> Tensor:
