@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,7 +13,10 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import Field, field_validator
 
-from mdpo_core import Example, ExampleField, LazyRows, MdpoError, Reader, component
+from mdpo_core import DataError, Example, ExampleField, LazyRows, MdpoError, Problem, Reader, component
+
+MOST_COPIES = 1000
+_TIMES = f"a whole number from 1 to {MOST_COPIES}, or a share below 1"
 
 
 class Source(NamedTuple):
@@ -27,7 +31,8 @@ class Mixture(Reader):
     """Rows of several sources, one source after the other; training shuffles them as any rows.
 
     A source is a reader with its options, and ``times``: 2 reads each row twice, each copy with an id and so a crop of
-    its own; 0.5 draws half of the rows. The id of a row is ``source/id``.
+    its own; 0.5 draws half of the rows. The id of a row is ``source/id``, that
+    of its second copy ``source/id#2``; a # in an id is doubled, so that no two rows share one.
     """
 
     sources: dict[str, dict[str, Any]] = Field(
@@ -67,6 +72,8 @@ class Mixture(Reader):
 
     def _copies(self, source: Source, count: int) -> Iterator[tuple[int, Sequence[int]]]:
         """The number of each copy of a source, from 1, and the rows that it has."""
+        if not count:
+            raise DataError([Problem("data.sources", source.name, "has no rows; take the source out of the recipe")])
         if isinstance(source.times, int):
             yield from ((copy, range(count)) for copy in range(1, source.times + 1))
             return
@@ -96,8 +103,9 @@ class MixtureRows(LazyRows):
     def row(self, number: int) -> Example:
         part, place = self._place(number)
         example = part.rows[place]
+        inside = example.id.replace("#", "##")
         copy = "" if part.copy == 1 else f"#{part.copy}"
-        return replace(example, id=f"{part.source}/{example.id}{copy}")
+        return replace(example, id=f"{part.source}/{inside}{copy}")
 
     def place(self, number: int) -> str:
         part, place = self._place(number)
@@ -115,6 +123,11 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
     if not name.strip() or "/" in name or "#" in name:
         raise ValueError(f"the source {name!r} needs a name without / and #")
     others = {key: value for key, value in options.items() if key not in ("reader", "times")}
+    if "bad_rows" in others:
+        raise ValueError(f"the source {name!r}: bad_rows counts for the whole mixture; say it at data.bad_rows")
+    for key in ("kind", "name"):  # arguments of `component`
+        if key in others:
+            raise ValueError(f"the source {name!r}: there is no option {key!r}")
     if not isinstance(options.get("reader"), str):
         raise ValueError(f"the source {name!r} needs a reader, such as reader: pairs")
     try:
@@ -125,10 +138,9 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
 
 
 def _times(name: str, value: object) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"the source {name!r}: times must be a whole number from 1, or a share below 1")
-    if value == int(value):
-        return int(value)
-    if value < 1:
-        return value
-    raise ValueError(f"the source {name!r}: times must be a whole number from 1, or a share below 1; found {value}")
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if 0 < value < 1:
+            return value
+        if 1 <= value <= MOST_COPIES and value == int(value):
+            return int(value)
+    raise ValueError(f"the source {name!r}: times must be {_TIMES}; found {value!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,16 @@ def test_a_bad_row_is_named_with_its_source(numbers: dict[str, Any], tmp_path: P
         ({"a": {"reader": "pears", "path": "x"}}, "the source 'a': .*did you mean 'pairs'"),
         ({"a": {"reader": "pairs"}}, "the source 'a': .*path"),
         ({"a/b": BOATS}, "needs a name without / and #"),
-        ({"a": {**BOATS, "times": 0}}, "times must be a whole number from 1, or a share below 1"),
+        ({"a": {**BOATS, "times": 0}}, "times must be a whole number from 1 to 1000, or a share below 1"),
         ({"a": {**BOATS, "times": 1.5}}, "times must be .* found 1.5"),
         ({"a": {**BOATS, "times": True}}, "times must be"),
         ({"a": {**BOATS, "times": "2"}}, "times must be"),
+        ({"a": {**BOATS, "times": math.inf}}, "times must be .* found inf"),
+        ({"a": {**BOATS, "times": math.nan}}, "times must be .* found nan"),
+        ({"a": {**BOATS, "times": 1001}}, "times must be .* found 1001"),
+        ({"a": {**BOATS, "kind": "reader"}}, "the source 'a': there is no option 'kind'"),
+        ({"a": {**BOATS, "name": "pairs"}}, "the source 'a': there is no option 'name'"),
+        ({"a": {**BOATS, "bad_rows": "quarantine"}}, "the source 'a': bad_rows .* say it at data.bad_rows"),
     ],
 )
 def test_a_wrong_source_is_named(sources: dict[str, Any], message: str) -> None:
@@ -109,3 +116,20 @@ def test_a_wrong_source_of_a_recipe_is_named_with_its_line(tmp_path: Path) -> No
     )
     with pytest.raises(RecipeError, match=r"recipe.yaml:\d+.*the source 'a'"):
         load_recipe(recipe)
+
+
+@pytest.mark.parametrize("times", [0.5, 2])
+def test_a_source_without_rows_is_named(times: float, numbers: dict[str, Any], tmp_path: Path) -> None:
+    user, tie = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}], "tie"
+    (tmp_path / "ties.jsonl").write_text(json.dumps({"conversation_a": user, "conversation_b": user, "winner": tie}))
+    ties = {"reader": "arena", "path": str(tmp_path / "ties.jsonl"), "times": times}
+    with pytest.raises(DataError, match=r"data.sources: b: has no rows"):
+        mixture(a=numbers, b=ties).open()
+
+
+def test_ids_with_a_number_sign_do_not_collide_with_those_of_copies(tmp_path: Path) -> None:
+    rows = [{"id": name, "prompt": "?", "chosen": "a", "rejected": "b"} for name in ("1", "1#2", "1#", "1##2", "1###2")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"reader": "pairs", "path": str(tmp_path / "rows.jsonl"), "image": None, "id": "id", "times": 3}
+    ids = [row.id for row in mixture(a=source).open()]
+    assert len(set(ids)) == len(ids) == 15

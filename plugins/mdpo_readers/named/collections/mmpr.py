@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,11 +9,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from mdpo_core import DataError, LazyRows, Problem
-from mdpo_readers.cell_types import text
+from mdpo_readers.cell_types import shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
-from mdpo_readers.mixture import MixtureRows, Part
+from mdpo_readers.mixture import MOST_COPIES, MixtureRows, Part
+from mdpo_readers.tables.json_rows import values_of
 
 
 class Mmpr(TableReader):
@@ -40,7 +40,10 @@ class Mmpr(TableReader):
             return super().open()
         parts = []
         for name, entry in entries.items():
-            annotation, root = (self.images / str(entry.get(key)) for key in ("annotation", "root"))
+            annotation, root = (self.images / _path(self.path, name, key, entry) for key in ("annotation", "root"))
+            if _entries(annotation) is not None:
+                text = f"'{annotation}' is a meta file; list its annotation files instead"
+                raise DataError([Problem(self.path, f"{name}.annotation", text)])
             rows = self.model_copy(update={"path": str(annotation), "images": root}).open()
             parts += [Part(name, rows, range(len(rows)), copy + 1) for copy in range(_times(self.path, name, entry))]
         return MixtureRows(parts)
@@ -50,20 +53,30 @@ class Mmpr(TableReader):
 
 
 def _entries(path: Path) -> dict[str, Any] | None:
-    """The entries of a meta file; None for an annotation file."""
-    if path.suffix != ".json" or not path.is_file():
-        return None
+    """The entries of a meta file; None for an annotation file. Raises `DataError` if it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        if path.suffix != ".json" or not path.is_file():
+            return None
+        found = values_of(path.read_bytes())
+    except OSError as error:
+        raise DataError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error
+    except ValueError:  # no object, or no JSON: the table says what is wrong with it
         return None
-    is_meta = isinstance(found, dict) and found and all(isinstance(each, dict) for each in found.values())
-    return found if is_meta else None
+    return found if found and all(isinstance(each, dict) for each in found.values()) else None
+
+
+def _path(path: str, name: str, key: str, entry: Mapping[str, Any]) -> str:
+    found = entry.get(key)
+    if not isinstance(found, str) or not found:
+        raise DataError([Problem(path, f"{name}.{key}", f"must be a path below data.images, found {shown(found)}")])
+    return found
 
 
 def _times(path: str, name: str, entry: Mapping[str, Any]) -> int:
     times = entry.get("repeat_time", 1)
-    if not isinstance(times, int) or isinstance(times, bool) or times < 1:
-        text = f"repeat_time must be a whole number from 1, found {times!r}; for a share use the reader mixture"
-        raise DataError([Problem(path, name, text)])
+    if not isinstance(times, int) or isinstance(times, bool) or not 1 <= times <= MOST_COPIES:
+        text = (
+            f"must be a whole number from 1 to {MOST_COPIES}, found {shown(times)}; for a share use the reader mixture"
+        )
+        raise DataError([Problem(path, f"{name}.repeat_time", text)])
     return times
