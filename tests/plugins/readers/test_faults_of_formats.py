@@ -84,6 +84,11 @@ def test_no_picture_is_dropped_for_an_empty_column(
             {"messages": [USER, YES], "rejected_images": [], "rejected_messages": [], "rejected_response": None},
             "rejected_response: is empty, and so are rejected_messages and rejected_images",
         ),
+        (
+            "swift",
+            {**SWIFT, "rejected_messages": [USER, YES]},
+            "rejected_messages: is filled, and so is rejected_response; keep one of them",
+        ),
         ("arena", {**BATTLE, "winner": "model_A"}, "winner: must be model_a, model_b or a tie"),
         ("arena", {**BATTLE, "winner": ["model_a"]}, "winner: must be model_a, model_b or a tie"),
         ("argilla", {**VOTES, "preference.responses": {}}, "preference.responses: must be a list"),

@@ -55,6 +55,8 @@ class Swift(TableReader):
 
     def _rejected(self, row: Row, prompt: Any) -> Any:
         if _has_answer(row, "rejected_messages"):
+            if is_filled(row["rejected_response"].value):
+                raise row["rejected_messages"].wrong("is filled, and so is rejected_response; keep one of them")
             before, rejected = conversations.prompt_and_response(row["rejected_messages"])
             if before != prompt:
                 raise row["rejected_messages"].wrong("the turns before the answer differ from those in 'messages'")
