@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from mdpo_core import IMAGE_MARK, Prompt, Turn
@@ -12,14 +11,6 @@ from mdpo_readers.cell_types import Cell, text
 def asked(cell: Cell) -> tuple[Turn, ...]:
     """A bare question: one turn of the user's."""
     return (Turn("user", text(cell)),)
-
-
-def parsed(cell: Cell) -> Cell:
-    """The cell with the value that its JSON text means."""
-    try:
-        return cell._replace(value=json.loads(text(cell)))
-    except (ValueError, RecursionError) as error:
-        raise cell.must_be("JSON in a text") from error
 
 
 def item(cell: Cell, key: str) -> Cell:
