@@ -10,7 +10,9 @@ import torch
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.processes.world import World
 
-_CPU_SIZE, _SIZE = 1024, 8192
+_SIZE = 1024
+_SIZES = {"cuda": 8192, "xpu": 8192}  # where a smaller product takes no longer than its launch
+_PERIOD = 1009  # of the numbers that are multiplied
 _LEAST = 3  # products that are timed
 
 
@@ -28,17 +30,21 @@ def matrix_rate_of(backend: Backend, world: World, seconds: float) -> float:
     return rate
 
 
+def size_on(device_type: str) -> int:
+    """Rows and columns of the matrices that are multiplied on such a device."""
+    return _SIZES.get(device_type, _SIZE)
+
+
 def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     """The same on any device, in any type. Leaves torch's random numbers as they are."""
-    size = _CPU_SIZE if device.type == "cpu" else _SIZE
-    drawn = torch.Generator(device).manual_seed(0)
-    left, right = (torch.randn(size, size, generator=drawn, device=device).to(dtype) for _ in range(2))
+    size = size_on(device.type)
+    # Not drawn: some devices have no generator of their own.
+    numbers = torch.arange(size * size, dtype=torch.int32, device=device).remainder(_PERIOD) / _PERIOD - 0.5
+    left, right = (each.view(size, size).to(dtype) for each in (numbers, numbers.flip(0)))
     times: list[float] = []
     while len(times) <= _LEAST or sum(times) < seconds:
         started = time.perf_counter()
-        torch.mm(left, right)
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
+        torch.mm(left, right)[0, 0].item()  # waits for the product
         times.append(time.perf_counter() - started)
     # The first product also chooses its kernel.
     return float(2 * size**3 / statistics.median(times[1:]))

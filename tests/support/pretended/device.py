@@ -9,6 +9,7 @@ Numbers, waits and streams of a real device are not shown here: only where each 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -41,6 +42,8 @@ def process_with_device() -> ProcessPoolExecutor:
 
 def set_up() -> None:
     """Give this process the device, from now on."""
+    # transformers reads weights in threads, and torch's modes are those of one thread.
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     _setup_privateuseone_for_python_backend(KIND, backend_module=_Backend())
     _lasting.extend(add_autocast(KIND))
     _Operators().__enter__()
