@@ -152,7 +152,7 @@ class Run:
             self.checked.write_quarantine(self.directory.quarantine)
 
     def measure_device(self, seconds: float = 0.1) -> float:
-        """The FLOP/s of this process's device, from products of matrices for about so many seconds."""
+        """The FLOP/s of this process's device, measured with matrix products for about ``seconds``."""
         from mdpo_core.training.matrix_rate import matrix_rate_of
 
         return matrix_rate_of(self.recipe.backend, self.world, seconds)

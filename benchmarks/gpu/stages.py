@@ -99,7 +99,7 @@ class Bench:
             return None
 
     def clear(self) -> None:
-        """Free what nobody holds, and let torch's peaks begin anew."""
+        """Free the memory that nobody holds, and reset torch's peaks."""
         gc.collect()
         if self.cuda:
             torch.cuda.empty_cache()

@@ -72,7 +72,7 @@ class Stopwatch:
     def peaks(self) -> dict[str, float]:
         """The most GB (1e9 bytes) in each phase: of tensors on CUDA, of the process on a CPU with Linux.
 
-        Empty elsewhere, and where Linux does not let a peak begin anew: then no phase has a peak of its own.
+        Empty elsewhere, and where Linux does not reset a peak: then no phase has a peak of its own.
         """
         return dict(self._peaks)
 
@@ -97,7 +97,7 @@ def _peak(device: torch.device) -> float | None:
 
 
 def _forget_peak(device: torch.device) -> bool:
-    """Let the peak begin anew at what is held now. False if that cannot be done here."""
+    """Reset the peak to what is held now. False if this machine cannot do that."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True

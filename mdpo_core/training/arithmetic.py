@@ -43,7 +43,7 @@ class Flops(NamedTuple):
         return self.forward + self.backward + self.reference
 
     def plus(self, other: Flops, times: float = 1) -> Flops:
-        """These, and the other ones so many times."""
+        """The sum of these and ``times`` the other ones."""
         return Flops(*(one + another * times for one, another in zip(self, other, strict=True)))
 
 

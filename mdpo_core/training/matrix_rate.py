@@ -19,7 +19,7 @@ _LEAST = 3  # products that are timed
 def matrix_rate_of(backend: Backend, world: World, seconds: float) -> float:
     """FLOP/s of a square matrix product where the backend computes, in the type in which a run computes.
 
-    The median of the products that fit into ``seconds``, after one more. On CUDA torch's peak of memory begins anew, so
+    The median of the products that fit into ``seconds``, after one more. On CUDA this resets torch's peak of memory, so
     call this before anything is loaded.
     """
     device = torch.device(backend.compute_device(world))
