@@ -105,6 +105,7 @@ class BatchBuilder:
             corruptible=self._corruptible(example),
             text_starts={name: self._text_start(prompt) for name, prompt in prompts.items()},
             turns={name: response.turns for name, response in responses.items() if response.turns is not None},
+            source=example.source,
         )
         self._limit_length(row)
         return row

@@ -112,6 +112,8 @@ def _type_problems(example: object) -> Iterator[str]:
         return
     if not isinstance(example.id, str):
         yield f"the id is {shown(example.id)}; it must be text"
+    if not isinstance(example.source, str):
+        yield f"the source is {shown(example.source)}; it must be text"
     for field in get_args(ExampleField):
         value = getattr(example, field)
         if not isinstance(value, Mapping):

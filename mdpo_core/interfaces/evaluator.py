@@ -34,8 +34,10 @@ class Policy(Protocol):
     ) -> list[str]:
         """Responses to the examples' prompts: greedy at temperature 0, else sampled with the run's seed."""
 
-    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         """The objective and its metrics (as in metrics.jsonl) on examples, without gradients.
+
+        ``by_source``: also each metric by `Example.source`, as ``metric/source``.
 
         Only for evaluators with ``needs_reference``.
         """

@@ -50,6 +50,10 @@ class Reader(Component):
         """
         return None
 
+    def names_of_sources(self) -> tuple[str, ...] | None:
+        """Every value that `Example.source` has in its rows; () if the rows name none. None: only the rows can tell."""
+        return ()
+
     @classmethod
     def option_for(cls, field: ExampleField, name: str) -> str | None:
         """The option that gives rows ``name`` in ``field``: ``data.columns: [score]``; None if there is none."""

@@ -35,6 +35,10 @@ class Train(Section):
         default=1.0, gt=0, description="global norm to which gradients are clipped; null: they are not clipped"
     )
     log_every: int = Field(default=1, gt=0, description="steps per line of metrics.jsonl")
+    metrics_by_source: bool = Field(
+        default=False,
+        description="also log every metric of the objective by source of a mixture: loss/NAME, and so on",
+    )
     workers: int = Field(
         default=0,
         ge=0,

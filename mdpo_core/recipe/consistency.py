@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
 from mdpo_core.errors import PluginError, Problem, RecipeError, first_line, raised, shown, suggestion
-from mdpo_core.interfaces.adapter import ModelAdapter
-from mdpo_core.interfaces.backend import Backend
-from mdpo_core.interfaces.corruption import Corruption
-from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.parts import trained_in_full
 from mdpo_core.interfaces.plugin_results import told_by_plugin
-from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
-from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.cached_reference import not_in_cache
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
-from mdpo_core.recipe.recipe import Recipe, Scoring
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.sections import Found, Sections, sections_of
+from mdpo_core.recipe.sources import metrics_by_source
 from mdpo_core.recipe.yaml_document import Keys
 from mdpo_core.types.view import CLEAN, is_name
-
-Found = Iterator[tuple[Keys, str]]
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class _Sections:
-    """The valid sections of a recipe; ``names`` lists them. A check reads only the sections that it asks for."""
-
-    names: frozenset[str]
-    processes: int
-    trains: bool
-    model: ModelAdapter
-    data: Reader
-    backend: Backend
-    train: Train
-    scoring: Scoring
-    reference: str
-    corruptions: Mapping[str, Corruption]
-    num_terms: int
-    terms: Sequence[tuple[int, Term]]  # the valid ones, with their positions
-    evaluators: Sequence[tuple[int, Evaluator]]
 
 
 def check_consistency(recipe: Recipe, processes: int = 1) -> None:
@@ -62,7 +35,7 @@ def inconsistencies(pieces: Mapping[str, Any], processes: int, trains: bool = Tr
 
     ``trains``: whether the objective is computed, so that the data must have what it reads.
     """
-    sections = _sections(pieces, processes, trains)
+    sections = sections_of(pieces, processes, trains)
     wrong = [(position, text) for position, term in sections.terms for text in _wrong_declarations(term)]
     if wrong:  # every check reads the declarations
         yield from ((("objective", position), text) for position, text in wrong)
@@ -82,31 +55,12 @@ def _wrong_declarations(term: Term) -> list[str]:
         return [f"{type(term).__name__} {raised(error)} when it declares what it reads"]
 
 
-def _sections(pieces: Mapping[str, Any], processes: int, trains: bool) -> _Sections:
-    present = {name: piece for name, piece in pieces.items() if piece is not None}
-    single = ("model", "data", "backend", "train", "scoring", "reference")
-    return _Sections(
-        frozenset(present),
-        processes,
-        trains,
-        **{name: present.get(name) for name in single},  # type: ignore[arg-type]  # a check reads those it asks for
-        corruptions=present.get("corruptions", {}),
-        num_terms=len(present.get("objective", ())),
-        terms=_valid(present.get("objective", ())),
-        evaluators=_valid(present.get("evaluators", ())),
-    )
-
-
-def _valid(items: Iterable[Item | None]) -> list[tuple[int, Item]]:
-    return [(position, item) for position, item in enumerate(items) if item is not None]
-
-
 def can_be_cached(recipe: Recipe) -> bool:
     """Whether all terms and evaluators work with ``reference: cached``."""
     return not any(not_in_cache(list(enumerate(recipe.objective)), list(enumerate(recipe.evaluators))))
 
 
-def _conditions(sections: _Sections) -> Found:
+def _conditions(sections: Sections) -> Found:
     corruptions = sections.corruptions
     for position, term in sections.terms:
         for view in dict.fromkeys(term.views()):
@@ -121,7 +75,7 @@ def _conditions(sections: _Sections) -> Found:
                 )
 
 
-def _needs(sections: _Sections) -> Found:
+def _needs(sections: Sections) -> Found:
     source = f"gives() of the reader '{sections.data.component_name()}'"
     given = told_by_plugin(source, sections.data.gives, (Mapping, NoneType), "names by field, or None")
     if given is None or not sections.trains:
@@ -137,7 +91,7 @@ def _needs(sections: _Sections) -> Found:
                 yield keys, f"needs {need}{near}  (rows have: {', '.join(names) or 'none'}){need.hint()}"
 
 
-def _needed(sections: _Sections) -> Iterator[tuple[Keys, Iterator[Need]]]:
+def _needed(sections: Sections) -> Iterator[tuple[Keys, Iterator[Need]]]:
     used = {view.condition for _, term in sections.terms for view in term.views()}
     for position, term in sections.terms:
         yield ("objective", position), needs_of_term(term)
@@ -146,7 +100,7 @@ def _needed(sections: _Sections) -> Iterator[tuple[Keys, Iterator[Need]]]:
             yield ("corruptions", name), needs_of_corruption(name, corruption)
 
 
-def _compared(sections: _Sections) -> Found:
+def _compared(sections: Sections) -> Found:
     for position, term in sections.terms:
         views = term.views()
         repeated = next((view for index, view in enumerate(views) if view in views[:index]), None)
@@ -154,7 +108,7 @@ def _compared(sections: _Sections) -> Found:
             yield ("objective", position), f"compares the view '{repeated}' with itself, which trains nothing"
 
 
-def _labels(sections: _Sections) -> Found:
+def _labels(sections: Sections) -> Found:
     counts = Counter(term.label for _, term in sections.terms if term.label is not None)
     for position, term in sections.terms:
         if term.label is not None and counts[term.label] > 1:
@@ -164,7 +118,7 @@ def _labels(sections: _Sections) -> Found:
             )
 
 
-def _sizes(sections: _Sections) -> Found:
+def _sizes(sections: Sections) -> Found:
     train, processes = sections.train, sections.processes
     at_once = train.micro_batch_size * processes
     if train.batch_size % at_once:
@@ -179,13 +133,13 @@ def _sizes(sections: _Sections) -> Found:
         yield ("train", "adam_betas"), f"each must be at least 0 and below 1, found {list(train.adam_betas)}"
 
 
-def _processes(sections: _Sections) -> Found:
+def _processes(sections: Sections) -> Found:
     if sections.processes > 1 and not sections.backend.multi_process:
         name = sections.backend.component_name()
         yield ("backend",), f"'{name}' runs in one process, not in {sections.processes}"
 
 
-def _probes(sections: _Sections) -> Found:
+def _probes(sections: Sections) -> Found:
     for position, term in sections.terms:
         if term.probes() and not sections.backend.trains_probes:
             yield (
@@ -195,7 +149,7 @@ def _probes(sections: _Sections) -> Found:
             )
 
 
-def _reference(sections: _Sections) -> Found:
+def _reference(sections: Sections) -> Found:
     if sections.reference == "adapter_off" and not sections.model.has_lora:
         yield (
             ("reference",),
@@ -203,14 +157,14 @@ def _reference(sections: _Sections) -> Found:
         )
 
 
-def _rounds_updates(sections: _Sections) -> Found:
+def _rounds_updates(sections: Sections) -> Found:
     reason = sections.backend.refuses_full_training
     weights = trained_in_full(sections.model.training)
     if sections.trains and reason and weights:
         yield ("backend", "precision"), f"{reason}  (not through LoRA train: {'; '.join(weights)})"
 
 
-def _compiles(sections: _Sections) -> Found:
+def _compiles(sections: Sections) -> Found:
     if not sections.scoring.compile:
         return
     reason = sections.backend.refuses_compiling
@@ -221,7 +175,7 @@ def _compiles(sections: _Sections) -> Found:
         yield ("scoring", "compile"), f"{reason}; set scoring.compile: false"
 
 
-def _frozen_copy(sections: _Sections) -> Found:
+def _frozen_copy(sections: Sections) -> Found:
     automatic = sections.reference == "auto" and not sections.model.has_lora
     if not sections.backend.splits_frozen_copy or not (automatic or sections.reference == "frozen_copy"):
         return
@@ -234,17 +188,17 @@ def _frozen_copy(sections: _Sections) -> Found:
             )
 
 
-def _cached(sections: _Sections) -> Found:
+def _cached(sections: Sections) -> Found:
     if sections.reference == "cached" and any(term.reads_reference for _, term in sections.terms):
         yield from not_in_cache(sections.terms, sections.evaluators)
 
 
-def _has_terms(sections: _Sections) -> Found:
+def _has_terms(sections: Sections) -> Found:
     if not sections.num_terms:
         yield ("objective",), "needs at least one term"
 
 
-def _condition_names(sections: _Sections) -> Found:
+def _condition_names(sections: Sections) -> Found:
     for name in sections.corruptions:
         if name == CLEAN:
             yield ("corruptions", name), f"the name '{CLEAN}' is reserved for the original image; choose another name"
@@ -256,13 +210,13 @@ def _condition_names(sections: _Sections) -> Found:
             )
 
 
-def _weights(sections: _Sections) -> Found:
+def _weights(sections: Sections) -> Found:
     terms = [term for _, term in sections.terms]
     if terms and len(terms) == sections.num_terms and not any(term.weight for term in terms):
         yield ("objective",), "every term has the weight 0, so nothing would train; give one of them a weight above 0"
 
 
-def _workers(sections: _Sections) -> Found:
+def _workers(sections: Sections) -> Found:
     """Worker processes can import modules and scripts, but not the classes of a notebook."""
     sent = [sections.data, *sections.corruptions.values(), *(term for _, term in sections.terms if term.columns())]
     for component in sent if sections.train.workers else ():
@@ -280,7 +234,7 @@ def _is_in_notebook(cls: type) -> bool:
 
 
 # Each check, and the sections that it needs.
-_CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
+_CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _conditions: frozenset(),
     _labels: frozenset(),
     _compared: frozenset(),
@@ -297,4 +251,5 @@ _CHECKS: Mapping[Callable[[_Sections], Found], frozenset[str]] = {
     _condition_names: frozenset({"corruptions"}),
     _weights: frozenset({"objective"}),
     _workers: frozenset({"data", "train"}),
+    metrics_by_source: frozenset({"data", "train"}),
 }

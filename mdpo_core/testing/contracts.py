@@ -122,7 +122,7 @@ class _SteadyPolicy:
     ) -> list[str]:
         return ["the picture shows two dogs ."] * len(examples)
 
-    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         return {"loss": 1.0, "rewards/chosen": 0.25, "rewards/rejected": -0.25, "logps/chosen": -40.0}
 
 

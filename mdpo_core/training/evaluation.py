@@ -69,7 +69,7 @@ class TrainedPolicy:
             return prompts
         return [*prompts, self.builder.blank()]
 
-    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         """Means of the objective and its metrics over ``examples``. Corruptions also take other rows from these."""
         meter, done = Meter(), 0
         for part in self._parts(len(examples)):
@@ -80,7 +80,7 @@ class TrainedPolicy:
                 if not part.is_filler:
                     scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
                     outcome = self.objective(scores)
-                    meter.add(outcome.values, outcome.counted)
+                    meter.add(outcome.values, outcome.counted, batch.sources if by_source else ())
             done = min(done + self.batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)

@@ -149,7 +149,8 @@ class Trainer:
         self.learner.engine.backward(outcome.loss.sum() * share)
         if not micro_batch.is_filler:
             self.objective.running.add(outcome.running)
-            self._meter.add(outcome.values, outcome.counted)
+            sources = batch.sources if self.recipe.train.metrics_by_source else ()
+            self._meter.add(outcome.values, outcome.counted, sources)
             self._clock.count(len(batch), _num_tokens(batch, self.objective), self._flops(batch))
 
     def _flops(self, batch: Batch) -> float:

@@ -73,7 +73,7 @@ class EncodedRow:
     included. ``columns[name]``: the row's numbers. ``corruptible``: True if the conditions can change this row
     (usually: it has an image). ``text_starts[condition]``: the index of the first prompt token after the images.
     ``turns[name]``: only for responses that are conversations, ``(time,)`` int64: the number of each token's turn, from
-    1, or 0 if it is not scored.
+    1, or 0 if it is not scored. ``source``: see `Example`.
     """
 
     id: str
@@ -83,6 +83,7 @@ class EncodedRow:
     corruptible: bool
     text_starts: Mapping[str, int] = field(default_factory=dict)
     turns: Mapping[str, Tensor] = field(default_factory=dict)
+    source: str = ""
 
     @cached_property
     def image_digests(self) -> Mapping[str, tuple[bytes, ...]]:
@@ -143,6 +144,11 @@ class Batch:
     def ids(self) -> tuple[str, ...]:
         """The ids of the rows."""
         return tuple(row.id for row in self.rows)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source of each row; "" for a row of data that is no mixture."""
+        return tuple(row.source for row in self.rows)
 
     @property
     def columns(self) -> Mapping[str, Tensor]:

@@ -65,7 +65,7 @@ class Example:
 
     Corruptions can read the rest, by name: ``other_images`` and ``other_prompts`` of the row;
     ``vectors``, such as an image's embedding; ``boxes``, a tuple of boxes for each of ``images`` before corruption.
-    Corruptions alone set ``dropped``.
+    Corruptions alone set ``dropped``. ``source``: the source of a mixture that the row comes from; "" if there is one.
     """
 
     id: str
@@ -78,6 +78,7 @@ class Example:
     vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     boxes: Mapping[str, tuple[tuple[Box, ...], ...]] = field(default_factory=dict)
     dropped: DroppedTokens | None = None
+    source: str = ""
 
     @property
     def num_marks(self) -> int:

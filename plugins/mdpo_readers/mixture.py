@@ -70,6 +70,15 @@ class Mixture(Reader):
         fields = set.intersection(*(set(each) for each in known))
         return {field: sorted(set.intersection(*(set(each[field]) for each in known))) for field in fields}
 
+    def names_of_sources(self) -> tuple[str, ...] | None:
+        names: list[str] = []
+        for source in self.opened_by:
+            inside = source.reader.names_of_sources()
+            if inside is None:
+                return None
+            names += [f"{source.name}/{each}" for each in inside] or [source.name]
+        return tuple(names)
+
     def _copies(self, source: Source, count: int) -> Iterator[tuple[int, Sequence[int]]]:
         """The number of each copy of a source, from 1, and the rows that it has."""
         if not count:
@@ -105,7 +114,8 @@ class MixtureRows(LazyRows):
         example = part.rows[place]
         inside = example.id.replace("#", "##")
         copy = "" if part.copy == 1 else f"#{part.copy}"
-        return replace(example, id=f"{part.source}/{inside}{copy}")
+        source = f"{part.source}/{example.source}" if example.source else part.source
+        return replace(example, id=f"{part.source}/{inside}{copy}", source=source)
 
     def place(self, number: int) -> str:
         part, place = self._place(number)

@@ -42,3 +42,25 @@ def test_pairs_that_do_not_count_change_no_mean() -> None:
     counted = {"some": torch.tensor([True, False]), "none": torch.tensor([False, False])}
     meter.add({"all": torch.tensor([1.0, 3.0]), "some": torch.tensor([5.0, torch.nan]), "none": torch.ones(2)}, counted)
     assert meter.means() == {"all": 2.0, "some": 5.0}
+
+
+PAIRS = st.tuples(st.floats(-1e3, 1e3, width=32), st.booleans(), st.sampled_from(["", "a", "b", "a/c"]))
+
+
+@given(st.lists(st.lists(PAIRS, min_size=1, max_size=4), max_size=6))
+def test_means_by_source_are_those_of_each_sources_pairs_alone(
+    micro_batches: list[list[tuple[float, bool, str]]],
+) -> None:
+    meter = Meter()
+    for pairs in micro_batches:
+        values, counted, sources = zip(*pairs, strict=True)
+        meter.add({"all": torch.tensor(values), "some": torch.tensor(values)}, {"some": torch.tensor(counted)}, sources)
+    together = [pair for pairs in micro_batches for pair in pairs]
+    expected = {}
+    for source in ("", "a", "b", "a/c"):
+        of_source = [pair for pair in together if not source or pair[2] == source]
+        end = f"/{source}" if source else ""
+        for name, kept in (("all", of_source), ("some", [pair for pair in of_source if pair[1]])):
+            if kept:
+                expected[name + end] = sum(pair[0] for pair in kept) / len(kept)
+    assert meter.means() == pytest.approx(expected, rel=1e-9, abs=1e-6)

@@ -48,6 +48,9 @@ class Mmpr(TableReader):
             parts += [Part(name, rows, range(len(rows)), copy + 1) for copy in range(_times(self.path, name, entry))]
         return MixtureRows(parts)
 
+    def names_of_sources(self) -> tuple[str, ...] | None:
+        return None  # a meta file names them
+
     def pairs(self, row: Row) -> Iterable[Pair]:
         yield Pair(asked(row["question"]), text(row["chosen"]), text(row["rejected"]), row["image"])
 
