@@ -15,6 +15,7 @@ if _is_command():
 
 from mdpo_core.data.file_kinds import other_kind
 from mdpo_core.data.images import ImageOptions, read_image
+from mdpo_core.data.stored_bytes import note_file
 from mdpo_core.errors import (
     CheckpointError,
     DataError,
@@ -165,6 +166,7 @@ __all__ = [
     "layers_of",
     "load_recipe",
     "local_device",
+    "note_file",
     "on_cpu",
     "other_kind",
     "parameter_groups",

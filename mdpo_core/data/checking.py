@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.stored_bytes import stored_digest
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.reader import Reader
@@ -27,7 +28,8 @@ class CheckedData:
     """Data, the numbers of its valid rows, and the problems of the others.
 
     ``lengths``: tokens of each valid row: its prompt (image tokens included) plus all its responses.
-    ``digest`` covers the training data: everything in the valid rows, pixels included.
+    ``digest`` covers the training data: everything in the valid rows. For a picture it covers the stored bytes, as
+    `read_image` was given them, or the pixels of a picture that comes from elsewhere.
     """
 
     data: Sequence[Example]
@@ -161,5 +163,4 @@ def _content(example: Example) -> Iterator[bytes]:
     for name, images in [("", example.images), *sorted(example.other_images.items())]:
         yield name.encode()
         for image in images:
-            yield f"{image.mode}{image.size}".encode()
-            yield image.tobytes()
+            yield stored_digest(image) or f"{image.mode}{image.size}".encode() + image.tobytes()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.data.image_files import damage, instead_of_image, png_transparency
+from mdpo_core.data.stored_bytes import note_file, remember_stored
 from mdpo_core.errors import DataError, is_shortage
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Ima
     try:
         content = source if isinstance(source, bytes) else _content(source, options)
         with _limits_of_pillow(options):
-            return _decoded(content, options)
+            picture = _decoded(content, options)
+        remember_stored(picture, content, options.background)
+        return picture
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -71,6 +74,7 @@ def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Ima
 
 
 def _content(file: Path, options: ImageOptions) -> bytes:
+    note_file(file)
     size, most = file.stat().st_size, _BYTES_PER_PIXEL * options.max_pixels
     if size > most:
         raise DataError(f"it has {size} bytes; a picture of max_pixels = {options.max_pixels} has at most {most}")

@@ -17,6 +17,7 @@ from mdpo_core.interfaces.plugin_results import placement_of
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import sha256
+from mdpo_core.storage.resuming import HASHED
 
 _PACKAGES = (
     *("mdpo", "torch", "transformers", "peft", "datasets", "safetensors", "pydantic", "pluggy"),
@@ -34,7 +35,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
         **_registered(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
-        "data": {"sha256": data.digest, "rows": len(data.rows), "quarantined": data.num_bad},
+        "data": {"sha256": data.digest, "hashed": HASHED, "rows": len(data.rows), "quarantined": data.num_bad},
     }
 
 

@@ -18,6 +18,8 @@ from mdpo_core.storage.differences import differences
 # resume with other values, for example when it lacks memory or time.
 _MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
 
+HASHED = "stored bytes"  # what the digest of the data covers of a picture; before this was written down: its pixels
+
 
 def require_same_recipe(file: Path, recipe: Recipe) -> None:
     """Raise `RecipeError` if ``recipe`` would not train what the recipe in ``file`` trains."""
@@ -32,11 +34,22 @@ def require_same_recipe(file: Path, recipe: Recipe) -> None:
 def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """Raise `CheckpointError` if two manifests of the run in ``path`` name another model or other data."""
     for key in ("model", "data"):
-        if then[key] != now[key]:
+        if _compared(then[key]) == _compared(now[key]):
+            continue
+        if key == "data" and "hashed" not in then["data"]:
             raise CheckpointError(
-                f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
-                "start a new run with --run-dir DIR"
+                f"the run in {path} was begun by a version of mdpo that hashed the pixels of pictures, so this version "
+                "cannot tell whether the data are still the same; finish it with that version, which "
+                f"{path / 'manifest.json'} names, or start a new run with --run-dir DIR"
             )
+        raise CheckpointError(
+            f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
+            "start a new run with --run-dir DIR"
+        )
+
+
+def _compared(digests: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in digests.items() if name != "hashed"}
 
 
 def settings_of_rounding(recipe: Recipe) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mdpo_core import note_file
 from mdpo_readers.cell_types import Cell, text
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -17,6 +18,7 @@ def frames_of(cell: Cell, root: Path, count: int) -> Cell:
     ``cell``: the name of the folder below ``root``.
     """
     folder = _folder(cell, root)
+    note_file(folder)
     try:
         files = [file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES]
     except OSError as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core import DataError, ImageOptions, read_image
+from mdpo_core import DataError, ImageOptions, note_file, read_image
 from mdpo_readers.cell_types import Cell
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def _inside(cell: Cell, path: str, root: Path) -> Path:
     if not full.is_relative_to(root.resolve()) and not (_goes_down(path) and _is_blob(full, root.resolve())):
         raise cell.wrong(f"'{path}' lies outside of data.images ('{root}'): {full}{_meant(path, root)}")
     if not is_file:
+        note_file(full)
         meant = _meant(path, root) or f"; is data.images ('{root}') the folder that paths start from?"
         raise cell.wrong(f"'{full}' does not exist{meant}")
     return full

@@ -208,3 +208,18 @@ def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path
     copy.write_text(pairs.read_text().replace("Green", "Brown"))
     with pytest.raises(CheckpointError, match="the data has changed since the run"):
         run(load_recipe(RECIPE, changes), run_dir=folder, resume=True)
+
+
+def test_a_run_of_a_version_that_hashed_pixels_is_refused(small: list[str], tmp_path: Path) -> None:
+    """Its digest of pictures means something else, so nobody can tell whether the data are the same."""
+    folder = tmp_path / "older"
+    stop_at(2, signal.SIGTERM, small, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["data"]["hashed"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    run(load_recipe(RECIPE, [*small, "train.epochs=2"]), run_dir=folder, resume=True)  # the same digest: it goes on
+    shutil.rmtree(folder / "final")
+    manifest["data"]["sha256"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="begun by a version of mdpo that hashed the pixels of pictures"):
+        run(load_recipe(RECIPE, small), run_dir=folder, resume=True)

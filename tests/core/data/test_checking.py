@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pytest
 from support.pairs import PROMPT
 from support.paths import RECIPES
 
-from mdpo_core import Box, DataError, Example, Turn, component, load_recipe
+from mdpo_core import Box, DataError, Example, Turn, component, load_recipe, read_image
 from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.reading import read_data
@@ -188,3 +189,14 @@ def test_the_digest_changes_with_every_part_of_a_row(llava: Path) -> None:
     ]
     digests = {check([replace(ROW, **each)], llava).digest for each in changes}  # type: ignore[arg-type]
     assert len(digests) == len(changes)
+
+
+def test_a_read_picture_is_hashed_by_its_bytes_and_another_by_its_pixels(llava: Path) -> None:
+    file = io.BytesIO()
+    ROW.images[0].save(file, "PNG")
+    content = file.getvalue()
+    read, again, longer = (read_image(each) for each in (content, content, content + b"\0"))
+    digests = [check([replace(ROW, images=(image,))], llava).digest for image in (read, again, longer, read.copy())]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert digests[3] == check([ROW], llava).digest

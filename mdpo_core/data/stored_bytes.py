@@ -1,0 +1,51 @@
+"""What is stored of a row: digests of its pictures' bytes, and the files that were read for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_STORED = "mdpo_stored"
+_noted: ContextVar[dict[Path, None] | None] = ContextVar("noted files", default=None)
+
+
+def remember_stored(image: Image, content: bytes, background: str) -> None:
+    """Let `stored_digest` know the bytes that an image was decoded from, until somebody changes it."""
+    # With this flag, Pillow gives an image new pixels when somebody paints on it, and a copy does not have the digest.
+    image.readonly = 1
+    setattr(image, _STORED, (image.im, hashlib.sha256(b"%s|%s" % (background.encode(), content)).digest()))
+
+
+def stored_digest(image: Image) -> bytes | None:
+    """The digest of the bytes that `read_image` made this image of; None if it is another image, or was changed."""
+    pixels, digest = getattr(image, _STORED, (None, None))
+    return digest if pixels is image.im else None
+
+
+def note_file(path: Path) -> None:
+    """Say that a row depends on a file or folder: if that changes, or appears, the row has to be checked again.
+
+    `read_image` calls this. A reader calls it for files that it reads in another way when a row is indexed, and for
+    files that are missing.
+    """
+    noted = _noted.get()
+    if noted is not None:
+        noted[path] = None
+
+
+@contextmanager
+def noted_files() -> Iterator[dict[Path, None]]:
+    """The files that are noted in the context, in order, as the keys of a mapping that grows."""
+    found: dict[Path, None] = {}
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
