@@ -16,6 +16,7 @@ from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import Dtype, Head, VisionLanguageModel
 from mdpo_core.memory.fakes import FakesMeetNumbers, fake_mode, fused_attention, make_fake
 from mdpo_core.memory.held import HeldBytes
+from mdpo_core.processes.devices import set_compute_device
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.activation_checkpointing import recompute_in_backward
 from mdpo_core.scoring.attention import sdpa_attention
@@ -44,7 +45,7 @@ class Trial:
     """The training model of a recipe with ``depth`` layers and without numbers; it runs one step.
 
     ``weights``: the sizes of its weights, and ``reference`` of those of a frozen second model. ``on_gpu``: it has the
-    attention that a GPU has, and as many logits at once.
+    attention and the dropout that a GPU has, and as many logits at once.
     """
 
     def __init__(self, recipe: Recipe, depth: int, *, on_gpu: bool = True) -> None:
@@ -56,6 +57,10 @@ class Trial:
         self.reference = None if copy is None else sizes_of(copy.model)
         for module in self._modules:
             make_fake(module, self._mode)
+        model = self._scorer.model.module
+        for part in model.modules():
+            if part is not model:  # the model itself decides where batches go
+                set_compute_device(part, torch.device("cuda" if on_gpu else "cpu"))
 
     def step(self, batch: Batch, *, frees_gradients: bool) -> Step:
         """What a step of ``batch`` holds. ``frees_gradients``: no gradients are there when the step begins."""

@@ -11,7 +11,8 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_BITS = 8  # in a byte
+from mdpo_core import device_of
+from mdpo_vlm.parts.dropout import draw_dropped, drop_, without
 
 
 class InPlaceAdapter(lora.LoraLayer):  # type: ignore[misc]
@@ -21,7 +22,7 @@ class InPlaceAdapter(lora.LoraLayer):  # type: ignore[misc]
     Here the matrix product adds to the output directly, in the type of the input.
 
     With dropout, peft's layer keeps a dropped input and its mask for backward. This one keeps only its plain input,
-    which all layers with the same input share, and a bit for each number of it.
+    which all layers with the same input share, and what it dropped.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -33,7 +34,9 @@ class InPlaceAdapter(lora.LoraLayer):  # type: ignore[misc]
         if torch.compiler.is_compiling():
             return self._for_the_compiler(x, name)
         weights = self.lora_A[name].weight, self.lora_B[name].weight
-        numbers = self.scaling[name], self._dropout(name)
+        # The estimate of memory tries a GPU's step on a CPU, and a backend may keep a GPU's weights there.
+        on_cpu = x.is_cpu and device_of(self).type == "cpu"
+        numbers = self.scaling[name], self._dropout(name), on_cpu
         added: Tensor = _AddAdapter.apply(self._base_output(x), x, *weights, *numbers)  # type: ignore[no-untyped-call]
         return added
 
@@ -84,16 +87,16 @@ class _AddAdapter(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, output: Tensor, inputs: Tensor, down: Tensor, up: Tensor, scaling: float, dropout: float
+        ctx: Any, output: Tensor, inputs: Tensor, down: Tensor, up: Tensor, scaling: float, dropout: float, on_cpu: bool
     ) -> Tensor:
-        mask = _draw(inputs, dropout) if dropout else None
-        read = inputs if mask is None else _kept(inputs, mask)
+        dropped = draw_dropped(inputs, dropout, on_cpu=on_cpu) if dropout else None
+        read = inputs if dropped is None else without(inputs, dropped)
         # Dropout also divides what it keeps. Here the smallest of the tensors takes all factors.
         factor = scaling / (1 - dropout)
         inner = read.flatten(0, -2) @ down.to(inputs.dtype).T
         output.view(-1, output.shape[-1]).addmm_(inner, up.to(inputs.dtype).T, alpha=factor)
         ctx.mark_dirty(output)
-        ctx.save_for_backward(inputs, down, up, inner, None if mask is None else _packed(mask))
+        ctx.save_for_backward(inputs, down, up, inner, dropped)
         ctx.factor = factor
         return output
 
@@ -101,46 +104,13 @@ class _AddAdapter(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [gradient] = gradients
-        inputs, down, up, inner, bits = ctx.saved_tensors
-        mask = None if bits is None else _unpacked(bits, inputs.shape)
+        inputs, down, up, inner, dropped = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
         of_inner = rows @ up.to(rows.dtype) * ctx.factor
         of_inputs = (of_inner @ down.to(rows.dtype)).view_as(inputs) if ctx.needs_input_grad[1] else None
-        if mask is not None:
-            inputs = _kept(inputs, mask)
-            of_inputs = None if of_inputs is None else of_inputs.mul_(_factors(mask))
+        if dropped is not None:
+            inputs = without(inputs, dropped)
+            of_inputs = None if of_inputs is None else drop_(of_inputs, dropped)
         of_down = of_inner.T @ inputs.flatten(0, -2)
         of_up = rows.T @ inner * ctx.factor
-        return gradient, of_inputs, of_down.to(down.dtype), of_up.to(up.dtype), None, None
-
-
-def _draw(inputs: Tensor, dropout: float) -> Tensor:
-    """A mask of the numbers that dropout keeps. On a CPU, torch's own dropout draws the same."""
-    return torch.empty_like(inputs, dtype=torch.bool).bernoulli_(1 - dropout)
-
-
-def _kept(values: Tensor, mask: Tensor) -> Tensor:
-    """``values`` where the mask is true, and 0 elsewhere."""
-    return values * _factors(mask)
-
-
-def _factors(mask: Tensor) -> Tensor:
-    """The mask in the type with which a device multiplies fastest: a CPU by bytes, not by bools."""
-    return mask.view(torch.uint8) if mask.device.type == "cpu" else mask
-
-
-def _packed(mask: Tensor) -> Tensor:
-    """The mask with eight entries in each byte: one of each eighth of the mask, so that torch reads it in order."""
-    flat = mask.flatten()
-    eighths = F.pad(flat, (0, -len(flat) % _BITS)).view(_BITS, -1)
-    return (eighths * _bit_values(mask.device)).sum(dim=0, dtype=torch.uint8)
-
-
-def _unpacked(packed: Tensor, shape: torch.Size) -> Tensor:
-    return (packed & _bit_values(packed.device)).bool().flatten()[: shape.numel()].view(shape)
-
-
-@cache
-def _bit_values(device: torch.device) -> Tensor:
-    """1, 2, 4, ... 128, ``(8, 1)`` uint8."""
-    return (2 ** torch.arange(_BITS, device=device)).to(torch.uint8)[:, None]
+        return gradient, of_inputs, of_down.to(down.dtype), of_up.to(up.dtype), None, None, None

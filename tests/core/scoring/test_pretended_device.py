@@ -45,7 +45,7 @@ MORE = {
     "autocast by sdpa": Case(options=SDPA, autocast=True),
     "autocast separate": Case(options=SEPARATE, autocast=True),
     "autocast all weights": Case(Tiny(trains="all"), options=Scoring(max_logits=200), autocast=True),
-    "trained head": Case(Tiny("phi", "lora_and_head", True, dropout=0.1), options=Scoring(max_logits=200)),
+    "trained head": Case(Tiny("phi", "lora_and_head", True, dropout=0.3), options=Scoring(max_logits=200)),
     "all weights": Case(Tiny(trains="all"), options=Scoring(max_logits=200)),
     "language measured": Case(Tiny(trains="language"), MEASURED, SEPARATE),
 }
@@ -105,7 +105,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], Case]] = {
     "mdpo_core.scoring.reference.to_device": (stays, Case(cached=True)),
     "mdpo_core.scoring.scorer.all_to_device": (stays, Case()),
     "mdpo_core.scoring.flex_attention.block_mask": (blocks_stay, Case()),
-    "mdpo_vlm.parts.lora_linear._unpacked": (ones, Case()),
+    "mdpo_vlm.parts.dropout._unpacked": (ones, Case()),
     "mdpo_local.engine.place_step_count": (count_stays, Case(fused=True)),
 }
 
