@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,13 @@ if TYPE_CHECKING:
 
 _ROWS = 3
 _SHOWN = 72  # characters of a value
-_TEMPLATE = Path(__file__).parent / "templates" / "data_recipe.txt"
-_LINE = "{DATA}"
+_TEMPLATES = Path(__file__).parent / "templates"
+# How a ready-made prompt ends: with the word that calls for the assistant's answer.
+_READY = re.compile(r"(assistant\W*|\[/INST\]|<\|\w+\|>|answer:|gpt:)\s*$", re.IGNORECASE)
+_PROMPTS = {
+    False: "chat    # the questions are bare, or messages; ready, if they are ready-made texts",
+    True: "ready   # the questions are ready-made texts; chat, if they are bare, or messages",
+}
 
 
 def describe_data(options: argparse.Namespace) -> int:
@@ -25,13 +31,27 @@ def describe_data(options: argparse.Namespace) -> int:
     found = _summary(str(options.path))
     if found is None:
         raise DataError([Problem(str(options.path), "", "no installed reader knows how to look at this")])
-    print("\n".join([found.line, *_lines(found)]))  # noqa: T201
+    print("\n".join([found.line, *found.other_lines, *_lines(found)]))  # noqa: T201
     if options.recipe is not None:
         from mdpo_core.storage.files import atomic_write
 
-        atomic_write(options.recipe, _TEMPLATE.read_text().replace(_LINE, found.line).encode())
+        atomic_write(options.recipe, _recipe(found).encode())
         print(f"{options.recipe}: a recipe with this line; set model.path, then: mdpo check {options.recipe} --data")  # noqa: T201
     return 0
+
+
+def _recipe(found: DataSummary) -> str:
+    """A recipe for the data, with the kind of prompts and the objective that its first pair needs."""
+    first = found.first
+    is_ready = first is not None and isinstance(first.prompt, str) and _READY.search(first.prompt) is not None
+    rejects_picture = first is not None and "rejected" not in first.responses and bool(first.other_images)
+    filled = {"{DATA}": found.line, "{PROMPTS}": _PROMPTS[is_ready]}
+    if first is not None and rejects_picture:
+        filled["{PICTURE}"] = next(iter(first.other_images))
+    recipe = (_TEMPLATES / ("data_recipe_pictures.txt" if rejects_picture else "data_recipe.txt")).read_text()
+    for mark, text in filled.items():
+        recipe = recipe.replace(mark, text)
+    return recipe
 
 
 def _summary(path: str) -> DataSummary | None:

@@ -18,13 +18,16 @@ from mdpo_core.types.example import Example, ExampleField
 class DataSummary:
     """What a reader knows of a file that it was not configured for.
 
-    ``line``: the line of a recipe that reads it. ``rows``: the first ones, by column, as they are stored.
+    ``line``: the line of a recipe that reads it; ``first``: the first pair that it gives, if it gives one.
+    ``other_lines``: lines that read other data sets there. ``rows``: the first ones, by column, as they are stored.
     """
 
     line: str
     columns: tuple[str, ...]
     num_rows: int
     rows: tuple[Mapping[str, Any], ...]
+    first: Example | None = None
+    other_lines: tuple[str, ...] = ()
 
 
 class Reader(Component):

@@ -30,6 +30,10 @@ def yaml_path(path: object) -> str:
     return text if re.fullmatch(r"[\w./~][\w./~@+=*-]*", text, re.ASCII) else json.dumps(text, ensure_ascii=False)
 
 
+class MissingFile(DataError):
+    """A row names a file or a folder that is not where its path leads."""
+
+
 class Cell(NamedTuple):
     """One value of a table, with its row (``where``, such as ``pairs.json row 3``) and its column."""
 
@@ -40,6 +44,10 @@ class Cell(NamedTuple):
     def wrong(self, message: str) -> DataError:
         """An error with this cell's row and column and ``message``."""
         return DataError([Problem(self.where, self.column, message)])
+
+    def lacks_file(self, message: str) -> MissingFile:
+        """The error `wrong` for a file that is not where its path leads."""
+        return MissingFile([Problem(self.where, self.column, message)])
 
     def must_be(self, expected: str) -> DataError:
         """An error that says what was expected and what the cell contains."""

@@ -22,7 +22,7 @@ def frames_of(cell: Cell, root: Path, count: int) -> Cell:
     try:
         files = [file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES]
     except OSError as error:
-        raise cell.wrong(f"the folder of frames '{folder}' cannot be read: {error.strerror}") from error
+        raise cell.lacks_file(f"the folder of frames '{folder}' cannot be read: {error.strerror}") from error
     if not files:
         raise cell.wrong(f"the folder of frames '{folder}' has no picture")
     return cell._replace(value=[str(Path(text(cell)) / name) for name in spread(sorted(files, key=_by_number), count)])
@@ -47,7 +47,7 @@ def _folder(cell: Cell, root: Path) -> Path:
     if folder == outer:
         raise cell.must_be(f"the name of a folder of frames below data.images ('{root}')")
     if not folder.is_relative_to(outer):
-        raise cell.wrong(f"'{cell.value}' lies outside of data.images ('{root}')")
+        raise cell.lacks_file(f"'{cell.value}' lies outside of data.images ('{root}')")
     return folder
 
 

@@ -36,6 +36,12 @@ def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple
     return tuple(_image(cell._replace(value=value), root, options) for value in values)
 
 
+def is_embedded(value: object) -> bool:
+    """Whether a value is an image itself, as bytes or as base64, not a path."""
+    stored = _stored(value)
+    return isinstance(stored, bytes) or (isinstance(stored, str) and _base64(stored) is not None)
+
+
 def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
     value = _stored(cell.value)
     if isinstance(value, str) and (encoded := _base64(value)) is not None:
@@ -82,11 +88,11 @@ def _inside(cell: Cell, path: str, root: Path) -> Path:
         # The name is too long, it contains a zero byte, or links form a circle.
         raise cell.must_be(f"the path of a file ({type(error).__name__})") from error
     if not full.is_relative_to(root.resolve()) and not (_goes_down(path) and _is_blob(full, root.resolve())):
-        raise cell.wrong(f"'{path}' lies outside of data.images ('{root}'): {full}{_meant(path, root)}")
+        raise cell.lacks_file(f"'{path}' lies outside of data.images ('{root}'): {full}{_meant(path, root)}")
     if not is_file:
         note_file(full)
         meant = _meant(path, root) or f"; is data.images ('{root}') the folder that paths start from?"
-        raise cell.wrong(f"'{full}' does not exist{meant}")
+        raise cell.lacks_file(f"'{full}' does not exist{meant}")
     return full
 
 

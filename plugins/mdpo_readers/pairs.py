@@ -91,9 +91,17 @@ class Pairs(FileReader):
     def summarize(cls, path: str, count: int) -> DataSummary | None:
         from mdpo_readers.formats.recognition import summary_of
         from mdpo_readers.formats.table_reader import TableReader
-        from mdpo_readers.tables.opening import open_table
 
-        return summary_of(path, open_table(path, "train"), TableReader.named(), count)
+        return summary_of(path, TableReader.named(), cls, count)
+
+    def first_rows(self, table: Table, count: int) -> PairRows:
+        """The first ``count`` rows of an opened table. Raises `DataError` if a column is missing."""
+        from mdpo_readers.examples import PairRows
+        from mdpo_readers.tables.part_table import PartTable
+
+        if problems := self._missing_columns(self.used(), table):
+            raise DataError(problems)
+        return PairRows(self.used(), PartTable(table, range(min(count, len(table)))), self.with_options)
 
     def used(self) -> PairColumns:
         """The options that reading a row needs."""

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mdpo_core import Prompt
-from mdpo_readers.cell_types import Cell
+from mdpo_readers.cell_types import Cell, number, written_number
 
 
 class Row(Mapping[str, Cell]):
     """A stored row: its cells by column. A column that the row does not have is a cell with None.
 
-    ``where``: the row as errors name it, such as ``pairs.json row 3``.
+    ``where``: the row as errors name it, such as ``pairs.json row 3``. ``of_text_alone``: numbers are text, too, as in
+    CSV.
     """
 
-    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
+    def __init__(self, where: str, values: Mapping[str, Any], of_text_alone: bool = False) -> None:
         self.where = where
-        self._values = values
+        self._values, self._of_text_alone = values, of_text_alone
 
     def __getitem__(self, column: str) -> Cell:
         return Cell(self.where, column, self._values.get(column))
@@ -32,6 +33,10 @@ class Row(Mapping[str, Cell]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def number(self, column: str) -> float:
+        """The finite number in a column. Raises `DataError` if there is none."""
+        return (written_number if self._of_text_alone else number)(self[column])
 
     def filled(self) -> list[str]:
         """The columns in which the row has a value."""

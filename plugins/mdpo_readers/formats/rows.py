@@ -74,7 +74,7 @@ class FormatRows(LazyRows):
 
 def stored_row(table: Table, number: int) -> Row:
     """A row of a table. Raises `DataError` if it cannot be read."""
-    return Row(table.place(number), table.row(number))
+    return Row(table.place(number), table.row(number), table.of_text_alone(number))
 
 
 def index_of(format: Format, table: Table) -> list[tuple[int, int]]:

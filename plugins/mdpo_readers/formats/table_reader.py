@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import DataError, ExampleField, LazyRows, Problem, suggestion
-from mdpo_readers.cell_types import yaml_path
 from mdpo_readers.file_reader import FileReader
 from mdpo_readers.formats.pair import Pair, Row
 
 if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import Format
     from mdpo_readers.tables.table import Table
 
 
@@ -48,9 +48,14 @@ class TableReader(FileReader):
         return set(cls.columns) <= set(columns)
 
     @classmethod
-    def recipe_line(cls, path: str) -> str:
-        """The line of a recipe that reads a table of this format at ``path``."""
-        return f"data: {{reader: {cls.component_name()}, path: {yaml_path(path)}}}"
+    def options_for(cls, path: str) -> Mapping[str, str]:
+        """The options of a recipe that read a table of this format at ``path``, without the folder of pictures."""
+        return {"path": path}
+
+    @classmethod
+    def tables_in(cls, path: str) -> Sequence[str]:
+        """The files of the data sets that a file of this format at ``path`` lists; none for other files."""
+        return ()
 
     def wanted(self) -> tuple[Sequence[str], Sequence[str]]:
         """The columns that the table must have, and those that are read where they are."""
@@ -65,7 +70,7 @@ class TableReader(FileReader):
         return self.path
 
     def open(self) -> LazyRows:
-        from mdpo_readers.formats.rows import Format, FormatRows, index_of
+        from mdpo_readers.formats.rows import FormatRows, index_of
         from mdpo_readers.tables.opening import open_table
 
         table = open_table(self.table_path(), self.split)
@@ -74,12 +79,26 @@ class TableReader(FileReader):
         problems = list(self.missing_images())
         if problems:
             raise DataError(problems)
-        table = table.select((*needed, *also))
-        format = Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
+        table, format = table.select((*needed, *also)), self._format()
         return FormatRows(format, table, index_of(format, table) if self.several else None)
+
+    def first_rows(self, table: Table, count: int) -> LazyRows:
+        """The pairs of the first ``count`` rows of an opened table."""
+        from mdpo_readers.formats.rows import FormatRows, index_of
+        from mdpo_readers.tables.part_table import PartTable
+
+        needed, also = self.wanted()
+        first = PartTable(table.select((*needed, *also)), range(min(count, len(table))))
+        format = self._format()
+        return FormatRows(format, first, index_of(format, first))
 
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
         return {"responses": ("chosen", "rejected")}
+
+    def _format(self) -> Format:
+        from mdpo_readers.formats.rows import Format
+
+        return Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
 
     def _require_columns(self, needed: Sequence[str], table: Table) -> None:
         from mdpo_readers.formats.recognition import format_line

@@ -12,7 +12,7 @@ from datasets import Dataset
 from datasets.exceptions import DatasetsError
 
 from mdpo_core import DataError, Problem, suggestion
-from mdpo_readers.cell_types import shown
+from mdpo_readers.cell_types import MissingFile, shown
 from mdpo_readers.tables.csv_table import SEPARATORS, CsvTable
 from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, quiet
 from mdpo_readers.tables.joined_table import JoinedTable
@@ -62,7 +62,8 @@ def _opened(path: str, location: Path, split: str) -> Table:
         return _joined([_from_file(file, "train") for file in matching(path, split)])
     if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
         return ArrowTable(path, _from_hub(path, split))
-    raise _data_error(path, f"there is no such file or folder{file_suggestion(location)}")
+    message = f"there is no such file or folder{file_suggestion(location)}"
+    raise MissingFile([Problem(path, "", message)])
 
 
 def _from_file(path: Path, split: str) -> Table:
@@ -104,10 +105,21 @@ def _from_parquet(path: Path) -> Dataset:
 def _from_folder(path: Path, split: str) -> Table:
     if any((path / mark).is_file() for mark in _MARKS):
         return ArrowTable(str(path), _saved(path, split))
-    files = shards_in(path, split, FORMATS)
+    files = shards_in(path, split, FORMATS) or _in_folders_below(path, split)
     if not files:
         raise _data_error(path, f"is a folder without data: no {', '.join(FORMATS)}, and not saved by `datasets`")
     return _joined([_from_file(file, "train") for file in files])
+
+
+def _in_folders_below(path: Path, split: str) -> Sequence[Path]:
+    """The files in ``data``, as the hub lays them out, or in the only folder with data below ``path``."""
+    folders = [each for each in sorted(path.iterdir()) if each.is_dir() and not each.name.startswith(".")]
+    named = [each for each in folders if each.name in ("data", split)]
+    found = {each: files for each in named or folders if (files := shards_in(each, split, FORMATS))}
+    if len(found) > 1:
+        there = ", ".join(each.name for each in found)
+        raise _data_error(path, f"has data in several folders: {there}; give one of them, such as {next(iter(found))}")
+    return next(iter(found.values()), ())
 
 
 def _saved(path: Path, split: str) -> Dataset:

@@ -49,10 +49,10 @@ def shards_in(folder: Path, split: str, kinds: Sequence[str]) -> list[Path]:
 
 
 def _of_split(source: str, files: Sequence[Path], split: str) -> list[Path]:
-    """The files whose names begin with the split, or all if no name begins with any."""
+    """The files whose names begin with the split; all, if no name does so, and ``source`` is a folder of that name."""
     splits = {_split_of(file) for file in files}
     if splits == {None}:
-        if split != "train":
+        if split not in ("train", Path(source).name):
             raise DataError([Problem(source, "", f"no file name begins with the split '{split}'")])
         return list(files)
     if None in splits:

@@ -174,3 +174,13 @@ def test_a_rejected_picture_is_the_other_picture_of_a_condition() -> None:
     condition: Any = component("corruption", "dataset_image", picture="rejected_images")
     changed = condition.apply(rows[0], Random(0), rows)
     assert list(changed.images) == list(rows[0].other_images["rejected_images"]) != list(rows[0].images)
+
+
+def test_an_empty_rejected_response_beside_another_rejected_part_is_absent(tmp_path: Path) -> None:
+    swift = {"messages": [USER, YES], "rejected_response": ""}
+    [of_pictures] = rows_of(tmp_path, "swift", {**swift, "rejected_images": [BOAT]}, images=Path(BOAT).parent)
+    assert of_pictures.responses == {"chosen": "Yes."}
+    other = [USER, {"role": "assistant", "content": "No."}]
+    [of_messages] = rows_of(tmp_path, "swift", {**swift, "rejected_messages": other})
+    assert of_messages.responses["rejected"] == "No."
+    assert rows_of(tmp_path, "swift", swift)[0].responses["rejected"] == ""

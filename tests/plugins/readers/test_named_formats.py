@@ -273,3 +273,12 @@ def test_a_format_is_recognized_by_its_columns(folder: str, reader: str, file: s
     found = format_of(str(path), open_table(str(path), "train"), TableReader.named())
     assert found is not None
     assert found.component_name() == reader
+
+
+@pytest.mark.parametrize("form", ["base64", "URI", "object"])
+def test_rlaif_v_is_recognized_with_pictures_as_text(form: str, tmp_path: Path) -> None:
+    forms: dict[str, Any] = {"base64": b64encode(PNG).decode(), "URI": URI, "object": {"bytes": URI, "path": None}}
+    row = {"image": forms[form], "question": "What?", "chosen": "Yes.", "rejected": "No."}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=r"the columns are those of RLAIF-V: data: {reader: rlaif_v, "):
+        component("reader", "seva", path=str(tmp_path / "rows.jsonl")).open()

@@ -221,3 +221,36 @@ def test_a_damaged_packed_file_is_named(damage: str, tmp_path: Path) -> None:
     packed = gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS * 50).encode())
     (tmp_path / "p.jsonl.gz").write_bytes(packed[:-20] if damage == "cut" else b"no gzip at all")
     assert "p.jsonl.gz: cannot be unpacked: " in error(tmp_path / "p.jsonl.gz")
+
+
+@pytest.mark.parametrize("layout", ["data/train-00000-of-00001.jsonl", "train/metadata.jsonl", "pairs/all.jsonl"])
+def test_rows_in_a_folder_below_are_found(layout: str, tmp_path: Path) -> None:
+    for split, rows in (("train", ROWS[:4]), ("test", ROWS[4:])):
+        file = tmp_path / layout.replace("train", split)
+        file.parent.mkdir(exist_ok=True)
+        to_jsonl(rows, file)
+    (tmp_path / "README.md").write_text("about the data")
+    by_split = "train" in layout
+    assert [row.prompt for row in read(tmp_path)] == [row["prompt"] for row in (ROWS[:4] if by_split else ROWS[4:])]
+    if by_split:
+        assert [row.prompt for row in read(tmp_path, split="test")] == [row["prompt"] for row in ROWS[4:]]
+
+
+def test_data_in_several_folders_is_to_be_chosen(tmp_path: Path) -> None:
+    for name in ("easy", "hard"):
+        (tmp_path / name).mkdir()
+        to_jsonl(ROWS, tmp_path / name / "train.jsonl")
+    message = f"has data in several folders: easy, hard; give one of them, such as {tmp_path / 'easy'}"
+    assert message in error(tmp_path)
+
+
+@pytest.mark.parametrize(("written", "found"), [("4.5", 4.5), ("five", None)])
+def test_scores_of_a_named_format_may_be_text_in_a_csv_file(written: str, found: float | None, tmp_path: Path) -> None:
+    frames = DATA / "formats" / "llava_hound" / "frames"
+    (tmp_path / "p.csv").write_text(f"video,prompt,chosen,rejected,chosen_score\nv_walk,A?,B,C,{written}\n")
+    rows = component("reader", "hound", path=str(tmp_path / "p.csv"), images=frames).open()  # type: ignore[attr-defined]
+    if found is not None:
+        assert rows[0].columns == {"chosen_score": found}
+        return
+    with pytest.raises(DataError, match=f"row 1: chosen_score: must be a finite number, found {written!r}"):
+        rows[0]

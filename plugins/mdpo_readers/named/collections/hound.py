@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from mdpo_core import ExampleField
-from mdpo_readers.cell_types import number, text
+from mdpo_readers.cell_types import text
 from mdpo_readers.folders import frames_of
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
@@ -30,6 +30,6 @@ class Hound(TableReader):
         return None  # some files have scores
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        scores = {name: number(row[name]) for name in ("chosen_score", "rejected_score") if name in row}
+        scores = {name: row.number(name) for name in ("chosen_score", "rejected_score") if name in row}
         shown = frames_of(row["video"], self.images, self.frames)
         yield Pair(asked(row["prompt"]), text(row["chosen"]), text(row["rejected"]), shown, columns=scores)

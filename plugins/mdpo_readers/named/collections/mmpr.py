@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -12,9 +12,13 @@ from mdpo_core import DataError, LazyRows, Problem
 from mdpo_readers.cell_types import shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.images import is_embedded
 from mdpo_readers.messages import asked
 from mdpo_readers.mixture import MOST_COPIES, MixtureRows, Part
 from mdpo_readers.tables.json_rows import values_of
+
+if TYPE_CHECKING:
+    from mdpo_readers.tables.table import Table
 
 
 class Mmpr(TableReader):
@@ -31,8 +35,12 @@ class Mmpr(TableReader):
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
         is_meta = bool(first) and all(isinstance(entry, dict) and "annotation" in entry for entry in first.values())
-        of_paths = set(cls.columns) <= set(columns) and isinstance(first.get("image"), str | list)
-        return is_meta or of_paths
+        picture = first.get("image")
+        of_paths = isinstance(picture, str | list) and not is_embedded(picture)
+        return is_meta or (set(cls.columns) <= set(columns) and of_paths)
+
+    def first_rows(self, table: Table, count: int) -> LazyRows:
+        return super().first_rows(table, count) if _entries(Path(self.path)) is None else self.open()
 
     def open(self) -> LazyRows:
         entries = _entries(Path(self.path))

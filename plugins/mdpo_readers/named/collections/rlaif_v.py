@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.images import is_embedded
 from mdpo_readers.messages import asked
 
 
@@ -21,7 +22,8 @@ class RlaifV(TableReader):
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
         # MMPR has the same columns, with paths.
-        return set(cls.columns) <= set(columns) and not isinstance(first.get("image"), str | list)
+        picture = first.get("image")
+        return set(cls.columns) <= set(columns) and (is_embedded(picture) or not isinstance(picture, str | list))
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         yield Pair(asked(row["question"]), text(row["chosen"]), text(row["rejected"]), row["image"])

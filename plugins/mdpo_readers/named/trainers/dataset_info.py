@@ -62,14 +62,22 @@ def read_entry(path: Path, name: str) -> Entry:
 
 
 def data_set_of(path: Path) -> str | None:
-    """The name of the data set whose file is ``path``, by the ``dataset_info.json`` beside it."""
+    """The name of the ranking data set whose file is ``path``, by the ``dataset_info.json`` beside it."""
+    return ranking_files(path.parent).get(path.name)
+
+
+def ranking_files(folder: Path) -> dict[str, str]:
+    """The names of the ranking data sets that ``dataset_info.json`` lists, by their files, which exist."""
     try:
-        entries = json.loads((path.parent / INFO).read_text(encoding="utf-8"))
+        entries = json.loads((folder / INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return None
-    named = entries.items() if isinstance(entries, dict) else ()
-    fitting = (name for name, entry in named if isinstance(entry, dict) and entry.get("file_name") == path.name)
-    return next(fitting, None)
+        return {}
+    ranking = {
+        entry["file_name"]: name
+        for name, entry in (entries.items() if isinstance(entries, dict) else ())
+        if isinstance(entry, dict) and entry.get("ranking") and isinstance(entry.get("file_name"), str)
+    }
+    return {file: name for file, name in ranking.items() if (folder / file).exists()}
 
 
 def _entries(path: Path, file: Path) -> Any:

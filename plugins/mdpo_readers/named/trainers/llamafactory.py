@@ -15,7 +15,7 @@ from mdpo_readers.cell_types import Cell, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.named.cells import is_filled
-from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_set_of, read_entry
+from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_set_of, ranking_files, read_entry
 
 
 class LlamaFactory(TableReader):
@@ -41,9 +41,15 @@ class LlamaFactory(TableReader):
         return data_set_of(path) is not None or (has_messages and all(isinstance(each, dict) for each in answers))
 
     @classmethod
-    def recipe_line(cls, path: str) -> str:
+    def options_for(cls, path: str) -> Mapping[str, str]:
         name = data_set_of(Path(path)) or f"NAME (of the entry in {INFO})"
-        return f"data: {{reader: llamafactory, path: {Path(path).parent}, dataset: {name}}}"
+        return {"path": str(Path(path).parent), "dataset": name}
+
+    @classmethod
+    def tables_in(cls, path: str) -> Sequence[str]:
+        location = Path(path)
+        folder = location.parent if location.name == INFO else location
+        return [str(folder / name) for name in ranking_files(folder)]
 
     @property
     def folder(self) -> Path:

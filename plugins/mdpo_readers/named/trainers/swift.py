@@ -66,8 +66,11 @@ class Swift(TableReader):
 
 
 def _has_answer(row: Row, column: str) -> bool:
-    """Whether a column rejects an answer, which may be the empty text; an empty list counts as absent."""
-    return column in row and row[column].value != []
+    """Whether a column rejects an answer. An empty list or text counts as absent where something else is rejected."""
+    if is_filled(row[column].value):
+        return True
+    is_alone = not any(is_filled(row[name].value) for name in _REJECTED)
+    return is_alone and column in row and row[column].value != []
 
 
 def _videos(row: Row) -> list[list[Any]]:

@@ -1,0 +1,136 @@
+"""The line of a recipe that reads a table, with the folder of its pictures, which is found by trying."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+from mdpo_core import DataError, Example, LazyRows
+from mdpo_readers.cell_types import MissingFile, yaml_path
+from mdpo_readers.tables.table import Table
+
+_ROWS = 5  # that are read to try a folder
+_FOLDERS = 200  # that are tried
+_DEPTH = 3  # of folders below the one with the data
+_OF_PICTURES = re.compile(r"image|img|pic|photo|frame|media|video", re.IGNORECASE)  # in a folder's name
+_UNKNOWN = "FOLDER"
+
+
+class Tried(Protocol):
+    """What this module asks of a reader: its first rows can be read from an opened table."""
+
+    @classmethod
+    def component_name(cls) -> str:
+        """See `Component`."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, /) -> Self:
+        """The reader with these options. Raises `ValueError`."""
+
+    def first_rows(self, table: Table, count: int) -> LazyRows:
+        """The pairs of the first ``count`` rows. Raises `DataError` if the table does not fit."""
+
+
+class Line(NamedTuple):
+    """A line of a recipe, and the first pair that it gives, if it gives one."""
+
+    text: str
+    first: Example | None
+
+
+def line_for(reader: type[Tried], options: Mapping[str, Any], table: Table) -> Line:
+    """The line of a recipe that reads ``table`` with these options.
+
+    ``images`` is added if the pictures of the first rows are files elsewhere; FOLDER stands there if no folder near the
+    data has them.
+    """
+    used = _with_images(reader, options, table)
+    return Line(f"data: {_flow({'reader': reader.component_name(), **used})}", _first_pair(reader, used, table))
+
+
+def _with_images(reader: type[Tried], options: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    lacking = _num_lacking(reader, options, table)
+    best = dict(options) if not lacking else {**options, "images": _UNKNOWN}
+    for folder in _folders_near(str(options["path"])):
+        if not lacking:
+            break
+        tried = {**options, "images": str(folder)}
+        still = _num_lacking(reader, tried, table)
+        if still < lacking:
+            best, lacking = tried, still
+    return best
+
+
+def _first_pair(reader: type[Tried], options: Mapping[str, Any], table: Table) -> Example | None:
+    try:
+        rows = reader.model_validate(options).first_rows(table, _ROWS)
+    except (ValueError, DataError):
+        return None
+    for number in range(len(rows)):
+        with suppress(DataError):
+            return rows[number]
+    return None
+
+
+def _num_lacking(reader: type[Tried], options: Mapping[str, Any], table: Table) -> int:
+    """How many of the first rows lack a file."""
+    try:
+        rows = reader.model_validate(options).first_rows(table, _ROWS)
+        return sum(_lacks_file(rows, number) for number in range(len(rows)))
+    except MissingFile:
+        return _ROWS
+    except (ValueError, DataError):  # an option is left for the user to fill in
+        return 0
+
+
+def _lacks_file(rows: LazyRows, number: int) -> bool:
+    try:
+        rows.row(number)
+    except MissingFile:
+        return True
+    except DataError:
+        return False
+    return False
+
+
+def _folders_near(path: str) -> Iterator[Path]:
+    """The folder with the data and those below it, then the one above, and folders of pictures in that."""
+    fixed = Path(path.partition("*")[0].partition("?")[0].partition("[")[0])
+    base = fixed if fixed.is_dir() else fixed.parent
+    nearest = list(_below(base, _DEPTH, _FOLDERS))
+    above = base.resolve().parent
+    up = base.parent if base.name not in ("", "..") else Path(os.path.relpath(above))
+    named = [each for each in _folders_in(up) if _OF_PICTURES.search(each.name)]
+    beside = [folder for each in named for folder in _below(each, 1, _FOLDERS)]
+    yield from dict.fromkeys([*nearest, *([] if above == above.parent else [up, *beside])])
+
+
+def _below(folder: Path, depth: int, most: int) -> Iterator[Path]:
+    """A folder, and the folders below it, the nearest first."""
+    level = [folder]
+    for _ in range(depth + 1):
+        level = level[:most]
+        most -= len(level)
+        yield from level
+        level = [each for parent in level for each in _folders_in(parent)]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:  # such as a folder that may not be entered
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+def _flow(value: Any) -> str:
+    """A value as a line of YAML writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    return yaml_path(value) if isinstance(value, str) else json.dumps(value)
