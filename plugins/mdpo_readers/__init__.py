@@ -30,8 +30,11 @@ from mdpo_readers.messages import asked
 from mdpo_readers.mixture import Mixture
 from mdpo_readers.named.collections.align_anything import AlignAnything
 from mdpo_readers.named.collections.arena import Arena
+from mdpo_readers.named.collections.bpo import Bpo
+from mdpo_readers.named.collections.ha_dpo import HaDpo
 from mdpo_readers.named.collections.hound import Hound
 from mdpo_readers.named.collections.llava_rlhf import LlavaRlhf
+from mdpo_readers.named.collections.mm_rlhf import MmRlhf
 from mdpo_readers.named.collections.mmpr import Mmpr
 from mdpo_readers.named.collections.povid import Povid
 from mdpo_readers.named.collections.rlaif_v import RlaifV
@@ -39,6 +42,7 @@ from mdpo_readers.named.collections.rlhf_v import RlhfV
 from mdpo_readers.named.collections.seva import SeVa
 from mdpo_readers.named.collections.vlfeedback import VLFeedback
 from mdpo_readers.named.trainers.argilla import Argilla
+from mdpo_readers.named.trainers.distilabel import Distilabel
 from mdpo_readers.named.trainers.llamafactory import LlamaFactory
 from mdpo_readers.named.trainers.openai import OpenAI
 from mdpo_readers.named.trainers.swift import Swift
@@ -68,4 +72,8 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "llava_rlhf": LlavaRlhf,
         "openai": OpenAI,
         "argilla": Argilla,
+        "bpo": Bpo,
+        "ha_dpo": HaDpo,
+        "mm_rlhf": MmRlhf,
+        "distilabel": Distilabel,
     }

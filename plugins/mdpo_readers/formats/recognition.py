@@ -25,6 +25,7 @@ class Named(Tried, Protocol):
 
     title: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    also: ClassVar[tuple[str, ...]]
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool: ...
@@ -39,7 +40,13 @@ def format_of(path: str, table: Table, readers: Iterable[type[Named]]) -> type[N
     columns = table.column_names()
     first = _first_row(table.select(columns))
     fitting = [each for each in set(readers) if each.recognizes(columns, first, Path(path))]
-    return max(fitting, key=lambda each: (len(each.columns), each.component_name()), default=None)
+    return max(fitting, key=lambda each: _num_known(each, columns), default=None)
+
+
+def _num_known(reader: type[Named], columns: Sequence[str]) -> tuple[int, int, str]:
+    """How well a reader knows these columns, to be compared; the name decides between equals."""
+    known = {*reader.columns, *reader.also}
+    return len(known.intersection(columns)), len(reader.columns), reader.component_name()
 
 
 def _first_row(table: Table) -> Mapping[str, Any]:

@@ -22,6 +22,22 @@ def first_filled(row: Row, *columns: str) -> Cell:
     return filled[0] if filled else row[columns[0]]
 
 
+def listed(cell: Cell, expected: str) -> list[Cell]:
+    """The values of a list, each with its place: ``ratings[0]``. Raises `DataError` if the cell has no list."""
+    if not isinstance(cell.value, list):
+        raise cell.must_be(f"a list, each {expected}")
+    return [cell._replace(column=f"{cell.column}[{place}]", value=each) for place, each in enumerate(cell.value)]
+
+
+def objects(cell: Cell, expected: str) -> list[Cell]:
+    """The objects of a list, each with its place. Raises `DataError`, which says what was ``expected``."""
+    found = listed(cell, expected)
+    for each in found:
+        if not isinstance(each.value, dict):
+            raise each.must_be(expected)
+    return found
+
+
 def choice(cell: Cell, numbers: Iterable[int], expected: str) -> int:
     """The one of ``numbers`` that a cell contains: as a whole number, as a float such as 1.0, or as text.
 

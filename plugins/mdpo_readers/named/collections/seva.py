@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
@@ -16,6 +17,11 @@ class SeVa(TableReader):
 
     title: ClassVar[str] = "SeVa"
     columns: ClassVar[tuple[str, ...]] = ("image_id", "question", "chosen", "reject")
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        # HA-DPO has the same columns, with numbers of pictures.
+        return set(cls.columns) <= set(columns) and bool(Path(str(first.get("image_id"))).suffix)
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         yield Pair(asked(row["question"]), text(row["chosen"]), text(row["reject"]), row["image_id"])

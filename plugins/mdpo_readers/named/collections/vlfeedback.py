@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,15 +16,9 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled
+from mdpo_readers.named.rated import Rated, all_pairs, best_over_worst, pair_of
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
-
-
-class Rated(NamedTuple):
-    """An answer and the mean of its ratings."""
-
-    answer: str
-    score: float
 
 
 class VLFeedback(TableReader):
@@ -42,29 +37,21 @@ class VLFeedback(TableReader):
         default="all_pairs", description="all_pairs of answers with different means, or only best_over_worst"
     )
 
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        # BPO has completions, too, each with a score.
+        answers = first.get("completions")
+        is_scored = isinstance(answers, list) and bool(answers) and "score" in answers[0]
+        return set(cls.columns) <= set(columns) and not is_scored
+
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         prompt, picture = asked(row["prompt"]), first_filled(row, "img_path", "image")
         answers = list(_rated(row["completions"]))
-        for better, worse in _ordered(answers) if self.take == "all_pairs" else _extremes(answers):
-            scores = {"chosen_score": better.score, "rejected_score": worse.score}
-            yield Pair(prompt, better.answer, worse.answer, picture, columns=scores)
-
-
-def _ordered(answers: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
-    for place, one in enumerate(answers):
-        for other in answers[place + 1 :]:
-            if one.score != other.score:
-                yield (one, other) if one.score > other.score else (other, one)
-
-
-def _extremes(answers: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
-    if answers:
-        best, worst = (choose(answers, key=lambda rated: rated.score) for choose in (max, min))
-        if best.score > worst.score:
-            yield best, worst
+        for better, worse in all_pairs(answers) if self.take == "all_pairs" else best_over_worst(answers):
+            yield pair_of(prompt, better, worse, picture)
 
 
 def _rated(cell: Cell) -> Iterator[Rated]:

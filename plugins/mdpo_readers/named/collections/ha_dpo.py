@@ -1,0 +1,71 @@
+"""HA-DPO (arXiv:2311.16839): descriptions and answers about pictures of Visual Genome, right and hallucinated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mdpo_core import Turn
+from mdpo_readers.cell_types import Cell, name, text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import item
+from mdpo_readers.named.cells import first_filled
+
+_DESCRIBE = "Describe this image in detail."
+_FOLDERS = ("VG_100K", "VG_100K_2", "")
+
+
+class HaDpo(TableReader):
+    """HA-DPO as published: ``{image_id, chosen, rejected}``, descriptions, or also ``question``, as in its POPE data.
+
+    ``chosen`` and ``rejected`` (or ``reject``) are answers or lists of them, of which the first is compared with the
+    first, and so on; an answer may be ``{question, answer}``. Without a question it is one of the authors': "Describe
+    this image in detail." The picture is ``image_id.jpg`` in ``VG_100K``, ``VG_100K_2`` or ``images`` itself.
+    """
+
+    title: ClassVar[str] = "HA-DPO"
+    columns: ClassVar[tuple[str, ...]] = ("image_id", "chosen")
+    also: ClassVar[tuple[str, ...]] = ("question", "rejected", "reject")
+    several: ClassVar[bool] = True
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        # SeVa has the same columns, with the names of files.
+        has_answers = "chosen" in columns and ("rejected" in columns or "reject" in columns)
+        return "image_id" in columns and has_answers and not Path(str(first.get("image_id"))).suffix
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        chosen = _answers(row["chosen"])
+        other = first_filled(row, "rejected", "reject")
+        rejected = _answers(other)
+        if len(chosen) != len(rejected):
+            raise other.wrong(
+                f"has {len(rejected)} answers, and 'chosen' has {len(chosen)}; they are compared in order"
+            )
+        picture = self._picture(row["image_id"])
+        for better, worse in zip(chosen, rejected, strict=True):
+            question = _question(row, better)
+            yield Pair((Turn("user", question),), _text(better), _text(worse), picture)
+
+    def _picture(self, cell: Cell) -> Cell:
+        """The path of the picture; of several places where it may be, the first if it is nowhere."""
+        file = name(cell) if Path(name(cell)).suffix else f"{name(cell)}.jpg"
+        there = (folder for folder in _FOLDERS if (self.images / folder / file).is_file())
+        return cell._replace(value=str(Path(next(there, "")) / file))
+
+
+def _answers(cell: Cell) -> Sequence[Cell]:
+    if not isinstance(cell.value, list):
+        return [cell]
+    return [cell._replace(column=f"{cell.column}[{place}]", value=each) for place, each in enumerate(cell.value)]
+
+
+def _question(row: Row, answer: Cell) -> str:
+    own = item(answer, "question") if isinstance(answer.value, dict) else row["question"]
+    return _DESCRIBE if own.value is None and "question" not in row else text(own if own.value else row["question"])
+
+
+def _text(answer: Cell) -> str:
+    return text(item(answer, "answer") if isinstance(answer.value, dict) else answer)

@@ -1,0 +1,53 @@
+"""MM-RLHF (arXiv:2502.10391): ranked answers about pictures and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from mdpo_core import ExampleField
+from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.folders import frames_of
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked
+from mdpo_readers.named.cells import first_filled, is_filled
+
+_NUMBERS = ("chosen_rank", "rejected_rank", "chosen_score", "rejected_score")
+
+
+class MmRlhf(TableReader):
+    """MM-RLHF's pairs: ``{image or video, prompt or question, chosen, rejected}``; a video is a folder of frames.
+
+    Ranks and scores (``chosen_rank``, ``rejected_rank``, ``chosen_score``, ``rejected_score``) are columns for terms;
+    a rank of 1 is the best.
+    """
+
+    title: ClassVar[str] = "MM-RLHF"
+    columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
+    also: ClassVar[tuple[str, ...]] = ("prompt", "question", "image", "images", "video", *_NUMBERS)
+
+    frames: int = Field(
+        default=10, ge=1, le=1000, description="frames of a video, evenly spaced; fewer if it has fewer"
+    )
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        has_question = "prompt" in columns or "question" in columns
+        has_either = {"image", "video"} <= set(columns) or "chosen_rank" in columns
+        return {"chosen", "rejected"} <= set(columns) and has_question and has_either
+
+    def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
+        return None  # some files have ranks
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        numbers = {name: row.number(name) for name in _NUMBERS if name in row}
+        prompt = asked(first_filled(row, "prompt", "question"))
+        yield Pair(prompt, text(row["chosen"]), text(row["rejected"]), self._pictures(row), columns=numbers)
+
+    def _pictures(self, row: Row) -> Cell:
+        shown = first_filled(row, "video", "image", "images")
+        return frames_of(shown, self.images, self.frames) if is_filled(row["video"].value) else shown

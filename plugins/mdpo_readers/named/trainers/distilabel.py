@@ -1,0 +1,87 @@
+"""The rows that pipelines of distilabel write: generations with ratings, or a chosen and a rejected answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mdpo_core import Prompt
+from mdpo_readers import conversations
+from mdpo_readers.cell_types import Cell, number, text
+from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.messages import asked
+from mdpo_readers.named.cells import first_filled, is_filled, listed
+from mdpo_readers.named.rated import Rated, best_over_worst, pair_of
+
+_ASKED = ("instruction", "prompt", "messages")
+_RATINGS = {"chosen_score": "chosen_rating", "rejected_score": "rejected_rating"}
+
+
+class Distilabel(TableReader):
+    """Rows of distilabel (1.x): ``{instruction or messages, generations, ratings}``, or ``chosen`` and ``rejected``.
+
+    Of the generations, the best is compared with the worst, as ``FormatTextGenerationDPO`` does; one without a rating
+    is left out, and a row whose ratings are equal makes no pair. ``chosen`` and ``rejected`` are text, answers, or
+    whole conversations. Pictures are in ``image``, ``images`` or parts of the messages.
+    """
+
+    title: ClassVar[str] = "distilabel's rows"
+    columns: ClassVar[tuple[str, ...]] = ()
+    also: ClassVar[tuple[str, ...]] = (
+        *_ASKED,
+        *("generations", "ratings", "chosen", "rejected", "image", "images"),
+        *_RATINGS.values(),
+    )
+    several: ClassVar[bool] = True
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        return {"generations", "ratings"} <= set(columns) or {"chosen", "rejected", "chosen_rating"} <= set(columns)
+
+    def gives(self) -> None:
+        return None  # some rows have ratings
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        question = next((row[name] for name in _ASKED if is_filled(row[name].value)), row["instruction"])
+        pictures = first_filled(row, "image", "images")
+        if "chosen" in row:
+            yield _of_answers(row, question, pictures)
+            return
+        answers = list(_rated(row["generations"], row["ratings"]))
+        for better, worse in best_over_worst(answers):
+            yield pair_of(_prompt(question), better, worse, _pictures(pictures, question))
+
+
+def _of_answers(row: Row, question: Cell, pictures: Cell) -> Pair:
+    scores = {name: row.number(column) for name, column in _RATINGS.items() if column in row}
+    if _is_conversation(row["chosen"]):
+        prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])
+        return Pair(prompt, chosen, rejected, _pictures(pictures, row["chosen"]), columns=scores)
+    better, worse = (conversations.response(row[name]) for name in ("chosen", "rejected"))
+    return Pair(_prompt(question), better, worse, _pictures(pictures, question), columns=scores)
+
+
+def _is_conversation(cell: Cell) -> bool:
+    """Whether a cell holds the question, too."""
+    first = cell.value[0] if isinstance(cell.value, list) and cell.value else None
+    return isinstance(first, dict) and first.get("role", "") in ("user", "system")
+
+
+def _prompt(cell: Cell) -> Prompt:
+    return conversations.prompt(cell) if isinstance(cell.value, list) else asked(cell)
+
+
+def _pictures(pictures: Cell, question: Cell) -> Cell:
+    return pictures if is_filled(pictures.value) else pictures._replace(value=conversations.images_inside(question))
+
+
+def _rated(generations: Cell, ratings: Cell) -> Iterator[Rated]:
+    """The answers that have a rating."""
+    answers, scores = listed(generations, "an answer"), listed(ratings, "a number or null")
+    if len(answers) != len(scores):
+        raise ratings.wrong(f"has {len(scores)} ratings, and '{generations.column}' has {len(answers)} answers")
+    for answer, score in zip(answers, scores, strict=True):
+        if score.value is not None and answer.value is not None:
+            yield Rated(text(answer), number(score))
