@@ -31,7 +31,7 @@ from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
-from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.interfaces.evaluator import Evaluator, Policy, RowLogProb
 from mdpo_core.interfaces.measurements import Probe, Statistic
 from mdpo_core.interfaces.model import (
     Decoding,
@@ -44,7 +44,7 @@ from mdpo_core.interfaces.model import (
     VisionLanguageModel,
 )
 from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
-from mdpo_core.interfaces.reader import DataSummary, Reader, StoredRows
+from mdpo_core.interfaces.reader import DataSummary, HoldOut, Reader, StoredRows
 from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
 from mdpo_core.interfaces.train_options import Train
@@ -104,6 +104,7 @@ __all__ = [
     "ExampleField",
     "Generation",
     "Head",
+    "HoldOut",
     "ImageCorruption",
     "ImageInputs",
     "ImageOptions",
@@ -136,6 +137,7 @@ __all__ = [
     "Relabeling",
     "ResponseTokens",
     "Role",
+    "RowLogProb",
     "RunResult",
     "SavedEngineState",
     "ScorerOutput",

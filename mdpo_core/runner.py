@@ -114,9 +114,7 @@ class Run:
     @property
     def data(self) -> TrainingData:
         """The rows to train on."""
-        from mdpo_core.data.encoding import TrainingData
-
-        return TrainingData(self.checked.valid_examples(), self.checked.lengths, self.builder)
+        return self.checked.with_builder(self.builder)
 
     def prepare(self) -> ReferenceStore | None:
         """Write the recipe and the manifest. Returns the store of a cached reference.
@@ -243,7 +241,9 @@ class Run:
         """Score every row with the untrained policy, through the engine, which knows devices and precision."""
         from mdpo_core.training.reference_pass import Precomputation
 
-        return Precomputation(self.recipe, learner, self.data, progress_of(CACHING, self.world), self.world).fill(store)
+        progress, held_out = progress_of(CACHING, self.world), self.checked.held_out
+        filling = Precomputation(self.recipe, learner, self.data, progress, self.world)
+        return filling.fill_both(store, None if held_out is None else held_out.with_builder(self.builder))
 
     def build_trainer(self, learner: Learner, objective: Objective, matrix_rate: float | None = None) -> Trainer:
         """The loop over all steps, and what it calls between them. ``matrix_rate``: from `measure_device`."""
@@ -260,8 +260,10 @@ class Run:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
 
         progress = progress_of("evaluating", self.world)
-        size = self.recipe.train.batch_size
-        policy = TrainedPolicy(learner.model, learner.engine, objective, self.builder, size, progress, self.world)
+        size, held_out = self.recipe.train.batch_size, self.checked.held_out_examples()
+        policy = TrainedPolicy(
+            learner.model, learner.engine, objective, self.builder, size, progress, self.world, held_out
+        )
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 
     def restore(self, trainer: Trainer) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from support.paths import RECIPES
@@ -137,3 +138,14 @@ def cache(cached_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def other_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another of the same shape, as a run without LoRA leaves behind."""
     return build_llava(tmp_path_factory.mktemp("other"), seed=1)
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """A registry in which a test may register, forgotten afterwards."""
+    from mdpo_core.registry.discovery import Registry, current_registry, use_registry
+
+    before = current_registry()
+    use_registry(Registry.discover())
+    yield
+    use_registry(before)

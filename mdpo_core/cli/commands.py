@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mdpo_core.cli.farewell import run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
 
 if TYPE_CHECKING:
+    from mdpo_core.data.checking import CheckedData
     from mdpo_core.recipe.recipe import Recipe
 
 
@@ -71,8 +73,18 @@ def check_recipe(options: argparse.Namespace) -> int:
         from mdpo_core.cli.token_view import shown_rows
 
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
-    print(f"{options.recipe}: no problem found, {len(checked.rows)} rows, {checked.num_bad} in quarantine")  # noqa: T201
+    found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_bad} in quarantine"
+    print(f"{options.recipe}: no problem found, {found}")  # noqa: T201
     return 0
+
+
+def _held_out(checked: CheckedData) -> str:
+    """``, 40 held out (boats 30, cats 10)``, or nothing."""
+    if checked.held_out is None:
+        return ""
+    counts = Counter(source for source in checked.held_out.sources if source)
+    by_source = f" ({', '.join(f'{source} {count}' for source, count in sorted(counts.items()))})" if counts else ""
+    return f" to train on, {len(checked.held_out.rows)} held out{by_source}"
 
 
 def profile_recipe(options: argparse.Namespace) -> int:

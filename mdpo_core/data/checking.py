@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.encoding import BatchBuilder, TrainingData
+from mdpo_core.data.picture_keys import keys_of
 from mdpo_core.data.stored_bytes import stored_digest
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
@@ -28,8 +30,10 @@ class CheckedData:
     """Data, the numbers of its valid rows, and the problems of the others.
 
     ``lengths``: tokens of each valid row: its prompt (image tokens included) plus all its responses.
-    ``digest`` covers the training data: everything in the valid rows. For a picture it covers the stored bytes, as
+    ``digest`` covers the data: everything in the valid rows. For a picture it covers the stored bytes, as
     `read_image` was given them, or the pixels of a picture that comes from elsewhere.
+    ``keys`` and ``sources`` of each valid row: see `keys_of` and `Example`. ``held_out``: rows that are not trained on;
+    None if the recipe holds none out.
     """
 
     data: Sequence[Example]
@@ -37,6 +41,9 @@ class CheckedData:
     lengths: list[int] = field(default_factory=list)
     bad: dict[int, list[Problem]] = field(default_factory=dict)
     digest: str = ""
+    keys: list[bytes] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    held_out: CheckedData | None = None
 
     @property
     def num_bad(self) -> int:
@@ -44,8 +51,27 @@ class CheckedData:
         return len(self.bad)
 
     def valid_examples(self) -> Sequence[Example]:
-        """The rows to train on."""
+        """The valid rows."""
         return Rows(self.data, self.rows)
+
+    def held_out_examples(self) -> Sequence[Example]:
+        """The valid rows that are held out; none if there are none."""
+        return () if self.held_out is None else self.held_out.valid_examples()
+
+    def of(self, indices: Sequence[int]) -> CheckedData:
+        """The same data with only the valid rows at these indices, and no bad ones."""
+        return replace(
+            self,
+            rows=[self.rows[index] for index in indices],
+            lengths=[self.lengths[index] for index in indices],
+            keys=[self.keys[index] for index in indices],
+            sources=[self.sources[index] for index in indices],
+            bad={},
+        )
+
+    def with_builder(self, builder: BatchBuilder) -> TrainingData:
+        """The valid rows, and the builder of their batches."""
+        return TrainingData(self.valid_examples(), self.lengths, builder)
 
     def require_valid(self, quarantine: bool) -> None:
         """Raise `DataError` with the problems, unless bad rows may be left out and some rows remain."""
@@ -95,6 +121,8 @@ def check_data(
             else:
                 checked.rows.append(row)
                 checked.lengths.append(result.length)
+                checked.keys.append(result.keys)
+                checked.sources.append(sys.intern(result.source))
                 digest.update(result.digest)
             progress(row + 1, len(data))
     checked.digest = digest.hexdigest()
@@ -108,6 +136,8 @@ class _RowResult(NamedTuple):
     problems: Sequence[Problem] = ()
     length: int = 0
     digest: bytes = b""
+    keys: bytes = b""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +164,7 @@ class _RowCheck:
         except DataError as error:
             return _RowResult(example.id, error.problems)
         length = len(encoded.prompts[CLEAN].token_ids) + sum(map(len, encoded.responses.values()))
-        return _RowResult(example.id, (), length, _digest(example))
+        return _RowResult(example.id, (), length, _digest(example), keys_of(example), example.source)
 
 
 def _repeated(example_id: str | None, row: int, seen: dict[str, int]) -> list[Problem]:

@@ -73,6 +73,13 @@ class BatchBuilder:
         used = {name: corruption for name, corruption in self.corruptions.items() if name in conditions}
         return replace(self, views=views, corruptions=used)
 
+    def scoring(self, view: View, corruption: Corruption | None) -> BatchBuilder:
+        """A builder of a single view, whose condition is ``corruption`` and not one of the recipe's; None: clean."""
+        used = {} if corruption is None else {view.condition: corruption}
+        needs = [Need("responses", view.response)]
+        needs += [need for name, each in used.items() for need in needs_of_corruption(name, each)]
+        return replace(self, views=(view,), corruptions=used, columns=(), needs=tuple(needs), checks=())
+
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``. Raises `DataError` if one of them is not valid."""
         batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
 from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.types.example import Example
 
 
@@ -19,6 +20,9 @@ class Evaluator(Component):
     kind: ClassVar[str] = "evaluator"
     # True if it calls `Policy.metrics`, which scores new examples and so needs a reference model.
     needs_reference: ClassVar[bool] = False
+    # True if it measures `Policy.held_out`: a recipe then needs held-out rows. If it scores no other examples, it also
+    # works with a cached reference.
+    reads_held_out: ClassVar[bool] = False
     every: int | None = Field(default=None, gt=0, description="steps between evaluations; default: start and end only")
 
     @abstractmethod
@@ -26,8 +30,35 @@ class Evaluator(Component):
         """Metrics by name. It may write images and tables into ``folder``, the run directory."""
 
 
+class RowLogProb(NamedTuple):
+    """The policy's log-prob of a response of a row, in nats, summed over its scored tokens.
+
+    ``source``: see `Example`. ``corruptible``: false if the row has no image that the corruption could change.
+    """
+
+    id: str
+    source: str
+    corruptible: bool
+    log_prob: float
+
+
 class Policy(Protocol):
     """The policy as an evaluator sees it."""
+
+    @property
+    def held_out(self) -> Sequence[Example]:
+        """The rows that the recipe holds out of the training; none if it does not.
+
+        With a cached reference, an evaluator gives this whole sequence to `metrics`, and no other examples.
+        """
+
+    def log_probs(
+        self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
+    ) -> list[RowLogProb]:
+        """The log-prob of a response of each example, whose images ``corruption`` changes; needs no reference.
+
+        It may be a corruption that the recipe does not have. Corruptions also take other rows from ``examples``.
+        """
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0

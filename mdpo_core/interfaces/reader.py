@@ -6,11 +6,11 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.component import Component, Options
 from mdpo_core.types.example import Example, ExampleField
 
 
@@ -30,6 +30,20 @@ class DataSummary:
     other_lines: tuple[str, ...] = ()
 
 
+class HoldOut(Options):
+    """Rows that are not trained on, so that evaluators can measure on them. Rows that share a picture stay together."""
+
+    share: float | None = Field(default=None, gt=0, lt=1, description="the share of the rows that is held out")
+    rows: int | None = Field(default=None, gt=0, description="or the number of rows that is held out")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of the rows that are held out")
+
+    @model_validator(mode="after")
+    def _says_how_many(self) -> Self:
+        if (self.share is None) == (self.rows is None):
+            raise ValueError("say how many rows are held out: share: 0.05, or rows: 500, and not both")
+        return self
+
+
 class Reader(Component):
     """A source of examples."""
 
@@ -37,6 +51,11 @@ class Reader(Component):
     bad_rows: Literal["stop", "quarantine"] = Field(
         default="stop",
         description="stop before training, or list bad rows in quarantine.jsonl and train on the rest",
+    )
+    hold_out: HoldOut | None = Field(
+        default=None,
+        description="rows that are not trained on, for evaluators: {share: 0.05} or {rows: 500}; all rows with the "
+        "same picture are held out, or none",
     )
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -68,11 +67,7 @@ def _rows_of_steps(recipe: Recipe, checked: CheckedData, num_steps: int) -> Chec
             f"--steps {num_steps - _BESIDE} needs {num_steps} steps of {train.batch_size} pairs, one to begin with and "
             f"one to record, but the run trains on {len(rows)} pairs; use fewer steps or a smaller train.batch_size"
         )
-    return replace(checked, rows=_chosen(checked.rows, rows), lengths=_chosen(checked.lengths, rows))
-
-
-def _chosen(values: Sequence[int], rows: Sequence[int]) -> list[int]:
-    return [values[row] for row in rows]
+    return replace(checked.of(rows), bad=checked.bad)
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ def not_in_cache(
                 "'adapter_off' or 'frozen_copy'",
             )
     for position, evaluator in evaluators:
-        if evaluator.needs_reference:
+        if evaluator.needs_reference and not evaluator.reads_held_out:
             yield (
                 ("evaluators", position),
-                "scores new examples, but 'reference: cached' holds only the training examples; use "
+                "scores new examples, but 'reference: cached' holds only the examples of the recipe; use "
                 "'adapter_off' or 'frozen_copy', or leave this evaluator out",
             )

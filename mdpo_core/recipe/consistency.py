@@ -11,9 +11,11 @@ from typing import Any
 from mdpo_core.errors import PluginError, Problem, RecipeError, first_line, raised, shown, suggestion
 from mdpo_core.interfaces.parts import trained_in_full
 from mdpo_core.interfaces.plugin_results import told_by_plugin
+from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.recipe.cached_reference import not_in_cache
+from mdpo_core.recipe.held_out import held_out
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.sections import Found, Sections, sections_of
@@ -76,8 +78,19 @@ def _conditions(sections: Sections) -> Found:
 
 
 def _needs(sections: Sections) -> Found:
-    source = f"gives() of the reader '{sections.data.component_name()}'"
-    given = told_by_plugin(source, sections.data.gives, (Mapping, NoneType), "names by field, or None")
+    yield from _missing(sections, sections.data)
+
+
+def _needs_in_validation(sections: Sections) -> Found:
+    assert sections.validation is not None, "a section that the check asks for"
+    for (section, *rest), text in _missing(sections, sections.validation):
+        yield ("validation",), f"{'.'.join(map(str, (section, *rest)))} {text}"
+
+
+def _missing(sections: Sections, reader: Reader) -> Found:
+    """What terms and corruptions read and the rows of ``reader`` do not have."""
+    source = f"gives() of the reader '{reader.component_name()}'"
+    given = told_by_plugin(source, reader.gives, (Mapping, NoneType), "names by field, or None")
     if given is None or not sections.trains:
         return
     for field, names in given.items():
@@ -218,7 +231,8 @@ def _weights(sections: Sections) -> Found:
 
 def _workers(sections: Sections) -> Found:
     """Worker processes can import modules and scripts, but not the classes of a notebook."""
-    sent = [sections.data, *sections.corruptions.values(), *(term for _, term in sections.terms if term.columns())]
+    reading = [term for _, term in sections.terms if term.columns()]
+    sent = [sections.data, sections.validation, *sections.corruptions.values(), *reading]
     for component in sent if sections.train.workers else ():
         if component is not None and _is_in_notebook(type(component)):
             yield (
@@ -252,4 +266,6 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _weights: frozenset({"objective"}),
     _workers: frozenset({"data", "train"}),
     metrics_by_source: frozenset({"data", "train"}),
+    held_out: frozenset({"data"}),
+    _needs_in_validation: frozenset({"validation"}),
 }

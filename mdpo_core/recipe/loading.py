@@ -23,6 +23,7 @@ from mdpo_core.registry.discovery import Registry, current_registry
 SECTIONS: dict[str, tuple[str, ...]] = {
     "model": ("adapter",),
     "data": ("reader",),
+    "validation": ("reader",),
     "corruptions": ("corruption",),
     "objective": ("loss", "anchor"),
     "backend": ("backend",),
@@ -30,6 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "trackers": ("tracker",),
 }
 MANY: dict[str, type] = {"corruptions": dict, "objective": list, "evaluators": list, "trackers": list}
+_MAY_BE_NULL = ("validation",)
 _MAX_PROBLEMS = 100
 _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "output": Output}
 
@@ -78,7 +80,8 @@ class _Builder:
         for name, field in known.items():
             if field.is_required() and name not in data:
                 self._report((), f"section '{name}' is missing: {field.description}")
-        built = {name: self._section(name, data[name]) for name in known if name in data}
+        given = [name for name in known if name in data and not (name in _MAY_BE_NULL and data[name] is None)]
+        built = {name: self._section(name, data[name]) for name in given}
         return {name: piece for name, piece in built.items() if piece is not None}
 
     def _section(self, name: str, value: Any) -> Any:

@@ -78,6 +78,9 @@ class Recipe(BaseModel):
 
     model: SerializeAsAny[ModelAdapter] = Field(description="what is trained")
     data: SerializeAsAny[Reader] = Field(description="the preference pairs")
+    validation: SerializeAsAny[Reader] | None = Field(
+        default=None, description="held-out rows by a reader of their own, for evaluators; or use data.hold_out"
+    )
     corruptions: Mapping[str, SerializeAsAny[Corruption]] = Field(
         default_factory=dict, description="image conditions by name; views are written response@name"
     )
@@ -106,7 +109,14 @@ class Recipe(BaseModel):
 
     def components(self) -> Iterator[Component]:
         """Every component that the recipe names."""
-        yield from (self.model, self.data, *self.corruptions.values(), *self.objective, self.backend)
+        yield from (
+            self.model,
+            self.data,
+            *((self.validation,) if self.validation else ()),
+            *self.corruptions.values(),
+            *self.objective,
+            self.backend,
+        )
         yield from (*self.evaluators, *self.trackers)
 
     def labels(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Sections:
     trains: bool
     model: ModelAdapter
     data: Reader
+    validation: Reader | None
     backend: Backend
     train: Train
     scoring: Scoring
@@ -42,7 +43,7 @@ class Sections:
 def sections_of(pieces: Mapping[str, Any], processes: int, trains: bool) -> Sections:
     """The sections from the valid pieces of a recipe; see `inconsistencies`."""
     present = {name: piece for name, piece in pieces.items() if piece is not None}
-    single = ("model", "data", "backend", "train", "scoring", "reference")
+    single = ("model", "data", "validation", "backend", "train", "scoring", "reference")
     return Sections(
         frozenset(present),
         processes,

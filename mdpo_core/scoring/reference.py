@@ -92,6 +92,12 @@ class Cached(Reference):
         ]
         self._folder = folder
 
+    def joined(self, other: Cached) -> Cached:
+        """Both, of one folder."""
+        joined = Cached((), self._folder)
+        joined._rows = [*self._rows, *other._rows]
+        return joined
+
     def output(self, batch: Batch, policy: VisionLanguageModel, score: Score) -> ReferenceOutput:
         return ReferenceOutput(self.log_probs(batch, device_of(policy.module)))
 

@@ -34,9 +34,10 @@ class Scorer(nn.Module):
     """Scores all views of a batch under the policy and under the reference.
 
     Engines wrap this module. Its parameters are those of the policy and of the probes, which train together; the
-    reference is neither trained nor saved. Scores those views of ``reads`` that the batch contains. Without a
-    ``reference`` only the policy is scored. ``options.share_prefix`` must be false for a model that cannot share
-    prompts. ``seed``: the only source of the probes' first weights. ``attention``: instead of that of ``options``.
+    reference is neither trained nor saved. Scores those views of ``reads`` that the batch contains, or, of a
+    batch for the policy only, all of its views. Without a ``reference`` only the policy is scored.
+    ``options.share_prefix`` must be false for a model that cannot share prompts. ``seed``: the only source of the
+    probes' first weights. ``attention``: instead of that of ``options``.
 
     Only `use_reference` and `use_attention` change a scorer after its construction.
     """
@@ -77,6 +78,9 @@ class Scorer(nn.Module):
     def forward(self, batch: Batch) -> ScorerOutput:
         """Log-probs in float32 (float64 for a float64 model); the reference's carry no gradient."""
         images = encode_images(self.model, batch)
+        if batch.policy_only:
+            states = self._states(self.model, batch, list(batch.digests), images)
+            return ScorerOutput(self._log_probs(self.model, states), {})
         views = [view for view in self._inputs.views if view in batch.digests]
         policy = _with_all_parameters(self._states(self.model, batch, views, images), batch, images)
         log_probs = self._log_probs(self.model, policy)

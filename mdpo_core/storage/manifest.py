@@ -35,8 +35,20 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
         **_registered(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
-        "data": {"sha256": data.digest, "hashed": HASHED, "rows": len(data.rows), "quarantined": data.num_bad},
+        "data": {
+            "sha256": data.digest,
+            "hashed": HASHED,
+            "rows": len(data.rows),
+            "quarantined": data.num_bad,
+            **_held_out(data),
+        },
     }
+
+
+def _held_out(data: CheckedData) -> dict[str, Any]:
+    """The held-out rows, if there are any; those of the section ``validation`` have a digest of their own."""
+    held_out = data.held_out
+    return {} if held_out is None else {"held_out": {"sha256": held_out.digest, "rows": len(held_out.rows)}}
 
 
 def _registered(recipe: Recipe) -> dict[str, Any]:
@@ -81,4 +93,13 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
         "data": manifest["data"]["sha256"],
         "views": ", ".join(sorted(map(str, builder.views))),
         "versions": {name: manifest["versions"][name] for name in ("torch", "transformers")},
+        **_split(recipe, manifest),
     }
+
+
+def _split(recipe: Recipe, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which rows are held out; nothing for a recipe without held-out rows."""
+    if "held_out" not in manifest["data"]:
+        return {}
+    hold_out = recipe.data.hold_out and recipe.data.hold_out.model_dump()
+    return {"hold_out": hold_out, "validation": manifest["data"]["held_out"]["sha256"]}

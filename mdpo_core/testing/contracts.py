@@ -16,6 +16,8 @@ from mdpo_core.errors import PluginError, RecipeError, suggestion
 from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.evaluator import RowLogProb
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import ALONE
@@ -116,6 +118,13 @@ def _plain(name: str) -> str:
 
 class _SteadyPolicy:
     """A policy that gives every example the same answer and metrics."""
+
+    held_out = tuple(Example(f"held out {number}", "what is there ?", {"chosen": "a dog ."}) for number in range(2))
+
+    def log_probs(
+        self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
+    ) -> list[RowLogProb]:
+        return [RowLogProb(each.id, each.source, True, -40.0) for each in examples]
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0

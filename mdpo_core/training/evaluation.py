@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.encoding import BatchBuilder, BuildBatch
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import blame_on
 from mdpo_core.interfaces.backend import Engine
-from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb
 from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.stop_request import RunStopped, asked_to_stop
 from mdpo_core.processes.world import ALONE, World
-from mdpo_core.types.batch import EncodedPrompt
+from mdpo_core.types.batch import Batch, EncodedPrompt
 from mdpo_core.types.example import Example
 from mdpo_core.types.scores import Scores
+from mdpo_core.types.view import CLEAN, View
+
+_EVALUATED = "evaluated"  # the condition of an evaluator's own corruption
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class TrainedPolicy:
     batch_size: int
     progress: Callable[[int, int], object]
     world: World = ALONE
+    held_out: Sequence[Example] = ()
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
@@ -84,6 +89,28 @@ class TrainedPolicy:
             done = min(done + self.batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)
+
+    def log_probs(
+        self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
+    ) -> list[RowLogProb]:
+        """The log-prob of a response of each example; see `mdpo_core.Policy`."""
+        view = View(response, CLEAN if corruption is None else _EVALUATED)
+        build = BuildBatch(self.builder.scoring(view, corruption), examples)
+        found: dict[int, RowLogProb] = {}
+        for part in self._parts(len(examples)):
+            self.stop_if_asked()
+            mine = self._scored(build(part), view)
+            for of_process in self.world.gather({} if part.is_filler else dict(zip(part.rows, mine, strict=True))):
+                found |= of_process
+            self.progress(len(found), len(examples))
+        return [found[row] for row in range(len(examples))]
+
+    def _scored(self, batch: Batch, view: View) -> list[RowLogProb]:
+        with torch.no_grad():
+            values, mask = self.engine.forward(replace(batch, policy_only=True)).policy[view]
+        sums = values.where(mask, 0).sum(dim=1).tolist()
+        rows = zip(batch.rows, sums, strict=True)
+        return [RowLogProb(row.id, row.source, row.corruptible, log_prob) for row, log_prob in rows]
 
     def stop_if_asked(self) -> None:
         """Raise `RunStopped` in every process if one of them got a signal; the evaluation is made up for later."""

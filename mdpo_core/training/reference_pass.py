@@ -125,7 +125,7 @@ class Precomputation:
 
     Only the engine knows how the scorer is placed and in which precision it computes. ``progress(done, total)`` is
     first called with the number of rows that the store already holds. All processes score a part of every shard's
-    rows; the main process writes.
+    rows; the main process writes. ``part``: the folder in the store; rows that are held out have one of their own.
     """
 
     recipe: Recipe
@@ -133,6 +133,7 @@ class Precomputation:
     data: TrainingData
     progress: Callable[[int, int], object]
     world: World = ALONE
+    part: str = ""
 
     def fill(self, store: ReferenceStore) -> Cached:
         """Score what ``store`` does not hold yet. Raises `CheckpointError` if its contents cannot be used."""
@@ -140,7 +141,7 @@ class Precomputation:
         with holding, StopRequest() as stop, self._without_dropout():
             self.world.computed_by_main(store.begin)
             store.check()
-            groups = view_groups(self.data.builder, self.recipe.train.epochs)
+            groups = self._groups()
             plan = planned_shards(groups, len(self.data.rows))
             shards = _stored_shards(plan, store)
             for group in groups:
@@ -148,6 +149,19 @@ class Precomputation:
             progress = _Progress(self.progress, stop, self.world, _num_rows(plan), _num_rows(shards))
             self._add_missing(plan, shards, store, progress)
         return _cached(shards, store)
+
+    def fill_both(self, store: ReferenceStore, held_out: TrainingData | None) -> Cached:
+        """As `fill`, and the same for held-out rows if an evaluator scores them."""
+        trained = self.fill(store)
+        if held_out is None or not any(each.reads_held_out and each.needs_reference for each in self.recipe.evaluators):
+            return trained
+        return trained.joined(replace(self, data=held_out, part="held-out").fill(store))
+
+    def _groups(self) -> list[ViewGroup]:
+        if not self.part:
+            return view_groups(self.data.builder, self.recipe.train.epochs)
+        # Evaluators see every row under the corruptions of the first epoch.
+        return [replace(group, name=f"{self.part}/{group.name}") for group in view_groups(self.data.builder, 1)]
 
     def _add_missing(
         self,

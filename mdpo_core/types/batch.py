@@ -123,12 +123,14 @@ class Batch:
 
     ``images``: every distinct image of the rows, once. ``image_indices[row][condition]``: indices into ``images`` of
     the images in the prompt, in order. ``digests[view][row]``: equal for two rows only if a model sees the same.
+    ``policy_only``: the scorer computes only the policy's log-probs, of all these views.
     """
 
     rows: tuple[EncodedRow, ...]
     images: tuple[ImageInputs, ...]
     image_indices: tuple[Mapping[str, tuple[int, ...]], ...]
     digests: Mapping[View, tuple[bytes, ...]]
+    policy_only: bool = False
 
     def __len__(self) -> int:
         """The number of rows."""

@@ -1,4 +1,4 @@
-"""Preference losses and reward anchors.
+"""Preference losses and reward anchors, and an evaluator of what they reach on held-out rows.
 
 The formulas in the docstrings are for one pair. ``lp``: log-prob of a response under the policy, a sum over its
 tokens; ``r``: its log-ratio, policy minus reference; ``w``, ``l``: the preferred view and the other view; ``D``:
@@ -9,6 +9,7 @@ The rooms, from the ground up; each imports only rooms above it in this list:
 
     formulas, modules   functions that several terms use; modules that terms train
     losses, anchors     the terms, and their names in recipes
+    evaluators          what is measured on held-out rows
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from collections.abc import Mapping
 
 from mdpo_core import Component, hookimpl
 from mdpo_objectives.anchors import ANCHORS
+from mdpo_objectives.evaluators.preference import Preference
 from mdpo_objectives.losses import LOSSES
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {**LOSSES, **ANCHORS}
+    return {**LOSSES, **ANCHORS, "preference": Preference}

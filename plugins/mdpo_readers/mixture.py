@@ -133,8 +133,9 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
     if not name.strip() or "/" in name or "#" in name:
         raise ValueError(f"the source {name!r} needs a name without / and #")
     others = {key: value for key, value in options.items() if key not in ("reader", "times")}
-    if "bad_rows" in others:
-        raise ValueError(f"the source {name!r}: bad_rows counts for the whole mixture; say it at data.bad_rows")
+    for key in ("bad_rows", "hold_out"):
+        if key in others:
+            raise ValueError(f"the source {name!r}: {key} counts for the whole mixture; say it at data.{key}")
     for key in ("kind", "name"):  # arguments of `component`
         if key in others:
             raise ValueError(f"the source {name!r}: there is no option {key!r}")

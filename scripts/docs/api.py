@@ -22,7 +22,7 @@ everything else can change.
 """
 GROUPS = {
     "Run and recipe": "Recipe RunResult Train component load_recipe register run",
-    "Data": "IMAGE_MARK Box DroppedTokens Example ExampleField ImageOptions LazyRows Prompt Role StoredRows "
+    "Data": "IMAGE_MARK Box DroppedTokens Example ExampleField HoldOut ImageOptions LazyRows Prompt Role StoredRows "
     "Turn note_file other_kind read_image rows_in_random_order",
     "Make pairs": "Generation Keep NewPairs NewRow Relabeling generate_rejected relabel",
     "Views, batches and scores": "Batch EncodedImage EncodedPrompt EncodedRow ImageInputs Packed PaddedView "
@@ -32,7 +32,7 @@ GROUPS = {
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement VisionLanguageModel layers_of on_cpu to_device",
-    "Engines and training": "MOMENTS Engine Policy SavedEngineState TensorSlice TrackerLog TrainableScorer "
+    "Engines and training": "MOMENTS Engine Policy RowLogProb SavedEngineState TensorSlice TrackerLog TrainableScorer "
     "parameter_groups place_step_count set_learning_rate whole_tensor",
     "Memory": "Amount KeptMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 import re
 import shlex
@@ -266,6 +267,14 @@ def test_the_parts_of_the_recipe_page_are_a_valid_model() -> None:
         "projector": "full",
         "language": "lora",
     }
+
+
+def test_the_held_out_rows_of_the_recipe_page_are_a_valid_recipe() -> None:
+    [block] = [each for each in blocks("docs/guides/recipes.md", "yaml") if "hold_out" in each]
+    sets = [f"{section}={json.dumps(options)}" for section, options in YAML(typ="safe").load(block).items()]
+    recipe = load_recipe(ROOT / "recipes" / "llava_mdpo.yaml", sets)
+    assert recipe.data.hold_out is not None
+    assert [each.reads_held_out for each in recipe.evaluators] == [True]
 
 
 def test_plugin_page_loss_of_other_views_keeps_contract_and_word() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from support.processes.launching import launch, records
 from mdpo_core import Evaluator, Policy, Reader, load_recipe, register, run
 from mdpo_core.data.reading import read_data
 from mdpo_core.data.sampler import Sampler
-from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
 _FROM_OBJECTIVE = ("loss", "rewards", "logps")
 
@@ -31,14 +30,6 @@ def mixed(changes: list[str], pairs: Path, photographs: Path, tmp_path: Path) ->
     kept = [change for change in changes if not change.startswith("data.")]
     more = ["model.lora.dropout=0", "train.metrics_by_source=true", "reference=adapter_off"]
     return [*kept, f"data={data}", *more]
-
-
-@pytest.fixture
-def own_registry() -> Iterator[None]:
-    before = current_registry()
-    use_registry(Registry.discover())
-    yield
-    use_registry(before)
 
 
 def of_objective(record: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from mdpo_core import Example, component
+from mdpo_core import Corruption, Example, RowLogProb, component
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.registry.offers import KINDS
 from mdpo_core.testing import (
@@ -32,14 +32,21 @@ FIRST_WINS = {"chosen_probability": st.floats(0.5, 1), "rejected_probability": s
 
 
 class SteadyPolicy:
-    """Says the same of every picture; the least that an evaluator needs."""
+    """Says the same of every picture, and sees the same without it; the least that an evaluator needs."""
+
+    held_out = [Example(f"{number}", "?", {}, source="boats") for number in range(3)]
+
+    def log_probs(
+        self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
+    ) -> list[RowLogProb]:
+        return [RowLogProb(each.id, each.source, True, -9.0) for each in examples]
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
     ) -> list[str]:
         return ["the picture shows a one , a two , a three and a four ."] * len(examples)
 
-    def metrics(self, examples: Sequence[Example]) -> dict[str, float]:
+    def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         return {"loss": 1.0, "rewards/chosen": 0.25}
 
 
@@ -164,6 +171,9 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("adapter", "digits"): lambda *_: check_adapter(make("adapter", "digits"), digits_rows()),
     ("evaluator", "digits"): lambda folder, *_: check_evaluator(
         make("evaluator", "digits", num_mosaics=8), SteadyPolicy(), folder
+    ),
+    ("evaluator", "preference"): lambda folder, *_: check_evaluator(
+        make("evaluator", "preference", by_source=True), SteadyPolicy(), folder
     ),
     ("tracker", "curves"): lambda folder, *_: check_tracker(make("tracker", "curves"), folder),
     ("tracker", "tensorboard"): lambda folder, *_: check_tracker(make("tracker", "tensorboard"), folder),

@@ -1,0 +1,70 @@
+"""Which rows belong together: those that share a picture, and those without pictures that share a prompt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mdpo_core.data.stored_bytes import stored_digest
+from mdpo_core.types.example import Example, Prompt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIZE = 16  # bytes of a key, of which the first one tells its kind
+_PICTURE, _PROMPT = b"i", b"p"
+
+
+def keys_of(example: Example) -> bytes:
+    """A key for each of the row's pictures, one after the other; without pictures, one key for its prompt.
+
+    Two rows have a key in common if and only if they share a picture, or are both without one and share the prompt.
+    """
+    keys = [_key(_PICTURE, _content(image)) for image in example.images]
+    return b"".join(keys or [_key(_PROMPT, _words(example.prompt))])
+
+
+def row_groups(keys: Sequence[bytes]) -> list[bytes]:
+    """The name of each row's group, equal for rows that share a key, directly or through other rows.
+
+    It is the smallest key of the group, so it does not depend on the order of the rows.
+    """
+    parents: dict[bytes, bytes] = {}
+    for of_row in keys:
+        for start in range(SIZE, len(of_row), SIZE):
+            one, other = _root(of_row[:SIZE], parents), _root(of_row[start : start + SIZE], parents)
+            if one != other:
+                parents[max(one, other)] = min(one, other)
+    return [_root(of_row[:SIZE], parents) for of_row in keys]
+
+
+def num_shared_pictures(keys: Sequence[bytes], others: Sequence[bytes]) -> int:
+    """The number of different pictures that both have."""
+    return len(_pictures(keys) & _pictures(others))
+
+
+def _pictures(keys: Sequence[bytes]) -> set[bytes]:
+    parts = (of_row[start : start + SIZE] for of_row in keys for start in range(0, len(of_row), SIZE))
+    return {key for key in parts if key.startswith(_PICTURE)}
+
+
+def _root(key: bytes, parents: dict[bytes, bytes]) -> bytes:
+    while key in parents:
+        above = parents[key]
+        parents[key] = parents.get(above, above)  # halves the way for the next search
+        key = above
+    return key
+
+
+def _content(image: Image) -> bytes:
+    return stored_digest(image) or f"{image.mode}{image.size}".encode() + image.tobytes()
+
+
+def _words(prompt: Prompt) -> bytes:
+    texts = [prompt] if isinstance(prompt, str) else [f"{turn.role}: {turn.text}" for turn in prompt]
+    return "\n".join(texts).encode("utf-8", "surrogatepass")
+
+
+def _key(kind: bytes, content: bytes) -> bytes:
+    return kind + hashlib.sha256(content).digest()[: SIZE - 1]
