@@ -34,7 +34,7 @@ FIRST_WINS = {"chosen_probability": st.floats(0.5, 1), "rejected_probability": s
 class SteadyPolicy:
     """Says the same of every picture, and sees the same without it; the least that an evaluator needs."""
 
-    held_out = [Example(f"{number}", "?", {}, source="boats") for number in range(3)]
+    held_out = (Example("1", "?", {}, source="boats"), Example("2", "?", {}))
 
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
