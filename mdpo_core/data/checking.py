@@ -105,14 +105,14 @@ def open_data(reader: Reader) -> Sequence[Example]:
 def check_data(
     data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
 ) -> CheckedData:
-    """Read and encode every row as training will, but without corruptions."""
+    """Read and encode every row as training will, with the corruptions that show another field of a row alone."""
     from mdpo_core.processes.workers import computed_ahead
 
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
     chunks = (range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK))
-    with computed_ahead(_RowCheck(data, builder.clean()), chunks, num_workers) as results:
+    with computed_ahead(_RowCheck(data, builder.of_own_fields()), chunks, num_workers) as results:
         for row, result in enumerate(chain.from_iterable(results)):
             problems = [*result.problems, *_repeated(result.id, row, seen)]
             if problems:

@@ -63,9 +63,19 @@ class BatchBuilder:
         needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if term.columns())
         return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks, max_positions)
 
-    def clean(self) -> BatchBuilder:
-        """A builder of the same responses and columns, with clean images only."""
-        return self.of(tuple(dict.fromkeys(View(view.response) for view in self.views)))
+    def of_own_fields(self) -> BatchBuilder:
+        """A builder of what a row shows by itself: the clean images, and the other images and prompts of its own.
+
+        The model's processor may refuse one of these. Other corruptions keep the size of a picture, or show that of
+        another row.
+        """
+        clean = [View(view.response) for view in self.views]
+        own = [view for view in self.views if view.condition != CLEAN and self._shows_own_field(view.condition)]
+        return self.of(tuple(dict.fromkeys([*clean, *own])))
+
+    def _shows_own_field(self, condition: str) -> bool:
+        needs = needs_of_corruption(condition, self.corruptions[condition])
+        return any(need.field in ("other_images", "other_prompts") for need in needs)
 
     def of(self, views: tuple[View, ...]) -> BatchBuilder:
         """The same for some views."""
@@ -101,7 +111,7 @@ class BatchBuilder:
             check_columns(term, Scores.of_columns(example.id, columns))
         conditions = dict.fromkeys(view.condition for view in self.views)
         names = dict.fromkeys(view.response for view in self.views)
-        prompts = {name: self.encode_prompt(self.corrupt(example, name, data, epoch)) for name in conditions}
+        prompts = {name: self._prompt_under(name, example, data, epoch) for name in conditions}
         with blame_on(f"the encoder {type(self.encoder).__name__}, on example '{example.id}'"):
             responses = {name: encode_response(self.encoder, example, name) for name in names}
         row = EncodedRow(
@@ -116,6 +126,17 @@ class BatchBuilder:
         )
         self._limit_length(row)
         return row
+
+    def _prompt_under(self, condition: str, example: Example, data: Sequence[Example], epoch: int) -> EncodedPrompt:
+        try:
+            return self.encode_prompt(self.corrupt(example, condition, data, epoch))
+        except DataError as error:
+            if condition == CLEAN:
+                raise
+            said = [
+                replace(each, message=f"under the condition '{condition}', {each.message}") for each in error.problems
+            ]
+            raise DataError(said) from error
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         """Encode a prompt, and drop the share of image tokens that the example asks for."""

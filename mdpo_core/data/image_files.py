@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from mdpo_core.data.file_kinds import other_kind
 
 _PNG_SIGNATURE, _PNG_CHUNK, _PNG_CRC = 8, struct.Struct(">I4s"), struct.Struct(">I")
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+# The chunks of a PNG that its pixels, its ground and its orientation depend on.
+_PNG_USED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
+_PNG_USED_NOTES = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 _JPEG_END, _JPEG_SCAN = b"\xff\xd9", 0xDA
 # A flat WebP ends in zeros, which are 6 % of its bytes; a file that was not written whole ends in more.
 _MOST_ZEROS = 1 / 8
@@ -62,6 +66,23 @@ def _png_damage(content: bytes) -> str | None:
             return f"its chunk {name!r} has a wrong checksum: the file is damaged"
         place = end + _PNG_CRC.size
     return None
+
+
+def without_notes(content: bytes) -> bytes:
+    """A PNG without the texts, colour profiles and times beside its pixels; anything else as it is.
+
+    Pillow decodes them, and refuses a picture if one of them is long or odd.
+    """
+    if not content.startswith(_PNG_START):
+        return content
+    kept, place, view = [content[:_PNG_SIGNATURE]], _PNG_SIGNATURE, memoryview(content)
+    while place + _PNG_CHUNK.size <= len(content):
+        length, name = _PNG_CHUNK.unpack_from(content, place)
+        start, end = place + _PNG_CHUNK.size, place + _PNG_CHUNK.size + length + _PNG_CRC.size
+        if name in _PNG_USED or bytes(view[start : start + 40]).startswith(_PNG_USED_NOTES):
+            kept.append(view[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def _has_jpeg_end(content: bytes) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.data.image_files import damage, instead_of_image, png_transparency
+from mdpo_core.data.image_files import damage, instead_of_image, png_transparency, without_notes
+from mdpo_core.data.levels import in_8_bits, is_deep
 from mdpo_core.data.stored_bytes import note_file, remember_stored
 from mdpo_core.errors import DataError, is_shortage
 
@@ -47,8 +48,8 @@ def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Ima
     """The first picture of an image file, or of its bytes, as people see it: upright, and in RGB.
 
     It is turned as its EXIF orientation says, or, if EXIF says none, its XMP orientation. Transparent pixels show the
-    background. Raises `DataError` if the file is damaged, too large, too thin or no image; the message does not name
-    the file.
+    background. Grey of 16 bits is divided by 257; floats must lie from 0 (black) to 1 (white). Raises `DataError` if
+    the file is damaged, too large, too thin or no image; the message does not name the file.
     """
     from PIL import UnidentifiedImageError
     from PIL.Image import DecompressionBombError, DecompressionBombWarning
@@ -92,7 +93,7 @@ def _decoded(content: bytes, options: ImageOptions) -> Image:
         warnings.simplefilter("always")
         # Pillow only warns of an image that is large enough to exhaust the memory.
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-        with PIL.Image.open(io.BytesIO(content), formats=known) as image:
+        with PIL.Image.open(io.BytesIO(without_notes(content)), formats=known) as image:
             _require_shape(image, options)
             image.load()
             _require_undamaged(image, content, [str(each.message) for each in heard])
@@ -132,9 +133,9 @@ def _require_undamaged(image: Image, content: bytes, heard: Sequence[str]) -> No
 def _in_rgb(image: Image, background: str) -> Image:
     import PIL.Image
 
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+    if is_deep(image):
         # Pillow's way from these to RGB is to clip at 255, which turns most of such an image white.
-        raise DataError(f"it has more than 8 bits a pixel (mode {image.mode}); save it with 8")
+        image = in_8_bits(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
     seen = image if image.mode == "RGBA" else image.convert("RGBA")

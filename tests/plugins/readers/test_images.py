@@ -40,7 +40,7 @@ def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     (root / "link.jpg").symlink_to(photographs / "00.jpg")
     (root / "circle.jpg").symlink_to(root / "circle.jpg")
     (root / "folder").mkdir()
-    PIL.Image.new("I;16", (4, 4), 4000).save(root / "deep.png")
+    PIL.Image.new("F", (4, 4), 4000).save(root / "deep.tif")
     return root
 
 
@@ -59,7 +59,10 @@ def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         ("empty.jpg", "cannot be used: it is empty"),
         ("truncated.jpg", "cannot be used: image file is truncated"),
         ("text.jpg", "cannot be used: it is not an image that Pillow can read"),
-        ("deep.png", "cannot be used: it has more than 8 bits a pixel (mode I;16); save it with 8"),
+        (
+            "deep.tif",
+            "cannot be used: its pixels are floats from 4000 to 4000, and must lie from 0 (black) to 1 (white)",
+        ),
         (["00.jpg", None], "must be a path, or an embedded image with its bytes, found None"),
         ({"width": 3}, "must be a path, or an embedded image with its bytes, found {'width': 3}"),
     ],
