@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mdpo_core.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL.Image import Image
+    from torch import Tensor
 
 _STEP = 257  # 65535 / 255
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -28,40 +28,50 @@ def in_8_bits(image: Image) -> Image:
     white at 1. Raises `DataError` for floats beyond that, and for whole numbers of 32 bits, whose black and white
     nothing states.
     """
-    import numpy as np
-    from PIL.Image import fromarray
+    from PIL.Image import frombytes
 
-    levels = np.asarray(image)
+    levels = _levels(image)
     shares = _of_floats(levels) if image.mode == "F" else _of_whole_numbers(levels, image)
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         shares = 1 - shares
-    grey = fromarray(np.rint(shares * 255).astype(np.uint8))
+    grey = frombytes("L", image.size, _as_bytes(shares * 255))
     key = image.info.get("transparency")
     if isinstance(key, int):
-        grey.putalpha(fromarray(np.where(levels == key, 0, 255).astype(np.uint8)))
+        grey.putalpha(frombytes("L", image.size, _as_bytes((levels != key) * 255.0)))
     return grey
 
 
-def _of_whole_numbers(levels: np.ndarray[Any, Any], image: Image) -> np.ndarray[Any, Any]:
-    """Levels of 16 bits as shares of white."""
-    import numpy as np
+def _levels(image: Image) -> Tensor:
+    """The levels ``(pixels,)`` as float64."""
+    import torch
 
+    plain = image if image.mode == "F" else image.convert("I")
+    stored = torch.float32 if plain.mode == "F" else torch.int32
+    return torch.frombuffer(bytearray(plain.tobytes()), dtype=stored).double()
+
+
+def _as_bytes(levels: Tensor) -> bytes:
+    import torch
+
+    return levels.round().to(torch.uint8).numpy().tobytes()
+
+
+def _of_whole_numbers(levels: Tensor, image: Image) -> Tensor:
+    """Levels of 16 bits as shares of white."""
     if image.mode == "I" and image.format not in _OF_16_BITS:
         raise DataError(
             "its pixels are whole numbers of 32 bits, or with a sign, and nothing says which are black and white; save "
             "it with 8 or 16 bits"
         )
-    return levels.astype(np.float64) / (_STEP * 255)
+    return levels / (_STEP * 255)
 
 
-def _of_floats(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _of_floats(levels: Tensor) -> Tensor:
     """Floats as shares of white."""
-    import numpy as np
-
-    if not np.isfinite(levels).all():
+    if not levels.isfinite().all():
         raise DataError("some of its pixels are no finite number; save it with 8 or 16 bits")
-    least, most = levels.min(), levels.max()
+    least, most = float(levels.min()), float(levels.max())
     if least < 0 or most > 1:
         found = f"its pixels are floats from {least:g} to {most:g}"
         raise DataError(f"{found}, and must lie from 0 (black) to 1 (white); scale them, or save it with 8 bits")
-    return levels.astype(np.float64)
+    return levels
