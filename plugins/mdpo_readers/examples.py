@@ -8,6 +8,7 @@ from functools import partial
 from mdpo_core import Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.formats.unread import watch
 from mdpo_readers.images import images
 from mdpo_readers.messages import with_marks
 from mdpo_readers.pair_columns import PairColumns
@@ -22,7 +23,10 @@ class PairRows(LazyRows):
         """``with_options`` returns the reader of these rows with some options changed."""
         self._columns = columns
         self.as_stored = StoredPairs(columns, table, with_options)
-        self._table = table.select(columns.names())
+        names = columns.names()
+        unordered = columns.responses.values()
+        self._unread = watch(names, columns.of_images(), columns.unread, unordered)
+        self._table = table.select_beside(names, self._unread.is_watched)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -33,8 +37,9 @@ class PairRows(LazyRows):
 
     def row(self, number: int) -> Example:
         columns, values = self._columns, self._table.row(number)
+        self._unread.require_none(self.place(number), values)
         new_cell = partial(Cell, self.place(number))
-        cell = {column: new_cell(column, value) for column, value in values.items()}
+        cell = {column: new_cell(column, values.get(column)) for column in columns.names()}
         prompt, responses = self._texts(cell)
         read_number = cell_types.written_number if self._table.of_text_alone(number) else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())

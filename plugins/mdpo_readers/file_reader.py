@@ -32,6 +32,12 @@ class FileReader(Reader):
         default=ImageOptions.background, description="the colour behind transparent pixels, such as white or #808080"
     )
 
+    unread: tuple[str, ...] = Field(
+        default=(),
+        description="columns with pictures, videos or preferences that are meant to stay unread; any other such column "
+        "makes a row bad",
+    )
+
     @field_validator("path")
     @classmethod
     def _path_is_given(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:

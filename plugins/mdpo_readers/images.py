@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # PNG, JPEG, GIF, WebP and BMP begin like this in base64. A path of such a name is far shorter.
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
+# The same formats and TIFF as bytes.
+_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 _FOLDERS = 4  # at the start of a path that may be left out to find its file
@@ -37,9 +39,18 @@ def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple
 
 
 def is_embedded(value: object) -> bool:
+def is_embedded(value: object) -> bool:
     """Whether a value is an image itself, as bytes or as base64, not a path."""
     stored = _stored(value)
     return isinstance(stored, bytes) or (isinstance(stored, str) and _base64(stored) is not None)
+
+
+def has_bytes_of_picture(value: object) -> bool:
+    """Whether a value in a column of any kind is an image, or a video, with its bytes, which begin like those of one."""
+    if isinstance(value, str):
+        return value.startswith(("data:image/", "data:video/")) or _is_bare_base64(value)
+    held = value.get("bytes") if isinstance(value, dict) else value
+    return isinstance(held, bytes) and held.startswith(_STARTS)
 
 
 def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
@@ -66,8 +77,12 @@ def _base64(text: str) -> str | None:
     """The base64 text of an image; None for a path."""
     if text.startswith("data:"):
         return text.partition(",")[2]
-    is_bare = text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64 and _BASE64.fullmatch(text)
-    return text if is_bare else None
+    return text if _is_bare_base64(text) else None
+
+
+def _is_bare_base64(text: str) -> bool:
+    starts = text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64
+    return starts and _BASE64.fullmatch(text) is not None
 
 
 def _decoded(cell: Cell, encoded: str) -> bytes:

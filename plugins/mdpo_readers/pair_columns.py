@@ -27,6 +27,7 @@ class PairColumns:
     max_pixels: int
     max_aspect_ratio: float
     background: str
+    unread: tuple[str, ...]
 
     def image_options(self) -> ImageOptions:
         """How images are read."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
 from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.unread import Unread
 from mdpo_readers.images import images
 from mdpo_readers.messages import with_marks
 from mdpo_readers.tables.table import Table
@@ -18,13 +19,16 @@ FindPairs = Callable[[Row], Iterable[Pair]]
 class Format(NamedTuple):
     """How the rows of a table are read.
 
-    ``mark_ending``: what follows the marks of pictures that the data do not mark.
+    ``mark_ending``: what follows the marks of pictures that the data do not mark. ``columns``: those that are read.
+    ``unread``: what must not stay unread.
     """
 
     images: Path
     options: ImageOptions
     find: FindPairs
     mark_ending: str
+    columns: Sequence[str]
+    unread: Unread
 
 
 class FormatRows(LazyRows):
@@ -46,7 +50,7 @@ class FormatRows(LazyRows):
 
     def row(self, number: int) -> Example:
         place, which = self._row_of(number)
-        row = stored_row(self._table, place)
+        row = stored_row(self._format, self._table, place)
         found = list(self._format.find(row))
         if len(found) <= which:
             raise DataError([Problem(row.where, "", "makes no preference pair")])
@@ -72,9 +76,11 @@ class FormatRows(LazyRows):
         )
 
 
-def stored_row(table: Table, number: int) -> Row:
-    """A row of a table. Raises `DataError` if it cannot be read."""
-    return Row(table.place(number), table.row(number), table.of_text_alone(number))
+def stored_row(format: Format, table: Table, number: int) -> Row:
+    """A row of a table. Raises `DataError` if it cannot be read, or if it has a picture that the format leaves out."""
+    values, place = table.row(number), table.place(number)
+    format.unread.require_none(place, values)
+    return Row(place, {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
 
 
 def index_of(format: Format, table: Table) -> list[tuple[int, int]]:
@@ -82,7 +88,7 @@ def index_of(format: Format, table: Table) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = []
     for number in range(len(table)):
         try:
-            count = sum(1 for _ in format.find(stored_row(table, number)))
+            count = sum(1 for _ in format.find(stored_row(format, table, number)))
         except DataError:
             count = 1
         places += [(number, which) for which in range(count)]

@@ -79,7 +79,8 @@ class TableReader(FileReader):
         problems = list(self.missing_images())
         if problems:
             raise DataError(problems)
-        table, format = table.select((*needed, *also)), self._format()
+        format = self._format()
+        table = table.select_beside(format.columns, format.unread.is_watched)
         return FormatRows(format, table, index_of(format, table) if self.several else None)
 
     def first_rows(self, table: Table, count: int) -> LazyRows:
@@ -97,8 +98,11 @@ class TableReader(FileReader):
 
     def _format(self) -> Format:
         from mdpo_readers.formats.rows import Format
+        from mdpo_readers.formats.unread import is_picture_column, watch
 
-        return Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending)
+        columns = tuple(name for names in self.wanted() for name in names)
+        unread = watch(columns, filter(is_picture_column, columns), self.unread)
+        return Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending, columns, unread)
 
     def _require_columns(self, needed: Sequence[str], table: Table) -> None:
         from mdpo_readers.formats.recognition import format_line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -34,6 +34,9 @@ class JoinedTable(Table):
 
     def select(self, columns: Sequence[str]) -> JoinedTable:
         return JoinedTable([table.select(columns) for table in self._tables])
+
+    def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> JoinedTable:
+        return JoinedTable([table.select_beside(columns, is_watched) for table in self._tables])
 
     def without_embedded(self, columns: Sequence[str]) -> Table:
         without = [table.without_embedded(columns) for table in self._tables]

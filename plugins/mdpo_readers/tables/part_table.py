@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mdpo_readers.tables.table import Table
@@ -28,6 +28,9 @@ class PartTable(Table):
 
     def select(self, columns: Sequence[str]) -> PartTable:
         return PartTable(self._table.select(columns), self._rows)
+
+    def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> PartTable:
+        return PartTable(self._table.select_beside(columns, is_watched), self._rows)
 
     def without_embedded(self, columns: Sequence[str]) -> Table:
         without = self._table.without_embedded(columns)

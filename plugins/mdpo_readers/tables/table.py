@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from datasets import Dataset, Value
+from datasets import Dataset, Image, Value
 
 from mdpo_core import DataError, Problem, is_shortage
 
@@ -33,6 +33,13 @@ class Table(ABC):
     @abstractmethod
     def select(self, columns: Sequence[str]) -> Table:
         """The same rows with these columns; a column that a row does not have is None."""
+
+    def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> Table:
+        """The same rows with ``columns``, and the columns beside them that are watched, or cost nothing to read.
+
+        ``is_watched`` takes a column, and whether its type is that of pictures.
+        """
+        return self
 
     @abstractmethod
     def without_embedded(self, columns: Sequence[str]) -> Table:
@@ -76,6 +83,10 @@ class ArrowTable(Table):
         there = [name for name in columns if name in self._table.column_names]
         return ArrowTable(self._name, self._table.select_columns(there), columns)
 
+    def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> ArrowTable:
+        features = self._table.features
+        return self.select([*columns, *(name for name in features if is_watched(name, _has_pictures(features[name])))])
+
     def without_embedded(self, columns: Sequence[str]) -> ArrowTable:
         if all(_contains_paths(self._table.features[column]) for column in columns):
             return self
@@ -87,6 +98,10 @@ class ArrowTable(Table):
     def column_names(self) -> Sequence[str]:
         names: list[str] = self._table.column_names
         return names
+
+
+def _has_pictures(feature: object) -> bool:
+    return isinstance(feature, Image) or isinstance(getattr(feature, "feature", None), Image)
 
 
 def _contains_paths(feature: object) -> bool:
