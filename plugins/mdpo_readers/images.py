@@ -39,14 +39,13 @@ def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple
 
 
 def is_embedded(value: object) -> bool:
-def is_embedded(value: object) -> bool:
     """Whether a value is an image itself, as bytes or as base64, not a path."""
     stored = _stored(value)
     return isinstance(stored, bytes) or (isinstance(stored, str) and _base64(stored) is not None)
 
 
 def has_bytes_of_picture(value: object) -> bool:
-    """Whether a value in a column of any kind is an image, or a video, with its bytes, which begin like those of one."""
+    """Whether a value of any column is an image, or a video, with its bytes, which begin like those of one."""
     if isinstance(value, str):
         return value.startswith(("data:image/", "data:video/")) or _is_bare_base64(value)
     held = value.get("bytes") if isinstance(value, dict) else value

@@ -74,8 +74,7 @@ class TableReader(FileReader):
         from mdpo_readers.tables.opening import open_table
 
         table = open_table(self.table_path(), self.split)
-        needed, also = self.wanted()
-        self._require_columns(needed, table)
+        self._require_columns(self.wanted()[0], table)
         problems = list(self.missing_images())
         if problems:
             raise DataError(problems)
