@@ -42,7 +42,7 @@ class TextsOnly(BatchBuilder):
 class AllResponses(TextsOnly):
     """Encodes all responses of a row, each with the clean image."""
 
-    def clean(self) -> BatchBuilder:
+    def of_own_fields(self) -> BatchBuilder:
         return self
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
