@@ -75,12 +75,12 @@ def without_notes(content: bytes) -> bytes:
     """
     if not content.startswith(_PNG_START):
         return content
-    kept, place, view = [content[:_PNG_SIGNATURE]], _PNG_SIGNATURE, memoryview(content)
+    kept, place = [content[:_PNG_SIGNATURE]], _PNG_SIGNATURE
     while place + _PNG_CHUNK.size <= len(content):
         length, name = _PNG_CHUNK.unpack_from(content, place)
         start, end = place + _PNG_CHUNK.size, place + _PNG_CHUNK.size + length + _PNG_CRC.size
-        if name in _PNG_USED or bytes(view[start : start + 40]).startswith(_PNG_USED_NOTES):
-            kept.append(view[place:end])
+        if name in _PNG_USED or content.startswith(_PNG_USED_NOTES, start):
+            kept.append(content[place:end])
         place = end
     return b"".join(kept)
 
