@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Problem
-from mdpo_readers.tables.packed_files import kind_of, unpacked
+from mdpo_readers.tables.packed_files import kind_of, plain_file
+from mdpo_readers.tables.spans import Spans
 from mdpo_readers.tables.table import Table
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -17,29 +19,37 @@ _LARGEST_FIELD = 2**31 - 1  # bytes; Python's own limit is less than a picture i
 
 
 class CsvTable(Table):
-    """The rows of a file, in memory. Raises `DataError` with the line if the file is not UTF-8 or a row is uneven."""
+    """The rows of a file, which are read from the file itself."""
 
-    def __init__(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self._path, self._columns, self._rows = path, columns, rows
+    def __init__(self, path: Path, columns: Sequence[str], spans: Spans) -> None:
+        self._path, self._columns, self._spans = path, columns, spans
 
     @classmethod
     def of(cls, path: Path) -> CsvTable:
-        """The table of a file, whose first line names the columns."""
-        lines = _lines(path)
-        columns = next(lines, [])
+        """The table of a file, whose first line names the columns. Raises `DataError`, with the line of the fault."""
+        plain = plain_file(path)
+        spans = Spans(plain, path)
+        with plain.open("rb") as file:
+            rows = _rows(path, file)
+            first = next(rows, None)
+            columns = [] if first is None else first.values
+            for row in rows:
+                if row.values:
+                    spans.add(row.start, row.end, row.line)
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         if repeated:
             raise DataError([Problem(f"{path}:1", "", f"the column {repeated[0]!r} occurs twice")])
-        return cls(path, columns, [row for row in lines if row])
+        return cls(path, columns, spans)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._spans)
 
     def row(self, number: int) -> dict[str, Any]:
-        values = self._rows[number]
+        text = self._spans.text(number).decode()
+        values = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[kind_of(self._path)], strict=True))
         if len(values) != len(self._columns):
-            text = f"has {len(values)} values, but there are {len(self._columns)} columns"
-            raise DataError([Problem(self.place(number), "", text)])
+            message = f"has {len(values)} values, but there are {len(self._columns)} columns"
+            raise DataError([Problem(self.place(number), "", message)])
         return {name: value or None for name, value in zip(self._columns, values, strict=True)}
 
     def place(self, number: int) -> str:
@@ -61,26 +71,47 @@ class CsvTable(Table):
         return self._columns
 
 
-def _lines(path: Path) -> Iterator[list[str]]:
+class _Row(NamedTuple):
+    start: int
+    end: int
+    line: int
+    values: list[str]
+
+
+def _rows(path: Path, file: Iterable[bytes]) -> Iterator[_Row]:
+    """The rows of a file with their places, the one with the names of the columns first."""
     csv.field_size_limit(_LARGEST_FIELD)
-    with unpacked(path) as packed:
-        reader = csv.reader(_texts(path, packed), delimiter=SEPARATORS[kind_of(path)], strict=True)
-        try:
-            yield from reader
-        except csv.Error as error:
-            raise DataError([Problem(f"{path}:{reader.line_num}", "", f"cannot be read as CSV: {error}")]) from error
+    texts = _Texts(path, file)
+    reader = csv.reader(texts, delimiter=SEPARATORS[kind_of(path)], strict=True)
+    start, line = 0, 0
+    try:
+        for values in reader:
+            yield _Row(start, texts.end, line + 1, values)
+            start, line = texts.end, reader.line_num
+    except csv.Error as error:
+        raise DataError([Problem(f"{path}:{reader.line_num}", "", f"cannot be read as CSV: {error}")]) from error
 
 
-def _texts(path: Path, lines: Iterable[bytes]) -> Iterator[str]:
-    """The lines as text. Raises `DataError` with the first that is not UTF-8."""
-    for number, line in enumerate(lines, start=1):
-        try:
-            text = line.removeprefix(_BOM).decode() if number == 1 else line.decode()
-        except UnicodeDecodeError as error:
-            byte = line[error.start : error.start + 1]
-            message = f"{byte!r} is not UTF-8; save the file as UTF-8"
-            raise DataError([Problem(f"{path}:{number}", "", message)]) from error
-        if "\0" in text:
-            message = "it contains zero bytes: the file is damaged, or not UTF-8"
-            raise DataError([Problem(f"{path}:{number}", "", message)])
-        yield text
+class _Texts:
+    """The lines of a file as text. ``end``: the bytes that were read. Raises `DataError` for a line that is no UTF-8."""
+
+    def __init__(self, path: Path, lines: Iterable[bytes]) -> None:
+        self._path, self._lines = path, enumerate(lines, start=1)
+        self.end = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number, line in self._lines:
+            self.end += len(line)
+            yield _text(self._path, number, line.removeprefix(_BOM) if number == 1 else line)
+
+
+def _text(path: Path, number: int, line: bytes) -> str:
+    if b"\0" in line:
+        message = "it contains zero bytes: the file is damaged, or not UTF-8; save it as UTF-8"
+        raise DataError([Problem(f"{path}:{number}", "", message)])
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        byte = line[error.start : error.start + 1]
+        message = f"{byte!r} is not UTF-8; save the file as UTF-8"
+        raise DataError([Problem(f"{path}:{number}", "", message)]) from error

@@ -1,4 +1,4 @@
-"""Split a JSON file into the texts of its rows. A fault inside a row stays in its text; others refuse the file."""
+"""Split a JSON file into the spans of its rows. A fault inside a row stays in its span; others refuse the file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mdpo_core import DataError, Problem, other_kind
-from mdpo_readers.tables.packed_files import unpacked
 
 ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
 _BOM = b"\xef\xbb\xbf"
@@ -21,29 +20,38 @@ _START = 1024  # bytes that tell what a file is
 _OTHER_KINDS = ((rb"PAR1", "a Parquet file; name it .parquet"), (rb"<", "XML or a web page; download the file itself"))
 
 
-class RowText(NamedTuple):
-    """The text of a row, the line of the file in which it begins, from 1, and whether it is a line of its own."""
+class RowSpan(NamedTuple):
+    """The first and the (exclusive) last byte of a row, and the line of the file in which it begins, from 1."""
 
+    start: int
+    end: int
     line: int
-    own_line: bool
-    json: bytes
 
 
-def row_texts(path: Path) -> Iterator[RowText]:
-    """The rows of a file. Raises `DataError` if it is not JSON, or if it is unclear where rows begin and end."""
-    with unpacked(path) as file:
-        _require_json(path, file.read(_START))
+class SplitFile(NamedTuple):
+    """The rows of a file. ``own_lines``: whether each is a line of its own."""
+
+    own_lines: bool
+    rows: Iterator[RowSpan]
+
+
+def split_file(file: IO[bytes], path: Path) -> SplitFile:
+    """The rows of an open file, which messages name ``path``.
+
+    Raises `DataError`, also while the rows are read, if it is not JSON, or if it is unclear where rows begin and end.
+    """
+    _require_json(path, file.read(_START))
+    file.seek(0)
+    first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()
+    has_more = any(line.strip() for line in file)
+    file.seek(0)
+    if first.startswith(b"[") and not (has_more and _is_json(first)):
+        return SplitFile(False, _values(path, file.read(), in_list=True))
+    if not _is_json(first):
+        if _begins_with_value(_decoded(content := file.read())):
+            return SplitFile(False, _values(path, content, in_list=False))
         file.seek(0)
-        first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()
-        has_more = any(line.strip() for line in file)
-        file.seek(0)
-        if first.startswith(b"[") and not (has_more and _is_json(first)):
-            yield from _values(path, _decoded(file.read()), in_list=True)
-        elif not _is_json(first) and _begins_with_value(text := _decoded(file.read())):
-            yield from _values(path, text, in_list=False)
-        else:
-            file.seek(0)
-            yield from _lines(file)
+    return SplitFile(True, _lines(file))
 
 
 def _require_json(path: Path, head: bytes) -> None:
@@ -83,20 +91,27 @@ def _after_space(text: str, index: int) -> int:
     return match.end()
 
 
-def _lines(lines: Iterable[bytes]) -> Iterator[RowText]:
+def _lines(lines: Iterable[bytes]) -> Iterator[RowSpan]:
+    end = 0
     for number, line in enumerate(lines, start=1):
-        text = line.removeprefix(_BOM) if number == 1 else line
-        if text.strip():
-            yield RowText(number, True, text.rstrip())
+        start, end = end, end + len(line)
+        mark = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
+        text = line.rstrip()
+        if len(text) > mark and not text[mark:].isspace():
+            yield RowSpan(start + mark, start + len(text), number)
 
 
-def _values(path: Path, text: str, in_list: bool) -> Iterator[RowText]:
+def _values(path: Path, content: bytes, in_list: bool) -> Iterator[RowSpan]:
     """The values of a list, or of a text in which values follow one another."""
     line, counted, row = 1, 0, 0
+    at = len(_BOM) if content.startswith(_BOM) else 0  # the byte of the character ``counted``
+    text = _decoded(content)
+    del content
     try:
         for start, end in _in_list(text) if in_list else _in_sequence(text):
-            line, counted, row = line + text.count("\n", counted, start), start, row + 1
-            yield RowText(line, False, text[start:end].encode(errors=_ODD_BYTES))
+            line, at = line + text.count("\n", counted, start), at + _size(text, counted, start)
+            counted, row = start, row + 1
+            yield RowSpan(at, at + _size(text, start, end), line)
     except json.JSONDecodeError as error:
         location = f"{path} row {row + 1}, {path.name}:{error.lineno}"
         reason = f"{error.msg} in column {error.colno}"
@@ -105,6 +120,11 @@ def _values(path: Path, text: str, in_list: bool) -> Iterator[RowText]:
         raise DataError(
             [Problem(f"{path} row {row + 1}", "", "cannot be read as json: it is nested too deeply")]
         ) from error
+
+
+def _size(text: str, start: int, end: int) -> int:
+    """The number of bytes of a part of a text."""
+    return end - start if text.isascii() else len(text[start:end].encode(errors=_ODD_BYTES))
 
 
 def _in_list(text: str) -> Iterator[tuple[int, int]]:

@@ -1,19 +1,23 @@
-"""Files that are packed: .gz and .zst are unpacked while they are read."""
+"""Files that are packed: .gz and .zst are unpacked into the cache of `datasets`."""
 
 from __future__ import annotations
 
 import gzip
+import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
+
+import datasets
 
 from mdpo_core import DataError, Problem
+from mdpo_readers.tables.datasets_library import cache_problem
 
 PACKED = (".gz", ".zst")
 _CHUNK = 2**20  # bytes
+_FOLDER = "mdpo_unpacked"
 
 
 def kind_of(path: Path) -> str:
@@ -21,27 +25,43 @@ def kind_of(path: Path) -> str:
     return path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
 
 
-@contextmanager
-def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked. Raises `DataError` if the packed file is damaged, inside the context, too."""
+def plain_file(path: Path) -> Path:
+    """The file itself, or, of a packed file, an unpacked copy in the cache of `datasets`.
+
+    Raises `DataError` if the packed file is damaged, or if the cache cannot be written.
+    """
+    if path.suffix not in PACKED:
+        return path
+    # Copying and unpacking may set the modification time back, but never the change time.
+    state = path.stat()
+    version = f"{path.resolve()}|{state.st_size}|{state.st_ctime_ns}"
+    name = sha256(version.encode(errors="surrogateescape")).hexdigest()
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / _FOLDER
     try:
-        with _opened(path) as file:
-            yield file
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).is_file():
+            _write_unpacked(path, folder / name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError([Problem(str(path), "", f"cannot be unpacked: {error}")]) from error
+    except OSError as error:
+        raise DataError([cache_problem(error) or Problem(str(path), "", f"cannot be read: {error}")]) from error
+    return folder / name
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix == ".zst":
-        # The library cannot go back in a file, so there is an unpacked copy.
-        with tempfile.TemporaryFile() as copy:
-            _unpack_zstd(path, copy)
-            copy.seek(0)
-            yield copy
-        return
-    with cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb") as file:
-        yield file
+def _write_unpacked(path: Path, target: Path) -> None:
+    """Write the unpacked file, whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
+        try:
+            if path.suffix == ".zst":
+                _unpack_zstd(path, copy)
+            else:
+                with gzip.open(path, "rb") as packed:
+                    shutil.copyfileobj(packed, copy, _CHUNK)
+            copy.close()
+            Path(copy.name).replace(target)
+        except BaseException:
+            Path(copy.name).unlink(missing_ok=True)
+            raise
 
 
 def _unpack_zstd(path: Path, copy: IO[bytes]) -> None:

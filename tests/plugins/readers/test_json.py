@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,9 @@ def test_a_cache_that_cannot_be_written_is_named_not_the_data(
     file = write(GOOD, tmp_path)
     (tmp_path / "taken").touch()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "taken" / "cache")
-    found = message(file, photographs)
+    assert open_rows(file, photographs)[1].responses["chosen"] == "A temple."  # needs no cache
+    packed = tmp_path / f"{file.name}.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    found = message(packed, photographs)
     assert found.startswith(f"{tmp_path / 'taken' / 'cache'}: the cache of `datasets` cannot be written")
     assert found.endswith("set HF_DATASETS_CACHE to a writable folder")
