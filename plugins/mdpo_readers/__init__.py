@@ -3,6 +3,7 @@
 The files, from the ground up; each imports only files above it in this list:
 
     pair_columns, cell_types                     the columns to read; single values
+    embedded                                     which values are pictures themselves
     tables                                       stored rows: JSON, or a table of `datasets`
     conversations, images, vectors_and_boxes     the contents of a cell
     folders                                      videos that are folders of frames

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +10,11 @@ from typing import TYPE_CHECKING
 
 from mdpo_core import DataError, ImageOptions, note_file, read_image
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.embedded import base64_of, held
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# PNG, JPEG, GIF, WebP and BMP begin like this in base64. A path of such a name is far shorter.
-_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
-# The same formats and TIFF as bytes.
-_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-_SHORTEST_BASE64 = 80
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 _FOLDERS = 4  # at the start of a path that may be left out to find its file
 # How the names of data sets, models and spaces begin in the hub's cache.
 _REPOSITORIES = ("datasets--", "models--", "spaces--")
@@ -38,23 +32,9 @@ def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple
     return tuple(_image(cell._replace(value=value), root, options) for value in values)
 
 
-def is_embedded(value: object) -> bool:
-    """Whether a value is an image itself, as bytes or as base64, not a path."""
-    stored = _stored(value)
-    return isinstance(stored, bytes) or (isinstance(stored, str) and _base64(stored) is not None)
-
-
-def has_bytes_of_picture(value: object) -> bool:
-    """Whether a value of any column is an image, or a video, with its bytes, which begin like those of one."""
-    if isinstance(value, str):
-        return value.startswith(("data:image/", "data:video/")) or _is_bare_base64(value)
-    held = value.get("bytes") if isinstance(value, dict) else value
-    return isinstance(held, bytes) and held.startswith(_STARTS)
-
-
 def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
-    value = _stored(cell.value)
-    if isinstance(value, str) and (encoded := _base64(value)) is not None:
+    value = held(cell.value)
+    if isinstance(value, str) and (encoded := base64_of(value)) is not None:
         value = _decoded(cell, encoded)
     if isinstance(value, bytes):
         return _read(cell, value, f"an embedded image of {len(value)} bytes", options)
@@ -62,26 +42,6 @@ def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
         file = _inside(cell, value, root)
         return _read(cell, file, f"'{file}'", options)
     raise cell.must_be("a path, or an embedded image with its bytes")
-
-
-def _stored(value: object) -> object:
-    """The image that an object holds; any other value as it is."""
-    if not isinstance(value, dict):
-        return value
-    held = [value.get(key) for key in ("bytes", "path", "url")]
-    return next((each for each in held if isinstance(each, bytes | str)), value)
-
-
-def _base64(text: str) -> str | None:
-    """The base64 text of an image; None for a path."""
-    if text.startswith("data:"):
-        return text.partition(",")[2]
-    return text if _is_bare_base64(text) else None
-
-
-def _is_bare_base64(text: str) -> bool:
-    starts = text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64
-    return starts and _BASE64.fullmatch(text) is not None
 
 
 def _decoded(cell: Cell, encoded: str) -> bytes:

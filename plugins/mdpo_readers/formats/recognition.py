@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from mdpo_core import IMAGE_MARK, DataError, DataSummary
+from mdpo_readers.embedded import is_embedded
 from mdpo_readers.formats.lines import Line, Tried, line_for
-from mdpo_readers.images import is_embedded
 from mdpo_readers.tables.opening import open_table
 from mdpo_readers.tables.table import Table
 

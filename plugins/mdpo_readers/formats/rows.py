@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
 from mdpo_readers.formats.pair import Pair, Row
@@ -83,13 +85,45 @@ def stored_row(format: Format, table: Table, number: int) -> Row:
     return Row(place, {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
 
 
-def index_of(format: Format, table: Table) -> list[tuple[int, int]]:
-    """All pairs: the number of the row, and of the pair in it. A bad row counts as one pair, which fails when read."""
-    places: list[tuple[int, int]] = []
-    for number in range(len(table)):
+class PairIndex(Sequence[tuple[int, int]]):
+    """The row of each pair, and its number in that row, both from 0; 12 bytes a pair."""
+
+    def __init__(self) -> None:
+        self._rows, self._numbers = array("q"), array("i")
+
+    def add(self, row: int, count: int) -> None:
+        """Add the pairs of the next row."""
+        self._rows.extend(repeat(row, count))
+        self._numbers.extend(range(count))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[int, int]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[int, int] | Sequence[tuple[int, int]]:
+        if isinstance(index, slice):
+            return list(zip(self._rows[index], self._numbers[index], strict=True))
+        return self._rows[index], self._numbers[index]
+
+
+def index_of(format: Format, table: Table) -> PairIndex:
+    """All pairs. Pictures are not read. A bad row counts as one pair, which fails when it is read."""
+    index = PairIndex()
+    for number, values in enumerate(table.scan()):
         try:
-            count = sum(1 for _ in format.find(stored_row(format, table, number)))
+            found = 1 if values is None else _count(format.find(_scanned(format, table, number, values)))
         except DataError:
-            count = 1
-        places += [(number, which) for which in range(count)]
-    return places
+            found = 1
+        index.add(number, found)
+    return index
+
+
+def _scanned(format: Format, table: Table, number: int, values: Mapping[str, Any]) -> Row:
+    return Row("", {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
+
+
+def _count(pairs: Iterable[Pair]) -> int:
+    return sum(1 for _ in pairs)

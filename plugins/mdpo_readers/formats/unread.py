@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mdpo_readers.cell_types import Cell, shown
-from mdpo_readers.images import has_bytes_of_picture
+from mdpo_readers.embedded import has_bytes_of_picture
 
 _KIND = re.compile(r"video|clip|imag|img|pict|photo|frame|pics?(?![a-z])", re.IGNORECASE)
 _VIDEO = re.compile(r"video|clip", re.IGNORECASE)

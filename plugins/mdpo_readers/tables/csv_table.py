@@ -93,7 +93,7 @@ def _rows(path: Path, file: Iterable[bytes]) -> Iterator[_Row]:
 
 
 class _Texts:
-    """The lines of a file as text. ``end``: the bytes that were read. Raises `DataError` for a line that is no UTF-8."""
+    """The lines of a file as text. ``end``: the bytes that were read. Raises `DataError` if one is not UTF-8."""
 
     def __init__(self, path: Path, lines: Iterable[bytes]) -> None:
         self._path, self._lines = path, enumerate(lines, start=1)

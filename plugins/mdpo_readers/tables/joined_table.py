@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 from mdpo_readers.tables.table import Table
@@ -23,6 +23,9 @@ class JoinedTable(Table):
     def row(self, number: int) -> dict[str, Any]:
         table, inside = self._place(number)
         return table.row(inside)
+
+    def scan(self) -> Iterator[dict[str, Any] | None]:
+        return chain.from_iterable(table.scan() for table in self._tables)
 
     def place(self, number: int) -> str:
         table, inside = self._place(number)

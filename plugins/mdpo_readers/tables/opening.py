@@ -18,6 +18,7 @@ from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, 
 from mdpo_readers.tables.joined_table import JoinedTable
 from mdpo_readers.tables.json_table import JsonTable
 from mdpo_readers.tables.packed_files import kind_of
+from mdpo_readers.tables.parquet_table import open_parquet
 from mdpo_readers.tables.shards import matching, shards_in
 from mdpo_readers.tables.table import ArrowTable, Table
 
@@ -80,20 +81,16 @@ def _from_file(path: Path, split: str) -> Table:
         return JsonTable.of(path)
     if path.suffix != kind:
         raise _data_error(path, "Parquet is packed by itself; unpack the file")
-    return ArrowTable(str(path), _from_parquet(path))
+    return _from_parquet(path)
 
 
 def _joined(tables: Sequence[Table]) -> Table:
     return tables[0] if len(tables) == 1 else JoinedTable(tables)
 
 
-def _from_parquet(path: Path) -> Dataset:
-    # The library's cache knows a file by its path and modification time, which copying and unpacking may set back.
-    # Nothing can set the change time back, so it is part of the name here. The library reads the path as a pattern,
-    # so the path is escaped.
-    version = f"changed-{path.stat().st_ctime_ns}"
+def _from_parquet(path: Path) -> Table:
     try:
-        return Dataset.from_parquet(glob.escape(str(path)), config_name=version)
+        return open_parquet(path)
     except Exception as error:  # the library may raise any error for a damaged file
         if is_for_no_rows(error):
             raise _data_error(path, "there are no rows") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from array import array
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ class Spans:
         """``name``: the file as messages name it, which may be packed."""
         self._path, self._name = path, name
         self._starts, self._ends, self._lines = array("q"), array("q"), array("q")
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self._state = _state(self._descriptor)
+        self._open()
+        self._state = state_of(self._descriptor)
 
     def add(self, start: int, end: int, line: int) -> None:
         """Add the next row."""
@@ -49,21 +50,21 @@ class Spans:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._descriptor = os.open(self._path, os.O_RDONLY)
-        if _state(self._descriptor) != self._state:
+        self._open()
+        if state_of(self._descriptor) != self._state:
             raise self._changed()
 
-    def __del__(self) -> None:
-        descriptor = vars(self).get("_descriptor", -1)
-        if descriptor >= 0:
-            os.close(descriptor)
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
 
     def _changed(self) -> DataError:
         text = "was changed while its rows were read; start again"
         return DataError([Problem(str(self._name), "", text)])
 
 
-def _state(descriptor: int) -> tuple[int, int]:
-    state = os.fstat(descriptor)
+def state_of(file: Path | int) -> tuple[int, int]:
+    """What changes when a file changes. ``file``: its path or descriptor."""
+    state = os.stat(file)  # noqa: PTH116 - it may be a descriptor
     # Copying and unpacking may set the modification time back, but never the change time.
     return state.st_size, state.st_ctime_ns

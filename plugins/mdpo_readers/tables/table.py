@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from datasets import Dataset, Image, Value
 
 from mdpo_core import DataError, Problem, is_shortage
+
+_BATCH = 1000  # rows that are read in one go
 
 
 class Table(ABC):
@@ -21,6 +23,14 @@ class Table(ABC):
     @abstractmethod
     def row(self, number: int) -> dict[str, Any]:
         """The values of a row, from 0, by column. Raises `DataError` if it cannot be read."""
+
+    def scan(self) -> Iterator[dict[str, Any] | None]:
+        """All rows in order, without pictures where these are columns of their own; None for a row that is bad."""
+        for number in range(len(self)):
+            try:
+                yield self.row(number)
+            except DataError:
+                yield None
 
     @abstractmethod
     def place(self, number: int) -> str:
@@ -76,6 +86,26 @@ class ArrowTable(Table):
             raise DataError([Problem(self.place(number), "", message)]) from error
         return values if self._selected is None else {name: values.get(name) for name in self._selected}
 
+    def scan(self) -> Iterator[dict[str, Any] | None]:
+        without = [name for name in self._table.column_names if not holds_bytes(self._table.features[name])]
+        absent = dict.fromkeys(self._selected or self._table.column_names)
+        table = self._table.select_columns(without)
+        for start in range(0, len(table), _BATCH):
+            try:
+                batch = table[start : start + _BATCH].to_pylist()
+            except Exception as error:  # the library may raise any error for a damaged file
+                if is_shortage(error):
+                    raise
+                yield from (self._scanned(number) for number in range(start, min(start + _BATCH, len(table))))
+                continue
+            yield from ({**absent, **values} for values in batch)
+
+    def _scanned(self, number: int) -> dict[str, Any] | None:
+        try:
+            return self.row(number)
+        except DataError:
+            return None
+
     def place(self, number: int) -> str:
         return f"{self._name} row {number + 1}"
 
@@ -85,10 +115,10 @@ class ArrowTable(Table):
 
     def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> ArrowTable:
         features = self._table.features
-        return self.select([*columns, *(name for name in features if is_watched(name, _has_pictures(features[name])))])
+        return self.select([*columns, *(name for name in features if is_watched(name, has_pictures(features[name])))])
 
     def without_embedded(self, columns: Sequence[str]) -> ArrowTable:
-        if all(_contains_paths(self._table.features[column]) for column in columns):
+        if all(contains_paths(self._table.features[column]) for column in columns):
             return self
         return ArrowTable(self._name, self._table.remove_columns(list(columns)))
 
@@ -100,9 +130,20 @@ class ArrowTable(Table):
         return names
 
 
-def _has_pictures(feature: object) -> bool:
+def has_pictures(feature: object) -> bool:
+    """Whether the type of a column is that of pictures, or of lists of them."""
     return isinstance(feature, Image) or isinstance(getattr(feature, "feature", None), Image)
 
 
-def _contains_paths(feature: object) -> bool:
+def holds_bytes(feature: Any) -> bool:
+    """Whether a column may hold the bytes of pictures."""
+    if isinstance(feature, Value):
+        return "binary" in feature.dtype
+    if isinstance(feature, dict):
+        return any(holds_bytes(each) for each in feature.values())
+    return isinstance(feature, Image) or holds_bytes(getattr(feature, "feature", {}))
+
+
+def contains_paths(feature: object) -> bool:
+    """Whether a column contains texts or lists of texts, such as the paths of pictures."""
     return isinstance(feature, Value) or isinstance(getattr(feature, "feature", None), Value)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import pickle
+import random
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
+import PIL.Image
+import pyarrow
 import pytest
 from datasets import Dataset, Features, Image, List, Value
+from mdpo_readers.tables.parquet_table import PictureColumns
+from pyarrow import parquet
 from support.paths import DATA
 
 from mdpo_core import DataError, Example, component
@@ -254,3 +263,66 @@ def test_scores_of_a_named_format_may_be_text_in_a_csv_file(written: str, found:
         return
     with pytest.raises(DataError, match=f"row 1: chosen_score: must be a finite number, found {written!r}"):
         rows[0]
+
+
+def written_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("form", ["bytes", "base64", "list", "parts"])
+def test_pictures_in_parquet_are_read_from_the_file_itself(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    pictures = [noise(number) for number in range(40)]
+    stored: dict[str, Any] = {
+        "bytes": [{"bytes": each, "path": None} for each in pictures],
+        "base64": [b64encode(each).decode() for each in pictures],
+        "list": [[{"bytes": each, "path": None}] for each in pictures],
+        "parts": [None] * 40,
+    }
+    parts = [[{"type": "image", "image": each, "text": None}, {"type": "text", "text": "?"}] for each in pictures]
+    prompts: list[Any] = (
+        [[{"role": "user", "content": each}] for each in parts] if form == "parts" else ["<image>?"] * 40
+    )
+    answers = {"chosen": [str(n) for n in range(40)], "rejected": ["B"] * 40}
+    table = pyarrow.table({"image": stored[form], "prompt": prompts, **answers})
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "mine" / "p.parquet"
+    parquet.write_table(table, file, row_group_size=16)
+    rows = read(file, image="image")
+    for copy in (rows, pickle.loads(pickle.dumps(rows))):
+        for number in (0, 1, 15, 16, 39, 3, 2, 38, 17, *range(40)):
+            assert copy[number].images[0].size == (100, 60 + number)
+            assert copy[number].responses["chosen"] == str(number)
+    assert written_in(tmp_path / "cache") < sum(map(len, pictures)) / 20
+    assert [each.name for each in (tmp_path / "mine").iterdir()] == ["p.parquet"]
+
+
+def test_the_pairs_of_rows_are_counted_without_their_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"question": "A?", "response_1": "B", "response_2": "C", "image": {"bytes": noise(1), "path": None}}
+    rows = [{**row, "overall_response": number % 3} for number in range(30)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "p.parquet")
+    with monkeypatch.context() as patch:
+        patch.setattr(PictureColumns, "row", lambda *_: pytest.fail("a picture is read"))
+        found = component("reader", "align_anything", path=str(tmp_path / "p.parquet")).open()  # type: ignore[attr-defined]
+    assert [example.id for example in found[:3]] == ["2-1", "3-1", "5-1"]
+    assert found[0].images[0].size == (100, 61)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_file_that_changes_while_it_is_read_is_named(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / f"p.{kind}"
+    table = Dataset.from_list([{**ROWS[0], "image": b64encode(noise(1)).decode()}])
+    {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[kind](str(file))
+    stored = pickle.dumps(read(file, image="image"))
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(DataError, match=rf"p.{kind}: was changed while its rows were read; start again"):
+        pickle.loads(stored)[0]
+
+
+def noise(number: int) -> bytes:
+    file = io.BytesIO()
+    picture = PIL.Image.frombytes("L", (100, 60 + number), random.Random(number).randbytes(100 * (60 + number)))
+    picture.save(file, "PNG")
+    return file.getvalue()

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from mdpo_core import DataError, LazyRows, Problem
 from mdpo_readers.cell_types import shown, text
+from mdpo_readers.embedded import is_embedded
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.images import is_embedded
 from mdpo_readers.messages import asked
 from mdpo_readers.mixture import MOST_COPIES, MixtureRows, Part
 from mdpo_readers.tables.json_rows import values_of

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mdpo_readers.cell_types import text
+from mdpo_readers.embedded import is_embedded
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.images import is_embedded
 from mdpo_readers.messages import asked
 
 
