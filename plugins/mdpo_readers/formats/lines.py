@@ -17,7 +17,7 @@ from mdpo_readers.tables.table import Table
 _ROWS = 5  # that are read to try a folder
 _FOLDERS = 200  # that are tried
 _DEPTH = 3  # of folders below the one with the data
-_OF_PICTURES = re.compile(r"image|img|pic|photo|frame|media|video", re.IGNORECASE)  # in a folder's name
+_OF_PICTURES = re.compile(r"(images?|imgs?|pictures?|photos?|frames?|media|videos?)", re.IGNORECASE)
 _UNKNOWN = "FOLDER"
 
 
@@ -105,7 +105,7 @@ def _folders_near(path: str) -> Iterator[Path]:
     nearest = list(_below(base, _DEPTH, _FOLDERS))
     above = base.resolve().parent
     up = base.parent if base.name not in ("", "..") else Path(os.path.relpath(above))
-    named = [each for each in _folders_in(up) if _OF_PICTURES.search(each.name)]
+    named = [each for each in _folders_in(up) if _OF_PICTURES.fullmatch(each.name)]
     beside = [folder for each in named for folder in _below(each, 1, _FOLDERS)]
     yield from dict.fromkeys([*nearest, *([] if above == above.parent else [up, *beside])])
 
