@@ -72,11 +72,15 @@ def _taken(
     members: Mapping[bytes, list[int]], sources: Sequence[str], targets: Mapping[str, int], seed: int
 ) -> list[list[int]]:
     left, taken = dict(targets), []
-    for name in sorted(members, key=lambda name: hashlib.sha256(f"{seed}|".encode() + name).digest()):
-        counts = Counter(sources[row] for row in members[name])
-        if sum(abs(left[each] - count) - abs(left[each]) for each, count in counts.items()) < 0:
+    start = f"{seed}|".encode()
+    for name in sorted(members, key=lambda name: hashlib.sha256(start + name).digest()):
+        if not any(number > 0 for number in left.values()):
+            break  # no group can bring them nearer
+        of_rows = [sources[row] for row in members[name]]
+        counts = [(each, of_rows.count(each)) for each in set(of_rows)]
+        if sum(abs(left[each] - count) - abs(left[each]) for each, count in counts) < 0:
             taken.append(members[name])
-            left |= {each: left[each] - count for each, count in counts.items()}
+            left |= {each: left[each] - count for each, count in counts}
     return taken
 
 

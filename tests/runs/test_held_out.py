@@ -13,8 +13,10 @@ from support.paths import LLAVA_MDPO
 from support.processes.launching import launch, records
 
 from mdpo_core import DataError, Evaluator, Policy, load_recipe, register, run
+from mdpo_core.cli.main import main
 from mdpo_core.data.reading import read_data
 
+PLAIN = "evaluators=[{evaluator: preference}]"
 EVALUATED = "evaluators=[{evaluator: preference, by_source: true}]"
 
 
@@ -105,6 +107,19 @@ def test_pictures_in_both_are_counted_in_a_warning(
     assert len(checked.held_out.rows) == len(checked.rows) == 10
 
 
+def test_check_prints_the_number_of_held_out_rows(
+    changes: list[str], sources: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [word for change in (*without_data(changes), f"data={sources}") for word in ("--set", change)]
+    assert main(["check", str(LLAVA_MDPO), "--data", *sets]) == 0
+    assert "no problem found, 7 rows to train on, 3 held out (a 2, b 1), 0 in quarantine" in capsys.readouterr().out
+
+
+def test_metrics_by_source_of_rows_without_sources_are_refused(small: list[str]) -> None:
+    with pytest.raises(DataError, match=r"evaluators: by_source: no held-out row names a source; only a mixture's do"):
+        run(load_recipe(LLAVA_MDPO, [*small, "data.hold_out={share: 0.3}", EVALUATED]))
+
+
 def test_mistakes_of_validation_say_that_they_are_its_own(small: list[str], photographs: Path, tmp_path: Path) -> None:
     file = tmp_path / "validation.json"
     words = [*small, f"validation={{reader: pairs, path: {file}, images: {photographs}}}"]
@@ -151,7 +166,7 @@ def test_margin_of_pictures_is_that_of_a_condition_of_the_objective(small: list[
 
 
 def test_preference_works_without_a_reference_or_a_condition(small: list[str]) -> None:
-    words = ["corruptions={}", "objective=[{loss: simpo}]", "reference=auto", "data.hold_out={share: 0.3}", EVALUATED]
+    words = ["corruptions={}", "objective=[{loss: simpo}]", "reference=auto", "data.hold_out={share: 0.3}", PLAIN]
     last = evaluations(run(load_recipe(LLAVA_MDPO, [*small, *words, "train.epochs=1"])).run_dir)[2]
     assert set(last) >= {f"eval/preference/{name}" for name in ("loss", "loss/0:simpo", "picture/accuracy")}
     assert last["eval/preference/picture/margin"] != 0

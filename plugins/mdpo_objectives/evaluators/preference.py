@@ -43,6 +43,8 @@ class Preference(Evaluator):
             raise DataError([Problem("", "", "there are no held-out rows; add hold_out: {share: 0.05} to data")])
         scored = policy.metrics(rows, by_source=self.by_source)
         seen = policy.log_probs(rows, self.response)
+        if self.by_source and not any(row.source for row in seen):
+            raise DataError([Problem("evaluators", "by_source", "no held-out row names a source; only a mixture's do")])
         unseen = policy.log_probs(rows, self.response, _corruption(self.without))
         of_terms = {name: value for name, value in scored.items() if name.startswith(_OF_TERMS)}
         return of_terms | self._of_pictures(seen, unseen)
