@@ -15,7 +15,6 @@ if _is_command():
 
 from mdpo_core.data.file_kinds import other_kind
 from mdpo_core.data.images import ImageOptions, read_image
-from mdpo_core.data.stored_bytes import note_file
 from mdpo_core.errors import (
     CheckpointError,
     DataError,
@@ -70,6 +69,7 @@ from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
 from mdpo_core.types.rows import LazyRows, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
+from mdpo_core.types.stored_bytes import note_file
 from mdpo_core.types.transfer import on_cpu, to_device
 from mdpo_core.types.view import View
 

@@ -22,6 +22,7 @@ from mdpo_core.storage.files import remove_unfinished
 from mdpo_core.storage.resuming import warn_of_changes
 from mdpo_core.storage.run_directory import RunDirectory, expanded
 from mdpo_core.storage.run_lock import only_run_in
+from mdpo_core.storage.stored_checks import StoredChecks, write_check
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
@@ -69,7 +70,7 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
                 from mdpo_core.scoring.compilation import require_compiler
 
                 require_compiler(recipe.backend.compute_device(world))
-            checked, builder = read_data(recipe, world)
+            checked, builder = read_data(recipe, world, store=StoredChecks(recipe, directory.checked))
             Run(recipe, directory, checked, builder, world).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
 
@@ -146,8 +147,7 @@ class Run:
 
     def _write_inputs(self, manifest: Mapping[str, Any]) -> None:
         self.directory.prepare(self.recipe, manifest)
-        if self.checked.bad:
-            self.checked.write_quarantine(self.directory.quarantine)
+        write_check(self.directory, self.checked)
 
     def measure_device(self, seconds: float = 0.1) -> float:
         """The FLOP/s of this process's device, measured with matrix products for about ``seconds``."""

@@ -65,10 +65,11 @@ def check_recipe(options: argparse.Namespace) -> int:
         print(f"{options.recipe}: no problem found")  # noqa: T201
         return 0
     from mdpo_core.data.reading import read_data
+    from mdpo_core.storage.stored_checks import StoredChecks
 
     with Console(recipe) as console:
         current_registry().plugins.register(console)
-        checked, builder = read_data(recipe)
+        checked, builder = read_data(recipe, store=StoredChecks(recipe))
     if options.show:
         from mdpo_core.cli.token_view import shown_rows
 

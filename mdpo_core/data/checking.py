@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
-from mdpo_core.data.stored_bytes import stored_digest
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows, Rows
+from mdpo_core.types.stored_bytes import Files, FileState, noted_files, stored_digest
 from mdpo_core.types.view import CLEAN
 
 SHOWN = 20  # problems in an error; the rest are counted
@@ -33,7 +33,8 @@ class CheckedData:
     ``digest`` covers the data: everything in the valid rows. For a picture it covers the stored bytes, as
     `read_image` was given them, or the pixels of a picture that comes from elsewhere.
     ``keys`` and ``sources`` of each valid row: see `keys_of` and `Example`. ``held_out``: rows that are not trained on;
-    None if the recipe holds none out.
+    None if the recipe holds none out. ``files``: what was noted while rows were read. ``tried``: what a row was encoded
+    with besides the check; see `tried_with`. ``stored``: for the main process, what `CheckStore` keeps, by file name.
     """
 
     data: Sequence[Example]
@@ -44,6 +45,9 @@ class CheckedData:
     keys: list[bytes] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     held_out: CheckedData | None = None
+    files: Files = field(default_factory=dict)
+    tried: str = ""
+    stored: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def num_bad(self) -> int:
@@ -124,6 +128,7 @@ def check_data(
                 checked.keys.append(result.keys)
                 checked.sources.append(sys.intern(result.source))
                 digest.update(result.digest)
+            checked.files.update(result.files)
             progress(row + 1, len(data))
     checked.digest = digest.hexdigest()
     return checked
@@ -138,6 +143,7 @@ class _RowResult(NamedTuple):
     digest: bytes = b""
     keys: bytes = b""
     source: str = ""
+    files: Sequence[tuple[str, FileState]] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,12 @@ class _RowCheck:
     builder: BatchBuilder
 
     def __call__(self, rows: range) -> list[_RowResult]:
-        return [self._check(row) for row in rows]
+        return [self._noting(row) for row in rows]
+
+    def _noting(self, row: int) -> _RowResult:
+        with noted_files() as files:
+            result = self._check(row)
+        return result._replace(files=tuple(files.items()))
 
     def _check(self, row: int) -> _RowResult:
         try:

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mdpo_core.data.stored_bytes import stored_digest
 from mdpo_core.types.example import Example, Prompt
+from mdpo_core.types.stored_bytes import stored_digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

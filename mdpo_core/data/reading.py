@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, open_data
 from mdpo_core.data.encoding import BatchBuilder
@@ -13,23 +15,55 @@ from mdpo_core.data.held_out import split
 from mdpo_core.data.picture_keys import num_shared_pictures
 from mdpo_core.errors import DataError
 from mdpo_core.interfaces.plugin_results import code_of
+from mdpo_core.interfaces.reader import Reader
 from mdpo_core.listeners import progress_of
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.example import Example
+from mdpo_core.types.stored_bytes import Files, noted_files
 
 
-def read_data(recipe: Recipe, world: World = ALONE, *, weights: bool = True) -> tuple[CheckedData, BatchBuilder]:
+class CheckStore(Protocol):
+    """Where the results of checks are kept, so that rows that were checked once are not checked again."""
+
+    def find(self, reader: Reader, builder: BatchBuilder, num_rows: int, opened: Files) -> CheckedData | None:
+        """The result of this check, without the data; None if there is none, or if a file has changed since.
+
+        ``opened``: the files that were noted when the data were opened.
+        """
+
+    def keep(self, checked: CheckedData) -> CheckedData:
+        """Keep the result of the check that `find` was last asked for. Returns it with what is stored."""
+
+
+class _Source(NamedTuple):
+    """The opened rows of a reader, and the files that were noted meanwhile."""
+
+    reader: Reader
+    rows: Sequence[Example]
+    files: Files
+
+    @classmethod
+    def of(cls, reader: Reader) -> _Source:
+        with noted_files() as files:
+            rows = open_data(reader)
+        return cls(reader, rows, files)
+
+
+def read_data(
+    recipe: Recipe, world: World = ALONE, *, weights: bool = True, store: CheckStore | None = None
+) -> tuple[CheckedData, BatchBuilder]:
     """Find the model's files and check every row, without loading the model. Raises `DataError`.
 
     ``weights``: the model's folder must have them; without them, its configuration and processor are enough.
+    ``store``: has the result if the same rows were checked before. Only the main process uses it.
     """
     if weights:
         with code_of(recipe.model, "check"):
             recipe.model.check()
     with code_of(recipe.model, "encoder"):
         encoder = recipe.model.encoder()
-    data, validation = open_data(recipe.data), _opened_validation(recipe)
+    data, validation = _Source.of(recipe.data), _opened_validation(recipe)
     builder = BatchBuilder.for_terms(
         recipe.objective,
         recipe.corruptions,
@@ -41,42 +75,73 @@ def read_data(recipe: Recipe, world: World = ALONE, *, weights: bool = True) -> 
         always_images=world.size > 1 or recipe.model.trains_images,
         max_positions=recipe.model.max_positions,
     )
-    checked = world.computed_by_main(lambda: _checked(recipe, data, validation, builder, world))
-    held_out = checked.held_out and replace(checked.held_out, data=data if validation is None else validation)
-    return replace(checked, data=data, held_out=held_out), builder
+    stored: dict[str, bytes] = {}
+
+    def checked_here() -> CheckedData:
+        """The result of the check without the data: every process opens its own, and only this one stores."""
+        found = _Check(recipe, builder, store, world).of_all(data, validation)
+        stored.update(found.stored)
+        return replace(found, stored={})
+
+    checked = world.computed_by_main(checked_here)
+    rows = data.rows if validation is None else validation.rows
+    held_out = checked.held_out and replace(checked.held_out, data=rows)
+    return replace(checked, data=data.rows, held_out=held_out, stored=stored), builder
 
 
-def _checked(
-    recipe: Recipe, data: Sequence[Example], validation: Sequence[Example] | None, builder: BatchBuilder, world: World
-) -> CheckedData:
-    """The result of the check without the data: every process opens its own."""
-    checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
-    checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
-    if recipe.data.hold_out is not None:
-        checked = split(checked, recipe.data.hold_out)
-    elif validation is not None:
-        checked = replace(checked, held_out=_checked_validation(recipe, validation, builder, world))
+def _opened_validation(recipe: Recipe) -> _Source | None:
+    with _in_validation():
+        return None if recipe.validation is None else _Source.of(recipe.validation)
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Checks the rows of a recipe, those of the section ``validation`` too."""
+
+    recipe: Recipe
+    builder: BatchBuilder
+    store: CheckStore | None
+    world: World
+
+    def of_all(self, data: _Source, validation: _Source | None) -> CheckedData:
+        """The result for all rows, without the data."""
+        checked = self._of(data, "checking data")
+        if validation is None:
+            return checked
+        with _in_validation():
+            held_out = self._of(validation, "checking validation")
+        stored = {**checked.stored, **held_out.stored}
+        checked = replace(checked, held_out=replace(held_out, stored={}), stored=stored)
         _warn_of_shared_pictures(checked)
-    for part in (checked, checked.held_out):
-        if part is not None:
-            builder.build(part.valid_examples(), [0], epoch=0)  # encodes one row before a model is loaded
-    held_out = checked.held_out and replace(checked.held_out, data=())
-    return replace(checked, data=(), held_out=held_out)
+        return checked
+
+    def _of(self, source: _Source, stage: str) -> CheckedData:
+        reader, rows, files = source
+        found = self.store.find(reader, self.builder, len(rows), files) if self.store is not None else None
+        checked = found or check_data(rows, self.builder, progress_of(stage, self.world), self.recipe.train.workers)
+        checked = replace(checked, data=rows)
+        checked.require_valid(quarantine=reader.bad_rows == "quarantine")
+        parted = checked if reader.hold_out is None else split(checked, reader.hold_out)
+        tried = tried_with(self.recipe, reader, self.builder)
+        if checked.tried != tried:
+            for part in (parted, parted.held_out):
+                if part is not None:
+                    self.builder.build(part.valid_examples(), [0], epoch=0)  # encodes one row before a model is loaded
+            checked = replace(checked, tried=tried)
+            checked = self.store.keep(checked) if self.store is not None else checked
+        held_out = parted.held_out and replace(parted.held_out, data=(), files={}, stored={})
+        return replace(parted, data=(), held_out=held_out, files={}, tried=tried, stored=checked.stored)
 
 
-def _opened_validation(recipe: Recipe) -> Sequence[Example] | None:
-    with _in_validation():
-        return None if recipe.validation is None else open_data(recipe.validation)
+def tried_with(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> str:
+    """What decides, besides the check of a row, whether it can be encoded: its views and their corruptions.
 
-
-def _checked_validation(
-    recipe: Recipe, validation: Sequence[Example], builder: BatchBuilder, world: World
-) -> CheckedData:
-    assert recipe.validation is not None, "rows without the section that reads them"
-    with _in_validation():
-        checked = check_data(validation, builder, progress_of("checking validation", world), recipe.train.workers)
-        checked.require_valid(quarantine=recipe.validation.bad_rows == "quarantine")
-    return checked
+    And which row is the first.
+    """
+    options = recipe.to_dict()["corruptions"]
+    used = {name: options[name] for name in builder.corruptions}
+    hold_out = reader.hold_out and reader.hold_out.model_dump()
+    return json.dumps([sorted(map(str, builder.views)), used, builder.seed, builder.always_images, hold_out])
 
 
 @contextmanager

@@ -58,6 +58,16 @@ class Reader(Component):
         "same picture are held out, or none",
     )
 
+    @property
+    def notes_files(self) -> bool:
+        """Whether every file and folder that decides what the rows are is noted with `note_file`.
+
+        Then the result of the check is stored, and the rows are not checked again until one of these files changes.
+        `read_image` notes the files that it reads. A reader that reads other files overrides this, and calls
+        `note_file` when it opens them.
+        """
+        return False
+
     @abstractmethod
     def open(self) -> Sequence[Example]:
         """The rows, which are read when they are indexed.

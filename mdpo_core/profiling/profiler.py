@@ -29,6 +29,7 @@ from mdpo_core.scoring import compilation
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.files import atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.storage.stored_checks import StoredChecks
 from mdpo_core.training.reference_pass import Precomputation
 from mdpo_core.training.trainer import Trainer
 
@@ -49,7 +50,7 @@ def profile_recipe(recipe: Recipe, num_steps: int, trace: Path) -> Profile:
         use_expandable_segments()
         if recipe.scoring.compile:
             compilation.require_compiler(recipe.backend.compute_device(world))
-        checked, builder = read_data(recipe, world)
+        checked, builder = read_data(recipe, world, store=StoredChecks(recipe))
         some = _rows_of_steps(recipe, checked, num_steps + _BESIDE)
         once = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1})})
         run = Run(once, RunDirectory(folder), some, builder, world)

@@ -30,7 +30,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     points = sorted(entry_points(group=PROJECT))
     packages = {*_PACKAGES, *(point.dist.name for point in points if point.dist is not None)}
     return {
-        "versions": {"python": platform.python_version()} | dict(_installed(sorted(packages))),
+        "versions": {"python": platform.python_version()} | dict(installed(sorted(packages))),
         "plugins": {point.name: point.value for point in points},
         **_registered(recipe),
         "seed": recipe.train.seed,
@@ -69,7 +69,8 @@ def _source_digest(cls: type) -> str | None:
         return None
 
 
-def _installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of the packages that are installed, with their versions."""
     for name in packages:
         with suppress(PackageNotFoundError):
             yield name, version(name)

@@ -48,6 +48,11 @@ class RunDirectory:
         return self.path / "final"
 
     @property
+    def checked(self) -> Path:
+        """The results of the data check; see `StoredChecks`."""
+        return self.path / "checked"
+
+    @property
     def reference(self) -> Path:
         """The folder of the cached reference."""
         return self.path / "reference"

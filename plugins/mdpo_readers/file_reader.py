@@ -58,6 +58,10 @@ class FileReader(Reader):
         return name
 
     @property
+    def notes_files(self) -> bool:
+        return True
+
+    @property
     def source(self) -> str:
         """The path as messages name it; of several, the first."""
         return self.path if isinstance(self.path, str) else self.path[0]

@@ -49,6 +49,10 @@ class Mixture(Reader):
             _source(name, options)
         return sources
 
+    @property
+    def notes_files(self) -> bool:
+        return all(source.reader.notes_files for source in self.opened_by)
+
     @cached_property
     def opened_by(self) -> tuple[Source, ...]:
         """The sources with their readers."""

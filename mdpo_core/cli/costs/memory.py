@@ -33,6 +33,7 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.processes.world import current_world
     from mdpo_core.registry.discovery import current_registry
     from mdpo_core.storage.files import atomic_write
+    from mdpo_core.storage.stored_checks import StoredChecks
 
     if options.show:
         raise RecipeError("--show prints tokens, and --memory estimates; give one of them")
@@ -42,7 +43,7 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
     recipe.model.depth  # noqa: B018  # an adapter without it is refused before the data are read
     with Console(recipe) as console:
         current_registry().plugins.register(console)
-        checked, builder = read_data(recipe, weights=False)
+        checked, builder = read_data(recipe, weights=False, store=StoredChecks(recipe))
     longest = partial(_longest, checked, builder)
     processes = options.processes or current_world().size
     load = partial(_loaded, options, processes)

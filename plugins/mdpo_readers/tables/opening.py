@@ -11,7 +11,7 @@ import datasets
 from datasets import Dataset
 from datasets.exceptions import DatasetsError
 
-from mdpo_core import DataError, Problem, suggestion
+from mdpo_core import DataError, Problem, note_file, suggestion
 from mdpo_readers.cell_types import MissingFile, shown
 from mdpo_readers.tables.csv_table import SEPARATORS, CsvTable
 from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, quiet
@@ -68,6 +68,7 @@ def _opened(path: str, location: Path, split: str) -> Table:
 
 
 def _from_file(path: Path, split: str) -> Table:
+    note_file(path)
     kind = kind_of(path)
     if kind not in FORMATS:
         raise _data_error(path, f"'{path.suffix}' is not a supported format; use {', '.join(FORMATS)}")
@@ -101,6 +102,7 @@ def _from_parquet(path: Path) -> Table:
 
 def _from_folder(path: Path, split: str) -> Table:
     if any((path / mark).is_file() for mark in _MARKS):
+        note_below(path)
         return ArrowTable(str(path), _saved(path, split))
     files = shards_in(path, split, FORMATS) or _in_folders_below(path, split)
     if not files:
@@ -137,7 +139,7 @@ def _saved(path: Path, split: str) -> Dataset:
 
 def _from_hub(name: str, split: str) -> Dataset:
     try:
-        return datasets.load_dataset(name, split=split)
+        found = datasets.load_dataset(name, split=split)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         cache = cache_problem(error)
         if cache is not None:
@@ -148,6 +150,15 @@ def _from_hub(name: str, split: str) -> Dataset:
             f"there is no such file or folder, and the hub cannot load this name: {reason}; without a network, "
             "give the path of a .json, .jsonl or .parquet file, or of a folder that `datasets` saved",
         ) from error
+    for file in found.cache_files:
+        note_file(Path(file["filename"]))
+    return found
+
+
+def note_below(folder: Path) -> None:
+    """Note every file below a folder."""
+    for file in sorted(folder.rglob("*")):
+        note_file(file)
 
 
 def _data_error(where: str | Path, message: str) -> DataError:

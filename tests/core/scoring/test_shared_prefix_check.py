@@ -74,7 +74,7 @@ def test_a_run_with_a_lying_adapter_ends_before_any_update(
     assert text.startswith("the adapter 'llava' says that its model computes a prompt once for all its responses")
     assert re.search(r"but the hidden states of '[a-z@]+' differ by (\d+\.\d|nan)% from a separate forward; set", text)
     assert text.endswith("set scoring.share_prefix: false, and tell the adapter's author")
-    assert contents(recipe.output.dir).keys() == {"recipe.yaml", "manifest.json"}
+    assert {Path(name).parts[0] for name in contents(recipe.output.dir)} == {"recipe.yaml", "manifest.json", "checked"}
 
 
 def test_a_run_that_asks_for_sdpa_never_asks_for_anything_else(
@@ -112,7 +112,7 @@ def test_lying_adapter_ends_run_for_every_way_of_training(
     recipe = load_recipe(RECIPE, [*small, *more])
     with pytest.raises(PluginError, match="the adapter 'llava' says that"):
         run(recipe)
-    assert contents(recipe.output.dir).keys() == {"recipe.yaml", "manifest.json"}
+    assert {Path(name).parts[0] for name in contents(recipe.output.dir)} == {"recipe.yaml", "manifest.json", "checked"}
 
 
 def test_a_model_without_the_method_is_named_too(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import DataError, LazyRows, Problem
+from mdpo_core import DataError, LazyRows, Problem, note_file
 from mdpo_readers.cell_types import shown, text
 from mdpo_readers.embedded import is_embedded
 from mdpo_readers.formats.pair import Pair, Row
@@ -68,6 +68,7 @@ def _entries(path: Path) -> dict[str, Any] | None:
     try:
         if path.suffix != ".json" or not path.is_file():
             return None
+        note_file(path)
         found = values_of(path.read_bytes())
     except OSError as error:
         raise DataError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error

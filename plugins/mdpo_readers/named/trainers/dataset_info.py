@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdpo_core import DataError, Problem, suggestion
+from mdpo_core import DataError, Problem, note_file, suggestion
 from mdpo_readers.cell_types import shown
 
 INFO = "dataset_info.json"
@@ -69,6 +69,7 @@ def data_set_of(path: Path) -> str | None:
 def ranking_files(folder: Path) -> dict[str, str]:
     """The names of the ranking data sets that ``dataset_info.json`` lists, by their files, which exist."""
     try:
+        note_file(folder / INFO)
         entries = json.loads((folder / INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
@@ -85,6 +86,7 @@ def _entries(path: Path, file: Path) -> Any:
         if path.name != INFO and path.is_file():
             text = f"data.path must be the folder with {INFO}; write path: {path.parent}"
             raise DataError([Problem(str(path), "", text)])
+        note_file(file)
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError([Problem(str(file), "", f"cannot be read: {error}")]) from error

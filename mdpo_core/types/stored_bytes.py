@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Size in bytes, and the times of the last change of its content and of its inode, in ns. (-1, -1, -1): there is none.
+FileState: TypeAlias = tuple[int, int, int]
+Files: TypeAlias = dict[str, FileState]
+
 _STORED = "mdpo_stored"
-_noted: ContextVar[dict[Path, None] | None] = ContextVar("noted files", default=None)
+_noted: ContextVar[Files | None] = ContextVar("noted files", default=None)
 
 
 def remember_stored(image: Image, content: bytes, background: str) -> None:
@@ -37,13 +42,24 @@ def note_file(path: Path) -> None:
     """
     noted = _noted.get()
     if noted is not None:
-        noted[path] = None
+        name = os.path.abspath(path)  # noqa: PTH100  # a link is followed when its state is asked for
+        noted.setdefault(name, state_of(name))
+
+
+def state_of(path: str) -> FileState:
+    """The state of a file or folder as it is now."""
+    try:
+        state = os.stat(path)  # noqa: PTH116  # a million of them: a Path for each would take longer
+    except (OSError, ValueError):
+        return -1, -1, -1
+    # Copying and unpacking may set the modification time back, but nothing sets back the change time.
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 @contextmanager
-def noted_files() -> Iterator[dict[Path, None]]:
-    """The files that are noted in the context, in order, as the keys of a mapping that grows."""
-    found: dict[Path, None] = {}
+def noted_files() -> Iterator[Files]:
+    """The files that are noted in the context, in order, and how they were when they were first noted."""
+    found: Files = {}
     token = _noted.set(found)
     try:
         yield found

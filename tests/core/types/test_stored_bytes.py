@@ -12,7 +12,7 @@ import pytest
 from PIL.Image import Image
 
 from mdpo_core import DataError, ImageOptions, read_image
-from mdpo_core.data.stored_bytes import note_file, noted_files, stored_digest
+from mdpo_core.types.stored_bytes import note_file, noted_files, stored_digest
 
 
 def content(color: str = "red", form: str = "PNG") -> bytes:
@@ -69,4 +69,6 @@ def test_files_are_noted_in_order_even_if_they_cannot_be_read(tmp_path: Path) ->
         note_file(tmp_path)
         read_image(content())
     note_file(tmp_path / "later")
-    assert list(found) == [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png", tmp_path]
+    assert list(found) == [str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(tmp_path / "c.png"), str(tmp_path)]
+    assert found[str(tmp_path / "c.png")] == (-1, -1, -1)
+    assert found[str(tmp_path / "b.png")][0] == len(b"no picture")

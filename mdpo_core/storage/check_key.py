@@ -1,0 +1,108 @@
+"""Everything that the result of a data check depends on, so that the result of another check is never taken for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.errors import DataError
+from mdpo_core.hooks import PROJECT
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.registry.discovery import current_registry
+from mdpo_core.storage.files import sha256
+from mdpo_core.storage.manifest import installed
+from mdpo_core.types.stored_bytes import Files
+
+_PACKAGES = ("mdpo", "transformers", "tokenizers", "pillow", "datasets", "pyarrow", "numpy", "torchvision")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
+# What is done with rows does not change which rows are bad.
+_NOT_OF_ROWS = ("bad_rows", "hold_out")
+
+
+def check_key(recipe: Recipe, reader: Reader, builder: BatchBuilder, num_rows: int, opened: Files) -> str | None:
+    """The key of a check as JSON text; None if nobody can tell what it depends on, so that it is not stored.
+
+    ``opened``: the files that were noted when the data were opened.
+    """
+    builder = builder.of_own_fields()
+    code = _code_of(recipe, reader, builder) if reader.notes_files else None
+    try:
+        model = _model(recipe)
+    except DataError:  # a folder without weights, for which `mdpo check --memory` also works
+        return None
+    if code is None:
+        return None
+    options, corruptions = reader.model_dump(mode="json"), recipe.to_dict()["corruptions"]
+    return json.dumps(
+        {
+            "versions": {"python": platform.python_version()} | dict(installed(sorted(_packages()))),
+            "code": code,
+            "reader": [reader.component_name(), {key: options[key] for key in options if key not in _NOT_OF_ROWS}],
+            "rows": num_rows,
+            "files": [[path, *state] for path, state in opened.items()],
+            "model": model,
+            "max_length": builder.max_length,
+            "max_positions": builder.max_positions,
+            "views": sorted(map(str, builder.views)),
+            "corruptions": {name: corruptions[name] for name in builder.corruptions},
+            "seed": builder.seed if builder.corruptions else None,
+            "columns": list(builder.columns),
+            "needs": sorted(map(repr, builder.needs)),
+            "checks": [(type(term).__name__, term.model_dump(mode="json")) for term in builder.checks],
+        },
+        sort_keys=True,
+    )
+
+
+def _code_of(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> dict[str, str | None] | None:
+    """Digests of the packages whose code judges or reads rows; None if Python cannot read one that does."""
+    used = (reader, recipe.model, builder.encoder, *builder.checks, *builder.corruptions.values())
+    code = {package: _code(package) for package in {"mdpo_core", *(_package(type(each)) for each in used)}}
+    if None in code.values():
+        return None
+    others = map(_package, current_registry().components("reader").values())  # a mixture has readers inside
+    return code | {package: _code(package) for package in {*others}}
+
+
+def _packages() -> set[str]:
+    plugins = {point.dist.name for point in entry_points(group=PROJECT) if point.dist is not None}
+    return {*_PACKAGES, *plugins}
+
+
+def _model(recipe: Recipe) -> dict[str, Any]:
+    """What decides how texts and pictures become tokens: the adapter's options, and its files but the weights."""
+    options = recipe.to_dict()["model"]
+    files = [path for path in recipe.model.files() if path.suffix not in _WEIGHTS]
+    return {
+        "options": {name: value for name, value in options.items() if name not in recipe.model.only_training},
+        "files": {path.name: sha256(path) for path in files},
+    }
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+@cache
+def _code(package: str) -> str | None:
+    """The digest of a package's Python files: an editable install changes without a new version."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None:
+        return None
+    digest = hashlib.sha256()
+    for each in _python_files(Path(file)):
+        digest.update(f"{each.name}|{sha256(each)}".encode())
+    return digest.hexdigest()
+
+
+def _python_files(file: Path) -> Iterator[Path]:
+    yield from sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else (file,)

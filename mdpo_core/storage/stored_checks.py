@@ -1,0 +1,172 @@
+"""The result of the data check on the disk, so that rows that were checked once are not checked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.errors import CheckpointError, Problem, first_line
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.check_key import check_key
+from mdpo_core.storage.files import atomic_write
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.types.stored_bytes import Files, state_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cache_folder() -> Path:
+    """``$MDPO_CACHE``, or ``mdpo`` in the user's cache folder."""
+    own, users = os.environ.get("MDPO_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(users or Path.home() / ".cache") / "mdpo"
+
+
+@dataclass
+class StoredChecks:
+    """Results of checks, in the cache and beside the run; see `mdpo_core.data.reading.CheckStore`.
+
+    ``beside``: the folder beside the run, which is read first; None for commands that make no run.
+    """
+
+    recipe: Recipe
+    beside: Path | None = None
+    _key: str | None = field(default=None, init=False)
+
+    def find(self, reader: Reader, builder: BatchBuilder, num_rows: int, opened: Files) -> CheckedData | None:
+        """The result of this check, without the data; None if there is none, or if a file has changed since."""
+        self._key = key = check_key(self.recipe, reader, builder, num_rows, opened)
+        if key is None:
+            return None
+        files = [folder / _file_name(key) for folder in (self.beside, _cache()) if folder is not None]
+        found = (_usable(file, key) for file in files if file.is_file())
+        return next((each for each in found if each is not None), None)
+
+    def keep(self, checked: CheckedData) -> CheckedData:
+        """Keep the result of the check that `find` was last asked for in the cache. Warns if that cannot be written."""
+        if self._key is None:
+            return checked
+        name, content = _file_name(self._key), to_bytes(checked, self._key)
+        try:
+            atomic_write(_cache() / name, content)
+        except CheckpointError as error:
+            _log().warning("%s; the data are checked again at the next start (MDPO_CACHE names the folder)", error)
+        return replace(checked, stored={name: content})
+
+
+def _cache() -> Path:
+    return cache_folder() / "checked"
+
+
+def _file_name(key: str) -> str:
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+
+def write_check(directory: RunDirectory, checked: CheckedData) -> None:
+    """Write beside a run which rows are bad, and the results of the check, for a resumed run."""
+    if checked.bad:
+        checked.write_quarantine(directory.quarantine)
+    for name, content in checked.stored.items():
+        if not (directory.checked / name).is_file():
+            atomic_write(directory.checked / name, content)
+
+
+def _usable(file: Path, key: str) -> CheckedData | None:
+    """The result in a file; None if it is damaged, of another check, or older than a file that it depends on."""
+    try:
+        content = file.read_bytes()
+        found, its_key = from_bytes(content)
+    except Exception as error:  # whatever a damaged file makes a parser raise
+        _log().warning("%s is damaged (%s), so the data are checked again", file, first_line(error))
+        return None
+    if its_key != key:
+        _log().info("%s is of another check, so it is not used", file)
+        return None
+    changed = next((path for path, state in found.files.items() if state_of(path) != state), None)
+    if changed is not None:
+        _log().info("%s has changed since the data were checked, so they are checked again", changed)
+        return None
+    return replace(found, stored={file.name: content})
+
+
+def to_bytes(checked: CheckedData, key: str) -> bytes:
+    """The file's content: numbers as arrays, texts as bytes, and the digest of both."""
+    import torch
+    from safetensors.torch import save
+
+    names = sorted(set(checked.sources))
+    texts = {
+        "key": key,
+        "digest": checked.digest,
+        "tried": checked.tried,
+        "files": list(checked.files),
+        "names": names,
+        "bad": {row: [[each.where, each.path, each.message] for each in found] for row, found in checked.bad.items()},
+    }
+    number = {name: number for number, name in enumerate(names)}
+    tensors = {
+        "rows": torch.tensor(checked.rows, dtype=torch.int64),
+        "lengths": torch.tensor(checked.lengths, dtype=torch.int32),
+        "sources": torch.tensor([number[name] for name in checked.sources], dtype=torch.int32),
+        "keys": _from_bytes(b"".join(checked.keys)),
+        "key_sizes": torch.tensor([len(each) for each in checked.keys], dtype=torch.int32),
+        "states": torch.tensor(list(checked.files.values()), dtype=torch.int64).view(-1, 3),
+        "texts": _from_bytes(json.dumps(texts).encode()),
+    }
+    content: bytes = save(tensors, {"sha256": _digest(tensors)})
+    return content
+
+
+def from_bytes(content: bytes) -> tuple[CheckedData, str]:
+    """The result without the data, and its key. Raises an error of one of many types if ``content`` is damaged."""
+    from safetensors.torch import load
+
+    size = int.from_bytes(content[:8], "little")
+    tensors, header = load(content), json.loads(content[8 : 8 + size])
+    if header["__metadata__"]["sha256"] != _digest(tensors):
+        raise ValueError("its digest does not fit its content")
+    texts: dict[str, Any] = json.loads(tensors["texts"].numpy().tobytes())
+    found = CheckedData(
+        (),
+        rows=tensors["rows"].tolist(),
+        lengths=tensors["lengths"].tolist(),
+        bad={int(row): [Problem(*each) for each in problems] for row, problems in texts["bad"].items()},
+        digest=texts["digest"],
+        keys=_cut(tensors["keys"].numpy().tobytes(), tensors["key_sizes"].tolist()),
+        sources=[texts["names"][number] for number in tensors["sources"].tolist()],
+        files=dict(zip(texts["files"], map(tuple, tensors["states"].tolist()), strict=True)),
+        tried=texts["tried"],
+    )
+    return found, texts["key"]
+
+
+def _from_bytes(content: bytes) -> Tensor:
+    import torch
+
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
+
+
+def _cut(content: bytes, sizes: list[int]) -> list[bytes]:
+    ends = list(accumulate(sizes))
+    return [content[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)
