@@ -201,6 +201,8 @@ def _content(example: Example) -> Iterator[bytes]:
     others = [sorted(part.items()) for part in (example.other_prompts, example.vectors, example.boxes)]
     if any(others):  # rows without these fields keep the digest of versions that did not have them
         yield json.dumps(others, default=vars).encode()
+    if example.videos:
+        yield str(example.videos).encode()
     for name, images in [("", example.images), *sorted(example.other_images.items())]:
         yield name.encode()
         for image in images:

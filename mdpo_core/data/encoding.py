@@ -153,7 +153,12 @@ class BatchBuilder:
 
     def _corruptible(self, example: Example) -> bool:
         """Whether all conditions of the views change this row."""
-        return bool(example.images) or not any(each.needs_image for each in self.corruptions.values())
+        return all(self._applies(name, example) for name in self.corruptions)
+
+    def _applies(self, condition: str, example: Example) -> bool:
+        corruption = self.corruptions[condition]
+        with blame_on(f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"):
+            return corruption.applies_to(example)
 
     def _text_start(self, prompt: EncodedPrompt) -> int:
         """The index after the last image token; 1 without an image, because nothing predicts the first token."""
@@ -164,13 +169,12 @@ class BatchBuilder:
         """The example under a condition.
 
         Policy and reference see the same result, on every machine: all randomness is a function of the run's seed, the
-        example's id, the condition's name and the draw. A row without an image stays as it is, unless the corruption
-        does not need one.
+        example's id, the condition's name and the draw. A row to which the corruption does not apply stays as it is.
         """
         if condition == CLEAN:
             return example
         corruption = self.corruptions[condition]
-        if corruption.needs_image and not example.images:
+        if not self._applies(condition, example):
             return example
         draw = epoch if corruption.draw == "epoch" else 0
         rng = random.Random(f"{self.seed}|{example.id}|{condition}|{draw}")

@@ -50,7 +50,7 @@ def problems_of_row(example: Example) -> list[str]:
     marks, images = example.num_marks, len(example.images)
     if marks != images:
         found.append(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images; it needs one for each")
-    return [*found, *_vector_problems(example), *_box_problems(example)]
+    return [*found, *_video_problems(example), *_vector_problems(example), *_box_problems(example)]
 
 
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:
@@ -78,6 +78,18 @@ def _is_conversation(turns: Sequence[Turn]) -> bool:
     roles = [turn.role for turn in turns]
     repeated = any(one == other == "assistant" for one, other in pairwise(roles))
     return bool(roles) and roles[0] == roles[-1] == "assistant" and not repeated
+
+
+def _video_problems(example: Example) -> Iterator[str]:
+    """A video has frames, in order, which are images of the row and of no other video."""
+    free = 0
+    for number, video in enumerate(example.videos, start=1):
+        if not video:
+            yield f"the video {number} has no frames"
+        elif video.step != 1 or video.start < free or video.stop > len(example.images):
+            where = f"the images {free} to {len(example.images) - 1}, counted from 0"
+            yield f"the frames of the video {number} are {video}; they must be {where}, or some of them in order"
+        free = max(free, video.stop)
 
 
 def _vector_problems(example: Example) -> Iterator[str]:
@@ -123,6 +135,7 @@ def _type_problems(example: object) -> Iterator[str]:
         for name, text in texts.items():
             yield from _text_problems(f"the {kind} '{name}'", text)
     yield from _list_problems("its images", example.images, PIL.Image.Image, "PIL images")
+    yield from _list_problems("its videos", example.videos, range, "ranges of images")
     for name, images in example.other_images.items():
         yield from _list_problems(f"its other images '{name}'", images, PIL.Image.Image, "PIL images")
     for name, vector in example.vectors.items():

@@ -34,6 +34,10 @@ class Corruption(Component):
     # Set to False if it also changes rows without images.
     needs_image: ClassVar[bool] = True
 
+    def applies_to(self, example: Example) -> bool:
+        """Whether it can change this row. A row that it cannot change stays as it is, and terms leave it out."""
+        return bool(example.images) or not self.needs_image
+
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         """Names that it reads from a row besides prompt and images, by field of `Example`.
 

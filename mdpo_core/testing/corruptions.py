@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TRIES = 20
+_WITH_VIDEO = 5  # images of a row: a picture, and the frames of a video
 _SIZES = ((1, 1), (1, 3000), (3000, 1), (31, 23), (400, 300))
 PILLOW_MODES = (
     *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"),
@@ -43,15 +44,16 @@ def check_corruption(corruption: Corruption, *, varies: bool | None = True, mode
 
     ``varies``: True if other seeds usually give other results, False if they never do, None if both are allowed.
 
-    Besides its images, each row has other images and another prompt named ``other``, a vector ``embedding`` and boxes
-    ``regions``. If the corruption reads such a field, its options must use these names.
+    Of several images, those behind the first one are the frames of a video. Besides its images, each row has other
+    images and another prompt named ``other``, a vector ``embedding`` and boxes ``regions``. If the corruption reads
+    such a field, its options must use these names.
 
     Readers only give RGB images. ``modes``: more Pillow modes that an `ImageCorruption` must keep; `PILLOW_MODES`
     lists them all.
     """
     check_options(corruption, Corruption)
     _check_randomness(corruption)
-    for num_images in (1, 2):
+    for num_images in sorted({1, 2, _enough_images(corruption)}):
         _check_any_row(corruption, num_images)
     _check_effect(corruption, varies)
     if isinstance(corruption, SelectiveCorruption):
@@ -72,7 +74,7 @@ def _applied(corruption: Corruption, example: Example, seed: int, data: Sequence
 
 def _check_randomness(corruption: Corruption) -> None:
     """Uses fixed rows: hypothesis reports a property that fails only at times as flaky, without its message."""
-    data = _others(1)
+    data = _others(_enough_images(corruption))
     for seed in range(_TRIES):
         generators = global_randomness()
         first, second = (contents(_applied(corruption, data[0], seed, data)) for _ in range(2))
@@ -115,7 +117,7 @@ def _require_valid(corruption: Corruption, example: Example, corrupted: Example)
 
 
 def _check_effect(corruption: Corruption, varies: bool | None) -> None:
-    example, *others = _others(1)
+    example, *others = _others(_enough_images(corruption))
     results = [_applied(corruption, example, seed, [example, *others]) for seed in range(_TRIES)]
     first = contents(results[0])
     require(
@@ -172,6 +174,15 @@ def _changed(corruption: ImageCorruption, image: Image, shown: str) -> Image:
     return changed
 
 
+def _enough_images(corruption: Corruption) -> int:
+    """How many images a row needs for this corruption to apply to it: one, or a picture and a video."""
+    [one, *_], [several, *_] = _others(1), _others(_WITH_VIDEO)
+    with calling(corruption, f"in applies_to() for {_shown(several)}"):
+        applies = [corruption.applies_to(row) for row in (one, several)]
+    require(any(applies), f"{name_of(corruption)} applies to no row: neither to {_shown(one)} nor to {_shown(several)}")
+    return 1 if applies[0] else _WITH_VIDEO
+
+
 def _others(num_images: int) -> list[Example]:
     """Three rows, each with its own images."""
     images_of_rows = [
@@ -189,4 +200,5 @@ def _row(name: str, pictures: Sequence[Image]) -> Example:
 
 def _shown(example: Example) -> str:
     sizes = ", ".join(f"{image.width}x{image.height}" for image in example.images)
-    return f"a row with images of {sizes}"
+    videos = f", of which a video has {len(example.videos[0])}" if example.videos else ""
+    return f"a row with images of {sizes}{videos}"

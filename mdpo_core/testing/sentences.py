@@ -131,7 +131,15 @@ def contents(example: Example) -> tuple[object, ...]:
     """Everything in an example, pixels included, as values that compare by ``==``."""
     named = (example.responses, example.columns, example.other_prompts, example.vectors, example.boxes)
     others = {name: _pixels(images) for name, images in example.other_images.items()}
-    return example.id, example.prompt, *map(dict, named), _pixels(example.images), others, example.dropped
+    return (
+        example.id,
+        example.prompt,
+        *map(dict, named),
+        _pixels(example.images),
+        others,
+        example.dropped,
+        example.videos,
+    )
 
 
 def _pixels(images: Sequence[Image]) -> tuple[object, ...]:

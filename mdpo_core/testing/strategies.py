@@ -43,7 +43,10 @@ def noise(size: tuple[int, int], seed: int) -> Image:
 
 
 def with_others(example: Example) -> Example:
-    """Add other images and another prompt (``other``), a vector (``embedding``) and boxes (``regions``)."""
+    """Add other images and another prompt (``other``), a vector (``embedding``) and boxes (``regions``).
+
+    Of several images, those behind the first one become the frames of a video.
+    """
     rng = random.Random(example.id)
     sizes = [image.size for image in example.images]
     return replace(
@@ -52,6 +55,7 @@ def with_others(example: Example) -> Example:
         other_prompts={"other": "USER: " + f"{IMAGE_MARK}\n" * len(sizes) + "what else is there ? ASSISTANT:"},
         vectors={"embedding": tuple(rng.gauss(0, 1) for _ in range(4))},
         boxes={"regions": tuple((Box(0, 0, (width + 1) // 2, (height + 1) // 2),) for width, height in sizes)},
+        videos=(range(1, len(sizes)),) if len(sizes) > 1 else (),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -62,6 +62,8 @@ class Example:
     ``responses[name]``: text, or turns of which the assistant's are first and last. Turns of other roles are read but
     not scored.
     ``columns[name]``: numbers that a term can read.
+    ``videos``: for each video of the row, which of ``images`` are its frames, in order: ``(range(1, 9),)``. The other
+    images are pictures.
 
     Corruptions can read the rest, by name: ``other_images`` and ``other_prompts`` of the row;
     ``vectors``, such as an image's embedding; ``boxes``, a tuple of boxes for each of ``images`` before corruption.
@@ -79,6 +81,7 @@ class Example:
     boxes: Mapping[str, tuple[tuple[Box, ...], ...]] = field(default_factory=dict)
     dropped: DroppedTokens | None = None
     source: str = ""
+    videos: tuple[range, ...] = ()
 
     @property
     def num_marks(self) -> int:
@@ -92,6 +95,13 @@ class Example:
         if isinstance(response, str):
             return response
         return "\n".join(turn.text for turn in response if turn.role == "assistant")
+
+    def without_images(self, removed: Collection[int]) -> Example:
+        """The example without the images at these indices; its prompt stays. A video without frames is gone, too."""
+        kept = [index for index in range(len(self.images)) if index not in removed]
+        frames = ([place for place, index in enumerate(kept) if index in video] for video in self.videos)
+        videos = tuple(range(each[0], each[-1] + 1) for each in frames if each)
+        return replace(self, images=tuple(self.images[index] for index in kept), videos=videos)
 
     def with_prompt(self, change: Callable[[str], str]) -> Example:
         """The example with ``change`` applied to every text of its prompt."""

@@ -9,6 +9,7 @@ from mdpo_corruptions.blank_or_removed import Blank, NoImage
 from mdpo_corruptions.blur_and_pixelate import Blur, Pixelate
 from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
+from mdpo_corruptions.frames import DropFrames, OtherVideo, ReverseFrames, ShuffleFrames
 from mdpo_corruptions.from_columns import DatasetImage, DatasetPrompt
 from mdpo_corruptions.mask import PatchMask
 from mdpo_corruptions.moco_v2 import MocoV2
@@ -40,4 +41,8 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "rotate": Rotate,
         "flip": Flip,
         "token_drop": TokenDrop,
+        "shuffle_frames": ShuffleFrames,
+        "reverse_frames": ReverseFrames,
+        "drop_frames": DropFrames,
+        "other_video": OtherVideo,
     }

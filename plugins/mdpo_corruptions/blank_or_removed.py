@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,7 @@ class NoImage(SelectiveCorruption):
         def without_removed(mark: re.Match[str]) -> str:
             return "" if next(marks) in removed else mark[0]
 
-        kept = tuple(image for index, image in enumerate(example.images) if index not in removed)
-        return replace(example.with_prompt(lambda text: _MARK.sub(without_removed, text)), images=kept)
+        return example.with_prompt(lambda text: _MARK.sub(without_removed, text)).without_images(removed)
 
 
 class Blank(AnyMode):

@@ -55,8 +55,10 @@ class DatasetPrompt(Corruption):
         return {"other_prompts": (self.prompt,), "other_images": () if self.picture is None else (self.picture,)}
 
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
-        images = example.images if self.picture is None else example.other_images[self.picture]
-        changed = replace(example, prompt=example.other_prompts[self.prompt], images=images)
+        changed = replace(example, prompt=example.other_prompts[self.prompt])
+        if self.picture is not None:
+            changed = replace(changed, images=example.other_images[self.picture], videos=())
+        images = changed.images
         if changed.num_marks != len(images):
             raise _data_error(
                 example,
