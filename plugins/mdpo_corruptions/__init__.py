@@ -9,8 +9,8 @@ from mdpo_corruptions.blank_or_removed import Blank, NoImage
 from mdpo_corruptions.blur_and_pixelate import Blur, Pixelate
 from mdpo_corruptions.color import ColorJitter
 from mdpo_corruptions.crop import RandomCrop
-from mdpo_corruptions.frames import DropFrames, OtherVideo, ReverseFrames, ShuffleFrames
 from mdpo_corruptions.from_columns import DatasetImage, DatasetPrompt
+from mdpo_corruptions.in_time.frames import DropFrames, OtherVideo, ReverseFrames, ShuffleFrames
 from mdpo_corruptions.mask import PatchMask
 from mdpo_corruptions.moco_v2 import MocoV2
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise

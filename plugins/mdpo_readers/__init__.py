@@ -2,13 +2,15 @@
 
 The files, from the ground up; each imports only files above it in this list:
 
-    pair_columns, cell_types                     the columns to read; single values
+    cell_types                                   single values
     embedded                                     which values are pictures themselves
     tables                                       stored rows: JSON, or a table of `datasets`
-    conversations, images, vectors_and_boxes     the contents of a cell
-    folders                                      videos that are folders of frames
     messages                                     questions, and marks that nobody wrote
+    conversations, images, vectors_and_boxes     the contents of a cell
+    videos                                       videos as frames
     file_reader                                  what all readers of files share
+    video_reader                                 the options of readers of videos
+    pair_columns                                 the columns to read
     mixture                                      several sources, read as one
     formats                                      named formats: what each of them has in common
     named                                        one file for each named format

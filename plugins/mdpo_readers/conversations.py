@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from mdpo_core import IMAGE_MARK, Turn
 from mdpo_core import Role as RoleName
 from mdpo_readers.cell_types import Cell, shown, text
+from mdpo_readers.messages import VIDEO_MARK
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _IMAGE_KEYS = ("image", "image_url", "path", "url", "bytes", "base64")
 _IMAGE_PARTS = ("image", "image_url", "input_image")
+_VIDEO_KEYS = ("video", "video_url", "path", "url", "bytes")
+_VIDEO_PARTS = ("video", "video_url", "input_video")
 
 
 def prompt(cell: Cell) -> str | tuple[Turn, ...]:
@@ -70,12 +74,21 @@ def split_alike(chosen: Cell, rejected: Cell) -> tuple[tuple[Turn, ...], str, st
 
 def images_inside(cell: Cell) -> list[Any]:
     """The images that parts of valid messages bring along, in order: paths, bytes, web addresses or data URIs."""
+    return _inside(cell, _IMAGE_PARTS, _IMAGE_KEYS)
+
+
+def videos_inside(cell: Cell) -> list[Any]:
+    """The videos that parts of valid messages bring along, in order: paths, bytes or lists of frames."""
+    return _inside(cell, _VIDEO_PARTS, _VIDEO_KEYS)
+
+
+def _inside(cell: Cell, kinds: Sequence[str], keys: Sequence[str]) -> list[Any]:
     found: list[Any] = []
     for message in cell.value if isinstance(cell.value, list) else []:
         content = next(message[content] for role, content in _KEYS if role in message and content in message)
         for part in content if isinstance(content, list) else []:
-            held = [part[key] for key in _IMAGE_KEYS if part.get(key) is not None]
-            if part["type"] in _IMAGE_PARTS and held:
+            held = [part[key] for key in keys if part.get(key) is not None]
+            if part["type"] in kinds and held:
                 found.append(held[0])
     return found
 
@@ -106,7 +119,7 @@ def _role(cell: Cell) -> Any:
 
 
 def _content(cell: Cell) -> str:
-    """The text of a message: its parts joined, with a mark for each image."""
+    """The text of a message: its parts joined, with a mark for each image and video."""
     if not isinstance(cell.value, list):
         return text(cell)
     return "".join(_part(cell._replace(value=part)) for part in cell.value)
@@ -116,6 +129,8 @@ def _part(cell: Cell) -> str:
     kind = cell.value.get("type") if isinstance(cell.value, dict) else None
     if kind in _IMAGE_PARTS:
         return IMAGE_MARK
+    if kind in _VIDEO_PARTS:
+        return VIDEO_MARK
     if kind in _TEXT_PARTS:
         return text(cell._replace(value=cell.value.get("text")))
     raise cell.must_be(

@@ -10,10 +10,11 @@ from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.unread import watch
 from mdpo_readers.images import images
-from mdpo_readers.messages import with_marks
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.stored_pairs import StoredPairs
 from mdpo_readers.tables.table import Table
+from mdpo_readers.videos.cells import videos
+from mdpo_readers.videos.marks import Shown, with_frames
 
 
 class PairRows(LazyRows):
@@ -43,23 +44,33 @@ class PairRows(LazyRows):
         prompt, responses = self._texts(cell)
         read_number = cell_types.written_number if self._table.of_text_alone(number) else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())
-        shown = () if columns.image is None else read(cell[columns.image])
-        if not shown:
-            asked = cell[columns.prompt or next(iter(columns.responses.values()))]
-            shown = read(asked._replace(value=conversations.images_inside(asked)))
-        if columns.marks == "first":
-            prompt = with_marks(prompt, len(shown), "\n")
+        shown = self._shown(cell, prompt)
         return Example(
             id=str(number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
-            prompt=prompt,
+            prompt=shown.prompt,
             responses=responses,
-            images=shown,
+            images=shown.images,
+            videos=shown.videos,
             columns={column: read_number(cell[column]) for column in columns.columns},
             other_images={name: read(cell[column]) for name, column in columns.other_images.items()},
             other_prompts={name: conversations.prompt(cell[column]) for name, column in columns.other_prompts.items()},
             vectors={name: vectors_and_boxes.vector(cell[column]) for name, column in columns.vectors.items()},
-            boxes={name: vectors_and_boxes.boxes(cell[column], shown) for name, column in columns.boxes.items()},
+            boxes={name: vectors_and_boxes.boxes(cell[column], shown.images) for name, column in columns.boxes.items()},
         )
+
+    def _shown(self, cell: Mapping[str, Cell], prompt: Prompt) -> Shown:
+        """The prompt with its pictures and the frames of its videos."""
+        used, options = self._columns, self._columns.image_options()
+        asked = cell[used.prompt or next(iter(used.responses.values()))]
+        pictures = () if used.image is None else images(cell[used.image], used.images, options)
+        if not pictures:
+            pictures = images(asked._replace(value=conversations.images_inside(asked)), used.images, options)
+        inside = conversations.videos_inside(asked)
+        given = asked._replace(value=inside) if used.video is None or inside else cell[used.video]
+        frames = videos(given, used.images, used.sampling, options)
+        ending, remedy = ("\n", "") if used.marks == "first" else (None, " or set data.marks: first")
+        remedy = f"; write one for each video,{remedy}" if used.video else "; name the column of videos: data.video"
+        return with_frames(asked, prompt, pictures, frames, ending, remedy)
 
     def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:
         """The prompt, and the responses by name."""

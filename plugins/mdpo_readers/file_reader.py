@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from mdpo_core import ImageOptions, Problem, Reader
 from mdpo_readers.cell_types import shown
+from mdpo_readers.videos.sampling import Sampling
 
 
 class FileReader(Reader):
@@ -69,6 +70,10 @@ class FileReader(Reader):
     def image_options(self) -> ImageOptions:
         """How images are read."""
         return ImageOptions(self.max_pixels, self.max_aspect_ratio, self.background)
+
+    def sampling(self) -> Sampling:
+        """Which frames of a video are taken."""
+        return Sampling()
 
     def missing_images(self) -> Iterator[Problem]:
         """The problem with the folder of images, if there is one."""

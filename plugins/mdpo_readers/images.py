@@ -39,7 +39,7 @@ def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
     if isinstance(value, bytes):
         return _read(cell, value, f"an embedded image of {len(value)} bytes", options)
     if isinstance(value, str):
-        file = _inside(cell, value, root)
+        file = file_inside(cell, value, root)
         return _read(cell, file, f"'{file}'", options)
     raise cell.must_be("a path, or an embedded image with its bytes")
 
@@ -51,7 +51,7 @@ def _decoded(cell: Cell, encoded: str) -> bytes:
         raise cell.wrong(f"contains an embedded image whose base64 is damaged: {error}") from error
 
 
-def _inside(cell: Cell, path: str, root: Path) -> Path:
+def file_inside(cell: Cell, path: str, root: Path) -> Path:
     """The absolute path of a file, with links resolved; a file outside of ``root`` is an error, but for `_is_blob`."""
     if "://" in path:
         raise cell.wrong(f"'{path}' is a web address; download the image into the folder data.images")

@@ -1,4 +1,4 @@
-"""Questions and answers as pairs have them, and the marks of pictures that nobody wrote."""
+"""Questions and answers as pairs have them, and the marks of pictures and videos that nobody wrote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from mdpo_core import IMAGE_MARK, Prompt, Turn
 from mdpo_readers.cell_types import Cell, text
+
+VIDEO_MARK = "<video>"  # marks the place of a video in a prompt as it is stored
 
 
 def asked(cell: Cell) -> tuple[Turn, ...]:
@@ -20,13 +22,14 @@ def item(cell: Cell, key: str) -> Cell:
     return cell._replace(column=f"{cell.column}.{key}", value=cell.value.get(key))
 
 
-def with_marks(prompt: Prompt, num_images: int, ending: str) -> Prompt:
-    """The prompt with a mark for each picture before the first text of the user's, if no mark is there yet."""
+def with_marks(prompt: Prompt, marks: str, ending: str) -> Prompt:
+    """The prompt with ``marks`` before the first text of the user's, if no mark is there yet."""
     turns = (Turn("user", prompt),) if isinstance(prompt, str) else prompt
-    if not num_images or any(IMAGE_MARK in turn.text for turn in turns if turn.role == "user"):
+    texts = [turn.text for turn in turns if turn.role == "user"]
+    if not marks or any(IMAGE_MARK in text or VIDEO_MARK in text for text in texts):
         return prompt
     first = next((place for place, turn in enumerate(turns) if turn.role == "user"), None)
     if first is None:
         return prompt
-    marked = replace(turns[first], text=IMAGE_MARK * num_images + ending + turns[first].text)
+    marked = replace(turns[first], text=marks + ending + turns[first].text)
     return marked.text if isinstance(prompt, str) else (*turns[:first], marked, *turns[first + 1 :])

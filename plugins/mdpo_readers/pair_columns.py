@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpo_core import ImageOptions
+from mdpo_readers.videos.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class PairColumns:
     images: Path
     prompt: str | None
     image: str | None
+    video: str | None
     responses: Mapping[str, str]
     columns: tuple[str, ...]
     other_images: Mapping[str, str]
@@ -28,6 +30,7 @@ class PairColumns:
     max_aspect_ratio: float
     background: str
     unread: tuple[str, ...]
+    sampling: Sampling
 
     def image_options(self) -> ImageOptions:
         """How images are read."""
@@ -39,6 +42,7 @@ class PairColumns:
         named = [
             self.prompt,
             self.image,
+            self.video,
             *self.columns,
             self.id,
             *(column for mapping in by_name for column in mapping.values()),
@@ -46,5 +50,5 @@ class PairColumns:
         return list(dict.fromkeys(column for column in named if column is not None))
 
     def of_images(self) -> list[str]:
-        """The columns that contain images."""
-        return [*([] if self.image is None else [self.image]), *self.other_images.values()]
+        """The columns that contain images or videos."""
+        return [*(column for column in (self.image, self.video) if column is not None), *self.other_images.values()]

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mdpo_core import DataError, DataSummary, ExampleField, Problem, suggestion
-from mdpo_readers.file_reader import FileReader
 from mdpo_readers.pair_columns import PairColumns
+from mdpo_readers.video_reader import VideoReader
 
 if TYPE_CHECKING:
     from mdpo_readers.examples import PairRows
     from mdpo_readers.tables.table import Table
 
 
-class Pairs(FileReader):
+class Pairs(VideoReader):
     """Preference pairs from JSON, JSONL or Parquet, a folder saved by `datasets`, or a hub name.
 
     The default columns are the ones of the paper's published data: ``{img_path, prompt, chosen, rejected}``. Prompts
     and responses are text, or lists of chat messages ``{role, content}`` (or ``{from, value}``). The content of a
-    message is text with ``<image>`` marks, or a list of parts ``{type: text, text}`` and ``{type: image}``.
+    message is text with ``<image>`` marks, or a list of parts ``{type: text, text}``, ``{type: image}`` and
+    ``{type: video}``.
     """
 
     prompt: str | None = Field(
@@ -31,6 +32,11 @@ class Pairs(FileReader):
     )
     image: str | None = Field(
         default="img_path", description="the column of images: paths or embedded, one or a list; null: text only"
+    )
+    video: str | None = Field(
+        default=None,
+        description="the column of videos: a file, a folder of frames below images, a list of frames, or a list of "
+        "these; their frames become images where the prompt says <video>",
     )
     responses: dict[str, str] = Field(
         default={"chosen": "chosen", "rejected": "rejected"}, description="responses by name, and their columns"
@@ -51,8 +57,8 @@ class Pairs(FileReader):
     id: str | None = Field(default=None, description="the column of row names; default: the row's number, from 1")
     marks: Literal["as_written", "first"] = Field(
         default="as_written",
-        description="where <image> marks stand: as_written, or first: rows without any get one for each image before "
-        "the first text of the user's",
+        description="where <image> and <video> marks stand: as_written, or first: rows without any get one for each "
+        "image and video before the first text of the user's",
     )
 
     @model_validator(mode="after")
@@ -105,7 +111,8 @@ class Pairs(FileReader):
 
     def used(self) -> PairColumns:
         """The options that reading a row needs."""
-        return PairColumns(**{field.name: getattr(self, field.name) for field in fields(PairColumns)})
+        options = {field.name: getattr(self, field.name) for field in fields(PairColumns) if field.name != "sampling"}
+        return PairColumns(sampling=self.sampling(), **options)
 
     def with_options(self, **changes: Any) -> Pairs:
         """A copy of this reader with some options changed, without checking them again."""

@@ -48,9 +48,14 @@ class Pair:
     """A prompt and its answers.
 
     ``prompt``: text that is ready for the model, or the turns before the answer, with or without ``<image>`` marks.
-    ``images``: the cell with the picture or the list of pictures; None: text only. ``rejected``: None if another
-    picture is what is rejected. ``columns`` and ``other_images``: see `Example`; the latter's cells are read like
-    ``images``.
+    ``images``: the cell with the picture or the list of pictures; None: none. ``asked``: the prompt's column, for
+    messages. ``rejected``: None if another picture is what is rejected. ``columns`` and ``other_images``: see
+    `Example`; the latter's cells are read like ``images``.
+
+    ``videos``: the cell with the video or the list of videos, as `mdpo_readers.videos.cells.videos` reads them. The
+    frames of a video become images where the prompt says ``<video>``; without any mark, pictures and then frames stand
+    before the user's first text. A format with a ``frames`` option of its own, such as `Hound`, overrides
+    `FileReader.sampling`; one that derives from `VideoReader` has the options ``frames``, ``fps`` and ``max_frames``.
     """
 
     prompt: Prompt
@@ -59,6 +64,8 @@ class Pair:
     images: Cell | None = None
     columns: Mapping[str, float] = field(default_factory=dict)
     other_images: Mapping[str, Cell] = field(default_factory=dict)
+    videos: Cell | None = None
+    asked: str = "prompt"
 
     @property
     def responses(self) -> dict[str, Prompt]:

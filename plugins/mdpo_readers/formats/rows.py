@@ -6,14 +6,20 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
+from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.unread import Unread
 from mdpo_readers.images import images
-from mdpo_readers.messages import with_marks
 from mdpo_readers.tables.table import Table
+from mdpo_readers.videos.cells import videos
+from mdpo_readers.videos.marks import Shown, with_frames
+from mdpo_readers.videos.sampling import Sampling
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FindPairs = Callable[[Row], Iterable[Pair]]
 
@@ -22,11 +28,12 @@ class Format(NamedTuple):
     """How the rows of a table are read.
 
     ``mark_ending``: what follows the marks of pictures that the data do not mark. ``columns``: those that are read.
-    ``unread``: what must not stay unread.
+    ``unread``: what must not stay unread. ``sampling``: which frames of a video are taken.
     """
 
     images: Path
     options: ImageOptions
+    sampling: Sampling
     find: FindPairs
     mark_ending: str
     columns: Sequence[str]
@@ -60,22 +67,31 @@ class FormatRows(LazyRows):
             message = f"makes {len(found)} pairs, but its reader does not say that a row may make several"
             raise DataError([Problem(row.where, "", message)])
         name = f"{place + 1}" if self._index is None else f"{place + 1}-{which + 1}"
-        return self._example(name, found[which])
+        return self._example(row.where, name, found[which])
 
     def _row_of(self, number: int) -> tuple[int, int]:
         return (number, 0) if self._index is None else self._index[number]
 
-    def _example(self, name: str, pair: Pair) -> Example:
+    def _example(self, where: str, name: str, pair: Pair) -> Example:
         root, options = self._format.images, self._format.options
-        shown = () if pair.images is None else images(pair.images, root, options)
+        pictures = () if pair.images is None else images(pair.images, root, options)
+        shown = self._shown(where, pair, pictures)
         return Example(
             id=name,
-            prompt=with_marks(pair.prompt, len(shown), self._format.mark_ending),
+            prompt=shown.prompt,
             responses=pair.responses,
-            images=shown,
+            images=shown.images,
+            videos=shown.videos,
             columns=pair.columns,
             other_images={name: images(cell, root, options) for name, cell in pair.other_images.items()},
         )
+
+    def _shown(self, where: str, pair: Pair, pictures: Sequence[Image]) -> Shown:
+        """The prompt with marks for its pictures and for the frames of its videos."""
+        used = self._format
+        found = () if pair.videos is None else videos(pair.videos, used.images, used.sampling, used.options)
+        asked = Cell(where, pair.asked, None)
+        return with_frames(asked, pair.prompt, pictures, found, used.mark_ending, "; write one for each video")
 
 
 def stored_row(format: Format, table: Table, number: int) -> Row:

@@ -101,7 +101,8 @@ class TableReader(FileReader):
 
         columns = tuple(name for names in self.wanted() for name in names)
         unread = watch(columns, filter(is_picture_column, columns), self.unread)
-        return Format(self.image_folder(), self.image_options(), self.pairs, self.mark_ending, columns, unread)
+        options = self.image_options(), self.sampling()
+        return Format(self.image_folder(), *options, self.pairs, self.mark_ending, columns, unread)
 
     def _require_columns(self, needed: Sequence[str], table: Table) -> None:
         from mdpo_readers.formats.recognition import format_line

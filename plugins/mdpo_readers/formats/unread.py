@@ -94,7 +94,7 @@ class Unread:
 def _picture_problem(cell: Cell, kind: str) -> str:
     way = f"give it a name in data.other_images: {{NAME: {cell.column}}}, or " if kind == "picture" else ""
     reads = f"read it with data.image: {cell.column}, {way}" if kind == "picture" else ""
-    reads = reads or "write its frames as pictures into a column that the recipe reads, or "
+    reads = reads or f"read it with data.video: {cell.column}, or "
     return f"holds a {kind} that nothing reads: {shown(cell.value)}; {reads}leave it out: data.unread: [{cell.column}]"
 
 

@@ -145,7 +145,7 @@ def test_a_role_of_another_type_is_named(role: Any, tmp_path: Path, photographs:
             r"prompt\[0\]: 'tool' is not a role; use one of: system, user",
         ),
         ({"prompt": [{"speaker": "user", "content": "x"}]}, r"prompt\[0\]: must be a chat message: {role, content}"),
-        ({"prompt": [{"role": "user", "content": [{"type": "video"}]}]}, "must be a part of a message"),
+        ({"prompt": [{"role": "user", "content": [{"type": "audio"}]}]}, "must be a part of a message"),
         ({"chosen": [*QUESTION, *answer("A flower.")]}, "must begin with an assistant's turn.*data.prompt: null"),
         ({"chosen": QUESTION[:1]}, "the last turn must be the assistant's"),
     ],

@@ -68,11 +68,11 @@ def test_no_picture_is_dropped_for_an_empty_column(
 @pytest.mark.parametrize(
     ("reader", "row", "message"),
     [
-        ("swift", {**SWIFT, "videos": ["walk.mp4"]}, "videos: videos are not read yet; write the frames"),
-        ("swift", {**SWIFT, "videos": [[]]}, "videos: videos are not read yet"),
-        ("swift", {**SWIFT, "video": "walk.mp4"}, "video: is not read yet; write the frames"),
+        ("swift", {**SWIFT, "videos": ["walk.mp4"]}, r"videos\[0\]: .*walk.mp4' does not exist"),
+        ("swift", {**SWIFT, "videos": [[]]}, r"videos\[0\]: is a video without frames"),
+        ("swift", {**SWIFT, "video": "walk.mp4"}, "video: .*walk.mp4' does not exist"),
+        ("swift", {**SWIFT, "video": "walk.mp4", "videos": [["a.png"]]}, "video: is filled, and so is 'videos'"),
         ("swift", {**SWIFT, "audios": ["a.wav"]}, "audios: sounds are not read"),
-        ("swift", {**SWIFT, "videos": [["a.png"]], "images": ["a.png"]}, "videos: pictures and videos in one row"),
         (
             "swift",
             {**SWIFT, "messages": [{**USER, "content": "<video>What?"}, YES]},

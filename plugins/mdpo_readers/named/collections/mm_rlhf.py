@@ -9,21 +9,21 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from mdpo_core import ExampleField
-from mdpo_readers.cell_types import Cell, text
-from mdpo_readers.folders import frames_of
+from mdpo_readers.cell_types import text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled, is_filled
+from mdpo_readers.videos.sampling import EndToEnd, Sampling
 
 _NUMBERS = ("chosen_rank", "rejected_rank", "chosen_score", "rejected_score")
 
 
 class MmRlhf(TableReader):
-    """MM-RLHF's pairs: ``{image or video, prompt or question, chosen, rejected}``; a video is a folder of frames.
+    """MM-RLHF's pairs: ``{image or video, prompt or question, chosen, rejected}``.
 
-    Ranks and scores (``chosen_rank``, ``rejected_rank``, ``chosen_score``, ``rejected_score``) are columns for terms;
-    a rank of 1 is the best.
+    A video is a file or a folder of frames. Ranks and scores (``chosen_rank``, ``rejected_rank``, ``chosen_score``,
+    ``rejected_score``) are columns for terms; a rank of 1 is the best.
     """
 
     title: ClassVar[str] = "MM-RLHF"
@@ -31,7 +31,10 @@ class MmRlhf(TableReader):
     also: ClassVar[tuple[str, ...]] = ("prompt", "question", "image", "images", "video", *_NUMBERS)
 
     frames: int = Field(
-        default=10, ge=1, le=1000, description="frames of a video, evenly spaced; fewer if it has fewer"
+        default=10,
+        ge=1,
+        le=1000,
+        description="frames of a video, from the first to the last, evenly spaced; fewer if it has fewer",
     )
 
     @classmethod
@@ -43,11 +46,12 @@ class MmRlhf(TableReader):
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
         return None  # some files have ranks
 
+    def sampling(self) -> Sampling:
+        return EndToEnd(self.frames)
+
     def pairs(self, row: Row) -> Iterable[Pair]:
         numbers = {name: row.number(name) for name in _NUMBERS if name in row}
         prompt = asked(first_filled(row, "prompt", "question"))
-        yield Pair(prompt, text(row["chosen"]), text(row["rejected"]), self._pictures(row), columns=numbers)
-
-    def _pictures(self, row: Row) -> Cell:
         shown = first_filled(row, "video", "image", "images")
-        return frames_of(shown, self.images, self.frames) if is_filled(row["video"].value) else shown
+        images, videos = (None, shown) if is_filled(row["video"].value) else (shown, None)
+        yield Pair(prompt, text(row["chosen"]), text(row["rejected"]), images, columns=numbers, videos=videos)

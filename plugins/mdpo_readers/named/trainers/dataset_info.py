@@ -11,8 +11,9 @@ from mdpo_core import DataError, Problem, note_file, suggestion
 from mdpo_readers.cell_types import shown
 
 INFO = "dataset_info.json"
-_SHAREGPT = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "images": "images"}
-_ALPACA = {"prompt": "instruction", "query": "input", "chosen": "chosen", "rejected": "rejected", "images": "images"}
+_BOTH = {name: name for name in ("chosen", "rejected", "images", "videos")}
+_SHAREGPT = {"messages": "conversations"} | _BOTH
+_ALPACA = {"prompt": "instruction", "query": "input"} | _BOTH
 _TAGS = {
     "role_tag": "from",
     "content_tag": "value",

@@ -16,9 +16,10 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.named.cells import is_filled
 from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_set_of, ranking_files, read_entry
+from mdpo_readers.video_reader import VideoReader
 
 
-class LlamaFactory(TableReader):
+class LlamaFactory(VideoReader, TableReader):
     """A ranking data set of LLaMA-Factory: ``path`` is the folder with ``dataset_info.json``.
 
     Paths of pictures start from ``images``; without it from ``media_dir``, LLaMA-Factory's option; else from ``path``.
@@ -95,7 +96,8 @@ class LlamaFactory(TableReader):
         if is_filled(system.value):
             prompt = (Turn("system", text(system)), *prompt)
         chosen, rejected = (self._answer(self._cell(row, answer)) for answer in ("chosen", "rejected"))
-        yield Pair(prompt, chosen, rejected, self._cell(row, "images"))
+        pictures, videos = self._cell(row, "images"), self._cell(row, "videos")
+        yield Pair(prompt, chosen, rejected, pictures, videos=videos, asked=asked.column)
 
     def _cell(self, row: Row, part: str) -> Cell:
         """The cell that holds a part; of a part without a column, None."""

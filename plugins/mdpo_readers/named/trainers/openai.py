@@ -9,12 +9,13 @@ from mdpo_readers import conversations
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
+from mdpo_readers.video_reader import VideoReader
 
 
-class OpenAI(TableReader):
+class OpenAI(VideoReader, TableReader):
     """OpenAI's preference format: ``{input: {messages}, preferred_output, non_preferred_output}``.
 
-    Pictures are parts of the messages, as base64 or below ``images``; a web address is refused.
+    Pictures and videos are parts of the messages, as base64 or below ``images``; a web address is refused.
     """
 
     title: ClassVar[str] = "OpenAI's preference format"
@@ -25,4 +26,6 @@ class OpenAI(TableReader):
         asked = item(row["input"], "messages")
         prompt = conversations.prompt(asked)
         chosen, rejected = (conversations.response(row[f"{name}_output"]) for name in ("preferred", "non_preferred"))
-        yield Pair(prompt, chosen, rejected, asked._replace(value=conversations.images_inside(asked)))
+        pictures = asked._replace(value=conversations.images_inside(asked))
+        videos = asked._replace(value=conversations.videos_inside(asked))
+        yield Pair(prompt, chosen, rejected, pictures, videos=videos, asked=asked.column)

@@ -10,9 +10,10 @@ from mdpo_readers import conversations
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.named.cells import first_filled
+from mdpo_readers.video_reader import VideoReader
 
 
-class Trl(TableReader):
+class Trl(VideoReader, TableReader):
     """TRL's preference format: ``{prompt, chosen, rejected}`` as text or messages, with ``images`` or ``image``.
 
     Without a prompt, chosen and rejected are whole conversations. Pictures without a mark stand before the user's first
@@ -39,7 +40,8 @@ class Trl(TableReader):
         pictures = first_filled(row, "images", "image")
         if not pictures.value:
             pictures = asked._replace(value=conversations.images_inside(asked))
-        yield Pair(prompt, chosen, rejected, pictures)
+        videos = asked._replace(value=conversations.videos_inside(asked))
+        yield Pair(prompt, chosen, rejected, pictures, videos=videos, asked=asked.column)
 
 
 def _is_trl(columns: Collection[str], first: Mapping[str, Any]) -> bool:

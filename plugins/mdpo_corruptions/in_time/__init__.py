@@ -1,0 +1,1 @@
+"""Corruptions of videos: which frames they show, and in which order."""

@@ -1,0 +1,30 @@
+"""The frames of a folder, in the order of their numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mdpo_core import note_file
+from mdpo_readers.cell_types import Cell
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+
+
+def frames_in(cell: Cell, folder: Path) -> list[str]:
+    """The names of the pictures in a folder, by the numbers in their names: f2 before f10."""
+    note_file(folder)
+    try:
+        files = [file.name for file in folder.iterdir() if file.suffix.lower() in PICTURES]
+    except OSError as error:
+        raise cell.lacks_file(f"the folder of frames '{folder}' cannot be read: {error.strerror}") from error
+    if not files:
+        raise cell.wrong(f"the folder of frames '{folder}' has no picture ({', '.join(PICTURES)})")
+    return sorted(files, key=_by_number)
+
+
+def _by_number(name: str) -> tuple[list[str | int], str]:
+    """Text and numbers by turns, the first a text: names compare as people count."""
+    parts = _DIGITS.split(name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
