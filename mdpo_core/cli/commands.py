@@ -61,20 +61,26 @@ def check_recipe(options: argparse.Namespace) -> int:
         from mdpo_core.cli.costs.memory import check_memory
 
         return check_memory(recipe, options)
-    if not (options.data or options.show):
+    if not (options.data or options.show or options.quarantine):
         print(f"{options.recipe}: no problem found")  # noqa: T201
         return 0
     from mdpo_core.data.reading import read_data
+    from mdpo_core.storage.quarantine import write_quarantine
     from mdpo_core.storage.stored_checks import StoredChecks
 
+    told: list[CheckedData] = []
     with Console(recipe) as console:
         current_registry().plugins.register(console)
-        checked, builder = read_data(recipe, store=StoredChecks(recipe))
+        try:
+            checked, builder = read_data(recipe, store=StoredChecks(recipe), tell=told.append)
+        finally:
+            if options.quarantine is not None and told:
+                write_quarantine(options.quarantine, *told)
     if options.show:
         from mdpo_core.cli.token_view import shown_rows
 
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
-    found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_bad} in quarantine"
+    found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_left_out} in quarantine"
     print(f"{options.recipe}: no problem found, {found}")  # noqa: T201
     return 0
 

@@ -67,6 +67,12 @@ def _add_check(subparsers: _Subparsers) -> None:
     check.add_argument("--data", action="store_true", help="also read every row and image, and find the model's files")
     check.add_argument("--show", type=count, metavar="N", help="like --data, and print the tokens of the first N rows")
     check.add_argument(
+        "--quarantine",
+        type=Path,
+        metavar="FILE",
+        help="like --data, and list bad rows and duplicates in FILE, a JSON object a line, even if they stop a run",
+    )
+    check.add_argument(
         "--memory",
         action="store_true",
         help="also estimate the memory of a step on a GPU; the model needs no weights for it",

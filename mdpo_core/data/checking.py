@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
@@ -21,6 +22,7 @@ from mdpo_core.types.rows import LazyRows, Rows
 from mdpo_core.types.stored_bytes import Files, FileState, noted_files, stored_digest
 from mdpo_core.types.view import CLEAN
 
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")  # what differs between problems of one kind
 SHOWN = 20  # problems in an error; the rest are counted
 _CHUNK = 32  # rows that a worker checks in one go
 
@@ -34,7 +36,9 @@ class CheckedData:
     `read_image` was given them, or the pixels of a picture that comes from elsewhere.
     ``keys`` and ``sources`` of each valid row: see `keys_of` and `Example`. ``held_out``: rows that are not trained on;
     None if the recipe holds none out. ``files``: what was noted while rows were read. ``tried``: what a row was encoded
-    with besides the check; see `tried_with`. ``stored``: for the main process, what `CheckStore` keeps, by file name.
+    with besides the check; see `tried_with`. ``ids`` of bad rows, where they could be read. ``duplicates``: rows that
+    are left out, and the first row with the same content. ``stored``: for the main process, what `CheckStore` keeps, by
+    file name.
     """
 
     data: Sequence[Example]
@@ -47,12 +51,23 @@ class CheckedData:
     held_out: CheckedData | None = None
     files: Files = field(default_factory=dict)
     tried: str = ""
+    ids: dict[int, str] = field(default_factory=dict)
+    duplicates: dict[int, int] = field(default_factory=dict)
     stored: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def num_bad(self) -> int:
         """The number of rows with problems."""
         return len(self.bad)
+
+    @property
+    def num_left_out(self) -> int:
+        """The number of rows in quarantine: bad ones and duplicates."""
+        return len(self.bad) + len(self.duplicates)
+
+    def place(self, row: int) -> str:
+        """Where a user finds a row, which counts from 0."""
+        return self.data.place(row) if isinstance(self.data, LazyRows) else f"row {row + 1}"
 
     def valid_examples(self) -> Sequence[Example]:
         """The valid rows."""
@@ -63,7 +78,7 @@ class CheckedData:
         return () if self.held_out is None else self.held_out.valid_examples()
 
     def of(self, indices: Sequence[int]) -> CheckedData:
-        """The same data with only the valid rows at these indices, and no bad ones."""
+        """The same data with only the valid rows at these indices, and none that are left out."""
         return replace(
             self,
             rows=[self.rows[index] for index in indices],
@@ -71,25 +86,41 @@ class CheckedData:
             keys=[self.keys[index] for index in indices],
             sources=[self.sources[index] for index in indices],
             bad={},
+            ids={},
+            duplicates={},
         )
 
     def with_builder(self, builder: BatchBuilder) -> TrainingData:
         """The valid rows, and the builder of their batches."""
         return TrainingData(self.valid_examples(), self.lengths, builder)
 
-    def require_valid(self, quarantine: bool) -> None:
-        """Raise `DataError` with the problems, unless bad rows may be left out and some rows remain."""
-        if not self.bad or (quarantine and self.rows):
+    def require_valid(self, quarantine: float) -> None:
+        """Raise `DataError` unless at most the share ``quarantine`` of all rows is bad, and some rows remain."""
+        total = len(self.rows) + self.num_left_out
+        if not self.bad or (self.rows and self.num_bad <= quarantine * total):
             return
+        if self.rows and quarantine > 0:
+            raise DataError([Problem("", "data.bad_rows", self._too_many(quarantine, total)), *self._reasons()])
         found = [problem for problems in self.bad.values() for problem in problems]
         rest = [Problem("", "", f"... and {len(found) - SHOWN} more")] if len(found) > SHOWN else []
         raise DataError(found[:SHOWN] + rest)
 
-    def write_quarantine(self, path: Path) -> None:
-        """List the bad rows, one JSON object a line: row number (from 1) and problems."""
-        with path.open("w") as file:
-            for row, problems in self.bad.items():
-                file.write(json.dumps({"row": row + 1, "problems": [str(problem) for problem in problems]}) + "\n")
+    def _too_many(self, quarantine: float, total: int) -> str:
+        return (
+            f"{self.num_bad:,} of {total:,} rows ({self.num_bad / total:.2%}) are bad, more than {{quarantine: "
+            f"{quarantine:g}}} allows; mend them, or raise it. The reasons:"
+        )
+
+    def _reasons(self) -> list[Problem]:
+        """The kinds of problems, the most frequent first, each with its number of rows and its first row."""
+        first: dict[str, Problem] = {}
+        counts: Counter[str] = Counter()
+        for problems in self.bad.values():
+            kinds = {_VALUES.sub("", each.message): each for each in reversed(problems)}
+            counts.update(kinds.keys())
+            first = kinds | first
+        most = counts.most_common(SHOWN)
+        return [Problem("", "", f"{count:,} times, first in {first[kind]}") for kind, count in most]
 
 
 def open_data(reader: Reader) -> Sequence[Example]:
@@ -107,7 +138,12 @@ def open_data(reader: Reader) -> Sequence[Example]:
 
 
 def check_data(
-    data: Sequence[Example], builder: BatchBuilder, progress: Callable[[int, int], object], num_workers: int = 0
+    data: Sequence[Example],
+    builder: BatchBuilder,
+    progress: Callable[[int, int], object],
+    num_workers: int = 0,
+    *,
+    without_duplicates: bool = False,
 ) -> CheckedData:
     """Read and encode every row as training will, with the corruptions that show another field of a row alone."""
     from mdpo_core.processes.workers import computed_ahead
@@ -115,13 +151,17 @@ def check_data(
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
+    contents: dict[bytes, int] = {}
     chunks = (range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK))
     with computed_ahead(_RowCheck(data, builder.of_own_fields()), chunks, num_workers) as results:
         for row, result in enumerate(chain.from_iterable(results)):
             problems = [*result.problems, *_repeated(result.id, row, seen)]
             if problems:
-                place = data.place(row) if isinstance(data, LazyRows) else f"row {row + 1}"
-                checked.bad[row] = [_located(problem, place) for problem in problems]
+                checked.bad[row] = [_located(problem, checked.place(row)) for problem in problems]
+                if isinstance(result.id, str):
+                    checked.ids[row] = result.id
+            elif without_duplicates and contents.setdefault(result.content, row) != row:
+                checked.duplicates[row], checked.ids[row] = contents[result.content], str(result.id)
             else:
                 checked.rows.append(row)
                 checked.lengths.append(result.length)
@@ -141,6 +181,7 @@ class _RowResult(NamedTuple):
     problems: Sequence[Problem] = ()
     length: int = 0
     digest: bytes = b""
+    content: bytes = b""
     keys: bytes = b""
     source: str = ""
     files: Sequence[tuple[str, FileState]] = ()
@@ -175,7 +216,8 @@ class _RowCheck:
         except DataError as error:
             return _RowResult(example.id, error.problems)
         length = len(encoded.prompts[CLEAN].token_ids) + sum(map(len, encoded.responses.values()))
-        return _RowResult(example.id, (), length, _digest(example), keys_of(example), example.source)
+        digests = _digest(example), _digest(Example("", example.prompt, example.responses, example.images))
+        return _RowResult(example.id, (), length, *digests, keys_of(example), example.source)
 
 
 def _repeated(example_id: str | None, row: int, seen: dict[str, int]) -> list[Problem]:

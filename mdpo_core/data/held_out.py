@@ -20,7 +20,13 @@ def split(checked: CheckedData, hold_out: HoldOut) -> CheckedData:
     held_out = held_out_rows(checked.keys, checked.sources, hold_out)
     apart = set(held_out)
     rest = [index for index in range(len(checked.rows)) if index not in apart]
-    return replace(checked.of(rest), bad=checked.bad, held_out=checked.of(held_out))
+    return replace(
+        checked.of(rest),
+        bad=checked.bad,
+        ids=checked.ids,
+        duplicates=checked.duplicates,
+        held_out=checked.of(held_out),
+    )
 
 
 def held_out_rows(keys: Sequence[bytes], sources: Sequence[str], hold_out: HoldOut) -> list[int]:

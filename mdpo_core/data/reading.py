@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -51,12 +51,18 @@ class _Source(NamedTuple):
 
 
 def read_data(
-    recipe: Recipe, world: World = ALONE, *, weights: bool = True, store: CheckStore | None = None
+    recipe: Recipe,
+    world: World = ALONE,
+    *,
+    weights: bool = True,
+    store: CheckStore | None = None,
+    tell: Callable[[CheckedData], object] = lambda checked: None,
 ) -> tuple[CheckedData, BatchBuilder]:
     """Find the model's files and check every row, without loading the model. Raises `DataError`.
 
     ``weights``: the model's folder must have them; without them, its configuration and processor are enough.
-    ``store``: has the result if the same rows were checked before. Only the main process uses it.
+    ``store``: has the result if the same rows were checked before. ``tell``: is called with the result for the rows of
+    each section, before bad ones raise. Only the main process uses these two.
     """
     if weights:
         with code_of(recipe.model, "check"):
@@ -79,7 +85,7 @@ def read_data(
 
     def checked_here() -> CheckedData:
         """The result of the check without the data: every process opens its own, and only this one stores."""
-        found = _Check(recipe, builder, store, world).of_all(data, validation)
+        found = _Check(recipe, builder, store, world, tell).of_all(data, validation)
         stored.update(found.stored)
         return replace(found, stored={})
 
@@ -102,6 +108,7 @@ class _Check:
     builder: BatchBuilder
     store: CheckStore | None
     world: World
+    tell: Callable[[CheckedData], object]
 
     def of_all(self, data: _Source, validation: _Source | None) -> CheckedData:
         """The result for all rows, without the data."""
@@ -118,9 +125,9 @@ class _Check:
     def _of(self, source: _Source, stage: str) -> CheckedData:
         reader, rows, files = source
         found = self.store.find(reader, self.builder, len(rows), files) if self.store is not None else None
-        checked = found or check_data(rows, self.builder, progress_of(stage, self.world), self.recipe.train.workers)
-        checked = replace(checked, data=rows)
-        checked.require_valid(quarantine=reader.bad_rows == "quarantine")
+        checked = replace(found or self._checked_now(source, stage), data=rows)
+        self.tell(checked)
+        checked.require_valid(quarantine=reader.most_bad)
         parted = checked if reader.hold_out is None else split(checked, reader.hold_out)
         tried = tried_with(self.recipe, reader, self.builder)
         if checked.tried != tried:
@@ -131,6 +138,10 @@ class _Check:
             checked = self.store.keep(checked) if self.store is not None else checked
         held_out = parted.held_out and replace(parted.held_out, data=(), files={}, stored={})
         return replace(parted, data=(), held_out=held_out, files={}, tried=tried, stored=checked.stored)
+
+    def _checked_now(self, source: _Source, stage: str) -> CheckedData:
+        progress, same = progress_of(stage, self.world), source.reader.duplicates == "quarantine"
+        return check_data(source.rows, self.builder, progress, self.recipe.train.workers, without_duplicates=same)
 
 
 def tried_with(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> str:

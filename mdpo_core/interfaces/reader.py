@@ -44,19 +44,38 @@ class HoldOut(Options):
         return self
 
 
+class Quarantine(Options):
+    """Bad rows are left out, up to a share of all rows; above it, nothing is trained."""
+
+    quarantine: float = Field(gt=0, lt=1, description="the share of the rows that may be bad")
+
+
 class Reader(Component):
     """A source of examples."""
 
     kind: ClassVar[str] = "reader"
-    bad_rows: Literal["stop", "quarantine"] = Field(
+    bad_rows: Literal["stop", "quarantine"] | Quarantine = Field(
         default="stop",
-        description="stop before training, or list bad rows in quarantine.jsonl and train on the rest",
+        description="stop before training, or list bad rows in quarantine.jsonl and train on the rest; with "
+        "{quarantine: 0.01}, stop if more than this share is bad",
+    )
+    duplicates: Literal["keep", "quarantine"] = Field(
+        default="keep",
+        description="keep rows with the same prompt, answers and pictures, or list all but the first of them in "
+        "quarantine.jsonl and leave them out",
     )
     hold_out: HoldOut | None = Field(
         default=None,
         description="rows that are not trained on, for evaluators: {share: 0.05} or {rows: 500}; all rows with the "
         "same picture are held out, or none",
     )
+
+    @property
+    def most_bad(self) -> float:
+        """The share of the rows that may be bad, from 0 to 1: 0 stops at the first one."""
+        if isinstance(self.bad_rows, Quarantine):
+            return self.bad_rows.quarantine
+        return float(self.bad_rows == "quarantine")
 
     @property
     def notes_files(self) -> bool:

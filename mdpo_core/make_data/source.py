@@ -61,8 +61,9 @@ class CheckedInput:
     @classmethod
     def read(cls, recipe: Recipe, data: Sequence[Example], builder: BatchBuilder) -> CheckedInput:
         """Read and check every row. Raises `DataError` as training does, except for responses that are not needed."""
-        checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers)
-        checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
+        same = recipe.data.duplicates == "quarantine"
+        checked = check_data(data, builder, progress_of("checking data"), recipe.train.workers, without_duplicates=same)
+        checked.require_valid(quarantine=recipe.data.most_bad)
         return cls(recipe, checked, builder)
 
     def source_row(self, index: int) -> int:

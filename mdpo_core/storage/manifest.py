@@ -39,7 +39,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
             "sha256": data.digest,
             "hashed": HASHED,
             "rows": len(data.rows),
-            "quarantined": data.num_bad,
+            "quarantined": data.num_left_out,
             **_held_out(data),
         },
     }

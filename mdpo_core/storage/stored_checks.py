@@ -18,6 +18,7 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.check_key import check_key
 from mdpo_core.storage.files import atomic_write
+from mdpo_core.storage.quarantine import write_quarantine
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.types.stored_bytes import Files, state_of
 
@@ -73,8 +74,9 @@ def _file_name(key: str) -> str:
 
 def write_check(directory: RunDirectory, checked: CheckedData) -> None:
     """Write beside a run which rows are bad, and the results of the check, for a resumed run."""
-    if checked.bad:
-        checked.write_quarantine(directory.quarantine)
+    parts = [checked, *([] if checked.held_out is None else [checked.held_out])]
+    if any(part.num_left_out for part in parts):
+        write_quarantine(directory.quarantine, *parts)
     for name, content in checked.stored.items():
         if not (directory.checked / name).is_file():
             atomic_write(directory.checked / name, content)
@@ -110,6 +112,8 @@ def to_bytes(checked: CheckedData, key: str) -> bytes:
         "tried": checked.tried,
         "files": list(checked.files),
         "names": names,
+        "ids": checked.ids,
+        "duplicates": checked.duplicates,
         "bad": {row: [[each.where, each.path, each.message] for each in found] for row, found in checked.bad.items()},
     }
     number = {name: number for number, name in enumerate(names)}
@@ -145,6 +149,8 @@ def from_bytes(content: bytes) -> tuple[CheckedData, str]:
         sources=[texts["names"][number] for number in tensors["sources"].tolist()],
         files=dict(zip(texts["files"], map(tuple, tensors["states"].tolist()), strict=True)),
         tried=texts["tried"],
+        ids={int(row): name for row, name in texts["ids"].items()},
+        duplicates={int(row): first for row, first in texts["duplicates"].items()},
     )
     return found, texts["key"]
 

@@ -28,6 +28,10 @@ class LazyRows(Sequence[Example]):
         """Where a user finds the row, for messages: ``row 3``, with its file if there is one."""
         return f"row {number + 1}"
 
+    def origin(self, number: int) -> tuple[str, str]:
+        """The source of the row in a mixture, and its file; empty if there is none."""
+        return "", self.place(number).rpartition("row ")[0].rstrip(" ")
+
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload

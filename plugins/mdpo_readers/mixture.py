@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mdpo_core import DataError, Example, ExampleField, LazyRows, MdpoError, Problem, Reader, component
 
@@ -52,6 +52,16 @@ class Mixture(Reader):
     @property
     def notes_files(self) -> bool:
         return all(source.reader.notes_files for source in self.opened_by)
+
+    @model_validator(mode="after")
+    def _copies_are_no_duplicates(self) -> Self:
+        copied = next((name for name, options in self.sources.items() if options.get("times", 1) > 1), None)
+        if self.duplicates == "quarantine" and copied is not None:
+            raise ValueError(
+                f"duplicates: quarantine would leave out the copies that times reads of the source {copied!r}; leave "
+                "one of the two out"
+            )
+        return self
 
     @cached_property
     def opened_by(self) -> tuple[Source, ...]:
@@ -126,6 +136,11 @@ class MixtureRows(LazyRows):
         inside = part.rows.place(place) if isinstance(part.rows, LazyRows) else f"row {place + 1}"
         return f"{part.source}: {inside}"
 
+    def origin(self, number: int) -> tuple[str, str]:
+        part, place = self._place(number)
+        inner, file = part.rows.origin(place) if isinstance(part.rows, LazyRows) else ("", "")
+        return f"{part.source}/{inner}" if inner else part.source, file
+
     def _place(self, number: int) -> tuple[Part, int]:
         which = bisect_right(self._ends, number)
         part = self._parts[which]
@@ -137,7 +152,7 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
     if not name.strip() or "/" in name or "#" in name:
         raise ValueError(f"the source {name!r} needs a name without / and #")
     others = {key: value for key, value in options.items() if key not in ("reader", "times")}
-    for key in ("bad_rows", "hold_out"):
+    for key in ("bad_rows", "duplicates", "hold_out"):
         if key in others:
             raise ValueError(f"the source {name!r}: {key} counts for the whole mixture; say it at data.{key}")
     for key in ("kind", "name"):  # arguments of `component`
