@@ -27,13 +27,16 @@ MDPO = {
 PAIRS = [("A pink flower", "no people", True), ("A temple", "green leaves", True), ("no leaves", "people", False)]
 
 
+SOURCES = ("boats", "cats", "boats")  # metrics by source wait no more
+
+
 def micro_batch(builder: Any, objective: Any, scorer: Any, data: Any, meter: Meter) -> None:
     batch = builder.build(data, range(len(data)), epoch=0)
     scores = Scores.of_batch(scorer(batch), batch, objective.needs_tokens)
     outcome = objective(scores)
     require_finite(outcome, batch, 2)
     outcome.loss.sum().backward()
-    meter.add(outcome.values, outcome.counted)
+    meter.add(outcome.values, outcome.counted, SOURCES)
 
 
 def test_a_micro_batch_of_mdpo_waits_fewer_than_10_times(llava: Path, photographs: Path) -> None:
