@@ -201,6 +201,13 @@ def test_recipe_page_rows_give_what_its_corruptions_need(tmp_path: Path) -> None
     assert load_recipe(recipe).corruptions.keys() > {"edited", "second", "similar", "noise"}
 
 
+def test_the_recipe_of_the_guide_to_videos_is_one(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    parts = "".join(blocks("docs/guides/video.md", "yaml"))
+    recipe.write_text(f"extends: {ROOT / 'recipes' / 'qwen2_5_vl_mdpo.yaml'}\n{parts}")
+    assert {"shuffled", "backwards", "still", "elsewhere"} <= load_recipe(recipe).corruptions.keys()
+
+
 def test_the_commands_of_the_page_on_making_data_are_valid() -> None:
     page = (ROOT / "docs" / "guides" / "make-data.md").read_text()
     commands = [shlex.split(line) for line in re.findall(r"^(mdpo (?:gen|rel).*?)(?:  #.*)?$", page, re.MULTILINE)]

@@ -84,6 +84,7 @@ FORMULAS: dict[str, Callable[[Row], float]] = {
     "llava_mdpo.yaml": mdpo("crop"),
     "bunny_mdpo.yaml": mdpo("crop"),
     "qwen2_5_vl_mdpo.yaml": mdpo("crop"),
+    "qwen2_5_vl_video.yaml": mdpo("shuffled"),
     "methods/mfpo.yaml": mdpo("noise"),
     "llava_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected"),
     "methods/hound_dpo.yaml": lambda row: row.dpo(0.1, "chosen", "rejected"),
