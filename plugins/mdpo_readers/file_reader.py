@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
 from mdpo_core import ImageOptions, Problem, Reader
 from mdpo_readers.cell_types import shown
+from mdpo_readers.tables.splits import Split
 from mdpo_readers.videos.sampling import Sampling
+
+if TYPE_CHECKING:
+    from mdpo_readers.tables.table import Table
 
 
 class FileReader(Reader):
@@ -17,9 +22,15 @@ class FileReader(Reader):
 
     path: str | tuple[str, ...] = Field(
         description="a file (.json .jsonl .ndjson .parquet .csv .tsv, also packed: .gz .zst), a pattern of files, a "
-        "folder of files or of `datasets`, or a name on the hub; or a list of these"
+        "folder of files or of `datasets`, or a name on the hub; or a list of these; .tar is WebDataset, "
+        "and a folder with metadata.jsonl (.csv, .parquet) an image folder"
     )
-    split: str = Field(default="train", description="the split, if the data has several")
+    split: str = Field(
+        default="train",
+        description="the split, if the data has several; or a slice of one, such as train[:10%] or train[100:200]",
+    )
+    config: str | None = Field(default=None, description="the configuration of a data set on the hub that has several")
+    revision: str | None = Field(default=None, description="the branch, tag or commit of a data set on the hub")
     images: Path = Field(default=Path(), description="the folder of the images; paths start from it and stay in it")
     max_pixels: int = Field(
         default=ImageOptions.max_pixels, gt=0, description="a row whose image has more pixels is bad"
@@ -49,6 +60,12 @@ class FileReader(Reader):
             raise ValueError("the same path is named twice; to read rows twice, use the reader mixture")
         return path
 
+    @field_validator("split")
+    @classmethod
+    def _split_is_understood(cls, split: str) -> str:
+        Split.of(split)
+        return split
+
     @field_validator("background")
     @classmethod
     def _background_is_a_colour(cls, name: str) -> str:
@@ -66,6 +83,12 @@ class FileReader(Reader):
     def source(self) -> str:
         """The path as messages name it; of several, the first."""
         return self.path if isinstance(self.path, str) else self.path[0]
+
+    def opened_table(self, path: str | Sequence[str]) -> Table:
+        """The table at ``path``, by the options of this reader. Raises `DataError`."""
+        from mdpo_readers.tables.opening import open_table
+
+        return open_table(path, self.split, self.config, self.revision)
 
     def image_options(self) -> ImageOptions:
         """How images are read."""

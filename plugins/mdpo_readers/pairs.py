@@ -69,9 +69,8 @@ class Pairs(VideoReader):
 
     def open(self) -> PairRows:
         from mdpo_readers.examples import PairRows
-        from mdpo_readers.tables.opening import open_table
 
-        table = open_table(self.path, self.split)
+        table = self.opened_table(self.path)
         columns = self.used()
         self._require(columns, table)
         return PairRows(columns, table, self.with_options)

@@ -71,9 +71,8 @@ class TableReader(FileReader):
 
     def open(self) -> LazyRows:
         from mdpo_readers.formats.rows import FormatRows, index_of
-        from mdpo_readers.tables.opening import open_table
 
-        table = open_table(self.table_path(), self.split)
+        table = self.opened_table(self.table_path())
         self._require_columns(self.wanted()[0], table)
         problems = list(self.missing_images())
         if problems:

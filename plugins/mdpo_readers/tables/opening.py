@@ -13,56 +13,72 @@ from datasets.exceptions import DatasetsError
 
 from mdpo_core import DataError, Problem, note_file, suggestion
 from mdpo_readers.cell_types import MissingFile, shown
-from mdpo_readers.tables.csv_table import SEPARATORS, CsvTable
+from mdpo_readers.tables import braces
 from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, quiet
+from mdpo_readers.tables.files.csv_table import SEPARATORS, CsvTable
+from mdpo_readers.tables.files.json_table import JsonTable
+from mdpo_readers.tables.files.packed_files import kind_of
+from mdpo_readers.tables.files.parquet_table import open_parquet
+from mdpo_readers.tables.files.tar_table import TarTable
+from mdpo_readers.tables.hub import HubOptions, open_hub
+from mdpo_readers.tables.image_folder import METADATA, ImageFolder
 from mdpo_readers.tables.joined_table import JoinedTable
-from mdpo_readers.tables.json_table import JsonTable
-from mdpo_readers.tables.packed_files import kind_of
-from mdpo_readers.tables.parquet_table import open_parquet
+from mdpo_readers.tables.part_table import PartTable
 from mdpo_readers.tables.shards import matching, shards_in
+from mdpo_readers.tables.splits import Split
 from mdpo_readers.tables.table import ArrowTable, Table
 
 _JSON = (".json", ".jsonl", ".ndjson")
-FORMATS = (*_JSON, ".parquet", *SEPARATORS)
+_TAR = ".tar"  # of WebDataset
+FORMATS = (*_JSON, ".parquet", *SEPARATORS, _TAR)
 # A folder that save_to_disk wrote contains one of these files.
 _MARKS = ("state.json", "dataset_dict.json")
 
 
-def open_table(path: str | Sequence[str], split: str) -> Table:
+def open_table(path: str | Sequence[str], split: str, config: str | None = None, revision: str | None = None) -> Table:
     """Open a table with at least one row; raise `DataError` if there is none at ``path``.
 
     ``path``: a file, a pattern of files, a folder of files, one that `datasets` saved, a name on the hub, or a list of
-    all these.
+    all these. ``split``: also a slice, of all rows together. ``config`` and ``revision``: see `open_hub`.
     """
     paths = [path] if isinstance(path, str) else path
+    chosen, hub = Split.of(split), HubOptions(config, revision)
     with quiet():
-        tables = [_readable(each, split) for each in paths]
+        tables = [_readable(each, chosen.name, hub) for each in paths]
     for each, table in zip(paths, tables, strict=True):
         if len(table) == 0:
             raise _data_error(each, "there are no rows")
-    return _joined(tables)
+    joined = _joined(tables)
+    rows = chosen.rows(len(joined))
+    if not rows:
+        raise _data_error(paths[0], f"the slice {split} has none of the {len(joined)} rows")
+    return joined if len(rows) == len(joined) else PartTable(joined, rows)
 
 
-def _readable(path: str, split: str) -> Table:
+def _readable(path: str, split: str, hub: HubOptions) -> Table:
     try:
-        return _opened(path, Path(path), split)
+        return _opened(path, Path(path), split, hub)
     except OSError as error:  # no permission, or a disk that fails
         raise _data_error(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def _opened(path: str, location: Path, split: str) -> Table:
+def _opened(path: str, location: Path, split: str, hub: HubOptions) -> Table:
     try:
         is_file, is_folder = location.is_file(), location.is_dir()
     except OSError as error:  # the name is too long, or a folder is not accessible
         raise _data_error(shown(path), f"is not a path that can be read: {error.strerror}") from error
+    if hub != HubOptions() and (is_file or is_folder or glob.has_magic(path)):
+        raise _data_error(path, "data.config and data.revision are for a name on the hub; leave them out for files")
     if is_file:
         return _from_file(location, split)
     if is_folder:
         return _from_folder(location, split)
+    if braces.are_in(path):
+        return _joined([_opened(each, Path(each), split, hub) for each in braces.expanded(path)])
     if glob.has_magic(path):
         return _joined([_from_file(file, "train") for file in matching(path, split)])
     if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
-        return ArrowTable(path, _from_hub(path, split))
+        return _from_hub(path, split, hub)
     message = f"there is no such file or folder{file_suggestion(location)}"
     raise MissingFile([Problem(path, "", message)])
 
@@ -76,6 +92,10 @@ def _from_file(path: Path, split: str) -> Table:
         raise _data_error(path, f"a file has no split '{split}'; leave data.split out, or give the file of that split")
     if path.stat().st_size == 0:
         raise _data_error(path, "the file is empty")
+    if kind == _TAR:
+        if path.suffix != kind:
+            raise _data_error(path, "rows of a packed tar file cannot be found; unpack it to .tar")
+        return TarTable.of(path)
     if kind in SEPARATORS:
         return CsvTable.of(path)
     if kind in _JSON:
@@ -107,7 +127,11 @@ def _from_folder(path: Path, split: str) -> Table:
     files = shards_in(path, split, FORMATS) or _in_folders_below(path, split)
     if not files:
         raise _data_error(path, f"is a folder without data: no {', '.join(FORMATS)}, and not saved by `datasets`")
-    return _joined([_from_file(file, "train") for file in files])
+    return _joined([_with_pictures(file, _from_file(file, "train")) for file in files])
+
+
+def _with_pictures(file: Path, table: Table) -> Table:
+    return ImageFolder(table, file.parent) if file.name.partition(".")[0] == METADATA else table
 
 
 def _in_folders_below(path: Path, split: str) -> Sequence[Path]:
@@ -137,9 +161,9 @@ def _saved(path: Path, split: str) -> Dataset:
     return splits[split]
 
 
-def _from_hub(name: str, split: str) -> Dataset:
+def _from_hub(name: str, split: str, hub: HubOptions) -> Table:
     try:
-        found = datasets.load_dataset(name, split=split)
+        found = open_hub(name, split, hub, FORMATS)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         cache = cache_problem(error)
         if cache is not None:
@@ -150,9 +174,13 @@ def _from_hub(name: str, split: str) -> Dataset:
             f"there is no such file or folder, and the hub cannot load this name: {reason}; without a network, "
             "give the path of a .json, .jsonl or .parquet file, or of a folder that `datasets` saved",
         ) from error
-    for file in found.cache_files:
-        note_file(Path(file["filename"]))
-    return found
+    if isinstance(found, Dataset):
+        for file in found.cache_files:
+            note_file(Path(file["filename"]))
+        return ArrowTable(name, found)
+    if isinstance(found, Path):
+        return _from_folder(found, split)
+    return _joined([_from_file(file, "train") for file in found])
 
 
 def note_below(folder: Path) -> None:

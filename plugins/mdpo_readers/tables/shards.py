@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mdpo_core import DataError, Problem
-from mdpo_readers.tables.packed_files import PACKED, kind_of
+from mdpo_readers.tables.files.packed_files import PACKED, kind_of
 
 # With the hash that the hub once put behind.
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(-[0-9a-f]+)?")

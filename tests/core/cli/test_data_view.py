@@ -73,7 +73,7 @@ PICTURES = [
     ("swift_rejected_images/pairs.jsonl", "swift_rejected_images"),
     ("llamafactory_sharegpt", None),
     ("llamafactory_openai_tags", "llamafactory_openai_tags/images"),
-    ("imagefolder/train", "imagefolder/train"),
+    ("imagefolder/train", None),
     ("swift_image_forms/data_uri.jsonl", None),
 ]
 

@@ -17,7 +17,7 @@ import PIL.Image
 import pyarrow
 import pytest
 from datasets import Dataset, Features, Image, List, Value
-from mdpo_readers.tables.parquet_table import PictureColumns
+from mdpo_readers.tables.files.parquet_table import PictureColumns
 from pyarrow import parquet
 from support.paths import DATA
 

@@ -15,7 +15,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.mixture import MOST_COPIES, MixtureRows, Part
-from mdpo_readers.tables.json_rows import values_of
+from mdpo_readers.tables.files.json_rows import values_of
 
 if TYPE_CHECKING:
     from mdpo_readers.tables.table import Table

@@ -9,7 +9,7 @@ from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked, item
-from mdpo_readers.tables.json_rows import values_of
+from mdpo_readers.tables.files.json_rows import values_of
 
 
 class RlhfV(TableReader):

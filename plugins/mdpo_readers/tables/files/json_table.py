@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mdpo_core import DataError, Problem
-from mdpo_readers.tables.json_rows import BadRow, values_of
-from mdpo_readers.tables.json_split import ROWS_ARE, split_file
-from mdpo_readers.tables.packed_files import plain_file
-from mdpo_readers.tables.spans import Spans
-from mdpo_readers.tables.table import Table
-
-_SHOWN = 20  # faults in an error; the rest are counted
+from mdpo_readers.tables.files.json_rows import BadRow, values_of
+from mdpo_readers.tables.files.json_split import ROWS_ARE, split_file
+from mdpo_readers.tables.files.loose_table import LooseTable
+from mdpo_readers.tables.files.packed_files import plain_file
+from mdpo_readers.tables.files.spans import Spans
 
 
-class JsonTable(Table):
+class JsonTable(LooseTable):
     """The rows of a file, which are read from the file itself. ``own_lines``: whether each row is one line."""
 
     def __init__(self, path: Path, spans: Spans, own_lines: bool, selected: Sequence[str] | None = None) -> None:
@@ -53,30 +51,8 @@ class JsonTable(Table):
     def without_embedded(self, columns: Sequence[str]) -> JsonTable:
         return self
 
-    def missing(self, columns: Sequence[str]) -> Sequence[str]:
-        seen: set[str] = set()
-        problems: list[Problem] = []
-        for number in range(len(self)):
-            try:
-                seen.update(self.row(number))
-            except DataError as error:
-                problems += error.problems
-            if seen.issuperset(columns):
-                return ()
-        if problems:
-            rest = [Problem("", "", f"... and {len(problems) - _SHOWN} more")] if len(problems) > _SHOWN else []
-            raise DataError(problems[:_SHOWN] + rest)
-        return [name for name in columns if name not in seen]
-
-    def column_names(self) -> Sequence[str]:
-        return list(dict.fromkeys(name for row in self._readable() for name in row))
-
-    def _readable(self) -> Iterator[dict[str, Any]]:
-        for number in range(len(self)):
-            try:
-                yield self.row(number)
-            except DataError:  # named when the row is read
-                continue
+    def described(self, number: int) -> dict[str, Any]:
+        return self.row(number)
 
     def _problem(self, number: int, fault: BadRow) -> Problem:
         location = self.place(number)

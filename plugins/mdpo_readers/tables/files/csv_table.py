@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Problem
-from mdpo_readers.tables.packed_files import kind_of, plain_file
-from mdpo_readers.tables.spans import Spans
+from mdpo_readers.tables.files.packed_files import kind_of, plain_file
+from mdpo_readers.tables.files.spans import Spans
 from mdpo_readers.tables.table import Table
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}

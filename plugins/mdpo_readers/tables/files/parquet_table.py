@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from mdpo_core import DataError, Problem, is_shortage
 from mdpo_readers.embedded import is_embedded
-from mdpo_readers.tables.spans import state_of
+from mdpo_readers.tables.files.spans import state_of
 from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, has_pictures, holds_bytes
 
 _BATCH = 8  # rows whose pictures are unpacked in one go
