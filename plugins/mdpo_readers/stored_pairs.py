@@ -8,7 +8,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from mdpo_core import Reader
+from mdpo_core import DataError, Problem, Reader
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.tables.table import Table
@@ -20,12 +20,19 @@ class StoredPairs:
     def __init__(self, columns: PairColumns, table: Table, with_options: Callable[..., Reader]) -> None:
         self._columns = columns
         self._with_options = with_options
-        self._table = table.without_embedded(list(dict.fromkeys(columns.of_images())))
+        pictures = [column for column in dict.fromkeys(columns.of_images()) if column != columns.video]
+        self._table = table.without_embedded(pictures)
         self.embeds_images = self._table is not table
 
     def stored(self, index: int) -> dict[str, Any]:
         location = self._table.place(index)
-        return {column: _stored(Cell(location, column, value)) for column, value in self._table.row(index).items()}
+        row = self._table.row(index)
+        video = self._columns.video
+        # The frames of the video are images, too, and would be written as pictures.
+        if video is not None and (self.embeds_images or isinstance(row[video], bytes)):
+            message = "cannot be written again: it has a video, which is embedded, or a picture is; store both as files"
+            raise DataError([Problem(location, "", message)])
+        return {column: _stored(Cell(location, column, value)) for column, value in row.items()}
 
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         row = self._table.row(index)

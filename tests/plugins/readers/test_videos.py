@@ -13,6 +13,7 @@ from support.videos import numbers_of, write_video
 
 from mdpo_core import DataError, Example, Turn, component
 from mdpo_core.testing import check_reader
+from mdpo_core.types.stored_bytes import noted_files
 
 ROW = {"prompt": "<video>What happens?", "chosen": "It grows.", "rejected": "It shrinks."}
 
@@ -225,3 +226,31 @@ def test_a_condition_in_time_changes_the_frames_of_a_file(folder: Path) -> None:
     assert numbers_of(condition.apply(rows[0], Random(0), rows).images) == [17, 12, 7, 2]
     other: Any = component("corruption", "other_video")
     assert numbers_of(other.apply(rows[0], Random(0), rows).images) == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("embedded", ["video", "picture"])
+def test_an_embedded_video_or_picture_beside_one_cannot_be_written_again(embedded: str, folder: Path) -> None:
+    import pyarrow.parquet
+
+    boat = {"bytes": (folder / "boat.png").read_bytes(), "path": None}
+    content = (folder / "walk.mp4").read_bytes()
+    row = {"prompt": "<image><video>", "video": "walk.mp4", "boat": boat}
+    if embedded == "video":
+        row |= {"boat": "boat.png", "video": content}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{**ROW, **row}]), folder / "rows.parquet")
+    options = {"path": str(folder / "rows.parquet"), "images": folder, "image": "boat", "video": "video"}
+    opened: Any = component("reader", "pairs", **options)
+    rows = opened.open()
+    assert rows[0].videos
+    with pytest.raises(DataError, match=r"row 1: cannot be written again: it has a video, which is embedded"):
+        rows.as_stored.stored(0)
+
+
+def test_the_files_of_a_video_are_noted(folder: Path) -> None:
+    """A stored check of the data must not outlive a change of them."""
+    with noted_files() as noted:
+        reader(folder, {**ROW, "video": "walk.mp4"}).open()[0]
+        reader(folder, {**ROW, "video": "steps"}, frames=1).open()[0]
+        with pytest.raises(DataError, match="does not exist"):
+            reader(folder, {**ROW, "video": "gone.mp4"}).open()[0]
+    assert {str(folder / name) for name in ("walk.mp4", "steps", "steps/f7.png", "gone.mp4")} <= set(noted)
