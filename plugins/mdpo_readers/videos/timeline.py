@@ -68,6 +68,8 @@ def opened(source: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream]]
             ) as container:
                 yield container, _pictures(container)
         except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             raise DataError(_reason(error)) from error
 
 
@@ -78,6 +80,8 @@ def _reason(error: Any) -> str:
 
 def _pictures(container: InputContainer) -> VideoStream:
     streams = [stream for stream in container.streams.video if not int(stream.disposition) & _COVER]
+    if streams and streams[0].codec_context is None:
+        raise DataError("its pictures are stored in a way that PyAV does not know; convert it to MP4 with H.264")
     if streams:
         return streams[0]
     what = "only sound" if container.streams.audio else "no pictures"

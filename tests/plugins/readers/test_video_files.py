@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mdpo_readers.videos.decoding import read_video
 from mdpo_readers.videos.sampling import EndToEnd, Sampling
@@ -186,6 +188,28 @@ def test_damage_in_the_middle_is_refused(tmp_path: Path) -> None:
     content[middle : middle + 400] = bytes(400)
     with pytest.raises(DataError, match="holds only 37: the file is damaged or was cut off; download it again"):
         read(bytes(content))
+
+
+@pytest.mark.parametrize(("name", "codec"), CODECS)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_damage_gives_frames_or_a_sentence(name: str, codec: str, tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    file = tmp_path / name
+    if not file.exists():
+        write_video(file, 10, codec, rate=25 if codec == "mpeg2video" else 10)
+    content = bytearray(file.read_bytes())
+    start = rng.randrange(rng.choice([64, 400, len(content)]) % len(content) or 1)
+    content[start : start + rng.choice([1, 4, 200])] = rng.randbytes(rng.choice([0, 1, 4, 50]))
+    with suppress(DataError):
+        assert all(frame.mode == "RGB" for frame in read(bytes(content), Sampling(frames=4)))
+
+
+def test_pictures_of_an_unknown_kind_are_named(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "a.mkv").read_bytes()
+    assert content.count(b"V_MPEG4/ISO/AVC") == 1
+    with pytest.raises(DataError, match="its pictures are stored in a way that PyAV does not know; convert it to MP4"):
+        read(content.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/AVC"))
 
 
 @pytest.mark.parametrize(
