@@ -51,6 +51,14 @@ def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
     return 0
 
 
+def preview_data(options: argparse.Namespace) -> int:
+    """`mdpo preview`: write a page that shows some rows as the model gets them, and what the check found."""
+    from mdpo_core.cli.preview.command import require_new, write_preview
+
+    require_new(options.out)
+    return write_preview(_load_recipe(options), options)
+
+
 def check_recipe(options: argparse.Namespace) -> int:
     """`mdpo check`: find every problem of a recipe, and with ``--data`` every problem of its rows."""
     from mdpo_core.cli.console import Console

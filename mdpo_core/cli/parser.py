@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(subparsers)
     _add_check(subparsers)
+    _add_preview(subparsers)
     _add_profile(subparsers)
     _add_export(subparsers)
     _add_data(subparsers)
@@ -79,6 +80,17 @@ def _add_check(subparsers: _Subparsers) -> None:
     )
     check.add_argument("--gpu", metavar="GB", help="like --memory, and say what fits this card, for example 24 or H100")
     check.add_argument("--json", type=Path, metavar="FILE", help="like --memory, and write its numbers to FILE")
+
+
+def _add_preview(subparsers: _Subparsers) -> None:
+    preview = _command(subparsers, "preview", commands.preview_data, "show the data as the model gets it, on one page")
+    _add_recipe(preview)
+    preview.set_defaults(processes=None)
+    preview.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new page to write: page.html")
+    preview.add_argument(
+        "--rows", type=count, default=3, metavar="N", help="the rows of each source to show (default: 3)"
+    )
+    preview.add_argument("--seed", type=int, default=0, metavar="N", help="the seed that draws them (default: 0)")
 
 
 def _add_profile(subparsers: _Subparsers) -> None:

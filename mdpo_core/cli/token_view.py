@@ -32,7 +32,7 @@ def _row(encoder: Encoder, row: EncodedRow) -> Iterator[str]:
     yield f"row '{row.id}'"
     seen: list[EncodedPrompt] = []
     for condition, prompt in sorted(row.prompts.items(), key=lambda item: item[0] != CLEAN):
-        if any(_alike(prompt, other) for other in seen):
+        if any(alike(prompt, other) for other in seen):
             continue
         seen.append(prompt)
         yield from _prompt(encoder, prompt, "prompt" if condition == CLEAN else f"@{condition}")
@@ -40,7 +40,8 @@ def _row(encoder: Encoder, row: EncodedRow) -> Iterator[str]:
         yield f"  {name:<{_WIDTH}}{_response(encoder, ids, row.turns.get(name))}"
 
 
-def _alike(one: EncodedPrompt, other: EncodedPrompt) -> bool:
+def alike(one: EncodedPrompt, other: EncodedPrompt) -> bool:
+    """Whether two prompts have the same tokens, and drop the same ones; their pictures may differ."""
     dropped = [prompt.token_ids.new_zeros(0) if prompt.dropped is None else prompt.dropped for prompt in (one, other)]
     return one.token_ids.equal(other.token_ids) and dropped[0].equal(dropped[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from mdpo_core.data.collation import collate
 from mdpo_core.data.responses import encode_response
@@ -52,7 +53,7 @@ class BatchBuilder:
         seed: int,
         always_images: bool = False,
         max_positions: int | None = None,
-    ) -> BatchBuilder:
+    ) -> Self:
         """A builder of batches with everything that ``terms`` read: views, columns and conditions."""
         terms = list(terms)
         views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
@@ -63,7 +64,7 @@ class BatchBuilder:
         needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if term.columns())
         return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks, max_positions)
 
-    def of_own_fields(self) -> BatchBuilder:
+    def of_own_fields(self) -> Self:
         """A builder of what a row shows by itself: the clean images, and the other images and prompts of its own.
 
         The model's processor may refuse one of these. Other corruptions keep the size of a picture, or show that of
@@ -77,7 +78,7 @@ class BatchBuilder:
         needs = needs_of_corruption(condition, self.corruptions[condition])
         return any(need.field in ("other_images", "other_prompts") for need in needs)
 
-    def of(self, views: tuple[View, ...]) -> BatchBuilder:
+    def of(self, views: tuple[View, ...]) -> Self:
         """The same for some views."""
         conditions = {view.condition for view in views}
         used = {name: corruption for name, corruption in self.corruptions.items() if name in conditions}

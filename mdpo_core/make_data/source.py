@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
@@ -42,7 +42,7 @@ class TextsOnly(BatchBuilder):
 class AllResponses(TextsOnly):
     """Encodes all responses of a row, each with the clean image."""
 
-    def of_own_fields(self) -> BatchBuilder:
+    def of_own_fields(self) -> Self:
         return self
 
     def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:

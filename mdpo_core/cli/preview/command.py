@@ -1,0 +1,89 @@
+"""`mdpo preview`: checks the data of a recipe, and writes the page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mdpo_core.cli.preview.contents import Contents, NotedRows, NotingBuilder
+    from mdpo_core.data.checking import CheckedData
+    from mdpo_core.recipe.recipe import Recipe
+
+
+def write_preview(recipe: Recipe, options: argparse.Namespace) -> int:
+    """Write the page, and print its path. Bad rows are on the page, and are no error."""
+    from mdpo_core.cli.preview.page import page_html
+    from mdpo_core.storage.files import atomic_write
+
+    contents = _contents(recipe, options)
+    atomic_write(options.out, page_html(contents).encode("utf-8", "backslashreplace"))
+    found = f"{contents.num_rows:,} rows, {contents.num_bad:,} of them bad"
+    print(f"{options.out}: {found}; open it in a browser")  # noqa: T201
+    return 0
+
+
+def require_new(out: Path) -> None:
+    """Raise `RecipeError` if the page would replace a file, or if its folder is missing."""
+    from mdpo_core.errors import RecipeError
+
+    if out.is_dir():
+        raise RecipeError(f"--out: {out} is a folder; name a file in it, such as {out / 'page.html'}")
+    if out.exists():
+        raise RecipeError(f"--out: {out} exists already; name a new file")
+    if not out.parent.is_dir():
+        raise RecipeError(f"--out: there is no folder {out.parent}; make it, or name a file in another one")
+
+
+def _contents(recipe: Recipe, options: argparse.Namespace) -> Contents:
+    from mdpo_core.cli.preview import contents
+    from mdpo_core.data.checking import open_data
+
+    builder, data = _builder(recipe), contents.NotedRows(open_data(recipe.data))
+    checked = _checked(recipe, data, builder)
+    valid = checked.valid_examples()
+    rows = {
+        source: [contents.row_view(builder, valid, index, data.place(checked.rows[index])) for index in indices]
+        for source, indices in contents.drawn_rows(checked, options.rows, options.seed).items()
+    }
+    return contents.Contents(
+        title=f"Preview of {options.recipe.name}",
+        reader=f"the reader {recipe.data.component_name()}",
+        num_rows=len(data),
+        max_length=recipe.model.max_length,
+        rows=rows,
+        lengths=list(builder.longest.values()),
+        reasons=contents.reasons_of(checked),
+        num_bad=checked.num_bad,
+        duplicates=contents.duplicates_of(data, checked.rows),
+    )
+
+
+def _checked(recipe: Recipe, data: NotedRows, builder: NotingBuilder) -> CheckedData:
+    """Check all rows, in this process alone: both remember what they see here."""
+    from mdpo_core.cli.console import Console
+    from mdpo_core.data.checking import check_data
+    from mdpo_core.listeners import progress_of
+    from mdpo_core.processes.world import ALONE
+    from mdpo_core.registry.discovery import current_registry
+
+    with Console(recipe) as console:
+        current_registry().plugins.register(console)
+        return check_data(data, builder, progress_of("checking data", ALONE))
+
+
+def _builder(recipe: Recipe) -> NotingBuilder:
+    from mdpo_core.cli.preview.contents import NotingBuilder
+    from mdpo_core.interfaces.plugin_results import code_of
+
+    with code_of(recipe.model, "encoder"):
+        encoder = recipe.model.encoder()
+    return NotingBuilder.for_terms(
+        recipe.objective,
+        recipe.corruptions,
+        encoder,
+        recipe.model.max_length,
+        recipe.train.seed,
+        max_positions=recipe.model.max_positions,
+    )

@@ -1,0 +1,198 @@
+"""What the page shows, without its form: some rows of each source, lengths, bad rows, duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mdpo_core.cli.preview.pictures import Shown, shown
+from mdpo_core.cli.preview.tokens import Run, prompt_runs, response_runs
+from mdpo_core.cli.preview.words import Words, differences
+from mdpo_core.cli.token_view import alike
+from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.errors import DataError
+from mdpo_core.types.batch import EncodedRow
+from mdpo_core.types.example import Example
+from mdpo_core.types.rows import LazyRows
+from mdpo_core.types.stored_bytes import stored_digest
+from mdpo_core.types.view import CLEAN
+
+_NAMED = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.]*")  # what differs between problems of one kind
+_PLACES = 5
+
+
+class Condition(NamedTuple):
+    """The pictures of a row under a condition. ``prompt``: its tokens, if they differ from the clean prompt's.
+
+    ``fault``: why this row cannot have the condition. ``is_same``: its pictures are the row's own.
+    """
+
+    name: str
+    what: str
+    pictures: Sequence[Shown] = ()
+    prompt: Sequence[Run] = ()
+    fault: str = ""
+    is_same: bool = False
+
+
+class Answer(NamedTuple):
+    """A response: its words, compared with another response's, and its tokens."""
+
+    name: str
+    words: Sequence[Words]
+    tokens: Sequence[Run]
+    num_tokens: int
+
+
+class RowView(NamedTuple):
+    """A row as the page shows it. ``length``: tokens of its prompt with the longest of its responses."""
+
+    place: str
+    id: str
+    prompt: Sequence[Run]
+    conditions: Sequence[Condition]
+    answers: Sequence[Answer]
+    columns: dict[str, float]
+    length: int
+
+
+class Reason(NamedTuple):
+    """Bad rows of one kind: the first problem of the kind, and the rows of the first few."""
+
+    num_rows: int
+    example: str
+    places: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that the page shows. ``rows``: by source. ``duplicates``: rows that are equal but for their ids."""
+
+    title: str
+    reader: str
+    num_rows: int
+    max_length: int
+    rows: dict[str, list[RowView]] = field(default_factory=dict)
+    lengths: Sequence[int] = ()
+    reasons: Sequence[Reason] = ()
+    num_bad: int = 0
+    duplicates: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class NotingBuilder(BatchBuilder):
+    """A builder that remembers the tokens of each row's longest view, by the row's id, in ``longest``."""
+
+    longest: dict[str, int] = field(default_factory=dict)
+
+    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
+        row = super().encode(example, data, epoch)
+        prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())
+        self.longest[example.id] = prompt + max(map(len, row.responses.values()))
+        return row
+
+
+class NotedRows(LazyRows):
+    """Rows that remember, when one of them is read, what it shows apart from its id."""
+
+    def __init__(self, rows: Sequence[Example]) -> None:
+        self._rows = rows
+        self.digests: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def place(self, number: int) -> str:
+        """Where a user finds the row."""
+        return self._rows.place(number) if isinstance(self._rows, LazyRows) else super().place(number)
+
+    def row(self, number: int) -> Example:
+        example = self._rows[number]
+        if isinstance(example, Example) and number not in self.digests:
+            self.digests[number] = _digest(example)
+        return example
+
+
+def _digest(example: Example) -> bytes:
+    found = hashlib.sha256(repr((example.prompt, sorted(example.responses.items()))).encode())
+    for image in example.images:
+        found.update(stored_digest(image) or image.tobytes())
+    return found.digest()
+
+
+def duplicates_of(rows: NotedRows, valid: Sequence[int]) -> list[list[str]]:
+    """The places of valid rows that are equal but for their ids, group by group."""
+    groups: dict[bytes, list[str]] = {}
+    for row in valid:
+        groups.setdefault(rows.digests[row], []).append(rows.place(row))
+    return [places for places in groups.values() if len(places) > 1]
+
+
+def reasons_of(checked: CheckedData) -> list[Reason]:
+    """The problems of bad rows by kind, the most frequent first."""
+    found = [problem for problems in checked.bad.values() for problem in problems]
+    counts = Counter(_NAMED.sub("…", problem.message) for problem in found)
+    for_kind: dict[str, list[int]] = {}
+    for number, problem in enumerate(found):
+        for_kind.setdefault(_NAMED.sub("…", problem.message), []).append(number)
+    return [
+        Reason(count, found[for_kind[kind][0]].message, [found[each].where for each in for_kind[kind][:_PLACES]])
+        for kind, count in counts.most_common()
+    ]
+
+
+def drawn_rows(checked: CheckedData, count: int, seed: int) -> dict[str, list[int]]:
+    """Up to ``count`` valid rows of each source, drawn by ``seed``, in order."""
+    by_source: dict[str, list[int]] = {}
+    for index, source in enumerate(checked.sources):
+        by_source.setdefault(source, []).append(index)
+    return {
+        source: sorted(random.Random(f"{seed}|{source}").sample(indices, min(count, len(indices))))
+        for source, indices in by_source.items()
+    }
+
+
+def row_view(builder: NotingBuilder, data: Sequence[Example], index: int, place: str) -> RowView:
+    """A valid row as the page shows it; ``data`` are the valid rows."""
+    example = data[index]
+    encoded = builder.of_own_fields().encode(example, data, epoch=0)
+    clean = encoded.prompts[CLEAN]
+    original = Condition("as it is", "", [shown(image) for image in example.images])
+    conditions = [original, *(_condition(builder, example, name, data) for name in builder.corruptions)]
+    runs = {
+        name: response_runs(builder.encoder, ids, encoded.turns.get(name)) for name, ids in encoded.responses.items()
+    }
+    counts = {name: len(ids) for name, ids in encoded.responses.items()}
+    answers = [Answer(name, words, runs[name], counts[name]) for name, words in _compared(example, list(runs))]
+    prompt = prompt_runs(builder.encoder, clean, example.prompt)
+    return RowView(place, example.id, prompt, conditions, answers, dict(example.columns), builder.longest[example.id])
+
+
+def _condition(builder: BatchBuilder, example: Example, name: str, data: Sequence[Example]) -> Condition:
+    what = builder.corruptions[name].component_name()
+    try:
+        corrupted = builder.corrupt(example, name, data, epoch=0)
+        prompt, clean = builder.encode_prompt(corrupted), builder.encode_prompt(example)
+    except DataError as error:
+        return Condition(name, what, fault=str(error))
+    runs = [] if alike(prompt, clean) else prompt_runs(builder.encoder, prompt, corrupted.prompt)
+    pictures = [shown(image) for image in corrupted.images]
+    is_same = bool(pictures) and pictures == [shown(image) for image in example.images]
+    return Condition(name, what, pictures, runs, is_same=is_same)
+
+
+def _compared(example: Example, names: Sequence[str]) -> Iterator[tuple[str, list[Words]]]:
+    """The words of each response: of the first against the second, of the others against the first."""
+    first = example.text(names[0])
+    if len(names) == 1:
+        yield names[0], [Words(first, False)]
+        return
+    yield names[0], differences(first, example.text(names[1]))[0]
+    for name in names[1:]:
+        yield name, differences(first, example.text(name))[1]

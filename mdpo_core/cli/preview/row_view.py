@@ -1,0 +1,106 @@
+"""One row of the page: its pictures under each condition, its prompt by role, its answers and their tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from mdpo_core.cli.preview.contents import Answer, Condition, RowView
+from mdpo_core.cli.preview.pictures import Shown
+from mdpo_core.cli.preview.tokens import Run
+from mdpo_core.cli.preview.words import Words
+
+_MOST_PIECES = 1200  # tokens of a text that are shown
+_MOST_LETTERS = 6000
+
+
+def row_html(row: RowView) -> str:
+    """A row as HTML; everything from the data is escaped."""
+    columns = "".join(f"<span class=chip>{_text(name)} {value:g}</span>" for name, value in row.columns.items())
+    return (
+        f"<article class=row><header><h3><bdi>{_text(short_place(row.place))}</bdi></h3>"
+        f"<span class=chip>id <bdi>{_text(row.id)}</bdi></span><span class=chip>{row.length:,} tokens</span>{columns}"
+        f"</header>{_conditions(row.conditions)}"
+        f"<h4>Prompt</h4>{_runs(row.prompt)}"
+        f"{''.join(_changed_prompt(each) for each in row.conditions if each.prompt)}"
+        f"<h4>Answers</h4><div class=answers>{''.join(map(_answer, row.answers))}</div></article>"
+    )
+
+
+def _conditions(conditions: Sequence[Condition]) -> str:
+    if not any(each.pictures or each.fault for each in conditions):
+        return "<p class=quiet>No picture.</p>"
+    return f"<div class=conditions>{''.join(map(_condition, conditions))}</div>"
+
+
+def _condition(condition: Condition) -> str:
+    what = f" <span class=quiet>{_text(condition.what)}</span>" if condition.what else ""
+    kind = "wide" if len(condition.pictures) > 1 and not condition.is_same else "one"
+    title = f"<h5>{_text(condition.name)}{what}</h5>"
+    return f"<section class='condition {kind}'>{title}<div class=thumbs>{_thumbs(condition)}</div></section>"
+
+
+def _thumbs(condition: Condition) -> str:
+    if condition.fault:
+        return f"<p class=fault dir=auto>{_text(condition.fault)}</p>"
+    if condition.is_same:
+        return "<p class=quiet>as it is</p>"
+    return "".join(map(_picture, condition.pictures)) or "<p class=quiet>no picture</p>"
+
+
+def _picture(picture: Shown) -> str:
+    size = f"{picture.width} x {picture.height}"
+    tiny = " class=tiny" if picture.is_tiny else ""
+    return f'<figure><img{tiny} src="{picture.uri}" alt="{size} pixels"><figcaption>{size}</figcaption></figure>'
+
+
+def _changed_prompt(condition: Condition) -> str:
+    title = f"<summary>prompt under {_text(condition.name)}</summary>"
+    return f"<details>{title}{_runs(condition.prompt)}</details>"
+
+
+def _runs(runs: Sequence[Run]) -> str:
+    parts, left = [], _MOST_PIECES
+    for run in runs:
+        if run.role == "image":
+            dropped = f", {run.num_dropped:,} dropped" if run.num_dropped else ""
+            parts.append(f"<span class='run image'>{run.num_tokens:,} image tokens{dropped}</span>")
+            continue
+        shown = run.pieces[: max(0, left)]
+        parts.append(f"<span class='run {run.role}'>{''.join(map(_token, shown))}</span>" if shown else "")
+        left -= len(run.pieces)
+    rest = f"<span class=rest>… and {-left:,} more tokens</span>" if left < 0 else ""
+    return f"<div class=tokens dir=auto>{''.join(parts)}{rest}</div>"
+
+
+def _token(piece: str) -> str:
+    """A token; a line break is shown, and made."""
+    return f"<i>{_text(piece).replace(chr(10), '⏎<br>')}</i>"
+
+
+def _answer(answer: Answer) -> str:
+    words, left = [], _MOST_LETTERS
+    for each in answer.words:
+        words.append(_word(each, left))
+        left -= len(each.text)
+    rest = f"<span class=rest>… and {-left:,} more letters</span>" if left < 0 else ""
+    return (
+        f"<section class=answer><h5>{_text(answer.name)} <span class=quiet>{answer.num_tokens:,} tokens</span></h5>"
+        f"<p class=words dir=auto>{''.join(words)}{rest}</p>"
+        f"<details><summary>scored tokens</summary>{_runs(answer.tokens)}</details></section>"
+    )
+
+
+def _word(words: Words, left: int) -> str:
+    text = _text(words.text[: max(0, left)])
+    return f"<mark>{text}</mark>" if words.differs and text else text
+
+
+def short_place(place: str) -> str:
+    """A row's place without the folders of its file."""
+    return re.sub(r"[^\s:]*/", "", place)
+
+
+def _text(text: str) -> str:
+    return escape(text, quote=True)
