@@ -42,7 +42,9 @@ def plain_file(path: Path) -> Path:
         if not (folder / name).is_file():
             _write_unpacked(path, folder / name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError([Problem(str(path), "", f"cannot be unpacked: {error}")]) from error
+        raise DataError(
+            [Problem(str(path), "", f"cannot be unpacked: {error}; download it, or pack it, again")]
+        ) from error
     except OSError as error:
         raise DataError([cache_problem(error) or Problem(str(path), "", f"cannot be read: {error}")]) from error
     return folder / name
@@ -80,6 +82,8 @@ def _unpack_zstd(path: Path, copy: IO[bytes]) -> None:
                     copy.write(frame.decompress(rest))
                     rest, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
         except zstandard.ZstdError as error:
-            raise DataError([Problem(str(path), "", f"cannot be unpacked: {error}")]) from error
+            raise DataError(
+                [Problem(str(path), "", f"cannot be unpacked: {error}; download it, or pack it, again")]
+            ) from error
     if frame is not None:
         raise EOFError("the file ends early")
