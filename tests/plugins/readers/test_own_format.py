@@ -1,4 +1,4 @@
-"""A third party's format: the class of docs/data.md, installed by pip, recognized by its columns, and contract-tested."""
+"""A third party's format: the class of docs/data.md, installed by pip, recognized, and contract-tested."""
 
 from __future__ import annotations
 
