@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -79,7 +80,9 @@ def _completions(cell: Cell) -> list[Any]:
 
 def _is_null(aspect: Any) -> bool:
     """Whether nothing is stored for an aspect: Parquet stores each aspect that any answer of the table has."""
-    return aspect is None or (isinstance(aspect, dict) and all(value is None for value in aspect.values()))
+    if not isinstance(aspect, dict):
+        return aspect is None
+    return aspect.get("Rating") is None and all(value is None for value in aspect.values())
 
 
 def _mean(cell: Cell, ratings: list[float]) -> float:
@@ -92,6 +95,10 @@ def _mean(cell: Cell, ratings: list[float]) -> float:
 def _number(aspect: Any) -> float | None:
     """A rating, which is a number in a text; None for any other text."""
     rating = aspect.get("Rating") if isinstance(aspect, dict) else None
-    written = rating if isinstance(rating, str) else repr(rating)
+    return _written_number(rating if isinstance(rating, str) else repr(rating))
+
+
+@lru_cache(maxsize=1024)  # there are few ratings, and a million rows
+def _written_number(written: str) -> float | None:
     found = float(written) if _NUMBER.fullmatch(written) else math.inf
     return found if math.isfinite(found) else None
