@@ -51,8 +51,10 @@ from mdpo_readers.named.trainers.openai import OpenAI
 from mdpo_readers.named.trainers.swift import Swift
 from mdpo_readers.named.trainers.trl import Trl
 from mdpo_readers.pairs import Pairs
+from mdpo_readers.video_reader import VideoReader
+from mdpo_readers.videos.sampling import Sampling
 
-__all__ = ["Pair", "Row", "TableReader", "asked", "text"]
+__all__ = ["Pair", "Row", "Sampling", "TableReader", "VideoReader", "asked", "text"]
 
 
 @hookimpl

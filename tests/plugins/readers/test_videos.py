@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from mdpo_readers import Pair, Row, TableReader, VideoReader, asked, text
 from PIL import Image
 from support.videos import numbers_of, write_video
 
@@ -226,6 +228,24 @@ def test_a_condition_in_time_changes_the_frames_of_a_file(folder: Path) -> None:
     assert numbers_of(condition.apply(rows[0], Random(0), rows).images) == [17, 12, 7, 2]
     other: Any = component("corruption", "other_video")
     assert numbers_of(other.apply(rows[0], Random(0), rows).images) == [1, 3, 5, 7]
+
+
+class Walks(VideoReader, TableReader):
+    """A format of somebody else's."""
+
+    title: ClassVar[str] = "walks"
+    columns: ClassVar[tuple[str, ...]] = ("clip", "question", "good", "bad")
+
+    def pairs(self, row: Row) -> Iterable[Pair]:
+        yield Pair(asked(row["question"]), text(row["good"]), text(row["bad"]), videos=row["clip"])
+
+
+def test_a_format_of_a_third_party_may_have_videos(folder: Path) -> None:
+    row = {"clip": "walk.mp4", "question": "What happens?", "good": "It grows.", "bad": "It shrinks."}
+    (folder / "rows.jsonl").write_text(json.dumps(row))
+    [found] = Walks(path=str(folder / "rows.jsonl"), images=folder, fps=1).open()
+    assert (found.prompt, found.videos) == ((Turn("user", "<image><image>\nWhat happens?"),), (range(2),))
+    assert numbers_of(found.images) == [0, 10]
 
 
 @pytest.mark.parametrize("embedded", ["video", "picture"])
