@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
-from mdpo_core.types.example import Example
+from mdpo_core.types.example import Example, ExampleField
 
 
 class Evaluator(Component):
@@ -24,6 +24,10 @@ class Evaluator(Component):
     # works with a cached reference.
     reads_held_out: ClassVar[bool] = False
     every: int | None = Field(default=None, gt=0, description="steps between evaluations; default: start and end only")
+
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
+        """Names that it reads from the held-out rows besides those of the objective, by field of `Example`."""
+        return {}
 
     @abstractmethod
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:

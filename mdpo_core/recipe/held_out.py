@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from types import NoneType
+
+from mdpo_core.errors import suggestion
+from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.plugin_results import told_by_plugin
+from mdpo_core.interfaces.reader import Reader
+from mdpo_core.recipe.needs import Need
 from mdpo_core.recipe.sections import Found, Sections
 
 _ADD = "add hold_out: {share: 0.05} to data, or a section validation: {reader: ...}"
@@ -14,8 +22,23 @@ def held_out(sections: Sections) -> Found:
         yield ("validation",), "data.hold_out holds out rows, too; take one of the two out of the recipe"
     if validation is not None and validation.hold_out is not None:
         yield ("validation", "hold_out"), "all rows of validation are held out; take this option out"
-    if split is None and validation is None:
-        for position, evaluator in sections.evaluators:
-            if evaluator.reads_held_out:
-                name = evaluator.component_name()
-                yield ("evaluators", position), f"'{name}' measures held-out rows, and the recipe has none; {_ADD}"
+    rows = validation or (sections.data if split is not None else None)
+    for position, evaluator in sections.evaluators:
+        if evaluator.reads_held_out and rows is None:
+            name = evaluator.component_name()
+            yield ("evaluators", position), f"'{name}' measures held-out rows, and the recipe has none; {_ADD}"
+        elif evaluator.reads_held_out and rows is not None:
+            yield from ((("evaluators", position), text) for text in _missing(evaluator, rows))
+
+
+def _missing(evaluator: Evaluator, rows: Reader) -> Iterator[str]:
+    """What an evaluator reads and the held-out rows do not have."""
+    source = f"gives() of the reader '{rows.component_name()}'"
+    given = told_by_plugin(source, rows.gives, (Mapping, NoneType), "names by field, or None")
+    source = f"needs() of the evaluator '{evaluator.component_name()}'"
+    found = told_by_plugin(source, evaluator.needs, Mapping, "names by field")
+    for need in (Need(field, name) for field, names in found.items() for name in names):
+        names = () if given is None else given.get(need.field, ())
+        if given is not None and need.name not in names:
+            near = suggestion(need.name, names)
+            yield f"needs {need}{near}  (held-out rows have: {', '.join(names) or 'none'}){need.hint()}"

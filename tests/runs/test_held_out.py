@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from support.paths import LLAVA_MDPO
-from support.processes.launching import launch, records
+from support.processes.launching import EVERY, launch, records
 
 from mdpo_core import DataError, Evaluator, Policy, load_recipe, register, run
 from mdpo_core.cli.main import main
 from mdpo_core.data.reading import read_data
 
+SPLIT = ("fsdp", "zero_3")
 PLAIN = "evaluators=[{evaluator: preference}]"
 EVALUATED = "evaluators=[{evaluator: preference, by_source: true}]"
 
@@ -172,11 +173,20 @@ def test_preference_works_without_a_reference_or_a_condition(small: list[str]) -
     assert last["eval/preference/picture/margin"] != 0
 
 
-@pytest.mark.long
-def test_two_processes_measure_on_the_rows_of_one(changes: list[str], sources: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("ddp", marks=pytest.mark.long),
+        *(pytest.param(name, marks=pytest.mark.nightly(reason="as ddp, by another engine")) for name in SPLIT),
+    ],
+)
+def test_two_processes_measure_on_the_rows_of_one(
+    backend: str, changes: list[str], sources: str, tmp_path: Path
+) -> None:
     words = [*without_data(changes), f"data={sources}", EVALUATED, "model.lora.dropout=0", "train.epochs=1"]
-    for name, more in (("one", ()), ("two", ("--processes", "2"))):
-        finished = launch(words, tmp_path / name, *more)
+    kept = [word for word in words if not word.startswith("backend")]
+    for name, options, more in (("one", EVERY["ddp"], ()), ("two", EVERY[backend], ("--processes", "2"))):
+        finished = launch([*kept, f"backend={options}"], tmp_path / name, *more)
         assert finished.returncode == 0, finished.stderr
     one, two = evaluations(tmp_path / "one"), evaluations(tmp_path / "two")
     assert set(one) == {0, 2}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field, field_validator
 
-from mdpo_core import Corruption, DataError, Evaluator, MdpoError, Policy, Problem, RowLogProb, component
+from mdpo_core import Corruption, DataError, Evaluator, ExampleField, MdpoError, Policy, Problem, RowLogProb, component
 
 _OF_TERMS = ("loss", "rewards/accuracy/", "rewards/margin/")
 
@@ -36,6 +36,9 @@ class Preference(Evaluator):
     def _without_is_a_corruption(cls, without: dict[str, Any]) -> dict[str, Any]:
         _corruption(without)
         return without
+
+    def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
+        return {**_corruption(self.without).needs(), "responses": (self.response,)}
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         rows = policy.held_out

@@ -45,6 +45,18 @@ PREFERENCE = "evaluators=[{evaluator: preference}]"
         (["evaluators=[{evaluator: preference, without: {}}]"], "name a corruption and its options"),
         (["evaluators=[{evaluator: preference, without: {corruption: blank, colour: 3}}]"], "colour"),
         (
+            ["data.hold_out={rows: 2}", "evaluators=[{evaluator: preference, response: chose}]"],
+            "evaluators.0: needs the response 'chose'; did you mean 'chosen'?  (held-out rows have: chosen, rejected)",
+        ),
+        (
+            [
+                VALIDATION,
+                "evaluators=[{evaluator: preference, without: {corruption: dataset_image, picture: other}}]",
+            ],
+            "evaluators.0: needs the other image 'other'  (held-out rows have: none); reader 'pairs' gives it with "
+            "data.other_images: {other: COLUMN}",
+        ),
+        (
             [VALIDATION, "objective.0={loss: dpo, over: worse}"],
             "validation: objective.0 needs the response 'worse'  (rows have: chosen, rejected)",
         ),
