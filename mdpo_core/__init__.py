@@ -67,7 +67,7 @@ from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice,
 from mdpo_core.types.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
 from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
-from mdpo_core.types.rows import LazyRows, rows_in_random_order
+from mdpo_core.types.rows import Block, LazyRows, RowStream, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.types.stored_bytes import note_file
 from mdpo_core.types.transfer import on_cpu, to_device
@@ -84,6 +84,7 @@ __all__ = [
     "Anchor",
     "Backend",
     "Batch",
+    "Block",
     "Box",
     "CheckpointError",
     "Component",
@@ -138,6 +139,7 @@ __all__ = [
     "ResponseTokens",
     "Role",
     "RowLogProb",
+    "RowStream",
     "RunResult",
     "SavedEngineState",
     "ScorerOutput",

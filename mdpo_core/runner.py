@@ -151,7 +151,7 @@ class Run:
 
     def measure_device(self, seconds: float = 0.1) -> float:
         """The FLOP/s of this process's device, measured with matrix products for about ``seconds``."""
-        from mdpo_core.training.matrix_rate import matrix_rate_of
+        from mdpo_core.training.speed.matrix_rate import matrix_rate_of
 
         return matrix_rate_of(self.recipe.backend, self.world, seconds)
 
@@ -247,14 +247,13 @@ class Run:
 
     def build_trainer(self, learner: Learner, objective: Objective, matrix_rate: float | None = None) -> Trainer:
         """The loop over all steps, and what it calls between them. ``matrix_rate``: from `measure_device`."""
-        from mdpo_core.data.sampler import Sampler
+        from mdpo_core.training.feed import feed_of
         from mdpo_core.training.trainer import RunRecord, Trainer
 
-        data, train = self.data, self.recipe.train
-        sampler = Sampler(data.lengths, train.batch_size, train.epochs, train.seed, train.length_window)
-        evaluation = self._evaluation(learner, objective, sampler.num_steps)
+        feed = feed_of(self.recipe, self.checked, self.builder, self.world)
+        evaluation = self._evaluation(learner, objective, feed.num_steps)
         record = RunRecord(self.directory, listeners(self.world))
-        return Trainer(self.recipe, learner, objective, data, sampler, evaluation, record, self.world, matrix_rate)
+        return Trainer(self.recipe, learner, objective, self.builder, feed, evaluation, record, self.world, matrix_rate)
 
     def _evaluation(self, learner: Learner, objective: Objective, num_steps: int) -> Evaluation:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
@@ -270,7 +269,7 @@ class Run:
         """Load the newest checkpoint, if there is one. Returns the number of finished steps."""
         metadata = self.directory.checkpoints.load_newest(trainer.learner.engine, self.world)
         first_step = 0 if metadata is None else int(metadata["step"])
-        num_steps = trainer.sampler.num_steps
+        num_steps = trainer.feed.num_steps
         if first_step > num_steps:
             raise CheckpointError(
                 f"{self.directory.checkpoints.all()[-1]} is of step {first_step}, but the run has {num_steps} steps; "
@@ -278,6 +277,7 @@ class Run:
             )
         if metadata is not None:
             trainer.objective.running.restore(metadata["running"])
+            trainer.feed.restore(metadata)
             if self.world.is_main:
                 warn_of_changes(metadata, self.recipe, self.world)
         self.world.computed_by_main(lambda: self._continue_metrics(first_step))

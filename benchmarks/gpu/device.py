@@ -14,7 +14,7 @@ from benchmarks.gpu.stages import GB, Bench, Skipped
 from benchmarks.speed.measure import machine as name_of
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.flex_attention import flex_attention
-from mdpo_core.training.matrix_rate import matrix_rate
+from mdpo_core.training.speed.matrix_rate import matrix_rate
 from mdpo_core.types.layout import Attention, Packed
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "deepspeed", "triton")

@@ -24,9 +24,9 @@ from mdpo_core.runner import Run
 from mdpo_core.scoring.compilation import require_compiler
 from mdpo_core.scoring.reference_store import ReferenceStore
 from mdpo_core.storage.run_directory import RunDirectory
-from mdpo_core.training.arithmetic import Arithmetic
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.reference_pass import Precomputation
+from mdpo_core.training.speed.arithmetic import Arithmetic
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from support.real_memory import real_phases

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
 from mdpo_core.data.validity import problems_of_row
-from mdpo_core.errors import DataError, PluginError, Problem, blame_on
+from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, blame_on
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows, Rows
@@ -135,6 +135,13 @@ def open_data(reader: Reader) -> Sequence[Example]:
     if not count:
         raise DataError(f"{name} gives no rows")
     return data
+
+
+def open_all_rows(reader: Reader) -> Sequence[Example]:
+    """The same for commands that read every row once. Raises `RecipeError` for a stream."""
+    if reader.is_streamed():
+        raise RecipeError("a stream of rows has no last row; this command needs data.streaming: false")
+    return open_data(reader)
 
 
 def check_data(

@@ -20,6 +20,7 @@ from mdpo_core.listeners import progress_of
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.example import Example
+from mdpo_core.types.rows import Block
 from mdpo_core.types.stored_bytes import Files, noted_files
 
 
@@ -93,6 +94,20 @@ def read_data(
     rows = data.rows if validation is None else validation.rows
     held_out = checked.held_out and replace(checked.held_out, data=rows)
     return replace(checked, data=data.rows, held_out=held_out, stored=stored), builder
+
+
+def check_block(recipe: Recipe, builder: BatchBuilder, first: CheckedData, world: World, block: Block) -> CheckedData:
+    """Check the rows of a stream's block. ``first``: the result for the first one. Raises `DataError`."""
+    if block.number == 0:
+        return first
+    checked = world.computed_by_main(lambda: _sound_rows(recipe, block.rows, builder, world))
+    return replace(checked, data=block.rows)
+
+
+def _sound_rows(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World) -> CheckedData:
+    checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
+    checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
+    return replace(checked, data=())
 
 
 def _opened_validation(recipe: Recipe) -> _Source | None:

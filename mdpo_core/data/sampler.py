@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.types.view import View
 
@@ -34,7 +35,8 @@ class Sampler:
     """Shuffles per epoch from the seed and drops nothing: the last batch of an epoch may be smaller.
 
     ``lengths``: tokens of each row. ``window``: the number of batches whose rows are sorted by length and batched
-    again; the order of these batches stays random. 0: batches stay as shuffled.
+    again; the order of these batches stays random. 0: batches stay as shuffled. ``max_steps`` replaces ``epochs``.
+    ``first_epoch``: the number of the first epoch.
     """
 
     lengths: Sequence[int]
@@ -42,6 +44,13 @@ class Sampler:
     epochs: int
     seed: int
     window: int = 0
+    max_steps: int | None = None
+    first_epoch: int = 0
+
+    @classmethod
+    def of(cls, train: Train, lengths: Sequence[int]) -> Sampler:
+        """The sampler that a recipe asks for."""
+        return cls(lengths, train.batch_size, train.epochs, train.seed, train.length_window, train.max_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -50,12 +59,12 @@ class Sampler:
 
     @property
     def num_steps(self) -> int:
-        """Number of optimizer steps in all epochs."""
-        return self.epochs * self.steps_per_epoch
+        """Number of optimizer steps: ``max_steps``, or those of all epochs."""
+        return self.epochs * self.steps_per_epoch if self.max_steps is None else self.max_steps
 
     def epoch(self, step: int) -> int:
-        """The epoch, counted from 0, that a step (counted from 0) belongs to."""
-        return step // self.steps_per_epoch
+        """The number of the epoch that a step (counted from 0) belongs to."""
+        return self.first_epoch + step // self.steps_per_epoch
 
     def rows(self, step: int) -> list[int]:
         """The row numbers of a step's batch, shortest row first, so that its micro-batches need little padding."""
@@ -81,7 +90,7 @@ def split_over_processes(rows: Sequence[int], size: int, epoch: int, world: Worl
 def _order(sampler: Sampler, epoch: int) -> list[int]:
     import torch
 
-    generator = torch.Generator().manual_seed(_mix(sampler.seed, epoch))
+    generator = torch.Generator().manual_seed(mixed_seed(sampler.seed, epoch))
     order = _permutation(len(sampler.lengths), generator)
     return _by_length(sampler, order, generator) if sampler.window else order
 
@@ -106,6 +115,6 @@ def _permutation(number: int, generator: torch.Generator) -> list[int]:
     return order
 
 
-def _mix(seed: int, number: int) -> int:
-    # If the epoch were only added to the seed, two seeds would share the order of an epoch.
+def mixed_seed(seed: int, number: int) -> int:
+    """A seed for the epoch or block of this number: if it were only added, two seeds would share orders."""
     return (seed * 1_000_003 + number) % 2**63

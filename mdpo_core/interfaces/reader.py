@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from mdpo_core.interfaces.component import Component, Options
 from mdpo_core.types.example import Example, ExampleField
+from mdpo_core.types.rows import RowStream
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,17 @@ class Reader(Component):
 
         Raises `DataError` if the source is missing. Indexing raises `DataError` if the row is bad.
         """
+
+    def is_streamed(self) -> bool:
+        """Whether rows come from `stream`, and `open` gives only those of its first block."""
+        return False
+
+    def stream(self) -> RowStream:
+        """The rows of a source whose length is not known. Only for readers that say that they are streamed.
+
+        Raises `DataError` if the source is missing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is streamed, so it must implement stream()")
 
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
         """The names that every row has in each field of `Example`; a field that is absent has none.

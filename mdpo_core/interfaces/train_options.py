@@ -18,6 +18,9 @@ class Train(Section):
     """How the policy is optimized."""
 
     epochs: int = Field(default=1, gt=0, le=10_000, description="passes over the data")
+    max_steps: int | None = Field(
+        default=None, gt=0, le=2**31, description="optimizer steps of the run, instead of epochs; streams need it"
+    )
     batch_size: int = Field(default=32, gt=0, le=1_000_000, description="pairs per optimizer step, over all processes")
     micro_batch_size: int = Field(default=4, gt=0, le=1_000_000, description="pairs per forward, per process")
     learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.data.checking import open_data
+from mdpo_core.data.checking import open_all_rows
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import DataError, RecipeError
 from mdpo_core.interfaces.model import Decoding
@@ -76,7 +76,7 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewP
         raise RecipeError(f"--max-new-tokens must be less than model.max_length, which is {recipe.model.max_length}")
     recipe.model.check()
     require_models(recipe, {"policy": generation.policy})
-    data = open_data(recipe.data)
+    data = open_all_rows(recipe.data)
     views = tuple(dict.fromkeys((CHOSEN, View(CHOSEN.response, generation.condition))))
     source = CheckedInput.read(recipe, data, builder_of(recipe, views))
     answers = _Answers(source, generation)

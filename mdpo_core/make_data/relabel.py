@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.data.checking import open_data
+from mdpo_core.data.checking import open_all_rows
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.measurements import TermInputs
@@ -89,7 +89,7 @@ def relabel(recipe: Recipe, out: Path, relabeling: Relabeling) -> NewPairs | Non
     recipe.model.check()
     models = {"policy": relabeling.policy, "reference": relabeling.reference}
     require_models(recipe, models)
-    data = open_data(recipe.data)
+    data = open_all_rows(recipe.data)
     rows = CandidateRows.of(data, relabeling.candidates, relabeling.scores)
     model, seed = recipe.model, recipe.train.seed
     builder = AllResponses(

@@ -12,6 +12,7 @@ from mdpo_core.types.batch import Batch
 from mdpo_core.types.layout import pack
 
 _TRIED = 8  # micro-batches
+_STEPS = 20_000  # later steps draw the same rows in other orders
 
 
 def longest_batch(recipe: Recipe, lengths: Sequence[int], build: Callable[[MicroBatch], Batch]) -> Batch:
@@ -26,10 +27,10 @@ def longest_batch(recipe: Recipe, lengths: Sequence[int], build: Callable[[Micro
 def _longest(recipe: Recipe, lengths: Sequence[int]) -> list[MicroBatch]:
     """The longest micro-batches by ``lengths``."""
     train = recipe.train
-    sampler = Sampler(lengths, train.batch_size, train.epochs, train.seed, train.length_window)
+    sampler = Sampler.of(train, lengths)
     drawn = (
         micro_batch
-        for step in range(sampler.num_steps)
+        for step in range(min(sampler.num_steps, _STEPS))
         for micro_batch in sampler.micro_batches(step, train.micro_batch_size)
     )
     shares = recipe.shares_prefix()

@@ -12,9 +12,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from mdpo_core.profiling.stopwatch import Stopwatch
 from mdpo_core.scoring.reference import Reference
-from mdpo_core.training.arithmetic import Arithmetic
 from mdpo_core.training.learner import Learner
-from mdpo_core.training.throughput import Clock
+from mdpo_core.training.speed.arithmetic import Arithmetic
+from mdpo_core.training.speed.throughput import Clock
 from mdpo_core.types.batch import Batch
 
 WAITING, REFERENCE, BACKWARD, UPDATE = "waiting for data", "reference", "backward", "update"

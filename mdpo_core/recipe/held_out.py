@@ -22,6 +22,8 @@ def held_out(sections: Sections) -> Found:
         yield ("validation",), "data.hold_out holds out rows, too; take one of the two out of the recipe"
     if validation is not None and validation.hold_out is not None:
         yield ("validation", "hold_out"), "all rows of validation are held out; take this option out"
+    if validation is not None and validation.is_streamed():
+        yield ("validation", "streaming"), "all rows of validation are measured, so they need an end; set it to false"
     rows = validation or (sections.data if split is not None else None)
     for position, evaluator in sections.evaluators:
         if evaluator.reads_held_out and rows is None:

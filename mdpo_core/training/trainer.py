@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NoReturn
 
 import torch
 
-from mdpo_core.data.encoding import BuildBatch, TrainingData
-from mdpo_core.data.sampler import MicroBatch, Sampler
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.devices import device_of, peak_reserved_memory
 from mdpo_core.processes.stop_request import RunStopped, StopRequest, asked_to_stop
-from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.resuming import settings_of_rounding
 from mdpo_core.storage.run_directory import RunDirectory
-from mdpo_core.training.arithmetic import Arithmetic
+from mdpo_core.training.feed import Feed, Step
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
     indifference_tolerance,
@@ -30,7 +28,8 @@ from mdpo_core.training.number_checks import (
     require_indifference,
 )
 from mdpo_core.training.schedule import learning_rate
-from mdpo_core.training.throughput import Clock
+from mdpo_core.training.speed.arithmetic import Arithmetic
+from mdpo_core.training.speed.throughput import Clock
 from mdpo_core.training.trackers import logs_of
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
@@ -50,22 +49,23 @@ class RunRecord:
 class Trainer:
     """Trains step by step; logs, saves and evaluates between steps.
 
-    ``sampler`` says which rows of ``data`` make which step. ``evaluate(step)`` gives the metrics of the evaluators that
-    are due after ``step`` steps; it is empty if none is due. ``matrix_rate``: FLOP/s of this process's device.
+    ``feed`` gives the batches of each step, which ``builder`` builds. ``evaluate(step)`` gives the metrics of the
+    evaluators that are due after ``step`` steps; it is empty if none is due. ``matrix_rate``: FLOP/s of this process's
+    device.
     """
 
     recipe: Recipe
     learner: Learner
     objective: Objective
-    data: TrainingData
-    sampler: Sampler
+    builder: BatchBuilder
+    feed: Feed
     evaluate: Evaluate
     record: RunRecord
     world: World
     matrix_rate: float | None = None
 
     def __post_init__(self) -> None:
-        image_token = self.data.builder.encoder.image_token
+        image_token = self.builder.encoder.image_token
         self.arithmetic = Arithmetic.of(self.recipe, self.learner.model, image_token)
 
     def fit(self, first_step: int) -> None:
@@ -74,15 +74,15 @@ class Trainer:
             trackers = self.recipe.trackers if self.world.is_main else ()
             self._track = stack.enter_context(logs_of(trackers, self.record.directory.path))
             stack.enter_context(StopRequest())
-            self._batches = stack.enter_context(self._built_ahead(first_step))
+            self._steps = stack.enter_context(self.feed.steps(first_step))
             self.record.hooks.mdpo_run_started(
-                run_dir=self.record.directory.path, first_step=first_step, num_steps=self.sampler.num_steps
+                run_dir=self.record.directory.path, first_step=first_step, num_steps=self.feed.num_steps
             )
             self._evaluated = self.world.computed_by_main(lambda: set(self.record.directory.metrics.evaluations()))
             self._saved = first_step
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock(self.matrix_rate)
-            for step in range(first_step, self.sampler.num_steps):
+            for step in range(first_step, self.feed.num_steps):
                 self._finish(step + 1, self._step(step))
 
     @contextmanager
@@ -91,20 +91,12 @@ class Trainer:
 
         These steps are counted by ``clock``, but not logged or saved, and nothing is evaluated.
         """
-        with self._built_ahead(0) as self._batches:
+        with self.feed.steps(0) as self._steps:
             self._meter, self._clock = Meter(), clock
             yield self._step
 
-    def _built_ahead(self, first_step: int) -> AbstractContextManager[Iterator[Batch]]:
-        steps = range(first_step, self.sampler.num_steps)
-        micro_batches = chain.from_iterable(map(self._micro_batches, steps))
-        return computed_ahead(BuildBatch(self.data.builder, self.data.rows), micro_batches, self.recipe.train.workers)
-
-    def _micro_batches(self, step: int) -> list[MicroBatch]:
-        return self.sampler.micro_batches(step, self.recipe.train.micro_batch_size, self.world)
-
     def _finish(self, finished: int, grad_norm: float) -> None:
-        last = finished == self.sampler.num_steps
+        last = finished == self.feed.num_steps
         if finished % self.recipe.train.log_every == 0 or last:
             self._log(finished, grad_norm)
         # Signals reach processes at different moments; all processes must stop after the same step.
@@ -120,16 +112,17 @@ class Trainer:
         if self._saved < finished:
             self._save(finished)
         kept = "checkpoint saved" if finished else "no step is lost"
-        raise RunStopped(f"stopped after step {finished} of {self.sampler.num_steps}, {kept}", signum)
+        raise RunStopped(f"stopped after step {finished} of {self.feed.num_steps}, {kept}", signum)
 
     def _step(self, step: int) -> float:
-        micro_batches = self._micro_batches(step)
-        for micro_batch in micro_batches:
+        with self._clock.waiting():
+            taken = next(self._steps)
+        for micro_batch in taken.micro_batches:
             with self._clock.waiting():
-                batch = next(self._batches)
+                batch = next(taken.batches)
             with self.learner.advice.explained(batch):
-                self._micro_step(step, micro_batch, batch, last=micro_batch is micro_batches[-1])
-        rate = learning_rate(self.recipe.train, step, self.sampler.num_steps)
+                self._micro_step(step, taken, micro_batch, batch)
+        rate = learning_rate(self.recipe.train, step, self.feed.num_steps)
         with self.learner.advice.explained(batch):
             # The first step allocates the optimizer's state.
             grad_norm = self.learner.engine.step(rate)
@@ -137,15 +130,16 @@ class Trainer:
         self.objective.running.finish_step(self.world)
         return grad_norm
 
-    def _micro_step(self, step: int, micro_batch: MicroBatch, batch: Batch, last: bool) -> None:
+    def _micro_step(self, step: int, taken: Step, micro_batch: MicroBatch, batch: Batch) -> None:
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
-        scores = Scores.of_batch(self.learner.engine.forward(batch, last=last), batch, self.objective.needs_tokens)
+        scored = self.learner.engine.forward(batch, last=micro_batch is taken.micro_batches[-1])
+        scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
         if step == 0:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
         # Divides by the pairs of the whole step, so that the loss is their mean, even in a smaller last batch.
-        share = (not micro_batch.is_filler) / len(self.sampler.rows(step))
+        share = (not micro_batch.is_filler) / taken.num_rows
         self.learner.engine.backward(outcome.loss.sum() * share)
         if not micro_batch.is_filler:
             self.objective.running.add(outcome.running)
@@ -158,10 +152,10 @@ class Trainer:
 
     def _log(self, finished: int, grad_norm: float) -> None:
         metrics = {
-            "epoch": finished / self.sampler.steps_per_epoch,
+            "epoch": self.feed.epochs(finished),
             **self._meter.means(self.world),
             "grad_norm": grad_norm,
-            "learning_rate": learning_rate(self.recipe.train, finished - 1, self.sampler.num_steps),
+            "learning_rate": learning_rate(self.recipe.train, finished - 1, self.feed.num_steps),
             **self._clock.read(self.world),
             **self._memory(),
         }
@@ -193,7 +187,7 @@ class Trainer:
     @property
     def _metadata(self) -> Mapping[str, Any]:
         """What a resumed run needs from a checkpoint besides the engine's state."""
-        return {**settings_of_rounding(self.recipe), "running": self.objective.running.state()}
+        return {**settings_of_rounding(self.recipe), "running": self.objective.running.state(), **self.feed.state()}
 
     def _evaluate(self, finished: int) -> None:
         # A run may stop between a checkpoint and its evaluation; the resumed run then evaluates.
@@ -204,7 +198,7 @@ class Trainer:
         except RunStopped as stopped:
             self._stop(finished, stopped.signum)
         if metrics:
-            self._record(finished, {"epoch": finished / self.sampler.steps_per_epoch, **metrics})
+            self._record(finished, {"epoch": self.feed.epochs(finished), **metrics})
             self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)
             # The next rates must not include the time of the evaluation.
             self._clock = Clock(self.matrix_rate)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import overload
+from typing import Any, overload
 
 from mdpo_core.types.example import Example
 
@@ -54,6 +55,32 @@ def rows_in_random_order(num_rows: int, rng: random.Random) -> Iterator[int]:
     draws = (rng.randrange(num_rows) for _ in range(_DRAWS))
     # Not a shuffle of all rows: the first draw mostly fits, and looking at a row decodes its image.
     return chain(draws, ((first + step) % num_rows for step in range(num_rows)))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a stream that follow each other.
+
+    ``number``: of the block in the stream, from 0. ``epoch``: the pass over the source, from 0. ``state``: JSON values
+    with which `RowStream.blocks` begins at this block again.
+    """
+
+    rows: Sequence[Example]
+    number: int
+    epoch: int
+    state: Mapping[str, Any]
+
+
+class RowStream(ABC):
+    """Rows that are read in order, and whose number is not known."""
+
+    @abstractmethod
+    def blocks(self, state: Mapping[str, Any] | None = None) -> Iterator[Block]:
+        """Blocks without end: after the last row of the source comes the first one again.
+
+        ``state``: that of the block to begin with; None: the first one. The same state gives the same blocks. Raises
+        `DataError` if the source cannot be read or has no rows.
+        """
 
 
 class Rows(Sequence[Example]):

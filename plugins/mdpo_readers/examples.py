@@ -46,7 +46,7 @@ class PairRows(LazyRows):
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = self._shown(cell, prompt)
         return Example(
-            id=str(number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
+            id=str(self._table.first + number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
             prompt=shown.prompt,
             responses=responses,
             images=shown.images,

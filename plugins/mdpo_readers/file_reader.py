@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import Field, field_validator
 
-from mdpo_core import ImageOptions, Problem, Reader
+from mdpo_core import ImageOptions, LazyRows, Problem, Reader, RowStream
 from mdpo_readers.cell_types import shown
 from mdpo_readers.tables.splits import Split
 from mdpo_readers.videos.sampling import Sampling
@@ -49,6 +50,14 @@ class FileReader(Reader):
         description="columns with pictures, videos or preferences that are meant to stay unread; any other such column "
         "makes a row bad",
     )
+    streaming: bool = Field(
+        default=False,
+        description="read the rows in order, without counting them first (.jsonl, .ndjson, .parquet, the hub); needs "
+        "train.max_steps",
+    )
+    shuffle_buffer: int = Field(
+        default=1000, gt=0, le=10**6, description="rows of a stream that are read, checked and shuffled together"
+    )
 
     @field_validator("path")
     @classmethod
@@ -75,20 +84,40 @@ class FileReader(Reader):
             raise ValueError("the background must be opaque: a name or #RRGGBB")
         return name
 
+    @abstractmethod
+    def table_path(self) -> str | Sequence[str]:
+        """The file, folder or name of the table."""
+
+    @abstractmethod
+    def rows_of(self, table: Table) -> LazyRows:
+        """The examples of a table. Raises `DataError` if it lacks a column."""
+
+    def open(self) -> LazyRows:
+        """All rows; of a stream, those of its first block."""
+        from mdpo_readers.tables.opening import open_table
+
+        if self.streaming:
+            return cast(LazyRows, next(self.stream().blocks()).rows)
+        return self.rows_of(open_table(self.table_path(), self.split, self.config, self.revision))
+
+    def is_streamed(self) -> bool:
+        return self.streaming
+
+    def stream(self) -> RowStream:
+        from mdpo_readers.tables.hub import HubOptions
+        from mdpo_readers.tables.row_stream import TableStream, source_of
+
+        source = source_of(self.table_path(), self.split, HubOptions(self.config, self.revision))
+        return TableStream(self.source, source, self.shuffle_buffer, self.rows_of)
+
     @property
     def notes_files(self) -> bool:
-        return True
+        return not self.streaming  # `datasets` opens the files of a stream
 
     @property
     def source(self) -> str:
         """The path as messages name it; of several, the first."""
         return self.path if isinstance(self.path, str) else self.path[0]
-
-    def opened_table(self, path: str | Sequence[str]) -> Table:
-        """The table at ``path``, by the options of this reader. Raises `DataError`."""
-        from mdpo_readers.tables.opening import open_table
-
-        return open_table(path, self.split, self.config, self.revision)
 
     def image_options(self) -> ImageOptions:
         """How images are read."""

@@ -164,6 +164,10 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
         reader = component("reader", options["reader"], **others)
     except (ValueError, MdpoError) as error:
         raise ValueError(f"the source {name!r}: {' '.join(str(error).split())}") from error
+    if cast(Reader, reader).is_streamed():
+        raise ValueError(
+            f"the source {name!r}: a mixture needs the number of rows; a stream has none: streaming: false"
+        )
     return Source(name, cast(Reader, reader), _times(name, options.get("times", 1)))
 
 

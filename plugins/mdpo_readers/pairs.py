@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -67,10 +67,12 @@ class Pairs(VideoReader):
             raise ValueError("prompt: null reads prompts from the responses, but responses is empty: name one")
         return self
 
-    def open(self) -> PairRows:
+    def table_path(self) -> str | Sequence[str]:
+        return self.path
+
+    def rows_of(self, table: Table) -> PairRows:
         from mdpo_readers.examples import PairRows
 
-        table = self.opened_table(self.path)
         columns = self.used()
         self._require(columns, table)
         return PairRows(columns, table, self.with_options)

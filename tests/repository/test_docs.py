@@ -137,7 +137,7 @@ def files_in_tree(tree: str) -> list[str]:
     for line in tree.splitlines():
         if folder := re.match(r"  (\w+/)", line):
             room = folder[1]
-        elif files := re.match(r"( +)((?:\w+\.py *)+)", line):
+        elif files := re.match(r"( +)((?:[\w/]+\.py *)+)", line):
             found += [f"{room if len(files[1]) > 2 else ''}{file}" for file in files[2].split()]
     return found
 

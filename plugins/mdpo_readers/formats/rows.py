@@ -66,7 +66,8 @@ class FormatRows(LazyRows):
         if self._index is None and len(found) > 1:
             message = f"makes {len(found)} pairs, but its reader does not say that a row may make several"
             raise DataError([Problem(row.where, "", message)])
-        name = f"{place + 1}" if self._index is None else f"{place + 1}-{which + 1}"
+        written = self._table.first + place + 1
+        name = f"{written}" if self._index is None else f"{written}-{which + 1}"
         return self._example(row.where, name, found[which])
 
     def _row_of(self, number: int) -> tuple[int, int]:

@@ -69,10 +69,9 @@ class TableReader(FileReader):
         """The file, folder or name of the table, for formats whose ``path`` is another file."""
         return self.path
 
-    def open(self) -> LazyRows:
+    def rows_of(self, table: Table) -> LazyRows:
         from mdpo_readers.formats.rows import FormatRows, index_of
 
-        table = self.opened_table(self.table_path())
         self._require_columns(self.wanted()[0], table)
         problems = list(self.missing_images())
         if problems:

@@ -14,7 +14,12 @@ _BATCH = 1000  # rows that are read in one go
 
 
 class Table(ABC):
-    """Rows as they are stored; cheap to copy into a worker process."""
+    """Rows as they are stored; cheap to copy into a worker process.
+
+    ``first``: the number of its first row in the source, from 0.
+    """
+
+    first: int = 0
 
     @abstractmethod
     def __len__(self) -> int:

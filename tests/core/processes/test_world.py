@@ -20,7 +20,7 @@ from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.running_means import RunningMeans
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.training.number_checks import ROUNDING
-from mdpo_core.training.throughput import Clock
+from mdpo_core.training.speed.throughput import Clock
 
 VALUES = [[1.0, 2.0], [], [6.0, 7.0, 8.0]]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import DataError, LazyRows, Problem, note_file
+from mdpo_core import DataError, LazyRows, Problem, RowStream, note_file
 from mdpo_readers.cell_types import shown, text
 from mdpo_readers.embedded import is_embedded
 from mdpo_readers.formats.pair import Pair, Row
@@ -44,7 +44,7 @@ class Mmpr(TableReader):
 
     def open(self) -> LazyRows:
         entries = _entries(Path(self.path))
-        if entries is None:
+        if entries is None or self.streaming:
             return super().open()
         parts = []
         for name, entry in entries.items():
@@ -55,6 +55,12 @@ class Mmpr(TableReader):
             rows = self.model_copy(update={"path": str(annotation), "images": root}).open()
             parts += [Part(name, rows, range(len(rows)), copy + 1) for copy in range(_times(self.path, name, entry))]
         return MixtureRows(parts)
+
+    def stream(self) -> RowStream:
+        if _entries(Path(self.path)) is None:
+            return super().stream()
+        text = "is a meta file, and a stream is one table; give one annotation file, or set data.streaming: false"
+        raise DataError([Problem(self.path, "", text)])
 
     def names_of_sources(self) -> tuple[str, ...] | None:
         return None  # a meta file names them

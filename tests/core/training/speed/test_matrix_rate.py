@@ -11,8 +11,8 @@ import torch
 from mdpo_core import Backend, component
 from mdpo_core.processes import devices
 from mdpo_core.processes.world import World
-from mdpo_core.training import matrix_rate
-from mdpo_core.training.matrix_rate import matrix_rate_of
+from mdpo_core.training.speed import matrix_rate
+from mdpo_core.training.speed.matrix_rate import matrix_rate_of
 
 
 def backend(name: str, **options: Any) -> Backend:

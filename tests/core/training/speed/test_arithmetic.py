@@ -19,7 +19,7 @@ from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.recipe.recipe import Output, Scoring
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.scorer import encode_images
-from mdpo_core.training.arithmetic import Arithmetic, Flops
+from mdpo_core.training.speed.arithmetic import Arithmetic, Flops
 from mdpo_core.types.layout import pack
 
 LORA = {"rank": 8, "alpha": 8, "dropout": 0.05}

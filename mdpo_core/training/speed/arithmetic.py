@@ -19,7 +19,7 @@ from torch import nn
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.attention import sdpa_attention
-from mdpo_core.training.matrices import Matrix, behind, has_experts, matrices_of
+from mdpo_core.training.speed.matrices import Matrix, behind, has_experts, matrices_of
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.layout import pack
 

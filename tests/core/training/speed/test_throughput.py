@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mdpo_core import World
-from mdpo_core.training import throughput
-from mdpo_core.training.throughput import Clock
+from mdpo_core.training.speed import throughput
+from mdpo_core.training.speed.throughput import Clock
 
 
 class TwoProcesses(World):

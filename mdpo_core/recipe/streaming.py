@@ -1,0 +1,24 @@
+"""What a stream of rows needs of the other sections."""
+
+from __future__ import annotations
+
+from mdpo_core.recipe.sections import Found, Sections
+
+
+def streaming(sections: Sections) -> Found:
+    """The problems of a stream: no number of steps, and what needs all rows beforehand."""
+    if not sections.data.is_streamed():
+        return
+    if sections.train.max_steps is None:
+        yield ("train",), "a stream has no last row, so the run needs train.max_steps, the number of optimizer steps"
+    if sections.data.hold_out is not None:
+        yield (
+            ("data", "hold_out"),
+            "rows of a stream cannot be held out; give rows of their own: validation: {reader: ...}",
+        )
+    if sections.reference == "cached" and any(term.reads_reference for _, term in sections.terms):
+        yield (
+            ("reference",),
+            "'cached' scores every row before training, but a stream has no last row; use adapter_off or frozen_copy, "
+            "or data.streaming: false",
+        )

@@ -1,0 +1,159 @@
+"""The steps of a run: which rows they take, and their batches, which are built ahead."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.encoding import BatchBuilder, BuildBatch, TrainingData
+from mdpo_core.data.reading import check_block
+from mdpo_core.data.sampler import MicroBatch, Sampler, mixed_seed
+from mdpo_core.interfaces.train_options import Train
+from mdpo_core.processes.workers import computed_ahead
+from mdpo_core.processes.world import World
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.types.batch import Batch
+from mdpo_core.types.rows import Block, RowStream
+
+CheckBlock = Callable[[Block], CheckedData]
+
+
+class Step(NamedTuple):
+    """The rows of an optimizer step.
+
+    ``num_rows``: of all processes. ``micro_batches``: of this process. ``batches`` gives the batch of each of them,
+    one after the other.
+    """
+
+    num_rows: int
+    micro_batches: list[MicroBatch]
+    batches: Iterator[Batch]
+
+
+class Feed(ABC):
+    """What a run trains on, step by step."""
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Number of optimizer steps in the whole run."""
+
+    @abstractmethod
+    def epochs(self, finished: int) -> float:
+        """Passes over the data in the first ``finished`` steps, of which the last one was just given."""
+
+    @abstractmethod
+    def steps(self, first_step: int) -> AbstractContextManager[Iterator[Step]]:
+        """All steps after the first ``first_step``, in order. The context ends the worker processes."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What a checkpoint must keep as JSON values, by name, so that `restore` can go on after the last step."""
+        return {}
+
+    def restore(self, metadata: Mapping[str, Any]) -> None:  # noqa: B027  # most feeds have no state
+        """Take up the `state` among the ``metadata`` of a checkpoint, before `steps` is called."""
+
+
+@dataclass
+class SampledFeed(Feed):
+    """Rows whose number is known, in the order of a sampler."""
+
+    data: TrainingData
+    sampler: Sampler
+    train: Train
+    world: World
+
+    @property
+    def num_steps(self) -> int:
+        return self.sampler.num_steps
+
+    def epochs(self, finished: int) -> float:
+        return finished / self.sampler.steps_per_epoch
+
+    @contextmanager
+    def steps(self, first_step: int) -> Iterator[Iterator[Step]]:
+        numbers = range(first_step, self.num_steps)
+        with self._built(numbers) as batches:
+            yield (Step(len(self.sampler.rows(step)), self._micro_batches(step), batches) for step in numbers)
+
+    def _micro_batches(self, step: int) -> list[MicroBatch]:
+        return self.sampler.micro_batches(step, self.train.micro_batch_size, self.world)
+
+    def _built(self, numbers: range) -> AbstractContextManager[Iterator[Batch]]:
+        tasks = chain.from_iterable(map(self._micro_batches, numbers))
+        return computed_ahead(BuildBatch(self.data.builder, self.data.rows), tasks, self.train.workers)
+
+
+@dataclass
+class StreamFeed(Feed):
+    """Rows of a stream, block by block: the rows of a block are shuffled, and its last step may be smaller.
+
+    ``check`` checks the rows of a block when it is met. ``train.max_steps`` is the number of steps.
+    """
+
+    stream: RowStream
+    check: CheckBlock
+    builder: BatchBuilder
+    train: Train
+    world: World
+    _block: Block | None = field(default=None, init=False)
+    _begun: int = field(default=0, init=False)  # steps before the block
+    _saved: Mapping[str, Any] | None = field(default=None, init=False)
+
+    @property
+    def num_steps(self) -> int:
+        assert self.train.max_steps is not None  # recipes with streams are refused without it
+        return self.train.max_steps
+
+    def epochs(self, finished: int) -> float:
+        """The number of complete passes: the length of a stream is not known."""
+        return 0.0 if self._block is None else float(self._block.epoch)
+
+    def state(self) -> Mapping[str, Any]:
+        return {} if self._block is None else {"stream": {"block": self._block.state, "steps_before": self._begun}}
+
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        saved = metadata["stream"]
+        self._saved, self._begun = saved["block"], saved["steps_before"]
+
+    @contextmanager
+    def steps(self, first_step: int) -> Iterator[Iterator[Step]]:
+        with closing(self._steps(first_step)) as steps:
+            yield steps
+
+    def _steps(self, first_step: int) -> Generator[Step, None, None]:
+        for block in self.stream.blocks(self._saved):
+            feed = self._of_block(block)
+            self._block = block
+            with feed.steps(max(first_step - self._begun, 0)) as steps:
+                for step in steps:
+                    yield step
+                    first_step += 1
+                    if first_step == self.num_steps:
+                        return
+            self._begun += feed.num_steps
+
+    def _of_block(self, block: Block) -> SampledFeed:
+        checked = self.check(block)
+        data = TrainingData(checked.valid_examples(), checked.lengths, self.builder)
+        return SampledFeed(data, self._sampler(block, checked.lengths), self.train, self.world)
+
+    def _sampler(self, block: Block, lengths: Sequence[int]) -> Sampler:
+        seed = mixed_seed(self.train.seed, block.number)
+        size, window = self.train.batch_size, self.train.length_window
+        return Sampler(lengths, size, 1, seed, window, first_epoch=block.epoch)
+
+
+def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: World) -> Feed:
+    """The steps of a run: of all ``checked`` rows, or of a stream whose first block they are."""
+    train, data = recipe.train, recipe.data
+    if data.is_streamed():
+        return StreamFeed(data.stream(), partial(check_block, recipe, builder, checked, world), builder, train, world)
+    rows = TrainingData(checked.valid_examples(), checked.lengths, builder)
+    return SampledFeed(rows, Sampler.of(train, checked.lengths), train, world)

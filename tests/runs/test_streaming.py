@@ -1,0 +1,125 @@
+"""A run on a stream: its rows, and that a stopped one resumes to the bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paths import LLAVA_MDPO
+from support.processes.launching import begin, contents, launch, records, wait_for_step
+
+from mdpo_core import MdpoError, Recipe, RecipeError, load_recipe, run
+from mdpo_core.training import trainer
+
+
+@pytest.fixture
+def streamed(changes: list[str], pairs: Path, tmp_path: Path) -> list[str]:
+    """Ten rows in blocks of six and four: steps of 4, 2 and 4 pairs, seven in all."""
+    rows = json.loads(pairs.read_text())
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = [change for change in changes if not change.startswith(("data.path", "train.epochs"))]
+    more = [f"data.path={file}", "data.streaming=true", "data.shuffle_buffer=6", "train.max_steps=7"]
+    return [*kept, *more, "reference=adapter_off", "output.save_every=1", "output.keep=20"]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The ids of the rows of each micro-batch that a run in this process trains on."""
+    found: list[list[str]] = []
+    forward = trainer.Trainer._micro_step
+
+    def noted(self: trainer.Trainer, *arguments: Any) -> None:
+        found.append(list(arguments[-1].ids))
+        forward(self, *arguments)
+
+    monkeypatch.setattr(trainer.Trainer, "_micro_step", noted)
+    return found
+
+
+def test_every_row_of_a_pass_is_drawn_once_in_an_order_of_its_own(
+    streamed: list[str], tmp_path: Path, drawn: list[list[str]]
+) -> None:
+    folder = run(load_recipe(LLAVA_MDPO, streamed), run_dir=tmp_path / "run").run_dir
+    lines = records(folder)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
+    assert [line["epoch"] for line in lines] == [0, 0, 0, 1, 1, 1, 2]
+    ids = [int(each) for micro_batch in drawn for each in micro_batch]
+    passes = [ids[:10], ids[10:20], ids[20:]]
+    for rows in passes[:2]:
+        assert sorted(rows[:6]) == [1, 2, 3, 4, 5, 6]
+        assert sorted(rows[6:]) == [7, 8, 9, 10]
+    assert passes[0] != passes[1]
+    assert len(passes[2]) == 4
+
+
+def stop_after(step: int, recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run with a request to stop after ``step`` steps."""
+    asked = count(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "asked_to_stop", lambda world: signal.SIGTERM if next(asked) == step else None)
+        with pytest.raises(MdpoError, match=f"stopped after step {step} of 7"):
+            run(recipe, run_dir=folder)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("workers", "stops"), [(0, [1, 2, 3, 4, 5, 6]), (1, [2])])
+def test_a_stopped_stream_resumes_to_the_bit(
+    workers: int, stops: list[int], streamed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(LLAVA_MDPO, [*streamed, f"train.workers={workers}"])
+    whole = run(recipe, run_dir=tmp_path / "whole").run_dir
+    for step in stops:  # inside blocks and at their ends
+        folder = tmp_path / f"stopped-{step}"
+        stop_after(step, recipe, folder, monkeypatch)
+        run(recipe, run_dir=folder, resume=True)
+        assert contents(folder / "final") == contents(whole / "final")
+        assert [line["loss"] for line in records(folder)] == [line["loss"] for line in records(whole)]
+
+
+@pytest.mark.long
+def test_a_killed_stream_resumes_to_the_bit(streamed: list[str], tmp_path: Path) -> None:
+    every_other = [*streamed, "output.save_every=2"]
+    whole = run(load_recipe(LLAVA_MDPO, every_other), run_dir=tmp_path / "whole").run_dir
+    folder = tmp_path / "killed"
+    process = begin(every_other, folder)
+    wait_for_step(process, folder, 5)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    run(load_recipe(LLAVA_MDPO, every_other), run_dir=folder, resume=True)
+    assert contents(folder / "final") == contents(whole / "final")
+
+
+@pytest.mark.long
+def test_two_processes_train_on_a_stream_as_one_does(streamed: list[str], tmp_path: Path) -> None:
+    full = [*streamed, "model.lora.dropout=0.0"]
+    for name, more in (("one", ()), ("two", ("--processes", "2"))):
+        finished = launch(full, tmp_path / name, *more)
+        assert finished.returncode == 0, finished.stderr
+    losses = [[line["loss"] for line in records(tmp_path / name)] for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.max_steps=null", "the run needs train.max_steps"),
+        ("reference=cached", "'cached' scores every row before training, but a stream has no last row"),
+    ],
+)
+def test_what_a_stream_cannot_do_is_refused(change: str, message: str, streamed: list[str]) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(LLAVA_MDPO, [*streamed, change])
+
+
+@pytest.mark.parametrize(("max_steps", "steps"), [(2, 2), (5, 5)])
+def test_rows_that_are_no_stream_take_so_many_steps_too(
+    max_steps: int, steps: int, changes: list[str], tmp_path: Path
+) -> None:
+    recipe = load_recipe(LLAVA_MDPO, [*changes, f"train.max_steps={max_steps}"])
+    assert len(records(run(recipe, run_dir=tmp_path / "run").run_dir)) == steps
