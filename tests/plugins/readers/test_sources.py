@@ -17,6 +17,7 @@ import PIL.Image
 import pyarrow
 import pytest
 from datasets import Dataset, Features, Image, List, Value
+from mdpo_readers.tables.files import open_files
 from mdpo_readers.tables.files.parquet_table import PictureColumns
 from pyarrow import parquet
 from support.paths import DATA
@@ -326,3 +327,17 @@ def noise(number: int) -> bytes:
     picture = PIL.Image.frombytes("L", (100, 60 + number), random.Random(number).randbytes(100 * (60 + number)))
     picture.save(file, "PNG")
     return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_few_files_are_open_at_a_time(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_files, "MOST", 3)
+    for number in range(8):
+        table = Dataset.from_list([{**ROWS[number % 6], "image": b64encode(noise(number)).decode()}])
+        file = str(tmp_path / f"{number}.{kind}")
+        {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[kind](file)
+    rows = read(tmp_path, image="image")
+    for _ in range(2):
+        assert [row.images[0].height for row in rows] == [60 + number for number in range(8)]
+    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert sum(link.is_relative_to(tmp_path) for link in links) <= 3

@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from mdpo_core import DataError, Problem, is_shortage
 from mdpo_readers.embedded import is_embedded
+from mdpo_readers.tables.files.open_files import has_opened
 from mdpo_readers.tables.files.spans import state_of
 from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, has_pictures, holds_bytes
 
@@ -97,7 +98,12 @@ class PictureColumns:
                 text = "was changed while its rows were read; start again"
                 raise DataError([Problem(str(self._path), "", text)])
             self._cursor = _Cursor(self._path, list(self.features))
+            has_opened(self)
         return self._cursor.row(number)
+
+    def close(self) -> None:
+        """Close the file until the next row is read."""
+        self._cursor = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_cursor": None}

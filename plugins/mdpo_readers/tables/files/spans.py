@@ -6,23 +6,28 @@ import os
 import weakref
 from array import array
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, BinaryIO
 
 from mdpo_core import DataError, Problem
+from mdpo_readers.tables.files.open_files import has_opened
+
+_LOCK = RLock()  # no file is closed while another thread reads it
 
 
 class Spans:
     """The first and the (exclusive) last byte of each row of a file, and the line in which it begins, from 1.
 
-    The file stays open; a copy of this object in another process opens it again.
+    The file is opened when a row is read, in each process by itself.
     """
 
     def __init__(self, path: Path, name: Path) -> None:
         """``name``: the file as messages name it, which may be packed."""
         self._path, self._name = path, name
         self._starts, self._ends, self._lines = array("q"), array("q"), array("q")
-        self._open()
-        self._state = state_of(self._descriptor)
+        self._state = state_of(path)
+        self._file: BinaryIO | None = None
+        self._closing: weakref.finalize[[], Spans] | None = None
 
     def add(self, start: int, end: int, line: int) -> None:
         """Add the next row."""
@@ -40,23 +45,30 @@ class Spans:
     def text(self, number: int) -> bytes:
         """The bytes of a row. Raises `DataError` if the file has been changed."""
         start, end = self._starts[number], self._ends[number]
-        found = os.pread(self._descriptor, end - start, start)
+        with _LOCK:
+            found = os.pread(self._opened().fileno(), end - start, start)
         if len(found) < end - start:
             raise self._changed()
         return found
 
+    def close(self) -> None:
+        """Close the file until the next row is read."""
+        with _LOCK:
+            if self._closing is not None:
+                self._closing()
+                self._file = self._closing = None
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_descriptor": -1}
+        return {**vars(self), "_file": None, "_closing": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._open()
-        if state_of(self._descriptor) != self._state:
-            raise self._changed()
-
-    def _open(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._descriptor)
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self._path.open("rb", buffering=0)
+            self._closing = weakref.finalize(self, self._file.close)
+            has_opened(self)
+            if state_of(self._file.fileno()) != self._state:
+                raise self._changed()
+        return self._file
 
     def _changed(self) -> DataError:
         text = "was changed while its rows were read; start again"
