@@ -13,7 +13,7 @@ from mdpo_core.data.checking import CheckedData, check_data, open_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.held_out import split
 from mdpo_core.data.picture_keys import num_shared_pictures
-from mdpo_core.errors import DataError
+from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.listeners import progress_of
@@ -91,6 +91,7 @@ def read_data(
         return replace(found, stored={})
 
     checked = world.computed_by_main(checked_here)
+    _require_sources(recipe, checked)
     rows = data.rows if validation is None else validation.rows
     held_out = checked.held_out and replace(checked.held_out, data=rows)
     return replace(checked, data=data.rows, held_out=held_out, stored=stored), builder
@@ -108,6 +109,13 @@ def _sound_rows(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, 
     checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
     checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
     return replace(checked, data=())
+
+
+def _require_sources(recipe: Recipe, checked: CheckedData) -> None:
+    only_rows_tell = recipe.train.metrics_by_source and recipe.data.names_of_sources() is None
+    if only_rows_tell and any(checked.keys) and not any(checked.sources):  # rows that were read have keys
+        text = "no row names a source; use the reader 'mixture', or set it to false"
+        raise DataError([Problem("train.metrics_by_source", "", text)])
 
 
 def _opened_validation(recipe: Recipe) -> _Source | None:

@@ -11,10 +11,11 @@ import pytest
 from support.paths import LLAVA_MDPO
 from support.processes.launching import launch, records
 
-from mdpo_core import Evaluator, Policy, Reader, load_recipe, register, run
+from mdpo_core import DataError, Evaluator, Policy, Reader, load_recipe, register, run
 from mdpo_core.data.reading import read_data
 from mdpo_core.data.sampler import Sampler
 
+CHAT = ("train.metrics_by_source=true", "model.prompts=chat")
 _FROM_OBJECTIVE = ("loss", "rewards", "logps")
 
 
@@ -87,6 +88,25 @@ def test_a_source_without_rows_in_a_step_has_no_metrics_there(mixed: list[str], 
         count = len(sampler.rows(step))
         parts = [(count - has_b, line["loss/a"]), (int(has_b), line.get("loss/b", 0.0))]
         assert line["loss"] == pytest.approx(sum(number * loss for number, loss in parts) / count, rel=1e-9)
+
+
+def test_metrics_by_source_of_a_file_without_sources_are_refused(
+    changes: list[str], photographs: Path, tmp_path: Path
+) -> None:
+    """An annotation file of MMPR names none, a meta file does: only the rows can tell."""
+    row = {"image": "00.jpg", "question": "What?", "chosen": "Yes.", "rejected": "No."}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    entry = {"root": photographs.name, "annotation": str(tmp_path / "rows.jsonl")}
+    (tmp_path / "meta.json").write_text(json.dumps({"own": entry}))
+    kept = [change for change in changes if not change.startswith("data.")]
+    for path, images in (("rows.jsonl", photographs), ("meta.json", photographs.parent)):
+        data = {"reader": "mmpr", "path": str(tmp_path / path), "images": str(images)}
+        recipe = load_recipe(LLAVA_MDPO, [*kept, f"data={json.dumps(data)}", *CHAT])
+        if path == "rows.jsonl":
+            with pytest.raises(DataError, match=r"train.metrics_by_source: no row names a source; use the reader"):
+                read_data(recipe)
+        else:
+            assert read_data(recipe)[0].sources == ["own"]
 
 
 @pytest.mark.long
