@@ -41,6 +41,12 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "mdpo_core/training/optimization.py": ("tests/plugins/local/test_engine.py",),
     "mdpo_core/training/schedule.py": ("tests/core/data/test_sampler.py",),
     "mdpo_core/training/throughput.py": (WORLD,),
+    "plugins/mdpo_corruptions/in_time/frames.py": ("tests/plugins/corruptions/test_frames.py",),
+    "plugins/mdpo_readers/videos/cells.py": ("tests/plugins/readers/test_videos.py",),
+    "plugins/mdpo_readers/videos/decoding.py": ("tests/plugins/readers/test_video_files.py",),
+    "plugins/mdpo_readers/videos/marks.py": ("tests/plugins/readers/test_videos.py",),
+    "plugins/mdpo_readers/videos/sampling.py": ("tests/plugins/readers/test_video_files.py",),
+    "plugins/mdpo_readers/videos/timeline.py": ("tests/plugins/readers/test_video_files.py",),
 }
 
 
