@@ -6,7 +6,7 @@ import difflib
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as short
 from traceback import walk_tb
@@ -38,6 +38,12 @@ class Problem:
     where: str
     path: str
     message: str
+
+    def at(self, place: str) -> Problem:
+        """The problem with a row's place, unless its own place begins with that."""
+        if self.where.startswith(place):
+            return self
+        return replace(self, where=f"{place}, {self.where}" if self.where else place)
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.path, self.message) if part)

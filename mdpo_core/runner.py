@@ -276,8 +276,7 @@ class Run:
                 "remove the folder to resume from an older checkpoint"
             )
         if metadata is not None:
-            trainer.objective.running.restore(metadata["running"])
-            trainer.feed.restore(metadata)
+            trainer.restore(metadata)
             if self.world.is_main:
                 warn_of_changes(metadata, self.recipe, self.world)
         self.world.computed_by_main(lambda: self._continue_metrics(first_step))

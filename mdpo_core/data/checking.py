@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,7 +94,7 @@ class CheckedData:
 
     def with_builder(self, builder: BatchBuilder) -> TrainingData:
         """The valid rows, and the builder of their batches."""
-        return TrainingData(self.valid_examples(), self.lengths, builder)
+        return TrainingData(self.valid_examples(), self.lengths, builder, self)
 
     def require_valid(self, quarantine: float) -> None:
         """Raise `DataError` unless at most the share ``quarantine`` of all rows is bad, and some rows remain."""
@@ -151,20 +153,25 @@ def check_data(
     num_workers: int = 0,
     *,
     without_duplicates: bool = False,
+    chosen: Sequence[int] | None = None,
 ) -> CheckedData:
-    """Read and encode every row as training will, with the corruptions that show another field of a row alone."""
+    """Read and encode every row as training will, with the corruptions that show another field of a row alone.
+
+    ``chosen``: the rows to check, in order; None: all. The others count as sound, as long as the median of these.
+    """
     from mdpo_core.processes.workers import computed_ahead
 
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
     contents: dict[bytes, int] = {}
-    chunks = (range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK))
+    numbers = range(len(data)) if chosen is None else chosen
+    chunks = (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))
     with computed_ahead(_RowCheck(data, builder.of_own_fields()), chunks, num_workers) as results:
-        for row, result in enumerate(chain.from_iterable(results)):
+        for done, (row, result) in enumerate(zip(numbers, chain.from_iterable(results), strict=True)):
             problems = [*result.problems, *_repeated(result.id, row, seen)]
             if problems:
-                checked.bad[row] = [_located(problem, checked.place(row)) for problem in problems]
+                checked.bad[row] = [problem.at(checked.place(row)) for problem in problems]
                 if isinstance(result.id, str):
                     checked.ids[row] = result.id
             elif without_duplicates and contents.setdefault(result.content, row) != row:
@@ -176,9 +183,28 @@ def check_data(
                 checked.sources.append(sys.intern(result.source))
                 digest.update(result.digest)
             checked.files.update(result.files)
-            progress(row + 1, len(data))
+            progress(done + 1, len(numbers))
+    if chosen is not None:
+        digest.update(f"of {len(data)} rows".encode())
     checked.digest = digest.hexdigest()
-    return checked
+    return checked if chosen is None else _with_unchecked(checked)
+
+
+def chosen_rows(check: str | float, num_rows: int) -> Sequence[int] | None:
+    """The rows that `Reader.check` asks to check; None: all. The first two are among them: a run begins with them."""
+    if check == "all":
+        return None
+    count = round(check * num_rows) if isinstance(check, float) else 0
+    drawn = random.Random(f"check|{num_rows}").sample(range(num_rows), count)
+    return sorted({*range(min(2, num_rows)), *drawn})
+
+
+def _with_unchecked(checked: CheckedData) -> CheckedData:
+    rows = [row for row in range(len(checked.data)) if row not in checked.bad]
+    known = dict(zip(checked.rows, checked.lengths, strict=True))
+    usual = int(statistics.median(known.values())) if known else 1
+    lengths = [known.get(row, usual) for row in rows]
+    return replace(checked, rows=rows, lengths=lengths, keys=[b""] * len(rows), sources=[""] * len(rows))
 
 
 class _RowResult(NamedTuple):
@@ -201,7 +227,7 @@ class _RowCheck:
     data: Sequence[Example]
     builder: BatchBuilder
 
-    def __call__(self, rows: range) -> list[_RowResult]:
+    def __call__(self, rows: Sequence[int]) -> list[_RowResult]:
         return [self._noting(row) for row in rows]
 
     def _noting(self, row: int) -> _RowResult:
@@ -231,13 +257,6 @@ def _repeated(example_id: str | None, row: int, seen: dict[str, int]) -> list[Pr
     if example_id is None or seen.setdefault(example_id, row) == row:
         return []
     return [Problem("", "", f"row {seen[example_id] + 1} also has the id {example_id!r}; ids must differ")]
-
-
-def _located(problem: Problem, place: str) -> Problem:
-    """The problem with the row's place, unless its own place begins with that."""
-    if problem.where.startswith(place):
-        return problem
-    return replace(problem, where=f"{place}, {problem.where}" if problem.where else place)
 
 
 def _digest(example: Example) -> bytes:

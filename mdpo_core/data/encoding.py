@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from mdpo_core.data.collation import collate
 from mdpo_core.data.responses import encode_response
 from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.term_checks import check_columns
-from mdpo_core.data.validity import wrong_type_in
+from mdpo_core.data.validity import problems_of_row, wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption
 from mdpo_core.interfaces.model import Encoder
@@ -19,6 +20,7 @@ from mdpo_core.interfaces.term import Term
 from mdpo_core.recipe.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
 from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.rows import LazyRows, Rows
 from mdpo_core.types.scores import Scores
 from mdpo_core.types.view import CLEAN, View
 
@@ -29,7 +31,7 @@ class BatchBuilder:
 
     ``checks``: the terms that read columns. ``always_images``: a batch without images gets a blank one, which no prompt
     shows, because processes that share a model must all run all of it. ``max_length`` is the recipe's limit of a row,
-    ``max_positions`` the model's, both in tokens.
+    ``max_positions`` the model's, both in tokens. ``checks_rows``: rows were not all checked before, so each is now.
     """
 
     encoder: Encoder
@@ -42,6 +44,7 @@ class BatchBuilder:
     needs: tuple[Need, ...] = ()
     checks: tuple[Term, ...] = ()
     max_positions: int | None = None
+    checks_rows: bool = False
 
     @classmethod
     def for_terms(
@@ -93,7 +96,43 @@ class BatchBuilder:
 
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``. Raises `DataError` if one of them is not valid."""
-        batch = collate([self.encode(data[row], data, epoch) for row in rows], self.views)
+        return self._collated([self._encoded(data, row, epoch) for row in rows])
+
+    def build_of_sound(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
+        """The batch of those of some rows that are sound; the others are left out as if they had no weight."""
+        encoded: list[EncodedRow] = []
+        left_out: dict[int, tuple[Problem, ...]] = {}
+        for row in rows:
+            try:
+                encoded.append(self._encoded(data, row, epoch))
+            except DataError as error:
+                left_out[row] = tuple(error.problems)
+        if encoded:
+            return replace(self._collated(encoded), left_out=left_out)
+        return replace(self._collated([self._first_sound(data, epoch)]), left_out=left_out, is_filler=True)
+
+    def _first_sound(self, data: Sequence[Example], epoch: int) -> EncodedRow:
+        for row in range(len(data)):
+            with suppress(DataError):
+                return self._encoded(data, row, epoch)
+        raise DataError("all rows are bad")
+
+    def _encoded(self, data: Sequence[Example], row: int, epoch: int) -> EncodedRow:
+        if not self.checks_rows:
+            return self.encode(data[row], data, epoch)
+        place = data.place(row) if isinstance(data, LazyRows | Rows) else f"row {row + 1}"
+        try:
+            with blame_on(place):
+                example = data[row]
+            problems = [Problem("", "", message) for message in problems_of_row(example)]
+            if problems:
+                raise DataError(problems)
+            return self.encode(example, data, epoch)
+        except DataError as error:
+            raise DataError([each.at(place) for each in error.problems]) from error
+
+    def _collated(self, rows: Sequence[EncodedRow]) -> Batch:
+        batch = collate(rows, self.views)
         return batch if batch.images or not self.always_images else replace(batch, images=self.blank().images)
 
     def blank(self) -> EncodedPrompt:
@@ -237,11 +276,12 @@ def _odd_picture(corrupted: Example, example: Example, same: bool) -> str | None
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The rows to train on, and the builder of their batches. ``lengths``: tokens of each row."""
+    """The rows to train on, their lengths in tokens, the builder of their batches, and the `CheckedData` of both."""
 
     rows: Sequence[Example]
     lengths: Sequence[int]
     builder: BatchBuilder
+    checked: Any = None
 
 
 @dataclass(frozen=True)
@@ -253,4 +293,6 @@ class BuildBatch:
 
     def __call__(self, task: MicroBatch) -> Batch:
         builder = self.builder if task.views is None else self.builder.of(task.views)
+        if builder.checks_rows:
+            return builder.build_of_sound(self.data, task.rows, task.epoch)
         return builder.build(self.data, task.rows, task.epoch)

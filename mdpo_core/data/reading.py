@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from mdpo_core.data.checking import CheckedData, check_data, open_data
+from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.held_out import split
 from mdpo_core.data.picture_keys import num_shared_pictures
@@ -82,6 +82,7 @@ def read_data(
         always_images=world.size > 1 or recipe.model.trains_images,
         max_positions=recipe.model.max_positions,
     )
+    builder = replace(builder, checks_rows=recipe.data.check != "all")
     stored: dict[str, bytes] = {}
 
     def checked_here() -> CheckedData:
@@ -163,8 +164,15 @@ class _Check:
         return replace(parted, data=(), held_out=held_out, files={}, tried=tried, stored=checked.stored)
 
     def _checked_now(self, source: _Source, stage: str) -> CheckedData:
-        progress, same = progress_of(stage, self.world), source.reader.duplicates == "quarantine"
-        return check_data(source.rows, self.builder, progress, self.recipe.train.workers, without_duplicates=same)
+        reader, rows, _ = source
+        return check_data(
+            rows,
+            self.builder,
+            progress_of(stage, self.world),
+            self.recipe.train.workers,
+            without_duplicates=reader.duplicates == "quarantine",
+            chosen=chosen_rows(reader.check, len(rows)),
+        )
 
 
 def tried_with(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> str:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -64,6 +64,11 @@ class Reader(Component):
         default="keep",
         description="keep rows with the same prompt, answers and pictures, or list all but the first of them in "
         "quarantine.jsonl and leave them out",
+    )
+    check: Literal["all", "none"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default="all",
+        description="which rows are checked before training: all, a share of them such as 0.01, or none; the others "
+        "are checked when they are met, and a bad one then stops the run with a checkpoint, or is left out",
     )
     hold_out: HoldOut | None = Field(
         default=None,

@@ -21,6 +21,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.sections import Found, Sections, sections_of
 from mdpo_core.recipe.sources import metrics_by_source
 from mdpo_core.recipe.streaming import streaming
+from mdpo_core.recipe.unchecked import unchecked
 from mdpo_core.recipe.yaml_document import Keys
 from mdpo_core.types.view import CLEAN, is_name
 
@@ -268,6 +269,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _workers: frozenset({"data", "train"}),
     metrics_by_source: frozenset({"data", "train"}),
     held_out: frozenset({"data"}),
+    unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),
     streaming: frozenset({"data", "train", "reference"}),
 }

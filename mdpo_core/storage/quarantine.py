@@ -1,14 +1,21 @@
-"""The list of rows that are left out, one JSON object a line."""
+"""The list of rows that are left out, one JSON object a line, and bad rows that are met in training."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.encoding import TrainingData
+from mdpo_core.errors import DataError, Problem
+from mdpo_core.processes.world import World
+from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.files import atomic_write
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.types.batch import Batch
 from mdpo_core.types.rows import LazyRows
 
 
@@ -31,3 +38,66 @@ def _entries(checked: CheckedData) -> Iterator[dict[str, Any]]:
         data = checked.data
         source, file = data.origin(row) if isinstance(data, LazyRows) else ("", "")
         yield {"row": row + 1, "source": source, "file": file, "id": checked.ids.get(row), "problems": reasons}
+
+
+@dataclass
+class MetRows:
+    """The bad rows that were met in training, by their number in the data.
+
+    ``most_bad``: the share of the rows that may be bad. ``quarantine``: the file that lists them.
+    """
+
+    checked: CheckedData
+    most_bad: float
+    quarantine: Path
+    world: World
+    bad: dict[int, list[Problem]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: TrainingData | None, recipe: Recipe, directory: RunDirectory, world: World) -> MetRows | None:
+        """None if all rows were checked before training."""
+        if data is None or data.checked is None or not data.builder.checks_rows:
+            return None
+        return cls(data.checked, recipe.data.most_bad, directory.quarantine, world)
+
+    def meet(self, batches: Sequence[Batch]) -> None:
+        """Hear of the batches of a step, in all processes. Raises `DataError` if more rows are bad than may be."""
+        mine = {row: problems for batch in batches for row, problems in batch.left_out.items()}
+        met = {
+            self.checked.rows[row]: list(found) for of_one in self.world.gather(mine) for row, found in of_one.items()
+        }
+        if met.keys() <= self.bad.keys():
+            return
+        self.bad = dict(sorted({**self.bad, **met}.items()))
+        self._together().require_valid(self.most_bad)
+        self._write()
+
+    def state(self) -> list[list[Any]]:
+        """The bad rows as JSON values, for a checkpoint."""
+        return [[row, [[each.where, each.path, each.message] for each in found]] for row, found in self.bad.items()]
+
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        """Take the bad rows of a checkpoint, so that a resumed run lists and counts them, too."""
+        self.bad = {int(row): [Problem(*each) for each in found] for row, found in metadata.get("met", ())}
+        if self.bad:
+            self._write()
+
+    def _together(self) -> CheckedData:
+        """The result of the check with what was met."""
+        rows = [row for row in self.checked.rows if row not in self.bad]
+        return replace(self.checked, rows=rows, bad={**self.checked.bad, **self.bad})
+
+    def _write(self) -> None:
+        if self.world.is_main:
+            held_out = [] if self.checked.held_out is None else [self.checked.held_out]
+            write_quarantine(self.quarantine, self._together(), *held_out)
+
+
+def stopped_by(error: DataError, finished: int) -> DataError:
+    """The error of a bad row that ends a run, with what to do."""
+    kept = f"a checkpoint of step {finished} is saved" if finished else "no step is lost"
+    text = (
+        f"{kept}. data.check left these rows unchecked; mend them and continue with --resume, or find all bad rows "
+        "with mdpo check RECIPE --data --set data.check=all"
+    )
+    return DataError([*error.problems, Problem("", "", text)])

@@ -155,5 +155,4 @@ def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: 
     train, data = recipe.train, recipe.data
     if data.is_streamed():
         return StreamFeed(data.stream(), partial(check_block, recipe, builder, checked, world), builder, train, world)
-    rows = TrainingData(checked.valid_examples(), checked.lengths, builder)
-    return SampledFeed(rows, Sampler.of(train, checked.lengths), train, world)
+    return SampledFeed(checked.with_builder(builder), Sampler.of(train, checked.lengths), train, world)

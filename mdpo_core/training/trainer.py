@@ -11,15 +11,17 @@ import torch
 
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.sampler import MicroBatch
+from mdpo_core.errors import DataError
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.devices import device_of, peak_reserved_memory
 from mdpo_core.processes.stop_request import RunStopped, StopRequest, asked_to_stop
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.quarantine import MetRows, stopped_by
 from mdpo_core.storage.resuming import settings_of_rounding
 from mdpo_core.storage.run_directory import RunDirectory
-from mdpo_core.training.feed import Feed, Step
+from mdpo_core.training.feed import Feed, SampledFeed, Step
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
     indifference_tolerance,
@@ -67,6 +69,15 @@ class Trainer:
     def __post_init__(self) -> None:
         image_token = self.builder.encoder.image_token
         self.arithmetic = Arithmetic.of(self.recipe, self.learner.model, image_token)
+        data = self.feed.data if isinstance(self.feed, SampledFeed) else None
+        self._met = MetRows.of(data, self.recipe, self.record.directory, self.world)
+
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        """Take what a checkpoint remembers besides the engine's state."""
+        self.objective.running.restore(metadata["running"])
+        self.feed.restore(metadata)
+        if self._met is not None:
+            self._met.restore(metadata)
 
     def fit(self, first_step: int) -> None:
         """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a signal."""
@@ -117,9 +128,10 @@ class Trainer:
     def _step(self, step: int) -> float:
         with self._clock.waiting():
             taken = next(self._steps)
+        batches = taken.batches if self._met is None else self._sound(step, taken, self._met)
         for micro_batch in taken.micro_batches:
             with self._clock.waiting():
-                batch = next(taken.batches)
+                batch = next(batches)
             with self.learner.advice.explained(batch):
                 self._micro_step(step, taken, micro_batch, batch)
         rate = learning_rate(self.recipe.train, step, self.feed.num_steps)
@@ -130,6 +142,18 @@ class Trainer:
         self.objective.running.finish_step(self.world)
         return grad_norm
 
+    def _sound(self, step: int, taken: Step, met: MetRows) -> Iterator[Batch]:
+        """The batches of a step, of sound rows. Saves a checkpoint and raises `DataError` if a bad row ends the run."""
+        with self._clock.waiting():
+            batches = [next(taken.batches) for _ in taken.micro_batches]
+        try:
+            met.meet(batches)
+        except DataError as error:
+            if self._saved < step:
+                self._save(step)
+            raise stopped_by(error, step) from error
+        return iter(batches)
+
     def _micro_step(self, step: int, taken: Step, micro_batch: MicroBatch, batch: Batch) -> None:
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
         scored = self.learner.engine.forward(batch, last=micro_batch is taken.micro_batches[-1])
@@ -139,9 +163,11 @@ class Trainer:
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
         # Divides by the pairs of the whole step, so that the loss is their mean, even in a smaller last batch.
-        share = (not micro_batch.is_filler) / taken.num_rows
+        # A bad row that was met too late counts there as a row without a loss.
+        counts = not (micro_batch.is_filler or batch.is_filler)
+        share = counts / taken.num_rows
         self.learner.engine.backward(outcome.loss.sum() * share)
-        if not micro_batch.is_filler:
+        if counts:
             self.objective.running.add(outcome.running)
             sources = batch.sources if self.recipe.train.metrics_by_source else ()
             self._meter.add(outcome.values, outcome.counted, sources)
@@ -187,7 +213,9 @@ class Trainer:
     @property
     def _metadata(self) -> Mapping[str, Any]:
         """What a resumed run needs from a checkpoint besides the engine's state."""
-        return {**settings_of_rounding(self.recipe), "running": self.objective.running.state(), **self.feed.state()}
+        met = {} if self._met is None else {"met": self._met.state()}
+        running = self.objective.running.state()
+        return {**settings_of_rounding(self.recipe), "running": running, **self.feed.state(), **met}
 
     def _evaluate(self, finished: int) -> None:
         # A run may stop between a checkpoint and its evaluation; the resumed run then evaluates.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from mdpo_core.errors import Problem
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -123,7 +125,9 @@ class Batch:
 
     ``images``: every distinct image of the rows, once. ``image_indices[row][condition]``: indices into ``images`` of
     the images in the prompt, in order. ``digests[view][row]``: equal for two rows only if a model sees the same.
-    ``policy_only``: the scorer computes only the policy's log-probs, of all these views.
+    ``policy_only``: the scorer computes only the policy's log-probs, of all these views. ``left_out``: bad rows that
+    were met too late, as indices of the rows to train on, with their problems. ``is_filler``: all rows were bad, so
+    this is another one, whose results are not used.
     """
 
     rows: tuple[EncodedRow, ...]
@@ -131,6 +135,8 @@ class Batch:
     image_indices: tuple[Mapping[str, tuple[int, ...]], ...]
     digests: Mapping[View, tuple[bytes, ...]]
     policy_only: bool = False
+    left_out: Mapping[int, tuple[Problem, ...]] = field(default_factory=dict)
+    is_filler: bool = False
 
     def __len__(self) -> int:
         """The number of rows."""

@@ -93,6 +93,11 @@ class Rows(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def place(self, index: int) -> str:
+        """Where a user finds the row at an index."""
+        row = self._rows[index]
+        return self._data.place(row) if isinstance(self._data, LazyRows) else f"row {row + 1}"
+
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload

@@ -152,7 +152,7 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
     if not name.strip() or "/" in name or "#" in name:
         raise ValueError(f"the source {name!r} needs a name without / and #")
     others = {key: value for key, value in options.items() if key not in ("reader", "times")}
-    for key in ("bad_rows", "duplicates", "hold_out"):
+    for key in ("bad_rows", "duplicates", "check", "hold_out"):
         if key in others:
             raise ValueError(f"the source {name!r}: {key} counts for the whole mixture; say it at data.{key}")
     for key in ("kind", "name"):  # arguments of `component`

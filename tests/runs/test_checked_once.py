@@ -40,7 +40,10 @@ def logged(folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("lost", ["nothing", "the cache", "the file beside the run"])
+LOST = ["the cache", *(pytest.param(lost, marks=pytest.mark.long) for lost in ("nothing", "the file beside the run"))]
+
+
+@pytest.mark.parametrize("lost", LOST)
 def test_a_killed_run_resumes_without_a_check_to_the_byte(
     lost: str, changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
