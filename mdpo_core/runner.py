@@ -250,7 +250,7 @@ class Run:
         from mdpo_core.training.feed import feed_of
         from mdpo_core.training.trainer import RunRecord, Trainer
 
-        feed = feed_of(self.recipe, self.checked, self.builder, self.world)
+        feed = feed_of(self.recipe, self.checked, self.builder, self.world, self.directory.quarantine)
         evaluation = self._evaluation(learner, objective, feed.num_steps)
         record = RunRecord(self.directory, listeners(self.world))
         return Trainer(self.recipe, learner, objective, self.builder, feed, evaluation, record, self.world, matrix_rate)

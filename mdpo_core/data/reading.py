@@ -108,7 +108,7 @@ def check_block(recipe: Recipe, builder: BatchBuilder, first: CheckedData, world
 
 def _sound_rows(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World) -> CheckedData:
     checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
-    checked.require_valid(quarantine=recipe.data.bad_rows == "quarantine")
+    checked.require_valid(quarantine=recipe.data.most_bad)
     return replace(checked, data=())
 
 

@@ -24,11 +24,16 @@ def write_quarantine(path: Path, *checks: CheckedData) -> None:
 
     ``source``: that of a mixture; ``id``: null if the row could not be read.
     """
-    lines = [json.dumps(entry, ensure_ascii=True) + "\n" for checked in checks for entry in _entries(checked)]
-    atomic_write(path, "".join(lines).encode())
+    write_entries(path, [entry for checked in checks for entry in entries_of(checked)])
 
 
-def _entries(checked: CheckedData) -> Iterator[dict[str, Any]]:
+def write_entries(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write the entries of `entries_of`, each on a line."""
+    atomic_write(path, "".join(json.dumps(entry, ensure_ascii=True) + "\n" for entry in entries).encode())
+
+
+def entries_of(checked: CheckedData, first: int = 0) -> Iterator[dict[str, Any]]:
+    """The entries of the rows that are left out. ``first``: the number of rows before these in the source."""
     for row in sorted({*checked.bad, *checked.duplicates}):
         if row in checked.bad:
             reasons = [str(problem) for problem in checked.bad[row]]
@@ -37,7 +42,7 @@ def _entries(checked: CheckedData) -> Iterator[dict[str, Any]]:
             reasons = [f"{checked.place(row)}: its prompt, answers and pictures are those of {same}"]
         data = checked.data
         source, file = data.origin(row) if isinstance(data, LazyRows) else ("", "")
-        yield {"row": row + 1, "source": source, "file": file, "id": checked.ids.get(row), "problems": reasons}
+        yield {"row": first + row + 1, "source": source, "file": file, "id": checked.ids.get(row), "problems": reasons}
 
 
 @dataclass
@@ -93,11 +98,12 @@ class MetRows:
             write_quarantine(self.quarantine, self._together(), *held_out)
 
 
-def stopped_by(error: DataError, finished: int) -> DataError:
+def stopped_by(error: DataError, finished: int, streamed: bool) -> DataError:
     """The error of a bad row that ends a run, with what to do."""
     kept = f"a checkpoint of step {finished} is saved" if finished else "no step is lost"
-    text = (
-        f"{kept}. data.check left these rows unchecked; mend them and continue with --resume, or find all bad rows "
-        "with mdpo check RECIPE --data --set data.check=all"
-    )
+    text = f"{kept}. data.check left these rows unchecked; mend them and continue with --resume, or find all bad rows"
+    text = f"{text} with mdpo check RECIPE --data --set data.check=all"
+    if streamed:
+        text = f"{kept}. The rows of a stream are checked when they are met; mend them and continue with --resume, or "
+        text = f"{text}leave them out: data.bad_rows: quarantine"
     return DataError([*error.problems, Problem("", "", text)])

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdpo_core.data.checking import CheckedData
@@ -18,6 +19,7 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.quarantine import entries_of, write_entries
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.rows import Block, RowStream
 
@@ -90,11 +92,20 @@ class SampledFeed(Feed):
         return computed_ahead(BuildBatch(self.data.builder, self.data.rows), tasks, self.train.workers)
 
 
+class _Place(NamedTuple):
+    """Where a stream is: the state of the block that gave the last step, its pass, and the steps before it."""
+
+    block: Mapping[str, Any]
+    epoch: int
+    steps_before: int
+
+
 @dataclass
 class StreamFeed(Feed):
     """Rows of a stream, block by block: the rows of a block are shuffled, and its last step may be smaller.
 
-    ``check`` checks the rows of a block when it is met. ``train.max_steps`` is the number of steps.
+    ``check`` checks the rows of a block when it is met; ``quarantine`` is the file that lists the bad ones.
+    ``train.max_steps`` is the number of steps.
     """
 
     stream: RowStream
@@ -102,9 +113,9 @@ class StreamFeed(Feed):
     builder: BatchBuilder
     train: Train
     world: World
-    _block: Block | None = field(default=None, init=False)
-    _begun: int = field(default=0, init=False)  # steps before the block
-    _saved: Mapping[str, Any] | None = field(default=None, init=False)
+    quarantine: Path
+    _at: _Place | None = field(default=None, init=False)
+    _bad: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     @property
     def num_steps(self) -> int:
@@ -113,14 +124,15 @@ class StreamFeed(Feed):
 
     def epochs(self, finished: int) -> float:
         """The number of complete passes: the length of a stream is not known."""
-        return 0.0 if self._block is None else float(self._block.epoch)
+        return 0.0 if self._at is None else float(self._at.epoch)
 
     def state(self) -> Mapping[str, Any]:
-        return {} if self._block is None else {"stream": {"block": self._block.state, "steps_before": self._begun}}
+        return {} if self._at is None else {"stream": self._at._asdict() | {"bad": self._bad}}
 
     def restore(self, metadata: Mapping[str, Any]) -> None:
-        saved = metadata["stream"]
-        self._saved, self._begun = saved["block"], saved["steps_before"]
+        saved = dict(metadata["stream"])
+        self._bad = saved.pop("bad")
+        self._at = _Place(**saved)
 
     @contextmanager
     def steps(self, first_step: int) -> Iterator[Iterator[Step]]:
@@ -128,19 +140,24 @@ class StreamFeed(Feed):
             yield steps
 
     def _steps(self, first_step: int) -> Generator[Step, None, None]:
-        for block in self.stream.blocks(self._saved):
+        steps_before = 0 if self._at is None else self._at.steps_before
+        for block in self.stream.blocks(None if self._at is None else self._at.block):
             feed = self._of_block(block)
-            self._block = block
-            with feed.steps(max(first_step - self._begun, 0)) as steps:
+            self._at = _Place(block.state, block.epoch, steps_before)
+            with feed.steps(first_step - steps_before) as steps:
                 for step in steps:
                     yield step
                     first_step += 1
                     if first_step == self.num_steps:
                         return
-            self._begun += feed.num_steps
+            steps_before += feed.num_steps
 
     def _of_block(self, block: Block) -> SampledFeed:
         checked = self.check(block)
+        known = {entry["row"] for entry in self._bad}
+        self._bad += [entry for entry in entries_of(checked, block.first) if entry["row"] not in known]
+        if self._bad and self.world.is_main:
+            write_entries(self.quarantine, self._bad)
         data = TrainingData(checked.valid_examples(), checked.lengths, self.builder)
         return SampledFeed(data, self._sampler(block, checked.lengths), self.train, self.world)
 
@@ -150,9 +167,13 @@ class StreamFeed(Feed):
         return Sampler(lengths, size, 1, seed, window, first_epoch=block.epoch)
 
 
-def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: World) -> Feed:
-    """The steps of a run: of all ``checked`` rows, or of a stream whose first block they are."""
+def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: World, quarantine: Path) -> Feed:
+    """The steps of a run: of all ``checked`` rows, or of a stream whose first block they are.
+
+    ``quarantine``: the file that lists bad rows of later blocks.
+    """
     train, data = recipe.train, recipe.data
     if data.is_streamed():
-        return StreamFeed(data.stream(), partial(check_block, recipe, builder, checked, world), builder, train, world)
+        check = partial(check_block, recipe, builder, checked, world)
+        return StreamFeed(data.stream(), check, builder, train, world, quarantine)
     return SampledFeed(checked.with_builder(builder), Sampler.of(train, checked.lengths), train, world)

@@ -103,7 +103,7 @@ class Trainer:
         These steps are counted by ``clock``, but not logged or saved, and nothing is evaluated.
         """
         with self.feed.steps(0) as self._steps:
-            self._meter, self._clock = Meter(), clock
+            self._meter, self._clock, self._saved = Meter(), clock, self.feed.num_steps
             yield self._step
 
     def _finish(self, finished: int, grad_norm: float) -> None:
@@ -126,7 +126,7 @@ class Trainer:
         raise RunStopped(f"stopped after step {finished} of {self.feed.num_steps}, {kept}", signum)
 
     def _step(self, step: int) -> float:
-        with self._clock.waiting():
+        with self._clock.waiting(), self._ended_by_bad_rows(step):
             taken = next(self._steps)
         batches = taken.batches if self._met is None else self._sound(step, taken, self._met)
         for micro_batch in taken.micro_batches:
@@ -143,16 +143,22 @@ class Trainer:
         return grad_norm
 
     def _sound(self, step: int, taken: Step, met: MetRows) -> Iterator[Batch]:
-        """The batches of a step, of sound rows. Saves a checkpoint and raises `DataError` if a bad row ends the run."""
+        """The batches of a step, of sound rows. Raises `DataError` if a bad row ends the run."""
         with self._clock.waiting():
             batches = [next(taken.batches) for _ in taken.micro_batches]
-        try:
+        with self._ended_by_bad_rows(step):
             met.meet(batches)
-        except DataError as error:
-            if self._saved < step:
-                self._save(step)
-            raise stopped_by(error, step) from error
         return iter(batches)
+
+    @contextmanager
+    def _ended_by_bad_rows(self, finished: int) -> Iterator[None]:
+        """Save a checkpoint before the `DataError` of bad rows ends the run in all processes."""
+        try:
+            yield
+        except DataError as error:
+            if self._saved < finished:
+                self._save(finished)
+            raise stopped_by(error, finished, self.recipe.data.is_streamed()) from error
 
     def _micro_step(self, step: int, taken: Step, micro_batch: MicroBatch, batch: Batch) -> None:
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))

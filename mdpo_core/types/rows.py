@@ -62,13 +62,14 @@ class Block:
     """Rows of a stream that follow each other.
 
     ``number``: of the block in the stream, from 0. ``epoch``: the pass over the source, from 0. ``state``: JSON values
-    with which `RowStream.blocks` begins at this block again.
+    with which `RowStream.blocks` begins at this block again. ``first``: rows before it in the source.
     """
 
     rows: Sequence[Example]
     number: int
     epoch: int
     state: Mapping[str, Any]
+    first: int = 0
 
 
 class RowStream(ABC):

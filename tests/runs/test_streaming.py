@@ -12,7 +12,7 @@ import pytest
 from support.paths import LLAVA_MDPO
 from support.processes.launching import begin, contents, launch, records, wait_for_step
 
-from mdpo_core import MdpoError, Recipe, RecipeError, load_recipe, run
+from mdpo_core import DataError, MdpoError, Recipe, RecipeError, load_recipe, run
 from mdpo_core.training import trainer
 
 
@@ -103,6 +103,46 @@ def test_two_processes_train_on_a_stream_as_one_does(streamed: list[str], tmp_pa
         assert finished.returncode == 0, finished.stderr
     losses = [[line["loss"] for line in records(tmp_path / name)] for name in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def spoil(changes: list[str], *numbers: int) -> Path:
+    """Empty the chosen answers of these rows, counted from 1, in the file of the stream."""
+    [path] = [Path(each.removeprefix("data.path=")) for each in changes if each.startswith("data.path=")]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for number in numbers:
+        rows[number - 1]["chosen"] = ""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_bad_row_of_a_later_block_stops_the_run_with_a_checkpoint(streamed: list[str], tmp_path: Path) -> None:
+    recipe, folder = load_recipe(LLAVA_MDPO, streamed), tmp_path / "run"
+    whole = run(recipe, run_dir=tmp_path / "whole").run_dir
+    [path] = [Path(each.removeprefix("data.path=")) for each in streamed if each.startswith("data.path=")]
+    sound = path.read_text()
+    spoil(streamed, 8)
+    message = r"rows\.jsonl row 8: .*is empty(.|\n)*a checkpoint of step 2 is saved.*data.bad_rows: quarantine"
+    with pytest.raises(DataError, match=message):
+        run(recipe, run_dir=folder)
+    assert [line["step"] for line in records(folder)] == [1, 2]
+    path.write_text(sound)
+    run(recipe, run_dir=folder, resume=True)
+    assert contents(folder / "final") == contents(whole / "final")
+
+
+def test_bad_rows_of_all_blocks_are_listed_once_and_after_a_resume(
+    streamed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(streamed, 2, 8)
+    recipe = load_recipe(LLAVA_MDPO, [*streamed, "data.bad_rows=quarantine"])
+    whole = run(recipe, run_dir=tmp_path / "whole").run_dir
+    listed = [json.loads(line) for line in (whole / "quarantine.jsonl").read_text().splitlines()]
+    assert [entry["row"] for entry in listed] == [2, 8]
+    folder = tmp_path / "stopped"
+    stop_after(5, recipe, folder, monkeypatch)
+    run(recipe, run_dir=folder, resume=True)
+    assert contents(folder / "final") == contents(whole / "final")
+    assert (folder / "quarantine.jsonl").read_bytes() == (whole / "quarantine.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(

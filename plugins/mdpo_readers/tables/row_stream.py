@@ -58,7 +58,7 @@ class TableStream(RowStream):
             rows = iter(source)
         while found := self._next_rows(rows, where["row"]):
             table = BlockTable(self._name, found, where["row"])
-            yield Block(self._rows_of(table), where["number"], where["epoch"], dict(where))
+            yield Block(self._rows_of(table), where["number"], where["epoch"], dict(where), where["row"])
             # Not a copy of the library's own state, which goes on.
             after = json.loads(json.dumps(source.state_dict()))
             where |= {"number": where["number"] + 1, "row": where["row"] + len(found), "source": after}
