@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
-from mdpo_core.data.validity import problems_of_row
+from mdpo_core.data.validity import problems_before_encoding
 from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, blame_on
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.example import Example
@@ -241,7 +241,7 @@ class _RowCheck:
                 example = self.data[row]
         except DataError as error:
             return _RowResult(None, error.problems)
-        problems = [Problem("", "", message) for message in problems_of_row(example)]
+        problems = problems_before_encoding(example, self.builder.encoder)
         if problems:
             return _RowResult(getattr(example, "id", None), problems)
         try:

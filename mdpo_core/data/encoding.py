@@ -12,7 +12,7 @@ from mdpo_core.data.collation import collate
 from mdpo_core.data.responses import encode_response
 from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.term_checks import check_columns
-from mdpo_core.data.validity import problems_of_row, wrong_type_in
+from mdpo_core.data.validity import problems_before_encoding, wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption
 from mdpo_core.interfaces.model import Encoder
@@ -124,7 +124,7 @@ class BatchBuilder:
         try:
             with blame_on(place):
                 example = data[row]
-            problems = [Problem("", "", message) for message in problems_of_row(example)]
+            problems = problems_before_encoding(example, self.encoder)
             if problems:
                 raise DataError(problems)
             return self.encode(example, data, epoch)

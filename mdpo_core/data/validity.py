@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import Any, TypeGuard, get_args
 
-from mdpo_core.errors import shown
+from mdpo_core.errors import Problem, blame_on, shown
+from mdpo_core.interfaces.model import Encoder
 from mdpo_core.types.example import IMAGE_MARK, Box, Example, ExampleField, Turn
 
 # What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
@@ -17,6 +18,16 @@ from mdpo_core.types.example import IMAGE_MARK, Box, Example, ExampleField, Turn
 _MISREAD = re.compile("[\x00\x80-\x9f\ud800-\udfff]")
 # Characters that show nothing, besides white space and format characters: fillers, variation selectors, blanks.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+
+
+def problems_before_encoding(example: Example, encoder: Encoder) -> list[Problem]:
+    """Every problem of an example that shows before it is encoded: those of its fields, or else of its texts."""
+    found = problems_of_row(example)
+    problems_of_texts = getattr(encoder, "problems_of_texts", None)
+    if not found and problems_of_texts is not None:
+        with blame_on(f"the encoder {type(encoder).__name__}, on example '{example.id}'"):
+            found = problems_of_texts(example)
+    return [Problem("", "", message) for message in found]
 
 
 def problems_of_row(example: Example) -> list[str]:

@@ -58,7 +58,11 @@ class Decoding:
 
 
 class Encoder(Protocol):
-    """Converts text and images to model inputs, and tokens to text. Can be pickled cheaply for worker processes."""
+    """Converts text and images to model inputs, and tokens to text. Can be pickled cheaply for worker processes.
+
+    An encoder may also have ``problems_of_texts(example) -> list[str]``: a sentence for each text of a row that nobody
+    means to train on, such as a prompt in the format of another model. The check of the data calls it.
+    """
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         """The encoded prompt of an example. Raises `DataError` if its marks and images do not match."""

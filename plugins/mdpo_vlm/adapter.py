@@ -37,6 +37,11 @@ class TransformersAdapter(ModelAdapter):
         description="special tokens that responses and prompts may contain, such as those around a box; others are "
         "refused, except where they belong to the format of a ready prompt",
     )
+    unusual_texts: Literal["refuse", "keep"] = Field(
+        default="refuse",
+        description="rows whose texts are seldom meant: ready-made prompts under chat, bare questions under ready, end "
+        "tokens of other models; refuse: they are bad; keep: they are used as they are",
+    )
     freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
     max_resized_pixels: int = Field(
         default=178_956_970,
@@ -157,8 +162,9 @@ class TransformersAdapter(ModelAdapter):
     def _encoder(self, folder: Path) -> VlmEncoder:
         from mdpo_vlm.encoding.encoder import VlmEncoder
 
-        chat, special = self.prompts == "chat", self.special_tokens
-        return VlmEncoder(folder, self.folder(), self.family(), chat, self.max_resized_pixels, special)
+        refuses = self.unusual_texts == "refuse"
+        chat, pixels, special = self.prompts == "chat", self.max_resized_pixels, self.special_tokens
+        return VlmEncoder(folder, self.folder(), self.family(), chat, pixels, special, refuses)
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
         from mdpo_vlm.loading.load import load_model

@@ -15,7 +15,7 @@ from mdpo_core import DataError, Evaluator, Policy, Reader, load_recipe, registe
 from mdpo_core.data.reading import read_data
 from mdpo_core.data.sampler import Sampler
 
-CHAT = ("train.metrics_by_source=true", "model.prompts=chat")
+CHAT = ("train.metrics_by_source=true", "model.prompts=chat", "model.unusual_texts=keep")
 _FROM_OBJECTIVE = ("loss", "rewards", "logps")
 
 

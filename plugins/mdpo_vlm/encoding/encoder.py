@@ -13,7 +13,8 @@ from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs
 from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error, tokenizing
 from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.encoding.special_tokens import SpecialTokens
-from mdpo_vlm.encoding.template import ChatTemplate
+from mdpo_vlm.encoding.template import ChatTemplate, has_template
+from mdpo_vlm.encoding.unusual_texts import UnusualTexts
 from mdpo_vlm.families import Family
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class VlmEncoder:
 
     ``folder`` contains the processor; ``model`` is the folder whose configuration names the class of the processor.
     ``chat``: prompts and responses use the chat template. ``max_resized_pixels``: rows with an image that the processor
-    would make larger are bad. ``special_tokens``: those that texts may contain.
+    would make larger are bad. ``special_tokens``: those that texts may contain. ``refuses_unusual``: rows with
+    texts that are seldom meant are bad, see `UnusualTexts`.
     """
 
     def __init__(
@@ -36,13 +38,16 @@ class VlmEncoder:
         chat: bool,
         max_resized_pixels: int,
         special_tokens: Sequence[str] = (),
+        refuses_unusual: bool = False,
     ) -> None:
-        self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens
+        self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens, refuses_unusual
         self.processor, config = load_processor(folder, model)
         self._image_token: int = config.image_token_id
         self._num_rows: int = config.get_text_config().vocab_size
         image_text = self.token_texts([self._image_token])[0]  # of which other messages say more
         self._special_tokens = SpecialTokens(self.processor.tokenizer, special_tokens, image_text)
+        unusual = UnusualTexts(chat, has_template(self.processor), self._special_tokens.known)
+        self._unusual = unusual if refuses_unusual else None
         self._family = family
         self._max_resized_pixels = max_resized_pixels
         self._template = ChatTemplate.of(self.processor, model) if chat else None
@@ -50,6 +55,10 @@ class VlmEncoder:
     def __reduce__(self) -> tuple[object, ...]:
         # A worker loads it again: some processors cannot be pickled.
         return type(self), self._arguments
+
+    def problems_of_texts(self, example: Example) -> list[str]:
+        """Texts of a row that are seldom meant, a sentence for each; none if they are kept."""
+        return [] if self._unusual is None else self._unusual.problems(example)
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         inputs = self.process(example)

@@ -12,18 +12,18 @@ class SpecialTokens:
     """Finds text that a tokenizer reads as a special token.
 
     ``allowed``: the special tokens that a text may contain; raises `DataError` if the tokenizer lacks one of them. The
-    encoder itself checks ``image_token``.
+    encoder itself checks ``image_token``. ``known``: all special tokens.
     """
 
     def __init__(self, tokenizer: Any, allowed: Sequence[str], image_token: str) -> None:
         added = tokenizer.added_tokens_decoder.values()
-        known = {*map(str, tokenizer.all_special_tokens), *(str(token) for token in added if token.special)}
+        self.known = {*map(str, tokenizer.all_special_tokens), *(str(token) for token in added if token.special)}
         for token in allowed:
-            if token not in known:
-                message = f"{token!r} is not a special token of this model{suggestion(token, known)}"
+            if token not in self.known:
+                message = f"{token!r} is not a special token of this model{suggestion(token, self.known)}"
                 raise DataError([Problem("", "model.special_tokens", message)])
         # If blanks were a special token, every text would contain it.
-        self._texts = sorted(token for token in known - {*allowed, image_token} if token.strip())
+        self._texts = sorted(token for token in self.known - {*allowed, image_token} if token.strip())
         self._begin, self._end = tokenizer.bos_token, tokenizer.eos_token
         # A ready-made prompt contains the special tokens of the model's format, but never one of these.
         padding = {tokenizer.pad_token, tokenizer.unk_token, tokenizer.mask_token} - {self._begin, self._end}

@@ -26,6 +26,11 @@ _BYTE_ORDER_MARK = "\ufeff"
 _QUESTION, _ANSWER = "Which one?", "That one"
 
 
+def has_template(processor: ProcessorMixin) -> bool:
+    """Whether a model has a chat template."""
+    return any(getattr(each, "chat_template", None) for each in (processor, processor.tokenizer))
+
+
 @dataclass(frozen=True)
 class ChatTemplate:
     """``lead`` and ``tail`` stand before and after a response; every prompt ends with ``opening``."""
@@ -38,7 +43,7 @@ class ChatTemplate:
     @classmethod
     def of(cls, processor: ProcessorMixin, folder: Path) -> ChatTemplate:
         """Find the three texts by rendering a trial conversation. Raises `DataError` if the model has no template."""
-        if not getattr(processor, "chat_template", None) and not getattr(processor.tokenizer, "chat_template", None):
+        if not has_template(processor):
             raise unfit(
                 folder, "has no chat template; set model.prompts: ready, and write prompts in the format of the model"
             )

@@ -23,9 +23,10 @@ class OriginalsEncoder(VlmEncoder):
         chat: bool,
         max_resized_pixels: int,
         special_tokens: Sequence[str],
+        refuses_unusual: bool,
         traits: Mapping[str, Any],
     ) -> None:
-        super().__init__(folder, model, family, chat, max_resized_pixels, special_tokens)
+        super().__init__(folder, model, family, chat, max_resized_pixels, special_tokens, refuses_unusual)
         self._traits = traits
         self._ready = not chat
 

@@ -25,7 +25,7 @@ ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PI
 def check(
     rows: Sequence[Example], llava: Path, max_length: int = 2048, num_workers: int = 0, **term: object
 ) -> CheckedData:
-    encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    encoder = component("adapter", "llava", path=str(llava), unusual_texts="keep").encoder()  # type: ignore[attr-defined]
     terms = [component("loss", "dpo", **term)]
     builder = BatchBuilder.for_terms(terms, {}, encoder, max_length, seed=0)  # type: ignore[arg-type]
     return check_data(rows, builder, lambda done, total: None, num_workers)

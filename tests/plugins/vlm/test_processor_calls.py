@@ -37,7 +37,7 @@ def refused(encoder: Any, row: Example) -> str:
 
 
 def test_pictures_that_a_processor_refuses_are_bad_rows_with_their_size_and_the_reason(tmp_path: Path) -> None:
-    qwen = encoder(build_vlm("qwen2_vl", tmp_path), "chat_vlm")
+    qwen = encoder(build_vlm("qwen2_vl", tmp_path), "chat_vlm", unusual_texts="keep")
     sizes = [(40, 30), (455, 2), (1, 300), (40, 30)]
     rows = [replace(with_images(size), id=str(number)) for number, size in enumerate(sizes)]
     builder = BatchBuilder.for_terms([component("loss", "dpo")], {}, qwen, 2048, seed=0)  # type: ignore[list-item]

@@ -20,6 +20,7 @@ READY, QUESTION = "USER: <image>\nWhat? ASSISTANT:", "<image>\nWhat?"
 
 def problems(llava: Path, changes: Mapping[str, Any], **model: Any) -> str:
     """What the check says of a row with these changes; nothing if the row is sound."""
+    model = {"unusual_texts": "keep"} | model
     encoder = component("adapter", "llava", path=str(llava), **model).encoder()  # type: ignore[attr-defined]
     prompt = QUESTION if model.get("prompts") == "chat" else READY
     row = replace(Example("x", prompt, {"chosen": "A", "rejected": "B"}, (IMAGE,)), **changes)

@@ -1,0 +1,166 @@
+"""Texts that are seldom meant are bad rows: ready-made prompts under chat, bare ones under ready, other end tokens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from mdpo_core import Example, Turn, component
+from mdpo_core.data.checking import check_data
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.errors import DataError
+
+ROW = Example("x", "<image>\nWhat?", {"chosen": "A", "rejected": "B"}, (PIL.Image.new("RGB", (40, 30)),))
+READY = "USER: <image>\nWhat? ASSISTANT:"
+
+
+def builder_of(model: Path, **options: Any) -> BatchBuilder:
+    encoder = component("adapter", "llava", path=str(model), **options).encoder()  # type: ignore[attr-defined]
+    return BatchBuilder.for_terms([component("loss", "dpo")], {}, encoder, 2048, seed=0)  # type: ignore[list-item]
+
+
+def problems(builder: BatchBuilder, changes: Mapping[str, Any]) -> str:
+    """What the check says of a row with these changes; nothing if the row is sound."""
+    checked = check_data([replace(ROW, **changes)], builder, lambda done, total: None)
+    return "\n".join(str(problem) for found in checked.bad.values() for problem in found)
+
+
+@pytest.fixture(scope="module")
+def chat(llava: Path) -> BatchBuilder:
+    return builder_of(llava, prompts="chat")
+
+
+@pytest.fixture(scope="module")
+def ready(llava: Path) -> BatchBuilder:
+    return builder_of(llava, prompts="ready")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "marker"),
+    [
+        (READY, "ASSISTANT:"),
+        ("A chat between a human and an assistant. USER: <image>\nWhat? ASSISTANT: ", "ASSISTANT:"),
+        ("Human: <image> What?\nAssistant:", "Assistant:"),
+        ("<image>USER: What? ASSISTANT:\n", "ASSISTANT:"),
+        ("<|im_start|>user\n<image>What?<|im_end|>\n<|im_start|>assistant\n", "<|im_start|>"),
+        ("<s>[INST] <image>\nWhat? [/INST]", "[INST]"),
+        ("<image>\n[INST] What? [/INST]", "[INST]"),
+        ("<|user|>\n<image>What?<|end|>\n<|assistant|>\n", "<|user|>"),
+        ("Be brief.\n### Human: <image>What?\n### Assistant:", "### Human:"),
+        ("<start_of_turn>user\n<image>What?<end_of_turn>\n<start_of_turn>model\n", "<start_of_turn>"),
+        ("<|start_header_id|>user<|end_header_id|>\n<image>What?", "<|start_header_id|>"),
+        ((Turn("user", READY),), "ASSISTANT:"),
+        ((Turn("user", "<image>A?"), Turn("assistant", "B"), Turn("user", "USER: C? ASSISTANT:")), "ASSISTANT:"),
+    ],
+)
+def test_a_ready_made_prompt_is_not_put_into_the_chat_template(prompt: Any, marker: str, chat: BatchBuilder) -> None:
+    said = problems(chat, {"prompt": prompt}).splitlines()[0]
+    assert said == (
+        f"row 1: the prompt contains {marker!r}, so it is ready-made, but model.prompts: chat puts it into the chat "
+        "template once more: set model.prompts: ready, or, if it is meant, set model.unusual_texts: keep"
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<image>\nWhat?",
+        "<image>\nThe user: who is it?",
+        "<image>\nWho is the assistant: a man or a woman?",
+        "<image>\nQuestion: What is it?\nAnswer:",
+        "<image>\nWhat does [INST] or <|user|> mean?",
+        "<image>\n### Task\nName the human: first name only.",
+        (Turn("user", "<image>\nA?"), Turn("assistant", "USER: B ASSISTANT:"), Turn("user", "C?")),
+    ],
+)
+def test_a_question_under_chat_is_sound(prompt: Any, chat: BatchBuilder) -> None:
+    assert problems(chat, {"prompt": prompt}) == ""
+
+
+@pytest.mark.parametrize("prompt", ["<image>\nWhat?", "What is it? <image>", "<image>Name the user.", "<image>"])
+def test_a_bare_question_is_not_used_as_a_ready_prompt(prompt: str, ready: BatchBuilder) -> None:
+    assert problems(ready, {"prompt": prompt}) == (
+        "row 1: the prompt is a bare question: nothing marks the user's turn or calls for an answer, but "
+        "model.prompts: ready uses it unchanged: set model.prompts: chat, or, if it is meant, set "
+        "model.unusual_texts: keep"
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        READY,
+        "<s>[INST] <image>\nWhat? [/INST]",
+        "<image>\nQuestion: What? Short answer:",
+        "<|user|><image>What?<|assistant|>",
+        "### Human: <image>What?\n### Assistant:",
+        "<s><image>What?",
+    ],
+)
+def test_a_ready_prompt_of_any_format_is_sound(prompt: str, ready: BatchBuilder) -> None:
+    assert problems(ready, {"prompt": prompt}) == ""
+
+
+def test_a_bare_prompt_is_sound_for_a_model_without_a_chat_template(llava: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llava, tmp_path / "model"))
+    without_template(folder)
+    assert problems(builder_of(folder), {}) == ""
+
+
+def without_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    for name in ("processor_config.json", "tokenizer_config.json", "chat_template.json"):
+        if (folder / name).exists():
+            values = json.loads((folder / name).read_text())
+            values.pop("chat_template", None)
+            (folder / name).write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>", "<|end|>", "<eos>"])
+@pytest.mark.parametrize("where", ["prompt", "response", "turn", "other prompt"])
+def test_an_end_token_of_another_model_is_named(token: str, where: str, chat: BatchBuilder) -> None:
+    changes, name = {
+        "prompt": ({"prompt": f"<image>What?{token}"}, "the prompt"),
+        "response": ({"responses": {"chosen": f"A{token}", "rejected": "B"}}, "the response 'chosen'"),
+        "turn": ({"responses": {"chosen": "A", "rejected": said(f"B{token}")}}, "the response 'rejected'"),
+        "other prompt": ({"other_prompts": {"y": f"<image>What?{token}"}}, "the other prompt 'y'"),
+    }[where]
+    assert problems(chat, changes) == (
+        f"row 1: {name} contains {token!r}, the end token of other models, which is plain text to this one: remove "
+        "it, or, if it is meant, set model.unusual_texts: keep"
+    )
+
+
+def said(*texts: str) -> tuple[Turn, ...]:
+    return tuple(Turn("assistant", text) for text in texts)
+
+
+def test_the_end_token_of_this_model_has_its_own_sentence(chat: BatchBuilder) -> None:
+    found = problems(chat, {"responses": {"chosen": "A</s>", "rejected": "B"}})
+    assert found.startswith(
+        "row 1: chosen: the response contains '</s>', which the tokenizer takes for a special token"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("chat", {"prompt": READY}),
+        ("ready", {}),
+        ("chat", {"responses": {"chosen": "A<|im_end|>", "rejected": "B"}}),
+    ],
+)
+def test_what_is_meant_is_kept(kind: str, changes: Mapping[str, Any], llava: Path) -> None:
+    assert problems(builder_of(llava, prompts=kind, unusual_texts="keep"), changes) == ""
+
+
+def test_rows_that_are_checked_when_they_are_met_are_refused_too(ready: BatchBuilder) -> None:
+    with pytest.raises(DataError, match=r"^row 1: the prompt is a bare question"):
+        replace(ready, checks_rows=True).build([ROW], [0], epoch=0)
