@@ -89,6 +89,8 @@ def check_recipe(options: argparse.Namespace) -> int:
 
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
     found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_left_out} in quarantine"
+    if recipe.data.is_streamed():
+        found += " (the first buffer of a stream; other rows are checked when they are met)"
     print(f"{options.recipe}: no problem found, {found}")  # noqa: T201
     return 0
 

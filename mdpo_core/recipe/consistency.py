@@ -271,5 +271,5 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     held_out: frozenset({"data"}),
     unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),
-    streaming: frozenset({"data", "train", "reference"}),
+    streaming: frozenset({"data"}),
 }

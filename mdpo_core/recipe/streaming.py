@@ -9,14 +9,15 @@ def streaming(sections: Sections) -> Found:
     """The problems of a stream: no number of steps, and what needs all rows beforehand."""
     if not sections.data.is_streamed():
         return
-    if sections.train.max_steps is None:
+    if "train" not in sections.names or sections.train.max_steps is None:
         yield ("train",), "a stream has no last row, so the run needs train.max_steps, the number of optimizer steps"
     if sections.data.hold_out is not None:
         yield (
             ("data", "hold_out"),
             "rows of a stream cannot be held out; give rows of their own: validation: {reader: ...}",
         )
-    if sections.reference == "cached" and any(term.reads_reference for _, term in sections.terms):
+    cached = "reference" in sections.names and sections.reference == "cached"
+    if cached and any(term.reads_reference for _, term in sections.terms):
         yield (
             ("reference",),
             "'cached' scores every row before training, but a stream has no last row; use adapter_off or frozen_copy, "

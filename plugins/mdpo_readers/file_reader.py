@@ -105,10 +105,11 @@ class FileReader(Reader):
 
     def stream(self) -> RowStream:
         from mdpo_readers.tables.hub import HubOptions
-        from mdpo_readers.tables.row_stream import TableStream, source_of
+        from mdpo_readers.tables.streams.parts import parts_of
+        from mdpo_readers.tables.streams.row_stream import TableStream
 
-        source = source_of(self.table_path(), self.split, HubOptions(self.config, self.revision))
-        return TableStream(self.source, source, self.shuffle_buffer, self.rows_of)
+        parts = parts_of(self.table_path(), self.split, HubOptions(self.config, self.revision))
+        return TableStream(parts, self.shuffle_buffer, self.rows_of)
 
     @property
     def notes_files(self) -> bool:

@@ -13,6 +13,7 @@ from support.paths import LLAVA_MDPO
 from support.processes.launching import begin, contents, launch, records, wait_for_step
 
 from mdpo_core import DataError, MdpoError, Recipe, RecipeError, load_recipe, run
+from mdpo_core.cli import main
 from mdpo_core.training import trainer
 
 
@@ -149,6 +150,8 @@ def test_bad_rows_of_all_blocks_are_listed_once_and_after_a_resume(
     ("change", "message"),
     [
         ("train.max_steps=null", "the run needs train.max_steps"),
+        ("data.hold_out={share: 0.2}", "rows of a stream cannot be held out"),
+        ("validation={reader: pairs, path: x.jsonl, streaming: true}", "all rows of validation are measured"),
         ("reference=cached", "'cached' scores every row before training, but a stream has no last row"),
     ],
 )
@@ -163,3 +166,13 @@ def test_rows_that_are_no_stream_take_so_many_steps_too(
 ) -> None:
     recipe = load_recipe(LLAVA_MDPO, [*changes, f"train.max_steps={max_steps}"])
     assert len(records(run(recipe, run_dir=tmp_path / "run").run_dir)) == steps
+
+
+def test_a_check_says_that_it_saw_the_first_buffer_alone(
+    streamed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for change in streamed for word in ("--set", change)]
+    assert main(["check", str(LLAVA_MDPO), "--data", *words]) == 0
+    assert "6 rows, 0 in quarantine (the first buffer of a stream; other rows are checked" in capsys.readouterr().out
+    without = [word for change in streamed if "max_steps" not in change for word in ("--set", change)]
+    assert main(["check", str(LLAVA_MDPO), *without]) == 2

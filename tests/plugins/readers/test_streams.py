@@ -137,7 +137,7 @@ def test_bad_rows_are_named_by_their_place_in_the_source(folder: Path) -> None:
         ("rows.jsonl", b"\n\n", "there are no rows"),
         ("rows.jsonl", b'{"prompt": "x"}\n', "there is no column 'img_path'"),
         ("rows.parquet", b"PAR1 no", "rows.parquet, after row 0: cannot be read"),
-        ("rows.jsonl.gz", b"no", "rows.jsonl.gz, after row 0: cannot be read"),
+        ("rows.jsonl.gz", b"no", "rows.jsonl.gz: cannot be unpacked: .*; download it, or pack it, again"),
     ],
 )
 def test_what_cannot_be_streamed_is_refused(name: str, content: bytes, message: str, folder: Path) -> None:
@@ -157,3 +157,38 @@ def test_a_source_of_a_mixture_and_a_meta_file_cannot_be_streamed(folder: Path) 
     meta = DATA / "formats" / "mmpr" / "MMPR-v1.2" / "meta.json"
     with pytest.raises(DataError, match="meta file, and a stream is one table"):
         component("reader", "mmpr", path=str(meta), images=str(folder), streaming=True).open()
+
+
+def test_a_line_that_is_no_utf8_is_one_bad_row_and_a_mark_of_bytes_is_none(folder: Path) -> None:
+    lines = [line.encode() for line in as_lines(ROWS[:4]).split("\n")]
+    lines[2] = lines[2].replace(b"yes", b"\xe9")
+    (folder / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    rows = reader(folder / "rows.jsonl", folder, streaming=True).open()
+    assert [rows[number].id for number in (0, 1, 3)] == ["1", "2", "4"]
+    with pytest.raises(DataError, match=r"row 3: cannot be read as json: .*xe9.* is not UTF-8; save the file as UTF-8"):
+        rows[2]
+
+
+def test_shards_may_differ_in_columns_that_nothing_reads_and_their_rows_are_named(folder: Path) -> None:
+    (folder / "shards").mkdir()
+    for number, rows in enumerate([ROWS[:3], [row | {"more": 1.5} for row in ROWS[3:6]]]):
+        named = [row | {"idx": (str, int)[number](place)} for place, row in enumerate(rows)]
+        if number:
+            named[1]["rejected"] = ""
+        datasets.Dataset.from_list(named).to_parquet(folder / "shards" / f"{number}.parquet")
+    stream = reader(folder / "shards", folder, streaming=True, shuffle_buffer=4).stream()
+    first, second = islice(stream.blocks(), 2)
+    assert [row.id for row in first.rows] == ["1", "2", "3", "4"]
+    assert second.rows.place(0) == f"{folder / 'shards' / '1.parquet'} row 2"  # type: ignore[attr-defined]
+    assert second.rows.origin(0) == ("", str(folder / "shards" / "1.parquet"))  # type: ignore[attr-defined]
+
+
+def test_rows_of_a_later_block_without_a_column_are_bad_one_by_one(folder: Path) -> None:
+    rows = [*ROWS[:3], *({**row, "rejected": None} for row in ROWS[3:6])]
+    for row in rows[3:]:
+        del row["rejected"]
+    (folder / "rows.jsonl").write_text(as_lines(rows))
+    first, second = islice(reader(folder / "rows.jsonl", folder, streaming=True, shuffle_buffer=3).stream().blocks(), 2)
+    assert len(list(first.rows)) == 3
+    with pytest.raises(DataError, match=r"rows\.jsonl row 5: rejected: "):
+        second.rows[1]

@@ -1,0 +1,1 @@
+"""Tables that are read in order, a block of rows at a time."""
