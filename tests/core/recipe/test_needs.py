@@ -74,7 +74,7 @@ def test_given_columns_pass_and_unused_corruption_needs_nothing() -> None:
 
 
 def problems(rows: Sequence[Example], llava: Path, corruption: str, **options: Any) -> list[str]:
-    encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    encoder = component("adapter", "llava", path=str(llava), unusual_texts="keep").encoder()  # type: ignore[attr-defined]
     corruptions = {"changed": component("corruption", corruption, **options)}
     terms = [component("loss", "dpo", over="chosen@changed")]
     builder = BatchBuilder.for_terms(terms, corruptions, encoder, 2048, seed=0)  # type: ignore[arg-type]

@@ -73,6 +73,7 @@ def test_a_ready_made_prompt_is_not_put_into_the_chat_template(prompt: Any, mark
     [
         "<image>\nWhat?",
         "<image>\nThe user: who is it?",
+        "<image>\nComplete the sign. Assistant:",
         "<image>\nWho is the assistant: a man or a woman?",
         "<image>\nQuestion: What is it?\nAnswer:",
         "<image>\nWhat does [INST] or <|user|> mean?",
