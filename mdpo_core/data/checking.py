@@ -105,11 +105,13 @@ class CheckedData:
             raise DataError([Problem("", "data.bad_rows", self._too_many(quarantine, total)), *self._reasons()])
         found = [problem for problems in self.bad.values() for problem in problems]
         rest = [Problem("", "", f"... and {len(found) - SHOWN} more")] if len(found) > SHOWN else []
-        raise DataError(found[:SHOWN] + rest)
+        none = [] if self.rows else [Problem("", "", f"no row is left to train on: all {total:,} are bad")]
+        raise DataError([*found[:SHOWN], *rest, *(none if quarantine > 0 else [])])
 
     def _too_many(self, quarantine: float, total: int) -> str:
         return (
-            f"{self.num_bad:,} of {total:,} rows ({self.num_bad / total:.2%}) are bad, more than {{quarantine: "
+            f"{self.num_bad:,} of {total:,} rows ({self.num_bad / total:.2%}) {'is' if self.num_bad == 1 else 'are'} "
+            f"bad, more than {{quarantine: "
             f"{quarantine:g}}} allows; mend them, or raise it. The reasons:"
         )
 
@@ -122,7 +124,7 @@ class CheckedData:
             counts.update(kinds.keys())
             first = kinds | first
         most = counts.most_common(SHOWN)
-        return [Problem("", "", f"{count:,} times, first in {first[kind]}") for kind, count in most]
+        return [Problem("", "", f"{count:,} time{'s' * (count > 1)}, first in {first[kind]}") for kind, count in most]
 
 
 def open_data(reader: Reader) -> Sequence[Example]:

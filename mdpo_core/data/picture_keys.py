@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdpo_core.types.example import Example, Prompt
-from mdpo_core.types.stored_bytes import stored_digest
+from mdpo_core.types.stored_bytes import content_digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +58,7 @@ def _root(key: bytes, parents: dict[bytes, bytes]) -> bytes:
 
 
 def _content(image: Image) -> bytes:
-    return stored_digest(image) or f"{image.mode}{image.size}".encode() + image.tobytes()
+    return content_digest(image) or f"{image.mode}{image.size}".encode() + image.tobytes()
 
 
 def _words(prompt: Prompt) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from mdpo_core.storage.files import atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.rows import LazyRows
+
+_log = logging.getLogger(__name__)
 
 
 def write_quarantine(path: Path, *checks: CheckedData) -> None:
@@ -74,8 +77,14 @@ class MetRows:
         if met.keys() <= self.bad.keys():
             return
         self.bad = dict(sorted({**self.bad, **met}.items()))
-        self._together().require_valid(self.most_bad)
+        together = self._together()
+        together.require_valid(self.most_bad)
         self._write()
+        if self.world.is_main:
+            text = "%s of %s rows are bad and left out so far; %s lists them"
+            _log.warning(
+                text, f"{together.num_bad:,}", f"{len(together.rows) + together.num_left_out:,}", self.quarantine
+            )
 
     def state(self) -> list[list[Any]]:
         """The bad rows as JSON values, for a checkpoint."""

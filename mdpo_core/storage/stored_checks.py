@@ -49,7 +49,7 @@ class StoredChecks:
         if key is None:
             return None
         files = [folder / _file_name(key) for folder in (self.beside, _cache()) if folder is not None]
-        found = (_usable(file, key) for file in files if file.is_file())
+        found = (_usable(file, key) for file in files if _is_there(file))
         return next((each for each in found if each is not None), None)
 
     def keep(self, checked: CheckedData) -> CheckedData:
@@ -58,14 +58,31 @@ class StoredChecks:
             return checked
         name, content = _file_name(self._key), to_bytes(checked, self._key)
         try:
-            atomic_write(_cache() / name, content)
+            cache = _cache()
+            if cache is not None:
+                atomic_write(cache / name, content)
         except CheckpointError as error:
             _log().warning("%s; the data are checked again at the next start (MDPO_CACHE names the folder)", error)
         return replace(checked, stored={name: content})
 
 
-def _cache() -> Path:
-    return cache_folder() / "checked"
+def _cache() -> Path | None:
+    """The folder of results in the cache; None for a user without a home."""
+    try:
+        return cache_folder() / "checked"
+    except RuntimeError:
+        _log().warning("there is no home directory, so no check is kept; name a folder in MDPO_CACHE")
+        return None
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:
+        _log().warning(
+            "%s cannot be read (%s), so the data are checked again (MDPO_CACHE names the folder)", file, error
+        )
+        return False
 
 
 def _file_name(key: str) -> str:

@@ -25,12 +25,19 @@ def remember_stored(image: Image, content: bytes, background: str) -> None:
     """Let `stored_digest` know the bytes that an image was decoded from, until somebody changes it."""
     # With this flag, Pillow gives an image new pixels when somebody paints on it, and a copy does not have the digest.
     image.readonly = 1
-    setattr(image, _STORED, (image.im, hashlib.sha256(b"%s|%s" % (background.encode(), content)).digest()))
+    of_content = hashlib.sha256(content).digest()
+    setattr(image, _STORED, (image.im, hashlib.sha256(background.encode() + of_content).digest(), of_content))
 
 
 def stored_digest(image: Image) -> bytes | None:
-    """The digest of the bytes that `read_image` made this image of; None if it is another image, or was changed."""
-    pixels, digest = getattr(image, _STORED, (None, None))
+    """The digest of what `read_image` made this image of, its background too; None for an image that was changed."""
+    pixels, digest, _ = getattr(image, _STORED, (None, None, None))
+    return digest if pixels is image.im else None
+
+
+def content_digest(image: Image) -> bytes | None:
+    """The digest of the stored bytes alone: equal for one picture before two backgrounds."""
+    pixels, _, digest = getattr(image, _STORED, (None, None, None))
     return digest if pixels is image.im else None
 
 

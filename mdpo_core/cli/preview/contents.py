@@ -91,11 +91,10 @@ class NotingBuilder(BatchBuilder):
 
     longest: dict[str, int] = field(default_factory=dict)
 
-    def encode(self, example: Example, data: Sequence[Example], epoch: int) -> EncodedRow:
-        row = super().encode(example, data, epoch)
+    def _limit_length(self, row: EncodedRow) -> None:
         prompt = max(len(prompt.token_ids) for prompt in row.prompts.values())
-        self.longest[example.id] = prompt + max(map(len, row.responses.values()))
-        return row
+        self.longest[row.id] = prompt + max(map(len, row.responses.values()))  # of rows that are too long, too
+        super()._limit_length(row)
 
 
 class NotedRows(LazyRows):

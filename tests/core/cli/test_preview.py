@@ -220,3 +220,10 @@ def test_a_ready_made_prompt_is_one_run(model: Path) -> None:
     text = "USER: <image>\nWhat? ASSISTANT:"
     prompt = encoder.encode_prompt(Example("1", text, {}, (PIL.Image.new("RGB", (30, 30)),)))
     assert [run.role for run in prompt_runs(encoder, prompt, text)] == ["ready", "image", "ready"]
+
+
+def test_lengths_show_rows_that_are_too_long(model: Path, pictures: Path, tmp_path: Path) -> None:
+    page = preview(tmp_path, model, pictures, [row("0.png"), row("1.png", chosen="long " * 500)])
+    assert "model.max_length = 400" in page.text("div axis")
+    assert "far beyond" not in page.text("div axis")
+    assert page.counts["article row"] == 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import DataError, Example, Turn
+from mdpo_core import DataError, Example, ImageOptions, Turn, read_image
 from mdpo_core.data.held_out import held_out_rows, targets_of
 from mdpo_core.data.picture_keys import keys_of, num_shared_pictures, row_groups
 from mdpo_core.interfaces.reader import HoldOut
@@ -160,3 +161,13 @@ def test_shared_pictures_are_counted_once_and_prompts_are_not() -> None:
         [keys_of(each) for each in rows] for rows in ([row(0, 1, 2), row(1)], [row(2, 1), row(3, 1), row(4)])
     )
     assert num_shared_pictures(ours, theirs) == 1
+
+
+def test_one_picture_before_two_backgrounds_is_one_picture(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    rows = [
+        Example(colour, "<image>", {}, (read_image(tmp_path / "a.png", ImageOptions(background=colour)),))
+        for colour in ("white", "black")
+    ]
+    assert keys_of(rows[0]) == keys_of(rows[1])
+    assert len(set(row_groups([keys_of(row) for row in rows]))) == 1

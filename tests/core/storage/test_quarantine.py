@@ -144,3 +144,9 @@ def test_other_limits_are_refused(option: str, changes: list[str]) -> None:
 def test_copies_of_a_mixture_are_no_duplicates(mixed: list[str]) -> None:
     with pytest.raises(RecipeError, match="would leave out the copies that times reads of the source 'boats'"):
         load_recipe(LLAVA_MDPO, [*mixed, "data.sources.boats.times=2"])
+
+
+def test_a_quarantine_that_leaves_no_row_says_so(llava: Path) -> None:
+    checked = check([replace(ROW, id=str(number), prompt="no mark") for number in range(3)], llava)
+    with pytest.raises(DataError, match="no row is left to train on: all 3 are bad"):
+        checked.require_valid(quarantine=1.0)

@@ -201,3 +201,24 @@ def test_validation_is_checked_once_too(own: list[str], decoded: list[int], pair
     assert first.held_out is not None
     assert outcome(second.held_out) == outcome(first.held_out)
     assert len(first.stored) == 2
+
+
+def test_a_cache_that_cannot_be_looked_into_is_no_cache(
+    own: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MDPO_CACHE", "/" + "x" * 5000)  # as unreadable as a folder without permission
+    assert len(check(own).rows) == 10
+    assert "the data are checked again (MDPO_CACHE names the folder)" in caplog.text
+
+
+def test_a_user_without_a_home_has_no_cache(
+    own: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MDPO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert len(check(own).rows) == 10
+    assert "name a folder in MDPO_CACHE" in caplog.text
