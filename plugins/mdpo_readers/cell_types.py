@@ -54,6 +54,11 @@ class Cell(NamedTuple):
         return self.wrong(f"must be {expected}, found {shown(self.value)}")
 
 
+def holds_tools(value: object) -> bool:
+    """Whether a value names tools or calls them; null, and an empty list, object or text, do not."""
+    return value is not None and value not in ("", "[]", "{}", "null", [], {})
+
+
 def text(cell: Cell) -> str:
     """The cell's text, which may be empty."""
     if isinstance(cell.value, date):

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from mdpo_core import IMAGE_MARK, Turn
 from mdpo_core import Role as RoleName
-from mdpo_readers.cell_types import Cell, shown, text
-from mdpo_readers.messages import VIDEO_MARK
+from mdpo_readers.cell_types import Cell, holds_tools, shown, text
+from mdpo_readers.messages import VIDEO_MARK, item
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
@@ -16,6 +16,7 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 _IMAGE_KEYS = ("image", "image_url", "path", "url", "bytes", "base64")
 _IMAGE_PARTS = ("image", "image_url", "input_image")
 _VIDEO_KEYS = ("video", "video_url", "path", "url", "bytes")
+_CALLS = ("tool_calls", "function_call")
 _VIDEO_PARTS = ("video", "video_url", "input_video")
 
 
@@ -103,10 +104,17 @@ def _turn(cell: Cell) -> Turn:
     message = cell.value
     if not isinstance(message, dict):
         raise cell.must_be("a chat message: {role, content}")
+    _require_no_call(cell)
     for role, content in _KEYS:
         if role in message and content in message:
             return Turn(_role(cell._replace(value=message[role])), _content(cell._replace(value=message[content])))
     raise cell.must_be("a chat message: {role, content}")
+
+
+def _require_no_call(cell: Cell) -> None:
+    for key in _CALLS:
+        if holds_tools(cell.value.get(key)):
+            raise item(cell, key).wrong("calls a tool, which cannot be trained on yet; remove the row")
 
 
 def _role(cell: Cell) -> Any:

@@ -47,8 +47,8 @@ class FileReader(Reader):
 
     unread: tuple[str, ...] = Field(
         default=(),
-        description="columns with pictures, videos or preferences that are meant to stay unread; any other such column "
-        "makes a row bad",
+        description="columns with pictures, videos, preferences or tools that are meant to stay unread; any other such "
+        "column makes a row bad",
     )
     streaming: bool = Field(
         default=False,

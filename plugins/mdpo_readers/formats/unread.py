@@ -1,4 +1,4 @@
-"""Columns that hold pictures, videos or preferences, and that nothing reads: refused, never passed over in silence."""
+"""Columns with pictures, videos, preferences or tools that nothing reads: refused, never passed over in silence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from mdpo_readers.cell_types import Cell, shown
+from mdpo_readers.cell_types import Cell, holds_tools, shown
 from mdpo_readers.embedded import has_bytes_of_picture
 
 _KIND = re.compile(r"video|clip|imag|img|pict|photo|frame|pics?(?![a-z])", re.IGNORECASE)
@@ -25,6 +25,7 @@ _PREFERENCE = {
 _RATING = {"score", "scores", "rating", "ratings", "reward", "rewards", "rank", "preference", "votes"}
 _NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]?(?P<which>\d+|[ab]|left|right|first|second|one|two)$", re.IGNORECASE)
 _ANSWERS_SHOWN = 2
+_TOOLS = ("tools", "functions")
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,17 @@ class Unread:
         """Whether a column has to be looked at, though nothing reads it: by its name, or because it has pictures."""
         if column in self.read or column in self.allowed:
             return False
-        return has_pictures or bool(_KIND.search(column)) or self._is_preference(column)
+        return has_pictures or column in _TOOLS or bool(_KIND.search(column)) or self._is_preference(column)
 
     def require_none(self, where: str, values: Mapping[str, Any]) -> None:
-        """Raise `DataError` if a stored row has a picture, a video or a preference that nothing reads."""
+        """Raise `DataError` if a stored row has a picture, a video, a preference or tools that nothing reads."""
         shown_files = self._files_read(values)
         for column, value in values.items():
             if column in self.read or column in self.allowed or _is_empty(value):
                 continue
             cell = Cell(where, column, value)
+            if column in _TOOLS:
+                require_no_tools(cell)
             if self._is_preference(column):
                 raise cell.wrong(self._preference_problem(cell))
             kind = _held(column, value, bool(shown_files))
@@ -87,6 +90,15 @@ class Unread:
         return (
             f"says {shown(cell.value)} of {answers}, which the recipe takes in this order, and nothing reads it; write "
             "the better answer into a column of its own, or, if the order is right in every row, set "
+            f"data.unread: [{cell.column}]"
+        )
+
+
+def require_no_tools(cell: Cell) -> None:
+    """Raise `DataError` if a column that nothing reads holds tools."""
+    if holds_tools(cell.value):
+        raise cell.wrong(
+            "holds tools, which cannot be trained on yet; remove the row or the column, or leave it out: "
             f"data.unread: [{cell.column}]"
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mdpo_readers.cell_types import Cell
+from mdpo_core import Prompt, Turn
+from mdpo_readers.cell_types import Cell, shown, text
 from mdpo_readers.formats.pair import Row
 
 
@@ -20,6 +21,18 @@ def first_filled(row: Row, *columns: str) -> Cell:
     if len(filled) > 1:
         raise filled[1].wrong(f"is filled, and so is '{filled[0].column}'; keep the pictures of a row in one column")
     return filled[0] if filled else row[columns[0]]
+
+
+def with_system(prompt: Prompt, cell: Cell) -> Prompt:
+    """A prompt behind the system turn of a column, which may be empty. Raises `DataError` if it has another one."""
+    if not is_filled(cell.value):
+        return prompt
+    system = Turn("system", text(cell))
+    turns = (Turn("user", prompt),) if isinstance(prompt, str) else prompt
+    found = [turn for turn in turns if turn.role == "system"]
+    if any(turn != system for turn in found):
+        raise cell.wrong(f"says {shown(cell.value)}, and the messages have another system turn; keep one of them")
+    return turns if found else (system, *turns)
 
 
 def listed(cell: Cell, expected: str) -> list[Cell]:

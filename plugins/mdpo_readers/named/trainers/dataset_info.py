@@ -48,6 +48,9 @@ def read_entry(path: Path, name: str) -> Entry:
     entry: Mapping[str, Any] = entries[name]
     if not entry.get("ranking"):
         raise DataError([Problem(str(file), name, "is no ranking data set: it has no ranking: true")])
+    if entry.get("num_samples") is not None:
+        text = f"is not read; remove it, and set data.split: train[:{shown(entry['num_samples'])}]"
+        raise DataError([Problem(str(file), f"{name}.num_samples", text)])
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt"):
         raise DataError(

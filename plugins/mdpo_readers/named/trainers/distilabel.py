@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mdpo_core import Prompt
+from mdpo_core import IMAGE_MARK, Prompt
 from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell, number, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
-from mdpo_readers.named.cells import first_filled, is_filled, listed
+from mdpo_readers.named.cells import first_filled, is_filled, listed, with_system
 from mdpo_readers.named.rated import Rated, best_over_worst, pair_of
 
 _ASKED = ("instruction", "prompt", "messages")
@@ -24,14 +24,15 @@ class Distilabel(TableReader):
 
     Of the generations, the best is compared with the worst, as ``FormatTextGenerationDPO`` does; one without a rating
     is left out, and a row whose ratings are equal makes no pair. ``chosen`` and ``rejected`` are text, answers, or
-    whole conversations. Pictures are in ``image``, ``images`` or parts of the messages.
+    whole conversations. Pictures are in ``image``, ``images`` or parts of the messages. ``system_prompt`` is the
+    system's turn.
     """
 
     title: ClassVar[str] = "distilabel's rows"
     columns: ClassVar[tuple[str, ...]] = ()
     also: ClassVar[tuple[str, ...]] = (
         *_ASKED,
-        *("generations", "ratings", "chosen", "rejected", "image", "images"),
+        *("generations", "ratings", "chosen", "rejected", "image", "images", "system_prompt"),
         *_RATINGS.values(),
     )
     several: ClassVar[bool] = True
@@ -44,23 +45,42 @@ class Distilabel(TableReader):
         return None  # some rows have ratings
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        question = next((row[name] for name in _ASKED if is_filled(row[name].value)), row["instruction"])
+        question = _question(row)
         pictures = first_filled(row, "image", "images")
         if "chosen" in row:
             yield _of_answers(row, question, pictures)
             return
         answers = list(_rated(row["generations"], row["ratings"]))
         for better, worse in best_over_worst(answers):
-            yield pair_of(_prompt(question), better, worse, _pictures(pictures, question))
+            yield pair_of(
+                with_system(_prompt(question), row["system_prompt"]), better, worse, _pictures(pictures, question)
+            )
 
 
 def _of_answers(row: Row, question: Cell, pictures: Cell) -> Pair:
     scores = {name: row.number(column) for name, column in _RATINGS.items() if column in row}
     if _is_conversation(row["chosen"]):
         prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])
-        return Pair(prompt, chosen, rejected, _pictures(pictures, row["chosen"]), columns=scores)
+        asked_so = with_system(prompt, row["system_prompt"])
+        return Pair(asked_so, chosen, rejected, _pictures(pictures, row["chosen"]), columns=scores)
     better, worse = (conversations.response(row[name]) for name in ("chosen", "rejected"))
-    return Pair(_prompt(question), better, worse, _pictures(pictures, question), columns=scores)
+    prompt = with_system(_prompt(question), row["system_prompt"])
+    return Pair(prompt, better, worse, _pictures(pictures, question), columns=scores)
+
+
+def _question(row: Row) -> Cell:
+    """The one cell with the question; several may hold the same one. Raises `DataError` if they differ."""
+    filled = [row[name] for name in _ASKED if is_filled(row[name].value)]
+    for each in filled[1:]:
+        if _last_text(each) != _last_text(filled[0]):
+            raise each.wrong(f"asks something else than '{filled[0].column}'; keep one of them")
+    return filled[-1] if filled else row["instruction"]
+
+
+def _last_text(cell: Cell) -> str:
+    """The question alone, without marks of pictures."""
+    prompt = _prompt(cell)
+    return (prompt if isinstance(prompt, str) else prompt[-1].text).replace(IMAGE_MARK, "").strip()
 
 
 def _is_conversation(cell: Cell) -> bool:

@@ -14,7 +14,8 @@ from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.named.cells import is_filled
+from mdpo_readers.formats.unread import require_no_tools
+from mdpo_readers.named.cells import is_filled, with_system
 from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_set_of, ranking_files, read_entry
 from mdpo_readers.video_reader import VideoReader
 
@@ -91,10 +92,11 @@ class LlamaFactory(VideoReader, TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         asked = row[self.entry.columns[self.entry.asked]]
-        prompt = self._of_messages(asked) if self.entry.is_sharegpt else self._of_alpaca(row)
-        system = self._cell(row, "system")
-        if is_filled(system.value):
-            prompt = (Turn("system", text(system)), *prompt)
+        prompt: Prompt = self._of_messages(asked) if self.entry.is_sharegpt else self._of_alpaca(row)
+        tools = self._cell(row, "tools")
+        if tools.column not in self.unread:
+            require_no_tools(tools)
+        prompt = with_system(prompt, self._cell(row, "system"))
         chosen, rejected = (self._answer(self._cell(row, answer)) for answer in ("chosen", "rejected"))
         pictures, videos = self._cell(row, "images"), self._cell(row, "videos")
         yield Pair(prompt, chosen, rejected, pictures, videos=videos, asked=asked.column)

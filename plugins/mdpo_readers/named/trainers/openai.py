@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from mdpo_readers import conversations
+from mdpo_readers.cell_types import holds_tools
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
@@ -24,6 +25,9 @@ class OpenAI(VideoReader, TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         asked = item(row["input"], "messages")
+        if holds_tools(item(row["input"], "tools").value):
+            text = "holds tools, which cannot be trained on yet; remove the row or the tools"
+            raise item(row["input"], "tools").wrong(text)
         prompt = conversations.prompt(asked)
         chosen, rejected = (conversations.response(row[f"{name}_output"]) for name in ("preferred", "non_preferred"))
         pictures = asked._replace(value=conversations.images_inside(asked))

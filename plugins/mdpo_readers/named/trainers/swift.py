@@ -6,17 +6,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mdpo_core import ExampleField
+from mdpo_core import ExampleField, Prompt
 from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import VIDEO_MARK
-from mdpo_readers.named.cells import first_filled, is_filled
+from mdpo_readers.named.cells import first_filled, is_filled, with_system
 from mdpo_readers.video_reader import VideoReader
 
 _REJECTED = ("rejected_response", "rejected_messages", "rejected_images")
 _SOUNDS = ("audios", "audio")
+_OBJECTS = ("<ref-object>", "<bbox>")
 
 
 class Swift(VideoReader, TableReader):
@@ -25,12 +26,13 @@ class Swift(VideoReader, TableReader):
     The last message is the chosen answer. ``rejected_response`` is an answer, ``rejected_messages`` a whole
     conversation. ``rejected_images`` are other pictures for the same answer: read them with the condition
     ``{corruption: dataset_image, picture: rejected_images}``. A video in ``videos`` is a file, a folder of frames or a
-    list of frames; it becomes one picture for each frame.
+    list of frames; it becomes one picture for each frame. ``system`` is the system's turn. Tools, and texts with
+    ``<ref-object>`` or ``<bbox>``, are refused.
     """
 
     title: ClassVar[str] = "ms-swift's preference format"
     columns: ClassVar[tuple[str, ...]] = ("messages",)
-    also: ClassVar[tuple[str, ...]] = ("images", "image", *_REJECTED, "videos", "video", *_SOUNDS)
+    also: ClassVar[tuple[str, ...]] = ("images", "image", "system", *_REJECTED, "videos", "video", *_SOUNDS)
     mark_ending: ClassVar[str] = ""
 
     @classmethod
@@ -41,16 +43,20 @@ class Swift(VideoReader, TableReader):
         return None  # some rows reject an answer, others a picture
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        prompt, chosen = conversations.prompt_and_response(row["messages"])
+        before, chosen = conversations.prompt_and_response(row["messages"])
         other = {"rejected_images": row["rejected_images"]} if is_filled(row["rejected_images"].value) else {}
         if not other and not any(_has_answer(row, name) for name in ("rejected_response", "rejected_messages")):
             raise row["rejected_response"].wrong("is empty, and so are rejected_messages and rejected_images")
-        rejected = self._rejected(row, prompt)
+        rejected = self._rejected(row, before)
         _require_no_sound(row)
+        _require_no_objects(row["messages"], *_texts(before), chosen)
+        column = "rejected_messages" if _has_answer(row, "rejected_messages") else "rejected_response"
+        _require_no_objects(row[column], *_texts(rejected))
         if VIDEO_MARK in chosen or (isinstance(rejected, str) and VIDEO_MARK in rejected):
             raise row["messages"].wrong(f"an answer contains {VIDEO_MARK}; only a prompt may show a video")
         pictures = _in_messages(row, first_filled(row, "images", "image"), conversations.images_inside)
         videos = _in_messages(row, first_filled(row, "videos", "video"), conversations.videos_inside)
+        prompt = with_system(before, row["system"])
         yield Pair(prompt, chosen, rejected, pictures, other_images=other, videos=videos, asked="messages")
 
     def _rejected(self, row: Row, prompt: Any) -> Any:
@@ -77,6 +83,22 @@ def _require_no_sound(row: Row) -> None:
     for name in _SOUNDS:
         if is_filled(row[name].value):
             raise row[name].wrong("sounds are not read")
+
+
+def _texts(prompt: Prompt | None) -> Iterable[str]:
+    if prompt is None or isinstance(prompt, str):
+        return () if prompt is None else (prompt,)
+    return [turn.text for turn in prompt]
+
+
+def _require_no_objects(cell: Cell, *texts: str) -> None:
+    """Refuse the tags that ms-swift fills with what ``objects`` holds."""
+    for tag in _OBJECTS:
+        if any(tag in text for text in texts):
+            raise cell.wrong(
+                f"contains {tag}, which stands for a part of 'objects', which is not read; write the names and the "
+                "boxes into the text, as the model writes them, or remove the row"
+            )
 
 
 def _in_messages(row: Row, cell: Cell, inside: Callable[[Cell], list[Any]]) -> Cell:
