@@ -86,6 +86,11 @@ def written_number(cell: Cell) -> float:
         raise cell.must_be("a finite number") from error
 
 
+def number_or_text(cell: Cell) -> float:
+    """The finite number of a cell, which may be written as text."""
+    return (written_number if isinstance(cell.value, str) else number)(cell)
+
+
 def name(cell: Cell) -> str:
     """The id of a row, as text; the cell contains text that is not blank, or a whole number."""
     is_name = isinstance(cell.value, str) and cell.value.strip()

@@ -30,8 +30,11 @@ def prompt(cell: Cell) -> str | tuple[Turn, ...]:
     return turns
 
 
-def response(cell: Cell) -> str | tuple[Turn, ...]:
-    """The response of a row: text, or turns; the assistant has the first turn and the last."""
+def response(cell: Cell, remedy: str = "keep the turns after the question alone") -> str | tuple[Turn, ...]:
+    """The response of a row: text, or turns; the assistant has the first turn and the last.
+
+    ``remedy``: what to do about other turns before it.
+    """
     if isinstance(cell.value, dict):  # one message
         cell = cell._replace(value=[cell.value])
     if not isinstance(cell.value, list):
@@ -40,10 +43,7 @@ def response(cell: Cell) -> str | tuple[Turn, ...]:
     if not before:
         return answer
     if before[0].role != "assistant":
-        raise cell.wrong(
-            "must begin with an assistant's turn, and has other turns before it; if the column contains whole "
-            "conversations, set data.prompt: null"
-        )
+        raise cell.wrong(f"must begin with an assistant's turn, and has other turns before it; {remedy}")
     return (*before, Turn("assistant", answer))
 
 

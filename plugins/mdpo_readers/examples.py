@@ -76,7 +76,8 @@ class PairRows(LazyRows):
         """The prompt, and the responses by name."""
         column_of = self._columns.responses
         if self._columns.prompt is not None:
-            responses = {name: conversations.response(cell[column]) for name, column in column_of.items()}
+            remedy = "if the column contains whole conversations, set data.prompt: null"
+            responses = {name: conversations.response(cell[column], remedy) for name, column in column_of.items()}
             return conversations.prompt(cell[self._columns.prompt]), responses
         split = {name: conversations.prompt_and_response(cell[column]) for name, column in column_of.items()}
         first, *others = column_of

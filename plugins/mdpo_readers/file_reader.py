@@ -138,5 +138,8 @@ class FileReader(Reader):
         except OSError as error:  # too long a name, or a folder that may not be entered
             yield Problem(self.source, "", f"data.images: {shown(str(self.images))} cannot be read: {error.strerror}")
             return
+        if self.images.is_file():
+            yield Problem(self.source, "", f"data.images: '{self.images}' is a file, not a folder; name its folder")
+            return
         message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
         yield Problem(self.source, "", message)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mdpo_core import Prompt
-from mdpo_readers.cell_types import Cell, number, written_number
+from mdpo_readers.cell_types import Cell, number_or_text, written_number
 
 
 class Row(Mapping[str, Cell]):
@@ -35,8 +35,8 @@ class Row(Mapping[str, Cell]):
         return len(self._values)
 
     def number(self, column: str) -> float:
-        """The finite number in a column. Raises `DataError` if there is none."""
-        return (written_number if self._of_text_alone else number)(self[column])
+        """The finite number in a column, which may be written as text. Raises `DataError` if there is none."""
+        return (written_number if self._of_text_alone else number_or_text)(self[column])
 
     def filled(self) -> list[str]:
         """The columns in which the row has a value."""

@@ -16,10 +16,10 @@ def is_filled(value: Any) -> bool:
 
 
 def first_filled(row: Row, *columns: str) -> Cell:
-    """The one cell of ``columns`` with pictures; if all are empty, the first of them. Raises `DataError` for two."""
+    """The one cell of ``columns`` with a value; if all are empty, the first of them. Raises `DataError` for two."""
     filled = [row[column] for column in columns if is_filled(row[column].value)]
     if len(filled) > 1:
-        raise filled[1].wrong(f"is filled, and so is '{filled[0].column}'; keep the pictures of a row in one column")
+        raise filled[1].wrong(f"is filled, and so is '{filled[0].column}'; keep one of them")
     return filled[0] if filled else row[columns[0]]
 
 

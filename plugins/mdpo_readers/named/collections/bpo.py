@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from mdpo_core import ExampleField, Prompt
 from mdpo_readers import conversations
-from mdpo_readers.cell_types import Cell, number, text
+from mdpo_readers.cell_types import Cell, number_or_text, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked, item
@@ -47,4 +47,4 @@ def _prompt(cell: Cell) -> Prompt:
 
 def _rated(cell: Cell) -> Iterator[Rated]:
     for each in objects(cell, "an answer: {response, score}"):
-        yield Rated(text(item(each, "response")), number(item(each, "score")))
+        yield Rated(text(item(each, "response")), number_or_text(item(each, "score")))

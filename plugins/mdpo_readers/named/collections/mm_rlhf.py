@@ -23,7 +23,8 @@ class MmRlhf(TableReader):
     """MM-RLHF's pairs: ``{image or video, prompt or question, chosen, rejected}``.
 
     A video is a file or a folder of frames. Ranks and scores (``chosen_rank``, ``rejected_rank``, ``chosen_score``,
-    ``rejected_score``) are columns for terms; a rank of 1 is the best.
+    ``rejected_score``) are columns for terms; a rank of 1 is the best. A row whose chosen answer has the worse rank,
+    or the same one, is refused.
     """
 
     title: ClassVar[str] = "MM-RLHF"
@@ -51,7 +52,21 @@ class MmRlhf(TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         numbers = {name: row.number(name) for name in _NUMBERS if name in row}
+        _require_better(row, numbers)
         prompt = asked(first_filled(row, "prompt", "question"))
         shown = first_filled(row, "video", "image", "images")
         images, videos = (None, shown) if is_filled(row["video"].value) else (shown, None)
         yield Pair(prompt, text(row["chosen"]), text(row["rejected"]), images, columns=numbers, videos=videos)
+
+
+def _require_better(row: Row, numbers: Mapping[str, float]) -> None:
+    if "chosen_rank" not in numbers or "rejected_rank" not in numbers:
+        return
+    chosen, rejected = numbers["chosen_rank"], numbers["rejected_rank"]
+    if chosen < rejected:
+        return
+    compared = "as is" if chosen == rejected else "worse than"
+    raise row["chosen_rank"].wrong(
+        f"is {chosen:g}, {compared} 'rejected_rank' ({rejected:g}); 1 is the best rank: swap the "
+        "answers, or remove the row"
+    )

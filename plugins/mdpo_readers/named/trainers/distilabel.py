@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from mdpo_core import IMAGE_MARK, Prompt
 from mdpo_readers import conversations
-from mdpo_readers.cell_types import Cell, number, text
+from mdpo_readers.cell_types import Cell, number_or_text, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
@@ -64,8 +64,8 @@ def _of_answers(row: Row, question: Cell, pictures: Cell) -> Pair:
         asked_so = with_system(prompt, row["system_prompt"])
         return Pair(asked_so, chosen, rejected, _pictures(pictures, row["chosen"]), columns=scores)
     better, worse = (conversations.response(row[name]) for name in ("chosen", "rejected"))
-    prompt = with_system(_prompt(question), row["system_prompt"])
-    return Pair(prompt, better, worse, _pictures(pictures, question), columns=scores)
+    asked_so = with_system(_prompt(question), row["system_prompt"])
+    return Pair(asked_so, better, worse, _pictures(pictures, question), columns=scores)
 
 
 def _question(row: Row) -> Cell:
@@ -104,4 +104,4 @@ def _rated(generations: Cell, ratings: Cell) -> Iterator[Rated]:
         raise ratings.wrong(f"has {len(scores)} ratings, and '{generations.column}' has {len(answers)} answers")
     for answer, score in zip(answers, scores, strict=True):
         if score.value is not None and answer.value is not None:
-            yield Rated(text(answer), number(score))
+            yield Rated(text(answer), number_or_text(score))

@@ -35,6 +35,11 @@ class Trl(VideoReader, TableReader):
             prompt = conversations.prompt(row["prompt"])
             chosen, rejected = conversations.response(row["chosen"]), conversations.response(row["rejected"])
         else:
+            if isinstance(row["chosen"].value, str):
+                text = (
+                    "is text, and the row has no prompt; add a column 'prompt' with the question, and keep the answers"
+                )
+                raise row["chosen"].wrong(f"{text} alone in chosen and rejected")
             prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])
         asked = row["prompt" if "prompt" in row else "chosen"]
         pictures = first_filled(row, "images", "image")
