@@ -14,7 +14,7 @@ from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.stored_pairs import StoredPairs
 from mdpo_readers.tables.table import Table
 from mdpo_readers.videos.cells import videos
-from mdpo_readers.videos.marks import Shown, with_frames
+from mdpo_readers.videos.marks import Shown, require_no_video, with_frames
 
 
 class PairRows(LazyRows):
@@ -42,6 +42,7 @@ class PairRows(LazyRows):
         new_cell = partial(Cell, self.place(number))
         cell = {column: new_cell(column, values.get(column)) for column in columns.names()}
         prompt, responses = self._texts(cell)
+        require_no_video(cell[columns.prompt or next(iter(columns.responses.values()))], responses.values())
         read_number = cell_types.written_number if self._table.of_text_alone(number) else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = self._shown(cell, prompt)

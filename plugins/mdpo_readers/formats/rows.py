@@ -15,7 +15,7 @@ from mdpo_readers.formats.unread import Unread
 from mdpo_readers.images import images
 from mdpo_readers.tables.table import Table
 from mdpo_readers.videos.cells import videos
-from mdpo_readers.videos.marks import Shown, with_frames
+from mdpo_readers.videos.marks import Shown, require_no_video, with_frames
 from mdpo_readers.videos.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class FormatRows(LazyRows):
         used = self._format
         found = () if pair.videos is None else videos(pair.videos, used.images, used.sampling, used.options)
         asked = Cell(where, pair.asked, None)
+        require_no_video(asked, pair.responses.values())
         return with_frames(asked, pair.prompt, pictures, found, used.mark_ending, "; write one for each video")
 
 

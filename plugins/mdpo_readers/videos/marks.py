@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,6 +53,15 @@ def with_frames(
     if found != len(pictures):
         raise cell.wrong(f"has {found} {IMAGE_MARK} marks, and beside its videos the row has {len(pictures)} pictures")
     return _replaced(prompt, pictures, videos)
+
+
+def require_no_video(cell: Cell, answers: Iterable[Prompt]) -> None:
+    """Raise `DataError` if an answer to the prompt in ``cell`` has a ``<video>`` mark."""
+    if any(_count(answer, VIDEO_MARK) for answer in answers):
+        raise cell.wrong(
+            f"an answer contains {VIDEO_MARK}; only a prompt may show a video: take the mark out of the answer, or "
+            "remove the row"
+        )
 
 
 def _replaced(prompt: Prompt, pictures: Sequence[Image], videos: Sequence[Sequence[Image]]) -> Shown:

@@ -46,3 +46,11 @@ def test_ranks_may_be_text(tmp_path: Path) -> None:
     answers = [{"response": "Yes.", "score": "5"}, {"response": "No.", "score": 1}]
     assert rows_of(tmp_path, "bpo", {**rated, "completions": answers})
     assert rows_of(tmp_path, "distilabel", {**rated, "generations": ["Yes.", "No."], "ratings": ["5", 1]})
+
+
+@pytest.mark.parametrize("reader", ["trl", "mm_rlhf", "pairs", "distilabel"])
+@pytest.mark.parametrize("answer", ["chosen", "rejected"])
+def test_no_answer_shows_a_video(reader: str, answer: str, tmp_path: Path) -> None:
+    options = {"image": None} if reader == "pairs" else {}
+    with pytest.raises(DataError, match=r"row 1: prompt: an answer contains <video>; only a prompt may show a video"):
+        rows_of(tmp_path, reader, {**PAIR, answer: "a <video>"}, **options)
