@@ -34,12 +34,14 @@ class Unread:
 
     ``read``: columns that are read. ``pictures``: those of them with pictures. ``answers``: the columns of the answers,
     if the reader takes their order as it is. ``allowed``: columns that the recipe leaves unread (``data.unread``).
+    ``has_options``: options of the reader say which columns hold what.
     """
 
     read: frozenset[str]
     pictures: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     allowed: frozenset[str] = frozenset()
+    has_options: bool = True
 
     def is_watched(self, column: str, has_pictures: bool) -> bool:
         """Whether a column has to be looked at, though nothing reads it: by its name, or because it has pictures."""
@@ -60,7 +62,7 @@ class Unread:
                 raise cell.wrong(self._preference_problem(cell))
             kind = _held(column, value, bool(shown_files))
             if kind is not None and not self._is_of_read(column, value, shown_files):
-                raise cell.wrong(_picture_problem(cell, kind))
+                raise cell.wrong(self._picture_problem(cell, kind))
 
     def _files_read(self, values: Mapping[str, Any]) -> list[str]:
         """The names of the files of pictures that are read in this row; empty text for an embedded one."""
@@ -93,6 +95,17 @@ class Unread:
             f"data.unread: [{cell.column}]"
         )
 
+    def _picture_problem(self, cell: Cell, kind: str) -> str:
+        way = f"read it with data.video: {cell.column}, or "
+        if kind == "picture":
+            named = f"give it a name in data.other_images: {{NAME: {cell.column}}}"
+            way = f"read it with data.image: {cell.column}, {named}, or "
+        if not self.has_options:
+            way = "this format has no such column: read the file with reader: pairs, or "
+        return (
+            f"holds a {kind} that nothing reads: {shown(cell.value)}; {way}leave it out: data.unread: [{cell.column}]"
+        )
+
 
 def require_no_tools(cell: Cell) -> None:
     """Raise `DataError` if a column that nothing reads holds tools."""
@@ -101,13 +114,6 @@ def require_no_tools(cell: Cell) -> None:
             "holds tools, which cannot be trained on yet; remove the row or the column, or leave it out: "
             f"data.unread: [{cell.column}]"
         )
-
-
-def _picture_problem(cell: Cell, kind: str) -> str:
-    way = f"give it a name in data.other_images: {{NAME: {cell.column}}}, or " if kind == "picture" else ""
-    reads = f"read it with data.image: {cell.column}, {way}" if kind == "picture" else ""
-    reads = reads or f"read it with data.video: {cell.column}, or "
-    return f"holds a {kind} that nothing reads: {shown(cell.value)}; {reads}leave it out: data.unread: [{cell.column}]"
 
 
 def _held(column: str, value: Any, picture_is_read: bool) -> str | None:
@@ -166,9 +172,11 @@ def _numbers(answers: Sequence[str]) -> set[str]:
     return {match["which"].lower() for match in matches}
 
 
-def watch(read: Iterable[str], pictures: Iterable[str], allowed: Iterable[str], answers: Iterable[str] = ()) -> Unread:
-    """What is watched of a table of which these columns are read."""
-    return Unread(frozenset(read), tuple(pictures), tuple(answers), frozenset(allowed))
+def watch(
+    read: Iterable[str], pictures: Iterable[str], allowed: Iterable[str], answers: Iterable[str] | None = None
+) -> Unread:
+    """What is watched of a table of which these columns are read. ``answers``: None for a format with a name."""
+    return Unread(frozenset(read), tuple(pictures), tuple(answers or ()), frozenset(allowed), answers is not None)
 
 
 def is_picture_column(column: str) -> bool:

@@ -184,3 +184,11 @@ def test_an_empty_rejected_response_beside_another_rejected_part_is_absent(tmp_p
     [of_messages] = rows_of(tmp_path, "swift", {**swift, "rejected_messages": other})
     assert of_messages.responses["rejected"] == "No."
     assert rows_of(tmp_path, "swift", swift)[0].responses["rejected"] == ""
+
+
+def test_a_picture_that_a_named_format_does_not_have_is_refused_with_options_it_has(tmp_path: Path) -> None:
+    row = {"question": "What?", "chosen": "A.", "rejected": "B.", "image": None, "image2": "b.png"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    message = r"image2: holds a picture .*read the file with reader: pairs, or leave it out: data.unread: \[image2\]"
+    with pytest.raises(DataError, match=message):
+        component("reader", "rlaif_v", path=str(tmp_path / "rows.jsonl")).open()[0]  # type: ignore[attr-defined]
