@@ -167,7 +167,8 @@ def test_a_reader_gives_some_rows(rows: Any, error: type[MdpoError], message: st
 )
 def test_rows_of_other_types_are_told_like_other_bad_rows(row: Any, problem: str, llava: Path) -> None:
     assert problems_of_row(row) == [problem]
-    builder = BatchBuilder(component("adapter", "llava", path=str(llava)).encoder(), (CHOSEN,), {}, (), 10**6, 0)  # type: ignore[attr-defined]
+    adapter = component("adapter", "llava", path=str(llava), unusual_texts="keep")
+    builder = BatchBuilder(adapter.encoder(), (CHOSEN,), {}, (), 10**6, 0)  # type: ignore[attr-defined]
     checked = check_data([replace(VALID, id="0"), row], builder, lambda *_: None)
     assert checked.rows == [0]
     assert [str(found) for found in checked.bad[1]] == [f"row 2: {problem}"]

@@ -251,6 +251,7 @@ def test_responses_to_questions_without_a_picture_count_in_kto(recipe: Path, ste
         *steady,
         f"data.path={tmp_path / 'rows.json'}",
         "data.image=null",
+        "data.unread=[img_path]",
         "objective=[{loss: kto, beta: 0.5}, {loss: kto, beta: 0.5, baseline: 0}]",
     ]
     first, *_ = records(run(load_recipe(recipe, [*changes, f"output.dir={tmp_path / 'run'}"])).run_dir)
