@@ -182,10 +182,12 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
 ELSEWHERE = {("adapter", "chat_vlm"), ("adapter", "llava"), ("adapter", "bunny")}
 # In plugins/readers/test_named_formats.py and test_mixture.py, with a file of each format.
 NAMED_FORMATS = (
-    "align_anything arena argilla hound llamafactory llava_rlhf mixture mmpr openai povid rlaif_v rlhf_v seva swift "
-    "trl vlfeedback"
+    "align_anything arena argilla bpo distilabel ha_dpo hound llamafactory llava_rlhf mixture mm_rlhf mmpr openai "
+    "povid rlaif_v rlhf_v seva swift trl vlfeedback"
 )
 ELSEWHERE |= {("reader", name) for name in NAMED_FORMATS.split()}
+# In plugins/corruptions/test_frames.py.
+ELSEWHERE |= {("corruption", name) for name in ("drop_frames", "other_video", "reverse_frames", "shuffle_frames")}
 
 
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)
