@@ -97,7 +97,7 @@ def test_variants_make_the_same_pair(reader: str, row: dict[str, Any], tmp_path:
     ("reader", "row", "message"),
     [
         ("bpo", {**BPO, "completions": "A"}, "completions: must be a list, each an answer: {response, score}, found"),
-        ("bpo", {**BPO, "completions": [{"response": "A", "score": "1"}]}, r"completions\[0\].score: must be a finite"),
+        ("bpo", {**BPO, "completions": [{"response": "A", "score": "x"}]}, r"completions\[0\].score: must be a finite"),
         ("bpo", {**BPO, "question": None}, "conversations: must be text, found None"),
         (
             "ha_dpo",
