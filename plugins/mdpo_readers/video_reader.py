@@ -30,7 +30,7 @@ class VideoReader(FileReader):
         default=Sampling.max_frames,
         ge=1,
         le=1000,
-        description="with fps: of a longer video, the frames at the centres of so many equal parts",
+        description="with fps: the most frames of a video; a longer one gives the centre of each of that many parts",
     )
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from mdpo_readers import Pair, Row, TableReader, asked, text
 from support.paths import DATA
 
 from mdpo_core import DataError, Example, Reader, Turn, component, register
-from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.testing import check_reader
 
 FORMATS = DATA / "formats"
@@ -224,15 +223,6 @@ class Quiz(TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         yield Pair(asked(row["q"]), text(row["good"]), text(row["bad"]), row["pic"])
-
-
-@pytest.fixture
-def own_registry() -> Iterator[None]:
-    """A registry in which a test may register, forgotten afterwards."""
-    before = current_registry()
-    use_registry(Registry.discover())
-    yield
-    use_registry(before)
 
 
 @pytest.mark.usefixtures("own_registry")
