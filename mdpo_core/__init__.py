@@ -64,9 +64,10 @@ from mdpo_core.storage.files import atomic_folder, exclusive_folder
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
-from mdpo_core.types.example import IMAGE_MARK, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
+from mdpo_core.types.example import Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
 from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
+from mdpo_core.types.marks import IMAGE_MARK, MARK, VIDEO_MARK, count_marks, escape_marks, replace_marks
 from mdpo_core.types.rows import Block, LazyRows, RowStream, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.types.stored_bytes import note_file
@@ -78,8 +79,10 @@ __version__ = "0.1.0"
 __all__ = [
     "ALL_LINEAR",
     "IMAGE_MARK",
+    "MARK",
     "MOMENTS",
     "PARTS",
+    "VIDEO_MARK",
     "Amount",
     "Anchor",
     "Backend",
@@ -161,8 +164,10 @@ __all__ = [
     "World",
     "atomic_folder",
     "component",
+    "count_marks",
     "current_world",
     "device_of",
+    "escape_marks",
     "exclusive_folder",
     "generate_rejected",
     "hookimpl",
@@ -179,6 +184,7 @@ __all__ = [
     "read_image",
     "register",
     "relabel",
+    "replace_marks",
     "require_devices",
     "rows_in_random_order",
     "run",

@@ -19,7 +19,8 @@ from mdpo_core.interfaces.model import Encoder
 from mdpo_core.interfaces.term import Term
 from mdpo_core.recipe.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
-from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.example import Example
+from mdpo_core.types.marks import IMAGE_MARK
 from mdpo_core.types.rows import LazyRows, Rows
 from mdpo_core.types.scores import Scores
 from mdpo_core.types.view import CLEAN, View

@@ -11,7 +11,8 @@ from typing import Any, TypeGuard, get_args
 
 from mdpo_core.errors import Problem, blame_on, shown
 from mdpo_core.interfaces.model import Encoder
-from mdpo_core.types.example import IMAGE_MARK, Box, Example, ExampleField, Turn
+from mdpo_core.types.example import Box, Example, ExampleField, Turn
+from mdpo_core.types.marks import IMAGE_MARK, count_marks
 
 # What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
 # marks of cp1252, halves of characters (surrogates).
@@ -43,9 +44,10 @@ def problems_of_row(example: Example) -> list[str]:
         if not all(map(shows_something, each))
     ]
     found += [
-        f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one: write another word"
+        f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one: write \\{IMAGE_MARK} if the "
+        "word is meant"
         for name, each in texts.items()
-        if any(IMAGE_MARK in text for text in each)
+        if any(map(count_marks, each))
     ]
     found += [
         f"the response '{name}' is a conversation, so its first and last turns must be the assistant's, and two "

@@ -22,6 +22,7 @@ from mdpo_core.make_data.source import CheckedInput, builder_of, load, require_c
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.batch import EncodedPrompt
 from mdpo_core.types.example import Example
+from mdpo_core.types.marks import escape_marks
 from mdpo_core.types.view import CHOSEN, CLEAN, REJECTED, View
 
 MOST_ATTEMPTS = 5
@@ -127,7 +128,7 @@ class Attempt:
             each.ended or (beginning.one_sentence and ends_a_sentence(each.text))
             for beginning, each in zip(self.beginnings, added, strict=True)
         )
-        self.answer = assembled(self.beginnings, [each.text for each in added])
+        self.answer = escape_marks(assembled(self.beginnings, [each.text for each in added]))
 
 
 class _Answers:

@@ -21,8 +21,9 @@ from mdpo_core.storage.files import atomic_folder, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
 from mdpo_core.types.engine_state import POLICY_PREFIX
-from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.example import Example
 from mdpo_core.types.layout import PaddedView, pad_view
+from mdpo_core.types.marks import IMAGE_MARK
 
 if TYPE_CHECKING:
     from torch import Tensor

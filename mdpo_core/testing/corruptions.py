@@ -25,7 +25,8 @@ from mdpo_core.testing.sentences import (
     require_returned,
 )
 from mdpo_core.testing.strategies import images, noise, with_others
-from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.example import Example
+from mdpo_core.types.marks import IMAGE_MARK
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from mdpo_core.types.example import IMAGE_MARK, Box, Example
+from mdpo_core.types.example import Box, Example
+from mdpo_core.types.marks import IMAGE_MARK
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.types.view import View
 

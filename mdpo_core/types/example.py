@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from mdpo_core.types.marks import count_marks
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_MARK = "<image>"  # marks the place of an image in a prompt
 Role = Literal["system", "user", "assistant"]
 
 
@@ -54,11 +55,11 @@ class DroppedTokens:
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt with its images, and the responses that are compared.
+    r"""A prompt with its images, and the responses that are compared.
 
     ``id``: the same in every run. It seeds the corruption and names the row in messages.
     ``prompt``: text, or a conversation before the turn of the responses. It contains one ``<image>`` mark for each of
-    ``images``, in order.
+    ``images``, in order. In all texts, a backslash before a mark or a special token makes it plain text: ``\<image>``.
     ``responses[name]``: text, or turns of which the assistant's are first and last. Turns of other roles are read but
     not scored.
     ``columns[name]``: numbers that a term can read.
@@ -87,7 +88,7 @@ class Example:
     def num_marks(self) -> int:
         """The number of ``<image>`` marks in the prompt."""
         texts = [self.prompt] if isinstance(self.prompt, str) else [turn.text for turn in self.prompt]
-        return sum(text.count(IMAGE_MARK) for text in texts)
+        return sum(map(count_marks, texts))
 
     def text(self, name: str) -> str:
         """The assistant's text in the response of this name; turns are separated by newlines."""

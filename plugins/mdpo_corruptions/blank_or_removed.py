@@ -16,7 +16,7 @@ from mdpo_corruptions.pillow_modes import AnyMode, Color, ink
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_MARK = re.compile(rf"{IMAGE_MARK}[\n ]?")
+_MARK = re.compile(rf"(?<!\\){IMAGE_MARK}[\n ]?")
 
 
 class NoImage(SelectiveCorruption):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from mdpo_core import IMAGE_MARK, Turn
+from mdpo_core import IMAGE_MARK, VIDEO_MARK, Turn
 from mdpo_core import Role as RoleName
 from mdpo_readers.cell_types import Cell, holds_tools, shown, text
-from mdpo_readers.messages import VIDEO_MARK, item
+from mdpo_readers.messages import item
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))

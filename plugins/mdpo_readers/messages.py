@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mdpo_core import IMAGE_MARK, Prompt, Turn
+from mdpo_core import MARK, Prompt, Turn
 from mdpo_readers.cell_types import Cell, text
-
-VIDEO_MARK = "<video>"  # marks the place of a video in a prompt as it is stored
 
 
 def asked(cell: Cell) -> tuple[Turn, ...]:
@@ -26,7 +24,7 @@ def with_marks(prompt: Prompt, marks: str, ending: str) -> Prompt:
     """The prompt with ``marks`` before the first text of the user's, if no mark is there yet."""
     turns = (Turn("user", prompt),) if isinstance(prompt, str) else prompt
     texts = [turn.text for turn in turns if turn.role == "user"]
-    if not marks or any(IMAGE_MARK in text or VIDEO_MARK in text for text in texts):
+    if not marks or any(map(MARK.search, texts)):
         return prompt
     first = next((place for place, turn in enumerate(turns) if turn.role == "user"), None)
     if first is None:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.types.batch import EncodedPrompt
-from mdpo_core.types.example import IMAGE_MARK, Prompt, Turn
+from mdpo_core.types.example import Prompt, Turn
+from mdpo_core.types.marks import replace_marks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BROKEN = "\ufffd"  # part of a character
 _LONGEST_CHARACTER = 8  # tokens
+_PICTURE = "\0"  # no text contains it: it shows that a file was misread
 
 
 class Run(NamedTuple):
@@ -91,14 +93,14 @@ def _character(encoder: Encoder, ids: Sequence[int]) -> tuple[int, str]:
 
 def _roles(pieces: Sequence[str], text: Prompt) -> list[str]:
     """The role of each token: that of the turn whose text it is in, ``template`` in no turn."""
-    # Blanks do not count: tokenizers write them before, after or inside of tokens.
-    letters = [(char, place) for place, piece in enumerate(pieces) for char in piece if not char.isspace()]
+    # Blanks do not count: tokenizers write them before, after or inside of tokens. Backslashes may be no part of a text.
+    letters = [(char, place) for place, piece in enumerate(pieces) for char in _letters(piece)]
     joined = "".join(char for char, _ in letters)
     roles, start = ["template"] * len(pieces), 0
     turns = [Turn("user", text)] if isinstance(text, str) else text
     for turn in turns:
-        for part in turn.text.split(IMAGE_MARK):
-            wanted = "".join(part.split())
+        for part in replace_marks(turn.text, _PICTURE).split(_PICTURE):
+            wanted = _letters(part)
             found = joined.find(wanted, start) if wanted else -1
             if found < 0:
                 continue
@@ -110,6 +112,10 @@ def _roles(pieces: Sequence[str], text: Prompt) -> list[str]:
         begins = roles[0] == "template" and bool(pieces[0].strip())
         return ["template" if begins and place == 0 else "ready" for place in range(len(roles))]
     return _with_blanks(roles, pieces)
+
+
+def _letters(text: str) -> str:
+    return "".join(text.replace("\\", "").split())
 
 
 def _with_blanks(roles: list[str], pieces: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ from mdpo_core.errors import DataError, shown
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.testing.sentences import Broken, contents, require
 from mdpo_core.types.batch import EncodedPrompt, same_inputs
-from mdpo_core.types.example import IMAGE_MARK, Example
+from mdpo_core.types.example import Example
+from mdpo_core.types.marks import IMAGE_MARK
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from mdpo_core import IMAGE_MARK, DataError, DataSummary
+from mdpo_core import DataError, DataSummary, count_marks
 from mdpo_readers.embedded import is_embedded
 from mdpo_readers.formats.lines import Line, Tried, line_for
 from mdpo_readers.tables.opening import open_table
@@ -97,7 +97,7 @@ def _column_options(columns: Sequence[str], first: Mapping[str, Any]) -> dict[st
         options["image"] = _CHOOSE if picture is None and (prompt == _CHOOSE or answers) else picture
     if answers:
         options["responses"] = {name: _CHOOSE if name in answers else name for name in ("chosen", "rejected")}
-    has_bare_question = isinstance(first.get(prompt), str) and IMAGE_MARK not in first[prompt]
+    has_bare_question = isinstance(first.get(prompt), str) and not count_marks(first[prompt])
     return options | ({"marks": "first"} if picture is not None and first.get(picture) and has_bare_question else {})
 
 

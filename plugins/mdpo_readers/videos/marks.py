@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from mdpo_core import IMAGE_MARK, Prompt
+from mdpo_core import IMAGE_MARK, MARK, VIDEO_MARK, Prompt, count_marks, replace_marks
 from mdpo_readers.cell_types import Cell
-from mdpo_readers.messages import VIDEO_MARK, with_marks
+from mdpo_readers.messages import with_marks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_MARKS = re.compile(f"{IMAGE_MARK}|{VIDEO_MARK}")
 
 
 class Shown(NamedTuple):
@@ -43,7 +41,7 @@ def with_frames(
     if ending is not None:
         prompt = with_marks(prompt, IMAGE_MARK * len(pictures) + VIDEO_MARK * len(videos), ending)
     if videos and not pictures and _count(prompt, VIDEO_MARK) == 0 and _count(prompt, IMAGE_MARK) == len(videos):
-        prompt = _changed(prompt, lambda text: text.replace(IMAGE_MARK, VIDEO_MARK))
+        prompt = _changed(prompt, lambda text: replace_marks(text, VIDEO_MARK))
     marks = _count(prompt, VIDEO_MARK)
     if marks != len(videos):
         raise cell.wrong(f"has {marks} {VIDEO_MARK} marks, and the row has {len(videos)} videos{remedy}")
@@ -59,8 +57,8 @@ def require_no_video(cell: Cell, answers: Iterable[Prompt]) -> None:
     """Raise `DataError` if an answer to the prompt in ``cell`` has a ``<video>`` mark."""
     if any(_count(answer, VIDEO_MARK) for answer in answers):
         raise cell.wrong(
-            f"an answer contains {VIDEO_MARK}; only a prompt may show a video: take the mark out of the answer, or "
-            "remove the row"
+            f"an answer contains {VIDEO_MARK}; only a prompt may show a video: write \\{VIDEO_MARK} if the word "
+            "is meant, or remove the row"
         )
 
 
@@ -78,7 +76,7 @@ def _replaced(prompt: Prompt, pictures: Sequence[Image], videos: Sequence[Sequen
         ranges.append(range(start, len(images)))
         return IMAGE_MARK * len(ranges[-1])
 
-    return Shown(_changed(prompt, lambda text: _MARKS.sub(marks_of, text)), tuple(images), tuple(ranges))
+    return Shown(_changed(prompt, lambda text: MARK.sub(marks_of, text)), tuple(images), tuple(ranges))
 
 
 def _changed(prompt: Prompt, change: Callable[[str], str]) -> Prompt:
@@ -89,4 +87,4 @@ def _changed(prompt: Prompt, change: Callable[[str], str]) -> Prompt:
 
 def _count(prompt: Prompt, mark: str) -> int:
     texts = [prompt] if isinstance(prompt, str) else [turn.text for turn in prompt]
-    return sum(text.count(mark) for text in texts)
+    return sum(count_marks(text, mark) for text in texts)

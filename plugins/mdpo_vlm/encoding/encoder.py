@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
+from mdpo_vlm.encoding.plain_text import PlainText
 from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error, tokenizing
 from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.encoding.special_tokens import SpecialTokens
@@ -46,6 +47,7 @@ class VlmEncoder:
         self._num_rows: int = config.get_text_config().vocab_size
         image_text = self.token_texts([self._image_token])[0]  # of which other messages say more
         self._special_tokens = SpecialTokens(self.processor.tokenizer, special_tokens, image_text)
+        self._plain = PlainText(self.processor.tokenizer, self._special_tokens.known)
         unusual = UnusualTexts(chat, has_template(self.processor), self._special_tokens.known)
         self._unusual = unusual if refuses_unusual else None
         self._family = family
@@ -70,6 +72,7 @@ class VlmEncoder:
     def process(self, example: Example) -> Mapping[str, Any]:
         """All outputs of the processor for a prompt."""
         self._require_marks(example)
+        example = self._with_plain_text(example)
         require_resizable(self.processor.image_processor, example, self._max_resized_pixels)
         text = self._prompt_text(example)
         with processing(example):
@@ -79,6 +82,10 @@ class VlmEncoder:
         return {name: values for name, values in inputs.items() if name != "labels"}
 
     def encode_response(self, response: str) -> Tensor:
+        try:
+            response = self._plain.hidden(response)
+        except ValueError as error:
+            raise DataError([Problem("", "", f"the response {error}")]) from None
         problem = self._special_tokens.problem_of_text(response)
         if problem is not None:
             raise DataError([Problem("", "", f"the response {problem}")])
@@ -133,6 +140,12 @@ class VlmEncoder:
         if problem is not None:
             raise row_error(example, f"the prompt {problem}")
         return example.prompt.replace(IMAGE_MARK, image_text)
+
+    def _with_plain_text(self, example: Example) -> Example:
+        try:
+            return example.with_prompt(self._plain.hidden)
+        except ValueError as error:
+            raise row_error(example, f"the prompt {error}") from None
 
     def _require_text(self, example: Example) -> None:
         turns = [example.prompt] if isinstance(example.prompt, str) else [turn.text for turn in example.prompt]

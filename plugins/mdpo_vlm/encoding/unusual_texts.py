@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from mdpo_core import IMAGE_MARK, Example, Prompt
+from mdpo_core import Example, Prompt, replace_marks
 
 # With these at the start of a line, a text is already in the format of a chat.
 _FORMATTED = re.compile(
@@ -21,10 +21,11 @@ _OF_SOME_FORMAT = re.compile(
     r"<\|[^|<>\s]+\|>|<\uff5c|</?(?:start|end)_of_\w+>|\[/?INST\]|###|\b(?:user|human|assistant|gpt|system)\s*:|:\s*$",
     re.IGNORECASE,
 )
-_END_TOKENS = (
+END_TOKENS = (
     *("</s>", "<eos>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "<|eot_id|>", "<|eom_id|>"),
     *("<end_of_turn>", "<end_of_utterance>", "<|end_of_sentence|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
 )
+_MEANT_END_TOKEN = re.compile(rf"(?<!\\)(?:{'|'.join(map(re.escape, END_TOKENS))})")
 _KEEP = "or, if it is meant, set model.unusual_texts: keep"
 
 
@@ -64,18 +65,19 @@ class UnusualTexts:
                 )
 
     def _is_bare(self, prompt: str) -> bool:
-        text = prompt.replace(IMAGE_MARK, "")
+        text = replace_marks(prompt, "")
         return not (_OF_SOME_FORMAT.search(text) or any(token in text for token in self.special if token.strip()))
 
     def _end_tokens(self, texts: Mapping[str, Prompt]) -> Iterator[str]:
         """End tokens of other models, which this tokenizer splits into letters."""
         for where, text in texts.items():
             parts = [text] if isinstance(text, str) else [turn.text for turn in text]
-            token = next((each for each in _END_TOKENS if any(each in part for part in parts)), None)
-            if token is not None and token not in self.special:
+            found = (match[0] for part in parts for match in _MEANT_END_TOKEN.finditer(part))
+            token = next((each for each in found if each not in self.special), None)
+            if token is not None:
                 yield (
                     f"{where} contains {token!r}, the end token of other models, which is plain text to this one: "
-                    f"remove it, {_KEEP}"
+                    f"remove it, or write \\{token} if the text is meant, {_KEEP}"
                 )
 
 
@@ -85,6 +87,6 @@ def _questions(prompt: Prompt) -> list[str]:
 
 def _marker(text: str) -> str | None:
     """The marker of a ready-made text; None if it has none."""
-    text = text.replace(IMAGE_MARK, " ")
+    text = replace_marks(text, " ")
     found = _FORMATTED.search(text) or (_ASSISTANT.search(text) if _USER.search(text) else None)
     return None if found is None else found[1]

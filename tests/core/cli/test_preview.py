@@ -215,6 +215,14 @@ def test_roles_are_those_of_the_turns(model: Path) -> None:
     assert [run.role for run in scored] == ["scored", "read", "scored"]
 
 
+def test_text_that_looks_like_a_mark_is_the_user_s(model: Path) -> None:
+    encoder = component("adapter", "chat_vlm", path=str(model), prompts="chat").encoder()  # type: ignore[attr-defined]
+    turns = (Turn("user", "<image>\nIn \\[x\\], what are \\<image> and \\<|im_end|>?"),)
+    prompt = encoder.encode_prompt(Example("1", turns, {}, (PIL.Image.new("RGB", (40, 30)),)))
+    said = [run for run in prompt_runs(encoder, prompt, turns) if run.role == "user"]
+    assert "\\[x\\],whatare<image>and<|im_end|>?" in "".join(said[-1].pieces).replace(" ", "")
+
+
 def test_a_ready_made_prompt_is_one_run(model: Path) -> None:
     encoder = component("adapter", "chat_vlm", path=str(model), prompts="ready").encoder()  # type: ignore[attr-defined]
     text = "USER: <image>\nWhat? ASSISTANT:"

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from pydantic import ValidationError
 
-from mdpo_core import IMAGE_MARK, Corruption, DataError, Example, ImageCorruption, component, rows_in_random_order
+from mdpo_core import IMAGE_MARK, Corruption, DataError, Example, ImageCorruption, component, count_marks
+from mdpo_core import rows_in_random_order
 from mdpo_core.testing import check_corruption, images
 
 PROPERTY = settings(deadline=None)
@@ -150,10 +151,11 @@ def test_a_crop_that_cannot_be_is_refused(options: dict[str, Any], message: str)
         ("What is it?\n<image>", "What is it?\n"),
         ("<image>\n<image>\nWhat changed?", "What changed?"),
         ("Is <image>like <image>?", "Is like ?"),
+        ("<image>\nIs \\<image> a tag?", "Is \\<image> a tag?"),
     ],
 )
 def test_no_image_removes_prompt_marks_with_their_separators(prompt: str, left: str) -> None:
-    pictures = [colored("red")] * prompt.count(IMAGE_MARK)
+    pictures = [colored("red")] * count_marks(prompt)
     gone = corruption("no_image").apply(row("1", *pictures, prompt=prompt), random.Random(0), [])
     assert (gone.prompt, gone.images) == (left, ())
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mdpo_core import IMAGE_MARK, Prompt
+from mdpo_core import Prompt, replace_marks
 from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell, number_or_text, text
 from mdpo_readers.formats.pair import Pair, Row
@@ -80,7 +80,7 @@ def _question(row: Row) -> Cell:
 def _last_text(cell: Cell) -> str:
     """The question alone, without marks of pictures."""
     prompt = _prompt(cell)
-    return (prompt if isinstance(prompt, str) else prompt[-1].text).replace(IMAGE_MARK, "").strip()
+    return replace_marks(prompt if isinstance(prompt, str) else prompt[-1].text, "").strip()
 
 
 def _is_conversation(cell: Cell) -> bool:

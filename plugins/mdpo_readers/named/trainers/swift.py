@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mdpo_core import ExampleField, Prompt
+from mdpo_core import VIDEO_MARK, ExampleField, Prompt, count_marks
 from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.messages import VIDEO_MARK
 from mdpo_readers.named.cells import first_filled, is_filled, with_system
 from mdpo_readers.video_reader import VideoReader
 
@@ -52,8 +51,8 @@ class Swift(VideoReader, TableReader):
         _require_no_objects(row["messages"], *_texts(before), chosen)
         column = "rejected_messages" if _has_answer(row, "rejected_messages") else "rejected_response"
         _require_no_objects(row[column], *_texts(rejected))
-        if VIDEO_MARK in chosen or (isinstance(rejected, str) and VIDEO_MARK in rejected):
-            raise row["messages"].wrong(f"an answer contains {VIDEO_MARK}; only a prompt may show a video")
+        if any(isinstance(text, str) and count_marks(text, VIDEO_MARK) for text in (chosen, rejected)):
+            raise row["messages"].wrong(f"an answer contains {VIDEO_MARK}; only a prompt may show a video: write \\{VIDEO_MARK} if the word is meant")
         pictures = _in_messages(row, first_filled(row, "images", "image"), conversations.images_inside)
         videos = _in_messages(row, first_filled(row, "videos", "video"), conversations.videos_inside)
         prompt = with_system(before, row["system"])
