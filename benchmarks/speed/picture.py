@@ -50,6 +50,7 @@ def _panel(axes: Axes, points: Points, quantity: str, title: str) -> None:
     axes.set(xlabel=title, ylabel=LABELS[quantity])
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
+    axes.locator_params(axis="x", nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -66,7 +67,7 @@ def _weights(axes: Axes, points: Points) -> None:
         color="black",
         label="growth of head and embeddings",
     )
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
 
 
 if __name__ == "__main__":

@@ -43,12 +43,7 @@ def problems_of_row(example: Example) -> list[str]:
         for name, each in texts.items()
         if not all(map(shows_something, each))
     ]
-    found += [
-        f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one: write \\{IMAGE_MARK} if the "
-        "word is meant"
-        for name, each in texts.items()
-        if any(map(count_marks, each))
-    ]
+    found += _mark_problems(texts)
     found += [
         f"the response '{name}' is a conversation, so its first and last turns must be the assistant's, and two "
         "assistant turns must not follow each other"
@@ -68,6 +63,13 @@ def problems_of_row(example: Example) -> list[str]:
 
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:
     return [response] if isinstance(response, str) else [turn.text for turn in response]
+
+
+def _mark_problems(responses: Mapping[str, list[str]]) -> Iterator[str]:
+    for name, texts in responses.items():
+        if any(map(count_marks, texts)):
+            remedy = f"write \\{IMAGE_MARK} if the word is meant"
+            yield f"the response '{name}' contains an {IMAGE_MARK} mark; only prompts may contain one: {remedy}"
 
 
 def shows_something(text: str) -> bool:

@@ -1,4 +1,4 @@
-r"""Marks in texts: the places of images and videos. A backslash right before a mark makes it plain text: ``\<image>``."""
+r"""Marks in texts: places of images and videos. A backslash right before a mark makes it plain text: ``\<image>``."""
 
 from __future__ import annotations
 

@@ -93,7 +93,8 @@ def _character(encoder: Encoder, ids: Sequence[int]) -> tuple[int, str]:
 
 def _roles(pieces: Sequence[str], text: Prompt) -> list[str]:
     """The role of each token: that of the turn whose text it is in, ``template`` in no turn."""
-    # Blanks do not count: tokenizers write them before, after or inside of tokens. Backslashes may be no part of a text.
+    # Blanks do not count: tokenizers write them before, after or inside of tokens. Nor do backslashes: those before
+    # marks are gone.
     letters = [(char, place) for place, piece in enumerate(pieces) for char in _letters(piece)]
     joined = "".join(char for char, _ in letters)
     roles, start = ["template"] * len(pieces), 0
@@ -120,7 +121,7 @@ def _letters(text: str) -> str:
 
 def _with_blanks(roles: list[str], pieces: Sequence[str]) -> list[str]:
     """Tokens without letters between two tokens of one role have that role, too."""
-    lettered = [place for place, piece in enumerate(pieces) if piece.strip()]
+    lettered = [place for place, piece in enumerate(pieces) if _letters(piece)]
     for left, right in pairwise(lettered):
         if roles[left] == roles[right]:
             roles[left:right] = [roles[left]] * (right - left)

@@ -42,20 +42,18 @@ class PlainText:
             raise ValueError(f"contains {private[0]!a}, a character for private use, which has no meaning here")
         if not self._escaped.search(text):
             return text
-        return self._escaped.sub(lambda found: self._stand_in(found[1]), text)
-
-    def _stand_in(self, token: str) -> str:
-        stand_in = self._stand_ins[token]
-        if token in self._special and token in self._split_apart:
-            raise ValueError(f"contains \\{token}, but this model's tokenizer cannot read {token!r} as plain text")
-        return stand_in
+        unreadable = self._unreadable
+        for token in self._escaped.findall(text):
+            if token in unreadable:
+                raise ValueError(f"contains \\{token}, but this model's tokenizer cannot read {token!r} as plain text")
+        return self._escaped.sub(lambda found: self._stand_ins[found[1]], text)
 
     @cached_property
-    def _split_apart(self) -> frozenset[str]:
-        """The special tokens that the tokenizer finds in spite of their stand-ins; all if it has no such step."""
+    def _unreadable(self) -> frozenset[str]:
+        """Teach the tokenizer the stand-ins. Returns the tokens that it cannot read as plain text all the same."""
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
-            return self._special
+            return frozenset(self._stand_ins)
         steps = [Replace(stand_in, text) for text, stand_in in self._stand_ins.items()]
         backend.normalizer = Sequence([*steps, *([] if backend.normalizer is None else [backend.normalizer])])
         ids = {token: self._tokenizer.convert_tokens_to_ids(token) for token in self._special}

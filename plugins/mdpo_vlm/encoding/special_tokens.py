@@ -53,6 +53,6 @@ def _problem(tokens: Iterable[str]) -> str | None:
     if token is None:
         return None
     return (
-        f"contains {token!r}, which the tokenizer takes for a special token: write \\{token} if it is plain text, or, if "
-        "the token is meant, add it to model.special_tokens"
+        f"contains {token!r}, which the tokenizer takes for a special token: write \\{token} if it is plain text, "
+        "or, if the token is meant, add it to model.special_tokens"
     )

@@ -77,7 +77,7 @@ class UnusualTexts:
             if token is not None:
                 yield (
                     f"{where} contains {token!r}, the end token of other models, which is plain text to this one: "
-                    f"remove it, or write \\{token} if the text is meant, {_KEEP}"
+                    f"remove it, or, if it is meant, write \\{token}, or set model.unusual_texts: keep"
                 )
 
 

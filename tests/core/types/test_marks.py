@@ -30,7 +30,12 @@ def test_an_escaped_text_has_no_mark_and_keeps_its_words(pieces: list[str]) -> N
 
 @pytest.mark.parametrize(
     ("text", "replaced"),
-    [("<image>\nA", "X\nA"), ("\\<image> <image>", "\\<image> X"), ("<video><image>", "<video>X"), ("<image", "<image")],
+    [
+        ("<image>\nA", "X\nA"),
+        ("\\<image> <image>", "\\<image> X"),
+        ("<video><image>", "<video>X"),
+        ("<image", "<image"),
+    ],
 )
 def test_only_marks_that_stand_for_an_image_are_replaced(text: str, replaced: str) -> None:
     assert replace_marks(text, "X") == replaced

@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from pydantic import ValidationError
 
-from mdpo_core import IMAGE_MARK, Corruption, DataError, Example, ImageCorruption, component, count_marks
-from mdpo_core import rows_in_random_order
+from mdpo_core import (
+    IMAGE_MARK,
+    Corruption,
+    DataError,
+    Example,
+    ImageCorruption,
+    component,
+    count_marks,
+    rows_in_random_order,
+)
 from mdpo_core.testing import check_corruption, images
 
 PROPERTY = settings(deadline=None)

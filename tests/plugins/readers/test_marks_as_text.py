@@ -55,14 +55,19 @@ def test_a_mark_with_a_backslash_is_text_in_prompts_and_answers(
 
 
 def test_a_video_s_mark_with_a_backslash_takes_no_frames(folder: Path) -> None:
-    row = {"prompt": "<video>What is \\<video>?", "chosen": "\\<video> is a tag.", "rejected": "No.", "video": "walk.mp4"}
+    row = {
+        "prompt": "<video>What is \\<video>?",
+        "chosen": "\\<video> is a tag.",
+        "rejected": "No.",
+        "video": "walk.mp4",
+    }
     found = example(folder, "pairs", row, image=None, video="video", frames=2)
     assert found.prompt == "<image><image>What is \\<video>?"
     assert len(found.images) == found.num_marks == 2
 
 
 def test_an_answer_with_a_bare_mark_says_how_to_write_it(folder: Path) -> None:
-    row = {"prompt": QUESTION, "image": "boat.png", "chosen": "A tag: <image>.", "rejected": "No."}
+    row = {"prompt": QUESTION, "image": "boat.png", "chosen": "A tag: <image>.", "rejected": "No.", "video": None}
     [problem] = problems_of_row(example(folder, "pairs", row, image="image"))
     assert "contains an <image> mark; only prompts may contain one: write \\<image> if the word is meant" in problem
     with pytest.raises(DataError, match=r"an answer contains <video>"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builders.small_vlms import build_vlm
 
 from mdpo_core import DataError, Example, Turn, component
 from mdpo_core.data.validity import problems_of_row
-from support.builders.vlms import build_vlm
 
 PICTURE = PIL.Image.new("RGB", (60, 40), "navy")
 WORDS = st.sampled_from(["What", " is", "a", "\n", " ", "<", "image", "<image", ">", "é", "\\n", "</", "|>"])
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_vl", "gemma3", "smolvlm"])
-def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = build_vlm(request.param, tmp_path_factory.mktemp(request.param))
-    yield component("adapter", "chat_vlm", path=str(folder)).encoder()  # type: ignore[attr-defined]
+    return component("adapter", "chat_vlm", path=str(folder)).encoder()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def ready(encoder: Any) -> Any:
+    """The same without a template, so that a response is its tokens and the end token."""
+    folder, *_ = encoder.__reduce__()[1]
+    return component("adapter", "chat_vlm", path=str(folder), prompts="ready").encoder()  # type: ignore[attr-defined]
 
 
 def special(encoder: Any) -> list[str]:
@@ -38,16 +44,12 @@ def plain_ids(encoder: Any, text: str) -> list[int]:
 
 
 @given(st.data())
-def test_an_escaped_token_has_the_ids_of_plain_text(encoder: Any, data: st.DataObject) -> None:
-    tokens = [*special(encoder), "<image>", "<video>"]
+def test_an_escaped_token_has_the_ids_of_plain_text(ready: Any, data: st.DataObject) -> None:
+    tokens = [*special(ready), "<image>", "<video>"]
     parts = data.draw(st.lists(st.tuples(WORDS, st.sampled_from(tokens)), min_size=1, max_size=4))
     written = "".join(f"{word} \\{token}" for word, token in parts)
     meant = "".join(f"{word} {token}" for word, token in parts)
-    ids = encoder.encode_response(written).tolist()
-    expected = plain_ids(encoder, meant)
-    places = [place for place in range(len(ids)) if ids[place : place + len(expected)] == expected]
-    assert places, (written, ids, expected)
-    assert not set(expected) & {encoder.image_token}
+    assert ready.encode_response(written).tolist()[:-1] == plain_ids(ready, meant)
 
 
 def test_a_picture_and_the_word_image_stand_side_by_side(encoder: Any) -> None:
@@ -63,7 +65,11 @@ def test_a_picture_and_the_word_image_stand_side_by_side(encoder: Any) -> None:
 
 def test_turns_of_a_conversation_can_hold_special_tokens(encoder: Any) -> None:
     token = encoder.processor.tokenizer.eos_token
-    turns = (Turn("user", f"<image>\nWhat does \\{token} end?"), Turn("assistant", f"\\{token}: text"), Turn("user", "?"))
+    turns = (
+        Turn("user", f"<image>\nWhat does \\{token} end?"),
+        Turn("assistant", f"\\{token}: text"),
+        Turn("user", "?"),
+    )
     ids = encoder.encode_prompt(Example("1", turns, {}, (PICTURE,))).token_ids.tolist()
     quiet = (Turn("user", "<image>\nWhat does it end?"), Turn("assistant", "That: text"), Turn("user", "?"))
     expected = encoder.encode_prompt(Example("1", quiet, {}, (PICTURE,))).token_ids.tolist()
@@ -73,11 +79,13 @@ def test_turns_of_a_conversation_can_hold_special_tokens(encoder: Any) -> None:
 
 @pytest.mark.parametrize("field", ["prompt", "response"])
 def test_a_character_that_stands_for_tokens_is_refused(encoder: Any, field: str) -> None:
+    text = "A\U000f0001"
+    encode = {
+        "prompt": lambda: encoder.encode_prompt(Example("1", f"<image>\n{text}", {}, (PICTURE,))),
+        "response": lambda: encoder.encode_response(text),
+    }
     with pytest.raises(DataError, match=r"contains '\\U000f0001', a character for private use"):
-        if field == "prompt":
-            encoder.encode_prompt(Example("1", "<image>\nA\U000f0001", {}, (PICTURE,)))
-        else:
-            encoder.encode_response("A\U000f0001")
+        encode[field]()
 
 
 def test_a_token_that_cannot_be_plain_text_is_named(tmp_path: Path) -> None:

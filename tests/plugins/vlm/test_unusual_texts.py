@@ -135,7 +135,7 @@ def test_an_end_token_of_another_model_is_named(token: str, where: str, chat: Ba
     }[where]
     assert problems(chat, changes) == (
         f"row 1: {name} contains {token!r}, the end token of other models, which is plain text to this one: remove "
-        "it, or, if it is meant, set model.unusual_texts: keep"
+        f"it, or, if it is meant, write \\{token}, or set model.unusual_texts: keep"
     )
 
 
@@ -165,3 +165,11 @@ def test_what_is_meant_is_kept(kind: str, changes: Mapping[str, Any], llava: Pat
 def test_rows_that_are_checked_when_they_are_met_are_refused_too(ready: BatchBuilder) -> None:
     with pytest.raises(DataError, match=r"^row 1: the prompt is a bare question"):
         replace(ready, checks_rows=True).build([ROW], [0], epoch=0)
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<eos>", "<end_of_turn>"])
+def test_an_end_token_of_another_model_is_meant_with_a_backslash(token: str, chat: BatchBuilder) -> None:
+    changes = {"prompt": f"<image>\nWhat is \\{token}?", "responses": {"chosen": f"An end: \\{token}", "rejected": "B"}}
+    assert problems(chat, changes) == ""
+    ids = chat.encoder.encode_response(f"An end: \\{token}")
+    assert "".join(chat.encoder.token_texts(ids.tolist())).endswith(f"{token}</s>")

@@ -52,7 +52,10 @@ class Swift(VideoReader, TableReader):
         column = "rejected_messages" if _has_answer(row, "rejected_messages") else "rejected_response"
         _require_no_objects(row[column], *_texts(rejected))
         if any(isinstance(text, str) and count_marks(text, VIDEO_MARK) for text in (chosen, rejected)):
-            raise row["messages"].wrong(f"an answer contains {VIDEO_MARK}; only a prompt may show a video: write \\{VIDEO_MARK} if the word is meant")
+            raise row["messages"].wrong(
+                f"an answer contains {VIDEO_MARK}; only a prompt may show a video: write \\{VIDEO_MARK} if the word "
+                "is meant"
+            )
         pictures = _in_messages(row, first_filled(row, "images", "image"), conversations.images_inside)
         videos = _in_messages(row, first_filled(row, "videos", "video"), conversations.videos_inside)
         prompt = with_system(before, row["system"])
