@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, Depth, Dtype, ModelAdapter, Part, Placement
+from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
 
@@ -37,10 +38,11 @@ class TransformersAdapter(ModelAdapter):
         description="special tokens that responses and prompts may contain, such as those around a box; others are "
         "refused, except where they belong to the format of a ready prompt",
     )
-    unusual_texts: Literal["refuse", "keep"] = Field(
+    unusual_texts: UnusualTextsOption = Field(
         default="refuse",
         description="rows whose texts are seldom meant: ready-made prompts under chat, bare questions under ready, end "
-        "tokens of other models; refuse: they are bad; keep: they are used as they are",
+        "tokens of other models; refuse: they are bad; keep: they are used as they are; {keep: [ready_prompts]} keeps "
+        "some of ready_prompts, bare_questions and end_tokens",
     )
     freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
     max_resized_pixels: int = Field(
@@ -162,9 +164,8 @@ class TransformersAdapter(ModelAdapter):
     def _encoder(self, folder: Path) -> VlmEncoder:
         from mdpo_vlm.encoding.encoder import VlmEncoder
 
-        refuses = self.unusual_texts == "refuse"
         chat, pixels, special = self.prompts == "chat", self.max_resized_pixels, self.special_tokens
-        return VlmEncoder(folder, self.folder(), self.family(), chat, pixels, special, refuses)
+        return VlmEncoder(folder, self.folder(), self.family(), chat, pixels, special, self.unusual_texts)
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
         from mdpo_vlm.loading.load import load_model

@@ -15,7 +15,7 @@ from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row
 from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.encoding.special_tokens import SpecialTokens
 from mdpo_vlm.encoding.template import ChatTemplate, has_template
-from mdpo_vlm.encoding.unusual_texts import UnusualTexts
+from mdpo_vlm.encoding.unusual_texts import UnusualTexts, UnusualTextsOption
 from mdpo_vlm.families import Family
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class VlmEncoder:
 
     ``folder`` contains the processor; ``model`` is the folder whose configuration names the class of the processor.
     ``chat``: prompts and responses use the chat template. ``max_resized_pixels``: rows with an image that the processor
-    would make larger are bad. ``special_tokens``: those that texts may contain. ``refuses_unusual``: rows with
-    texts that are seldom meant are bad, see `UnusualTexts`.
+    would make larger are bad. ``special_tokens``: those that texts may contain. ``unusual_texts``: which texts that
+    are seldom meant make a row bad, see `UnusualTexts`.
     """
 
     def __init__(
@@ -39,17 +39,16 @@ class VlmEncoder:
         chat: bool,
         max_resized_pixels: int,
         special_tokens: Sequence[str] = (),
-        refuses_unusual: bool = False,
+        unusual_texts: UnusualTextsOption = "keep",
     ) -> None:
-        self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens, refuses_unusual
+        self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens, unusual_texts
         self.processor, config = load_processor(folder, model)
         self._image_token: int = config.image_token_id
         self._num_rows: int = config.get_text_config().vocab_size
         image_text = self.token_texts([self._image_token])[0]  # of which other messages say more
         self._special_tokens = SpecialTokens(self.processor.tokenizer, special_tokens, image_text)
         self._plain = PlainText(self.processor.tokenizer, self._special_tokens.known)
-        unusual = UnusualTexts(chat, has_template(self.processor), self._special_tokens.known)
-        self._unusual = unusual if refuses_unusual else None
+        self._unusual = UnusualTexts(chat, has_template(self.processor), self._special_tokens.known, unusual_texts)
         self._family = family
         self._max_resized_pixels = max_resized_pixels
         self._template = ChatTemplate.of(self.processor, model) if chat else None
@@ -60,7 +59,7 @@ class VlmEncoder:
 
     def problems_of_texts(self, example: Example) -> list[str]:
         """Texts of a row that are seldom meant, a sentence for each; none if they are kept."""
-        return [] if self._unusual is None else self._unusual.problems(example)
+        return self._unusual.problems(example)
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         inputs = self.process(example)

@@ -59,6 +59,5 @@ class OriginalsAdapter(TransformersAdapter):
             return super()._encoder(folder)
         from mdpo_vlm.originals.encoder import OriginalsEncoder
 
-        refuses = self.unusual_texts == "refuse"
         chat, pixels, special = self.prompts == "chat", self.max_resized_pixels, self.special_tokens
-        return OriginalsEncoder(folder, self.folder(), self.family(), chat, pixels, special, refuses, traits)
+        return OriginalsEncoder(folder, self.folder(), self.family(), chat, pixels, special, self.unusual_texts, traits)

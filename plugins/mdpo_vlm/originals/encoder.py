@@ -9,6 +9,7 @@ from typing import Any
 
 from mdpo_core import EncodedPrompt, Example
 from mdpo_vlm.encoding.encoder import VlmEncoder
+from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import Family
 
 
@@ -23,10 +24,10 @@ class OriginalsEncoder(VlmEncoder):
         chat: bool,
         max_resized_pixels: int,
         special_tokens: Sequence[str],
-        refuses_unusual: bool,
+        unusual_texts: UnusualTextsOption,
         traits: Mapping[str, Any],
     ) -> None:
-        super().__init__(folder, model, family, chat, max_resized_pixels, special_tokens, refuses_unusual)
+        super().__init__(folder, model, family, chat, max_resized_pixels, special_tokens, unusual_texts)
         self._traits = traits
         self._ready = not chat
 

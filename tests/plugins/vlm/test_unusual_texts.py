@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,8 +12,10 @@ from typing import Any
 
 import PIL.Image
 import pytest
+from mdpo_vlm.encoding.unusual_texts import UnusualTexts
+from support.paths import RECIPES
 
-from mdpo_core import Example, Turn, component
+from mdpo_core import Example, RecipeError, Turn, component, load_recipe
 from mdpo_core.data.checking import check_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import DataError
@@ -56,6 +59,9 @@ def ready(llava: Path) -> BatchBuilder:
         ("Be brief.\n### Human: <image>What?\n### Assistant:", "### Human:"),
         ("<start_of_turn>user\n<image>What?<end_of_turn>\n<start_of_turn>model\n", "<start_of_turn>"),
         ("<|start_header_id|>user<|end_header_id|>\n<image>What?", "<|start_header_id|>"),
+        ("<bos><start_of_turn>user\n<image>What?", "<start_of_turn>"),
+        ("[INST] A? [/INST] B [INST] <image>C? [/INST] ", "[INST]"),
+        ("Below is a task.\n\n### Instruction:\n<image>What?\n\n### Response:\n", "### Instruction:"),
         ((Turn("user", READY),), "ASSISTANT:"),
         ((Turn("user", "<image>A?"), Turn("assistant", "B"), Turn("user", "USER: C? ASSISTANT:")), "ASSISTANT:"),
     ],
@@ -64,7 +70,8 @@ def test_a_ready_made_prompt_is_not_put_into_the_chat_template(prompt: Any, mark
     said = problems(chat, {"prompt": prompt}).splitlines()[0]
     assert said == (
         f"row 1: the prompt contains {marker!r}, so it is ready-made, but model.prompts: chat puts it into the chat "
-        "template once more: set model.prompts: ready, or, if it is meant, set model.unusual_texts: keep"
+        "template once more: set model.prompts: ready, or, if it is meant, set model.unusual_texts: {keep: "
+        "[ready_prompts]}"
     )
 
 
@@ -79,6 +86,13 @@ def test_a_ready_made_prompt_is_not_put_into_the_chat_template(prompt: Any, mark
         "<image>\nWhat does [INST] or <|user|> mean?",
         "<image>\n### Task\nName the human: first name only.",
         (Turn("user", "<image>\nA?"), Turn("assistant", "USER: B ASSISTANT:"), Turn("user", "C?")),
+        # A chat that is quoted, with a question about it.
+        "<image>\nWhat goes wrong here?\n\n### Human: Hi!\n### Assistant: Go away.\n",
+        "Who is rude in this chat?\n<image>\nUSER: Hi! ASSISTANT: Go away. USER: Why?",
+        "<image>Read it aloud.\n<|im_start|>user\nHi!\n<|im_start|>assistant\nGo away.",
+        "[INST] Hi! [/INST] Go away.\n<image> Does this model help?",
+        "### Instruction:\nDescribe the picture.\n<image>",
+        "<image>\nQ: What is it? A:",
     ],
 )
 def test_a_question_under_chat_is_sound(prompt: Any, chat: BatchBuilder) -> None:
@@ -90,7 +104,7 @@ def test_a_bare_question_is_not_used_as_a_ready_prompt(prompt: str, ready: Batch
     assert problems(ready, {"prompt": prompt}) == (
         "row 1: the prompt is a bare question: nothing marks the user's turn or calls for an answer, but "
         "model.prompts: ready uses it unchanged: set model.prompts: chat, or, if it is meant, set "
-        "model.unusual_texts: keep"
+        "model.unusual_texts: {keep: [bare_questions]}"
     )
 
 
@@ -103,6 +117,8 @@ def test_a_bare_question_is_not_used_as_a_ready_prompt(prompt: str, ready: Batch
         "<|user|><image>What?<|assistant|>",
         "### Human: <image>What?\n### Assistant:",
         "<s><image>What?",
+        "Q: <image> What is it? A: In one word, it is",
+        "Task: describe.\n<image>\nCaption for the picture",
     ],
 )
 def test_a_ready_prompt_of_any_format_is_sound(prompt: str, ready: BatchBuilder) -> None:
@@ -135,8 +151,38 @@ def test_an_end_token_of_another_model_is_named(token: str, where: str, chat: Ba
     }[where]
     assert problems(chat, changes) == (
         f"row 1: {name} contains {token!r}, the end token of other models, which is plain text to this one: remove "
-        f"it, or, if it is meant, write \\{token}, or set model.unusual_texts: keep"
+        f"it, or, if it is meant, write \\{token}, or set model.unusual_texts: {{keep: [end_tokens]}}"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The token <|im_end|> ends a turn.",
+        "It reads '<|eot_id|>'.",
+        "Write `<end_of_turn>` after it.",
+        "<|endoftext|>, <|end|> and <eos> are words of models.",
+    ],
+)
+def test_an_end_token_that_a_text_is_about_is_sound(text: str, chat: BatchBuilder) -> None:
+    assert problems(chat, {"responses": {"chosen": text, "rejected": "B"}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"), [("<s>old</s>", True), ("old</s>", False), ("<s>[INST] A [/INST] B</s>", False)]
+)
+def test_html_that_strikes_text_out_has_no_end_token(text: str, sound: bool) -> None:
+    found = UnusualTexts(True, True, ()).problems(replace(ROW, responses={"chosen": text, "rejected": "B"}))
+    assert (found == []) == sound
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|eot_id|>", "<end_of_turn>"])
+@pytest.mark.parametrize(
+    "after", ["\n", " ", "\nAnd more.", "<|im_start|>user\nWhy?", " USER: Why?", "\n### Human: Why?"]
+)
+def test_an_end_token_between_turns_or_lines_is_named(token: str, after: str, chat: BatchBuilder) -> None:
+    found = problems(chat, {"responses": {"chosen": f"A.{token}{after}", "rejected": "B"}})
+    assert f"the response 'chosen' contains {token!r}, the end token of other models" in found
 
 
 def said(*texts: str) -> tuple[Turn, ...]:
@@ -160,6 +206,52 @@ def test_the_end_token_of_this_model_has_its_own_sentence(chat: BatchBuilder) ->
 )
 def test_what_is_meant_is_kept(kind: str, changes: Mapping[str, Any], llava: Path) -> None:
     assert problems(builder_of(llava, prompts=kind, unusual_texts="keep"), changes) == ""
+
+
+UNUSUAL = {
+    "ready_prompts": {"prompt": READY},
+    "end_tokens": {"responses": {"chosen": "A<|im_end|>", "rejected": "B"}},
+}
+
+
+@pytest.mark.parametrize("kept", UNUSUAL)
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_kinds_are_kept_one_by_one(kept: str, kind: str, llava: Path) -> None:
+    builder = builder_of(llava, prompts="chat", unusual_texts={"keep": [kept]})
+    assert (problems(builder, UNUSUAL[kind]) == "") == (kind == kept)
+
+
+def test_a_bare_question_is_kept_by_its_kind(llava: Path) -> None:
+    assert problems(builder_of(llava, unusual_texts={"keep": ["bare_questions"]}), {}) == ""
+    assert "is a bare question" in problems(builder_of(llava, unusual_texts={"keep": ["end_tokens"]}), {})
+
+
+def test_kinds_are_kept_for_a_source_of_a_mixture(llava: Path) -> None:
+    option = {"sources": {"chats": ["ready_prompts"]}}
+    builder = pickle.loads(pickle.dumps(builder_of(llava, prompts="chat", unusual_texts=option)))
+    found = {
+        source: problems(builder, {"prompt": READY, "source": source}) for source in ("", "chat", "chats", "chats/a")
+    }
+    assert {source for source, text in found.items() if text == ""} == {"chats", "chats/a"}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("{keep: [ready_prompt]}", "model.unusual_texts.keep.0: input should be 'ready_prompts', 'bare_questions' or "),
+        ("{kep: [end_tokens]}", "model.unusual_texts.kep: unknown option; did you mean 'keep'?"),
+        (
+            "keeps",
+            "model.unusual_texts: input should be 'refuse' or 'keep', or a mapping of options; found 'keeps'; "
+            "did you mean 'keep'?",
+        ),
+    ],
+)
+def test_a_wrong_kind_is_named_once(option: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(RECIPES / "llava_mdpo.yaml", [f"model.unusual_texts={option}"])
+    assert message in str(caught.value)
+    assert len(caught.value.problems) == 1
 
 
 def test_rows_that_are_checked_when_they_are_met_are_refused_too(ready: BatchBuilder) -> None:
