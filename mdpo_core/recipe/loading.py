@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +34,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 MANY: dict[str, type] = {"corruptions": dict, "objective": list, "evaluators": list, "trackers": list}
 _MAY_BE_NULL = ("validation",)
 _MAX_PROBLEMS = 100
+_QUOTED = re.compile("'([^']*)'")
+_ALL_OF_100 = 100
 _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "output": Output}
 
 
@@ -146,7 +149,7 @@ class _Builder:
             details: dict[Keys, list[ErrorDetails]] = {}
             for detail in error.errors():
                 details.setdefault(_keys_in(options, detail), []).append(detail)
-            for path, same in details.items():
+            for path, same in _within(details).items():
                 self._report((*keys, *path), _message(same, cls, name))
         except PluginError as error:
             self._report(keys, str(error))
@@ -161,8 +164,9 @@ class _Builder:
 def _keys_in(options: Any, detail: ErrorDetails) -> Keys:
     """The path of a problem in the recipe: pydantic's, without the names of types that an option may have."""
     keys: list[str | int] = []
-    for key in detail["loc"]:
-        if isinstance(options, dict) and (key in options or detail["type"] == "missing"):
+    for place, key in enumerate(detail["loc"], start=1):
+        is_missing = detail["type"] == "missing" and place == len(detail["loc"])
+        if isinstance(options, dict) and (key in options or is_missing):
             options = options.get(key)
         elif isinstance(options, list) and isinstance(key, int):
             options = options[key] if key < len(options) else None
@@ -170,6 +174,16 @@ def _keys_in(options: Any, detail: ErrorDetails) -> Keys:
             continue
         keys.append(key)
     return tuple(keys)
+
+
+def _within(details: Mapping[Keys, list[ErrorDetails]]) -> dict[Keys, list[ErrorDetails]]:
+    """Without what pydantic says of the other types that an option may have, if a problem is inside of the value."""
+    inside = {path[:end] for path in details for end in range(len(path))}
+    return {
+        path: same
+        for path, same in details.items()
+        if path not in inside or any(len(detail["loc"]) == len(path) for detail in same)
+    }
 
 
 def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str) -> str:
@@ -180,7 +194,8 @@ def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str) -
     if len(details) == 1:
         return _MESSAGES.get(details[0]["type"], _invalid)(details[0], cls, name)
     choices = dict.fromkeys(_sentence(detail).removeprefix("input should be ") for detail in details)
-    return f"input should be {', or '.join(choices)}; found {shown_value(details[0]['input'])}"
+    hint = "".join(dict.fromkeys(map(_hint, details)))
+    return f"input should be {', or '.join(choices)}; found {shown_value(details[0]['input'])}{hint}"
 
 
 def _unknown(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
@@ -201,7 +216,17 @@ def _refused(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
 
 
 def _invalid(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    return f"{_sentence(detail)}, found {shown_value(detail['input'])}"
+    return f"{_sentence(detail)}, found {shown_value(detail['input'])}{_hint(detail)}"
+
+
+def _hint(detail: ErrorDetails) -> str:
+    """The word that was meant, or the share that a per cent is; empty if neither is likely."""
+    value, limits = detail["input"], detail.get("ctx", {})
+    if detail["type"] == "literal_error" and isinstance(value, str):
+        return suggestion(value, _QUOTED.findall(limits["expected"]))
+    if detail["type"] == "less_than" and limits["lt"] == 1 and 1 <= value <= _ALL_OF_100:
+        return f"; {value:g} % is {value / _ALL_OF_100:g}"
+    return ""
 
 
 def _sentence(detail: ErrorDetails) -> str:

@@ -295,3 +295,43 @@ def test_no_section_value_raises_anything_but_a_recipe_error(value: Any, section
     document = Document(tree({**data, section: value}), "any.yaml")
     with contextlib.suppress(RecipeError):
         build_recipe(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "data.bad_rows={quarantine: 5}",
+            "data.bad_rows.quarantine: input should be less than 1, found 5; 5 % is 0.05",
+        ),
+        ("data.bad_rows={quarantine: 0}", "data.bad_rows.quarantine: input should be greater than 0, found 0"),
+        ("data.bad_rows={}", "data.bad_rows.quarantine: missing: the share of the rows that may be bad"),
+        (
+            "data.bad_rows=quarntine",
+            "data.bad_rows: input should be 'stop' or 'quarantine', or a mapping of options; found 'quarntine'; did "
+            "you mean 'quarantine'?",
+        ),
+        ("data.check=1", "data.check: input should be 'all' or 'none', or less than 1; found 1; 1 % is 0.01"),
+        ("data.check=0", "data.check: input should be 'all' or 'none', or greater than 0; found 0"),
+        (
+            "data.check=al",
+            "data.check: input should be 'all' or 'none', or a valid number; found 'al'; did you mean 'all'?",
+        ),
+        ("data.check=true", "data.check: input should be 'all' or 'none', or a valid number; found true"),
+        ("data.hold_out={share: 1.5}", "data.hold_out.share: input should be less than 1, found 1.5; 1.5 % is 0.015"),
+        (
+            "data.hold_out={share: 0.1, rows: 5}",
+            "data.hold_out: say how many rows are held out: share: 0.05, or rows: 500, and not both",
+        ),
+        (
+            "data.duplicates=quarantin",
+            "data.duplicates: input should be 'keep' or 'quarantine', found 'quarantin'; did",
+        ),
+        ("scoring.max_logits=-1", "scoring.max_logits: input should be 'auto', or greater than 0; found -1"),
+    ],
+)
+def test_a_wrong_option_has_one_sentence_with_what_would_work(change: str, sentence: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(RECIPES / "quickstart.yaml", [change])
+    [problem] = caught.value.problems
+    assert str(problem).startswith(f"--set {change}: {sentence}")
