@@ -73,6 +73,12 @@ def fault_of_plugin(error: BaseException) -> str | None:
     return None if source is None else f"{source} {raised(error)}"
 
 
+def put_before_source(words: str, error: Exception) -> None:
+    """Put words before the source that `blame_on` noted, such as the section that the code worked for."""
+    notes = getattr(error, "__notes__", [])
+    notes[:] = [f"{_NOTE}{words}{note[len(_NOTE) :]}" if note.startswith(_NOTE) else note for note in notes]
+
+
 def notes_to_send(error: BaseException) -> tuple[str, ...]:
     """The notes of an error that travels to another process, and the place of a plugin's fault: a traceback stays."""
     place = None if _noted(error, _NOTE) is None else place_of_plugin(error)

@@ -40,7 +40,7 @@ class CheckedData:
     None if the recipe holds none out. ``files``: what was noted while rows were read. ``tried``: what a row was encoded
     with besides the check; see `tried_with`. ``ids`` of bad rows, where they could be read. ``duplicates``: rows that
     are left out, and the first row with the same content. ``stored``: for the main process, what `CheckStore` keeps, by
-    file name.
+    file name. ``apart``: of a set that is not checked whole, the rows that are held out.
     """
 
     data: Sequence[Example]
@@ -56,6 +56,7 @@ class CheckedData:
     ids: dict[int, str] = field(default_factory=dict)
     duplicates: dict[int, int] = field(default_factory=dict)
     stored: Mapping[str, bytes] = field(default_factory=dict)
+    apart: list[int] = field(default_factory=list)
 
     @property
     def num_bad(self) -> int:
@@ -239,7 +240,7 @@ class _RowCheck:
 
     def _check(self, row: int) -> _RowResult:
         try:
-            with blame_on(f"row {row + 1} of the data"):
+            with blame_on(self.data.place(row) if isinstance(self.data, LazyRows) else f"row {row + 1} of the data"):
                 example = self.data[row]
         except DataError as error:
             return _RowResult(None, error.problems)

@@ -17,7 +17,21 @@ _WHERE = "data.hold_out"
 
 def split(checked: CheckedData, hold_out: HoldOut) -> CheckedData:
     """The rows to train on, with the others as ``held_out``. Raises `DataError` if one of the two would be empty."""
-    held_out = held_out_rows(checked.keys, checked.sources, hold_out)
+    return _parted(checked, held_out_rows(checked.keys, checked.sources, hold_out))
+
+
+def split_at(checked: CheckedData, rows: Sequence[int]) -> CheckedData:
+    """The same for the numbers of the rows that are held out, of which some may have turned out to be bad."""
+    apart = set(rows)
+    held_out = [index for index, row in enumerate(checked.rows) if row in apart]
+    if not held_out or len(held_out) == len(checked.rows):
+        which = "held out" if not held_out else "left to train on"
+        raise DataError([Problem(_WHERE, "", f"all rows that are {which} are bad; mend them, or choose another seed")])
+    return _parted(checked, held_out)
+
+
+def _parted(checked: CheckedData, held_out: Sequence[int]) -> CheckedData:
+    """``held_out``: indices of valid rows."""
     apart = set(held_out)
     rest = [index for index in range(len(checked.rows)) if index not in apart]
     return replace(

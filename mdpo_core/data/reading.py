@@ -11,14 +11,16 @@ from typing import NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.held_out import split
+from mdpo_core.data.first_look import check_beside_held_out
+from mdpo_core.data.held_out import split, split_at
 from mdpo_core.data.picture_keys import num_shared_pictures
-from mdpo_core.errors import DataError, Problem
+from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.listeners import progress_of
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.sources import measures_by_source
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import Block
 from mdpo_core.types.stored_bytes import Files, noted_files
@@ -113,10 +115,20 @@ def _sound_rows(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, 
 
 
 def _require_sources(recipe: Recipe, checked: CheckedData) -> None:
-    only_rows_tell = recipe.train.metrics_by_source and recipe.data.names_of_sources() is None
-    if only_rows_tell and any(checked.keys) and not any(checked.sources):  # rows that were read have keys
+    """Raise `DataError` if metrics are asked for by source, and no row names one; a reader may not know that."""
+    if recipe.train.metrics_by_source and _names_none(checked):
         text = "no row names a source; use the reader 'mixture', or set it to false"
         raise DataError([Problem("train.metrics_by_source", "", text)])
+    if checked.held_out is None or not _names_none(checked.held_out):
+        return
+    for position, evaluator in enumerate(recipe.evaluators):
+        if measures_by_source(evaluator):
+            text = "no held-out row names a source; use the reader 'mixture', or leave by_source out"
+            raise DataError([Problem(f"evaluators.{position}", "", text)])
+
+
+def _names_none(checked: CheckedData) -> bool:
+    return any(checked.keys) and not any(checked.sources)  # rows that were read have keys
 
 
 def _opened_validation(recipe: Recipe) -> _Source | None:
@@ -152,7 +164,7 @@ class _Check:
         checked = replace(found or self._checked_now(source, stage), data=rows)
         self.tell(checked)
         checked.require_valid(quarantine=reader.most_bad)
-        parted = checked if reader.hold_out is None else split(checked, reader.hold_out)
+        parted = _parted(checked, reader)
         tried = tried_with(self.recipe, reader, self.builder)
         if checked.tried != tried:
             for part in (parted, parted.held_out):
@@ -165,14 +177,25 @@ class _Check:
 
     def _checked_now(self, source: _Source, stage: str) -> CheckedData:
         reader, rows, _ = source
+        progress, workers = progress_of(stage, self.world), self.recipe.train.workers
+        if reader.check != "all" and reader.hold_out is not None:
+            looking = progress_of("reading rows", self.world)
+            return check_beside_held_out(rows, self.builder, reader, (looking, progress), workers)
         return check_data(
             rows,
             self.builder,
-            progress_of(stage, self.world),
-            self.recipe.train.workers,
+            progress,
+            workers,
             without_duplicates=reader.duplicates == "quarantine",
             chosen=chosen_rows(reader.check, len(rows)),
         )
+
+
+def _parted(checked: CheckedData, reader: Reader) -> CheckedData:
+    """The rows to train on and those that are held out. Raises `DataError` if one of the two would be empty."""
+    if reader.hold_out is None:
+        return checked
+    return split(checked, reader.hold_out) if reader.check == "all" else split_at(checked, checked.apart)
 
 
 def tried_with(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> str:
@@ -194,6 +217,9 @@ def _in_validation() -> Iterator[None]:
     except DataError as error:
         problems = [replace(each, where=f"validation: {each.where}".rstrip(": ")) for each in error.problems]
         raise DataError(problems) from error
+    except Exception as error:
+        put_before_source("validation: ", error)
+        raise
 
 
 def _warn_of_shared_pictures(checked: CheckedData) -> None:

@@ -29,6 +29,11 @@ class Evaluator(Component):
         """Names that it reads from the held-out rows besides those of the objective, by field of `Example`."""
         return {}
 
+    @property
+    def reads_sources(self) -> bool:
+        """Whether it measures the held-out rows by source, so that they must name their sources."""
+        return False
+
     @abstractmethod
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         """Metrics by name. It may write images and tables into ``folder``, the run directory."""

@@ -19,7 +19,7 @@ from mdpo_core.recipe.held_out import held_out
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.sections import Found, Sections, sections_of
-from mdpo_core.recipe.sources import metrics_by_source
+from mdpo_core.recipe.sources import evaluators_by_source, metrics_by_source
 from mdpo_core.recipe.streaming import streaming
 from mdpo_core.recipe.unchecked import unchecked
 from mdpo_core.recipe.yaml_document import Keys
@@ -268,6 +268,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _weights: frozenset({"objective"}),
     _workers: frozenset({"data", "train"}),
     metrics_by_source: frozenset({"data", "train"}),
+    evaluators_by_source: frozenset({"data"}),
     held_out: frozenset({"data"}),
     unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),

@@ -26,6 +26,7 @@ _PACKAGES = ("mdpo", "transformers", "tokenizers", "pillow", "datasets", "pyarro
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
 # What is done with rows does not change which rows are bad.
 _NOT_OF_ROWS = ("bad_rows", "hold_out")
+_OF_SOME_ROWS = ("bad_rows",)  # held-out rows are among those that are checked
 
 
 def check_key(recipe: Recipe, reader: Reader, builder: BatchBuilder, num_rows: int, opened: Files) -> str | None:
@@ -41,12 +42,13 @@ def check_key(recipe: Recipe, reader: Reader, builder: BatchBuilder, num_rows: i
         return None
     if code is None:
         return None
+    left_out = _NOT_OF_ROWS if reader.check == "all" else _OF_SOME_ROWS
     options, corruptions = reader.model_dump(mode="json"), recipe.to_dict()["corruptions"]
     return json.dumps(
         {
             "versions": {"python": platform.python_version()} | dict(installed(sorted(_packages()))),
             "code": code,
-            "reader": [reader.component_name(), {key: options[key] for key in options if key not in _NOT_OF_ROWS}],
+            "reader": [reader.component_name(), {key: options[key] for key in options if key not in left_out}],
             "rows": num_rows,
             "files": [[path, *state] for path, state in opened.items()],
             "model": model,

@@ -97,14 +97,22 @@ class MetRows:
             self._write()
 
     def _together(self) -> CheckedData:
-        """The result of the check with what was met."""
-        rows = [row for row in self.checked.rows if row not in self.bad]
-        return replace(self.checked, rows=rows, bad={**self.checked.bad, **self.bad})
+        return _without(self.checked, self.bad)
 
     def _write(self) -> None:
         if self.world.is_main:
             held_out = [] if self.checked.held_out is None else [self.checked.held_out]
             write_quarantine(self.quarantine, self._together(), *held_out)
+
+
+def with_met(checked: CheckedData, met: Mapping[int, list[Problem]]) -> CheckedData:
+    """The result of the check with bad rows that were met later, by their index among the valid rows."""
+    return _without(checked, {checked.rows[index]: problems for index, problems in met.items()})
+
+
+def _without(checked: CheckedData, bad: Mapping[int, list[Problem]]) -> CheckedData:
+    rows = [row for row in checked.rows if row not in bad]
+    return replace(checked, rows=rows, bad=dict(sorted({**checked.bad, **bad}.items())))
 
 
 def stopped_by(error: DataError, finished: int, streamed: bool) -> DataError:

@@ -136,6 +136,7 @@ def to_bytes(checked: CheckedData, key: str) -> bytes:
     number = {name: number for number, name in enumerate(names)}
     tensors = {
         "rows": torch.tensor(checked.rows, dtype=torch.int64),
+        "apart": torch.tensor(checked.apart, dtype=torch.int64),
         "lengths": torch.tensor(checked.lengths, dtype=torch.int32),
         "sources": torch.tensor([number[name] for name in checked.sources], dtype=torch.int32),
         "keys": _from_bytes(b"".join(checked.keys)),
@@ -168,6 +169,7 @@ def from_bytes(content: bytes) -> tuple[CheckedData, str]:
         tried=texts["tried"],
         ids={int(row): name for row, name in texts["ids"].items()},
         duplicates={int(row): first for row, first in texts["duplicates"].items()},
+        apart=tensors["apart"].tolist(),
     )
     return found, texts["key"]
 

@@ -6,6 +6,7 @@ finished.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch, TrainingData
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
-from mdpo_core.errors import CheckpointError
+from mdpo_core.errors import CheckpointError, DataError, Problem
 from mdpo_core.processes.devices import device_of
 from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.processes.workers import computed_ahead
@@ -29,6 +30,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference import Cached
 from mdpo_core.scoring.reference_store import ELSEWHERE, CachedView, ReferenceStore, Shard
 from mdpo_core.storage.files import exclusive_folder
+from mdpo_core.storage.quarantine import stopped_by, with_met
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import ROUNDING
 from mdpo_core.types.batch import Batch
@@ -82,18 +84,19 @@ def planned_shards(groups: Iterable[ViewGroup], num_rows: int) -> list[PlannedSh
 
 
 class _ScoredRows(NamedTuple):
-    """The results of a micro-batch that a shard keeps."""
+    """The results of a micro-batch that a shard keeps, and its bad rows, if they were not checked before."""
 
-    ids: Sequence[str]
-    digests: Mapping[View, Sequence[bytes]]
-    log_probs: Mapping[View, TokenLogProbs]
+    ids: Sequence[str] = ()
+    digests: Mapping[View, Sequence[bytes]] = {}
+    log_probs: Mapping[View, TokenLogProbs] = {}
+    left_out: Mapping[int, Sequence[Problem]] = {}
 
 
 @dataclass
 class _Progress:
     """Tells a listener how many rows are scored, and ends the pass after a SIGTERM or SIGINT.
 
-    ``kept``: rows of finished shards.
+    ``kept``: rows of finished shards. ``bad``: rows that were met and are left out, by index.
     """
 
     report: Callable[[int, int], object]
@@ -101,6 +104,7 @@ class _Progress:
     world: World
     total: int
     kept: int
+    bad: dict[int, list[Problem]] = field(default_factory=dict)
     _scored: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,12 +180,14 @@ class Precomputation:
         tasks = chain.from_iterable(micro_batches.values())
         with computed_ahead(self._build, tasks, self.recipe.train.workers) as batches:
             for planned in missing:
-                shards[planned] = self._score_shard(micro_batches[planned], batches, progress)
+                shards[planned] = _shard(self._score_all(micro_batches[planned], batches, progress), planned.group)
                 self.world.computed_by_main(partial(store.write, planned.name, shards[planned]))
                 progress.kept += len(planned.rows)
         progress.stop_if_asked()
 
-    def _score_shard(self, micro_batches: Sequence[MicroBatch], batches: Iterator[Batch], progress: _Progress) -> Shard:
+    def _score_all(
+        self, micro_batches: Sequence[MicroBatch], batches: Iterator[Batch], progress: _Progress
+    ) -> list[_ScoredRows]:
         """Score this process's micro-batches of a shard, and gather those of all processes."""
         scored: list[_ScoredRows] = []
         for micro_batch in micro_batches:
@@ -189,9 +195,20 @@ class Precomputation:
             mine = self._score(next(batches))
             of_processes = self.world.gather(None if micro_batch.is_filler else mine)
             gathered = [rows for rows in of_processes if rows is not None]
+            self._require_few_bad(gathered, progress)
             scored += gathered
-            progress.count(sum(len(rows.ids) for rows in gathered))
-        return _shard(scored)
+            progress.count(sum(len(rows.ids) + len(rows.left_out) for rows in gathered))
+        return scored
+
+    def _require_few_bad(self, gathered: Sequence[_ScoredRows], progress: _Progress) -> None:
+        """Raise `DataError`, in all processes, for too many bad rows. Training meets and lists those that may be."""
+        met = {row: list(problems) for rows in gathered for row, problems in rows.left_out.items()}
+        if not met.keys() <= progress.bad.keys():
+            progress.bad |= met
+            try:
+                with_met(self.data.checked, progress.bad).require_valid(self.recipe.data.most_bad)
+            except DataError as error:
+                raise stopped_by(error, 0, streamed=False) from error
 
     def _micro_batches(self, group: ViewGroup, rows: Iterable[int], world: World) -> list[MicroBatch]:
         """A process's part of the rows, in micro-batches of similar lengths."""
@@ -207,9 +224,11 @@ class Precomputation:
         # Without LoRA the policy is its own reference, as nothing has trained it yet.
         base = self.learner.model.adapter_disabled() if self.recipe.model.has_lora else nullcontext()
         with torch.no_grad(), base, self.learner.advice.explained(batch):
-            policy = self.learner.engine.forward(batch).policy
+            policy = self.learner.engine.forward(batch).policy  # of a filler too, as every process must run it
+        if batch.is_filler:
+            return _ScoredRows(left_out=batch.left_out)
         log_probs = {view: TokenLogProbs(values.float().cpu(), mask.cpu()) for view, (values, mask) in policy.items()}
-        return _ScoredRows(batch.ids, batch.digests, log_probs)
+        return _ScoredRows(batch.ids, batch.digests, log_probs, batch.left_out)
 
     def _spot_check(self, group: ViewGroup, shards: Mapping[PlannedShard, Shard], store: ReferenceStore) -> None:
         """Score a few rows of a group again, and compare them with what the store holds."""
@@ -219,7 +238,8 @@ class Precomputation:
         cached = _cached(shards, store)
         # Every process scores all of the sample: it is small.
         for batch in map(self._build, self._micro_batches(group, sample, ALONE)):
-            self._require_as_stored(batch, cached, store)
+            if not batch.is_filler:
+                self._require_as_stored(batch, cached, store)
 
     def _require_as_stored(self, batch: Batch, cached: Cached, store: ReferenceStore) -> None:
         stored = cached.log_probs(batch, device_of(self.learner.model.module))
@@ -260,17 +280,18 @@ def _cached(shards: Mapping[PlannedShard, Shard], store: ReferenceStore) -> Cach
     return Cached([list(_of_group(shards, group).values()) for group in groups], store.folder)
 
 
-def _shard(scored: Sequence[_ScoredRows]) -> Shard:
+def _shard(scored: Sequence[_ScoredRows], group: ViewGroup) -> Shard:
+    sound = [part for part in scored if part.ids]
     views = {}
-    for view in scored[0].log_probs:
-        rows = [values[mask] for part in scored for values, mask in zip(*part.log_probs[view], strict=True)]
-        digests = b"".join(digest for part in scored for digest in part.digests[view])
+    for view in group.views:
+        rows = [values[mask] for part in sound for values, mask in zip(*part.log_probs[view], strict=True)]
+        digests = [list(digest) for part in sound for digest in part.digests[view]]
         views[view] = CachedView(
-            torch.cat(rows),
-            torch.tensor([len(row) for row in rows]),
-            torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(len(rows), -1),
+            torch.cat(rows) if rows else torch.empty(0),
+            torch.tensor([len(row) for row in rows], dtype=torch.int64),
+            torch.tensor(digests, dtype=torch.uint8).view(len(rows), hashlib.sha256().digest_size),
         )
-    return Shard([name for part in scored for name in part.ids], views)
+    return Shard([name for part in sound for name in part.ids], views)
 
 
 def _num_rows(shards: Iterable[PlannedShard]) -> int:

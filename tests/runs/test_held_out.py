@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mdpo_readers.pairs import Pairs
 from support.paths import LLAVA_MDPO
 from support.processes.launching import EVERY, launch, records
 
-from mdpo_core import DataError, Evaluator, Policy, load_recipe, register, run
+from mdpo_core import DataError, Evaluator, Policy, RecipeError, load_recipe, register, run
 from mdpo_core.cli.main import main
 from mdpo_core.data.reading import read_data
 
@@ -116,9 +117,20 @@ def test_check_prints_the_number_of_held_out_rows(
     assert "no problem found, 7 rows to train on, 3 held out (a 2, b 1), 0 in quarantine" in capsys.readouterr().out
 
 
-def test_metrics_by_source_of_rows_without_sources_are_refused(small: list[str]) -> None:
-    with pytest.raises(DataError, match=r"evaluators: by_source: no held-out row names a source; only a mixture's do"):
-        run(load_recipe(LLAVA_MDPO, [*small, "data.hold_out={share: 0.3}", EVALUATED]))
+class Unsure(Pairs):
+    """A reader that cannot tell the sources of its rows before it reads them."""
+
+    def names_of_sources(self) -> None:
+        return None
+
+
+def test_metrics_by_source_of_rows_without_sources_are_refused(small: list[str], own_registry: None) -> None:
+    with pytest.raises(RecipeError, match=r"evaluators.0: 'preference' measures by source, but the rows of the reader"):
+        load_recipe(LLAVA_MDPO, [*small, "data.hold_out={share: 0.3}", EVALUATED])
+    register("unsure", Unsure)
+    recipe = load_recipe(LLAVA_MDPO, [*small, "data.reader=unsure", "data.hold_out={share: 0.3}", EVALUATED])
+    with pytest.raises(DataError, match=r"evaluators.0: no held-out row names a source; use the reader 'mixture'"):
+        read_data(recipe)
 
 
 def test_mistakes_of_validation_say_that_they_are_its_own(small: list[str], photographs: Path, tmp_path: Path) -> None:

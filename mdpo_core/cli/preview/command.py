@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mdpo_core.cli.preview.contents import Contents, NotedRows, NotingBuilder
+    from mdpo_core.cli.preview.contents import Contents, NotedRows, NotingBuilder, RowView
     from mdpo_core.data.checking import CheckedData
+    from mdpo_core.interfaces.reader import Reader
     from mdpo_core.recipe.recipe import Recipe
 
 
@@ -19,9 +20,15 @@ def write_preview(recipe: Recipe, options: argparse.Namespace) -> int:
 
     contents = _contents(recipe, options)
     atomic_write(options.out, page_html(contents).encode("utf-8", "backslashreplace"))
-    found = f"{contents.num_rows:,} rows, {contents.num_bad:,} of them bad"
-    print(f"{options.out}: {found}; open it in a browser")  # noqa: T201
+    print(f"{options.out}: {_found(contents)}; open it in a browser")  # noqa: T201
     return 0
+
+
+def _found(contents: Contents) -> str:
+    """``60 rows, 2 of them bad, 6 held out``, and the same of ``validation``."""
+    found = f"{contents.num_rows:,} rows, {contents.num_bad:,} of them bad"
+    found += f", {contents.num_held_out:,} held out" if contents.num_held_out else ""
+    return found if contents.validation is None else f"{found}; validation: {_found(contents.validation)}"
 
 
 def require_new(out: Path) -> None:
@@ -37,19 +44,34 @@ def require_new(out: Path) -> None:
 
 
 def _contents(recipe: Recipe, options: argparse.Namespace) -> Contents:
+    from dataclasses import replace
+
+    title = f"Preview of {options.recipe.name}"
+    shown = _of_reader(recipe, recipe.data, title, options)
+    if recipe.validation is None:
+        return shown
+    return replace(shown, validation=_of_reader(recipe, recipe.validation, "Validation", options))
+
+
+def _of_reader(recipe: Recipe, reader: Reader, title: str, options: argparse.Namespace) -> Contents:
+    """What the page shows of the rows of a reader."""
     from mdpo_core.cli.preview import contents
     from mdpo_core.data.checking import open_data
 
-    builder, data = _builder(recipe), contents.NotedRows(open_data(recipe.data))
+    builder, data = _builder(recipe), contents.NotedRows(open_data(reader))
     checked = _checked(recipe, data, builder)
-    valid = checked.valid_examples()
-    rows = {
-        source: [contents.row_view(builder, valid, index, data.place(checked.rows[index])) for index in indices]
-        for source, indices in contents.drawn_rows(checked, options.rows, options.seed).items()
-    }
+    trained, held_out, fault = contents.parted(checked, reader)
+    rows: dict[str, list[RowView]] = {}
+    mark = "validation" if reader is recipe.validation else ""
+    for part, count, of_part in ((trained, options.rows, mark), (held_out, -(-options.rows // 3), "held out")):
+        valid = part.valid_examples()
+        for source, indices in contents.drawn_rows(part, count, options.seed).items():
+            rows.setdefault(source, []).extend(
+                contents.row_view(builder, valid, index, data.place(part.rows[index]), of_part) for index in indices
+            )
     return contents.Contents(
-        title=f"Preview of {options.recipe.name}",
-        reader=f"the reader {recipe.data.component_name()}",
+        title=title,
+        reader=f"the reader {reader.component_name()}",
         num_rows=len(data),
         max_length=recipe.model.max_length,
         rows=rows,
@@ -57,6 +79,8 @@ def _contents(recipe: Recipe, options: argparse.Namespace) -> Contents:
         reasons=contents.reasons_of(checked),
         num_bad=checked.num_bad,
         duplicates=contents.duplicates_of(data, checked.rows),
+        num_held_out=len(held_out.rows),
+        fault=fault,
     )
 
 

@@ -16,7 +16,10 @@ from mdpo_core.cli.preview.words import Words, differences
 from mdpo_core.cli.token_view import alike
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.first_look import FirstLook
+from mdpo_core.data.held_out import split, split_at
 from mdpo_core.errors import DataError
+from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.batch import EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows
@@ -51,7 +54,11 @@ class Answer(NamedTuple):
 
 
 class RowView(NamedTuple):
-    """A row as the page shows it. ``length``: tokens of its prompt with the longest of its responses."""
+    """A row as the page shows it.
+
+    ``length``: tokens of its prompt with the longest of its responses. ``mark``: what it is for, if not to
+    train on.
+    """
 
     place: str
     id: str
@@ -60,6 +67,7 @@ class RowView(NamedTuple):
     answers: Sequence[Answer]
     columns: dict[str, float]
     length: int
+    mark: str = ""
 
 
 class Reason(NamedTuple):
@@ -72,7 +80,11 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that the page shows. ``rows``: by source. ``duplicates``: rows that are equal but for their ids."""
+    """Everything that the page shows.
+
+    ``rows``: by source, those that are held out last. ``duplicates``: rows that are equal but for their ids. ``fault``:
+    why no rows can be held out, though the recipe asks for it. ``validation``: the same of the recipe's section.
+    """
 
     title: str
     reader: str
@@ -83,6 +95,9 @@ class Contents:
     reasons: Sequence[Reason] = ()
     num_bad: int = 0
     duplicates: Sequence[Sequence[str]] = ()
+    num_held_out: int = 0
+    fault: str = ""
+    validation: Contents | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +172,22 @@ def drawn_rows(checked: CheckedData, count: int, seed: int) -> dict[str, list[in
     }
 
 
-def row_view(builder: NotingBuilder, data: Sequence[Example], index: int, place: str) -> RowView:
+def parted(checked: CheckedData, reader: Reader) -> tuple[CheckedData, CheckedData, str]:
+    """The rows to train on, those that are held out, and why none can be, if the recipe asks for it."""
+    if reader.hold_out is None:
+        return checked, checked.of(()), ""
+    try:
+        if reader.check == "all":
+            trained = split(checked, reader.hold_out)
+        else:  # a run then does not know yet which rows are bad
+            trained = split_at(checked, FirstLook.at(checked.data, reader.hold_out, lambda done, total: None, 0).apart)
+    except DataError as error:
+        return checked, checked.of(()), str(error)
+    assert trained.held_out is not None, "a split has two parts"
+    return trained, trained.held_out, ""
+
+
+def row_view(builder: NotingBuilder, data: Sequence[Example], index: int, place: str, mark: str = "") -> RowView:
     """A valid row as the page shows it; ``data`` are the valid rows."""
     example = data[index]
     encoded = builder.of_own_fields().encode(example, data, epoch=0)
@@ -170,7 +200,8 @@ def row_view(builder: NotingBuilder, data: Sequence[Example], index: int, place:
     counts = {name: len(ids) for name, ids in encoded.responses.items()}
     answers = [Answer(name, words, runs[name], counts[name]) for name, words in _compared(example, list(runs))]
     prompt = prompt_runs(builder.encoder, clean, example.prompt)
-    return RowView(place, example.id, prompt, conditions, answers, dict(example.columns), builder.longest[example.id])
+    columns, length = dict(example.columns), builder.longest[example.id]
+    return RowView(place, example.id, prompt, conditions, answers, columns, length, mark)
 
 
 def _condition(builder: BatchBuilder, example: Example, name: str, data: Sequence[Example]) -> Condition:

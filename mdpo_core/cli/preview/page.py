@@ -34,11 +34,25 @@ def page_html(contents: Contents) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{escape(contents.title)}</title><style>{_STYLE.read_text()}</style></head><body><main>"
-        f"<h1>{escape(contents.title)}</h1>"
-        f"<p class=quiet>What the model gets of the rows of {escape(contents.reader)}.</p>"
-        f"{_cards(contents)}{_lengths(contents)}{_reasons(contents)}{_duplicates(contents)}{_rows(contents)}"
+        f"<h1>{escape(contents.title)}</h1>{_of_rows(contents)}{_validation(contents)}"
         "</main></body></html>\n"
     )
+
+
+def _of_rows(contents: Contents) -> str:
+    """What there is to see of the rows of a reader."""
+    fault = f"<p class=fault dir=auto>{escape(contents.fault)}</p>" if contents.fault else ""
+    return (
+        f"<p class=quiet>What the model gets of the rows of {escape(contents.reader)}.</p>{fault}"
+        f"{_cards(contents)}{_lengths(contents)}{_reasons(contents)}{_duplicates(contents)}{_rows(contents)}"
+    )
+
+
+def _validation(contents: Contents) -> str:
+    if contents.validation is None:
+        return ""
+    title = f"{escape(contents.validation.title)} <span class='chip held'>not trained on</span>"
+    return f"<h1 class=validation>{title}</h1>{_of_rows(contents.validation)}"
 
 
 def _cards(contents: Contents) -> str:
@@ -50,6 +64,8 @@ def _cards(contents: Contents) -> str:
         (f"{num_repeated:,}", "duplicates"),
         (f"{median(contents.lengths):,.0f}" if contents.lengths else "-", "tokens in the median row"),
     ]
+    if contents.num_held_out or contents.fault:
+        cards.insert(2, (f"{contents.num_held_out:,}", "of them held out"))
     items = "".join(f"<li class={_card_class(name, number)}><b>{number}</b>{name}</li>" for number, name in cards)
     return f"<ul class=cards>{items}</ul>"
 

@@ -17,9 +17,11 @@ _MOST_LETTERS = 6000
 
 def row_html(row: RowView) -> str:
     """A row as HTML; everything from the data is escaped."""
+    mark = f"<span class='chip held'>{_text(row.mark)}</span>" if row.mark else ""
     columns = "".join(f"<span class=chip>{_text(name)} {value:g}</span>" for name, value in row.columns.items())
     return (
         f"<article class=row><header><h3><bdi>{_text(short_place(row.place))}</bdi></h3>"
+        f"{mark}"
         f"<span class=chip>id <bdi>{_text(row.id)}</bdi></span><span class=chip>{row.length:,} tokens</span>{columns}"
         f"</header>{_conditions(row.conditions)}"
         f"<h4>Prompt</h4>{_runs(row.prompt)}"

@@ -40,14 +40,16 @@ class Preference(Evaluator):
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {**_corruption(self.without).needs(), "responses": (self.response,)}
 
+    @property
+    def reads_sources(self) -> bool:
+        return self.by_source
+
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         rows = policy.held_out
         if not rows:
             raise DataError([Problem("", "", "there are no held-out rows; add hold_out: {share: 0.05} to data")])
         scored = policy.metrics(rows, by_source=self.by_source)
         seen = policy.log_probs(rows, self.response)
-        if self.by_source and not any(row.source for row in seen):
-            raise DataError([Problem("evaluators", "by_source", "no held-out row names a source; only a mixture's do")])
         unseen = policy.log_probs(rows, self.response, _corruption(self.without))
         of_terms = {name: value for name, value in scored.items() if name.startswith(_OF_TERMS)}
         return of_terms | self._of_pictures(seen, unseen)

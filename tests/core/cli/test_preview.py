@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from support.builders.small_vlms import build_vlm
 from support.pictures import noise
 
-from mdpo_core import Example, Turn, component
+from mdpo_core import Example, Turn, component, load_recipe
 from mdpo_core.cli import main
 from mdpo_core.cli.preview.tokens import prompt_runs, response_runs, texts_of
 from mdpo_core.cli.preview.words import differences
+from mdpo_core.data.reading import read_data
 
 RECIPE = """
 model: {{adapter: chat_vlm, path: {model}, prompts: chat, max_length: 400}}
@@ -165,6 +166,46 @@ def test_rows_of_each_source_are_drawn_by_the_seed(model: Path, pictures: Path, 
         assert page.counts["article row"] == 4
         shown.append(out.read_bytes())
     assert shown[0] == shown[1] != shown[2]
+
+
+def test_held_out_rows_are_marked_and_counted(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row(f"{n % 8}.png", f"<image>\nNumber {n}?") for n in range(12)]
+    page = preview(tmp_path, model, pictures, rows, "--rows", "3", "--set", "data.hold_out={rows: 3}")
+    assert capsys.readouterr().out.endswith("page.html: 12 rows, 0 of them bad, 3 held out; open it in a browser\n")
+    assert "3of them held out" in page.text("ul cards")
+    assert page.counts["article row"] == 3 + 1
+    assert page.text("span chip held") == "held out"
+    recipe = load_recipe(tmp_path / "recipe.yaml", ["data.hold_out={rows: 3}"])
+    checked, _ = read_data(recipe, weights=False)
+    assert checked.held_out is not None
+    marked = [int(name.split(" row ")[1]) - 1 for name in page.text("h3").split("rows.jsonl")[1:]]
+    assert marked[-1] in checked.held_out.rows
+    assert not {*marked[:-1]} & {*checked.held_out.rows}
+
+
+def test_rows_that_cannot_be_held_out_are_told_on_the_page(model: Path, pictures: Path, tmp_path: Path) -> None:
+    rows = [row("0.png"), row("1.png")]
+    page = preview(tmp_path, model, pictures, rows, "--set", "data.hold_out={rows: 3}")
+    assert page.text("p fault") == (
+        "data.hold_out: rows: 3 of 2 sound rows would leave none to train on; hold out fewer"
+    )
+    assert page.counts["article row"] == 2
+
+
+def test_rows_of_validation_are_a_part_of_their_own(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, [row("3.png"), row("gone.png")])))
+    reader = f"validation={{reader: pairs, path: {tmp_path / 'other.jsonl'}, images: {pictures}}}"
+    page = preview(tmp_path, model, pictures, [row("0.png"), row("1.png")], "--set", reader)
+    told = "page.html: 2 rows, 0 of them bad; validation: 2 rows, 1 of them bad; open it in a browser\n"
+    assert capsys.readouterr().out.endswith(told)
+    assert page.text("h1 validation") == "Validation not trained on"
+    assert page.counts["article row"] == 3
+    assert page.text("span chip held") == "not trained onvalidation"
+    assert "gone.png" in page.text("ul reasons")
 
 
 @pytest.mark.parametrize(
