@@ -22,6 +22,7 @@ from mdpo_core.errors import (
     PluginError,
     Problem,
     RecipeError,
+    blame_on,
     is_shortage,
     suggestion,
 )
@@ -163,6 +164,7 @@ __all__ = [
     "WeightSizes",
     "World",
     "atomic_folder",
+    "blame_on",
     "component",
     "count_marks",
     "current_world",

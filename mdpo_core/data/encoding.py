@@ -119,9 +119,11 @@ class BatchBuilder:
         raise DataError("all rows are bad")
 
     def _encoded(self, data: Sequence[Example], row: int, epoch: int) -> EncodedRow:
-        if not self.checks_rows:
-            return self.encode(data[row], data, epoch)
         place = data.place(row) if isinstance(data, LazyRows | Rows) else f"row {row + 1}"
+        if not self.checks_rows:
+            with blame_on(place):
+                example = data[row]
+            return self.encode(example, data, epoch)
         try:
             with blame_on(place):
                 example = data[row]

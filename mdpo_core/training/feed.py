@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,9 @@ from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch, TrainingData
 from mdpo_core.data.reading import check_block
 from mdpo_core.data.sampler import MicroBatch, Sampler, mixed_seed
+from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.train_options import Train
+from mdpo_core.processes.portable_error import PortableError
 from mdpo_core.processes.workers import computed_ahead
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
@@ -92,6 +94,58 @@ class SampledFeed(Feed):
         return computed_ahead(BuildBatch(self.data.builder, self.data.rows), tasks, self.train.workers)
 
 
+@dataclass(frozen=True)
+class AgreedStream(RowStream):
+    """A stream that every process reads by itself: if one of them cannot, or reads other rows, all end with its error.
+
+    ``reader``: its name, for messages.
+    """
+
+    stream: RowStream
+    reader: str
+    world: World
+
+    def blocks(self, state: Mapping[str, Any] | None = None) -> Iterator[Block]:
+        blocks = self.stream.blocks(state)
+        while True:
+            found = self._next(blocks)
+            failures = self.world.gather(PortableError.of(found) if isinstance(found, Exception) else None)
+            for rank, failure in enumerate(failures):
+                if failure is not None:
+                    # The error of this process itself has its traceback.
+                    mine = found if rank == self.world.rank and isinstance(found, Exception) else failure.to_raise()
+                    raise self._of_process(rank, mine)
+            assert isinstance(found, Block), "a process without a block has an error"
+            self._require_equal(self.world.gather((found.first, len(found.rows))))
+            yield found
+
+    def _next(self, blocks: Iterator[Block]) -> Block | Exception:
+        """The next block, or why this process has none."""
+        try:
+            with blame_on(f"the reader '{self.reader}', which streams rows,"):
+                block = next(blocks, None)
+        except Exception as error:
+            return error
+        text = f"the stream of the reader '{self.reader}' has ended; after the last row it must give the first one"
+        return PluginError(text) if block is None else block
+
+    def _of_process(self, rank: int, error: Exception) -> Exception:
+        """The error of one of several processes; problems of data say which process cannot read them."""
+        if self.world.size == 1 or not isinstance(error, DataError):
+            return error
+        return DataError([replace(each, where=f"process {rank}: {each.where}".rstrip(": ")) for each in error.problems])
+
+    def _require_equal(self, blocks: Sequence[tuple[int, int]]) -> None:
+        """``blocks``: of each process, the rows before its block, and those in it."""
+        for rank, (first, num_rows) in enumerate(blocks):
+            if (first, num_rows) != blocks[0]:
+                text = (
+                    f"process {rank} reads {num_rows:,} rows after row {first:,}, but process 0 reads {blocks[0][1]:,} "
+                    f"after row {blocks[0][0]:,}; all processes need the same files"
+                )
+                raise DataError([Problem("", "data", text)])
+
+
 class _Place(NamedTuple):
     """Where a stream is: the state of the block that gave the last step, its pass, and the steps before it."""
 
@@ -108,7 +162,7 @@ class StreamFeed(Feed):
     ``train.max_steps`` is the number of steps.
     """
 
-    stream: RowStream
+    stream: AgreedStream
     check: CheckBlock
     builder: BatchBuilder
     train: Train
@@ -175,5 +229,6 @@ def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: 
     train, data = recipe.train, recipe.data
     if data.is_streamed():
         check = partial(check_block, recipe, builder, checked, world)
-        return StreamFeed(data.stream(), check, builder, train, world, quarantine)
+        stream = AgreedStream(data.stream(), data.component_name(), world)
+        return StreamFeed(stream, check, builder, train, world, quarantine)
     return SampledFeed(checked.with_builder(builder), Sampler.of(train, checked.lengths), train, world)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from mdpo_core import DataError, Example, ExampleField, LazyRows, MdpoError, Problem, Reader, component
+from mdpo_core import DataError, Example, ExampleField, LazyRows, MdpoError, Problem, Reader, blame_on, component
 
 MOST_COPIES = 1000
 _TIMES = f"a whole number from 1 to {MOST_COPIES}, or a share below 1"
@@ -71,7 +71,7 @@ class Mixture(Reader):
     def open(self) -> MixtureRows:
         parts = []
         for source in self.opened_by:
-            rows = source.reader.open()
+            rows = _opened(source)
             parts += [Part(source.name, rows, selected, copy) for copy, selected in self._copies(source, len(rows))]
         return MixtureRows(parts)
 
@@ -145,6 +145,17 @@ class MixtureRows(LazyRows):
         which = bisect_right(self._ends, number)
         part = self._parts[which]
         return part, part.selected[number - (self._ends[which - 1] if which else 0)]
+
+
+def _opened(source: Source) -> Sequence[Example]:
+    """The rows of a source; its errors name it."""
+    try:
+        with blame_on(f"the reader '{source.reader.component_name()}' of the source '{source.name}'"):
+            return source.reader.open()
+    except DataError as error:
+        raise DataError(
+            [replace(each, where=f"{source.name}: {each.where}".rstrip(": ")) for each in error.problems]
+        ) from error
 
 
 def _source(name: str, options: Mapping[str, Any]) -> Source:

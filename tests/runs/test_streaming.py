@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.paths import LLAVA_MDPO
-from support.processes.launching import begin, contents, launch, records, wait_for_step
+from support.processes.launching import begin, command, contents, launch, records, wait_for_step
 
 from mdpo_core import DataError, MdpoError, Recipe, RecipeError, load_recipe, run
 from mdpo_core.cli import main
@@ -104,6 +106,67 @@ def test_two_processes_train_on_a_stream_as_one_does(streamed: list[str], tmp_pa
         assert finished.returncode == 0, finished.stderr
     losses = [[line["loss"] for line in records(tmp_path / name)] for name in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+# Reads ten rows, and fails in one of two processes.
+PLUGIN = """
+import os
+
+from mdpo_core import DataError, Problem, RowStream, hookimpl
+from mdpo_readers.pairs import Pairs
+
+
+class Stream(RowStream):
+    def __init__(self, stream):
+        self.stream = stream
+
+    def blocks(self, state=None):
+        for block in self.stream.blocks(state):
+            if block.number == 2 and os.environ["RANK"] == "1" and os.environ["FAULT"] == "data":
+                raise DataError([Problem("rows.jsonl", "", "cannot be read")])
+            if block.number == 2 and os.environ["RANK"] == "1" and os.environ["FAULT"] == "code":
+                raise KeyError("shard")
+            yield block
+
+
+class Fragile(Pairs):
+    def stream(self):
+        return Stream(super().stream())
+
+
+@hookimpl
+def mdpo_components():
+    return {"fragile": Fragile}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        ("data", 2, "process 1: rows.jsonl: cannot be read\na checkpoint of step 3 is saved."),
+        pytest.param(
+            "code",
+            2,
+            "the reader 'fragile', which streams rows, raised KeyError: 'shard' (mdpo_fragile.py:",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_all_processes_end_soon_if_one_of_them_cannot_read_the_stream(
+    fault: str, code: int, message: str, streamed: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mdpo_fragile.py").write_text(PLUGIN)
+    about = tmp_path / "mdpo_fragile-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mdpo-fragile\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[mdpo]\nfragile = mdpo_fragile\n")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]), "FAULT": fault}
+    words = command([*streamed, "data.reader=fragile"], "--run-dir", str(tmp_path / "run"), "--processes", "2")
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.count(message) == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [line["step"] for line in records(tmp_path / "run")] == [1, 2, 3]
 
 
 def spoil(changes: list[str], *numbers: int) -> Path:
