@@ -120,14 +120,10 @@ class BatchBuilder:
 
     def _encoded(self, data: Sequence[Example], row: int, epoch: int) -> EncodedRow:
         place = data.place(row) if isinstance(data, LazyRows | Rows) else f"row {row + 1}"
-        if not self.checks_rows:
-            with blame_on(place):
-                example = data[row]
-            return self.encode(example, data, epoch)
         try:
             with blame_on(place):
                 example = data[row]
-            problems = problems_before_encoding(example, self.encoder)
+            problems = problems_before_encoding(example, self.encoder) if self.checks_rows else []
             if problems:
                 raise DataError(problems)
             return self.encode(example, data, epoch)

@@ -11,8 +11,7 @@ from typing import NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.first_look import check_beside_held_out
-from mdpo_core.data.held_out import split, split_at
+from mdpo_core.data.held_out import check_beside_held_out, split, split_at
 from mdpo_core.data.picture_keys import num_shared_pictures
 from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.plugin_results import code_of

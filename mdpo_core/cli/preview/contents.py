@@ -16,8 +16,7 @@ from mdpo_core.cli.preview.words import Words, differences
 from mdpo_core.cli.token_view import alike
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.first_look import FirstLook
-from mdpo_core.data.held_out import split, split_at
+from mdpo_core.data.held_out import FirstLook, split, split_at
 from mdpo_core.errors import DataError
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.batch import EncodedRow
