@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,21 @@ def describe_data(options: argparse.Namespace) -> int:
     found = _summary(str(options.path))
     if found is None:
         raise DataError([Problem(str(options.path), "", "no installed reader knows how to look at this")])
-    print("\n".join([found.line, *found.other_lines, *_lines(found)]))  # noqa: T201
+    print("\n".join([*_recipe_lines(found), *_lines(found)]))  # noqa: T201
     if options.recipe is not None:
         from mdpo_core.storage.files import atomic_write
 
         atomic_write(options.recipe, _recipe(found).encode())
         print(f"{options.recipe}: a recipe with this line; set model.path, then: mdpo check {options.recipe} --data")  # noqa: T201
     return 0
+
+
+def _recipe_lines(found: DataSummary) -> list[str]:
+    """The lines of a recipe, each with what keeps it from reading the first rows."""
+    shown = []
+    for line, problem in zip_longest((found.line, *found.other_lines), found.problems, fillvalue=""):
+        shown += [line, *([f"  this line does not read the first rows yet: {problem}"] if problem else [])]
+    return shown
 
 
 def _recipe(found: DataSummary) -> str:
@@ -65,7 +74,11 @@ def _summary(path: str) -> DataSummary | None:
 
 
 def _lines(found: DataSummary) -> list[str]:
-    lines = [f"  {found.num_rows:,} rows with the columns {', '.join(found.columns)}"]
+    from mdpo_core.data.validity import problems_of_row
+
+    problems = [] if found.first is None else problems_of_row(found.first)
+    lines = [f"  the first pair cannot be trained on: {problem}" for problem in problems]
+    lines += [f"  {found.num_rows:,} rows with the columns {', '.join(found.columns)}"]
     for number, row in enumerate(found.rows, start=1):
         lines += [f"  row {number}", *(f"    {column}: {_short(value)}" for column, value in row.items())]
     return lines

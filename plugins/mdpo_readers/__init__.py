@@ -6,6 +6,7 @@ The files, from the ground up; each imports only files above it in this list:
     embedded                                     which values are pictures themselves
     tables                                       stored rows: JSON, or a table of `datasets`
     messages                                     questions, and marks that nobody wrote
+    other_marks                                  marks of pictures of other data sets
     conversations, images, vectors_and_boxes     the contents of a cell
     videos                                       videos as frames
     file_reader                                  what all readers of files share

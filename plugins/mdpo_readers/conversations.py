@@ -141,6 +141,4 @@ def _part(cell: Cell) -> str:
         return VIDEO_MARK
     if kind in _TEXT_PARTS:
         return text(cell._replace(value=cell.value.get("text")))
-    raise cell.must_be(
-        "a part of a message: {type: text, text} or {type: image}, with the image in data.image's column"
-    )
+    raise cell.must_be("a part of a message: {type: text, text}, {type: image} or {type: video}")

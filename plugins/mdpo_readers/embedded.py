@@ -1,8 +1,9 @@
-"""Which values are pictures themselves, and not paths."""
+"""Which values are pictures themselves, and which name their files."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 # PNG, JPEG, GIF, WebP and BMP begin like this in base64. A path of such a name is far shorter.
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
@@ -10,6 +11,10 @@ _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
 _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
+# The keys under which an object holds a picture or names its file.
+PICTURE_KEYS = ("bytes", "path", "url", "base64", "data", "image", "image_url", "file", "file_name", "filename", "src")
+_NAME = re.compile(r"[^\s].*\.(jpe?g|png|gif|webp|bmp|tiff?|avif|jp2|heic)(\?\S*)?", re.IGNORECASE)
+_VIDEO_NAME = re.compile(r"[^\s].*\.(mp4|webm|avi|mov|mkv)(\?\S*)?", re.IGNORECASE)
 
 
 def is_embedded(value: object) -> bool:
@@ -19,11 +24,33 @@ def is_embedded(value: object) -> bool:
 
 
 def has_bytes_of_picture(value: object) -> bool:
-    """Whether a value of any column is an image, or a video, with its bytes, which begin like those of one."""
+    """Whether a value of any column is an image, or a video, with its bytes, which begin like those of one.
+
+    An object is one if such a value is under a key of ``PICTURE_KEYS``.
+    """
+    if isinstance(value, Mapping):
+        return any(has_bytes_of_picture(value[key]) for key in PICTURE_KEYS if key in value)
     if isinstance(value, str):
         return value.startswith(("data:image/", "data:video/")) or _is_bare_base64(value)
-    found = value.get("bytes") if isinstance(value, dict) else value
-    return isinstance(found, bytes) and found.startswith(_STARTS)
+    return isinstance(value, bytes) and value.startswith(_STARTS)
+
+
+def names_picture(text: str) -> bool:
+    """Whether a text is the path or the address of a picture, by its ending."""
+    return _NAME.fullmatch(text) is not None
+
+
+def names_video(text: str) -> bool:
+    """Whether a text is the path or the address of a video, by its ending."""
+    return _VIDEO_NAME.fullmatch(text) is not None
+
+
+def named_file(value: object) -> str:
+    """The path or the address that a value of any column may name a picture by; empty text if there is none."""
+    if isinstance(value, Mapping):
+        found = (named_file(value[key]) for key in PICTURE_KEYS if key in value)
+        return next(filter(None, found), "")
+    return value if isinstance(value, str) else ""
 
 
 def held(value: object) -> object:

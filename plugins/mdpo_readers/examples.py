@@ -10,6 +10,7 @@ from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.unread import watch
 from mdpo_readers.images import images
+from mdpo_readers.other_marks import require_own_mark, with_own_mark
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.stored_pairs import StoredPairs
 from mdpo_readers.tables.table import Table
@@ -25,8 +26,8 @@ class PairRows(LazyRows):
         self._columns = columns
         self.as_stored = StoredPairs(columns, table, with_options)
         names = columns.names()
-        unordered = columns.responses.values()
-        self._unread = watch(names, columns.of_images(), columns.unread, unordered)
+        answers = [column for name, column in sorted(columns.responses.items(), key=lambda item: item[0] != "chosen")]
+        self._unread = watch(names, columns.of_images(), columns.unread, answers, has_options=True)
         self._table = table.select_beside(names, self._unread.is_watched)
 
     def __len__(self) -> int:
@@ -41,7 +42,7 @@ class PairRows(LazyRows):
         self._unread.require_none(self.place(number), values)
         new_cell = partial(Cell, self.place(number))
         cell = {column: new_cell(column, values.get(column)) for column in columns.names()}
-        prompt, responses = self._texts(cell)
+        prompt, responses = self._marked_texts(cell)
         require_no_video(cell[columns.prompt or next(iter(columns.responses.values()))], responses.values())
         read_number = cell_types.written_number if self._table.of_text_alone(number) else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())
@@ -54,7 +55,7 @@ class PairRows(LazyRows):
             videos=shown.videos,
             columns={column: read_number(cell[column]) for column in columns.columns},
             other_images={name: read(cell[column]) for name, column in columns.other_images.items()},
-            other_prompts={name: conversations.prompt(cell[column]) for name, column in columns.other_prompts.items()},
+            other_prompts={name: self._other_prompt(cell[column]) for name, column in columns.other_prompts.items()},
             vectors={name: vectors_and_boxes.vector(cell[column]) for name, column in columns.vectors.items()},
             boxes={name: vectors_and_boxes.boxes(cell[column], shown.images) for name, column in columns.boxes.items()},
         )
@@ -66,12 +67,24 @@ class PairRows(LazyRows):
         pictures = () if used.image is None else images(cell[used.image], used.images, options)
         if not pictures:
             pictures = images(asked._replace(value=conversations.images_inside(asked)), used.images, options)
+        if pictures:
+            remedy = "write <image> in its place, or set data.image_mark: '{mark}'"
+            require_own_mark(asked, prompt, remedy)
         inside = conversations.videos_inside(asked)
         given = asked._replace(value=inside) if used.video is None or inside else cell[used.video]
         frames = videos(given, used.images, used.sampling, options)
         ending, remedy = ("\n", "") if used.marks == "first" else (None, " or set data.marks: first")
         remedy = f"; write one for each video,{remedy}" if used.video else "; name the column of videos: data.video"
         return with_frames(asked, prompt, pictures, frames, ending, remedy)
+
+    def _other_prompt(self, cell: Cell) -> Prompt:
+        return with_own_mark(conversations.prompt(cell), self._columns.image_mark)
+
+    def _marked_texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:
+        """The prompt, and the responses by name, with ``<image>`` for the mark of the data."""
+        mark = self._columns.image_mark
+        prompt, responses = self._texts(cell)
+        return with_own_mark(prompt, mark), {name: with_own_mark(text, mark) for name, text in responses.items()}
 
     def _texts(self, cell: Mapping[str, Cell]) -> tuple[Prompt, dict[str, Prompt]]:
         """The prompt, and the responses by name."""

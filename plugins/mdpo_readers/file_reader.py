@@ -120,6 +120,10 @@ class FileReader(Reader):
         """The path as messages name it; of several, the first."""
         return self.path if isinstance(self.path, str) else self.path[0]
 
+    def image_folder(self) -> Path:
+        """The folder from which the paths of pictures start."""
+        return self.images
+
     def image_options(self) -> ImageOptions:
         """How images are read."""
         return ImageOptions(self.max_pixels, self.max_aspect_ratio, self.background)

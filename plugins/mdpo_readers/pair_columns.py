@@ -26,6 +26,7 @@ class PairColumns:
     boxes: Mapping[str, str]
     id: str | None
     marks: str
+    image_mark: str
     max_pixels: int
     max_aspect_ratio: float
     background: str

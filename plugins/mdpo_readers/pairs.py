@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import DataError, DataSummary, ExampleField, Problem, suggestion
+from mdpo_core import IMAGE_MARK, DataError, DataSummary, ExampleField, Problem, suggestion
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.video_reader import VideoReader
 
@@ -59,6 +59,11 @@ class Pairs(VideoReader):
         default="as_written",
         description="where <image> and <video> marks stand: as_written, or first: rows without any get one for each "
         "image and video before the first text of the user's",
+    )
+    image_mark: str = Field(
+        default=IMAGE_MARK,
+        min_length=1,
+        description="what stands for an image in the texts of the data, such as <img>; it is read as <image>",
     )
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from mdpo_core import DataError, Example, LazyRows
 from mdpo_readers.cell_types import MissingFile, yaml_path
+from mdpo_readers.embedded import names_picture
 from mdpo_readers.tables.table import Table
 
 _ROWS = 5  # that are read to try a folder
@@ -19,6 +20,7 @@ _FOLDERS = 200  # that are tried
 _DEPTH = 3  # of folders below the one with the data
 _OF_PICTURES = re.compile(r"(images?|imgs?|pictures?|photos?|frames?|media|videos?)", re.IGNORECASE)
 _UNKNOWN = "FOLDER"
+COLUMN = "COLUMN"  # stands where the user has to choose one
 
 
 class Tried(Protocol):
@@ -32,15 +34,27 @@ class Tried(Protocol):
     def model_validate(cls, obj: Any, /) -> Self:
         """The reader with these options. Raises `ValueError`."""
 
+    def image_folder(self) -> Path:
+        """The folder from which the paths of pictures start."""
+
     def first_rows(self, table: Table, count: int) -> LazyRows:
         """The pairs of the first ``count`` rows. Raises `DataError` if the table does not fit."""
 
 
 class Line(NamedTuple):
-    """A line of a recipe, and the first pair that it gives, if it gives one."""
+    """A line of a recipe, and the first pair that it gives, if it gives one.
+
+    ``problem``: why it does not read the first rows as it stands, and what to do; empty text if it reads them.
+    """
 
     text: str
-    first: Example | None
+    first: Example | None = None
+    problem: str = ""
+
+
+def line_of(reader: type[Tried], options: Mapping[str, Any]) -> str:
+    """A line of a recipe."""
+    return f"data: {_flow({'reader': reader.component_name(), **options})}"
 
 
 def line_for(reader: type[Tried], options: Mapping[str, Any], table: Table) -> Line:
@@ -50,7 +64,8 @@ def line_for(reader: type[Tried], options: Mapping[str, Any], table: Table) -> L
     data has them.
     """
     used = _with_images(reader, options, table)
-    return Line(f"data: {_flow({'reader': reader.component_name(), **used})}", _first_pair(reader, used, table))
+    first, problem = _first_pair(reader, used, table)
+    return Line(line_of(reader, used), first, problem)
 
 
 def _with_images(reader: type[Tried], options: Mapping[str, Any], table: Table) -> dict[str, Any]:
@@ -66,36 +81,83 @@ def _with_images(reader: type[Tried], options: Mapping[str, Any], table: Table) 
     return best
 
 
-def _first_pair(reader: type[Tried], options: Mapping[str, Any], table: Table) -> Example | None:
+def _first_pair(reader: type[Tried], options: Mapping[str, Any], table: Table) -> tuple[Example | None, str]:
+    """The first pair of the first rows, and why one of them cannot be read."""
+    if COLUMN in str({**options, "path": ""}):
+        return None, f"write the name of a column in place of each {COLUMN}"
+    first, problem = None, ""
     try:
         rows = reader.model_validate(options).first_rows(table, _ROWS)
-    except (ValueError, DataError):
-        return None
-    for number in range(len(rows)):
-        with suppress(DataError):
-            return rows[number]
-    return None
+        for number in range(len(rows)):
+            try:
+                example = rows[number]
+                first = example if first is None else first
+            except DataError as error:
+                problem = problem or _in_one_line(error)
+    except (ValueError, DataError) as error:
+        problem = _in_one_line(error)
+    if options.get("images") == _UNKNOWN:
+        problem = (
+            f"no folder near the data has the pictures of the first rows: write theirs in place of {_UNKNOWN}, or "
+            "download the pictures"
+        )
+    return first, problem
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _num_lacking(reader: type[Tried], options: Mapping[str, Any], table: Table) -> int:
-    """How many of the first rows lack a file."""
+    """How many of the first rows lack a file. If none can be read, the paths that are stored in them are tried."""
+    root = Path(str(options.get("images", "")))
     try:
-        rows = reader.model_validate(options).first_rows(table, _ROWS)
-        return sum(_lacks_file(rows, number) for number in range(len(rows)))
+        made = reader.model_validate(options)
+        root = made.image_folder()
+        rows = made.first_rows(table, _ROWS)
+        found = [_lacks_file(rows, number) for number in range(len(rows))]
     except MissingFile:
         return _ROWS
     except (ValueError, DataError):  # an option is left for the user to fill in
-        return 0
+        found = []
+    return _num_stored_lacking(root, table) if set(found) <= {None} else found.count(True)
 
 
-def _lacks_file(rows: LazyRows, number: int) -> bool:
+def _lacks_file(rows: LazyRows, number: int) -> bool | None:
+    """Whether a row lacks a file; None if it is bad for another reason."""
     try:
         rows.row(number)
     except MissingFile:
         return True
     except DataError:
-        return False
+        return None
     return False
+
+
+def _num_stored_lacking(root: Path, table: Table) -> int:
+    """How many of the first rows name pictures of which none is below ``root``, in whatever columns."""
+    lacking = 0
+    for number in range(min(_ROWS, len(table))):
+        with suppress(DataError):
+            files = list(_named_in(table.row(number)))
+            lacking += bool(files) and not any(_is_file(root, each) for each in files)
+    return lacking
+
+
+def _named_in(value: object) -> Iterator[str]:
+    """The files of pictures that a stored value names."""
+    if isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _named_in(each)
+    elif isinstance(value, str) and names_picture(value) and "://" not in value:
+        yield value
+
+
+def _is_file(root: Path, name: str) -> bool:
+    try:
+        return (root / name).is_file()
+    except (OSError, ValueError):  # such as too long a name
+        return False
 
 
 def _folders_near(path: str) -> Iterator[Path]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from mdpo_core import DataError, DataSummary, count_marks
-from mdpo_readers.embedded import is_embedded
-from mdpo_readers.formats.lines import Line, Tried, line_for
+from mdpo_readers.embedded import is_embedded, names_picture
+from mdpo_readers.formats.lines import COLUMN, Line, Tried, line_for, line_of
+from mdpo_readers.formats.shapes import shape_problem
 from mdpo_readers.tables.opening import open_table
 from mdpo_readers.tables.table import Table
 
 # How columns with prompts and with pictures are called, the commonest first.
 _PROMPTS = ("prompt", "question", "query", "instruction")
 _PICTURES = ("img_path", "image", "images", "image_path", "file_name", "image_file", "img", "picture")
-_PICTURE_NAME = re.compile(r".+\.(jpe?g|png|webp|bmp|gif|tiff?)", re.IGNORECASE)
-_CHOOSE = "COLUMN"  # stands where the user has to choose
 
 
 class Named(Tried, Protocol):
@@ -30,9 +28,9 @@ class Named(Tried, Protocol):
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool: ...
     @classmethod
-    def options_for(cls, path: str) -> Mapping[str, str]: ...
+    def options_for(cls, path: str) -> Sequence[Mapping[str, str]]: ...
     @classmethod
-    def tables_in(cls, path: str) -> Sequence[str]: ...
+    def listed_in(cls, path: str) -> Sequence[tuple[str, Mapping[str, str]]]: ...
 
 
 def format_of(path: str, table: Table, readers: Iterable[type[Named]]) -> type[Named] | None:
@@ -60,43 +58,78 @@ def _first_row(table: Table) -> Mapping[str, Any]:
 
 
 def format_line(path: str, table: Table, readers: Iterable[type[Named]]) -> str:
-    """The line of a recipe that reads a table, as the end of a message; empty if no format is recognized."""
+    """What reads a table, as the end of a message: the line of a recipe, or what is wrong with the file's shape.
+
+    Empty if no format is recognized.
+    """
     found = format_of(path, table, readers)
     if found is None:
-        return ""
-    return f"; the columns are those of {found.title}: {line_for(found, found.options_for(path), table).text}"
+        problem = shape_problem(table)
+        return f"; {problem}" if problem else ""
+    lines = (line_for(found, options, table).text for options in found.options_for(path))
+    return f"; the columns are those of {found.title}: {' or '.join(lines)}"
 
 
 def summary_of(path: str, readers: Iterable[type[Named]], by_columns: type[Tried], count: int) -> DataSummary:
     """What is at ``path``. ``by_columns``: the reader for tables without a known format, whose columns are named."""
     known = list(readers)
-    file, *others = next((tables for each in known if (tables := each.tables_in(path))), [path])
-    table = open_table(file, "train")
+    table, lines = _listed(path, known) or _of_file(path, known, by_columns)
     columns = tuple(table.column_names())
-    stored = table.select(columns)
-    line = _line(file, table, known, by_columns)
-    more = tuple(_line(other, open_table(other, "train"), known, by_columns).text for other in others)
-    return DataSummary(line.text, columns, len(table), tuple(_shown_rows(stored, count)), line.first, more)
+    first, *others = lines
+    return DataSummary(
+        first.text,
+        columns,
+        len(table),
+        tuple(_shown_rows(table.select(columns), count)),
+        first.first,
+        tuple(line.text for line in others),
+        tuple(line.problem for line in lines),
+    )
 
 
-def _line(path: str, table: Table, readers: Iterable[type[Named]], by_columns: type[Tried]) -> Line:
-    found = format_of(path, table, readers)
+def _listed(path: str, readers: Iterable[type[Named]]) -> tuple[Table, list[Line]] | None:
+    """The first table of those that a file lists, and the lines for all; None if it lists none."""
+    reader, listed = next(((each, found) for each in readers if (found := each.listed_in(path))), (None, ()))
+    if reader is None:
+        return None
+    first, lines = None, []
+    fault: DataError | None = None
+    for file, options in listed:
+        try:
+            table = open_table(file, "train")
+            first = table if first is None else first
+            lines.append(line_for(reader, options, table))
+        except DataError as error:
+            fault = error
+            lines.append(Line(line_of(reader, options), problem=str(error)))
+    if first is None and fault is not None:
+        raise fault
+    return None if first is None else (first, lines)
+
+
+def _of_file(path: str, known: Sequence[type[Named]], by_columns: type[Tried]) -> tuple[Table, list[Line]]:
+    """The table at ``path``, and the lines that read it."""
+    table = open_table(path, "train")
+    found = format_of(path, table, known)
     if found is not None:
-        return line_for(found, found.options_for(path), table)
+        return table, [line_for(found, options, table) for options in found.options_for(path)]
     columns = table.column_names()
-    return line_for(by_columns, {"path": path, **_column_options(columns, _first_row(table.select(columns)))}, table)
+    options = {"path": path, **_column_options(columns, _first_row(table.select(columns)))}
+    line = line_for(by_columns, options, table)
+    problem = shape_problem(table) if line.problem else ""
+    return table, [line._replace(problem=problem) if problem else line]
 
 
 def _column_options(columns: Sequence[str], first: Mapping[str, Any]) -> dict[str, Any]:
     """The options that name columns, where they differ from the defaults; COLUMN stands for one to choose."""
-    prompt = next((name for name in _PROMPTS if name in columns), _CHOOSE)
+    prompt = next((name for name in _PROMPTS if name in columns), COLUMN)
     options: dict[str, Any] = {} if prompt == "prompt" else {"prompt": prompt}
     answers = [name for name in ("chosen", "rejected") if name not in columns]
     picture = _picture_column(columns, first)
     if picture != "img_path":
-        options["image"] = _CHOOSE if picture is None and (prompt == _CHOOSE or answers) else picture
+        options["image"] = COLUMN if picture is None and (prompt == COLUMN or answers) else picture
     if answers:
-        options["responses"] = {name: _CHOOSE if name in answers else name for name in ("chosen", "rejected")}
+        options["responses"] = {name: COLUMN if name in answers else name for name in ("chosen", "rejected")}
     has_bare_question = isinstance(first.get(prompt), str) and not count_marks(first[prompt])
     return options | ({"marks": "first"} if picture is not None and first.get(picture) and has_bare_question else {})
 
@@ -110,7 +143,7 @@ def _picture_column(columns: Sequence[str], first: Mapping[str, Any]) -> str | N
 def _looks_like_picture(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and _looks_like_picture(value[0])
-    return is_embedded(value) or (isinstance(value, str) and _PICTURE_NAME.fullmatch(value) is not None)
+    return is_embedded(value) or (isinstance(value, str) and names_picture(value))
 
 
 def _shown_rows(table: Table, count: int) -> Iterator[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.unread import Unread
 from mdpo_readers.images import images
+from mdpo_readers.other_marks import require_own_mark
 from mdpo_readers.tables.table import Table
 from mdpo_readers.videos.cells import videos
 from mdpo_readers.videos.marks import Shown, require_no_video, with_frames
@@ -93,6 +94,8 @@ class FormatRows(LazyRows):
         found = () if pair.videos is None else videos(pair.videos, used.images, used.sampling, used.options)
         asked = Cell(where, pair.asked, None)
         require_no_video(asked, pair.responses.values())
+        if pictures:
+            require_own_mark(asked, pair.prompt, "write <image> in its place")
         return with_frames(asked, pair.prompt, pictures, found, used.mark_ending, "; write one for each video")
 
 

@@ -21,7 +21,9 @@ class TableReader(FileReader):
 
     ``title``: the name that people use. ``columns``: each row has them; they tell the format from others, and a table
     without them is refused. ``also``: more columns that `pairs` reads where they are. ``several``: a row may make
-    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none.
+    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none. ``declares``: what
+    to do about a column with a system prompt or earlier turns that is not read, if the format can name it; ``{column}``
+    stands for the column, and ``{part}`` for ``system`` or ``history``.
     """
 
     title: ClassVar[str]
@@ -29,6 +31,7 @@ class TableReader(FileReader):
     also: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
     mark_ending: ClassVar[str] = "\n"
+    declares: ClassVar[str] = ""
 
     @abstractmethod
     def pairs(self, row: Row) -> Iterable[Pair]:
@@ -48,22 +51,18 @@ class TableReader(FileReader):
         return set(cls.columns) <= set(columns)
 
     @classmethod
-    def options_for(cls, path: str) -> Mapping[str, str]:
-        """The options of a recipe that read a table of this format at ``path``, without the folder of pictures."""
-        return {"path": path}
+    def options_for(cls, path: str) -> Sequence[Mapping[str, str]]:
+        """The options of a recipe for each data set in a table of this format, without the folder of pictures."""
+        return [{"path": path}]
 
     @classmethod
-    def tables_in(cls, path: str) -> Sequence[str]:
-        """The files of the data sets that a file of this format at ``path`` lists; none for other files."""
+    def listed_in(cls, path: str) -> Sequence[tuple[str, Mapping[str, str]]]:
+        """The file and the options of each data set that a file of this format at ``path`` lists, if it lists any."""
         return ()
 
     def wanted(self) -> tuple[Sequence[str], Sequence[str]]:
         """The columns that the table must have, and those that are read where they are."""
         return self.columns, self.also
-
-    def image_folder(self) -> Path:
-        """The folder from which the paths of pictures start."""
-        return self.images
 
     def table_path(self) -> str | Sequence[str]:
         """The file, folder or name of the table, for formats whose ``path`` is another file."""
@@ -95,10 +94,13 @@ class TableReader(FileReader):
 
     def _format(self) -> Format:
         from mdpo_readers.formats.rows import Format
-        from mdpo_readers.formats.unread import is_picture_column, watch
+        from mdpo_readers.formats.unread import watch
+        from mdpo_readers.formats.unread_pictures import is_picture_column
 
         columns = tuple(name for names in self.wanted() for name in names)
-        unread = watch(columns, filter(is_picture_column, columns), self.unread)
+        answers = [name for name in ("chosen", "rejected", "reject") if name in columns]
+        pictures = filter(is_picture_column, columns)
+        unread = watch(columns, pictures, self.unread, answers, has_options=False, declares=self.declares)
         options = self.image_options(), self.sampling()
         return Format(self.image_folder(), *options, self.pairs, self.mark_ending, columns, unread)
 

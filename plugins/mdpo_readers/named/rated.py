@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mdpo_core import Prompt
 from mdpo_readers.cell_types import Cell
-from mdpo_readers.formats.pair import Pair
+from mdpo_readers.formats.pair import Pair, Row
 
 
 class Rated(NamedTuple):
@@ -37,3 +37,22 @@ def pair_of(prompt: Prompt, better: Rated, worse: Rated, images: Cell) -> Pair:
     """A pair with the ratings of both answers as columns."""
     scores = {"chosen_score": better.score, "rejected_score": worse.score}
     return Pair(prompt, better.answer, worse.answer, images, columns=scores)
+
+
+def require_better(row: Row, chosen: str, rejected: str, best: Literal["highest", "lowest"] = "highest") -> None:
+    """Raise `DataError` if the numbers in two columns do not say that the chosen answer is the better one.
+
+    A row without one of them says nothing.
+    """
+    if chosen not in row or rejected not in row:
+        return
+    better, worse = row.number(chosen), row.number(rejected)
+    if (better > worse) if best == "highest" else (better < worse):
+        return
+    if better == worse:
+        remedy = "no answer is better: remove the row"
+    else:
+        scale = "a higher number is better" if best == "highest" else "1 is the best rank"
+        remedy = f"{scale}: swap the answers, or remove the row"
+    compared = "as is" if better == worse else "worse than"
+    raise row[chosen].wrong(f"is {better:g}, {compared} '{rejected}' ({worse:g}); {remedy}")

@@ -51,7 +51,7 @@ class ImageFolder(Table):
         if not any(column in self._sources for column in columns):
             return self._table.select_beside(columns, is_watched)
         named = {source for column, source in self._sources.items() if column in columns}
-        beside = [name for name in self._table.column_names() if name not in named and is_watched(name, False)]
+        beside = [name for name in self.column_names() if name not in named and is_watched(name, True)]
         return self.select(list(dict.fromkeys([*columns, *beside])))
 
     def without_embedded(self, columns: Sequence[str]) -> Table:

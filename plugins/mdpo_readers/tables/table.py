@@ -9,8 +9,10 @@ from typing import Any
 from datasets import Dataset, Image, Value
 
 from mdpo_core import DataError, Problem, is_shortage
+from mdpo_readers.embedded import PICTURE_KEYS, has_bytes_of_picture, named_file, names_picture, names_video
 
 _BATCH = 1000  # rows that are read in one go
+_FIRST = 100  # rows that tell whether a column of texts names pictures
 
 
 class Table(ABC):
@@ -119,8 +121,17 @@ class ArrowTable(Table):
         return ArrowTable(self._name, self._table.select_columns(there), columns)
 
     def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> ArrowTable:
-        features = self._table.features
-        return self.select([*columns, *(name for name in features if is_watched(name, has_pictures(features[name])))])
+        return self.select([*columns, *(name for name in self._table.column_names if is_watched(name, self._shows(name)))])
+
+    def _shows(self, column: str) -> bool:
+        """Whether a column may have pictures: by its type, or as texts by its first values."""
+        feature = self._table.features[column]
+        if may_have_pictures(feature):
+            return True
+        if not contains_paths(feature):
+            return False
+        first = self._table.select_columns([column])[:_FIRST].to_pylist()
+        return any(shows_picture(row[column]) for row in first)
 
     def without_embedded(self, columns: Sequence[str]) -> ArrowTable:
         if all(contains_paths(self._table.features[column]) for column in columns):
@@ -135,9 +146,19 @@ class ArrowTable(Table):
         return names
 
 
-def has_pictures(feature: object) -> bool:
-    """Whether the type of a column is that of pictures, or of lists of them."""
-    return isinstance(feature, Image) or isinstance(getattr(feature, "feature", None), Image)
+def may_have_pictures(feature: Any) -> bool:
+    """Whether a column may have pictures by its type: images, bytes, objects with a path or bytes, or lists of these."""
+    if isinstance(feature, dict):
+        return not set(PICTURE_KEYS).isdisjoint(feature) or any(may_have_pictures(each) for each in feature.values())
+    return holds_bytes(feature) or (hasattr(feature, "feature") and may_have_pictures(feature.feature))
+
+
+def shows_picture(value: object) -> bool:
+    """Whether a value of any column is a picture or a video, or names the file of one; or a list of these."""
+    if isinstance(value, list):
+        return any(map(shows_picture, value))
+    name = named_file(value)
+    return has_bytes_of_picture(value) or names_picture(name) or names_video(name)
 
 
 def holds_bytes(feature: Any) -> bool:

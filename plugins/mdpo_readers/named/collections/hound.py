@@ -13,11 +13,15 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import is_filled
+from mdpo_readers.named.rated import require_better
 from mdpo_readers.videos.sampling import EndToEnd, Sampling
 
 
 class Hound(TableReader):
-    """LLaVA-Hound's pairs: ``{video, prompt, chosen, rejected}``; a video is a folder of frames, or a file."""
+    """LLaVA-Hound's pairs: ``{video, prompt, chosen, rejected}``; a video is a folder of frames, or a file.
+
+    A row whose chosen answer does not have the higher score (``chosen_score``, ``rejected_score``) is refused.
+    """
 
     title: ClassVar[str] = "LLaVA-Hound"
     columns: ClassVar[tuple[str, ...]] = ("video", "prompt", "chosen", "rejected")
@@ -38,6 +42,7 @@ class Hound(TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         scores = {name: row.number(name) for name in ("chosen_score", "rejected_score") if name in row}
+        require_better(row, "chosen_score", "rejected_score")
         video = row["video"]
         if not is_filled(video.value):
             raise video.must_be("the name of a folder of frames or of a video")

@@ -14,6 +14,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled, is_filled
+from mdpo_readers.named.rated import require_better
 from mdpo_readers.videos.sampling import EndToEnd, Sampling
 
 _NUMBERS = ("chosen_rank", "rejected_rank", "chosen_score", "rejected_score")
@@ -23,8 +24,8 @@ class MmRlhf(TableReader):
     """MM-RLHF's pairs: ``{image or video, prompt or question, chosen, rejected}``.
 
     A video is a file or a folder of frames. Ranks and scores (``chosen_rank``, ``rejected_rank``, ``chosen_score``,
-    ``rejected_score``) are columns for terms; a rank of 1 is the best. A row whose chosen answer has the worse rank,
-    or the same one, is refused.
+    ``rejected_score``) are columns for terms; a rank of 1 is the best. A row whose chosen answer has the worse rank
+    or score, or the same one, is refused.
     """
 
     title: ClassVar[str] = "MM-RLHF"
@@ -52,21 +53,9 @@ class MmRlhf(TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         numbers = {name: row.number(name) for name in _NUMBERS if name in row}
-        _require_better(row, numbers)
+        require_better(row, "chosen_rank", "rejected_rank", best="lowest")
+        require_better(row, "chosen_score", "rejected_score")
         prompt = asked(first_filled(row, "prompt", "question"))
         shown = first_filled(row, "video", "image", "images")
         images, videos = (None, shown) if is_filled(row["video"].value) else (shown, None)
         yield Pair(prompt, text(row["chosen"]), text(row["rejected"]), images, columns=numbers, videos=videos)
-
-
-def _require_better(row: Row, numbers: Mapping[str, float]) -> None:
-    if "chosen_rank" not in numbers or "rejected_rank" not in numbers:
-        return
-    chosen, rejected = numbers["chosen_rank"], numbers["rejected_rank"]
-    if chosen < rejected:
-        return
-    compared = "as is" if chosen == rejected else "worse than"
-    raise row["chosen_rank"].wrong(
-        f"is {chosen:g}, {compared} 'rejected_rank' ({rejected:g}); 1 is the best rank: swap the "
-        "answers, or remove the row"
-    )

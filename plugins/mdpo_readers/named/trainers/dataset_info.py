@@ -65,24 +65,34 @@ def read_entry(path: Path, name: str) -> Entry:
     return read
 
 
-def data_set_of(path: Path) -> str | None:
-    """The name of the ranking data set whose file is ``path``, by the ``dataset_info.json`` beside it."""
-    return ranking_files(path.parent).get(path.name)
+def data_sets_of(path: Path) -> list[tuple[Path, str]]:
+    """The folder and the name of each ranking data set whose file is ``path``.
+
+    Their ``dataset_info.json`` is beside the file, or in a folder above it.
+    """
+    above = [path.parent / up for up in ("", "..", "../..")]
+    return [(folder, name) for folder in above for file, name in ranking_sets(folder) if _is_same(folder / file, path)]
 
 
-def ranking_files(folder: Path) -> dict[str, str]:
-    """The names of the ranking data sets that ``dataset_info.json`` lists, by their files, which exist."""
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or its name is no path
+        return False
+
+
+def ranking_sets(folder: Path) -> list[tuple[str, str]]:
+    """The file and the name of each ranking data set that ``dataset_info.json`` lists; several may share a file."""
     try:
         note_file(folder / INFO)
         entries = json.loads((folder / INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}
-    ranking = {
-        entry["file_name"]: name
+        return []
+    return [
+        (entry["file_name"], name)
         for name, entry in (entries.items() if isinstance(entries, dict) else ())
         if isinstance(entry, dict) and entry.get("ranking") and isinstance(entry.get("file_name"), str)
-    }
-    return {file: name for file, name in ranking.items() if (folder / file).exists()}
+    ]
 
 
 def _entries(path: Path, file: Path) -> Any:

@@ -13,7 +13,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled, is_filled, listed, with_system
-from mdpo_readers.named.rated import Rated, best_over_worst, pair_of
+from mdpo_readers.named.rated import Rated, best_over_worst, pair_of, require_better
 
 _ASKED = ("instruction", "prompt", "messages")
 _RATINGS = {"chosen_score": "chosen_rating", "rejected_score": "rejected_rating"}
@@ -25,7 +25,7 @@ class Distilabel(TableReader):
     Of the generations, the best is compared with the worst, as ``FormatTextGenerationDPO`` does; one without a rating
     is left out, and a row whose ratings are equal makes no pair. ``chosen`` and ``rejected`` are text, answers, or
     whole conversations. Pictures are in ``image``, ``images`` or parts of the messages. ``system_prompt`` is the
-    system's turn.
+    system's turn. A row whose ``chosen_rating`` is not above its ``rejected_rating`` is refused.
     """
 
     title: ClassVar[str] = "distilabel's rows"
@@ -58,6 +58,7 @@ class Distilabel(TableReader):
 
 
 def _of_answers(row: Row, question: Cell, pictures: Cell) -> Pair:
+    require_better(row, "chosen_rating", "rejected_rating")
     scores = {name: row.number(column) for name, column in _RATINGS.items() if column in row}
     if _is_conversation(row["chosen"]):
         prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.formats.unread import require_no_tools
 from mdpo_readers.named.cells import is_filled, with_system
-from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_set_of, ranking_files, read_entry
+from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_sets_of, ranking_sets, read_entry
 from mdpo_readers.video_reader import VideoReader
 
 
@@ -29,6 +30,7 @@ class LlamaFactory(VideoReader, TableReader):
     title: ClassVar[str] = "LLaMA-Factory's ranking format"
     columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
     mark_ending: ClassVar[str] = ""
+    declares: ClassVar[str] = f"name it in {INFO}, columns: {{{{{{part}}: {{column}}}}}}"
 
     path: str = Field(description="the folder with dataset_info.json, or that file")
     dataset: str = Field(description="the name of the data set in dataset_info.json")
@@ -40,18 +42,18 @@ class LlamaFactory(VideoReader, TableReader):
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
         answers = [first.get(name) for name in ("chosen", "rejected")]
         has_messages = "conversations" in columns or "messages" in columns
-        return data_set_of(path) is not None or (has_messages and all(isinstance(each, dict) for each in answers))
+        return bool(data_sets_of(path)) or (has_messages and all(isinstance(each, dict) for each in answers))
 
     @classmethod
-    def options_for(cls, path: str) -> Mapping[str, str]:
-        name = data_set_of(Path(path)) or f"NAME (of the entry in {INFO})"
-        return {"path": str(Path(path).parent), "dataset": name}
+    def options_for(cls, path: str) -> Sequence[Mapping[str, str]]:
+        found = data_sets_of(Path(path)) or [(Path(path).parent, f"NAME (of the entry in {INFO})")]
+        return [{"path": os.path.normpath(folder), "dataset": name} for folder, name in found]
 
     @classmethod
-    def tables_in(cls, path: str) -> Sequence[str]:
+    def listed_in(cls, path: str) -> Sequence[tuple[str, Mapping[str, str]]]:
         location = Path(path)
         folder = location.parent if location.name == INFO else location
-        return [str(folder / name) for name in ranking_files(folder)]
+        return [(str(folder / file), {"path": str(folder), "dataset": name}) for file, name in ranking_sets(folder)]
 
     @property
     def folder(self) -> Path:

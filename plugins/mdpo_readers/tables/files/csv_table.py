@@ -14,6 +14,13 @@ from mdpo_readers.tables.files.spans import Spans
 from mdpo_readers.tables.table import Table
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+# What separates values in files that are not named for it, and what to do about them.
+_OTHERS = {
+    ";": "write the file with commas (in a spreadsheet: save as CSV UTF-8, comma delimited)",
+    "\t": "name the file .tsv",
+    ",": "name the file .csv",
+    "|": "write the file with commas",
+}
 _BOM = b"\xef\xbb\xbf"
 _LARGEST_FIELD = 2**31 - 1  # bytes; Python's own limit is less than a picture in base64
 
@@ -30,6 +37,8 @@ class CsvTable(Table):
         plain = plain_file(path)
         spans = Spans(plain, path)
         with plain.open("rb") as file:
+            _require_separator(path, next(iter(file), b""))
+            file.seek(0)
             rows = _rows(path, file)
             first = next(rows, None)
             columns = [] if first is None else first.values
@@ -69,6 +78,25 @@ class CsvTable(Table):
 
     def column_names(self) -> Sequence[str]:
         return self._columns
+
+
+def _require_separator(path: Path, header: bytes) -> None:
+    """Raise `DataError` if the first line has one column by the separator of this kind of file, and more by another."""
+    line, own = _text(path, 1, header.removeprefix(_BOM)), SEPARATORS[kind_of(path)]
+    if _num_values(line, own) > 1:
+        return
+    for other, remedy in _OTHERS.items():
+        count = _num_values(line, other)
+        if count > 1:
+            message = f"the values are separated by {other!r}, and not by {own!r}: {count} columns; {remedy}"
+            raise DataError([Problem(f"{path}:1", "", message)])
+
+
+def _num_values(line: str, separator: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=separator), []))
+    except csv.Error:
+        return 0
 
 
 class _Row(NamedTuple):

@@ -18,7 +18,7 @@ from mdpo_core import DataError, Problem, is_shortage
 from mdpo_readers.embedded import is_embedded
 from mdpo_readers.tables.files.open_files import has_opened
 from mdpo_readers.tables.files.spans import state_of
-from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, has_pictures, holds_bytes
+from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, holds_bytes
 
 _BATCH = 8  # rows whose pictures are unpacked in one go
 
@@ -59,9 +59,11 @@ class ParquetTable(Table):
         return ParquetTable(rest, self._pictures.select(pictures), columns)
 
     def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> Table:
-        features = self._pictures.features
-        beside = [name for name in self._names if is_watched(name, name in features and has_pictures(features[name]))]
-        return self.select(list(dict.fromkeys([*columns, *beside])))
+        inside = self._pictures.features
+        known = [name for name in columns if name not in inside]
+        rest = [name for name in self._rest.select_beside(known, is_watched).column_names() if name not in columns]
+        beside = [name for name in inside if is_watched(name, True)]
+        return self.select(list(dict.fromkeys([*columns, *rest, *beside])))
 
     def without_embedded(self, columns: Sequence[str]) -> Table:
         there = [name for name in columns if name in self._pictures.features]
