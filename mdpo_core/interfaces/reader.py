@@ -21,8 +21,8 @@ class DataSummary:
 
     ``line``: the line of a recipe that reads it; ``first``: the first pair that it gives, if it gives one.
     ``other_lines``: lines that read other data sets there. ``rows``: the first ones, by column, as they are stored.
-    ``problems``: for ``line`` and each of ``other_lines``, why it does not read the first rows as it stands, and what to
-    do; empty text if it reads them.
+    ``problems``: for ``line`` and each of ``other_lines``, why it does not read the first rows yet, and what to do;
+    empty text if it reads them.
     """
 
     line: str

@@ -31,8 +31,8 @@ def shape_problem(table: Table) -> str:
         shared = set.intersection(*(set(value) for value in row.values()))
         if len(shared) >= _FEWEST:
             return (
-                f"the file is one object, whose {len(row)} rows have names, such as '{next(iter(row))}': write the rows "
-                "as a list, each with its name as 'id'"
+                f"the file is one object, whose {len(row)} rows have names, such as '{next(iter(row))}': write the "
+                "rows as a list, each with its name as 'id'"
             )
     return ""
 

@@ -21,9 +21,9 @@ class TableReader(FileReader):
 
     ``title``: the name that people use. ``columns``: each row has them; they tell the format from others, and a table
     without them is refused. ``also``: more columns that `pairs` reads where they are. ``several``: a row may make
-    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none. ``declares``: what
-    to do about a column with a system prompt or earlier turns that is not read, if the format can name it; ``{column}``
-    stands for the column, and ``{part}`` for ``system`` or ``history``.
+    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none. ``declares``:
+    what to do about a column with a system prompt or earlier turns that is not read, if the format can name it;
+    ``{column}`` stands for the column, and ``{part}`` for ``system`` or ``history``.
     """
 
     title: ClassVar[str]

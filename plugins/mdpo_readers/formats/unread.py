@@ -74,11 +74,12 @@ class Unread:
         is_earlier = cell.column in _EARLIER and isinstance(cell.value, list)
         if not (is_system or is_earlier) or self._is_said(cell.value, values):
             return
-        what, part, role = ("a system prompt", "system", "system") if is_system else ("earlier turns", "history", "user")
+        what, part = ("a system prompt", "system") if is_system else ("earlier turns", "history")
         ways = self.declares or _AS_MESSAGES
-        way = ways.format(part=part, column=cell.column, role=role)
+        way = ways.format(part=part, column=cell.column, role="system" if is_system else "user")
         raise cell.wrong(
-            f"holds {what} that nothing reads: {shown(cell.value)}; {way}, or leave it out: data.unread: [{cell.column}]"
+            f"holds {what} that nothing reads: {shown(cell.value)}; {way}, or leave it out: "
+            f"data.unread: [{cell.column}]"
         )
 
     def _is_said(self, text: Any, values: Mapping[str, Any]) -> bool:

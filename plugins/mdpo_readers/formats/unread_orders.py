@@ -1,4 +1,4 @@
-"""Columns that say which answer is better, and that nothing reads: they must not contradict the order of the answers."""
+"""Columns that say which answer is better, and that nothing reads: they must not contradict the answers' order."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def contradiction(column: str, value: Any, answers: tuple[str, ...], values: Map
         return None
     if isinstance(value, str) and _says_preference(column):
         said = value.strip().casefold()
-        if said in _TIES and column.lower() not in ("label", "labels"):
+        if said in _TIES and "label" not in column.lower():
             return f"says {value!r}, so no answer is better"
         better, *others = (set(_names(answer, values)) for answer in answers)
         if said not in better and any(said in names for names in others):

@@ -43,7 +43,7 @@ def held_kind(column: str, value: Any, picture_is_read: bool) -> str | None:
         return kind if is_folder and not picture_is_read else None
     if not all((names_picture(file) or names_video(file)) and " " not in file for file in files):
         return None
-    is_meant = isinstance(value, list) or isinstance(value, Mapping)
+    is_meant = isinstance(value, list | Mapping)
     is_bare = all(not isinstance(each, Mapping) or _KEYS.issuperset(each) for each in values)
     return kind if not picture_is_read or (is_meant and is_bare) else None
 
@@ -62,7 +62,7 @@ def files_inside(cells: Iterable[Any]) -> list[str]:
 
 
 def is_of_read(column: str, value: Any, files: Sequence[str], pictures: Iterable[str]) -> bool:
-    """Whether a column only names the picture that is read, from the column ``pictures`` and with the name ``files``."""
+    """Whether a column only names a picture that is read: one in the columns ``pictures``, of the name ``files``."""
     names = files_named([value])
     if files and all(name and name in files for name in names):
         return True

@@ -121,7 +121,8 @@ class ArrowTable(Table):
         return ArrowTable(self._name, self._table.select_columns(there), columns)
 
     def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> ArrowTable:
-        return self.select([*columns, *(name for name in self._table.column_names if is_watched(name, self._shows(name)))])
+        beside = (name for name in self._table.column_names if is_watched(name, self._shows(name)))
+        return self.select([*columns, *beside])
 
     def _shows(self, column: str) -> bool:
         """Whether a column may have pictures: by its type, or as texts by its first values."""
@@ -147,7 +148,7 @@ class ArrowTable(Table):
 
 
 def may_have_pictures(feature: Any) -> bool:
-    """Whether a column may have pictures by its type: images, bytes, objects with a path or bytes, or lists of these."""
+    """Whether a column may have pictures, by its type: images, bytes, objects with one of these or a path, lists."""
     if isinstance(feature, dict):
         return not set(PICTURE_KEYS).isdisjoint(feature) or any(may_have_pictures(each) for each in feature.values())
     return holds_bytes(feature) or (hasattr(feature, "feature") and may_have_pictures(feature.feature))

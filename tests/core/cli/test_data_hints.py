@@ -37,8 +37,8 @@ def with_entries(folder: Path, **changes: dict[str, Any]) -> Path:
 @pytest.mark.parametrize("name", ["", "dataset_info.json", "pairs.json"])
 def test_two_data_sets_may_share_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = with_entries(tmp_path / "sets", boats={}, again={})
-    lines = said(folder / name, capsys).splitlines()
-    assert lines[:2] == [f"data: {{reader: llamafactory, path: {folder}, dataset: {each}}}" for each in ("boats", "again")]
+    lines = said(folder / name, capsys).splitlines()[:2]
+    assert lines == [f"data: {{reader: llamafactory, path: {folder}, dataset: {each}}}" for each in ("boats", "again")]
 
 
 def test_a_data_set_in_a_folder_below_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,14 +61,14 @@ def test_a_data_set_without_its_file_is_said(tmp_path: Path, capsys: pytest.Capt
 def test_a_line_that_cannot_read_the_rows_says_why_and_keeps_the_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = with_entries(tmp_path / "sets", boats={"tags": {"role_tag": "role", "content_tag": "content"}})
+    folder = with_entries(tmp_path / "sets", boats={"columns": {"messages": "chosen", "images": "images"}})
     (folder / "images").rename(tmp_path / "images")
     rows = (folder / "pairs.json").read_text().replace("images/", "")
     (folder / "pairs.json").write_text(rows)
     line, problem, *_ = said(folder, capsys).splitlines()
     assert line == f"data: {{reader: llamafactory, path: {folder}, dataset: boats, images: {tmp_path / 'images'}}}"
     assert problem.startswith(f"{NOT_YET}{folder / 'pairs.json'} row 1: ")
-    assert "must be a chat message" in problem
+    assert "chosen: must be a list of messages" in problem
 
 
 def test_a_line_that_cannot_be_opened_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +87,7 @@ def test_a_bad_row_behind_a_good_one_is_said(tmp_path: Path, capsys: pytest.Capt
 def test_a_pair_that_is_not_sound_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({**PAIR, "rejected": "Yes."}))
-    assert "  the first pair cannot be trained on: the responses 'chosen' and 'rejected' are equal" in said(file, capsys)
+    assert "the first pair cannot be trained on: the responses 'chosen' and 'rejected' are equal" in said(file, capsys)
 
 
 def test_what_the_user_has_to_fill_in_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +105,7 @@ def test_what_the_user_has_to_fill_in_is_said(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "prompt;chosen;rejected\nA?;B;C\n", "the values are separated by ';', and not by ',': 3 columns; write"),
+        ("a.csv", "prompt;chosen;rejected\nA?;B;C\n", "are separated by ';', and not by ',': 3 columns; write"),
         ("a.csv", '"prompt";"chosen, the good one"\n"A, b?";"B"\n', "by ';', and not by ',': 2 columns"),
         ("a.csv", "prompt\tchosen\trejected\nA?\tB\tC\n", r"by '\t', and not by ',': 3 columns; name the file .tsv"),
         ("a.tsv", "prompt,chosen,rejected\nA?,B,C\n", r"by ',', and not by '\t': 3 columns; name the file .csv"),

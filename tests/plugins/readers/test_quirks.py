@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
     "leading_slash": Kind("image: '/images/boat.png' lies outside of data.images"),
     "windows_path": Kind("does not exist; did you mean 'images/boat.png'?"),
     "doubled_folder": Kind("image: '{folder}/images/images/boat.png' does not exist; did you mean 'images/boat.png'?"),
-    "url": Kind("image: 'https://host.invalid/boat.png' is a web address; download the image into the folder data.images"),
+    "url": Kind("image: 'https://host.invalid/boat.png' is a web address; download the image into"),
     "equal": Kind("the responses 'chosen' and 'rejected' are equal, so neither can be preferred"),
     "equal_but_blank": Kind(READ),
     "empty_rejected": Kind("the response 'rejected' is empty"),
@@ -123,7 +123,8 @@ def test_the_lists_of_the_expected_file_agree() -> None:
 @pytest.mark.parametrize("kind", ["entities", "prefixes", "equal_but_blank", "end_token", "duplicate"])
 def test_a_text_is_never_changed(kind: str) -> None:
     stored, found = ROWS[ORDER.index(kind)], example(kind)
-    assert (found.prompt, found.responses) == (stored["prompt"], {name: stored[name] for name in ("chosen", "rejected")})
+    answers = {name: stored[name] for name in ("chosen", "rejected")}
+    assert (found.prompt, found.responses) == (stored["prompt"], answers)
 
 
 def test_another_mark_is_read_as_ours() -> None:
@@ -160,7 +161,7 @@ def test_a_duplicate_is_left_out_if_the_recipe_says_so(llava: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "mark"),
-    [("prompt", "<img>"), ("prompt", "<ImageHere>"), ("prompt", "<|image_1|>"), ("prompt", "[IMG]"), ("chosen", "<img>")],
+    [*(("prompt", mark) for mark in ("<img>", "<ImageHere>", "<|image_1|>", "[IMG]")), ("chosen", "<img>")],
 )
 def test_marks_of_other_data_sets_are_named_and_read(column: str, mark: str, tmp_path: Path) -> None:
     row = {"prompt": f"{mark}What?", "chosen": "Yes.", "rejected": "No.", "image": "images/boat.png"}

@@ -71,7 +71,7 @@ def test_a_picture_is_found_in_a_column_of_any_name(column: str, value: Any, fol
     assert f"{column}: holds a picture that nothing reads" in refused(folder, row, "trl")
 
 
-@pytest.mark.parametrize(("column", "value"), [each for each in ODD if not (each[0] == "x" and isinstance(each[1], str))])
+@pytest.mark.parametrize(("column", "value"), [each for each in ODD if each[0] != "x" or not isinstance(each[1], str)])
 def test_a_second_picture_is_found_in_a_column_of_any_name(column: str, value: Any, folder: Path) -> None:
     other = json.loads(json.dumps(value).replace("a.png", "b.png"))
     row = ROW | {"prompt": "<image>What?", "image": "a.png", column: other}
@@ -135,7 +135,7 @@ def test_plain_values_are_no_pictures(value: Any) -> None:
     from mdpo_readers.formats.unread_pictures import held_kind
 
     texts = json.dumps(value).lower()
-    if not any(f".{kind}" in texts for kind in ("jp", "png", "gif", "webp", "bmp", "tif", "avif", "heic", "m", "avi", "w")):
+    if not any(f".{kind}" in texts for kind in ("jp", "png", "gif", "bmp", "tif", "avi", "heic", "m", "w")):
         assert held_kind("x", value, picture_is_read=False) is None
 
 
@@ -254,7 +254,7 @@ def test_llamafactory_says_where_its_column_is_declared(tmp_path: Path) -> None:
     row = {"instruction": "What?", "chosen": "Yes.", "rejected": "No.", "sys_prompt": "Be brief."}
     (tmp_path / "dataset_info.json").write_text(json.dumps({"boats": entry}))
     (tmp_path / "rows.json").write_text(json.dumps([row]))
-    with pytest.raises(DataError, match=r"name it in dataset_info.json, columns: {system: sys_prompt}, or leave it out"):
+    with pytest.raises(DataError, match=r"name it in dataset_info.json, columns: {system: sys_prompt}, or leave"):
         component("reader", "llamafactory", path=str(tmp_path), dataset="boats").open()[0]  # type: ignore[attr-defined]
 
 
@@ -263,5 +263,5 @@ def test_an_unknown_part_of_a_message_names_no_option_of_one_reader() -> None:
     from mdpo_readers.cell_types import Cell
 
     cell = Cell("rows.jsonl row 1", "prompt", [{"role": "user", "content": [{"type": "sound"}]}])
-    with pytest.raises(DataError, match="must be a part of a message: {type: text, text}, {type: image} or {type: video}"):
+    with pytest.raises(DataError, match=r"must be a part of a message: {type: text, text}, {type: image} or {type"):
         conversations.prompt(cell)

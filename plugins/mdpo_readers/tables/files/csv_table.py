@@ -94,7 +94,7 @@ def _require_separator(path: Path, header: bytes) -> None:
 
 def _num_values(line: str, separator: str) -> int:
     try:
-        return len(next(csv.reader([line], delimiter=separator), []))
+        return len(next(csv.reader([line], delimiter=separator, strict=True), []))
     except csv.Error:
         return 0
 
