@@ -63,6 +63,8 @@ def text(cell: Cell) -> str:
     """The cell's text, which may be empty."""
     if isinstance(cell.value, date):
         raise cell.must_be("text (the column holds dates; write it as text)")
+    if isinstance(cell.value, bytes):
+        raise cell.must_be("text (the column holds bytes; write it as text)")
     if not isinstance(cell.value, str):
         raise cell.must_be("text")
     return cell.value

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from mdpo_core import DataError, DataSummary, count_marks
+from mdpo_core import DataError, DataSummary, Problem, count_marks
 from mdpo_readers.embedded import is_embedded, names_picture
 from mdpo_readers.formats.lines import COLUMN, Line, Tried, line_for, line_of
 from mdpo_readers.formats.shapes import shape_problem
@@ -114,6 +114,11 @@ def _of_file(path: str, known: Sequence[type[Named]], by_columns: type[Tried]) -
     if found is not None:
         return table, [line_for(found, options, table) for options in found.options_for(path)]
     columns = table.column_names()
+    if not columns:
+        table.row(0)  # raises an error if it cannot be read
+        raise DataError(
+            [Problem(table.place(0), "", "has no columns; each row is an object with a prompt and answers")]
+        )
     options = {"path": path, **_column_options(columns, _first_row(table.select(columns)))}
     line = line_for(by_columns, options, table)
     problem = shape_problem(table) if line.problem else ""

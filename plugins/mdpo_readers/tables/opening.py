@@ -112,6 +112,8 @@ def _joined(tables: Sequence[Table]) -> Table:
 def _from_parquet(path: Path) -> Table:
     try:
         return open_parquet(path)
+    except DataError:
+        raise
     except Exception as error:  # the library may raise any error for a damaged file
         if is_for_no_rows(error):
             raise _data_error(path, "there are no rows") from error

@@ -94,8 +94,11 @@ class ArrowTable(Table):
         return values if self._selected is None else {name: values.get(name) for name in self._selected}
 
     def scan(self) -> Iterator[dict[str, Any] | None]:
-        without = [name for name in self._table.column_names if not holds_bytes(self._table.features[name])]
-        absent = dict.fromkeys(self._selected or self._table.column_names)
+        without = [name for name in self.column_names() if not holds_bytes(self._table.features[name])]
+        absent = dict.fromkeys(self.column_names() if self._selected is None else self._selected)
+        if not without:
+            yield from (dict(absent) for _ in range(len(self)))
+            return
         table = self._table.select_columns(without)
         for start in range(0, len(table), _BATCH):
             try:
@@ -118,10 +121,11 @@ class ArrowTable(Table):
 
     def select(self, columns: Sequence[str]) -> ArrowTable:
         there = [name for name in columns if name in self._table.column_names]
-        return ArrowTable(self._name, self._table.select_columns(there), columns)
+        kept = there or self._table.column_names[:1]  # the library loses the rows of a table without columns
+        return ArrowTable(self._name, self._table.select_columns(kept), columns)
 
     def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> ArrowTable:
-        beside = (name for name in self._table.column_names if is_watched(name, self._shows(name)))
+        beside = (name for name in self.column_names() if is_watched(name, self._shows(name)))
         return self.select([*columns, *beside])
 
     def _shows(self, column: str) -> bool:
@@ -140,11 +144,11 @@ class ArrowTable(Table):
         return ArrowTable(self._name, self._table.remove_columns(list(columns)))
 
     def missing(self, columns: Sequence[str]) -> Sequence[str]:
-        return [name for name in columns if name not in self._table.column_names]
+        return [name for name in columns if name not in self.column_names()]
 
     def column_names(self) -> Sequence[str]:
         names: list[str] = self._table.column_names
-        return names
+        return names if self._selected is None else [name for name in names if name in self._selected]
 
 
 def may_have_pictures(feature: Any) -> bool:

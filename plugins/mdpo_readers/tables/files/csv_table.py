@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Problem
+from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.packed_files import kind_of, plain_file
 from mdpo_readers.tables.files.spans import Spans
 from mdpo_readers.tables.table import Table
@@ -37,6 +38,7 @@ class CsvTable(Table):
         plain = plain_file(path)
         spans = Spans(plain, path)
         with plain.open("rb") as file:
+            require_kind(path, file, "csv")
             _require_separator(path, next(iter(file), b""))
             file.seek(0)
             rows = _rows(path, file)

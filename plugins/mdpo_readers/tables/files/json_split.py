@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from mdpo_core import DataError, Problem, other_kind
+from mdpo_core import DataError, Problem
+from mdpo_readers.tables.files.other_kinds import require_kind
 
 ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
 _BOM = b"\xef\xbb\xbf"
@@ -16,7 +17,6 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 # Finds the ends of values, in spite of odd characters, bytes that are not UTF-8, and large numbers.
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)
 _ODD_BYTES = "surrogateescape"
-_START = 1024  # bytes that tell what a file is
 _OTHER_KINDS = ((rb"PAR1", "a Parquet file; name it .parquet"), (rb"<", "XML or a web page; download the file itself"))
 
 
@@ -40,8 +40,7 @@ def split_file(file: IO[bytes], path: Path) -> SplitFile:
 
     Raises `DataError`, also while the rows are read, if it is not JSON, or if it is unclear where rows begin and end.
     """
-    _require_json(path, file.read(_START))
-    file.seek(0)
+    require_json(path, file)
     first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()
     has_more = any(line.strip() for line in file)
     file.seek(0)
@@ -54,13 +53,9 @@ def split_file(file: IO[bytes], path: Path) -> SplitFile:
     return SplitFile(True, _lines(file))
 
 
-def _require_json(path: Path, head: bytes) -> None:
-    encoding = json.detect_encoding(head)
-    found = other_kind(head, _OTHER_KINDS)
-    if found is None and not encoding.startswith("utf-8"):
-        found = f"{encoding[:6].upper()}; save it as UTF-8"
-    if found is not None:
-        raise DataError([Problem(str(path), "", f"cannot be read as json: it is {found}")])
+def require_json(path: Path, file: IO[bytes]) -> None:
+    """Raise `DataError` if an open file begins like one of another kind; it is read from its start again."""
+    require_kind(path, file, "json", _OTHER_KINDS)
 
 
 def _decoded(content: bytes) -> str:

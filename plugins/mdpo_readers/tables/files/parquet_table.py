@@ -17,6 +17,7 @@ from pyarrow import parquet
 from mdpo_core import DataError, Problem, is_shortage
 from mdpo_readers.embedded import is_embedded
 from mdpo_readers.tables.files.open_files import has_opened
+from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.spans import state_of
 from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, holds_bytes
 
@@ -143,15 +144,20 @@ class _Cursor:
 
 
 def open_parquet(path: Path) -> Table:
-    """The table of a file. Raises any error if it is damaged."""
+    """The table of a file. Raises any error if it is damaged, `DataError` if it is of another kind."""
+    with path.open("rb") as content:
+        require_kind(path, content, "parquet")
     file = parquet.ParquetFile(path, memory_map=True)
     features = Features.from_arrow_schema(file.schema_arrow)
     first = next(file.iter_batches(1), None)
     values = {} if first is None else first.to_pylist()[0]
     pictures = [name for name in features if holds_bytes(features[name]) or _embeds(values.get(name))]
-    rest = ArrowTable(str(path), _texts(path, None if not pictures else [n for n in features if n not in pictures]))
     if not pictures:
-        return rest
+        return ArrowTable(str(path), _texts(path, None))
+    names = [name for name in features if name not in pictures]
+    # The library loses the rows of a table without columns.
+    stored = _texts(path, names) if names else Dataset(pyarrow.table({"row": pyarrow.nulls(file.metadata.num_rows)}))
+    rest = ArrowTable(str(path), stored, names)
     columns = PictureColumns(path, Features({name: features[name] for name in pictures}))
     return ParquetTable(rest, columns, list(features))
 

@@ -16,6 +16,8 @@ from datasets import IterableDataset
 
 from mdpo_core import DataError, Problem
 from mdpo_readers.tables import braces
+from mdpo_readers.tables.files.json_split import require_json
+from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.packed_files import kind_of, plain_file
 from mdpo_readers.tables.hub import HubOptions
 from mdpo_readers.tables.shards import matching, shards_in
@@ -98,6 +100,8 @@ def _part(file: Path) -> Part:
     if kind_of(file) != ".parquet":
         # Not the library's JSON, which would change values so that all rows have the same types.
         return Part(str(file), partial(Lines, file))
+    with file.open("rb") as content:
+        require_kind(file, content, "parquet")
     name = glob.escape(str(file))  # the library reads a path as a pattern
     return Part(str(file), partial(ArrowRows, partial(_opened, "parquet", "train", data_files=[name])))
 
@@ -108,6 +112,7 @@ def _opened(path: str, split: str, **options: Any) -> IterableDataset:
 
 def _lines_of(file: Path) -> Iterator[bytes]:
     with plain_file(file).open("rb") as content:
+        require_json(file, content)
         for number, line in enumerate(content):
             text = line.removeprefix(_BOM) if number == 0 else line
             if text.strip():
