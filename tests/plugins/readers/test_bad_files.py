@@ -52,8 +52,8 @@ def test_lines_in_two_bytes_for_a_letter_are_named(encoding: str, streaming: boo
 def test_a_table_in_two_bytes_for_a_letter_is_named(encoding: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes(TABLE.encode(encoding))
-    kind = encoding[:6].upper()
-    assert problems(file) == [f"{file}: cannot be read as csv: it is {kind}; save it as UTF-8"]
+    zeros = "it contains zero bytes: the file is damaged, or not UTF-8; save it as UTF-8"
+    assert problems(file) == [f"{file}:1: {zeros}"]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "gbk"])
@@ -162,6 +162,6 @@ def test_equal_ids_of_two_files_are_named(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{name}.jsonl") for name in ("a", "b")]
     with pytest.raises(AssertionError, match=r"gives the id '7' to rows .* ids must differ"):
         check_reader(component("reader", "pairs", path=paths, id="id", image=None))
-    sources = {name: {"reader": "pairs", "path": path, "id": "id", "image": None} for name, path in zip("ab", paths)}
+    sources = {name: {"reader": "pairs", "path": path, "id": "id", "image": None} for name, path in zip("ab", paths, strict=True)}
     rows = component("reader", "mixture", sources=sources).open()  # type: ignore[attr-defined]
     assert [row.id for row in rows] == ["a/7", "b/7"]

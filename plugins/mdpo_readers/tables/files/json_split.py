@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from mdpo_core import DataError, Problem
-from mdpo_readers.tables.files.other_kinds import require_kind
+from mdpo_readers.tables.files.other_kinds import require_kind, require_utf8
 
 ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
 _BOM = b"\xef\xbb\xbf"
@@ -56,6 +56,7 @@ def split_file(file: IO[bytes], path: Path) -> SplitFile:
 def require_json(path: Path, file: IO[bytes]) -> None:
     """Raise `DataError` if an open file begins like one of another kind; it is read from its start again."""
     require_kind(path, file, "json", _OTHER_KINDS)
+    require_utf8(path, file, "json")
 
 
 def _decoded(content: bytes) -> str:

@@ -20,8 +20,17 @@ def require_kind(path: Path, file: IO[bytes], kind: str, others: Sequence[tuple[
     head = file.read(_START)
     file.seek(0)
     found = other_kind(head, others)
-    encoding = json.detect_encoding(head)
-    if found is None and not encoding.startswith("utf-8"):
-        found = f"{encoding[:6].upper()}; save it as UTF-8"
     if found is not None:
-        raise DataError([Problem(str(path), "", f"cannot be read as {kind}: it is {found}")])
+        raise _is(found, path, kind)
+
+
+def require_utf8(path: Path, file: IO[bytes], kind: str) -> None:
+    """Raise `DataError` if an open file begins in UTF-16 or UTF-32; it is read from its start again."""
+    encoding = json.detect_encoding(file.read(_START))
+    file.seek(0)
+    if not encoding.startswith("utf-8"):
+        raise _is(f"{encoding[:6].upper()}; save it as UTF-8", path, kind)
+
+
+def _is(found: str, path: Path, kind: str) -> DataError:
+    return DataError([Problem(str(path), "", f"cannot be read as {kind}: it is {found}")])
