@@ -138,7 +138,7 @@ class Pairs(VideoReader):
         if not missing:
             return []
         names = table.column_names()
-        listed = f"  (columns: {', '.join(names)}){format_line(self.source, table, TableReader.named())}"
+        listed = f"  (columns: {', '.join(names)}){format_line(self.source, table, TableReader.named(), Pairs)}"
         return [
             Problem(self.source, "", f"there is no column '{name}'{suggestion(name, names)}{listed}")
             for name in missing

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from mdpo_core import DataError, Example, LazyRows
 from mdpo_readers.cell_types import MissingFile, yaml_path
-from mdpo_readers.embedded import names_picture
+from mdpo_readers.embedded import has_bytes_of_picture, names_picture
 from mdpo_readers.tables.table import Table
 
 _ROWS = 5  # that are read to try a folder
@@ -146,6 +146,8 @@ def _num_stored_lacking(root: Path, table: Table) -> int:
 
 def _named_in(value: object) -> Iterator[str]:
     """The files of pictures that a stored value names."""
+    if has_bytes_of_picture(value):
+        return
     if isinstance(value, Mapping | list):
         for each in value.values() if isinstance(value, Mapping) else value:
             yield from _named_in(each)

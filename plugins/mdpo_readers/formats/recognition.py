@@ -6,16 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from mdpo_core import DataError, DataSummary, Problem, count_marks
-from mdpo_readers.embedded import is_embedded, names_picture
+from mdpo_core import DataError, DataSummary, Problem
+from mdpo_readers.formats.guesses import guessed_options, preference_hint
 from mdpo_readers.formats.lines import COLUMN, Line, Tried, line_for, line_of
 from mdpo_readers.formats.shapes import shape_problem
 from mdpo_readers.tables.opening import open_table
 from mdpo_readers.tables.table import Table
-
-# How columns with prompts and with pictures are called, the commonest first.
-_PROMPTS = ("prompt", "question", "query", "instruction")
-_PICTURES = ("img_path", "image", "images", "image_path", "file_name", "image_file", "img", "picture")
 
 
 class Named(Tried, Protocol):
@@ -57,15 +53,17 @@ def _first_row(table: Table) -> Mapping[str, Any]:
     return {}
 
 
-def format_line(path: str, table: Table, readers: Iterable[type[Named]]) -> str:
+def format_line(path: str, table: Table, readers: Iterable[type[Named]], by_columns: type[Tried] | None = None) -> str:
     """What reads a table, as the end of a message: the line of a recipe, or what is wrong with the file's shape.
 
-    Empty if no format is recognized.
+    Empty if no format is recognized, and if ``by_columns``, the reader whose columns are named, cannot read it either.
     """
     found = format_of(path, table, readers)
     if found is None:
         problem = shape_problem(table)
-        return f"; {problem}" if problem else ""
+        guessed = None if problem or by_columns is None else _guessed(path, table, by_columns)
+        read = "" if guessed is None or guessed.problem else f"this line reads them: {guessed.text}"
+        return f"; {problem or read}" if problem or read else ""
     lines = (line_for(found, options, table).text for options in found.options_for(path))
     return f"; the columns are those of {found.title}: {' or '.join(lines)}"
 
@@ -113,42 +111,21 @@ def _of_file(path: str, known: Sequence[type[Named]], by_columns: type[Tried]) -
     found = format_of(path, table, known)
     if found is not None:
         return table, [line_for(found, options, table) for options in found.options_for(path)]
-    columns = table.column_names()
-    if not columns:
-        table.row(0)  # raises an error if it cannot be read
-        raise DataError(
-            [Problem(table.place(0), "", "has no columns; each row is an object with a prompt and answers")]
-        )
-    options = {"path": path, **_column_options(columns, _first_row(table.select(columns)))}
-    line = line_for(by_columns, options, table)
+    line = _guessed(path, table, by_columns)
     problem = shape_problem(table) if line.problem else ""
     return table, [line._replace(problem=problem) if problem else line]
 
 
-def _column_options(columns: Sequence[str], first: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that name columns, where they differ from the defaults; COLUMN stands for one to choose."""
-    prompt = next((name for name in _PROMPTS if name in columns), COLUMN)
-    options: dict[str, Any] = {} if prompt == "prompt" else {"prompt": prompt}
-    answers = [name for name in ("chosen", "rejected") if name not in columns]
-    picture = _picture_column(columns, first)
-    if picture != "img_path":
-        options["image"] = COLUMN if picture is None and (prompt == COLUMN or answers) else picture
-    if answers:
-        options["responses"] = {name: COLUMN if name in answers else name for name in ("chosen", "rejected")}
-    has_bare_question = isinstance(first.get(prompt), str) and not count_marks(first[prompt])
-    return options | ({"marks": "first"} if picture is not None and first.get(picture) and has_bare_question else {})
-
-
-def _picture_column(columns: Sequence[str], first: Mapping[str, Any]) -> str | None:
-    """The column with pictures, by its name or its first value; None if none looks like one."""
-    named = next((name for name in _PICTURES if name in columns), None)
-    return named or next((name for name in columns if _looks_like_picture(first.get(name))), None)
-
-
-def _looks_like_picture(value: object) -> bool:
-    if isinstance(value, list):
-        return bool(value) and _looks_like_picture(value[0])
-    return is_embedded(value) or (isinstance(value, str) and names_picture(value))
+def _guessed(path: str, table: Table, by_columns: type[Tried]) -> Line:
+    """The line for a table of no known format. Raises `DataError` if no row has a column."""
+    columns = table.column_names()
+    if not columns:
+        table.row(0)  # raises an error if it cannot be read
+        raise DataError([Problem(table.place(0), "", "has no columns; a row has a prompt and answers")])
+    options = {"path": path, **guessed_options(columns, _first_row(table.select(columns)))}
+    line = line_for(by_columns, options, table)
+    is_open = COLUMN in str(options.get("responses"))
+    return line._replace(problem=line.problem + preference_hint(columns)) if is_open else line
 
 
 def _shown_rows(table: Table, count: int) -> Iterator[Mapping[str, Any]]:

@@ -31,7 +31,7 @@ def is_preference(column: str, answers: tuple[str, ...]) -> bool:
     match = _NUMBERED.fullmatch(column)
     if numbers and match and match["which"].lower() in numbers and match["stem"].lower().rstrip("_") in _RATING:
         return True
-    return bool(numbers) and _says_preference(column)
+    return bool(numbers) and says_preference(column)
 
 
 def may_order(column: str, answers: tuple[str, ...]) -> bool:
@@ -39,14 +39,14 @@ def may_order(column: str, answers: tuple[str, ...]) -> bool:
     if len(answers) < 2:
         return False
     is_of_answer = any(_rest(column, answer) is not None for answer in answers)
-    return is_of_answer or _says_preference(column) or is_preference(column, answers)
+    return is_of_answer or says_preference(column) or is_preference(column, answers)
 
 
 def contradiction(column: str, value: Any, answers: tuple[str, ...], values: Mapping[str, Any]) -> str | None:
     """What a column says against the order of the answers, of which the first is the better one; None: nothing."""
     if len(answers) < 2:
         return None
-    if isinstance(value, str) and _says_preference(column):
+    if isinstance(value, str) and says_preference(column):
         said = value.strip().casefold()
         if said in _TIES and "label" not in column.lower():
             return f"says {value!r}, so no answer is better"
@@ -87,7 +87,8 @@ def _rest(column: str, answer: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _says_preference(column: str) -> bool:
+def says_preference(column: str) -> bool:
+    """Whether a column says something of a preference, by its name."""
     return not _PREFERENCE.isdisjoint(re.split(r"[^a-z]+", column.lower()))
 
 

@@ -125,8 +125,8 @@ class ArrowTable(Table):
         return ArrowTable(self._name, self._table.select_columns(kept), columns)
 
     def select_beside(self, columns: Sequence[str], is_watched: Callable[[str, bool], bool]) -> ArrowTable:
-        beside = (name for name in self.column_names() if is_watched(name, self._shows(name)))
-        return self.select([*columns, *beside])
+        may_be = [name for name in self.column_names() if is_watched(name, True)]
+        return self.select([*columns, *(name for name in may_be if is_watched(name, False) or self._shows(name))])
 
     def _shows(self, column: str) -> bool:
         """Whether a column may have pictures: by its type, or as texts by its first values."""
@@ -135,7 +135,12 @@ class ArrowTable(Table):
             return True
         if not contains_paths(feature):
             return False
-        first = self._table.select_columns([column])[:_FIRST].to_pylist()
+        try:
+            first = self._table.select_columns([column])[:_FIRST].to_pylist()
+        except Exception as error:  # the library may raise any error for a damaged file
+            if is_shortage(error):
+                raise
+            return False
         return any(shows_picture(row[column]) for row in first)
 
     def without_embedded(self, columns: Sequence[str]) -> ArrowTable:

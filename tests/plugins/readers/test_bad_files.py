@@ -162,6 +162,9 @@ def test_equal_ids_of_two_files_are_named(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{name}.jsonl") for name in ("a", "b")]
     with pytest.raises(AssertionError, match=r"gives the id '7' to rows .* ids must differ"):
         check_reader(component("reader", "pairs", path=paths, id="id", image=None))
-    sources = {name: {"reader": "pairs", "path": path, "id": "id", "image": None} for name, path in zip("ab", paths, strict=True)}
+    sources = {
+        name: {"reader": "pairs", "path": path, "id": "id", "image": None}
+        for name, path in zip("ab", paths, strict=True)
+    }
     rows = component("reader", "mixture", sources=sources).open()  # type: ignore[attr-defined]
     assert [row.id for row in rows] == ["a/7", "b/7"]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mdpo_readers import conversations
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.named.cells import first_filled
+from mdpo_readers.named.cells import first_filled, is_filled
 
 _TIES = ("tie", "tie (bothbad)", "both_bad")
 
@@ -16,7 +16,7 @@ _TIES = ("tie", "tie (bothbad)", "both_bad")
 class Arena(TableReader):
     """VisionArena's battles: ``{images, conversation_a, conversation_b, winner}``, with winner model_a or model_b.
 
-    The last answers are compared. A tie makes no pair, nor do conversations whose earlier answers differ.
+    Pictures are also read from the parts of the messages. The last answers are compared. A tie makes no pair, nor do conversations whose earlier answers differ.
     """
 
     title: ClassVar[str] = "VisionArena"
@@ -34,4 +34,7 @@ class Arena(TableReader):
         prompt, chosen = conversations.prompt_and_response(row[f"conversation_{better}"])
         other, rejected = conversations.prompt_and_response(row[f"conversation_{worse}"])
         if prompt == other:
-            yield Pair(prompt, chosen, rejected, first_filled(row, "images", "image"))
+            pictures, asked = first_filled(row, "images", "image"), row[f"conversation_{better}"]
+            if not is_filled(pictures.value):
+                pictures = asked._replace(value=conversations.images_inside(asked))
+            yield Pair(prompt, chosen, rejected, pictures, asked=asked.column)

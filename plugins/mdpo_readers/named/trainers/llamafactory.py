@@ -42,7 +42,8 @@ class LlamaFactory(VideoReader, TableReader):
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
         answers = [first.get(name) for name in ("chosen", "rejected")]
         has_messages = "conversations" in columns or "messages" in columns
-        return bool(data_sets_of(path)) or (has_messages and all(isinstance(each, dict) for each in answers))
+        is_ranking = has_messages and all(isinstance(each, dict) for each in answers)
+        return bool(data_sets_of(path)) or (is_ranking and (path.parent / INFO).is_file())
 
     @classmethod
     def options_for(cls, path: str) -> Sequence[Mapping[str, str]]:
