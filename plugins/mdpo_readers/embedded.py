@@ -13,8 +13,9 @@ _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 # The keys under which an object holds a picture or names its file.
 PICTURE_KEYS = ("bytes", "path", "url", "base64", "data", "image", "image_url", "file", "file_name", "filename", "src")
-_NAME = re.compile(r"[^\s].*\.(jpe?g|png|gif|webp|bmp|tiff?|avif|jp2|heic)(\?\S*)?", re.IGNORECASE)
-_VIDEO_NAME = re.compile(r"[^\s].*\.(mp4|webm|avi|mov|mkv)(\?\S*)?", re.IGNORECASE)
+_PICTURES = frozenset(("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2", "heic"))
+_VIDEOS = frozenset(("mp4", "webm", "avi", "mov", "mkv"))
+_LONGEST_NAME = 4096  # letters
 
 
 def is_embedded(value: object) -> bool:
@@ -37,12 +38,18 @@ def has_bytes_of_picture(value: object) -> bool:
 
 def names_picture(text: str) -> bool:
     """Whether a text is the path or the address of a picture, by its ending."""
-    return _NAME.fullmatch(text) is not None
+    return _ending(text) in _PICTURES
 
 
 def names_video(text: str) -> bool:
     """Whether a text is the path or the address of a video, by its ending."""
-    return _VIDEO_NAME.fullmatch(text) is not None
+    return _ending(text) in _VIDEOS
+
+
+def _ending(text: str) -> str:
+    """The ending of a path or an address, in lower case; empty text if the text is neither."""
+    name, _, ending = text.partition("?")[0].rpartition(".")
+    return ending.lower() if name.strip() and len(text) <= _LONGEST_NAME and "\n" not in text else ""
 
 
 def named_file(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -126,19 +126,23 @@ class Pairs(VideoReader):
 
     def _require(self, columns: PairColumns, table: Table) -> None:
         """Raise `DataError` if the table lacks a column, or the folder of images does not exist."""
-        problems = [*self._missing_columns(columns, table), *(self.missing_images() if columns.of_images() else ())]
+        from mdpo_readers.formats.recognition import format_line
+        from mdpo_readers.formats.table_reader import TableReader
+
+        problems = self._missing_columns(columns, table)
+        if problems:
+            hint = format_line(self.source, table, TableReader.named(), Pairs)
+            problems = [replace(problem, message=problem.message + hint) for problem in problems]
+        problems += self.missing_images() if columns.of_images() else ()
         if problems:
             raise DataError(problems)
 
     def _missing_columns(self, columns: PairColumns, table: Table) -> list[Problem]:
-        from mdpo_readers.formats.recognition import format_line
-        from mdpo_readers.formats.table_reader import TableReader
-
         missing = table.missing(columns.names())
         if not missing:
             return []
         names = table.column_names()
-        listed = f"  (columns: {', '.join(names)}){format_line(self.source, table, TableReader.named(), Pairs)}"
+        listed = f"  (columns: {', '.join(names)})"
         return [
             Problem(self.source, "", f"there is no column '{name}'{suggestion(name, names)}{listed}")
             for name in missing

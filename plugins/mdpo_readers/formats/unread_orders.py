@@ -25,6 +25,7 @@ def is_unordered(answers: Sequence[str]) -> bool:
     return bool(_numbers(tuple(answers)))
 
 
+@lru_cache(maxsize=4096)
 def is_preference(column: str, answers: tuple[str, ...]) -> bool:
     """Whether a column says which of unordered answers is better, by its name."""
     numbers = _numbers(answers)
@@ -34,6 +35,7 @@ def is_preference(column: str, answers: tuple[str, ...]) -> bool:
     return bool(numbers) and says_preference(column)
 
 
+@lru_cache(maxsize=4096)
 def may_order(column: str, answers: tuple[str, ...]) -> bool:
     """Whether a column may say something about the order of the answers, by its name."""
     if len(answers) < 2:
@@ -44,7 +46,7 @@ def may_order(column: str, answers: tuple[str, ...]) -> bool:
 
 def contradiction(column: str, value: Any, answers: tuple[str, ...], values: Mapping[str, Any]) -> str | None:
     """What a column says against the order of the answers, of which the first is the better one; None: nothing."""
-    if len(answers) < 2:
+    if not may_order(column, answers):
         return None
     if isinstance(value, str) and says_preference(column):
         said = value.strip().casefold()

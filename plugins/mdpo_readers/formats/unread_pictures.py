@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ _NAMES_PICTURE = re.compile(r"_(path|name|file|filename|file_name|id|url|uri|sou
 _KEYS = {*PICTURE_KEYS, "type"}
 
 
+@lru_cache(maxsize=4096)
 def is_picture_column(column: str) -> bool:
     """Whether a column holds pictures or a video, by its name."""
     return bool(_KIND.search(column))
@@ -29,7 +31,7 @@ def held_kind(column: str, value: Any, picture_is_read: bool) -> str | None:
     says nothing of pictures, such as ``source: boat.png``, only says where that picture is from.
     """
     values = listed(value)
-    if not values:
+    if not values or isinstance(value, int | float):
         return None
     files = [named_file(each) for each in values]
     kind = "video" if _VIDEO.search(column) or all(map(names_video, files)) else "picture"

@@ -1,11 +1,11 @@
 """Layouts of published data sets: each is named with a line that reads it, and the line gives its pair.
 
-Written by hand after the authors' own descriptions, with made-up content: the columns, their types and the nesting are
-theirs. Sources: ``openbmb/RLAIF-V-Dataset``; ``HuggingFaceH4/rlaif-v_formatted`` and ``trl-lib/rlaif-v``, as TRL's guide
-to preference data with pictures shows them; ``llamafactory/RLHF-V``, as LLaMA-Factory's dataset_info.json declares it;
-``lmarena-ai/arena-human-preference-140k`` (its README lists the types); ``HuggingFaceH4/ultrafeedback_binarized`` and
-``argilla/ultrafeedback-binarized-preferences``; ``zhiqings/LLaVA-Human-Preference-10K``; OpenAI's guide to preference
-fine-tuning; OpenRLHF's conversations without a prompt.
+Written by hand with made-up content, after the columns, types and nesting that the authors describe; they were not
+compared with the published files. The layouts are those of ``openbmb/RLAIF-V-Dataset``;
+``HuggingFaceH4/rlaif-v_formatted`` and ``trl-lib/rlaif-v``; ``llamafactory/RLHF-V``;
+``lmarena-ai/arena-human-preference-140k`` (its README lists the types); ``HuggingFaceH4/ultrafeedback_binarized``;
+``argilla/ultrafeedback-binarized-preferences``; ``zhiqings/LLaVA-Human-Preference-10K``; OpenAI's preference
+fine-tuning; and OpenRLHF's conversations without a prompt.
 """
 
 from __future__ import annotations

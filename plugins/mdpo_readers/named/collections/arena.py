@@ -16,7 +16,8 @@ _TIES = ("tie", "tie (bothbad)", "both_bad")
 class Arena(TableReader):
     """VisionArena's battles: ``{images, conversation_a, conversation_b, winner}``, with winner model_a or model_b.
 
-    Pictures are also read from the parts of the messages. The last answers are compared. A tie makes no pair, nor do conversations whose earlier answers differ.
+    Pictures may also be parts of the messages. The last answers are compared. A tie makes no pair, nor do conversations
+    whose earlier answers differ.
     """
 
     title: ClassVar[str] = "VisionArena"
