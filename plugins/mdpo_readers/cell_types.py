@@ -6,12 +6,14 @@ import json
 import math
 import re
 from datetime import date
+from functools import lru_cache
 from reprlib import Repr
 from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Problem
 
 _SHOWN = 80
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _EXACT = 2**53  # a float is exact for every whole number up to this one
 # Python's own repr has no limit, neither of length nor of depth.
 _REPR = Repr()
@@ -82,10 +84,17 @@ def number(cell: Cell) -> float:
 
 def written_number(cell: Cell) -> float:
     """The finite number that a text means."""
-    try:
-        return number(cell._replace(value=float(text(cell))))
-    except ValueError as error:
-        raise cell.must_be("a finite number") from error
+    found = number_in(text(cell))
+    if found is None:
+        raise cell.must_be("a finite number")
+    return found
+
+
+@lru_cache(maxsize=1024)  # there are few ratings, and a million rows
+def number_in(written: str) -> float | None:
+    """The finite number that a text means, in digits of ASCII; None for any other text, such as 1_0."""
+    found = float(written) if _NUMBER.fullmatch(written) else math.inf
+    return found if math.isfinite(found) else None
 
 
 def number_or_text(cell: Cell) -> float:

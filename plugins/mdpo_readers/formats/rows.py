@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import numpy
+import pyarrow
+from numpy.typing import NDArray
+
 from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.formats.counting import UNKNOWN
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.unread import Unread
 from mdpo_readers.images import images
 from mdpo_readers.other_marks import require_own_mark
+from mdpo_readers.tables.scanned import Scanned
 from mdpo_readers.tables.table import Table
 from mdpo_readers.videos.cells import videos
 from mdpo_readers.videos.marks import Shown, require_no_video, with_frames
@@ -23,13 +28,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FindPairs = Callable[[Row], Iterable[Pair]]
+CountPairs = Callable[[pyarrow.Table], NDArray[numpy.int64]]
 
 
 class Format(NamedTuple):
     """How the rows of a table are read.
 
     ``mark_ending``: what follows the marks of pictures that the data do not mark. ``columns``: those that are read.
-    ``unread``: what must not stay unread. ``sampling``: which frames of a video are taken.
+    ``unread``: what must not stay unread. ``sampling``: which frames of a video are taken. ``count``: see
+    `TableReader.counting`.
     """
 
     images: Path
@@ -39,6 +46,7 @@ class Format(NamedTuple):
     mark_ending: str
     columns: Sequence[str]
     unread: Unread
+    count: CountPairs | None = None
 
 
 class FormatRows(LazyRows):
@@ -111,11 +119,16 @@ class PairIndex(Sequence[tuple[int, int]]):
 
     def __init__(self) -> None:
         self._rows, self._numbers = array("q"), array("i")
+        self._num_rows = 0
 
-    def add(self, row: int, count: int) -> None:
-        """Add the pairs of the next row."""
-        self._rows.extend(repeat(row, count))
-        self._numbers.extend(range(count))
+    def add(self, counts: NDArray[numpy.int64]) -> None:
+        """Add the pairs of the next rows. ``counts``: how many each of them has."""
+        rows = numpy.arange(self._num_rows, self._num_rows + len(counts))
+        before = numpy.cumsum(counts) - counts
+        numbers = numpy.arange(counts.sum()) - numpy.repeat(before, counts)
+        self._rows.frombytes(numpy.repeat(rows, counts).astype(numpy.int64).tobytes())
+        self._numbers.frombytes(numbers.astype(numpy.int32).tobytes())
+        self._num_rows += len(counts)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -132,19 +145,26 @@ class PairIndex(Sequence[tuple[int, int]]):
 
 def index_of(format: Format, table: Table) -> PairIndex:
     """All pairs. Pictures are not read. A bad row counts as one pair, which fails when it is read."""
-    index = PairIndex()
-    for number, values in enumerate(table.scan()):
-        try:
-            found = 1 if values is None else _count(format.find(_scanned(format, table, number, values)))
-        except DataError:
-            found = 1
-        index.add(number, found)
+    index, first = PairIndex(), 0
+    for scanned in table.scan():
+        counts = _counts_at_once(format, scanned)
+        for number in numpy.flatnonzero(counts == UNKNOWN).tolist():
+            counts[number] = _num_pairs(format, table, first + number, scanned.row(number))
+        index.add(counts)
+        first += len(scanned)
     return index
 
 
-def _scanned(format: Format, table: Table, number: int, values: Mapping[str, Any]) -> Row:
-    return Row("", {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
+def _counts_at_once(format: Format, scanned: Scanned) -> NDArray[numpy.int64]:
+    stored = None if format.count is None else scanned.arrow()
+    return numpy.full(len(scanned), UNKNOWN) if format.count is None or stored is None else format.count(stored)
 
 
-def _count(pairs: Iterable[Pair]) -> int:
-    return sum(1 for _ in pairs)
+def _num_pairs(format: Format, table: Table, number: int, values: Mapping[str, Any] | None) -> int:
+    if values is None:
+        return 1
+    row = Row("", {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
+    try:
+        return sum(1 for _ in format.find(row))
+    except DataError:
+        return 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from mdpo_core import note_file
 from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.tables.scanned import Scanned
 from mdpo_readers.tables.table import Table
 
 METADATA = "metadata"  # the name of the file, without its ending
@@ -35,7 +36,7 @@ class ImageFolder(Table):
             name: self._pictures(number, name, values) if name in self._sources else values.get(name) for name in names
         }
 
-    def scan(self) -> Iterator[dict[str, Any] | None]:
+    def scan(self) -> Iterator[Scanned]:
         return self._table.scan()
 
     def place(self, number: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Any
 
+from mdpo_readers.tables.scanned import Scanned
 from mdpo_readers.tables.table import Table
 
 
@@ -24,7 +25,7 @@ class JoinedTable(Table):
         table, inside = self._place(number)
         return table.row(inside)
 
-    def scan(self) -> Iterator[dict[str, Any] | None]:
+    def scan(self) -> Iterator[Scanned]:
         return chain.from_iterable(table.scan() for table in self._tables)
 
     def place(self, number: int) -> str:

@@ -10,6 +10,7 @@ from datasets import Dataset, Image, Value
 
 from mdpo_core import DataError, Problem, is_shortage
 from mdpo_readers.embedded import PICTURE_KEYS, has_bytes_of_picture, named_file, names_picture, names_video
+from mdpo_readers.tables.scanned import ArrowScanned, OneByOne, Scanned
 
 _BATCH = 1000  # rows that are read in one go
 _FIRST = 100  # rows that tell whether a column of texts names pictures
@@ -31,13 +32,9 @@ class Table(ABC):
     def row(self, number: int) -> dict[str, Any]:
         """The values of a row, from 0, by column. Raises `DataError` if it cannot be read."""
 
-    def scan(self) -> Iterator[dict[str, Any] | None]:
-        """All rows in order, without pictures where these are columns of their own; None for a row that is bad."""
-        for number in range(len(self)):
-            try:
-                yield self.row(number)
-            except DataError:
-                yield None
+    def scan(self) -> Iterator[Scanned]:
+        """All rows in order, without pictures where these are columns of their own."""
+        yield OneByOne(range(len(self)), self.row)
 
     @abstractmethod
     def place(self, number: int) -> str:
@@ -93,28 +90,22 @@ class ArrowTable(Table):
             raise DataError([Problem(self.place(number), "", message)]) from error
         return values if self._selected is None else {name: values.get(name) for name in self._selected}
 
-    def scan(self) -> Iterator[dict[str, Any] | None]:
+    def scan(self) -> Iterator[Scanned]:
         without = [name for name in self.column_names() if not holds_bytes(self._table.features[name])]
-        absent = dict.fromkeys(self.column_names() if self._selected is None else self._selected)
         if not without:
-            yield from (dict(absent) for _ in range(len(self)))
+            yield OneByOne(range(len(self)), lambda _: {})
             return
         table = self._table.select_columns(without)
         for start in range(0, len(table), _BATCH):
+            rows = range(start, min(start + _BATCH, len(table)))
             try:
-                batch = table[start : start + _BATCH].to_pylist()
+                batch = table[start : rows.stop]
             except Exception as error:  # the library may raise any error for a damaged file
                 if is_shortage(error):
                     raise
-                yield from (self._scanned(number) for number in range(start, min(start + _BATCH, len(table))))
+                yield OneByOne(rows, self.row)
                 continue
-            yield from ({**absent, **values} for values in batch)
-
-    def _scanned(self, number: int) -> dict[str, Any] | None:
-        try:
-            return self.row(number)
-        except DataError:
-            return None
+            yield ArrowScanned(rows, self.row, batch)
 
     def place(self, number: int) -> str:
         return f"{self._name} row {number + 1}"

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mdpo_core import ExampleField
-from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.cell_types import Cell, number_in, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled
 from mdpo_readers.named.rated import Rated, all_pairs, best_over_worst, pair_of
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import CountPairs
 
 
 class VLFeedback(TableReader):
@@ -47,6 +46,11 @@ class VLFeedback(TableReader):
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}
+
+    def counting(self) -> CountPairs:
+        from mdpo_readers.named.rating_counts import count_all_pairs, count_best_over_worst
+
+        return count_all_pairs if self.take == "all_pairs" else count_best_over_worst
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         prompt, picture = asked(row["prompt"]), first_filled(row, "img_path", "image")
@@ -95,10 +99,4 @@ def _mean(cell: Cell, ratings: list[float]) -> float:
 def _number(aspect: Any) -> float | None:
     """A rating, which is a number in a text; None for any other text."""
     rating = aspect.get("Rating") if isinstance(aspect, dict) else None
-    return _written_number(rating if isinstance(rating, str) else repr(rating))
-
-
-@lru_cache(maxsize=1024)  # there are few ratings, and a million rows
-def _written_number(written: str) -> float | None:
-    found = float(written) if _NUMBER.fullmatch(written) else math.inf
-    return found if math.isfinite(found) else None
+    return number_in(rating if isinstance(rating, str) else repr(rating))

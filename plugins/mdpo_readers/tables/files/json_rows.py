@@ -9,7 +9,7 @@ from typing import Any
 
 _SHOWN = 40
 # Two escapes of this kind in sequence are one character. A single one is half of a character.
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class BadRow(ValueError):
@@ -26,7 +26,7 @@ def values_of(text: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         start = text.decode().strip()
         raise BadRow(f"{start if len(start) < _SHOWN else start[:_SHOWN] + '...'} is not an object")
-    if _HALF.search(text):
+    if HALF.search(text):
         _require_whole_characters(row)
     return row
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from mdpo_core import DataError, Problem
+from mdpo_readers.tables.files.line_spans import BOM
 from mdpo_readers.tables.files.other_kinds import require_kind, require_utf8
 
 ROWS_ARE = "; rows are JSON objects: one list of them, or one on each line"
-_BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
 # Finds the ends of values, in spite of odd characters, bytes that are not UTF-8, and large numbers.
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)
@@ -28,29 +28,22 @@ class RowSpan(NamedTuple):
     line: int
 
 
-class SplitFile(NamedTuple):
-    """The rows of a file. ``own_lines``: whether each is a line of its own."""
-
-    own_lines: bool
-    rows: Iterator[RowSpan]
-
-
-def split_file(file: IO[bytes], path: Path) -> SplitFile:
-    """The rows of an open file, which messages name ``path``.
+def split_file(file: IO[bytes], path: Path) -> Iterator[RowSpan] | None:
+    """The rows of an open file, which messages name ``path``; None if each line from its start on is a row.
 
     Raises `DataError`, also while the rows are read, if it is not JSON, or if it is unclear where rows begin and end.
     """
     require_json(path, file)
-    first = next((line for line in file if line.removeprefix(_BOM).strip()), b"").removeprefix(_BOM).strip()
+    first = next((line for line in file if line.removeprefix(BOM).strip()), b"").removeprefix(BOM).strip()
     has_more = any(line.strip() for line in file)
     file.seek(0)
     if first.startswith(b"[") and not (has_more and _is_json(first)):
-        return SplitFile(False, _values(path, file.read(), in_list=True))
+        return _values(path, file.read(), in_list=True)
     if not _is_json(first):
         if _begins_with_value(_decoded(content := file.read())):
-            return SplitFile(False, _values(path, content, in_list=False))
+            return _values(path, content, in_list=False)
         file.seek(0)
-    return SplitFile(True, _lines(file))
+    return None
 
 
 def require_json(path: Path, file: IO[bytes]) -> None:
@@ -61,7 +54,7 @@ def require_json(path: Path, file: IO[bytes]) -> None:
 
 def _decoded(content: bytes) -> str:
     # Without the last line break, a fault at the end is in the last line.
-    return content.removeprefix(_BOM).rstrip().decode(errors=_ODD_BYTES)
+    return content.removeprefix(BOM).rstrip().decode(errors=_ODD_BYTES)
 
 
 def _is_json(line: bytes) -> bool:
@@ -87,20 +80,10 @@ def _after_space(text: str, index: int) -> int:
     return match.end()
 
 
-def _lines(lines: Iterable[bytes]) -> Iterator[RowSpan]:
-    end = 0
-    for number, line in enumerate(lines, start=1):
-        start, end = end, end + len(line)
-        mark = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
-        text = line.rstrip()
-        if len(text) > mark and not text[mark:].isspace():
-            yield RowSpan(start + mark, start + len(text), number)
-
-
 def _values(path: Path, content: bytes, in_list: bool) -> Iterator[RowSpan]:
     """The values of a list, or of a text in which values follow one another."""
     line, counted, row = 1, 0, 0
-    at = len(_BOM) if content.startswith(_BOM) else 0  # the byte of the character ``counted``
+    at = len(BOM) if content.startswith(BOM) else 0  # the byte of the character ``counted``
     text = _decoded(content)
     del content
     try:

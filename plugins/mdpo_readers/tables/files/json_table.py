@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 from mdpo_core import DataError, Problem
+from mdpo_readers.tables.files.arrow_json import ArrowJson
 from mdpo_readers.tables.files.json_rows import BadRow, values_of
 from mdpo_readers.tables.files.json_split import ROWS_ARE, split_file
+from mdpo_readers.tables.files.line_spans import line_spans
 from mdpo_readers.tables.files.loose_table import LooseTable
 from mdpo_readers.tables.files.packed_files import plain_file
 from mdpo_readers.tables.files.spans import Spans
+from mdpo_readers.tables.scanned import OneByOne, ReadRow, Scanned
+
+_SCANNED = 1 << 22  # bytes of rows that are parsed together
 
 
 class JsonTable(LooseTable):
@@ -27,10 +34,14 @@ class JsonTable(LooseTable):
         plain = plain_file(path)
         spans = Spans(plain, path)
         with plain.open("rb") as file:
-            split = split_file(file, path)
-            for row in split.rows:
-                spans.add(*row)
-        return cls(path, spans, split.own_lines)
+            rows = split_file(file, path)
+            if rows is None:
+                for block in line_spans(file):
+                    spans.add_lines(block)
+            else:
+                for row in rows:
+                    spans.add(*row)
+        return cls(path, spans, own_lines=rows is None)
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -54,8 +65,24 @@ class JsonTable(LooseTable):
     def described(self, number: int) -> dict[str, Any]:
         return self.row(number)
 
+    def scan(self) -> Iterator[Scanned]:
+        reading = ArrowJson()
+        for rows in self._spans.parts(_SCANNED):
+            yield JsonScanned(rows, self.row, self._spans, reading)
+
     def _problem(self, number: int, fault: BadRow) -> Problem:
         location = self.place(number)
         if fault.line is not None or self._own_lines:
             location += f", {self._path.name}:{self._spans.line(number) + (fault.line or 0)}"
         return Problem(location, "", f"cannot be read as json: {fault}{ROWS_ARE}")
+
+
+class JsonScanned(OneByOne):
+    """Rows of a file; Arrow parses them, too."""
+
+    def __init__(self, rows: range, read: ReadRow, spans: Spans, reading: ArrowJson) -> None:
+        super().__init__(rows, read)
+        self._spans, self._reading = spans, reading
+
+    def arrow(self) -> pyarrow.Table | None:
+        return self._reading.table(self._spans.texts(self._rows))

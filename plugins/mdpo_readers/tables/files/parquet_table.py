@@ -19,6 +19,7 @@ from mdpo_readers.embedded import is_embedded
 from mdpo_readers.tables.files.open_files import has_opened
 from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.spans import state_of
+from mdpo_readers.tables.scanned import Scanned
 from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, holds_bytes
 
 _BATCH = 8  # rows whose pictures are unpacked in one go
@@ -45,9 +46,8 @@ class ParquetTable(Table):
         values = self._rest.row(number)
         return {name: pictures[name] if name in pictures else values.get(name) for name in self._names}
 
-    def scan(self) -> Iterator[dict[str, Any] | None]:
-        absent = dict.fromkeys(self._names)
-        return (None if values is None else {**absent, **values} for values in self._rest.scan())
+    def scan(self) -> Iterator[Scanned]:
+        return self._rest.scan()
 
     def place(self, number: int) -> str:
         return self._rest.place(number)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import weakref
 from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
 from typing import Any, BinaryIO
 
 from mdpo_core import DataError, Problem
+from mdpo_readers.tables.files.line_spans import LineSpans
 from mdpo_readers.tables.files.open_files import has_opened
 
 _LOCK = RLock()  # no file is closed while another thread reads it
@@ -35,6 +38,11 @@ class Spans:
         self._ends.append(end)
         self._lines.append(line)
 
+    def add_lines(self, lines: LineSpans) -> None:
+        """Add rows that are lines."""
+        for found, known in zip(lines, (self._starts, self._ends, self._lines), strict=True):
+            known.frombytes(found.tobytes())
+
     def __len__(self) -> int:
         return len(self._starts)
 
@@ -50,6 +58,23 @@ class Spans:
         if len(found) < end - start:
             raise self._changed()
         return found
+
+    def texts(self, rows: range) -> list[bytes]:
+        """The bytes of rows that follow one another. Raises `DataError` if the file has been changed."""
+        first = self._starts[rows.start]
+        with _LOCK:
+            found = os.pread(self._opened().fileno(), self._ends[rows.stop - 1] - first, first)
+        if len(found) < self._ends[rows.stop - 1] - first:
+            raise self._changed()
+        return [found[self._starts[row] - first : self._ends[row] - first] for row in rows]
+
+    def parts(self, size: int) -> Iterator[range]:
+        """All rows in parts; each begins in ``size`` bytes of the file."""
+        start = 0
+        while start < len(self):
+            end = bisect_left(self._starts, self._starts[start] + size, start + 1)
+            yield range(start, end)
+            start = end
 
     def close(self) -> None:
         """Close the file until the next row is read."""

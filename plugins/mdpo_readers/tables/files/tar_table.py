@@ -12,6 +12,7 @@ from mdpo_core import DataError, Problem
 from mdpo_readers.tables.files.json_rows import BadRow, values_of
 from mdpo_readers.tables.files.loose_table import LooseTable
 from mdpo_readers.tables.files.spans import Spans
+from mdpo_readers.tables.scanned import OneByOne, Scanned
 
 _PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
 _TEXTS = ("txt", "text")
@@ -75,12 +76,8 @@ class TarTable(LooseTable):
     def described(self, number: int) -> dict[str, Any]:
         return self._values(number, with_pictures=False)
 
-    def scan(self) -> Iterator[dict[str, Any] | None]:
-        for number in range(len(self)):
-            try:
-                yield self.described(number)
-            except DataError:
-                yield None
+    def scan(self) -> Iterator[Scanned]:
+        yield OneByOne(range(len(self)), self.described)
 
     def place(self, number: int) -> str:
         return f"{self._path} row {number + 1} ({self._rows.keys[number]})"

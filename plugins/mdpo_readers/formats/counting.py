@@ -1,0 +1,83 @@
+"""Count the pairs of many rows at once: parts of Arrow's tables as arrays with an element for each object."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy
+import pyarrow
+from numpy.typing import NDArray
+from pyarrow import compute, types
+
+UNKNOWN = -1  # the count of a row that has to be counted by itself
+Mask = NDArray[numpy.bool_]
+
+
+class Objects(NamedTuple):
+    """The objects in a column of lists, one after the other. ``rows``: the row of each, from 0."""
+
+    rows: NDArray[numpy.int64]
+    fields: dict[str, pyarrow.Array]
+
+
+def objects_in(column: pyarrow.ChunkedArray) -> Objects | None:
+    """The objects in a column of lists, or of objects of lists; None if it has another type.
+
+    A null list has no objects.
+    """
+    stored = column.combine_chunks()
+    if types.is_struct(stored.type):
+        return _of_lists(stored)
+    if not is_list(stored.type) or not types.is_struct(stored.type.value_type):
+        return None
+    return Objects(_row_of_each(stored), fields_of(stored.flatten()))
+
+
+def _of_lists(stored: pyarrow.StructArray) -> Objects | None:
+    """The objects of an object of lists; None if the lists of a row differ in length, or one is null."""
+    lists = fields_of(stored)
+    if not lists or any(not is_list(each.type) or each.null_count for each in lists.values()):
+        return None
+    rows = [_row_of_each(each) for each in lists.values()]
+    if not all(numpy.array_equal(rows[0], each) for each in rows):
+        return None
+    return Objects(rows[0], {name: each.flatten() for name, each in lists.items()})
+
+
+def fields_of(stored: pyarrow.StructArray) -> dict[str, pyarrow.Array]:
+    """The fields of objects by name, null where the object is null."""
+    return dict(zip((field.name for field in stored.type), stored.flatten(), strict=True))
+
+
+def is_list(kind: pyarrow.DataType) -> bool:
+    """Whether a type is that of lists."""
+    return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
+def is_text(kind: pyarrow.DataType) -> bool:
+    """Whether a type is that of texts."""
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def is_null(stored: pyarrow.Array | pyarrow.ChunkedArray) -> Mask:
+    """Whether each value is null."""
+    found: Mask = stored.is_null().to_numpy(zero_copy_only=False)
+    return found
+
+
+def _row_of_each(lists: pyarrow.Array) -> NDArray[numpy.int64]:
+    lengths = compute.fill_null(compute.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return numpy.repeat(numpy.arange(len(lists)), lengths)
+
+
+def num_pairs(rows: NDArray[numpy.int64], scores: NDArray[numpy.float64], num_rows: int) -> NDArray[numpy.int64]:
+    """How many pairs of answers with different scores each row has. ``rows``: the row of each answer, from 0."""
+    if not len(rows):
+        return numpy.zeros(num_rows, numpy.int64)
+    order = numpy.lexsort((scores, rows))
+    rows, scores = rows[order], scores[order]
+    begins = numpy.flatnonzero(numpy.append(True, (rows[1:] != rows[:-1]) | (scores[1:] != scores[:-1])))
+    alike = numpy.diff(numpy.append(begins, len(rows)))
+    num_answers = numpy.bincount(rows, minlength=num_rows)
+    with_itself_or_alike = numpy.bincount(rows[begins], weights=alike * alike, minlength=num_rows).astype(numpy.int64)
+    return (num_answers * num_answers - with_itself_or_alike) // 2
