@@ -10,9 +10,10 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
@@ -23,6 +24,9 @@ from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows, Rows
 from mdpo_core.types.stored_bytes import Files, FileState, noted_files, stored_digest
 from mdpo_core.types.view import CLEAN
+
+if TYPE_CHECKING:
+    from mdpo_core.processes.workers import Workers
 
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")  # what differs between problems of one kind
 SHOWN = 20  # problems in an error; the rest are counted
@@ -153,24 +157,23 @@ def check_data(
     data: Sequence[Example],
     builder: BatchBuilder,
     progress: Callable[[int, int], object],
-    num_workers: int = 0,
+    workers: int | Workers = 0,
     *,
     without_duplicates: bool = False,
     chosen: Sequence[int] | None = None,
 ) -> CheckedData:
     """Read and encode every row as training will, with the corruptions that show another field of a row alone.
 
-    ``chosen``: the rows to check, in order; None: all. The others count as sound, as long as the median of these.
+    ``workers``: how many to start, or those that are kept. ``chosen``: the rows to check, in order; None: all. The
+    others count as sound, as long as the median of these.
     """
-    from mdpo_core.processes.workers import computed_ahead
-
     checked = CheckedData(data)
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
     contents: dict[bytes, int] = {}
     numbers = range(len(data)) if chosen is None else chosen
     chunks = (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))
-    with computed_ahead(_RowCheck(data, builder.of_own_fields()), chunks, num_workers) as results:
+    with _computed(_RowCheck(data, builder.of_own_fields()), chunks, workers) as results:
         for done, (row, result) in enumerate(zip(numbers, chain.from_iterable(results), strict=True)):
             problems = [*result.problems, *_repeated(result.id, row, seen)]
             if problems:
@@ -191,6 +194,14 @@ def check_data(
         digest.update(f"of {len(data)} rows".encode())
     checked.digest = digest.hexdigest()
     return checked if chosen is None else _with_unchecked(checked)
+
+
+def _computed(
+    check: _RowCheck, chunks: Iterator[Sequence[int]], workers: int | Workers
+) -> AbstractContextManager[Iterator[list[_RowResult]]]:
+    from mdpo_core.processes.workers import computed_ahead
+
+    return computed_ahead(check, chunks, workers) if isinstance(workers, int) else workers.ahead(check, chunks)
 
 
 def chosen_rows(check: str | float, num_rows: int) -> Sequence[int] | None:

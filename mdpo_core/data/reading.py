@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
@@ -23,6 +23,9 @@ from mdpo_core.recipe.sources import measures_by_source
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import Block
 from mdpo_core.types.stored_bytes import Files, noted_files
+
+if TYPE_CHECKING:
+    from mdpo_core.processes.workers import Workers
 
 
 class CheckStore(Protocol):
@@ -99,16 +102,20 @@ def read_data(
     return replace(checked, data=data.rows, held_out=held_out, stored=stored), builder
 
 
-def check_block(recipe: Recipe, builder: BatchBuilder, first: CheckedData, world: World, block: Block) -> CheckedData:
+def check_block(
+    recipe: Recipe, builder: BatchBuilder, first: CheckedData, world: World, block: Block, workers: Workers
+) -> CheckedData:
     """Check the rows of a stream's block. ``first``: the result for the first one. Raises `DataError`."""
     if block.number == 0:
         return first
-    checked = world.computed_by_main(lambda: _sound_rows(recipe, block.rows, builder, world))
+    checked = world.computed_by_main(lambda: _sound_rows(recipe, block.rows, builder, world, workers))
     return replace(checked, data=block.rows)
 
 
-def _sound_rows(recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World) -> CheckedData:
-    checked = check_data(data, builder, progress_of("checking data", world), recipe.train.workers)
+def _sound_rows(
+    recipe: Recipe, data: Sequence[Example], builder: BatchBuilder, world: World, workers: Workers
+) -> CheckedData:
+    checked = check_data(data, builder, progress_of("checking data", world), workers)
     checked.require_valid(quarantine=recipe.data.most_bad)
     return replace(checked, data=())
 

@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -47,25 +49,84 @@ _NEVER_BEGAN = (
 def computed_ahead(
     function: Callable[[Task], Result], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Iterator[Result]]:
-    """``function(task)`` for each task, in order, computed ahead by worker processes.
+    """``function(task)`` for each task, in order, computed ahead by worker processes: see `Workers.ahead`."""
+    with Workers(num_workers) as workers, workers.ahead(function, tasks) as results:
+        yield results
+
+
+class Workers:
+    """Worker processes for one function after another: starting them takes seconds.
 
     With 0 workers, each result is computed in this process when it is read. Workers are spawned, not forked, because a
-    fork copies locks whose threads it does not copy. An error of ``function`` is raised when its result is read. Raises
-    `PluginError` if ``function`` cannot be pickled, `MdpoError` if a worker dies.
+    fork copies locks whose threads it does not copy. They start with the first task and end with the context.
     """
-    if num_workers == 0:
-        yield map(function, tasks)
-        return
-    content = _pickled(function)
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._num_functions = 0
+        self._open = ExitStack()
+        self._pool: _Pool | None = None
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @contextmanager
+    def ahead(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Iterator[Result]]:
+        """``function(task)`` for each task, in order, computed ahead. One call at a time.
+
+        An error of ``function`` is raised when its result is read. Raises `PluginError` if ``function`` cannot be
+        pickled, `MdpoError` if a worker dies.
+        """
+        if self._num_workers == 0:
+            yield map(function, tasks)
+            return
+        content = _pickled(function)
+        if self._pool is None:
+            self._pool = self._open.enter_context(_pool_of(self._num_workers, content))
+            file = None
+        else:
+            file = self._written(content)
+        results = _Results(self._pool, file, iter(tasks), self._num_workers * _TASKS_PER_WORKER)
+        try:
+            yield results
+        finally:
+            results.cancel()
+            if file is not None:
+                file.unlink()
+
+    def _written(self, content: bytes) -> Path:
+        """A file with the pickled function: all workers read it, and a task must not carry it again."""
+        if self._folder is None:
+            self._folder = Path(self._open.enter_context(TemporaryDirectory(prefix="mdpo-")))
+        self._num_functions += 1
+        file = self._folder / f"{self._num_functions}"
+        file.write_bytes(content)
+        return file
+
+
+@dataclass
+class _Pool:
+    """Processes. ``num_given``: the results that were read."""
+
+    executor: ProcessPoolExecutor
+    num_given: int = 0
+
+
+@contextmanager
+def _pool_of(num_workers: int, content: bytes) -> Iterator[_Pool]:
     context = get_context("spawn")
     # Nothing is written to this pipe. It ends when this process closes it or dies.
     theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(num_workers, context, _begin, (content, theirs))
+    executor = ProcessPoolExecutor(num_workers, context, _begin, (content, theirs))
     try:
-        yield _Results(pool, iter(tasks), num_workers * _TASKS_PER_WORKER)
+        yield _Pool(executor)
     finally:
         ours.close()
-        pool.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
         theirs.close()
 
 
@@ -82,11 +143,11 @@ def _pickled(function: Callable[[Task], Result]) -> bytes:
 class _Results(Iterator[Any]):
     """The results of all tasks, in order. Keeps ``num_ahead`` tasks submitted."""
 
-    def __init__(self, pool: ProcessPoolExecutor, tasks: Iterator[Any], num_ahead: int) -> None:
-        self._pool = pool
+    def __init__(self, pool: _Pool, file: Path | None, tasks: Iterator[Any], num_ahead: int) -> None:
+        """``file``: with the function; None: that with which the pool began."""
+        self._pool, self._file = pool, file
         self._tasks = tasks
         self._submitted: deque[Future[Any]] = deque()
-        self._num_given = 0
         with self._dead_workers_reported():
             self._submit(num_ahead)
 
@@ -96,10 +157,15 @@ class _Results(Iterator[Any]):
         with self._dead_workers_reported():
             outcome = self._submitted.popleft().result()
             self._submit(1)
-        self._num_given += 1
+        self._pool.num_given += 1
         if isinstance(outcome, _Failure):
             raise outcome.to_raise()
         return unpack(outcome)
+
+    def cancel(self) -> None:
+        """Leave the results that nobody has read."""
+        for each in self._submitted:
+            each.cancel()
 
     def _submit(self, num_tasks: int) -> None:
         # A process that starts here inherits the blocked signals, until it ignores them. A terminal sends Ctrl-C to
@@ -107,7 +173,7 @@ class _Results(Iterator[Any]):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             for task in islice(self._tasks, num_tasks):
-                self._submitted.append(self._pool.submit(_compute, task))
+                self._submitted.append(self._pool.executor.submit(_compute, self._file, task))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -116,7 +182,7 @@ class _Results(Iterator[Any]):
         try:
             yield
         except BrokenProcessPool as error:
-            raise MdpoError(_DIED if self._num_given else _NEVER_BEGAN) from error
+            raise MdpoError(_DIED if self._pool.num_given else _NEVER_BEGAN) from error
 
 
 # The code below runs in a worker.
@@ -159,10 +225,10 @@ def _end_with(lifeline: Connection) -> None:
     os._exit(1)
 
 
-@cache
-def _function() -> Callable[[Any], Any]:
+@lru_cache(maxsize=1)
+def _function(file: Path | None) -> Callable[[Any], Any]:
     try:
-        function: Callable[[Any], Any] = pickle.loads(_content)
+        function: Callable[[Any], Any] = pickle.loads(_content if file is None else file.read_bytes())
     except (AttributeError, ImportError) as error:
         raise PluginError(
             f"worker processes (train.workers) cannot import what they need: {error}. They import modules and the top "
@@ -171,10 +237,10 @@ def _function() -> Callable[[Any], Any]:
     return function
 
 
-def _compute(task: object) -> Parcel | _Failure | None:
+def _compute(file: Path | None, task: object) -> Parcel | _Failure | None:
     if _closing.is_set():
         return None
     try:
-        return pack(_function()(task))
+        return pack(_function(file)(task))
     except Exception as error:
         return _Failure(PortableError.of(error), traceback.format_exc())

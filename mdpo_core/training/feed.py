@@ -18,14 +18,14 @@ from mdpo_core.data.sampler import MicroBatch, Sampler, mixed_seed
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.portable_error import PortableError
-from mdpo_core.processes.workers import computed_ahead
+from mdpo_core.processes.workers import Workers
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.quarantine import entries_of, write_entries
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.rows import Block, RowStream
 
-CheckBlock = Callable[[Block], CheckedData]
+CheckBlock = Callable[[Block, Workers], CheckedData]
 
 
 class Step(NamedTuple):
@@ -82,16 +82,22 @@ class SampledFeed(Feed):
 
     @contextmanager
     def steps(self, first_step: int) -> Iterator[Iterator[Step]]:
+        with Workers(self.train.workers) as workers, self.steps_by(workers, first_step) as steps:
+            yield steps
+
+    @contextmanager
+    def steps_by(self, workers: Workers, first_step: int) -> Iterator[Iterator[Step]]:
+        """The same, with workers that are kept."""
         numbers = range(first_step, self.num_steps)
-        with self._built(numbers) as batches:
+        with self._built(workers, numbers) as batches:
             yield (Step(len(self.sampler.rows(step)), self._micro_batches(step), batches) for step in numbers)
 
     def _micro_batches(self, step: int) -> list[MicroBatch]:
         return self.sampler.micro_batches(step, self.train.micro_batch_size, self.world)
 
-    def _built(self, numbers: range) -> AbstractContextManager[Iterator[Batch]]:
+    def _built(self, workers: Workers, numbers: range) -> AbstractContextManager[Iterator[Batch]]:
         tasks = chain.from_iterable(map(self._micro_batches, numbers))
-        return computed_ahead(BuildBatch(self.data.builder, self.data.rows), tasks, self.train.workers)
+        return workers.ahead(BuildBatch(self.data.builder, self.data.rows), tasks)
 
 
 @dataclass(frozen=True)
@@ -190,15 +196,15 @@ class StreamFeed(Feed):
 
     @contextmanager
     def steps(self, first_step: int) -> Iterator[Iterator[Step]]:
-        with closing(self._steps(first_step)) as steps:
+        with Workers(self.train.workers) as workers, closing(self._steps(workers, first_step)) as steps:
             yield steps
 
-    def _steps(self, first_step: int) -> Generator[Step, None, None]:
+    def _steps(self, workers: Workers, first_step: int) -> Generator[Step, None, None]:
         steps_before = 0 if self._at is None else self._at.steps_before
         for block in self.stream.blocks(None if self._at is None else self._at.block):
-            feed = self._of_block(block)
+            feed = self._of_block(block, workers)
             self._at = _Place(block.state, block.epoch, steps_before)
-            with feed.steps(first_step - steps_before) as steps:
+            with feed.steps_by(workers, first_step - steps_before) as steps:
                 for step in steps:
                     yield step
                     first_step += 1
@@ -206,8 +212,8 @@ class StreamFeed(Feed):
                         return
             steps_before += feed.num_steps
 
-    def _of_block(self, block: Block) -> SampledFeed:
-        checked = self.check(block)
+    def _of_block(self, block: Block, workers: Workers) -> SampledFeed:
+        checked = self.check(block, workers)
         known = {entry["row"] for entry in self._bad}
         self._bad += [entry for entry in entries_of(checked, block.first) if entry["row"] not in known]
         if self._bad and self.world.is_main:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import operator
 import os
 import pickle
 import re
@@ -12,9 +13,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,7 @@ from torch import Tensor
 from mdpo_core import DataError, MdpoError, PluginError, Problem
 from mdpo_core.errors import blame_on, fault_of_plugin
 from mdpo_core.processes.portable_error import PortableError
-from mdpo_core.processes.workers import computed_ahead
+from mdpo_core.processes.workers import Workers, computed_ahead
 
 
 def square(number: int) -> int:
@@ -178,6 +181,40 @@ def test_the_notes_of_an_error_travel_with_it_again_and_again() -> None:
 def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
     with pytest.raises(MdpoError, match=r"a worker process \(train\.workers\) died, most often because it was killed"):
         results(fail, ["fine", "fine", "killed", "fine"], 1)
+
+
+def process_of(_: int) -> int:
+    return os.getpid()
+
+
+def test_workers_are_kept_for_the_next_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Workers(2) as workers:
+        found = []
+        for function in (process_of, square, process_of):
+            with workers.ahead(function, range(20)) as results:
+                found.append(list(results))
+        [folder] = tmp_path.iterdir()
+        assert list(folder.iterdir()) == []
+    assert found[1] == [number * number for number in range(20)]
+    assert 1 <= len({*found[0], *found[2]}) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_that_were_left_are_not_those_of_the_next_function() -> None:
+    with Workers(1) as workers:
+        for start in range(3):
+            with workers.ahead(partial(operator.add, start), range(100)) as results:
+                assert [next(results), next(results)] == [start, start + 1]
+
+
+def test_workers_are_kept_after_an_error() -> None:
+    with Workers(1) as workers:
+        for _ in range(2):
+            with workers.ahead(fail, ["fine", "data", "fine"]) as results, pytest.raises(DataError):
+                list(results)
+        with workers.ahead(square, [3]) as results:
+            assert list(results) == [9]
 
 
 def test_unsendable_function_is_refused_with_what_would_work() -> None:

@@ -100,7 +100,7 @@ def test_no_row_of_bytes_is_lost(tmp_path_factory: pytest.TempPathFactory, rows:
     parquet.write_table(pyarrow.table(columns), file)
     table = open_table(str(file), "train")
     assert [list(table.row(number).values()) for number in range(len(table))] == [row[:width] for row in rows]
-    assert len(table.select(["c0"])) == len(list(table.scan())) == len(rows)
+    assert len(table.select(["c0"])) == sum(map(len, table.scan())) == len(rows)
     assert list(table.column_names()) == list(columns)
 
 

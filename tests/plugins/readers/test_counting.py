@@ -45,12 +45,21 @@ def index_and_expected(file: Path, take: str) -> tuple[list[tuple[int, int]], li
 
 @searched
 @given(rows, takes)
-def test_rows_of_json_are_counted_at_once_as_one_by_one(
-    tmp_path: Path, rows: list[dict[str, Any]], take: str
-) -> None:
+def test_rows_of_json_are_counted_at_once_as_one_by_one(tmp_path: Path, rows: list[dict[str, Any]], take: str) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found, expected = index_and_expected(tmp_path / "rows.jsonl", take)
     assert found == expected
+
+
+def test_usual_rows_are_not_read_one_by_one(tmp_path: Path) -> None:
+    def read(row: Any) -> list[Any]:
+        raise AssertionError(row)
+
+    answers = [{"response": "A", "annotations": {"Help": {"Rating": written}}} for written in ("1", "2", "2", "N/A")]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "What?", "completions": answers}) + "\n")
+    format = component("reader", "vlfeedback", path=str(tmp_path / "rows.jsonl"))._format()  # type: ignore[attr-defined]
+    table = open_table(str(tmp_path / "rows.jsonl"), "train")
+    assert list(index_of(format._replace(find=read), table)) == [(0, 0), (0, 1)]
 
 
 def as_lists(answers: list[dict[str, Any]]) -> dict[str, list[Any]]:

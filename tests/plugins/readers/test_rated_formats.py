@@ -93,6 +93,18 @@ def test_variants_make_the_same_pair(reader: str, row: dict[str, Any], tmp_path:
     assert example.responses == {"chosen": "A", "rejected": "B"}
 
 
+@pytest.mark.parametrize("written", ["1_0", "\u0661", "nan", "infinity", "1e999", ""])
+def test_all_formats_refuse_a_text_that_is_no_number(written: str, tmp_path: Path) -> None:
+    rows = {
+        "bpo": {**BPO, "completions": [{"response": "A", "score": written}]},
+        "distilabel": {**RATED, "ratings": [written, 1]},
+        "mm_rlhf": {**MM_RLHF, "chosen_score": written},
+    }
+    for reader, row in rows.items():
+        with pytest.raises(DataError, match="must be a finite number, found"):
+            rows_of(tmp_path, reader, row)
+
+
 @pytest.mark.parametrize(
     ("reader", "row", "message"),
     [
