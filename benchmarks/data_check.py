@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-QUESTION = "What is on the water near the old wooden pier, and which colour does it have?"
+PROMPT = "USER: {}What is on the water near the old wooden pier, and which colour does it have? ASSISTANT:"
 ANSWER = "There is a small red boat, number {}, and a white one lies behind it with its sails down."
 
 
@@ -67,7 +67,7 @@ def _make(data: Path, model: Path, num_rows: int, with_pictures: bool) -> None:
     mark = "<image>\n" if with_pictures else ""
     with data.open("w") as file:
         for number in range(num_rows):
-            row = {"prompt": mark + QUESTION, "chosen": ANSWER.format(number), "rejected": "A grey whale."}
+            row = {"prompt": PROMPT.format(mark), "chosen": ANSWER.format(number), "rejected": "A grey whale."}
             file.write(json.dumps(row | ({"img_path": f"{number}.jpg"} if with_pictures else {})) + "\n")
             if with_pictures:
                 _photograph(data.parent / f"{number}.jpg", number)

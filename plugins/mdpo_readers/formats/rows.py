@@ -35,7 +35,7 @@ class Format(NamedTuple):
     """How the rows of a table are read.
 
     ``mark_ending``: what follows the marks of pictures that the data do not mark. ``columns``: those that are read.
-    ``unread``: what must not stay unread. ``sampling``: which frames of a video are taken. ``count``: see
+    ``unread``: what must not stay unread. ``sampling``: which frames of a video are taken. ``count_pairs``: see
     `TableReader.counting`.
     """
 
@@ -46,7 +46,7 @@ class Format(NamedTuple):
     mark_ending: str
     columns: Sequence[str]
     unread: Unread
-    count: CountPairs | None = None
+    count_pairs: CountPairs | None = None
 
 
 class FormatRows(LazyRows):
@@ -156,8 +156,10 @@ def index_of(format: Format, table: Table) -> PairIndex:
 
 
 def _counts_at_once(format: Format, scanned: Scanned) -> NDArray[numpy.int64]:
-    stored = None if format.count is None else scanned.arrow()
-    return numpy.full(len(scanned), UNKNOWN) if format.count is None or stored is None else format.count(stored)
+    stored = None if format.count_pairs is None else scanned.arrow()
+    if format.count_pairs is None or stored is None:
+        return numpy.full(len(scanned), UNKNOWN)
+    return format.count_pairs(stored)
 
 
 def _num_pairs(format: Format, table: Table, number: int, values: Mapping[str, Any] | None) -> int:

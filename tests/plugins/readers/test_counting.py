@@ -20,9 +20,9 @@ from pyarrow import parquet
 
 from mdpo_core import component
 
-ODD = [None, "", "1_0", "1.5", "N/A", " 2 ", "1e400", 0, 3, 2.5, 0.1, True, [], ["a"], {}, {"Rating": "1"}]
+ODD = [None, "", "1_0", "1.5", "N/A", " 2 ", "1e400", "1e308", 0, 3, 2.5, 0.1, True, [], ["a"], {}, {"Rating": "1"}]
 odd = some.sampled_from(ODD)
-ratings = some.sampled_from(["1", "2", "3", "5", None, "N/A"]) | some.integers(-3, 3)
+ratings = some.sampled_from(["1", "2", "3", "5", "0.1", "1e308", None, "N/A"]) | some.integers(-3, 3)
 aspects = some.fixed_dictionaries({"Rating": ratings}, optional={"Rationale": some.sampled_from(["ok", None])})
 annotations = some.dictionaries(some.sampled_from(["Helpfulness", "Ethics"]), aspects | some.none())
 answers = some.fixed_dictionaries({"response": some.sampled_from(["A", "B"]), "annotations": annotations})
@@ -40,7 +40,7 @@ searched = settings(deadline=None, max_examples=60, suppress_health_check=[Healt
 def index_and_expected(file: Path, take: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     format = component("reader", "vlfeedback", path=str(file), take=take)._format()  # type: ignore[attr-defined]
     table = open_table(str(file), "train")
-    return list(index_of(format, table)), list(index_of(format._replace(count=None), table))
+    return list(index_of(format, table)), list(index_of(format._replace(count_pairs=None), table))
 
 
 @searched

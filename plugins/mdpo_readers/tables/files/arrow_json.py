@@ -21,13 +21,13 @@ class ArrowJson:
     """
 
     def __init__(self) -> None:
-        self._schema = pyarrow.schema([])
+        self._learned = pyarrow.schema([])
         self._failures = 0
 
     def table(self, texts: Sequence[bytes]) -> pyarrow.Table | None:
         """The rows of some texts, with all columns; None if Arrow may read one of them in another way."""
         content = b"\n".join(texts)
-        if self._failures >= _MOST_FAILURES or not _is_usual(content, len(texts)):
+        if self._failures >= _MOST_FAILURES or not _are_objects(texts) or not _is_whole(content):
             return None
         found = self._parsed(content)
         if found is None and self._learn(texts):
@@ -37,8 +37,9 @@ class ArrowJson:
 
     def _parsed(self, content: bytes) -> pyarrow.Table | None:
         reading = json.ReadOptions(use_threads=False, block_size=len(content) + 1)
+        schema = pyarrow.schema([field.with_type(_without_null(field.type)) for field in self._learned])
+        parsing = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
         try:
-            parsing = json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
             return json.read_json(pyarrow.BufferReader(content), reading, parsing)
         except pyarrow.ArrowException:
             return None
@@ -49,19 +50,22 @@ class ArrowJson:
             return False
         try:
             found = pyarrow.schema(pyarrow.array([values_of(text) for text in texts]).type)
-            schema = pyarrow.unify_schemas([self._schema, found], promote_options="permissive")
+            schema = pyarrow.unify_schemas([self._learned, found], promote_options="permissive")
         except (BadRow, OverflowError, pyarrow.ArrowException):
             return False
         if not all(map(_is_exact, schema.types)):
             return False
-        self._schema = schema
+        self._learned = schema
         return True
 
 
-def _is_usual(content: bytes, num_rows: int) -> bool:
-    """Whether each row is an object of its own, and all are whole characters of UTF-8."""
-    if not content.startswith(b"{") or not content.endswith(b"}") or content.count(b"}\n{") != num_rows - 1:
-        return False
+def _are_objects(texts: Sequence[bytes]) -> bool:
+    """Whether no object can go on in the next text: inside of one, no brace that opens follows one that closes."""
+    return all(text.startswith(b"{") and text.endswith(b"}") for text in texts)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether all characters are whole ones of UTF-8, escaped ones, too."""
     if b"\0" in content or HALF.search(content):
         return False
     try:
@@ -76,3 +80,12 @@ def _is_exact(kind: pyarrow.DataType) -> bool:
     if types.is_list(kind):
         return _is_exact(kind.value_type)
     return bool(types.is_string(kind) or types.is_int64(kind) or types.is_boolean(kind) or types.is_null(kind))
+
+
+def _without_null(kind: pyarrow.DataType) -> pyarrow.DataType:
+    """The type with texts where only null was found: of lists of nulls, Arrow makes damaged arrays."""
+    if types.is_struct(kind):
+        return pyarrow.struct([field.with_type(_without_null(field.type)) for field in kind])
+    if types.is_list(kind):
+        return pyarrow.list_(_without_null(kind.value_type))
+    return pyarrow.string() if types.is_null(kind) else kind

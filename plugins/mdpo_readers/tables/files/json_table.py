@@ -18,7 +18,7 @@ from mdpo_readers.tables.files.packed_files import plain_file
 from mdpo_readers.tables.files.spans import Spans
 from mdpo_readers.tables.scanned import OneByOne, ReadRow, Scanned
 
-_SCANNED = 1 << 22  # bytes of rows that are parsed together
+_SCANNED = 1 << 20  # bytes of rows that are parsed together; with more, Arrow takes longer for each
 
 
 class JsonTable(LooseTable):
