@@ -285,6 +285,8 @@ def _content(example: Example) -> Iterator[bytes]:
         yield json.dumps(others, default=vars).encode()
     if example.videos:
         yield str(example.videos).encode()
+    if example.frame_times:
+        yield str(example.frame_times).encode()
     for name, images in [("", example.images), *sorted(example.other_images.items())]:
         yield name.encode()
         for image in images:

@@ -105,6 +105,21 @@ def _video_problems(example: Example) -> Iterator[str]:
             where = f"the images {free} to {len(example.images) - 1}, counted from 0"
             yield f"the frames of the video {number} are {video}; they must be {where}, or some of them in order"
         free = max(free, video.stop)
+    yield from _frame_time_problems(example)
+
+
+def _frame_time_problems(example: Example) -> Iterator[str]:
+    if example.frame_times and len(example.frame_times) != len(example.videos):
+        yield f"the frame times are of {len(example.frame_times)} videos, but the row has {len(example.videos)}"
+        return
+    for number, video in enumerate(example.videos):
+        times = example.times_of(number)
+        in_order = all(one < other for one, other in pairwise(times)) and all(map(math.isfinite, times))
+        if times and not (in_order and len(times) == len(video)):
+            yield (
+                f"the frame times of the video {number + 1} are {list(times)}; they must be {len(video)} seconds, one "
+                "for each frame and each later than the one before"
+            )
 
 
 def _vector_problems(example: Example) -> Iterator[str]:
@@ -151,6 +166,9 @@ def _type_problems(example: object) -> Iterator[str]:
             yield from _text_problems(f"the {kind} '{name}'", text)
     yield from _list_problems("its images", example.images, PIL.Image.Image, "PIL images")
     yield from _list_problems("its videos", example.videos, range, "ranges of images")
+    yield from _list_problems("its frame times", example.frame_times, (tuple, list), "tuples of seconds")
+    for times in example.frame_times:
+        yield from _list_problems("its frame times", times, (int, float), "seconds")
     for name, images in example.other_images.items():
         yield from _list_problems(f"its other images '{name}'", images, PIL.Image.Image, "PIL images")
     for name, vector in example.vectors.items():

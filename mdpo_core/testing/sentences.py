@@ -139,6 +139,7 @@ def contents(example: Example) -> tuple[object, ...]:
         others,
         example.dropped,
         example.videos,
+        example.frame_times,
     )
 
 

@@ -57,6 +57,7 @@ def with_others(example: Example) -> Example:
         vectors={"embedding": tuple(rng.gauss(0, 1) for _ in range(4))},
         boxes={"regions": tuple((Box(0, 0, (width + 1) // 2, (height + 1) // 2),) for width, height in sizes)},
         videos=(range(1, len(sizes)),) if len(sizes) > 1 else (),
+        frame_times=(tuple(float(second) for second in range(1, len(sizes))),) if len(sizes) > 1 else (),
     )
 
 

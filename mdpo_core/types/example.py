@@ -64,7 +64,8 @@ class Example:
     not scored.
     ``columns[name]``: numbers that a term can read.
     ``videos``: for each video of the row, which of ``images`` are its frames, in order: ``(range(1, 9),)``. The other
-    images are pictures.
+    images are pictures. ``frame_times``: for each of ``videos``, when its frames are shown, in seconds from its start,
+    each later than the one before; empty for a video without times, and () if no video has any.
 
     Corruptions can read the rest, by name: ``other_images`` and ``other_prompts`` of the row;
     ``vectors``, such as an image's embedding; ``boxes``, a tuple of boxes for each of ``images`` before corruption.
@@ -83,6 +84,7 @@ class Example:
     dropped: DroppedTokens | None = None
     source: str = ""
     videos: tuple[range, ...] = ()
+    frame_times: tuple[tuple[float, ...], ...] = ()
 
     @property
     def num_marks(self) -> int:
@@ -100,9 +102,19 @@ class Example:
     def without_images(self, removed: Collection[int]) -> Example:
         """The example without the images at these indices; its prompt stays. A video without frames is gone, too."""
         kept = [index for index in range(len(self.images)) if index not in removed]
-        frames = ([place for place, index in enumerate(kept) if index in video] for video in self.videos)
-        videos = tuple(range(each[0], each[-1] + 1) for each in frames if each)
-        return replace(self, images=tuple(self.images[index] for index in kept), videos=videos)
+        videos, times = [], []
+        for number, video in enumerate(self.videos):
+            places = [place for place, index in enumerate(kept) if index in video]
+            if places:
+                videos.append(range(places[0], places[-1] + 1))
+                of_video = zip(video, self.times_of(number), strict=False)  # perhaps it has no times
+                times.append(tuple(time for index, time in of_video if index not in removed))
+        images, frame_times = tuple(self.images[index] for index in kept), tuple(times) if any(times) else ()
+        return replace(self, images=images, videos=tuple(videos), frame_times=frame_times)
+
+    def times_of(self, number: int) -> tuple[float, ...]:
+        """When the frames of the video with this number, from 0, are shown; empty if it has no times."""
+        return self.frame_times[number] if self.frame_times else ()
 
     def with_prompt(self, change: Callable[[str], str]) -> Example:
         """The example with ``change`` applied to every text of its prompt."""

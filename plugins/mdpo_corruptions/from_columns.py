@@ -57,7 +57,7 @@ class DatasetPrompt(Corruption):
     def apply(self, example: Example, rng: random.Random, data: Sequence[Example]) -> Example:
         changed = replace(example, prompt=example.other_prompts[self.prompt])
         if self.picture is not None:
-            changed = replace(changed, images=example.other_images[self.picture], videos=())
+            changed = replace(changed, images=example.other_images[self.picture], videos=(), frame_times=())
         images = changed.images
         if changed.num_marks != len(images):
             raise _data_error(

@@ -86,7 +86,13 @@ class Mismatched(Corruption):
         for row in rows_in_random_order(len(data), rng):
             other = data[row]
             if other.id != example.id and _question(other) != _question(example):
-                return replace(example, prompt=other.prompt, images=other.images, videos=other.videos)
+                return replace(
+                    example,
+                    prompt=other.prompt,
+                    images=other.images,
+                    videos=other.videos,
+                    frame_times=other.frame_times,
+                )
         message = f"mismatched found none of {len(data)} rows with another id and another prompt or image"
         raise DataError([Problem(f"example '{example.id}'", "", message)])
 

@@ -53,6 +53,7 @@ class PairRows(LazyRows):
             responses=responses,
             images=shown.images,
             videos=shown.videos,
+            frame_times=shown.frame_times,
             columns={column: read_number(cell[column]) for column in columns.columns},
             other_images={name: read(cell[column]) for name, column in columns.other_images.items()},
             other_prompts={name: self._other_prompt(cell[column]) for name, column in columns.other_prompts.items()},

@@ -10,7 +10,19 @@ from mdpo_readers.file_reader import FileReader
 from mdpo_readers.videos.sampling import FRAMES, Sampling
 
 
-class VideoReader(FileReader):
+class FrameReader(FileReader):
+    """A reader of files whose rows may have videos that are folders or lists of frames."""
+
+    frame_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="how many frames of a folder or a list were taken in a second of the video; models with a video "
+        "input of their own that reads times need it. Files say their times themselves",
+    )
+
+
+class VideoReader(FrameReader):
     """A reader of files whose rows may have videos."""
 
     frames: int | None = Field(
@@ -24,7 +36,8 @@ class VideoReader(FileReader):
         default=None,
         gt=0,
         le=1000,
-        description="frames of each second of a video file, from its start, in place of frames",
+        description="frames of each second of a video, from its start, in place of frames; of folders and lists with "
+        "frame_rate only",
     )
     max_frames: int = Field(
         default=Sampling.max_frames,
@@ -42,4 +55,4 @@ class VideoReader(FileReader):
         return self
 
     def sampling(self) -> Sampling:
-        return Sampling(self.frames, self.fps, self.max_frames)
+        return Sampling(self.frames, self.fps, self.max_frames, self.frame_rate)

@@ -92,6 +92,7 @@ class FormatRows(LazyRows):
             responses=pair.responses,
             images=shown.images,
             videos=shown.videos,
+            frame_times=shown.frame_times,
             columns=pair.columns,
             other_images={name: images(cell, root, options) for name, cell in pair.other_images.items()},
         )

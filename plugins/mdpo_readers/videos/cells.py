@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mdpo_core import DataError, ImageOptions, note_file
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.images import file_inside, images
 from mdpo_readers.videos.folder import PICTURES, frames_in
+from mdpo_readers.videos.frames import Frames
 from mdpo_readers.videos.sampling import Sampling
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _PICTURE_BYTES = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP|BM|GIF8", re.DOTALL)
 _PICTURE_TEXTS = ("data:image/", "iVBORw0KGgo", "/9j/")
 _NEEDS_AV = "needs PyAV to be read: pip install 'mdpo[video]', or store its frames as a folder of pictures"
 
 
-def videos(
-    cell: Cell, root: Path, sampling: Sampling, options: ImageOptions | None = None
-) -> tuple[tuple[Image, ...], ...]:
+def videos(cell: Cell, root: Path, sampling: Sampling, options: ImageOptions | None = None) -> tuple[Frames, ...]:
     """The frames of each video of a cell, which holds one video, a list of videos, or none (null, empty text or list).
 
     A video is the path of a file or of a folder of frames below ``root``; bytes; a data URI; an object with ``bytes``
@@ -32,7 +29,7 @@ def videos(
     return tuple(frames(each, root, sampling, options) for each in _each(cell))
 
 
-def frames(cell: Cell, root: Path, sampling: Sampling, options: ImageOptions | None = None) -> tuple[Image, ...]:
+def frames(cell: Cell, root: Path, sampling: Sampling, options: ImageOptions | None = None) -> Frames:
     """The frames of the one video of a cell, at least one. Raises `DataError` with row, column, reason and remedy."""
     value = _held(cell.value)
     if isinstance(value, list):
@@ -82,15 +79,19 @@ def _held(value: Any) -> Any:
 
 def _chosen(
     cell: Cell, names: list[Any], root: Path, sampling: Sampling, options: ImageOptions | None, is_list: bool
-) -> tuple[Image, ...]:
-    """The pictures that are taken of the frames of a folder or of a list."""
+) -> Frames:
+    """The pictures that are taken of the frames of a folder or of a list; they have times if their rate is known."""
     if not names:
         raise cell.wrong("is a video without frames; list its frames, or remove the row")
-    if sampling.fps is not None:
-        raise cell.wrong("fps needs times, which frames in a folder or a list do not have; set frames in place of fps")
-    takes_all = is_list and sampling.frames is None
-    numbers = range(len(names)) if takes_all else sampling.of_count(len(names))
-    return images(cell._replace(value=[names[number] for number in numbers]), root, options)
+    if sampling.fps is not None and sampling.frame_rate is None:
+        raise cell.wrong(
+            "fps needs times, which frames in a folder or a list do not have; set data.frame_rate, how many of them "
+            "were taken in a second, or set frames in place of fps"
+        )
+    takes_all = is_list and sampling.frames is None and sampling.fps is None
+    taken = (replace(sampling, frames=len(names)) if takes_all else sampling).taken_of_count(len(names))
+    pictures = images(cell._replace(value=[names[number] for number, _ in taken]), root, options)
+    return Frames.at(pictures, [] if sampling.frame_rate is None else [float(moment) for _, moment in taken])
 
 
 def _folder(cell: Cell, name: str, root: Path) -> Path | None:
@@ -118,9 +119,7 @@ def _decoded(cell: Cell, uri: str) -> bytes:
         raise cell.wrong(f"contains an embedded video ('{head[:40]}') whose base64 is damaged: {error}") from error
 
 
-def _from_file(
-    cell: Cell, source: Path | bytes, name: str, sampling: Sampling, options: ImageOptions | None
-) -> tuple[Image, ...]:
+def _from_file(cell: Cell, source: Path | bytes, name: str, sampling: Sampling, options: ImageOptions | None) -> Frames:
     if isinstance(source, Path):
         note_file(source)
     try:

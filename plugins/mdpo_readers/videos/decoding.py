@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core import DataError, ImageOptions
+from mdpo_readers.videos.frames import Frames
 from mdpo_readers.videos.sampling import Sampling
 from mdpo_readers.videos.timeline import Timeline, opened, timeline_of
 
@@ -22,18 +23,19 @@ class _SeekMissedError(Exception):
     """A jump ended behind the frame that it was to reach."""
 
 
-def read_video(source: Path | bytes, sampling: Sampling, options: ImageOptions) -> tuple[Image, ...]:
-    """The frames that ``sampling`` chooses, upright and in RGB.
+def read_video(source: Path | bytes, sampling: Sampling, options: ImageOptions) -> Frames:
+    """The frames that ``sampling`` chooses, upright and in RGB, with their times.
 
     Raises `DataError` if the file is damaged, has no frames, or is no video; the message does not name the file.
     """
     timeline = timeline_of(source)
-    numbers = sampling.of_times(timeline.starts(), timeline.end * timeline.unit)
+    taken = sampling.taken(timeline.starts(), timeline.end * timeline.unit)
+    numbers = sorted({number for number, _ in taken})
     try:
-        pictures = _pictures(source, timeline, sorted(set(numbers)), options, jumps=True)
+        pictures = _pictures(source, timeline, numbers, options, jumps=True)
     except _SeekMissedError:
-        pictures = _pictures(source, timeline, sorted(set(numbers)), options, jumps=False)
-    return tuple(pictures[number] for number in numbers)
+        pictures = _pictures(source, timeline, numbers, options, jumps=False)
+    return Frames.at((pictures[number] for number, _ in taken), (float(moment) for _, moment in taken))
 
 
 def _pictures(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mdpo_core import IMAGE_MARK, MARK, VIDEO_MARK, Prompt, count_marks, replace_marks
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.messages import with_marks
+from mdpo_readers.videos.frames import Frames
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,13 +22,14 @@ class Shown(NamedTuple):
     prompt: Prompt
     images: tuple[Image, ...]
     videos: tuple[range, ...]
+    frame_times: tuple[tuple[float, ...], ...] = ()
 
 
 def with_frames(
     cell: Cell,
     prompt: Prompt,
     pictures: Sequence[Image],
-    videos: Sequence[Sequence[Image]],
+    videos: Sequence[Frames],
     ending: str | None,
     remedy: str,
 ) -> Shown:
@@ -50,7 +52,8 @@ def with_frames(
     found = _count(prompt, IMAGE_MARK)
     if found != len(pictures):
         raise cell.wrong(f"has {found} {IMAGE_MARK} marks, and beside its videos the row has {len(pictures)} pictures")
-    return _replaced(prompt, pictures, videos)
+    times = tuple(video.times for video in videos)
+    return _replaced(prompt, pictures, videos)._replace(frame_times=times if any(times) else ())
 
 
 def require_no_video(cell: Cell, answers: Iterable[Prompt]) -> None:

@@ -14,10 +14,11 @@ from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import is_filled
 from mdpo_readers.named.rated import require_better
+from mdpo_readers.video_reader import FrameReader
 from mdpo_readers.videos.sampling import EndToEnd, Sampling
 
 
-class Hound(TableReader):
+class Hound(FrameReader, TableReader):
     """LLaVA-Hound's pairs: ``{video, prompt, chosen, rejected}``; a video is a folder of frames, or a file.
 
     A row whose chosen answer does not have the higher score (``chosen_score``, ``rejected_score``) is refused.
@@ -38,7 +39,7 @@ class Hound(TableReader):
         return None  # some files have scores
 
     def sampling(self) -> Sampling:
-        return EndToEnd(self.frames)
+        return EndToEnd(self.frames, frame_rate=self.frame_rate)
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         scores = {name: row.number(name) for name in ("chosen_score", "rejected_score") if name in row}

@@ -15,12 +15,13 @@ from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled, is_filled
 from mdpo_readers.named.rated import require_better
+from mdpo_readers.video_reader import FrameReader
 from mdpo_readers.videos.sampling import EndToEnd, Sampling
 
 _NUMBERS = ("chosen_rank", "rejected_rank", "chosen_score", "rejected_score")
 
 
-class MmRlhf(TableReader):
+class MmRlhf(FrameReader, TableReader):
     """MM-RLHF's pairs: ``{image or video, prompt or question, chosen, rejected}``.
 
     A video is a file or a folder of frames. Ranks and scores (``chosen_rank``, ``rejected_rank``, ``chosen_score``,
@@ -49,7 +50,7 @@ class MmRlhf(TableReader):
         return None  # some files have ranks
 
     def sampling(self) -> Sampling:
-        return EndToEnd(self.frames)
+        return EndToEnd(self.frames, frame_rate=self.frame_rate)
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         numbers = {name: row.number(name) for name in _NUMBERS if name in row}
