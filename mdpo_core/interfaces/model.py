@@ -61,7 +61,8 @@ class Encoder(Protocol):
     """Converts text and images to model inputs, and tokens to text. Can be pickled cheaply for worker processes.
 
     An encoder may also have ``problems_of_texts(example) -> list[str]``: a sentence for each text of a row that nobody
-    means to train on, such as a prompt in the format of another model. The check of the data calls it.
+    means to train on, such as a prompt in the format of another model, and for each video whose frames do not fit
+    together. The check of the data calls it.
     """
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:

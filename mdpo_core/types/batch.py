@@ -30,7 +30,8 @@ class EncodedPrompt:
     """A prompt under one image condition.
 
     ``token_ids``: ``(time,)`` int64, with each ``<image>`` mark expanded to its image tokens. ``images``: the inputs
-    of each image, in order. ``dropped``: ``(time,)`` bool, true on tokens that nothing attends to; None: none.
+    of each image, in order; of a video that the model takes as one, its inputs, and its tokens are image tokens, too.
+    ``dropped``: ``(time,)`` bool, true on tokens that nothing attends to; None: none.
     """
 
     token_ids: Tensor

@@ -23,11 +23,11 @@ from pydantic import Field
 
 from mdpo_core import Component, hookimpl
 from mdpo_vlm.adapter import TransformersAdapter
-from mdpo_vlm.families import Family
+from mdpo_vlm.families import Family, VideoInput
 from mdpo_vlm.originals.adapter import OriginalsAdapter
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout
 
-__all__ = ["ChatVlm", "CheckpointLayout", "Family", "OriginalsAdapter", "TransformersAdapter"]
+__all__ = ["ChatVlm", "CheckpointLayout", "Family", "OriginalsAdapter", "TransformersAdapter", "VideoInput"]
 
 
 class ChatVlm(TransformersAdapter):
@@ -41,6 +41,15 @@ class ChatVlm(TransformersAdapter):
         description="chat: a text prompt becomes a user turn in the chat template; ready: it is used unchanged; "
         "conversations need chat",
     )
+    video: Literal["frames", "own"] = Field(
+        default="frames",
+        description="how a video enters: frames: each frame is an image; own: by the model's own video input, which "
+        "Qwen2-VL, Qwen2.5-VL and Qwen3-VL have",
+    )
+
+    @property
+    def shows_videos(self) -> bool:
+        return self.video == "own"
 
 
 @hookimpl

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import ALL_LINEAR, Depth, Dtype, ModelAdapter, Part, Placement
+from mdpo_core import ALL_LINEAR, Depth, Dtype, ModelAdapter, Part, Placement, RecipeError
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
-from mdpo_vlm.families import Family, family_of
+from mdpo_vlm.families import FAMILIES, Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
 
 if TYPE_CHECKING:
@@ -76,7 +76,13 @@ class TransformersAdapter(ModelAdapter):
         """The needs of the model's family, from its ``config.json``."""
         return family_of(read_json(self.folder() / "config.json"))
 
+    @property
+    def shows_videos(self) -> bool:
+        """Whether a video enters by the model's own video input; False: its frames enter as images."""
+        return False
+
     def check(self) -> None:
+        self._require_video_input()
         if self.quantize is not None:
             from mdpo_vlm.loading.quantized import require_bitsandbytes
 
@@ -105,6 +111,14 @@ class TransformersAdapter(ModelAdapter):
         self._require_transformers_layout(folder / "config.json")
         require_stored(folder)
         require_encoder(folder)
+
+    def _require_video_input(self) -> None:
+        """Raise `RecipeError` if the recipe asks for a video input that the model, or mdpo, does not have."""
+        if self.shows_videos and self.family().video is None:
+            model_type = read_json(self.folder() / "config.json").get("model_type")
+            known = ", ".join(sorted(name for name, family in FAMILIES.items() if family.video is not None))
+            message = f"mdpo knows no video input of models of type '{model_type}', only of {known}"
+            raise RecipeError(f"model.video: own: {message}; set model.video: frames, and each frame is an image")
 
     def _require_transformers_layout(self, file: Path) -> None:
         model_type = str(read_json(file).get("model_type"))
@@ -164,8 +178,10 @@ class TransformersAdapter(ModelAdapter):
     def _encoder(self, folder: Path) -> VlmEncoder:
         from mdpo_vlm.encoding.encoder import VlmEncoder
 
+        self._require_video_input()
         chat, pixels, special = self.prompts == "chat", self.max_resized_pixels, self.special_tokens
-        return VlmEncoder(folder, self.folder(), self.family(), chat, pixels, special, self.unusual_texts)
+        texts, videos = self.unusual_texts, self.shows_videos
+        return VlmEncoder(folder, self.folder(), self.family(), chat, pixels, special, texts, videos)
 
     def load(self, placement: Placement, *, trainable: bool = True) -> VlmModel:
         from mdpo_vlm.loading.load import load_model

@@ -7,11 +7,30 @@ transformers, one sequence for each view.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 # The tokens that are 1 in an input; all others are 0.
 Marked = Literal["image tokens", "response tokens"]
+# The inputs of a video, as the models call them.
+VIDEO_PIXELS, VIDEO_GRID, SECONDS_PER_PATCH = "pixel_values_videos", "video_grid_thw", "second_per_grid_ts"
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """How a family takes a video that is not shown as images: in patches of several frames, with M-RoPE.
+
+    Where a model's files do not say them: ``pixels``, the smallest and the largest number, ``patch_size``, and ``mean``
+    and ``std`` of each channel. ``limited``: whose pixels are limited. ``reads_times``: the model is told when frames
+    are shown.
+    """
+
+    pixels: tuple[int, int]
+    patch_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    limited: Literal["each frame", "all frames"] = "each frame"
+    reads_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,7 +44,8 @@ class Family:
     that no feature depends on. ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
     the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
     smallest and the largest number of images in a row; None is no limit. ``reads_pixels``: the number of an image's
-    features depends on its pixels, not only on their number.
+    features depends on its pixels, not only on their number. ``video``: the model's own video input, if mdpo computes
+    it; it needs ``grid``.
     """
 
     separate: str = ""
@@ -37,9 +57,17 @@ class Family:
     vision: tuple[str | None, ...] = ()
     num_images: tuple[int, int | None] = (0, None)
     reads_pixels: bool = False
+    video: VideoInput | None = None
 
 
-_QWEN = Family(projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
+# The defaults of the video processors of transformers.
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_VIDEO = VideoInput((128 * 28**2, 768 * 28**2), 14, _CLIP_MEAN, _CLIP_STD)
+_VIDEO_3 = VideoInput((128 * 32**2, 768 * 32**2), 16, (0.5,) * 3, (0.5,) * 3, "all frames", reads_times=True)
+
+_QWEN = Family(
+    projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw", video=_VIDEO
+)
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
@@ -47,8 +75,8 @@ FAMILIES: Mapping[str, Family] = {
     # It shows the model fewer patches of each image if there are several, so an image depends on the whole row.
     "llava_onevision": Family(num_images=(0, 1)),
     "qwen2_vl": _QWEN,
-    "qwen2_5_vl": _QWEN,
-    "qwen3_vl": Family(projector=r"\.(merger|deepstack_merger_list)\.", marks=_QWEN.marks, grid=_QWEN.grid),
+    "qwen2_5_vl": replace(_QWEN, video=replace(_VIDEO, reads_times=True)),
+    "qwen3_vl": replace(_QWEN, projector=r"\.(merger|deepstack_merger_list)\.", video=_VIDEO_3),
     "internvl": Family(),
     "idefics3": Family(reads_pixels=True),
     "smolvlm": Family(reads_pixels=True),

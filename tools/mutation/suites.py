@@ -45,8 +45,15 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "plugins/mdpo_readers/videos/cells.py": ("tests/plugins/readers/test_videos.py",),
     "plugins/mdpo_readers/videos/decoding.py": ("tests/plugins/readers/test_video_files.py",),
     "plugins/mdpo_readers/videos/marks.py": ("tests/plugins/readers/test_videos.py",),
-    "plugins/mdpo_readers/videos/sampling.py": ("tests/plugins/readers/test_video_files.py",),
+    "plugins/mdpo_readers/videos/sampling.py": (
+        "tests/plugins/readers/test_video_files.py",
+        "tests/plugins/readers/test_frame_times.py",
+    ),
     "plugins/mdpo_readers/videos/timeline.py": ("tests/plugins/readers/test_video_files.py",),
+    "plugins/mdpo_vlm/encoding/own_video.py": ("tests/plugins/vlm/test_own_video.py",),
+    "plugins/mdpo_vlm/encoding/video_patches.py": ("tests/plugins/vlm/test_own_video.py",),
+    "plugins/mdpo_vlm/encoding/video_settings.py": ("tests/plugins/vlm/test_own_video.py",),
+    "plugins/mdpo_vlm/forward/videos.py": ("tests/plugins/vlm/test_own_video.py",),
 }
 
 

@@ -44,8 +44,9 @@ def _check_prompt(name: str, encoder: Encoder, copied: Encoder, example: Example
         f"{name} encodes example '{example.id}' differently in a pickled copy of its encoder; workers use such copies",
     )
     count, wanted = len(encoded.images), len(example.images)
+    with_whole_videos = wanted - sum(len(video) - 1 for video in example.videos)
     require(
-        count == wanted and all(encoded.images),
+        count in (wanted, with_whole_videos) and all(encoded.images),
         f"{name} gives inputs for {count} images, but example '{example.id}' has {wanted}",
     )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
+from mdpo_vlm.encoding.own_video import OwnVideo, Shown
 from mdpo_vlm.encoding.plain_text import PlainText
 from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error, tokenizing
 from mdpo_vlm.encoding.processors import load_processor
@@ -28,7 +29,8 @@ class VlmEncoder:
     ``folder`` contains the processor; ``model`` is the folder whose configuration names the class of the processor.
     ``chat``: prompts and responses use the chat template. ``max_resized_pixels``: rows with an image that the processor
     would make larger are bad. ``special_tokens``: those that texts may contain. ``unusual_texts``: which texts that
-    are seldom meant make a row bad, see `UnusualTexts`.
+    are seldom meant make a row bad, see `UnusualTexts`. ``shows_videos``: a video enters by the model's own input, see
+    `OwnVideo`; False: its frames enter as images.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class VlmEncoder:
         max_resized_pixels: int,
         special_tokens: Sequence[str] = (),
         unusual_texts: UnusualTextsOption = "keep",
+        shows_videos: bool = False,
     ) -> None:
         self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens, unusual_texts
         self.processor, config = load_processor(folder, model)
@@ -52,31 +55,54 @@ class VlmEncoder:
         self._family = family
         self._max_resized_pixels = max_resized_pixels
         self._template = ChatTemplate.of(self.processor, model) if chat else None
+        self._video = OwnVideo(self.processor, config, family.video, folder) if shows_videos and family.video else None
 
     def __reduce__(self) -> tuple[object, ...]:
         # A worker loads it again: some processors cannot be pickled.
-        return type(self), self._arguments
+        return type(self), (*self._arguments, self.shows_videos)
 
     def problems_of_texts(self, example: Example) -> list[str]:
-        """Texts of a row that are seldom meant, a sentence for each; none if they are kept."""
-        return self._unusual.problems(example)
+        """Texts that are seldom meant, unless they are kept, and frames that make no video, a sentence for each."""
+        videos = [] if self._video is None else self._video.problems(example)
+        return [*self._unusual.problems(example), *videos]
+
+    @property
+    def shows_videos(self) -> bool:
+        """Whether videos enter by the model's own input."""
+        return self._video is not None
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
-        inputs = self.process(example)
+        shown = self._shown(example)
+        inputs = self._processed(shown)
         with processing(example):
             token_ids = torch.as_tensor(inputs["input_ids"][0])
             self._require_rows(token_ids)
-            return EncodedPrompt(token_ids, self._images(example.images, inputs))
+            pictures = self._images(shown.pictures, inputs)
+            if self._video is None:
+                return EncodedPrompt(token_ids, pictures)
+            return self._video.encoded(token_ids, pictures, shown, inputs)
 
     def process(self, example: Example) -> Mapping[str, Any]:
         """All outputs of the processor for a prompt."""
+        return self._processed(self._shown(example))
+
+    def _shown(self, example: Example) -> Shown:
+        """The pictures and videos of a row. Raises `DataError` if they do not fit its marks or the model."""
         self._require_marks(example)
         example = self._with_plain_text(example)
-        require_resizable(self.processor.image_processor, example, self._max_resized_pixels)
-        text = self._prompt_text(example)
-        with processing(example):
+        shown = Shown.frames_as_images(example) if self._video is None else self._video.shown(example)
+        require_resizable(self.processor.image_processor, shown.example, self._max_resized_pixels)
+        return shown
+
+    def _processed(self, shown: Shown) -> Mapping[str, Any]:
+        text = self._prompt_text(shown)
+        with processing(shown.example):
             inputs = self.processor(
-                text=[text], images=list(example.images) or None, return_tensors="np", **self._begin_options(text)
+                text=[text],
+                images=list(shown.pictures) or None,
+                return_tensors="np",
+                **shown.video_options,
+                **self._begin_options(text),
             )
         return {name: values for name, values in inputs.items() if name != "labels"}
 
@@ -121,14 +147,16 @@ class VlmEncoder:
     def decode(self, token_ids: Tensor) -> str:
         return str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
 
-    def _prompt_text(self, example: Example) -> str:
+    def _prompt_text(self, shown: Shown) -> str:
         if self._template is not None:
-            self._require_text(example)
-            return self._template.prompt(example)
-        return self._ready_prompt(example, self.processor.image_token)
+            self._require_text(shown.example)
+            return self._template.prompt(shown.example, shown.are_videos)
+        processor = self.processor
+        texts = [processor.video_token if is_video else processor.image_token for is_video in shown.are_videos]
+        return self._ready_prompt(shown.example, texts)
 
-    def _ready_prompt(self, example: Example, image_text: str) -> str:
-        """A prompt in the format of the model, with ``image_text`` in place of its marks."""
+    def _ready_prompt(self, example: Example, shown_texts: Sequence[str]) -> str:
+        """A prompt in the format of the model, with ``shown_texts`` in place of its marks."""
         if not isinstance(example.prompt, str):
             raise row_error(example, "the prompt is a conversation, which needs model.prompts: chat")
         text = example.prompt.replace(IMAGE_MARK, "")
@@ -138,7 +166,8 @@ class VlmEncoder:
         problem = self._special_tokens.problem_of_ready_prompt(text)
         if problem is not None:
             raise row_error(example, f"the prompt {problem}")
-        return example.prompt.replace(IMAGE_MARK, image_text)
+        between = example.prompt.split(IMAGE_MARK)
+        return "".join(text for pair in zip(between, [*shown_texts, ""], strict=True) for text in pair)
 
     def _with_plain_text(self, example: Example) -> Example:
         try:

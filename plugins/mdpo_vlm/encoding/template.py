@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,23 @@ class ChatTemplate:
         opening, lead = prompt.rpartition(_QUESTION)[2], before.removeprefix(prompt)
         return cls(processor, opening, lead, _until_end(after, _end_tokens(processor, folder)))
 
-    def prompt(self, example: Example) -> str:
-        """The prompt of an example as text. Raises `DataError` if the template leaves out an image."""
+    def prompt(self, example: Example, are_videos: Sequence[bool] = ()) -> str:
+        """The prompt of an example as text. Raises `DataError` if the template leaves out an image or a video.
+
+        ``are_videos``: for each mark, whether a video stands there; empty: no mark is of a video.
+        """
         turns = [Turn("user", example.prompt)] if isinstance(example.prompt, str) else list(example.prompt)
         try:
-            text = _render(self.processor, turns, open_turn=True)
+            text = _render(self.processor, turns, open_turn=True, are_videos=are_videos)
         except Exception as error:  # a template is a program, which can raise anything
             raise row_error(example, f"the chat template does not take this conversation: {quoted(error)}") from error
         num_tokens, num_images = text.count(self.processor.image_token), len(example.images)
         if num_tokens != num_images:
             message = f"with the chat template, the prompt has {num_tokens} image tokens for {num_images} images"
+            raise row_error(example, message)
+        num_tokens, num_videos = text.count(self.processor.video_token) if any(are_videos) else 0, sum(are_videos)
+        if num_tokens != num_videos:
+            message = f"with the chat template, the prompt has {num_tokens} video tokens for {num_videos} videos"
             raise row_error(example, message)
         return text
 
@@ -102,8 +110,11 @@ def _until_end(after: str, ends: Sequence[str]) -> str:
     return after[:length] or ends[0]
 
 
-def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool) -> str:
-    messages = [{"role": turn.role, "content": _content(turn.text)} for turn in turns]
+def _render(
+    processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool, are_videos: Sequence[bool] = ()
+) -> str:
+    kinds = chain(("video" if is_video else "image" for is_video in are_videos), repeat("image"))
+    messages = [{"role": turn.role, "content": _content(turn.text, kinds)} for turn in turns]
     # The tokenizer renders: some processors need torchvision for it.
     with time_limit(_SECONDS):
         text = processor.tokenizer.apply_chat_template(
@@ -118,10 +129,10 @@ def _render(processor: ProcessorMixin, turns: Sequence[Turn], *, open_turn: bool
     return str(text)
 
 
-def _content(text: str) -> list[dict[str, str]]:
-    """Images and the texts between them, in order, as parts of a message."""
+def _content(text: str, kinds: Iterator[str]) -> list[dict[str, str]]:
+    """Images, videos and the texts between them, in order, as parts of a message. ``kinds``: of the marks to come."""
     first, *others = _MARK.split(text)
     parts: list[dict[str, str]] = [{"type": "text", "text": first}]
     for part in others:
-        parts += [{"type": "image"}, {"type": "text", "text": part}]
+        parts += [{"type": next(kinds)}, {"type": "text", "text": part}]
     return [part for part in parts if part.get("text") != ""] or parts

@@ -12,6 +12,7 @@ from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, devi
 from mdpo_vlm.families import Family
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import prompt_positions
+from mdpo_vlm.forward.videos import is_video
 
 
 def generate(
@@ -72,8 +73,11 @@ def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
 def _positions(
     base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], images: Sequence[EncodedImage]
 ) -> dict[str, Tensor]:
-    """Position ids if tokens are dropped: they keep their positions, but transformers would count without them."""
-    if all(prompt.dropped is None for prompt in prompts):
+    """Position ids where those of transformers would be wrong.
+
+    Dropped tokens keep their positions, but it would count without them; it would take videos for images.
+    """
+    if all(prompt.dropped is None for prompt in prompts) and not any(is_video(image.inputs) for image in images):
         return {}
     ids = [prompt.token_ids.to(device_of(base)) for prompt in prompts]
     return {"position_ids": prompt_positions(base, family, ids, images)}

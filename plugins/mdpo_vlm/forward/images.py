@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mdpo_core import EncodedImage, ImageInputs, on_cpu
+from mdpo_core import EncodedImage, ImageInputs
 from mdpo_vlm.families import Family
 from mdpo_vlm.forward.grids import read_grids
+from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,20 @@ class _VlmImage(EncodedImage):
 
 
 def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
-    """Encode all images in one call: processes that split weights must all make the same number of calls."""
-    joined = {name: _padded_and_joined([image[name] for image in images]) for name in images[0]}
+    """Encode all images and videos in one call: processes that split weights must all make the same number of calls."""
+    named = [as_image(image, family) for image in images]
+    joined = {name: _padded_and_joined([image[name] for image in named]) for name in named[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
 
     if family.grid:
-        grids = torch.cat([on_cpu(image, family.grid) for image in images])
+        grids = torch.cat([grid_on_cpu(image, family) for image in images])
         device = typed[family.grid].device
         typed |= {family.grid: grids, **read_grids(base.get_encoder("image"), grids, device)}
 
     def compute(_: object) -> tuple[Tensor, list[int], type[Any], bool]:
         output = base.model.get_image_features(**typed, return_dict=True)
         levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
-        by_level = [_split_by_image(level, images) for level in levels]
+        by_level = [_split_by_image(level, named) for level in levels]
         features = torch.cat([torch.cat(level) for level in by_level], dim=-1)
         return features, [len(image) for image in by_level[0]], type(output), isinstance(levels[0], Tensor)
 
@@ -64,8 +66,11 @@ def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[Encoded
     output = output_type(pooler_output=first[None] if is_tensor else [first])
     if deeper:
         output.deepstack_features = [[features] for features in deeper]
-    grids = {family.grid: torch.cat([image.inputs[family.grid] for image in images])} if family.grid else {}
-    return {"mm_encoder_outputs": {"image": output}, **grids}
+    inputs = {"mm_encoder_outputs": {"image": output}}
+    # With videos, whoever calls gives the positions.
+    if not family.grid or any(is_video(image.inputs) for image in images):
+        return inputs
+    return {**inputs, family.grid: torch.cat([image.inputs[family.grid] for image in images])}
 
 
 def _padded_and_joined(tensors: Sequence[Tensor]) -> Tensor:

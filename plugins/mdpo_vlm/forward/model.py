@@ -31,7 +31,7 @@ from mdpo_vlm.forward.attention import NO_MASK
 from mdpo_vlm.forward.calls import open_calls
 from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
-from mdpo_vlm.forward.positions import packed_positions, positions_despite_hidden
+from mdpo_vlm.forward.positions import packed_positions, padded_positions
 from mdpo_vlm.parts.lora import merged_lora, save_lora, set_lora_dropout
 from mdpo_vlm.parts.names import PartNames
 
@@ -71,7 +71,7 @@ class VlmModel:
         return encode_images(self._base, self._family, images)
 
     def hidden_states(self, rows: PaddedView, images: Sequence[EncodedImage]) -> Tensor:
-        positions = positions_despite_hidden(self._base, self._family, rows, images)
+        positions = padded_positions(self._base, self._family, rows, images)
         position_inputs = {} if positions is None else {"position_ids": positions}
         self._require_features(int(self._is_image_token(rows.token_ids).sum()), images)
         return self._forward(

@@ -1,4 +1,4 @@
-"""Position ids of packed rows, and of rows with dropped tokens."""
+"""Position ids of packed rows, and of rows with dropped tokens or videos."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from mdpo_core import EncodedImage, Packed, PaddedView, on_cpu, to_device
+from mdpo_core import EncodedImage, Packed, PaddedView, to_device
 from mdpo_vlm.families import Family
+from mdpo_vlm.forward.videos import is_video, rope_inputs
 
 
 def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, images: Sequence[EncodedImage]) -> Tensor:
@@ -29,18 +31,23 @@ def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, imag
     return to_device(torch.cat(positions, dim=-1), packed.token_ids.device)
 
 
-def positions_despite_hidden(
+def padded_positions(
     base: PreTrainedModel, family: Family, rows: PaddedView, images: Sequence[EncodedImage]
 ) -> Tensor | None:
-    """Position ids ``(3, batch, time)`` if M-RoPE takes dropped tokens for padding; None if transformers is right."""
+    """Position ids ``(3, batch, time)`` where M-RoPE takes dropped tokens for padding, or videos for images.
+
+    None if transformers is right.
+    """
     if not family.grid:
         return None
     token_ids, attention_mask, response_mask = (values.cpu() for values in rows)
     before_response = response_mask.flip(1).cumsum(dim=1).flip(1) > 0
-    if not bool((before_response & (attention_mask == 0)).any()):
+    has_dropped = bool((before_response & (attention_mask == 0)).any())
+    if not has_dropped and not any(is_video(image.inputs) for image in images):
         return None
-    lengths = response_mask.int().argmax(dim=1).tolist()
     remaining, time = iter(images), token_ids.shape[1]
+    # A row without a response is a prompt.
+    lengths = response_mask.int().argmax(dim=1).masked_fill(~response_mask.any(dim=1), time).tolist()
     positions = [
         torch.cat(list(_prompt_and_branches(base, family, ids[:length], [time - length], remaining)), dim=-1)
         for ids, length in zip(token_ids, lengths, strict=True)
@@ -56,35 +63,38 @@ def prompt_positions(
     rows = []
     for prompt in prompts:
         if family.grid:
-            positions = to_device(_rope_positions(base, family, prompt.cpu(), remaining)[:, 0], prompt.device)
+            positions = to_device(_rope_positions(base, family, prompt.cpu(), remaining)[:, 0, :-1], prompt.device)
         else:
             positions = torch.arange(len(prompt), device=prompt.device)
-        rows.append(torch.nn.functional.pad(positions, (time - len(prompt), 0)))
+        rows.append(pad(positions, (time - len(prompt), 0)))
     return torch.stack(rows, dim=-2)
 
 
 def _prompt_and_branches(
     base: PreTrainedModel, family: Family, prompt: Tensor, branches: Sequence[int], images: Iterator[EncodedImage]
 ) -> Iterator[Tensor]:
-    """The positions of a prompt, then of each branch; a branch starts after the prompt's largest position."""
-    first = _rope_positions(base, family, prompt, images)
-    yield first
+    """The positions of a prompt, then of each branch, which starts where the prompt goes on."""
+    positions = _rope_positions(base, family, prompt, images)
+    yield positions[..., :-1]
     for length in branches:
-        yield (first.max() + 1 + torch.arange(length)).expand(3, 1, length)
+        yield positions[..., -1:] + torch.arange(length)
 
 
 def _rope_positions(base: PreTrainedModel, family: Family, prompt: Tensor, images: Iterator[EncodedImage]) -> Tensor:
-    """M-RoPE positions ``(3, 1, time)`` of a prompt on the CPU; takes the prompt's images from ``images``."""
+    """M-RoPE positions ``(3, 1, time + 1)`` of a prompt and of the next token of text, on the CPU.
+
+    Takes the prompt's images from ``images``. The next token need not follow the largest position: that of a long video
+    is beyond it.
+    """
+    prompt = pad(prompt, (0, 1))
     is_image_token = prompt == base.config.image_token_id
-    grids, missing = [], int(is_image_token.sum())
+    is_image_token[-1] = False
+    shown, missing = [], int(is_image_token.sum())
     while missing > 0:
-        image = next(images)
-        grids.append(on_cpu(image.inputs, family.grid))
-        missing -= len(image.features)
-    if not grids:
+        shown.append(next(images))
+        missing -= len(shown[-1].features)
+    if not shown:
         return torch.arange(len(prompt)).expand(3, 1, len(prompt))
-    index, _ = base.model.get_rope_index(
-        prompt[None], mm_token_type_ids=is_image_token[None].int(), **{family.grid: torch.cat(grids)}
-    )
+    index, _ = base.model.get_rope_index(prompt[None], **rope_inputs(family, shown, is_image_token))
     positions: Tensor = index
     return positions

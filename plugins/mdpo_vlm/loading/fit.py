@@ -19,6 +19,7 @@ from mdpo_vlm.files.folder import has_weights, unfit, weight_files
 from mdpo_vlm.files.stored import Stored, stored_tensors
 from mdpo_vlm.forward.calls import open_calls
 from mdpo_vlm.forward.images import encode_images
+from mdpo_vlm.forward.videos import as_image
 from mdpo_vlm.loading.shapes import without_weights
 
 _SECONDS = 60.0
@@ -27,6 +28,14 @@ _MORE = 4
 # Higher than wide: processors that keep the shape of a picture show it.
 _PICTURE = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)]).resize((96, 128))
 _QUESTION = Example("trial", f"{IMAGE_MARK}\nWhat is in the picture?", {}, (_PICTURE,))
+_ABOUT_VIDEO = Example(
+    "trial",
+    f"{IMAGE_MARK * 2}\nWhat happens?",
+    {},
+    (_PICTURE, _PICTURE.rotate(180)),
+    videos=(range(2),),
+    frame_times=((0.0, 1.0),),
+)
 _HINT = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"
 
 
@@ -53,6 +62,20 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
     if num_tokens != num_features or made != taken:
         sizes = f", and images of {made} pixels for {taken} pixels" if made != taken else ""
         raise unfit(processor, f"{num_tokens} image tokens for {num_features} image features{sizes}; {_HINT}")
+    if encoder.shows_videos:
+        _require_video_fits(base, family, encoder, processor)
+
+
+def _require_video_fits(base: PreTrainedModel, family: Family, encoder: VlmEncoder, processor: Path) -> None:
+    with reading(processor, "its processor does not take a video", [], _SECONDS):
+        prompt = encoder.encode_prompt(_ABOUT_VIDEO)
+    inputs = as_image(prompt.images[0], family)
+    made, taken = _sizes(inputs), _sizes(_of_own_size(base, inputs))
+    num_tokens = int((prompt.token_ids == encoder.image_token).sum())
+    num_features = _features_of_grid(base, inputs[family.grid])
+    if num_tokens != num_features or made != taken:
+        found = f"{num_tokens} video tokens for {num_features} video features, and patches of {made} values for {taken}"
+        raise unfit(processor, f"{found}; do the video processor's settings (patch sizes) fit the model?")
 
 
 def _trial(encoder: VlmEncoder, processor: Path) -> EncodedPrompt:

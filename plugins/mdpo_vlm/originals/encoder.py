@@ -9,6 +9,7 @@ from typing import Any
 
 from mdpo_core import EncodedPrompt, Example
 from mdpo_vlm.encoding.encoder import VlmEncoder
+from mdpo_vlm.encoding.own_video import Shown
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import Family
 
@@ -42,7 +43,7 @@ class OriginalsEncoder(VlmEncoder):
         end = self.processor.tokenizer.eos_token_id
         return replace(prompt, token_ids=prompt.token_ids[prompt.token_ids != end])
 
-    def _prompt_text(self, example: Example) -> str:
+    def _prompt_text(self, shown: Shown) -> str:
         if not self._ready:
-            return super()._prompt_text(example)
-        return self._ready_prompt(example, self._traits["image_text"])
+            return super()._prompt_text(shown)
+        return self._ready_prompt(shown.example, [self._traits["image_text"]] * len(shown.are_videos))

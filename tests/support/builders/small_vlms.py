@@ -87,6 +87,7 @@ _PINPOINTS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
 _PIXELS = {"shortest_edge": 4 * PATCH * PATCH, "longest_edge": 36 * PATCH * PATCH}
 _QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 _QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+_QWEN_VIDEO = "{% elif item['type'] == 'video' %}" + _QWEN_IMAGE.replace("image_pad", "video_pad") + "{% else %}"
 
 
 def _qwen(kind: str, text: str, **vision: Any) -> Small:
@@ -105,7 +106,7 @@ def _qwen(kind: str, text: str, **vision: Any) -> Small:
     pixels = {"shortest_edge": 4 * patch * patch, "longest_edge": 36 * patch * patch}
     return Small(
         "<|image_pad|>",
-        _CHATML.replace("IMAGE", _QWEN_IMAGE),
+        _CHATML.replace("IMAGE", _QWEN_IMAGE).replace("{% else %}", _QWEN_VIDEO),
         config,
         "Qwen2VLImageProcessorPil",
         {"patch_size": patch, "merge_size": 2, "temporal_patch_size": 2, "size": pixels},

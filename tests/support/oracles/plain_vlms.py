@@ -122,6 +122,7 @@ def support(family: str, folder: Path, photographs: Path) -> str:
     once = "yes" if made.shares_prefix else f"no: {row.separate}"
     inputs = [f"`{name}`: 1 for {kind}" for name, kind in row.marks.items()]
     inputs += [f"positions in three dimensions, by `{row.grid}`"] * bool(row.grid) + ["softcapped logits"] * row.softcap
+    inputs += ["`video: own`"] * (row.video is not None)
     return f"| `{family}` | {images} | {once} | {'; '.join(inputs) or 'nothing'} |"
 
 
