@@ -175,7 +175,7 @@ def check_data(
     chunks = (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))
     with _computed(_RowCheck(data, builder.of_own_fields()), chunks, workers) as results:
         for done, (row, result) in enumerate(zip(numbers, chain.from_iterable(results), strict=True)):
-            problems = [*result.problems, *_repeated(result.id, row, seen)]
+            problems = [*result.problems, *_repeated(result.id, row, seen, data)]
             if problems:
                 checked.bad[row] = [problem.at(checked.place(row)) for problem in problems]
                 if isinstance(result.id, str):
@@ -267,10 +267,12 @@ class _RowCheck:
         return _RowResult(example.id, (), length, *digests, keys_of(example), example.source)
 
 
-def _repeated(example_id: str | None, row: int, seen: dict[str, int]) -> list[Problem]:
+def _repeated(example_id: str | None, row: int, seen: dict[str, int], data: Sequence[Example]) -> list[Problem]:
     if example_id is None or seen.setdefault(example_id, row) == row:
         return []
-    return [Problem("", "", f"row {seen[example_id] + 1} also has the id {example_id!r}; ids must differ")]
+    first = seen[example_id]
+    place = data.place(first) if isinstance(data, LazyRows) else f"row {first + 1}"
+    return [Problem("", "", f"{place} also has the id {example_id!r}; ids must differ")]
 
 
 def _digest(example: Example) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mdpo_core import count_marks
-from mdpo_readers.embedded import is_embedded, names_picture
+from mdpo_readers.embedded import held, is_embedded, names_picture
 from mdpo_readers.formats.lines import COLUMN
 from mdpo_readers.formats.unread_orders import says_preference
 from mdpo_readers.other_marks import other_mark
@@ -79,7 +79,8 @@ def _picture_column(columns: Sequence[str], first: Mapping[str, Any]) -> str | N
 def _looks_like_picture(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and _looks_like_picture(value[0])
-    return is_embedded(value) or (isinstance(value, str) and names_picture(value))
+    found = held(value)
+    return is_embedded(value) or (isinstance(found, str) and names_picture(found))
 
 
 def _marks(asked: object) -> dict[str, str]:

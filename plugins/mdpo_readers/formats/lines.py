@@ -20,6 +20,10 @@ _FOLDERS = 200  # that are tried
 _DEPTH = 3  # of folders below the one with the data
 _OF_PICTURES = re.compile(r"(images?|imgs?|pictures?|photos?|frames?|media|videos?)", re.IGNORECASE)
 _UNKNOWN = "FOLDER"
+_NOWHERE = (
+    f"no folder near the data has the pictures of the first rows: write theirs in place of {_UNKNOWN}, or download the "
+    "pictures"
+)
 COLUMN = "COLUMN"  # stands where the user has to choose one
 
 
@@ -93,14 +97,12 @@ def _first_pair(reader: type[Tried], options: Mapping[str, Any], table: Table) -
                 example = rows[number]
                 first = example if first is None else first
             except DataError as error:
-                problem = problem or _in_one_line(error)
+                is_known = isinstance(error, MissingFile) and options.get("images") == _UNKNOWN
+                problem = problem or ("" if is_known else _in_one_line(error))
     except (ValueError, DataError) as error:
         problem = _in_one_line(error)
     if options.get("images") == _UNKNOWN:
-        problem = (
-            f"no folder near the data has the pictures of the first rows: write theirs in place of {_UNKNOWN}, or "
-            "download the pictures"
-        )
+        problem = _NOWHERE + (f"; and {problem}" if problem else "")
     return first, problem
 
 

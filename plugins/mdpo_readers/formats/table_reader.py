@@ -92,9 +92,9 @@ class TableReader(FileReader):
         from mdpo_readers.formats.rows import FormatRows, index_of
         from mdpo_readers.tables.part_table import PartTable
 
-        needed, also = self.wanted()
-        first = PartTable(table.select((*needed, *also)), range(min(count, len(table))))
         format = self._format()
+        beside = table.select_beside(format.columns, format.unread.is_watched)
+        first = PartTable(beside, range(min(count, len(table))))
         return FormatRows(format, first, index_of(format, first))
 
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:

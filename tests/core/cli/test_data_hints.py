@@ -152,3 +152,37 @@ def test_a_file_with_one_row_is_not_taken_for_many(tmp_path: Path, capsys: pytes
     file = tmp_path / "rows.json"
     file.write_text(json.dumps({"id": 1, "dialogue": messages, "other": messages}))
     assert "the file is one object" not in said(file, capsys)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({**PAIR, "images": [], "system": "Be brief."}, "system: holds a system prompt that nothing reads"),
+        ({**PAIR, "images": [], "winner": "rejected"}, "winner: prefers 'rejected', and the recipe prefers 'chosen'"),
+        ({**PAIR, "images": [], "x": {"path": "a.png"}}, "x: holds a picture that nothing reads"),
+    ],
+)
+def test_what_the_format_of_a_line_leaves_unread_is_said(
+    row: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from datasets import Dataset
+
+    Dataset.from_list([row]).to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    for file in (tmp_path / "rows.jsonl", tmp_path / "rows.parquet"):
+        line, problem, *_ = said(file, capsys).splitlines()
+        assert line.startswith(f"data: {{reader: trl, path: {file}")
+        assert f"row 1: {message}" in problem
+
+
+@pytest.mark.parametrize("picture", [{"path": "img/a.png"}, [{"path": "img/a.png"}], "img/a.png"])
+def test_a_column_of_pictures_is_found_by_its_values(
+    picture: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "img").mkdir()
+    Image.new("RGB", (30, 30)).save(tmp_path / "img" / "a.png")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**PAIR, "x": picture}))
+    line = f"data: {{reader: pairs, path: {tmp_path / 'rows.jsonl'}, image: x, marks: first, images: {tmp_path}}}"
+    assert said(tmp_path / "rows.jsonl", capsys).splitlines()[0] == line

@@ -168,3 +168,17 @@ def test_equal_ids_of_two_files_are_named(tmp_path: Path) -> None:
     }
     rows = component("reader", "mixture", sources=sources).open()  # type: ignore[attr-defined]
     assert [row.id for row in rows] == ["a/7", "b/7"]
+
+
+def test_the_check_names_the_file_of_the_other_row_with_an_id(llava: Path, tmp_path: Path) -> None:
+    from mdpo_core.data.checking import check_data
+    from mdpo_core.data.encoding import BatchBuilder
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({**ROWS[1], "id": 7}))
+    paths = [str(tmp_path / f"{name}.jsonl") for name in ("a", "b")]
+    rows = component("reader", "pairs", path=paths, id="id", image=None).open()  # type: ignore[attr-defined]
+    encoder = component("adapter", "llava", path=str(llava), prompts="chat").encoder()  # type: ignore[attr-defined]
+    builder = BatchBuilder.for_terms([component("loss", "dpo")], {}, encoder, 2048, seed=0)  # type: ignore[list-item]
+    [[problem]] = check_data(rows, builder, lambda done, total: None).bad.values()
+    assert str(problem) == f"{paths[1]} row 1: {paths[0]} row 1 also has the id '7'; ids must differ"
