@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mdpo_core import Prompt
 from mdpo_readers.cell_types import Cell
@@ -15,6 +15,11 @@ class Rated(NamedTuple):
 
     answer: str
     score: float
+
+
+def has_score(answer: Any) -> bool:
+    """Whether a stored answer is an object with a score."""
+    return isinstance(answer, dict) and "score" in answer
 
 
 def all_pairs(answers: Sequence[Rated]) -> Iterator[tuple[Rated, Rated]]:

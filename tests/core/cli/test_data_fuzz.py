@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mdpo_core.cli import main
@@ -43,6 +43,7 @@ ROWS = st.lists(st.dictionaries(st.sampled_from(COLUMNS), VALUES, max_size=6), m
 
 @settings(max_examples=60, deadline=None)
 @given(content=ROWS | VALUES, lines=st.booleans())
+@example(content=[{"prompt": None, "completions": [None], "image": None}], lines=False)
 def test_every_json_file_is_answered(content: Any, lines: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("rows") / ("rows.jsonl" if lines else "rows.json")
     rows = content if lines and isinstance(content, list) else [content]

@@ -13,7 +13,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked, item
 from mdpo_readers.named.cells import first_filled, objects
-from mdpo_readers.named.rated import Rated, all_pairs, pair_of
+from mdpo_readers.named.rated import Rated, all_pairs, has_score, pair_of
 
 
 class Bpo(TableReader):
@@ -30,7 +30,7 @@ class Bpo(TableReader):
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
         answers = first.get("completions")
-        return "image" in columns and bool(answers) and isinstance(answers, list) and "score" in answers[0]
+        return "image" in columns and bool(answers) and isinstance(answers, list) and has_score(answers[0])
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}

@@ -15,7 +15,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled
-from mdpo_readers.named.rated import Rated, all_pairs, best_over_worst, pair_of
+from mdpo_readers.named.rated import Rated, all_pairs, best_over_worst, has_score, pair_of
 
 if TYPE_CHECKING:
     from mdpo_readers.formats.rows import CountPairs
@@ -41,7 +41,7 @@ class VLFeedback(TableReader):
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
         # BPO has completions, too, each with a score.
         answers = first.get("completions")
-        is_scored = isinstance(answers, list) and bool(answers) and "score" in answers[0]
+        is_scored = isinstance(answers, list) and bool(answers) and has_score(answers[0])
         return set(cls.columns) <= set(columns) and not is_scored
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
