@@ -205,7 +205,7 @@ def _computed(
 
 
 def chosen_rows(check: str | float, num_rows: int) -> Sequence[int] | None:
-    """The rows that `Reader.check` asks to check; None: all. The first two are among them: a run begins with them."""
+    """The rows that `Reader.check` asks to check; None: all. The first two are among them; see `check_some`."""
     if check == "all":
         return None
     count = round(check * num_rows) if isinstance(check, float) else 0

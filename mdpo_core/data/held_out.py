@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -164,6 +164,39 @@ class FirstLook:
             found.apart = [rows[index] for index in taken]
         return found
 
+    def added_to(self, checked: CheckedData) -> CheckedData:
+        """The result of a check of some rows, with what is known of the others."""
+        kept = [index for index, row in enumerate(checked.rows) if row not in self.bad]
+        rows = [checked.rows[index] for index in kept]
+        return replace(
+            checked,
+            rows=rows,
+            lengths=[checked.lengths[index] for index in kept],
+            keys=[self.keys[row] for row in rows],
+            sources=[self.sources[row] for row in rows],
+            bad=dict(sorted({**checked.bad, **self.bad}.items())),
+            files={**self.files, **checked.files},
+            apart=self.apart,
+        )
+
+
+def check_some(
+    check: Callable[[Sequence[int]], CheckedData], chosen: Sequence[int], apart: Collection[int] = ()
+) -> CheckedData:
+    """The result of ``check(chosen)``, or of more rows, so that the first two sound rows are among those.
+
+    A run begins with them: two rows are encoded, and scored together, before it trains. Rows that are ``apart``, which
+    are held out, do not count.
+    """
+    size = 2
+    while True:
+        checked = check(chosen)
+        sound = [row for row in checked.rows if row not in apart]
+        if {*sound[:2]} <= {*chosen}:
+            return checked
+        size *= 4  # the first rows are bad: few checks find others
+        chosen = sorted({*chosen, *sound[:size]})
+
 
 def check_beside_held_out(
     data: Sequence[Example],
@@ -181,20 +214,11 @@ def check_beside_held_out(
     apart = {*look.apart}
     rest = [row for row in look.keys if row not in apart]
     drawn = {*(chosen_rows(reader.check, len(data)) or ())} & look.keys.keys()
-    chosen = sorted({*apart, *rest[:2], *drawn})  # a run begins with the first two
-    checked = check_data(data, builder, progress[1], num_workers, chosen=chosen)
-    kept = [index for index, row in enumerate(checked.rows) if row not in look.bad]
-    rows = [checked.rows[index] for index in kept]
-    return replace(
-        checked,
-        rows=rows,
-        lengths=[checked.lengths[index] for index in kept],
-        keys=[look.keys[row] for row in rows],
-        sources=[look.sources[row] for row in rows],
-        bad=dict(sorted({**checked.bad, **look.bad}.items())),
-        files={**look.files, **checked.files},
-        apart=look.apart,
-    )
+
+    def check(chosen: Sequence[int]) -> CheckedData:
+        return look.added_to(check_data(data, builder, progress[1], num_workers, chosen=chosen))
+
+    return check_some(check, sorted({*apart, *rest[:2], *drawn}), apart)
 
 
 class _Seen(NamedTuple):

@@ -7,17 +7,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.held_out import check_beside_held_out, split, split_at
+from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at
 from mdpo_core.data.picture_keys import num_shared_pictures
 from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.listeners import progress_of
 from mdpo_core.processes.world import ALONE, World
+from mdpo_core.recipe.held_out import lacking_for
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.sources import measures_by_source
 from mdpo_core.types.example import Example
@@ -133,6 +135,15 @@ def _require_sources(recipe: Recipe, checked: CheckedData) -> None:
             raise DataError([Problem(f"evaluators.{position}", "", text)])
 
 
+def _require_needs(recipe: Recipe, row: Example) -> None:
+    """Raise `DataError` if a held-out row lacks what an evaluator reads; a reader may not know what its rows have."""
+    for position, evaluator in enumerate(recipe.evaluators):
+        if evaluator.reads_held_out:
+            problems = [Problem(f"evaluators.{position}", "", text) for text in lacking_for(evaluator, row)]
+            if problems:
+                raise DataError(problems)
+
+
 def _names_none(checked: CheckedData) -> bool:
     return any(checked.keys) and not any(checked.sources)  # rows that were read have keys
 
@@ -154,6 +165,12 @@ class _Check:
 
     def of_all(self, data: _Source, validation: _Source | None) -> CheckedData:
         """The result for all rows, without the data."""
+        found = self._of_sections(data, validation)
+        if found.held_out is not None:
+            _require_needs(self.recipe, (validation or data).rows[found.held_out.rows[0]])
+        return found
+
+    def _of_sections(self, data: _Source, validation: _Source | None) -> CheckedData:
         checked = self._of(data, "checking data")
         if validation is None:
             return checked
@@ -187,14 +204,11 @@ class _Check:
         if reader.check != "all" and reader.hold_out is not None:
             looking = progress_of("reading rows", self.world)
             return check_beside_held_out(rows, self.builder, reader, (looking, progress), workers)
-        return check_data(
-            rows,
-            self.builder,
-            progress,
-            workers,
-            without_duplicates=reader.duplicates == "quarantine",
-            chosen=chosen_rows(reader.check, len(rows)),
-        )
+        check = partial(check_data, rows, self.builder, progress, workers)
+        chosen = chosen_rows(reader.check, len(rows))
+        if chosen is None:
+            return check(without_duplicates=reader.duplicates == "quarantine")
+        return check_some(lambda some: check(chosen=some), chosen)
 
 
 def _parted(checked: CheckedData, reader: Reader) -> CheckedData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType
 
 from mdpo_core.errors import suggestion
@@ -11,6 +11,7 @@ from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.recipe.needs import Need
 from mdpo_core.recipe.sections import Found, Sections
+from mdpo_core.types.example import Example, ExampleField
 
 _ADD = "add hold_out: {share: 0.05} to data, or a section validation: {reader: ...}"
 
@@ -37,10 +38,21 @@ def _missing(evaluator: Evaluator, rows: Reader) -> Iterator[str]:
     """What an evaluator reads and the held-out rows do not have."""
     source = f"gives() of the reader '{rows.component_name()}'"
     given = told_by_plugin(source, rows.gives, (Mapping, NoneType), "names by field, or None")
+    if given is not None:
+        yield from _lacking(evaluator, lambda field: given.get(field, ()))
+
+
+def lacking_for(evaluator: Evaluator, row: Example) -> Iterator[str]:
+    """What an evaluator reads and a held-out row does not have."""
+    yield from _lacking(evaluator, lambda field: getattr(row, field))
+
+
+def _lacking(evaluator: Evaluator, given: Callable[[ExampleField], Collection[str]]) -> Iterator[str]:
+    """``given(field)``: the names that rows have in a field."""
     source = f"needs() of the evaluator '{evaluator.component_name()}'"
     found = told_by_plugin(source, evaluator.needs, Mapping, "names by field")
     for need in (Need(field, name) for field, names in found.items() for name in names):
-        names = () if given is None else given.get(need.field, ())
-        if given is not None and need.name not in names:
+        names = given(need.field)
+        if need.name not in names:
             near = suggestion(need.name, names)
             yield f"needs {need}{near}  (held-out rows have: {', '.join(names) or 'none'}){need.hint()}"

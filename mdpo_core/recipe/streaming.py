@@ -16,6 +16,9 @@ def streaming(sections: Sections) -> Found:
             ("data", "hold_out"),
             "rows of a stream cannot be held out; give rows of their own: validation: {reader: ...}",
         )
+    if sections.data.duplicates == "quarantine":
+        text = "a stream never has all rows at once, so equal ones are not found; write duplicates: keep"
+        yield ("data", "duplicates"), text
     cached = "reference" in sections.names and sections.reference == "cached"
     if cached and any(term.reads_reference for _, term in sections.terms):
         yield (

@@ -14,7 +14,7 @@ def unchecked(sections: Sections) -> Found:
         return
     if data.is_streamed():
         yield place, "the rows of a stream are checked when they are met anyway: leave this out"
-    if data.duplicates == "quarantine":
+    elif data.duplicates == "quarantine":
         yield (
             place,
             "duplicates: quarantine keeps the first sound row of those with one content, so all must be checked: write "

@@ -133,6 +133,21 @@ def test_metrics_by_source_of_rows_without_sources_are_refused(small: list[str],
         read_data(recipe)
 
 
+class Silent(Pairs):
+    """A reader that cannot tell what its rows have before it reads them."""
+
+    def gives(self) -> None:  # type: ignore[override]
+        return None
+
+
+def test_what_an_evaluator_reads_is_looked_for_before_a_model_is_loaded(small: list[str], own_registry: None) -> None:
+    register("silent", Silent)
+    evaluator = "evaluators=[{evaluator: preference, response: chose}]"
+    recipe = load_recipe(LLAVA_MDPO, [*small, "data.reader=silent", "data.hold_out={share: 0.3}", evaluator])
+    with pytest.raises(DataError, match=r"evaluators.0: needs the response 'chose'; did you mean 'chosen'\?"):
+        read_data(recipe)
+
+
 def test_mistakes_of_validation_say_that_they_are_its_own(small: list[str], photographs: Path, tmp_path: Path) -> None:
     file = tmp_path / "validation.json"
     words = [*small, f"validation={{reader: pairs, path: {file}, images: {photographs}}}"]

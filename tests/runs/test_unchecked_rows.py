@@ -147,6 +147,22 @@ def test_more_bad_rows_than_may_be_stop_the_caching(changes: list[str], pairs: P
         train([*changes, "data.bad_rows={quarantine: 0.1}"], tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("bad", "more"),
+    [
+        *(([*range(count)], []) for count in (2, 3, 8)),
+        ([0, 1, 2], ["data.hold_out={rows: 2, seed: 4}"]),
+    ],
+)
+def test_a_run_begins_with_two_sound_rows(
+    bad: list[int], more: list[str], changes: list[str], pairs: Path, tmp_path: Path
+) -> None:
+    words = [*changes, "data.check=none", "data.bad_rows=quarantine", *more, f"output.dir={tmp_path / 'run'}"]
+    checked, builder = read_data(load_recipe(LLAVA_MDPO, with_bad_row(words, pairs, tmp_path, *bad)))
+    assert not {*bad} & {*checked.rows[:2]}
+    builder.build(checked.valid_examples(), range(min(2, len(checked.rows))), epoch=0)
+
+
 HELD = "data.hold_out={rows: 3}"
 
 

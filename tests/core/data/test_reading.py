@@ -11,7 +11,7 @@ import pytest
 from mdpo_readers.pairs import Pairs
 from support.paths import LLAVA_MDPO
 
-from mdpo_core import Block, Example, LazyRows, RowStream, load_recipe, register
+from mdpo_core import Block, DataError, Example, LazyRows, RowStream, load_recipe, register
 from mdpo_core.data.encoding import BuildBatch
 from mdpo_core.data.reading import read_data
 from mdpo_core.data.sampler import MicroBatch
@@ -110,6 +110,19 @@ def test_an_error_in_a_row_of_a_mixture_names_its_source(
 def test_an_error_when_a_source_is_opened_names_it(small: list[str], broken: dict[str, Any]) -> None:
     said = fault(small, data={"reader": "mixture", "sources": {"cats": {**broken, "sound": -1}}})
     assert said.startswith("the reader 'breaking' of the source 'cats' raised KeyError: 'file' (test_reading.py:")
+
+
+def test_equal_ids_are_named_with_both_rows_and_a_remedy(small: list[str], pairs: Path, tmp_path: Path) -> None:
+    rows = [{**row, "key": "same"} for row in json.loads(pairs.read_text())[:2]]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    source = {"reader": "pairs", "path": str(tmp_path / "rows.json"), "images": "IMAGES", "id": "key"}
+    source["images"] = next(change for change in small if change.startswith("data.images=")).partition("=")[2]
+    words = [change for change in small if not change.startswith("data.")]
+    words += [f"data={json.dumps({'reader': 'mixture', 'sources': {'a': source}})}"]
+    with pytest.raises(DataError) as caught:
+        read_data(load_recipe(LLAVA_MDPO, words))
+    where = f"a: {tmp_path / 'rows.json'} row"
+    assert str(caught.value) == (f"{where} 2: {where} 1 also has the id 'a/same'; ids must differ")
 
 
 @pytest.mark.parametrize(("sound", "said"), [(0, " row 4"), (-1, "the reader 'breaking'")])
