@@ -150,10 +150,10 @@ def write_new_plugin(options: argparse.Namespace) -> int:
 
 
 def list_plugins(options: argparse.Namespace) -> int:
-    """`mdpo plugins`: list the installed components."""
-    from mdpo_core.cli.plugins_table import components_table
+    """`mdpo plugins`: list the installed components, those of one kind, or show one whole."""
+    from mdpo_core.cli.plugins_table import components_text
 
-    print(components_table())  # noqa: T201
+    print(components_text(options.kind, options.name))  # noqa: T201
     return 0
 
 

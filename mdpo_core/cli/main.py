@@ -26,11 +26,15 @@ _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process an
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``mdpo COMMAND ...`` and return its exit code; ``arguments``: those of this process by default."""
+    """Run ``mdpo COMMAND ...`` and return its exit code; ``arguments``: those of this process by default.
+
+    Without a command it prints the help.
+    """
     _print_any_text()
     code = 1  # that of Python after a traceback
     try:
-        code = until_nobody_reads(lambda: _exit_code(build_parser().parse_args(arguments)))
+        words = sys.argv[1:] if arguments is None else arguments
+        code = until_nobody_reads(lambda: _exit_code(build_parser().parse_args(words or ["--help"])))
         return code
     finally:
         if EndSignals.installed is not None:

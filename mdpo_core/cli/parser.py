@@ -11,6 +11,7 @@ from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
+from mdpo_core.cli.starting.examples import examples_of
 
 if TYPE_CHECKING:
     _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)
     _add_new_plugin(subparsers)
-    _command(subparsers, "plugins", commands.list_plugins, "list the installed components and their options")
+    _add_plugins(subparsers)
     _command(subparsers, "schema", commands.print_schema, "print the JSON Schema of recipes, for editors")
     return parser
 
@@ -154,6 +155,13 @@ def _add_new_plugin(subparsers: _Subparsers) -> None:
     plugin.add_argument("--out", type=Path, metavar="DIR", help="the new folder to write (default: mdpo_NAME)")
 
 
+def _add_plugins(subparsers: _Subparsers) -> None:
+    help = "list the installed components, or show one with its options"
+    plugins = _command(subparsers, "plugins", commands.list_plugins, help)
+    plugins.add_argument("kind", nargs="?", metavar="KIND", help="only this kind, such as loss, with its options")
+    plugins.add_argument("name", nargs="?", metavar="NAME", help="only this component, with all about it")
+
+
 def _add_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML)")
     command.add_argument(
@@ -184,7 +192,13 @@ def _command(
     prog = "mdpo-run" if name == "run" else f"mdpo {name}"
     # Abbreviated options are off: `--with x` would be `--without x`.
     command = subparsers.add_parser(
-        name, prog=prog, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False
+        name,
+        prog=prog,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog=examples_of(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     command.set_defaults(action=action, command=name)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="do not load this plugin")

@@ -111,10 +111,17 @@ def test_bad_rows_go_to_quarantine_if_the_recipe_says_so(small: list[str], tmp_p
     assert "'chosen' is empty" in listed[0]["problems"][0]
 
 
-def test_plugins_lists_components_with_their_options() -> None:
-    listed = mdpo("plugins").stdout
-    for text in ("loss: dpo  [objectives]", "beta = 0.1  reward per nat", "adapter: llava", "path = (required)"):
+def test_plugins_shows_one_component_with_its_options() -> None:
+    listed = mdpo("plugins", "loss", "dpo").stdout
+    for text in ("loss: dpo  [objectives]", "beta = 0.1  reward per nat"):
         assert text in listed
+    assert "path = (required)" in mdpo("plugins", "adapter", "llava").stdout
+
+
+def test_without_a_command_the_help_is_printed() -> None:
+    done = mdpo()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == mdpo("--help").stdout
 
 
 def test_command_ends_silently_when_its_output_is_closed() -> None:

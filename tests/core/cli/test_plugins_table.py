@@ -13,10 +13,11 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from support.paths import RECIPES
 
-from mdpo_core import PairLoss, Scores, hookimpl
+from mdpo_core import PairLoss, PluginError, Scores, hookimpl
 from mdpo_core.cli import plugins_table
 from mdpo_core.recipe.json_schema import recipe_schema
-from mdpo_core.registry.discovery import Registry
+from mdpo_core.registry.discovery import Registry, current_registry
+from mdpo_core.registry.offers import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,51 @@ def test_a_component_without_a_docstring_is_listed(monkeypatch: pytest.MonkeyPat
     registry = Registry()
     registry.register(SimpleNamespace(mdpo_components=hookimpl(lambda: {"bare": Bare})), "bare")
     monkeypatch.setattr(plugins_table, "current_registry", lambda: registry)
-    assert plugins_table.components_table().startswith("loss: bare  [bare]\n    weight = 1.0  factor")
+    assert plugins_table.components_text("loss", "bare").startswith(
+        "loss: bare  [bare]\n\n  options\n    weight = 1.0  factor"
+    )
+    assert "loss\n  bare\n" in plugins_table.components_text()
+    assert "loss: bare  [bare]\n    options: weight" in plugins_table.components_text("loss")
+
+
+def test_short_list_has_one_line_of_at_most_100_columns_for_each_component() -> None:
+    lines = plugins_table.components_text().splitlines()
+    registry = current_registry()
+    listed = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert listed == [name for kind in KINDS for name in sorted(registry.components(kind))]
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_kind_lists_the_names_of_its_options() -> None:
+    text = plugins_table.components_text("anchor")
+    assert "anchor: reward  [objectives]" in text
+    assert "loss:" not in text
+    for option in current_registry().get("anchor", "reward").model_fields:
+        assert option in text
+
+
+def test_a_component_is_shown_whole_with_the_options_inside_its_options() -> None:
+    text = plugins_table.components_text("adapter", "chat_vlm")
+    cls = current_registry().get("adapter", "chat_vlm")
+    assert all(line.strip() in text for line in (cls.__doc__ or "").splitlines())
+    for option in cls.model_fields:
+        assert f"\n    {option} = " in text
+    assert "\n    lora.rank = " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("los",), "unknown kind of component 'los'; did you mean 'loss'?"),
+        (("dpo",), "'dpo' is a component of the kind 'loss': mdpo plugins loss dpo"),
+        (("loss", "dpoo"), "unknown loss 'dpoo'; did you mean 'dpo'?"),
+        (("losses", "dpo"), "unknown kind of component 'losses'; did you mean 'loss'?"),
+    ],
+)
+def test_an_unknown_kind_or_name_is_told_with_the_nearest(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(PluginError) as error:
+        plugins_table.components_text(*words)
+    assert message in str(error.value)
 
 
 def test_words_that_an_option_takes_are_named_once() -> None:

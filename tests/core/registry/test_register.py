@@ -28,7 +28,7 @@ from mdpo_core import (
     register,
     run,
 )
-from mdpo_core.cli.plugins_table import components_table
+from mdpo_core.cli.plugins_table import components_text
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
@@ -65,7 +65,7 @@ def test_decorator_and_call_both_register_and_return_the_class() -> None:
     assert register("mine")(mine) is mine
     assert register("other", type("Other", (other,), {"__module__": __name__})).__name__ == "Other"
     assert component("loss", "mine", beta=0.2) == mine(beta=0.2)
-    assert f"loss: mine  [{__name__}]\n    Its margin, less of which costs more." in components_table()
+    assert f"loss: mine  [{__name__}]\n    Its margin, less of which costs more." in components_text("loss", "mine")
 
 
 def test_yaml_and_python_use_and_print_registered_class_alike() -> None:

@@ -1,0 +1,72 @@
+"""The examples at the end of every command's ``--help``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# By command: each example, and what it does. Texts are short, so that a line fits 80 columns.
+EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "run": (
+        ("mdpo-run quickstart", "train a tiny model in a minute"),
+        ("mdpo-run mine.yaml --set train.seed=1 --run-dir runs/seed1", ""),
+        ("mdpo-run mine.yaml --resume", "continue a stopped run"),
+        ("mdpo-run mine.yaml --processes 8", "one process for each GPU"),
+    ),
+    "check": (
+        ("mdpo check mine.yaml", "the recipe alone: takes a second"),
+        ("mdpo check mine.yaml --data", "also every row and picture"),
+        ("mdpo check mine.yaml --show 3", "the tokens of three rows"),
+        ("mdpo check mine.yaml --gpu 24", "what fits a card of 24 GB"),
+    ),
+    "preview": (
+        ("mdpo preview mine.yaml --out page.html", ""),
+        ("mdpo preview mine.yaml --out page.html --rows 10 --seed 1", ""),
+    ),
+    "profile": (
+        ("mdpo profile mine.yaml", ""),
+        ("mdpo profile mine.yaml --steps 20 --json times.json", ""),
+    ),
+    "export": (
+        ("mdpo export runs/mine --out exported", "for transformers or peft"),
+        ("mdpo export runs/mine --merge --out merged", "LoRA within the weights"),
+        ("mdpo export runs/mine --step 900 --out earlier", "an earlier checkpoint"),
+    ),
+    "data": (
+        ("mdpo data pairs.jsonl", ""),
+        ("mdpo data 'data/*.parquet' --recipe mine.yaml", "write a recipe, too"),
+    ),
+    "generate-rejected": (
+        ("mdpo generate-rejected mine.yaml --out pairs.jsonl", ""),
+        ("mdpo generate-rejected mine.yaml --keep 0.5 --out pairs.jsonl", ""),
+        ("mdpo generate-rejected mine.yaml --condition crop --out pairs.jsonl", ""),
+    ),
+    "relabel": (
+        ("mdpo relabel mine.yaml --candidates answers --scores points --out new.jsonl", ""),
+        ("mdpo relabel mine.yaml --policy runs/mine/final --out new.jsonl", ""),
+    ),
+    "corruptions": (
+        ("mdpo corruptions photograph.jpg --out sheet.png", ""),
+        ("mdpo corruptions photograph.jpg --out sheet.pdf", ""),
+    ),
+    "new-plugin": (
+        ("mdpo new-plugin my_loss --kind loss", ""),
+        ("mdpo new-plugin my_reader --kind reader --out plugins/mine", ""),
+    ),
+    "plugins": (
+        ("mdpo plugins", "a line for each component"),
+        ("mdpo plugins loss", "one kind"),
+        ("mdpo plugins loss dpo", "one component, with all options"),
+    ),
+    "schema": (
+        ("mdpo schema > recipe.schema.json", ""),
+        ("mdpo schema | python -m json.tool --compact", ""),
+    ),
+}
+
+
+def examples_of(command: str) -> str:
+    """The lines below the options in the help of ``command``; empty if it has no examples."""
+    found = EXAMPLES.get(command, ())
+    width = max((len(words) for words, meaning in found if meaning), default=0)
+    lines = (f"  {words:<{width}}  {meaning}".rstrip() for words, meaning in found)
+    return "\n".join(["examples:", *lines]) if found else ""
