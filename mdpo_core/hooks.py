@@ -59,6 +59,11 @@ def mdpo_evaluated(step: int, metrics: Mapping[str, float]) -> None:
 
 
 @hookspec
+def mdpo_stopped_early(step: int, reason: str) -> None:
+    """``train.stop_early`` has ended training after ``step`` steps. ``reason`` is a sentence for people."""
+
+
+@hookspec
 def mdpo_checkpoint_saved(step: int, path: Path) -> None:
     """A checkpoint of ``step`` steps is complete, in the folder ``path``."""
 

@@ -18,7 +18,6 @@ from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.differences import differences
-from mdpo_core.storage.files import remove_unfinished
 from mdpo_core.storage.resuming import warn_of_changes
 from mdpo_core.storage.run_directory import RunDirectory, expanded
 from mdpo_core.storage.run_lock import only_run_in
@@ -110,7 +109,7 @@ class Run:
             scorer.use_reference(self.cache_reference(learner, store))
         trainer = self.build_trainer(learner, objective, matrix_rate)
         trainer.fit(self.restore(trainer))
-        self.export()
+        self.export(trainer.goals.best_step)
 
     @property
     def data(self) -> TrainingData:
@@ -286,14 +285,9 @@ class Run:
         self.directory.metrics.truncate(first_step)
         self.directory.metrics.warn_of_gaps(self.recipe.train.log_every, first_step)
 
-    def export(self) -> None:
-        """Write the trained model, and tell the listeners."""
-        self.world.computed_by_main(self._export)
+    def export(self, best_step: int | None = None) -> None:
+        """Write the trained model, and that of the best step if there is one, and tell the listeners."""
+        from mdpo_core.storage.export import export_models
+
+        self.world.computed_by_main(lambda: export_models(self.recipe, self.directory, best_step))
         listeners(self.world).mdpo_run_finished(run_dir=self.directory.path, final=self.directory.final)
-
-    def _export(self) -> None:
-        from mdpo_core.storage.export import export_checkpoint
-
-        remove_unfinished(self.directory.path)
-        # A checkpoint has the same form for every backend.
-        export_checkpoint(self.recipe, self.directory.checkpoints.all()[-1], self.directory.final)

@@ -31,6 +31,10 @@ class Options(BaseModel):
         return value
 
 
+class Section(Options):
+    """A section of a recipe that has only options: it does not choose a component."""
+
+
 def _require_sane(number: float) -> None:
     if isinstance(number, int):
         if abs(number) > _MAX_WHOLE_NUMBER:

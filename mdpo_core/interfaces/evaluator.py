@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.term import Term
 from mdpo_core.types.example import Example, ExampleField
 
 
@@ -33,6 +34,10 @@ class Evaluator(Component):
     def reads_sources(self) -> bool:
         """Whether it measures the held-out rows by source, so that they must name their sources."""
         return False
+
+    def measures(self, terms: Mapping[str, Term]) -> Collection[str] | None:
+        """The names of all its metrics in a run with these terms, by label; None if it cannot know them before."""
+        return None
 
     @abstractmethod
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:

@@ -1,17 +1,27 @@
-"""The options of a recipe's section `train`, which backends get, and the base class of such sections."""
+"""The options of a recipe's section `train`, which backends get."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from mdpo_core.interfaces.component import Options
+from mdpo_core.interfaces.component import Section
+from mdpo_core.interfaces.goals import StopEarly
 
 
-class Section(Options):
-    """A section of a recipe that has only options: it does not choose a component."""
+# The options of each schedule, as transformers names them.
+SCHEDULE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "polynomial": ("power", "lr_end"),
+    "inverse_sqrt": ("timescale",),
+    "cosine_with_restarts": ("num_cycles",),
+    "cosine_with_min_lr": ("min_lr_rate", "num_cycles"),
+    "warmup_stable_decay": ("num_decay_steps", "decay_type", "min_lr_ratio", "num_cycles"),
+}
+_DECAYS = ("linear", "cosine", "1-sqrt")
+_NEEDED = {"cosine_with_min_lr": "min_lr_rate", "warmup_stable_decay": "num_decay_steps"}
 
 
 class Train(Section):
@@ -24,11 +34,27 @@ class Train(Section):
     batch_size: int = Field(default=32, gt=0, le=1_000_000, description="pairs per optimizer step, over all processes")
     micro_batch_size: int = Field(default=4, gt=0, le=1_000_000, description="pairs per forward, per process")
     learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="shape of the learning rate after the warm-up"
+    schedule: Literal[
+        "cosine",
+        "linear",
+        "constant",
+        "polynomial",
+        "inverse_sqrt",
+        "cosine_with_restarts",
+        "cosine_with_min_lr",
+        "warmup_stable_decay",
+    ] = Field(default="cosine", description="shape of the learning rate after the warm-up")
+    schedule_options: Mapping[str, int | float | str] = Field(
+        default={},
+        description="options of the schedule, as transformers calls them: polynomial: power, lr_end; inverse_sqrt: "
+        "timescale; cosine_with_restarts: num_cycles; cosine_with_min_lr: min_lr_rate, num_cycles; "
+        "warmup_stable_decay: num_decay_steps, decay_type, min_lr_ratio, num_cycles",
     )
     warmup_ratio: float = Field(
         default=0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0"
+    )
+    warmup_steps: int | None = Field(
+        default=None, ge=0, le=2**31, description="steps in which the learning rate rises, instead of warmup_ratio"
     )
     weight_decay: float = Field(
         default=0.0, ge=0, le=10, description="weight decay of AdamW, only on matrices (not on biases and norms)"
@@ -36,6 +62,9 @@ class Train(Section):
     adam_betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay rates of AdamW's two moments")
     max_grad_norm: float | None = Field(
         default=1.0, gt=0, description="global norm to which gradients are clipped; null: they are not clipped"
+    )
+    stop_early: StopEarly | None = Field(
+        default=None, description="end the run when a metric of the evaluations no longer gets better"
     )
     log_every: int = Field(default=1, gt=0, description="steps per line of metrics.jsonl")
     metrics_by_source: bool = Field(
@@ -68,6 +97,25 @@ class Train(Section):
         if norm == 0:
             raise ValueError("null switches clipping off, not 0")
         return norm
+
+    @model_validator(mode="after")
+    def _schedule_has_its_options(self) -> Self:
+        allowed = SCHEDULE_OPTIONS.get(self.schedule, ())
+        unknown = next((name for name in self.schedule_options if name not in allowed), None)
+        if unknown is not None:
+            listed = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
+            raise ValueError(f"schedule_options: the schedule '{self.schedule}' has no '{unknown}'; {listed}")
+        for name, value in self.schedule_options.items():
+            if name == "decay_type" and value not in _DECAYS:
+                raise ValueError(f"schedule_options: decay_type is one of {', '.join(_DECAYS)}")
+            if name != "decay_type" and isinstance(value, str):
+                raise ValueError(f"schedule_options: {name} must be a number, found '{value}'")
+        if self.schedule == "polynomial" and self.schedule_options.get("lr_end", 1e-7) >= self.learning_rate:  # type: ignore[operator]  # a number, see above
+            raise ValueError("schedule_options: lr_end must be below learning_rate")
+        needed = _NEEDED.get(self.schedule)
+        if needed is not None and needed not in self.schedule_options:
+            raise ValueError(f"the schedule '{self.schedule}' needs schedule_options: {{{needed}: ...}}")
+        return self
 
     @property
     def grad_norm_limit(self) -> float:

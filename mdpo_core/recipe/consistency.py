@@ -15,6 +15,7 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.recipe.cached_reference import not_in_cache
+from mdpo_core.recipe.goals import goals
 from mdpo_core.recipe.held_out import held_out
 from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.recipe import Recipe
@@ -270,6 +271,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     metrics_by_source: frozenset({"data", "train"}),
     evaluators_by_source: frozenset({"data"}),
     held_out: frozenset({"data"}),
+    goals: frozenset({"train"}),
     unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),
     streaming: frozenset({"data"}),

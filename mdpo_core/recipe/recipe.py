@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validat
 
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
-from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.component import Component, Section
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.goals import KeepBest
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.tracker import Tracker
-from mdpo_core.interfaces.train_options import Section, Train
+from mdpo_core.interfaces.train_options import Train
 from mdpo_core.registry.discovery import current_registry
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
@@ -57,6 +58,10 @@ class Output(Section):
     dir: Path = Field(description="the run directory")
     save_every: int = Field(default=100, gt=0, description="steps between checkpoints; the last step is always saved")
     keep: int = Field(default=2, gt=0, description="checkpoints that are kept, newest first")
+    keep_best: KeepBest | None = Field(
+        default=None,
+        description="also keep the checkpoint that is best by a metric of the evaluations, and export it as best/",
+    )
     reference: Path | None = Field(
         default=None,
         description="folder of the cached reference, which runs may share; default: reference/ in the run directory",
@@ -121,9 +126,7 @@ class Recipe(BaseModel):
 
     def labels(self) -> tuple[str, ...]:
         """The name of each term in metrics: its label, or its position and component name."""
-        return tuple(
-            term.label or f"{position}:{term.component_name()}" for position, term in enumerate(self.objective)
-        )
+        return tuple(label_of(position, term) for position, term in enumerate(self.objective))
 
     def shares_prefix(self) -> bool:
         """Whether a prompt is computed once for all its responses: the model must be able to."""
@@ -140,6 +143,11 @@ class Recipe(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The recipe with every default filled in, as YAML would hold it."""
         return {name: _as_yaml_data(getattr(self, name)) for name in type(self).model_fields}
+
+
+def label_of(position: int, term: Term) -> str:
+    """The name of a term in metrics; see `Recipe.labels`."""
+    return term.label or f"{position}:{term.component_name()}"
 
 
 def _as_yaml_data(value: Any) -> Any:

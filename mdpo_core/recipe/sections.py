@@ -13,7 +13,7 @@ from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.train_options import Train
-from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.recipe.recipe import Output, Scoring, label_of
 from mdpo_core.recipe.yaml_document import Keys
 
 Found = Iterator[tuple[Keys, str]]
@@ -33,17 +33,23 @@ class Sections:
     backend: Backend
     train: Train
     scoring: Scoring
+    output: Output
     reference: str
     corruptions: Mapping[str, Corruption]
     num_terms: int
     terms: Sequence[tuple[int, Term]]  # the valid ones, with their positions
     evaluators: Sequence[tuple[int, Evaluator]]
 
+    @property
+    def labels(self) -> list[str]:
+        """The label of each valid term; see `Recipe.labels`."""
+        return [label_of(position, term) for position, term in self.terms]
+
 
 def sections_of(pieces: Mapping[str, Any], processes: int, trains: bool) -> Sections:
     """The sections from the valid pieces of a recipe; see `inconsistencies`."""
     present = {name: piece for name, piece in pieces.items() if piece is not None}
-    single = ("model", "data", "validation", "backend", "train", "scoring", "reference")
+    single = ("model", "data", "validation", "backend", "train", "scoring", "output", "reference")
     return Sections(
         frozenset(present),
         processes,

@@ -46,10 +46,12 @@ class Checkpoints:
     folder: Path
     keep: int
 
-    def save(self, engine: Engine, step: int, world: World, metadata: Mapping[str, Any]) -> Path:
+    def save(
+        self, engine: Engine, step: int, world: World, metadata: Mapping[str, Any], best: int | None = None
+    ) -> Path:
         """Write the checkpoint after ``step`` finished steps, then remove those that are too old to keep.
 
-        ``metadata``: what a resumed run needs besides the engine's state, as JSON values. Raises
+        The checkpoint of the step ``best`` is kept, too. ``metadata``: what a resumed run needs besides the engine's state, as JSON values. Raises
         `CheckpointError` in every process if one of them cannot write; older checkpoints stay whole.
         """
         path = self.folder / _folder_name(step)
@@ -60,6 +62,7 @@ class Checkpoints:
         pieces = list(engine.state())
         written = world.gather(_attempt(lambda: _write(pieces, folder / name)))
         world.computed_by_main(lambda: self._finish(path, folder, step, written, metadata))
+        world.computed_by_main(lambda: self._remove_old(best))
         return path
 
     def _finish(
@@ -75,8 +78,12 @@ class Checkpoints:
         with unwritable(path):
             (folder / STATE).write_text(json.dumps({**state, _DIGEST: _digest(state)}, indent=2) + "\n")
             finished_folder(folder, path)
-        for old in self.all()[: -self.keep]:
-            remove_folder(old)
+
+    def _remove_old(self, best: int | None) -> None:
+        kept = self.by_step()
+        for step in list(kept)[: -self.keep]:
+            if step != best:
+                remove_folder(kept[step])
 
     def all(self) -> list[Path]:
         """The complete checkpoints, oldest first."""

@@ -17,7 +17,7 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import saved_state, verify
 from mdpo_core.storage.exported import write_digests
-from mdpo_core.storage.files import atomic_folder, sha256
+from mdpo_core.storage.files import atomic_folder, remove_unfinished, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
 from mdpo_core.types.engine_state import POLICY_PREFIX
@@ -59,6 +59,16 @@ def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool
     _require_same_model(recipe.model, directory.manifest)
     export_checkpoint(recipe, checkpoint, out.resolve(), merge=merge)
     return checkpoint
+
+
+def export_models(recipe: Recipe, directory: RunDirectory, best_step: int | None) -> None:
+    """Write the newest checkpoint's model to ``final`` and, if there is a best step, that one's to ``best`` before."""
+    remove_unfinished(directory.path)
+    checkpoints = directory.checkpoints.by_step()
+    if best_step is not None and not directory.best.is_dir():
+        export_checkpoint(recipe, checkpoints[best_step], directory.best)
+    # A checkpoint has the same form for every backend.
+    export_checkpoint(recipe, checkpoints[max(checkpoints)], directory.final)
 
 
 def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: bool = False) -> None:

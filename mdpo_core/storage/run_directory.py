@@ -48,6 +48,11 @@ class RunDirectory:
         return self.path / "final"
 
     @property
+    def best(self) -> Path:
+        """The exported model that was best by ``output.keep_best``."""
+        return self.path / "best"
+
+    @property
     def checked(self) -> Path:
         """The results of the data check; see `StoredChecks`."""
         return self.path / "checked"

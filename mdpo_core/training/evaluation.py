@@ -133,7 +133,13 @@ class Evaluation:
 
     def __call__(self, step: int) -> dict[str, float]:
         """Metrics as ``eval/<evaluator>/<metric>``; empty if nothing is due."""
-        due = [evaluator for evaluator in self.evaluators if self._is_due(evaluator, step)]
+        return self._all_measured([each for each in self.evaluators if self._is_due(each, step)], step)
+
+    def of_the_end(self, step: int) -> dict[str, float]:
+        """The metrics that are due only because training ends after this step."""
+        return self._all_measured([each for each in self.evaluators if not self._is_due(each, step)], step)
+
+    def _all_measured(self, due: Sequence[Evaluator], step: int) -> dict[str, float]:
         metrics: dict[str, float] = {}
         self.policy.model.set_training(False)
         try:

@@ -21,7 +21,9 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.quarantine import MetRows, stopped_by
 from mdpo_core.storage.resuming import settings_of_rounding
 from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.training.evaluation import Evaluation
 from mdpo_core.training.feed import Feed, SampledFeed, Step
+from mdpo_core.training.goals import Goals
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
     indifference_tolerance,
@@ -36,9 +38,6 @@ from mdpo_core.training.trackers import logs_of
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
 
-Evaluate = Callable[[int], Mapping[str, float]]
-
-
 @dataclass(frozen=True)
 class RunRecord:
     """What records a run: its directory, and the hooks that hear of each step."""
@@ -51,9 +50,8 @@ class RunRecord:
 class Trainer:
     """Trains step by step; logs, saves and evaluates between steps.
 
-    ``feed`` gives the batches of each step, which ``builder`` builds. ``evaluate(step)`` gives the metrics of the
-    evaluators that are due after ``step`` steps; it is empty if none is due. ``matrix_rate``: FLOP/s of this process's
-    device.
+    ``feed`` gives the batches of each step, which ``builder`` builds. ``evaluation`` measures the policy; the goals of
+    the recipe judge by it. ``matrix_rate``: FLOP/s of this process's device.
     """
 
     recipe: Recipe
@@ -61,7 +59,7 @@ class Trainer:
     objective: Objective
     builder: BatchBuilder
     feed: Feed
-    evaluate: Evaluate
+    evaluation: Evaluation
     record: RunRecord
     world: World
     matrix_rate: float | None = None
@@ -71,6 +69,7 @@ class Trainer:
         self.arithmetic = Arithmetic.of(self.recipe, self.learner.model, image_token)
         data = self.feed.data if isinstance(self.feed, SampledFeed) else None
         self._met = MetRows.of(data, self.recipe, self.record.directory, self.world)
+        self.goals = Goals.of(self.recipe)
 
     def restore(self, metadata: Mapping[str, Any]) -> None:
         """Take what a checkpoint remembers besides the engine's state."""
@@ -80,7 +79,10 @@ class Trainer:
             self._met.restore(metadata)
 
     def fit(self, first_step: int) -> None:
-        """Train from ``first_step`` finished steps to the end. Raises `RunStopped` after a signal."""
+        """Train from ``first_step`` finished steps to the end, or until the goals say stop.
+
+        Raises `RunStopped` after a signal.
+        """
         with ExitStack() as stack:
             trackers = self.recipe.trackers if self.world.is_main else ()
             self._track = stack.enter_context(logs_of(trackers, self.record.directory.path))
@@ -89,12 +91,23 @@ class Trainer:
             self.record.hooks.mdpo_run_started(
                 run_dir=self.record.directory.path, first_step=first_step, num_steps=self.feed.num_steps
             )
-            self._evaluated = self.world.computed_by_main(lambda: set(self.record.directory.metrics.evaluations()))
+            self._take_up_evaluations()
             self._saved = first_step
             self._evaluate(first_step)
             self._meter, self._clock = Meter(), Clock(self.matrix_rate)
             for step in range(first_step, self.feed.num_steps):
+                if self.goals.reason_to_stop:
+                    self._end_early(step)
+                    break
                 self._finish(step + 1, self._step(step))
+
+    def _take_up_evaluations(self) -> None:
+        directory = self.record.directory
+        evaluations, kept = self.world.computed_by_main(
+            lambda: (directory.metrics.evaluations(), list(directory.checkpoints.by_step()))
+        )
+        self._evaluated = set(evaluations)
+        self.goals.resume(evaluations, kept)
 
     @contextmanager
     def rehearsing(self, clock: Clock) -> Iterator[Callable[[int], float]]:
@@ -108,7 +121,8 @@ class Trainer:
 
     def _finish(self, finished: int, grad_norm: float) -> None:
         last = finished == self.feed.num_steps
-        if finished % self.recipe.train.log_every == 0 or last:
+        logged = finished % self.recipe.train.log_every == 0 or last
+        if logged:
             self._log(finished, grad_norm)
         # Signals reach processes at different moments; all processes must stop after the same step.
         signum = asked_to_stop(self.world)
@@ -117,6 +131,13 @@ class Trainer:
         if signum:
             self._stop(finished, signum)
         self._evaluate(finished)
+        if self.goals.reason_to_stop and not logged:
+            self._log(finished, grad_norm)
+
+    def _end_early(self, finished: int) -> None:
+        if self._saved < finished:
+            self._save(finished)
+        self.record.hooks.mdpo_stopped_early(step=finished, reason=self.goals.reason_to_stop)
 
     def _stop(self, finished: int, signum: int) -> NoReturn:
         """Raise `RunStopped`, with a checkpoint of the finished steps."""
@@ -212,7 +233,8 @@ class Trainer:
     def _save(self, finished: int) -> None:
         if self.world.is_main:
             self.record.directory.metrics.sync()
-        path = self.record.directory.checkpoints.save(self.learner.engine, finished, self.world, self._metadata)
+        checkpoints, best = self.record.directory.checkpoints, self.goals.best_step
+        path = checkpoints.save(self.learner.engine, finished, self.world, self._metadata, best)
         self._saved = finished
         self.record.hooks.mdpo_checkpoint_saved(step=finished, path=path)
 
@@ -228,7 +250,7 @@ class Trainer:
         if finished in self._evaluated:
             return
         try:
-            metrics = self.evaluate(finished)
+            metrics, is_best = self._judged(finished)
         except RunStopped as stopped:
             self._stop(finished, stopped.signum)
         if metrics:
@@ -236,6 +258,19 @@ class Trainer:
             self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)
             # The next rates must not include the time of the evaluation.
             self._clock = Clock(self.matrix_rate)
+        if is_best and self._saved < finished:
+            self._save(finished)
+
+    def _judged(self, finished: int) -> tuple[Mapping[str, float], bool]:
+        """The metrics that are due, and whether their model is the best so far. All processes decide alike."""
+        mine = self.evaluation(finished)
+        metrics = self.world.computed_by_main(lambda: mine)
+        if finished == 0 and metrics:
+            self.goals.require_measured(metrics)
+        is_best = self.goals.judge(finished, metrics)
+        if self.goals.reason_to_stop:
+            metrics = {**metrics, **self.evaluation.of_the_end(finished)}
+        return metrics, is_best
 
 
 def _seed_of_dropout(seed: int, step: int, number: int) -> int:

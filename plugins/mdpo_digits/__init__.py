@@ -19,6 +19,7 @@ from mdpo_core import (
     Placement,
     Policy,
     Reader,
+    Term,
     VisionLanguageModel,
     component,
     hookimpl,
@@ -94,6 +95,9 @@ class DigitsEvaluator(Evaluator):
 
     needs_reference: ClassVar[bool] = True
     num_mosaics: int = Field(default=512, gt=0, le=1_000_000, description="number of held-out mosaics")
+
+    def measures(self, terms: Mapping[str, Term]) -> Collection[str] | None:
+        return ("wrong_digits", "hallucinated", "chosen_reward")
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         from mdpo_digits.evaluation import evaluate

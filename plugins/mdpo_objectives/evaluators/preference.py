@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from pydantic import Field, field_validator
 
-from mdpo_core import Corruption, DataError, Evaluator, ExampleField, MdpoError, Policy, Problem, RowLogProb, component
+from mdpo_core import (
+    Corruption,
+    DataError,
+    Evaluator,
+    ExampleField,
+    MdpoError,
+    PairLoss,
+    Policy,
+    Problem,
+    RowLogProb,
+    Term,
+    component,
+)
 
 _OF_TERMS = ("loss", "rewards/accuracy/", "rewards/margin/")
 
@@ -43,6 +55,20 @@ class Preference(Evaluator):
     @property
     def reads_sources(self) -> bool:
         return self.by_source
+
+    def measures(self, terms: Mapping[str, Term]) -> Collection[str] | None:
+        if self.by_source:
+            return None
+        compared = {label: term for label, term in terms.items() if isinstance(term, PairLoss) and term.needs_reference}
+        scaled = [label for label, term in compared.items() if getattr(term, "beta", None) is not None]
+        return (
+            "loss",
+            *(f"loss/{label}" for label in terms),
+            *(f"rewards/accuracy/{label}" for label in compared),
+            *(f"rewards/margin/{label}" for label in scaled),
+            "picture/accuracy",
+            "picture/margin",
+        )
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         rows = policy.held_out

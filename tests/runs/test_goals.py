@@ -1,0 +1,138 @@
+"""The best model is kept, and a run ends early: real runs, stopped and resumed, alone and in two processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from safetensors.torch import load_file
+from support.paths import LLAVA_MDPO
+from support.processes.launching import begin, contents, kill, launch, records, wait_for_step
+from support.runs import train
+
+from mdpo_core import Evaluator, Policy, RecipeError, load_recipe, register, run
+
+WATCHED = "eval/preference/loss"
+GOALS = [
+    "data.hold_out={rows: 3}",
+    "evaluators=[{evaluator: preference, every: 1}]",
+    "train.epochs=4",
+    "output.save_every=3",
+    "output.keep=1",
+]
+
+
+class Scripted(Evaluator):
+    """Gives these values, step by step."""
+
+    values: ClassVar[Mapping[int, float]] = {}
+
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        return {"value": self.values.get(step, 0.0)}
+
+
+register("scripted", Scripted)
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, *values: float) -> list[str]:
+    """Changes for a run whose evaluations after steps 1, 2, ... are these values."""
+    monkeypatch.setattr(Scripted, "values", dict(enumerate(values, start=1)))
+    return ["evaluators=[{evaluator: scripted, every: 1}]", "output.save_every=4", "output.keep=1"]
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
+
+
+def test_the_best_checkpoint_is_kept_and_exported(
+    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*changes, *scripted(monkeypatch, 1, 3, 2, 3, 0, 1)]
+    folder = train([*words, "output.keep_best={metric: eval/scripted/value}"], tmp_path / "run")
+    assert steps(folder) == [2, 6]
+    short = train([*words, "output.save_every=1", "output.keep=9"], tmp_path / "all")
+    best, final = (load_file(folder / name / "adapter_model.safetensors") for name in ("best", "final"))
+    from mdpo_core.storage.export import export_run
+
+    export_run(short, tmp_path / "second", step=2)
+    second = load_file(tmp_path / "second" / "adapter_model.safetensors")
+    assert all((best[name] == second[name]).all() for name in second)
+    assert any((best[name] != final[name]).any() for name in final)
+
+
+def test_a_run_ends_early_and_leaves_what_a_whole_one_leaves(
+    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*changes, *scripted(monkeypatch, 1, 2, 2, 1, 5, 6), "train.log_every=3"]
+    early = "train.stop_early={metric: eval/scripted/value, patience: 2}"
+    folder = train([*words, early], tmp_path / "run")
+    lines = records(folder)
+    assert {line["step"] for line in lines} == {0, 1, 2, 3, 4}
+    assert [line["step"] for line in lines if "loss" in line] == [3, 4]
+    assert steps(folder) == [4]
+    assert (folder / "final" / "adapter_model.safetensors").is_file()
+    assert run(load_recipe(LLAVA_MDPO, [*words, early, f"output.dir={folder}"]), resume=True).final == folder / "final"
+
+
+def test_evaluators_of_the_end_measure_when_a_run_ends_early(
+    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*changes, *scripted(monkeypatch, 2, 1, 1, 1, 1, 1), "data.hold_out={rows: 3}"]
+    both = "evaluators=[{evaluator: scripted, every: 1}, {evaluator: preference}]"
+    early = "train.stop_early={metric: eval/scripted/value, patience: 1}"
+    lines = records(train([*words, both, early], tmp_path / "run"))
+    assert [line["step"] for line in lines if WATCHED in line] == [0, 2]
+    assert len([line for line in lines if line["step"] == 2 and "eval/scripted/value" in line]) == 1
+
+
+def test_a_metric_that_only_a_run_can_miss_ends_it_before_the_first_step(
+    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*changes, *scripted(monkeypatch, 1), "output.keep_best={metric: eval/scripted/valeu}"]
+    with pytest.raises(RecipeError, match="'eval/scripted/valeu' is not measured; did you mean 'eval/scripted/value'"):
+        train(words, tmp_path / "run")
+
+
+@pytest.mark.long
+def test_a_killed_run_keeps_and_ends_as_one_that_nothing_stopped(changes: list[str], tmp_path: Path) -> None:
+    words = [
+        *changes,
+        *GOALS,
+        f"output.keep_best={{metric: {WATCHED}, mode: min}}",
+        f"train.stop_early={{metric: {WATCHED}, mode: max, min_delta: 1, patience: 5}}",
+    ]
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    finished = launch(words, whole)
+    assert finished.returncode == 0, finished.stderr
+    assert max(line["step"] for line in records(whole)) < 8  # of 8: it ended early
+    for lines in (3, 6, 9):
+        with begin(words, folder, *(["--resume"] if folder.exists() else [])) as process:
+            wait_for_step(process, folder, lines)
+            kill(process.pid)
+            process.communicate()
+    last = launch(words, folder, "--resume")
+    assert last.returncode == 0, last.stderr
+    assert steps(folder) == steps(whole)
+    for name in ("best", "final"):
+        assert contents(folder / name) == contents(whole / name)
+    judged = [[json.dumps(line[WATCHED]) for line in records(each) if WATCHED in line] for each in (folder, whole)]
+    assert judged[0] == judged[1]
+
+
+@pytest.mark.long
+def test_two_processes_decide_alike(changes: list[str], tmp_path: Path) -> None:
+    words = [
+        *changes,
+        *GOALS,
+        f"output.keep_best={{metric: {WATCHED}, mode: min}}",
+        f"train.stop_early={{metric: {WATCHED}, mode: max, patience: 2}}",
+    ]
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    for folder, more in ((alone, []), (two, ["--processes", "2"])):
+        finished = launch(words, folder, *more)
+        assert finished.returncode == 0, finished.stderr
+    assert steps(alone) == steps(two)
+    assert (two / "best" / "adapter_model.safetensors").is_file()
