@@ -63,7 +63,7 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
             recipe.backend.check(recipe.train, world)
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
         world.computed_by_main(lambda: directory.claim(recipe, resume))
-        if not world.computed_by_main(directory.is_finished):
+        if not world.computed_by_main(lambda: directory.is_finished(recipe)):
             use_expandable_segments()
             if recipe.scoring.compile:
                 from mdpo_core.scoring.compilation import require_compiler

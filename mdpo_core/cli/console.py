@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "final": "the model, for plain transformers or peft",
+    "best": "the model that was best by output.keep_best",
     "samples.png": "answers before and after",
     "curves.png": "loss and rewards over time",
     "metrics.jsonl": "every logged step",
@@ -90,6 +91,10 @@ class Console:
         self._update("training", step, self._num_steps, numbers)
         if not self._terminal.is_terminal and step % math.ceil(self._num_steps / 10) == 0:
             self._terminal.print(f"step {step}/{self._num_steps}  {numbers}", soft_wrap=True)
+
+    @hookimpl
+    def mdpo_stopped_early(self, step: int, reason: str) -> None:
+        self._terminal.print(f"stopped early, after step {step} of {self._num_steps}: {reason}", soft_wrap=True)
 
     def _update(self, stage: str, done: int, total: int, numbers: str = "") -> None:
         if stage not in self._stages:

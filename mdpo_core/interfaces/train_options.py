@@ -11,7 +11,6 @@ from pydantic import Field, field_validator, model_validator
 from mdpo_core.interfaces.component import Section
 from mdpo_core.interfaces.goals import StopEarly
 
-
 # The options of each schedule, as transformers names them.
 SCHEDULE_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "polynomial": ("power", "lr_end"),

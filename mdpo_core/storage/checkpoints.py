@@ -51,8 +51,9 @@ class Checkpoints:
     ) -> Path:
         """Write the checkpoint after ``step`` finished steps, then remove those that are too old to keep.
 
-        The checkpoint of the step ``best`` is kept, too. ``metadata``: what a resumed run needs besides the engine's state, as JSON values. Raises
-        `CheckpointError` in every process if one of them cannot write; older checkpoints stay whole.
+        The checkpoint of the step ``best`` is kept, too. ``metadata``: what a resumed run needs besides the engine's
+        state, as JSON values. Raises `CheckpointError` in every process if one of them cannot write; older checkpoints
+        stay whole.
         """
         path = self.folder / _folder_name(step)
         folder = world.computed_by_main(lambda: begun_folder(path))

@@ -18,17 +18,48 @@ from mdpo_core.storage.differences import differences
 # resume with other values, for example when it lacks memory or time.
 _MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
 
+# A finished run can go on, longer than it was asked at first.
+_MAY_GROW = ("train.epochs", "train.max_steps")
+
 HASHED = "stored bytes"  # what the digest of the data covers of a picture; before this was written down: its pixels
 
 
 def require_same_recipe(file: Path, recipe: Recipe) -> None:
     """Raise `RecipeError` if ``recipe`` would not train what the recipe in ``file`` trains."""
-    different = differences(_recorded_recipe(file), recipe.to_dict(), _decides)
+    recorded = _recorded_recipe(file)
+    grown = goes_on(recorded, recipe)
+    different = differences(recorded, recipe.to_dict(), lambda key: _decides(key) and key not in grown)
     if different:
         raise RecipeError(
             f"{file.parent} holds the run of another recipe; choose another directory with --run-dir DIR\n  "
             + "\n  ".join(different)
         )
+
+
+def goes_on(recorded: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """The options by which ``recipe`` trains longer than the recorded one: ``train.epochs``, ``train.max_steps``."""
+    then, now = recorded.get("train"), recipe.to_dict()["train"]
+    if not isinstance(then, Mapping):
+        return []
+    names = [key.partition(".")[2] for key in _MAY_GROW]
+    grown = [name for name in names if _is_more(now[name], then.get(name))]
+    return [f"train.{name}" for name in grown]
+
+
+def _is_more(now: object, then: object) -> bool:
+    return type(now) is int and type(then) is int and now > then
+
+
+def goes_on_from(file: Path, recipe: Recipe) -> bool:
+    """Whether ``recipe`` trains longer than the recipe in ``file``, if there is one; warns of what differs then."""
+    grown = goes_on(_recorded_recipe(file), recipe) if file.is_file() else []
+    if grown:
+        logging.getLogger(__name__).warning(
+            "the run in %s goes on, with a larger %s: from here on its learning rates are those of the longer run, so "
+            "it differs from one that was as long from the start, unless train.schedule is constant",
+            *(file.parent, " and ".join(grown)),
+        )
+    return bool(grown)
 
 
 def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

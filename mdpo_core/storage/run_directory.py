@@ -16,7 +16,7 @@ from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object
 from mdpo_core.storage.metrics_file import MetricsFile
-from mdpo_core.storage.resuming import require_same_inputs, require_same_recipe
+from mdpo_core.storage.resuming import goes_on_from, require_same_inputs, require_same_recipe
 from mdpo_core.storage.run_lock import LOCK
 
 
@@ -100,9 +100,12 @@ class RunDirectory:
             read_manifest(self.manifest)
         self.metrics.records()
 
-    def is_finished(self) -> bool:
-        """Whether the run has exported its model. Raises `CheckpointError` if ``final`` exists but is not a model."""
-        if not self.final.exists():
+    def is_finished(self, recipe: Recipe) -> bool:
+        """Whether the run has exported its model, and ``recipe`` does not train longer than it did.
+
+        Raises `CheckpointError` if ``final`` exists but is not a model.
+        """
+        if not self.final.exists() or goes_on_from(self.recipe, recipe):
             return False
         problem = _problem_of_final(self.final)
         if problem:
@@ -117,12 +120,20 @@ class RunDirectory:
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
         """Write the recipe, which may differ in a resumed run, and the manifest, unless it exists."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self._set_models_aside()
         # Write the recipe first: with it, this is a run directory, even if the process then stops.
         text = io.BytesIO()
         _yaml().dump(recipe.to_dict(), text)
         atomic_write(self.recipe, text.getvalue())
         if not self.manifest.is_file():
             atomic_write(self.manifest, json.dumps(manifest, indent=2).encode() + b"\n")
+
+    def _set_models_aside(self) -> None:
+        """Rename the models of a finished run that goes on: ``final-step-000150``."""
+        step = self.checkpoints.newest_step()
+        for model in (self.best, self.final):
+            if model.is_dir():
+                model.rename(model.with_name(f"{model.name}-step-{step:06d}"))
 
     def require_shared(self, world: World) -> None:
         """Raise `CheckpointError` if a process does not see what the main one has written."""

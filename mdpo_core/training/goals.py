@@ -44,8 +44,10 @@ class Goals:
     _watched: Progress | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._kept = self.keep_best and Progress(self.keep_best)
-        self._watched = self.stop_early and Progress(self.stop_early, self.stop_early.min_delta)
+        if self.keep_best is not None:
+            self._kept = Progress(self.keep_best)
+        if self.stop_early is not None:
+            self._watched = Progress(self.stop_early, self.stop_early.min_delta)
 
     @classmethod
     def of(cls, recipe: Recipe) -> Goals:

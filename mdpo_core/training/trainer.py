@@ -38,6 +38,7 @@ from mdpo_core.training.trackers import logs_of
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
 
+
 @dataclass(frozen=True)
 class RunRecord:
     """What records a run: its directory, and the hooks that hear of each step."""

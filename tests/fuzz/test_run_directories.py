@@ -93,7 +93,7 @@ def _require_refused_or_same(folder: Path, stopped: Path, recipe: Recipe) -> Non
     start, directory = time.process_time(), RunDirectory(folder)
     try:
         directory.claim(recipe, resume=True)
-        directory.is_finished()
+        directory.is_finished(recipe)
         directory.require_same_inputs(json.loads((stopped / "manifest.json").read_text()))
         directory.metrics.evaluations()
         found = verify(directory.checkpoints.all()[-1])

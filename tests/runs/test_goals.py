@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,8 @@ from support.paths import LLAVA_MDPO
 from support.processes.launching import begin, contents, kill, launch, records, wait_for_step
 from support.runs import train
 
-from mdpo_core import Evaluator, Policy, RecipeError, load_recipe, register, run
+from mdpo_core import Evaluator, Policy, RecipeError, hookimpl, load_recipe, register, run
+from mdpo_core.registry.discovery import current_registry
 
 WATCHED = "eval/preference/loss"
 GOALS = [
@@ -34,23 +35,34 @@ class Scripted(Evaluator):
         return {"value": self.values.get(step, 0.0)}
 
 
-register("scripted", Scripted)
+class Listener:
+    def __init__(self) -> None:
+        self.told: list[tuple[int, str]] = []
+
+    @hookimpl
+    def mdpo_stopped_early(self, step: int, reason: str) -> None:
+        self.told.append((step, reason))
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, *values: float) -> list[str]:
-    """Changes for a run whose evaluations after steps 1, 2, ... are these values."""
-    monkeypatch.setattr(Scripted, "values", dict(enumerate(values, start=1)))
-    return ["evaluators=[{evaluator: scripted, every: 1}]", "output.save_every=4", "output.keep=1"]
+@pytest.fixture
+def scripted(changes: list[str], own_registry: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Changes for a run whose evaluations after steps 1, 2, ... are the given values."""
+    register("scripted", Scripted)
+
+    def words(*values: float) -> list[str]:
+        monkeypatch.setattr(Scripted, "values", dict(enumerate(values, start=1)))
+        every = "evaluators=[{evaluator: scripted, every: 1}]"
+        return [*changes, every, "output.save_every=4", "output.keep=1"]
+
+    return words
 
 
 def steps(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
 
 
-def test_the_best_checkpoint_is_kept_and_exported(
-    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = [*changes, *scripted(monkeypatch, 1, 3, 2, 3, 0, 1)]
+def test_the_best_checkpoint_is_kept_and_exported(scripted: Callable[..., list[str]], tmp_path: Path) -> None:
+    words = [*scripted(1, 3, 2, 3, 0, 1)]
     folder = train([*words, "output.keep_best={metric: eval/scripted/value}"], tmp_path / "run")
     assert steps(folder) == [2, 6]
     short = train([*words, "output.save_every=1", "output.keep=9"], tmp_path / "all")
@@ -64,11 +76,18 @@ def test_the_best_checkpoint_is_kept_and_exported(
 
 
 def test_a_run_ends_early_and_leaves_what_a_whole_one_leaves(
-    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    words = [*changes, *scripted(monkeypatch, 1, 2, 2, 1, 5, 6), "train.log_every=3"]
+    words = [*scripted(1, 2, 2, 1, 5, 6), "train.log_every=3"]
     early = "train.stop_early={metric: eval/scripted/value, patience: 2}"
-    folder = train([*words, early], tmp_path / "run")
+    heard = Listener()
+    current_registry().plugins.register(heard)
+    try:
+        folder = train([*words, early], tmp_path / "run")
+    finally:
+        current_registry().plugins.unregister(heard)
+    reason = "eval/scripted/value did not get better in 2 evaluations (best: 2 after step 2)"
+    assert heard.told == [(4, reason)]
     lines = records(folder)
     assert {line["step"] for line in lines} == {0, 1, 2, 3, 4}
     assert [line["step"] for line in lines if "loss" in line] == [3, 4]
@@ -78,9 +97,9 @@ def test_a_run_ends_early_and_leaves_what_a_whole_one_leaves(
 
 
 def test_evaluators_of_the_end_measure_when_a_run_ends_early(
-    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    words = [*changes, *scripted(monkeypatch, 2, 1, 1, 1, 1, 1), "data.hold_out={rows: 3}"]
+    words = [*scripted(2, 1, 1, 1, 1, 1), "data.hold_out={rows: 3}"]
     both = "evaluators=[{evaluator: scripted, every: 1}, {evaluator: preference}]"
     early = "train.stop_early={metric: eval/scripted/value, patience: 1}"
     lines = records(train([*words, both, early], tmp_path / "run"))
@@ -89,9 +108,9 @@ def test_evaluators_of_the_end_measure_when_a_run_ends_early(
 
 
 def test_a_metric_that_only_a_run_can_miss_ends_it_before_the_first_step(
-    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    words = [*changes, *scripted(monkeypatch, 1), "output.keep_best={metric: eval/scripted/valeu}"]
+    words = [*scripted(1), "output.keep_best={metric: eval/scripted/valeu}"]
     with pytest.raises(RecipeError, match="'eval/scripted/valeu' is not measured; did you mean 'eval/scripted/value'"):
         train(words, tmp_path / "run")
 
@@ -136,3 +155,24 @@ def test_two_processes_decide_alike(changes: list[str], tmp_path: Path) -> None:
         assert finished.returncode == 0, finished.stderr
     assert steps(alone) == steps(two)
     assert (two / "best" / "adapter_model.safetensors").is_file()
+
+
+def test_a_finished_run_goes_on_when_it_is_asked_for_more_epochs(
+    changes: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*changes, "train.schedule=constant", "train.warmup_steps=0"]
+    folder = train(words, tmp_path / "run")
+    first = contents(folder / "final")
+    caplog.clear()
+    train([*words, "train.epochs=4"], folder, resume=True)
+    assert "goes on, with a larger train.epochs: from here on its learning rates are those of" in caplog.text
+    whole = train([*words, "train.epochs=4"], tmp_path / "whole")
+    assert contents(folder / "final") == contents(whole / "final")
+    assert contents(folder / "final-step-000006") == first
+    assert [line["step"] for line in records(folder)] == [line["step"] for line in records(whole)]
+
+
+def test_a_run_does_not_become_shorter(changes: list[str], tmp_path: Path) -> None:
+    folder = train([*changes, "train.epochs=2"], tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"train\.epochs: 2 there, 1 here"):
+        train([*changes, "train.epochs=1"], folder, resume=True)

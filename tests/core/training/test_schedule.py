@@ -8,8 +8,11 @@ from math import cos, pi, sqrt
 from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
-from transformers import SchedulerType
+from transformers import SchedulerType, get_scheduler
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
 from mdpo_core import Train
@@ -88,3 +91,32 @@ def test_options_that_a_schedule_lacks_or_needs_are_named(schedule: Any, options
 def test_the_options_are_those_of_transformers(name: str) -> None:
     function = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]
     assert set(SCHEDULE_OPTIONS[name]) <= set(inspect.signature(function).parameters)
+
+
+@given(
+    st.sampled_from(
+        [
+            ("linear", {}),
+            ("cosine", {}),
+            ("polynomial", {}),
+            ("polynomial", {"power": 3, "lr_end": 1e-4}),
+            ("inverse_sqrt", {}),
+            ("inverse_sqrt", {"timescale": 7}),
+            ("cosine_with_restarts", {}),
+            ("cosine_with_restarts", {"num_cycles": 3}),
+            ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+            ("cosine_with_min_lr", {"min_lr_rate": 0.2, "num_cycles": 1.5}),
+            ("warmup_stable_decay", {"num_decay_steps": 5}),
+            ("warmup_stable_decay", {"num_decay_steps": 3, "decay_type": "linear", "min_lr_ratio": 0.3}),
+        ]
+    ),
+    st.integers(0, 6),
+    st.integers(12, 60),
+)
+def test_after_the_warm_up_the_rate_is_transformers_own(named: Any, warmup: int, num_steps: int) -> None:
+    name, options = named
+    train = Train(schedule=name, schedule_options=options, warmup_steps=warmup, learning_rate=2e-3)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=2e-3)
+    own = get_scheduler(name, optimizer, warmup, num_steps, scheduler_specific_kwargs=options or None).lr_lambdas[0]
+    found = [learning_rate(train, step, num_steps) for step in range(warmup, num_steps)]
+    assert found == pytest.approx([2e-3 * own(step) for step in range(warmup, num_steps)], rel=1e-9, abs=1e-12)
