@@ -18,7 +18,7 @@ _LORA = "model.lora={rank: 8, alpha: 16}"
 _TIMEOUT = 180.0  # seconds
 _SPARE = 25.0
 _LENGTH = {"cuda": 1280, "cpu": 32}  # pairs
-_SHOWN = ("loss", "rewards/margin/0:dpo", "grad_norm", "pairs_per_second", "tflops", "mfu", "memory_gb")
+_SHOWN = ("loss", "rewards/margin/text", "grad_norm", "pairs_per_second", "tflops", "mfu", "memory_gb")
 
 # By name: changes of the quickstart.
 PRECISIONS = {

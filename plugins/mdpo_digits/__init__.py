@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -37,9 +37,12 @@ class DigitsReader(Reader):
         default=0.95, ge=0, le=1, description="share of pairs whose captions differ in style as well as in digits"
     )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of the random pairs")
+    split: Literal["train", "held_out"] = Field(
+        default="train", description="whose digits: those to train on, or those that only evaluations see"
+    )
 
     def open(self) -> DigitPairs:
-        return DigitPairs(self.num_pairs, self.style_cue, self.seed, "train")
+        return DigitPairs(self.num_pairs, self.style_cue, self.seed, self.split)
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected")}

@@ -32,8 +32,8 @@ def test_mdpo_begins_at_3_log_2_and_leaves_complete_directory(small: list[str], 
 def test_every_promised_metric_is_logged(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "peak_reserved_memory", lambda device: 2.5)  # as on CUDA
     record = records(run(load_recipe(RECIPES / "llava_mdpo.yaml", small)).run_dir)[0]
-    promised = ["step", "epoch", "loss", "loss/0:dpo", "loss/1:dpo", "loss/2:reward", "rewards/chosen"]
-    promised += ["rewards/rejected", "rewards/chosen@crop", "rewards/accuracy/0:dpo", "rewards/margin/1:dpo"]
+    promised = ["step", "epoch", "loss", "loss/text", "loss/picture", "loss/anchor", "rewards/chosen"]
+    promised += ["rewards/rejected", "rewards/chosen@crop", "rewards/accuracy/text", "rewards/margin/picture"]
     promised += ["logps/chosen", "grad_norm", "learning_rate", "pairs_per_second", "tokens_per_second"]
     assert record.keys() >= {*promised, "data_wait", "memory_gb", "tflops", "mfu"}
     assert 0 < record["mfu"] < 1
@@ -112,7 +112,7 @@ def test_nan_stops_run_names_examples_and_keeps_checkpoint(small: list[str], lla
     # A learning rate that throws the weights to infinity, from the second step on.
     changes = ["train.learning_rate=1.0e+30", "train.warmup_ratio=0", "output.save_every=1"]
     recipe = load_recipe(RECIPES / "llava_mdpo.yaml", [*small, *changes])
-    with pytest.raises(MdpoError, match=r"step 2: the loss of example '\d+'.*is not finite \(in loss/0:dpo"):
+    with pytest.raises(MdpoError, match=r"step 2: the loss of example '\d+'.*is not finite \(in loss/text"):
         run(recipe)
     kept = [path.name for path in (recipe.output.dir / "checkpoints").iterdir()]
     assert kept == ["step-000001"]

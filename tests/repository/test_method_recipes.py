@@ -121,6 +121,8 @@ def test_method_runs_on_its_columns_and_begins_at_its_formula(
         "train.learning_rate=1.0e-2",
         "train.workers=0",
         "backend={backend: local, precision: fp32}",
+        "data.hold_out=null",  # of two rows
+        "evaluators=[]",
         "trackers=[]",
         f"output.dir={tmp_path / 'run'}",
     ]

@@ -62,7 +62,7 @@ def test_preference_is_the_objective_on_rows_that_are_not_trained_on(
     assert sorted(found) == [0, 2]
     counts = {name: sum(row.source == name for row in held_out) for name in ("a", "b")}
     for metrics in found.values():
-        for name in ("loss", "loss/0:dpo", "rewards/accuracy/0:dpo", "rewards/margin/1:dpo", "picture/margin"):
+        for name in ("loss", "loss/text", "rewards/accuracy/text", "rewards/margin/picture", "picture/margin"):
             parts = [metrics[f"eval/preference/{name}/{source}"] * count for source, count in counts.items()]
             assert metrics[f"eval/preference/{name}"] == pytest.approx(sum(parts) / 3, rel=1e-6, abs=1e-7)
         assert 0 <= metrics["eval/preference/picture/accuracy"] <= 1

@@ -71,7 +71,7 @@ def test_metrics_by_source_are_those_of_the_rows_of_each_alone(
         before = {name.split("/", 2)[2]: value for name, value in evaluated[step - 1].items() if "eval/" in name}
         by_source = {name: value for name, value in of_objective(line).items() if name.endswith(("/a", "/b"))}
         assert set(by_source) == set(before)
-        assert {"loss/a", "rewards/accuracy/0:dpo/b", "rewards/margin/1:dpo/a", "rewards/chosen/b"} <= set(by_source)
+        assert {"loss/a", "rewards/accuracy/text/b", "rewards/margin/picture/a", "rewards/chosen/b"} <= set(by_source)
         # The step shares forwards between other rows, so numbers differ by rounding.
         assert by_source == pytest.approx(before, rel=2e-4, abs=2e-5)
 

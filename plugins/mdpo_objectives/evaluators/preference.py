@@ -40,6 +40,7 @@ class Preference(Evaluator):
     response: str = Field(default="chosen", description="the response whose log-probs are compared")
     without: dict[str, Any] = Field(
         default={"corruption": "blank"},
+        validate_default=True,
         description="the corruption that takes the picture away, with its options: {corruption: no_image}",
     )
 

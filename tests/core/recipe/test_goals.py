@@ -11,7 +11,7 @@ from mdpo_core import RecipeError, load_recipe
 
 RECIPE = RECIPES / "quickstart.yaml"
 EVERY = "evaluators=[{evaluator: digits, every: 10}]"
-HELD_OUT = ["data={reader: digits, num_pairs: 64, hold_out: {share: 0.1}}"]
+HELD_OUT = ["validation=null", "data.hold_out={share: 0.1}"]
 
 
 def problem(*changes: str) -> str:
@@ -33,8 +33,8 @@ def problem(*changes: str) -> str:
         ([EVERY], "eval//loss", "a metric of an evaluation is called eval/EVALUATOR/METRIC"),
         (
             [*HELD_OUT, "evaluators=[{evaluator: preference, every: 5}]"],
-            "eval/preference/rewards/accuracy/picture",
-            "'preference' does not measure 'rewards/accuracy/picture'",
+            "eval/preference/rewards/accuracy/image",
+            "'preference' does not measure 'rewards/accuracy/image'",
         ),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_metric_that_nobody_makes_is_named(key: str, changes: list[str], metri
 
 
 def test_metrics_that_are_made_are_taken() -> None:
-    changes = [*HELD_OUT, "evaluators=[{evaluator: preference, every: 5}]", "objective.1.label=picture"]
+    changes = [*HELD_OUT, "evaluators=[{evaluator: preference, every: 5}]"]
     recipe = load_recipe(
         RECIPE,
         [

@@ -8,6 +8,7 @@ from support.paths import RECIPES
 from mdpo_core import RecipeError, load_recipe
 
 VALIDATION = "validation={reader: pairs, path: x.json, image: null}"
+NOTHING_HELD_OUT = ["validation=null", "evaluators=[]"]
 PREFERENCE = "evaluators=[{evaluator: preference}]"
 
 
@@ -68,12 +69,12 @@ PREFERENCE = "evaluators=[{evaluator: preference}]"
 )
 def test_recipes_that_contradict_themselves_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        load_recipe(RECIPES / "quickstart.yaml", words)
+        load_recipe(RECIPES / "quickstart.yaml", [*NOTHING_HELD_OUT, *words])
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("word", ["data.hold_out={share: 0.1}", "validation={reader: digits, seed: 3}"])
 def test_preference_works_with_either_and_also_with_a_cached_reference(word: str) -> None:
-    recipe = load_recipe(RECIPES / "quickstart.yaml", [PREFERENCE, word, "reference=cached"])
-    assert load_recipe(RECIPES / "quickstart.yaml", ["validation=null"]).validation is None
+    recipe = load_recipe(RECIPES / "quickstart.yaml", [*NOTHING_HELD_OUT, PREFERENCE, word, "reference=cached"])
+    assert load_recipe(RECIPES / "quickstart.yaml", NOTHING_HELD_OUT).validation is None
     assert recipe.to_dict()["evaluators"][0]["without"] == {"corruption": "blank"}
