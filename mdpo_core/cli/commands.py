@@ -45,6 +45,7 @@ def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.runner import run
 
     with Console(recipe) as console:
+        console.greet(options.recipe, options.directory.path)
         current_registry().plugins.register(console)
         result = run(recipe, run_dir=options.run_dir, resume=options.resume)
     console.summarize(result, options.recipe)

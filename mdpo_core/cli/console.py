@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from mdpo_core.cli.health import findings
 from mdpo_core.hooks import hookimpl
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING
+from mdpo_core.storage.metrics_file import MetricsFile
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -27,6 +31,9 @@ _FILES = {
     "checkpoints": "the run can resume from these",
     "quarantine.jsonl": "rows that were left out, and why",
 }
+
+# Metrics that are in the table at the end, and not in the line of an evaluation.
+_FINER = ("loss/", "rewards/margin/")
 
 
 class Console:
@@ -51,6 +58,8 @@ class Console:
         self._stages: dict[str, TaskID] = {}
         self._num_steps = 0
         self._cached_rows: list[int] = []
+        self._trained = 0.0
+        self._began = time.monotonic()
 
     def __enter__(self) -> Console:
         self._progress.start()
@@ -60,6 +69,10 @@ class Console:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def greet(self, recipe_file: Path, run_dir: Path) -> None:
+        """The first line, before anything is loaded."""
+        self._terminal.print(f"mdpo {version('mdpo')}: {recipe_file} -> {run_dir}", soft_wrap=True)
 
     @hookimpl
     def mdpo_progress(self, stage: str, done: int, total: int) -> None:
@@ -72,6 +85,7 @@ class Console:
     @hookimpl
     def mdpo_model_loaded(self, parts: Mapping[str, Mapping[str, float]]) -> None:
         self._terminal.print(_parts(parts))
+        self._trained = sum(numbers["trained"] for numbers in parts.values())
 
     @hookimpl
     def mdpo_run_started(self, run_dir: Path, first_step: int, num_steps: int) -> None:
@@ -93,6 +107,11 @@ class Console:
             self._terminal.print(f"step {step}/{self._num_steps}  {numbers}", soft_wrap=True)
 
     @hookimpl
+    def mdpo_evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, numbers in _by_evaluator(metrics).items():
+            self._terminal.print(f"evaluated after step {step}: {name}: {numbers}", soft_wrap=True)
+
+    @hookimpl
     def mdpo_stopped_early(self, step: int, reason: str) -> None:
         self._terminal.print(f"stopped early, after step {step} of {self._num_steps}: {reason}", soft_wrap=True)
 
@@ -102,9 +121,13 @@ class Console:
         self._progress.update(self._stages[stage], completed=done, total=total, numbers=numbers)
 
     def summarize(self, result: RunResult, recipe_file: Path) -> None:
-        """Print the evaluations before and after, the files, and the next steps."""
+        """Print the evaluations before and after, whether the run looks healthy, the files, and the next steps."""
+        if self._num_steps:
+            minutes, seconds = divmod(round(time.monotonic() - self._began), 60)
+            self._terminal.print(f"trained {self._trained:,.0f} numbers in {minutes} min {seconds} s")
         if len(result.evaluations) > 1:
             self._terminal.print(_before_and_after(result.evaluations))
+        self._tell_health(result)
         self._terminal.print(f"\nin {result.run_dir}:")
         for name, meaning in _FILES.items():
             if (result.run_dir / name).exists():
@@ -113,6 +136,23 @@ class Console:
         self._terminal.print(
             f"\nnext:\n  change an option   {again}\n  see all of them    mdpo plugins", soft_wrap=True
         )
+
+    def _tell_health(self, result: RunResult) -> None:
+        found = findings(MetricsFile(result.run_dir / "metrics.jsonl").records())
+        for finding in found:
+            self._terminal.print(f"look at this: {finding}.", soft_wrap=True)
+        if not found:
+            self._terminal.print("healthy: no chosen reward below 0, no loss that stayed where it began")
+
+
+def _by_evaluator(metrics: Mapping[str, float]) -> dict[str, str]:
+    """The numbers of each evaluator in a line, without the finer ones: ``loss 0.693  picture/accuracy 0.812``."""
+    lines: dict[str, list[str]] = {}
+    for key, value in metrics.items():
+        _, name, metric = key.split("/", 2)
+        if not metric.startswith(_FINER):
+            lines.setdefault(name, []).append(f"{metric.removeprefix('rewards/')} {value:.3f}")
+    return {name: "  ".join(numbers) for name, numbers in lines.items()}
 
 
 def _reason(kind: str) -> str:
@@ -166,6 +206,5 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Table:
         table.add_column(name, justify="right")
     for name, value in evaluations[last].items():
         before = evaluations[first].get(name)
-        label = name.removeprefix("eval/").replace("/", ": ").replace("_", " ")
-        table.add_row(label, "" if before is None else f"{before:.3f}", f"{value:.3f}")
+        table.add_row(name.removeprefix("eval/"), "" if before is None else f"{before:.3f}", f"{value:.3f}")
     return table

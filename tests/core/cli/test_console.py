@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.paths import RECIPES
 
 from mdpo_core import load_recipe
 from mdpo_core.cli.console import Console
+from mdpo_core.runner import RunResult
 from mdpo_core.scoring.reference_store import CACHING
 
 RECIPE = RECIPES / "llava_mdpo.yaml"
@@ -54,3 +56,37 @@ def test_the_console_shows_what_trains_in_each_part(
     assert ["projector", "500", "500", "50.00%", "2e-05"] in rows
     assert ["language", "1,000", "5,000", "16.67%", "64", "0.0001"] in rows
     assert ["all", "1,500", "8,500", "15.00%"] in rows
+
+
+def test_evaluations_are_printed_when_they_are_made(
+    cached_changes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = {
+        "eval/preference/loss": 0.5,
+        "eval/preference/loss/text": 0.25,
+        "eval/preference/rewards/accuracy/text": 0.75,
+        "eval/digits/wrong_digits": 0.125,
+    }
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        console.greet(Path("my.yaml"), Path("x"))
+        console.mdpo_evaluated(3, metrics)
+        console.mdpo_stopped_early(3, "it did not get better")
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"mdpo [\d.]+: my\.yaml -> x", first)
+    assert lines == [
+        "evaluated after step 3: preference: loss 0.500  accuracy/text 0.750",
+        "evaluated after step 3: digits: wrong_digits 0.125",
+        "stopped early, after step 3 of 0: it did not get better",
+    ]
+
+
+def test_the_summary_says_what_looks_wrong(
+    cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"step": step, "loss": 0.6, "rewards/chosen": -0.1 * step} for step in range(1, 11)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        console.summarize(RunResult(tmp_path, tmp_path / "final", {}), Path("my.yaml"))
+    shown = capsys.readouterr().out
+    assert "look at this: the reward of the chosen answers ended below 0 (-1.000)" in shown
+    assert "healthy" not in shown

@@ -1,0 +1,61 @@
+"""Whether a finished run looks healthy, in sentences: what its numbers say, and what answers it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+Records = Sequence[Mapping[str, float]]
+
+_CHOSEN = "rewards/chosen"
+_PICTURE = "picture/accuracy"
+_LOG_2 = math.log(2)
+# A pair term whose margin never left 0 has this loss; a run that learned anything is further away.
+_NEAR = 0.01
+_LEAST_USE = 0.6
+
+
+def findings(records: Records) -> list[str]:
+    """What is wrong with a run by its lines of metrics.jsonl, a sentence each; empty if nothing is."""
+    logged = [record for record in records if "loss" in record]
+    evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
+    return [*_of_training(_means_of_last_tenth(logged)), *_of_pictures(evaluated)]
+
+
+def _of_training(last: Mapping[str, float]) -> Iterator[str]:
+    chosen = last.get(_CHOSEN)
+    if chosen is not None and chosen < 0:
+        yield (
+            f"the reward of the chosen answers ended below 0 ({chosen:+.3f}): the model now finds them less likely "
+            "than before training. An anchor answers that: {anchor: reward, on: chosen}"
+        )
+    losses = [last[name] for name in (f"loss/{label}" for label in _compared(last)) if name in last]
+    if losses and all(abs(loss - _LOG_2) < _NEAR for loss in losses):
+        yield (
+            "the loss of every comparison stayed at log 2 (0.693): the model did not learn to prefer anything. Try a "
+            "larger train.learning_rate, or more steps"
+        )
+
+
+def _compared(last: Mapping[str, float]) -> list[str]:
+    """The labels of the terms that compare two answers under a reference: they log a margin."""
+    return [name.removeprefix("rewards/margin/") for name in last if name.startswith("rewards/margin/")]
+
+
+def _of_pictures(evaluated: Records) -> Iterator[str]:
+    if not evaluated:
+        return
+    for name, share in evaluated[-1].items():
+        if name.endswith(f"/{_PICTURE}") and share < _LEAST_USE:
+            yield (
+                f"only {share:.0%} of the held-out answers are likelier with their picture than without: the model "
+                "hardly looks at it. A term over an image condition answers that: {loss: dpo, over: chosen@crop}"
+            )
+
+
+def _means_of_last_tenth(logged: Records) -> dict[str, float]:
+    """The mean of each metric over the last tenth of the lines."""
+    part = logged[-math.ceil(len(logged) / 10) :] if logged else []
+    names = dict.fromkeys(name for record in part for name in record)
+    values = {name: [record[name] for record in part if name in record] for name in names}
+    return {name: sum(each) / len(each) for name, each in values.items()}
