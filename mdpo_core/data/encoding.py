@@ -17,7 +17,7 @@ from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.interfaces.term import Term
-from mdpo_core.recipe.needs import Need, lacking, needs_of_corruption, needs_of_term
+from mdpo_core.recipe.checks.needs import Need, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import IMAGE_MARK

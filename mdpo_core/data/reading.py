@@ -19,9 +19,9 @@ from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.listeners import progress_of
 from mdpo_core.processes.world import ALONE, World
-from mdpo_core.recipe.held_out import lacking_for
+from mdpo_core.recipe.checks.held_out import lacking_for
+from mdpo_core.recipe.checks.sources import measures_by_source
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.recipe.sources import measures_by_source
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import Block
 from mdpo_core.types.stored_bytes import Files, noted_files

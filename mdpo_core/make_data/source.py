@@ -14,7 +14,7 @@ from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import progress_of
-from mdpo_core.recipe.needs import Need, needs_of_corruption
+from mdpo_core.recipe.checks.needs import Need, needs_of_corruption
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.exported import EXPORTED, require_as_exported
 from mdpo_core.storage.files import sha256

@@ -14,15 +14,15 @@ from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.interfaces.term_declarations import problems_of_declarations
-from mdpo_core.recipe.cached_reference import not_in_cache
-from mdpo_core.recipe.goals import goals
-from mdpo_core.recipe.held_out import held_out
-from mdpo_core.recipe.needs import Need, needs_of_corruption, needs_of_term
+from mdpo_core.recipe.checks.cached_reference import not_in_cache
+from mdpo_core.recipe.checks.goals import goals
+from mdpo_core.recipe.checks.held_out import held_out
+from mdpo_core.recipe.checks.needs import Need, needs_of_corruption, needs_of_term
+from mdpo_core.recipe.checks.sources import evaluators_by_source, metrics_by_source
+from mdpo_core.recipe.checks.streaming import streaming
+from mdpo_core.recipe.checks.unchecked import unchecked
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.sections import Found, Sections, sections_of
-from mdpo_core.recipe.sources import evaluators_by_source, metrics_by_source
-from mdpo_core.recipe.streaming import streaming
-from mdpo_core.recipe.unchecked import unchecked
 from mdpo_core.recipe.yaml_document import Keys
 from mdpo_core.types.view import CLEAN, is_name
 

@@ -9,7 +9,7 @@ from mdpo_core.errors import suggestion
 from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.reader import Reader
-from mdpo_core.recipe.needs import Need
+from mdpo_core.recipe.checks.needs import Need
 from mdpo_core.recipe.sections import Found, Sections
 from mdpo_core.types.example import Example, ExampleField
 

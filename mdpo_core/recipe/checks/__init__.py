@@ -1,0 +1,1 @@
+"""What the sections of a recipe need of each other: a file for each part of it."""
