@@ -13,11 +13,10 @@ from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component, Section
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
-from mdpo_core.interfaces.goals import KeepBest
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.tracker import Tracker
-from mdpo_core.interfaces.train_options import Train
+from mdpo_core.interfaces.train_options import KeepBest, Train
 from mdpo_core.registry.discovery import current_registry
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]

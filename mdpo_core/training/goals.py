@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mdpo_core.errors import Problem, RecipeError, suggestion
-from mdpo_core.interfaces.goals import Goal, KeepBest, StopEarly
+from mdpo_core.interfaces.train_options import Goal, KeepBest, StopEarly
 from mdpo_core.recipe.recipe import Recipe
 
 

@@ -7,8 +7,8 @@ from types import NoneType
 
 from mdpo_core.errors import suggestion
 from mdpo_core.interfaces.evaluator import Evaluator
-from mdpo_core.interfaces.goals import Goal
 from mdpo_core.interfaces.plugin_results import told_by_plugin
+from mdpo_core.interfaces.train_options import Goal
 from mdpo_core.recipe.sections import Found, Sections
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdpo_core import RecipeError
-from mdpo_core.interfaces.goals import KeepBest, StopEarly
+from mdpo_core.interfaces.train_options import KeepBest, StopEarly
 from mdpo_core.training.goals import Goals
 
 METRIC = "eval/preference/loss"

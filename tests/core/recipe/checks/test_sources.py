@@ -44,6 +44,7 @@ def test_sources_of_sources_have_names_of_both(tmp_path: Path) -> None:
 
 
 PREFERENCE = "evaluators=[{evaluator: preference, by_source: true}]"
+NONE_APART = "validation=null"
 
 
 def test_an_evaluator_by_source_needs_held_out_rows_that_name_sources() -> None:
@@ -51,14 +52,14 @@ def test_an_evaluator_by_source_needs_held_out_rows_that_name_sources() -> None:
         "evaluators.0: 'preference' measures by source, but the rows of the reader 'digits' name no source; use the "
         "reader 'mixture', or leave by_source out"
     )
-    assert sentence in refused(PREFERENCE, "data.hold_out={share: 0.1}")
+    assert sentence in refused(PREFERENCE, NONE_APART, "data.hold_out={share: 0.1}")
     assert sentence in refused(PREFERENCE, SOURCES, "validation={reader: digits, seed: 3}")
-    assert "name no source" not in refused(PREFERENCE)  # there are no held-out rows at all
-    load_recipe(RECIPES / "quickstart.yaml", [SOURCES, "data.hold_out={share: 0.1}", PREFERENCE])
+    assert "name no source" not in refused(PREFERENCE, NONE_APART)  # there are no held-out rows at all
+    load_recipe(RECIPES / "quickstart.yaml", [NONE_APART, SOURCES, "data.hold_out={share: 0.1}", PREFERENCE])
 
 
 def test_a_label_cannot_be_the_name_of_a_source_for_an_evaluator() -> None:
-    words = [SOURCES, "data.hold_out={share: 0.1}", "objective.0.label=b", PREFERENCE]
+    words = [NONE_APART, SOURCES, "data.hold_out={share: 0.1}", "objective.0.label=b", PREFERENCE]
     sentence = "objective.0.label: 'loss/b' would also be the loss of a source; give the term another label"
     assert refused(*words).count(sentence) == 1
     assert refused(*words, BY_SOURCE).count(sentence) == 1
