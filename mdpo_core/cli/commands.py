@@ -40,7 +40,7 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 
 def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
-    from mdpo_core.cli.console import Console
+    from mdpo_core.cli.terminal.console import Console
     from mdpo_core.registry.discovery import current_registry
     from mdpo_core.runner import run
 
@@ -62,7 +62,7 @@ def preview_data(options: argparse.Namespace) -> int:
 
 def check_recipe(options: argparse.Namespace) -> int:
     """`mdpo check`: find every problem of a recipe, and with ``--data`` every problem of its rows."""
-    from mdpo_core.cli.console import Console
+    from mdpo_core.cli.terminal.console import Console
     from mdpo_core.registry.discovery import current_registry
 
     recipe = _load_recipe(options)

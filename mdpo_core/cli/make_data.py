@@ -150,7 +150,7 @@ DATA_COMMANDS = {
 
 
 def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: argparse.Namespace) -> int:
-    from mdpo_core.cli.console import Console
+    from mdpo_core.cli.terminal.console import Console
     from mdpo_core.errors import RecipeError
     from mdpo_core.make_data.job import counted
     from mdpo_core.processes.world import current_world

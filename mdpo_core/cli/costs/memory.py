@@ -24,7 +24,7 @@ _GB = 1e9
 
 def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
     """Print the estimate, and write it as JSON if a file is named; 1 if the run does not fit the card."""
-    from mdpo_core.cli.console import Console
+    from mdpo_core.cli.terminal.console import Console
     from mdpo_core.data.reading import read_data
     from mdpo_core.errors import RecipeError
     from mdpo_core.memory.advice import Fitting

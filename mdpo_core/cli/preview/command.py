@@ -86,7 +86,7 @@ def _of_reader(recipe: Recipe, reader: Reader, title: str, options: argparse.Nam
 
 def _checked(recipe: Recipe, data: NotedRows, builder: NotingBuilder) -> CheckedData:
     """Check all rows, in this process alone: both remember what they see here."""
-    from mdpo_core.cli.console import Console
+    from mdpo_core.cli.terminal.console import Console
     from mdpo_core.data.checking import check_data
     from mdpo_core.listeners import progress_of
     from mdpo_core.processes.world import ALONE

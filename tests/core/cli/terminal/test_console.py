@@ -10,7 +10,7 @@ import pytest
 from support.paths import RECIPES
 
 from mdpo_core import load_recipe
-from mdpo_core.cli.console import Console
+from mdpo_core.cli.terminal.console import Console
 from mdpo_core.runner import RunResult
 from mdpo_core.scoring.reference_store import CACHING
 

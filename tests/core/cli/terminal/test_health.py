@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mdpo_core.cli.health import findings
+from mdpo_core.cli.terminal.health import findings
 
 
 def run(*, chosen: float = 0.2, loss: float = 0.4, picture: float | None = 0.9) -> list[dict[str, float]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from mdpo_core.cli.health import findings
+from mdpo_core.cli.terminal.health import findings
 from mdpo_core.hooks import hookimpl
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING
