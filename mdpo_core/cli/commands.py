@@ -158,6 +158,23 @@ def list_plugins(options: argparse.Namespace) -> int:
     return 0
 
 
+def list_recipes(options: argparse.Namespace) -> int:
+    """`mdpo recipes`: list the recipes that mdpo ships, a line each."""
+    from mdpo_core.cli.starting.copying import recipes_list
+
+    print(recipes_list())  # noqa: T201
+    return 0
+
+
+def copy_shipped(options: argparse.Namespace) -> int:
+    """`mdpo recipes copy`: write a shipped recipe as a new file."""
+    from mdpo_core.cli.starting.copying import copy_recipe
+
+    file = shlex.quote(str(copy_recipe(options.name, options.out)))
+    print(f"{file}: the recipe '{options.name}' in one file; next: mdpo check {file}")  # noqa: T201
+    return 0
+
+
 def print_schema(options: argparse.Namespace) -> int:
     """`mdpo schema`: print the JSON Schema of recipes."""
     from mdpo_core.recipe.json_schema import recipe_schema
@@ -171,8 +188,11 @@ def _load_recipe(options: argparse.Namespace, *, trains: bool = True) -> Recipe:
     from mdpo_core.errors import RecipeError
     from mdpo_core.processes.world import current_world
     from mdpo_core.recipe.loading import load_recipe
+    from mdpo_core.recipe.shipped import shadow_note
 
     launched = current_world().size
+    if launched == 1 and (note := shadow_note(options.recipe)):
+        print(note, file=sys.stderr)  # noqa: T201
     if options.processes and launched not in (1, options.processes):
         raise RecipeError(
             f"--processes {options.processes}, but the launcher started {launched}; leave --processes out"

@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_corruptions(subparsers)
     _add_new_plugin(subparsers)
     _add_plugins(subparsers)
+    _add_recipes(subparsers)
     _command(subparsers, "schema", commands.print_schema, "print the JSON Schema of recipes, for editors")
     return parser
 
@@ -162,8 +163,23 @@ def _add_plugins(subparsers: _Subparsers) -> None:
     plugins.add_argument("name", nargs="?", metavar="NAME", help="only this component, with all about it")
 
 
+def _add_recipes(subparsers: _Subparsers) -> None:
+    recipes = _command(subparsers, "recipes", commands.list_recipes, "list the recipes that mdpo ships, or copy one")
+    inner = recipes.add_subparsers(metavar="copy")
+    copy = inner.add_parser(
+        "copy",
+        prog="mdpo recipes copy",
+        help="write one as a new file, with all that it takes from others",
+        description="Write a shipped recipe as a new file, with all that it takes from others.",
+        allow_abbrev=False,
+    )
+    copy.set_defaults(action=commands.copy_shipped)
+    copy.add_argument("name", metavar="NAME", help="the recipe's name, as mdpo recipes lists it")
+    copy.add_argument("--out", type=Path, metavar="FILE", help="the new file (default: NAME.yaml here)")
+
+
 def _add_recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML)")
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (YAML), or a name of mdpo recipes")
     command.add_argument(
         "--set",
         action="append",

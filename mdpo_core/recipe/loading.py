@@ -17,6 +17,7 @@ from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
+from mdpo_core.recipe.shipped import recipe_file
 from mdpo_core.recipe.yaml_document import Document, Keys, override, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
 
@@ -40,14 +41,14 @@ _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "out
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int = 1, *, trains: bool = True) -> Recipe:
-    """Read and check a recipe file.
+    """Read and check a recipe: a file, or the name of one that mdpo ships, where no such file exists.
 
     ``overrides``: ``section.key=value``, as after ``--set``. ``processes``: the number that batch sizes must fit.
     ``trains=False``: for commands that make data, whose rows need not yet have what the objective reads. Raises
     `RecipeError` with every problem: file, line, YAML path, and what would work. Raises `PluginError` if a component
     fails when it is asked what it needs or gives.
     """
-    document = read_document(Path(path))
+    document = read_document(recipe_file(Path(path)))
     override(document, overrides)
     return build_recipe(document, processes, trains=trains)
 

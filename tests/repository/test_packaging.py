@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -12,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT
+from support.paths import RECIPES, ROOT
+from support.processes.own_environment import make_environment, pip_install
 
 import mdpo_core
 
@@ -51,6 +53,38 @@ def test_the_wheel_holds_every_python_file_of_core_and_plugins(wheel: zipfile.Zi
 def test_the_wheel_holds_nothing_beside_its_packages(wheel: zipfile.ZipFile) -> None:
     top = {name.partition("/")[0] for name in wheel.namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"mdpo_core", *PLUGINS}
+
+
+def test_the_wheel_holds_every_recipe(wheel: zipfile.ZipFile) -> None:
+    folder = "mdpo_core/shipped_recipes"
+    sources = {file.relative_to(RECIPES).as_posix(): file.read_bytes() for file in RECIPES.rglob("*.yaml")}
+    shipped = {name for name in wheel.namelist() if name.startswith(f"{folder}/")}
+    assert {name.removeprefix(f"{folder}/"): wheel.read(name) for name in shipped} == sources
+
+
+@pytest.mark.long
+def test_the_installed_wheel_trains_the_quickstart_in_an_empty_folder(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "own")
+    pip_install(python, Path(str(wheel.filename)))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def command(*words: str) -> str:
+        program = str(python.with_name(words[0]))
+        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, env=environment, cwd=empty)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = "import mdpo_core; print(mdpo_core.__file__)"
+    assert str(tmp_path / "own") in command("python", "-c", where)
+    assert "  methods/chip " in command("mdpo", "recipes")
+    few = ("data.num_pairs=64", "data.hold_out=null", "train.batch_size=16", "train.micro_batch_size=16")
+    sets = [word for change in (*few, "evaluators=[]") for word in ("--set", change)]
+    command("mdpo-run", "quickstart", *sets)
+    assert (empty / "runs" / "quickstart" / "final").is_dir()
+    command("mdpo", "recipes", "copy", "llava_mdpo_no_anchor", "--out", "mine.yaml")
+    command("mdpo", "check", "mine.yaml")
 
 
 def test_packages_that_third_parties_import_ship_their_types(wheel: zipfile.ZipFile) -> None:

@@ -57,6 +57,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo plugins loss", "one kind"),
         ("mdpo plugins loss dpo", "one component, with all options"),
     ),
+    "recipes": (
+        ("mdpo recipes", "list them"),
+        ("mdpo recipes copy quickstart", "write quickstart.yaml"),
+        ("mdpo recipes copy llava_mdpo --out mine.yaml", ""),
+    ),
     "schema": (
         ("mdpo schema > recipe.schema.json", ""),
         ("mdpo schema | python -m json.tool --compact", ""),
