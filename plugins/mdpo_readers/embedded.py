@@ -5,16 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# PNG, JPEG, GIF, WebP and BMP begin like this in base64. A path of such a name is far shorter.
-_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk")
-# The same formats and TIFF as bytes.
-_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+# PNG, JPEG, GIF, WebP, BMP, TIFF, PPM and AVIF begin like this in base64. A path of such a name is far shorter.
+_BASE64_START = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk|SUkqA|TU0AK|UDYK|AAAA.[GWm2]Z0eX")
+# The same formats, JPEG 2000 and Matroska as bytes; AVIF and MP4 have b"ftyp" in the place of _BOX.
+_STARTS = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"RIFF",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"P6\n",
+    b"\0\0\0\x0cjP  ",
+    b"\x1aE\xdf\xa3",
+)
+_BOX = slice(4, 8)
 _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 # The keys under which an object holds a picture or names its file.
 PICTURE_KEYS = ("bytes", "path", "url", "base64", "data", "image", "image_url", "file", "file_name", "filename", "src")
-_PICTURES = frozenset(("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2", "heic"))
-_VIDEOS = frozenset(("mp4", "webm", "avi", "mov", "mkv"))
+# The endings of all pictures. One of a format that `read_image` does not read, such as HEIC, is refused, not left out.
+PICTURE_ENDINGS = (
+    *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff", "avif", "avifs"),
+    *("jp2", "j2k", "jpx", "jpf", "jpc", "j2c", "ppm", "pgm", "pbm", "pnm", "pfm", "tga", "ico", "icns", "qoi"),
+    *("psd", "pcx", "dds", "sgi", "heic", "heif"),
+)
+VIDEO_ENDINGS = ("mp4", "m4v", "webm", "avi", "mov", "mkv", "mpg", "mpeg", "wmv", "flv", "3gp", "ogv")
 _LONGEST_NAME = 4096  # letters
 
 
@@ -33,17 +50,17 @@ def has_bytes_of_picture(value: object) -> bool:
         return any(has_bytes_of_picture(value[key]) for key in PICTURE_KEYS if key in value)
     if isinstance(value, str):
         return value.startswith(("data:image/", "data:video/")) or _is_bare_base64(value)
-    return isinstance(value, bytes) and value.startswith(_STARTS)
+    return isinstance(value, bytes) and (value.startswith(_STARTS) or value[_BOX] == b"ftyp")
 
 
 def names_picture(text: str) -> bool:
     """Whether a text is the path or the address of a picture, by its ending."""
-    return _ending(text) in _PICTURES
+    return _ending(text) in PICTURE_ENDINGS
 
 
 def names_video(text: str) -> bool:
     """Whether a text is the path or the address of a video, by its ending."""
-    return _ending(text) in _VIDEOS
+    return _ending(text) in VIDEO_ENDINGS
 
 
 def _ending(text: str) -> str:
@@ -76,5 +93,5 @@ def base64_of(text: str) -> str | None:
 
 
 def _is_bare_base64(text: str) -> bool:
-    starts = text.startswith(_BASE64_STARTS) and len(text) >= _SHORTEST_BASE64
+    starts = len(text) >= _SHORTEST_BASE64 and _BASE64_START.match(text) is not None
     return starts and _BASE64.fullmatch(text) is not None

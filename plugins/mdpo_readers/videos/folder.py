@@ -7,8 +7,10 @@ from pathlib import Path
 
 from mdpo_core import note_file
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.embedded import PICTURE_ENDINGS
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+PICTURES = tuple(f".{ending}" for ending in PICTURE_ENDINGS)
+_SHOWN = 4  # endings in a message
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
@@ -20,7 +22,7 @@ def frames_in(cell: Cell, folder: Path) -> list[str]:
     except OSError as error:
         raise cell.lacks_file(f"the folder of frames '{folder}' cannot be read: {error.strerror}") from error
     if not files:
-        raise cell.wrong(f"the folder of frames '{folder}' has no picture ({', '.join(PICTURES)})")
+        raise cell.wrong(f"the folder of frames '{folder}' has no picture ({', '.join(PICTURES[:_SHOWN])}, ...)")
     return sorted(files, key=_by_number)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import datasets
 import pytest
+from mdpo_readers.embedded import PICTURE_ENDINGS
+from PIL import Image
 from support.paths import DATA
 
-from mdpo_core import DataError, Turn, component
+from mdpo_core import DataError, Turn, component, read_image
 from mdpo_core.testing import check_reader
 
 FORMATS = DATA / "formats"
@@ -95,6 +97,90 @@ def test_texts_and_several_pictures_of_a_sample_are_columns(tmp_path: Path) -> N
 )
 def test_a_bad_sample_is_named_with_its_file(members: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
     assert message in error(write_tar(tmp_path / "a.tar", members))
+
+
+PLAIN = json.dumps({"prompt": "A?", "chosen": "B", "rejected": "C"}).encode()
+
+
+def picture(ending: str, size: tuple[int, int] = (9, 7)) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", size).save(content, Image.registered_extensions()[ending])
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("ending", [".avif", ".ppm", ".tif", ".jp2", ".jfif", ".PNG", ".bmp", ".webp"])
+def test_pictures_of_all_endings_are_read(ending: str, tmp_path: Path) -> None:
+    [row] = read(write_tar(tmp_path / "a.tar", [("a.json", PLAIN), (f"a{ending}", picture(ending.lower()))]), "trl")
+    assert row.images[0].size == (9, 7)
+    unread = [("a.json", PLAIN), ("a.jpg", BOAT), (f"a.left{ending}", picture(ending.lower()))]
+    assert "left: holds a picture that nothing reads" in error(write_tar(tmp_path / "b.tar", unread), "trl")
+
+
+def test_the_endings_of_pictures_are_those_of_all_formats_that_are_read() -> None:
+    Image.init()
+    with pytest.raises(DataError) as caught:
+        read_image(b"no picture")
+    formats = str(caught.value).rpartition("read as ")[2].split(", ")
+    endings = {ending[1:] for ending, kind in Image.registered_extensions().items() if kind in formats}
+    assert {"jpg", "avif", "ppm", "jp2"} <= endings <= {*PICTURE_ENDINGS}
+
+
+def test_a_video_is_a_column(tmp_path: Path) -> None:
+    stored = b"\0\0\0\x20ftypisom"
+    file = write_tar(tmp_path / "a.tar", [("a.json", PLAIN), ("a.mp4", stored), ("a.side.webm", stored)])
+    assert "side: holds a video that nothing reads" in error(
+        file, "pairs", image=None, video="video", marks="first", frames=2
+    )
+    assert "video: holds a video that nothing reads" in error(file, "trl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.system", b"Be brief", "row 1 (a): system: holds a system prompt that nothing reads"),
+        ("a.winner", b"rejected", "row 1 (a): winner: prefers 'rejected', and the recipe prefers 'chosen'"),
+        ("a.zzz", BOAT, "row 1 (a): zzz: holds a picture that nothing reads"),
+    ],
+)
+def test_a_file_of_any_other_kind_is_a_column(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    members = [("a.json", PLAIN), ("a.png", BOAT), (name, content)]
+    assert message in error(write_tar(tmp_path / "a.tar", members), "trl")
+    [row] = read(write_tar(tmp_path / "b.tar", [*members[:2], ("a.cls", b"3"), ("a.npy", b"\x93")]), "trl")
+    assert row.responses == {"chosen": "B", "rejected": "C"}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("a.png", BOAT), ("a.jpg", CATS)], "image: two files fill this column: 'a.png' and 'a.jpg'"),
+        ([("a.0.png", BOAT), ("a.0.jpg", CATS)], "images: two files fill this column: 'a.0.png' and 'a.0.jpg'"),
+        ([("a.prompt.txt", b"D?")], "prompt: two files fill this column: 'a.json' and 'a.prompt.txt'"),
+        ([("a.meta.json", b'{"prompt": "D?"}')], "prompt: two files fill this column: 'a.json' and 'a.meta.json'"),
+    ],
+)
+def test_two_files_of_one_column_are_named(members: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", [("a.json", PLAIN), *members])
+    assert f"row 1 (a): {message}" in error(file, "trl")
+
+
+def test_a_picture_beside_the_name_of_another_is_named(tmp_path: Path) -> None:
+    named = [("x/a.jpg", BOAT), ("x/a.json", PLAIN[:-1] + b', "image": "z.png"}')]
+    message = "image: two files fill this column: 'a.json' and 'a.jpg'"
+    assert message in error(write_tar(tmp_path / "a.tar", named), "trl")
+    named[1] = ("x/a.json", PLAIN[:-1] + b', "image": "train/a.jpg"}')  # says the same
+    [row] = read(write_tar(tmp_path / "b.tar", [*named, ("x/a.meta.json", b'{"prompt": "A?"}')]), "trl")
+    assert row.images[0].size == (24, 16)
+
+
+def test_a_file_that_a_row_lacks_is_named(tmp_path: Path) -> None:
+    whole = [("a.json", PLAIN), ("a.jpg", BOAT)]
+    message = "row 2 (x/b): the file 'b.json' is missing"
+    assert message in error(write_tar(tmp_path / "a.tar", [*whole, ("x/b.jpg", BOAT)]), "trl")
+    message = "row 2 (x/b): the file 'b.jpg' is missing"
+    assert message in error(write_tar(tmp_path / "b.tar", [*whole, ("x/b.json", PLAIN)]), "trl")
+    said = [("x/b.json", PLAIN[:-1] + b', "image": null}')]
+    rows = read(write_tar(tmp_path / "c.tar", [*whole, *said]), "trl")
+    assert [len(row.images) for row in rows] == [1, 0]
 
 
 @pytest.mark.parametrize("length", [1000, 1536, 2500, None])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import tarfile
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Problem
+from mdpo_readers.embedded import PICTURE_ENDINGS, VIDEO_ENDINGS, named_file
 from mdpo_readers.tables.files.json_rows import BadRow, values_of
 from mdpo_readers.tables.files.loose_table import LooseTable
 from mdpo_readers.tables.files.spans import Spans
 from mdpo_readers.tables.scanned import OneByOne, Scanned
 
-_PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
+_JSON = "json"
 _TEXTS = ("txt", "text")
 _BLOCK = 512  # bytes; a tar file ends with a block of zeros
 
@@ -30,17 +31,25 @@ class _Member(NamedTuple):
         return self.ending.rpartition(".")[2].lower()
 
     @property
+    def media(self) -> str | None:
+        """``image`` or ``video`` for a file of this kind; None for any other."""
+        return "image" if self.kind in PICTURE_ENDINGS else "video" if self.kind in VIDEO_ENDINGS else None
+
+    @property
     def column(self) -> str:
-        """The column that the file fills, if it is no JSON file."""
+        """The column that the file fills, if it is no JSON file; a number for one of a list."""
         name = self.ending.rpartition(".")[0]
-        return name or ("image" if self.kind in _PICTURES else self.ending)
+        if self.media is not None:
+            return name or self.media
+        return name if name and self.kind in _TEXTS else self.ending
 
 
 class TarTable(LooseTable):
     """The rows of a file, which are read from the file itself; nothing is unpacked.
 
     The keys of a row's ``.json`` are columns. ``KEY.jpg`` is the column ``image``, ``KEY.other.jpg`` the column
-    ``other``, ``KEY.0.jpg`` and ``KEY.1.jpg`` the list ``images``; ``KEY.prompt.txt`` is the column ``prompt``.
+    ``other``, ``KEY.0.jpg`` and ``KEY.1.jpg`` the list ``images``; ``KEY.mp4`` is the column ``video``;
+    ``KEY.prompt.txt`` is the column ``prompt``, and ``KEY.winner``, a file of any other kind, the column ``winner``.
     """
 
     def __init__(self, path: Path, spans: Spans, rows: _Rows, selected: Sequence[str] | None = None) -> None:
@@ -90,21 +99,52 @@ class TarTable(LooseTable):
         return self.select(there)
 
     def _values(self, number: int, with_pictures: bool) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        pictures: dict[str, Any] = {}
-        for member in self._rows.members(number):
-            if member.kind == "json":
-                values |= self._object(number, member)
-            elif member.kind in _PICTURES:
-                wanted = self._selected is None or member.column in self._selected or member.column.isdigit()
-                stored = {"bytes": self._spans.text(member.number), "path": None} if with_pictures and wanted else None
-                pictures[member.column] = stored
-            elif member.kind in _TEXTS:
-                values[member.column] = self._text(number, member)
-        listed = sorted((name for name in pictures if name.isdigit()), key=int)
-        if listed:
-            values["images"] = [pictures.pop(name) for name in listed] if with_pictures else None
-        return values | pictures
+        members = sorted(self._rows.members(number), key=lambda member: member.kind != _JSON)  # these before others
+        filled = _Filled(self.place(number), self._rows.keys[number])
+        listed: dict[str, dict[int, Any]] = {}
+        for member in members:
+            if member.kind == _JSON:
+                for column, value in self._object(number, member).items():
+                    filled.add(column, value, member)
+                continue
+            is_number = member.media is not None and member.column.isdigit()
+            column = f"{member.media}s" if is_number else member.column
+            is_wanted = self._selected is None or column in self._selected
+            value = self._content(number, member) if is_wanted and (with_pictures or member.media is None) else None
+            filled.add(column, value, member, member.column if is_number else "")
+            if is_number:
+                listed.setdefault(column, {})[int(member.column)] = value
+        self._require_files(number, members, filled.values)
+        in_order = {column: [each[place] for place in sorted(each)] for column, each in listed.items()}
+        return filled.values | (in_order if with_pictures else dict.fromkeys(in_order))
+
+    def _require_files(self, number: int, members: Sequence[_Member], values: Mapping[str, Any]) -> None:
+        """Raise `DataError` if a row lacks its text, or its picture, and other rows of the file have them."""
+        name = PurePosixPath(self._rows.keys[number]).name
+        text = self._rows.ending(lambda other: other.kind == _JSON)
+        if text is not None and all(member.media for member in members):
+            fault = f"the file '{name}.{text}' is missing, and other rows have theirs; add it, or remove the row"
+            raise DataError([Problem(self.place(number), "", fault)])
+        picture = self._rows.ending(lambda other: other.media == "image")
+        if picture is None or any(member.media for member in members) or not {"image", "images"}.isdisjoint(values):
+            return
+        column = "images" if picture.partition(".")[0].isdigit() else "image"
+        fault = f"the file '{name}.{picture}' is missing, and other rows have theirs; add it, or remove the row, "
+        fault += f'or, if it has no picture, say so: "{column}": null in {name}.json'
+        raise DataError([Problem(self.place(number), "", fault)])
+
+    def _content(self, number: int, member: _Member) -> Any:
+        """What a file that is not JSON holds: a picture or a video, a text, or, of any other kind, its bytes."""
+        if member.media is not None:
+            path = None if member.media == "image" else member.ending
+            return {"bytes": self._spans.text(member.number), "path": path}
+        if member.kind in _TEXTS:
+            return self._text(number, member)
+        content = self._spans.text(member.number)
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            return content
 
     def _object(self, number: int, member: _Member) -> Mapping[str, Any]:
         try:
@@ -120,6 +160,33 @@ class TarTable(LooseTable):
 
     def _bad(self, number: int, member: _Member, fault: str) -> DataError:
         return DataError([Problem(self.place(number), member.ending, fault)])
+
+
+class _Filled:
+    """The columns of a row, each filled by one file."""
+
+    def __init__(self, place: str, key: str) -> None:
+        self.values: dict[str, Any] = {}
+        self._place, self._name = place, PurePosixPath(key).name
+        self._members: dict[tuple[str, str], _Member] = {}
+
+    def add(self, column: str, value: Any, member: _Member, number: str = "") -> None:
+        """Fill a column, or one ``number`` of a list. Raises `DataError` if another file says another thing there."""
+        before = self._members.get((column, number)) or self._members.get((column, ""))
+        if before is not None and self._differ(column, value, member):
+            files = " and ".join(f"'{self._name}.{each.ending}'" for each in (before, member))
+            text = f"two files fill this column: {files}; remove it from one of them, or give it a name of its own"
+            raise DataError([Problem(self._place, column, text)])
+        self._members[column, number] = member
+        self.values[column] = value
+
+    def _differ(self, column: str, value: Any, member: _Member) -> bool:
+        """Whether a second file says another thing of a column than its value so far."""
+        old = self.values[column]
+        if member.kind == _JSON:
+            return old is not None and bool(value != old)
+        is_its_name = PurePosixPath(named_file(old)).name == f"{self._name}.{member.ending}"
+        return old is None or not (is_its_name or (member.media is None and value == old))
 
 
 class _Rows:
@@ -146,6 +213,10 @@ class _Rows:
         names = list(self._names)
         end = self._starts[number + 1] if number + 1 < len(self) else len(self._endings)
         return [_Member(names[self._endings[each]], each) for each in range(self._starts[number], end)]
+
+    def ending(self, fits: Callable[[_Member], bool]) -> str | None:
+        """The first ending of a file that fits, of any row; None if there is none."""
+        return next((name for name in self._names if fits(_Member(name, 0))), None)
 
     def require_distinct(self, path: Path) -> None:
         """Raise `DataError` if a key stands in two places, or one of its endings occurs twice."""
