@@ -27,7 +27,7 @@ from mdpo_core.errors import (
     suggestion,
 )
 from mdpo_core.hooks import hookimpl
-from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.adapter import ModelAdapter, ModelSummary
 from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
@@ -121,6 +121,7 @@ __all__ = [
     "Loss",
     "MdpoError",
     "ModelAdapter",
+    "ModelSummary",
     "NewPairs",
     "NewRow",
     "Packed",

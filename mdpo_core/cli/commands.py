@@ -158,6 +158,13 @@ def list_plugins(options: argparse.Namespace) -> int:
     return 0
 
 
+def write_new_recipe(options: argparse.Namespace) -> int:
+    """`mdpo new-recipe`: write a recipe for a model and rows."""
+    from mdpo_core.cli.starting.new_recipe import new_recipe
+
+    return new_recipe(options)
+
+
 def list_recipes(options: argparse.Namespace) -> int:
     """`mdpo recipes`: list the recipes that mdpo ships, a line each."""
     from mdpo_core.cli.starting.copying import recipes_list

@@ -25,13 +25,11 @@ _PROMPTS = {
 
 def describe_data(options: argparse.Namespace) -> int:
     """Print the line, the columns, the number of rows and some of them; write a recipe if a file is named."""
-    from mdpo_core.errors import DataError, Problem, RecipeError
+    from mdpo_core.errors import RecipeError
 
     if options.recipe is not None and options.recipe.exists():
         raise RecipeError(f"--recipe: {options.recipe} exists already; name a new file")
-    found = _summary(str(options.path))
-    if found is None:
-        raise DataError([Problem(str(options.path), "", "no installed reader knows how to look at this")])
+    found = summary_of_data(str(options.path))
     print("\n".join([*_recipe_lines(found), *_lines(found)]))  # noqa: T201
     if options.recipe is not None:
         from mdpo_core.storage.files import atomic_write
@@ -51,26 +49,39 @@ def _recipe_lines(found: DataSummary) -> list[str]:
 
 def _recipe(found: DataSummary) -> str:
     """A recipe for the data, with the kind of prompts and the objective that its first pair needs."""
-    first = found.first
-    is_ready = first is not None and isinstance(first.prompt, str) and _READY.search(first.prompt) is not None
-    rejects_picture = first is not None and "rejected" not in first.responses and bool(first.other_images)
-    filled = {"{DATA}": found.line, "{PROMPTS}": _PROMPTS[is_ready]}
-    if first is not None and rejects_picture:
-        filled["{PICTURE}"] = next(iter(first.other_images))
-    recipe = (_TEMPLATES / ("data_recipe_pictures.txt" if rejects_picture else "data_recipe.txt")).read_text()
+    filled = {"{DATA}": found.line, "{PROMPTS}": _PROMPTS[is_ready(found)]}
+    picture = rejected_picture(found)
+    if picture is not None:
+        filled["{PICTURE}"] = picture
+    recipe = (_TEMPLATES / ("data_recipe.txt" if picture is None else "data_recipe_pictures.txt")).read_text()
     for mark, text in filled.items():
         recipe = recipe.replace(mark, text)
     return recipe
 
 
-def _summary(path: str) -> DataSummary | None:
+def is_ready(found: DataSummary) -> bool:
+    """Whether the prompts of the data are ready-made texts, which end with what calls for an answer."""
+    return found.first is not None and isinstance(found.first.prompt, str) and bool(_READY.search(found.first.prompt))
+
+
+def rejected_picture(found: DataSummary) -> str | None:
+    """The name of the picture that the first row rejects; None if it rejects an answer."""
+    first = found.first
+    if first is None or "rejected" in first.responses:
+        return None
+    return next(iter(first.other_images), None)
+
+
+def summary_of_data(path: str) -> DataSummary:
+    """What the first reader that knows the file says of it. Raises `DataError` if none does."""
+    from mdpo_core.errors import DataError, Problem
     from mdpo_core.registry.discovery import current_registry
 
     for reader in current_registry().components("reader").values():
         found: DataSummary | None = reader.summarize(path, _ROWS)  # type: ignore[attr-defined]
         if found is not None:
             return found
-    return None
+    raise DataError([Problem(path, "", "no installed reader knows how to look at this")])
 
 
 def _lines(found: DataSummary) -> list[str]:

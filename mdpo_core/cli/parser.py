@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_new_plugin(subparsers)
     _add_plugins(subparsers)
     _add_recipes(subparsers)
+    _add_new_recipe(subparsers)
     _command(subparsers, "schema", commands.print_schema, "print the JSON Schema of recipes, for editors")
     return parser
 
@@ -176,6 +177,16 @@ def _add_recipes(subparsers: _Subparsers) -> None:
     copy.set_defaults(action=commands.copy_shipped)
     copy.add_argument("name", metavar="NAME", help="the recipe's name, as mdpo recipes lists it")
     copy.add_argument("--out", type=Path, metavar="FILE", help="the new file (default: NAME.yaml here)")
+
+
+def _add_new_recipe(subparsers: _Subparsers) -> None:
+    help = "write a recipe for a model and your rows"
+    new = _command(subparsers, "new-recipe", commands.write_new_recipe, help)
+    new.add_argument("--model", metavar="FOLDER", help="the model: a folder, or a name on the hub")
+    new.add_argument("--data", metavar="FILE", help="the rows, as mdpo data takes them")
+    new.add_argument("--images", metavar="DIR", help="the folder of their pictures (default: one near the rows)")
+    new.add_argument("--method", choices=("mdpo", "dpo"), default="mdpo", help="what is trained (default: mdpo)")
+    new.add_argument("--out", metavar="FILE", help="the new recipe to write; on a terminal, what is missing is asked")
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:

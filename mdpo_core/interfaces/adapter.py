@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +14,19 @@ from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.model import Depth, Dtype, Encoder, Placement, VisionLanguageModel
 from mdpo_core.interfaces.parts import Lora, Part, Parts, PartTraining, problems_of, training_of
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What an adapter knows of a model that it was not configured for.
+
+    ``about``: the model in a few words. ``prompts``: the option of this name with which it reads the prompts.
+    ``is_made_for_it``: False if the adapter reads models of any family, so that others may fit better.
+    """
+
+    about: str
+    prompts: Literal["ready", "chat"]
+    is_made_for_it: bool = True
 
 
 class ModelAdapter(Component):
@@ -121,6 +135,15 @@ class ModelAdapter(Component):
         Parameters have the same names as after `load`, except perhaps in a merged model. Raises `DataError` if a file
         is missing.
         """
+
+    @classmethod
+    def summarize(cls, path: str, *, ready: bool) -> ModelSummary | None:
+        """What is at ``path``, for `mdpo new-recipe`; None if this adapter does not read it.
+
+        ``ready``: whether prompts are ready-made texts, and not bare questions or messages. Raises `DataError` if files
+        are missing or damaged.
+        """
+        return None
 
     @property
     def without_kernels(self) -> ModelAdapter:

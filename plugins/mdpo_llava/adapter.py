@@ -10,6 +10,7 @@ from mdpo_vlm import CheckpointLayout, OriginalsAdapter
 class Llava(OriginalsAdapter):
     """LLaVA-1.5 and models of the same architecture, as transformers saves them or as their authors published them."""
 
+    made_for: ClassVar[tuple[str, ...]] = ("llava",)
     layout: ClassVar[CheckpointLayout] = CheckpointLayout(
         # Not ``model_type``: some published configurations have the model type of transformers.
         key="architectures",

@@ -21,9 +21,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from mdpo_core import Component, hookimpl
+from mdpo_core import Component, ModelSummary, hookimpl
 from mdpo_vlm.adapter import TransformersAdapter
-from mdpo_vlm.families import Family, VideoInput
+from mdpo_vlm.families import FAMILIES, Family, VideoInput
+from mdpo_vlm.files.folder import find_folder, read_json
+from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.originals.adapter import OriginalsAdapter
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout
 
@@ -50,6 +52,17 @@ class ChatVlm(TransformersAdapter):
     @property
     def shows_videos(self) -> bool:
         return self.video == "own"
+
+    @classmethod
+    def summarize(cls, path: str, *, ready: bool) -> ModelSummary | None:
+        folder = find_folder(path)
+        config = read_json(folder / "config.json")
+        model_type = str(config.get("model_type"))
+        is_known = model_type in FAMILIES
+        if not is_known and not isinstance(config.get("vision_config"), Mapping):
+            return None
+        about = f"a model of the type {model_type}" + ("" if is_known else ", a family that nobody has tested here")
+        return ModelSummary(about, prompts_for(folder, ready=ready), is_made_for_it=False)
 
 
 @hookimpl

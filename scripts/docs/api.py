@@ -32,7 +32,7 @@ GROUPS = {
     "PairLoss Reader SelectiveCorruption Term Tracker hookimpl",
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
-    "Parts Placement VisionLanguageModel layers_of on_cpu to_device",
+    "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",
     "Engines and training": "MOMENTS Engine Policy RowLogProb SavedEngineState TensorSlice TrackerLog TrainableScorer "
     "parameter_groups place_step_count set_learning_rate whole_tensor",
     "Memory": "Amount KeptMemory WeightSizes",

@@ -62,6 +62,12 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo recipes copy quickstart", "write quickstart.yaml"),
         ("mdpo recipes copy llava_mdpo --out mine.yaml", ""),
     ),
+    "new-recipe": (
+        ("mdpo new-recipe", "asks for everything"),
+        ("mdpo new-recipe --model llava --data my.jsonl --out my.yaml", ""),
+        ("mdpo new-recipe --model llava --data my.jsonl --images photos --out my.yaml", ""),
+        ("mdpo new-recipe --model llava --data my.jsonl --method dpo --out my.yaml", ""),
+    ),
     "schema": (
         ("mdpo schema > recipe.schema.json", ""),
         ("mdpo schema | python -m json.tool --compact", ""),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from mdpo_core import ModelSummary
 from mdpo_vlm.adapter import TransformersAdapter
 from mdpo_vlm.files.folder import find_folder, read_json
+from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.files.traits import TRAITS
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout, Original
 
@@ -24,6 +26,8 @@ class OriginalsAdapter(TransformersAdapter):
     """
 
     layout: ClassVar[CheckpointLayout]
+    # Model types of transformers that `mdpo new-recipe` reads with this adapter.
+    made_for: ClassVar[tuple[str, ...]] = ()
     # `files` covers the contents of these folders by digest.
     only_training: ClassVar[frozenset[str]] = TransformersAdapter.only_training | {"converted", "vision_tower"}
 
@@ -48,6 +52,19 @@ class OriginalsAdapter(TransformersAdapter):
 
         name = Path(self.path).name or folder.resolve().name
         return converted(Original(self.layout, name, folder, config, self.vision_tower), self.converted)
+
+    @classmethod
+    def summarize(cls, path: str, *, ready: bool) -> ModelSummary | None:
+        folder = find_folder(path)
+        config = read_json(folder / "config.json")
+        if config.get("model_type") in cls.made_for and "text_config" in config:
+            return ModelSummary(f"a model of the type {config['model_type']}", prompts_for(folder, ready=ready))
+        named = config.get(cls.layout.key)
+        names = named if isinstance(named, list) else [named]
+        if not any(name in cls.layout.languages for name in names):
+            return None
+        # The conversion gives every such model the template of its instruction tuning.
+        return ModelSummary(f"{cls.__name__} as its authors published it", "ready" if ready else "chat")
 
     def check_files(self) -> None:
         self.require_model_type("llava")

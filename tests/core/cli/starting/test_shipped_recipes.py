@@ -122,5 +122,5 @@ def test_any_text_is_a_file_a_shipped_name_or_an_error_with_its_place(name: str)
     found: object = None
     with suppress(RecipeError):
         found = recipe_file(Path(name))
-    is_name = "/" not in name and "." not in name
+    is_name = "/" not in str(Path(name)) and "." not in name
     assert isinstance(found, Path) or is_name
