@@ -59,7 +59,8 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import make_component as component
 from mdpo_core.registry.discovery import register
-from mdpo_core.runner import RunResult, run
+from mdpo_core.result import RunResult
+from mdpo_core.runner import run
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.storage.files import atomic_folder, exclusive_folder
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate

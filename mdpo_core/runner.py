@@ -16,6 +16,7 @@ from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.result import RunResult
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.resuming import warn_of_changes
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
     from mdpo_core.training.evaluation import Evaluation
     from mdpo_core.training.learner import Learner
     from mdpo_core.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The results of a run: its directory, the exported model, and the evaluations by step."""
-
-    run_dir: Path
-    final: Path
-    evaluations: dict[int, dict[str, float]]
 
 
 def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = False) -> RunResult:

@@ -18,7 +18,7 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
 from mdpo_core.recipe.shipped import recipe_file
-from mdpo_core.recipe.yaml_document import Document, Keys, override, read_document, shown_value
+from mdpo_core.recipe.yaml_document import Document, Keys, document_of, override, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
 
 # The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.
@@ -40,15 +40,23 @@ _ALL_OF_100 = 100
 _OPTIONS: dict[str, type[BaseModel]] = {"train": Train, "scoring": Scoring, "output": Output}
 
 
-def load_recipe(path: str | Path, overrides: Iterable[str] = (), processes: int = 1, *, trains: bool = True) -> Recipe:
-    """Read and check a recipe: a file, or the name of one that mdpo ships, where no such file exists.
+def load_recipe(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    processes: int = 1,
+    *,
+    trains: bool = True,
+) -> Recipe:
+    """Read and check a recipe: a file, the name of one that mdpo ships, where no such file exists, or a mapping.
 
-    ``overrides``: ``section.key=value``, as after ``--set``. ``processes``: the number that batch sizes must fit.
+    ``overrides``: values by ``section.key``, such as ``{"train.seed": 1}``, or texts as after ``--set``. Values of both
+    mappings may be components: ``{"objective.0": MyLoss(beta=0.1)}``. ``processes``: the number that batch sizes must
+    fit.
     ``trains=False``: for commands that make data, whose rows need not yet have what the objective reads. Raises
     `RecipeError` with every problem: file, line, YAML path, and what would work. Raises `PluginError` if a component
     fails when it is asked what it needs or gives.
     """
-    document = read_document(recipe_file(Path(path)))
+    document = document_of(recipe) if isinstance(recipe, Mapping) else read_document(recipe_file(Path(recipe)))
     override(document, overrides)
     return build_recipe(document, processes, trains=trains)
 
@@ -117,6 +125,8 @@ class _Builder:
 
     def _component(self, keys: Keys, kinds: tuple[str, ...], value: Any) -> Component | None:
         form = " or ".join(f"{{{kind}: NAME, ...}}" for kind in kinds)
+        if isinstance(value, Component) and value.kind in kinds:
+            return value
         if not isinstance(value, Mapping):
             self._report(keys, f"must be {form}, found {shown_value(value)}")
             return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from mdpo_core.registry.offers import KINDS
@@ -19,6 +21,15 @@ class Node:
     value: Any = None
     children: dict[str | int, Node] | None = None
     is_list: bool = False
+
+    @classmethod
+    def of(cls, value: Any, where: str) -> Node:
+        """A value of Python: mappings, lists and tuples have children, and a path is its text."""
+        if isinstance(value, Mapping):
+            return cls(where, children={str(key): cls.of(each, where) for key, each in value.items()})
+        if isinstance(value, (list, tuple)):
+            return cls(where, children={index: cls.of(each, where) for index, each in enumerate(value)}, is_list=True)
+        return cls(where, str(value) if isinstance(value, PurePath) else value)
 
     def plain(self) -> Any:
         """The value as plain data."""

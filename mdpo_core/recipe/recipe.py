@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from mdpo_core.errors import Problem, RecipeError, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component, Section
@@ -20,6 +22,7 @@ from mdpo_core.interfaces.train_options import KeepBest, Train
 from mdpo_core.registry.discovery import current_registry
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Scoring(Section):
@@ -104,12 +107,27 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _components_have_names(self) -> Self:
-        """Components need names, so that the recipe can print itself, later and in any process."""
+        """Components need names, so that the recipe can print itself, later and in any process.
+
+        A class that nobody has registered gets its own name, such as ``my_loss`` for ``MyLoss``.
+        """
         if not all(component.has_name() for component in self.components()):
-            current_registry()  # names the classes, which may have been imported without a registry
-        for component in self.components():
-            component.component_name()
+            registry = current_registry()  # names the classes, which may have been imported without a registry
+            for cls in dict.fromkeys(type(component) for component in self.components()):
+                if not cls.has_name():
+                    registry.add(_WORDS.sub("_", cls.__name__).lower(), cls)
         return self
+
+    def with_(self, changes: Mapping[str, Any]) -> Self:
+        """The recipe with other values by ``section.key``; a number names an item of a list.
+
+        ``recipe.with_({"train.seed": 1, "objective.0.beta": 0.2, "corruptions.crop": RandomCrop(area=(0.1, 0.2))})``.
+        Raises `RecipeError` for a key that is not there, or a value that does not fit.
+        """
+        changed = self
+        for key, value in changes.items():
+            changed = _changed(changed, key.split("."), value, key)
+        return changed
 
     def components(self) -> Iterator[Component]:
         """Every component that the recipe names."""
@@ -142,6 +160,37 @@ class Recipe(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The recipe with every default filled in, as YAML would hold it."""
         return {name: _as_yaml_data(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
+    """``holder`` with ``value`` in the place that ``keys`` lead to. ``path``: all keys, for messages."""
+    if not keys:
+        return value
+    name, rest = keys[0], keys[1:]
+    items = dict(enumerate(holder)) if isinstance(holder, tuple) else dict(holder) if _has_items(holder) else {}
+    key = next((each for each in items if str(each) == name), name)
+    if key not in items and (rest or not isinstance(holder, Mapping)):
+        near = suggestion(name, map(str, items))
+        raise RecipeError([Problem("", path, f"there is no '{name}'{near}  (there: {', '.join(map(str, items))})")])
+    items[key] = _changed(items.get(key), rest, value, path)
+    if isinstance(holder, tuple):
+        return tuple(items.values())
+    if isinstance(holder, Mapping):
+        return items
+    try:
+        return type(holder)(**{str(name): each for name, each in items.items()})
+    except ValidationError as error:
+        raise RecipeError([Problem("", path, _said(error))]) from error
+
+
+def _has_items(holder: object) -> bool:
+    return isinstance(holder, (BaseModel, Mapping))
+
+
+def _said(error: ValidationError) -> str:
+    """What pydantic says of the first wrong value."""
+    detail = error.errors()[0]
+    return f"{detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}"
 
 
 def label_of(position: int, term: Term) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -93,8 +93,21 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def override(document: Document, assignments: Iterable[str]) -> None:
-    """Apply ``section.key=value`` assignments, with values as in YAML; a number names an item of a list."""
+def document_of(recipe: Mapping[str, Any]) -> Document:
+    """A recipe that is a mapping in Python; its values may be components."""
+    return Document(Node.of(recipe, "the recipe"), "the recipe")
+
+
+def override(document: Document, assignments: Iterable[str] | Mapping[str, Any]) -> None:
+    """Apply ``section.key=value`` assignments, with values as in YAML; a number names an item of a list.
+
+    A mapping gives the values by ``section.key``, as Python has them.
+    """
+    if isinstance(assignments, Mapping):
+        for name, value in assignments.items():
+            where = f"the change of {_one_line(str(name))}"
+            _assign(document.root, str(name).split("."), Node.of(value, where))
+        return
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         where = f"--set {_one_line(assignment)}"

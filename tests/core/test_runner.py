@@ -116,3 +116,10 @@ def test_nan_stops_run_names_examples_and_keeps_checkpoint(small: list[str], lla
         run(recipe)
     kept = [path.name for path in (recipe.output.dir / "checkpoints").iterdir()]
     assert kept == ["step-000001"]
+
+
+def test_the_metrics_of_a_result_are_a_table(small: list[str]) -> None:
+    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
+    lines = records(result.run_dir)
+    assert result.metrics["step"].tolist() == [line["step"] for line in lines]
+    assert result.metrics["loss"].tolist() == [line["loss"] for line in lines]

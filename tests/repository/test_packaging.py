@@ -45,14 +45,14 @@ def test_every_folder_of_plugins_has_an_entry_point() -> None:
 
 
 def test_the_wheel_holds_every_python_file_of_core_and_plugins(wheel: zipfile.ZipFile) -> None:
-    sources = {file.relative_to(ROOT) for file in (ROOT / "mdpo_core").rglob("*.py")}
+    sources = {file.relative_to(ROOT) for name in ("mdpo", "mdpo_core") for file in (ROOT / name).rglob("*.py")}
     sources |= {file.relative_to(ROOT / "plugins") for file in (ROOT / "plugins").rglob("*.py")}
     assert {Path(name) for name in wheel.namelist() if name.endswith(".py")} == sources
 
 
 def test_the_wheel_holds_nothing_beside_its_packages(wheel: zipfile.ZipFile) -> None:
     top = {name.partition("/")[0] for name in wheel.namelist()}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"mdpo_core", *PLUGINS}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"mdpo", "mdpo_core", *PLUGINS}
 
 
 def test_the_wheel_holds_every_recipe(wheel: zipfile.ZipFile) -> None:

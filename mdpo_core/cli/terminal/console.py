@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from mdpo_core.runner import RunResult
+    from mdpo_core.result import RunResult
 
 _FILES = {
     "final": "the model, for plain transformers or peft",

@@ -11,7 +11,7 @@ from support.paths import RECIPES
 
 from mdpo_core import load_recipe
 from mdpo_core.cli.terminal.console import Console
-from mdpo_core.runner import RunResult
+from mdpo_core.result import RunResult
 from mdpo_core.scoring.reference_store import CACHING
 
 RECIPE = RECIPES / "llava_mdpo.yaml"
