@@ -69,7 +69,7 @@ from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice,
 from mdpo_core.types.example import Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
 from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
-from mdpo_core.types.marks import IMAGE_MARK, MARK, VIDEO_MARK, count_marks, escape_marks, replace_marks
+from mdpo_core.types.marks import IMAGE_MARK, MARK, OTHER_MARKS, VIDEO_MARK, count_marks, escape_marks, replace_marks
 from mdpo_core.types.rows import Block, LazyRows, RowStream, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.types.stored_bytes import note_file
@@ -83,6 +83,7 @@ __all__ = [
     "IMAGE_MARK",
     "MARK",
     "MOMENTS",
+    "OTHER_MARKS",
     "PARTS",
     "VIDEO_MARK",
     "Amount",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,8 +41,10 @@ class Problem:
     message: str
 
     def at(self, place: str) -> Problem:
-        """The problem with a row's place, unless its own place begins with that."""
-        if self.where.startswith(place):
+        """The problem with a row's place, unless its own place begins with that, or is a line of the same file."""
+        file, _, _ = place.rpartition(" row ")
+        line = re.escape(file) + r":\d" if file else "(?!)"
+        if re.match(rf"{re.escape(place)}(?!\d)|{line}", self.where):
             return self
         return replace(self, where=f"{place}, {self.where}" if self.where else place)
 

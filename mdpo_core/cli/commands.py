@@ -90,10 +90,23 @@ def check_recipe(options: argparse.Namespace) -> int:
 
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
     found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_left_out} in quarantine"
-    if recipe.data.is_streamed():
-        found += " (the first buffer of a stream; other rows are checked when they are met)"
-    print(f"{options.recipe}: no problem found, {found}")  # noqa: T201
+    print(f"{options.recipe}: no problem found, {found}{_not_looked_at(recipe, checked)}")  # noqa: T201
     return 0
+
+
+def _not_looked_at(recipe: Recipe, checked: CheckedData) -> str:
+    """What the check passes over: stored rows that make no pair, and rows that it leaves for later."""
+    from mdpo_core.types.rows import LazyRows
+
+    rows = checked.data
+    without = rows.num_without_example() if isinstance(rows, LazyRows) else 0
+    text = f"; {without} stored row{'s' * (without != 1)} made no pair" if without else ""
+    if recipe.data.is_streamed():
+        return f"{text} (the first buffer of a stream; other rows are checked when they are met)"
+    if recipe.data.check == "all":
+        return text
+    later = "the others are checked when they are met, or here with --set data.check=all"
+    return f"{text} (data.check: {recipe.data.check} looked only at some of these rows; {later})"
 
 
 def _held_out(checked: CheckedData) -> str:

@@ -272,7 +272,7 @@ def _repeated(example_id: str | None, row: int, seen: dict[str, int], data: Sequ
         return []
     first = seen[example_id]
     place = data.place(first) if isinstance(data, LazyRows) else f"row {first + 1}"
-    return [Problem("", "", f"{place} also has the id {example_id!r}; ids must differ")]
+    return [Problem("", "", f"{place} also has the id {example_id!r}; ids must differ: give one of the two another id")]
 
 
 def _digest(example: Example) -> bytes:

@@ -6,6 +6,12 @@ import re
 
 IMAGE_MARK = "<image>"  # marks the place of an image in a prompt
 VIDEO_MARK = "<video>"  # marks the place of a video in a prompt as it is stored
+# Marks by which other data sets say where an image stands. It matches those that are plain text, too.
+OTHER_MARKS = re.compile(
+    r"<(?:img|image_?here|image_?placeholder|image_?\d+|img_context|picture)>|<\|(?:image|img)(?:_\d+|_pad)?\|>|"
+    r"\[(?:img|image)\]",
+    re.IGNORECASE,
+)
 MARK = re.compile(rf"(?<!\\)(?:{IMAGE_MARK}|{VIDEO_MARK})")  # matches no mark that is plain text
 
 

@@ -33,6 +33,10 @@ class LazyRows(Sequence[Example]):
         """The source of the row in a mixture, and its file; empty if there is none."""
         return "", self.place(number).rpartition("row ")[0].rstrip(" ")
 
+    def num_without_example(self) -> int:
+        """How many stored rows make no row here, such as those whose answers are all rated alike."""
+        return 0
+
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload

@@ -14,9 +14,20 @@ from mdpo_core import DataError, Problem
 
 _SHOWN = 80
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _EXACT = 2**53  # a float is exact for every whole number up to this one
-# Python's own repr has no limit, neither of length nor of depth.
-_REPR = Repr()
+
+
+class _Short(Repr):
+    """Values as short text: Python's own repr has no limit, neither of length nor of depth, and shows raw bytes."""
+
+    def repr_bytes(self, value: bytes | bytearray, level: int) -> str:
+        return f"{len(value)} byte{'s' * (len(value) != 1)}"
+
+    repr_bytearray = repr_bytes
+
+
+_REPR = _Short()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 4, 2 * _SHOWN, 2 * _SHOWN, 2 * _SHOWN
 
 
@@ -24,6 +35,11 @@ def shown(value: object) -> str:
     """The value as short text for a message."""
     text = _REPR.repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def one_line(text: str) -> str:
+    r"""The text with ``\n`` for a line break, and the like for other control characters."""
+    return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def yaml_path(path: object) -> str:
@@ -45,11 +61,11 @@ class Cell(NamedTuple):
 
     def wrong(self, message: str) -> DataError:
         """An error with this cell's row and column and ``message``."""
-        return DataError([Problem(self.where, self.column, message)])
+        return DataError([Problem(one_line(self.where), one_line(self.column), one_line(message))])
 
     def lacks_file(self, message: str) -> MissingFile:
         """The error `wrong` for a file that is not where its path leads."""
-        return MissingFile([Problem(self.where, self.column, message)])
+        return MissingFile(self.wrong(message).problems)
 
     def must_be(self, expected: str) -> DataError:
         """An error that says what was expected and what the cell contains."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +21,25 @@ _FOLDERS = 4  # at the start of a path that may be left out to find its file
 _REPOSITORIES = ("datasets--", "models--", "spaces--")
 
 
-def images(cell: Cell, root: Path, options: ImageOptions | None = None) -> tuple[Image, ...]:
+def images(
+    cell: Cell, root: Path, options: ImageOptions | None = None, numbers: Sequence[int] = (), count: int = 0
+) -> tuple[Image, ...]:
     """The images of a cell, which contains one image, a list, or none (null, empty text or an empty list).
 
     An image is a path below ``root``; bytes; base64, bare or in a data URI; or an object with ``bytes``, ``path`` or
-    ``url``.
+    ``url``. ``numbers``: those of the images, from 1, among ``count``, for messages; default: all of the list.
     """
     if cell.value is None or cell.value == "":
         return ()
     values = cell.value if isinstance(cell.value, list) else [cell.value]
-    return tuple(_image(cell._replace(value=value), root, options) for value in values)
+    count, found = count or len(values), []
+    for number, value in zip(numbers or range(1, len(values) + 1), values, strict=True):
+        try:
+            found.append(_image(cell._replace(value=value), root, options))
+        except DataError as error:
+            of_several = f"picture {number} of {count}: " if count > 1 else ""
+            raise type(error)([replace(each, message=of_several + each.message) for each in error.problems]) from error
+    return tuple(found)
 
 
 def _image(cell: Cell, root: Path, options: ImageOptions | None) -> Image:
@@ -53,8 +63,7 @@ def _decoded(cell: Cell, encoded: str) -> bytes:
 
 def file_inside(cell: Cell, path: str, root: Path) -> Path:
     """The absolute path of a file, with links resolved; a file outside of ``root`` is an error, but for `_is_blob`."""
-    if "://" in path:
-        raise cell.wrong(f"'{path}' is a web address; download the image into the folder data.images")
+    require_no_address(cell, path, "image")
     try:
         full = (root / path).resolve()
         is_file = full.is_file()
@@ -65,9 +74,19 @@ def file_inside(cell: Cell, path: str, root: Path) -> Path:
         raise cell.lacks_file(f"'{path}' lies outside of data.images ('{root}'): {full}{_meant(path, root)}")
     if not is_file:
         note_file(full)
+        if full.is_dir():
+            raise cell.lacks_file(f"'{full}' is a folder; name a picture in it")
         meant = _meant(path, root) or f"; is data.images ('{root}') the folder that paths start from?"
         raise cell.lacks_file(f"'{full}' does not exist{meant}")
     return full
+
+
+def require_no_address(cell: Cell, path: str, what: str) -> None:
+    """Raise `DataError` if a path is an address. ``what``: ``image`` or ``video``, for the message."""
+    if path.lower().startswith("file://"):
+        raise cell.wrong(f"'{path}' is the address of a file; write its path below the folder data.images")
+    if "://" in path:
+        raise cell.wrong(f"'{path}' is a web address; download the {what} into the folder data.images")
 
 
 def _meant(path: str, root: Path) -> str:

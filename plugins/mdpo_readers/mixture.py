@@ -6,6 +6,7 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
@@ -125,11 +126,16 @@ class MixtureRows(LazyRows):
 
     def row(self, number: int) -> Example:
         part, place = self._place(number)
-        example = part.rows[place]
+        with _named(part.source):
+            example = part.rows[place]
         inside = example.id.replace("#", "##")
         copy = "" if part.copy == 1 else f"#{part.copy}"
         source = f"{part.source}/{example.source}" if example.source else part.source
         return replace(example, id=f"{part.source}/{inside}{copy}", source=source)
+
+    def num_without_example(self) -> int:
+        firsts = [part.rows for part in self._parts if part.copy == 1]
+        return sum(rows.num_without_example() for rows in firsts if isinstance(rows, LazyRows))
 
     def place(self, number: int) -> str:
         part, place = self._place(number)
@@ -149,13 +155,19 @@ class MixtureRows(LazyRows):
 
 def _opened(source: Source) -> Sequence[Example]:
     """The rows of a source; its errors name it."""
+    reader = source.reader
+    with _named(source.name), blame_on(f"the reader '{reader.component_name()}' of the source '{source.name}'"):
+        return reader.open()
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Problems name their source, as `MixtureRows.place` does."""
     try:
-        with blame_on(f"the reader '{source.reader.component_name()}' of the source '{source.name}'"):
-            return source.reader.open()
+        yield
     except DataError as error:
-        raise DataError(
-            [replace(each, where=f"{source.name}: {each.where}".rstrip(": ")) for each in error.problems]
-        ) from error
+        problems = [replace(each, where=f"{source}: {each.where}".rstrip(": ")) for each in error.problems]
+        raise DataError(problems) from error
 
 
 def _source(name: str, options: Mapping[str, Any]) -> Source:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from mdpo_core import IMAGE_MARK, Prompt, count_marks
+from mdpo_core import IMAGE_MARK, OTHER_MARKS, Prompt, count_marks
 from mdpo_readers.cell_types import Cell
 
-_OTHERS = re.compile(
-    r"<(?:img|image_?here|image_?placeholder|image_?\d+|img_context|picture)>|<\|(?:image|img)(?:_\d+|_pad)?\|>|"
-    r"\[(?:img|image)\]",
-    re.IGNORECASE,
-)
+_OTHERS = re.compile(rf"(?<!\\)(?:{OTHER_MARKS.pattern})", re.IGNORECASE)
 
 
 def with_own_mark(prompt: Prompt, mark: str) -> Prompt:
-    """The prompt or response with ``<image>`` in the place of each ``mark``."""
+    """The prompt or response with ``<image>`` in the place of each ``mark``; one that is plain text stays."""
     if mark == IMAGE_MARK:
         return prompt
     if isinstance(prompt, str):
-        return prompt.replace(mark, IMAGE_MARK)
-    return tuple(replace(turn, text=turn.text.replace(mark, IMAGE_MARK)) for turn in prompt)
+        return _with_own(prompt, mark)
+    return tuple(replace(turn, text=_with_own(turn.text, mark)) for turn in prompt)
+
+
+def _with_own(text: str, mark: str) -> str:
+    # Of a mark that no encoder knows, the backslash would stay in the text.
+    before = r"(?<!\\)" if OTHER_MARKS.fullmatch(mark) else ""
+    return re.sub(before + re.escape(mark), IMAGE_MARK, text)
 
 
 def other_mark(text: str) -> str | None:
-    """The first mark of another kind in a text; None if there is none."""
+    """The first mark of another kind in a text; None if there is none, but for such that are plain text."""
     found = _OTHERS.search(text)
     return None if found is None else found[0]
 

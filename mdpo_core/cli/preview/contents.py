@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mdpo_core.cli.preview.pictures import Shown, shown
@@ -17,7 +16,7 @@ from mdpo_core.cli.token_view import alike
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.held_out import FirstLook, split, split_at
-from mdpo_core.errors import DataError
+from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.batch import EncodedRow
 from mdpo_core.types.example import Example
@@ -148,16 +147,21 @@ def duplicates_of(rows: NotedRows, valid: Sequence[int]) -> list[list[str]]:
 
 
 def reasons_of(checked: CheckedData) -> list[Reason]:
-    """The problems of bad rows by kind, the most frequent first."""
-    found = [problem for problems in checked.bad.values() for problem in problems]
-    counts = Counter(_NAMED.sub("…", problem.message) for problem in found)
-    for_kind: dict[str, list[int]] = {}
-    for number, problem in enumerate(found):
-        for_kind.setdefault(_NAMED.sub("…", problem.message), []).append(number)
+    """The problems of bad rows by column and kind, the most frequent first; a row counts once for each."""
+    by_kind: dict[str, list[Problem]] = {}
+    for problems in checked.bad.values():
+        of_row = {_NAMED.sub("…", _said(problem)): problem for problem in reversed(problems)}
+        for kind, problem in reversed(of_row.items()):
+            by_kind.setdefault(kind, []).append(problem)
     return [
-        Reason(count, found[for_kind[kind][0]].message, [found[each].where for each in for_kind[kind][:_PLACES]])
-        for kind, count in counts.most_common()
+        Reason(len(found), _said(found[0]), [problem.where for problem in found[:_PLACES]])
+        for found in sorted(by_kind.values(), key=len, reverse=True)
     ]
+
+
+def _said(problem: Problem) -> str:
+    """A problem without its place."""
+    return str(replace(problem, where=""))
 
 
 def drawn_rows(checked: CheckedData, count: int, seed: int) -> dict[str, list[int]]:

@@ -13,6 +13,8 @@ from mdpo_core.cli.preview.words import Words
 
 _MOST_PIECES = 1200  # tokens of a text that are shown
 _MOST_LETTERS = 6000
+# The sources of a row in a mixture, and its file up to the number of its row or its line.
+_HEAD = re.compile(r"(?P<sources>(?:[^/:]+: )*)(?P<file>(?!example '|row \d).*?(?= row \d|:\d|, |$)|)")
 
 
 def row_html(row: RowView) -> str:
@@ -100,8 +102,10 @@ def _word(words: Words, left: int) -> str:
 
 
 def short_place(place: str) -> str:
-    """A row's place without the folders of its file."""
-    return re.sub(r"[^\s:]*/", "", place)
+    """A row's place without the folders of its file. Sources before it, and all that follows the row, stay."""
+    head = _HEAD.match(place)
+    assert head is not None, "each part of the pattern may be empty"
+    return head["sources"] + head["file"].rpartition("/")[2] + place[head.end() :]
 
 
 def _text(text: str) -> str:

@@ -66,6 +66,9 @@ class FormatRows(LazyRows):
         row, _ = self._row_of(number)
         return self._table.place(row)
 
+    def num_without_example(self) -> int:
+        return 0 if self._index is None else len(self._table) - len({row for row, _ in self._index[:]})
+
     def row(self, number: int) -> Example:
         place, which = self._row_of(number)
         row = stored_row(self._format, self._table, place)

@@ -11,11 +11,12 @@ from pyarrow import types
 
 from mdpo_readers.cell_types import number_in
 from mdpo_readers.formats.counting import UNKNOWN, Mask, fields_of, is_null, is_text, num_pairs, objects_in
+from mdpo_readers.named.collections.vlfeedback import HIGHEST, LOWEST
 
 Numbers = NDArray[numpy.float64]
 
 # Sums of such ratings are exact in any order, so that means are equal where those of `VLFeedback.pairs` are.
-_LARGEST, _PART = 2**20, 1 / 64
+_PART = 1 / 64
 
 
 def count_all_pairs(rows: pyarrow.Table) -> NDArray[numpy.int64]:
@@ -68,7 +69,7 @@ def _means(annotations: pyarrow.StructArray) -> _Means | None:
         if ratings is None or not types.is_struct(aspect.type):
             return None
         is_there = ~numpy.logical_and.reduce([numpy.full(len(aspect), True), *map(is_null, fields.values())])
-        is_odd = is_there & ((numpy.abs(ratings) > _LARGEST) | (ratings % _PART > 0))
+        is_odd = is_there & ((ratings < LOWEST) | (ratings > HIGHEST) | (ratings % _PART > 0))
         total, count = total + numpy.where(is_there & ~is_odd, ratings, 0), count + is_there
         is_rounded |= is_odd
     return _Means(numpy.divide(total, count, where=count > 0, out=numpy.full(len(total), numpy.nan)), is_rounded)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mdpo_core import DataError, ImageOptions, note_file
 from mdpo_readers.cell_types import Cell
-from mdpo_readers.images import file_inside, images
+from mdpo_readers.images import file_inside, images, require_no_address
 from mdpo_readers.videos.folder import PICTURES, frames_in
 from mdpo_readers.videos.frames import Frames
 from mdpo_readers.videos.sampling import Sampling
@@ -90,14 +90,15 @@ def _chosen(
         )
     takes_all = is_list and sampling.frames is None and sampling.fps is None
     taken = (replace(sampling, frames=len(names)) if takes_all else sampling).taken_of_count(len(names))
-    pictures = images(cell._replace(value=[names[number] for number, _ in taken]), root, options)
+    numbers = [number for number, _ in taken]
+    of_list = cell._replace(value=[names[number] for number in numbers])
+    pictures = images(of_list, root, options, [number + 1 for number in numbers], len(names))
     return Frames.at(pictures, [] if sampling.frame_rate is None else [float(moment) for _, moment in taken])
 
 
 def _folder(cell: Cell, name: str, root: Path) -> Path | None:
     """The absolute path of a folder of frames, which lies below ``root``; None if it is not a folder."""
-    if "://" in name:
-        raise cell.wrong(f"'{name}' is a web address; download the video into the folder data.images")
+    require_no_address(cell, name, "video")
     try:
         folder, outer = (root / name).resolve(), root.resolve()
         is_folder = folder.is_dir()

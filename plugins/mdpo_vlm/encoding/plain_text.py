@@ -13,17 +13,20 @@ from typing import Any
 
 from tokenizers.normalizers import Replace, Sequence
 
-from mdpo_core import IMAGE_MARK, VIDEO_MARK
+from mdpo_core import IMAGE_MARK, OTHER_MARKS, VIDEO_MARK
 from mdpo_vlm.encoding.unusual_texts import END_TOKENS
 
 _FIRST = 0xF0000  # Unicode's supplementary private use area A
+# Those that are no special tokens of this model are plain text for its tokenizer, too.
+_OTHER_MARK = re.compile(rf"\\({OTHER_MARKS.pattern})", re.IGNORECASE)
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd]")
 
 
 class PlainText:
     r"""Turns ``\<image>`` and the like into characters that ``tokenizer`` reads as the plain text ``<image>``.
 
-    ``special``: the special tokens of the tokenizer. Marks and the end tokens of other models can be plain text, too.
+    ``special``: the special tokens of the tokenizer. Marks, other data sets' marks such as ``<img>``, and the end
+    tokens of other models can be plain text, too.
     """
 
     def __init__(self, tokenizer: Any, special: Collection[str]) -> None:
@@ -41,12 +44,12 @@ class PlainText:
         if private is not None:
             raise ValueError(f"contains {private[0]!a}, a character for private use, which has no meaning here")
         if not self._escaped.search(text):
-            return text
+            return _OTHER_MARK.sub(r"\1", text)
         unreadable = self._unreadable
         for token in self._escaped.findall(text):
             if token in unreadable:
                 raise ValueError(f"contains \\{token}, but this model's tokenizer cannot read {token!r} as plain text")
-        return self._escaped.sub(lambda found: self._stand_ins[found[1]], text)
+        return _OTHER_MARK.sub(r"\1", self._escaped.sub(lambda found: self._stand_ins[found[1]], text))
 
     @cached_property
     def _unreadable(self) -> frozenset[str]:

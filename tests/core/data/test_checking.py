@@ -57,6 +57,10 @@ def problem(checked: CheckedData) -> str:
             for char, reason in (
                 ("\0", r"'\x00', a control character; is the file in another encoding"),
                 ("\x92", r"'\x92', a control character"),
+                ("\x07", r"'\x07', a control character; remove it from the text"),
+                ("\x0c", r"'\x0c', a control character"),
+                ("\x1b[0m", r"'\x1b', a control character"),
+                ("\x7f", r"'\x7f', a control character"),
                 ("\ud83d", r"'\ud83d', half of a character (a lone surrogate)"),
             )
         ),
@@ -72,7 +76,7 @@ def problem(checked: CheckedData) -> str:
         ({"prompt": "no mark"}, "row 2: the prompt has 0 <image> marks for 1 images; it needs one for each"),
         ({"prompt": "<image><image>"}, "row 2: the prompt has 2 <image> marks for 1 images"),
         ({"images": ()}, "row 2: the prompt has 1 <image> marks for 0 images"),
-        ({"id": "1"}, "row 2: row 1 also has the id '1'; ids must differ"),
+        ({"id": "1"}, "row 2: row 1 also has the id '1'; ids must differ: give one of the two another id"),
         ({"boxes": {"it": ()}}, "row 2: the boxes 'it' are for 0 images, but the row has 1"),
         (
             {"boxes": {"it": ((Box(0, 0, 41, 9),),)}},

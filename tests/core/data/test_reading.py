@@ -122,7 +122,9 @@ def test_equal_ids_are_named_with_both_rows_and_a_remedy(small: list[str], pairs
     with pytest.raises(DataError) as caught:
         read_data(load_recipe(LLAVA_MDPO, words))
     where = f"a: {tmp_path / 'rows.json'} row"
-    assert str(caught.value) == (f"{where} 2: {where} 1 also has the id 'a/same'; ids must differ")
+    assert str(caught.value) == (
+        f"{where} 2: {where} 1 also has the id 'a/same'; ids must differ: give one of the two another id"
+    )
 
 
 @pytest.mark.parametrize(("sound", "said"), [(0, " row 4"), (-1, "the reader 'breaking'")])

@@ -181,4 +181,5 @@ def test_the_check_names_the_file_of_the_other_row_with_an_id(llava: Path, tmp_p
     encoder = component("adapter", "llava", path=str(llava), prompts="chat").encoder()  # type: ignore[attr-defined]
     builder = BatchBuilder.for_terms([component("loss", "dpo")], {}, encoder, 2048, seed=0)  # type: ignore[list-item]
     [[problem]] = check_data(rows, builder, lambda done, total: None).bad.values()
-    assert str(problem) == f"{paths[1]} row 1: {paths[0]} row 1 also has the id '7'; ids must differ"
+    words = "ids must differ: give one of the two another id"
+    assert str(problem) == f"{paths[1]} row 1: {paths[0]} row 1 also has the id '7'; {words}"

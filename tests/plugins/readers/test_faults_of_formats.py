@@ -107,7 +107,15 @@ def test_no_picture_is_dropped_for_an_empty_column(
         (
             "vlfeedback",
             {**FEEDBACK, "completions": [rated("1e308", "1e308"), rated("1")]},
-            r"completions\[0\]: the mean of its ratings is too large",
+            r"completions\[0\]: has the rating 1e\+308, and VLFeedback's ratings go from 1 to 5; correct it, or write",
+        ),
+        *(
+            (
+                "vlfeedback",
+                {**FEEDBACK, "completions": [rated("3"), rated("1", off)]},
+                rf"completions\[1\]: .*{off}, and",
+            )
+            for off in ("50", "-1", "0", 5.5, 0.5)
         ),
         ("rlhf_v", {"text": '{"question": "a", "question": "b"}'}, "text: .*'question' occurs twice"),
         ("rlhf_v", {"text": '{"question": "\\ud83d"}'}, "text: .*half of a character"),

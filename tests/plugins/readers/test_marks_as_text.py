@@ -72,3 +72,14 @@ def test_an_answer_with_a_bare_mark_says_how_to_write_it(folder: Path) -> None:
     assert "contains an <image> mark; only prompts may contain one: write \\<image> if the word is meant" in problem
     with pytest.raises(DataError, match=r"an answer contains <video>"):
         example(folder, "pairs", row | {"chosen": "<video>"}, image="image", video="video")
+
+
+@pytest.mark.parametrize("mark", ["<img>", "[IMG]", "<|image_pad|>", "<image_1>", "<IMAGE_HERE>", "<|image_1|>"])
+def test_another_picture_s_mark_with_a_backslash_is_text(mark: str, folder: Path) -> None:
+    row = {"prompt": f"what is \\{mark} here?", "image": "boat.png", "chosen": "A mark.", "rejected": f"A \\{mark}."}
+    found = example(folder, "pairs", row, image="image", marks="first")
+    assert str(found.prompt).count(mark) == found.num_marks == 1
+    own = {**row, "prompt": f"{mark}\nwhat is \\{mark} here?"}
+    assert example(folder, "pairs", own, image="image", image_mark=mark).prompt == f"<image>\nwhat is \\{mark} here?"
+    with pytest.raises(DataError, match="has no <image> mark, but"):
+        example(folder, "pairs", {**row, "prompt": f"\\{mark} and {mark}"}, image="image")

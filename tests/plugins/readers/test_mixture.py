@@ -80,8 +80,10 @@ def test_a_bad_row_is_named_with_its_source(numbers: dict[str, Any], tmp_path: P
     (tmp_path / "bad.jsonl").write_text(json.dumps({"prompt": "?", "chosen": 3, "rejected": "x"}))
     rows = mixture(a=numbers, b={**numbers, "path": str(tmp_path / "bad.jsonl")}).open()
     assert rows.place(10) == f"b: {tmp_path / 'bad.jsonl'} row 1"
-    with pytest.raises(DataError, match="chosen: must be text"):
+    with pytest.raises(DataError, match="chosen: must be text") as caught:
         rows[10]
+    [problem] = caught.value.problems
+    assert problem.where == rows.place(10) == problem.at(rows.place(10)).where  # it is named once
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,14 @@ def test_an_escaped_mark_counts_as_no_image() -> None:
     example = Example("1", "<image>\nIs \\<image> a tag?", {"chosen": "Yes, \\<image>.", "rejected": "No."}, (PICTURE,))
     assert example.num_marks == 1
     assert problems_of_row(example) == []
+
+
+@pytest.mark.parametrize("mark", ["<img>", "[IMG]", "<|image_pad|>", "<image_1>", "<Image_Here>", "<IMG_CONTEXT>"])
+def test_the_backslash_before_another_picture_s_mark_is_dropped(ready: Any, mark: str) -> None:
+    found = ready.encode_response(f"a \\{mark} is a mark").tolist()[:-1]
+    assert found == plain_ids(ready, f"a {mark} is a mark")
+
+
+def test_a_backslash_before_other_words_stays(ready: Any) -> None:
+    text = r"C:\images\[imgs] \<imgs>"
+    assert ready.encode_response(text).tolist()[:-1] == plain_ids(ready, text)

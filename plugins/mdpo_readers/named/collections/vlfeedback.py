@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,11 +19,13 @@ from mdpo_readers.named.rated import Rated, all_pairs, best_over_worst, has_scor
 if TYPE_CHECKING:
     from mdpo_readers.formats.rows import CountPairs
 
+LOWEST, HIGHEST = 1, 5  # of the ratings
+
 
 class VLFeedback(TableReader):
     """VLFeedback as published: ``{prompt, img_path, completions}``; an answer counts as the mean of its ratings.
 
-    A null rating is left out. Pairs are made as the authors of Silkie make them: all with different means. An answer
+    A null rating is left out; ratings go from 1 to 5. Pairs are made as the authors of Silkie make them: all with different means. An answer
     with a rating that is no number, or in a row without a second one, is in no pair.
     """
 
@@ -66,9 +67,10 @@ def _rated(cell: Cell) -> Iterator[Rated]:
         if not isinstance(completion, dict) or not isinstance(completion.get("annotations"), dict):
             raise found.must_be("an answer: {response, annotations: {ASPECT: {Rating}}}")
         ratings = [_number(aspect) for aspect in completion["annotations"].values() if not _is_null(aspect)]
+        _require_on_scale(found, ratings)
         answer = text(found._replace(value=completion.get("response")))
         if ratings and all(rating is not None for rating in ratings):
-            yield Rated(answer, _mean(found, [rating or 0.0 for rating in ratings]))
+            yield Rated(answer, sum(rating or 0.0 for rating in ratings) / len(ratings))
 
 
 def _completions(cell: Cell) -> list[Any]:
@@ -89,11 +91,11 @@ def _is_null(aspect: Any) -> bool:
     return aspect.get("Rating") is None and all(value is None for value in aspect.values())
 
 
-def _mean(cell: Cell, ratings: list[float]) -> float:
-    mean = sum(ratings) / len(ratings)
-    if not math.isfinite(mean):
-        raise cell.wrong("the mean of its ratings is too large for a float")
-    return mean
+def _require_on_scale(cell: Cell, ratings: Iterable[float | None]) -> None:
+    wrong = next((each for each in ratings if each is not None and not LOWEST <= each <= HIGHEST), None)
+    if wrong is not None:
+        scale = f"VLFeedback's ratings go from {LOWEST} to {HIGHEST}"
+        raise cell.wrong(f"has the rating {wrong:g}, and {scale}; correct it, or write 'N/A' to leave the answer out")
 
 
 def _number(aspect: Any) -> float | None:
