@@ -16,13 +16,22 @@ _SHOWN = 80
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _EXACT = 2**53  # a float is exact for every whole number up to this one
+_BYTES_SHOWN, _LOOKED_AT = 20, 10_000
+
+
+def _is_text(value: bytes | bytearray) -> bool:
+    try:
+        return value.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 class _Short(Repr):
-    """Values as short text: Python's own repr has no limit, neither of length nor of depth, and shows raw bytes."""
+    """Values as short text: Python's own repr has no limit, neither of length nor of depth, and shows all bytes."""
 
     def repr_bytes(self, value: bytes | bytearray, level: int) -> str:
-        return f"{len(value)} byte{'s' * (len(value) != 1)}"
+        is_short = len(value) <= _BYTES_SHOWN or (len(value) <= _LOOKED_AT and _is_text(value))
+        return repr(value) if is_short else f"{len(value)} bytes"
 
     repr_bytearray = repr_bytes
 

@@ -13,7 +13,9 @@ from mdpo_core.cli import main
 
 
 def line(changes: list[str], data: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
-    changes = [each for each in changes if not each.startswith("data.")] + [f"data={json.dumps(data)}"]
+    changes = [each for each in changes if not each.startswith("data.")] + [
+        f"data={json.dumps({**data, 'hold_out': None})}"
+    ]
     capsys.readouterr()
     assert main(["check", str(LLAVA_MDPO), "--data", *(word for each in changes for word in ("--set", each))]) == 0
     return capsys.readouterr().out.splitlines()[-1]

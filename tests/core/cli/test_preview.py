@@ -120,7 +120,7 @@ def test_the_page_shows_rows_conditions_roles_and_what_was_found(
     assert page.text("span run scored").count("A red boat.<|im_end|>") == 3
     assert "red boatwhale" in page.text("mark")
     reasons = page.text("ul reasons")
-    assert reasons.index("2'") < reasons.index("the response 'chosen' is empty")
+    assert reasons.index("2img_path: '") < reasons.index("the response 'chosen' is empty")
     assert "rows.jsonl row 4; rows.jsonl row 5" in reasons
     assert page.text("ul groups") == "rows.jsonl row 2 = rows.jsonl row 3"
     assert "model.max_length = 400" in page.text("div axis")

@@ -48,7 +48,7 @@ def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     ("value", "message"),
     [
         ("missing.jpg", "missing.jpg' does not exist; is data.images ('"),
-        ("folder", "folder' does not exist"),
+        ("folder", "folder' is a folder; name a picture in it"),
         ("../escape.jpg", "'../escape.jpg' lies outside of data.images"),
         ("/etc/hostname", "'/etc/hostname' lies outside of data.images"),
         ("link.jpg", "'link.jpg' lies outside of data.images"),

@@ -24,7 +24,8 @@ def changes(folder: Path, data: Path, adapter: str = "llava") -> list[str]:
     batches = ["train.batch_size=2", "train.micro_batch_size=2"]
     precision = ["backend.precision=fp32", "model.max_length=512"]
     places = [f"model.path={folder}", f"data.path={data / 'pairs.jsonl'}", f"data.images={data}"]
-    return [f"model.adapter={adapter}", *places, *batches, *precision]
+    none_held_out = ["data.hold_out=null", "evaluators=[]"]  # of two rows
+    return [f"model.adapter={adapter}", *places, *batches, *precision, *none_held_out]
 
 
 @pytest.mark.long

@@ -25,8 +25,8 @@ LOWEST, HIGHEST = 1, 5  # of the ratings
 class VLFeedback(TableReader):
     """VLFeedback as published: ``{prompt, img_path, completions}``; an answer counts as the mean of its ratings.
 
-    A null rating is left out; ratings go from 1 to 5. Pairs are made as the authors of Silkie make them: all with different means. An answer
-    with a rating that is no number, or in a row without a second one, is in no pair.
+    A null rating is left out; ratings go from 1 to 5. Pairs are made as the authors of Silkie make them: all with
+    different means. An answer with a rating that is no number, or in a row without a second one, is in no pair.
     """
 
     title: ClassVar[str] = "VLFeedback"
