@@ -30,7 +30,7 @@ def test_rows_that_are_left_for_later_are_told(
     data = {"reader": "pairs", "path": str(tmp_path / "rows.json"), "images": str(photographs), "check": "none"}
     words = "looked only at some of these rows; the others are checked when they are met, or here with --set data.check"
     assert line(small, data, capsys).endswith(f"0 in quarantine (data.check: none {words}=all)")
-    assert f"(data.check: 0.2 {words}=all)" in line(small, {**data, "check": 0.2}, capsys)
+    assert f"(data.check: 0.2 {words}=all)" in line(small, {**data, "path": str(pairs), "check": 0.2}, capsys)
     assert line(small, {**data, "path": str(pairs), "check": "all"}, capsys).endswith("10 rows, 0 in quarantine")
 
 
@@ -54,5 +54,5 @@ def test_stored_rows_without_a_pair_are_counted(
     data = {"reader": "vlfeedback", "path": str(tmp_path / "rows.jsonl"), "images": str(photographs)}
     if mixed:
         data = {"reader": "mixture", "sources": {"a": {**data, "times": 2}}}  # type: ignore[dict-item]
-    found = line(small, data, capsys)
+    found = line([*small, "model.prompts=chat"], data, capsys)
     assert found.endswith(f"{4 if mixed else 2} rows, 0 in quarantine; 2 stored rows made no pair")
