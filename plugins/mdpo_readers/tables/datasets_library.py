@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import datasets
 from huggingface_hub import constants
 
 from mdpo_core import Problem
@@ -23,6 +22,8 @@ def quiet() -> Iterator[None]:
     Log lines would mix with ours, and the library's errors say the same. To count the use of a table, even of a local
     file, the library would send a request to the hub.
     """
+    import datasets
+
     log, config = datasets.logging, datasets.config
     verbosity, bars, counts = (
         log.get_verbosity(),
@@ -51,6 +52,8 @@ def cache_problem(error: Exception) -> Problem | None:
     cause = error.__cause__ or error
     if not isinstance(cause, OSError):
         return None
+    import datasets
+
     folders = {"HF_DATASETS_CACHE": datasets.config.HF_DATASETS_CACHE, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
     for variable, folder in folders.items():
         reason = cause if cause.errno in _NO_SPACE else _write_error(Path(folder))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import datasets
 import huggingface_hub
-from datasets import Dataset
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from mdpo_readers.tables.files.packed_files import kind_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # How `datasets` names a file on the hub; the revision is a commit.
 _FILE = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
@@ -30,6 +31,8 @@ def open_hub(name: str, split: str, options: HubOptions, kinds: Sequence[str]) -
 
     Without a network: the folder of the files that were downloaded before. Raises any error of `datasets`.
     """
+    import datasets
+
     try:
         builder = datasets.load_dataset_builder(name, options.config, revision=options.revision)
     except OSError:

@@ -6,10 +6,7 @@ import difflib
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-
-import datasets
-from datasets import Dataset
-from datasets.exceptions import DatasetsError
+from typing import TYPE_CHECKING
 
 from mdpo_core import DataError, Problem, note_file, suggestion
 from mdpo_readers.cell_types import MissingFile, shown
@@ -18,7 +15,6 @@ from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, 
 from mdpo_readers.tables.files.csv_table import SEPARATORS, CsvTable
 from mdpo_readers.tables.files.json_table import JsonTable
 from mdpo_readers.tables.files.packed_files import kind_of
-from mdpo_readers.tables.files.parquet_table import open_parquet
 from mdpo_readers.tables.files.tar_table import TarTable
 from mdpo_readers.tables.hub import HubOptions, open_hub
 from mdpo_readers.tables.image_folder import METADATA, ImageFolder
@@ -26,7 +22,10 @@ from mdpo_readers.tables.joined_table import JoinedTable
 from mdpo_readers.tables.part_table import PartTable
 from mdpo_readers.tables.shards import matching, shards_in
 from mdpo_readers.tables.splits import Split
-from mdpo_readers.tables.table import ArrowTable, Table
+from mdpo_readers.tables.table import Table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _JSON = (".json", ".jsonl", ".ndjson")
 _TAR = ".tar"  # of WebDataset
@@ -43,8 +42,7 @@ def open_table(path: str | Sequence[str], split: str, config: str | None = None,
     """
     paths = [path] if isinstance(path, str) else path
     chosen, hub = Split.of(split), HubOptions(config, revision)
-    with quiet():
-        tables = [_readable(each, chosen.name, hub) for each in paths]
+    tables = [_readable(each, chosen.name, hub) for each in paths]
     for each, table in zip(paths, tables, strict=True):
         if len(table) == 0:
             raise _data_error(each, "there are no rows")
@@ -110,8 +108,12 @@ def _joined(tables: Sequence[Table]) -> Table:
 
 
 def _from_parquet(path: Path) -> Table:
+    # The library takes half a second to import; tables of lines do without it.
+    from mdpo_readers.tables.files.parquet_table import open_parquet
+
     try:
-        return open_parquet(path)
+        with quiet():
+            return open_parquet(path)
     except DataError:
         raise
     except Exception as error:  # the library may raise any error for a damaged file
@@ -124,6 +126,8 @@ def _from_parquet(path: Path) -> Table:
 
 def _from_folder(path: Path, split: str) -> Table:
     if any((path / mark).is_file() for mark in _MARKS):
+        from mdpo_readers.tables.arrow_table import ArrowTable
+
         note_below(path)
         return ArrowTable(str(path), _saved(path, split))
     files = shards_in(path, split, FORMATS) or _in_folders_below(path, split)
@@ -148,8 +152,11 @@ def _in_folders_below(path: Path, split: str) -> Sequence[Path]:
 
 
 def _saved(path: Path, split: str) -> Dataset:
+    import datasets
+
     try:
-        saved = datasets.load_from_disk(str(path))
+        with quiet():
+            saved = datasets.load_from_disk(str(path))
     except IndexError as error:
         # The library raises this for a table that was saved without rows.
         raise _data_error(path, "there are no rows") from error
@@ -164,8 +171,14 @@ def _saved(path: Path, split: str) -> Dataset:
 
 
 def _from_hub(name: str, split: str, hub: HubOptions) -> Table:
+    from datasets import Dataset
+    from datasets.exceptions import DatasetsError
+
+    from mdpo_readers.tables.arrow_table import ArrowTable
+
     try:
-        found = open_hub(name, split, hub, FORMATS)
+        with quiet():
+            found = open_hub(name, split, hub, FORMATS)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         cache = cache_problem(error)
         if cache is not None:

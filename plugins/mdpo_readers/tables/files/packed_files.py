@@ -10,8 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
-import datasets
-
 from mdpo_core import DataError, Problem
 from mdpo_readers.tables.datasets_library import cache_problem
 
@@ -36,6 +34,8 @@ def plain_file(path: Path) -> Path:
     state = path.stat()
     version = f"{path.resolve()}|{state.st_size}|{state.st_ctime_ns}"
     name = sha256(version.encode(errors="surrogateescape")).hexdigest()
+    import datasets
+
     folder = Path(datasets.config.HF_DATASETS_CACHE) / _FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)

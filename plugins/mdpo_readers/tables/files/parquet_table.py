@@ -16,11 +16,12 @@ from pyarrow import parquet
 
 from mdpo_core import DataError, Problem, is_shortage
 from mdpo_readers.embedded import is_embedded
+from mdpo_readers.tables.arrow_table import ArrowTable, contains_paths, holds_bytes
 from mdpo_readers.tables.files.open_files import has_opened
 from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.spans import state_of
 from mdpo_readers.tables.scanned import Scanned
-from mdpo_readers.tables.table import ArrowTable, Table, contains_paths, holds_bytes
+from mdpo_readers.tables.table import Table
 
 _BATCH = 8  # rows whose pictures are unpacked in one go
 
