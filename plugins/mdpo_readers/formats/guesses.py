@@ -27,7 +27,7 @@ _NAMES = ("chosen", "rejected")
 
 def guessed_options(columns: Sequence[str], first: Mapping[str, Any]) -> dict[str, Any]:
     """The options that name columns, where they differ from the defaults; COLUMN stands for one to choose."""
-    answers = next((names for names in _ANSWERS if set(names) <= set(columns)), None)
+    answers = next(filter(None, (_written(names, columns) for names in _ANSWERS)), None)
     prompt = _prompt_column(columns, first, answers)
     options: dict[str, Any] = {} if prompt == "prompt" else {"prompt": prompt}
     picture = _picture_column(columns, first)
@@ -35,7 +35,7 @@ def guessed_options(columns: Sequence[str], first: Mapping[str, Any]) -> dict[st
         is_known = picture is not None or (prompt != COLUMN and answers is not None)
         options["image"] = picture if is_known else COLUMN
     if answers is None:
-        options["responses"] = {name: name if name in columns else COLUMN for name in _NAMES}
+        options["responses"] = {name: _column((name,), columns) or COLUMN for name in _NAMES}
     elif answers != _NAMES:
         options["responses"] = dict(zip(_NAMES, answers, strict=True))
     asked = first.get(prompt or (answers or _NAMES)[0])
@@ -45,7 +45,7 @@ def guessed_options(columns: Sequence[str], first: Mapping[str, Any]) -> dict[st
 
 def preference_hint(columns: Sequence[str]) -> str:
     """What to do about a column that says which answer is better, as the end of a message; empty without one."""
-    found = next((name for name in columns if says_preference(name)), None)
+    found = next((name for name in columns if says_preference(name) and name.lower() not in _NAMES), None)
     if found is None:
         return ""
     return f"; the column '{found}' says which answer is better: write the better answer into a column of its own"
@@ -55,8 +55,20 @@ def _prompt_column(columns: Sequence[str], first: Mapping[str, Any], answers: Se
     """The column with prompts, None if the answers are whole conversations, COLUMN if it is to be chosen."""
     if answers is not None and all(_begins_with_question(first.get(name)) for name in answers):
         return None
-    named = next((name for name in _PROMPTS if name in columns), None)
-    return named or next((name for name in _MESSAGES if _role(first.get(name), -1) in _ASKING), COLUMN)
+    messages = [name for name in columns if name.lower() in _MESSAGES and _role(first.get(name), -1) in _ASKING]
+    return _column(_PROMPTS, columns) or _column(_MESSAGES, messages) or COLUMN
+
+
+def _column(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    """The first of ``names`` that is a column, as the table writes it: ``Prompt``; None if there is none."""
+    there = {name.lower(): name for name in columns}
+    return next((name if name in columns else there[name] for name in names if name in there), None)
+
+
+def _written(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ...] | None:
+    """The columns of all these names, as the table writes them; None if one is missing."""
+    found = [_column((name,), columns) for name in names]
+    return tuple(name for name in found if name is not None) if None not in found else None
 
 
 def _begins_with_question(value: object) -> bool:
@@ -72,8 +84,7 @@ def _role(value: object, place: int) -> str | None:
 
 def _picture_column(columns: Sequence[str], first: Mapping[str, Any]) -> str | None:
     """The column with pictures, by its name or its first value; None if none looks like one."""
-    named = next((name for name in _PICTURES if name in columns), None)
-    return named or next((name for name in columns if _looks_like_picture(first.get(name))), None)
+    return _column(_PICTURES, columns) or next((name for name in columns if _looks_like_picture(first.get(name))), None)
 
 
 def _looks_like_picture(value: object) -> bool:

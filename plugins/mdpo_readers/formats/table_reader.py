@@ -119,5 +119,5 @@ class TableReader(FileReader):
         if missing:
             names = table.column_names()
             near = suggestion(missing[0], names)
-            text = f"there is no column '{missing[0]}'{near}, which {self.title} has  (columns: {', '.join(names)})"
+            text = f"there is no column '{missing[0]}', which {self.title} has{near}  (columns: {', '.join(names)})"
             raise DataError([Problem(self.source, "", text + format_line(self.source, table, TableReader.named()))])

@@ -34,9 +34,23 @@ class ArrowTable(Table):
         except Exception as error:  # the library may raise any error for a damaged file
             if is_shortage(error):
                 raise
+            if isinstance(error, UnicodeDecodeError):
+                byte = error.object[error.start : error.start + 1]
+                text = f"{byte!r} is not UTF-8; write the table again, in UTF-8"
+                raise DataError([Problem(self.place(number), self._undecodable(number), text)]) from error
             message = f"cannot be read ({type(error).__name__}: {error}); write the table again"
             raise DataError([Problem(self.place(number), "", message)]) from error
         return values if self._selected is None else {name: values.get(name) for name in self._selected}
+
+    def _undecodable(self, number: int) -> str:
+        """The column of a row that is not UTF-8."""
+        row = self._table[number]
+        for name in row.column_names:
+            try:
+                row[name].to_pylist()
+            except UnicodeDecodeError:
+                return str(name)
+        return ""
 
     def scan(self) -> Iterator[Scanned]:
         without = [name for name in self.column_names() if not holds_bytes(self._table.features[name])]

@@ -20,7 +20,7 @@ from mdpo_readers.tables.hub import HubOptions, open_hub
 from mdpo_readers.tables.image_folder import METADATA, ImageFolder
 from mdpo_readers.tables.joined_table import JoinedTable
 from mdpo_readers.tables.part_table import PartTable
-from mdpo_readers.tables.shards import matching, shards_in
+from mdpo_readers.tables.shards import SAVED, matching, require_links, require_none_below, shards_in
 from mdpo_readers.tables.splits import Split
 from mdpo_readers.tables.table import Table
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _JSON = (".json", ".jsonl", ".ndjson")
 _TAR = ".tar"  # of WebDataset
 FORMATS = (*_JSON, ".parquet", *SEPARATORS, _TAR)
-# A folder that save_to_disk wrote contains one of these files.
-_MARKS = ("state.json", "dataset_dict.json")
 
 
 def open_table(path: str | Sequence[str], split: str, config: str | None = None, revision: str | None = None) -> Table:
@@ -77,6 +75,7 @@ def _opened(path: str, location: Path, split: str, hub: HubOptions) -> Table:
         return _joined([_from_file(file, "train") for file in matching(path, split)])
     if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
         return _from_hub(path, split, hub)
+    require_links([location])
     message = f"there is no such file or folder{file_suggestion(location)}"
     raise MissingFile([Problem(path, "", message)])
 
@@ -91,14 +90,14 @@ def _from_file(path: Path, split: str) -> Table:
     if path.stat().st_size == 0:
         raise _data_error(path, "the file is empty")
     if kind == _TAR:
-        if path.suffix != kind:
+        if path.suffix.lower() != kind:
             raise _data_error(path, "rows of a packed tar file cannot be found; unpack it to .tar")
         return TarTable.of(path)
     if kind in SEPARATORS:
         return CsvTable.of(path)
     if kind in _JSON:
         return JsonTable.of(path)
-    if path.suffix != kind:
+    if path.suffix.lower() != kind:
         raise _data_error(path, "Parquet is packed by itself; unpack the file")
     return _from_parquet(path)
 
@@ -120,12 +119,13 @@ def _from_parquet(path: Path) -> Table:
         if is_for_no_rows(error):
             raise _data_error(path, "there are no rows") from error
         cache = cache_problem(error)
-        reason = f"cannot be read as parquet: {' '.join(str(error.__cause__ or error).split())}"
-        raise DataError([cache or Problem(str(path), "", reason)]) from error
+        reason = f"cannot be read as parquet: {' '.join(str(error.__cause__ or error).split()).rstrip('.')}"
+        again = "; the file is damaged: download it, or write it, again"
+        raise DataError([cache or Problem(str(path), "", reason + again)]) from error
 
 
 def _from_folder(path: Path, split: str) -> Table:
-    if any((path / mark).is_file() for mark in _MARKS):
+    if any((path / mark).is_file() for mark in SAVED):
         from mdpo_readers.tables.arrow_table import ArrowTable
 
         note_below(path)
@@ -133,6 +133,7 @@ def _from_folder(path: Path, split: str) -> Table:
     files = shards_in(path, split, FORMATS) or _in_folders_below(path, split)
     if not files:
         raise _data_error(path, f"is a folder without data: no {', '.join(FORMATS)}, and not saved by `datasets`")
+    require_none_below(files[0].parent, files, split, FORMATS)
     return _joined([_with_pictures(file, _from_file(file, "train")) for file in files])
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mdpo_core import DataError, Problem
-from mdpo_readers.tables.files.packed_files import PACKED, kind_of
+from mdpo_readers.tables.files.packed_files import is_packed, kind_of
 
 # With the hash that the hub once put behind.
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(-[0-9a-f]+)?")
 # How the names of files begin that belong to a split, on the hub and elsewhere.
 _SPLITS = ("train", "validation", "valid", "val", "dev", "test")
 # Files beside the data that tell about them.
+# A folder that save_to_disk wrote contains one of these files.
+SAVED = frozenset(("state.json", "dataset_dict.json"))
 _METADATA = ("config.json", "dataset_info.json", "dataset_infos.json", "meta.json")
 
 
 def matching(pattern: str, split: str) -> list[Path]:
     """The files of a split that match a pattern, in the order of their names. Raises `DataError` if there is none."""
-    files = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
+    found = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    require_links(found)
+    files = [path for path in found if path.is_file()]
     if not files:
         raise DataError([Problem(pattern, "", "no file matches this pattern")])
     chosen = _of_split(pattern, files, split)
@@ -33,14 +38,15 @@ def shards_in(folder: Path, split: str, kinds: Sequence[str]) -> list[Path]:
 
     Empty if there is none of these kinds. Raises `DataError` if it is unclear which files belong together.
     """
-    named = (file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.name not in _METADATA)
-    files = [file for file in named if file.is_file() and kind_of(file) in kinds]
+    named = [file for file in sorted(folder.iterdir()) if _may_have_rows(file, kinds)]
+    require_links(named)
+    files = [file for file in named if file.is_file()]
     chosen = _of_split(str(folder), files, split) if files else []
     found = sorted({kind_of(file) for file in chosen})
     if len(found) > 1:
         text = f"contains files of several kinds: {', '.join(found)}; give a pattern, such as {folder}/*{found[0]}"
         raise DataError([Problem(str(folder), "", text)])
-    stems = [file.name.removesuffix(file.suffix) if file.suffix in PACKED else file.name for file in chosen]
+    stems = [file.name.removesuffix(file.suffix) if is_packed(file) else file.name for file in chosen]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise DataError([Problem(str(folder), "", f"contains {twice} both packed and unpacked; give a pattern")])
@@ -63,6 +69,50 @@ def _of_split(source: str, files: Sequence[Path], split: str) -> list[Path]:
         there = ", ".join(sorted(str(each) for each in splits))
         raise DataError([Problem(source, "", f"there are no files of the split '{split}'  (splits: {there})")])
     return [file for file in files if _split_of(file) == split]
+
+
+def require_none_below(folder: Path, files: Sequence[Path], split: str, kinds: Sequence[str]) -> None:
+    """Raise `DataError` if folders below have files with rows of the split, beside ``files`` of the folder itself.
+
+    ``kinds``: the endings of files with rows.
+    """
+    found = next(_below(folder, split, kinds), None)
+    if found is None:
+        return
+    own = f"{folder}/*{_ending(files[0])}"
+    others = f"{folder}/**/*{_ending(files[0])}"
+    if _ending(found) != _ending(files[0]):
+        others = f"[{own}, {found.parent}/*{_ending(found)}]"
+    text = f"has data in folders below, too, such as {found}; write path: {others} to read all, or path: {own} to read "
+    raise DataError([Problem(str(folder), "", text + "only the files of the folder itself")])
+
+
+def _below(folder: Path, split: str, kinds: Sequence[str]) -> Iterator[Path]:
+    """The files with rows in the folders below; not in one that is hidden, saved by `datasets`, or of another split."""
+    for place, folders, names in os.walk(folder):
+        inner = Path(place)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in {*_SPLITS} - {split})
+        if inner == folder or not SAVED.isdisjoint(names):
+            continue
+        files = (inner / name for name in sorted(names))
+        yield from (each for each in files if _may_have_rows(each, kinds) and _split_of(each) in (None, split))
+
+
+def _may_have_rows(file: Path, kinds: Sequence[str]) -> bool:
+    return not file.name.startswith(".") and file.name not in _METADATA and kind_of(file) in kinds
+
+
+def _ending(file: Path) -> str:
+    """The ending of a file as it is written, with that of its packing."""
+    return "".join(file.suffixes[-2:]) if is_packed(file) else file.suffix
+
+
+def require_links(files: Iterable[Path]) -> None:
+    """Raise `DataError` if one of these is a link to a file that does not exist."""
+    for file in files:
+        if file.is_symlink() and not file.exists():
+            text = f"is a link to '{file.readlink()}', which does not exist; copy the file there, or remove the link"
+            raise DataError([Problem(str(file), "", text)])
 
 
 def require_all_shards(files: Sequence[Path]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Mmpr(TableReader):
-    """MMPR as published: ``path`` is its ``meta.json``, or one annotation file ``{image, question, chosen, rejected}``.
+    """MMPR as published: ``path`` is its ``meta.json``, or annotation files of ``{image, question, chosen, rejected}``.
 
     The paths in a meta file start from ``images``. Its ``repeat_time`` counts: each copy of a row has its own id.
     """
@@ -30,7 +30,7 @@ class Mmpr(TableReader):
     title: ClassVar[str] = "MMPR"
     columns: ClassVar[tuple[str, ...]] = ("image", "question", "chosen", "rejected")
 
-    path: str = Field(description="the file meta.json, or one annotation file")
+    path: str | tuple[str, ...] = Field(description="the file meta.json, or annotation files as in other readers")
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
@@ -40,27 +40,46 @@ class Mmpr(TableReader):
         return is_meta or (set(cls.columns) <= set(columns) and of_paths)
 
     def first_rows(self, table: Table, count: int) -> LazyRows:
-        return super().first_rows(table, count) if _entries(Path(self.path)) is None else self.open()
+        return super().first_rows(table, count) if self._meta() is None else self.open()
+
+    @classmethod
+    def listed_in(cls, path: str) -> Sequence[tuple[str, Mapping[str, str]]]:
+        meta = Path(path) / "meta.json"
+        entries = _entries(meta) if Path(path).is_dir() else None
+        return [(str(meta), {"path": str(meta)})] if cls.recognizes((), entries or {}, meta) else []
 
     def open(self) -> LazyRows:
-        entries = _entries(Path(self.path))
-        if entries is None or self.streaming:
+        meta = self._meta()
+        if meta is None or self.streaming:
             return super().open()
-        parts = []
+        (path, entries), parts = meta, []
         for name, entry in entries.items():
-            annotation, root = (self.images / _path(self.path, name, key, entry) for key in ("annotation", "root"))
+            annotation, root = (self.images / _path(path, name, key, entry) for key in ("annotation", "root"))
             if _entries(annotation) is not None:
                 text = f"'{annotation}' is a meta file; list its annotation files instead"
-                raise DataError([Problem(self.path, f"{name}.annotation", text)])
+                raise DataError([Problem(path, f"{name}.annotation", text)])
             rows = self.model_copy(update={"path": str(annotation), "images": root}).open()
-            parts += [Part(name, rows, range(len(rows)), copy + 1) for copy in range(_times(self.path, name, entry))]
+            parts += [Part(name, rows, range(len(rows)), copy + 1) for copy in range(_times(path, name, entry))]
         return MixtureRows(parts)
 
     def stream(self) -> RowStream:
-        if _entries(Path(self.path)) is None:
+        meta = self._meta()
+        if meta is None:
             return super().stream()
         text = "is a meta file, and a stream is one table; give one annotation file, or set data.streaming: false"
-        raise DataError([Problem(self.path, "", text)])
+        raise DataError([Problem(meta[0], "", text)])
+
+    def _meta(self) -> tuple[str, dict[str, Any]] | None:
+        """The meta file and its entries; None for annotation files. Raises `DataError` if it is one of several."""
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        for path in paths:
+            entries = _entries(Path(path))
+            if entries is not None and len(paths) > 1:
+                text = "is a meta file; give it alone, or name each as a source of the reader mixture"
+                raise DataError([Problem(path, "", text)])
+            if entries is not None:
+                return path, entries
+        return None
 
     def names_of_sources(self) -> tuple[str, ...] | None:
         return None  # a meta file names them

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
@@ -16,7 +17,16 @@ class RlhfV(TableReader):
     """RLHF-V as published: ``{image, text}``, where text is a JSON object of question, chosen and rejected."""
 
     title: ClassVar[str] = "RLHF-V"
-    columns: ClassVar[tuple[str, ...]] = ("image", "text", "ds_name")
+    columns: ClassVar[tuple[str, ...]] = ("image", "text")
+
+    @classmethod
+    def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
+        if not set(cls.columns) <= set(columns):
+            return False
+        try:
+            return {"question", "chosen", "rejected"} <= set(values_of(str(first.get("text")).encode()))
+        except ValueError:  # a text that is no object
+            return False
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         stored = _parsed(row["text"])

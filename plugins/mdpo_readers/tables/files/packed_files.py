@@ -19,8 +19,13 @@ _FOLDER = "mdpo_unpacked"
 
 
 def kind_of(path: Path) -> str:
-    """The ending that tells how rows are stored: ``.jsonl`` of ``pairs.jsonl.gz``."""
-    return path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
+    """The ending that tells how rows are stored, in lower case: ``.jsonl`` of ``pairs.jsonl.gz``."""
+    return (path.with_suffix("") if is_packed(path) else path).suffix.lower()
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is packed, by its ending."""
+    return path.suffix.lower() in PACKED
 
 
 def plain_file(path: Path) -> Path:
@@ -28,7 +33,7 @@ def plain_file(path: Path) -> Path:
 
     Raises `DataError` if the packed file is damaged, or if the cache cannot be written.
     """
-    if path.suffix not in PACKED:
+    if not is_packed(path):
         return path
     # Copying and unpacking may set the modification time back, but never the change time.
     state = path.stat()
@@ -54,7 +59,7 @@ def _write_unpacked(path: Path, target: Path) -> None:
     """Write the unpacked file, whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
         try:
-            if path.suffix == ".zst":
+            if path.suffix.lower() == ".zst":
                 _unpack_zstd(path, copy)
             else:
                 with gzip.open(path, "rb") as packed:

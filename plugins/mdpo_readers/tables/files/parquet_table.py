@@ -151,8 +151,7 @@ def open_parquet(path: Path) -> Table:
     file = parquet.ParquetFile(path, memory_map=True)
     features = Features.from_arrow_schema(file.schema_arrow)
     first = next(file.iter_batches(1), None)
-    values = {} if first is None else first.to_pylist()[0]
-    pictures = [name for name in features if holds_bytes(features[name]) or _embeds(values.get(name))]
+    pictures = [name for name in features if holds_bytes(features[name]) or (first and _embeds_first(first[name]))]
     if not pictures:
         return ArrowTable(str(path), _texts(path, None))
     names = [name for name in features if name not in pictures]
@@ -169,6 +168,14 @@ def _texts(path: Path, columns: list[str] | None) -> Dataset:
     # so the path is escaped.
     version = f"changed-{path.stat().st_ctime_ns}"
     return Dataset.from_parquet(glob.escape(str(path)), config_name=version, columns=columns)
+
+
+def _embeds_first(column: pyarrow.Array) -> bool:
+    """Whether the first value of a column contains a picture as text."""
+    try:
+        return _embeds(column[0].as_py())
+    except UnicodeDecodeError:  # named when the row is read
+        return False
 
 
 def _embeds(value: object) -> bool:
