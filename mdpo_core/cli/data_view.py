@@ -40,10 +40,12 @@ def describe_data(options: argparse.Namespace) -> int:
 
 
 def _recipe_lines(found: DataSummary) -> list[str]:
-    """The lines of a recipe, each with what keeps it from reading the first rows."""
+    """The lines of a recipe, each with what keeps it from reading the first rows, and with what to look at."""
     shown = []
-    for line, problem in zip_longest((found.line, *found.other_lines), found.problems, fillvalue=""):
+    lines = (found.line, *found.other_lines)
+    for line, problem, note in zip_longest(lines, found.problems, found.notes, fillvalue=""):
         shown += [line, *([f"  this line does not read the first rows yet: {problem}"] if problem else [])]
+        shown += [f"  {note}"] if note else []
     return shown
 
 

@@ -22,7 +22,7 @@ class DataSummary:
     ``line``: the line of a recipe that reads it; ``first``: the first pair that it gives, if it gives one.
     ``other_lines``: lines that read other data sets there. ``rows``: the first ones, by column, as they are stored.
     ``problems``: for ``line`` and each of ``other_lines``, why it does not read the first rows yet, and what to do;
-    empty text if it reads them.
+    empty text if it reads them. ``notes``: for each of these lines, what to look at; empty text if it is clear.
     """
 
     line: str
@@ -32,6 +32,7 @@ class DataSummary:
     first: Example | None = None
     other_lines: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class HoldOut(Options):

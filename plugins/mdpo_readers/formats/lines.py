@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -16,9 +16,11 @@ from mdpo_readers.embedded import has_bytes_of_picture, names_picture
 from mdpo_readers.tables.table import Table
 
 _ROWS = 5  # that are read to try a folder
+_MORE_ROWS = 200  # whose files are looked for in each of several folders that have the pictures of the first ones
+_SHOWN = 3  # folders in a note
 _FOLDERS = 200  # that are tried
 _DEPTH = 3  # of folders below the one with the data
-_OF_PICTURES = re.compile(r"(images?|imgs?|pictures?|photos?|frames?|media|videos?)", re.IGNORECASE)
+_OF_PICTURES = re.compile(r"(images?|imgs?|pics?|pictures?|photos?|frames?|media|videos?)", re.IGNORECASE)
 _UNKNOWN = "FOLDER"
 _NOWHERE = (
     f"no folder near the data has the pictures of the first rows: write theirs in place of {_UNKNOWN}, or download the "
@@ -49,11 +51,13 @@ class Line(NamedTuple):
     """A line of a recipe, and the first pair that it gives, if it gives one.
 
     ``problem``: why it does not read the first rows as it stands, and what to do; empty text if it reads them.
+    ``note``: which other folders have the pictures, too.
     """
 
     text: str
     first: Example | None = None
     problem: str = ""
+    note: str = ""
 
 
 def line_of(reader: type[Tried], options: Mapping[str, Any]) -> str:
@@ -67,22 +71,40 @@ def line_for(reader: type[Tried], options: Mapping[str, Any], table: Table) -> L
     ``images`` is added if the pictures of the first rows are files elsewhere; FOLDER stands there if no folder near the
     data has them.
     """
-    used = _with_images(reader, options, table)
+    used, note = _with_images(reader, options, table)
     first, problem = _first_pair(reader, used, table)
-    return Line(line_of(reader, used), first, problem)
+    return Line(line_of(reader, used), first, problem, note)
 
 
-def _with_images(reader: type[Tried], options: Mapping[str, Any], table: Table) -> dict[str, Any]:
+def _with_images(reader: type[Tried], options: Mapping[str, Any], table: Table) -> tuple[dict[str, Any], str]:
+    """The options with the folder of the pictures, and a note if another folder has them, too."""
     lacking = _num_lacking(reader, options, table)
-    best = dict(options) if not lacking else {**options, "images": _UNKNOWN}
-    for folder in _folders_near(str(options["path"])):
-        if not lacking:
-            break
-        tried = {**options, "images": str(folder)}
-        still = _num_lacking(reader, tried, table)
-        if still < lacking:
-            best, lacking = tried, still
-    return best
+    if not lacking:
+        return dict(options), ""
+    folders = {folder.resolve(): folder for folder in reversed([*_folders_near(str(options["path"]))])}
+    near = [*reversed(folders.values())]
+    counts = [_num_lacking(reader, {**options, "images": str(folder)}, table) for folder in near]
+    fewest = min(counts, default=lacking)
+    if fewest >= lacking:
+        return {**options, "images": _UNKNOWN}, ""
+    fitting = [folder for folder, count in zip(near, counts, strict=True) if count == fewest]
+    if len(fitting) > 1:
+        fitting.sort(key=lambda folder: (_num_stored_lacking(folder, table, _MORE_ROWS), not _is_usual(folder)))
+    chosen, *others = fitting
+    # A reader may find a picture in a folder below the one that is named.
+    return {**options, "images": str(chosen)}, _note([each for each in others if chosen not in each.parents])
+
+
+def _is_usual(folder: Path) -> bool:
+    return _OF_PICTURES.fullmatch(folder.name) is not None
+
+
+def _note(others: Sequence[Path]) -> str:
+    if not others:
+        return ""
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    shown = ", ".join(map(str, others[:_SHOWN])) + more
+    return f"{shown} {'has' if len(others) == 1 else 'have'} pictures of these names, too: is images the right folder?"
 
 
 def _first_pair(reader: type[Tried], options: Mapping[str, Any], table: Table) -> tuple[Example | None, str]:
@@ -122,7 +144,7 @@ def _num_lacking(reader: type[Tried], options: Mapping[str, Any], table: Table) 
         return _ROWS
     except (ValueError, DataError):  # an option is left for the user to fill in
         found = []
-    return _num_stored_lacking(root, table) if set(found) <= {None} else found.count(True)
+    return _num_stored_lacking(root, table, _ROWS) if set(found) <= {None} else found.count(True)
 
 
 def _lacks_file(rows: LazyRows, number: int) -> bool | None:
@@ -136,10 +158,10 @@ def _lacks_file(rows: LazyRows, number: int) -> bool | None:
     return False
 
 
-def _num_stored_lacking(root: Path, table: Table) -> int:
-    """How many of the first rows name pictures of which none is below ``root``, in whatever columns."""
+def _num_stored_lacking(root: Path, table: Table, most: int) -> int:
+    """How many of the first ``most`` rows name pictures of which none is below ``root``, in whatever columns."""
     lacking = 0
-    for number in range(min(_ROWS, len(table))):
+    for number in range(min(most, len(table))):
         with suppress(DataError):
             files = list(_named_in(table.row(number)))
             lacking += bool(files) and not any(_is_file(root, each) for each in files)
@@ -171,7 +193,7 @@ def _folders_near(path: str) -> Iterator[Path]:
     nearest = list(_below(base, _DEPTH, _FOLDERS))
     above = base.resolve().parent
     up = base.parent if base.name not in ("", "..") else Path(os.path.relpath(above))
-    named = [each for each in _folders_in(up) if _OF_PICTURES.fullmatch(each.name)]
+    named = [each for each in _folders_in(up) if _is_usual(each)]
     beside = [folder for each in named for folder in _below(each, 1, _FOLDERS)]
     yield from dict.fromkeys([*nearest, *([] if above == above.parent else [up, *beside])])
 

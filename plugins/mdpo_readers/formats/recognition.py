@@ -82,6 +82,7 @@ def summary_of(path: str, readers: Iterable[type[Named]], by_columns: type[Tried
         first.first,
         tuple(line.text for line in others),
         tuple(line.problem for line in lines),
+        tuple(line.note for line in lines),
     )
 
 

@@ -93,8 +93,8 @@ class ImageFolder(Table):
             note_file(file)
             return {"bytes": file.read_bytes(), "path": None}
         except OSError as error:
-            name = f"'{cell.value}' cannot be read: {error.strerror}"
-            raise cell.wrong(f"{name}; it must lie in '{self._folder}', or remove the row") from error
+            fault = f"'{file}' cannot be read: {error.strerror}; add the picture, or remove the row"
+            raise cell.wrong(fault) from error
         except ValueError as error:  # a zero byte
             raise cell.must_be("the name of a picture in the folder of the metadata file") from error
 

@@ -55,6 +55,7 @@ def test_a_folder_with_more_data_below_is_refused(tmp_path: Path) -> None:
     below = write(folder / "sub" / "deep" / "b.jsonl")
     message = f"{folder}: has data in folders below, too, such as {below}"
     assert message in error(str(folder))
+    assert message in error(str(folder), streaming=True)
     assert f"write path: {folder}/**/*.jsonl to read all, or path: {folder}/*.jsonl" in error(str(folder))
     assert len(read(f"{folder}/**/*.jsonl")) == 2
     assert len(read(f"{folder}/*.jsonl")) == 1
@@ -139,7 +140,7 @@ def test_a_picture_that_an_image_folder_lacks_is_no_matter_of_folders(
     write(tmp_path / "metadata.jsonl", *({**PAIR, "file_name": name} for name in ("a.png", "zz.png")))
     line, problem, *_ = said(tmp_path, capsys).splitlines()
     assert line == f"data: {{reader: trl, path: {tmp_path}}}"
-    assert "row 2: file_name: 'zz.png' cannot be read: No such file or directory" in problem
+    assert f"row 2: file_name: '{tmp_path / 'zz.png'}' cannot be read: No such file or directory" in problem
 
 
 @pytest.mark.parametrize("name", ["A.JSONL", "a.Jsonl", "A.CSV", "A.JSON", "A.JSONL.GZ"])
@@ -175,3 +176,48 @@ def test_a_parquet_file_that_was_cut_is_to_be_had_again(length: int, tmp_path: P
     content = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "a.parquet").write_bytes(content[:length])
     assert error(str(tmp_path / "a.parquet")).endswith("; the file is damaged: download it, or write it, again")
+
+
+@pytest.mark.parametrize("usual", ["images", "pics", None])
+def test_another_folder_with_the_same_pictures_is_named(
+    usual: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**PAIR, "image": f"{number}.png"} for number in range(8)]
+    file = write(tmp_path / "a.jsonl", *rows)
+    folders = ["a_test", "b_train", *([usual] if usual else [])]
+    for number in range(8):
+        for name in folders:
+            picture(tmp_path / name / f"{number}.png")
+    (tmp_path / "a_test" / "7.png").unlink()  # not one of the first rows
+    chosen, *others = [usual or "b_train", "b_train" if usual else "", "a_test"]
+    shown = ", ".join(str(tmp_path / each) for each in others if each)
+    line, note, *_ = said(file, capsys).splitlines()
+    assert line == f"data: {{reader: trl, path: {file}, images: {tmp_path / chosen}}}"
+    verb = "have" if usual else "has"
+    assert note == f"  {shown} {verb} pictures of these names, too: is images the right folder?"
+
+
+def test_a_byte_order_mark_in_the_middle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f"\ufeff{lines_of(PAIR)}\ufeff{lines_of(PAIR)}", encoding="utf-8")
+    message = "a.jsonl:2: cannot be read as json: a byte-order mark stands in the middle of the file"
+    assert message in error(str(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        ('A?,B,C\nA?,"B,C\nA?,B,C\n', 3, "unexpected end of data (line 4); a text in quotes that begins in this line"),
+        ('A?,"B\n""x""\nB","C\nD\n', 4, "unexpected end of data (line 5); a text in quotes that begins in this line"),
+        ('A?,"B,C\nA?,B,C\nA?,"B",C\n', 2, "',' expected after '\"' (line 4); a text in quotes that begins in this"),
+        ('A?,"B"b,C\n', 2, "',' expected after '\"'; a text in quotes that begins in this line"),
+        ("A?,B\rb,C\n", 2, "a carriage return stands alone, and lines must end with a line feed"),
+    ],
+)
+def test_a_fault_of_a_csv_file_is_named_where_it_begins(content: str, line: int, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(f"prompt,chosen,rejected\n{content}".encode())
+    assert f"a.csv:{line}: cannot be read as CSV: {reason}" in error(str(tmp_path / "a.csv"))
+
+
+def test_a_csv_file_with_carriage_returns_alone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"prompt,chosen,rejected\rA?,B,C\r")
+    assert "a.csv:1: cannot be read as CSV: a carriage return stands alone" in error(str(tmp_path / "a.csv"))

@@ -320,7 +320,8 @@ def test_a_row_of_a_table_that_cannot_be_read_is_named(tmp_path: Path, photograp
     data = read(tmp_path / "pairs.parquet", photographs)
     assert [data[row].responses["chosen"] for row in (0, 2)] == ["A.", "C."]
     found = error(lambda: data[1])
-    assert found.startswith(f"{tmp_path / 'pairs.parquet'} row 2: cannot be read (UnicodeDecodeError: ")
+    text = "chosen: b'\\xe9' is not UTF-8; write the table again, in UTF-8"
+    assert found == f"{tmp_path / 'pairs.parquet'} row 2: {text}"
 
 
 @pytest.mark.parametrize("names", [["chosen", "chosen"], ["chosen", "x"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ _OTHERS = {
     ",": "name the file .csv",
     "|": "write the file with commas",
 }
+_QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _BOM = b"\xef\xbb\xbf"
 _LARGEST_FIELD = 2**31 - 1  # bytes; Python's own limit is less than a picture in base64
 
@@ -118,21 +120,56 @@ def _rows(path: Path, file: Iterable[bytes]) -> Iterator[_Row]:
         for values in reader:
             yield _Row(start, texts.end, line + 1, values)
             start, line = texts.end, reader.line_num
+            texts.of_row.clear()
     except csv.Error as error:
-        raise DataError([Problem(f"{path}:{reader.line_num}", "", f"cannot be read as CSV: {error}")]) from error
+        raise DataError([_fault(path, error, texts.of_row, line + 1)]) from error
+
+
+def _fault(path: Path, error: csv.Error, lines: Sequence[str], first: int) -> Problem:
+    """What is wrong with the row of these lines. ``first``: the number of the first of them."""
+    opened = _open_quote("".join(lines), SEPARATORS[kind_of(path)])
+    if opened is not None:
+        last = first + len(lines) - 1
+        seen = f" (line {last})" if last != first + opened else ""
+        text = f"cannot be read as CSV: {error}{seen}; a text in quotes that begins in this line is not closed by a "
+        text += "quote and a separator; close it, and write a quote inside of it twice"
+        return Problem(f"{path}:{first + opened}", "", text)
+    text = "cannot be read as CSV: a carriage return stands alone, and lines must end with a line feed; save the file "
+    text += "with the line ends of Linux or Windows, and write texts with line ends in quotes"
+    return Problem(f"{path}:{first + len(lines) - 1}", "", text)
+
+
+def _open_quote(text: str, separator: str) -> int | None:
+    """The line of the first quote, from 0, that opens a value and is not closed where the value ends; None: none."""
+    place = 0
+    while place < len(text):
+        if text[place] == '"':
+            closed = _QUOTED.match(text, place)
+            if closed is None or text[closed.end() : closed.end() + 1] not in ("", separator, "\r", "\n"):
+                return text.count("\n", 0, place)
+            place = closed.end()
+        ends = [found for each in (separator, "\n") if (found := text.find(each, place)) >= 0]
+        place = min(ends, default=len(text)) + 1
+    return None
 
 
 class _Texts:
-    """The lines of a file as text. ``end``: the bytes that were read. Raises `DataError` if one is not UTF-8."""
+    """The lines of a file as text. Raises `DataError` if one is not UTF-8.
+
+    ``end``: the bytes that were read. ``of_row``: the lines since it was cleared.
+    """
 
     def __init__(self, path: Path, lines: Iterable[bytes]) -> None:
+        self.of_row: list[str] = []
         self._path, self._lines = path, enumerate(lines, start=1)
         self.end = 0
 
     def __iter__(self) -> Iterator[str]:
         for number, line in self._lines:
             self.end += len(line)
-            yield _text(self._path, number, line.removeprefix(_BOM) if number == 1 else line)
+            text = _text(self._path, number, line.removeprefix(_BOM) if number == 1 else line)
+            self.of_row.append(text)
+            yield text
 
 
 def _text(path: Path, number: int, line: bytes) -> str:

@@ -44,6 +44,9 @@ def _parsed(text: bytes) -> object:
         byte = text[error.start : error.start + 1]
         raise BadRow(f"{byte!r} is not UTF-8; save the file as UTF-8", text.count(b"\n", 0, error.start)) from error
     except json.JSONDecodeError as error:
+        if error.doc.startswith("\ufeff", error.pos):
+            reason = "a byte-order mark stands in the middle of the file, as where two files were joined; remove it"
+            raise BadRow(reason, error.lineno - 1) from error
         raise BadRow(f"{error.msg} in column {error.colno}", error.lineno - 1) from error
     except RecursionError as error:
         raise BadRow("it is nested too deeply") from error

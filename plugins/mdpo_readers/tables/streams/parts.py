@@ -20,7 +20,7 @@ from mdpo_readers.tables.files.json_split import require_json
 from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.packed_files import kind_of, plain_file
 from mdpo_readers.tables.hub import HubOptions
-from mdpo_readers.tables.shards import matching, shards_in
+from mdpo_readers.tables.shards import matching, require_none_below, shards_in
 from mdpo_readers.tables.splits import Split
 
 KINDS = (".jsonl", ".ndjson", ".parquet")
@@ -125,7 +125,9 @@ def _files(path: str, split: str) -> list[Path]:
     if location.is_file():
         return [location]
     if location.is_dir():
-        return shards_in(location, split, KINDS) or _absent(path)
+        files = shards_in(location, split, KINDS) or _absent(path)
+        require_none_below(location, files, split, KINDS)
+        return files
     if braces.are_in(path):
         return [file for each in braces.expanded(path) for file in _files(each, split)]
     if glob.has_magic(path):
