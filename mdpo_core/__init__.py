@@ -75,6 +75,7 @@ from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLo
 from mdpo_core.types.stored_bytes import note_file
 from mdpo_core.types.transfer import on_cpu, to_device
 from mdpo_core.types.view import View
+from mdpo_core.use.trained import TrainedModel, load_trained
 
 __version__ = "0.1.0"
 
@@ -161,6 +162,7 @@ __all__ = [
     "TrackerLog",
     "Train",
     "TrainableScorer",
+    "TrainedModel",
     "Turn",
     "View",
     "VisionLanguageModel",
@@ -179,6 +181,7 @@ __all__ = [
     "is_shortage",
     "layers_of",
     "load_recipe",
+    "load_trained",
     "local_device",
     "note_file",
     "on_cpu",

@@ -129,7 +129,7 @@ def export_model(options: argparse.Namespace) -> int:
     """`mdpo export`: write the model of a checkpoint."""
     from mdpo_core.storage.export import export_run
 
-    checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge)
+    checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge, base=options.base)
     print(f"{options.out}: the model of {checkpoint}; loaded again, it is equal")  # noqa: T201
     return 0
 

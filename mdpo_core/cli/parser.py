@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mdpo_core.cli import commands
+from mdpo_core.cli import ask, commands
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(subparsers)
     _add_preview(subparsers)
     _add_profile(subparsers)
+    _add_ask(subparsers)
     _add_export(subparsers)
     _add_data(subparsers)
     _add_data_commands(subparsers)
@@ -117,6 +118,10 @@ def _add_data(subparsers: _Subparsers) -> None:
     data.add_argument("--recipe", type=Path, metavar="FILE", help="write a new recipe that reads it")
 
 
+def _add_ask(subparsers: _Subparsers) -> None:
+    ask.add_arguments(_command(subparsers, "ask", ask.ask_model, ask.HELP))
+
+
 def _add_export(subparsers: _Subparsers) -> None:
     export = _command(
         subparsers, "export", commands.export_model, "write a checkpoint's model for transformers or peft"
@@ -125,6 +130,12 @@ def _add_export(subparsers: _Subparsers) -> None:
     export.add_argument("--step", type=int, metavar="N", help="the checkpoint after N steps (default: the newest)")
     export.add_argument(
         "--merge", action="store_true", help="merge LoRA into the weights, so that the export is a complete model"
+    )
+    export.add_argument(
+        "--base",
+        metavar="PATH",
+        help="where LoRA weights say that their model is: an absolute path or a hub name (default: where the run read "
+        "it)",
     )
     export.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="the folder to write to; it must be new or empty"

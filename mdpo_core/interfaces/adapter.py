@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -144,6 +144,45 @@ class ModelAdapter(Component):
         are missing or damaged.
         """
         return None
+
+    @property
+    def lost(self) -> str | None:
+        """The folder or hub name of the model if nothing is there, or not any more; None if the model is found."""
+        return None
+
+    def at(self, path: str) -> ModelAdapter:
+        """This adapter for the same model at another place, a folder or a hub name. Raises `RecipeError`."""
+        raise RecipeError(f"the adapter '{self.component_name()}' brings its own model, so its place cannot be changed")
+
+    def in_full(self) -> ModelAdapter:
+        """This adapter with an absolute path to its model, so that it works in any working directory."""
+        return self
+
+    def for_exported(self, folder: Path) -> ModelAdapter:
+        """The adapter whose `load_exported` reads ``folder`` from any working directory.
+
+        `has_lora` says what ``folder`` contains: LoRA weights, or a complete model.
+        """
+        return self
+
+    def questions(self) -> Callable[[str], Encoder]:
+        """A function that gives the encoder for a question as a person asks it.
+
+        A bare question is put into the model's chat template, if the model has one and was not trained without it. A
+        prompt in the format of the model is used unchanged.
+        """
+        encoder = self.encoder()
+        return lambda question: encoder
+
+    def name_base(self, folder: Path, name: str) -> None:
+        """Write into an exported folder with LoRA weights where their model is: an absolute path, or a hub name."""
+        raise RecipeError(
+            f"the adapter '{self.component_name()}' does not write the place of a model into what it exports"
+        )
+
+    def needed_by_exports(self) -> str:
+        """What plain transformers needs for an exported model besides its own requirements; a phrase, or nothing."""
+        return ""
 
     @property
     def without_kernels(self) -> ModelAdapter:

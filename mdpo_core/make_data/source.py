@@ -16,8 +16,7 @@ from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import progress_of
 from mdpo_core.recipe.checks.needs import Need, needs_of_corruption
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.storage.exported import EXPORTED, require_as_exported
-from mdpo_core.storage.files import sha256
+from mdpo_core.storage.exported import EXPORTED, digests, require_as_exported
 from mdpo_core.storage.manifest import describe, reference_key
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.types.batch import EncodedRow
@@ -156,11 +155,3 @@ def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
 
 def _is_model(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in _MARKS)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The digest of each file in a folder. Raises `RecipeError` if there is no file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    if not files:
-        raise RecipeError(f"'{folder}' contains no files; give an exported model, such as final/ of a run directory")
-    return {str(path.relative_to(folder)): sha256(path) for path in files}

@@ -75,6 +75,16 @@ def build_recipe(document: Document, processes: int = 1, *, trains: bool = True)
     return Recipe(**pieces)
 
 
+def load_sections(path: Path, *names: str) -> list[Any]:
+    """Some sections of a recipe file, without a look at the others. Raises `RecipeError` with every problem of them."""
+    document = read_document(path)
+    builder = _Builder(document, current_registry())
+    found = [builder.section(name) for name in names]
+    if builder.problems:
+        raise RecipeError(builder.problems)
+    return found
+
+
 class _Builder:
     """Builds the valid sections, and collects the problems of the others."""
 
@@ -95,6 +105,12 @@ class _Builder:
         given = [name for name in known if name in data and not (name in _MAY_BE_NULL and data[name] is None)]
         built = {name: self._section(name, data[name]) for name in given}
         return {name: piece for name, piece in built.items() if piece is not None}
+
+    def section(self, name: str) -> Any:
+        """One section that the recipe must have; None, and a problem, if it is not valid."""
+        if name in self.document.data:
+            return self._section(name, self.document.data[name])
+        return self._report((), f"section '{name}' is missing: {Recipe.model_fields[name].description}")
 
     def _section(self, name: str, value: Any) -> Any:
         if name in MANY:

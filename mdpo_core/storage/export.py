@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import saved_state, verify
-from mdpo_core.storage.exported import write_digests
+from mdpo_core.storage.exported import reading_of, write_digests
 from mdpo_core.storage.files import atomic_folder, remove_unfinished, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
@@ -38,26 +39,31 @@ _POLICY = f"weight:{POLICY_PREFIX}"
 # difference measured with 32 layers of random weights. Two other checks are stricter: weights are compared bit for bit,
 # and the contract of adapters tests merging in float32.
 _ROUNDING = {"float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _QUESTION = f"{IMAGE_MARK}\nWhat is in the picture?"
 _ANSWER = "A ramp of three colours."
 
 
-def export_run(run_dir: Path, out: Path, *, step: int | None = None, merge: bool = False) -> Path:
+def export_run(
+    run_dir: Path, out: Path, *, step: int | None = None, merge: bool = False, base: str | None = None
+) -> Path:
     """Export a run's model after ``step`` steps (default: the newest checkpoint). Returns the checkpoint.
 
-    Raises `RecipeError` if something is missing or ``out`` is not empty, `CheckpointError` if files are
-    damaged or have changed.
+    ``base``: the path or hub name that exported LoRA weights give for their model; None: where the run read it.
+    Raises `RecipeError` if something is missing or ``out`` is not empty, `CheckpointError` if files are damaged or have
+    changed.
     """
     directory = RunDirectory(run_dir)
     if not directory.recipe.is_file():
         raise RecipeError(f"{run_dir} is not a run directory: it does not contain {directory.recipe.name}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise RecipeError(f"{out} already exists and is not empty; choose another folder with --out DIR")
-    checkpoint = _chosen(directory, step)
+    checkpoint = chosen_checkpoint(directory, step)
     recipe = load_recipe(directory.recipe)
+    named = None if base is None else _named(base, complete=merge or not recipe.model.has_lora)
     recipe.model.unquantized.without_kernels.check()
-    _require_same_model(recipe.model, directory.manifest)
-    export_checkpoint(recipe, checkpoint, out.resolve(), merge=merge)
+    require_same_model(recipe.model, directory.manifest)
+    export_checkpoint(recipe, checkpoint, out.resolve(), merge=merge, base=named)
     return checkpoint
 
 
@@ -71,12 +77,30 @@ def export_models(recipe: Recipe, directory: RunDirectory, best_step: int | None
     export_checkpoint(recipe, checkpoints[max(checkpoints)], directory.final)
 
 
-def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: bool = False) -> None:
+def _named(base: str, complete: bool) -> str:
+    """An absolute path or a hub name for ``--base``. Raises `RecipeError` for anything else."""
+    if complete:
+        raise RecipeError("--base: the export is a complete model, which belongs to no other; leave --base out")
+    path = Path(base).expanduser()
+    if path.is_dir():
+        return str(path.absolute())
+    if path.is_absolute() or _HUB_NAME.fullmatch(base):
+        return base
+    raise RecipeError(
+        f"--base {base}: there is no such folder, and other programs would look for it in their own working directory; "
+        "give an absolute path, or a name on the hub, such as llava-hf/llava-1.5-7b-hf"
+    )
+
+
+def export_checkpoint(
+    recipe: Recipe, checkpoint: Path, out: Path, *, merge: bool = False, base: str | None = None
+) -> None:
     """Write the model of a checkpoint and its processor into ``out``. Any backend may have saved the checkpoint.
 
     Works on the CPU, in the run's type of weights, with one copy of the model in memory at a time. A model with
-    quantized weights is exported with the original weights instead. ``merge``: LoRA is merged into the weights. The
-    export is loaded again; unless it gives the same logits, ``out`` stays absent.
+    quantized weights is exported with the original weights instead. ``merge``: LoRA is merged into the weights.
+    ``base``: where LoRA weights say that their model is. The export is loaded again; unless it gives the same logits,
+    ``out`` stays absent.
     """
     if merge and not recipe.model.has_lora:
         raise RecipeError(
@@ -89,17 +113,20 @@ def export_checkpoint(recipe: Recipe, checkpoint: Path, out: Path, *, merge: boo
     with atomic_folder(out) as folder:
         with code_of(adapter, "load"):
             model = adapter.load(placement)
-        _restore(model, state, checkpoint)
+        restore(model, state, checkpoint)
         trained = _TrainedModel.of(model, adapter.encoder())
         with code_of(adapter, "export"):
             model.export(folder, merge=merge)
+            if base is not None:
+                adapter.name_base(folder, base)
         del model
         gc.collect()  # frees modules that hold references to their own methods
         encoder, exported = _loaded_again(adapter, folder, placement)
         trained.require_encoder(encoder)
         trained.require_merged(exported) if merge else trained.require_weights(exported, state)
         trained.require_logits(exported, _ROUNDING[placement.dtype])
-        write_digests(folder, _base_digests(recipe, checkpoint, merge))
+        reading = reading_of(adapter.in_full(), placement.dtype)
+        write_digests(folder, _base_digests(recipe, checkpoint, merge), reading)
 
 
 def _base_digests(recipe: Recipe, checkpoint: Path, merge: bool) -> Mapping[str, str]:
@@ -109,7 +136,7 @@ def _base_digests(recipe: Recipe, checkpoint: Path, merge: bool) -> Mapping[str,
     return dict(read_manifest(RunDirectory(checkpoint.parents[1]).manifest)["model"])
 
 
-def _chosen(directory: RunDirectory, step: int | None) -> Path:
+def chosen_checkpoint(directory: RunDirectory, step: int | None) -> Path:
     """The checkpoint after ``step`` steps; None: the newest."""
     directory.checkpoints.require_whole()
     by_step = directory.checkpoints.by_step()
@@ -122,7 +149,7 @@ def _chosen(directory: RunDirectory, step: int | None) -> Path:
     return by_step[step]
 
 
-def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
+def require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
     """Raise `CheckpointError` if files of the model have changed since the run began."""
     then = read_manifest(manifest)["model"]
     now = {file.name: sha256(file) for file in adapter.files()}
@@ -133,7 +160,7 @@ def _require_same_model(adapter: ModelAdapter, manifest: Path) -> None:
         )
 
 
-def _restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Path) -> None:
+def restore(model: VisionLanguageModel, state: SavedEngineState, checkpoint: Path) -> None:
     """Copy the saved weights into every parameter that trains."""
     import torch
 

@@ -1,12 +1,18 @@
-"""The digests in an exported folder, which tell whether it is still what a run exported."""
+"""What an exported folder says of itself: digests, which tell whether it was changed, and how the model is read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from mdpo_core.errors import DataError, Problem
+from pydantic import TypeAdapter
+
+from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, first_line
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.model import Dtype
+from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import sha256
 
 EXPORTED = "exported.json"
@@ -14,10 +20,48 @@ EXPORTED = "exported.json"
 _BESIDE = (".md", ".gitattributes", ".gitignore", ".png", ".log")
 
 
-def write_digests(folder: Path, base: Mapping[str, str]) -> None:
-    """Write the digests of all files in ``folder`` into it, and those of the model ``base`` that they belong to."""
-    files = {file.name: sha256(file) for file in sorted(folder.iterdir())}
-    (folder / EXPORTED).write_text(json.dumps({"files": files, "base": dict(sorted(base.items()))}, indent=2))
+def write_digests(folder: Path, base: Mapping[str, str], reading: Mapping[str, Any] | None = None) -> None:
+    """Write the digests of all files in ``folder`` into it, and those of the model ``base`` that they belong to.
+
+    ``reading``: what `how_to_read` gives again.
+    """
+    content = {"files": digests(folder), "base": dict(sorted(base.items())), **(reading or {})}
+    (folder / EXPORTED).write_text(json.dumps(content, indent=2))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The digest of each file in a folder. Raises `RecipeError` if there is no file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise RecipeError(f"'{folder}' contains no files; give an exported model, such as final/ of a run directory")
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
+
+
+def reading_of(adapter: ModelAdapter, dtype: Dtype) -> dict[str, Any]:
+    """How a model is read that an adapter exports: the adapter with its options, and the type of the weights."""
+    options = {adapter.kind: adapter.component_name()} | adapter.model_dump(mode="json")
+    return {"model": options, "dtype": dtype}
+
+
+def how_to_read(folder: Path) -> tuple[ModelAdapter, Dtype] | None:
+    """The adapter that exported ``folder``, and the type of the weights; None if the folder does not say it.
+
+    Raises `DataError` if what it says cannot be used.
+    """
+    if not (folder / EXPORTED).is_file():
+        return None
+    content = _content(folder / EXPORTED)
+    if "model" not in content:
+        return None
+    try:
+        options = dict(content["model"])
+        cls = current_registry().get(ModelAdapter.kind, options.pop(ModelAdapter.kind))
+        adapter = cls.model_validate_json(json.dumps(options))
+        assert isinstance(adapter, ModelAdapter)
+        return adapter, TypeAdapter(Dtype).validate_python(content["dtype"])
+    except (PluginError, ValueError, KeyError, TypeError) as error:
+        message = f"how the model is read cannot be used ({first_line(error)}); give the run directory instead"
+        raise DataError([Problem(str(folder / EXPORTED), "model", message)]) from error
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -27,11 +71,13 @@ def missing_files(folder: Path) -> list[str]:
     return [name for name in _digests(folder / EXPORTED)["files"] if not (folder / name).is_file()]
 
 
-def require_as_exported(folder: Path, found: Mapping[str, str], base: Mapping[str, str]) -> None:
+def require_as_exported(
+    folder: Path, found: Mapping[str, str], base: Mapping[str, str], remedy: str = "set model.path"
+) -> None:
     """Raise `DataError` if files in ``folder`` have changed since it was exported, or belong to another model.
 
-    ``found``: the digests of its files; ``base``: those of the recipe's model. A folder without digests was not
-    exported by mdpo, or by an earlier version; it passes.
+    ``found``: the digests of its files; ``base``: those of the recipe's model, which ``remedy`` changes. A folder
+    without digests was not exported by mdpo, or by an earlier version; it passes.
     """
     if EXPORTED not in found:
         return
@@ -46,7 +92,7 @@ def require_as_exported(folder: Path, found: Mapping[str, str], base: Mapping[st
         raise DataError([Problem(str(folder), "", message)])
     differ = sorted(name for name, digest in written["base"].items() if base.get(name) != digest)
     if differ:
-        message = f"it was trained from another model than the recipe's: {', '.join(differ)} differ; set model.path"
+        message = f"it was trained from another model than the recipe's: {', '.join(differ)} differ; {remedy}"
         raise DataError([Problem(str(folder), "", message)])
 
 
@@ -55,10 +101,20 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in Path(name).parts)
 
 
+def belongs_to_another(folder: Path) -> bool:
+    """Whether the folder says that it belongs to a model that lies elsewhere."""
+    return (folder / EXPORTED).is_file() and bool(_digests(folder / EXPORTED)["base"])
+
+
 def _digests(file: Path) -> Mapping[str, Mapping[str, str]]:
+    content = _content(file)
+    return {part: content[part] for part in ("files", "base")}
+
+
+def _content(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text())
-        return {part: dict(content[part]) for part in ("files", "base")}
+        content = dict(json.loads(file.read_text()))
+        return content | {part: dict(content[part]) for part in ("files", "base")}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         message = "cannot be read as the digests of an export; export the run again, or remove the file"
         raise DataError([Problem(str(file), "", message)]) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -83,6 +83,25 @@ class DigitsAdapter(ModelAdapter):
 
     def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
         return self._llava().load_exported(folder, placement)
+
+    @property
+    def lost(self) -> str | None:
+        return self._llava().lost
+
+    def at(self, path: str) -> ModelAdapter:
+        return self._llava().at(path)
+
+    def for_exported(self, folder: Path) -> ModelAdapter:
+        return self._llava().for_exported(folder)
+
+    def questions(self) -> Callable[[str], Encoder]:
+        return self._llava().questions()
+
+    def name_base(self, folder: Path, name: str) -> None:
+        self._llava().name_base(folder, name)
+
+    def needed_by_exports(self) -> str:
+        return self._llava().needed_by_exports()
 
     def _llava(self) -> ModelAdapter:
         return cast(ModelAdapter, component("adapter", "llava", path=str(BASE), **dict(self)))

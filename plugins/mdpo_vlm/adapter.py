@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import ALL_LINEAR, Depth, Dtype, ModelAdapter, Part, Placement, RecipeError
+from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, ModelAdapter, Part, Parts, Placement, RecipeError
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import FAMILIES, Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
@@ -215,6 +215,53 @@ class TransformersAdapter(ModelAdapter):
         from mdpo_vlm.loading.load import load_exported
 
         return self._encoder(folder), load_exported(self._plan(), folder, placement)
+
+    @property
+    def lost(self) -> str | None:
+        try:
+            find_folder(self.path)
+        except DataError:
+            return self.path
+        return None
+
+    def at(self, path: str) -> Self:
+        return self.model_copy(update={"path": path})
+
+    def in_full(self) -> Self:
+        return self.at(self._plan().name)
+
+    def for_exported(self, folder: Path) -> Self:
+        from mdpo_vlm.parts.adapter_folder import is_adapter, named_base
+
+        if not is_adapter(folder):
+            plain = {"lora": None, "parts": Parts(), "freeze": (), "quantize": None, "kernels": None}
+            return self.at(str(folder.absolute())).model_copy(update=plain)
+        named = self.at(named_base(folder) or self.path)
+        return self if named.lost and not self.lost else named
+
+    def questions(self) -> Callable[[str], Encoder]:
+        """The encoder for a question, see `ModelAdapter`; it refuses no unusual text."""
+        from mdpo_vlm.encoding.template import has_template
+        from mdpo_vlm.encoding.unusual_texts import is_in_a_format, keeps
+
+        asked = self.model_copy(update={"unusual_texts": "keep"})
+        ready = asked.model_copy(update={"prompts": "ready"}).encoder()
+        was_bare = self.prompts == "ready" and keeps(self.unusual_texts, "bare_questions")
+        if was_bare or not has_template(ready.processor):
+            return lambda question: ready
+        chat = asked.model_copy(update={"prompts": "chat"}).encoder()
+        return lambda question: ready if is_in_a_format(question, ready.special_texts) else chat
+
+    def name_base(self, folder: Path, name: str) -> None:
+        from mdpo_vlm.parts.adapter_folder import set_named_base
+
+        set_named_base(folder, name)
+
+    def needed_by_exports(self) -> str:
+        from mdpo_vlm.encoding.processors import class_that_needs_torchvision
+
+        name = class_that_needs_torchvision(self.folder())
+        return name and f'AutoProcessor makes a {name}, which needs torchvision: pip install "mdpo[torchvision]"'
 
     def _plan(self) -> LoadPlan:
         from mdpo_vlm.loading.load import LoadPlan

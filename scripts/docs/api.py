@@ -22,6 +22,7 @@ everything else can change.
 """
 GROUPS = {
     "Run and recipe": "Recipe RunResult Train component load_recipe register run",
+    "Use a model": "TrainedModel load_trained",
     "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Block Box DroppedTokens Example ExampleField HoldOut "
     "ImageOptions LazyRows Prompt Role RowStream StoredRows Turn count_marks escape_marks note_file other_kind read_image "
     "replace_marks rows_in_random_order",

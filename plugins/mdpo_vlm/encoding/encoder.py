@@ -71,6 +71,11 @@ class VlmEncoder:
         """Whether videos enter by the model's own input."""
         return self._video is not None
 
+    @property
+    def special_texts(self) -> frozenset[str]:
+        """All special tokens, as texts."""
+        return frozenset(self._special_tokens.known)
+
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         shown = self._shown(example)
         inputs = self._processed(shown)

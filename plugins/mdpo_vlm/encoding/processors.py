@@ -39,6 +39,17 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     return processor, config
 
 
+def class_that_needs_torchvision(model: Path) -> str:
+    """The processor class of the model in a folder if transformers makes it only with torchvision; else nothing."""
+    kind = PROCESSOR_MAPPING.get(type(load_config(model)), None)
+    return kind.__name__ if kind is not None and _takes_videos(kind) else ""
+
+
+def _takes_videos(kind: type[ProcessorMixin]) -> bool:
+    """Whether the class has a video processor; those of transformers need torchvision."""
+    return "video_processor" in kind.get_attributes()
+
+
 def _vision_language_config(model: Path) -> PreTrainedConfig:
     config = load_config(model)
     if getattr(config, "image_token_id", None) is None:
@@ -48,7 +59,7 @@ def _vision_language_config(model: Path) -> PreTrainedConfig:
 
 
 def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
-    if kind is None or "video_processor" not in kind.get_attributes():
+    if kind is None or not _takes_videos(kind):
         return AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     parts = [
         AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),

@@ -71,6 +71,17 @@ class KeptTexts(BaseModel):
 UnusualTextsOption: TypeAlias = Literal["refuse", "keep"] | KeptTexts
 
 
+def keeps(option: UnusualTextsOption, kind: Kind) -> bool:
+    """Whether texts of a kind are used as they are, whatever their source."""
+    return option == "keep" or (isinstance(option, KeptTexts) and kind in option.keep)
+
+
+def is_in_a_format(prompt: str, special: Collection[str]) -> bool:
+    """Whether a prompt is ready for a model: it marks a turn, or contains one of the ``special`` tokens."""
+    text = replace_marks(prompt, "")
+    return _marker(prompt) is not None or any(token in text for token in special if token.strip())
+
+
 @dataclass(frozen=True)
 class UnusualTexts:
     """Finds texts of a row that are seldom meant.

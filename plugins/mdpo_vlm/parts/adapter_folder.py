@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,6 +159,17 @@ def require_base(folder: Path, model: Path, name: str) -> None:
         f"base_model_name_or_path is {named[:200]!r}, but the recipe's model is '{name}'; an adapter fits one model "
         "only. Set model.path to its model, or correct the name if it is the same model",
     )
+
+
+def named_base(folder: Path) -> str | None:
+    """Where the adapter in ``folder`` says that its model is: a path, or a hub name. Raises `DataError`."""
+    return _options(folder).base_model_name_or_path
+
+
+def set_named_base(folder: Path, name: str) -> None:
+    """Let the adapter in ``folder`` say that its model is at ``name``."""
+    options = {**read_json(folder / CONFIG), "base_model_name_or_path": name}
+    (folder / CONFIG).write_text(json.dumps(options, indent=2, sort_keys=True))
 
 
 def _is_same(named: Path, model: Path) -> bool:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mdpo_core import DataError
-from mdpo_core.make_data.source import digests
-from mdpo_core.storage.exported import EXPORTED, require_as_exported, write_digests
+from mdpo_core.storage.exported import EXPORTED, digests, require_as_exported, write_digests
 
 BASE = {"config.json": "a", "model.safetensors": "b"}
 
