@@ -131,7 +131,22 @@ def export_model(options: argparse.Namespace) -> int:
 
     checkpoint = export_run(options.run, options.out, step=options.step, merge=options.merge, base=options.base)
     print(f"{options.out}: the model of {checkpoint}; loaded again, it is equal")  # noqa: T201
+    needed = _needed_by(options.out)
+    if needed:
+        print(f"for plain transformers, {needed}")  # noqa: T201
     return 0
+
+
+def _needed_by(exported: Path) -> str:
+    """What transformers needs for an exported model besides its own requirements; nothing for most models."""
+    from mdpo_core.interfaces.plugin_results import code_of
+    from mdpo_core.storage.exported import how_to_read
+
+    said = how_to_read(exported)
+    assert said is not None
+    adapter = said[0]
+    with code_of(adapter, "needed_by_exports"):
+        return adapter.needed_by_exports()
 
 
 def make_pairs(options: argparse.Namespace) -> int:

@@ -82,7 +82,7 @@ def _named(base: str, complete: bool) -> str:
     if complete:
         raise RecipeError("--base: the export is a complete model, which belongs to no other; leave --base out")
     path = Path(base).expanduser()
-    if path.is_dir():
+    if base and path.is_dir():
         return str(path.absolute())
     if path.is_absolute() or _HUB_NAME.fullmatch(base):
         return base

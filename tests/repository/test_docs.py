@@ -220,6 +220,15 @@ def test_the_commands_of_the_page_on_making_data_are_valid() -> None:
         assert getattr(build_parser().parse_args(words), "condition", "clean") in {"clean", *conditions}
 
 
+def test_the_commands_of_the_page_on_using_the_model_are_valid() -> None:
+    page = "docs/guides/use-the-model.md"
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("mdpo ")]
+    commands = [build_parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
+    assert [command.command for command in commands] == ["ask", "ask", "ask", "export", "export"]
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
 def test_make_data_page_spa_command_reads_what_relabel_made(
     changes: list[str], photographs: Path, tmp_path: Path
 ) -> None:

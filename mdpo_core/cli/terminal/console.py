@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.cli.terminal.health import findings
 from mdpo_core.hooks import hookimpl
+from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING
 from mdpo_core.storage.metrics_file import MetricsFile
@@ -132,10 +134,23 @@ class Console:
         for name, meaning in _FILES.items():
             if (result.run_dir / name).exists():
                 self._terminal.print(f"  {name:<17} {meaning}")
-        again = f"mdpo-run {recipe_file} --set train.seed=1 --run-dir {result.run_dir}-seed1"
-        self._terminal.print(
-            f"\nnext:\n  change an option   {again}\n  see all of them    mdpo plugins", soft_wrap=True
-        )
+        self._tell_needs(result)
+        steps = [f"  {title:<18} {command}" for title, command in self._next(result.run_dir, recipe_file).items()]
+        self._terminal.print("\n".join(["\nnext:", *steps]), soft_wrap=True)
+
+    def _tell_needs(self, result: RunResult) -> None:
+        with code_of(self._recipe.model, "needed_by_exports"):
+            needed = self._recipe.model.needed_by_exports() if result.final else ""
+        if needed:
+            self._terminal.print(f"for plain transformers, {needed}", soft_wrap=True)
+
+    def _next(self, run_dir: Path, recipe_file: Path) -> dict[str, str]:
+        """Commands that come next, by what they do."""
+        run = shlex.quote(str(run_dir))
+        ask = f"mdpo ask {run} --image FILE --prompt TEXT"
+        again = f"mdpo-run {shlex.quote(str(recipe_file))} --set train.seed=1 --run-dir {run}-seed1"
+        merge = {"merge LoRA": f"mdpo export {run} --merge --out DIR"} if self._recipe.model.has_lora else {}
+        return {"ask it": ask, "compare": f"{ask} --base", **merge, "change an option": again}
 
     def _tell_health(self, result: RunResult) -> None:
         found = findings(MetricsFile(result.run_dir / "metrics.jsonl").records())

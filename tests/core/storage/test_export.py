@@ -25,6 +25,7 @@ from mdpo_core import CheckpointError, DataError, RecipeError, TensorSlice, load
 from mdpo_core.cli import main
 from mdpo_core.storage.checkpoints import STATE
 from mdpo_core.storage.export import export_run
+from mdpo_core.storage.exported import EXPORTED, digests
 from mdpo_core.storage.files import sha256
 from mdpo_core.types.engine_state import SavedEngineState, write_state
 
@@ -136,6 +137,38 @@ def test_the_model_of_the_quickstart_can_be_exported(tmp_path: Path) -> None:
     folder = run(load_recipe(RECIPES / "quickstart.yaml", [*changes, f"output.dir={tmp_path / 'run'}"])).run_dir
     export_run(folder, tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def base_in(folder: Path) -> str:
+    return str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+
+
+def test_exported_adapter_names_its_model_from_any_folder(
+    lora_run: Path, llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert base_in(lora_run / "final") == str(llava.absolute())
+    monkeypatch.chdir(llava.parent)
+    given = {llava.name: str(llava.absolute()), "/models/llava": "/models/llava", "llava-hf/tiny": "llava-hf/tiny"}
+    for number, (base, named) in enumerate(given.items()):
+        export_run(lora_run, tmp_path / str(number), base=base)
+        assert base_in(tmp_path / str(number)) == named
+        assert digests(tmp_path / str(number)) | {EXPORTED: ""} == {
+            **json.loads((tmp_path / str(number) / EXPORTED).read_text())["files"],
+            EXPORTED: "",
+        }
+
+
+@pytest.mark.parametrize("base", ["../llava", "models", "a/b/c", ""])
+def test_base_that_other_folders_would_not_find_is_refused(base: str, lora_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="give an absolute path, or a name on the hub"):
+        export_run(lora_run, tmp_path / "out", base=base)
+    assert not (tmp_path / "out").exists()
+
+
+def test_complete_model_takes_no_base(full_run: Path, lora_run: Path, tmp_path: Path) -> None:
+    for folder, merge in ((full_run, False), (lora_run, True)):
+        with pytest.raises(RecipeError, match="--base: the export is a complete model"):
+            export_run(folder, tmp_path / "out", base="/models/llava", merge=merge)
 
 
 def test_one_model_is_held_at_a_time(full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
