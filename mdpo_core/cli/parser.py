@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mdpo_core.cli import ask, commands
+from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
 from mdpo_core.cli.starting.examples import examples_of
+from mdpo_core.cli.use import ask
 
 if TYPE_CHECKING:
     _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -5,19 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mdpo_core.cli.arguments import count, not_negative, share_or_all
-
-if TYPE_CHECKING:
-    from mdpo_core.use.trained import Answers
 
 HELP = "ask a trained model about a picture"
 _EXAMPLE = """examples:
   mdpo ask runs/mine --image photo.jpg --prompt "What is in the picture?"
   mdpo ask runs/mine --image photo.jpg --prompt "What is in the picture?" --base
 """
-_WIDEST = 120  # letters; longer lines are hard to read
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -55,6 +50,7 @@ def _add_decoding(command: argparse.ArgumentParser) -> None:
 
 def ask_model(options: argparse.Namespace) -> int:
     """`mdpo ask`: print the answer of a trained model, or with ``--base`` two answers side by side."""
+    from mdpo_core.cli.use.console import print_side_by_side
     from mdpo_core.errors import RecipeError
     from mdpo_core.interfaces.model import Decoding
     from mdpo_core.use.found import find_trained
@@ -68,23 +64,9 @@ def ask_model(options: argparse.Namespace) -> int:
     decoding = Decoding(options.max_new_tokens, options.temperature, options.top_p or 1.0, options.seed)
     answers = ask(found, example, decoding, compare=options.base)
     if options.base:
-        _print_side_by_side(answers)
+        print_side_by_side(answers)
     else:
         print(answers.trained)  # noqa: T201
     if not answers.trained:
         print("the answer is empty: the model ended it at once", file=sys.stderr)  # noqa: T201
     return 0
-
-
-def _print_side_by_side(answers: Answers) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    terminal = Console(highlight=False, markup=False, emoji=False)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), width=min(terminal.width, _WIDEST))
-    for title in ("before training", "trained"):
-        table.add_column(title, ratio=1, overflow="fold")
-    table.add_row(Text(answers.untrained or "(empty)"), Text(answers.trained or "(empty)"))
-    terminal.print(table)
