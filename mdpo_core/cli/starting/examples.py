@@ -26,10 +26,16 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo profile mine.yaml", ""),
         ("mdpo profile mine.yaml --steps 20 --json times.json", ""),
     ),
+    "ask": (
+        ('mdpo ask runs/mine --image photo.jpg --prompt "What is it?"', ""),
+        ('mdpo ask runs/mine --image photo.jpg --prompt "What is it?" --base', ""),
+        ('mdpo ask exported --image photo.jpg --prompt "What is it?"', ""),
+    ),
     "export": (
         ("mdpo export runs/mine --out exported", "for transformers or peft"),
         ("mdpo export runs/mine --merge --out merged", "LoRA within the weights"),
         ("mdpo export runs/mine --step 900 --out earlier", "an earlier checkpoint"),
+        ("mdpo export runs/mine --base llava-hf/llava-1.5-7b-hf --out exported", ""),
     ),
     "data": (
         ("mdpo data pairs.jsonl", ""),

@@ -9,15 +9,10 @@ from pathlib import Path
 from mdpo_core.cli.arguments import count, not_negative, share_or_all
 
 HELP = "ask a trained model about a picture"
-_EXAMPLE = """examples:
-  mdpo ask runs/mine --image photo.jpg --prompt "What is in the picture?"
-  mdpo ask runs/mine --image photo.jpg --prompt "What is in the picture?" --base
-"""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options of `mdpo ask`."""
-    command.epilog, command.formatter_class = _EXAMPLE, argparse.RawDescriptionHelpFormatter
     command.add_argument(
         "run", type=Path, metavar="RUN", help="a run directory, or an exported model such as RUN/final"
     )
