@@ -71,7 +71,7 @@ def check_recipe(options: argparse.Namespace) -> int:
 
         return check_memory(recipe, options)
     if not (options.data or options.show or options.quarantine):
-        print(f"{options.recipe}: no problem found")  # noqa: T201
+        _say_sound(recipe, options)
         return 0
     from mdpo_core.data.reading import read_data
     from mdpo_core.storage.quarantine import write_quarantine
@@ -90,7 +90,7 @@ def check_recipe(options: argparse.Namespace) -> int:
 
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
     found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_left_out} in quarantine"
-    print(f"{options.recipe}: no problem found, {found}{_not_looked_at(recipe, checked)}")  # noqa: T201
+    _say_sound(recipe, options, f", {found}{_not_looked_at(recipe, checked)}")
     return 0
 
 
@@ -107,6 +107,16 @@ def _not_looked_at(recipe: Recipe, checked: CheckedData) -> str:
         return text
     later = "the others are checked when they are met, or here with --set data.check=all"
     return f"{text} (data.check: {recipe.data.check} looked only at some of these rows; {later})"
+
+
+def _say_sound(recipe: Recipe, options: argparse.Namespace, found: str = "") -> None:
+    """Print what would train, unless tokens are shown, then the verdict. ``found``: of the rows; empty: unread."""
+    from mdpo_core.cli.starting.would_train import not_looked_at, would_train
+
+    if not options.show:
+        lines = [*would_train(recipe), *not_looked_at(str(options.recipe), data=bool(found))]
+        print("\n".join(lines))  # noqa: T201
+    print(f"{options.recipe}: no problem found{found}")  # noqa: T201
 
 
 def _held_out(checked: CheckedData) -> str:

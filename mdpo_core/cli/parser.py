@@ -208,7 +208,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one option, for example --set train.seed=1",
+        help="change one option: train.seed=1, objective.0.beta=0.2, or of all items objective.*.beta=0.2",
     )
 
 

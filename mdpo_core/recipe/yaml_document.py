@@ -18,6 +18,7 @@ EXTENDS = "extends"
 FOR_ALIASES = "x-"
 Keys = tuple[str | int, ...]
 _MAX_EXTENDS = 20
+_ALL = "*"  # in an assignment: every item or key
 # Characters of a key or an assignment, and of a value, in a message.
 _LONGEST_KEY, _LONGEST_VALUE, _LONGEST_PATH = 80, 200, 500
 _YAML_WORDS = {None: "null", True: "true", False: "false"}
@@ -99,8 +100,9 @@ def document_of(recipe: Mapping[str, Any]) -> Document:
 
 
 def override(document: Document, assignments: Iterable[str] | Mapping[str, Any]) -> None:
-    """Apply ``section.key=value`` assignments, with values as in YAML; a number names an item of a list.
+    """Apply ``section.key=value`` assignments, with values as in YAML.
 
+    A number names an item of a list, and ``*`` every item or key that is there: ``objective.*.beta=0.2``.
     A mapping gives the values by ``section.key``, as Python has them.
     """
     if isinstance(assignments, Mapping):
@@ -120,20 +122,44 @@ def override(document: Document, assignments: Iterable[str] | Mapping[str, Any])
         _assign(document.root, keys, value or Node(where))
 
 
-def _assign(root: Node, keys: list[str], value: Node) -> None:
-    """Put a value into the tree; mappings around it are created, items of lists are not."""
-    holder = root
-    for depth, name in enumerate(keys):
-        children = holder.children
-        key: str | int = name
-        if children is not None and holder.is_list:
-            key = next((index for index in children if str(index) == name), name)
-        if children is None or (holder.is_list and key not in children):
-            _refuse(value.where, "", f"there is no '{_one_line('.'.join(keys[: depth + 1]))}' to set")
+def _assign(holder: Node, keys: list[str], value: Node, depth: int = 0) -> None:
+    """Put a value into the tree; mappings around it are created, items of lists are not. ``*``: all that is there."""
+    named = _children_named(holder, keys[depth])
+    if not named:
+        path = _one_line(".".join(keys[: depth + 1]))
+        _refuse(value.where, "", f"there is no '{path}' to set{_instead(holder, keys[:depth])}")
+    children = holder.children
+    assert children is not None, "_children_named found some"
+    for key in named:
         if depth == len(keys) - 1:
-            children[key] = value
+            children[key] = _copied(value)  # a later assignment may change one of them
         else:
-            holder = children.setdefault(key, Node(value.where, children={}))
+            child = children.setdefault(key, Node(value.where, children={}))
+            _assign(child, [*keys[:depth], str(key), *keys[depth + 1 :]], value, depth + 1)
+
+
+def _copied(node: Node) -> Node:
+    """The same tree with mappings and lists of its own."""
+    children = None if node.children is None else {key: _copied(child) for key, child in node.children.items()}
+    return Node(node.where, node.value, children, node.is_list)
+
+
+def _children_named(holder: Node, name: str) -> list[str | int]:
+    """The keys or indices that a name in an assignment means; a mapping gets a new key, anything else does not."""
+    if holder.children is None:
+        return []
+    if name == _ALL:
+        return list(holder.children)
+    return [index for index in holder.children if str(index) == name] if holder.is_list else [name]
+
+
+def _instead(holder: Node, keys: list[str]) -> str:
+    """What a list has instead of an item that it lacks; empty for anything else."""
+    if holder.children is None or not holder.is_list:
+        return ""
+    number, path = len(holder.children), _one_line(".".join(keys))
+    items = f"{number} items, 0 to {number - 1}, and * is all of them" if number else "no items"
+    return f": '{path}' has {items}"
 
 
 def _parse(path: Path) -> Document:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-from support.paths import RECIPES
+from support.paths import LLAVA_MDPO, RECIPES
 
 from mdpo_core import RecipeError, load_recipe
 
@@ -244,7 +244,12 @@ def test_extending_itself_or_nothing_is_refused(tmp_path: Path, base: str) -> No
     [
         ("train.epochs", "write it as section.key=value"),
         ("train.epocs=2", "--set train.epocs=2: train.epocs: unknown option; did you mean 'epochs'?"),
-        ("objective.7.beta=2", "there is no 'objective.7' to set"),
+        (
+            "objective.7.beta=2",
+            "there is no 'objective.7' to set: 'objective' has 3 items, 0 to 2, and * is all of them",
+        ),
+        ("train.*.more=2", "there is no 'train.epochs.more' to set"),
+        ("objective.*.bta=2", "objective.2.bta: unknown option; did you mean 'beta'?"),
         ("train.epochs=two", "--set train.epochs=two: train.epochs: input should be a valid integer, found 'two'"),
     ],
 )
@@ -252,6 +257,34 @@ def test_a_wrong_assignment_is_named(assignment: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(RECIPES / "quickstart.yaml", [assignment])
     assert message in str(caught.value)
+
+
+@given(beta=st.floats(1e-6, 1e3), position=st.integers(0, 2))
+def test_a_star_sets_every_item_and_a_number_one(beta: float, position: int) -> None:
+    before = load_recipe(LLAVA_MDPO).objective
+    everywhere = load_recipe(LLAVA_MDPO, [f"objective.*.beta={beta!r}"]).objective
+    assert [term.model_dump()["beta"] for term in everywhere] == [beta] * 3
+    one = load_recipe(LLAVA_MDPO, ["objective.*.beta=0.3", f"objective.{position}.beta={beta!r}"]).objective
+    assert [term.model_dump()["beta"] for term in one] == [beta if at == position else 0.3 for at in range(3)]
+    assert [term.label for term in one] == [term.label for term in before]
+
+
+def test_a_star_over_no_items_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"there is no 'evaluators\.\*' to set: 'evaluators' has no items"):
+        load_recipe(LLAVA_MDPO, ["evaluators=[]", "evaluators.*.every=2"])
+
+
+def test_a_star_also_means_every_key_and_gives_each_a_value_of_its_own() -> None:
+    changes = [
+        "corruptions.other={corruption: random_crop}",
+        "corruptions.*.area=[0.1, 0.3]",
+        "corruptions.*.area.0=0.2",
+    ]
+    found = load_recipe(LLAVA_MDPO, [*changes, "corruptions.crop.area.1=0.4"]).corruptions
+    assert {name: each.model_dump()["area"] for name, each in found.items()} == {
+        "crop": (0.2, 0.4),
+        "other": (0.2, 0.3),
+    }
 
 
 @given(beta=st.floats(1e-6, 1e3), epochs=st.integers(1, 100))
