@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mdpo_core.cli.farewell import farewell_of, how_to_resume
 from mdpo_core.cli.parser import build_parser
 from mdpo_core.cli.pipe import nobody_reads, until_nobody_reads
+from mdpo_core.cli.starting.completion import complete_run, complete_words
 from mdpo_core.processes.end_signals import EndSignals
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 1  # that of Python after a traceback
     try:
         words = sys.argv[1:] if arguments is None else arguments
-        code = until_nobody_reads(lambda: _exit_code(build_parser().parse_args(words or ["--help"])))
+        parser = build_parser()
+        complete_words(parser)
+        code = until_nobody_reads(lambda: _exit_code(parser.parse_args(words or ["--help"])))
         return code
     finally:
         if EndSignals.installed is not None:
@@ -50,6 +53,7 @@ def _print_any_text() -> None:
 
 def main_run() -> int:
     """Run ``mdpo-run RECIPE ...`` and return its exit code."""
+    complete_run(build_parser())
     return main(["run", *sys.argv[1:]])
 
 
