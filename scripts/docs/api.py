@@ -24,8 +24,8 @@ GROUPS = {
     "Run and recipe": "Recipe RunResult Train component load_recipe register run",
     "Use a model": "TrainedModel load_trained",
     "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Block Box DroppedTokens Example ExampleField HoldOut "
-    "ImageOptions LazyRows Prompt Role RowStream StoredRows Turn count_marks escape_marks note_file other_kind read_image "
-    "replace_marks rows_in_random_order",
+    "ImageOptions LazyRows Prompt Role RowStream StoredRows Turn count_marks escape_marks note_file other_kind "
+    "read_image replace_marks rows_in_random_order",
     "Make pairs": "Generation Keep NewPairs NewRow Relabeling generate_rejected relabel",
     "Views, batches and scores": "Batch EncodedImage EncodedPrompt EncodedRow ImageInputs Packed PaddedView "
     "ResponseTokens ScorerOutput Scores TokenLogProbs View",
