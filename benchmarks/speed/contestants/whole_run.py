@@ -35,6 +35,8 @@ def measure(job: Job) -> Result:
             f"train.micro_batch_size={num_pairs}",
             f"train.workers={job.workers}",
             "backend.precision=fp32",
+            "data.hold_out=null",
+            "evaluators=[]",
             "trackers=[]",
             f"output.dir={folder / 'run'}",
         ]

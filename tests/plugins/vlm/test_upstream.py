@@ -167,6 +167,8 @@ def test_the_first_step_of_a_run_reports_upstream_s_sums(case: Upstream, lora: b
         "train.micro_batch_size=1",
         "train.workers=0",
         "backend.precision=fp32",
+        "data.hold_out=null",  # of three rows
+        "evaluators=[]",
         "trackers=[]",
         "reference=frozen_copy",
         f"output.dir={tmp_path / 'run'}",
