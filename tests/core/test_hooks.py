@@ -104,4 +104,4 @@ def test_listeners_are_told_what_the_run_directory_holds(listener: Listener, fol
 def test_progress_counts_up_to_its_total_in_each_stage(listener: Listener, folder: Path) -> None:
     checked = [(done, total) for stage, done, total in listener.told("progress") if stage == "checking data"]
     assert checked == [(row, 8) for row in range(1, 9)]
-    assert {stage for stage, *_ in listener.told("progress")} == {"checking data", "evaluating"}
+    assert {stage for stage, *_ in listener.told("progress")} == {"checking data", "checking validation", "evaluating"}
