@@ -29,11 +29,12 @@ def _of_training(last: Mapping[str, float]) -> Iterator[str]:
             f"the reward of the chosen answers ended below 0 ({chosen:+.3f}): the model now finds them less likely "
             "than before training. An anchor answers that: {anchor: reward, on: chosen}"
         )
-    losses = [last[name] for name in (f"loss/{label}" for label in _compared(last)) if name in last]
-    if losses and all(abs(loss - _LOG_2) < _NEAR for loss in losses):
+    stuck = [label for label in _compared(last) if abs(last.get(f"loss/{label}", 0.0) - _LOG_2) < _NEAR]
+    if stuck:
+        terms = f"the term {stuck[0]}" if len(stuck) == 1 else f"the terms {' and '.join(stuck)}"
         yield (
-            "the loss of every comparison stayed at log 2 (0.693): the model did not learn to prefer anything. Try a "
-            "larger train.learning_rate, or more steps"
+            f"the loss of {terms} stayed at log 2 (0.693): there the model did not learn what to prefer. Look whether "
+            "what is compared differs, and try a larger train.learning_rate, or more steps"
         )
 
 

@@ -36,7 +36,7 @@ def test_a_healthy_run_has_no_finding() -> None:
     ("lines", "words"),
     [
         (run(chosen=-0.3), "the reward of the chosen answers ended below 0 (-0.300)"),
-        (run(loss=math.log(2)), "the loss of every comparison stayed at log 2"),
+        (run(loss=math.log(2)), "the loss of the term text stayed at log 2 (0.693)"),
         (run(picture=0.5), "only 50% of the held-out answers are likelier with their picture"),
     ],
 )
