@@ -14,7 +14,7 @@ from mdpo_readers.other_marks import require_own_mark, with_own_mark
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.stored_pairs import StoredPairs
 from mdpo_readers.tables.table import Table
-from mdpo_readers.videos.cells import videos
+from mdpo_readers.videos.cells import require_frames, videos
 from mdpo_readers.videos.marks import Shown, require_no_video, with_frames
 
 
@@ -44,6 +44,8 @@ class PairRows(LazyRows):
         cell = {column: new_cell(column, values.get(column)) for column in columns.names()}
         prompt, responses = self._marked_texts(cell)
         require_no_video(cell[columns.prompt or next(iter(columns.responses.values()))], responses.values())
+        if columns.video is not None and not self._table.of_text_alone(number):
+            require_frames(cell[columns.video])  # CSV has no null
         read_number = cell_types.written_number if self._table.of_text_alone(number) else cell_types.number
         read = partial(images, root=columns.images, options=columns.image_options())
         shown = self._shown(cell, prompt)

@@ -29,6 +29,12 @@ def videos(cell: Cell, root: Path, sampling: Sampling, options: ImageOptions | N
     return tuple(frames(each, root, sampling, options) for each in _each(cell))
 
 
+def require_frames(cell: Cell) -> None:
+    """Raise `DataError` if a cell has an empty list or text where a row without a video has null."""
+    if cell.value in ("", []):
+        raise cell.wrong("is a video without frames; write null for a row without one, or remove the row")
+
+
 def frames(cell: Cell, root: Path, sampling: Sampling, options: ImageOptions | None = None) -> Frames:
     """The frames of the one video of a cell, at least one. Raises `DataError` with row, column, reason and remedy."""
     value = _held(cell.value)

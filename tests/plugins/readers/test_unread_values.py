@@ -152,6 +152,15 @@ def test_plain_values_are_no_pictures(value: Any) -> None:
         ({"chosen_score": 1, "rejected_score": 2}, r"chosen_score: is 1, lower than 'rejected_score' (2), and the"),
         ({"score_rejected": "2.5", "score_chosen": "1"}, r"score_chosen: is 1, lower than 'score_rejected' (2.5)"),
         ({"chosen_rating": 1.0, "rejected_rating": 4}, r"chosen_rating: is 1, lower than 'rejected_rating' (4)"),
+        ({"chosen_rank": 3, "rejected_rank": 1}, r"chosen_rank: is 3, a worse rank than 'rejected_rank' (1)"),
+        ({"rank_chosen": "2", "rank_rejected": "1"}, r"rank_chosen: is 2, a worse rank than 'rank_rejected' (1)"),
+        ({"is_chosen_better": False}, "is_chosen_better: says False, and the recipe prefers 'chosen'"),
+        ({"chosen_is_preferred": "false"}, "chosen_is_preferred: says 'false', and the recipe prefers 'chosen'"),
+        ({"rejected_is_better": True}, "rejected_is_better: says True, and the recipe prefers 'chosen'"),
+        ({"margin": -2.0}, "margin: is -2, below 0, and the recipe prefers 'chosen'"),
+        ({"score_margin": "-0.5"}, "score_margin: is -0.5, below 0, and the recipe prefers 'chosen'"),
+        ({"swap": True}, "swap: says True, and the recipe takes the answers as they are"),
+        ({"is_swapped": 1}, "is_swapped: says 1, and the recipe takes the answers as they are"),
     ],
 )
 @pytest.mark.parametrize("reader", ["pairs", "trl"])
@@ -178,6 +187,10 @@ def test_what_contradicts_the_order_is_a_bad_row(
         {"chosen_score": "high", "rejected_score": 3},
         {"chosen_rank": 1, "rejected_rank": 2},
         {"chosen_loss": 1, "rejected_loss": 2},
+        {"is_chosen_better": True, "rejected_is_better": False, "swap": False, "is_swapped": "no", "margin": 0},
+        {"margin": "wide", "left_margin": -2, "margin_top": -1, "swap_space": True, "is_better": False},
+        {"chosen_rank": 2, "rejected_rank": 2},
+        {"is_chosen_long": False, "flip": True, "swap": 12},
     ],
 )
 def test_what_agrees_with_the_order_is_of_no_interest(change: dict[str, Any], folder: Path) -> None:
@@ -206,6 +219,14 @@ def test_the_name_of_a_model_orders_answers_that_have_names(folder: Path) -> Non
     message = refused(folder, row, image=None, responses={"rejected": "gpt4", "chosen": "llava"})
     assert "winner: prefers 'gpt4', and the recipe prefers 'llava'" in message
     assert read(folder, row, image=None, responses={"chosen": "gpt4", "rejected": "llava"}).responses["chosen"] == "No."
+
+
+@pytest.mark.parametrize("column", ["swap", "margin", "is_chosen_better"])
+def test_signs_of_another_order_are_found_in_parquet(column: str, tmp_path: Path) -> None:
+    table = {**{name: [text] for name, text in ROW.items()}, column: [{"swap": 1, "margin": -1}.get(column, 0)]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=f"{column}: "):
+        component("reader", "pairs", path=str(tmp_path / "rows.parquet"), image=None).open()[0]  # type: ignore[attr-defined]
 
 
 def test_orders_are_found_in_parquet(tmp_path: Path) -> None:

@@ -274,3 +274,20 @@ def test_the_files_of_a_video_are_noted(folder: Path) -> None:
         with pytest.raises(DataError, match="does not exist"):
             reader(folder, {**ROW, "video": "gone.mp4"}).open()[0]
     assert {str(folder / name) for name in ("walk.mp4", "steps", "steps/f7.png", "gone.mp4")} <= set(noted)
+
+
+@pytest.mark.parametrize("empty", [[], ""])
+def test_a_video_without_frames_is_a_bad_row_and_null_is_none(empty: Any, tmp_path: Path) -> None:
+    row = {"prompt": "What?", "chosen": "Yes.", "rejected": "No."}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({**row, "video": video}) + "\n" for video in (None, empty)))
+    rows = component("reader", "pairs", path=str(file), image=None, video="video").open()  # type: ignore[attr-defined]
+    assert rows[0].videos == ()
+    with pytest.raises(DataError, match="row 2: video: is a video without frames; write null for a row without one"):
+        rows[1]
+
+
+def test_an_empty_cell_of_csv_is_a_row_without_a_video(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,chosen,rejected,video\nWhat?,Yes.,No.,\n")
+    rows = component("reader", "pairs", path=str(tmp_path / "rows.csv"), image=None, video="video").open()  # type: ignore[attr-defined]
+    assert rows[0].videos == ()
