@@ -169,7 +169,8 @@ def test_llamafactory_reads_videos(folder: Path) -> None:
             {},
             "prompt: has 1 <video> marks, and the row has 0 videos; write one for each video, or set",
         ),
-        ({"video": ""}, {}, "prompt: has 1 <video> marks, and the row has 0 videos"),
+        ({"video": None}, {}, "prompt: has 1 <video> marks, and the row has 0 videos"),
+        ({"video": ""}, {}, "video: is a video without frames; write null for a row without one, or remove the row"),
         ({"video": ["walk.mp4", "run.mkv"]}, {}, "prompt: has 1 <video> marks, and the row has 2 videos"),
         ({"prompt": "What?", "video": "run.mkv"}, {}, "prompt: has 0 <video> marks, and .* or set data.marks: first"),
         (
