@@ -143,4 +143,5 @@ def _told(plan: Plan, look: Measured) -> list[str]:
         are = "row is" if len(look.bad) == 1 else "rows are"
         lines += [f"{len(look.bad)} {are} bad, and a run stops at them; mend them, or set data.bad_rows: quarantine"]
         lines += [f"  {problem}" for problem in look.bad[:_SHOWN]]
-    return [*lines, "next:", f"  mdpo check {name} --data", f"  mdpo-run {name}"]
+    ask = f"mdpo ask runs/{shlex.quote(plan.out.stem)} --image FILE --prompt TEXT"
+    return [*lines, "next:", f"  mdpo check {name} --data", f"  mdpo-run {name}", f"  {ask}"]

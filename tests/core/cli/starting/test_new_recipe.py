@@ -59,6 +59,7 @@ def test_own_photographs_train_a_llava_without_a_detour(
     assert main(["check", "my.yaml", "--data"]) == 0
     assert main(["run", "my.yaml"]) == 0
     assert (mine / "runs" / "my" / "final").is_dir()
+    assert main(["ask", "runs/my", "--image", "photos/0.jpg", "--prompt", "What is in the picture?"]) == 0
     metrics = (mine / "runs" / "my" / "metrics.jsonl").read_text()
     for name in ("eval/preference/rewards/accuracy/picture", "rewards/accuracy/text", "loss/anchor"):
         assert f'"{name}"' in metrics
@@ -72,6 +73,7 @@ def test_own_photographs_train_a_qwen_without_a_detour(mine: Path, tmp_path: Pat
     assert recipe.model.component_name() == "chat_vlm"
     assert main(["run", "my.yaml"]) == 0
     assert (mine / "runs" / "my" / "final").is_dir()
+    assert main(["ask", "runs/my", "--image", "photos/0.jpg", "--prompt", "What is in the picture?"]) == 0
 
 
 def test_dpo_has_no_term_about_the_picture(mine: Path, llava: Path) -> None:
