@@ -9,6 +9,8 @@ from mdpo_core import Prompt
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 
+LOWEST, HIGHEST = 1, 5  # of the ratings in VLFeedback
+
 
 class Rated(NamedTuple):
     """An answer and its rating; a higher one is better."""

@@ -11,7 +11,7 @@ from pyarrow import types
 
 from mdpo_readers.cell_types import number_in
 from mdpo_readers.formats.counting import UNKNOWN, Mask, fields_of, is_null, is_text, num_pairs, objects_in
-from mdpo_readers.named.collections.vlfeedback import HIGHEST, LOWEST
+from mdpo_readers.named.rated import HIGHEST, LOWEST
 
 Numbers = NDArray[numpy.float64]
 

@@ -14,12 +14,10 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled
-from mdpo_readers.named.rated import Rated, all_pairs, best_over_worst, has_score, pair_of
+from mdpo_readers.named.rated import HIGHEST, LOWEST, Rated, all_pairs, best_over_worst, has_score, pair_of
 
 if TYPE_CHECKING:
     from mdpo_readers.formats.rows import CountPairs
-
-LOWEST, HIGHEST = 1, 5  # of the ratings
 
 
 class VLFeedback(TableReader):
