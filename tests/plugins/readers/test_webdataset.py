@@ -134,6 +134,21 @@ def test_a_video_is_a_column(tmp_path: Path) -> None:
     assert "video: holds a video that nothing reads" in error(file, "trl")
 
 
+def test_the_videos_of_a_row_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from support.videos import write_video
+
+    one, two = (write_video(tmp_path / f"{count}.mp4", count).read_bytes() for count in (4, 6))
+    options: dict[str, Any] = {"image": None, "marks": "first", "frames": 3}
+    for video, members in (("video", [("a.mp4", one)]), ("videos", [("a.1.mp4", two), ("a.0.mkv", one)])):
+        file = write_tar(tmp_path / f"{video}.tar", [("a.json", PLAIN), *members])
+        [row] = read(file, "pairs", video=video, **options)
+        assert len(row.images) == 3 * len(members)
+        message = f"row 1 (a): {video}: holds a video that nothing reads: "
+        assert message in error(file, "trl")
+    assert "'path': 'a.mp4'" in error(tmp_path / "video.tar", "trl")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

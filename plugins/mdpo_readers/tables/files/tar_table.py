@@ -136,7 +136,8 @@ class TarTable(LooseTable):
     def _content(self, number: int, member: _Member) -> Any:
         """What a file that is not JSON holds: a picture or a video, a text, or, of any other kind, its bytes."""
         if member.media is not None:
-            path = None if member.media == "image" else member.ending
+            name = PurePosixPath(self._rows.keys[number]).name
+            path = None if member.media == "image" else f"{name}.{member.ending}"
             return {"bytes": self._spans.text(member.number), "path": path}
         if member.kind in _TEXTS:
             return self._text(number, member)
