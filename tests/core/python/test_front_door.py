@@ -15,6 +15,8 @@ import mdpo
 import mdpo_core
 from mdpo_core import PairLoss, RecipeError, Scores, component
 
+pytestmark = pytest.mark.usefixtures("own_registry")
+
 
 class HalfHinge(PairLoss):
     """A loss that no package offers."""
@@ -89,3 +91,13 @@ def test_a_mapping_that_is_no_recipe_is_named_without_words_of_the_command_line(
     assert "the recipe: train.sed: unknown option; did you mean 'seed'?" in text
     assert "--set" not in text
     assert typing.get_type_hints(mdpo.load_recipe)["recipe"]
+
+
+def test_the_examples_of_the_page_work() -> None:
+    page = (RECIPES.parent / "docs" / "guides" / "recipes.md").read_text().partition("## From Python")[2]
+    first, second = (part.partition("```")[0] for part in page.split("```python\n")[1:3])
+    found: dict[str, Any] = {}
+    exec(first, found)
+    assert (found["recipe"].train.seed, found["longer"].train.epochs) == (1, 2)
+    exec(second, found)
+    assert found["mine"].labels()[0] == "0:my_loss"
