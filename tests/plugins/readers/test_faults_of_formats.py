@@ -184,6 +184,20 @@ def test_a_rejected_picture_is_the_other_picture_of_a_condition() -> None:
     assert list(changed.images) == list(rows[0].other_images["rejected_images"]) != list(rows[0].images)
 
 
+@pytest.mark.parametrize("rejected", ["rejected_response", "rejected_messages"])
+def test_other_pictures_beside_a_rejected_answer_are_no_silent_ones(rejected: str, tmp_path: Path) -> None:
+    no: Any = "No." if rejected == "rejected_response" else [USER, {"role": "assistant", "content": "No."}]
+    row = {"messages": [USER, YES], "images": [BOAT], rejected: no}
+    for same in ([BOAT], BOAT, [], None):
+        [read] = rows_of(tmp_path, "swift", {**row, "rejected_images": same}, images=Path(BOAT).parent)
+        assert read.responses["rejected"] == "No."
+    other = {**row, "rejected_images": ["dog.png"]}
+    with pytest.raises(DataError, match="has other pictures than the row, and an answer is rejected, too"):
+        rows_of(tmp_path, "swift", other, images=Path(BOAT).parent)
+    [read] = rows_of(tmp_path, "swift", other, images=Path(BOAT).parent, unread=["rejected_images"])
+    assert (dict(read.other_images), read.responses["rejected"]) == ({}, "No.")
+
+
 def test_an_empty_rejected_response_beside_another_rejected_part_is_absent(tmp_path: Path) -> None:
     swift = {"messages": [USER, YES], "rejected_response": ""}
     [of_pictures] = rows_of(tmp_path, "swift", {**swift, "rejected_images": [BOAT]}, images=Path(BOAT).parent)

@@ -24,9 +24,9 @@ class Swift(VideoReader, TableReader):
 
     The last message is the chosen answer. ``rejected_response`` is an answer, ``rejected_messages`` a whole
     conversation. ``rejected_images`` are other pictures for the same answer: read them with the condition
-    ``{corruption: dataset_image, picture: rejected_images}``. A video in ``videos`` is a file, a folder of frames or a
-    list of frames; it becomes one picture for each frame. ``system`` is the system's turn. Tools, and texts with
-    ``<ref-object>`` or ``<bbox>``, are refused.
+    ``{corruption: dataset_image, picture: rejected_images}``; beside a rejected answer they must be the row's own. A
+    video in ``videos`` is a file, a folder of frames or a list of frames; it becomes one picture for each frame.
+    ``system`` is the system's turn. Tools, and texts with ``<ref-object>`` or ``<bbox>``, are refused.
     """
 
     title: ClassVar[str] = "ms-swift's preference format"
@@ -43,8 +43,9 @@ class Swift(VideoReader, TableReader):
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         before, chosen = conversations.prompt_and_response(row["messages"])
-        other = {"rejected_images": row["rejected_images"]} if is_filled(row["rejected_images"].value) else {}
-        if not other and not any(_has_answer(row, name) for name in ("rejected_response", "rejected_messages")):
+        if not is_filled(row["rejected_images"].value) and not any(
+            _has_answer(row, name) for name in ("rejected_response", "rejected_messages")
+        ):
             raise row["rejected_response"].wrong("is empty, and so are rejected_messages and rejected_images")
         rejected = self._rejected(row, before)
         _require_no_sound(row)
@@ -57,9 +58,22 @@ class Swift(VideoReader, TableReader):
                 "is meant"
             )
         pictures = _in_messages(row, first_filled(row, "images", "image"), conversations.images_inside)
+        other = self._other_pictures(row, pictures, rejects_answer=rejected is not None)
         videos = _in_messages(row, first_filled(row, "videos", "video"), conversations.videos_inside)
         prompt = with_system(before, row["system"])
         yield Pair(prompt, chosen, rejected, pictures, other_images=other, videos=videos, asked="messages")
+
+    def _other_pictures(self, row: Row, pictures: Cell, *, rejects_answer: bool) -> dict[str, Cell]:
+        """The rejected pictures, for a condition. An answer beside them must belong to the same pictures as the row."""
+        rejected = row["rejected_images"]
+        if not is_filled(rejected.value) or (rejects_answer and "rejected_images" in self.unread):
+            return {}
+        if rejects_answer and _listed(rejected.value) != _listed(pictures.value):
+            raise rejected.wrong(
+                "has other pictures than the row, and an answer is rejected, too; this answer would be read with the "
+                "row's own pictures: make two rows of it, or say unread: [rejected_images]"
+            )
+        return {"rejected_images": rejected}
 
     def _rejected(self, row: Row, prompt: Any) -> Any:
         if _has_answer(row, "rejected_messages"):
@@ -71,6 +85,10 @@ class Swift(VideoReader, TableReader):
             return rejected
         rejects_answer = _has_answer(row, "rejected_response")
         return conversations.response(row["rejected_response"]) if rejects_answer else None
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _has_answer(row: Row, column: str) -> bool:
