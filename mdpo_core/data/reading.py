@@ -166,8 +166,10 @@ class _Check:
     def of_all(self, data: _Source, validation: _Source | None) -> CheckedData:
         """The result for all rows, without the data."""
         found = self._of_sections(data, validation)
-        if found.held_out is not None:
-            _require_needs(self.recipe, (validation or data).rows[found.held_out.rows[0]])
+        held_out = validation or data
+        # Other readers have told what their rows have, without a row.
+        if found.held_out is not None and held_out.reader.gives() is None:
+            _require_needs(self.recipe, held_out.rows[found.held_out.rows[0]])
         return found
 
     def _of_sections(self, data: _Source, validation: _Source | None) -> CheckedData:

@@ -16,9 +16,7 @@ from mdpo_core.types.marks import IMAGE_MARK, count_marks
 
 # What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
 # marks of cp1252, halves of characters (surrogates).
-_MISREAD = "\x00\x80-\x9f\ud800-\udfff"
-# Control characters but for tab, line feed and carriage return mean nothing in a text.
-_WRONG = re.compile(f"[{_MISREAD}\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MISREAD = re.compile("[\x00\x80-\x9f\ud800-\udfff]")
 # Characters that show nothing, besides white space and format characters: fillers, variation selectors, blanks.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
@@ -80,16 +78,14 @@ def shows_something(text: str) -> bool:
 
 
 def _character_problems(example: Example, responses: Mapping[str, list[str]]) -> Iterator[str]:
-    """Control characters, and what shows that a text was read in another encoding than it has."""
+    """What shows that a text was read in another encoding than it has."""
     prompts = {f"the other prompt '{name}'": _texts(prompt) for name, prompt in example.other_prompts.items()}
     named = {f"the response '{name}'": texts for name, texts in responses.items()}
     for where, texts in {"the id": [example.id], "the prompt": _texts(example.prompt), **prompts, **named}.items():
-        found = next((match[0] for text in texts if (match := _WRONG.search(text))), None)
+        found = next((match[0] for text in texts if (match := _MISREAD.search(text))), None)
         if found is not None:
             kind = "half of a character (a lone surrogate)" if found >= "\ud800" else "a control character"
-            is_misread = re.match(f"[{_MISREAD}]", found) is not None
-            remedy = "is the file in another encoding than it was read in?" if is_misread else "remove it from the text"
-            yield f"{where} contains {found!a}, {kind}; {remedy}"
+            yield f"{where} contains {found!a}, {kind}; is the file in another encoding than it was read in?"
 
 
 def _is_conversation(turns: Sequence[Turn]) -> bool:

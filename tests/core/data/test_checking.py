@@ -57,10 +57,6 @@ def problem(checked: CheckedData) -> str:
             for char, reason in (
                 ("\0", r"'\x00', a control character; is the file in another encoding"),
                 ("\x92", r"'\x92', a control character"),
-                ("\x07", r"'\x07', a control character; remove it from the text"),
-                ("\x0c", r"'\x0c', a control character"),
-                ("\x1b[0m", r"'\x1b', a control character"),
-                ("\x7f", r"'\x7f', a control character"),
                 ("\ud83d", r"'\ud83d', half of a character (a lone surrogate)"),
             )
         ),

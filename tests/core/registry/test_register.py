@@ -95,11 +95,14 @@ def test_pickled_component_keeps_its_name_which_is_no_option(
     assert set(cls.model_fields) == set(again.model_dump()) == {"beta", "label", "over", "prefer", "scored", "weight"}
 
 
-def test_a_subclass_has_no_name_until_it_is_registered() -> None:
-    derived = type("Derived", (register("mine", loss_class()),), {"__module__": __name__})
+def test_a_subclass_does_not_inherit_a_name_and_gets_its_own_in_a_recipe() -> None:
+    derived = type("DerivedLoss", (register("mine", loss_class()),), {"__module__": __name__})
+    with pytest.raises(PluginError, match="the class DerivedLoss has no name that a recipe could use: give it one"):
+        derived.component_name()
     recipe = load_recipe(QUICKSTART)
-    with pytest.raises(PluginError, match="the class Derived has no name that a recipe could use: give it one"):
-        type(recipe)(**{**dict(recipe), "objective": (derived(),)})
+    made = type(recipe)(**{**dict(recipe), "objective": (derived(),)})
+    assert made.labels() == ("0:derived_loss",)
+    assert component("loss", "derived_loss") == derived()
     assert component("loss", "mine").component_name() == "mine"
 
 
