@@ -57,6 +57,7 @@ SCHEDULE_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "cosine_with_min_lr": ("min_lr_rate", "num_cycles"),
     "warmup_stable_decay": ("num_decay_steps", "decay_type", "min_lr_ratio", "num_cycles"),
 }
+_ABOVE_0 = ("num_decay_steps", "timescale", "num_cycles")
 _DECAYS = ("linear", "cosine", "1-sqrt")
 _NEEDED = {"cosine_with_min_lr": "min_lr_rate", "warmup_stable_decay": "num_decay_steps"}
 
@@ -147,6 +148,8 @@ class Train(Section):
                 raise ValueError(f"schedule_options: decay_type is one of {', '.join(_DECAYS)}")
             if name != "decay_type" and isinstance(value, str):
                 raise ValueError(f"schedule_options: {name} must be a number, found '{value}'")
+            if not isinstance(value, str) and (value < 0 or (value == 0 and name in _ABOVE_0)):
+                raise ValueError(f"schedule_options: {name} must be {'above' if name in _ABOVE_0 else 'at least'} 0")
         if self.schedule == "polynomial" and self.schedule_options.get("lr_end", 1e-7) >= self.learning_rate:  # type: ignore[operator]  # a number, see above
             raise ValueError("schedule_options: lr_end must be below learning_rate")
         needed = _NEEDED.get(self.schedule)

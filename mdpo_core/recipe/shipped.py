@@ -36,7 +36,7 @@ def shipped_recipe(name: str) -> Path | None:
 def local_recipe(path: Path) -> Path | None:
     """The user's file that ``path`` means: itself, or with ``.yaml`` if it is the name of a shipped recipe.
 
-    So `mdpo recipes copy quickstart` and `mdpo-run quickstart` run the copy. None: there is no such file.
+    So `mdpo recipes copy quickstart` and `mdpo-run quickstart` run the copy. None, if neither file exists.
     """
     if _exists(path):
         return path

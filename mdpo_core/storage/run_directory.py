@@ -14,7 +14,7 @@ from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
-from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object
+from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, remove
 from mdpo_core.storage.metrics_file import MetricsFile
 from mdpo_core.storage.resuming import goes_on_from, require_same_inputs, require_same_recipe
 from mdpo_core.storage.run_lock import LOCK
@@ -129,11 +129,20 @@ class RunDirectory:
             atomic_write(self.manifest, json.dumps(manifest, indent=2).encode() + b"\n")
 
     def _set_models_aside(self) -> None:
-        """Rename the models of a finished run that goes on: ``final-step-000150``."""
+        """Rename the models of a finished run that goes on: ``final-step-000150``.
+
+        A best model without a final one is of an export that was interrupted; both are made again.
+        """
+        if not self.final.is_dir():
+            remove(self.best)
+            return
         step = self.checkpoints.newest_step()
         for model in (self.best, self.final):
-            if model.is_dir():
-                model.rename(model.with_name(f"{model.name}-step-{step:06d}"))
+            aside = model.with_name(f"{model.name}-step-{step:06d}")
+            if aside.exists():  # the run went on before, and ended after the same step
+                remove(model)
+            elif model.is_dir():
+                model.rename(aside)
 
     def require_shared(self, world: World) -> None:
         """Raise `CheckpointError` if a process does not see what the main one has written."""

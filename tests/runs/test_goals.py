@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -170,6 +171,17 @@ def test_a_finished_run_goes_on_when_it_is_asked_for_more_epochs(
     assert contents(folder / "final") == contents(whole / "final")
     assert contents(folder / "final-step-000006") == first
     assert [line["step"] for line in records(folder)] == [line["step"] for line in records(whole)]
+
+
+def test_an_interrupted_export_is_made_again(scripted: Callable[..., list[str]], tmp_path: Path) -> None:
+    words = [*scripted(1, 3, 2, 3, 0, 1), "output.keep_best={metric: eval/scripted/value}"]
+    folder = train(words, tmp_path / "run")
+    best = contents(folder / "best")
+    shutil.rmtree(folder / "final")
+    (folder / "best" / "adapter_config.json").unlink()
+    train(words, folder, resume=True)
+    assert contents(folder / "best") == best
+    assert not list(folder.glob("*-step-*"))
 
 
 def test_a_run_does_not_become_shorter(changes: list[str], tmp_path: Path) -> None:

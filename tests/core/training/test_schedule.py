@@ -79,6 +79,9 @@ def test_the_inverse_square_root_falls_by_its_time_scale() -> None:
         ("cosine", {"power": 2}, "the schedule 'cosine' has no 'power'; it has no options"),
         ("polynomial", {"powr": 2}, "the schedule 'polynomial' has no 'powr'; its options are power, lr_end"),
         ("warmup_stable_decay", {}, "'warmup_stable_decay' needs schedule_options: {num_decay_steps: ...}"),
+        ("warmup_stable_decay", {"num_decay_steps": 0}, "schedule_options: num_decay_steps must be above 0"),
+        ("inverse_sqrt", {"timescale": -3}, "schedule_options: timescale must be above 0"),
+        ("polynomial", {"power": -1}, "schedule_options: power must be at least 0"),
         ("cosine_with_min_lr", {"num_cycles": 1}, "'cosine_with_min_lr' needs schedule_options: {min_lr_rate: ...}"),
     ],
 )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class VLFeedback(TableReader):
     """VLFeedback as published: ``{prompt, img_path, completions}``; an answer counts as the mean of its ratings.
 
-    A null rating is left out; ratings go from 1 to 5. Pairs are made as the authors of Silkie make them: all with
-    different means. An answer with a rating that is no number, or in a row without a second one, is in no pair.
+    The mean skips a null rating; ratings go from 1 to 5. As in Silkie, any two answers of a row with different means
+    make a pair. An answer makes none if one of its ratings is no number.
     """
 
     title: ClassVar[str] = "VLFeedback"
