@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import datasets
 import PIL.Image
 import pytest
-from support.pictures import as_bytes, upright
+from support.one_row import BASE64, read, refused
+from support.pictures import upright
 
-from mdpo_core import DataError, Example, component
+from mdpo_core import DataError, component
 
 ROW = {"prompt": "What?", "chosen": "Yes.", "rejected": "No."}
-PICTURE = as_bytes(upright(), "PNG")
-BASE64 = b64encode(PICTURE).decode()
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         PIL.Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
     return folder
-
-
-def read(folder: Path, row: dict[str, Any], reader: str = "pairs", **options: Any) -> Example:
-    file = folder / "rows.jsonl"
-    file.write_text(json.dumps(row))
-    [example] = component("reader", reader, path=str(file), images=folder, **options).open()  # type: ignore[attr-defined]
-    return example  # type: ignore[no-any-return]
-
-
-def refused(folder: Path, row: dict[str, Any], reader: str = "pairs", **options: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        read(folder, row, reader, **options)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

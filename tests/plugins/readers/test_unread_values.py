@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
-from support.pictures import as_bytes, upright
+from support.one_row import BASE64, PICTURE, read, refused
 
-from mdpo_core import DataError, Example, Turn, component
+from mdpo_core import DataError, Turn, component
 
 ROW: dict[str, Any] = {"prompt": "What?", "chosen": "Yes.", "rejected": "No."}
-PICTURE = as_bytes(upright(), "PNG")
-BASE64 = b64encode(PICTURE).decode()
 USER, YES = {"role": "user", "content": "What?"}, {"role": "assistant", "content": "Yes."}
 NO = {"role": "assistant", "content": "No."}
 
@@ -31,19 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         PIL.Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
     return folder
-
-
-def read(folder: Path, row: dict[str, Any], reader: str = "pairs", **options: Any) -> Example:
-    file = folder / "rows.jsonl"
-    file.write_text(json.dumps(row))
-    [example] = component("reader", reader, path=str(file), images=folder, **options).open()  # type: ignore[attr-defined]
-    return example  # type: ignore[no-any-return]
-
-
-def refused(folder: Path, row: dict[str, Any], reader: str = "pairs", **options: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        read(folder, row, reader, **options)
-    return str(caught.value)
 
 
 ODD: list[tuple[str, Any]] = [
