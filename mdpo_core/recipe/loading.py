@@ -16,6 +16,7 @@ from mdpo_core.errors import PluginError, Problem, RecipeError, blame_on, raised
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
+from mdpo_core.recipe.names.other_trainers import answer_for
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
 from mdpo_core.recipe.shipped import recipe_file
 from mdpo_core.recipe.yaml_document import Document, Keys, document_of, override, read_document, shown_value
@@ -98,7 +99,8 @@ class _Builder:
         known, data = Recipe.model_fields, self.document.data
         for key in data:
             if key not in known:
-                self._report((key,), f"unknown section{suggestion(key, known)}  ({', '.join(known)})")
+                meant = answer_for((key,)) or suggestion(key, known)
+                self._report((key,), f"unknown section{meant}  ({', '.join(known)})")
         for name, field in known.items():
             if field.is_required() and name not in data:
                 self._report((), f"section '{name}' is missing: {field.description}")
@@ -177,7 +179,7 @@ class _Builder:
             for detail in error.errors():
                 details.setdefault(_keys_in(options, detail), []).append(detail)
             for path, same in _within(details).items():
-                self._report((*keys, *path), _message(same, cls, name))
+                self._report((*keys, *path), _message(same, cls, name, (*keys, *path)))
         except PluginError as error:
             self._report(keys, str(error))
         except Exception as error:  # only a plugin's own validator can raise anything else
@@ -213,11 +215,13 @@ def _within(details: Mapping[Keys, list[ErrorDetails]]) -> dict[Keys, list[Error
     }
 
 
-def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str) -> str:
-    """The problems that pydantic found with one value, as a message to the user of the component ``name``.
+def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str, keys: Keys) -> str:
+    """The problems that pydantic found with the value at ``keys``, as a message to the user of the component ``name``.
 
     A value that fits none of several types has a problem for each of them.
     """
+    if len(details) == 1 and details[0]["type"] == "extra_forbidden":
+        return _unknown(details[0], cls, name, keys)
     if len(details) == 1:
         return _MESSAGES.get(details[0]["type"], _invalid)(details[0], cls, name)
     choices = dict.fromkeys(_sentence(detail).removeprefix("input should be ") for detail in details)
@@ -225,9 +229,10 @@ def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str) -
     return f"input should be {', or '.join(choices)}; found {shown_value(details[0]['input'])}{hint}"
 
 
-def _unknown(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
+def _unknown(detail: ErrorDetails, cls: type[BaseModel], name: str, keys: Keys) -> str:
     options, key = _options_at(cls, detail["loc"]), str(detail["loc"][-1])
-    return f"unknown option{suggestion(key, options)}  ({name}: {', '.join(sorted(options))})"
+    meant = answer_for(keys) or suggestion(key, options)
+    return f"unknown option{meant}  ({name}: {', '.join(sorted(options))})"
 
 
 def _missing(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
@@ -265,7 +270,6 @@ def _sentence(detail: ErrorDetails) -> str:
 
 # By the type of pydantic's error; all other types get `_invalid`.
 _MESSAGES: Mapping[str, Callable[[ErrorDetails, type[BaseModel], str], str]] = {
-    "extra_forbidden": _unknown,
     "missing": _missing,
     "value_error": _refused,
 }

@@ -19,6 +19,7 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.tracker import Tracker
 from mdpo_core.interfaces.train_options import KeepBest, Train
+from mdpo_core.recipe.names.other_trainers import answer_for
 from mdpo_core.registry.discovery import current_registry
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
@@ -170,7 +171,7 @@ def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
     items = dict(enumerate(holder)) if isinstance(holder, tuple) else dict(holder) if _has_items(holder) else {}
     key = next((each for each in items if str(each) == name), name)
     if key not in items and (rest or not isinstance(holder, Mapping)):
-        near = suggestion(name, map(str, items))
+        near = answer_for(path.split(".")) or suggestion(name, map(str, items))
         raise RecipeError([Problem("", path, f"there is no '{name}'{near}  (there: {', '.join(map(str, items))})")])
     items[key] = _changed(items.get(key), rest, value, path)
     if isinstance(holder, tuple):

@@ -14,6 +14,7 @@ def pages() -> dict[Path, Callable[[], str]]:
     """What makes the text of each generated page."""
     import api
     import cli
+    import coming_from
     import make_data
     import make_models
     import make_tables
@@ -24,6 +25,7 @@ def pages() -> dict[Path, Callable[[], str]]:
         methods.METHODS: methods.methods,
         cli.PAGE: cli.page,
         api.PAGE: api.page,
+        coming_from.PAGE: coming_from.page,
         make_models.PAGE: make_models.page,
         make_data.PAGE: make_data.page,
     }

@@ -83,6 +83,12 @@ def test_the_page_of_public_names_is_that_of_the_source() -> None:
     assert PAGE.read_text() == page(), "run: python scripts/docs/make.py api.md"
 
 
+def test_the_tables_of_other_trainers_are_those_of_the_code() -> None:
+    from coming_from import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python scripts/docs/make.py coming-from.md"
+
+
 def test_every_term_docstring_has_its_formula_and_paper() -> None:
     from methods import formula
 

@@ -1,0 +1,1 @@
+"""What other trainers (TRL, transformers, LLaMA-Factory, ms-swift) call the options of a recipe."""
