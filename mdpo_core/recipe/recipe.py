@@ -171,7 +171,8 @@ def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
     items = dict(enumerate(holder)) if isinstance(holder, tuple) else dict(holder) if _has_items(holder) else {}
     key = next((each for each in items if str(each) == name), name)
     if key not in items and (rest or not isinstance(holder, Mapping)):
-        near = answer_for(path.split(".")) or suggestion(name, map(str, items))
+        meant = "" if rest else answer_for(path.split("."))
+        near = meant or suggestion(name, map(str, items))
         raise RecipeError([Problem("", path, f"there is no '{name}'{near}  (there: {', '.join(map(str, items))})")])
     items[key] = _changed(items.get(key), rest, value, path)
     if isinstance(holder, tuple):
