@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 
-# PNG, JPEG, GIF, WebP, BMP, TIFF, PPM and AVIF begin like this in base64. A path of such a name is far shorter.
-_BASE64_START = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk|SUkqA|TU0AK|UDYK|AAAA.[GWm2]Z0eX")
+# PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000 and AVIF begin like this in base64; a path like it is far shorter.
+_BASE64_START = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk|SUkqA|TU0AK|UDYK|AAAADGpQIC|AAAA.[GWm2]Z0eX")
 # The same formats, JPEG 2000 and Matroska as bytes; AVIF and MP4 have b"ftyp" in the place of _BOX.
 _STARTS = (
     b"\x89PNG",
@@ -21,6 +22,11 @@ _STARTS = (
     b"\x1aE\xdf\xa3",
 )
 _BOX = slice(4, 8)
+# Of these, the pictures: the boxes and RIFF also begin videos.
+_PICTURE = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM|II\*\0|MM\0\*|P6\n|\0\0\0\x0cjP  |....ftypavi[fs]", re.DOTALL
+)
+_PICTURE_START = 16  # bytes, more than the longest of these
 _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 # The keys under which an object holds a picture or names its file.
@@ -51,6 +57,16 @@ def has_bytes_of_picture(value: object) -> bool:
     if isinstance(value, str):
         return value.startswith(("data:image/", "data:video/")) or _is_bare_base64(value)
     return isinstance(value, bytes) and (value.startswith(_STARTS) or value[_BOX] == b"ftyp")
+
+
+def is_embedded_picture(value: bytes | str) -> bool:
+    """Whether bytes, or a text in base64 or a data URI, are a picture, not a video."""
+    if isinstance(value, bytes):
+        return _PICTURE.match(value) is not None
+    if value.startswith("data:"):
+        return value.startswith("data:image/")
+    start = "".join(value[:_SHORTEST_BASE64].split())[: 2 * _PICTURE_START]
+    return _is_bare_base64(value) and _PICTURE.match(b64decode(start)) is not None
 
 
 def names_picture(text: str) -> bool:

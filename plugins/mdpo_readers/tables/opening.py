@@ -66,13 +66,13 @@ def _opened(path: str, location: Path, split: str, hub: HubOptions) -> Table:
     if hub != HubOptions() and (is_file or is_folder or glob.has_magic(path)):
         raise _data_error(path, "data.config and data.revision are for a name on the hub; leave them out for files")
     if is_file:
-        return _from_file(location, split)
+        return _with_pictures(location, _from_file(location, split))
     if is_folder:
         return _from_folder(location, split)
     if braces.are_in(path):
         return _joined([_opened(each, Path(each), split, hub) for each in braces.expanded(path)])
     if glob.has_magic(path):
-        return _joined([_from_file(file, "train") for file in matching(path, split)])
+        return _joined([_with_pictures(file, _from_file(file, "train")) for file in matching(path, split)])
     if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
         return _from_hub(path, split, hub)
     require_links([location])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 
 from mdpo_core import DataError, ImageOptions, note_file
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.embedded import is_embedded_picture
 from mdpo_readers.images import file_inside, images, require_no_address
 from mdpo_readers.videos.folder import PICTURES, frames_in
 from mdpo_readers.videos.frames import Frames
 from mdpo_readers.videos.sampling import Sampling
 
-_PICTURE_BYTES = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP|BM|GIF8", re.DOTALL)
-_PICTURE_TEXTS = ("data:image/", "iVBORw0KGgo", "/9j/")
 _NEEDS_AV = "needs PyAV to be read: pip install 'mdpo[video]', or store its frames as a folder of pictures"
 
 
@@ -70,9 +68,9 @@ def _each(cell: Cell) -> list[Cell]:
 
 def _is_picture(value: Any) -> bool:
     held = _held(value)
-    if isinstance(held, bytes):
-        return _PICTURE_BYTES.match(held) is not None
-    return isinstance(held, str) and (held.lower().endswith(PICTURES) or held.startswith(_PICTURE_TEXTS))
+    if not isinstance(held, bytes | str):
+        return False
+    return is_embedded_picture(held) or (isinstance(held, str) and held.lower().endswith(PICTURES))
 
 
 def _held(value: Any) -> Any:

@@ -77,6 +77,13 @@ def test_an_image_folder_with_another_below_is_refused(tmp_path: Path) -> None:
     assert "has data in folders below, too" in error(str(tmp_path / "own"))
 
 
+@pytest.mark.parametrize("named", ["metadata.jsonl", "metadata.*"])
+def test_the_metadata_file_of_an_image_folder_brings_its_pictures(named: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 9)
+    write(tmp_path / "metadata.jsonl", {**PAIR, "file_name": "a.png"})
+    assert [row.images[0].size[0] for row in read(str(tmp_path / named))] == [9]
+
+
 def test_two_columns_that_name_pictures_of_a_row_are_refused(tmp_path: Path) -> None:
     for number, name in enumerate(("a.png", "b.png")):
         picture(tmp_path / name, 9 + number)

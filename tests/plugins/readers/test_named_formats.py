@@ -215,6 +215,15 @@ def test_a_tie_makes_no_pair(tmp_path: Path) -> None:
     assert example.id == "2-1"
 
 
+def test_arena_reads_messages_that_each_stand_in_a_list(tmp_path: Path) -> None:
+    row = next(row for name, row, _ in WRITTEN if name == "arena")
+    nested = {key: [[turn] for turn in row[key]] for key in ("conversation_a", "conversation_b")}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | nested) + "\n")
+    first, second = component("reader", "arena", path=str(tmp_path / "rows.jsonl")).open()  # type: ignore[attr-defined]
+    assert (first.prompt, first.responses) == (second.prompt, second.responses)
+    assert [image.tobytes() for image in first.images] == [image.tobytes() for image in second.images]
+
+
 class Quiz(TableReader):
     """A format of somebody else's: good and bad answers to a quiz."""
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow.parquet
 import pytest
 from mdpo_readers import Pair, Row, TableReader, VideoReader, asked, text
 from PIL import Image
+from support.pictures import as_bytes
 from support.videos import numbers_of, write_video
 
 from mdpo_core import DataError, Example, Turn, component
@@ -53,8 +55,6 @@ def widths(row: Example) -> list[int]:
 
 @pytest.mark.parametrize("form", ["path", "bytes", "uri", "object", "list"])
 def test_a_video_comes_in_every_form(form: str, folder: Path) -> None:
-    import pyarrow.parquet
-
     content = (folder / "walk.mp4").read_bytes()
     forms: dict[str, Any] = {
         "path": "walk.mp4",
@@ -71,6 +71,17 @@ def test_a_video_comes_in_every_form(form: str, folder: Path) -> None:
     [row] = opened.open()
     assert numbers_of(row.images) == [2, 7, 12, 17]
     assert (row.prompt, row.videos) == ("<image>" * 4 + "What happens?", (range(4),))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"])
+def test_a_list_of_embedded_pictures_is_one_video(kind: str, tmp_path: Path) -> None:
+    pictures = [as_bytes(Image.new("RGB", (20 + number, 20)), kind) for number in range(1, 4)]
+    rows = [{**ROW, "video": [b64encode(each).decode() for each in pictures]}]
+    assert [widths(row) for row in reader(tmp_path, *rows).open()] == [[1, 2, 3]]
+    table = pyarrow.Table.from_pylist([{**ROW, "video": pictures}])
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    opened: Any = component("reader", "pairs", path=str(tmp_path / "rows.parquet"), image=None, video="video")
+    assert [widths(row) for row in opened.open()] == [[1, 2, 3]]
 
 
 def test_a_folder_gives_frames_by_their_numbers_and_a_list_all(folder: Path) -> None:
@@ -251,8 +262,6 @@ def test_a_format_of_a_third_party_may_have_videos(folder: Path) -> None:
 
 @pytest.mark.parametrize("embedded", ["video", "picture"])
 def test_an_embedded_video_or_picture_beside_one_cannot_be_written_again(embedded: str, folder: Path) -> None:
-    import pyarrow.parquet
-
     boat = {"bytes": (folder / "boat.png").read_bytes(), "path": None}
     content = (folder / "walk.mp4").read_bytes()
     row = {"prompt": "<image><video>", "video": "walk.mp4", "boat": boat}

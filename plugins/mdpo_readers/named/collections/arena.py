@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from mdpo_readers import conversations
+from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.named.cells import first_filled, is_filled
@@ -16,8 +17,8 @@ _TIES = ("tie", "tie (bothbad)", "both_bad")
 class Arena(TableReader):
     """VisionArena's battles: ``{images, conversation_a, conversation_b, winner}``, with winner model_a or model_b.
 
-    Pictures may also be parts of the messages. The last answers are compared. A tie makes no pair, nor do conversations
-    whose earlier answers differ.
+    Pictures may also be parts of the messages, and each message may stand in a list of its own. The last answers are
+    compared. A tie makes no pair, nor do conversations whose earlier answers differ.
     """
 
     title: ClassVar[str] = "VisionArena"
@@ -32,10 +33,18 @@ class Arena(TableReader):
         if winner.value not in ("model_a", "model_b"):
             raise winner.must_be(f"model_a, model_b or a tie ({', '.join(_TIES)})")
         better, worse = ("a", "b") if winner.value == "model_a" else ("b", "a")
-        prompt, chosen = conversations.prompt_and_response(row[f"conversation_{better}"])
-        other, rejected = conversations.prompt_and_response(row[f"conversation_{worse}"])
+        asked = _messages(row[f"conversation_{better}"])
+        prompt, chosen = conversations.prompt_and_response(asked)
+        other, rejected = conversations.prompt_and_response(_messages(row[f"conversation_{worse}"]))
         if prompt == other:
-            pictures, asked = first_filled(row, "images", "image"), row[f"conversation_{better}"]
+            pictures = first_filled(row, "images", "image")
             if not is_filled(pictures.value):
                 pictures = asked._replace(value=conversations.images_inside(asked))
             yield Pair(prompt, chosen, rejected, pictures, asked=asked.column)
+
+
+def _messages(cell: Cell) -> Cell:
+    """The messages of a conversation, in one list."""
+    if not isinstance(cell.value, list) or not all(isinstance(each, list) for each in cell.value):
+        return cell
+    return cell._replace(value=[message for each in cell.value for message in each])
