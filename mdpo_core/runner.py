@@ -250,9 +250,9 @@ class Run:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
 
         progress = progress_of("evaluating", self.world)
-        size, held_out = self.recipe.train.batch_size, self.checked.held_out_examples()
+        size, rows = self.recipe.train.batch_size, (self.checked.held_out_examples(), self.checked.valid_examples())
         policy = TrainedPolicy(
-            learner.model, learner.engine, objective, self.builder, size, progress, self.world, held_out
+            learner.model, learner.engine, objective, self.builder, size, progress, self.world, *rows
         )
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 

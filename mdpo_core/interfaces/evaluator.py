@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -56,6 +57,20 @@ class RowLogProb(NamedTuple):
     log_prob: float
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the policy answers to the prompt of a row, for people to read.
+
+    ``words``: those that the answer contains of a list that the evaluator has. ``held_out``: whether the row is not
+    trained on.
+    """
+
+    row: Example
+    answer: str
+    words: tuple[str, ...] = ()
+    held_out: bool = True
+
+
 class Policy(Protocol):
     """The policy as an evaluator sees it."""
 
@@ -65,6 +80,10 @@ class Policy(Protocol):
 
         With a cached reference, an evaluator gives this whole sequence to `metrics`, and no other examples.
         """
+
+    @property
+    def trained_on(self) -> Sequence[Example]:
+        """The rows that are trained on; of a stream, those of its first block. Not all of them may be readable."""
 
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
@@ -86,3 +105,6 @@ class Policy(Protocol):
 
         Only for evaluators with ``needs_reference``.
         """
+
+    def keep_samples(self, samples: Sequence[Sample]) -> None:
+        """Write these into ``samples.jsonl`` and to the trackers, once the evaluation is complete."""

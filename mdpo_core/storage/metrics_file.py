@@ -1,14 +1,17 @@
-"""The metrics of a run: one line for each logged step."""
+"""The lines that a run writes as it goes: the metrics of each logged step, and answers of its evaluations."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mdpo_core.data.picture_keys import SIZE, keys_of
 from mdpo_core.errors import CheckpointError
+from mdpo_core.interfaces.evaluator import Sample
 from mdpo_core.storage.files import atomic_write, sync
 
 
@@ -28,20 +31,7 @@ class MetricsFile:
 
         Raises `CheckpointError`, with the line, for one that no run has written.
         """
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_bytes().split(b"\n")[:-1]
-        return [self._record(number, line) for number, line in enumerate(lines, start=1)]
-
-    def _record(self, number: int, line: bytes) -> dict[str, float]:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not _is_record(record):
-            raise CheckpointError(f"{self.path}:{number}: a run did not write this line; restore or remove it")
-        found: dict[str, float] = record
-        return found
+        return _lines(self.path, _is_record)
 
     def sync(self) -> None:
         """Wait until all lines are on the disk."""
@@ -70,6 +60,69 @@ class MetricsFile:
             for record in self.records()
             if any(key.startswith("eval/") for key in record)
         }
+
+
+@dataclass(frozen=True)
+class SamplesFile:
+    """``samples.jsonl``: an answer of the policy a line, in the order in which they were made."""
+
+    path: Path
+
+    def keep(self, step: int, samples: Sequence[Sample]) -> None:
+        """Add the answers of a step, in place of any of this step and later ones, which a killed run may have left."""
+        before = [line for line in self.records() if line["step"] < step]
+        lines = [*before, *(_sample_line(step, sample) for sample in samples)]
+        atomic_write(
+            self.path,
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(errors="backslashreplace"),
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines. Raises `CheckpointError`, with the line, for one that no run has written."""
+        return _lines(self.path, _is_sample)
+
+
+def _sample_line(step: int, sample: Sample) -> dict[str, Any]:
+    row = sample.row
+    prompt = (
+        row.prompt if isinstance(row.prompt, str) else "\n".join(f"{turn.role}: {turn.text}" for turn in row.prompt)
+    )
+    keys = keys_of(row) if row.images else b""
+    return {
+        "step": step,
+        "id": row.id,
+        "held_out": sample.held_out,
+        "pictures": [keys[start + 1 : start + 9].hex() for start in range(0, len(keys), SIZE)],
+        "prompt": prompt,
+        **{name: row.text(name) for name in ("chosen", "rejected") if name in row.responses},
+        "answer": sample.answer,
+        "words": list(sample.words),
+    }
+
+
+def _lines(path: Path, is_sound: Callable[[object], bool]) -> list[dict[str, Any]]:
+    """The JSON objects of a file's whole lines. Raises `CheckpointError` for a line that is not sound."""
+    if not path.is_file():
+        return []
+    return [_line(path, number, line, is_sound) for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
+
+
+def _line(path: Path, number: int, line: bytes, is_sound: Callable[[object], bool]) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not is_sound(record):
+        raise CheckpointError(f"{path}:{number}: a run did not write this line; restore or remove it")
+    found: dict[str, Any] = record
+    return found
+
+
+def _is_sample(value: object) -> bool:
+    """Whether a line holds an answer, and its step."""
+    if not (isinstance(value, dict) and type(value.get("step")) is int):
+        return False
+    return all(isinstance(value.get(name), str) for name in ("id", "prompt", "answer"))
 
 
 def _is_record(value: object) -> bool:

@@ -15,7 +15,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, remove
-from mdpo_core.storage.metrics_file import MetricsFile
+from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.storage.resuming import goes_on_from, require_same_inputs, require_same_recipe
 from mdpo_core.storage.run_lock import LOCK
 
@@ -68,6 +68,11 @@ class RunDirectory:
         return MetricsFile(self.path / "metrics.jsonl")
 
     @property
+    def samples(self) -> SamplesFile:
+        """Answers of the policy, at each evaluation that kept some."""
+        return SamplesFile(self.path / "samples.jsonl")
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints of the run; the newest ``keep`` are kept."""
         return Checkpoints(self.path / "checkpoints", self.keep)
@@ -99,6 +104,7 @@ class RunDirectory:
         if checkpoints or self.manifest.is_file():
             read_manifest(self.manifest)
         self.metrics.records()
+        self.samples.records()
 
     def is_finished(self, recipe: Recipe) -> bool:
         """Whether the run has exported its model, and ``recipe`` does not train longer than it did.

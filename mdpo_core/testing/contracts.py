@@ -17,7 +17,7 @@ from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
-from mdpo_core.interfaces.evaluator import RowLogProb
+from mdpo_core.interfaces.evaluator import RowLogProb, Sample
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import ALONE
@@ -120,6 +120,10 @@ class _SteadyPolicy:
     """A policy that gives every example the same answer and metrics."""
 
     held_out = tuple(Example(f"held out {number}", "what is there ?", {"chosen": "a dog ."}) for number in range(2))
+    trained_on = held_out
+
+    def keep_samples(self, samples: Sequence[Sample]) -> None:
+        return
 
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None

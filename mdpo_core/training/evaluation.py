@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import blame_on
 from mdpo_core.interfaces.backend import Engine
 from mdpo_core.interfaces.corruption import Corruption
-from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb
+from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, Sample
 from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.objective.meter import Meter
@@ -46,6 +46,12 @@ class TrainedPolicy:
     progress: Callable[[int, int], object]
     world: World = ALONE
     held_out: Sequence[Example] = ()
+    trained_on: Sequence[Example] = ()
+    samples: list[Sample] = field(default_factory=list)  # of the evaluation that is being made
+
+    def keep_samples(self, samples: Sequence[Sample]) -> None:
+        """Keep answers for people to read; see `mdpo_core.Policy`."""
+        self.samples.extend(samples)
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
@@ -131,8 +137,14 @@ class Evaluation:
     folder: Path
     num_steps: int
 
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """The answers that evaluators kept since the last call, which measured a step."""
+        return self.policy.samples
+
     def __call__(self, step: int) -> dict[str, float]:
         """Metrics as ``eval/<evaluator>/<metric>``; empty if nothing is due."""
+        self.policy.samples.clear()
         return self._all_measured([each for each in self.evaluators if self._is_due(each, step)], step)
 
     def of_the_end(self, step: int) -> dict[str, float]:

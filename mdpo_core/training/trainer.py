@@ -255,12 +255,18 @@ class Trainer:
         except RunStopped as stopped:
             self._stop(finished, stopped.signum)
         if metrics:
+            self._keep_samples(finished)
             self._record(finished, {"epoch": self.feed.epochs(finished), **metrics})
             self.record.hooks.mdpo_evaluated(step=finished, metrics=metrics)
             # The next rates must not include the time of the evaluation.
             self._clock = Clock(self.matrix_rate)
         if is_best and self._saved < finished:
             self._save(finished)
+
+    def _keep_samples(self, finished: int) -> None:
+        """Write the answers before the metrics: a step whose metrics are there is not evaluated again."""
+        if self.world.is_main and self.evaluation.samples:
+            self.record.directory.samples.keep(finished, self.evaluation.samples)
 
     def _judged(self, finished: int) -> tuple[Mapping[str, float], bool]:
         """The metrics that are due, and whether their model is the best so far. All processes decide alike."""

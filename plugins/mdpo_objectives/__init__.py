@@ -1,4 +1,4 @@
-"""Preference losses and reward anchors, and an evaluator of what they reach on held-out rows.
+"""Preference losses and reward anchors, and evaluators of what they reach on held-out rows.
 
 The formulas in the docstrings are for one pair. ``lp``: log-prob of a response under the policy, a sum over its
 tokens; ``r``: its log-ratio, policy minus reference; ``w``, ``l``: the preferred view and the other view; ``D``:
@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from mdpo_core import Component, hookimpl
 from mdpo_objectives.anchors import ANCHORS
 from mdpo_objectives.evaluators.preference import Preference
+from mdpo_objectives.evaluators.samples import Samples
 from mdpo_objectives.losses import LOSSES
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {**LOSSES, **ANCHORS, "preference": Preference}
+    return {**LOSSES, **ANCHORS, "preference": Preference, "samples": Samples}

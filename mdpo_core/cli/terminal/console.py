@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from mdpo_core.cli.terminal.answers import answers_before_and_after
 from mdpo_core.cli.terminal.health import findings
 from mdpo_core.hooks import hookimpl
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.reference_store import CACHING
-from mdpo_core.storage.metrics_file import MetricsFile
+from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _FILES = {
     "final": "the model, for plain transformers or peft",
     "best": "the model that was best by output.keep_best",
+    "samples.jsonl": "answers at every evaluation",
     "samples.png": "answers before and after",
     "curves.png": "loss and rewards over time",
     "metrics.jsonl": "every logged step",
@@ -129,6 +131,7 @@ class Console:
             self._terminal.print(f"trained {self._trained:,.0f} numbers in {minutes} min {seconds} s")
         if len(result.evaluations) > 1:
             self._terminal.print(_before_and_after(result.evaluations))
+        self._tell_answers(result)
         self._tell_health(result)
         self._terminal.print(f"\nin {result.run_dir}:")
         for name, meaning in _FILES.items():
@@ -137,6 +140,11 @@ class Console:
         self._tell_needs(result)
         steps = [f"  {title:<18} {command}" for title, command in self._next(result.run_dir, recipe_file).items()]
         self._terminal.print("\n".join(["\nnext:", *steps]), soft_wrap=True)
+
+    def _tell_answers(self, result: RunResult) -> None:
+        lines = SamplesFile(result.run_dir / "samples.jsonl").records()
+        for line in answers_before_and_after(lines, self._terminal.width):
+            self._terminal.print(line, soft_wrap=True)
 
     def _tell_needs(self, result: RunResult) -> None:
         with code_of(self._recipe.model, "needed_by_exports"):

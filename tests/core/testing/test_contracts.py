@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from mdpo_core import Corruption, Example, RowLogProb, component
+from mdpo_core import Corruption, Example, RowLogProb, Sample, component
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.registry.offers import KINDS
 from mdpo_core.testing import (
@@ -35,6 +35,10 @@ class SteadyPolicy:
     """Says the same of every picture, and sees the same without it; the least that an evaluator needs."""
 
     held_out = (Example("1", "?", {}, source="boats"), Example("2", "?", {}))
+    trained_on = held_out
+
+    def keep_samples(self, samples: Sequence[Sample]) -> None:
+        assert samples
 
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
@@ -172,6 +176,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("evaluator", "digits"): lambda folder, *_: check_evaluator(
         make("evaluator", "digits", num_mosaics=8), SteadyPolicy(), folder
     ),
+    ("evaluator", "samples"): lambda folder, *_: check_evaluator(make("evaluator", "samples"), SteadyPolicy(), folder),
     ("evaluator", "preference"): lambda folder, *_: check_evaluator(
         make("evaluator", "preference", by_source=True), SteadyPolicy(), folder
     ),

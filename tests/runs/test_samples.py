@@ -1,0 +1,89 @@
+"""Sample answers of real runs: written once, exact over a kill, and without any effect on the training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paths import LLAVA_MDPO
+from support.processes.launching import EVERY, begin, contents, kill, launch, records, wait_for_step
+from support.runs import train
+
+from mdpo_core import CheckpointError, load_recipe, run
+
+EVALUATED = "evaluators=[{evaluator: samples, rows: 3, max_new_tokens: 5, every: 2}]"
+HELD_OUT = "data.hold_out={rows: 4}"
+MEASURED = ("pairs_per_second", "tokens_per_second", "data_wait", "memory", "tflops", "mfu")
+
+
+def samples(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+
+def told(folder: Path) -> str:
+    """The log of the training, without what a clock decides."""
+    lines = [line for line in records(folder) if "loss" in line]
+    return json.dumps([{key: value for key, value in line.items() if not key.startswith(MEASURED)} for line in lines])
+
+
+def test_answers_are_written_and_leave_the_training_as_it_was(changes: list[str], tmp_path: Path) -> None:
+    words = [*changes, HELD_OUT, "train.epochs=2", "model.lora.dropout=0.2"]
+    with_samples = train([*words, EVALUATED], tmp_path / "with")
+    without = train([*words, "evaluators=[]"], tmp_path / "without")
+    assert told(with_samples) == told(without)
+    assert contents(with_samples / "final") == contents(without / "final")
+    found = samples(with_samples)
+    assert [line["step"] for line in found] == [0, 0, 0, 2, 2, 2, 4, 4, 4]
+    assert [line["id"] for line in found[:3]] == [line["id"] for line in found[3:6]]
+    assert all(line["held_out"] and len(line["pictures"]) == 1 for line in found)
+    assert all(line["prompt"] and line["chosen"] and line["rejected"] and line["words"] == [] for line in found)
+    assert [line["step"] for line in records(with_samples) if "eval/samples/words" in line] == [0, 2, 4]
+    assert not (without / "samples.jsonl").exists()
+
+
+def test_rows_of_the_training_answer_where_none_are_held_out(changes: list[str], tmp_path: Path) -> None:
+    found = samples(train([*changes, EVALUATED, "train.epochs=1"], tmp_path / "run"))
+    assert {line["held_out"] for line in found} == {False}
+
+
+def test_a_damaged_line_is_named_before_anything_is_computed(changes: list[str], tmp_path: Path) -> None:
+    words = [*changes, EVALUATED, "train.epochs=1"]
+    folder = train(words, tmp_path / "run")
+    with (folder / "samples.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(CheckpointError, match=r"samples\.jsonl:\d+: a run did not write this line"):
+        run(load_recipe(LLAVA_MDPO, [*words, f"output.dir={folder}"]), resume=True)
+
+
+@pytest.mark.long
+def test_a_killed_run_leaves_the_answers_of_one_that_nothing_stopped(changes: list[str], tmp_path: Path) -> None:
+    words = [*changes, HELD_OUT, "train.epochs=3", "output.save_every=2", EVALUATED.replace("every: 2", "every: 1")]
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    finished = launch(words, whole)
+    assert finished.returncode == 0, finished.stderr
+    for lines in (4, 8):  # an evaluation is a line, too
+        with begin(words, folder, *(["--resume"] if folder.exists() else [])) as process:
+            wait_for_step(process, folder, lines)
+            kill(process.pid)
+            process.communicate()
+    last = launch(words, folder, "--resume")
+    assert last.returncode == 0, last.stderr
+    assert (folder / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()
+    assert told(folder) == told(whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "backend", [*(pytest.param(name, marks=pytest.mark.nightly) for name in ("ddp", "fsdp")), "zero_3"]
+)
+def test_two_processes_write_every_answer_once(backend: str, changes: list[str], tmp_path: Path) -> None:
+    words = [*changes, HELD_OUT, "train.epochs=1", EVALUATED, f"backend={EVERY[backend]}"]
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    for folder, more in ((alone, []), (two, ["--processes", "2"])):
+        finished = launch(words, folder, *more)
+        assert finished.returncode == 0, finished.stderr
+    first = [[line for line in samples(folder) if line["step"] == 0] for folder in (alone, two)]
+    assert first[0] == first[1]
+    assert [line["step"] for line in samples(two)] == [line["step"] for line in samples(alone)]
