@@ -17,6 +17,8 @@ EVALUATED = "evaluators=[{evaluator: samples, rows: 3, max_new_tokens: 5, every:
 HELD_OUT = "data.hold_out={rows: 4}"
 MEASURED = ("pairs_per_second", "tokens_per_second", "data_wait", "memory", "tflops", "mfu")
 
+LESS = pytest.mark.nightly(reason="ZeRO-3 is tried, which splits weights, too")
+
 
 def samples(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
@@ -75,9 +77,7 @@ def test_a_killed_run_leaves_the_answers_of_one_that_nothing_stopped(changes: li
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "backend", [*(pytest.param(name, marks=pytest.mark.nightly) for name in ("ddp", "fsdp")), "zero_3"]
-)
+@pytest.mark.parametrize("backend", [*(pytest.param(name, marks=LESS) for name in ("ddp", "fsdp")), "zero_3"])
 def test_two_processes_write_every_answer_once(backend: str, changes: list[str], tmp_path: Path) -> None:
     words = [*changes, HELD_OUT, "train.epochs=1", EVALUATED, f"backend={EVERY[backend]}"]
     alone, two = tmp_path / "alone", tmp_path / "two"
