@@ -23,6 +23,7 @@ from mdpo_core.storage.resuming import warn_of_changes
 from mdpo_core.storage.run_directory import RunDirectory, expanded
 from mdpo_core.storage.run_lock import only_run_in
 from mdpo_core.storage.stored_checks import StoredChecks, write_check
+from mdpo_core.training.trackers import Tracking, check_trackers, tracking
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
@@ -53,6 +54,7 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
         _require_one_recipe(recipe, world)
         with code_of(recipe.backend, "check"):
             recipe.backend.check(recipe.train, world)
+        world.computed_by_main(lambda: check_trackers(recipe.trackers))
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
         world.computed_by_main(lambda: directory.claim(recipe, resume))
         if not world.computed_by_main(lambda: directory.is_finished(recipe)):
@@ -90,6 +92,11 @@ class Run:
     def complete(self) -> None:
         """Train from the newest checkpoint, or from the start, and export the model."""
         store = self.prepare()
+        # Before the model is loaded, so that a tracker that is down says so at once.
+        with tracking(self.recipe.trackers if self.world.is_main else (), self.directory.path) as trackers:
+            self._train(store, trackers)
+
+    def _train(self, store: ReferenceStore | None, trackers: Tracking) -> None:
         matrix_rate = self.measure_device()
         model = self.load_model()
         objective = self.build_objective()
@@ -100,7 +107,7 @@ class Run:
         if store is not None:
             scorer.use_reference(self.cache_reference(learner, store))
         trainer = self.build_trainer(learner, objective, matrix_rate)
-        trainer.fit(self.restore(trainer))
+        trainer.fit(self.restore(trainer), trackers)
         self.export(trainer.goals.best_step)
 
     @property

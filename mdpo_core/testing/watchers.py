@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mdpo_core.errors import shown
-from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.interfaces.evaluator import Evaluator, Policy, Sample
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.testing.sentences import calling, check_options, global_randomness, name_of, require, require_returned
+from mdpo_core.types.example import Example, Turn
 
 
 def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
@@ -51,8 +53,15 @@ def _measured(evaluator: Evaluator, policy: Policy, folder: Path, step: int) -> 
 
 
 def check_tracker(tracker: Tracker, folder: Path) -> None:
-    """Check a tracker on a short run that is stopped and resumed; ``folder`` must be empty."""
+    """Check a tracker in a thread, as a run calls it: a short run is stopped and resumed. ``folder`` must be empty."""
     check_options(tracker, Tracker)
+    with calling(tracker, "in check()"):
+        tracker.check()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_check_runs, tracker, folder).result()
+
+
+def _check_runs(tracker: Tracker, folder: Path) -> None:
     generators = global_randomness()
     # A run that fails before its first step still closes its logs.
     _close(tracker, _started(tracker, folder, "when started"))
@@ -74,6 +83,9 @@ def _log_steps(tracker: Tracker, folder: Path, steps: list[int]) -> None:
             with calling(tracker, f"in log() of {', '.join(metrics)} at step {step}"):
                 log.log(step, metrics)
             require(dict(metrics) == before, f"{name_of(tracker)} changes the metrics that log() receives")
+        if hasattr(log, "log_samples"):
+            with calling(tracker, f"in log_samples() at step {step}"):
+                log.log_samples(step, _samples())
     _close(tracker, log)
 
 
@@ -92,6 +104,16 @@ def _started(tracker: Tracker, folder: Path, when: str) -> TrackerLog:
 def _close(tracker: Tracker, log: TrackerLog) -> None:
     with calling(tracker, "when its log is closed"):
         log.close()
+
+
+def _samples() -> list[Sample]:
+    """Answers to a row with two pictures of different kinds, and to a conversation without any."""
+    import PIL.Image
+
+    pictures = (PIL.Image.new("RGB", (8, 6), "red"), PIL.Image.new("L", (5, 9)))
+    turns = (Turn("system", "Be short."), Turn("user", "<b>What</b> is it? \u732b"))
+    seen = Example("1", "<image> <image> what is it?", {"chosen": "a dog", "rejected": "a cat"}, pictures)
+    return [Sample(seen, "a cat |", ("cat",)), Sample(Example("row/2", turns, {}), "", held_out=False)]
 
 
 def _records(step: int) -> list[Mapping[str, float]]:

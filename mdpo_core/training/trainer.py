@@ -34,7 +34,7 @@ from mdpo_core.training.number_checks import (
 from mdpo_core.training.schedule import learning_rate
 from mdpo_core.training.speed.arithmetic import Arithmetic
 from mdpo_core.training.speed.throughput import Clock
-from mdpo_core.training.trackers import logs_of
+from mdpo_core.training.trackers import Tracking
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
 
@@ -79,14 +79,13 @@ class Trainer:
         if self._met is not None:
             self._met.restore(metadata)
 
-    def fit(self, first_step: int) -> None:
+    def fit(self, first_step: int, trackers: Tracking) -> None:
         """Train from ``first_step`` finished steps to the end, or until the goals say stop.
 
         Raises `RunStopped` after a signal.
         """
+        self._trackers = trackers
         with ExitStack() as stack:
-            trackers = self.recipe.trackers if self.world.is_main else ()
-            self._track = stack.enter_context(logs_of(trackers, self.record.directory.path))
             stack.enter_context(StopRequest())
             self._steps = stack.enter_context(self.feed.steps(first_step))
             self.record.hooks.mdpo_run_started(
@@ -229,7 +228,7 @@ class Trainer:
     def _record(self, finished: int, metrics: Mapping[str, float]) -> None:
         if self.world.is_main:
             self.record.directory.metrics.append(finished, metrics)
-            self._track(finished, metrics)
+            self._trackers.log(finished, metrics)
 
     def _save(self, finished: int) -> None:
         if self.world.is_main:
@@ -267,6 +266,7 @@ class Trainer:
         """Write the answers before the metrics: a step whose metrics are there is not evaluated again."""
         if self.world.is_main and self.evaluation.samples:
             self.record.directory.samples.keep(finished, self.evaluation.samples)
+            self._trackers.log_samples(finished, self.evaluation.samples)
 
     def _judged(self, finished: int) -> tuple[Mapping[str, float], bool]:
         """The metrics that are due, and whether their model is the best so far. All processes decide alike."""

@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from mdpo_core import TrackerLog
 from mdpo_trackers.panels import COLORS, TOTAL, Panel, Records, Series, evaluated, panels, smoothed, window
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _SYMBOLS = {"o": "\u25cf", "s": "\u25a0", "^": "\u25b2"}
 _SHADES = 8
 
 
-class CurvesLog:
+class CurvesLog(TrackerLog):
     """A `TrackerLog` that draws when it is closed; it reads all values from the metrics file."""
 
     def __init__(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mdpo_core import (
     Evaluator,
     Example,
     Policy,
+    Sample,
     TensorSlice,
     Tracker,
     Train,
@@ -279,6 +281,11 @@ class Writer(Tracker):
         return Lines(folder)
 
 
+class Speechless(Lines):
+    def log_samples(self, step: int, samples: Sequence[Sample]) -> None:
+        raise KeyError(samples[0].row.id)
+
+
 class Unclosable(Lines):
     def close(self) -> None:
         raise OSError("full")
@@ -305,6 +312,11 @@ def test_a_valid_tracker_passes(tmp_path: Path) -> None:
             r"Made raised KeyError: 'loss' \(.*test_backends.py:\d+\) in log\(\) of epoch, .* at step 0",
         ),
         (Exclusive, "Made raised FileExistsError: .* when started again"),
+        (Speechless, r"Made raised KeyError: '1' \(.*\) in log_samples\(\) at step 0"),
+        (
+            lambda folder: signal.signal(signal.SIGUSR1, signal.SIG_DFL),
+            "Made raised ValueError: signal only works in main thread .* when started",
+        ),
         (Unclosable, "Made raised OSError: full .* when its log is closed"),
         (lambda folder: 1 / 0, "Made raised ZeroDivisionError: .* when started"),
         (
