@@ -16,6 +16,7 @@ from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.registry.plugin_files import loaded_files
 from mdpo_core.result import RunResult
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.differences import differences
@@ -37,11 +38,14 @@ if TYPE_CHECKING:
     from mdpo_core.training.trainer import Trainer
 
 
-def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = False) -> RunResult:
+def run(
+    recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = False, accept_changed_code: bool = False
+) -> RunResult:
     """Check the recipe and its data, train, and export the model.
 
     ``run_dir`` replaces ``output.dir``. With ``resume`` a run continues from its newest checkpoint, or begins if it
-    has none. Raises a subclass of `MdpoError`; `RunStopped` after a SIGTERM, when a checkpoint has been saved.
+    has none; ``accept_changed_code``: even if a plugin file or a class of a notebook has changed since it began.
+    Raises a subclass of `MdpoError`; `RunStopped` after a SIGTERM, when a checkpoint has been saved.
 
     A launcher (torchrun's environment variables) starts several processes, and each of them calls this function. The
     main process reads the data, writes files and prints.
@@ -64,14 +68,16 @@ def run(recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = Fal
 
                 require_compiler(recipe.backend.compute_device(world))
             checked, builder = read_data(recipe, world, store=StoredChecks(recipe, directory.checked))
-            Run(recipe, directory, checked, builder, world).complete()
+            Run(recipe, directory, checked, builder, world, accept_changed_code).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
 
 
 def _require_one_recipe(recipe: Recipe, world: World) -> None:
     """Processes with different recipes would train a mixture of weights, and nobody would notice."""
-    main = world.computed_by_main(recipe.to_dict)
-    for rank, changes in enumerate(world.gather(differences(main, recipe.to_dict()))):
+    files = loaded_files(recipe.plugins)
+    own = recipe.to_dict() | {"digests of plugin files": {file.path.name: file.sha256 for file in files}}
+    main = world.computed_by_main(lambda: own)
+    for rank, changes in enumerate(world.gather(differences(main, own))):
         if changes:
             raise RecipeError(f"process {rank} was started with another recipe than process 0: {'; '.join(changes)}")
 
@@ -88,6 +94,7 @@ class Run:
     checked: CheckedData
     builder: BatchBuilder
     world: World
+    accept_changed_code: bool = False
 
     def complete(self) -> None:
         """Train from the newest checkpoint, or from the start, and export the model."""
@@ -130,7 +137,7 @@ class Run:
         from mdpo_core.storage.manifest import describe
 
         manifest = describe(self.recipe, self.checked)
-        self.directory.require_same_inputs(manifest)
+        self.directory.require_same_inputs(manifest, accept_changed_code=self.accept_changed_code)
         return manifest
 
     def _reference_store(self, manifest: Mapping[str, Any]) -> ReferenceStore | None:

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mdpo_core.cli.farewell import run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
@@ -35,7 +35,7 @@ def run_recipe(options: argparse.Namespace) -> int:
     with output_may_fail():
         if current_world().is_main:
             return _run_and_show(recipe, options)
-        run(recipe, run_dir=options.run_dir, resume=options.resume)
+        run(recipe, **_how_to_run(options))
     return 0
 
 
@@ -47,9 +47,13 @@ def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
     with Console(recipe) as console:
         console.greet(options.recipe, options.directory.path)
         current_registry().plugins.register(console)
-        result = run(recipe, run_dir=options.run_dir, resume=options.resume)
+        result = run(recipe, **_how_to_run(options))
     console.summarize(result, options.recipe)
     return 0
+
+
+def _how_to_run(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("run_dir", "resume", "accept_changed_code")}
 
 
 def preview_data(options: argparse.Namespace) -> int:
@@ -242,4 +246,5 @@ def _load_recipe(options: argparse.Namespace, *, trains: bool = True) -> Recipe:
         raise RecipeError(
             f"--processes {options.processes}, but the launcher started {launched}; leave --processes out"
         )
-    return load_recipe(options.recipe, options.set, options.processes or launched, trains=trains)
+    processes = options.processes or launched
+    return load_recipe(options.recipe, options.set, processes, plugins=options.plugin, trains=trains)

@@ -35,14 +35,16 @@ def run_arguments(options: argparse.Namespace) -> list[str]:
     """The words after ``mdpo run`` that start each of several processes."""
     words = recipe_arguments(options)
     words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
-    return [*words, "--resume"] if options.resume else words
+    words += ["--resume"] if options.resume else []
+    return [*words, "--accept-changed-code"] if options.accept_changed_code else words
 
 
 def recipe_arguments(options: argparse.Namespace) -> list[str]:
     """The words that name a recipe and change it."""
     words = [str(options.recipe)]
     words += [word for assignment in options.set for word in ("--set", assignment)]
-    return words + [word for plugin in options.without for word in ("--without", plugin)]
+    words += [word for plugin in options.without for word in ("--without", plugin)]
+    return words + [word for file in options.plugin for word in ("--plugin", str(file))]
 
 
 def how_to_resume(options: argparse.Namespace) -> str:

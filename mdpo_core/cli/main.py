@@ -83,10 +83,13 @@ def _exit_code(options: argparse.Namespace) -> int:
 
 
 def _act(options: argparse.Namespace) -> int:
-    """Discover the plugins, then call the command."""
+    """Discover the plugins, and run those files that the command line names; then call the command."""
     from mdpo_core.registry.discovery import Registry, use_registry
+    from mdpo_core.registry.plugin_files import use_plugin_file
 
     use_registry(Registry.discover(options.without))
+    for file in options.plugin:
+        use_plugin_file(file)
     code: int = options.action(options)
     return code
 

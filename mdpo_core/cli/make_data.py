@@ -181,6 +181,8 @@ def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> It
     yield from ("--run-dir", f"{recipe.output.dir}-{options.out.stem}")
     for plugin in options.without:
         yield from ("--without", plugin)
+    for file in options.plugin:
+        yield from ("--plugin", str(file))
     for assignment in options.set:
         if assignment.partition("=")[0].partition(".")[0] != "data":  # those options belong to the old reader
             yield from ("--set", assignment)

@@ -64,6 +64,11 @@ def _add_run(subparsers: _Subparsers) -> None:
     _add_processes(run)
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="write the run to DIR instead of output.dir")
     run.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
+    run.add_argument(
+        "--accept-changed-code",
+        action="store_true",
+        help="with --resume: continue even if a plugin file has changed since the run began",
+    )
 
 
 def _add_check(subparsers: _Subparsers) -> None:
@@ -227,7 +232,7 @@ def _command(
     action: Callable[[argparse.Namespace], int],
     help: str,
 ) -> argparse.ArgumentParser:
-    """Add a command, with the option that all commands share."""
+    """Add a command, with the options that all commands share."""
     prog = "mdpo-run" if name == "run" else f"mdpo {name}"
     # Abbreviated options are off: `--with x` would be `--without x`.
     command = subparsers.add_parser(
@@ -241,6 +246,14 @@ def _command(
     )
     command.set_defaults(action=action, command=name)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="do not load this plugin")
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="also run this Python file and use its components",
+    )
     return command
 
 

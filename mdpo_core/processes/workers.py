@@ -24,7 +24,8 @@ from typing import Any, Self, TypeVar
 
 import torch
 
-from mdpo_core.errors import MdpoError, PluginError
+from mdpo_core.errors import MdpoError, PluginError, raised
+from mdpo_core.processes.file_modules import FileModule, execute_all, file_modules
 from mdpo_core.processes.parcels import Parcel, pack, unpack
 from mdpo_core.processes.portable_error import PortableError
 
@@ -121,7 +122,7 @@ def _pool_of(num_workers: int, content: bytes) -> Iterator[_Pool]:
     context = get_context("spawn")
     # Nothing is written to this pipe. It ends when this process closes it or dies.
     theirs, ours = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(num_workers, context, _begin, (content, theirs))
+    executor = ProcessPoolExecutor(num_workers, context, _begin, (content, file_modules(), theirs))
     try:
         yield _Pool(executor)
     finally:
@@ -204,12 +205,13 @@ class _Failure:
 
 
 _content = b""
+_files: tuple[FileModule, ...] = ()
 _closing = threading.Event()
 
 
-def _begin(content: bytes, lifeline: Connection) -> None:
-    global _content
-    _content = content
+def _begin(content: bytes, files: tuple[FileModule, ...], lifeline: Connection) -> None:
+    global _content, _files
+    _content, _files = content, files
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -227,6 +229,7 @@ def _end_with(lifeline: Connection) -> None:
 
 @lru_cache(maxsize=1)
 def _function(file: Path | None) -> Callable[[Any], Any]:
+    _run_plugin_files()
     try:
         function: Callable[[Any], Any] = pickle.loads(_content if file is None else file.read_bytes())
     except (AttributeError, ImportError) as error:
@@ -235,6 +238,15 @@ def _function(file: Path | None) -> Callable[[Any], Any]:
             "of the script that started the run; put the class into a module and import it, or set train.workers: 0"
         ) from error
     return function
+
+
+def _run_plugin_files() -> None:
+    try:
+        execute_all(_files)
+    except BaseException as error:  # the main process has run them, but their code may look at where it runs
+        raise PluginError(
+            f"a plugin file does not load in a worker process (train.workers): it {raised(error)}"
+        ) from error
 
 
 def _compute(file: Path | None, task: object) -> Parcel | _Failure | None:

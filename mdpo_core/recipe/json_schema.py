@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from mdpo_core.recipe.loading import MANY, SECTIONS
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.yaml_document import PLUGINS
 from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.types.view import View
 
@@ -30,6 +31,8 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _section_schema(registry: Registry, name: str, field: FieldInfo) -> dict[str, Any]:
+    if name == PLUGINS:
+        return {"description": field.description, "type": "array", "items": {"type": "string"}}
     if name not in SECTIONS:
         return _inlined(_plain_schema(name, field))
     form = MANY.get(name)

@@ -17,9 +17,9 @@ from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.names.other_trainers import answer_for
+from mdpo_core.recipe.plugin_files import load_plugins
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
-from mdpo_core.recipe.shipped import recipe_file
-from mdpo_core.recipe.yaml_document import Document, Keys, document_of, override, read_document, shown_value
+from mdpo_core.recipe.yaml_document import PLUGINS, Document, Keys, document_with, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
 
 # The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.
@@ -46,24 +46,24 @@ def load_recipe(
     overrides: Iterable[str] | Mapping[str, Any] = (),
     processes: int = 1,
     *,
+    plugins: Iterable[str | Path] = (),
     trains: bool = True,
 ) -> Recipe:
     """Read and check a recipe: a file, the name of one that mdpo ships, where no such file exists, or a mapping.
 
     ``overrides``: values by ``section.key``, such as ``{"train.seed": 1}``, or texts as after ``--set``. Values of both
     mappings may be components: ``{"objective.0": MyLoss(beta=0.1)}``. ``processes``: the number that batch sizes must
-    fit.
+    fit. ``plugins``: Python files whose components the recipe uses, besides those of its section ``plugins``.
     ``trains=False``: for commands that make data, whose rows need not yet have what the objective reads. Raises
     `RecipeError` with every problem: file, line, YAML path, and what would work. Raises `PluginError` if a component
     fails when it is asked what it needs or gives.
     """
-    document = document_of(recipe) if isinstance(recipe, Mapping) else read_document(recipe_file(Path(recipe)))
-    override(document, overrides)
-    return build_recipe(document, processes, trains=trains)
+    return build_recipe(document_with(recipe, overrides, plugins), processes, trains=trains)
 
 
 def build_recipe(document: Document, processes: int = 1, *, trains: bool = True) -> Recipe:
     """A recipe from a document; see `load_recipe`."""
+    load_plugins(document)
     builder = _Builder(document, current_registry())
     pieces = builder.pieces()
     unfit = inconsistencies(pieces, processes, trains)
@@ -81,6 +81,9 @@ def load_sections(path: Path, *names: str) -> list[Any]:
     document = read_document(path)
     builder = _Builder(document, current_registry())
     found = [builder.section(name) for name in names]
+    if builder.problems and load_plugins(document):  # only now: a file that these sections do not use may be gone
+        builder = _Builder(document, current_registry())
+        found = [builder.section(name) for name in names]
     if builder.problems:
         raise RecipeError(builder.problems)
     return found
@@ -119,6 +122,8 @@ class _Builder:
             return self._many(name, value)
         if name in SECTIONS:
             return self._component((name,), SECTIONS[name], value)
+        if name == PLUGINS:
+            return tuple(map(Path, value))  # `load_plugins` has checked them
         if name in _OPTIONS:
             return self._validated((name,), _OPTIONS[name], name, value)
         return self._reference(value)

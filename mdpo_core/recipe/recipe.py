@@ -105,6 +105,9 @@ class Recipe(BaseModel):
     evaluators: tuple[SerializeAsAny[Evaluator], ...] = Field(default=(), description="measurements of the policy")
     trackers: tuple[SerializeAsAny[Tracker], ...] = Field(default=(), description="logs besides metrics.jsonl")
     output: Output = Field(description="where the run is written")
+    plugins: tuple[Path, ...] = Field(
+        default=(), description="Python files whose components this recipe uses, as paths relative to the recipe's file"
+    )
 
     @model_validator(mode="after")
     def _components_have_names(self) -> Self:
@@ -210,4 +213,4 @@ def _as_yaml_data(value: Any) -> Any:
         return {key: _as_yaml_data(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [_as_yaml_data(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value

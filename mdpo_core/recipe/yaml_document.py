@@ -11,9 +11,12 @@ from typing import Any, NoReturn
 
 from mdpo_core.errors import Problem, RecipeError
 from mdpo_core.recipe.node import Node
+from mdpo_core.recipe.shipped import recipe_file
 from mdpo_core.recipe.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
+from mdpo_core.registry.plugin_files import absolute
 
 EXTENDS = "extends"
+PLUGINS = "plugins"
 # Sections whose names begin so have no effect; they hold values for aliases, as in compose files.
 FOR_ALIASES = "x-"
 Keys = tuple[str | int, ...]
@@ -52,6 +55,18 @@ class Document:
         return Problem(self.where(keys), ".".join(_one_line(str(key)) for key in keys), _printable(message))
 
 
+def document_with(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any],
+    plugins: Iterable[str | Path],
+) -> Document:
+    """A recipe (a file, the name of one that mdpo ships, or a mapping) with changes and more plugin files."""
+    document = document_of(recipe) if isinstance(recipe, Mapping) else read_document(recipe_file(Path(recipe)))
+    override(document, overrides)
+    _add_plugins(document, plugins)
+    return document
+
+
 def read_document(path: Path) -> Document:
     """Read a recipe; ``extends: FILE`` names the recipe beside it that it changes.
 
@@ -62,6 +77,7 @@ def read_document(path: Path) -> Document:
 
 def _read(path: Path, extending: tuple[Path, ...]) -> Document:
     document = _parse(path)
+    _place_plugins(document.root, path.parent)
     resolved = path.resolve()
     children = document.root.children or {}
     for name in [key for key in children if str(key).startswith(FOR_ALIASES)]:
@@ -78,6 +94,24 @@ def _read(path: Path, extending: tuple[Path, ...]) -> Document:
     merged.root.merge(document.root)
     merged.root.where, merged.file = document.root.where, document.file
     return merged
+
+
+def _place_plugins(root: Node, folder: Path) -> None:
+    """Make the plugin files of a recipe's file independent of the folder in which a command is started."""
+    section = (root.children or {}).get(PLUGINS)
+    for each in (section.children or {}).values() if section else ():
+        if isinstance(each.value, str):
+            each.value = str(absolute(folder / each.value))
+
+
+def _add_plugins(document: Document, files: Iterable[str | Path]) -> None:
+    """Add plugin files that are named beside the recipe; their paths start from the working directory."""
+    for file in files:
+        section = (document.root.children or {}).setdefault(PLUGINS, Node("", children={}, is_list=True))
+        path = str(absolute(file))
+        if section.is_list and path not in section.plain():
+            assert section.children is not None, "a list has children"
+            section.children[len(section.children)] = Node("", path)
 
 
 def _base_of(path: Path, extends: Node) -> Path:

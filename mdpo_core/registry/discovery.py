@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 from mdpo_core import hooks
 from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
+from mdpo_core.processes.file_modules import FileModule, give
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 
 _Thing = TypeVar("_Thing")
@@ -18,7 +19,10 @@ _Thing = TypeVar("_Thing")
 
 @dataclass(frozen=True)
 class _Offer:
-    """A component class and its owner: a plugin, or the module of a class that was registered."""
+    """A component class and its owner: a plugin, or the module of a class that was registered.
+
+    ``installed``: a package or a plugin file offers it.
+    """
 
     cls: type[Component]
     owner: str
@@ -32,6 +36,7 @@ class Registry:
         self.plugins = plugin_manager()
         self._offers: dict[tuple[str, str], _Offer] = {}
         self._added: dict[str, object] = {}  # registered plugins, by name
+        self.files: dict[str, FileModule] = {}  # plugin files, by module
 
     @classmethod
     def discover(cls, without: Iterable[str] = ()) -> Registry:
@@ -40,7 +45,7 @@ class Registry:
         Raises `PluginError` for the first plugin that does not load or offers something that recipes cannot use.
         """
         registry = cls()
-        points = sorted(entry_points(group=hooks.PROJECT), key=lambda point: point.name)
+        points = sorted(entry_points(group=hooks.PROJECT), key=lambda point: (point.name, _package_of(point)))
         names = {point.name for point in points}
         for name in without:
             if name not in names:
@@ -79,6 +84,30 @@ class Registry:
         self.plugins.register(plugin, name)
         self._offer(offered, name, installed=True)
 
+    def register_file(self, file: FileModule, module: object, offered: Iterable[tuple[str, type[Component]]]) -> None:
+        """Add a plugin file with what it offers, in place of what it offered before.
+
+        Raises `PluginError`, and adds nothing, if another plugin or class has one of the names.
+        """
+        name = file.path.name
+        for component_name, cls in offered:
+            other = self._offers.get((cls.kind, component_name))
+            if other is not None and other.owner != name:
+                raise PluginError(
+                    f"the plugin file {file.path} offers the {cls.kind} '{component_name}', but '{other.owner}' offers "
+                    "one of this name, too; choose another name"
+                )
+        before = self.plugins.get_plugin(name)
+        if before is not None:
+            self._forget(name, before)
+        self.plugins.register(module, name)
+        self._offer(offered, name, installed=True)
+        self.files[file.module] = file
+
+    def _forget(self, name: str, plugin: object) -> None:
+        self.plugins.unregister(plugin)
+        self._offers = {key: offer for key, offer in self._offers.items() if offer.owner != name}
+
     def add(self, name: str, thing: object) -> None:
         """Add a component class or a plugin to this process; see `mdpo_core.register`."""
         require_name(name)
@@ -110,8 +139,7 @@ class Registry:
             raise PluginError(f"cannot register the plugin '{name}', because it offers {fault}")
         self._require_free(offered, name)
         if before is not None:
-            self.plugins.unregister(before)
-            self._offers = {key: offer for key, offer in self._offers.items() if offer.owner != name}
+            self._forget(name, before)
         self.plugins.register(plugin, name)
         self._added[name] = plugin
         self._offer(offered, name, installed=False)
@@ -138,7 +166,7 @@ class Registry:
         return {name: offer.cls for (offered, name), offer in self._offers.items() if offered == kind}
 
     def registered(self) -> Mapping[tuple[str, str], type[Component]]:
-        """The classes that no installed plugin offers, by kind and name."""
+        """The classes that no plugin offers, installed or file, by kind and name."""
         return {key: offer.cls for key, offer in self._offers.items() if not offer.installed}
 
     def owner(self, kind: str, name: str) -> str:
@@ -166,13 +194,17 @@ def _may_replace(offer: _Offer, cls: type[Component], plugin: str | None) -> boo
 def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
     packages: dict[str, str] = {}
     for point in points:
-        package = point.dist.name if point.dist else point.value
+        package = _package_of(point)
         first = packages.setdefault(point.name, package)
         if first != package:
             raise PluginError(
                 f"the packages '{first}' and '{package}' both name their plugin '{point.name}'; uninstall one, or "
                 f"leave out both: --without {point.name}"
             )
+
+
+def _package_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
 
 
 def _load(point: EntryPoint) -> object:
@@ -235,7 +267,7 @@ def register(name: str) -> Callable[[_Thing], _Thing]: ...
 @overload
 def register(name: str, component: _Thing) -> _Thing: ...
 def register(name: Any = None, component: Any = None) -> Any:
-    """Give a component class from a script or a notebook a name that recipes can use in this process.
+    """Give a component class from a script, a notebook or a plugin file a name that recipes can use in this process.
 
     Write ``@register("mine")`` above a class, or call ``register("mine", Mine)``. Both return what they register.
     ``component`` is a component class, or a complete plugin: an object or a module with hooks. When a notebook's cell
@@ -245,7 +277,8 @@ def register(name: Any = None, component: Any = None) -> Any:
     if component is None:
         require_name(name)
         return lambda decorated: register(name, decorated)
-    current_registry().add(name, component)
+    if not give(name, component):  # the registry takes what a plugin file gives when all of its code has run
+        current_registry().add(name, component)
     return component
 
 

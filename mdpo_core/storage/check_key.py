@@ -16,6 +16,7 @@ from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import DataError
 from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.reader import Reader
+from mdpo_core.processes.file_modules import file_module
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import sha256
@@ -94,8 +95,14 @@ def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
 
 
-@cache
 def _code(package: str) -> str | None:
+    """The digest of a package's Python files, or of a plugin file as this process runs it."""
+    file = file_module(package)
+    return _installed_code(package) if file is None else file.sha256
+
+
+@cache
+def _installed_code(package: str) -> str | None:
     """The digest of a package's Python files: an editable install changes without a new version."""
     file = getattr(sys.modules.get(package), "__file__", None)
     if file is None:

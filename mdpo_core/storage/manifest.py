@@ -13,9 +13,12 @@ from typing import Any
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.hooks import PROJECT
+from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.plugin_results import placement_of
+from mdpo_core.processes.file_modules import file_module
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.plugin_files import loaded_files
 from mdpo_core.storage.files import sha256
 from mdpo_core.storage.resuming import HASHED
 
@@ -32,6 +35,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | dict(installed(sorted(packages))),
         "plugins": {point.name: point.value for point in points},
+        **_plugin_files(recipe),
         **_registered(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
@@ -49,6 +53,12 @@ def _held_out(data: CheckedData) -> dict[str, Any]:
     """The held-out rows, if there are any; those of the section ``validation`` have a digest of their own."""
     held_out = data.held_out
     return {} if held_out is None else {"held_out": {"sha256": held_out.digest, "rows": len(held_out.rows)}}
+
+
+def _plugin_files(recipe: Recipe) -> dict[str, Any]:
+    """The digest of each plugin file of the recipe, by its name, as this process runs it."""
+    files = loaded_files(recipe.plugins)
+    return {"plugin_files": {file.path.name: file.sha256 for file in files}} if recipe.plugins else {}
 
 
 def _registered(recipe: Recipe) -> dict[str, Any]:
@@ -76,6 +86,17 @@ def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, version(name)
 
 
+def _own_code(components: Iterable[Component]) -> dict[str, Any]:
+    """The digests of the code of components that no package has, by class; nothing if all are in packages."""
+    registered = current_registry().registered().values()
+    digests: dict[str, str | None] = {}
+    for cls in {type(component) for component in components}:
+        file = file_module(cls.__module__)
+        if file is not None or cls in registered:
+            digests[f"{cls.kind} {cls.component_name()}"] = file.sha256 if file is not None else _source_digest(cls)
+    return {"code": digests} if digests else {}
+
+
 def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBuilder) -> dict[str, Any]:
     """Everything that log-probs of the untrained model depend on, as JSON values.
 
@@ -94,6 +115,7 @@ def reference_key(recipe: Recipe, manifest: Mapping[str, Any], builder: BatchBui
         "data": manifest["data"]["sha256"],
         "views": ", ".join(sorted(map(str, builder.views))),
         "versions": {name: manifest["versions"][name] for name in ("torch", "transformers")},
+        **_own_code((recipe.model, *(recipe.corruptions[name] for name in builder.corruptions))),
         **_split(recipe, manifest),
     }
 

@@ -16,10 +16,14 @@ from mdpo_core.storage.differences import differences
 
 # These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
 # resume with other values, for example when it lacks memory or time.
-_MAY_CHANGE = re.compile(r"(output|trackers|scoring|reference|backend|train\.workers|train\.micro_batch_size)\b")
+_MAY_CHANGE = re.compile(
+    r"(output|trackers|scoring|reference|backend|plugins|train\.workers|train\.micro_batch_size)\b"
+)
 
 # A finished run can go on, longer than it was asked at first.
 _MAY_GROW = ("train.epochs", "train.max_steps")
+
+_CODE = ("plugin_files", "registered")  # what a manifest says of code that no package has
 
 HASHED = "stored bytes"  # what the digest of the data covers of a picture; before this was written down: its pixels
 
@@ -77,6 +81,47 @@ def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: P
             f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
             "start a new run with --run-dir DIR"
         )
+
+
+def changed_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The plugin files, and the classes of no package, whose code two manifests say to be different."""
+    before, after = _code_in(then), _code_in(now)
+    return [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+
+
+def _code_in(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of code that no package has, where Python could read it."""
+    registered = {name: each.get("source") for name, each in manifest.get("registered", {}).items()}
+    return {name: digest for name, digest in (manifest.get("plugin_files", {}) | registered).items() if digest}
+
+
+def require_same_code(then: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, accept: bool) -> None:
+    """Raise `CheckpointError` if code of no package has changed since the run in ``path`` began.
+
+    ``accept``: only warn of it.
+    """
+    changed = changed_code(then, now)
+    if not changed:
+        return
+    names = " and ".join(f"'{name}'" for name in changed)
+    what = f"the code of {names} has changed since the run in {path} began"
+    if accept:
+        logging.getLogger(__name__).warning("%s; the run goes on with the code as it is now", what)
+        return
+    raise CheckpointError(
+        f"{what} ({path / 'manifest.json'}); restore it, start a new run with --run-dir DIR, or go on with the code as "
+        "it is now: --resume --accept-changed-code"
+    )
+
+
+def with_changed_code(then: Mapping[str, Any], now: Mapping[str, Any], step: int) -> dict[str, Any] | None:
+    """The manifest of a run that goes on with changed code after ``step`` steps; None if nothing has changed."""
+    if not changed_code(then, now):
+        return None
+    before = {key: then[key] for key in _CODE if key in then}
+    kept = {key: value for key, value in then.items() if key not in _CODE}
+    earlier = [*then.get("earlier_code", []), {"until_step": step, **before}]
+    return kept | {key: now[key] for key in _CODE if key in now} | {"earlier_code": earlier}
 
 
 def _compared(digests: Mapping[str, Any]) -> dict[str, Any]:

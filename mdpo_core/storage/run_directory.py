@@ -16,7 +16,13 @@ from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, remove
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
-from mdpo_core.storage.resuming import goes_on_from, require_same_inputs, require_same_recipe
+from mdpo_core.storage.resuming import (
+    goes_on_from,
+    require_same_code,
+    require_same_inputs,
+    require_same_recipe,
+    with_changed_code,
+)
 from mdpo_core.storage.run_lock import LOCK
 
 
@@ -118,21 +124,32 @@ class RunDirectory:
             raise CheckpointError(f"{problem}; move {self.final} away, and --resume exports the model again")
         return True
 
-    def require_same_inputs(self, manifest: Mapping[str, Any]) -> None:
-        """Raise `CheckpointError` if the model or the data have changed since the run began."""
+    def require_same_inputs(self, manifest: Mapping[str, Any], *, accept_changed_code: bool = False) -> None:
+        """Raise `CheckpointError` if the model, the data or code of no package have changed since the run began.
+
+        ``accept_changed_code``: only warn of code.
+        """
         if self.manifest.is_file():
-            require_same_inputs(read_manifest(self.manifest), manifest, self.path)
+            then = read_manifest(self.manifest)
+            require_same_inputs(then, manifest, self.path)
+            require_same_code(then, manifest, self.path, accept=accept_changed_code)
 
     def prepare(self, recipe: Recipe, manifest: Mapping[str, Any]) -> None:
-        """Write the recipe, which may differ in a resumed run, and the manifest, unless it exists."""
+        """Write the recipe, which may differ in a resumed run, and the manifest.
+
+        A manifest that exists only gets the digests of code that has changed, beside those of the code before.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         self._set_models_aside()
         # Write the recipe first: with it, this is a run directory, even if the process then stops.
         text = io.BytesIO()
         _yaml().dump(recipe.to_dict(), text)
         atomic_write(self.recipe, text.getvalue())
-        if not self.manifest.is_file():
-            atomic_write(self.manifest, json.dumps(manifest, indent=2).encode() + b"\n")
+        new: Mapping[str, Any] | None = manifest
+        if self.manifest.is_file():
+            new = with_changed_code(read_manifest(self.manifest), manifest, self.checkpoints.newest_step())
+        if new is not None:
+            atomic_write(self.manifest, json.dumps(new, indent=2).encode() + b"\n")
 
     def _set_models_aside(self) -> None:
         """Rename the models of a finished run that goes on: ``final-step-000150``.

@@ -23,6 +23,7 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import ALONE
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.registry.offers import KINDS
+from mdpo_core.registry.plugin_files import SUFFIX, use_plugin_file
 from mdpo_core.testing.anchors import check_anchor
 from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.corruptions import check_corruption
@@ -86,15 +87,11 @@ class ContractCase:
 
 
 def contract_cases(plugin: str) -> list[ContractCase]:
-    """The contracts of an installed plugin, named by its entry point, its module or its package.
+    """The contracts of a plugin: a Python file, or an installed one by its entry point, its module or its package.
 
     Raises `PluginError` if there is no such plugin, or if it offers no component.
     """
-    points = entry_points(group=PROJECT)
-    owners = {point.name for point in points if _plain(plugin) in _names(point)}
-    if not owners:
-        known = {name for point in points for name in _names(point)}
-        raise PluginError(f"no installed plugin is named '{plugin}'{suggestion(plugin, sorted(known))}")
+    owners = {use_plugin_file(plugin).path.name} if Path(plugin).suffix == SUFFIX else _installed(plugin)
     registry = current_registry()
     cases = [
         ContractCase(kind, name, cls)
@@ -105,6 +102,16 @@ def contract_cases(plugin: str) -> list[ContractCase]:
     if not cases:
         raise PluginError(f"the plugin '{plugin}' offers no component, so there is nothing to check")
     return cases
+
+
+def _installed(plugin: str) -> set[str]:
+    """The entry points that ``plugin`` names."""
+    points = entry_points(group=PROJECT)
+    owners = {point.name for point in points if _plain(plugin) in _names(point)}
+    if not owners:
+        known = {name for point in points for name in _names(point)}
+        raise PluginError(f"no installed plugin is named '{plugin}'{suggestion(plugin, sorted(known))}")
+    return owners
 
 
 def _names(point: EntryPoint) -> set[str]:

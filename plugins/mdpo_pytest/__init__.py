@@ -1,4 +1,6 @@
-"""``pytest --mdpo-plugin NAME`` checks the contracts of an installed plugin's components, one item per component.
+"""``pytest --mdpo-plugin NAME`` checks the contracts of a plugin's components, one item per component.
+
+The plugin is an installed one, or a Python file: ``pytest --mdpo-plugin mine.py``.
 
 Every run of pytest in this environment loads this module. So it imports mdpo only if the option is set.
 """
@@ -27,9 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mdpo-plugin",
         action="append",
         default=[],
-        metavar="NAME",
-        help="check the components of an installed mdpo plugin against the contracts of their kinds; other tests are "
-        "collected only if the command names files or folders",
+        metavar="NAME_OR_FILE",
+        help="check the components of an installed mdpo plugin, or of a Python file, against the contracts of their "
+        "kinds; other tests are collected only if the command names files or folders",
     )
 
 
@@ -52,7 +54,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 class _Plugin(pytest.Collector):
-    """Collects one item for each component of an installed plugin."""
+    """Collects one item for each component of a plugin."""
 
     def collect(self) -> Iterator[pytest.Item]:
         from mdpo_core import PluginError

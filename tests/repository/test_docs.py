@@ -302,7 +302,7 @@ def test_the_held_out_rows_of_the_recipe_page_are_a_valid_recipe() -> None:
 def test_plugin_page_loss_of_other_views_keeps_contract_and_word() -> None:
     """The page's loss of other views keeps its contract, and computes what its text says."""
     found: dict[str, type[Loss]] = {}
-    exec(blocks("docs/extend/write-a-plugin.md", "python")[2], found)
+    exec(blocks("docs/extend/write-a-plugin.md", "python")[3], found)
     loss = found["Grounded"](blind="crop")  # type: ignore[call-arg]
     check_loss(loss)
     mask = torch.tensor([[True, True, False]])
@@ -318,15 +318,23 @@ def test_the_loss_in_a_notebook_of_the_page_is_in_its_recipe(monkeypatch: pytest
     use_registry(Registry.discover())
     try:
         found: dict[str, Any] = {"__name__": "notebook"}
-        exec(blocks("docs/extend/write-a-plugin.md", "python")[1], found)
+        exec(blocks("docs/extend/write-a-plugin.md", "python")[2], found)
         assert found["recipe"].objective == (found["MyHinge"](beta=0.2),)
         assert found["recipe"].labels() == ("0:my_hinge",)
     finally:
         use_registry(before)
 
 
+def test_the_file_of_the_page_is_a_plugin_in_its_command(own_registry: None, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(blocks("docs/extend/write-a-plugin.md", "python")[0])
+    *_, run = blocks("docs/extend/write-a-plugin.md", "sh")[0].splitlines()
+    options = build_parser().parse_args(["run", *shlex.split(run)[1:]])
+    recipe = load_recipe(options.recipe, options.set, plugins=[tmp_path / file for file in options.plugin])
+    assert recipe.labels()[0] == "0:my_hinge"
+
+
 def test_example_plugin_equals_the_page_and_works_installed(tmp_path: Path) -> None:
-    page = blocks("docs/extend/write-a-plugin.md", "python")[0].partition("\n")[2]
+    page = blocks("docs/extend/write-a-plugin.md", "python")[1].partition("\n")[2]
     example = ROOT / "examples" / "mdpo_hinge2"
     assert page.split() == (example / "mdpo_hinge2.py").read_text().split()
     # pip leaves its build beside the sources.

@@ -60,7 +60,7 @@ def _loaded(options: argparse.Namespace, processes: int, more: Sequence[str]) ->
     """The recipe of the command line with more options."""
     from mdpo_core.recipe.loading import load_recipe
 
-    return load_recipe(options.recipe, [*options.set, *more], processes)
+    return load_recipe(options.recipe, [*options.set, *more], processes, plugins=options.plugin)
 
 
 def _longest(checked: CheckedData, builder: BatchBuilder, recipe: Recipe) -> Batch:

@@ -131,6 +131,33 @@ def test_kit_reports_broken_and_skips_option_needing_component(tmp_path: Path) -
     assert (done.returncode, "did you mean 'mdpo_broken'?" in done.stderr) == (4, True)
 
 
+FILE = """
+from mdpo_core import PairLoss, register
+
+
+@register("right")
+class Right(PairLoss):
+    def __call__(self, scores):
+        return -scores.margin(self.prefer, self.over)
+
+
+@register("swapped")
+class Swapped(PairLoss):
+    def __call__(self, scores):
+        return scores.margin(self.prefer, self.over)
+"""
+
+
+def test_a_file_is_checked_like_an_installed_plugin(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FILE)
+    done = tried(HERE, "mine.py", cwd=tmp_path)
+    assert "PASSED mine.py::loss-right" in done.stdout
+    assert "FAILED mine.py::loss-swapped" in done.stdout
+    assert "Swapped prefers 'rejected' over 'chosen'" in done.stdout
+    done = tried(HERE, "none.py", cwd=tmp_path)
+    assert (done.returncode, "none.py: there is no such plugin file" in done.stderr) == (4, True)
+
+
 RAISING = """
 from mdpo_core import Corruption, Evaluator, PairLoss, Reader, Tracker, hookimpl
 
