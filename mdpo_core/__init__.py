@@ -1,7 +1,10 @@
 """mdpo: preference optimization of vision-language models that look at the picture.
 
-These are the public names. Importing them does not import torch; torch is imported when something is computed.
+It has the public names of `mdpo_core.public`, which is imported when the first of them is used: a command that only
+prints its help needs none. None of them imports torch; torch is imported when something is computed.
 """
+
+from __future__ import annotations
 
 # isort: off
 # First, for the imports below take long: a command that gets a signal during them says so in one line, too.
@@ -13,193 +16,24 @@ if _is_command():
     _EndSignals.install()
 # isort: on
 
-from mdpo_core.data.file_kinds import other_kind
-from mdpo_core.data.images import ImageOptions, read_image
-from mdpo_core.errors import (
-    CheckpointError,
-    DataError,
-    MdpoError,
-    PluginError,
-    Problem,
-    RecipeError,
-    blame_on,
-    is_shortage,
-    suggestion,
-)
-from mdpo_core.hooks import hookimpl
-from mdpo_core.interfaces.adapter import ModelAdapter, ModelSummary
-from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
-from mdpo_core.interfaces.component import Component
-from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
-from mdpo_core.interfaces.evaluator import Evaluator, Policy, RowLogProb, Sample
-from mdpo_core.interfaces.measurements import Probe, Statistic
-from mdpo_core.interfaces.model import (
-    Decoding,
-    Depth,
-    Dtype,
-    Encoder,
-    Head,
-    LayeredModel,
-    Placement,
-    VisionLanguageModel,
-)
-from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
-from mdpo_core.interfaces.reader import DataSummary, HoldOut, Reader, StoredRows
-from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
-from mdpo_core.interfaces.tracker import Tracker, TrackerLog
-from mdpo_core.interfaces.train_options import Train
-from mdpo_core.make_data.generate_rejected import Generation, generate_rejected
-from mdpo_core.make_data.job import NewPairs
-from mdpo_core.make_data.kept_beginnings import Keep
-from mdpo_core.make_data.new_rows import NewRow
-from mdpo_core.make_data.relabel import Relabeling, relabel
-from mdpo_core.processes.devices import device_of, local_device, peak_memory, require_devices, set_compute_device
-from mdpo_core.processes.world import World, current_world
-from mdpo_core.recipe.loading import load_recipe
-from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.registry.discovery import make_component as component
-from mdpo_core.registry.discovery import register
-from mdpo_core.result import RunResult
-from mdpo_core.runner import run
-from mdpo_core.scoring.layers import layers_of
-from mdpo_core.storage.files import atomic_folder, exclusive_folder
-from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
-from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
-from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
-from mdpo_core.types.example import Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
-from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
-from mdpo_core.types.layout import Packed, PaddedView
-from mdpo_core.types.marks import IMAGE_MARK, MARK, OTHER_MARKS, VIDEO_MARK, count_marks, escape_marks, replace_marks
-from mdpo_core.types.rows import Block, LazyRows, RowStream, rows_in_random_order
-from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
-from mdpo_core.types.stored_bytes import note_file
-from mdpo_core.types.transfer import on_cpu, to_device
-from mdpo_core.types.view import View
-from mdpo_core.use.trained import TrainedModel, load_trained
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdpo_core.public import *  # noqa: F403  # type checkers look the names up there
+    from mdpo_core.public import __all__ as __all__
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ALL_LINEAR",
-    "IMAGE_MARK",
-    "MARK",
-    "MOMENTS",
-    "OTHER_MARKS",
-    "PARTS",
-    "VIDEO_MARK",
-    "Amount",
-    "Anchor",
-    "Backend",
-    "Batch",
-    "Block",
-    "Box",
-    "CheckpointError",
-    "Component",
-    "Corruption",
-    "DataError",
-    "DataSummary",
-    "Decoding",
-    "Depth",
-    "DroppedTokens",
-    "Dtype",
-    "EncodedImage",
-    "EncodedPrompt",
-    "EncodedRow",
-    "Encoder",
-    "Engine",
-    "Evaluator",
-    "Example",
-    "ExampleField",
-    "Generation",
-    "Head",
-    "HoldOut",
-    "ImageCorruption",
-    "ImageInputs",
-    "ImageOptions",
-    "Keep",
-    "KeptMemory",
-    "LayeredModel",
-    "LazyRows",
-    "Lora",
-    "Loss",
-    "MdpoError",
-    "ModelAdapter",
-    "ModelSummary",
-    "NewPairs",
-    "NewRow",
-    "Packed",
-    "PaddedView",
-    "PairLoss",
-    "Part",
-    "PartOptions",
-    "PartTraining",
-    "Parts",
-    "Placement",
-    "PluginError",
-    "Policy",
-    "Probe",
-    "Problem",
-    "Prompt",
-    "Reader",
-    "Recipe",
-    "RecipeError",
-    "Relabeling",
-    "ResponseTokens",
-    "Role",
-    "RowLogProb",
-    "RowStream",
-    "RunResult",
-    "Sample",
-    "SavedEngineState",
-    "ScorerOutput",
-    "Scores",
-    "SelectiveCorruption",
-    "Statistic",
-    "StoredRows",
-    "TensorSlice",
-    "Term",
-    "TokenLogProbs",
-    "Tracker",
-    "TrackerLog",
-    "Train",
-    "TrainableScorer",
-    "TrainedModel",
-    "Turn",
-    "View",
-    "VisionLanguageModel",
-    "WeightSizes",
-    "World",
-    "atomic_folder",
-    "blame_on",
-    "component",
-    "count_marks",
-    "current_world",
-    "device_of",
-    "escape_marks",
-    "exclusive_folder",
-    "generate_rejected",
-    "hookimpl",
-    "is_shortage",
-    "layers_of",
-    "load_recipe",
-    "load_trained",
-    "local_device",
-    "note_file",
-    "on_cpu",
-    "other_kind",
-    "parameter_groups",
-    "peak_memory",
-    "place_step_count",
-    "read_image",
-    "register",
-    "relabel",
-    "replace_marks",
-    "require_devices",
-    "rows_in_random_order",
-    "run",
-    "set_compute_device",
-    "set_learning_rate",
-    "suggestion",
-    "to_device",
-    "whole_tensor",
-]
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(f"module 'mdpo_core' has no attribute '{name}'")
+    public = import_module("mdpo_core.public")
+    if name not in ("__all__", *public.__all__):
+        raise AttributeError(f"module 'mdpo_core' has no attribute '{name}'")
+    return getattr(public, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__getattr__("__all__")])

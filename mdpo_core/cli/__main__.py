@@ -1,7 +1,9 @@
 """``python -m mdpo_core.cli``: the command ``mdpo``."""
 
 from mdpo_core.cli.main import main
-from mdpo_core.processes.rendezvous import leave
 
 if __name__ == "__main__":
-    leave(main())
+    code = main()
+    from mdpo_core.processes.rendezvous import leave  # which the help of a command does not need
+
+    leave(code)

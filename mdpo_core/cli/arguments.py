@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from importlib.metadata import version
+
+from mdpo_core import __version__
 
 
 def count(text: str) -> int:
@@ -43,4 +44,4 @@ def within(text: str, expected: str, fits: Callable[[float], bool]) -> float:
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Add ``--version``, which prints the name and the version of the program, then exits."""
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('mdpo')}", help="print the version")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}", help="print the version")

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.processes.launcher import PROCESSES
-from mdpo_core.processes.world import current_world
+from mdpo_core.processes.world import PROCESSES, current_world
 from mdpo_core.storage.files import UNFINISHED, remove
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from mdpo_core.processes.end_signals import EndSignals
 if TYPE_CHECKING:
     from mdpo_core.processes.rendezvous import LostProcess
 
+_WITHOUT_PLUGINS = ("recipes",)
 _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process and says why
 
 
@@ -83,7 +84,13 @@ def _exit_code(options: argparse.Namespace) -> int:
 
 
 def _act(options: argparse.Namespace) -> int:
-    """Discover the plugins, and run those files that the command line names; then call the command."""
+    """Discover the plugins, and run those files that the command line names; then call the command.
+
+    A command that only prints what is shipped needs no plugins.
+    """
+    if options.command in _WITHOUT_PLUGINS and not (options.without or options.plugin):
+        printed: int = options.action(options)
+        return printed
     from mdpo_core.registry.discovery import Registry, use_registry
     from mdpo_core.registry.plugin_files import use_plugin_file
 

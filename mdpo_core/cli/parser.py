@@ -13,6 +13,7 @@ from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
 from mdpo_core.cli.starting.examples import examples_of
 from mdpo_core.cli.use import ask
+from mdpo_core.registry.kinds import KIND_NAMES
 
 if TYPE_CHECKING:
     _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -165,12 +166,10 @@ def _add_corruptions(subparsers: _Subparsers) -> None:
 
 
 def _add_new_plugin(subparsers: _Subparsers) -> None:
-    from mdpo_core.registry.offers import KINDS
-
     help = "write a small package to start a plugin from"
     plugin = _command(subparsers, "new-plugin", commands.write_new_plugin, help)
     plugin.add_argument("name", metavar="NAME", help="the component's name in recipes; the package is mdpo_NAME")
-    plugin.add_argument("--kind", required=True, choices=KINDS, help="what the component is")
+    plugin.add_argument("--kind", required=True, choices=KIND_NAMES, help="what the component is")
     plugin.add_argument("--out", type=Path, metavar="DIR", help="the new folder to write (default: mdpo_NAME)")
 
 

@@ -22,6 +22,7 @@ from mdpo_core.errors import MdpoError
 from mdpo_core.processes.end_signals import FAILED, SIGNALS
 from mdpo_core.processes.heartbeat import LAUNCHER
 from mdpo_core.processes.rendezvous import STORE
+from mdpo_core.processes.world import PROCESSES
 
 # Seconds that a step and a checkpoint may take after a signal. The heartbeat ends a process that hangs.
 _TIME_TO_SAVE = 600.0
@@ -34,8 +35,6 @@ _PASSED_ON = {
     signal.SIGQUIT: signal.SIGQUIT,
 }
 _FAILED = "failed"  # the file beside the store that tells the other processes of a failure
-# The environment variable that tells the processes how many of them the launcher was asked for.
-PROCESSES = "MDPO_PROCESSES"
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> int:

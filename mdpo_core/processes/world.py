@@ -10,6 +10,8 @@ from typing import TypeVar
 from mdpo_core.errors import RecipeError
 from mdpo_core.processes.portable_error import PortableError
 
+# The environment variable that tells the processes how many of them the launcher was asked for.
+PROCESSES = "MDPO_PROCESSES"
 Value = TypeVar("Value")
 _MOST_DIGITS = 10
 _WHO_SETS_THEM = "launchers such as torchrun set these environment variables; unset them to run without a launcher"

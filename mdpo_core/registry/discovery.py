@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, overload
 
-from mdpo_core import hooks
+import mdpo_core.hooks as hooks
 from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
 from mdpo_core.processes.file_modules import FileModule, give

@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from mdpo_core import hooks
+import mdpo_core.hooks as hooks
 from mdpo_core.errors import PluginError, shown, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import mdpo_core
+import mdpo_core.public
 import mdpo_core.testing
 
 ROOT = Path(__file__).parents[2]
@@ -53,9 +53,9 @@ class Definition(NamedTuple):
 
 def page() -> str:
     """Every public name in its group."""
-    core, testing = _definitions(mdpo_core.__file__), _definitions(mdpo_core.testing.__file__)
+    core, testing = _definitions(mdpo_core.public.__file__), _definitions(mdpo_core.testing.__file__)
     grouped = {title: names.split() for title, names in GROUPS.items()}
-    _require_all(mdpo_core.__all__, [name for names in grouped.values() for name in names])
+    _require_all(mdpo_core.public.__all__, [name for names in grouped.values() for name in names])
     parts = [_group(title, names, core) for title, names in grouped.items()]
     return "\n".join([HEAD, *parts, _group("mdpo_core.testing", sorted(mdpo_core.testing.__all__), testing)])
 
@@ -67,7 +67,7 @@ def _require_all(public: list[str], grouped: list[str]) -> None:
 
 
 def _definitions(face: str | None) -> Mapping[str, Definition]:
-    """The public names that a package's ``__init__.py`` imports, with their definitions."""
+    """The public names that a file imports, with their definitions."""
     assert face is not None
     found = {}
     for node in ast.parse(Path(face).read_text()).body:

@@ -56,9 +56,9 @@ def _recipes(prefix: str, **asked: object) -> Iterable[str]:
 
 
 def _kinds(**asked: object) -> Iterable[str]:
-    from mdpo_core.registry.offers import KINDS
+    from mdpo_core.registry.kinds import KIND_NAMES
 
-    return KINDS
+    return KIND_NAMES
 
 
 def _components(parsed_args: argparse.Namespace, **asked: object) -> Iterable[str]:

@@ -9,8 +9,7 @@ from typing import Any
 
 from mdpo_core.errors import RecipeError
 from mdpo_core.recipe.shipped import about, head_of, shipped_recipe, shipped_recipes, unknown_recipe
-from mdpo_core.recipe.yaml_document import EXTENDS
-from mdpo_core.registry.offers import KINDS
+from mdpo_core.registry.kinds import KIND_NAMES
 from mdpo_core.storage.files import atomic_write
 
 _WIDTH, _LISTED = 120, 120  # columns of a copy, and of the list
@@ -61,6 +60,8 @@ def _name_in(source: Path) -> str:
 
 def _body(source: Path) -> str:
     """The recipe below its comment: as it is written, or merged with what it extends."""
+    from mdpo_core.recipe.yaml_document import EXTENDS
+
     lines = source.read_text(encoding="utf-8").splitlines()
     start = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     if not any(line.startswith(f"{EXTENDS}:") for line in lines):
@@ -72,6 +73,8 @@ def _body(source: Path) -> str:
 
 def _merged(source: Path) -> Any:
     """ruamel's mapping of a recipe and all that it extends, with the comments of its values."""
+    from mdpo_core.recipe.yaml_document import EXTENDS
+
     text = "\n".join(line for line in source.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
     own = _yaml().load(text)
     base = own.pop(EXTENDS, None)
@@ -94,7 +97,7 @@ def _merge(old: Any, new: Mapping[str, Any]) -> None:
 
 
 def _same_component(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return all(old[kind] == new[kind] for kind in KINDS if kind in old and kind in new)
+    return all(old[kind] == new[kind] for kind in KIND_NAMES if kind in old and kind in new)
 
 
 def _yaml() -> Any:
