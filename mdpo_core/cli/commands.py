@@ -207,6 +207,13 @@ def write_new_recipe(options: argparse.Namespace) -> int:
     return new_recipe(options)
 
 
+def convert_config(options: argparse.Namespace) -> int:
+    """`mdpo convert`: write a recipe from the configuration of another trainer."""
+    from mdpo_core.cli.convert.command import convert
+
+    return convert(options)
+
+
 def list_recipes(options: argparse.Namespace) -> int:
     """`mdpo recipes`: list the recipes that mdpo ships, a line each."""
     from mdpo_core.cli.starting.copying import recipes_list

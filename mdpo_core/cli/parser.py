@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plugins(subparsers)
     _add_recipes(subparsers)
     _add_new_recipe(subparsers)
+    _add_convert(subparsers)
     _command(subparsers, "schema", commands.print_schema, "print the JSON Schema of recipes, for editors")
     return parser
 
@@ -203,6 +204,22 @@ def _add_new_recipe(subparsers: _Subparsers) -> None:
     new.add_argument("--images", metavar="DIR", help="the folder of their pictures (default: one near the rows)")
     new.add_argument("--method", choices=("mdpo", "dpo"), default="mdpo", help="what is trained (default: mdpo)")
     new.add_argument("--out", metavar="FILE", help="the new recipe to write; on a terminal, what is missing is asked")
+
+
+def _add_convert(subparsers: _Subparsers) -> None:
+    help = "write a recipe from another trainer's config"
+    command = _command(subparsers, "convert", commands.convert_config, help)
+    command.add_argument("config", type=Path, metavar="CONFIG", help="its YAML or JSON file, or a script that runs it")
+    command.add_argument(
+        "--from",
+        dest="trainer",
+        choices=("trl", "llamafactory", "swift"),
+        help="whose options they are (default: as the options tell)",
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="the new recipe to write (default: standard output)")
+    command.add_argument(
+        "--processes", type=count, metavar="N", help="the processes that share a step (default: 1, or as a script says)"
+    )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:

@@ -74,6 +74,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo new-recipe --model llava --data my.jsonl --images photos --out my.yaml", ""),
         ("mdpo new-recipe --model llava --data my.jsonl --method dpo --out my.yaml", ""),
     ),
+    "convert": (
+        ("mdpo convert dpo.yaml --out mine.yaml", "TRL or LLaMA-Factory"),
+        ("mdpo convert train.sh --out mine.yaml", "a script of swift rlhf"),
+        ("mdpo convert args.json --from swift --processes 8 --out mine.yaml", ""),
+    ),
     "schema": (
         ("mdpo schema > recipe.schema.json", ""),
         ("mdpo schema | python -m json.tool --compact", ""),

@@ -73,7 +73,7 @@ def recipe_text(plan: Plan, look: Measured | None = None) -> str:
         "title": plan.title,
         "about": plan.model.about,
         "adapter": plan.adapter,
-        "path": _value(plan.path),
+        "path": one_line(plan.path),
         "prompts": plan.model.prompts,
         "prompts_mean": _PROMPTS[plan.model.prompts],
         "max_length": str(_limit(longest, None if look is None else look.max_positions)),
@@ -81,7 +81,7 @@ def recipe_text(plan: Plan, look: Measured | None = None) -> str:
         "data": "\n".join(_data_lines(plan.data, hold_out)),
         "terms": "\n".join(_terms(plan)),
         "evaluators": _evaluators(hold_out is not None, sizes.every),
-        "run": _value(f"runs/{plan.out.stem}"),
+        "run": one_line(f"runs/{plan.out.stem}"),
         **{
             name: str(getattr(sizes, name))
             for name in ("epochs", "batch_size", "micro_batch_size", "learning_rate", "every")
@@ -101,12 +101,12 @@ def _limit(longest: int, most: int | None) -> int:
 def _data_lines(section: Mapping[str, Any], hold_out: HoldOut | None) -> Iterator[str]:
     for key, value in section.items():
         meaning = _KEYS.get(key)
-        yield f"  {key}: {_value(value)}" + (f"   # {meaning}" if meaning else "")
+        yield f"  {key}: {one_line(value)}" + (f"   # {meaning}" if meaning else "")
     if hold_out is None:
         yield "  # hold_out: {share: 0.02}   # no rows are held out: they are too few, or all about one picture"
     else:
         asked = hold_out.model_dump(exclude_none=True, exclude={"seed"})
-        yield f"  hold_out: {_value(asked)}   # rows that are not trained on; the evaluator measures on them"
+        yield f"  hold_out: {one_line(asked)}   # rows that are not trained on; the evaluator measures on them"
 
 
 def _terms(plan: Plan) -> Iterator[str]:
@@ -114,7 +114,7 @@ def _terms(plan: Plan) -> Iterator[str]:
         yield from ("objective:   # the terms whose sum is minimized", _TEXT)
         return
     name = "crop" if plan.rejected_picture is None else "other"
-    picture = f"{{corruption: dataset_image, picture: {_value(plan.rejected_picture)}}}"
+    picture = f"{{corruption: dataset_image, picture: {one_line(plan.rejected_picture)}}}"
     other = f"  other: {picture}   # a condition: the rejected picture"
     yield from ("corruptions:   # conditions under which a picture is seen", _CROP if name == "crop" else other)
     yield "objective:   # the terms whose sum is minimized"
@@ -145,10 +145,10 @@ def _precision() -> str:
     return "fp32}   # this machine has no GPU; on one, bf16 takes half the memory"
 
 
-def _value(value: Any) -> str:
+def one_line(value: Any) -> str:
     """A value as one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_value(key)}: {_value(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{one_line(key)}: {one_line(each)}" for key, each in value.items()) + "}"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     return json.dumps(value, ensure_ascii=False)

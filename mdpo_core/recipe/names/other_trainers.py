@@ -36,10 +36,13 @@ class OtherName:
 
     def answer(self, name: str) -> str:
         """What to say of ``name``: ```num_train_epochs` is `train.epochs```."""
-        if not self.keys:
-            return f"`{name}`: {self.remark}"
-        meant = " and ".join(f"`{key}`" for key in self.keys)
-        return f"`{name}` is {meant}" + (f"; {self.remark}" if self.remark else "")
+        return f"`{name}` is {self.meant}" if self.keys else f"`{name}`: {self.remark}"
+
+    @property
+    def meant(self) -> str:
+        """The keys with the remark, or the remark alone."""
+        keys = " and ".join(f"`{key}`" for key in self.keys)
+        return "; ".join(filter(None, (keys, self.remark)))
 
 
 @cache

@@ -1,0 +1,1 @@
+"""`mdpo convert`: recipes from the configurations of other trainers."""

@@ -1,0 +1,161 @@
+"""Recipes from TRL: a DPOConfig, or the YAML of its command line (trl 1.16)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mdpo_core.cli.convert import training
+from mdpo_core.cli.convert.backend import put_backend
+from mdpo_core.cli.convert.config import Config
+from mdpo_core.cli.convert.draft import Draft
+from mdpo_core.cli.convert.losses import TOKENS_MEAN, LossOptions
+from mdpo_core.cli.convert.objective import put_objective
+from mdpo_core.cli.convert.options import Options
+from mdpo_core.cli.convert.parts import ALL_LINEAR, put_length, put_lora, put_model
+
+DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
+    "learning_rate": 1e-6,
+    "logging_steps": 10,
+    "activation_checkpointing": True,
+    "max_length": 1024,
+    "loss_type": ["sigmoid"],
+    "beta": 0.1,
+    "label_smoothing": 0.0,
+    "discopop_tau": 0.05,
+    "f_divergence_type": "reverse_kl",
+    "f_alpha_divergence_coef": 0.5,
+    "disable_dropout": True,
+    "dtype": "float32",
+    "truncation_mode": "keep_start",
+    "ref_model_mixup_alpha": 0.6,
+    "ref_model_sync_steps": 512,
+    "lora_r": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0.05,
+    "dataset_train_split": "train",
+    "dataset_test_split": "test",
+}
+_DATA = "pairs.jsonl"
+
+
+def of_trl(config: Config, processes: int) -> tuple[Draft, Options]:
+    """The recipe of a configuration of TRL."""
+    options, draft = Options(config, "trl", DEFAULTS), Draft()
+    _put_model(draft, options)
+    strategy = options.text(options.first("eval_strategy", "evaluation_strategy"))
+    _put_data(draft, options, strategy)
+    labels = put_objective(draft, options, *_losses(options))
+    training.put_training(draft, options, options.whole("gradient_accumulation_steps"), processes)
+    checkpointing = options.first("activation_checkpointing", "gradient_checkpointing")
+    training.put_scoring(draft, options, checkpointing=options.truth(checkpointing), name=checkpointing)
+    if options.truth("precompute_ref_log_probs"):
+        draft.put("reference", "", "cached", "precompute_ref_log_probs")
+    _put_backend(draft, options)
+    training.put_evaluations(draft, options, strategy)
+    training.put_output(draft, options, labels[0])
+    return draft, options
+
+
+def _put_model(draft: Draft, options: Options) -> None:
+    put_model(draft, options, "model_name_or_path")
+    if options.truth("use_peft"):
+        _put_lora(draft, options)
+    else:
+        draft.put("model", "freeze", [], "TRL trains every part of the model")
+    put_length(draft, options, "max_length")
+    if options.truth("load_in_4bit"):
+        draft.put("model", "quantize", "nf4", "load_in_4bit")
+    if options.truth("use_liger_kernel"):
+        draft.put("model", "kernels", "liger", "use_liger_kernel")
+
+
+def _put_lora(draft: Draft, options: Options) -> None:
+    off = options.truth("disable_dropout")
+    dropout = 0.0 if off else float(options.number("lora_dropout"))
+    targets = options.texts("lora_target_modules")
+    values = {
+        "rank": options.whole("lora_r"),
+        "alpha": float(options.number("lora_alpha")),
+        "dropout": dropout,
+        "dora": options.truth("use_dora"),
+        "rslora": options.truth("use_rslora"),
+        "save": options.texts("lora_modules_to_save"),
+    }
+    without = "; disable_dropout switches dropout off" if off and options.number("lora_dropout") else ""
+    put_lora(draft, values, targets, options.why("use_peft", "lora_r", "lora_alpha", "lora_target_modules") + without)
+    if targets == [ALL_LINEAR]:
+        draft.put("model", "parts", {part: {"train": "lora"} for part in ("vision", "projector")}, "all-linear of peft")
+    elif targets:
+        draft.note("lora_target_modules: peft finds these names in all parts; the recipe in the language model alone")
+    else:
+        draft.note("lora_target_modules: not given; peft has a list for each model, the recipe takes all linear layers")
+
+
+def _put_data(draft: Draft, options: Options, strategy: str) -> None:
+    """The sections ``data`` and ``validation``."""
+    mixture = options.value("datasets")
+    if isinstance(mixture, list) and mixture:
+        sources = {f"source{number}": _source(each) for number, each in enumerate(mixture, start=1)}
+        draft.put("data", "reader", "mixture", "datasets")
+        draft.put("data", "sources", sources)
+        return
+    path, split = options.text("dataset_name"), options.text("dataset_train_split")
+    if not path:
+        draft.note(f"data.path: the configuration names no data set (dataset_name); set it in place of {_DATA}")
+    draft.put("data", "reader", "trl", "TRL's rows; mdpo data FILE says which reader fits others")
+    draft.put("data", "path", path or _DATA, "dataset_name" if path else "set it")
+    also = {"split": split} | ({"config": options.text("dataset_config")} if options.given("dataset_config") else {})
+    for key, value in (also if path else {}).items():
+        draft.put("data", key, value)
+    if options.truth("dataset_streaming"):
+        draft.put("data", "streaming", True, "dataset_streaming")
+    if strategy == "no" or not path:
+        return
+    draft.put("validation", "reader", "trl")
+    draft.put("validation", "path", path, "dataset_name")
+    for key, value in (also | {"split": options.text("dataset_test_split")}).items():
+        draft.put("validation", key, value, options.why("dataset_test_split") if key == "split" else "")
+
+
+def _source(entry: Any) -> dict[str, Any]:
+    """A source of a mixture from an entry of ``datasets``."""
+    found = entry if isinstance(entry, Mapping) else {"path": entry}
+    named = {"path": found.get("path"), "config": found.get("name"), "split": found.get("split")}
+    return {"reader": "trl", **{key: value for key, value in named.items() if value is not None}}
+
+
+def _losses(options: Options) -> tuple[list[str], list[float], LossOptions, list[str]]:
+    names = options.texts("loss_type")
+    given = options.value("loss_weights")
+    weights = [float(each) for each in options.texts("loss_weights")] if given is not None else [1.0] * len(names)
+    notes = []
+    if "sigmoid" in names and options.number("label_smoothing"):
+        notes.append("label_smoothing: TRL's loss 'sigmoid' does not read it; {loss: dpo, label_smoothing: ...} would")
+    if "sft" in names:
+        notes.append(f"loss_type: sft: {TOKENS_MEAN}")
+    return (
+        names,
+        weights,
+        LossOptions(
+            beta=float(options.number("beta")),
+            label_smoothing=float(options.number("label_smoothing")),
+            discopop_tau=float(options.number("discopop_tau")),
+            divergence=options.text("f_divergence_type"),
+            divergence_alpha=float(options.number("f_alpha_divergence_coef")),
+            ld_alpha=float(options.number("ld_alpha")) if options.given("ld_alpha") else None,
+            weighted=options.truth("use_weighting"),
+            smooths_dpo=False,
+            shifts_bco=False,
+        ),
+        notes,
+    )
+
+
+def _put_backend(draft: Draft, options: Options) -> None:
+    """bf16 is on in TRL unless fp16 or bf16 is set."""
+    half = "fp16" if options.truth("fp16") else "bf16" if options.truth("bf16") or not options.given("bf16") else ""
+    dtype = options.first("dtype", "torch_dtype")
+    weights = options.text(dtype) in ("bfloat16", "float16", "auto")
+    why = options.why(half or "bf16", dtype)
+    put_backend(draft, options, half=half, half_weights=weights, lora=options.truth("use_peft"), why=why)
