@@ -90,8 +90,7 @@ class Options:
 
     def _is_default(self, name: str, value: object) -> bool:
         """Whether a value is what the trainer would take anyway."""
-        plain = self._defaults if name in self._defaults else _of_transformers()
-        return name in plain and str(plain[name]).lower() == str(value).lower()
+        return name in self._defaults and str(self._defaults[name]).lower() == str(value).lower()
 
 
 def _is_nothing(value: object) -> bool:
@@ -101,12 +100,3 @@ def _is_nothing(value: object) -> bool:
 def _is_off(value: object) -> bool:
     """Whether a value says that nothing is to be done; transformers writes ``<HUB_TOKEN>`` in place of secrets."""
     return _is_nothing(value) or str(value).lower() in _FALSE or (str(value).startswith("<") and str(value)[-1] == ">")
-
-
-def _of_transformers() -> Mapping[str, Any]:
-    """The defaults of transformers' TrainingArguments, which a file of all options repeats."""
-    from dataclasses import MISSING, fields
-
-    from transformers import TrainingArguments
-
-    return {each.name: each.default for each in fields(TrainingArguments) if each.default is not MISSING}

@@ -10,8 +10,29 @@ from mdpo_core.cli.convert.options import Options
 from mdpo_core.interfaces.train_options import SCHEDULE_OPTIONS, Train
 from mdpo_core.registry.discovery import current_registry
 
-# transformers' own defaults, as far as a recipe has such an option.
-DEFAULTS: dict[str, Any] = {
+# Defaults of options that no recipe has; a file of all options repeats them.
+_ELSEWHERE: dict[str, Any] = {
+    "average_tokens_across_devices": True,
+    "label_smoothing_factor": 0.0,
+    "logging_nan_inf_filter": True,
+    "log_on_each_node": True,
+    "log_level": "passive",
+    "log_level_replica": "warning",
+    "project": "huggingface",
+    "per_device_eval_batch_size": 8,
+    "eval_do_concat_batches": True,
+    "hub_strategy": "every_save",
+    "dataloader_pin_memory": True,
+    "dataloader_in_order": True,
+    "remove_unused_columns": True,
+    "length_column_name": "length",
+    "train_sampling_strategy": "random",
+    "ddp_timeout": 1800,
+    "skip_memory_metrics": True,
+    "local_rank": -1,
+}
+# transformers' own defaults.
+DEFAULTS: dict[str, Any] = _ELSEWHERE | {
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
     "num_train_epochs": 3.0,
