@@ -30,6 +30,7 @@ from mdpo_core.interfaces.model import (
     Placement,
     VisionLanguageModel,
 )
+from mdpo_core.interfaces.optimizer import AdamW, Optimizer, TrainedWeights, UpdateOptions
 from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
 from mdpo_core.interfaces.reader import DataSummary, HoldOut, Reader, StoredRows
 from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
@@ -51,10 +52,11 @@ from mdpo_core.runner import run
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.storage.files import atomic_folder, exclusive_folder
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
+from mdpo_core.training.optimizers import Updates
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
 from mdpo_core.types.example import Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
-from mdpo_core.types.kept_memory import Amount, KeptMemory, WeightSizes
+from mdpo_core.types.kept_memory import Amount, KeptMemory, OptimizerMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
 from mdpo_core.types.marks import IMAGE_MARK, MARK, OTHER_MARKS, VIDEO_MARK, count_marks, escape_marks, replace_marks
 from mdpo_core.types.rows import Block, LazyRows, RowStream, rows_in_random_order
@@ -72,6 +74,7 @@ __all__ = [
     "OTHER_MARKS",
     "PARTS",
     "VIDEO_MARK",
+    "AdamW",
     "Amount",
     "Anchor",
     "Backend",
@@ -112,6 +115,8 @@ __all__ = [
     "ModelSummary",
     "NewPairs",
     "NewRow",
+    "Optimizer",
+    "OptimizerMemory",
     "Packed",
     "PaddedView",
     "PairLoss",
@@ -149,7 +154,10 @@ __all__ = [
     "Train",
     "TrainableScorer",
     "TrainedModel",
+    "TrainedWeights",
     "Turn",
+    "UpdateOptions",
+    "Updates",
     "View",
     "VisionLanguageModel",
     "WeightSizes",

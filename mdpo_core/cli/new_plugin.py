@@ -26,6 +26,7 @@ _RECIPE = {
     "corruptions": "corruptions: {crop: {corruption: random_crop}}",
     "first": "{loss: dpo}",
     "second": "{loss: dpo, over: chosen@crop}",
+    "optimizer": "",
     "backend": "{backend: local}",
     "evaluators": "[]",
     "trackers": "[{tracker: curves}]",
@@ -43,6 +44,7 @@ _USES: Mapping[str, Mapping[str, str]] = {
     },
     "reader": {"data": "{reader: $name, num_pairs: 64}"},
     "backend": {"backend": "{backend: $name}"},
+    "optimizer": {"optimizer": ", optimizer: {optimizer: $name}"},
     "evaluator": {"evaluators": "[{evaluator: $name}]"},
     "tracker": {"trackers": "[{tracker: $name}]"},
 }

@@ -31,6 +31,8 @@ class Backend(Component):
     multi_process: ClassVar[bool] = False
     # True if it also optimizes the probes of terms, not only the parameters of the model.
     trains_probes: ClassVar[bool] = False
+    # True if it updates weights by the optimizer of ``train``; other backends do so by torch's AdamW.
+    takes_optimizers: ClassVar[bool] = False
 
     def check(self, train: Train, world: World) -> None:
         """Raise `RecipeError` if this backend cannot run here: a package is missing, there are too few devices."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from mdpo_core.interfaces.component import Section
+from mdpo_core.interfaces.optimizer import AdamW, Optimizer
 
 _FORM = "a metric of an evaluation is called eval/EVALUATOR/METRIC, for example eval/preference/picture/accuracy"
 
@@ -71,7 +72,11 @@ class Train(Section):
     )
     batch_size: int = Field(default=32, gt=0, le=1_000_000, description="pairs per optimizer step, over all processes")
     micro_batch_size: int = Field(default=4, gt=0, le=1_000_000, description="pairs per forward, per process")
-    learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate of AdamW")
+    optimizer: SerializeAsAny[Optimizer] | None = Field(
+        default=None,
+        description="what updates the weights: a name, or {optimizer: NAME, ...} with its options; null: adamw",
+    )
+    learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate")
     schedule: Literal[
         "cosine",
         "linear",
@@ -95,9 +100,11 @@ class Train(Section):
         default=None, ge=0, le=2**31, description="steps in which the learning rate rises, instead of warmup_ratio"
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, le=10, description="weight decay of AdamW, only on matrices (not on biases and norms)"
+        default=0.0, ge=0, le=10, description="weight decay, only on matrices (not on biases and norms)"
     )
-    adam_betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay rates of AdamW's two moments")
+    adam_betas: tuple[float, float] = Field(
+        default=(0.9, 0.999), description="decay rates of AdamW's two moments, also in 8 bits and beside Muon"
+    )
     max_grad_norm: float | None = Field(
         default=1.0, gt=0, description="global norm to which gradients are clipped; null: they are not clipped"
     )
@@ -156,6 +163,11 @@ class Train(Section):
         if needed is not None and needed not in self.schedule_options:
             raise ValueError(f"the schedule '{self.schedule}' needs schedule_options: {{{needed}: ...}}")
         return self
+
+    @property
+    def chosen_optimizer(self) -> Optimizer:
+        """The optimizer: AdamW if none is named."""
+        return self.optimizer or AdamW()
 
     @property
     def grad_norm_limit(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import Dtype, Head, VisionLanguageModel
+from mdpo_core.interfaces.optimizer import hidden_matrices
 from mdpo_core.memory.fakes import FakesMeetNumbers, fake_mode, fused_attention, make_fake
 from mdpo_core.memory.held import HeldBytes
 from mdpo_core.processes.devices import set_compute_device
@@ -80,6 +81,7 @@ def sizes_of(model: VisionLanguageModel) -> WeightSizes:
     layers = [list(layer.parameters()) for layer in layers_of(model)]
     inside = {id(value) for layer in layers for value in layer}
     trained = [value for value in weights if value.requires_grad]
+    hidden = hidden_matrices(model.module)
     outside = [value for value in weights if id(value) not in inside]
     return WeightSizes(
         trained=_amount(trained),
@@ -88,7 +90,17 @@ def sizes_of(model: VisionLanguageModel) -> WeightSizes:
         outside=_amount(outside),
         trained_outside=_amount([value for value in outside if value.requires_grad]),
         widest=max((_amount([value]) for value in trained), default=Amount()),
+        matrices=_amount([value for value in trained if id(value) in hidden]),
+        edges=reduce(Amount.plus, map(_edges, trained), Amount()),
     )
+
+
+def _edges(value: Tensor) -> Amount:
+    """A number for each row and each column of a matrix; all numbers of a vector."""
+    numbers = value.numel()
+    if value.ndim > 1:
+        numbers = numbers // value.shape[-1] + numbers // value.shape[-2]
+    return Amount(numbers, numbers * value.element_size())
 
 
 def _amount(weights: Sequence[Tensor]) -> Amount:

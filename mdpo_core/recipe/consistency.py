@@ -9,12 +9,13 @@ from types import NoneType
 from typing import Any
 
 from mdpo_core.errors import PluginError, Problem, RecipeError, first_line, raised, shown, suggestion
+from mdpo_core.interfaces.optimizer import AdamW
 from mdpo_core.interfaces.parts import trained_in_full
 from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
-from mdpo_core.interfaces.term_declarations import problems_of_declarations
 from mdpo_core.recipe.checks.cached_reference import not_in_cache
+from mdpo_core.recipe.checks.declarations import problems_of_declarations
 from mdpo_core.recipe.checks.goals import goals
 from mdpo_core.recipe.checks.held_out import held_out
 from mdpo_core.recipe.checks.needs import Need, needs_of_corruption, needs_of_term
@@ -180,6 +181,17 @@ def _rounds_updates(sections: Sections) -> Found:
         yield ("backend", "precision"), f"{reason}  (not through LoRA train: {'; '.join(weights)})"
 
 
+def _optimizer(sections: Sections) -> Found:
+    optimizer = sections.train.chosen_optimizer
+    if sections.backend.takes_optimizers or isinstance(optimizer, AdamW):
+        return
+    yield (
+        ("train", "optimizer"),
+        f"the backend '{sections.backend.component_name()}' updates weights by torch's AdamW alone, not by "
+        f"'{optimizer.component_name()}'; use adamw, or the backend 'local'",
+    )
+
+
 def _compiles(sections: Sections) -> Found:
     if not sections.scoring.compile:
         return
@@ -263,6 +275,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _cached: frozenset({"reference"}),
     _has_terms: frozenset({"objective"}),
     _rounds_updates: frozenset({"model", "backend"}),
+    _optimizer: frozenset({"train", "backend"}),
     _compiles: frozenset({"model", "backend", "scoring"}),
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),

@@ -33,6 +33,8 @@ def recipe_schema() -> dict[str, Any]:
 def _section_schema(registry: Registry, name: str, field: FieldInfo) -> dict[str, Any]:
     if name == PLUGINS:
         return {"description": field.description, "type": "array", "items": {"type": "string"}}
+    if name == "train":
+        return _train_schema(registry, field)
     if name not in SECTIONS:
         return _inlined(_plain_schema(name, field))
     form = MANY.get(name)
@@ -43,6 +45,19 @@ def _section_schema(registry: Registry, name: str, field: FieldInfo) -> dict[str
     elif form is list:
         one = {"type": "array", "items": one}
     return {"description": field.description, **one}
+
+
+def _train_schema(registry: Registry, field: FieldInfo) -> dict[str, Any]:
+    """The section `train`; its optimizer is a component, or the name of one."""
+    schema = _inlined(_plain_schema("train", field))
+    optimizer = schema["properties"]["optimizer"]
+    names = {"enum": [*sorted(registry.components("optimizer")), None]}
+    schema["properties"]["optimizer"] = {
+        "description": optimizer["description"],
+        "default": None,
+        "oneOf": [names, *_choices(registry, "optimizer"), _changes_of(("optimizer",))],
+    }
+    return schema
 
 
 def _plain_schema(name: str, field: FieldInfo) -> dict[str, Any]:
@@ -62,7 +77,11 @@ def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
 
 def _changes(name: str) -> dict[str, Any]:
     """The schema of options for a component that the extended recipe names. Lists cannot be changed like this."""
-    named = [{"required": [kind]} for kind in SECTIONS[name]]
+    return _changes_of(SECTIONS[name])
+
+
+def _changes_of(kinds: tuple[str, ...]) -> dict[str, Any]:
+    named = [{"required": [kind]} for kind in kinds]
     return {"type": "object", "description": "changes to this section of the extended recipe", "not": {"anyOf": named}}
 
 

@@ -124,6 +124,8 @@ class _Builder:
             return self._component((name,), SECTIONS[name], value)
         if name == PLUGINS:
             return tuple(map(Path, value))  # `load_plugins` has checked them
+        if name == "train" and isinstance(value, Mapping) and value.get("optimizer") is not None:
+            return train_of(value, self._component, self._validated)
         if name in _OPTIONS:
             return self._validated((name,), _OPTIONS[name], name, value)
         return self._reference(value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from mdpo_core.registry.kinds import HOLDS_A_COMPONENT
 from mdpo_core.registry.offers import KINDS
 
 
@@ -49,15 +50,16 @@ class Node:
         mine, theirs = self.children or {}, new.children or {}
         for key, child in theirs.items():
             old = mine.get(key)
-            if old is not None and _are_merged(old, child):
+            if old is not None and _are_merged(key, old, child):
                 old.where = child.where
                 old.merge(child)
             else:
                 mine[key] = child
 
 
-def _are_merged(old: Node, new: Node) -> bool:
+def _are_merged(key: str | int, old: Node, new: Node) -> bool:
     if not (old.is_mapping and new.is_mapping):
         return False
     before, after = old.children or {}, new.children or {}
-    return all(before[kind].plain() == after[kind].plain() for kind in KINDS if kind in before and kind in after)
+    kinds = () if key == HOLDS_A_COMPONENT else [kind for kind in KINDS if kind in before and kind in after]
+    return all(before[kind].plain() == after[kind].plain() for kind in kinds)

@@ -141,6 +141,7 @@ class Recipe(BaseModel):
             *((self.validation,) if self.validation else ()),
             *self.corruptions.values(),
             *self.objective,
+            *((self.train.optimizer,) if self.train.optimizer else ()),
             self.backend,
         )
         yield from (*self.evaluators, *self.trackers)
@@ -208,7 +209,8 @@ def _as_yaml_data(value: Any) -> Any:
         named = {value.kind: value.component_name()}
         return named | value.model_dump(mode="json")
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        inner = {name: _as_yaml_data(each) for name, each in value if isinstance(each, Component)}
+        return value.model_dump(mode="json") | inner
     if isinstance(value, Mapping):
         return {key: _as_yaml_data(item) for key, item in value.items()}
     if isinstance(value, tuple):

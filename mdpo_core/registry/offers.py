@@ -17,6 +17,7 @@ from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
+from mdpo_core.interfaces.optimizer import Optimizer
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Anchor, Loss
 from mdpo_core.interfaces.tracker import Tracker
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Component]] = {
         Loss,
         Anchor,
         Backend,
+        Optimizer,
         Evaluator,
         Tracker,
     )

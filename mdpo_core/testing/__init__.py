@@ -8,9 +8,10 @@ plugin; ``pytest --mdpo-plugin NAME`` runs them.
 
 from mdpo_core.testing.adapters import check_adapter
 from mdpo_core.testing.anchors import check_anchor
-from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.contracts import ContractCase, NeedsMoreToTry, contract_cases
 from mdpo_core.testing.corruptions import PILLOW_MODES, check_corruption
+from mdpo_core.testing.engines.backends import check_backend
+from mdpo_core.testing.engines.optimizers import check_optimizer
 from mdpo_core.testing.losses import check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.strategies import examples, images, scores
@@ -26,6 +27,7 @@ __all__ = [
     "check_corruption",
     "check_evaluator",
     "check_loss",
+    "check_optimizer",
     "check_reader",
     "check_tracker",
     "contract_cases",

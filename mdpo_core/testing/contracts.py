@@ -18,6 +18,7 @@ from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import RowLogProb, Sample
+from mdpo_core.interfaces.optimizer import Optimizer
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import ALONE
@@ -25,8 +26,9 @@ from mdpo_core.registry.discovery import current_registry
 from mdpo_core.registry.offers import KINDS
 from mdpo_core.registry.plugin_files import SUFFIX, use_plugin_file
 from mdpo_core.testing.anchors import check_anchor
-from mdpo_core.testing.backends import check_backend
 from mdpo_core.testing.corruptions import check_corruption
+from mdpo_core.testing.engines.backends import check_backend
+from mdpo_core.testing.engines.optimizers import check_optimizer
 from mdpo_core.testing.losses import check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.sentences import frame_of
@@ -165,6 +167,14 @@ def _try_backend(backend: Backend) -> None:
     check_backend(backend, tolerance=1e-5 if backend.arithmetic == "float32" else _HALF)
 
 
+def _try_optimizer(optimizer: Optimizer) -> None:
+    try:
+        optimizer.check("cpu")
+    except (RecipeError, PluginError) as error:
+        raise NeedsMoreToTry(f"it cannot run here: {error}") from error
+    check_optimizer(optimizer)
+
+
 # Adapters are missing: they need examples. Properties that only some valid components have are left to their authors.
 _CONTRACTS: Mapping[str, Callable[[Any, Path], None]] = {
     "loss": lambda loss, _: check_loss(loss, differences_only=False),
@@ -172,6 +182,7 @@ _CONTRACTS: Mapping[str, Callable[[Any, Path], None]] = {
     "corruption": lambda corruption, _: check_corruption(corruption, varies=None),
     "reader": lambda reader, _: check_reader(reader),
     "backend": lambda backend, _: _try_backend(backend),
+    "optimizer": lambda optimizer, _: _try_optimizer(optimizer),
     "evaluator": lambda evaluator, folder: check_evaluator(evaluator, _SteadyPolicy(), folder),
     "tracker": check_tracker,
 }

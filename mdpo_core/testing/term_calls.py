@@ -22,7 +22,7 @@ from mdpo_core.errors import shown
 from mdpo_core.interfaces.measurements import Probe, Statistic
 from mdpo_core.interfaces.plugin_results import NO_GRADIENT
 from mdpo_core.interfaces.term import Term
-from mdpo_core.interfaces.term_declarations import problems_of_declarations
+from mdpo_core.recipe.checks.declarations import problems_of_declarations
 from mdpo_core.scoring.probes import made_of, outputs_of
 from mdpo_core.scoring.statistics import computed
 from mdpo_core.testing.score_cases import case

@@ -22,9 +22,9 @@ _SHAPES = "shapes"
 class TensorSlice(NamedTuple):
     """Consecutive numbers of a tensor that is flattened.
 
-    ``name``: ``<kind>:<parameter>``, where the kind is ``weight``, ``exp_avg``, ``exp_avg_sq`` or ``step``. ``values``:
-    ``(numbers,)`` on the CPU. ``start``: the index of the first of them in the flattened tensor. ``shape``: that of the
-    whole tensor.
+    ``name``: ``<kind>:<parameter>``, where the kind is ``weight``, or what the optimizer's state calls it; those of
+    AdamW are ``exp_avg``, ``exp_avg_sq`` and ``step``. ``values``: ``(numbers,)`` on the CPU. ``start``: the index of
+    the first of them in the flattened tensor. ``shape``: that of the whole tensor.
     """
 
     name: str
@@ -80,6 +80,18 @@ class SavedEngineState:
         for slices in self._slices.values():
             slices.sort()
         self._unread = set(self._slices)
+        self._kinds: dict[str, list[str]] = {}
+        for name in self._slices:
+            kind, _, parameter = name.partition(":")
+            self._kinds.setdefault(parameter, []).append(kind)
+
+    def kinds_of(self, parameter: str) -> list[str]:
+        """What was saved of a parameter: ``weight``, and what its optimizer kept."""
+        return self._kinds.get(parameter, [])
+
+    def as_saved(self, name: str) -> Tensor:
+        """A whole tensor in the shape in which it was saved, on the CPU. Raises `CheckpointError` if it was not."""
+        return self.whole(name, self._shapes.get(name, ()))
 
     def __contains__(self, name: str) -> bool:
         """Whether a tensor of this name was saved."""

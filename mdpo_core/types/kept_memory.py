@@ -17,13 +17,17 @@ class Amount(NamedTuple):
         return Amount(self.numbers + other.numbers, self.bytes + other.bytes)
 
 
+_NOTHING = Amount()
+
+
 @dataclass(frozen=True)
 class WeightSizes:
     """The weights of a model, each once.
 
     ``layer``: those of the largest layer, of the language model or of the vision encoder. ``outside``: those in no
     layer, such as the embeddings and the head; ``trained_outside``: those of them that train. ``widest``: those of the
-    largest tensor that trains.
+    largest tensor that trains. ``matrices``: those that train and are matrices of hidden layers. ``edges``: a number
+    for each row and each column of the matrices that train, and for each number of the other tensors.
     """
 
     trained: Amount
@@ -32,11 +36,25 @@ class WeightSizes:
     outside: Amount
     trained_outside: Amount
     widest: Amount
+    matrices: Amount = _NOTHING
+    edges: Amount = _NOTHING
 
     @property
     def total(self) -> Amount:
         """All weights."""
         return self.trained.plus(self.frozen)
+
+
+class OptimizerMemory(NamedTuple):
+    """Bytes on the device for the optimizer of a whole model.
+
+    ``state`` stays from step to step. ``update``: what an update makes besides. ``widest_update``: as `KeptMemory` has
+    it, for optimizers whose kernels are fused on a GPU.
+    """
+
+    state: float
+    update: float = 0
+    widest_update: float = 0
 
 
 class KeptMemory(NamedTuple):

@@ -40,6 +40,7 @@ class Local(Backend):
 
     multi_process: ClassVar[bool] = True
     trains_probes: ClassVar[bool] = True
+    takes_optimizers: ClassVar[bool] = True
 
     precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
         default="fp32",
@@ -61,6 +62,10 @@ class Local(Backend):
         return device
 
     def check(self, train: Train, world: World) -> None:
+        self._check_devices(world)
+        train.chosen_optimizer.check(self._device_in(world))
+
+    def _check_devices(self, world: World) -> None:
         if world.size == 1 or self.device == "cpu":
             self._require_device()
             return
@@ -133,14 +138,15 @@ class Local(Backend):
         return "bfloat16" if self.precision == "bf16" else "float32"
 
     def keeps(self, weights: WeightSizes, train: Train, num_processes: int) -> KeptMemory:
-        trained = weights.trained.bytes
+        trained, optimizer = weights.trained.bytes, train.chosen_optimizer.keeps(weights)
         # DDP keeps gradients in its buckets; alone, they are freed after each update.
         alone = num_processes == 1 and train.batch_size <= train.micro_batch_size
         return KeptMemory(
             weights=weights.total.bytes,
             gradients=trained,
-            optimizer=2 * trained,
-            widest_update=weights.widest.bytes,
+            optimizer=optimizer.state,
+            update=optimizer.update,
+            widest_update=optimizer.widest_update,
             frees_gradients=alone,
         )
 
@@ -155,7 +161,10 @@ class Local(Backend):
         return LocalEngine(scorer, train, self._device(), autocast, current_world())
 
     def _device(self) -> str:
-        return local_device(current_world()) if self.device == "auto" else self.device
+        return self._device_in(current_world())
+
+    def _device_in(self, world: World) -> str:
+        return local_device(world) if self.device == "auto" else self.device
 
 
 @hookimpl

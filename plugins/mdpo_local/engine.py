@@ -12,18 +12,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mdpo_core import (
-    MOMENTS,
     Batch,
     SavedEngineState,
     ScorerOutput,
     TensorSlice,
     Train,
     TrainableScorer,
+    Updates,
     World,
-    parameter_groups,
     peak_memory,
-    place_step_count,
-    set_learning_rate,
     whole_tensor,
 )
 
@@ -31,10 +28,10 @@ Result = TypeVar("Result")
 
 
 class LocalEngine:
-    """The `Engine` of the local backend: AdamW on the scorer's trained parameters, the same in every process."""
+    """The `Engine` of the local backend: the recipe's optimizer on whole parameters, the same in every process."""
 
     def __init__(self, scorer: TrainableScorer, train: Train, device: str, autocast: bool, world: World) -> None:
-        groups = parameter_groups(scorer, train)
+        TrainableScorer.require(scorer)
         self._scorer = scorer.module
         self._world = world
         self._parallel = _parallel(scorer.module) if world.size > 1 else None
@@ -42,9 +39,7 @@ class LocalEngine:
         self._autocast = autocast
         self._max_grad_norm = train.grad_norm_limit
         self._trained = scorer.trained
-        # Updates of all tensors at once would copy them: on a GPU that would be a step's peak if all weights train.
-        fused = self._device.type == "cuda" or None
-        self._optimizer = torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.adam_betas, fused=fused)
+        self._optimizer = Updates(scorer, train, device)
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         with self._autocast_if_set(), self._synchronized_if(last):
@@ -57,9 +52,8 @@ class LocalEngine:
 
     def step(self, learning_rate: float) -> float:
         norm = nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)
-        set_learning_rate(self._optimizer, learning_rate)
         if norm.isfinite():
-            self._optimizer.step()
+            self._optimizer.step(learning_rate)
         # Keep DDP's gradients: they are views of its buckets, and new tensors would take memory beside the buckets.
         self._optimizer.zero_grad(set_to_none=self._parallel is None)
         return float(norm)
@@ -71,18 +65,13 @@ class LocalEngine:
         for name in list(self._trained)[self._world.rank :: self._world.size]:
             parameter = self._trained[name]
             yield whole_tensor(f"weight:{name}", parameter)
-            for kind, value in self._optimizer.state[parameter].items():
-                yield whole_tensor(f"{kind}:{name}", value)
+            yield from self._optimizer.state(name)
 
     def restore(self, state: SavedEngineState) -> None:
-        self._optimizer.state.clear()
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
-                if f"step:{name}" in state:  # AdamW had updated it
-                    moments = {kind: state.whole(f"{kind}:{name}", parameter.shape).to(parameter) for kind in MOMENTS}
-                    count = place_step_count(self._optimizer, state.whole(f"step:{name}", ()), parameter)
-                    self._optimizer.state[parameter] = {"step": count, **moments}
+        self._optimizer.restore(state)
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)

@@ -29,14 +29,15 @@ GROUPS = {
     "Make pairs": "Generation Keep NewPairs NewRow Relabeling generate_rejected relabel",
     "Views, batches and scores": "Batch EncodedImage EncodedPrompt EncodedRow ImageInputs Packed PaddedView "
     "ResponseTokens ScorerOutput Scores TokenLogProbs View",
-    "Components": "Anchor Backend Component Corruption DataSummary Evaluator ImageCorruption Loss ModelAdapter "
-    "PairLoss Reader SelectiveCorruption Term Tracker hookimpl",
+    "Components": "AdamW Anchor Backend Component Corruption DataSummary Evaluator ImageCorruption Loss ModelAdapter "
+    "Optimizer PairLoss Reader SelectiveCorruption Term Tracker hookimpl",
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",
     "Engines and training": "MOMENTS Engine Policy RowLogProb Sample SavedEngineState TensorSlice TrackerLog "
-    "TrainableScorer parameter_groups place_step_count set_learning_rate whole_tensor",
-    "Memory": "Amount KeptMemory WeightSizes",
+    "TrainableScorer TrainedWeights UpdateOptions Updates parameter_groups place_step_count set_learning_rate "
+    "whole_tensor",
+    "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
     "peak_memory require_devices set_compute_device",
     "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on is_shortage suggestion",

@@ -9,7 +9,7 @@ from typing import Any
 
 from mdpo_core.errors import RecipeError
 from mdpo_core.recipe.shipped import about, head_of, shipped_recipe, shipped_recipes, unknown_recipe
-from mdpo_core.registry.kinds import KIND_NAMES
+from mdpo_core.registry.kinds import HOLDS_A_COMPONENT, KIND_NAMES
 from mdpo_core.storage.files import atomic_write
 
 _WIDTH, _LISTED = 120, 120  # columns of a copy, and of the list
@@ -89,15 +89,15 @@ def _merge(old: Any, new: Mapping[str, Any]) -> None:
     """What `Node.merge` does when a recipe is read; a test compares the two for every recipe."""
     for key, value in new.items():
         before = old.get(key)
-        if isinstance(before, dict) and isinstance(value, dict) and _same_component(before, value):
+        if isinstance(before, dict) and isinstance(value, dict) and _same_component(key, before, value):
             _merge(before, value)
         else:
             old[key] = value
             old.ca.items.pop(key, None)  # the comment of the replaced value
 
 
-def _same_component(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return all(old[kind] == new[kind] for kind in KIND_NAMES if kind in old and kind in new)
+def _same_component(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return key == HOLDS_A_COMPONENT or all(old[kind] == new[kind] for kind in KIND_NAMES if kind in old and kind in new)
 
 
 def _yaml() -> Any:

@@ -25,7 +25,6 @@ from mdpo_core import (
     Tracker,
     Train,
     TrainableScorer,
-    set_learning_rate,
 )
 from mdpo_core.testing import check_backend, check_evaluator, check_tracker
 
@@ -79,8 +78,7 @@ def forgets_a_micro_batch(self: LocalEngine, loss: Tensor) -> None:
 
 def updates_with_nan(self: LocalEngine, rate: float) -> float:
     norm = nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
-    set_learning_rate(self._optimizer, rate)
-    self._optimizer.step()
+    self._optimizer.step(rate)
     self._optimizer.zero_grad()
     return float(norm)
 
@@ -92,7 +90,8 @@ def learns_at_one_rate(self: LocalEngine, rate: float) -> float:
 
 
 def forgets_moments(self: LocalEngine) -> Iterator[TensorSlice]:
-    self._optimizer.state.clear()
+    for part in self._optimizer.parts:
+        part.state.clear()
     return STATE(self)
 
 

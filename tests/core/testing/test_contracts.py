@@ -21,6 +21,7 @@ from mdpo_core.testing import (
     check_corruption,
     check_evaluator,
     check_loss,
+    check_optimizer,
     check_reader,
     check_tracker,
 )
@@ -180,6 +181,10 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("evaluator", "preference"): lambda folder, *_: check_evaluator(
         make("evaluator", "preference", by_source=True), SteadyPolicy(), folder
     ),
+    **{
+        ("optimizer", name): lambda *_, name=name: check_optimizer(make("optimizer", name))
+        for name in ("adamw", "adafactor", "muon")
+    },
     ("tracker", "curves"): lambda folder, *_: check_tracker(make("tracker", "curves"), folder),
     ("tracker", "tensorboard"): lambda folder, *_: check_tracker(make("tracker", "tensorboard"), folder),
 }
@@ -193,6 +198,10 @@ NAMED_FORMATS = (
 ELSEWHERE |= {("reader", name) for name in NAMED_FORMATS.split()}
 # In plugins/corruptions/test_frames.py.
 ELSEWHERE |= {("corruption", name) for name in ("drop_frames", "other_video", "reverse_frames", "shuffle_frames")}
+
+
+# In plugins/optimizers/test_optimizers.py, where bitsandbytes is installed.
+ELSEWHERE |= {("optimizer", "adamw_8bit"), ("optimizer", "paged_adamw_8bit")}
 
 
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)

@@ -1,0 +1,1 @@
+"""The contracts of what trains: backends, and optimizers in an engine."""
