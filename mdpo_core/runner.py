@@ -51,7 +51,6 @@ def run(
     main process reads the data, writes files and prints.
     """
     from mdpo_core.data.reading import read_data
-    from mdpo_core.training.optimizers import require_fitting_optimizer
 
     directory = RunDirectory(expanded(Path(run_dir or recipe.output.dir)), recipe.output.keep)
     with process_group() as world, ExitStack() as held:
@@ -63,7 +62,6 @@ def run(
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
         world.computed_by_main(lambda: directory.claim(recipe, resume))
         if not world.computed_by_main(lambda: directory.is_finished(recipe)):
-            world.computed_by_main(lambda: require_fitting_optimizer(recipe))
             use_expandable_segments()
             if recipe.scoring.compile:
                 from mdpo_core.scoring.compilation import require_compiler

@@ -19,6 +19,7 @@ from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.names.other_trainers import answer_for
 from mdpo_core.recipe.plugin_files import load_plugins
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
+from mdpo_core.recipe.train_section import train_of
 from mdpo_core.recipe.yaml_document import PLUGINS, Document, Keys, document_with, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
 

@@ -12,6 +12,7 @@ from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import World
+from mdpo_core.training.optimizers import require_fitting_optimizer
 from mdpo_core.training.out_of_memory import explained_before_steps
 
 
@@ -23,6 +24,8 @@ def load_model(
     If the backend sends the weights from the main process, only that process reads them. The model of the others is on
     torch's meta device, unless they cannot know its shapes before they have read it.
     """
+    if trainable:
+        require_fitting_optimizer(adapter, backend, train)
     if world.size == 1 or not backend.sends_weights or type(adapter).sketch is ModelAdapter.sketch:
         return _read(adapter, backend, train, trainable)
     model: VisionLanguageModel | None = None

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mdpo_core.errors import PluginError, RecipeError, shown
-from mdpo_core.interfaces.backend import TrainableScorer
+from mdpo_core.interfaces.adapter import ModelAdapter
+from mdpo_core.interfaces.backend import Backend, TrainableScorer
 from mdpo_core.interfaces.optimizer import Optimizer, TrainedWeights, hidden_matrices
 from mdpo_core.training.optimization import parameter_groups, set_learning_rate
 from mdpo_core.types.engine_state import SavedEngineState, TensorSlice, whole_tensor
@@ -15,20 +16,18 @@ if TYPE_CHECKING:
     import torch
 
     from mdpo_core.interfaces.train_options import Train
-    from mdpo_core.recipe.recipe import Recipe
 
 _NUMBER = ".number"  # ends the name of what is no tensor in an optimizer's state
 
 
-def require_fitting_optimizer(recipe: Recipe) -> None:
+def require_fitting_optimizer(adapter: ModelAdapter, backend: Backend, train: Train) -> None:
     """Raise `RecipeError` for an optimizer of matrices if none of the model's trains. Reads no weights."""
-    optimizer = recipe.train.chosen_optimizer
-    if not optimizer.needs_matrices:
+    optimizer = train.chosen_optimizer
+    if not optimizer.needs_matrices or type(adapter).sketch is ModelAdapter.sketch:
         return
     from mdpo_core.memory.simulation import sizes_of
 
-    model = recipe.model.sketch(recipe.backend.computes_in)
-    if not sizes_of(model).matrices.numbers:
+    if not sizes_of(adapter.sketch(backend.computes_in)).matrices.numbers:
         raise RecipeError(_without_matrices(optimizer))
 
 

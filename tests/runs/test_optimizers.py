@@ -71,6 +71,7 @@ def test_it_is_refused_before_the_model_is_loaded(adapter: type, name: str, mess
         "train.optimizer": name,
         "model": adapter(),
         "backend.device": "cpu",
+        "data.num_pairs": 64,
         "output.dir": str(tmp_path / "run"),
     }
     with pytest.raises(RecipeError, match=f"train.optimizer: {message}"):
