@@ -19,6 +19,7 @@ from mdpo_core.cli.parser import build_parser
 from mdpo_core.cli.pipe import nobody_reads, until_nobody_reads
 from mdpo_core.cli.starting.completion import complete_run, complete_words
 from mdpo_core.processes.end_signals import EndSignals
+from mdpo_core.remedies import in_words_of_commands
 
 if TYPE_CHECKING:
     from mdpo_core.processes.rendezvous import LostProcess
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if arguments is None else arguments
         parser = build_parser()
         complete_words(parser)
-        code = until_nobody_reads(lambda: _exit_code(parser.parse_args(words or ["--help"])))
+        with in_words_of_commands():
+            code = until_nobody_reads(lambda: _exit_code(parser.parse_args(words or ["--help"])))
         return code
     finally:
         if EndSignals.installed is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
+from mdpo_core.remedies import option
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows
 
@@ -37,14 +38,15 @@ class CandidateRows(LazyRows):
         stored: StoredRows | None = getattr(data, "as_stored", None)
         if candidates is not None and stored is None:
             raise RecipeError(
-                "--candidates: this reader does not give columns of lists; use one that does, such as 'pairs', or "
-                "leave --candidates out to compare the responses that the rows name"
+                f"{option('--candidates')}: this reader does not give columns of lists; use one that does, such as "
+                f"'pairs', or leave {option('--candidates')} out to compare the responses that the rows name"
             )
         available = stored.stored(0) if candidates is not None and stored is not None else {}
-        for option, column in (("--candidates", candidates), ("--scores", scores)):
+        for name, column in (("candidates", candidates), ("scores", scores)):
             if column is not None and column not in available:
                 near = suggestion(column, available)
-                raise RecipeError(f"{option} {column}: no such column{near}  (columns: {', '.join(available)})")
+                columns = ", ".join(available)
+                raise RecipeError(f"{option(f'--{name} {column}')}: no such column{near}  (columns: {columns})")
         return cls(data, stored, candidates, scores)
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from mdpo_core.make_data.journal import Entry
 from mdpo_core.make_data.kept_beginnings import Beginning, Keep, assembled, beginnings_of, ends_a_sentence
 from mdpo_core.make_data.source import CheckedInput, builder_of, load, require_condition, require_jsonl, require_models
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import option
 from mdpo_core.types.batch import EncodedPrompt
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import escape_marks
@@ -74,7 +75,8 @@ def generate_rejected(recipe: Recipe, out: Path, generation: Generation) -> NewP
     require_jsonl(out)
     require_condition(recipe, generation.condition)
     if generation.max_new_tokens >= recipe.model.max_length:
-        raise RecipeError(f"--max-new-tokens must be less than model.max_length, which is {recipe.model.max_length}")
+        length = recipe.model.max_length
+        raise RecipeError(f"{option('--max-new-tokens')} must be less than model.max_length, which is {length}")
     recipe.model.check()
     require_models(recipe, {"policy": generation.policy})
     data = open_all_rows(recipe.data)

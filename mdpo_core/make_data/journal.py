@@ -13,6 +13,7 @@ from typing import IO, Any, TypeAlias
 
 from mdpo_core.errors import CheckpointError, MdpoError
 from mdpo_core.processes.stop_request import RunStopped, StopRequest
+from mdpo_core.remedies import option
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.file_locks import lock
 from mdpo_core.storage.files import atomic_write
@@ -75,7 +76,7 @@ class Journal:
         present = self.out if self.out.exists() else self.partial
         raise CheckpointError(
             f"{present} already exists, but {self.settings.name}, which records the command that made it, does not; "
-            "choose another file with --out"
+            f"choose another file with {option('--out FILE')}"
         )
 
     def _other_settings(self) -> str:
@@ -85,8 +86,8 @@ class Journal:
         hint = "" if same_names else "; the names of the settings differ, so they come from another version of mdpo"
         return "\n  ".join(
             [
-                f"{self.out} was written or begun with other settings{hint}; choose another file with --out, or remove "
-                f"{' and '.join(files)} to start again",
+                f"{self.out} was written or begun with other settings{hint}; choose another file with "
+                f"{option('--out FILE')}, or remove {' and '.join(files)} to start again",
                 *self._different(),
             ]
         )
@@ -103,7 +104,8 @@ class Journal:
         try:
             return dict(json.loads(self.settings.read_text()))
         except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{self.settings} is damaged ({error}); choose another file with --out") from error
+            other = option("--out FILE")
+            raise CheckpointError(f"{self.settings} is damaged ({error}); choose another file with {other}") from error
 
     def _different(self) -> list[str]:
         return differences(self._read_settings(), self.key)

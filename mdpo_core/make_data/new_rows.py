@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mdpo_core.errors import CheckpointError, DataError, Problem
 from mdpo_core.registry.discovery import make_component
+from mdpo_core.remedies import option
 from mdpo_core.storage.files import atomic_file, atomic_folder
 from mdpo_core.types.example import Example, ExampleField, Prompt
 
@@ -95,7 +96,7 @@ class NewPairsFile:
     def require_free(self) -> None:
         """Raise `CheckpointError` if the folder for the images already exists."""
         if self.images.exists():
-            raise CheckpointError(f"{self.images} already exists; choose another file with --out")
+            raise CheckpointError(f"{self.images} already exists; choose another file with {option('--out FILE')}")
 
     def write(self, rows: Sequence[NewRow]) -> Reader:
         """Write rows, at least one, and their images. Returns the reader of the new file."""

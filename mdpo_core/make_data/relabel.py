@@ -19,6 +19,7 @@ from mdpo_core.make_data.journal import Entry
 from mdpo_core.make_data.new_rows import NewRow
 from mdpo_core.make_data.source import AllResponses, CheckedInput, load, require_jsonl, require_models
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import option
 from mdpo_core.types.example import Example
 from mdpo_core.types.scores import ScorerOutput, Scores
 from mdpo_core.types.view import CHOSEN, REJECTED, View
@@ -52,20 +53,22 @@ class Relabeling:
     def require_consistent(self) -> None:
         """Raise `RecipeError` for options that contradict each other."""
         if self.scores is not None and self.candidates is None:
-            raise RecipeError("--scores needs --candidates COLUMN: each score belongs to a candidate of that column")
+            needed = f"{option('--scores')} needs {option('--candidates COLUMN')}"
+            raise RecipeError(f"{needed}: each score belongs to a candidate of that column")
         if self.scores is None and self.policy is None:
             raise RecipeError(
-                "--policy DIR is missing: name an exported model, such as final/ of a run directory, whose implicit "
-                "reward gives the scores; or name a column of scores with --scores COLUMN"
+                f"{option('--policy DIR')} is missing: name an exported model, such as final/ of a run directory, "
+                f"whose implicit reward gives the scores; or name a column of scores with {option('--scores COLUMN')}"
             )
         if self.scores is not None and (self.policy or self.reference):
             raise RecipeError(
-                "--scores cannot be combined with --policy or --reference: scores come from a column or from models"
+                f"{option('--scores')} cannot be combined with {option('--policy')} or {option('--reference')}: scores "
+                "come from a column or from models"
             )
         if self.policy and self.reference and self.policy.resolve() == self.reference.resolve():
             raise RecipeError(
-                f"--reference {self.reference}: this is also the policy, so all rewards would be 0; name another "
-                "model, or leave --reference out to use the recipe's untrained model"
+                f"{option(f'--reference {self.reference}')}: this is also the policy, so all rewards would be 0; name "
+                f"another model, or leave {option('--reference')} out to use the recipe's untrained model"
             )
 
     def settings(self) -> dict[str, Any]:

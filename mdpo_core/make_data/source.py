@@ -16,6 +16,7 @@ from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.listeners import progress_of
 from mdpo_core.recipe.checks.needs import Need, needs_of_corruption
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import option
 from mdpo_core.storage.exported import EXPORTED, digests, require_as_exported
 from mdpo_core.storage.manifest import describe, reference_key
 from mdpo_core.storage.run_directory import RunDirectory
@@ -103,7 +104,7 @@ def builder_of(recipe: Recipe, views: tuple[View, ...]) -> BatchBuilder:
 def require_jsonl(out: Path) -> None:
     """Raise `DataError` for a file name that does not end in .jsonl."""
     if out.suffix != ".jsonl":
-        raise DataError([Problem(str(out), "", "--out must name a JSON Lines file, which ends in .jsonl")])
+        raise DataError([Problem(str(out), "", f"{option('--out')} must name a JSON Lines file, which ends in .jsonl")])
 
 
 def require_condition(recipe: Recipe, name: str) -> None:
@@ -111,7 +112,7 @@ def require_condition(recipe: Recipe, name: str) -> None:
     if name != CLEAN and name not in recipe.corruptions:
         known = (CLEAN, *recipe.corruptions)
         raise RecipeError(
-            f"--condition {name}: the recipe does not define this condition under corruptions"
+            f"{option(f'--condition {name}')}: the recipe does not define this condition under corruptions"
             f"{suggestion(name, known)}  ({', '.join(known)})"
         )
 
@@ -135,7 +136,7 @@ def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
     has no config.json, only the adapter knows.
     """
     known = any(file.name == _MARKS[0] for file in recipe.model.files())
-    for option, folder in models.items():
+    for name, folder in models.items():
         if folder is None:
             continue
         if folder.is_dir() and (not known or _is_model(folder)):
@@ -143,13 +144,13 @@ def require_models(recipe: Recipe, models: Mapping[str, Path | None]) -> None:
             continue
         if not folder.is_dir():
             raise RecipeError(
-                f"--{option}: the folder '{folder}' does not exist; give an exported model, such as final/ of a run "
-                "directory"
+                f"{option(f'--{name}')}: the folder '{folder}' does not exist; give an exported model, such as final/ "
+                "of a run directory"
             )
         final = RunDirectory(folder).final
         hint = f"; did you mean '{final}'?" if _is_model(final) else ""
         raise RecipeError(
-            f"--{option}: '{folder}' does not contain a model: it has neither {' nor '.join(_MARKS)}{hint}"
+            f"{option(f'--{name}')}: '{folder}' does not contain a model: it has neither {' nor '.join(_MARKS)}{hint}"
         )
 
 

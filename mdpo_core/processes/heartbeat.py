@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.errors import first_line
 from mdpo_core.processes.world import World
+from mdpo_core.remedies import option
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]  # public, but missing in torch's list of names
@@ -206,6 +207,6 @@ class _Watch:
         if self._over.is_set():
             return
         if message:
-            sys.stderr.write(f"{message}\nthe run can continue from its newest checkpoint, with --resume\n")
+            sys.stderr.write(f"{message}\nthe run can continue from its newest checkpoint, with {option('--resume')}\n")
             sys.stderr.flush()
         os._exit(1)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mdpo_core.errors import Problem, RecipeError, suggestion
+from mdpo_core.remedies import either
 
 _PACKAGE = Path(__file__).parents[1]
 _SUFFIX = ".yaml"
@@ -77,7 +78,7 @@ def unknown_recipe(name: str, reason: str) -> RecipeError:
     """The error for a name that no shipped recipe has, with the most similar one."""
     known = shipped_recipes()
     near = suggestion(name, known) or suggestion(name, [full.rpartition("/")[2] for full in known])
-    return RecipeError([Problem(name, "", f"{reason}{near}  (mdpo recipes lists them)")])
+    return RecipeError([Problem(name, "", f"{reason}{near}  ({either('mdpo recipes lists them', ', '.join(known))})")])
 
 
 def head_of(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from mdpo_core.recipe.node import Node
 from mdpo_core.recipe.shipped import recipe_file
 from mdpo_core.recipe.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 from mdpo_core.registry.plugin_files import absolute
+from mdpo_core.remedies import either
 
 EXTENDS = "extends"
 PLUGINS = "plugins"
@@ -146,7 +147,7 @@ def override(document: Document, assignments: Iterable[str] | Mapping[str, Any])
         return
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        where = f"--set {_one_line(assignment)}"
+        where = f"{either('--set', 'the change')} {_one_line(assignment)}"
         keys = name.split(".")
         if not equals or not all(keys) or not name.isprintable():
             _refuse(where, "", "write it as section.key=value")

@@ -13,6 +13,7 @@ from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
 from mdpo_core.processes.file_modules import FileModule, give
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
+from mdpo_core.remedies import either
 
 _Thing = TypeVar("_Thing")
 
@@ -49,7 +50,7 @@ class Registry:
         names = {point.name for point in points}
         for name in without:
             if name not in names:
-                raise PluginError(f"--without {name}: no such plugin{suggestion(name, names)}")
+                raise PluginError(f"{either('--without', 'without')} {name}: no such plugin{suggestion(name, names)}")
         points = [point for point in points if point.name not in without]
         _require_one_package_each(points)
         with _discovering():
@@ -64,7 +65,7 @@ class Registry:
         """
         known = self.plugins.get_name(plugin)
         if known is not None:
-            raise PluginError(f"plugins '{known}' and '{name}' are the same module; leave one out: --without {name}")
+            raise PluginError(f"plugins '{known}' and '{name}' are the same module; {_leave_out(name)}")
         try:
             offered = offered_by(plugin, name)
         except KeyboardInterrupt:
@@ -78,8 +79,8 @@ class Registry:
             other = self._offers.get((cls.kind, component_name))
             if other is not None:
                 raise PluginError(
-                    f"plugins '{other.owner}' and '{name}' both offer the {cls.kind} '{component_name}'; leave one "
-                    f"out: --without {other.owner} or --without {name}"
+                    f"plugins '{other.owner}' and '{name}' both offer the {cls.kind} '{component_name}'; "
+                    f"{_leave_out(other.owner, name)}"
                 )
         self.plugins.register(plugin, name)
         self._offer(offered, name, installed=True)
@@ -198,8 +199,8 @@ def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
         first = packages.setdefault(point.name, package)
         if first != package:
             raise PluginError(
-                f"the packages '{first}' and '{package}' both name their plugin '{point.name}'; uninstall one, or "
-                f"leave out both: --without {point.name}"
+                f"the packages '{first}' and '{package}' both name their plugin '{point.name}'; uninstall one"
+                f"{either(f', or leave out both: --without {point.name}', '')}"
             )
 
 
@@ -225,8 +226,12 @@ def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {text_of(error)}"
 
 
+def _leave_out(*plugins: str) -> str:
+    return either("leave one out: --without " + " or --without ".join(plugins), "uninstall one of them")
+
+
 def _way_out(plugin: str) -> str:
-    return f"; fix it, or leave it out: --without {plugin}"
+    return f"; fix it, or {either(f'leave it out: --without {plugin}', 'uninstall it')}"
 
 
 _current: Registry | None = None

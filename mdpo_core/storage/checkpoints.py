@@ -13,6 +13,7 @@ from typing import Any
 from mdpo_core.errors import CheckpointError, shown
 from mdpo_core.interfaces.backend import Engine
 from mdpo_core.processes.world import World
+from mdpo_core.remedies import option
 from mdpo_core.storage.files import (
     begun_folder,
     finished_folder,
@@ -105,7 +106,8 @@ class Checkpoints:
         A run that ignored it could continue from an older step than its user expects.
         """
         if self.folder.exists() and not self.folder.is_dir():
-            raise CheckpointError(f"{self.folder} is not a folder; move it away, or choose another --run-dir DIR")
+            other = option("--run-dir DIR")
+            raise CheckpointError(f"{self.folder} is not a folder; move it away, or choose another: {other}")
         for path in sorted(self.folder.glob(f"{_PREFIX}*")):
             if _step_of(path) is None:
                 raise CheckpointError(

@@ -16,6 +16,7 @@ from mdpo_core.interfaces.model import Placement
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import option
 from mdpo_core.storage.checkpoints import saved_state, verify
 from mdpo_core.storage.exported import reading_of, write_digests
 from mdpo_core.storage.files import atomic_folder, remove_unfinished, sha256
@@ -57,7 +58,7 @@ def export_run(
     if not directory.recipe.is_file():
         raise RecipeError(f"{run_dir} is not a run directory: it does not contain {directory.recipe.name}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RecipeError(f"{out} already exists and is not empty; choose another folder with --out DIR")
+        raise RecipeError(f"{out} already exists and is not empty; choose another folder with {option('--out DIR')}")
     checkpoint = chosen_checkpoint(directory, step)
     recipe = load_recipe(directory.recipe)
     named = None if base is None else _named(base, complete=merge or not recipe.model.has_lora)
@@ -80,15 +81,16 @@ def export_models(recipe: Recipe, directory: RunDirectory, best_step: int | None
 def _named(base: str, complete: bool) -> str:
     """An absolute path or a hub name for ``--base``. Raises `RecipeError` for anything else."""
     if complete:
-        raise RecipeError("--base: the export is a complete model, which belongs to no other; leave --base out")
+        base = option("--base")
+        raise RecipeError(f"{base}: the export is a complete model, which belongs to no other; leave {base} out")
     path = Path(base).expanduser()
     if base and path.is_dir():
         return str(path.absolute())
     if path.is_absolute() or _HUB_NAME.fullmatch(base):
         return base
     raise RecipeError(
-        f"--base {base}: there is no such folder, and other programs would look for it in their own working directory; "
-        "give an absolute path, or a name on the hub, such as llava-hf/llava-1.5-7b-hf"
+        f"{option(f'--base {base}')}: there is no such folder, and other programs would look for it in their own "
+        "working directory; give an absolute path, or a name on the hub, such as llava-hf/llava-1.5-7b-hf"
     )
 
 
@@ -104,7 +106,7 @@ def export_checkpoint(
     """
     if merge and not recipe.model.has_lora:
         raise RecipeError(
-            "--merge: the run trained the weights themselves, so there is no LoRA to merge; leave --merge out"
+            f"{option('--merge')}: the run trained the weights themselves, so there is no LoRA to merge; leave it out"
         )
     state = saved_state(checkpoint, verify(checkpoint))
     adapter = recipe.model.unquantized.without_kernels

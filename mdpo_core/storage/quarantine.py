@@ -14,6 +14,7 @@ from mdpo_core.data.encoding import TrainingData
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import either, option
 from mdpo_core.storage.files import atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.types.batch import Batch
@@ -118,9 +119,10 @@ def _without(checked: CheckedData, bad: Mapping[int, list[Problem]]) -> CheckedD
 def stopped_by(error: DataError, finished: int, streamed: bool) -> DataError:
     """The error of a bad row that ends a run, with what to do."""
     kept = f"a checkpoint of step {finished} is saved" if finished else "no step is lost"
-    text = f"{kept}. data.check left these rows unchecked; mend them and continue with --resume, or find all bad rows"
-    text = f"{text} with mdpo check RECIPE --data --set data.check=all"
+    mend = f"mend them and continue with {option('--resume')}"
+    find = either("mdpo check RECIPE --data --set data.check=all", "data.check: all")
+    text = f"{kept}. data.check left these rows unchecked; {mend}, or find all bad rows with {find}"
     if streamed:
-        text = f"{kept}. The rows of a stream are checked when they are met; mend them and continue with --resume, or "
+        text = f"{kept}. The rows of a stream are checked when they are met; {mend}, or "
         text = f"{text}leave them out: data.bad_rows: quarantine"
     return DataError([*error.problems, Problem("", "", text)])

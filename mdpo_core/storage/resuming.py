@@ -12,6 +12,7 @@ from mdpo_core.errors import CheckpointError, MdpoError, RecipeError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.yaml_document import read_document
+from mdpo_core.remedies import option
 from mdpo_core.storage.differences import differences
 
 # These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
@@ -34,9 +35,11 @@ def require_same_recipe(file: Path, recipe: Recipe) -> None:
     grown = goes_on(recorded, recipe)
     different = differences(recorded, recipe.to_dict(), lambda key: _decides(key) and key not in grown)
     if different:
+        other = option("--run-dir DIR")
         raise RecipeError(
-            f"{file.parent} holds the run of another recipe; choose another directory with --run-dir DIR\n  "
-            + "\n  ".join(different)
+            "\n  ".join(
+                [f"{file.parent} holds the run of another recipe; choose another directory with {other}", *different]
+            )
         )
 
 
@@ -75,11 +78,11 @@ def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: P
             raise CheckpointError(
                 f"the run in {path} was begun by a version of mdpo that hashed the pixels of pictures, so this version "
                 "cannot tell whether the data are still the same; finish it with that version, which "
-                f"{path / 'manifest.json'} names, or start a new run with --run-dir DIR"
+                f"{path / 'manifest.json'} names, or start a new run with {option('--run-dir DIR')}"
             )
         raise CheckpointError(
             f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
-            "start a new run with --run-dir DIR"
+            f"start a new run with {option('--run-dir DIR')}"
         )
 
 
@@ -109,8 +112,8 @@ def require_same_code(then: Mapping[str, Any], now: Mapping[str, Any], path: Pat
         logging.getLogger(__name__).warning("%s; the run goes on with the code as it is now", what)
         return
     raise CheckpointError(
-        f"{what} ({path / 'manifest.json'}); restore it, start a new run with --run-dir DIR, or go on with the code as "
-        "it is now: --resume --accept-changed-code"
+        f"{what} ({path / 'manifest.json'}); restore it, start a new run with {option('--run-dir DIR')}, or go on with "
+        f"the code as it is now: {option('--resume --accept-changed-code')}"
     )
 
 
@@ -163,7 +166,8 @@ def _recorded_recipe(path: Path) -> Mapping[str, Any]:
 
 
 def _damaged_recipe(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged ({reason}); restore it, or start a new run with --run-dir DIR")
+    new = option("--run-dir DIR")
+    return CheckpointError(f"{path} is damaged ({reason}); restore it, or start a new run with {new}")
 
 
 def _decides(key: str) -> bool:

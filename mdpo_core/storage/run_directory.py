@@ -12,6 +12,7 @@ from typing import Any
 from mdpo_core.errors import CheckpointError, RecipeError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import option
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, remove
@@ -89,14 +90,15 @@ class RunDirectory:
             return
         if not self.recipe.is_file():
             raise RecipeError(
-                f"{self.path} is not empty and is not a run directory; choose another directory with --run-dir DIR"
+                f"{self.path} is not empty and is not a run directory; choose another directory with "
+                f"{option('--run-dir DIR')}"
             )
         require_same_recipe(self.recipe, recipe)
         if not resume:
             step = self.checkpoints.newest_step()
             raise RecipeError(
-                f"{self.path} already holds this run (newest checkpoint: step {step}); continue with --resume, or "
-                "choose another directory with --run-dir DIR"
+                f"{self.path} already holds this run (newest checkpoint: step {step}); continue with "
+                f"{option('--resume')}, or choose another directory with {option('--run-dir DIR')}"
             )
         self._require_readable()
 
@@ -121,7 +123,9 @@ class RunDirectory:
             return False
         problem = _problem_of_final(self.final)
         if problem:
-            raise CheckpointError(f"{problem}; move {self.final} away, and --resume exports the model again")
+            raise CheckpointError(
+                f"{problem}; move {self.final} away, and {option('--resume')} exports the model again"
+            )
         return True
 
     def require_same_inputs(self, manifest: Mapping[str, Any], *, accept_changed_code: bool = False) -> None:
@@ -195,7 +199,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(
             f"{path}, which lists the model's files and the data at the start of the run, cannot be read: {error}; "
-            "restore it, or start a new run with --run-dir DIR"
+            f"restore it, or start a new run with {option('--run-dir DIR')}"
         ) from error
     return manifest
 

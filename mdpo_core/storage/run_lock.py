@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mdpo_core.errors import RecipeError
+from mdpo_core.remedies import option
 from mdpo_core.storage.file_locks import lock
 from mdpo_core.storage.files import unwritable
 
@@ -92,8 +93,8 @@ def _lock(descriptor: int, folder: Path) -> None:
 def _in_use(folder: Path, owner: tuple[str, int] | None) -> RecipeError:
     holder = "another run" if owner is None else f"the run of process {owner[1]} on the host {owner[0]}"
     return RecipeError(
-        f"{folder} is in use by {holder}; wait until it ends, or choose another directory with --run-dir DIR. If it "
-        f"has ended, for example on another host, remove {folder / LOCK}"
+        f"{folder} is in use by {holder}; wait until it ends, or choose another directory with "
+        f"{option('--run-dir DIR')}. If it has ended, for example on another host, remove {folder / LOCK}"
     )
 
 

@@ -17,6 +17,7 @@ from mdpo_core.processes.devices import device_of
 from mdpo_core.processes.world import current_world
 from mdpo_core.recipe.consistency import can_be_cached
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.remedies import either, option
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.head import ON_CPU, logits_at_once
 from mdpo_core.scoring.reference import FrozenCopy, Reference
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 # Logits in float32, their gradient, and the model's own copy of them.
 _BYTES_PER_LOGIT = 4 + 4 + 2
-_ASK = "What a step needs by kind, and what fits a card: mdpo check RECIPE --gpu GB"
+
+
+def _where_to_ask() -> str:
+    return either("\nWhat a step needs by kind, and what fits a card: mdpo check RECIPE --gpu GB", "")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class MemoryAdvice:
         else:
             return
         raise MdpoError(
-            f"{self._situation(batch)}: {reason}\nWhat would help, also with --resume:\n{self._advice(batch)}\n{_ASK}"
+            f"{self._situation(batch)}: {reason}\nWhat would help, also with {option('--resume')}:\n"
+            f"{self._advice(batch)}{_where_to_ask()}"
         )
 
     def _situation(self, batch: Batch) -> str:
@@ -150,7 +155,7 @@ def explained_before_steps(doing: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise MdpoError(f"out of memory while {doing}: {first_line(error)}\n{_ASK}") from error
+        raise MdpoError(f"out of memory while {doing}: {first_line(error)}{_where_to_ask()}") from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.model import Dtype, Placement, VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.recipe.loading import load_sections
+from mdpo_core.remedies import either, option
 from mdpo_core.storage.checkpoints import saved_state, verify
 from mdpo_core.storage.export import chosen_checkpoint, require_same_model, restore
 from mdpo_core.storage.exported import belongs_to_another, digests, how_to_read, require_as_exported
@@ -19,7 +20,6 @@ from mdpo_core.storage.run_directory import RunDirectory, expanded
 
 # A folder with one of these files holds a model that transformers or peft saved.
 _MODELS = ("config.json", "adapter_config.json")
-_PLACE = "say where it is with --base-path (in Python: base_path)"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def find_trained(path: Path, step: int | None = None, base_path: str | None = No
     if not directory.recipe.is_file():
         if step is not None:
             raise RecipeError(
-                f"--step {step}: '{path}' is not a run directory, so it has no checkpoints; leave --step out"
+                f"{option(f'--step {step}')}: '{path}' is not a run directory, so it has no checkpoints; leave "
+                f"{option('--step')} out"
             )
         return _exported(path, base_path)
     if step is None and directory.final.is_dir():
@@ -116,7 +117,7 @@ def _exported(folder: Path, base_path: str | None) -> FoundModel:
     if belongs_to_another(folder):
         reads.check()
         base = {file.name: sha256(file) for file in reads.files()}
-    require_as_exported(folder, digests(folder), base, _PLACE)
+    require_as_exported(folder, digests(folder), base, _place())
     reads.check_exported(folder, same_base=bool(base))
     return FoundModel(reads, untrained, dtype, folder=folder)
 
@@ -136,7 +137,7 @@ def _how_to_read(folder: Path) -> tuple[ModelAdapter, Dtype]:
         return _of_recipe(run.recipe)
     raise DataError(
         f"'{folder}' does not say which adapter reads it: mdpo did not export it, or an earlier version did; export "
-        "the run again with mdpo export, or give the run directory"
+        f"the run again{either(' with mdpo export', '')}, or give the run directory"
     )
 
 
@@ -147,7 +148,11 @@ def _of_recipe(recipe: Path) -> tuple[ModelAdapter, Dtype]:
     return model.unquantized.without_kernels, placement_of(backend).dtype
 
 
+def _place() -> str:
+    return f"say where it is with {option('--base-path PATH')}"
+
+
 def _require_there(adapter: ModelAdapter) -> None:
     lost = adapter.lost
     if lost is not None:
-        raise RecipeError(f"the model before training, '{lost}', is not found: was it moved? If so, {_PLACE}")
+        raise RecipeError(f"the model before training, '{lost}', is not found: was it moved? If so, {_place()}")

@@ -103,7 +103,7 @@ def test_directory_of_another_recipe_is_refused_with_differences(small: list[str
 def test_directory_holding_the_run_is_refused_without_resume(small: list[str]) -> None:
     recipe = load_recipe(RECIPES / "llava_mdpo.yaml", small)
     first = run(recipe)
-    with pytest.raises(RecipeError, match=r"already holds this run \(newest checkpoint: step 6\).*--resume"):
+    with pytest.raises(RecipeError, match=r"already holds this run \(newest checkpoint: step 6\).*resume=True"):
         run(recipe)
     assert run(recipe, resume=True) == first
 

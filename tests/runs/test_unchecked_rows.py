@@ -62,7 +62,7 @@ def test_a_bad_row_stops_the_run_with_a_checkpoint_and_goes_on_once_mended(
         train(changes, tmp_path / "run")
     message = str(caught.value)
     assert f"{tmp_path / 'rows.json'} row 7: the response 'chosen' is empty" in message
-    assert "continue with --resume, or find all bad rows with mdpo check RECIPE --data --set data.check=all" in message
+    assert "continue with resume=True, or find all bad rows with data.check: all" in message
     saved = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert len(saved) <= 1
     if saved:
@@ -113,7 +113,7 @@ def test_a_bad_row_stops_the_caching_of_the_reference_which_goes_on_once_mended(
         train(changes, tmp_path / "run")
     message = str(caught.value)
     assert f"{tmp_path / 'rows.json'} row 7: the response 'chosen' is empty" in message
-    assert "no step is lost. data.check left these rows unchecked; mend them and continue with --resume" in message
+    assert "no step is lost. data.check left these rows unchecked; mend them and continue with resume=True" in message
     assert not (tmp_path / "run" / "checkpoints").exists()
     with_bad_row([], pairs, tmp_path)
     assert steps(train(changes, tmp_path / "run", resume=True))[-1]["step"] == 6

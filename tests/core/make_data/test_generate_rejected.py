@@ -295,9 +295,9 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     unknown = r"--condition blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"
     with pytest.raises(RecipeError, match=unknown):
         make(recipe, tmp_path / "out.jsonl", condition="blnd")
-    with pytest.raises(RecipeError, match=r"--max-new-tokens must be less than model.max_length, which is 2048"):
+    with pytest.raises(RecipeError, match=r"max_new_tokens must be less than model.max_length, which is 2048"):
         make(recipe, tmp_path / "out.jsonl", max_new_tokens=2048)
-    with pytest.raises(DataError, match=r"out.json: --out must name a JSON Lines file"):
+    with pytest.raises(DataError, match=r"out.json: out must name a JSON Lines file"):
         make(recipe, tmp_path / "out.json")
     with pytest.raises(RecipeError, match=r"nowhere' does not exist"):
         make(recipe, tmp_path / "out.jsonl", policy=tmp_path / "nowhere")

@@ -86,7 +86,7 @@ def test_a_wish_to_stop_is_granted_between_rows_and_keeps_them(tmp_path: Path) -
 
 def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     fill(journal(tmp_path), Compute(), nothing)
-    with pytest.raises(CheckpointError, match=r"other settings; choose .*--out.*\n  seed: 0 there, 1 here"):
+    with pytest.raises(CheckpointError, match=r"other settings; choose .*out=FILE.*\n  seed: 0 there, 1 here"):
         journal(tmp_path, seed=1).is_finished()
     assert not journal(tmp_path).is_finished()
 

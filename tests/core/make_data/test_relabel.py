@@ -175,9 +175,9 @@ def test_a_spa_recipe_trains_on_what_was_relabeled(changes: list[str], tmp_path:
 def test_named_responses_are_candidates_where_no_column_is_given(tmp_path: Path) -> None:
     recipe = load_recipe(QUICKSTART, ["data.num_pairs=3", "model.lora={rank: 2}"])
     out = tmp_path / "out.jsonl"
-    with pytest.raises(RecipeError, match="--policy DIR is missing"):
+    with pytest.raises(RecipeError, match="policy=DIR is missing"):
         relabel(recipe, out, Relabeling())
-    with pytest.raises(RecipeError, match="--candidates: this reader does not give columns of lists"):
+    with pytest.raises(RecipeError, match="candidates: this reader does not give columns of lists"):
         relabel(recipe, out, Relabeling(candidates="answers", scores="points"))
     base = Path(str(recipe.model.files()[0])).parent
     with pytest.raises(DataError, match="every row was left out"):  # the policy is the reference

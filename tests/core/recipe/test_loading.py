@@ -243,7 +243,7 @@ def test_extending_itself_or_nothing_is_refused(tmp_path: Path, base: str) -> No
     ("assignment", "message"),
     [
         ("train.epochs", "write it as section.key=value"),
-        ("train.epocs=2", "--set train.epocs=2: train.epocs: unknown option; did you mean 'epochs'?"),
+        ("train.epocs=2", "the change train.epocs=2: train.epocs: unknown option; did you mean 'epochs'?"),
         (
             "objective.7.beta=2",
             "there is no 'objective.7' to set: 'objective' has 3 items, 0 to 2, and * is all of them",
@@ -367,4 +367,4 @@ def test_a_wrong_option_has_one_sentence_with_what_would_work(change: str, sente
     with pytest.raises(RecipeError) as caught:
         load_recipe(RECIPES / "quickstart.yaml", [change])
     [problem] = caught.value.problems
-    assert str(problem).startswith(f"--set {change}: {sentence}")
+    assert str(problem).startswith(f"the change {change}: {sentence}")

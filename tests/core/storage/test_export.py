@@ -167,7 +167,7 @@ def test_base_that_other_folders_would_not_find_is_refused(base: str, lora_run: 
 
 def test_complete_model_takes_no_base(full_run: Path, lora_run: Path, tmp_path: Path) -> None:
     for folder, merge in ((full_run, False), (lora_run, True)):
-        with pytest.raises(RecipeError, match="--base: the export is a complete model"):
+        with pytest.raises(RecipeError, match="base: the export is a complete model"):
             export_run(folder, tmp_path / "out", base="/models/llava", merge=merge)
 
 
@@ -329,7 +329,7 @@ def test_what_stands_in_the_way_is_left_alone(lora_run: Path, tmp_path: Path) ->
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
     for out in (tmp_path / "out", tmp_path / "out" / "mine"):
-        with pytest.raises(RecipeError, match="already exists and is not empty; choose another folder with --out"):
+        with pytest.raises(RecipeError, match="already exists and is not empty; choose another folder with out=DIR"):
             export_run(lora_run, out)
     assert (tmp_path / "out" / "mine").read_text() == "kept"
 

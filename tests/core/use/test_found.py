@@ -88,7 +88,7 @@ def test_lora_weights_whose_model_was_moved_take_its_new_place(lora_run: Path, l
     content |= {"model": content["model"] | {"path": gone}, "files": digests(alone)}
     (alone / EXPORTED).write_text(json.dumps(content))
     with pytest.raises(
-        RecipeError, match=r"gone', is not found: was it moved\? If so, say where it is with --base-path"
+        RecipeError, match=r"gone', is not found: was it moved\? If so, say where it is with base_path=PATH"
     ):
         find_trained(alone)
     new = str(shutil.copytree(llava, tmp_path / "moved"))
@@ -96,7 +96,7 @@ def test_lora_weights_whose_model_was_moved_take_its_new_place(lora_run: Path, l
 
 
 def test_another_model_than_the_trained_one_is_refused(lora_run: Path, other_llava: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"it was trained from another model.*say where it is with --base-path"):
+    with pytest.raises(DataError, match=r"it was trained from another model.*say where it is with base_path=PATH"):
         load_trained(lora_run, base_path=str(other_llava))
     unfinished = shutil.copytree(lora_run, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
     with pytest.raises(CheckpointError, match="the model has changed since the run began"):
@@ -106,7 +106,7 @@ def test_another_model_than_the_trained_one_is_refused(lora_run: Path, other_lla
 def test_steps_are_those_of_a_run_directory(lora_run: Path) -> None:
     with pytest.raises(RecipeError, match=r"has no checkpoint of step 9  \(steps: 2, 3\)"):
         load_trained(lora_run, step=9)
-    with pytest.raises(RecipeError, match=r"--step 2: .*leave --step out"):
+    with pytest.raises(RecipeError, match=r"step=2: .*leave step out"):
         load_trained(lora_run / "final", step=2)
 
 

@@ -58,7 +58,7 @@ def test_an_option_of_another_trainer_is_answered_by_the_one_of_mdpo(assignment:
 
 def test_a_name_that_mdpo_has_elsewhere_does_not_answer_with_its_own_place() -> None:
     assert said_of("objective.0={loss: ipo, beta: 0.1}") == (
-        "--set objective.0={loss: ipo, beta: 0.1}: objective.0.beta: unknown option  "
+        "the change objective.0={loss: ipo, beta: 0.1}: objective.0.beta: unknown option  "
         "(ipo: label, length_normalize, over, prefer, scored, tau, weight)"
     )
 
