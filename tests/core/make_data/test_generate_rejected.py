@@ -292,7 +292,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     changes: list[str], data: Path, tmp_path: Path, other_llava: Path
 ) -> None:
     recipe = recipe_of(changes, data, *CONDITIONS)
-    unknown = r"--condition blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"
+    unknown = r"condition=blnd: .*did you mean 'blind'\?  \(clean, crop, blind, hidden\)"
     with pytest.raises(RecipeError, match=unknown):
         make(recipe, tmp_path / "out.jsonl", condition="blnd")
     with pytest.raises(RecipeError, match=r"max_new_tokens must be less than model.max_length, which is 2048"):

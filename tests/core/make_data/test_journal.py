@@ -106,7 +106,7 @@ def test_journal_with_renamed_setting_is_refused_with_advice(tmp_path: Path, fin
     files = "pairs.jsonl and" if finished else "pairs.jsonl.partial and"
     assert str(caught.value) == (
         f"{new.out} was written or begun with other settings; the names of the settings differ, so they come from "
-        f"another version of mdpo; choose another file with --out, or remove {files} pairs.jsonl.settings.json to "
+        f"another version of mdpo; choose another file with out=FILE, or remove {files} pairs.jsonl.settings.json to "
         "start again\n"
         "  condition: 'absent' there, 'clean' here\n"
         "  under: 'clean' there, 'absent' here"

@@ -265,18 +265,18 @@ def test_what_is_wrong_with_a_row_is_named(changes: list[str], tmp_path: Path, r
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"candidates": None, "scores": "points"}, "--scores needs --candidates COLUMN"),
-        ({}, "--policy DIR is missing"),
-        ({"scores": "points", "policy": Path("final")}, "--scores cannot be combined with --policy or --reference"),
-        ({"scores": "point"}, r"--scores point: no such column; did you mean 'points'\?"),
-        ({"candidates": "answer", "scores": "points"}, r"--candidates answer: .*did you mean 'answers'\?"),
+        ({"candidates": None, "scores": "points"}, "scores needs candidates=COLUMN"),
+        ({}, "policy=DIR is missing"),
+        ({"scores": "points", "policy": Path("final")}, "scores cannot be combined with policy or reference"),
+        ({"scores": "point"}, r"scores=point: no such column; did you mean 'points'\?"),
+        ({"candidates": "answer", "scores": "points"}, r"candidates=answer: .*did you mean 'answers'\?"),
         (
             {"policy": Path("runs/final"), "reference": Path("runs/../runs/final")},
-            r"--reference runs/../runs/final: this is also the policy, so all rewards would be 0",
+            r"reference=runs/../runs/final: this is also the policy, so all rewards would be 0",
         ),
         (
             {"policy": Path("nowhere")},
-            "--policy: the folder 'nowhere' does not exist; give an exported model, such as final/ of a run",
+            "policy: the folder 'nowhere' does not exist; give an exported model, such as final/ of a run",
         ),
     ],
 )
@@ -299,7 +299,7 @@ def test_a_folder_without_a_model_is_named_by_its_option(changes: list[str], tmp
         with pytest.raises(RecipeError) as caught:
             make(recipe, tmp_path / "out.jsonl", **{option: tmp_path / "run", other: other_llava})
         assert str(caught.value) == (
-            f"--{option}: '{tmp_path / 'run'}' does not contain a model: it has neither config.json nor "
+            f"{option}: '{tmp_path / 'run'}' does not contain a model: it has neither config.json nor "
             "adapter_config.json"
         )
     assert not list(tmp_path.glob("out*"))

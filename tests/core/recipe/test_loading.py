@@ -250,7 +250,7 @@ def test_extending_itself_or_nothing_is_refused(tmp_path: Path, base: str) -> No
         ),
         ("train.*.more=2", "there is no 'train.epochs.more' to set"),
         ("objective.*.bta=2", "objective.2.bta: unknown option; did you mean 'beta'?"),
-        ("train.epochs=two", "--set train.epochs=two: train.epochs: input should be a valid integer, found 'two'"),
+        ("train.epochs=two", "the change train.epochs=two: train.epochs: input should be a valid integer, found 'two'"),
     ],
 )
 def test_a_wrong_assignment_is_named(assignment: str, message: str) -> None:

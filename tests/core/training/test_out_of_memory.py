@@ -17,6 +17,7 @@ from support.paths import RECIPES
 from mdpo_core import Batch, MdpoError, ModelAdapter, component, load_recipe
 from mdpo_core.memory.estimate import Estimator
 from mdpo_core.processes.world import ALONE
+from mdpo_core.remedies import in_words_of_commands
 from mdpo_core.runner import Run
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy
 from mdpo_core.training.out_of_memory import MemoryAdvice, explained_before_steps
@@ -182,7 +183,8 @@ def test_memory_that_runs_out_while_loading_is_told(error: Exception, monkeypatc
 
     recipe = load_recipe(RECIPE)
     monkeypatch.setattr(type(recipe.model), "load", load)
-    with pytest.raises(MdpoError, match=r"out of memory while the model was loaded: .*\n.*mdpo check RECIPE --gpu"):
+    told = r"out of memory while the model was loaded: .*\n.*mdpo check RECIPE --gpu"
+    with in_words_of_commands(), pytest.raises(MdpoError, match=told):
         Run(recipe, None, None, None, ALONE).load_model()  # type: ignore[arg-type]
 
 
