@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core import Component, PluginError, Tracker, hookimpl
+from mdpo_core import Component, Tracker, hookimpl
+from mdpo_trackers.services.components import MLflow, SwanLab, Trackio, Wandb
+from mdpo_trackers.services.service import library
 
 if TYPE_CHECKING:
     from mdpo_trackers.curves import CurvesLog
@@ -25,16 +27,16 @@ class Curves(Tracker):
 class TensorBoard(Tracker):
     """Writes TensorBoard's event files into ``tensorboard/`` in the run directory."""
 
+    def check(self) -> None:
+        library("mdpo_trackers.tensorboard", "tensorboard")
+
     def start(self, folder: Path) -> TensorBoardLog:
-        try:
-            from mdpo_trackers.tensorboard import TensorBoardLog
-        except ModuleNotFoundError as error:
-            raise PluginError(
-                f"the tracker 'tensorboard' needs {error.name}: pip install 'mdpo[tensorboard]'"
-            ) from error
+        from mdpo_trackers.tensorboard import TensorBoardLog
+
         return TensorBoardLog(folder)
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {"curves": Curves, "tensorboard": TensorBoard}
+    services: Mapping[str, type[Component]] = {"wandb": Wandb, "mlflow": MLflow, "trackio": Trackio, "swanlab": SwanLab}
+    return {"curves": Curves, "tensorboard": TensorBoard, **services}

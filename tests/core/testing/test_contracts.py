@@ -190,6 +190,8 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
 }
 # In plugins/llava/test_adapter.py, with photographs, and in plugins/vlm/test_originals.py, with upstream's checkpoints.
 ELSEWHERE = {("adapter", "chat_vlm"), ("adapter", "llava"), ("adapter", "bunny")}
+# In plugins/trackers/services/test_services.py, where their libraries are installed.
+ELSEWHERE |= {("tracker", name) for name in ("wandb", "mlflow", "trackio", "swanlab")}
 # In plugins/readers/test_named_formats.py and test_mixture.py, with a file of each format.
 NAMED_FORMATS = (
     "align_anything arena argilla bpo distilabel ha_dpo hound llamafactory llava_rlhf mixture mm_rlhf mmpr openai "

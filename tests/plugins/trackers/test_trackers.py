@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import PIL.Image
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mdpo_core import PluginError, component
+from mdpo_core import component
 
 
 def write(folder: Path, steps: int) -> None:
@@ -67,7 +66,7 @@ def test_a_run_without_a_logged_step_has_no_curves(tmp_path: Path) -> None:
 
 
 def test_tensorboard_reads_log_before_and_after_a_resume(tmp_path: Path) -> None:
-    for steps in ([1, 2], [3]):
+    for steps in ([1, 2], [2, 3]):
         log = component("tracker", "tensorboard").start(tmp_path)  # type: ignore[attr-defined]
         for step in steps:
             log.log(step, {"loss": 1 / step})
@@ -75,11 +74,3 @@ def test_tensorboard_reads_log_before_and_after_a_resume(tmp_path: Path) -> None
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, round(event.value, 4)) for event in events.Scalars("loss")] == [(1, 1), (2, 0.5), (3, 0.3333)]
-
-
-def test_missing_package_is_named_with_the_extra_that_brings_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "mdpo_trackers.tensorboard", None)
-    with pytest.raises(PluginError, match=r"pip install 'mdpo\[tensorboard\]'"):
-        component("tracker", "tensorboard").start(tmp_path)  # type: ignore[attr-defined]

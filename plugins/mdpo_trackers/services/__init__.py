@@ -1,0 +1,1 @@
+"""Trackers that keep many runs, each through its own library."""
