@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from types import FrameType
 from typing import ClassVar
@@ -25,6 +25,7 @@ FAILED = "MDPO_FAILED"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Signals within these seconds count as one: a terminal, a launcher and a scheduler may each send one.
 ECHO = 2.0
+_LAST = 5.0  # seconds in which libraries may end their work, once one of them has hung
 _PATIENCE = 1.0  # seconds in which the main thread handles a signal, unless it is inside of a library's code
 _PROGRAMS = ("mdpo", "mdpo-run")
 _MODULE = "mdpo_core.cli"
@@ -65,7 +66,8 @@ class EndSignals:
     """What the signals of this process do. There is one for each process that is a command.
 
     ``farewell()`` says what is kept and how to go on; it must not import anything, as a signal may interrupt an import.
-    ``temporary``: folders that are removed when a signal ends the process.
+    ``temporary``: folders that are removed when a signal ends the process. ``hangs``: whether a library's thread does;
+    the process then ends soon after its command.
     """
 
     installed: ClassVar[EndSignals | None] = None
@@ -73,6 +75,7 @@ class EndSignals:
     def __init__(self) -> None:
         self.farewell: Callable[[], str] = lambda: "continue with the same command"
         self.temporary: list[str] = []
+        self.hangs = False
         self._ends = threading.Lock()
         self._said = False
         self._code: int | None = None
@@ -98,6 +101,12 @@ class EndSignals:
         self._said = True
         for number in heeded_signals():
             signal.signal(number, self.end)
+        if self.hangs and code is not None:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+            ending = threading.Timer(_LAST, os._exit, (code,))
+            ending.daemon = True
+            ending.start()
 
     def await_request(self) -> None:
         """From now on a first signal is a request."""

@@ -15,6 +15,7 @@ from typing import TypeAlias, TypeVar
 from mdpo_core.errors import MdpoError, PluginError, blame_on, raised, shown
 from mdpo_core.interfaces.evaluator import Sample
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
+from mdpo_core.processes.end_signals import EndSignals
 from mdpo_core.types.read_only import ReadOnly
 
 PATIENCE = 30.0  # seconds for which a finished run waits for a tracker that completes no call
@@ -100,6 +101,8 @@ class _TrackerThread:
             self._thread.join(0.05)
             now = time.monotonic()
             if now - self._last_progress > PATIENCE or now - began > LONGEST_WAIT:
+                if EndSignals.installed is not None:
+                    EndSignals.installed.hangs = True
                 self._tell(f"{self._name} hangs, and the run does not wait for it any longer")
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -33,7 +33,7 @@ class Wandb(Tracker):
     def check(self) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb = library("wandb", "wandb")
-        if self.mode == "online" and not wandb.login(prompt=False):
+        if self.mode == "online" and not _has_key(wandb):
             raise RecipeError(
                 "the tracker 'wandb' has no API key: run wandb login, set WANDB_API_KEY, or write mode: offline"
             )
@@ -43,6 +43,13 @@ class Wandb(Tracker):
 
         place = {"mode": self.mode, "entity": self.entity, "name": self.name or folder.name}
         return WandbLog(library("wandb", "wandb"), folder, self.project, place)
+
+
+def _has_key(wandb: Any) -> bool:
+    try:
+        return bool(wandb.login(prompt=False, verify=False))
+    except wandb.Error as error:
+        raise RecipeError(f"the tracker 'wandb' cannot use its API key: {error}; run wandb login") from error
 
 
 class MLflow(Tracker):

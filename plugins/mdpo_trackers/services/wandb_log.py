@@ -22,6 +22,10 @@ class WandbLog(ServiceLog):
         quiet = wandb.Settings(
             console="off",
             silent=True,
+            # Less than a run waits: what is not sent then stays in the run directory, for wandb sync.
+            init_timeout=20,
+            finish_timeout=20,
+            finish_timeout_raises=True,
             disable_git=True,
             disable_code=True,
             save_code=False,

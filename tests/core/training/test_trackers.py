@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -187,3 +188,31 @@ def test_a_missing_library_is_refused_before_anything_is_written(small: list[str
     with pytest.raises(PluginError, match=r"needs paper: pip install 'mdpo\[paper\]'"):
         run(recipe, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+HANGING = """
+import sys, threading
+from mdpo_core.processes.end_signals import EndSignals
+from mdpo_core.training import trackers
+from mdpo_core import Tracker, register
+
+class Hanging(Tracker):
+    def start(self, folder):
+        threading.Thread(target=threading.Event().wait, daemon=False).start()  # the interpreter waits for it
+        threading.Event().wait()
+
+register("hanging", Hanging)
+trackers.PATIENCE = 0.2
+signals = EndSignals.install()
+with trackers.tracking([Hanging()], "."):
+    print("trained")
+signals.finish(7)
+sys.exit(7)
+"""
+
+
+def test_a_command_ends_although_a_tracker_and_its_threads_hang() -> None:
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == "trained\n"
+    assert "hangs, and the run does not wait for it any longer" in done.stderr
