@@ -19,10 +19,12 @@ def pages() -> dict[Path, Callable[[], str]]:
     import make_models
     import make_tables
     import methods
+    import metrics
 
     return {
         make_tables.PAGE: make_tables.page,
         methods.METHODS: methods.methods,
+        metrics.PAGE: metrics.page,
         cli.PAGE: cli.page,
         api.PAGE: api.page,
         coming_from.PAGE: coming_from.page,
