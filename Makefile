@@ -1,12 +1,13 @@
 # make quickstart   train a tiny model with mDPO and see what it does (about a minute of training)
 # make test         run the test suite
 # make test-long    run the tests that take minutes
+# make docs         build the pages of docs/ as a site, into build/site
 # make test-nightly run more examples, more families, more kills: what the other two groups have in small
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-long test-nightly check
+.PHONY: quickstart test test-long test-nightly check docs
 
 quickstart: .venv/installed
 	rm -rf runs/quickstart
@@ -32,6 +33,11 @@ check: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# NO_MKDOCS_2_WARNING: Material's notice about a later version of MkDocs, which constraints.txt keeps out.
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "  look at it         $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
+
 .venv/bin/python:
 	$(PYTHON) -c "import sys; sys.exit('mdpo needs Python 3.11 or newer') if sys.version_info < (3, 11) else None"
 	$(PYTHON) -m venv .venv
@@ -42,4 +48,8 @@ check: .venv/installed-test
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	touch $@

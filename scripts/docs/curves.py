@@ -1,4 +1,7 @@
-"""The pictures of read-a-run.md: the curves of real runs, some minutes each. ``python scripts/docs/curves.py [NAME]``."""
+"""The pictures of read-a-run.md: the curves of real runs, some minutes each.
+
+``python scripts/docs/curves.py [NAME]``
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
 
 `metrics.jsonl` in a run directory has one JSON object a line. A line of training is written every `train.log_every`
-steps and after the last one; its values are means over the pairs of the steps since the line before, over all processes.
-A line of evaluation has the keys `eval/...`. [Read a run](../read-a-run.md) says what is healthy.
+steps and after the last one. Its values are means over the pairs of the steps since the line before, over all
+processes. A line of evaluation has the keys `eval/...`. [Read a run](../read-a-run.md) says what is healthy.
 
 In the names, TERM is a term's `label`, or else its position and component, such as `0:dpo`; VIEW is a view, such as
 `chosen` or `chosen@crop`; EVALUATOR is an evaluator's name. With `train.metrics_by_source: true`, every metric of the
@@ -33,22 +33,24 @@ class Metric(NamedTuple):
     place: str
 
     def matches(self, key: str) -> bool:
-        """Whether it is this key; a source of a mixture may follow a metric of the objective."""
+        """Whether it is this key, without the name of a source behind it."""
         pattern = re.escape(self.name)
         for word, part in _WORDS.items():
             pattern = pattern.replace(word, part)
-        source = r"(/\w+)?" if self.place in (_OBJECTIVE, _PREFERENCE) else ""
-        return re.fullmatch(pattern + source, key) is not None
+        return re.fullmatch(pattern, key) is not None
 
 
 _WORDS = {"TERM": r"[\w:.@-]+", "VIEW": r"[\w@+]+", "EVALUATOR": r"\w+"}
+_FILE = "storage/metrics_file.py"
 _TRAINER, _OBJECTIVE = "training/trainer.py", "objective/objective.py"
 _CLOCK, _PREFERENCE = "training/speed/throughput.py", "mdpo_objectives/evaluators/preference.py"
-_DIGITS = "mdpo_digits/evaluation.py"
+_DIGITS, _SAMPLES = "mdpo_digits/evaluation.py", "mdpo_objectives/evaluators/samples.py"
 
 SECTIONS: dict[str, list[Metric]] = {
     "Where the run is": [
-        Metric("step", "steps", "optimizer steps that are finished; 0 is before the first one", "storage/metrics_file.py"),
+        Metric(
+            "step", "steps", "optimizer steps that are finished; 0 is before the first one", "storage/metrics_file.py"
+        ),
         Metric("epoch", "passes", "passes over the data that are finished, with their fraction", _TRAINER),
     ],
     "The objective": [
@@ -108,6 +110,16 @@ SECTIONS: dict[str, list[Metric]] = {
             _PREFERENCE,
         ),
         Metric("eval/preference/picture/margin", "nats", "by how much, in the mean", _PREFERENCE),
+    ],
+    "Sample answers: the evaluator `samples`": [
+        Metric("eval/samples/words", "words", "length of an answer, in the mean", _SAMPLES),
+        Metric("eval/samples/listed", "words", "words of the list `words` in an answer, in the mean", _SAMPLES),
+        Metric(
+            "eval/samples/listed_not_chosen",
+            "words",
+            "of these, those that the chosen answer does not have, such as things that are not in the picture",
+            _SAMPLES,
+        ),
     ],
     "The quickstart's evaluator `digits`": [
         Metric("eval/digits/wrong_digits", "share", "places of held-out mosaics that are named wrongly", _DIGITS),

@@ -15,10 +15,11 @@ sys.path.insert(0, str(ROOT / "scripts" / "docs"))
 
 from metrics import PAGE, SECTIONS, page
 
+SOURCES = ("/ones", "/twos")
 SMALL = [
     "data={reader: mixture, sources: {ones: {reader: digits, num_pairs: 2}, twos: {reader: digits, num_pairs: 2}}}",
     "validation.num_pairs=2",
-    "evaluators=[{evaluator: digits, num_mosaics: 2}, {evaluator: preference}]",
+    "evaluators=[{evaluator: digits, num_mosaics: 2}, {evaluator: preference}, {evaluator: samples, rows: 1}]",
     "train.batch_size=4",
     "train.micro_batch_size=4",
     "train.metrics_by_source=true",
@@ -29,14 +30,19 @@ SMALL = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of one step, with every evaluator and two sources."""
-    changes = [*SMALL, f"output.dir={tmp_path_factory.mktemp('metrics') / 'run'}"]
+    own = tmp_path_factory.mktemp("metrics")
+    (own / "words.txt").write_text("two\n")
+    changes = [*SMALL, f"evaluators.2.words={own / 'words.txt'}", f"output.dir={own / 'run'}"]
     return run(load_recipe(RECIPES / "quickstart.yaml", changes)).run_dir
 
 
 @pytest.fixture(scope="module")
 def keys(folder: Path) -> set[str]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return {key for line in lines for key in json.loads(line)}
+    found = {key for line in lines for key in json.loads(line)}
+    of_sources = {key for key in found if key.endswith(SOURCES)}
+    assert {key.removesuffix("/ones") for key in of_sources if key.endswith("/ones")} < found
+    return found - of_sources
 
 
 def test_the_page_is_that_of_its_table() -> None:
@@ -44,12 +50,16 @@ def test_the_page_is_that_of_its_table() -> None:
 
 
 def test_every_key_of_a_run_is_on_the_page_once(keys: set[str]) -> None:
-    found = {key: [each.name for names in SECTIONS.values() for each in names if each.matches(key)] for key in keys}
-    # A metric of a source looks like one of a term, too.
-    assert {key: names for key, names in found.items() if len(names) != 1 and "/ones" not in key} == {
-        key: names for key, names in found.items() if len(names) != 1 and key.endswith(("/ones", "/twos"))
-    }
-    assert all(found.values()), [key for key, names in found.items() if not names]
+    metrics = [each for names in SECTIONS.values() for each in names]
+    found = {key: [each.name for each in metrics if each.matches(key)] for key in keys}
+    assert {key: names for key, names in found.items() if len(names) != 1} == {}
+
+
+def test_every_file_of_a_run_is_on_the_page_about_reading_one(folder: Path) -> None:
+    page = (ROOT / "docs" / "read-a-run.md").read_text()
+    names = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
+    assert {"metrics.jsonl", "final/", "samples.jsonl"} <= names
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_every_metric_of_the_page_is_in_a_run(keys: set[str]) -> None:
