@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from traceback import walk_tb
 from typing import Any
 
@@ -20,6 +21,15 @@ def progress_of(stage: str, world: World = ALONE) -> Callable[[int, int], object
         listeners(world).mdpo_progress(stage=stage, done=done, total=total)
 
     return report
+
+
+@contextmanager
+def stage(name: str, world: World = ALONE) -> Iterator[None]:
+    """The ``with`` is a stage of one piece of work: the hook `mdpo_progress` hears when it begins and ends."""
+    report = progress_of(name, world)
+    report(0, 1)
+    yield
+    report(1, 1)
 
 
 def listeners(world: World) -> Any:

@@ -17,7 +17,7 @@ from mdpo_core.data.picture_keys import num_shared_pictures
 from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.reader import Reader
-from mdpo_core.listeners import progress_of
+from mdpo_core.listeners import progress_of, stage
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.checks.held_out import lacking_for
 from mdpo_core.recipe.checks.sources import measures_by_source
@@ -76,7 +76,7 @@ def read_data(
             recipe.model.check()
     with code_of(recipe.model, "encoder"):
         encoder = recipe.model.encoder()
-    data, validation = _Source.of(recipe.data), _opened_validation(recipe)
+    data, validation = _opened(recipe, world)
     builder = BatchBuilder.for_terms(
         recipe.objective,
         recipe.corruptions,
@@ -146,6 +146,11 @@ def _require_needs(recipe: Recipe, row: Example) -> None:
 
 def _names_none(checked: CheckedData) -> bool:
     return any(checked.keys) and not any(checked.sources)  # rows that were read have keys
+
+
+def _opened(recipe: Recipe, world: World) -> tuple[_Source, _Source | None]:
+    with stage("reading the data", world):
+        return _Source.of(recipe.data), _opened_validation(recipe)
 
 
 def _opened_validation(recipe: Recipe) -> _Source | None:

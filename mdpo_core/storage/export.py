@@ -14,6 +14,7 @@ from mdpo_core.errors import CheckpointError, DataError, RecipeError
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.model import Placement
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
+from mdpo_core.listeners import stage
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.remedies import option
@@ -72,10 +73,11 @@ def export_models(recipe: Recipe, directory: RunDirectory, best_step: int | None
     """Write the newest checkpoint's model to ``final`` and, if there is a best step, that one's to ``best`` before."""
     remove_unfinished(directory.path)
     checkpoints = directory.checkpoints.by_step()
-    if best_step is not None and not directory.best.is_dir():
-        export_checkpoint(recipe, checkpoints[best_step], directory.best)
-    # A checkpoint has the same form for every backend.
-    export_checkpoint(recipe, checkpoints[max(checkpoints)], directory.final)
+    with stage("exporting the model"):
+        if best_step is not None and not directory.best.is_dir():
+            export_checkpoint(recipe, checkpoints[best_step], directory.best)
+        # A checkpoint has the same form for every backend.
+        export_checkpoint(recipe, checkpoints[max(checkpoints)], directory.final)
 
 
 def _named(base: str, complete: bool) -> str:

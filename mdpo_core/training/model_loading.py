@@ -11,6 +11,7 @@ from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.interfaces.train_options import Train
+from mdpo_core.listeners import stage
 from mdpo_core.processes.world import World
 from mdpo_core.training.optimizers import require_fitting_optimizer
 from mdpo_core.training.out_of_memory import explained_before_steps
@@ -26,6 +27,13 @@ def load_model(
     """
     if trainable:
         require_fitting_optimizer(adapter, backend, train)
+    with stage(f"loading the {'model' if trainable else 'reference'}", world):
+        return _loaded(adapter, backend, train, world, trainable)
+
+
+def _loaded(
+    adapter: ModelAdapter, backend: Backend, train: Train, world: World, trainable: bool
+) -> VisionLanguageModel:
     if world.size == 1 or not backend.sends_weights or type(adapter).sketch is ModelAdapter.sketch:
         return _read(adapter, backend, train, trainable)
     model: VisionLanguageModel | None = None

@@ -104,4 +104,15 @@ def test_listeners_are_told_what_the_run_directory_holds(listener: Listener, fol
 def test_progress_counts_up_to_its_total_in_each_stage(listener: Listener, folder: Path) -> None:
     checked = [(done, total) for stage, done, total in listener.told("progress") if stage == "checking data"]
     assert checked == [(row, 8) for row in range(1, 9)]
-    assert {stage for stage, *_ in listener.told("progress")} == {"checking data", "checking validation", "evaluating"}
+    told = [stage for stage, *_ in listener.told("progress")]
+    assert list(dict.fromkeys(told)) == [
+        "reading the data",
+        "checking data",
+        "checking validation",
+        "loading the model",
+        "loading the reference",
+        "evaluating",
+        "exporting the model",
+    ]
+    pieces = [(stage, done) for stage, done, total in listener.told("progress") if stage.startswith("loading")]
+    assert pieces == [(f"loading the {model}", done) for model in ("model", "reference") for done in (0, 1)]

@@ -39,7 +39,16 @@ from pathlib import Path
 
 from mdpo_core import Evaluator, Example, hookimpl
 
-STAGES = {"checking data": "check", "caching the reference": "cache", "evaluating": "evaluate"}
+STAGES = {
+    "reading the data": "check",
+    "checking data": "check",
+    "loading the model": "load",
+    "loading the reference": "load",
+    "caching the reference": "cache",
+    "evaluating": "evaluate",
+    "exporting the model": "export",
+}
+LAST = ("evaluating", "exporting the model")
 last = 0
 
 
@@ -51,7 +60,7 @@ def enter(stage):
 
 @hookimpl
 def mdpo_progress(stage, done, total):
-    enter("load" if done >= total and stage != "evaluating" else STAGES[stage])
+    enter("load" if done >= total and stage not in LAST else STAGES[stage])
 
 
 @hookimpl

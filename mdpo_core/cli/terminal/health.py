@@ -13,6 +13,7 @@ _LOG_2 = math.log(2)
 # A pair term whose margin never left 0 has this loss; a run that learned anything is further away.
 _NEAR = 0.01
 _LEAST_USE = 0.6
+_TOLD_APART = 0.75  # share of the pairs whose preferred answer has the higher reward
 
 
 def findings(records: Records) -> list[str]:
@@ -29,13 +30,19 @@ def _of_training(last: Mapping[str, float]) -> Iterator[str]:
             f"the reward of the chosen answers ended below 0 ({chosen:+.3f}): the model now finds them less likely "
             "than before training. An anchor answers that: {anchor: reward, on: chosen}"
         )
-    stuck = [label for label in _compared(last) if abs(last.get(f"loss/{label}", 0.0) - _LOG_2) < _NEAR]
+    stuck = [label for label in _compared(last) if _learned_nothing(label, last)]
     if stuck:
         terms = f"the term {stuck[0]}" if len(stuck) == 1 else f"the terms {' and '.join(stuck)}"
         yield (
             f"the loss of {terms} stayed at log 2 (0.693): there the model did not learn what to prefer. Look whether "
             "what is compared differs, and try a larger train.learning_rate, or more steps"
         )
+
+
+def _learned_nothing(label: str, last: Mapping[str, float]) -> bool:
+    """Whether the loss of a term is at log 2, and not only because a small beta makes all margins small."""
+    is_near = abs(last.get(f"loss/{label}", 0.0) - _LOG_2) < _NEAR
+    return is_near and last.get(f"rewards/accuracy/{label}", 0.0) < _TOLD_APART
 
 
 def _compared(last: Mapping[str, float]) -> list[str]:

@@ -90,3 +90,46 @@ def test_the_summary_says_what_looks_wrong(
     shown = capsys.readouterr().out
     assert "look at this: the reward of the chosen answers ended below 0 (-1.000)" in shown
     assert "healthy" not in shown
+
+
+def test_stages_are_plain_lines_without_a_terminal(
+    cached_changes: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        for done in (0, 1):
+            console.mdpo_progress("loading the model", done, 1)
+        for done in range(1, 2001):
+            console.mdpo_progress("checking data", done, 2000)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    first, *lines = shown.splitlines()
+    assert [first, *(re.sub(r"\d+\.\d s", "T", line) for line in lines)] == [
+        "loading the model ...",
+        "loading the model: T",
+        "checking data ...",
+        "checking data: 2,000 rows in T",
+    ]
+
+
+def test_the_summary_says_what_was_trained_and_what_was_not_measured(
+    cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {"language": {"trained": 1500, "frozen": 5000, "lora_rank": 4, "learning_rate": 1e-4}}
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x", "evaluators=[]"])) as console:
+        console.mdpo_model_loaded(parts)
+        console.mdpo_run_started(tmp_path, 10, 30)
+        console.mdpo_step_finished(20, {"loss": 1.0})
+        console.summarize(RunResult(tmp_path, tmp_path / "final", {}), Path("my.yaml"))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "trained 1,500 parameters by LoRA on text, picture, anchor: 20 of 30 steps (10 of them now) in" in text
+    assert "no held-out numbers: hold_out: {share: 0.02} in data and the evaluator 'preference' would measure" in text
+    assert f"mdpo export {tmp_path} --merge --out {tmp_path}-merged" in text
+
+
+def test_a_run_that_was_finished_before_says_so(
+    cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        console.summarize(RunResult(tmp_path, tmp_path / "final", {}), Path("my.yaml"))
+    assert "this run was finished before: nothing was left to train" in capsys.readouterr().out

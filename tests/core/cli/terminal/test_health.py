@@ -46,6 +46,14 @@ def test_each_trouble_is_said_with_what_answers_it(lines: list[dict[str, float]]
     assert any(remedy in found for remedy in ("anchor", "learning_rate", "over: chosen@crop"))
 
 
+def test_a_small_beta_is_no_trouble_where_answers_are_told_apart() -> None:
+    """Margins of a small beta leave the loss near log 2, however sure the policy is."""
+    lines = [{**line, "rewards/accuracy/text": 0.5 + line["step"] / 45} for line in run(loss=math.log(2) - 0.005)]
+    assert findings(lines) == []
+    told_apart = [{**line, "rewards/accuracy/text": 0.55} for line in lines]
+    assert len(findings(told_apart)) == 1
+
+
 def test_a_run_that_sank_and_came_back_is_healthy() -> None:
     lines = run()
     lines[3]["rewards/chosen"] = -5.0

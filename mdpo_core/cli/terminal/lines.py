@@ -1,0 +1,76 @@
+"""Lines that tell how far a run is, for a terminal of any width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+_BAR = 24  # columns of the longest bar
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``42 s``, ``3 min 5 s`` or ``1 h 12 min``."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(seconds: float) -> str:
+    """``0:42``, ``12:05`` or ``3:01:07``: minutes and seconds, after hours if there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def stage_line(stage: str, done: int, total: int, seconds: float, first: int, width: int, bar: str = "━") -> str:
+    """How far a stage is, that began ``seconds`` ago with ``first`` of its work done before: bar, rate, time left.
+
+    A stage of one piece of work has none of these.
+    """
+    if total <= 1:
+        return f"{stage} ..."[:width]
+    rate = (done - first) / seconds if seconds > 0 else 0.0
+    numbers = f"{done:,}/{total:,}"
+    if rate > 0:
+        numbers += f"  {_rounded(rate)}/s  {clock((total - done) / rate)} left"
+    room = min(_BAR, width - len(stage) - len(numbers) - 4)
+    drawn = f"{bar * (room * done // total):<{room}}  " if room >= 4 else ""
+    return f"{stage}  {drawn}{numbers}"[:width]
+
+
+def training_line(
+    step: int, total: int, left: float | None, metrics: Mapping[str, float], labels: Sequence[str], width: int
+) -> str:
+    """Step, seconds left, loss, and of each term its accuracy and margin, or its loss: what fits into ``width``.
+
+    ``labels``: of the terms, in the order of the recipe.
+    """
+    count = f"{step:>{len(str(total))}}/{total}"  # lines that follow each other are aligned
+    time = [] if left is None else [f"{clock(left)} left"]
+    loss = [f"loss {metrics['loss']:.3f}"] if "loss" in metrics else []
+    compared = [label for label in labels if f"rewards/accuracy/{label}" in metrics]
+    full = [_term(label, metrics, margin=True) for label in labels if label in compared or f"loss/{label}" in metrics]
+    margins = [_term(label, metrics, margin=True) for label in compared]
+    short = [_term(label, metrics, margin=False) for label in compared]
+    found = ["  ".join([count, *time, *loss, *terms]) for terms in (full, margins, short, short[:1], [])]
+    return next((line for line in found if len(line) <= width), count[:width])
+
+
+def _term(label: str, metrics: Mapping[str, float], *, margin: bool) -> str:
+    accuracy, distance = (metrics.get(f"rewards/{kind}/{label}") for kind in ("accuracy", "margin"))
+    if accuracy is None:
+        return f"{label} {metrics[f'loss/{label}']:.2f}"
+    return f"{label} {accuracy:4.0%}" + (f" {distance:+.2f}" if margin and distance is not None else "")
+
+
+def wrapped(text: str, width: int) -> str:
+    """``text`` in lines of ``width`` columns; those after the first are indented. A longer word stays whole."""
+    lines = textwrap.wrap(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def _rounded(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -1,0 +1,122 @@
+"""What a run says at its end: what it trained, what it measured, whether that looks healthy, and what comes next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdpo_core.cli.terminal.answers import answers_before_and_after
+from mdpo_core.cli.terminal.health import findings
+from mdpo_core.cli.terminal.lines import duration, wrapped
+from mdpo_core.cli.terminal.stages import Terminal
+from mdpo_core.interfaces.plugin_results import code_of
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
+
+if TYPE_CHECKING:
+    from mdpo_core.result import RunResult
+
+_FILES = {
+    "final": "the model, for plain transformers or peft",
+    "best": "the model that was best by output.keep_best",
+    "samples.jsonl": "answers at every evaluation",
+    "samples.png": "answers before and after",
+    "curves.png": "loss and rewards over time",
+    "metrics.jsonl": "every logged step",
+    "checkpoints": "the run can resume from these",
+    "quarantine.jsonl": "rows that were left out, and why",
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What this process trained: the steps after ``first`` up to ``last`` of ``planned``, in ``seconds`` altogether.
+
+    ``parts``: those of the hook `mdpo_model_loaded`.
+    """
+
+    parts: Mapping[str, Mapping[str, float]]
+    first: int
+    last: int
+    planned: int
+    seconds: float
+
+
+def print_summary(
+    terminal: Terminal, recipe: Recipe, result: RunResult, recipe_file: Path, trained: Trained | None
+) -> None:
+    """Print the whole summary. ``trained``: None if the run was finished before."""
+    terminal.print()
+    for line in [*_what_trained(recipe, trained), *_unmeasured(recipe, result)]:
+        terminal.print(wrapped(line, terminal.width), soft_wrap=True)
+    if len(result.evaluations) > 1:
+        terminal.print("\n".join(_before_and_after(result.evaluations)), soft_wrap=True)
+    for line in answers_before_and_after(SamplesFile(result.run_dir / "samples.jsonl").records(), terminal.width):
+        terminal.print(line, soft_wrap=True)
+    for line in _health(result):
+        terminal.print(wrapped(line, terminal.width), soft_wrap=True)
+    terminal.print(f"\nin {result.run_dir}:", soft_wrap=True)
+    for name, meaning in _FILES.items():
+        if (result.run_dir / name).exists():
+            terminal.print(f"  {name:<17} {meaning}", soft_wrap=True)
+    for line in _needs(recipe, result):
+        terminal.print(wrapped(line, terminal.width), soft_wrap=True)
+    steps = [f"  {title:<18} {command}" for title, command in _next(recipe, result.run_dir, recipe_file).items()]
+    terminal.print("\n".join(["\nnext:", *steps]), soft_wrap=True)
+
+
+def _what_trained(recipe: Recipe, trained: Trained | None) -> Iterator[str]:
+    if trained is None:
+        yield "this run was finished before: nothing was left to train"
+        return
+    numbers = sum(part["trained"] for part in trained.parts.values())
+    lora = " by LoRA" if any(part["lora_rank"] for part in trained.parts.values()) else ""
+    terms = ", ".join(recipe.labels())
+    steps = f"{trained.last} of {trained.planned} steps" if trained.last < trained.planned else f"{trained.last} steps"
+    here = f" ({trained.last - trained.first} of them now)" if trained.first else ""
+    yield f"trained {numbers:,.0f} parameters{lora} on {terms}: {steps}{here} in {duration(trained.seconds)}"
+
+
+def _unmeasured(recipe: Recipe, result: RunResult) -> Iterator[str]:
+    if not result.evaluations:
+        held_out = recipe.data.hold_out is not None or recipe.validation is not None
+        rows = "" if held_out else "hold_out: {share: 0.02} in data and "
+        yield f"no held-out numbers: {rows}the evaluator 'preference' would measure before and after"
+
+
+def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterator[str]:
+    """The numbers of the first evaluation and of the last one, a line each."""
+    first, last = min(evaluations), max(evaluations)
+    names = {name: name.removeprefix("eval/") for name in evaluations[last]}
+    title = f"before and after {last} steps"
+    width = max(map(len, [title, *names.values()])) + 2
+    yield f"{title:<{width}}{'before':>9}{'after':>9}"
+    for name, shown in names.items():
+        before = evaluations[first].get(name)
+        yield f"  {shown:<{width - 2}}{'' if before is None else f'{before:.3f}':>9}{evaluations[last][name]:>9.3f}"
+
+
+def _health(result: RunResult) -> list[str]:
+    found = findings(MetricsFile(result.run_dir / "metrics.jsonl").records())
+    if found:
+        return [f"look at this: {finding}." for finding in found]
+    return ["healthy: no chosen reward below 0, no loss that stayed where it began"]
+
+
+def _needs(recipe: Recipe, result: RunResult) -> Iterator[str]:
+    with code_of(recipe.model, "needed_by_exports"):
+        needed = recipe.model.needed_by_exports() if result.final else ""
+    if needed:
+        yield f"for plain transformers, {needed}"
+
+
+def _next(recipe: Recipe, run_dir: Path, recipe_file: Path) -> dict[str, str]:
+    """Commands that come next, by what they do."""
+    run = shlex.quote(str(run_dir))
+    ask = f"mdpo ask {run} --image FILE --prompt TEXT"
+    again = f"mdpo-run {shlex.quote(str(recipe_file))} --set train.seed=1 --run-dir {run}-seed1"
+    merge = {"merge LoRA": f"mdpo export {run} --merge --out {run}-merged"} if recipe.model.has_lora else {}
+    return {"ask it": ask, "compare": f"{ask} --base", **merge, "change an option": again}
