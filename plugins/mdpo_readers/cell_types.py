@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -15,6 +16,8 @@ from mdpo_core import DataError, Problem
 _SHOWN = 80
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# A list of messages as numpy writes it, without commas, or one that was cut or damaged.
+_MESSAGES = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from)\1\s*:\s*["'].*(["'])(content|value)\3\s*:""", re.DOTALL)
 _EXACT = 2**53  # a float is exact for every whole number up to this one
 _BYTES_SHOWN, _LOOKED_AT = 20, 10_000
 
@@ -86,6 +89,18 @@ def holds_tools(value: object) -> bool:
     return value is not None and value not in ("", "[]", "{}", "null", [], {})
 
 
+def _is_python(written: str) -> bool:
+    """Whether a text is a value in JSON, or as Python writes it."""
+    try:
+        json.loads(written)
+    except (ValueError, RecursionError):
+        try:
+            ast.literal_eval(written.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return False
+    return True
+
+
 def text(cell: Cell) -> str:
     """The cell's text, which may be empty."""
     if isinstance(cell.value, date):
@@ -94,6 +109,11 @@ def text(cell: Cell) -> str:
         raise cell.must_be("text (the column holds bytes; write it as text)")
     if not isinstance(cell.value, str):
         raise cell.must_be("text")
+    if _MESSAGES.match(cell.value) and cell.value.rstrip().endswith("]") and not _is_python(cell.value):
+        raise cell.wrong(
+            f"looks like a list of messages, but is neither JSON nor a list of Python: {shown(cell.value)}; write it "
+            "as JSON (json.dumps), or store the table as JSON lines or Parquet"
+        )
     return cell.value
 
 

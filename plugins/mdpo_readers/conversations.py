@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from mdpo_core import IMAGE_MARK, VIDEO_MARK, Turn
 from mdpo_core import Role as RoleName
 from mdpo_readers.cell_types import Cell, holds_tools, shown, text
+from mdpo_readers.embedded import held
 from mdpo_readers.messages import item
 
 _ROLES = {name: name for name in get_args(RoleName)} | {"human": "user", "gpt": "assistant"}
 _KEYS = (("role", "content"), ("from", "value"))
 _TEXT_PARTS = ("text", "input_text", "output_text")
-_IMAGE_KEYS = ("image", "image_url", "path", "url", "bytes", "base64")
 _IMAGE_PARTS = ("image", "image_url", "input_image")
 _VIDEO_KEYS = ("video", "video_url", "path", "url", "bytes")
 _CALLS = ("tool_calls", "function_call")
@@ -75,23 +75,38 @@ def split_alike(chosen: Cell, rejected: Cell) -> tuple[tuple[Turn, ...], str, st
 
 def images_inside(cell: Cell) -> list[Any]:
     """The images that parts of valid messages bring along, in order: paths, bytes, web addresses or data URIs."""
-    return _inside(cell, _IMAGE_PARTS, _IMAGE_KEYS)
+    return [each for each in image_parts(cell) if each is not None]
+
+
+def image_parts(cell: Cell) -> list[Any]:
+    """What each image part of valid messages brings along, in order; None for one that only stands for an image."""
+    return [_image_in(part) for part in _parts(cell) if part["type"] in _IMAGE_PARTS]
 
 
 def videos_inside(cell: Cell) -> list[Any]:
     """The videos that parts of valid messages bring along, in order: paths, bytes or lists of frames."""
-    return _inside(cell, _VIDEO_PARTS, _VIDEO_KEYS)
+    return [each for each in video_parts(cell) if each is not None]
 
 
-def _inside(cell: Cell, kinds: Sequence[str], keys: Sequence[str]) -> list[Any]:
-    found: list[Any] = []
+def video_parts(cell: Cell) -> list[Any]:
+    """What each video part of valid messages brings along, in order; None for one that only stands for a video."""
+    return [_video_in(part) for part in _parts(cell) if part["type"] in _VIDEO_PARTS]
+
+
+def _parts(cell: Cell) -> Iterator[dict[str, Any]]:
+    """The parts of valid messages that have parts."""
     for message in cell.value if isinstance(cell.value, list) else []:
         content = next(message[content] for role, content in _KEYS if role in message and content in message)
-        for part in content if isinstance(content, list) else []:
-            held = [part[key] for key in keys if part.get(key) is not None]
-            if part["type"] in kinds and held:
-                found.append(held[0])
-    return found
+        yield from content if isinstance(content, list) else ()
+
+
+def _image_in(part: dict[str, Any]) -> Any:
+    found = held(part)
+    return None if found is part or not found else found
+
+
+def _video_in(part: dict[str, Any]) -> Any:
+    return next((part[key] for key in _VIDEO_KEYS if part.get(key)), None)
 
 
 def _turns(cell: Cell) -> tuple[Turn, ...]:

@@ -31,6 +31,8 @@ _SHORTEST_BASE64 = 80
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 # The keys under which an object holds a picture or names its file.
 PICTURE_KEYS = ("bytes", "path", "url", "base64", "data", "image", "image_url", "file", "file_name", "filename", "src")
+_OF_BASE64 = ("base64", "data")
+_AROUND = ("source",)  # an object in it holds the picture: {type: base64, media_type, data}
 # The endings of all pictures. One of a format that `read_image` does not read, such as HEIC, is refused, not left out.
 PICTURE_ENDINGS = (
     *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff", "avif", "avifs"),
@@ -94,11 +96,23 @@ def named_file(value: object) -> str:
 
 
 def held(value: object) -> object:
-    """The picture that an object holds; any other value as it is."""
+    """The picture that an object, or a part of a message, holds: bytes or text; any other value as it is."""
     if not isinstance(value, dict):
         return value
-    found = [value.get(key) for key in ("bytes", "path", "url")]
-    return next((each for each in found if isinstance(each, bytes | str)), value)
+    found = [_under(value, key) for key in (*PICTURE_KEYS, *_AROUND)]
+    found = [each for each in found if isinstance(each, bytes | str)]
+    return next(filter(None, found), found[0] if found else value)
+
+
+def _under(value: Mapping[str, object], key: str) -> object:
+    """What an object holds under a key: a text in base64 as a data URI."""
+    inner = value.get(key)
+    if isinstance(inner, dict):
+        return held(inner)
+    if key in _AROUND:
+        return None
+    is_bare = key in _OF_BASE64 and isinstance(inner, str) and bool(inner) and not inner.startswith("data:")
+    return f"data:;base64,{inner}" if is_bare else inner
 
 
 def base64_of(text: str) -> str | None:

@@ -9,6 +9,7 @@ from mdpo_core import Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.unread import watch
+from mdpo_readers.formats.written import meant
 from mdpo_readers.images import images
 from mdpo_readers.other_marks import require_own_mark, with_own_mark
 from mdpo_readers.pair_columns import PairColumns
@@ -38,7 +39,7 @@ class PairRows(LazyRows):
         return self._table.place(number)
 
     def row(self, number: int) -> Example:
-        columns, values = self._columns, self._table.row(number)
+        columns, values = self._columns, meant(self._table.row(number), self._columns.nested())
         self._unread.require_none(self.place(number), values)
         new_cell = partial(Cell, self.place(number))
         cell = {column: new_cell(column, values.get(column)) for column in columns.names()}

@@ -50,6 +50,10 @@ class PairColumns:
         ]
         return list(dict.fromkeys(column for column in named if column is not None))
 
+    def nested(self) -> list[str]:
+        """The columns with lists or objects; the others may have texts."""
+        return [*self.of_images(), *self.vectors.values(), *self.boxes.values()]
+
     def of_images(self) -> list[str]:
         """The columns that contain images or videos."""
         return [*(column for column in (self.image, self.video) if column is not None), *self.other_images.values()]

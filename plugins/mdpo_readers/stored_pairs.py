@@ -10,6 +10,7 @@ from typing import Any
 
 from mdpo_core import DataError, Problem, Reader
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.formats.written import meant
 from mdpo_readers.pair_columns import PairColumns
 from mdpo_readers.tables.table import Table
 
@@ -26,7 +27,7 @@ class StoredPairs:
 
     def stored(self, index: int) -> dict[str, Any]:
         location = self._table.place(index)
-        row = self._table.row(index)
+        row = self._row(index)
         video = self._columns.video
         # The frames of the video are images, too, and would be written as pictures.
         if video is not None and (self.embeds_images or isinstance(row[video], bytes)):
@@ -34,8 +35,14 @@ class StoredPairs:
             raise DataError([Problem(location, "", message)])
         return {column: _stored(Cell(location, column, value)) for column, value in row.items()}
 
-    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    def _row(self, index: int) -> dict[str, Any]:
+        """A row with what is read of it as it is meant, so that it can be changed."""
         row = self._table.row(index)
+        read = {name: row[name] for name in self._columns.names() if name in row}
+        return row | meant(read, self._columns.nested())
+
+    def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        row = self._row(index)
         used = self._columns
         texts = {used.responses.get(name, name): text for name, text in responses.items()}
         conversation = None if used.prompt is not None else row[next(iter(used.responses.values()))]

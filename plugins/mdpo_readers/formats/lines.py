@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from mdpo_core import DataError, Example, LazyRows
 from mdpo_readers.cell_types import MissingFile, yaml_path
 from mdpo_readers.embedded import has_bytes_of_picture, names_picture
+from mdpo_readers.formats.written import meant
 from mdpo_readers.tables.table import Table
 
 _ROWS = 5  # that are read to try a folder
@@ -163,7 +164,7 @@ def _num_stored_lacking(root: Path, table: Table, most: int) -> int:
     lacking = 0
     for number in range(min(most, len(table))):
         with suppress(DataError):
-            files = list(_named_in(table.row(number)))
+            files = list(_named_in(meant(table.row(number))))
             lacking += bool(files) and not any(_is_file(root, each) for each in files)
     return lacking
 

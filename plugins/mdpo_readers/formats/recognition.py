@@ -10,6 +10,7 @@ from mdpo_core import DataError, DataSummary, Problem
 from mdpo_readers.formats.guesses import guessed_options, preference_hint
 from mdpo_readers.formats.lines import COLUMN, Line, Tried, line_for, line_of
 from mdpo_readers.formats.shapes import shape_problem
+from mdpo_readers.formats.written import meant
 from mdpo_readers.tables.opening import open_table
 from mdpo_readers.tables.table import Table
 
@@ -20,6 +21,7 @@ class Named(Tried, Protocol):
     title: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     also: ClassVar[tuple[str, ...]]
+    nested: ClassVar[tuple[str, ...]]
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool: ...
@@ -33,7 +35,7 @@ def format_of(path: str, table: Table, readers: Iterable[type[Named]]) -> type[N
     """The one of ``readers`` for a table; of several, that which knows most of its columns. None: there is none."""
     columns = table.column_names()
     first = _first_row(table.select(columns))
-    fitting = [each for each in set(readers) if each.recognizes(columns, first, Path(path))]
+    fitting = [each for each in set(readers) if each.recognizes(columns, meant(first, each.nested), Path(path))]
     return max(fitting, key=lambda each: _num_known(each, columns), default=None)
 
 
@@ -123,7 +125,7 @@ def _guessed(path: str, table: Table, by_columns: type[Tried]) -> Line:
     if not columns:
         table.row(0)  # raises an error if it cannot be read
         raise DataError([Problem(table.place(0), "", "has no columns; a row has a prompt and answers")])
-    options = {"path": path, **guessed_options(columns, _first_row(table.select(columns)))}
+    options = {"path": path, **guessed_options(columns, meant(_first_row(table.select(columns))))}
     line = line_for(by_columns, options, table)
     is_open = COLUMN in str(options.get("responses"))
     return line._replace(problem=line.problem + preference_hint(columns)) if is_open else line

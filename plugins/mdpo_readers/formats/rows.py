@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -16,6 +16,7 @@ from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.counting import UNKNOWN
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.unread import Unread
+from mdpo_readers.formats.written import meant
 from mdpo_readers.images import images
 from mdpo_readers.other_marks import require_own_mark
 from mdpo_readers.tables.scanned import Scanned
@@ -35,8 +36,8 @@ class Format(NamedTuple):
     """How the rows of a table are read.
 
     ``mark_ending``: what follows the marks of pictures that the data do not mark. ``columns``: those that are read.
-    ``unread``: what must not stay unread. ``sampling``: which frames of a video are taken. ``count_pairs``: see
-    `TableReader.counting`.
+    ``unread``: what must not stay unread. ``nested``: see `TableReader`. ``sampling``: which frames of a video are
+    taken. ``count_pairs``: see `TableReader.counting`.
     """
 
     images: Path
@@ -46,6 +47,7 @@ class Format(NamedTuple):
     mark_ending: str
     columns: Sequence[str]
     unread: Unread
+    nested: Collection[str] = ()
     count_pairs: CountPairs | None = None
 
 
@@ -113,7 +115,7 @@ class FormatRows(LazyRows):
 
 def stored_row(format: Format, table: Table, number: int) -> Row:
     """A row of a table. Raises `DataError` if it cannot be read, or if it has a picture that the format leaves out."""
-    values, place = table.row(number), table.place(number)
+    values, place = meant(table.row(number), format.nested), table.place(number)
     format.unread.require_none(place, values)
     return Row(place, {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
 
@@ -169,6 +171,7 @@ def _counts_at_once(format: Format, scanned: Scanned) -> NDArray[numpy.int64]:
 def _num_pairs(format: Format, table: Table, number: int, values: Mapping[str, Any] | None) -> int:
     if values is None:
         return 1
+    values = meant(values, format.nested)
     row = Row("", {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
     try:
         return sum(1 for _ in format.find(row))

@@ -23,7 +23,9 @@ class TableReader(FileReader):
     without them is refused. ``also``: more columns that `pairs` reads where they are. ``several``: a row may make
     several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none. ``declares``:
     what to do about a column with a system prompt or earlier turns that is not read, if the format can name it;
-    ``{column}`` stands for the column, and ``{part}`` for ``system`` or ``history``.
+    ``{column}`` stands for the column, and ``{part}`` for ``system`` or ``history``. ``nested``: the columns with lists
+    or objects, which may be written there as text: in JSON, or as Python writes them. Columns with pictures, and texts
+    that are chat messages, are read so without being named.
     """
 
     title: ClassVar[str]
@@ -32,6 +34,7 @@ class TableReader(FileReader):
     several: ClassVar[bool] = False
     mark_ending: ClassVar[str] = "\n"
     declares: ClassVar[str] = ""
+    nested: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def pairs(self, row: Row) -> Iterable[Pair]:
@@ -72,6 +75,10 @@ class TableReader(FileReader):
         """The columns that the table must have, and those that are read where they are."""
         return self.columns, self.also
 
+    def nested_columns(self) -> Collection[str]:
+        """The columns with lists or objects: see ``nested``."""
+        return self.nested
+
     def table_path(self) -> str | Sequence[str]:
         """The file, folder or name of the table, for formats whose ``path`` is another file."""
         return self.path
@@ -110,7 +117,8 @@ class TableReader(FileReader):
         pictures = filter(is_picture_column, columns)
         unread = watch(columns, pictures, self.unread, answers, has_options=False, declares=self.declares)
         options = self.image_options(), self.sampling()
-        return Format(self.image_folder(), *options, self.pairs, self.mark_ending, columns, unread, self.counting())
+        root, nested = self.image_folder(), self.nested_columns()
+        return Format(root, *options, self.pairs, self.mark_ending, columns, unread, nested, self.counting())
 
     def _require_columns(self, needed: Sequence[str], table: Table) -> None:
         from mdpo_readers.formats.recognition import format_line

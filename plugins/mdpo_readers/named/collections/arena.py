@@ -22,6 +22,10 @@ class Arena(TableReader):
     """
 
     title: ClassVar[str] = "VisionArena"
+    nested: ClassVar[tuple[str, ...]] = (
+        "conversation_a",
+        "conversation_b",
+    )
     columns: ClassVar[tuple[str, ...]] = ("conversation_a", "conversation_b", "winner")
     also: ClassVar[tuple[str, ...]] = ("images", "image")
     several: ClassVar[bool] = True

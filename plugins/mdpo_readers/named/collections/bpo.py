@@ -23,6 +23,10 @@ class Bpo(TableReader):
     """
 
     title: ClassVar[str] = "BPO"
+    nested: ClassVar[tuple[str, ...]] = (
+        "conversations",
+        "completions",
+    )
     columns: ClassVar[tuple[str, ...]] = ("image", "completions")
     also: ClassVar[tuple[str, ...]] = ("conversations", "prompt", "question")
     several: ClassVar[bool] = True

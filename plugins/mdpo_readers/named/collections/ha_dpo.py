@@ -26,6 +26,11 @@ class HaDpo(TableReader):
     """
 
     title: ClassVar[str] = "HA-DPO"
+    nested: ClassVar[tuple[str, ...]] = (
+        "chosen",
+        "rejected",
+        "reject",
+    )
     columns: ClassVar[tuple[str, ...]] = ("image_id", "chosen")
     also: ClassVar[tuple[str, ...]] = ("question", "rejected", "reject")
     several: ClassVar[bool] = True

@@ -9,6 +9,7 @@ from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
+from mdpo_readers.formats.written import message_in
 from mdpo_readers.messages import item
 from mdpo_readers.named.cells import choice
 
@@ -17,6 +18,7 @@ class LlavaRlhf(TableReader):
     """LLaVA-RLHF as published: ``{image, conversations, output_1, output_2, preference}``, with preference 1 or 2."""
 
     title: ClassVar[str] = "LLaVA-RLHF"
+    nested: ClassVar[tuple[str, ...]] = ("conversations",)
     columns: ClassVar[tuple[str, ...]] = ("conversations", "output_1", "output_2", "preference")
     also: ClassVar[tuple[str, ...]] = ("image",)
 
@@ -29,4 +31,5 @@ class LlavaRlhf(TableReader):
 
 def _output(cell: Cell) -> str:
     """The text of an output, which is a message of the model's own name."""
+    cell = cell._replace(value=message_in(cell.value))
     return text(item(cell, "value") if isinstance(cell.value, dict) else cell)

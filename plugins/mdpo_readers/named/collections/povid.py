@@ -17,6 +17,10 @@ class Povid(TableReader):
     """
 
     title: ClassVar[str] = "POVID"
+    nested: ClassVar[tuple[str, ...]] = (
+        "conversations",
+        "rejected_conversations",
+    )
     columns: ClassVar[tuple[str, ...]] = ("image", "conversations", "rejected_conversations")
 
     def pairs(self, row: Row) -> Iterable[Pair]:

@@ -28,6 +28,7 @@ class VLFeedback(TableReader):
     """
 
     title: ClassVar[str] = "VLFeedback"
+    nested: ClassVar[tuple[str, ...]] = ("completions",)
     columns: ClassVar[tuple[str, ...]] = ("prompt", "completions")
     also: ClassVar[tuple[str, ...]] = ("img_path", "image")
     several: ClassVar[bool] = True
@@ -72,14 +73,11 @@ def _rated(cell: Cell) -> Iterator[Rated]:
 
 
 def _completions(cell: Cell) -> list[Any]:
-    """The answers; a sequence of objects may be stored as an object of lists."""
+    """The answers."""
     if isinstance(cell.value, list):
         return cell.value
-    if not isinstance(cell.value, dict) or not all(isinstance(values, list) for values in cell.value.values()):
-        raise cell.must_be("a list of rated answers")
-    if len({len(values) for values in cell.value.values()}) > 1:
-        raise cell.must_be("a list of rated answers, or an object of lists of the same length")
-    return [dict(zip(cell.value, values, strict=True)) for values in zip(*cell.value.values(), strict=True)]
+    same = ", or an object of lists of the same length" if isinstance(cell.value, dict) else ""
+    raise cell.must_be(f"a list of rated answers{same}")
 
 
 def _is_null(aspect: Any) -> bool:

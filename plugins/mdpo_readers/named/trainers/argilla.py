@@ -20,6 +20,10 @@ class Argilla(TableReader):
     """
 
     title: ClassVar[str] = "Argilla's records"
+    nested: ClassVar[tuple[str, ...]] = (
+        "preference.responses",
+        "preference.responses.status",
+    )
     columns: ClassVar[tuple[str, ...]] = ("prompt", "response_1", "response_2", "preference.responses")
     also: ClassVar[tuple[str, ...]] = ("image", "preference.responses.status")
     several: ClassVar[bool] = True

@@ -29,6 +29,11 @@ class Distilabel(TableReader):
     """
 
     title: ClassVar[str] = "distilabel's rows"
+    nested: ClassVar[tuple[str, ...]] = (
+        "messages",
+        "generations",
+        "ratings",
+    )
     columns: ClassVar[tuple[str, ...]] = ()
     also: ClassVar[tuple[str, ...]] = (
         *_ASKED,

@@ -16,6 +16,7 @@ from mdpo_readers.cell_types import Cell, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.formats.unread import require_no_tools
+from mdpo_readers.formats.written import list_of_objects
 from mdpo_readers.named.cells import is_filled, with_system
 from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_sets_of, ranking_sets, read_entry
 from mdpo_readers.video_reader import VideoReader
@@ -28,6 +29,12 @@ class LlamaFactory(VideoReader, TableReader):
     """
 
     title: ClassVar[str] = "LLaMA-Factory's ranking format"
+    nested: ClassVar[tuple[str, ...]] = (
+        "conversations",
+        "messages",
+        "chosen",
+        "rejected",
+    )
     columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
     mark_ending: ClassVar[str] = ""
     declares: ClassVar[str] = f"name it in {INFO}, columns: {{{{{{part}}: {{column}}}}}}"
@@ -66,6 +73,10 @@ class LlamaFactory(VideoReader, TableReader):
     def entry(self) -> Entry:
         """The data set's entry in ``dataset_info.json``. Raises `DataError`."""
         return read_entry(Path(self.path), self.dataset)
+
+    def nested_columns(self) -> Collection[str]:
+        parts = ("messages", "chosen", "rejected", "history") if self.entry.is_sharegpt else ("history",)
+        return [self.entry.columns[part] for part in parts if part in self.entry.columns]
 
     def table_path(self) -> str:
         return str(self.folder / self.entry.file_name)
@@ -117,9 +128,10 @@ class LlamaFactory(VideoReader, TableReader):
         return (*_history(self._cell(row, "history")), Turn("user", "\n".join(parts)))
 
     def _of_messages(self, cell: Cell) -> tuple[Turn, ...]:
-        if not isinstance(cell.value, list):
+        messages = list_of_objects(cell.value)
+        if not isinstance(messages, list):
             raise cell.must_be("a list of messages")
-        turns = conversations.prompt(cell._replace(value=[self._message(each) for each in cell.value]))
+        turns = conversations.prompt(cell._replace(value=[self._message(each) for each in messages]))
         assert not isinstance(turns, str)
         return turns
 

@@ -20,6 +20,11 @@ class OpenAI(VideoReader, TableReader):
     """
 
     title: ClassVar[str] = "OpenAI's preference format"
+    nested: ClassVar[tuple[str, ...]] = (
+        "input",
+        "preferred_output",
+        "non_preferred_output",
+    )
     columns: ClassVar[tuple[str, ...]] = ("input", "preferred_output", "non_preferred_output")
     mark_ending: ClassVar[str] = ""
 

@@ -30,6 +30,11 @@ class Swift(VideoReader, TableReader):
     """
 
     title: ClassVar[str] = "ms-swift's preference format"
+    nested: ClassVar[tuple[str, ...]] = (
+        "messages",
+        "rejected_messages",
+        "history",
+    )
     columns: ClassVar[tuple[str, ...]] = ("messages",)
     also: ClassVar[tuple[str, ...]] = ("images", "image", "system", *_REJECTED, "videos", "video", *_SOUNDS)
     mark_ending: ClassVar[str] = ""

@@ -31,6 +31,14 @@ def values_of(text: bytes) -> dict[str, Any]:
     return row
 
 
+def value_in(text: bytes) -> object:
+    """The value of any type that a text is; it is read as strictly as a row. Raises `ValueError`."""
+    value = _parsed(text)
+    if HALF.search(text):
+        _require_whole_characters(value)
+    return value
+
+
 def _parsed(text: bytes) -> object:
     if b"\0" in text:
         raise BadRow(
@@ -55,7 +63,7 @@ def _parsed(text: bytes) -> object:
         raise BadRow(f"it contains a whole number with thousands of digits ({error})") from error
 
 
-def _require_whole_characters(row: dict[str, Any]) -> None:
+def _require_whole_characters(row: object) -> None:
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
