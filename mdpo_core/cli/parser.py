@@ -11,6 +11,7 @@ from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
+from mdpo_core.cli.sharing import push
 from mdpo_core.cli.starting.examples import examples_of
 from mdpo_core.cli.use import ask
 from mdpo_core.registry.kinds import KIND_NAMES
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_profile(subparsers)
     _add_ask(subparsers)
     _add_export(subparsers)
+    _add_push(subparsers)
     _add_data(subparsers)
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)
@@ -128,6 +130,10 @@ def _add_data(subparsers: _Subparsers) -> None:
 
 def _add_ask(subparsers: _Subparsers) -> None:
     ask.add_arguments(_command(subparsers, "ask", ask.ask_model, ask.HELP))
+
+
+def _add_push(subparsers: _Subparsers) -> None:
+    push.add_arguments(_command(subparsers, "push", push.push, push.HELP))
 
 
 def _add_export(subparsers: _Subparsers) -> None:

@@ -37,6 +37,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo export runs/mine --step 900 --out earlier", "an earlier checkpoint"),
         ("mdpo export runs/mine --base llava-hf/llava-1.5-7b-hf --out exported", ""),
     ),
+    "push": (
+        ("mdpo push runs/mine me/my-model --dry-run", "the card, and what would go"),
+        ("mdpo push runs/mine me/my-model --private", ""),
+        ("mdpo push runs/mine me/my-model --base llava-hf/llava-1.5-7b-hf", ""),
+    ),
     "data": (
         ("mdpo data pairs.jsonl", ""),
         ("mdpo data 'data/*.parquet' --recipe mine.yaml", "write a recipe, too"),
