@@ -142,8 +142,13 @@ def open_data(reader: Reader) -> Sequence[Example]:
     with blame_on(name):
         count = len(data)
     if not count:
-        raise DataError(f"{name} gives no rows")
+        raise DataError(f"{name} gives no rows{_why_none(data)}")
     return data
+
+
+def _why_none(data: Sequence[Example]) -> str:
+    count = data.num_without_example() if isinstance(data, LazyRows) else 0
+    return f": no pair comes from its {count:,} row{'s' * (count > 1)}, as from ties; read other rows" if count else ""
 
 
 def open_all_rows(reader: Reader) -> Sequence[Example]:

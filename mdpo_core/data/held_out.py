@@ -125,8 +125,9 @@ def _impossible(members: Mapping[bytes, list[int]], wanted: int, num_rows: int) 
         return DataError([Problem(_WHERE, "", f"{text}; {remedy}")])
     least = min(map(len, members.values()))
     text = f"{wanted} of {num_rows} rows cannot be held out: rows that share a picture stay together"
+    possible = f"{least}" if num_rows == 2 * least else f"{least} to {num_rows - least}"
     return DataError(
-        [Problem(_WHERE, "", f"{text}, and the smallest group has {least}; hold out {least}, or {remedy}")]
+        [Problem(_WHERE, "", f"{text}, and the smallest group has {least}; hold out {possible}, or {remedy}")]
     )
 
 

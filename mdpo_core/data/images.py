@@ -75,7 +75,8 @@ def read_image(source: Path | bytes, options: ImageOptions | None = None) -> Ima
     except Exception as error:  # decoders raise nearly anything on damaged files
         if is_shortage(error):
             raise
-        raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{reason}; download the picture, or save it, again") from error
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def _meant(path: str, root: Path) -> str:
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     for start in range(min(len(parts), _FOLDERS)):
         found = _in_any_case(root, parts[start:])
-        if found is not None:
+        if found is not None and found != root / path:
             return f"; did you mean '{found.relative_to(root)}'?"
     return ""
 

@@ -12,9 +12,10 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple, Self, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mdpo_core import DataError, Example, ExampleField, LazyRows, MdpoError, Problem, Reader, blame_on, component
+from mdpo_readers.cell_types import shown
 
 MOST_COPIES = 1000
 _TIMES = f"a whole number from 1 to {MOST_COPIES}, or a share below 1"
@@ -185,6 +186,8 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
         raise ValueError(f"the source {name!r} needs a reader, such as reader: pairs")
     try:
         reader = component("reader", options["reader"], **others)
+    except ValidationError as error:
+        raise ValueError(f"the source {name!r}: {'; '.join(_said(error, options['reader']))}") from error
     except (ValueError, MdpoError) as error:
         raise ValueError(f"the source {name!r}: {' '.join(str(error).split())}") from error
     if cast(Reader, reader).is_streamed():
@@ -192,6 +195,18 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
             f"the source {name!r}: a mixture needs the number of rows; a stream has none: streaming: false"
         )
     return Source(name, cast(Reader, reader), _times(name, options.get("times", 1)))
+
+
+def _said(error: ValidationError, reader: str) -> Iterator[str]:
+    """What is wrong with each option of a reader."""
+    for detail in error.errors():
+        option, message = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            yield f"{option}: unknown option; `mdpo plugins reader {reader}` lists its options"
+        elif detail["type"] == "missing":
+            yield f"{option}: missing"
+        else:
+            yield f"{option}: {message}, found {shown(detail['input'])}" if option else message
 
 
 def _times(name: str, value: object) -> int | float:

@@ -9,7 +9,7 @@ def streaming(sections: Sections) -> Found:
     """The problems of a stream: no number of steps, and what needs all rows beforehand."""
     if not sections.data.is_streamed():
         return
-    if "train" not in sections.names or sections.train.max_steps is None:
+    if "train" in sections.names and sections.train.max_steps is None:
         yield ("train",), "a stream has no last row, so the run needs train.max_steps, the number of optimizer steps"
     if sections.data.hold_out is not None:
         yield (

@@ -20,7 +20,15 @@ from mdpo_readers.tables.hub import HubOptions, open_hub
 from mdpo_readers.tables.image_folder import METADATA, ImageFolder
 from mdpo_readers.tables.joined_table import JoinedTable
 from mdpo_readers.tables.part_table import PartTable
-from mdpo_readers.tables.shards import SAVED, matching, require_links, require_none_below, shards_in
+from mdpo_readers.tables.shards import (
+    SAVED,
+    is_of_another,
+    matching,
+    require_links,
+    require_none_below,
+    require_once,
+    shards_in,
+)
 from mdpo_readers.tables.splits import Split
 from mdpo_readers.tables.table import Table
 
@@ -40,7 +48,8 @@ def open_table(path: str | Sequence[str], split: str, config: str | None = None,
     """
     paths = [path] if isinstance(path, str) else path
     chosen, hub = Split.of(split), HubOptions(config, revision)
-    tables = [_readable(each, chosen.name, hub) for each in paths]
+    seen: set[Path] = set()
+    tables = [_readable(each, chosen.name, hub, seen) for each in paths]
     for each, table in zip(paths, tables, strict=True):
         if len(table) == 0:
             raise _data_error(each, "there are no rows")
@@ -51,14 +60,15 @@ def open_table(path: str | Sequence[str], split: str, config: str | None = None,
     return joined if len(rows) == len(joined) else PartTable(joined, rows)
 
 
-def _readable(path: str, split: str, hub: HubOptions) -> Table:
+def _readable(path: str, split: str, hub: HubOptions, seen: set[Path]) -> Table:
+    """``seen``: the files of the paths before it, to which its own are added."""
     try:
-        return _opened(path, Path(path), split, hub)
+        return _opened(path, Path(path), split, hub, seen)
     except OSError as error:  # no permission, or a disk that fails
         raise _data_error(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def _opened(path: str, location: Path, split: str, hub: HubOptions) -> Table:
+def _opened(path: str, location: Path, split: str, hub: HubOptions, seen: set[Path]) -> Table:
     try:
         is_file, is_folder = location.is_file(), location.is_dir()
     except OSError as error:  # the name is too long, or a folder is not accessible
@@ -66,18 +76,37 @@ def _opened(path: str, location: Path, split: str, hub: HubOptions) -> Table:
     if hub != HubOptions() and (is_file or is_folder or glob.has_magic(path)):
         raise _data_error(path, "data.config and data.revision are for a name on the hub; leave them out for files")
     if is_file:
-        return _with_pictures(location, _from_file(location, split))
+        return _from_files([location], split, seen)
     if is_folder:
-        return _from_folder(location, split)
+        return _from_folder(location, split, seen)
     if braces.are_in(path):
-        return _joined([_opened(each, Path(each), split, hub) for each in braces.expanded(path)])
+        return _joined([_opened(each, Path(each), split, hub, seen) for each in braces.expanded(path)])
     if glob.has_magic(path):
-        return _joined([_with_pictures(file, _from_file(file, "train")) for file in matching(path, split)])
+        return _from_files(matching(path, split), "train", seen)
     if path.count("/") == 1 and kind_of(location) not in FORMATS and not location.parent.is_dir():
         return _from_hub(path, split, hub)
     require_links([location])
-    message = f"there is no such file or folder{file_suggestion(location)}"
-    raise MissingFile([Problem(path, "", message)])
+    raise MissingFile(
+        [Problem(path, "", f"there is no such file or folder{_elsewhere(path) or file_suggestion(location)}")]
+    )
+
+
+def _elsewhere(path: str) -> str:
+    """What to do about a path that is an address, or that only a shell understands; empty for any other."""
+    if path.startswith("file://"):
+        return "; write the path of the file, without file://"
+    if path.startswith("hf://datasets/"):
+        return "; write the name of the data set on the hub, OWNER/NAME, with data.config and data.revision"
+    if "://" in path:
+        return "; an address is not read: download the file, and give its path"
+    if path.startswith("~") or "$" in path:
+        return "; only a shell knows ~ and $: write the whole path"
+    return ""
+
+
+def _from_files(files: Sequence[Path], split: str, seen: set[Path]) -> Table:
+    require_once(files, seen)
+    return _joined([_with_pictures(file, _from_file(file, split)) for file in files])
 
 
 def _from_file(path: Path, split: str) -> Table:
@@ -103,7 +132,9 @@ def _from_file(path: Path, split: str) -> Table:
 
 
 def _joined(tables: Sequence[Table]) -> Table:
-    return tables[0] if len(tables) == 1 else JoinedTable(tables)
+    """All rows; shards without rows, which some programs write, bring no columns."""
+    filled = [table for table in tables if len(table)] or tables[:1]
+    return filled[0] if len(filled) == 1 else JoinedTable(filled)
 
 
 def _from_parquet(path: Path) -> Table:
@@ -124,17 +155,18 @@ def _from_parquet(path: Path) -> Table:
         raise DataError([cache or Problem(str(path), "", reason + again)]) from error
 
 
-def _from_folder(path: Path, split: str) -> Table:
+def _from_folder(path: Path, split: str, seen: set[Path]) -> Table:
     if any((path / mark).is_file() for mark in SAVED):
         from mdpo_readers.tables.arrow_table import ArrowTable
 
+        require_once([path], seen)
         note_below(path)
         return ArrowTable(str(path), _saved(path, split))
     files = shards_in(path, split, FORMATS) or _in_folders_below(path, split)
     if not files:
         raise _data_error(path, f"is a folder without data: no {', '.join(FORMATS)}, and not saved by `datasets`")
     require_none_below(files[0].parent, files, split, FORMATS)
-    return _joined([_with_pictures(file, _from_file(file, "train")) for file in files])
+    return _from_files(files, "train", seen)
 
 
 def _with_pictures(file: Path, table: Table) -> Table:
@@ -142,10 +174,10 @@ def _with_pictures(file: Path, table: Table) -> Table:
 
 
 def _in_folders_below(path: Path, split: str) -> Sequence[Path]:
-    """The files in ``data``, as the hub lays them out, or in the only folder with data below ``path``."""
+    """The files in the only folder below ``path`` that has data of the split."""
     folders = [each for each in sorted(path.iterdir()) if each.is_dir() and not each.name.startswith(".")]
-    named = [each for each in folders if each.name in ("data", split)]
-    found = {each: files for each in named or folders if (files := shards_in(each, split, FORMATS))}
+    mine = [each for each in folders if not is_of_another(each.name, split)]
+    found = {each: files for each in mine if (files := shards_in(each, split, FORMATS))}
     if len(found) > 1:
         there = ", ".join(each.name for each in found)
         raise _data_error(path, f"has data in several folders: {there}; give one of them, such as {next(iter(found))}")
@@ -195,7 +227,7 @@ def _from_hub(name: str, split: str, hub: HubOptions) -> Table:
             note_file(Path(file["filename"]))
         return ArrowTable(name, found)
     if isinstance(found, Path):
-        return _from_folder(found, split)
+        return _from_folder(found, split, set())
     return _joined([_from_file(file, "train") for file in found])
 
 

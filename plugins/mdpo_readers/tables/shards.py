@@ -12,12 +12,17 @@ from mdpo_core import DataError, Problem
 from mdpo_readers.tables.files.packed_files import is_packed, kind_of
 
 # With the hash that the hub once put behind.
-_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(-[0-9a-f]+)?")
-# How the names of files begin that belong to a split, on the hub and elsewhere.
-_SPLITS = ("train", "validation", "valid", "val", "dev", "test")
-# Files beside the data that tell about them.
+_SHARD = re.compile(r"(.*)[-_](\d+)[-_]of[-_](\d+)(-[0-9a-f]+)?")
+# The words in the names of files that belong to a split, and its name, as `datasets` knows them.
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_BETWEEN_WORDS = re.compile(r"[-_. ]|\d+")
 # A folder that save_to_disk wrote contains one of these files.
 SAVED = frozenset(("state.json", "dataset_dict.json"))
+# Files beside the data that tell about them.
 _METADATA = ("config.json", "dataset_info.json", "dataset_infos.json", "meta.json")
 
 
@@ -55,20 +60,27 @@ def shards_in(folder: Path, split: str, kinds: Sequence[str]) -> list[Path]:
 
 
 def _of_split(source: str, files: Sequence[Path], split: str) -> list[Path]:
-    """The files whose names begin with the split; all, if no name does so, and ``source`` is a folder of that name."""
+    """The files whose names have the split's word; all, if no name has one, and ``source`` is a folder of that name."""
     splits = {_split_of(file) for file in files}
     if splits == {None}:
         if split not in ("train", Path(source).name):
-            raise DataError([Problem(source, "", f"no file name begins with the split '{split}'")])
+            raise DataError([Problem(source, "", f"no file is named for the split '{split}'")])
         return list(files)
     if None in splits:
-        other = next(file.name for file in files if _split_of(file) is None)
-        text = f"some files begin with a split, such as train, and others do not, such as {other}; give a pattern"
+        other, named = (next(each.name for each in files if bool(_split_of(each)) is has) for has in (False, True))
+        text = f"some files are named for a split, such as {named}, and others are not, such as {other}; give a pattern"
         raise DataError([Problem(source, "", text)])
-    if split not in splits:
+    if canonical(split) not in splits:
         there = ", ".join(sorted(str(each) for each in splits))
-        raise DataError([Problem(source, "", f"there are no files of the split '{split}'  (splits: {there})")])
-    return [file for file in files if _split_of(file) == split]
+        raise DataError(
+            [Problem(source, "", f"there are no files of the split '{split}'; set data.split  (splits: {there})")]
+        )
+    return [file for file in files if _split_of(file) == canonical(split)]
+
+
+def canonical(split: str) -> str:
+    """The name of a split: ``validation`` for ``dev``; a name of somebody's own stays."""
+    return _SPLITS.get(split, split)
 
 
 def require_none_below(folder: Path, files: Sequence[Path], split: str, kinds: Sequence[str]) -> None:
@@ -91,11 +103,18 @@ def _below(folder: Path, split: str, kinds: Sequence[str]) -> Iterator[Path]:
     """The files with rows in the folders below; not in one that is hidden, saved by `datasets`, or of another split."""
     for place, folders, names in os.walk(folder):
         inner = Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in {*_SPLITS} - {split})
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not is_of_another(name, split))
         if inner == folder or not SAVED.isdisjoint(names):
             continue
         files = (inner / name for name in sorted(names))
-        yield from (each for each in files if _may_have_rows(each, kinds) and _split_of(each) in (None, split))
+        yield from (
+            each for each in files if _may_have_rows(each, kinds) and _split_of(each) in (None, canonical(split))
+        )
+
+
+def is_of_another(folder: str, split: str) -> bool:
+    """Whether a folder is named for another split."""
+    return _SPLITS.get(folder, canonical(split)) != canonical(split)
 
 
 def _may_have_rows(file: Path, kinds: Sequence[str]) -> bool:
@@ -113,6 +132,16 @@ def require_links(files: Iterable[Path]) -> None:
         if file.is_symlink() and not file.exists():
             text = f"is a link to '{file.readlink()}', which does not exist; copy the file there, or remove the link"
             raise DataError([Problem(str(file), "", text)])
+
+
+def require_once(files: Sequence[Path], seen: set[Path]) -> None:
+    """Add files to those that were seen. Raises `DataError` for one that is there already, under any name."""
+    for file in files:
+        real = file.resolve()
+        if real in seen:
+            text = "would be read twice: data.path names it twice; to read rows twice, use the reader mixture"
+            raise DataError([Problem(str(file), "", text)])
+        seen.add(real)
 
 
 def require_all_shards(files: Sequence[Path]) -> None:
@@ -134,5 +163,6 @@ def require_all_shards(files: Sequence[Path]) -> None:
 
 
 def _split_of(file: Path) -> str | None:
-    word = re.split(r"[-_.]", file.name)[0]
-    return word if word in _SPLITS else None
+    """The split that a word in the name of a file says, the first of them; None if there is none."""
+    words = _BETWEEN_WORDS.split(file.name.casefold())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy
+
 FRAMES = 8  # of a file or a folder, if nothing else is said
 
 
@@ -82,7 +84,8 @@ class Sampling:
 class EndToEnd(Sampling):
     """The first frame, the last, and others between them, evenly by their numbers, as LLaVA's authors take them.
 
-    One frame is the middle one. ``frames`` is set; a video with fewer gives all of them.
+    A number between two frames is rounded down. One frame is the middle one. ``frames`` is set; a video with fewer
+    gives all of them.
     """
 
     def taken(self, starts: Sequence[Fraction | int], end: Fraction | int) -> list[Taken]:
@@ -92,7 +95,10 @@ class EndToEnd(Sampling):
         count = self.frames or FRAMES
         if length <= count:
             return range(length)
-        return [round(place * (length - 1) / (count - 1)) for place in range(count)] if count > 1 else [length // 2]
+        if count == 1:
+            return [length // 2]
+        numbers: list[int] = numpy.linspace(0, length - 1, count, dtype=int).tolist()
+        return numbers
 
 
 def _centres(count: int, length: Fraction) -> list[Fraction]:

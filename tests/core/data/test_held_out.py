@@ -134,6 +134,12 @@ def test_groups_of_many_rows_come_as_near_as_whole_groups_can() -> None:
             "group has 3; hold out 3, or read other rows with validation: {reader: ...} instead",
         ),
         (
+            [1] * 4 + [2] * 4 + [3] * 4,
+            HoldOut(rows=11),
+            "data.hold_out: 11 of 12 rows cannot be held out: rows that share a picture stay together, and the "
+            "smallest group has 4; hold out 4 to 8, or read other rows with validation: {reader: ...} instead",
+        ),
+        (
             [1, 2, 3],
             HoldOut(rows=3),
             "data.hold_out: rows: 3 of 3 sound rows would leave none to train on; hold out fewer",

@@ -11,6 +11,7 @@ import pytest
 from support.paths import DATA
 
 from mdpo_core import DataError, Example, Turn, component
+from mdpo_core.data.checking import open_data
 
 FORMATS = DATA / "formats"
 BOAT = str(FORMATS / "quirks" / "images" / "boat.png")
@@ -143,6 +144,12 @@ def test_the_frames_of_each_video_stand_where_its_mark_is(tmp_path: Path) -> Non
     [example] = rows_of(tmp_path, "swift", row, images=FORMATS / "swift_video_frames" / "frames")
     assert example.prompt == (Turn("user", "First <image><image>, then <image>."),)
     assert [image.size for image in example.images] == [(30, 10), (30, 11), (30, 12)]
+
+
+def test_rows_that_all_make_no_pair_are_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**BATTLE, "winner": "tie"}) + "\n")
+    with pytest.raises(DataError, match="'arena' gives no rows: no pair comes from its 1 row, as from ties"):
+        open_data(component("reader", "arena", path=str(tmp_path / "rows.jsonl")))  # type: ignore[arg-type]
 
 
 def test_the_ties_of_arena_make_no_pair(tmp_path: Path) -> None:

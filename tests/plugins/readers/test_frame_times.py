@@ -63,7 +63,7 @@ def test_a_folder_or_a_list_has_times_with_a_frame_rate_alone(folder: Path) -> N
     by_rate = example(folder, "steps", fps=1, frame_rate=4)
     assert (by_rate.frame_times, [image.width for image in by_rate.images]) == (((0.0, 1.0, 2.0),), [20, 24, 28])
     hound = example(folder, "steps", "hound", frames=3, frame_rate=4)
-    assert hound.frame_times == ((0.0, 1.5, 2.75),)
+    assert hound.frame_times == ((0.0, 1.25, 2.75),)
 
 
 def test_of_two_videos_one_may_have_times(folder: Path) -> None:

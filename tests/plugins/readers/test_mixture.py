@@ -92,7 +92,12 @@ def test_a_bad_row_is_named_with_its_source(numbers: dict[str, Any], tmp_path: P
         ({}, "name at least one source"),
         ({"a": {"path": "x"}}, "the source 'a' needs a reader"),
         ({"a": {"reader": "pears", "path": "x"}}, "the source 'a': .*did you mean 'pairs'"),
-        ({"a": {"reader": "pairs"}}, "the source 'a': .*path"),
+        ({"a": {"reader": "pairs"}}, "the source 'a': path: missing"),
+        (
+            {"a": {**BOATS, "imagess": "x"}},
+            "the source 'a': imagess: unknown option; `mdpo plugins reader pairs` lists its options",
+        ),
+        ({"a": {**BOATS, "max_pixels": 0}}, "the source 'a': max_pixels: Input should be greater than 0, found 0"),
         ({"a/b": BOATS}, "needs a name without / and #"),
         ({"a": {**BOATS, "times": 0}}, "times must be a whole number from 1 to 1000, or a share below 1"),
         ({"a": {**BOATS, "times": 1.5}}, "times must be .* found 1.5"),

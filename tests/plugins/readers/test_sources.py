@@ -16,7 +16,7 @@ import datasets
 import PIL.Image
 import pyarrow
 import pytest
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset, Features, Image, List, Value, load_dataset
 from mdpo_readers.tables.files import open_files
 from mdpo_readers.tables.files.parquet_table import PictureColumns
 from pyarrow import parquet
@@ -87,7 +87,8 @@ def test_parquet_shards_on_the_layout_of_the_hub_are_read_by_split(tmp_path: Pat
         Dataset.from_list(rows).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
     assert [row.prompt for row in read(tmp_path, split="test")] == [row["prompt"] for row in ROWS[4:]]
     assert len(read(tmp_path)) == 4
-    assert "there are no files of the split 'val'  (splits: test, train)" in error(tmp_path, split="val")
+    told = "there are no files of the split 'val'; set data.split  (splits: test, train)"
+    assert told in error(tmp_path, split="val")
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -143,8 +144,72 @@ def test_a_pattern_takes_the_files_of_its_split(tmp_path: Path) -> None:
     assert [row.prompt for row in read(tmp_path / "*.jsonl")] == [ROWS[0]["prompt"]]
     to_jsonl(ROWS[2:3], tmp_path / "pairs.jsonl")
     for path in (tmp_path, tmp_path / "*.jsonl"):
-        assert "others do not, such as pairs.jsonl; give a pattern" in error(path)
-    assert "no file name begins with the split 'test'" in error(tmp_path / "pairs*", split="test")
+        assert "others are not, such as pairs.jsonl; give a pattern" in error(path)
+    assert "no file is named for the split 'test'" in error(tmp_path / "pairs*", split="test")
+
+
+@pytest.mark.parametrize("names", [("boats-train", "boats-test"), ("train", "x.eval"), ("training_1", "my test 2")])
+def test_the_word_of_a_split_stands_anywhere_in_a_name(names: tuple[str, str], tmp_path: Path) -> None:
+    for number, name in enumerate(names):
+        to_jsonl(ROWS[number : number + 1], tmp_path / f"{name}.jsonl")
+    for number, split in enumerate(("train", "test")):
+        assert [row.prompt for row in read(tmp_path, split=split)] == [ROWS[number]["prompt"]]
+    ours = load_dataset(str(tmp_path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["prompt"] for row in ours] == [ROWS[0]["prompt"]]
+
+
+@pytest.mark.parametrize(("word", "split"), [("dev", "validation"), ("val", "dev"), ("contest", "train")])
+def test_words_that_mean_one_split_are_one(word: str, split: str, tmp_path: Path) -> None:
+    to_jsonl(ROWS, tmp_path / f"{word}.jsonl")
+    assert len(read(tmp_path, split=split)) == len(ROWS)
+
+
+@pytest.mark.parametrize("how", ["pattern", "dots", "link", "folder", "braces"])
+def test_a_file_that_two_paths_name_is_refused(how: str, tmp_path: Path) -> None:
+    file = to_jsonl(ROWS, tmp_path / "a.jsonl")
+    (tmp_path / "b").symlink_to(file)
+    others = {
+        "pattern": tmp_path / "*.jsonl",
+        "dots": tmp_path / ".." / tmp_path.name / "a.jsonl",
+        "link": (tmp_path / "b").rename(tmp_path / "b.json"),
+        "folder": tmp_path,
+        "braces": tmp_path / "{a,a}.jsonl",
+    }
+    if how != "link":
+        (tmp_path / "b.json").unlink()
+    assert "would be read twice: data.path names it twice" in error([str(file), str(others[how])])
+
+
+def test_a_shard_without_rows_is_passed_over(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_pylist(ROWS)
+    parquet.write_table(table.slice(0, 0), tmp_path / "p-00000-of-00002.parquet")
+    assert "there are no rows" in error(tmp_path / "p-00000-of-00002.parquet")
+    parquet.write_table(table, tmp_path / "p-00001-of-00002.parquet")
+    assert len(read(tmp_path)) == len(ROWS)
+
+
+def test_columns_of_parquet_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_pylist(ROWS)
+    notes = pyarrow.array([[("a", "b")]] * len(ROWS), pyarrow.map_(pyarrow.string(), pyarrow.string()))
+    parquet.write_table(table.append_column("notes", notes), tmp_path / "map.parquet")
+    assert "notes: `datasets` cannot read the type map<string, string" in error(tmp_path / "map.parquet")
+    parquet.write_table(table.append_column("chosen", table["chosen"]), tmp_path / "two.parquet")
+    assert "chosen: two columns have this name" in error(tmp_path / "two.parquet")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("https://example.org/a.jsonl", "download the file, and give its path"),
+        ("s3://bucket/a.parquet", "download the file, and give its path"),
+        ("file:///a/b.jsonl", "write the path of the file, without file://"),
+        ("hf://datasets/a/b/c.jsonl", "write the name of the data set on the hub, OWNER/NAME"),
+        ("~/a.jsonl", "write the whole path"),
+        ("$HOME/a.jsonl", "write the whole path"),
+    ],
+)
+def test_a_path_that_is_no_path_is_explained(path: str, message: str) -> None:
+    assert message in error(path)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +218,7 @@ def test_a_pattern_takes_the_files_of_its_split(tmp_path: Path) -> None:
         (["a.jsonl", "a.jsonl.gz"], "contains a.jsonl both packed and unpacked"),
         (["a-00000-of-00001.jsonl", "a-00000-of-00002.jsonl", "a-00001-of-00002.jsonl"], "shards of two counts"),
         (["train-00000-of-00002-1a2b.jsonl"], "1 of 2 shards are missing, the first is number 1"),
+        (["a_1_of_3.jsonl", "a_2_of_3.jsonl"], "1 of 3 shards are missing, the first is number 0"),
         (["a-1-of-3.jsonl", "a-3-of-3.jsonl"], "1 of 3 shards are missing, the first is number 2"),
     ],
 )
@@ -247,10 +313,10 @@ def test_rows_in_a_folder_below_are_found(layout: str, tmp_path: Path) -> None:
 
 
 def test_data_in_several_folders_is_to_be_chosen(tmp_path: Path) -> None:
-    for name in ("easy", "hard"):
+    for name in ("easy", "data"):
         (tmp_path / name).mkdir()
         to_jsonl(ROWS, tmp_path / name / "train.jsonl")
-    message = f"has data in several folders: easy, hard; give one of them, such as {tmp_path / 'easy'}"
+    message = f"has data in several folders: data, easy; give one of them, such as {tmp_path / 'data'}"
     assert message in error(tmp_path)
 
 

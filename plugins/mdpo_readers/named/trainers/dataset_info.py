@@ -51,6 +51,9 @@ def read_entry(path: Path, name: str) -> Entry:
     if entry.get("num_samples") is not None:
         text = f"is not read; remove it, and set data.split: train[:{shown(entry['num_samples'])}]"
         raise DataError([Problem(str(file), f"{name}.num_samples", text)])
+    if entry.get("split", "train") not in ("train", None):
+        text = f"is not read: a file has no split {shown(entry['split'])}; remove it, or name the file of that split"
+        raise DataError([Problem(str(file), f"{name}.split", text)])
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt"):
         raise DataError(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow
 from datasets import Dataset, Features
+from datasets.features.features import generate_from_arrow_type
 from pyarrow import parquet
 
 from mdpo_core import DataError, Problem, is_shortage
@@ -149,7 +150,9 @@ def open_parquet(path: Path) -> Table:
     with path.open("rb") as content:
         require_kind(path, content, "parquet")
     file = parquet.ParquetFile(path, memory_map=True)
-    features = Features.from_arrow_schema(file.schema_arrow)
+    features = _features(path, file.schema_arrow)
+    if not file.metadata.num_rows:
+        return ArrowTable(str(path), Dataset(file.read()))
     first = next(file.iter_batches(1), None)
     pictures = [name for name in features if holds_bytes(features[name]) or (first and _embeds_first(first[name]))]
     if not pictures:
@@ -160,6 +163,20 @@ def open_parquet(path: Path) -> Table:
     rest = ArrowTable(str(path), stored, names)
     columns = PictureColumns(path, Features({name: features[name] for name in pictures}))
     return ParquetTable(rest, columns, list(features))
+
+
+def _features(path: Path, schema: pyarrow.Schema) -> Features:
+    """The library's types of the columns. Raises `DataError` for two of one name, and for a type that it lacks."""
+    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError([Problem(str(path), twice, "two columns have this name; rename one of them, or remove it")])
+    for column in schema:
+        try:
+            generate_from_arrow_type(column.type)
+        except (ValueError, NotImplementedError) as error:
+            text = f"`datasets` cannot read the type {column.type}; write a list of objects, or remove the column"
+            raise DataError([Problem(str(path), column.name, text)]) from error
+    return Features.from_arrow_schema(schema)
 
 
 def _texts(path: Path, columns: list[str] | None) -> Dataset:

@@ -20,7 +20,7 @@ from mdpo_readers.tables.files.json_split import require_json
 from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.packed_files import kind_of, plain_file
 from mdpo_readers.tables.hub import HubOptions
-from mdpo_readers.tables.shards import matching, require_none_below, shards_in
+from mdpo_readers.tables.shards import matching, require_none_below, require_once, shards_in
 from mdpo_readers.tables.splits import Split
 
 KINDS = (".jsonl", ".ndjson", ".parquet")
@@ -82,11 +82,13 @@ def parts_of(path: str | Sequence[str], split: str, hub: HubOptions) -> list[Par
         text = f"a slice, {split}, needs the number of rows, which a stream does not have"
         raise DataError([Problem("data.split", "", text)])
     paths = [path] if isinstance(path, str) else path
-    return [part for each in paths for part in _parts(each, chosen.name, hub)]
+    seen: set[Path] = set()
+    return [part for each in paths for part in _parts(each, chosen.name, hub, seen)]
 
 
-def _parts(path: str, split: str, hub: HubOptions) -> list[Part]:
+def _parts(path: str, split: str, hub: HubOptions, seen: set[Path]) -> list[Part]:
     files = _files(path, split)
+    require_once(files, seen)
     if not files:
         return [Part(path, partial(ArrowRows, partial(_opened, path, split, name=hub.config, revision=hub.revision)))]
     other = next((file for file in files if kind_of(file) not in KINDS), None)
