@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-import numpy
-
 FRAMES = 8  # of a file or a folder, if nothing else is said
 
 
@@ -97,8 +95,8 @@ class EndToEnd(Sampling):
             return range(length)
         if count == 1:
             return [length // 2]
-        numbers: list[int] = numpy.linspace(0, length - 1, count, dtype=int).tolist()
-        return numbers
+        step = (length - 1) / (count - 1)  # as numpy's linspace, which they call, computes it
+        return [*(math.floor(place * step) for place in range(count - 1)), length - 1]
 
 
 def _centres(count: int, length: Fraction) -> list[Fraction]:
