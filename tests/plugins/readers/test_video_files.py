@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -94,7 +93,7 @@ def test_the_frame_at_a_moment_is_the_one_that_is_shown_then(lengths: Sequence[i
 def test_from_end_to_end_are_the_numbers_of_linspace_rounded_down(count: int, frames: int) -> None:
     taken = EndToEnd(frames).of_count(count)
     number = min(count, frames)
-    assert taken == numpy.linspace(0, count - 1, number, dtype=int).tolist()
+    assert taken == np.linspace(0, count - 1, number, dtype=int).tolist()
     assert (taken[0], taken[-1], len(set(taken))) == (0, count - 1, number)
 
 
