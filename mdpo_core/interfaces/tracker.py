@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.evaluator import Sample
@@ -32,6 +32,13 @@ class Tracker(Component):
 
         There it finds ``recipe.yaml``, with every default, and ``manifest.json``.
         """
+
+    def figure(self, folder: Path) -> Any:
+        """A matplotlib figure of the metrics in the run directory ``folder``; None if there is nothing to draw.
+
+        `RunResult.plot` asks the tracker ``curves``. A tracker that draws nothing need not implement it.
+        """
+        return None
 
 
 class TrackerLog(Protocol):

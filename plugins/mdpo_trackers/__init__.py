@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mdpo_core import Component, Tracker, hookimpl
 from mdpo_trackers.services.components import MLflow, SwanLab, Trackio, Wandb
@@ -22,6 +22,11 @@ class Curves(Tracker):
         from mdpo_trackers.curves import CurvesLog
 
         return CurvesLog(folder)
+
+    def figure(self, folder: Path) -> Any:
+        from mdpo_trackers.curves import figure_of
+
+        return figure_of(folder / "metrics.jsonl")
 
 
 class TensorBoard(Tracker):

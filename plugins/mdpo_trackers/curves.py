@@ -39,26 +39,35 @@ class CurvesLog(TrackerLog):
         pass
 
     def close(self) -> None:
-        file = self._folder / "metrics.jsonl"
-        if file.is_file():
-            # A killed process may have left the last line incomplete.
-            lines = file.read_text().split("\n")[:-1]
-            draw_curves([json.loads(line) for line in lines], self._folder / "curves.png")
+        figure = figure_of(self._folder / "metrics.jsonl")
+        if figure is not None:
+            save_figure(figure, self._folder / "curves.png")
+
+
+def figure_of(file: Path) -> Figure | None:
+    """The curves of a metrics file, which a notebook shows; None if there is no number in it."""
+    if not file.is_file():
+        return None
+    # A killed process may have left the last line incomplete.
+    lines = file.read_text().split("\n")[:-1]
+    records = [json.loads(line) for line in lines]
+    shown = panels(records)
+    return _figure(shown, records) if shown else None
 
 
 def draw_curves(records: Records, path: Path) -> None:
     """Draw losses, accuracies, margins, rewards, log-probs and evaluations over steps; leave out what is not there."""
     shown = panels(records)
     if shown:
-        _save(_figure(shown, records), path)
+        save_figure(_figure(shown, records), path)
 
 
 def _figure(shown: Sequence[Panel], records: Records) -> Figure:
-    from matplotlib.figure import Figure
+    from mdpo_trackers.shown_figure import ShownFigure
 
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(5.8 * columns, 2.35 * rows + 0.3), layout="constrained")
+    figure = ShownFigure(figsize=(5.8 * columns, 2.35 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     marks, markers = evaluated(records), _markers(shown)
     last = max(record["step"] for record in records)
@@ -159,7 +168,7 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else f"...{name[3 - _LONGEST_LABEL :]}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write the picture with a palette, which takes a third of the room."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
