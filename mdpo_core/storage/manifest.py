@@ -73,10 +73,16 @@ def _registered(recipe: Recipe) -> dict[str, Any]:
 
 
 def _source_digest(cls: type) -> str | None:
+    source = _source(cls) or "".join(_source(each) for each in vars(cls).values() if inspect.isfunction(each))
+    return hashlib.sha256(source.encode()).hexdigest() if source else None
+
+
+def _source(thing: Any) -> str:
+    """The source of a class or a function; empty if Python does not find it, as that of a class in a notebook."""
     try:
-        return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
-    except (OSError, TypeError):  # the class was defined in `python -c` or by a function
-        return None
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # TypeError: of a module without a file
+        return ""
 
 
 def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
