@@ -173,7 +173,7 @@ class Floor(Anchor):
 class OfNoKind(Component):
     """Its kind is none that recipes have."""
 
-    kind: ClassVar[str] = "optimizer"
+    kind: ClassVar[str] = "sampler"
 
 
 def refused(name: Any, thing: Any) -> str:
