@@ -54,7 +54,7 @@ from mdpo_core.storage.files import atomic_folder, exclusive_folder
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
 from mdpo_core.training.optimizers import Updates
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
-from mdpo_core.types.engine_state import MOMENTS, SavedEngineState, TensorSlice, whole_tensor
+from mdpo_core.types.engine_state import MOMENTS, OF_ENGINE, SavedEngineState, TensorSlice, whole_tensor
 from mdpo_core.types.example import Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
 from mdpo_core.types.kept_memory import Amount, KeptMemory, OptimizerMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
@@ -71,6 +71,7 @@ __all__ = [
     "IMAGE_MARK",
     "MARK",
     "MOMENTS",
+    "OF_ENGINE",
     "OTHER_MARKS",
     "PARTS",
     "VIDEO_MARK",

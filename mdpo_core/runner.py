@@ -214,7 +214,8 @@ class Run:
         from mdpo_core.scoring.scorer import Scorer
 
         options = self.recipe.scoring.model_copy(update={"share_prefix": self.recipe.shares_prefix()})
-        return Scorer(model, objective.reads, reference, options, self.recipe.train.seed)
+        train = self.recipe.train
+        return Scorer(model, objective.reads, reference, options, train.seed, noise=train.neftune_noise_alpha)
 
     def start_engine(self, model: VisionLanguageModel, scorer: Scorer, reference: Reference | None) -> Learner:
         """Let the backend wrap the scorer."""

@@ -85,6 +85,11 @@ class ModelAdapter(Component):
         return False
 
     @property
+    def takes_noise(self) -> bool:
+        """Whether the model has ``input_embeddings``, on which `train.neftune_noise_alpha` puts noise."""
+        return False
+
+    @property
     def refuses_compiling(self) -> str:
         """Why the model's layers cannot be compiled; empty: they can.
 

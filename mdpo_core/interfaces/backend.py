@@ -80,6 +80,14 @@ class Backend(Component):
         return ""
 
     @property
+    def scales_gradients(self) -> bool:
+        """Whether its engines skip a step whose gradients overflow, and tell so by an infinite norm: see `Engine.step`.
+
+        The gradients of later steps then have a smaller factor.
+        """
+        return False
+
+    @property
     def refuses_compiling(self) -> str:
         """Why layers cannot be compiled under this backend, and what to use; empty: they can."""
         return ""
@@ -178,7 +186,8 @@ class Engine(Protocol):
     def step(self, learning_rate: float) -> float:
         """Sum the gradients of all processes, clip them, update the weights, clear the gradients.
 
-        Returns the gradients' norm before clipping. The weights do not change if this norm is not finite.
+        Returns the gradients' norm before clipping. The weights do not change if this norm is not finite. An infinite
+        norm of a backend that `scales_gradients` is no error.
         """
 
     def using_model(self, function: Callable[[], Result]) -> Result:

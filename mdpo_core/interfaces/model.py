@@ -136,6 +136,9 @@ class VisionLanguageModel(LayeredModel, Protocol):
         have different numbers of tokens, and so of chunks.
         """
 
+    def input_embeddings(self) -> nn.Module:
+        """The module that turns token ids into embeddings ``(batch, time, width)``; for adapters with `takes_noise`."""
+
     def adapter_disabled(self) -> AbstractContextManager[None]:
         """Switch LoRA off inside the ``with``."""
 

@@ -108,6 +108,11 @@ class Train(Section):
     max_grad_norm: float | None = Field(
         default=1.0, gt=0, description="global norm to which gradients are clipped; null: they are not clipped"
     )
+    neftune_noise_alpha: float | None = Field(
+        default=None,
+        gt=0,
+        description="noise on the embeddings of tokens while the policy trains (NEFTune, arXiv:2310.05914); null: none",
+    )
     stop_early: StopEarly | None = Field(
         default=None, description="end the run when a metric of the evaluations no longer gets better"
     )

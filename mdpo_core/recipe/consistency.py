@@ -192,6 +192,12 @@ def _optimizer(sections: Sections) -> Found:
     )
 
 
+def _noise(sections: Sections) -> Found:
+    if sections.train.neftune_noise_alpha is not None and not sections.model.takes_noise:
+        adapter = sections.model.component_name()
+        yield ("train", "neftune_noise_alpha"), f"the adapter '{adapter}' has no embeddings for noise; use null"
+
+
 def _compiles(sections: Sections) -> Found:
     if not sections.scoring.compile:
         return
@@ -276,6 +282,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _has_terms: frozenset({"objective"}),
     _rounds_updates: frozenset({"model", "backend"}),
     _optimizer: frozenset({"train", "backend"}),
+    _noise: frozenset({"train", "model"}),
     _compiles: frozenset({"model", "backend", "scoring"}),
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),

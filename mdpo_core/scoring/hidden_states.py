@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
+from mdpo_core.scoring.noise.embeddings import NoisyModel
 from mdpo_core.scoring.probes import AllLayers
 from mdpo_core.types.batch import Batch, EncodedImage, Item
 from mdpo_core.types.layout import Attention, PaddedView, consecutive, pack, pad_view
@@ -67,7 +68,7 @@ def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
 
 
 def packed_states(
-    model: VisionLanguageModel | AllLayers,
+    model: VisionLanguageModel | AllLayers | NoisyModel,
     batch: Batch,
     views: Sequence[View],
     images: Sequence[EncodedImage],
@@ -92,7 +93,10 @@ def packed_states(
 
 
 def padded_states(
-    model: VisionLanguageModel | AllLayers, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]
+    model: VisionLanguageModel | AllLayers | NoisyModel,
+    batch: Batch,
+    views: Sequence[View],
+    images: Sequence[EncodedImage],
 ) -> PredictingHiddenStates:
     """One padded forward for each view, as in a plain script. `packed_states` must give the same."""
     device = device_of(model.module)

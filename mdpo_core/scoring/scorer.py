@@ -17,6 +17,7 @@ from mdpo_core.scoring.attention import ATTENTIONS
 from mdpo_core.scoring.compilation import ROW_MULTIPLE
 from mdpo_core.scoring.head import logits_at_once, token_log_probs
 from mdpo_core.scoring.hidden_states import PredictingHiddenStates, packed_states, padded_states
+from mdpo_core.scoring.noise.embeddings import NoisyModel
 from mdpo_core.scoring.probes import AllLayers, build_probes, outputs_of
 from mdpo_core.scoring.reference import ModelReference, Reference, ReferenceOutput
 from mdpo_core.scoring.statistics import ReferenceLogits, token_statistics
@@ -37,7 +38,8 @@ class Scorer(nn.Module):
     reference is neither trained nor saved. Scores those views of ``reads`` that the batch contains, or, of a
     batch for the policy only, all of its views. Without a ``reference`` only the policy is scored.
     ``options.share_prefix`` must be false for a model that cannot share prompts. ``seed``: the only source of the
-    probes' first weights. ``attention``: instead of that of ``options``.
+    probes' first weights. ``attention``: instead of that of ``options``. ``noise``: the alpha of `NoisyModel`, for the
+    policy with gradients.
 
     Only `use_reference` and `use_attention` change a scorer after its construction.
     """
@@ -50,6 +52,7 @@ class Scorer(nn.Module):
         options: Scoring = PLAIN,
         seed: int = 0,
         attention: Attention | None = None,
+        noise: float | None = None,
     ) -> None:
         super().__init__()
         self.add_module(POLICY_PREFIX.removesuffix("."), model.module)
@@ -62,6 +65,7 @@ class Scorer(nn.Module):
         self._max_logits = options.max_logits
         self._images_are_frozen = _images_are_frozen(model)
         self.probes = build_probes(reads.probes, model, seed)
+        self._noisy = None if noise is None else NoisyModel(model, noise)
 
     def use_reference(self, reference: Reference) -> None:
         """Use another reference from the next forward on.
@@ -82,7 +86,8 @@ class Scorer(nn.Module):
             states = self._states(self.model, batch, list(batch.digests), images)
             return ScorerOutput(self._log_probs(self.model, states), {})
         views = [view for view in self._inputs.views if view in batch.digests]
-        policy = _with_all_parameters(self._states(self.model, batch, views, images), batch, images)
+        trained = self._noisy if self._noisy is not None and torch.is_grad_enabled() else self.model
+        policy = _with_all_parameters(self._states(trained, batch, views, images), batch, images)
         log_probs = self._log_probs(self.model, policy)
         reference = self._reference_output(batch, views, images)
         statistics = self._statistics_of(policy, reference.states)

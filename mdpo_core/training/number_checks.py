@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from mdpo_core.errors import MdpoError
+from mdpo_core.interfaces.backend import Backend
 from mdpo_core.objective.objective import Outcome
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.batch import Batch
@@ -78,16 +79,27 @@ def _require_finite_log_probs(scores: Scores) -> None:
 
 
 _DERIVATIVES = "check the derivatives of the terms, or let the backend compute in float32"
+_LOWEST = (
+    "without any factor, the gradients are still beyond 65504, where the numbers of float16 end: set "
+    "backend.precision: bf16_autocast or fp32"
+)
 _FLOAT16 = (
     "the numbers of float16 end at 65504: lower the factor of the gradients (deepspeed: backend.config: {fp16: "
     "{loss_scale: ...}}, which is 1024 if it is not set), or set backend.precision: bf16"
 )
 
 
-def require_finite_gradient(norm: float, step: int, arithmetic: str = "float32") -> None:
-    """Raise `MdpoError` if the gradient norm is NaN or infinite; the engine has not updated the weights then."""
-    if not torch.tensor(norm).isfinite():
-        raise MdpoError(
-            f"step {step}: the gradient norm is {norm}, though the losses are finite, so the weights were not "
-            f"updated; {_FLOAT16 if arithmetic == 'float16' else _DERIVATIVES}"
-        )
+def require_finite_gradient(norm: float, step: int, backend: Backend) -> bool:
+    """Whether the gradient norm is finite; the engine has not updated the weights if it is not.
+
+    Raises `MdpoError` then, unless the backend has just lowered the factor of the gradients.
+    """
+    if math.isfinite(norm):
+        return True
+    if backend.scales_gradients and norm == math.inf:
+        return False
+    remedy = _FLOAT16 if backend.arithmetic == "float16" else _DERIVATIVES
+    raise MdpoError(
+        f"step {step}: the gradient norm is {norm}, though the losses are finite, so the weights were not "
+        f"updated; {_LOWEST if backend.scales_gradients else remedy}"
+    )

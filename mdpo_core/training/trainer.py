@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Trainer:
             self._take_up_evaluations()
             self._saved = first_step
             self._evaluate(first_step)
-            self._meter, self._clock = Meter(), Clock(self.matrix_rate)
+            self._meter, self._skipped, self._clock = Meter(), 0, Clock(self.matrix_rate)
             for step in range(first_step, self.feed.num_steps):
                 if self.goals.reason_to_stop:
                     self._end_early(step)
@@ -116,7 +117,7 @@ class Trainer:
         These steps are counted by ``clock``, but not logged or saved, and nothing is evaluated.
         """
         with self.feed.steps(0) as self._steps:
-            self._meter, self._clock, self._saved = Meter(), clock, self.feed.num_steps
+            self._meter, self._skipped, self._clock, self._saved = Meter(), 0, clock, self.feed.num_steps
             yield self._step
 
     def _finish(self, finished: int, grad_norm: float) -> None:
@@ -159,7 +160,7 @@ class Trainer:
         with self.learner.advice.explained(batch):
             # The first step allocates the optimizer's state.
             grad_norm = self.learner.engine.step(rate)
-        require_finite_gradient(grad_norm, step + 1, self.recipe.backend.arithmetic)
+        self._skipped += not require_finite_gradient(grad_norm, step + 1, self.recipe.backend)
         self.objective.running.finish_step(self.world)
         return grad_norm
 
@@ -182,10 +183,15 @@ class Trainer:
             raise stopped_by(error, finished, self.recipe.data.is_streamed()) from error
 
     def _micro_step(self, step: int, taken: Step, micro_batch: MicroBatch, batch: Batch) -> None:
+        noisy = self.recipe.train.neftune_noise_alpha is not None
+        if step == 0 and noisy:
+            with torch.no_grad():  # and so without noise
+                scores = Scores.of_batch(self.learner.engine.forward(batch), batch, tokens=False)
+            require_indifference(scores, indifference_tolerance(self.recipe))
         torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
         scored = self.learner.engine.forward(batch, last=micro_batch is taken.micro_batches[-1])
         scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
-        if step == 0:
+        if step == 0 and not noisy:
             require_indifference(scores, indifference_tolerance(self.recipe))
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
@@ -207,12 +213,13 @@ class Trainer:
         metrics = {
             "epoch": self.feed.epochs(finished),
             **self._meter.means(self.world),
-            "grad_norm": grad_norm,
+            **({"grad_norm": grad_norm} if math.isfinite(grad_norm) else {}),
+            **({"skipped_updates": self._skipped} if self.recipe.backend.scales_gradients else {}),
             "learning_rate": learning_rate(self.recipe.train, finished - 1, self.feed.num_steps),
             **self._clock.read(self.world),
             **self._memory(),
         }
-        self._meter = Meter()
+        self._meter, self._skipped = Meter(), 0
         self._record(finished, metrics)
         self.record.hooks.mdpo_step_finished(step=finished, metrics=metrics)
 

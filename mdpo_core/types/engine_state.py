@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 POLICY_PREFIX = "policy."
 # What AdamW keeps for each parameter besides the number of steps, by the names that torch and checkpoints use.
 MOMENTS = ("exp_avg", "exp_avg_sq")
+# The kind of what an engine keeps for itself and not for a parameter; another engine need not read it.
+OF_ENGINE = "engine"
 _SHAPES = "shapes"
 
 
@@ -116,8 +118,9 @@ class SavedEngineState:
 
     def require_all_read(self) -> None:
         """Raise `CheckpointError` if a saved tensor was never read: it belongs to another model."""
-        if self._unread:
-            raise CheckpointError(f"it contains tensors that this model does not train: {sorted(self._unread)[:3]}")
+        unread = sorted(name for name in self._unread if not name.startswith(f"{OF_ENGINE}:"))
+        if unread:
+            raise CheckpointError(f"it contains tensors that this model does not train: {unread[:3]}")
 
     def _require(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self._slices:

@@ -62,6 +62,10 @@ class DigitsAdapter(ModelAdapter):
         return self._llava().shares_prefix
 
     @property
+    def takes_noise(self) -> bool:
+        return self._llava().takes_noise
+
+    @property
     def refuses_compiling(self) -> str:
         return self._llava().refuses_compiling
 

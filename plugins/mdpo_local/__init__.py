@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 _KINDS = "cuda|mps|xpu|hpu|npu|mlu|musa|mtia"
+_WEIGHTS: Mapping[str, Dtype] = {"bf16": "bfloat16", "fp16": "float16"}
 _DEVICE = rf"^(auto|cpu|({_KINDS})(:[0-9]{{1,3}})?)$"
 
 
@@ -42,10 +43,11 @@ class Local(Backend):
     trains_probes: ClassVar[bool] = True
     takes_optimizers: ClassVar[bool] = True
 
-    precision: Literal["fp32", "bf16_autocast", "bf16"] = Field(
+    precision: Literal["fp32", "bf16_autocast", "bf16", "fp16_autocast", "fp16"] = Field(
         default="fp32",
         description="fp32: everything in float32; bf16_autocast: float32 weights, bfloat16 arithmetic; bf16: bfloat16 "
-        "weights, with LoRA weights in float32; only LoRA may train",
+        "weights, with LoRA weights in float32; only LoRA may train. fp16_autocast, fp16: the same in float16, on CUDA "
+        "only; a factor scales the gradients, and a step in which they overflow is skipped",
     )
     device: str = Field(
         default="auto",
@@ -63,7 +65,13 @@ class Local(Backend):
 
     def check(self, train: Train, world: World) -> None:
         self._check_devices(world)
-        train.chosen_optimizer.check(self._device_in(world))
+        device = self._device_in(world)
+        if self.scales_gradients and device.partition(":")[0] != "cuda":
+            raise RecipeError(
+                f"backend.precision: {self.precision} needs CUDA, and this run trains on '{device}'; use "
+                f"{self.precision.replace('fp16', 'bf16')} or fp32"
+            )
+        train.chosen_optimizer.check(device)
 
     def _check_devices(self, world: World) -> None:
         if world.size == 1 or self.device == "cpu":
@@ -126,16 +134,22 @@ class Local(Backend):
 
     @property
     def refuses_full_training(self) -> str:
-        if self.precision != "bf16":
+        kept = self.computes_in
+        if kept == "float32":
             return ""
         return (
-            "bf16 keeps trained weights in bfloat16, where most of AdamW's updates round to nothing; "
-            "use bf16_autocast, which keeps them in float32, or the backend deepspeed, which updates a float32 copy"
+            f"{self.precision} keeps trained weights in {kept}, where most of AdamW's updates round to nothing; use "
+            f"{self.precision}_autocast, which keeps them in float32, or the backend deepspeed, which updates a "
+            "float32 copy"
         )
 
     @property
     def computes_in(self) -> Dtype:
-        return "bfloat16" if self.precision == "bf16" else "float32"
+        return _WEIGHTS.get(self.precision, "float32")
+
+    @property
+    def scales_gradients(self) -> bool:
+        return self.arithmetic == "float16"
 
     def keeps(self, weights: WeightSizes, train: Train, num_processes: int) -> KeptMemory:
         trained, optimizer = weights.trained.bytes, train.chosen_optimizer.keeps(weights)
@@ -151,14 +165,17 @@ class Local(Backend):
         )
 
     @property
-    def arithmetic(self) -> Literal["float32", "bfloat16"]:
-        return "float32" if self.precision == "fp32" else "bfloat16"
+    def arithmetic(self) -> Literal["float32", "bfloat16", "float16"]:
+        return _WEIGHTS.get(self.precision.removesuffix("_autocast"), "float32")
 
     def start(self, scorer: TrainableScorer, train: Train) -> LocalEngine:
+        import torch
+
         from mdpo_local.engine import LocalEngine
 
-        autocast = self.precision == "bf16_autocast"
-        return LocalEngine(scorer, train, self._device(), autocast, current_world())
+        autocast = getattr(torch, self.arithmetic) if self.arithmetic != self.computes_in else None
+        world, scales = current_world(), self.scales_gradients
+        return LocalEngine(scorer, train, self._device(), autocast, world, scales=scales)
 
     def _device(self) -> str:
         return self._device_in(current_world())

@@ -23,14 +23,28 @@ from mdpo_core import (
     peak_memory,
     whole_tensor,
 )
+from mdpo_local.factor import Factor
 
 Result = TypeVar("Result")
 
 
 class LocalEngine:
-    """The `Engine` of the local backend: the recipe's optimizer on whole parameters, the same in every process."""
+    """The `Engine` of the local backend: the recipe's optimizer on whole parameters, the same in every process.
 
-    def __init__(self, scorer: TrainableScorer, train: Train, device: str, autocast: bool, world: World) -> None:
+    ``autocast``: the type of arithmetic, if it is not that of the weights. ``scales``: gradients are computed with a
+    factor, which keeps small ones above float16's least number; it falls when they overflow, and rises again later.
+    """
+
+    def __init__(
+        self,
+        scorer: TrainableScorer,
+        train: Train,
+        device: str,
+        autocast: torch.dtype | None,
+        world: World,
+        *,
+        scales: bool = False,
+    ) -> None:
         TrainableScorer.require(scorer)
         self._scorer = scorer.module
         self._world = world
@@ -40,6 +54,7 @@ class LocalEngine:
         self._max_grad_norm = train.grad_norm_limit
         self._trained = scorer.trained
         self._optimizer = Updates(scorer, train, device)
+        self._factor = Factor(self._device) if scales else None
 
     def forward(self, batch: Batch, *, last: bool = True) -> ScorerOutput:
         with self._autocast_if_set(), self._synchronized_if(last):
@@ -48,15 +63,18 @@ class LocalEngine:
 
     def backward(self, loss: Tensor) -> None:
         # DDP takes the mean of gradients over the processes; a loss is already divided by the pairs of all of them.
-        torch.autograd.backward(loss * self._world.size)
+        loss = loss * self._world.size
+        torch.autograd.backward(loss if self._factor is None else self._factor.times(loss))
 
     def step(self, learning_rate: float) -> float:
+        if self._factor is not None:
+            self._factor.divide_gradients(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._trained.values(), self._max_grad_norm)
         if norm.isfinite():
             self._optimizer.step(learning_rate)
         # Keep DDP's gradients: they are views of its buckets, and new tensors would take memory beside the buckets.
         self._optimizer.zero_grad(set_to_none=self._parallel is None)
-        return float(norm)
+        return float(norm) if self._factor is None else self._factor.adapt(float(norm))
 
     def using_model(self, function: Callable[[], Result]) -> Result:
         return function()
@@ -66,20 +84,22 @@ class LocalEngine:
             parameter = self._trained[name]
             yield whole_tensor(f"weight:{name}", parameter)
             yield from self._optimizer.state(name)
+        if self._factor is not None and self._world.is_main:
+            yield from self._factor.state()
 
     def restore(self, state: SavedEngineState) -> None:
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(state.whole(f"weight:{name}", parameter.shape))
         self._optimizer.restore(state)
+        if self._factor is not None:
+            self._factor.restore(state)
 
     def peak_memory(self) -> float:
         return peak_memory(self._device)
 
     def _autocast_if_set(self) -> AbstractContextManager[object]:
-        if not self._autocast:
-            return nullcontext()
-        return torch.autocast(self._device.type, torch.bfloat16)
+        return nullcontext() if self._autocast is None else torch.autocast(self._device.type, self._autocast)
 
     def _synchronized_if(self, last: bool) -> AbstractContextManager[object]:
         """A context for a forward. The backward of the last forward exchanges the sum of all gradients."""

@@ -151,6 +151,10 @@ class TransformersAdapter(ModelAdapter):
         return window is None or window >= self.max_length
 
     @property
+    def takes_noise(self) -> bool:
+        return True
+
+    @property
     def refuses_compiling(self) -> str:
         if self.quantize is not None:
             return "layers in 4 bits (model.quantize) have their own kernels, which torch does not compile"

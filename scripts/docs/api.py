@@ -34,7 +34,7 @@ GROUPS = {
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",
-    "Engines and training": "MOMENTS Engine Policy RowLogProb Sample SavedEngineState TensorSlice TrackerLog "
+    "Engines and training": "MOMENTS OF_ENGINE Engine Policy RowLogProb Sample SavedEngineState TensorSlice TrackerLog "
     "TrainableScorer TrainedWeights UpdateOptions Updates parameter_groups place_step_count set_learning_rate "
     "whole_tensor",
     "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",

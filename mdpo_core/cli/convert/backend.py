@@ -44,7 +44,7 @@ def _precision(draft: Draft, half: str, half_weights: bool, lora: bool) -> str:
         return "fp32"
     if half == "fp16":
         if "fp16" in get_args(current_registry().get("backend", "local").model_fields["precision"].annotation):
-            return "fp16"
+            return "fp16" if half_weights and lora else "fp16_autocast"
         draft.note("fp16: the backend 'local' has no fp16; the recipe has bfloat16, and `backend: deepspeed` has fp16")
     if half_weights and not lora:
         draft.note("weights that train stay in float32 here, and bfloat16 computes: backend.precision: bf16_autocast")

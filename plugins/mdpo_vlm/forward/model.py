@@ -134,6 +134,10 @@ class VlmModel:
         computed: Tensor = self._base.get_output_embeddings()(hidden_states, compute=compute_logits)
         return computed
 
+    def input_embeddings(self) -> nn.Module:
+        embeddings: nn.Module = self._base.get_input_embeddings()
+        return embeddings
+
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:
         if not isinstance(self._module, PeftModel):

@@ -27,6 +27,7 @@ FEW = {
     "bf16 recomputed": Case(
         Tiny(**DROPOUT, dtype=torch.bfloat16), options=Scoring(activation_checkpointing="full"), fused=True
     ),
+    "fp16 with a factor": Case(Tiny(**DROPOUT, dtype=torch.float16), scales=True),
     "autocast measured": Case(terms=MEASURED, autocast=True),
     "all weights": Case(Tiny(trains="all"), options=Scoring(max_logits=200, share_prefix=False)),
 }
@@ -41,6 +42,7 @@ MORE = {
     "bf16 by sdpa": Case(Tiny(**DROPOUT, dtype=torch.bfloat16), options=SDPA),
     "bf16 separate": Case(Tiny(**DROPOUT, dtype=torch.bfloat16), MEASURED, SEPARATE),
     "fp16": Case(Tiny(**DROPOUT, dtype=torch.float16)),
+    "fp16 autocast with a factor": Case(options=SEPARATE, autocast=True, half=torch.float16, scales=True),
     "fp16 by sdpa": Case(Tiny(**DROPOUT, dtype=torch.float16), options=SDPA),
     "autocast by sdpa": Case(options=SDPA, autocast=True),
     "autocast separate": Case(options=SEPARATE, autocast=True),
@@ -91,8 +93,8 @@ def ones(packed: Tensor, shape: torch.Size) -> Tensor:
     return torch.ones(shape, dtype=torch.bool)
 
 
-def count_stays(optimizer: Any, count: Tensor, parameter: Tensor) -> Tensor:
-    return count
+def as_saved(parameter: Tensor, value: Tensor, *_: Any) -> Tensor:
+    return value
 
 
 _BLOCK_MASK = flex_attention.block_mask
@@ -106,7 +108,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], Case]] = {
     "mdpo_core.scoring.scorer.all_to_device": (stays, Case()),
     "mdpo_core.scoring.flex_attention.block_mask": (blocks_stay, Case()),
     "mdpo_vlm.parts.dropout._unpacked": (ones, Case()),
-    "mdpo_local.engine.place_step_count": (count_stays, Case(fused=True)),
+    "torch.optim.Optimizer._process_value_according_to_param_policy": (staticmethod(as_saved), Case(fused=True)),
 }
 
 

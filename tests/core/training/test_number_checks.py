@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from mdpo_deepspeed import DeepSpeed
+from mdpo_local import Local
 
 from mdpo_core import MdpoError, Scores
 from mdpo_core.objective.objective import Outcome
@@ -85,17 +87,24 @@ def test_cached_reference_may_differ_by_arithmetic_rounding(kind: str, tolerance
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
-    require_finite_gradient(1.0, step=4)
+    assert require_finite_gradient(1.0, 4, Local())
     for norm in (inf, nan):
-        with pytest.raises(MdpoError, match=f"step 4: the gradient norm is {norm}"):
-            require_finite_gradient(norm, step=4)
+        with pytest.raises(
+            MdpoError, match=f"step 4: the gradient norm is {norm}.*let the backend compute in float32$"
+        ):
+            require_finite_gradient(norm, 4, Local(precision="bf16"))
 
 
 def test_an_overflow_of_float16_names_the_factor_to_lower() -> None:
     with pytest.raises(
         MdpoError, match=r"step 1: the gradient norm is nan.*loss_scale: \.\.\..*backend.precision: bf16$"
     ):
-        require_finite_gradient(nan, 1, "float16")
-    for arithmetic in ("float32", "bfloat16"):
-        with pytest.raises(MdpoError, match=r"let the backend compute in float32$"):
-            require_finite_gradient(nan, 1, arithmetic)
+        require_finite_gradient(nan, 1, DeepSpeed(precision="fp16"))
+
+
+def test_an_overflow_under_a_factor_that_falls_is_no_error_until_the_factor_is_gone() -> None:
+    for precision in ("fp16", "fp16_autocast"):
+        backend = Local.model_validate({"precision": precision})
+        assert not require_finite_gradient(inf, 1, backend)
+        with pytest.raises(MdpoError, match=r"without any factor, the gradients are still beyond 65504.*bf16_autocast"):
+            require_finite_gradient(nan, 1, backend)

@@ -93,7 +93,7 @@ def test_weights_move_as_in_float32_or_hardly_at_all(backend: Backend, least: fl
 def local_as_on_cuda() -> Engine:
     """The engine for a GPU, with weights that are still on the CPU."""
     model = Layered()
-    return LocalEngine(TrainableScorer(model, model), TRAIN, "cuda", False, World())
+    return LocalEngine(TrainableScorer(model, model), TRAIN, "cuda", None, World())
 
 
 def fsdp_as_on_cuda() -> Engine:

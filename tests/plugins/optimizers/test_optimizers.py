@@ -79,7 +79,7 @@ def options(name: str, **more: Any) -> Train:
 
 def engine_of(model: Words, train: Train) -> LocalEngine:
     factors = {"hidden.weight": FACTOR, "hidden.bias": FACTOR}
-    return LocalEngine(TrainableScorer(model, model, factors), train, "cpu", False, World())
+    return LocalEngine(TrainableScorer(model, model, factors), train, "cpu", None, World())
 
 
 def batches(steps: range) -> Iterator[Tensor]:

@@ -53,12 +53,14 @@ MEASURED: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A way to train. ``cached``: the reference. ``fused``: AdamW as on CUDA."""
+    """A way to train. ``half``: the type of autocast. ``cached``: the reference. ``fused``: AdamW as on CUDA."""
 
     tiny: Tiny = field(default_factory=lambda: Tiny("grouped", dropout=0.3))
     terms: dict[str, tuple[str, str, dict[str, Any]]] = field(default_factory=lambda: MDPO)
     options: Scoring = field(default_factory=Scoring)
     autocast: bool = False
+    half: torch.dtype = torch.bfloat16
+    scales: bool = False
     cached: bool = False
     fused: bool = False
 
@@ -81,7 +83,8 @@ def _take_steps(case: Case, loaded: Loaded, device: str) -> dict[str, Tensor]:
     scorer = Scorer(loaded.model, objective.reads, reference, case.options).to(device)
     if case.options.share_prefix:
         scorer.use_attention(_tried(case, loaded, batch))
-    engine = LocalEngine(TrainableScorer(scorer, loaded.model), TRAIN, device, case.autocast, World())
+    autocast = case.half if case.autocast else None
+    engine = LocalEngine(TrainableScorer(scorer, loaded.model), TRAIN, device, autocast, World(), scales=case.scales)
     _step(engine, objective, batch)
     with TemporaryDirectory() as folder:
         file = Path(folder, "state.safetensors")
@@ -95,7 +98,7 @@ def _take_steps(case: Case, loaded: Loaded, device: str) -> dict[str, Tensor]:
 
 def _tried(case: Case, loaded: Loaded, batch: Batch) -> Attention:
     """The attention, after the trials that a run begins with."""
-    trial = AttentionTrial(ATTENTIONS[case.options.attention], torch.bfloat16 if case.autocast else case.tiny.dtype)
+    trial = AttentionTrial(ATTENTIONS[case.options.attention], case.half if case.autocast else case.tiny.dtype)
     require_shared_prefix("llava", loaded.model, batch, trial.attention)
     assert not trial.reason, trial.reason
     return trial.outcome(World())
@@ -109,7 +112,8 @@ def _step(engine: LocalEngine, objective: Objective, batch: Batch) -> dict[str, 
     meter = Meter()
     meter.add(outcome.values, outcome.counted)
     means = meter.means()
-    assert math.isfinite(engine.step(TRAIN.learning_rate))
+    norm = engine.step(TRAIN.learning_rate)
+    assert math.isfinite(norm), norm
     assert means.keys() == outcome.values.keys()
     by_view = {f"policy {view}": tokens.values for view, tokens in scored.policy.items()}
     by_view |= {f"reference {view}": tokens.values for view, tokens in scored.reference.items()}
