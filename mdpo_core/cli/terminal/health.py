@@ -13,22 +13,30 @@ _LOG_2 = math.log(2)
 # A pair term whose margin never left 0 has this loss; a run that learned anything is further away.
 _NEAR = 0.01
 _LEAST_USE = 0.6
+_ADD_ANCHOR = "An anchor answers that: {anchor: reward, on: chosen}"
+_RAISE_ANCHOR = "Raise the weight of the anchor, or lower train.learning_rate"
+_ADD_CONDITION = "A term over an image condition answers that: {loss: dpo, over: chosen@crop}"
+_TRAIN_MORE = "Train for more epochs, or raise the weight of the term over the image condition"
 _TOLD_APART = 0.75  # share of the pairs whose preferred answer has the higher reward
 
 
-def findings(records: Records) -> list[str]:
-    """What is wrong with a run by its lines of metrics.jsonl, a sentence each; empty if nothing is."""
+def findings(records: Records, anchored: bool = False, compares_pictures: bool = False) -> list[str]:
+    """What is wrong with a run by its lines of metrics.jsonl, a sentence each; empty if nothing is.
+
+    ``anchored``: whether an anchor is among its terms already; ``compares_pictures``: whether a term over an image
+    condition is.
+    """
     logged = [record for record in records if "loss" in record]
     evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
-    return [*_of_training(_means_of_last_tenth(logged)), *_of_pictures(evaluated)]
+    return [*_of_training(_means_of_last_tenth(logged), anchored), *_of_pictures(evaluated, compares_pictures)]
 
 
-def _of_training(last: Mapping[str, float]) -> Iterator[str]:
+def _of_training(last: Mapping[str, float], anchored: bool) -> Iterator[str]:
     chosen = last.get(_CHOSEN)
     if chosen is not None and chosen < 0:
         yield (
             f"the reward of the chosen answers ended below 0 ({chosen:+.3f}): the model now finds them less likely "
-            "than before training. An anchor answers that: {anchor: reward, on: chosen}"
+            f"than before training. {_RAISE_ANCHOR if anchored else _ADD_ANCHOR}"
         )
     stuck = [label for label in _compared(last) if _learned_nothing(label, last)]
     if stuck:
@@ -50,14 +58,14 @@ def _compared(last: Mapping[str, float]) -> list[str]:
     return [name.removeprefix("rewards/margin/") for name in last if name.startswith("rewards/margin/")]
 
 
-def _of_pictures(evaluated: Records) -> Iterator[str]:
+def _of_pictures(evaluated: Records, compares_pictures: bool) -> Iterator[str]:
     if not evaluated:
         return
     for name, share in evaluated[-1].items():
         if name.endswith(f"/{_PICTURE}") and share < _LEAST_USE:
             yield (
                 f"only {share:.0%} of the held-out answers are likelier with their picture than without: the model "
-                "hardly looks at it. A term over an image condition answers that: {loss: dpo, over: chosen@crop}"
+                f"hardly looks at it. {_TRAIN_MORE if compares_pictures else _ADD_CONDITION}"
             )
 
 

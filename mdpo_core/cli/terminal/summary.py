@@ -13,8 +13,10 @@ from mdpo_core.cli.terminal.health import findings
 from mdpo_core.cli.terminal.lines import duration, wrapped
 from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
+from mdpo_core.interfaces.term import Anchor
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
+from mdpo_core.types.view import CLEAN
 
 if TYPE_CHECKING:
     from mdpo_core.result import RunResult
@@ -56,7 +58,7 @@ def print_summary(
         terminal.print("\n".join(_before_and_after(result.evaluations)), soft_wrap=True)
     for line in answers_before_and_after(SamplesFile(result.run_dir / "samples.jsonl").records(), terminal.width):
         terminal.print(line, soft_wrap=True)
-    for line in _health(result):
+    for line in _health(recipe, result):
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
     terminal.print(f"\nin {result.run_dir}:", soft_wrap=True)
     for name, meaning in _FILES.items():
@@ -99,8 +101,10 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterato
         yield f"  {shown:<{width - 2}}{'' if before is None else f'{before:.3f}':>9}{evaluations[last][name]:>9.3f}"
 
 
-def _health(result: RunResult) -> list[str]:
-    found = findings(MetricsFile(result.run_dir / "metrics.jsonl").records())
+def _health(recipe: Recipe, result: RunResult) -> list[str]:
+    anchored = any(isinstance(term, Anchor) for term in recipe.objective)
+    compares_pictures = any(view.condition != CLEAN for term in recipe.objective for view in term.views())
+    found = findings(MetricsFile(result.run_dir / "metrics.jsonl").records(), anchored, compares_pictures)
     if found:
         return [f"look at this: {finding}." for finding in found]
     return ["healthy: no chosen reward below 0, no loss that stayed where it began"]

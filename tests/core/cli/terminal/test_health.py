@@ -46,6 +46,15 @@ def test_each_trouble_is_said_with_what_answers_it(lines: list[dict[str, float]]
     assert any(remedy in found for remedy in ("anchor", "learning_rate", "over: chosen@crop"))
 
 
+def test_no_remedy_is_told_that_the_recipe_has() -> None:
+    [sank] = findings(run(chosen=-0.3), anchored=True)
+    [blind] = findings(run(picture=0.5), compares_pictures=True)
+    assert "{anchor" not in sank
+    assert "the weight of the anchor" in sank
+    assert "over: chosen@crop" not in blind
+    assert "more epochs" in blind
+
+
 def test_a_small_beta_is_no_trouble_where_answers_are_told_apart() -> None:
     """Margins of a small beta leave the loss near log 2, however sure the policy is."""
     lines = [{**line, "rewards/accuracy/text": 0.5 + line["step"] / 45} for line in run(loss=math.log(2) - 0.005)]
