@@ -75,22 +75,22 @@ def split_alike(chosen: Cell, rejected: Cell) -> tuple[tuple[Turn, ...], str, st
 
 def images_inside(cell: Cell) -> list[Any]:
     """The images that parts of valid messages bring along, in order: paths, bytes, web addresses or data URIs."""
-    return [each for each in image_parts(cell) if each is not None]
-
-
-def image_parts(cell: Cell) -> list[Any]:
-    """What each image part of valid messages brings along, in order; None for one that only stands for an image."""
-    return [_image_in(part) for part in _parts(cell) if part["type"] in _IMAGE_PARTS]
+    return [found for part in _parts(cell) if is_image_part(part) and (found := image_in(part)) is not None]
 
 
 def videos_inside(cell: Cell) -> list[Any]:
     """The videos that parts of valid messages bring along, in order: paths, bytes or lists of frames."""
-    return [each for each in video_parts(cell) if each is not None]
+    return [found for part in _parts(cell) if is_video_part(part) and (found := video_in(part)) is not None]
 
 
-def video_parts(cell: Cell) -> list[Any]:
-    """What each video part of valid messages brings along, in order; None for one that only stands for a video."""
-    return [_video_in(part) for part in _parts(cell) if part["type"] in _VIDEO_PARTS]
+def is_image_part(value: dict[str, Any]) -> bool:
+    """Whether an object is the part of a message that shows an image."""
+    return value.get("type") in _IMAGE_PARTS
+
+
+def is_video_part(value: dict[str, Any]) -> bool:
+    """Whether an object is the part of a message that shows a video."""
+    return value.get("type") in _VIDEO_PARTS
 
 
 def _parts(cell: Cell) -> Iterator[dict[str, Any]]:
@@ -100,12 +100,14 @@ def _parts(cell: Cell) -> Iterator[dict[str, Any]]:
         yield from content if isinstance(content, list) else ()
 
 
-def _image_in(part: dict[str, Any]) -> Any:
+def image_in(part: dict[str, Any]) -> Any:
+    """The image that a part brings along; None if it only stands for one."""
     found = held(part)
     return None if found is part or not found else found
 
 
-def _video_in(part: dict[str, Any]) -> Any:
+def video_in(part: dict[str, Any]) -> Any:
+    """The video that a part brings along; None if it only stands for one."""
     return next((part[key] for key in _VIDEO_KEYS if part.get(key)), None)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from mdpo_core import Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
 from mdpo_readers.cell_types import Cell
+from mdpo_readers.formats.part_pictures import pictures_of_row, require_same_videos
 from mdpo_readers.formats.unread import watch
 from mdpo_readers.formats.written import meant
 from mdpo_readers.images import images
@@ -28,7 +29,7 @@ class PairRows(LazyRows):
         self.as_stored = StoredPairs(columns, table, with_options)
         names = columns.names()
         answers = [column for name, column in sorted(columns.responses.items(), key=lambda item: item[0] != "chosen")]
-        self._unread = watch(names, columns.of_images(), columns.unread, answers, has_options=True)
+        self._unread = watch(names, columns.of_images(), columns.unread, [answers], has_options=True)
         self._table = table.select_beside(names, self._unread.is_watched)
 
     def __len__(self) -> int:
@@ -68,15 +69,17 @@ class PairRows(LazyRows):
         """The prompt with its pictures and the frames of its videos."""
         used, options = self._columns, self._columns.image_options()
         asked = cell[used.prompt or next(iter(used.responses.values()))]
-        pictures = () if used.image is None else images(cell[used.image], used.images, options)
-        if not pictures:
-            pictures = images(asked._replace(value=conversations.images_inside(asked)), used.images, options)
+        with_texts = [used.prompt, *used.responses.values(), *used.other_prompts.values()]
+        read = [cell[column] for column in with_texts if column is not None]
+        given = pictures_of_row(read, None if used.image is None else cell[used.image])
+        pictures = () if given is None else images(given, used.images, options)
         if pictures:
             remedy = "write <image> in its place, or set data.image_mark: '{mark}'"
             require_own_mark(asked, prompt, remedy)
         inside = conversations.videos_inside(asked)
-        given = asked._replace(value=inside) if used.video is None or inside else cell[used.video]
-        frames = videos(given, used.images, used.sampling, options)
+        require_same_videos(read, None if used.video is None else cell[used.video])
+        shown_in = asked._replace(value=inside) if used.video is None or inside else cell[used.video]
+        frames = videos(shown_in, used.images, used.sampling, options)
         ending, remedy = ("\n", "") if used.marks == "first" else (None, " or set data.marks: first")
         remedy = f"; write one for each video,{remedy}" if used.video else "; name the column of videos: data.video"
         return with_frames(asked, prompt, pictures, frames, ending, remedy)

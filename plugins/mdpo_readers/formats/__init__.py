@@ -1,6 +1,7 @@
 """Named formats: what a stored row means, written once for each format.
 
 written              lists and objects that are written as text
+part_pictures        pictures in parts of messages, beside a column
 pair                 what a format finds in a row
 unread               columns that must not stay unread
 unread_pictures      which of them hold pictures

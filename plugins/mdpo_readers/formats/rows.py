@@ -15,6 +15,7 @@ from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.counting import UNKNOWN
 from mdpo_readers.formats.pair import Pair, Row
+from mdpo_readers.formats.part_pictures import pictures_of_row, read_cells, require_same_videos
 from mdpo_readers.formats.unread import Unread
 from mdpo_readers.formats.written import meant
 from mdpo_readers.images import images
@@ -82,15 +83,17 @@ class FormatRows(LazyRows):
             raise DataError([Problem(row.where, "", message)])
         written = self._table.first + place + 1
         name = f"{written}" if self._index is None else f"{written}-{which + 1}"
-        return self._example(row.where, name, found[which])
+        return self._example(row, name, found[which])
 
     def _row_of(self, number: int) -> tuple[int, int]:
         return (number, 0) if self._index is None else self._index[number]
 
-    def _example(self, where: str, name: str, pair: Pair) -> Example:
+    def _example(self, row: Row, name: str, pair: Pair) -> Example:
         root, options = self._format.images, self._format.options
-        pictures = () if pair.images is None else images(pair.images, root, options)
-        shown = self._shown(where, pair, pictures)
+        read = read_cells(row.values())
+        require_same_videos(read, pair.videos)
+        given = pictures_of_row(read, pair.images)
+        shown = self._shown(row.where, pair, () if given is None else images(given, root, options))
         return Example(
             id=name,
             prompt=shown.prompt,

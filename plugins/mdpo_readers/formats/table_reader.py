@@ -25,7 +25,10 @@ class TableReader(FileReader):
     what to do about a column with a system prompt or earlier turns that is not read, if the format can name it;
     ``{column}`` stands for the column, and ``{part}`` for ``system`` or ``history``. ``nested``: the columns with lists
     or objects, which may be written there as text: in JSON, or as Python writes them. Columns with pictures, and texts
-    that are chat messages, are read so without being named.
+    that are chat messages, are read so without being named. ``reads_order``: `pairs` finds in the row which answer is
+    better. Without it, a row is refused if a column that is not read contradicts the order of the answers, such as
+    ``winner: rejected``. ``called``: names of the better answer and of the worse one in such columns, besides chosen
+    and rejected.
     """
 
     title: ClassVar[str]
@@ -35,6 +38,8 @@ class TableReader(FileReader):
     mark_ending: ClassVar[str] = "\n"
     declares: ClassVar[str] = ""
     nested: ClassVar[tuple[str, ...]] = ()
+    reads_order: ClassVar[bool] = False
+    called: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @abstractmethod
     def pairs(self, row: Row) -> Iterable[Pair]:
@@ -79,6 +84,10 @@ class TableReader(FileReader):
         """The columns with lists or objects: see ``nested``."""
         return self.nested
 
+    def orders(self) -> Sequence[tuple[str, str]]:
+        """The names of the better answer and of the worse one: see ``called``. Empty if the format reads the order."""
+        return [] if self.reads_order else [("chosen", "rejected"), *self.called]
+
     def table_path(self) -> str | Sequence[str]:
         """The file, folder or name of the table, for formats whose ``path`` is another file."""
         return self.path
@@ -113,9 +122,8 @@ class TableReader(FileReader):
         from mdpo_readers.formats.unread_pictures import is_picture_column
 
         columns = tuple(name for names in self.wanted() for name in names)
-        answers = [name for name in ("chosen", "rejected", "reject") if name in columns]
         pictures = filter(is_picture_column, columns)
-        unread = watch(columns, pictures, self.unread, answers, has_options=False, declares=self.declares)
+        unread = watch(columns, pictures, self.unread, self.orders(), has_options=False, declares=self.declares)
         options = self.image_options(), self.sampling()
         root, nested = self.image_folder(), self.nested_columns()
         return Format(root, *options, self.pairs, self.mark_ending, columns, unread, nested, self.counting())

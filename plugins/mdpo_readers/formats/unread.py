@@ -32,15 +32,16 @@ _AS_MESSAGES = (
 class Unread:
     """What a reader reads of a table, and what it may leave unread.
 
-    ``read``: columns that are read. ``pictures``: those of them with pictures. ``answers``: the columns of the answers,
-    the better one first, if the reader takes their order as it is. ``allowed``: columns that the recipe leaves unread
-    (``data.unread``). ``has_options``: options of the reader say which columns hold what. ``declares``: what to
-    do about a column with a system prompt or earlier turns, if the format can name it; see `TableReader`.
+    ``read``: columns that are read. ``pictures``: those of them with pictures. ``orders``: what the answers are called,
+    the better one first, in each way that columns may call them; none if a column that is read says their order.
+    ``allowed``: columns that the recipe leaves unread (``data.unread``). ``has_options``: options of the reader say
+    which columns hold what. ``declares``: what to do about a column with a system prompt or earlier turns, if the
+    format can name it; see `TableReader`.
     """
 
     read: frozenset[str]
     pictures: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
+    orders: tuple[tuple[str, ...], ...] = ()
     allowed: frozenset[str] = frozenset()
     has_options: bool = True
     declares: str = ""
@@ -50,7 +51,7 @@ class Unread:
         if column in self.read or column in self.allowed:
             return False
         is_named = column in _TOOLS or column.lower() in _SYSTEM or column in _EARLIER or is_picture_column(column)
-        return has_pictures or is_named or unread_orders.may_order(column, self.answers)
+        return has_pictures or is_named or any(unread_orders.may_order(column, each) for each in self.orders)
 
     def require_none(self, where: str, values: Mapping[str, Any]) -> None:
         """Raise `DataError` if a stored row has what a pair needs in a column that nothing reads."""
@@ -63,7 +64,8 @@ class Unread:
             if column in _TOOLS:
                 require_no_tools(cell)
             self._require_no_turns(cell, values)
-            self._require_no_preference(cell, values)
+            for answers in self.orders:
+                _require_no_preference(cell, answers, values)
             kind = held_kind(column, value, bool(shown_files))
             if kind is not None and not is_of_read(column, value, shown_files, self.pictures):
                 raise cell.wrong(self._picture_problem(cell, kind))
@@ -87,21 +89,6 @@ class Unread:
         messages = (each for column in self.read if isinstance(found := values.get(column), list) for each in found)
         return any(isinstance(each, dict) and text in (each.get("content"), each.get("value")) for each in messages)
 
-    def _require_no_preference(self, cell: Cell, values: Mapping[str, Any]) -> None:
-        if unread_orders.is_preference(cell.column, self.answers):
-            answers = " and ".join(f"'{name}'" for name in self.answers[:_ANSWERS_SHOWN])
-            raise cell.wrong(
-                f"says {shown(cell.value)} of {answers}, which the recipe takes in this order, and nothing reads it; "
-                "write the better answer into a column of its own, or, if the order is right in every row, set "
-                f"data.unread: [{cell.column}]"
-            )
-        problem = unread_orders.contradiction(cell.column, cell.value, self.answers, values)
-        if problem is not None:
-            raise cell.wrong(
-                f"{problem}; swap the answers, or remove the row, or, if the order is right, set data.unread: "
-                f"[{cell.column}]"
-            )
-
     def _picture_problem(self, cell: Cell, kind: str) -> str:
         way = f"read it with data.video: {cell.column}, or "
         if kind == "picture":
@@ -111,6 +98,23 @@ class Unread:
             way = "this format has no such column: read the file with reader: pairs, or "
         return (
             f"holds a {kind} that nothing reads: {shown(cell.value)}; {way}leave it out: data.unread: [{cell.column}]"
+        )
+
+
+def _require_no_preference(cell: Cell, answers: tuple[str, ...], values: Mapping[str, Any]) -> None:
+    """Raise `DataError` if a column says something of the answers' order that is not read, or contradicts it."""
+    if unread_orders.is_preference(cell.column, answers):
+        named = " and ".join(f"'{name}'" for name in answers[:_ANSWERS_SHOWN])
+        raise cell.wrong(
+            f"says {shown(cell.value)} of {named}, which the recipe takes in this order, and nothing reads it; "
+            "write the better answer into a column of its own, or, if the order is right in every row, set "
+            f"data.unread: [{cell.column}]"
+        )
+    problem = unread_orders.contradiction(cell.column, cell.value, answers, values)
+    if problem is not None:
+        raise cell.wrong(
+            f"{problem}; swap the answers, or remove the row, or, if the order is right, set data.unread: "
+            f"[{cell.column}]"
         )
 
 
@@ -131,9 +135,11 @@ def watch(
     read: Iterable[str],
     pictures: Iterable[str],
     allowed: Iterable[str],
-    answers: Iterable[str],
+    orders: Iterable[Iterable[str]],
     has_options: bool,
     declares: str = "",
 ) -> Unread:
     """What is watched of a table of which these columns are read; see `Unread`."""
-    return Unread(frozenset(read), tuple(pictures), tuple(answers), frozenset(allowed), has_options, declares)
+    return Unread(
+        frozenset(read), tuple(pictures), tuple(map(tuple, orders)), frozenset(allowed), has_options, declares
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mdpo_core import Prompt, Turn
@@ -33,6 +33,21 @@ def with_system(prompt: Prompt, cell: Cell) -> Prompt:
     if any(turn != system for turn in found):
         raise cell.wrong(f"says {shown(cell.value)}, and the messages have another system turn; keep one of them")
     return turns if found else (system, *turns)
+
+
+def earlier_turns(cell: Cell) -> Iterator[Turn]:
+    """The turns of earlier questions and their answers, which are pairs of texts. The cell may be empty."""
+    if not is_filled(cell.value):
+        return
+    if not isinstance(cell.value, list):
+        raise cell.must_be("a list of pairs: [question, answer]")
+    for number, each in enumerate(cell.value):
+        pair = cell._replace(column=f"{cell.column}[{number}]", value=each)
+        if not isinstance(each, list) or len(each) != 2:
+            raise pair.must_be("a pair: [question, answer]")
+        question, answer = (text(pair._replace(value=value)) for value in each)
+        yield Turn("user", question)
+        yield Turn("assistant", answer)
 
 
 def listed(cell: Cell, expected: str) -> list[Cell]:

@@ -19,6 +19,7 @@ class AlignAnything(TableReader):
     """
 
     title: ClassVar[str] = "align-anything"
+    reads_order: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = ("question", "response_1", "response_2", "overall_response")
     also: ClassVar[tuple[str, ...]] = ("image",)
     several: ClassVar[bool] = True

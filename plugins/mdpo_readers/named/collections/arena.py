@@ -9,7 +9,7 @@ from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.named.cells import first_filled, is_filled
+from mdpo_readers.named.cells import first_filled
 
 _TIES = ("tie", "tie (bothbad)", "both_bad")
 
@@ -22,6 +22,7 @@ class Arena(TableReader):
     """
 
     title: ClassVar[str] = "VisionArena"
+    reads_order: ClassVar[bool] = True
     nested: ClassVar[tuple[str, ...]] = (
         "conversation_a",
         "conversation_b",
@@ -41,10 +42,7 @@ class Arena(TableReader):
         prompt, chosen = conversations.prompt_and_response(asked)
         other, rejected = conversations.prompt_and_response(_messages(row[f"conversation_{worse}"]))
         if prompt == other:
-            pictures = first_filled(row, "images", "image")
-            if not is_filled(pictures.value):
-                pictures = asked._replace(value=conversations.images_inside(asked))
-            yield Pair(prompt, chosen, rejected, pictures, asked=asked.column)
+            yield Pair(prompt, chosen, rejected, first_filled(row, "images", "image"), asked=asked.column)
 
 
 def _messages(cell: Cell) -> Cell:

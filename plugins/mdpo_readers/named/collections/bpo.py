@@ -23,6 +23,7 @@ class Bpo(TableReader):
     """
 
     title: ClassVar[str] = "BPO"
+    reads_order: ClassVar[bool] = True
     nested: ClassVar[tuple[str, ...]] = (
         "conversations",
         "completions",

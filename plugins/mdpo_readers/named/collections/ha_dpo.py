@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mdpo_core import Turn
-from mdpo_readers.cell_types import Cell, name, text
+from mdpo_readers.cell_types import Cell, name, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
@@ -26,6 +26,7 @@ class HaDpo(TableReader):
     """
 
     title: ClassVar[str] = "HA-DPO"
+    called: ClassVar[tuple[tuple[str, str], ...]] = (("chosen", "reject"),)
     nested: ClassVar[tuple[str, ...]] = (
         "chosen",
         "rejected",
@@ -51,7 +52,7 @@ class HaDpo(TableReader):
             )
         picture = self._picture(row["image_id"])
         for better, worse in zip(chosen, rejected, strict=True):
-            question = _question(row, better)
+            question = _question(row, better, worse)
             yield Pair((Turn("user", question),), _text(better), _text(worse), picture)
 
     def _picture(self, cell: Cell) -> Cell:
@@ -67,9 +68,19 @@ def _answers(cell: Cell) -> Sequence[Cell]:
     return [cell._replace(column=f"{cell.column}[{place}]", value=each) for place, each in enumerate(cell.value)]
 
 
-def _question(row: Row, answer: Cell) -> str:
-    own = item(answer, "question") if isinstance(answer.value, dict) else row["question"]
-    return _DESCRIBE if own.value is None and "question" not in row else text(own if own.value else row["question"])
+def _question(row: Row, *answers: Cell) -> str:
+    """The one question, which the row and each of the answers may have. Raises `DataError` if two differ."""
+    own = [item(answer, "question") for answer in answers if isinstance(answer.value, dict)]
+    asked = [each for each in (*own, row["question"]) if each.value]
+    for each in asked[1:]:
+        if text(each) != text(asked[0]):
+            raise each.wrong(
+                f"asks {shown(each.value)}, and '{asked[0].column}' asks {shown(asked[0].value)}; answers to different "
+                "questions make no pair: mend one, or remove the row"
+            )
+    if not asked and "question" in row:
+        return text(row["question"])
+    return text(asked[0]) if asked else _DESCRIBE
 
 
 def _text(answer: Cell) -> str:

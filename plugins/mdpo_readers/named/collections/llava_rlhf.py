@@ -18,6 +18,7 @@ class LlavaRlhf(TableReader):
     """LLaVA-RLHF as published: ``{image, conversations, output_1, output_2, preference}``, with preference 1 or 2."""
 
     title: ClassVar[str] = "LLaVA-RLHF"
+    reads_order: ClassVar[bool] = True
     nested: ClassVar[tuple[str, ...]] = ("conversations",)
     columns: ClassVar[tuple[str, ...]] = ("conversations", "output_1", "output_2", "preference")
     also: ClassVar[tuple[str, ...]] = ("image",)

@@ -17,6 +17,7 @@ class Povid(TableReader):
     """
 
     title: ClassVar[str] = "POVID"
+    called: ClassVar[tuple[tuple[str, str], ...]] = (("conversations", "rejected_conversations"),)
     nested: ClassVar[tuple[str, ...]] = (
         "conversations",
         "rejected_conversations",

@@ -16,6 +16,7 @@ class SeVa(TableReader):
     """SeVa as published: ``{image_id, question, chosen, reject}``; ``images`` is the folder of the pictures."""
 
     title: ClassVar[str] = "SeVa"
+    called: ClassVar[tuple[tuple[str, str], ...]] = (("chosen", "reject"),)
     columns: ClassVar[tuple[str, ...]] = ("image_id", "question", "chosen", "reject")
 
     @classmethod

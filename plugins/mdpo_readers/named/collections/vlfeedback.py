@@ -28,6 +28,7 @@ class VLFeedback(TableReader):
     """
 
     title: ClassVar[str] = "VLFeedback"
+    reads_order: ClassVar[bool] = True
     nested: ClassVar[tuple[str, ...]] = ("completions",)
     columns: ClassVar[tuple[str, ...]] = ("prompt", "completions")
     also: ClassVar[tuple[str, ...]] = ("img_path", "image")

@@ -20,6 +20,7 @@ class Argilla(TableReader):
     """
 
     title: ClassVar[str] = "Argilla's records"
+    reads_order: ClassVar[bool] = True
     nested: ClassVar[tuple[str, ...]] = (
         "preference.responses",
         "preference.responses.status",

@@ -57,9 +57,7 @@ class Distilabel(TableReader):
             return
         answers = list(_rated(row["generations"], row["ratings"]))
         for better, worse in best_over_worst(answers):
-            yield pair_of(
-                with_system(_prompt(question), row["system_prompt"]), better, worse, _pictures(pictures, question)
-            )
+            yield pair_of(with_system(_prompt(question), row["system_prompt"]), better, worse, pictures)
 
 
 def _of_answers(row: Row, question: Cell, pictures: Cell) -> Pair:
@@ -68,10 +66,10 @@ def _of_answers(row: Row, question: Cell, pictures: Cell) -> Pair:
     if _is_conversation(row["chosen"]):
         prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])
         asked_so = with_system(prompt, row["system_prompt"])
-        return Pair(asked_so, chosen, rejected, _pictures(pictures, row["chosen"]), columns=scores)
+        return Pair(asked_so, chosen, rejected, pictures, columns=scores)
     better, worse = (conversations.response(row[name]) for name in ("chosen", "rejected"))
     asked_so = with_system(_prompt(question), row["system_prompt"])
-    return Pair(asked_so, better, worse, _pictures(pictures, question), columns=scores)
+    return Pair(asked_so, better, worse, pictures, columns=scores)
 
 
 def _question(row: Row) -> Cell:
@@ -97,10 +95,6 @@ def _is_conversation(cell: Cell) -> bool:
 
 def _prompt(cell: Cell) -> Prompt:
     return conversations.prompt(cell) if isinstance(cell.value, list) else asked(cell)
-
-
-def _pictures(pictures: Cell, question: Cell) -> Cell:
-    return pictures if is_filled(pictures.value) else pictures._replace(value=conversations.images_inside(question))
 
 
 def _rated(generations: Cell, ratings: Cell) -> Iterator[Rated]:

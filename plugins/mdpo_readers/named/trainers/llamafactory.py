@@ -17,7 +17,7 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.formats.unread import require_no_tools
 from mdpo_readers.formats.written import list_of_objects
-from mdpo_readers.named.cells import is_filled, with_system
+from mdpo_readers.named.cells import earlier_turns, is_filled, with_system
 from mdpo_readers.named.trainers.dataset_info import INFO, Entry, data_sets_of, ranking_sets, read_entry
 from mdpo_readers.video_reader import VideoReader
 
@@ -78,6 +78,10 @@ class LlamaFactory(VideoReader, TableReader):
         parts = ("messages", "chosen", "rejected", "history") if self.entry.is_sharegpt else ("history",)
         return [self.entry.columns[part] for part in parts if part in self.entry.columns]
 
+    def orders(self) -> Sequence[tuple[str, str]]:
+        named = (self.entry.columns["chosen"], self.entry.columns["rejected"])
+        return [*dict.fromkeys([*super().orders(), named])]
+
     def table_path(self) -> str:
         return str(self.folder / self.entry.file_name)
 
@@ -125,7 +129,7 @@ class LlamaFactory(VideoReader, TableReader):
         parts = [text(cell) for cell in cells if is_filled(cell.value)]
         if not parts:
             raise cells[0].wrong(f"is empty, and so is '{cells[1].column}'; a row needs a question")
-        return (*_history(self._cell(row, "history")), Turn("user", "\n".join(parts)))
+        return (*earlier_turns(self._cell(row, "history")), Turn("user", "\n".join(parts)))
 
     def _of_messages(self, cell: Cell) -> tuple[Turn, ...]:
         messages = list_of_objects(cell.value)
@@ -147,18 +151,3 @@ class LlamaFactory(VideoReader, TableReader):
         roles = {tags["user_tag"]: "user", tags["assistant_tag"]: "assistant", tags["system_tag"]: "system"}
         found = message[role]
         return {"role": roles.get(found, found) if isinstance(found, str) else found, "content": message[content]}
-
-
-def _history(cell: Cell) -> Iterator[Turn]:
-    """The turns of earlier questions and their answers, which are pairs of texts."""
-    if not is_filled(cell.value):
-        return
-    if not isinstance(cell.value, list):
-        raise cell.must_be("a list of pairs: [question, answer]")
-    for number, each in enumerate(cell.value):
-        pair = cell._replace(column=f"{cell.column}[{number}]", value=each)
-        if not isinstance(each, list) or len(each) != 2:
-            raise pair.must_be("a pair: [question, answer]")
-        question, answer = (text(pair._replace(value=value)) for value in each)
-        yield Turn("user", question)
-        yield Turn("assistant", answer)

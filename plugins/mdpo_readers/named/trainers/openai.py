@@ -20,6 +20,10 @@ class OpenAI(VideoReader, TableReader):
     """
 
     title: ClassVar[str] = "OpenAI's preference format"
+    called: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("preferred", "non_preferred"),
+        ("preferred_output", "non_preferred_output"),
+    )
     nested: ClassVar[tuple[str, ...]] = (
         "input",
         "preferred_output",

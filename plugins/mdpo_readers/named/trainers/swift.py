@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from mdpo_core import VIDEO_MARK, ExampleField, Prompt, count_marks
+from mdpo_core import VIDEO_MARK, ExampleField, Prompt, Turn, count_marks
 from mdpo_readers import conversations
-from mdpo_readers.cell_types import Cell
+from mdpo_readers.cell_types import Cell, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
-from mdpo_readers.named.cells import first_filled, is_filled, with_system
+from mdpo_readers.named.cells import earlier_turns, first_filled, is_filled, with_system
 from mdpo_readers.video_reader import VideoReader
 
+if TYPE_CHECKING:
+    from mdpo_readers.tables.table import Table
+
 _REJECTED = ("rejected_response", "rejected_messages", "rejected_images")
+_OLDER = ("query", "response", "history")
 _SOUNDS = ("audios", "audio")
 _OBJECTS = ("<ref-object>", "<bbox>")
 
@@ -26,28 +30,34 @@ class Swift(VideoReader, TableReader):
     conversation. ``rejected_images`` are other pictures for the same answer: read them with the condition
     ``{corruption: dataset_image, picture: rejected_images}``; beside a rejected answer they must be the row's own. A
     video in ``videos`` is a file, a folder of frames or a list of frames; it becomes one picture for each frame.
-    ``system`` is the system's turn. Tools, and texts with ``<ref-object>`` or ``<bbox>``, are refused.
+    ``system`` is the system's turn. In older rows ``query`` and ``response`` stand for the messages, and ``history``
+    for the pairs before them. Tools, and texts with ``<ref-object>`` or ``<bbox>``, are refused.
     """
 
     title: ClassVar[str] = "ms-swift's preference format"
+    called: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("messages", "rejected_messages"),
+        ("response", "rejected_response"),
+    )
     nested: ClassVar[tuple[str, ...]] = (
         "messages",
         "rejected_messages",
         "history",
     )
     columns: ClassVar[tuple[str, ...]] = ("messages",)
-    also: ClassVar[tuple[str, ...]] = ("images", "image", "system", *_REJECTED, "videos", "video", *_SOUNDS)
+    also: ClassVar[tuple[str, ...]] = ("images", "image", "system", *_REJECTED, "videos", "video", *_SOUNDS, *_OLDER)
     mark_ending: ClassVar[str] = ""
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:
-        return "messages" in columns and any(name in columns for name in _REJECTED)
+        has_chosen = "messages" in columns or {"query", "response"} <= set(columns)
+        return has_chosen and any(name in columns for name in _REJECTED)
 
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
         return None  # some rows reject an answer, others a picture
 
     def pairs(self, row: Row) -> Iterable[Pair]:
-        before, chosen = conversations.prompt_and_response(row["messages"])
+        before, chosen = self._conversation(row)
         if not is_filled(row["rejected_images"].value) and not any(
             _has_answer(row, name) for name in ("rejected_response", "rejected_messages")
         ):
@@ -57,7 +67,7 @@ class Swift(VideoReader, TableReader):
         _require_no_objects(row["messages"], *_texts(before), chosen)
         column = "rejected_messages" if _has_answer(row, "rejected_messages") else "rejected_response"
         _require_no_objects(row[column], *_texts(rejected))
-        if any(isinstance(text, str) and count_marks(text, VIDEO_MARK) for text in (chosen, rejected)):
+        if any(isinstance(each, str) and count_marks(each, VIDEO_MARK) for each in (chosen, rejected)):
             raise row["messages"].wrong(
                 f"an answer contains {VIDEO_MARK}; only a prompt may show a video: write \\{VIDEO_MARK} if the word "
                 "is meant"
@@ -66,7 +76,25 @@ class Swift(VideoReader, TableReader):
         other = self._other_pictures(row, pictures, rejects_answer=rejected is not None)
         videos = _in_messages(row, first_filled(row, "videos", "video"), conversations.videos_inside)
         prompt = with_system(before, row["system"])
-        yield Pair(prompt, chosen, rejected, pictures, other_images=other, videos=videos, asked="messages")
+        asked = "messages" if "messages" in row else "query"
+        yield Pair(prompt, chosen, rejected, pictures, other_images=other, videos=videos, asked=asked)
+
+    def _require_columns(self, needed: Sequence[str], table: Table) -> None:
+        is_older = table.missing(needed) and "response" in table.column_names()
+        super()._require_columns(_OLDER[:2] if is_older else needed, table)
+
+    def _conversation(self, row: Row) -> tuple[tuple[Turn, ...], str]:
+        """The turns before the chosen answer, and that answer."""
+        history = row["history"]
+        if "messages" not in row and "response" in row:
+            question = Turn("user", text(row["query"]))
+            return (*earlier_turns(history), question), text(row["response"])
+        if is_filled(history.value) and "history" not in self.unread:
+            raise history.wrong(
+                f"holds earlier turns beside 'messages': {shown(history.value)}; write them into the messages, or "
+                "leave it out: data.unread: [history]"
+            )
+        return conversations.prompt_and_response(row["messages"])
 
     def _other_pictures(self, row: Row, pictures: Cell, *, rejects_answer: bool) -> dict[str, Cell]:
         """The rejected pictures, for a condition. An answer beside them must belong to the same pictures as the row."""
@@ -119,7 +147,7 @@ def _texts(prompt: Prompt | None) -> Iterable[str]:
 def _require_no_objects(cell: Cell, *texts: str) -> None:
     """Refuse the tags that ms-swift fills with what ``objects`` holds."""
     for tag in _OBJECTS:
-        if any(tag in text for text in texts):
+        if any(tag in each for each in texts):
             raise cell.wrong(
                 f"contains {tag}, which stands for a part of 'objects', which is not read; write the names and the "
                 "boxes into the text, as the model writes them, or remove the row"

@@ -43,8 +43,6 @@ class Trl(VideoReader, TableReader):
             prompt, chosen, rejected = conversations.split_alike(row["chosen"], row["rejected"])
         asked = row["prompt" if "prompt" in row else "chosen"]
         pictures = first_filled(row, "images", "image")
-        if not pictures.value:
-            pictures = asked._replace(value=conversations.images_inside(asked))
         videos = asked._replace(value=conversations.videos_inside(asked))
         yield Pair(prompt, chosen, rejected, pictures, videos=videos, asked=asked.column)
 
