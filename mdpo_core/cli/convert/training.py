@@ -58,6 +58,12 @@ DEFAULTS: dict[str, Any] = _ELSEWHERE | {
 }
 _SCHEDULES = {"constant_with_warmup": "constant"}
 _ADAMW = "adamw"
+_OPTIMIZERS = {
+    "adafactor": "adafactor",
+    "adamw_8bit": "adamw_8bit",
+    "adamw_bnb_8bit": "adamw_8bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+}
 _WINDOW = 50  # batches that transformers sorts by length together
 _ALL = 1_000_000  # checkpoints, or steps
 _TRACKERS = ("tensorboard", "wandb", "mlflow", "swanlab", "trackio")
@@ -124,7 +130,10 @@ def _put_schedule(draft: Draft, options: Options) -> None:
 
 def _put_optimizer(draft: Draft, options: Options) -> None:
     name = options.text("optim")
-    if not name.startswith(_ADAMW) or name.endswith(("8bit", "4bit")):
+    splits = options.given("deepspeed") or options.text("fsdp").lower() not in ("", "false", "[]")
+    if name in _OPTIMIZERS and not splits:
+        draft.put("train", "optimizer", _OPTIMIZERS[name], options.why("optim"))
+    elif not name.startswith(_ADAMW) or name.endswith(("8bit", "4bit")):
         draft.note(f"optim: {name}: the recipe trains with AdamW")
     if options.number("adam_epsilon") != DEFAULTS["adam_epsilon"]:
         draft.note("adam_epsilon: it is 1e-8 here")

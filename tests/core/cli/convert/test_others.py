@@ -120,6 +120,28 @@ def test_several_data_sets_become_a_mixture_and_full_training_freezes_what_it_fr
     assert recipe.to_dict()["backend"]["precision"] == "bf16_autocast"
 
 
+@pytest.mark.parametrize(
+    ("optim", "more", "expected"),
+    [
+        ("adamw_torch", {}, None),
+        ("adafactor", {}, "adafactor"),
+        ("paged_adamw_8bit", {}, "paged_adamw_8bit"),
+        ("adamw_bnb_8bit", {}, "adamw_8bit"),
+        ("lion_32bit", {}, None),
+        ("adafactor", {"fsdp": "full_shard"}, None),
+    ],
+)
+def test_an_optimizer_that_mdpo_has_is_carried_over(
+    tmp_path: Path, optim: str, more: dict[str, Any], expected: str | None
+) -> None:
+    recipe, notes = from_yaml(tmp_path, LLAMAFACTORY | {"optim": optim} | more)
+    chosen = recipe.train.optimizer
+    assert (None if chosen is None else chosen.component_name()) == expected
+    assert any(note.startswith(f"optim: {optim}: the recipe") for note in notes) == (
+        expected is None and optim != "adamw_torch"
+    )
+
+
 def test_a_script_of_swift_becomes_a_recipe_for_its_processes(tmp_path: Path) -> None:
     (tmp_path / "train.sh").write_text(SWIFT)
     text, notes = converted(tmp_path / "train.sh", None, None, Path("my.yaml"))
