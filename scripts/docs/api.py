@@ -164,7 +164,8 @@ def _is(node: ast.FunctionDef, decorator: str) -> bool:
 
 
 def _indented(text: str) -> str:
-    return "".join(f"\n  {line}".rstrip() if line else "\n" for line in text.splitlines())
+    # Four blanks: with two, MkDocs ends the list.
+    return "".join(f"\n    {line}" if line else "\n" for line in ["", *text.splitlines()]) if text else ""
 
 
 def _signature(name: str, arguments: list[str], returns: ast.expr | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from support.paths import RECIPES, ROOT
 
 from mdpo_core import load_recipe, run
+from mdpo_core.cli.terminal.health import findings
 
 sys.path.insert(0, str(ROOT / "scripts" / "docs"))
 
@@ -60,6 +62,18 @@ def test_every_file_of_a_run_is_on_the_page_about_reading_one(folder: Path) -> N
     names = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
     assert {"metrics.jsonl", "final/", "samples.jsonl"} <= names
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_warnings_of_the_page_about_reading_a_run_are_those_of_the_summary() -> None:
+    page = (ROOT / "docs" / "read-a-run.md").read_text()
+    told = [" ".join(block.split()) for block in re.findall(r"```text\nlook at this: (.*?)```", page, re.DOTALL)]
+    stuck = {f"{kind}/{term}": 0.6931 for kind in ("loss", "rewards/margin") for term in ("text", "picture")}
+    runs = [
+        [{"loss": 0.05, "rewards/chosen": -1.851}],
+        [{"loss": 2.0, **stuck}],
+        [{"eval/preference/picture/accuracy": 0.52}],
+    ]
+    assert told == [f"{sentence}." for run in runs for sentence in findings(run)]
 
 
 def test_every_metric_of_the_page_is_in_a_run(keys: set[str]) -> None:
