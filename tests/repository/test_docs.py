@@ -230,7 +230,7 @@ def test_the_commands_of_the_page_on_using_the_model_are_valid() -> None:
     page = "docs/guides/use-the-model.md"
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("mdpo ")]
     commands = [build_parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
-    assert [command.command for command in commands] == ["ask", "ask", "ask", "export", "export"]
+    assert [command.command for command in commands] == [*["ask"] * 3, *["export"] * 2, *["push"] * 3]
     for block in blocks(page, "python"):
         ast.parse(block)
 
