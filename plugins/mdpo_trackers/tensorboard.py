@@ -38,6 +38,9 @@ class TensorBoardLog(TrackerLog):
         """The writer. The first record after a resume makes TensorBoard forget the steps from ``purged`` on."""
         if self._opened is None:
             self._opened = SummaryWriter(str(self._folder), purge_step=purged)
+            recipe = self._folder.with_name("recipe.yaml")
+            if recipe.is_file():
+                self._opened.add_text("recipe", f"```yaml\n{recipe.read_text()}```", purged)
         return self._opened
 
     def close(self) -> None:

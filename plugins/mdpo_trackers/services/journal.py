@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 
 class Journal:
-    """A small file in the run directory: the id of the run at the tracker, and the last step of each kind of record."""
+    """A small file in the run directory: the id of the run at the tracker, and the last step of each kind of record.
 
-    def __init__(self, folder: Path, tracker: str) -> None:
-        self._file = folder / "trackers" / f"{tracker}.json"
+    ``place``: where at the tracker the run is, such as its server and project; elsewhere it is another run.
+    """
+
+    def __init__(self, folder: Path, tracker: str, *place: str | None) -> None:
+        key = hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]
+        self._file = folder / "trackers" / f"{tracker}-{key}.json"
         self._content = self._read() or {"id": secrets.token_hex(4), "steps": {}}
         self.is_new = not self._file.is_file()
 

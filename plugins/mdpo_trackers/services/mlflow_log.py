@@ -22,7 +22,7 @@ class MLflowLog(ServiceLog):
     """A run of MLflow. The recipe is there as parameters and as a file, answers and pictures as artifacts."""
 
     def __init__(self, mlflow: Any, folder: Path, experiment: str, uri: str) -> None:
-        journal = Journal(folder, "mlflow")
+        journal = Journal(folder, "mlflow", uri, experiment)
         super().__init__(folder, journal)
         self._entities = mlflow.entities
         self._client = mlflow.MlflowClient(tracking_uri=uri)

@@ -16,7 +16,7 @@ class SwanLabLog(ServiceLog):
     """A run of SwanLab. Only its server can go on with a run: elsewhere a resumed run is a second one there."""
 
     def __init__(self, swanlab: Any, folder: Path, project: str, place: Mapping[str, Any]) -> None:
-        journal = Journal(folder, "swanlab")
+        journal = Journal(folder, "swanlab", place["workspace"], project)
         super().__init__(folder, journal)
         self._swanlab = swanlab
         nothing = ("hardware", "runtime", "requirements", "conda", "git", "monitor")

@@ -16,7 +16,7 @@ class TrackioLog(ServiceLog):
     """A run of Trackio: in its folder on this machine, or at a server."""
 
     def __init__(self, trackio: Any, folder: Path, project: str, place: Mapping[str, Any]) -> None:
-        journal = Journal(folder, "trackio")
+        journal = Journal(folder, "trackio", *place.values(), project)
         super().__init__(folder, journal)
         self._trackio = trackio
         self._run = trackio.init(

@@ -16,7 +16,7 @@ class WandbLog(ServiceLog):
     """A run of Weights & Biases, without the code, its repository, the console, and measurements of the machine."""
 
     def __init__(self, wandb: Any, folder: Path, project: str, place: Mapping[str, Any]) -> None:
-        journal = Journal(folder, "wandb")
+        journal = Journal(folder, "wandb", place["entity"], project)
         super().__init__(folder, journal)
         self._wandb = wandb
         quiet = wandb.Settings(

@@ -193,6 +193,7 @@ def test_a_missing_library_is_refused_before_anything_is_written(small: list[str
 HANGING = """
 import sys, threading
 from mdpo_core.processes.end_signals import EndSignals
+from mdpo_core.processes import end_signals
 from mdpo_core.training import trackers
 from mdpo_core import Tracker, register
 
@@ -202,7 +203,7 @@ class Hanging(Tracker):
         threading.Event().wait()
 
 register("hanging", Hanging)
-trackers.PATIENCE = 0.2
+trackers.PATIENCE = end_signals._LAST = 0.2
 signals = EndSignals.install()
 with trackers.tracking([Hanging()], "."):
     print("trained")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import PIL.Image
 import pytest
+from mdpo_trackers.services.journal import Journal
 from support.stored_wandb import records_of
 
 from mdpo_core import Example, PluginError, RecipeError, Sample, component
@@ -196,3 +197,13 @@ def test_wandb_online_without_a_key_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_trackio_sends_to_one_place() -> None:
     with pytest.raises(RecipeError, match="to a server or to a space; leave one of them out"):
         component("tracker", "trackio", server="http://localhost:1", space="me/mine").check()  # type: ignore[attr-defined]
+
+
+def test_another_project_is_another_run(tmp_path: Path) -> None:
+    first, second = (Journal(tmp_path, "wandb", None, project) for project in ("one", "two"))
+    first.note("metrics", 3)
+    second.note("metrics", 1)
+    again = Journal(tmp_path, "wandb", None, "one")
+    assert again.id == first.id != second.id
+    assert (again.is_new, again.has("metrics", 3), again.has("metrics", 4)) == (False, True, False)
+    assert not second.has("metrics", 3)
