@@ -21,9 +21,11 @@ class ServiceLog(TrackerLog):
         self._folder, self._journal = folder, journal
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        kind = "evaluations" if any(name.startswith("eval/") for name in metrics) else "metrics"
+        evaluations = {name: value for name, value in metrics.items() if name.startswith("eval/")}
+        kind = "evaluations" if evaluations else "metrics"
         if not self._journal.has(kind, step):
-            self.send(step, metrics)
+            # The epoch of a step stands in its metrics, too; there would be two values.
+            self.send(step, evaluations or metrics)
             self._journal.note(kind, step)
 
     def log_samples(self, step: int, samples: Sequence[Sample]) -> None:

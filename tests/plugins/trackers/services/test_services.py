@@ -36,6 +36,11 @@ class Arrived(NamedTuple):
     summary: Mapping[str, float] | None
 
 
+def picture(file: Path) -> PIL.Image.Image:
+    with PIL.Image.open(file) as opened:
+        return opened.convert("RGB")
+
+
 def wandb_arrived(folder: Path) -> Arrived:
     stored = [record for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")) for record in records_of(file)]
     histories = [each.history.item for each in stored if each.history.item]
@@ -56,7 +61,7 @@ def wandb_arrived(folder: Path) -> Arrived:
         ],
         {each.key: json.loads(each.value_json) for each in config.update},
         [row[table["columns"].index("answer")] for table in tables for row in table["data"]],
-        PIL.Image.open(media),
+        picture(media),
         summary,
     )
 
@@ -77,7 +82,7 @@ def mlflow_arrived(folder: Path) -> Arrived:
         ],
         {"train": {"epochs": int(run.data.params["train.epochs"])}},
         [row["answer"] for file in sorted(place.glob("samples/*.json")) for row in json.loads(file.read_text())],
-        PIL.Image.open(place / "samples" / "step_000004_000.png"),
+        picture(place / "samples" / "step_000004_000.png"),
         json.loads((place / "summary.json").read_text()),
     )
 
@@ -95,7 +100,7 @@ def trackio_arrived(folder: Path) -> Arrived:
         lambda name: [(log["step"], log[name]) for log in logs if name in log],
         SQLiteStorage.get_run_config("mdpo", runs[0]),
         [row["answer"] for row in rows],
-        PIL.Image.open(MEDIA_DIR / rows[-1]["picture"]["file_path"]),
+        picture(MEDIA_DIR / rows[-1]["picture"]["file_path"]),
         {row["metric"]: row["value"] for row in summary},
     )
 
@@ -152,11 +157,12 @@ def test_a_resumed_run_is_one_run_and_no_step_is_there_twice(
     assert arrived.num_runs == 1
     assert arrived.values("loss") == [(step, pytest.approx(2 / step)) for step in (1, 2, 3, 4)]
     assert arrived.values("rewards/chosen@crop") == [(step, pytest.approx(0.1 * step)) for step in (1, 2, 3, 4)]
+    assert arrived.values("epoch") == [(step, pytest.approx(step / 5)) for step in (1, 2, 3, 4)]
     assert arrived.values("eval/preference/loss") == [(0, 0.7), (4, 0.2)]
     assert arrived.config["train"]["epochs"] == 3
     assert arrived.answers == ["a cow", "a cow"]
     assert arrived.picture.size == (80, 40)
-    assert arrived.picture.convert("RGB").getpixel((40, 20)) == (255, 0, 0)
+    assert arrived.picture.getpixel((40, 20)) == (255, 0, 0)
     assert arrived.summary is not None
     assert arrived.summary["before/eval/preference/loss"] == 0.7
     assert arrived.summary["after/eval/preference/loss"] == 0.2
@@ -170,7 +176,7 @@ def assert_written_by_swanlab(folder: Path) -> None:
     assert texts.count("answer: a cow") == 2
     configs = [file.read_text() for file in (folder / "swanlog").glob("run-*/files/config.yaml")]
     assert all("epochs" in config for config in configs)
-    pictures = [PIL.Image.open(file).size for file in (folder / "swanlog").glob("run-*/media/image/*.png")]
+    pictures = [picture(file).size for file in (folder / "swanlog").glob("run-*/media/image/*.png")]
     assert pictures == [(80, 40)] * 2
 
 
