@@ -15,7 +15,8 @@ from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at
 from mdpo_core.data.picture_keys import num_shared_pictures
 from mdpo_core.errors import DataError, Problem, put_before_source
-from mdpo_core.interfaces.plugin_results import code_of
+from mdpo_core.interfaces.corruption import Corruption
+from mdpo_core.interfaces.plugin_results import code_of, told_by_plugin
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.listeners import progress_of, stage
 from mdpo_core.processes.world import ALONE, World
@@ -197,13 +198,16 @@ class _Check:
         parted = _parted(checked, reader)
         tried = tried_with(self.recipe, reader, self.builder)
         if checked.tried != tried:
+            held_out = parted if reader is self.recipe.validation else parted.held_out
             for part in (parted, parted.held_out):
                 if part is not None:
                     self.builder.build(part.valid_examples(), [0], epoch=0)  # encodes one row before a model is loaded
+            if held_out is not None:
+                _try_corruptions(self.recipe, self.builder, held_out.valid_examples())
             checked = replace(checked, tried=tried)
             checked = self.store.keep(checked) if self.store is not None else checked
-        held_out = parted.held_out and replace(parted.held_out, data=(), files={}, stored={})
-        return replace(parted, data=(), held_out=held_out, files={}, tried=tried, stored=checked.stored)
+        apart = parted.held_out and replace(parted.held_out, data=(), files={}, stored={})
+        return replace(parted, data=(), held_out=apart, files={}, tried=tried, stored=checked.stored)
 
     def _checked_now(self, source: _Source, stage: str) -> CheckedData:
         reader, rows, _ = source
@@ -233,7 +237,26 @@ def tried_with(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> str:
     options = recipe.to_dict()["corruptions"]
     used = {name: options[name] for name in builder.corruptions}
     hold_out = reader.hold_out and reader.hold_out.model_dump()
-    return json.dumps([sorted(map(str, builder.views)), used, builder.seed, builder.always_images, hold_out])
+    measured = [[each.component_name(), each.model_dump(mode="json")] for _, each in _corruptions_of(recipe)]
+    return json.dumps([sorted(map(str, builder.views)), used, builder.seed, builder.always_images, hold_out, measured])
+
+
+def _corruptions_of(recipe: Recipe) -> Iterator[tuple[int, Corruption]]:
+    """The corruptions that evaluators apply to held-out rows, with the positions of these evaluators."""
+    for position, evaluator in enumerate(recipe.evaluators):
+        source = f"corruptions() of the evaluator '{evaluator.component_name()}'"
+        for corruption in told_by_plugin(source, evaluator.corruptions, (tuple, list), "corruptions"):
+            yield position, corruption
+
+
+def _try_corruptions(recipe: Recipe, builder: BatchBuilder, rows: Sequence[Example]) -> None:
+    """Apply the corruptions of evaluators to the first held-out row; other rows may be what one of them needs."""
+    for position, corruption in _corruptions_of(recipe):
+        name = f"evaluators.{position}"
+        try:
+            replace(builder, corruptions={name: corruption}).corrupt(rows[0], name, rows, epoch=0)
+        except DataError as error:
+            raise DataError([replace(each, where=f"{name}: {each.where}") for each in error.problems]) from error
 
 
 @contextmanager

@@ -31,6 +31,10 @@ class Evaluator(Component):
         """Names that it reads from the held-out rows besides those of the objective, by field of `Example`."""
         return {}
 
+    def corruptions(self) -> Sequence[Corruption]:
+        """The corruptions that it applies to the held-out rows; one row is tried before a model is loaded."""
+        return ()
+
     @property
     def reads_sources(self) -> bool:
         """Whether it measures the held-out rows by source, so that they must name their sources."""

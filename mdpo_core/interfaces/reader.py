@@ -115,6 +115,11 @@ class Reader(Component):
         """
         raise NotImplementedError(f"{type(self).__name__} is streamed, so it must implement stream()")
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """The rows of the largest block of its stream; None: only the stream can tell. Steps never cross a block."""
+        return None
+
     def gives(self) -> Mapping[ExampleField, Collection[str]] | None:
         """The names that every row has in each field of `Example`; a field that is absent has none.
 

@@ -103,6 +103,10 @@ class FileReader(Reader):
     def is_streamed(self) -> bool:
         return self.streaming
 
+    @property
+    def rows_at_once(self) -> int:
+        return self.shuffle_buffer
+
     def stream(self) -> RowStream:
         from mdpo_readers.tables.hub import HubOptions
         from mdpo_readers.tables.streams.parts import parts_of

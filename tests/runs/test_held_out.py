@@ -16,6 +16,7 @@ from support.processes.launching import EVERY, launch, records
 from mdpo_core import DataError, Evaluator, Policy, RecipeError, load_recipe, register, run
 from mdpo_core.cli.main import main
 from mdpo_core.data.reading import read_data
+from mdpo_core.storage.stored_checks import StoredChecks
 
 SPLIT = ("fsdp", "zero_3")
 PLAIN = "evaluators=[{evaluator: preference}]"
@@ -222,3 +223,24 @@ def test_two_processes_measure_on_the_rows_of_one(
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text())["data"] for name in ("one", "two")]
     assert manifests[0] == manifests[1]
     assert manifests[0]["held_out"]["rows"] == 3
+
+
+@pytest.mark.parametrize("held_out", ["hold_out", "validation"])
+def test_a_corruption_that_needs_more_held_out_rows_is_refused_before_the_model_is_loaded(
+    held_out: str, changes: list[str], sources: str, tmp_path: Path
+) -> None:
+    """The second time, too, when the rows have been checked before."""
+    one = json.loads(sources)["sources"]["b"] | {"path": str(tmp_path / "one.json")}
+    (tmp_path / "one.json").write_text(json.dumps(json.loads((tmp_path / "b.json").read_text())[:1]))
+    rows = "data.hold_out={rows: 1}" if held_out == "hold_out" else f"validation={json.dumps(one)}"
+    other = "evaluators=[{evaluator: preference, without: {corruption: other_image}}]"
+    recipe = load_recipe(LLAVA_MDPO, [*changes, rows, other, f"output.dir={tmp_path / 'run'}"])
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"evaluators\.0: .*other_image found none of 1 rows"):
+            read_data(recipe, store=StoredChecks(recipe))
+    more = (
+        "data.hold_out={rows: 4}"
+        if held_out == "hold_out"
+        else f"validation={json.dumps(one | {'path': str(tmp_path / 'b.json')})}"
+    )
+    read_data(load_recipe(LLAVA_MDPO, [*changes, more, other, f"output.dir={tmp_path / 'run'}"]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import NoneType
+
+from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.recipe.sections import Found, Sections
 
 
@@ -11,6 +14,7 @@ def streaming(sections: Sections) -> Found:
         return
     if "train" in sections.names and sections.train.max_steps is None:
         yield ("train",), "a stream has no last row, so the run needs train.max_steps, the number of optimizer steps"
+    yield from _small_blocks(sections)
     if sections.data.hold_out is not None:
         yield (
             ("data", "hold_out"),
@@ -25,4 +29,21 @@ def streaming(sections: Sections) -> Found:
             ("reference",),
             "'cached' scores every row before training, but a stream has no last row; use adapter_off or frozen_copy, "
             "or data.streaming: false",
+        )
+
+
+def _small_blocks(sections: Sections) -> Found:
+    """Blocks with fewer rows than a step, so that every step would be smaller than the recipe says."""
+    rows = told_by_plugin(
+        f"rows_at_once of the reader '{sections.data.component_name()}'",
+        lambda: sections.data.rows_at_once,
+        (int, NoneType),
+        "a number of rows, or None",
+    )
+    if rows is not None and "train" in sections.names and rows < sections.train.batch_size:
+        yield (
+            ("data",),
+            f"gives at most {rows} row{'s' * (rows != 1)} at once, fewer than train.batch_size: "
+            f"{sections.train.batch_size}, and every step would be smaller; raise the buffer of the stream "
+            "(shuffle_buffer), or lower train.batch_size",
         )

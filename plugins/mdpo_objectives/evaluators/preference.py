@@ -53,6 +53,9 @@ class Preference(Evaluator):
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
         return {**_corruption(self.without).needs(), "responses": (self.response,)}
 
+    def corruptions(self) -> tuple[Corruption]:
+        return (_corruption(self.without),)
+
     @property
     def reads_sources(self) -> bool:
         return self.by_source
