@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import FrameType
 _CALLERS = (__name__.partition(".")[0], "pluggy", "pydantic", "torch", "importlib")
 # How notes begin: whose code raised an error, and where if the traceback stayed in another process.
 _NOTE, _PLACE = "(in ", "(at "
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")  # what differs between problems of one kind
 # Nobody mistypes a longer name, and comparing such names takes long.
 _LONGEST_NAME = 60
 # Messages show the values of these types; of other types only the name.
@@ -50,6 +52,27 @@ class Problem:
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.path, self.message) if part)
+
+
+def by_frequency(problems: Collection[Sequence[Problem]], few: int = 3) -> list[Problem]:
+    """The problems of rows by their kind: each row's own ones, up to ``few`` of a kind, or one with the number of rows.
+
+    Kinds with more rows come first, the most frequent one first. Problems are of one kind if they differ in numbers
+    and quoted words alone.
+    """
+    first: dict[str, Problem] = {}
+    counts: Counter[str] = Counter()
+    for of_row in problems:
+        kinds = {_kind_of(each): each for each in reversed(of_row)}
+        counts.update(kinds.keys())
+        first = kinds | first
+    many = [(kind, count) for kind, count in counts.most_common() if count > few]
+    counted = [Problem("", "", f"{count:,} time{'s' * (count > 1)}, first in {first[kind]}") for kind, count in many]
+    return [*counted, *(each for of_row in problems for each in of_row if counts[_kind_of(each)] <= few)]
+
+
+def _kind_of(problem: Problem) -> str:
+    return _VALUES.sub("", problem.message)
 
 
 @contextmanager

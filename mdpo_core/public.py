@@ -10,6 +10,7 @@ from mdpo_core.errors import (
     Problem,
     RecipeError,
     blame_on,
+    by_frequency,
     is_shortage,
     suggestion,
 )
@@ -165,6 +166,7 @@ __all__ = [
     "World",
     "atomic_folder",
     "blame_on",
+    "by_frequency",
     "component",
     "count_marks",
     "current_world",

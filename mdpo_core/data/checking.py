@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 import statistics
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
 from mdpo_core.data.validity import problems_before_encoding
-from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, blame_on
+from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, blame_on, by_frequency
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows, Rows
@@ -28,7 +26,6 @@ from mdpo_core.types.view import CLEAN
 if TYPE_CHECKING:
     from mdpo_core.processes.workers import Workers
 
-_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")  # what differs between problems of one kind
 SHOWN = 20  # problems in an error; the rest are counted
 _CHUNK = 32  # rows that a worker checks in one go
 
@@ -108,10 +105,17 @@ class CheckedData:
             return
         if self.rows and quarantine > 0:
             raise DataError([Problem("", "data.bad_rows", self._too_many(quarantine, total)), *self._reasons()])
-        found = [problem for problems in self.bad.values() for problem in problems]
+        found = by_frequency(self.bad.values())
         rest = [Problem("", "", f"... and {len(found) - SHOWN} more")] if len(found) > SHOWN else []
         none = [] if self.rows else [Problem("", "", f"no row is left to train on: all {total:,} are bad")]
-        raise DataError([*found[:SHOWN], *rest, *(none if quarantine > 0 else [])])
+        title = [] if not found or found[0].where else [Problem("", "", self._title(total))]
+        raise DataError([*title, *found[:SHOWN], *rest, *(none if quarantine > 0 else [])])
+
+    def _title(self, total: int) -> str:
+        if not self.rows:
+            return f"all {total:,} rows are bad; the reasons, the most frequent first:"
+        what = f"{self.num_bad:,} of {total:,} rows are bad; mend them, or leave them out by data.bad_rows: quarantine"
+        return f"{what}. The reasons, the most frequent first:"
 
     def _too_many(self, quarantine: float, total: int) -> str:
         return (
@@ -122,14 +126,7 @@ class CheckedData:
 
     def _reasons(self) -> list[Problem]:
         """The kinds of problems, the most frequent first, each with its number of rows and its first row."""
-        first: dict[str, Problem] = {}
-        counts: Counter[str] = Counter()
-        for problems in self.bad.values():
-            kinds = {_VALUES.sub("", each.message): each for each in reversed(problems)}
-            counts.update(kinds.keys())
-            first = kinds | first
-        most = counts.most_common(SHOWN)
-        return [Problem("", "", f"{count:,} time{'s' * (count > 1)}, first in {first[kind]}") for kind, count in most]
+        return by_frequency(self.bad.values(), few=0)[:SHOWN]
 
 
 def open_data(reader: Reader) -> Sequence[Example]:

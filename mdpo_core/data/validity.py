@@ -17,6 +17,7 @@ from mdpo_core.types.marks import IMAGE_MARK, count_marks
 # What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
 # marks of cp1252, halves of characters (surrogates).
 _MISREAD = re.compile("[\x00\x80-\x9f\ud800-\udfff]")
+_REMEDY = " (data.image names the pictures' column; data.marks: first writes marks into prompts without any)"
 # Characters that show nothing, besides white space and format characters: fillers, variation selectors, blanks.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
@@ -57,7 +58,7 @@ def problems_of_row(example: Example) -> list[str]:
     ]
     marks, images = example.num_marks, len(example.images)
     if marks != images:
-        found.append(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images; it needs one for each")
+        found.append(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images; it needs one for each{_REMEDY}")
     return [*found, *_video_problems(example), *_vector_problems(example), *_box_problems(example)]
 
 

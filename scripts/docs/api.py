@@ -40,7 +40,8 @@ GROUPS = {
     "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
     "peak_memory require_devices set_compute_device",
-    "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on is_shortage suggestion",
+    "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on by_frequency is_shortage "
+    "suggestion",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mdpo_core.errors import DataError
+from mdpo_core.errors import DataError, by_frequency
 from mdpo_core.interfaces.reader import HoldOut
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ _LEAST_ROWS = 4  # with fewer, none are held out
 class Measured:
     """``num_rows`` that are sound, as far as they were read; ``longest``: tokens of the longest of them.
 
-    ``hold_out``: the option that holds rows out, with their number; None if none can be. ``bad``: why rows are bad.
+    ``hold_out``: the option that holds rows out, with their number; None if none can be. ``bad``: why rows are bad,
+    the most frequent reason first.
     ``max_positions``: the most tokens that the model reads.
     """
 
@@ -30,6 +31,7 @@ class Measured:
     longest: int
     hold_out: HoldOut | None
     num_held_out: int
+    num_bad: int
     bad: tuple[str, ...]
     max_positions: int | None
 
@@ -45,8 +47,8 @@ def measured(recipe: Recipe, num_rows: int) -> Measured:
     is_whole = num_rows <= _LOOKED_AT
     sound = len(checked.rows) if is_whole else num_rows
     hold_out, apart = _held_out(checked) if is_whole else _held_out_of_many(num_rows)
-    bad = tuple(str(problem) for problems in checked.bad.values() for problem in problems[:1])
-    return Measured(sound, max(checked.lengths), hold_out, apart, bad, recipe.model.max_positions)
+    bad = tuple(map(str, by_frequency(checked.bad.values())))
+    return Measured(sound, max(checked.lengths), hold_out, apart, checked.num_bad, bad, recipe.model.max_positions)
 
 
 def _held_out_of_many(num_rows: int) -> tuple[HoldOut, int]:

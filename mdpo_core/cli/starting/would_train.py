@@ -10,17 +10,30 @@ if TYPE_CHECKING:
     from mdpo_core.interfaces.parts import PartTraining
     from mdpo_core.recipe.recipe import Recipe
 
+_PROMPTS = {
+    "chat": "chat: each question becomes a user's turn in the model's chat template",
+    "ready": "ready: each text is used unchanged, without a chat template",
+    None: "",
+}
+
 
 def would_train(recipe: Recipe) -> Iterator[str]:
     """The parts of the model, how each trains, and on what; a line each."""
     parts = ", ".join(f"{part} {_how(training)}" for part, training in recipe.model.training.items())
     yield f"  model      {recipe.model.component_name()}: {parts}"
+    if told := told_prompts(recipe):
+        yield f"  prompts    {told}"
     yield f"  objective  {', '.join(recipe.labels())}; reference: {recipe.reference_kind() or 'none'}"
     train = recipe.train
     length = f"{train.epochs} epochs" if train.max_steps is None else f"at most {train.max_steps} steps"
     yield f"  steps      {length} of {train.batch_size} rows, learning rate {train.learning_rate:g}"
     evaluators = ", ".join(each.component_name() for each in recipe.evaluators)
     yield f"  evaluators {evaluators or 'none'}; writes to {recipe.output.dir}"
+
+
+def told_prompts(recipe: Recipe) -> str:
+    """Whether the chat template is applied to prompts; empty for a model that is made for its own prompts."""
+    return _PROMPTS.get(getattr(recipe.model, "prompts", None), "")
 
 
 def _how(training: PartTraining) -> str:

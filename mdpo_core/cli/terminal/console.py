@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mdpo_core import __version__
+from mdpo_core.cli.starting.would_train import told_prompts
 from mdpo_core.cli.terminal.lines import duration, training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.cli.terminal.summary import Trained, print_summary
@@ -56,6 +57,8 @@ class Console:
     def greet(self, recipe_file: Path, run_dir: Path) -> None:
         """The first line, before anything is loaded."""
         self._print(f"mdpo {__version__}: {recipe_file} -> {run_dir}")
+        if told := told_prompts(self._recipe):
+            self._print(f"prompts: {told}")
 
     def summarize(self, result: RunResult, recipe_file: Path) -> None:
         """Print what the run did, measured and left, whether it looks healthy, and what comes next."""

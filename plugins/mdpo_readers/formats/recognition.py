@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -14,6 +15,10 @@ from mdpo_readers.formats.written import meant
 from mdpo_readers.tables.opening import open_table
 from mdpo_readers.tables.table import Table
 
+# Columns of questions. Those of published sets are bare; a ready-made text ends with what calls for an answer.
+_QUESTIONS = ("question", "prompt", "instruction", "query")
+_READY = re.compile(r"(?:\bassistant\W*|\[/INST\]|<\|\w+\|>|\banswer:|\bgpt:)\s*$", re.IGNORECASE)
+
 
 class Named(Tried, Protocol):
     """What recognition asks the class of a named reader; see `TableReader`."""
@@ -22,6 +27,7 @@ class Named(Tried, Protocol):
     columns: ClassVar[tuple[str, ...]]
     also: ClassVar[tuple[str, ...]]
     nested: ClassVar[tuple[str, ...]]
+    keeps_ready_prompts: ClassVar[bool]
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool: ...
@@ -35,7 +41,12 @@ def format_of(path: str, table: Table, readers: Iterable[type[Named]]) -> type[N
     """The one of ``readers`` for a table; of several, that which knows most of its columns. None: there is none."""
     columns = table.column_names()
     first = _first_row(table.select(columns))
-    fitting = [each for each in set(readers) if each.recognizes(columns, meant(first, each.nested), Path(path))]
+    ready = any(_READY.search(text) for text in map(first.get, _QUESTIONS) if isinstance(text, str))
+    fitting = [
+        each
+        for each in set(readers)
+        if each.recognizes(columns, meant(first, each.nested), Path(path)) and (each.keeps_ready_prompts or not ready)
+    ]
     return max(fitting, key=lambda each: _num_known(each, columns), default=None)
 
 

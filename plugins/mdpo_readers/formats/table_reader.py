@@ -21,7 +21,9 @@ class TableReader(FileReader):
 
     ``title``: the name that people use. ``columns``: each row has them; they tell the format from others, and a table
     without them is refused. ``also``: more columns that `pairs` reads where they are. ``several``: a row may make
-    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none. ``declares``:
+    several pairs, or none. ``mark_ending``: what follows the marks of pictures where the data have none.
+    ``keeps_ready_prompts``: whether a question of plain text stays text, and may be ready-made; most formats make it a
+    user's turn. ``declares``:
     what to do about a column with a system prompt or earlier turns that is not read, if the format can name it;
     ``{column}`` stands for the column, and ``{part}`` for ``system`` or ``history``. ``nested``: the columns with lists
     or objects, which may be written there as text: in JSON, or as Python writes them. Columns with pictures, and texts
@@ -36,6 +38,7 @@ class TableReader(FileReader):
     also: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
     mark_ending: ClassVar[str] = "\n"
+    keeps_ready_prompts: ClassVar[bool] = False
     declares: ClassVar[str] = ""
     nested: ClassVar[tuple[str, ...]] = ()
     reads_order: ClassVar[bool] = False

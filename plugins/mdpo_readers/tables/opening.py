@@ -117,7 +117,7 @@ def _from_file(path: Path, split: str) -> Table:
     if split != "train":
         raise _data_error(path, f"a file has no split '{split}'; leave data.split out, or give the file of that split")
     if path.stat().st_size == 0:
-        raise _data_error(path, "the file is empty")
+        raise _data_error(path, "the file is empty: write it again, or download it again")
     if kind == _TAR:
         if path.suffix.lower() != kind:
             raise _data_error(path, "rows of a packed tar file cannot be found; unpack it to .tar")

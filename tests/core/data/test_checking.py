@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.pairs import PROMPT
 from support.paths import RECIPES
 
-from mdpo_core import Box, DataError, Example, Turn, component, load_recipe, read_image
+from mdpo_core import Box, DataError, Example, Problem, Turn, component, load_recipe, read_image
 from mdpo_core.data.checking import CheckedData, check_data
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.reading import read_data
+from mdpo_core.errors import by_frequency
 
 ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PIL.Image.new("RGB", (40, 30)),))
 
@@ -168,11 +172,46 @@ def test_valid_row_length_is_prompt_image_tokens_and_responses(llava: Path) -> N
     ]
 
 
-def test_a_thousand_bad_rows_give_twenty_lines_and_a_count(llava: Path) -> None:
+def test_a_thousand_bad_rows_give_a_sentence_with_their_number_and_what_to_do(llava: Path) -> None:
     rows = [replace(ROW, id=str(number), prompt="no mark") for number in range(1000)]
-    lines = problem(check(rows, llava)).splitlines()
-    assert len(lines) == 21
-    assert lines[-1] == "... and 980 more"
+    assert problem(check(rows, llava)).splitlines() == [
+        "all 1,000 rows are bad; the reasons, the most frequent first:",
+        "1,000 times, first in row 1: the prompt has 0 <image> marks for 1 images; it needs one for each "
+        "(data.image names the pictures' column; data.marks: first writes marks into prompts without any)",
+    ]
+
+
+def test_several_reasons_are_told_by_frequency_and_rare_ones_with_each_row(llava: Path) -> None:
+    rows = [replace(ROW, id=str(number)) for number in range(40)]
+    equal = {"chosen": "A temple.", "rejected": "A temple."}
+    empty = {"chosen": "", "rejected": "A temple."}
+    for number in range(20):
+        rows[number] = replace(rows[number], responses=equal)
+    for number in range(8, 34):
+        rows[number] = replace(rows[number], prompt="<image> <image> Two?")
+    for number in (35, 37):
+        rows[number] = replace(rows[number], responses=empty)
+    first, *reasons = problem(check(rows, llava)).splitlines()
+    assert first == (
+        "36 of 40 rows are bad; mend them, or leave them out by data.bad_rows: quarantine. The reasons, the most "
+        "frequent first:"
+    )
+    assert reasons[0].startswith("26 times, first in row 9: the prompt has 2 <image> marks for 1 images")
+    assert reasons[1].startswith("20 times, first in row 1: the responses 'chosen' and 'rejected' are equal")
+    assert [line.split(":")[0] for line in reasons[2:]] == ["row 36", "row 38"]
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60))
+def test_every_bad_row_is_counted_once_for_its_reason(reasons: list[str]) -> None:
+    """Each row has one problem, of one of three kinds; numbers and quoted words do not make another kind."""
+    problems = [[Problem(f"row {row + 1}", "", f"{kind} is bad {row} '{row}'")] for row, kind in enumerate(reasons)]
+    told = [str(each) for each in by_frequency(problems)]
+    counts = Counter(reasons)
+    alone = [line for line in told if line.startswith("row ")]
+    grouped = {line.split(": ")[1][0]: int(line.split(" ")[0]) for line in told if line not in alone}
+    assert grouped == {kind: count for kind, count in counts.items() if count > 3}
+    assert len(alone) == sum(count for count in counts.values() if count <= 3)
+    assert list(grouped.values()) == sorted(grouped.values(), reverse=True)
 
 
 def test_the_digest_changes_with_every_part_of_a_row(llava: Path) -> None:

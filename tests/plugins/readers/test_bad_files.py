@@ -61,7 +61,7 @@ def test_a_byte_of_another_encoding_is_named_with_its_line(encoding: str, tmp_pa
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"\n" + LINES.encode(encoding, errors="ignore"))
     [found] = problems(file)
-    assert found.startswith(f"{file} row 1, rows.jsonl:2: cannot be read as json: b'")
+    assert found.startswith(f"{file} row 1, line 2: cannot be read as json: b'")
     assert "' is not UTF-8; save the file as UTF-8" in found
     table = tmp_path / "rows.csv"
     table.write_bytes(TABLE.encode(encoding, errors="ignore"))

@@ -206,7 +206,7 @@ def test_another_folder_with_the_same_pictures_is_named(
 
 def test_a_byte_order_mark_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(f"\ufeff{lines_of(PAIR)}\ufeff{lines_of(PAIR)}", encoding="utf-8")
-    message = "a.jsonl:2: cannot be read as json: a byte-order mark stands in the middle of the file"
+    message = "a.jsonl row 2: cannot be read as json: a byte-order mark stands in the middle of the file"
     assert message in error(str(tmp_path / "a.jsonl"))
 
 

@@ -231,20 +231,26 @@ def test_an_unusable_image_is_named_with_file_row_and_column(tmp_path: Path, pho
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "the file is empty"),
+        ("", "the file is empty: write it again, or download it again"),
         ("[]", "there are no rows"),
         (" \n\n", "there are no rows"),
-        ('[{"a": 1},\n {"a" 2}]', "pairs.json:2: cannot be read as json: Expecting ':' delimiter in column 7"),
-        ('{"a": 1}\n\n{"a" 2}\n', "pairs.json:3: cannot be read as json: Expecting ':' delimiter in column 6"),
-        ('[{"a": "\udce9"}]', "pairs.json:1: cannot be read as json: b'\\xe9' is not UTF-8"),
-        ('{"a": 1}\n{"a": 2}\n{"a":\n{"a": 4}\n', "pairs.json:3: cannot be read as json: Expecting value in column 6"),
-        ('{"a": 1}\r\n{"a": "cut\r\n', "pairs.json:2: cannot be read as json: Unterminated string"),
-        ('[{"a": 1},\n {"a":\n', "pairs.json:2: cannot be read as json: Expecting value in column 7"),
+        ('[{"a": 1},\n {"a" 2}]', "pairs.json row 2: cannot be read as json: Expecting ':' delimiter in column 7"),
+        (
+            '{"a": 1}\n\n{"a" 2}\n',
+            "pairs.json row 2, line 3: cannot be read as json: Expecting ':' delimiter in column 6",
+        ),
+        ('[{"a": "\udce9"}]', "pairs.json row 1: cannot be read as json: b'\\xe9' is not UTF-8"),
+        (
+            '{"a": 1}\n{"a": 2}\n{"a":\n{"a": 4}\n',
+            "pairs.json row 3: cannot be read as json: Expecting value in column 6",
+        ),
+        ('{"a": 1}\r\n{"a": "cut\r\n', "pairs.json row 2: cannot be read as json: Unterminated string"),
+        ('[{"a": 1},\n {"a":\n', "pairs.json row 2: cannot be read as json: Expecting value in column 7"),
         (
             '{"a": 1}\n\n[1, 2]\n',
-            "pairs.json:3: cannot be read as json: [1, 2] is not an object; rows are JSON objects",
+            "pairs.json row 2, line 3: cannot be read as json: [1, 2] is not an object; rows are JSON objects",
         ),
-        ('[1, 2]\n{"a": 1}\n', "pairs.json:1: cannot be read as json: [1, 2] is not an object"),
+        ('[1, 2]\n{"a": 1}\n', "pairs.json row 1: cannot be read as json: [1, 2] is not an object"),
         ('[{"a": 1}, "text"]', 'pairs.json row 2: cannot be read as json: "text" is not an object'),
         ("3", "3 is not an object; rows are JSON objects: one list of them, or one on each line"),
         (

@@ -24,6 +24,7 @@ class Trl(VideoReader, TableReader):
     columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
     also: ClassVar[tuple[str, ...]] = ("prompt", "images", "image")
     mark_ending: ClassVar[str] = ""
+    keeps_ready_prompts: ClassVar[bool] = True
 
     @classmethod
     def recognizes(cls, columns: Collection[str], first: Mapping[str, Any], path: Path) -> bool:

@@ -46,6 +46,11 @@ def split_file(file: IO[bytes], path: Path) -> Iterator[RowSpan] | None:
     return None
 
 
+def row_and_line(place: str, number: int, line: int | None) -> str:
+    """The place of a row, and the line of a fault in it, where that is another number. ``number``: from 0."""
+    return place if line is None or line == number + 1 else f"{place}, line {line}"
+
+
 def require_json(path: Path, file: IO[bytes]) -> None:
     """Raise `DataError` if an open file begins like one of another kind; it is read from its start again."""
     require_kind(path, file, "json", _OTHER_KINDS)
@@ -92,7 +97,7 @@ def _values(path: Path, content: bytes, in_list: bool) -> Iterator[RowSpan]:
             counted, row = start, row + 1
             yield RowSpan(at, at + _size(text, start, end), line)
     except json.JSONDecodeError as error:
-        location = f"{path} row {row + 1}, {path.name}:{error.lineno}"
+        location = row_and_line(f"{path} row {row + 1}", row, error.lineno)
         reason = f"{error.msg} in column {error.colno}"
         raise DataError([Problem(location, "", f"cannot be read as json: {reason}{ROWS_ARE}")]) from error
     except RecursionError as error:

@@ -11,7 +11,7 @@ import pyarrow
 from mdpo_core import DataError, Problem
 from mdpo_readers.tables.files.arrow_json import ArrowJson
 from mdpo_readers.tables.files.json_rows import BadRow, values_of
-from mdpo_readers.tables.files.json_split import ROWS_ARE, split_file
+from mdpo_readers.tables.files.json_split import ROWS_ARE, row_and_line, split_file
 from mdpo_readers.tables.files.line_spans import line_spans
 from mdpo_readers.tables.files.loose_table import LooseTable
 from mdpo_readers.tables.files.packed_files import plain_file
@@ -71,9 +71,8 @@ class JsonTable(LooseTable):
             yield JsonScanned(rows, self.row, self._spans, reading)
 
     def _problem(self, number: int, fault: BadRow) -> Problem:
-        location = self.place(number)
-        if fault.line is not None or self._own_lines:
-            location += f", {self._path.name}:{self._spans.line(number) + (fault.line or 0)}"
+        line = self._spans.line(number) + (fault.line or 0) if fault.line is not None or self._own_lines else None
+        location = row_and_line(self.place(number), number, line)
         return Problem(location, "", f"cannot be read as json: {fault}{ROWS_ARE}")
 
 

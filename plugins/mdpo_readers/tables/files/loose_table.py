@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mdpo_core import DataError, Problem
+from mdpo_core import DataError, Problem, by_frequency
 from mdpo_readers.tables.table import Table
 
 _SHOWN = 20  # faults in an error; the rest are counted
@@ -30,6 +30,7 @@ class LooseTable(Table):
             if seen.issuperset(columns):
                 return ()
         if problems:
+            problems = by_frequency([[each] for each in problems])
             rest = [Problem("", "", f"... and {len(problems) - _SHOWN} more")] if len(problems) > _SHOWN else []
             raise DataError(problems[:_SHOWN] + rest)
         return [name for name in columns if name not in seen]

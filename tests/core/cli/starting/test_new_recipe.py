@@ -189,3 +189,14 @@ def test_sizes_fit_every_number_of_rows(train: int, held_out: int) -> None:
     assert sizes.batch_size % sizes.micro_batch_size == 0
     steps = sizes.epochs * -(-train // sizes.batch_size)
     assert 1 <= sizes.every <= steps
+
+
+def test_ready_made_prompts_under_the_names_of_a_published_set_are_used_as_they_are(mine: Path, llava: Path) -> None:
+    rows = [
+        {**row, "question": f"USER: <image>\n{row['question']} ASSISTANT:"} for row in rows_of(mine / "pairs.jsonl")
+    ]
+    write(mine / "pairs.jsonl", rows)
+    assert new_recipe(llava) == 0
+    recipe = load_recipe("my.yaml")
+    assert (recipe.data.component_name(), recipe.model.prompts) == ("pairs", "ready")  # type: ignore[attr-defined]
+    assert main(["check", "my.yaml", "--data"]) == 0

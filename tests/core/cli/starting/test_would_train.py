@@ -21,6 +21,7 @@ def test_check_says_what_would_train_and_what_it_left_out(capsys: pytest.Capture
         f"mdpo check {LLAVA} --data",
         f"mdpo check {LLAVA} --gpu GB",
         "the model's weights",
+        "prompts    ready: each text is used unchanged, without a chat template",
     ):
         assert text in told
     assert verdict == f"{LLAVA}: no problem found"
@@ -33,3 +34,12 @@ def test_after_the_rows_were_read_they_are_not_named_as_left_out(capsys: pytest.
     assert "not looked at: the model's weights" in out
     assert "vision in full" in out
     assert out.splitlines()[-1].startswith("quickstart: no problem found, 64 rows")
+
+
+def test_check_says_that_the_chat_template_is_in_force(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(RECIPES / "qwen2_5_vl_mdpo.yaml")]) == 0
+    assert (
+        "prompts    chat: each question becomes a user's turn in the model's chat template" in capsys.readouterr().out
+    )
+    assert main(["check", "quickstart"]) == 0  # its model is made for its own prompts
+    assert "prompts" not in capsys.readouterr().out
