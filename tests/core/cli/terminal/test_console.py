@@ -71,8 +71,9 @@ def test_evaluations_are_printed_when_they_are_made(
         console.greet(Path("my.yaml"), Path("x"))
         console.mdpo_evaluated(3, metrics)
         console.mdpo_stopped_early(3, "it did not get better")
-    first, *lines = capsys.readouterr().out.splitlines()
+    first, prompts, *lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"mdpo [\d.]+: my\.yaml -> x", first)
+    assert prompts == "prompts: ready: each text is used unchanged, without a chat template"
     assert lines == [
         "evaluated after step 3: preference: loss 0.500  accuracy/text 0.750",
         "evaluated after step 3: digits: wrong_digits 0.125",
