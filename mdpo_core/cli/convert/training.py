@@ -81,6 +81,9 @@ def put_training(draft: Draft, options: Options, accumulation: int, processes: i
     draft.put("train", "learning_rate", float(options.number("learning_rate")), options.why("learning_rate"))
     _put_schedule(draft, options)
     draft.put("train", "weight_decay", float(options.number("weight_decay")), options.why("weight_decay"))
+    if options.given("neftune_noise_alpha"):
+        noise = float(options.number("neftune_noise_alpha"))
+        draft.put("train", "neftune_noise_alpha", noise, "neftune_noise_alpha")
     betas = [float(options.number(f"adam_beta{number}")) for number in (1, 2)]
     draft.put("train", "adam_betas", betas, options.why("adam_beta1", "adam_beta2"))
     norm = options.number("max_grad_norm")

@@ -55,6 +55,7 @@ CONFIGS = st.fixed_dictionaries(
         "dataloader_num_workers": st.integers(0, 4),
         "max_length": st.integers(16, 4096),
         "beta": st.floats(0.01, 1),
+        "neftune_noise_alpha": st.floats(0.5, 10),
         "activation_checkpointing": st.booleans(),
         "bf16": st.booleans(),
         "precompute_ref_log_probs": st.booleans(),
@@ -81,7 +82,7 @@ def test_a_recipe_has_the_values_that_trl_reads(tmp_path: Path, options: dict[st
     assert (train.micro_batch_size, train.batch_size) == (micro, micro * theirs.gradient_accumulation_steps * processes)
     assert train.max_steps is not None or train.epochs == theirs.num_train_epochs
     assert (train.max_steps or -1) == theirs.max_steps
-    assert train.learning_rate == theirs.learning_rate
+    assert (train.learning_rate, train.neftune_noise_alpha) == (theirs.learning_rate, theirs.neftune_noise_alpha)
     assert train.schedule == theirs.lr_scheduler_type.value
     assert (train.warmup_steps if train.warmup_steps is not None else train.warmup_ratio) == theirs.warmup_steps
     assert (train.weight_decay, train.max_grad_norm) == (theirs.weight_decay, theirs.max_grad_norm)
