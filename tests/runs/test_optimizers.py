@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from mdpo_digits import DigitsAdapter
 from support.paths import LLAVA_MDPO, RECIPES
-from support.processes.launching import begin, contents, records, wait_for_step
+from support.processes.launching import begin, contents, launch, records, require_same_training, wait_for_step
 
 from mdpo_core import Placement, RecipeError, load_recipe, run
 
@@ -29,6 +30,20 @@ def test_a_killed_run_ends_as_one_that_nothing_stopped(name: str, changes: list[
     newest = "checkpoints/step-000006"
     assert contents(killed / newest) == contents(whole / newest)
     assert [record["loss"] for record in records(killed)] == [record["loss"] for record in records(whole)]
+
+
+@pytest.mark.nightly(reason="one process shows each optimizer; `plugins/local/test_engine.py` shows two with AdamW")
+def test_two_processes_train_as_one_and_resume_to_the_byte(changes: list[str], tmp_path: Path) -> None:
+    options = ["train.optimizer=muon", "model.lora.dropout=0.0", "backend.device=cpu", "train.micro_batch_size=1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert launch([*changes, *options], one).returncode == 0
+    assert launch([*changes, *options], two, "--processes", "2").returncode == 0
+    require_same_training(one, two, 2e-2)
+    before = contents(two / "final")
+    for later in ("final", "checkpoints/step-000006"):
+        shutil.rmtree(two / later)
+    assert launch([*changes, *options], two, "--processes", "2", "--resume").returncode == 0
+    assert contents(two / "final") == before
 
 
 def test_another_optimizer_does_not_continue_a_run(small: list[str], tmp_path: Path) -> None:
