@@ -102,7 +102,7 @@ def _group(title: str, names: list[str], definitions: Mapping[str, Definition]) 
 def _entry(name: str, definition: Definition) -> str:
     node = definition.node
     if isinstance(node, ast.ClassDef):
-        code, text = _class_signature(node), [_docstring(node), "\n".join(_methods(node))]
+        code, text = _class_signature(node), [_docstring(node), "\n\n".join(_methods(node))]
     elif isinstance(node, ast.FunctionDef):
         code, text = _signature(name, _arguments(node.args), node.returns), [_docstring(node)]
     else:
@@ -165,7 +165,7 @@ def _is(node: ast.FunctionDef, decorator: str) -> bool:
 
 
 def _indented(text: str) -> str:
-    # Four blanks: with two, MkDocs ends the list.
+    # Four blanks: with two, MkDocs ends the list. And an empty line before each item, or it joins the paragraph above.
     return "".join(f"\n    {line}" if line else "\n" for line in ["", *text.splitlines()]) if text else ""
 
 

@@ -105,3 +105,10 @@ def test_tables_of_the_site_have_no_backslashes_of_the_source(site: Path) -> Non
     for file in site.rglob("*.html"):
         cells = re.findall(r"<td[^>]*>(.*?)</td>", file.read_text(), re.DOTALL)
         assert [cell for cell in cells if r"\|" in cell] == [], file.name
+
+
+@pytest.mark.long
+def test_items_of_lists_on_the_site_are_not_run_together(site: Path) -> None:
+    for file in site.rglob("*.html"):
+        paragraphs = re.findall(r"<p>(.*?)</p>", file.read_text(), re.DOTALL)
+        assert [each for each in paragraphs if re.search(r"\n *- ", each)] == [], file.name
