@@ -40,7 +40,8 @@ def problems_of_row(example: Example) -> list[str]:
     texts = {name: _texts(response) for name, response in example.responses.items()}
     found = list(_character_problems(example, texts))
     found += [
-        f"the response '{name}' is empty" if "" in each else f"the response '{name}' is empty: it shows nothing"
+        f"the response '{name}' is empty{'' if '' in each else ': it shows nothing'}; write an answer, or remove the "
+        "row"
         for name, each in texts.items()
         if not all(map(shows_something, each))
     ]
@@ -52,7 +53,8 @@ def problems_of_row(example: Example) -> list[str]:
         if not isinstance(response, str) and not _is_conversation(response)
     ]
     found += [
-        f"the responses '{one}' and '{other}' are equal, so neither can be preferred"
+        f"the responses '{one}' and '{other}' are equal, so neither can be preferred; mend one of them, or "
+        "remove the row"
         for one, other in combinations(example.responses, 2)
         if example.responses[one] == example.responses[other]
     ]

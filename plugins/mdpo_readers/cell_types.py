@@ -18,6 +18,8 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A list of messages as numpy writes it, without commas, or one that was cut or damaged.
 _MESSAGES = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from)\1\s*:\s*["'].*(["'])(content|value)\3\s*:""", re.DOTALL)
+# A picture, a video or a sound inside a text.
+_EMBEDDED = re.compile(r"data:(image|video|audio)/[\w.+-]+(;[\w=.-]+)*;base64,[A-Za-z0-9+/]{40}")
 _EXACT = 2**53  # a float is exact for every whole number up to this one
 _BYTES_SHOWN, _LOOKED_AT = 20, 10_000
 
@@ -107,14 +109,34 @@ def text(cell: Cell) -> str:
         raise cell.must_be("text (the column holds dates; write it as text)")
     if isinstance(cell.value, bytes):
         raise cell.must_be("text (the column holds bytes; write it as text)")
+    if cell.value is None:
+        raise cell.wrong("must be text, found None; write the text, or remove the row")
     if not isinstance(cell.value, str):
         raise cell.must_be("text")
+    _require_letters(cell)
+    return cell.value
+
+
+def _require_letters(cell: Cell) -> None:
+    """Raise `DataError` if a text stands for something else: a file, or messages."""
+    if ";base64," in cell.value and (found := _EMBEDDED.search(cell.value)):
+        raise cell.wrong(
+            f"has a file in its text, as base64: {shown(found[0])}; write the picture or the video into a column of "
+            "its own, and <image> or <video> where it stands"
+        )
     if _MESSAGES.match(cell.value) and cell.value.rstrip().endswith("]") and not _is_python(cell.value):
         raise cell.wrong(
             f"looks like a list of messages, but is neither JSON nor a list of Python: {shown(cell.value)}; write it "
             "as JSON (json.dumps), or store the table as JSON lines or Parquet"
         )
-    return cell.value
+
+
+def question(cell: Cell) -> str:
+    """The cell's text, which is not blank."""
+    found = text(cell)
+    if not found.strip():
+        raise cell.wrong(f"is an empty question: {found!r}; write the question, or remove the row")
+    return found
 
 
 def number(cell: Cell) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from mdpo_core import IMAGE_MARK, VIDEO_MARK, Turn
 from mdpo_core import Role as RoleName
-from mdpo_readers.cell_types import Cell, holds_tools, shown, text
+from mdpo_readers.cell_types import Cell, holds_tools, question, shown, text
 from mdpo_readers.embedded import held
 from mdpo_readers.messages import item
 
@@ -23,10 +23,11 @@ _VIDEO_PARTS = ("video", "video_url", "input_video")
 def prompt(cell: Cell) -> str | tuple[Turn, ...]:
     """The prompt of a row: text, or the turns before the response."""
     if not isinstance(cell.value, list):
-        return text(cell)
+        return question(cell)
     turns = _turns(cell)
     if not turns or turns[-1].role == "assistant":
         raise cell.wrong("a prompt must end with a user's turn, which the responses answer")
+    _require_question(cell, turns)
     return turns
 
 
@@ -52,7 +53,14 @@ def prompt_and_response(cell: Cell) -> tuple[tuple[Turn, ...], str]:
     before, answer = _split(cell)
     if not before or before[-1].role == "assistant":
         raise cell.wrong("before the response there must be a user's turn, which it answers")
+    _require_question(cell, before)
     return before, answer
+
+
+def _require_question(cell: Cell, turns: Sequence[Turn]) -> None:
+    """Raise `DataError` if the turn that is answered says and shows nothing."""
+    if not turns[-1].text.strip():
+        raise cell.wrong(f"asks an empty question: {turns[-1].text!r}; write the question, or remove the row")
 
 
 def _split(cell: Cell) -> tuple[tuple[Turn, ...], str]:

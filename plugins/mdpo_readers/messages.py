@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mdpo_core import MARK, Prompt, Turn
-from mdpo_readers.cell_types import Cell, text
+from mdpo_readers.cell_types import Cell, question
 
 
 def asked(cell: Cell) -> tuple[Turn, ...]:
     """A bare question: one turn of the user's."""
-    return (Turn("user", text(cell)),)
+    return (Turn("user", question(cell)),)
 
 
 def item(cell: Cell, key: str) -> Cell:

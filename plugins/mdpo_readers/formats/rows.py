@@ -120,7 +120,8 @@ def stored_row(format: Format, table: Table, number: int) -> Row:
     """A row of a table. Raises `DataError` if it cannot be read, or if it has a picture that the format leaves out."""
     values, place = meant(table.row(number), format.nested), table.place(number)
     format.unread.require_none(place, values)
-    return Row(place, {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
+    read = {column: values[column] for column in format.columns if column in values}
+    return Row(place, read, table.of_text_alone(number))
 
 
 class PairIndex(Sequence[tuple[int, int]]):
@@ -175,7 +176,8 @@ def _num_pairs(format: Format, table: Table, number: int, values: Mapping[str, A
     if values is None:
         return 1
     values = meant(values, format.nested)
-    row = Row("", {column: values.get(column) for column in format.columns}, table.of_text_alone(number))
+    read = {column: values[column] for column in format.columns if column in values}
+    row = Row("", read, table.of_text_alone(number))
     try:
         return sum(1 for _ in format.find(row))
     except DataError:

@@ -20,7 +20,8 @@ def first_filled(row: Row, *columns: str) -> Cell:
     filled = [row[column] for column in columns if is_filled(row[column].value)]
     if len(filled) > 1:
         raise filled[1].wrong(f"is filled, and so is '{filled[0].column}'; keep one of them")
-    return filled[0] if filled else row[columns[0]]
+    there = [column for column in columns if column in set(row)]
+    return filled[0] if filled else row[next(iter(there), columns[0])]
 
 
 def with_system(prompt: Prompt, cell: Cell) -> Prompt:

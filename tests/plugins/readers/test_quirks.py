@@ -41,7 +41,10 @@ KINDS: dict[str, Kind] = {
     "entities": Kind(READ),
     "prefixes": Kind(READ),
     "null_image": Kind(READ),
-    "null_image_mark": Kind("the prompt has 1 <image> marks for 0 images; it needs one for each"),
+    "null_image_mark": Kind(
+        "the prompt has 1 <image> marks for 0 images; it needs one for each (data.image names the pictures' column; "
+        "data.marks: first writes marks",
+    ),
     "missing_file": Kind("image: '{folder}/images/gone.png' does not exist; is data.images ('{folder}') the folder"),
     "cut_file": Kind("image: '{folder}/images/cut.png' cannot be used: "),
     "other_case": Kind("image: '{folder}/images/upper.png' does not exist; did you mean 'images/Upper.PNG'?"),
@@ -49,12 +52,20 @@ KINDS: dict[str, Kind] = {
     "windows_path": Kind("does not exist; did you mean 'images/boat.png'?"),
     "doubled_folder": Kind("image: '{folder}/images/images/boat.png' does not exist; did you mean 'images/boat.png'?"),
     "url": Kind("image: 'https://host.invalid/boat.png' is a web address; download the image into"),
-    "equal": Kind("the responses 'chosen' and 'rejected' are equal, so neither can be preferred"),
+    "equal": Kind("the responses 'chosen' and 'rejected' are equal, so neither can be preferred; mend one of them"),
     "equal_but_blank": Kind(READ),
-    "empty_rejected": Kind("the response 'rejected' is empty"),
+    "empty_rejected": Kind("the response 'rejected' is empty; write an answer, or remove the row"),
     "mark_in_answer": Kind("the response 'chosen' contains an <image> mark; only prompts may contain one"),
-    "two_marks": Kind("the prompt has 2 <image> marks for 1 images; it needs one for each"),
-    "no_mark": Kind("the prompt has 0 <image> marks for 1 images", READ, {"marks": "first"}),
+    "two_marks": Kind(
+        "the prompt has 2 <image> marks for 1 images; it needs one for each (data.image names the pictures' column; "
+        "data.marks: first writes marks",
+    ),
+    "no_mark": Kind(
+        "the prompt has 0 <image> marks for 1 images; it needs one for each (data.image names the pictures' column; "
+        "data.marks: first writes marks",
+        READ,
+        {"marks": "first"},
+    ),
     "other_mark": Kind(
         "prompt: has no <image> mark, but '<img>': write <image> in its place, or set data.image_mark: '<img>'",
         "prompt: has no <image> mark, but '<img>': write <image> in its place",
@@ -62,7 +73,7 @@ KINDS: dict[str, Kind] = {
     ),
     "end_token": Kind(READ),  # the model's adapter refuses it: see below
     "duplicate": Kind(READ),  # duplicates: quarantine leaves it out: see below
-    "null_rejected": Kind("rejected: must be text, found None"),
+    "null_rejected": Kind("rejected: must be text, found None; write the text, or remove the row"),
 }
 
 

@@ -110,7 +110,7 @@ def test_all_formats_refuse_a_text_that_is_no_number(written: str, tmp_path: Pat
     [
         ("bpo", {**BPO, "completions": "A"}, "completions: must be a list, each an answer: {response, score}, found"),
         ("bpo", {**BPO, "completions": [{"response": "A", "score": "x"}]}, r"completions\[0\].score: must be a finite"),
-        ("bpo", {**BPO, "question": None}, "conversations: must be text, found None"),
+        ("bpo", {**BPO, "question": None}, "question: must be text, found None"),
         (
             "ha_dpo",
             {**HA_DPO, "rejected": []},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mdpo_core import Turn
-from mdpo_readers.cell_types import Cell, name, shown, text
+from mdpo_readers.cell_types import Cell, name, question, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
@@ -52,8 +52,8 @@ class HaDpo(TableReader):
             )
         picture = self._picture(row["image_id"])
         for better, worse in zip(chosen, rejected, strict=True):
-            question = _question(row, better, worse)
-            yield Pair((Turn("user", question),), _text(better), _text(worse), picture)
+            prompt = (Turn("user", _question(row, better, worse)),)
+            yield Pair(prompt, _text(better), _text(worse), picture)
 
     def _picture(self, cell: Cell) -> Cell:
         """The path of the picture; of several places where it may be, the first if it is nowhere."""
@@ -79,8 +79,8 @@ def _question(row: Row, *answers: Cell) -> str:
                 "questions make no pair: mend one, or remove the row"
             )
     if not asked and "question" in row:
-        return text(row["question"])
-    return text(asked[0]) if asked else _DESCRIBE
+        return question(row["question"])
+    return question(asked[0]) if asked else _DESCRIBE
 
 
 def _text(answer: Cell) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import ClassVar
 
+from mdpo_core import IMAGE_MARK
 from mdpo_readers.cell_types import Cell, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
+from mdpo_readers.named.cells import is_filled
+
+_TAG = re.compile(r"""<img\b[^>]*?\bsrc\s*=\s*(["'])(.*?)\1[^>]*>""", re.DOTALL | re.IGNORECASE)
 
 
 class Argilla(TableReader):
     """Argilla's records, flattened: the fields, and ``QUESTION.responses`` with the names of the preferred fields.
 
     The answer that more people chose is the chosen one. A record without a response, or with as many votes for each
-    answer, makes no pair.
+    answer, makes no pair. A picture is in ``image``, or in the text of the prompt: ``<img src="...">``.
     """
 
     title: ClassVar[str] = "Argilla's records"
@@ -36,7 +41,19 @@ class Argilla(TableReader):
         if first == second:
             return
         chosen, rejected = ("response_1", "response_2") if first > second else ("response_2", "response_1")
-        yield Pair(asked(row["prompt"]), text(row[chosen]), text(row[rejected]), row["image"])
+        prompt, pictures = _shown(row["prompt"], row["image"])
+        yield Pair(asked(prompt), text(row[chosen]), text(row[rejected]), pictures)
+
+
+def _shown(prompt: Cell, image: Cell) -> tuple[Cell, Cell]:
+    """The prompt with a mark for each picture in its text, as Argilla's ``image_to_html`` writes them; the pictures."""
+    found = _TAG.findall(prompt.value) if isinstance(prompt.value, str) else []
+    if not found:
+        return prompt, image
+    if is_filled(image.value):
+        raise prompt.wrong("shows a picture in its text (<img>), and 'image' is filled, too; keep one of them")
+    inside = [file for _, file in found]
+    return prompt._replace(value=_TAG.sub(IMAGE_MARK, prompt.value)), prompt._replace(value=inside)
 
 
 def _votes(responses: Cell, states: Cell) -> Counter[str]:

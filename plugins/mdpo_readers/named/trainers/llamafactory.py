@@ -126,7 +126,7 @@ class LlamaFactory(VideoReader, TableReader):
 
     def _of_alpaca(self, row: Row) -> tuple[Turn, ...]:
         cells = [self._cell(row, part) for part in ("prompt", "query")]
-        parts = [text(cell) for cell in cells if is_filled(cell.value)]
+        parts = [text(cell) for cell in cells if is_filled(cell.value) and str(cell.value).strip()]
         if not parts:
             raise cells[0].wrong(f"is empty, and so is '{cells[1].column}'; a row needs a question")
         return (*earlier_turns(self._cell(row, "history")), Turn("user", "\n".join(parts)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import VIDEO_MARK, ExampleField, Prompt, Turn, count_marks
 from mdpo_readers import conversations
-from mdpo_readers.cell_types import Cell, shown, text
+from mdpo_readers.cell_types import Cell, question, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.named.cells import earlier_turns, first_filled, is_filled, with_system
@@ -87,8 +87,8 @@ class Swift(VideoReader, TableReader):
         """The turns before the chosen answer, and that answer."""
         history = row["history"]
         if "messages" not in row and "response" in row:
-            question = Turn("user", text(row["query"]))
-            return (*earlier_turns(history), question), text(row["response"])
+            last = Turn("user", question(row["query"]))
+            return (*earlier_turns(history), last), text(row["response"])
         if is_filled(history.value) and "history" not in self.unread:
             raise history.wrong(
                 f"holds earlier turns beside 'messages': {shown(history.value)}; write them into the messages, or "
