@@ -6,7 +6,6 @@ import argparse
 import json
 import shlex
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from mdpo_core.cli.make_data import DATA_COMMANDS
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
+    from mdpo_core.data.encoding import BatchBuilder
     from mdpo_core.recipe.recipe import Recipe
 
 
@@ -93,8 +93,7 @@ def check_recipe(options: argparse.Namespace) -> int:
         from mdpo_core.cli.token_view import shown_rows
 
         print(shown_rows(builder, checked.valid_examples(), options.show))  # noqa: T201
-    found = f"{len(checked.rows)} rows{_held_out(checked)}, {checked.num_left_out} in quarantine"
-    _say_sound(recipe, options, f", {found}{_not_looked_at(recipe, checked)}")
+    _say_sound(recipe, options, checked, builder)
     return 0
 
 
@@ -113,23 +112,26 @@ def _not_looked_at(recipe: Recipe, checked: CheckedData) -> str:
     return f"{text} (data.check: {recipe.data.check} looked only at some of these rows; {later})"
 
 
-def _say_sound(recipe: Recipe, options: argparse.Namespace, found: str = "") -> None:
-    """Print what would train, unless tokens are shown, then the verdict. ``found``: of the rows; empty: unread."""
-    from mdpo_core.cli.starting.would_train import not_looked_at, would_train
+def _say_sound(
+    recipe: Recipe,
+    options: argparse.Namespace,
+    checked: CheckedData | None = None,
+    builder: BatchBuilder | None = None,
+) -> None:
+    """Print what would train, unless tokens are shown, then the verdict. ``checked``: None if no row was read."""
+    from mdpo_core.cli.costs.memory import memory_lines
+    from mdpo_core.cli.starting.would_train import not_looked_at, rows_of, would_train
 
+    found = ""
+    if checked is not None:
+        rows = rows_of(checked).replace(" to train on", " rows to train on", 1)
+        rows = rows if checked.held_out is not None else f"{rows} rows"
+        found = f", {rows}, {checked.num_left_out} in quarantine{_not_looked_at(recipe, checked)}"
     if not options.show:
-        lines = [*would_train(recipe), *not_looked_at(str(options.recipe), data=bool(found))]
-        print("\n".join(lines))  # noqa: T201
+        memory = [] if checked is None or builder is None else list(memory_lines(recipe, options, checked, builder))
+        left = not_looked_at(str(options.recipe), data=checked is not None, memory=bool(memory))
+        print("\n".join([*would_train(recipe, checked), *memory, *left]))  # noqa: T201
     print(f"{options.recipe}: no problem found{found}")  # noqa: T201
-
-
-def _held_out(checked: CheckedData) -> str:
-    """``, 40 held out (boats 30, cats 10)``, or nothing."""
-    if checked.held_out is None:
-        return ""
-    counts = Counter(source for source in checked.held_out.sources if source)
-    by_source = f" ({', '.join(f'{source} {count}' for source, count in sorted(counts.items()))})" if counts else ""
-    return f" to train on, {len(checked.held_out.rows)} held out{by_source}"
 
 
 def profile_recipe(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from mdpo_core.errors import PluginError, Problem, RecipeError, blame_on, raised
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
+from mdpo_core.recipe.dropped import warn_of_dropped_options
 from mdpo_core.recipe.names.other_trainers import answer_for
 from mdpo_core.recipe.plugin_files import load_plugins
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
@@ -65,6 +66,7 @@ def load_recipe(
 def build_recipe(document: Document, processes: int = 1, *, trains: bool = True) -> Recipe:
     """A recipe from a document; see `load_recipe`."""
     load_plugins(document)
+    warn_of_dropped_options(document, current_registry())
     builder = _Builder(document, current_registry())
     pieces = builder.pieces()
     unfit = inconsistencies(pieces, processes, trains)

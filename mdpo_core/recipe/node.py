@@ -15,13 +15,15 @@ from mdpo_core.registry.offers import KINDS
 class Node:
     """A value of a recipe, and where it was written: ``file:line``, or ``--set ...``.
 
-    A mapping has ``children`` by key, a list by index; every other value is in ``value``.
+    A mapping has ``children`` by key, a list by index; every other value is in ``value``. ``replaced``: the mapping of
+    another component that stood in its place, in the recipe that this one extends.
     """
 
     where: str
     value: Any = None
     children: dict[str | int, Node] | None = None
     is_list: bool = False
+    replaced: Node | None = None
 
     @classmethod
     def of(cls, value: Any, where: str) -> Node:
@@ -54,6 +56,7 @@ class Node:
                 old.where = child.where
                 old.merge(child)
             else:
+                child.replaced = old if old is not None and old.is_mapping and child.is_mapping else None
                 mine[key] = child
 
 

@@ -56,6 +56,25 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
     return 0 if fit is None or fit.fits else 1
 
 
+def memory_lines(
+    recipe: Recipe, options: argparse.Namespace, checked: CheckedData, builder: BatchBuilder
+) -> Iterator[str]:
+    """What a step would need, in a line; nothing for an adapter or a backend that cannot say it."""
+    from mdpo_core.errors import DataError, RecipeError
+    from mdpo_core.memory.cards import needed_card
+    from mdpo_core.memory.estimate import Estimator
+    from mdpo_core.processes.world import current_world
+
+    try:
+        estimator = Estimator(recipe)
+        longest = _longest(checked, builder, recipe)
+        found = estimator.estimate(longest, recipe.train, options.processes or current_world().size)
+    except (RecipeError, DataError):  # DataError: the longest row is bad, and the recipe leaves it for later
+        return
+    card = f"a card of {_gb(needed_card(found.peak))} is enough"
+    yield f"  memory     {_gb(found.peak)} of tensors in a step, so {card}  (more: --gpu GB)"
+
+
 def _loaded(options: argparse.Namespace, processes: int, more: Sequence[str]) -> Recipe:
     """The recipe of the command line with more options."""
     from mdpo_core.recipe.loading import load_recipe

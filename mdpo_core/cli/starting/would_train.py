@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mdpo_core.data.checking import CheckedData
     from mdpo_core.interfaces.parts import PartTraining
     from mdpo_core.recipe.recipe import Recipe
 
@@ -17,18 +19,57 @@ _PROMPTS = {
 }
 
 
-def would_train(recipe: Recipe) -> Iterator[str]:
-    """The parts of the model, how each trains, and on what; a line each."""
+def would_train(recipe: Recipe, checked: CheckedData | None = None) -> Iterator[str]:
+    """The parts of the model, how each trains, and on what; a line each. ``checked``: the rows, if they were read."""
     parts = ", ".join(f"{part} {_how(training)}" for part, training in recipe.model.training.items())
     yield f"  model      {recipe.model.component_name()}: {parts}"
+    if checked is not None:
+        yield from _numbers(recipe)
     if told := told_prompts(recipe):
         yield f"  prompts    {told}"
     yield f"  objective  {', '.join(recipe.labels())}; reference: {recipe.reference_kind() or 'none'}"
-    train = recipe.train
-    length = f"{train.epochs} epochs" if train.max_steps is None else f"at most {train.max_steps} steps"
-    yield f"  steps      {length} of {train.batch_size} rows, learning rate {train.learning_rate:g}"
+    if checked is not None:
+        yield f"  rows       {rows_of(checked)}"
+    yield f"  steps      {_steps(recipe, checked)}, learning rate {recipe.train.learning_rate:g}"
     evaluators = ", ".join(each.component_name() for each in recipe.evaluators)
     yield f"  evaluators {evaluators or 'none'}; writes to {recipe.output.dir}"
+
+
+def rows_of(checked: CheckedData) -> str:
+    """``64 to train on, 40 held out (boats 30, cats 10)``, or only the number."""
+    if checked.held_out is None:
+        return f"{len(checked.rows)}"
+    counts = Counter(source for source in checked.held_out.sources if source)
+    by_source = f" ({', '.join(f'{source} {count}' for source, count in sorted(counts.items()))})" if counts else ""
+    return f"{len(checked.rows)} to train on, {len(checked.held_out.rows)} held out{by_source}"
+
+
+def _numbers(recipe: Recipe) -> Iterator[str]:
+    """How many numbers of the model train; nothing for an adapter that cannot say it without the weights."""
+    from mdpo_core.errors import RecipeError
+    from mdpo_core.interfaces.plugin_results import placement_of
+    from mdpo_core.training.optimization import numbers_of_parts
+
+    try:
+        parts = numbers_of_parts(recipe, recipe.model.sketch(placement_of(recipe.backend).dtype)).values()
+    except RecipeError:
+        return
+    trained, frozen = (sum(int(part[kind]) for part in parts) for kind in ("trained", "frozen"))
+    yield f"             {trained:,} numbers train, {frozen:,} stay as they are"
+
+
+def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
+    train = recipe.train
+    each = f"of {train.batch_size} rows"
+    if train.max_steps is not None:
+        return f"{train.max_steps} steps {each}"
+    epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
+    if checked is None:
+        return f"{epochs} {each}"
+    from mdpo_core.data.sampler import Sampler
+
+    sampler = Sampler.of(train, checked.lengths)
+    return f"{sampler.num_steps} steps: {epochs} of {sampler.steps_per_epoch} steps {each}"
 
 
 def told_prompts(recipe: Recipe) -> str:
@@ -42,10 +83,11 @@ def _how(training: PartTraining) -> str:
     return {"frozen": "frozen", "full": "in full", "lora": "by LoRA"}[training.mode]
 
 
-def not_looked_at(name: str, *, data: bool) -> Iterator[str]:
-    """What a check leaves out, and the commands that look at it. ``data``: whether it has read the rows."""
+def not_looked_at(name: str, *, data: bool, memory: bool) -> Iterator[str]:
+    """What a check leaves out, and the commands that look at it; ``data``, ``memory``: whether it has looked there."""
     check = f"mdpo check {shlex.quote(name)}"
     if not data:
         yield f"  not looked at: rows, pictures and the model's files  ({check} --data)"
     yield "  not looked at: the model's weights  (a run reads them)"
-    yield f"  not looked at: memory  ({check} --gpu GB)"
+    if not memory:
+        yield f"  not looked at: memory  ({check} --gpu GB)"
