@@ -195,6 +195,8 @@ def _add_recipes(subparsers: _Subparsers) -> None:
         prog="mdpo recipes copy",
         help="write one as a new file, with all that it takes from others",
         description="Write a shipped recipe as a new file, with all that it takes from others.",
+        epilog=examples_of("recipes"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     copy.set_defaults(action=commands.copy_shipped)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.paths import RECIPES
 
 from mdpo_core.cli import commands, main
+from mdpo_core.cli.parser import build_parser
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "deepspeed")
 
@@ -165,6 +168,20 @@ def test_unmakeable_run_directory_exits_1_without_traceback(tmp_path: Path) -> N
     assert done.returncode == 1
     assert "file/run" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _parsers(command)
+
+
+def test_no_command_takes_a_part_of_an_option_s_name_and_each_shows_examples() -> None:
+    for parser in _parsers(build_parser()):
+        assert not parser.allow_abbrev, parser.prog
+        assert parser.prog == "mdpo" or (parser.epilog or "").startswith("examples:"), parser.prog
 
 
 def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
