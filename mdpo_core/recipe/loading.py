@@ -55,10 +55,9 @@ def load_recipe(
 
     ``overrides``: values by ``section.key``, such as ``{"train.seed": 1}``, or texts as after ``--set``. Values of both
     mappings may be components: ``{"objective.0": MyLoss(beta=0.1)}``. ``processes``: the number that batch sizes must
-    fit. ``plugins``: Python files whose components the recipe uses, besides those of its section ``plugins``.
-    ``trains=False``: for commands that make data, whose rows need not yet have what the objective reads. Raises
-    `RecipeError` with every problem: file, line, YAML path, and what would work. Raises `PluginError` if a component
-    fails when it is asked what it needs or gives.
+    fit. ``plugins``: Python files with components, besides those of the section ``plugins``. ``trains=False``: for
+    commands that make data, whose rows need not yet have what the objective reads. Raises `RecipeError` with every
+    problem, and `PluginError` if a component fails when it is asked what it needs or gives.
     """
     return build_recipe(document_with(recipe, overrides, plugins), processes, trains=trains)
 
@@ -66,9 +65,8 @@ def load_recipe(
 def build_recipe(document: Document, processes: int = 1, *, trains: bool = True) -> Recipe:
     """A recipe from a document; see `load_recipe`."""
     load_plugins(document)
-    warn_of_dropped_options(document, current_registry())
-    builder = _Builder(document, current_registry())
-    pieces = builder.pieces()
+    warn_of_dropped_options(document, registry := current_registry())
+    pieces = (builder := _Builder(document, registry)).pieces()
     unfit = inconsistencies(pieces, processes, trains)
     found = builder.problems + [document.problem(keys, text) for keys, text in unfit]
     if len(found) > _MAX_PROBLEMS:
