@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 Records = Sequence[Mapping[str, float]]
 
 _CHOSEN = "rewards/chosen"
 _PICTURE = "picture/accuracy"
+_HELD_OUT = "eval/preference/"
+_FEWEST = 20  # held-out rows, below which their numbers are chance
 _LOG_2 = math.log(2)
 # A pair term whose margin never left 0 has this loss; a run that learned anything is further away.
 _NEAR = 0.01
@@ -20,30 +23,50 @@ _TRAIN_MORE = "Train for more epochs, or raise the weight of the term over the i
 _TOLD_APART = 0.75  # share of the pairs whose preferred answer has the higher reward
 
 
-def findings(records: Records, anchored: bool = False, compares_pictures: bool = False) -> list[str]:
-    """What is wrong with a run by its lines of metrics.jsonl, a sentence each; empty if nothing is.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a run beside its numbers.
 
-    ``anchored``: whether an anchor is among its terms already; ``compares_pictures``: whether a term over an image
-    condition is.
+    ``anchored``: whether an anchor is among its terms; ``compares_pictures``: whether a term over an image condition
+    is; ``num_held_out``: rows on which it was measured.
     """
+
+    anchored: bool = False
+    compares_pictures: bool = False
+    num_held_out: int = 0
+
+
+def verdict(records: Records, known: Known) -> list[str]:
+    """Sentences on whether a run looks healthy, by its lines of metrics.jsonl."""
+    found = [f"look at this: {each}." for each in findings(records, known)]
+    if 0 < known.num_held_out < _FEWEST:
+        found.append(f"{known.num_held_out} held-out rows are too few to judge by; hold out {_FEWEST} or more")
+    return found or ["healthy: no chosen reward below 0, no loss that stayed where it began"]
+
+
+def findings(records: Records, known: Known) -> list[str]:
+    """What is wrong with a run, a sentence each; empty if nothing is. Few held-out rows are not judged by."""
     logged = [record for record in records if "loss" in record]
-    evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
-    return [*_of_training(_means_of_last_tenth(logged), anchored), *_of_pictures(evaluated, compares_pictures)]
+    found = [*_of_training(_means_of_last_tenth(logged), known)]
+    if known.num_held_out >= _FEWEST:
+        evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
+        last = evaluated[-1] if evaluated else {}
+        found += [*_of_held_out(last, logged[-1] if logged else {}), *_of_pictures(last, known)]
+    return found
 
 
-def _of_training(last: Mapping[str, float], anchored: bool) -> Iterator[str]:
+def _of_training(last: Mapping[str, float], known: Known) -> Iterator[str]:
     chosen = last.get(_CHOSEN)
     if chosen is not None and chosen < 0:
         yield (
             f"the reward of the chosen answers ended below 0 ({chosen:+.3f}): the model now finds them less likely "
-            f"than before training. {_RAISE_ANCHOR if anchored else _ADD_ANCHOR}"
+            f"than before training. {_RAISE_ANCHOR if known.anchored else _ADD_ANCHOR}"
         )
     stuck = [label for label in _compared(last) if _learned_nothing(label, last)]
     if stuck:
-        terms = f"the term {stuck[0]}" if len(stuck) == 1 else f"the terms {' and '.join(stuck)}"
         yield (
-            f"the loss of {terms} stayed at log 2 (0.693): there the model did not learn what to prefer. Look whether "
-            "what is compared differs, and try a larger train.learning_rate, or more steps"
+            f"the loss of {_terms(stuck)} stayed at log 2 (0.693): there the model did not learn what to prefer. Look "
+            "whether what is compared differs, and try a larger train.learning_rate, or more steps"
         )
 
 
@@ -58,15 +81,28 @@ def _compared(last: Mapping[str, float]) -> list[str]:
     return [name.removeprefix("rewards/margin/") for name in last if name.startswith("rewards/margin/")]
 
 
-def _of_pictures(evaluated: Records, compares_pictures: bool) -> Iterator[str]:
-    if not evaluated:
-        return
-    for name, share in evaluated[-1].items():
-        if name.endswith(f"/{_PICTURE}") and share < _LEAST_USE:
-            yield (
-                f"only {share:.0%} of the held-out answers are likelier with their picture than without: the model "
-                f"hardly looks at it. {_TRAIN_MORE if compares_pictures else _ADD_CONDITION}"
-            )
+def _of_held_out(last: Mapping[str, float], trained: Mapping[str, float]) -> Iterator[str]:
+    """``last``: the last evaluation; ``trained``: the last line of training, by which a term learned nothing at all."""
+    own = {name.removeprefix(_HELD_OUT): value for name, value in last.items() if name.startswith(_HELD_OUT)}
+    stuck = [each for each in _compared(own) if _learned_nothing(each, own) and not _learned_nothing(each, trained)]
+    if stuck:
+        yield (
+            f"the loss of {_terms(stuck)} stayed at log 2 (0.693) on the held-out rows: what was learned does not hold "
+            "for rows that were not trained on. More rows, or fewer epochs, answer that"
+        )
+
+
+def _terms(labels: Sequence[str]) -> str:
+    return f"the term {labels[0]}" if len(labels) == 1 else f"the terms {' and '.join(labels)}"
+
+
+def _of_pictures(last: Mapping[str, float], known: Known) -> Iterator[str]:
+    share = last.get(f"{_HELD_OUT}{_PICTURE}", 1.0)
+    if share < _LEAST_USE:
+        yield (
+            f"only {share:.0%} of the {known.num_held_out} held-out answers are likelier with their picture than "
+            f"without: the model hardly looks at it. {_TRAIN_MORE if known.compares_pictures else _ADD_CONDITION}"
+        )
 
 
 def _means_of_last_tenth(logged: Records) -> dict[str, float]:

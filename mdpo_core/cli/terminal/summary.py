@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.cli.terminal.answers import answers_before_and_after
-from mdpo_core.cli.terminal.health import findings
+from mdpo_core.cli.terminal.health import Known, verdict
 from mdpo_core.cli.terminal.lines import duration, wrapped
 from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
+from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.view import CLEAN
 
 if TYPE_CHECKING:
@@ -102,12 +103,17 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterato
 
 
 def _health(recipe: Recipe, result: RunResult) -> list[str]:
-    anchored = any(isinstance(term, Anchor) for term in recipe.objective)
-    compares_pictures = any(view.condition != CLEAN for term in recipe.objective for view in term.views())
-    found = findings(MetricsFile(result.run_dir / "metrics.jsonl").records(), anchored, compares_pictures)
-    if found:
-        return [f"look at this: {finding}." for finding in found]
-    return ["healthy: no chosen reward below 0, no loss that stayed where it began"]
+    known = Known(
+        anchored=any(isinstance(term, Anchor) for term in recipe.objective),
+        compares_pictures=any(view.condition != CLEAN for term in recipe.objective for view in term.views()),
+        num_held_out=_num_held_out(result.run_dir),
+    )
+    return verdict(MetricsFile(result.run_dir / "metrics.jsonl").records(), known)
+
+
+def _num_held_out(run_dir: Path) -> int:
+    rows: int = read_manifest(RunDirectory(run_dir).manifest)["data"].get("held_out", {}).get("rows", 0)
+    return rows
 
 
 def _needs(recipe: Recipe, result: RunResult) -> Iterator[str]:

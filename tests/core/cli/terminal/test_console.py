@@ -58,6 +58,11 @@ def test_the_console_shows_what_trains_in_each_part(
     assert ["all", "1,500", "8,500", "15.00%"] in rows
 
 
+def result_in(folder: Path) -> RunResult:
+    (folder / "manifest.json").write_text(json.dumps({"model": {}, "data": {}}))
+    return RunResult(folder, folder / "final", {})
+
+
 def test_evaluations_are_printed_when_they_are_made(
     cached_changes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +92,7 @@ def test_the_summary_says_what_looks_wrong(
     lines = [{"step": step, "loss": 0.6, "rewards/chosen": -0.1 * step} for step in range(1, 11)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
-        console.summarize(RunResult(tmp_path, tmp_path / "final", {}), Path("my.yaml"))
+        console.summarize(result_in(tmp_path), Path("my.yaml"))
     shown = capsys.readouterr().out
     assert "look at this: the reward of the chosen answers ended below 0 (-1.000)" in shown
     assert "healthy" not in shown
@@ -121,7 +126,7 @@ def test_the_summary_says_what_was_trained_and_what_was_not_measured(
         console.mdpo_model_loaded(parts)
         console.mdpo_run_started(tmp_path, 10, 30)
         console.mdpo_step_finished(20, {"loss": 1.0})
-        console.summarize(RunResult(tmp_path, tmp_path / "final", {}), Path("my.yaml"))
+        console.summarize(result_in(tmp_path), Path("my.yaml"))
     text = " ".join(capsys.readouterr().out.split())
     assert "trained 1,500 parameters by LoRA on text, picture, anchor: 20 of 30 steps (10 of them now) in" in text
     assert "no held-out numbers: hold_out: {share: 0.02} in data and the evaluator 'preference' would measure" in text
@@ -132,5 +137,5 @@ def test_a_run_that_was_finished_before_says_so(
     cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
-        console.summarize(RunResult(tmp_path, tmp_path / "final", {}), Path("my.yaml"))
+        console.summarize(result_in(tmp_path), Path("my.yaml"))
     assert "this run was finished before: nothing was left to train" in capsys.readouterr().out

@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from mdpo_core.cli.terminal.health import findings
+from mdpo_core.cli.terminal.health import Known, findings, verdict
+
+MANY = Known(num_held_out=50)
 
 
 def run(*, chosen: float = 0.2, loss: float = 0.4, picture: float | None = 0.9) -> list[dict[str, float]]:
@@ -27,9 +29,9 @@ def run(*, chosen: float = 0.2, loss: float = 0.4, picture: float | None = 0.9) 
 
 
 def test_a_healthy_run_has_no_finding() -> None:
-    assert findings(run()) == []
-    assert findings(run(picture=None)) == []
-    assert findings([]) == []
+    assert findings(run(), MANY) == []
+    assert findings(run(picture=None), MANY) == []
+    assert findings([], MANY) == []
 
 
 @pytest.mark.parametrize(
@@ -37,18 +39,18 @@ def test_a_healthy_run_has_no_finding() -> None:
     [
         (run(chosen=-0.3), "the reward of the chosen answers ended below 0 (-0.300)"),
         (run(loss=math.log(2)), "the loss of the term text stayed at log 2 (0.693)"),
-        (run(picture=0.5), "only 50% of the held-out answers are likelier with their picture"),
+        (run(picture=0.5), "only 50% of the 50 held-out answers are likelier with their picture"),
     ],
 )
 def test_each_trouble_is_said_with_what_answers_it(lines: list[dict[str, float]], words: str) -> None:
-    [found] = findings(lines)
+    [found] = findings(lines, MANY)
     assert found.startswith(words)
     assert any(remedy in found for remedy in ("anchor", "learning_rate", "over: chosen@crop"))
 
 
 def test_no_remedy_is_told_that_the_recipe_has() -> None:
-    [sank] = findings(run(chosen=-0.3), anchored=True)
-    [blind] = findings(run(picture=0.5), compares_pictures=True)
+    [sank] = findings(run(chosen=-0.3), Known(anchored=True))
+    [blind] = findings(run(picture=0.5), Known(compares_pictures=True, num_held_out=50))
     assert "{anchor" not in sank
     assert "the weight of the anchor" in sank
     assert "over: chosen@crop" not in blind
@@ -58,12 +60,29 @@ def test_no_remedy_is_told_that_the_recipe_has() -> None:
 def test_a_small_beta_is_no_trouble_where_answers_are_told_apart() -> None:
     """Margins of a small beta leave the loss near log 2, however sure the policy is."""
     lines = [{**line, "rewards/accuracy/text": 0.5 + line["step"] / 45} for line in run(loss=math.log(2) - 0.005)]
-    assert findings(lines) == []
+    assert findings(lines, MANY) == []
     told_apart = [{**line, "rewards/accuracy/text": 0.55} for line in lines]
-    assert len(findings(told_apart)) == 1
+    assert len(findings(told_apart, MANY)) == 1
 
 
 def test_a_run_that_sank_and_came_back_is_healthy() -> None:
     lines = run()
     lines[3]["rewards/chosen"] = -5.0
-    assert findings(lines) == []
+    assert findings(lines, MANY) == []
+
+
+def test_few_held_out_rows_are_not_judged_by() -> None:
+    assert findings(run(picture=0.5), Known(num_held_out=2)) == []
+    assert verdict(run(picture=0.5), Known(num_held_out=2)) == [
+        "2 held-out rows are too few to judge by; hold out 20 or more"
+    ]
+    assert verdict(run(picture=0.9), Known(num_held_out=20))[0].startswith("healthy: ")
+
+
+def test_what_does_not_hold_for_held_out_rows_is_said() -> None:
+    last = {"loss/text": math.log(2), "rewards/margin/text": 0.0, "rewards/accuracy/text": 0.5}
+    held_out = {f"eval/preference/{name}": value for name, value in last.items()}
+    [found] = findings([*run(picture=None), {"step": 20, **held_out}], MANY)
+    assert found.startswith("the loss of the term text stayed at log 2 (0.693) on the held-out rows")
+    [same] = findings([*run(loss=math.log(2), picture=None), {"step": 20, **held_out}], MANY)
+    assert "held-out" not in same
