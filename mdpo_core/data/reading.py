@@ -14,6 +14,7 @@ from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_d
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at
 from mdpo_core.data.picture_keys import num_shared_pictures
+from mdpo_core.data.sampler import Sampler
 from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.plugin_results import code_of, told_by_plugin
@@ -22,6 +23,7 @@ from mdpo_core.listeners import progress_of, stage
 from mdpo_core.processes.world import ALONE, World
 from mdpo_core.recipe.checks.held_out import lacking_for
 from mdpo_core.recipe.checks.sources import measures_by_source
+from mdpo_core.recipe.checks.steps import require_enough_steps
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import Block
@@ -99,7 +101,7 @@ def read_data(
         return replace(found, stored={})
 
     checked = world.computed_by_main(checked_here)
-    _require_sources(recipe, checked)
+    _require_trainable(recipe, checked)
     rows = data.rows if validation is None else validation.rows
     held_out = checked.held_out and replace(checked.held_out, data=rows)
     return replace(checked, data=data.rows, held_out=held_out, stored=stored), builder
@@ -121,6 +123,12 @@ def _sound_rows(
     checked = check_data(data, builder, progress_of("checking data", world), workers)
     checked.require_valid(quarantine=recipe.data.most_bad)
     return replace(checked, data=())
+
+
+def _require_trainable(recipe: Recipe, checked: CheckedData) -> None:
+    """Raise an error if the rows do not have, or are too few for, what the recipe asks for."""
+    _require_sources(recipe, checked)
+    require_enough_steps(recipe.train, Sampler.of(recipe.train, checked.lengths).num_steps)
 
 
 def _require_sources(recipe: Recipe, checked: CheckedData) -> None:

@@ -18,7 +18,11 @@ class Goal(Section):
     """A metric of the evaluations, and whether more or less of it is better."""
 
     metric: str = Field(description="the metric, as metrics.jsonl calls it: eval/EVALUATOR/METRIC")
-    mode: Literal["max", "min"] = Field(default="max", description="max: more is better; min: less is better")
+    mode: Literal["max", "min"] | None = Field(
+        default=None,
+        description="max: larger is better; min: smaller is better; null: min for a loss, that is, if a part of METRIC "
+        "is loss, max for all others",
+    )
 
     @field_validator("metric")
     @classmethod
@@ -38,6 +42,11 @@ class Goal(Section):
         """The metric's name in its evaluator."""
         return self.metric.split("/", 2)[2]
 
+    @property
+    def less_is_better(self) -> bool:
+        """Whether smaller values are better: as ``mode`` says, or else if it is a loss."""
+        return "loss" in self.name.split("/") if self.mode is None else self.mode == "min"
+
 
 class KeepBest(Goal):
     """Keep the checkpoint that was best by a metric, and export it as ``best/``."""
@@ -47,7 +56,7 @@ class StopEarly(Goal):
     """End training when a metric no longer gets better."""
 
     patience: int = Field(default=3, gt=0, description="evaluations in a row without a better value that end the run")
-    min_delta: float = Field(default=0.0, ge=0, description="a value counts as better only if it differs by more")
+    min_delta: float = Field(default=0.0, ge=0, description="a value counts as better only by more than this")
 
 
 # The options of each schedule, as transformers names them.
@@ -97,7 +106,10 @@ class Train(Section):
         default=0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0"
     )
     warmup_steps: int | None = Field(
-        default=None, ge=0, le=2**31, description="steps in which the learning rate rises, instead of warmup_ratio"
+        default=None,
+        ge=0,
+        le=2**31,
+        description="steps in which the learning rate rises, instead of warmup_ratio; fewer than those of the run",
     )
     weight_decay: float = Field(
         default=0.0, ge=0, le=10, description="weight decay, only on matrices (not on biases and norms)"
@@ -168,6 +180,10 @@ class Train(Section):
         if needed is not None and needed not in self.schedule_options:
             raise ValueError(f"the schedule '{self.schedule}' needs schedule_options: {{{needed}: ...}}")
         return self
+
+    def num_warmup_steps(self, num_steps: int) -> int:
+        """The steps of a run of ``num_steps`` in which the learning rate rises."""
+        return math.ceil(self.warmup_ratio * num_steps) if self.warmup_steps is None else self.warmup_steps
 
     @property
     def chosen_optimizer(self) -> Optimizer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType
@@ -20,8 +19,10 @@ from mdpo_core.recipe.checks.goals import goals
 from mdpo_core.recipe.checks.held_out import held_out
 from mdpo_core.recipe.checks.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.checks.sources import evaluators_by_source, metrics_by_source
+from mdpo_core.recipe.checks.steps import steps
 from mdpo_core.recipe.checks.streaming import streaming
 from mdpo_core.recipe.checks.unchecked import unchecked
+from mdpo_core.recipe.checks.workers import workers
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.sections import Found, Sections, sections_of
 from mdpo_core.recipe.yaml_document import Keys
@@ -250,24 +251,6 @@ def _weights(sections: Sections) -> Found:
         yield ("objective",), "every term has the weight 0, so nothing would train; give one of them a weight above 0"
 
 
-def _workers(sections: Sections) -> Found:
-    """Worker processes can import modules and scripts, but not the classes of a notebook."""
-    reading = [term for _, term in sections.terms if term.columns()]
-    sent = [sections.data, sections.validation, *sections.corruptions.values(), *reading]
-    for component in sent if sections.train.workers else ():
-        if component is not None and _is_in_notebook(type(component)):
-            yield (
-                ("train", "workers"),
-                f"worker processes (train.workers) cannot import the {component.kind} '{component.component_name()}' "
-                "from a notebook; put the class into a module and import it, or set train.workers: 0",
-            )
-
-
-def _is_in_notebook(cls: type) -> bool:
-    main = sys.modules["__main__"]
-    return cls.__module__ == "__main__" and main.__spec__ is None and not hasattr(main, "__file__")
-
-
 # Each check, and the sections that it needs.
 _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _conditions: frozenset(),
@@ -287,11 +270,12 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),
     _weights: frozenset({"objective"}),
-    _workers: frozenset({"data", "train"}),
+    workers: frozenset({"data", "train"}),
     metrics_by_source: frozenset({"data", "train"}),
     evaluators_by_source: frozenset({"data"}),
     held_out: frozenset({"data"}),
     goals: frozenset({"train"}),
+    steps: frozenset({"train"}),
     unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),
     streaming: frozenset({"data"}),

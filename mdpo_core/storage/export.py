@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mdpo_core.errors import CheckpointError, DataError, RecipeError
 from mdpo_core.interfaces.adapter import ModelAdapter
@@ -19,7 +19,7 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.remedies import option
 from mdpo_core.storage.checkpoints import saved_state, verify
-from mdpo_core.storage.exported import reading_of, write_digests
+from mdpo_core.storage.exported import reading_of, told_of_best, write_digests
 from mdpo_core.storage.files import atomic_folder, remove_unfinished, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
@@ -75,7 +75,8 @@ def export_models(recipe: Recipe, directory: RunDirectory, best_step: int | None
     checkpoints = directory.checkpoints.by_step()
     with stage("exporting the model"):
         if best_step is not None and not directory.best.is_dir():
-            export_checkpoint(recipe, checkpoints[best_step], directory.best)
+            told = told_of_best(recipe, directory.metrics, best_step)
+            export_checkpoint(recipe, checkpoints[best_step], directory.best, told=told)
         # A checkpoint has the same form for every backend.
         export_checkpoint(recipe, checkpoints[max(checkpoints)], directory.final)
 
@@ -97,14 +98,20 @@ def _named(base: str, complete: bool) -> str:
 
 
 def export_checkpoint(
-    recipe: Recipe, checkpoint: Path, out: Path, *, merge: bool = False, base: str | None = None
+    recipe: Recipe,
+    checkpoint: Path,
+    out: Path,
+    *,
+    merge: bool = False,
+    base: str | None = None,
+    told: dict[str, Any] | None = None,
 ) -> None:
     """Write the model of a checkpoint and its processor into ``out``. Any backend may have saved the checkpoint.
 
     Works on the CPU, in the run's type of weights, with one copy of the model in memory at a time. A model with
     quantized weights is exported with the original weights instead. ``merge``: LoRA is merged into the weights.
-    ``base``: where LoRA weights say that their model is. The export is loaded again; unless it gives the same logits,
-    ``out`` stays absent.
+    ``base``: where LoRA weights say that their model is. ``told``: what exported.json says besides. The export is
+    loaded again; unless it gives the same logits, ``out`` stays absent.
     """
     if merge and not recipe.model.has_lora:
         raise RecipeError(
@@ -129,7 +136,7 @@ def export_checkpoint(
         trained.require_encoder(encoder)
         trained.require_merged(exported) if merge else trained.require_weights(exported, state)
         trained.require_logits(exported, _ROUNDING[placement.dtype])
-        reading = reading_of(adapter.in_full(), placement.dtype)
+        reading = reading_of(adapter.in_full(), placement.dtype) | (told or {})
         write_digests(folder, _base_digests(recipe, checkpoint, merge), reading)
 
 

@@ -12,10 +12,13 @@ from pydantic import TypeAdapter
 from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, first_line
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.model import Dtype
+from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
-from mdpo_core.storage.files import sha256
+from mdpo_core.storage.files import read_json_object, sha256
+from mdpo_core.storage.metrics_file import MetricsFile
 
 EXPORTED = "exported.json"
+_BEST = "best"
 # Files beside a model that no program loads.
 _BESIDE = (".md", ".gitattributes", ".gitignore", ".png", ".log")
 
@@ -41,6 +44,22 @@ def reading_of(adapter: ModelAdapter, dtype: Dtype) -> dict[str, Any]:
     """How a model is read that an adapter exports: the adapter with its options, and the type of the weights."""
     options = {adapter.kind: adapter.component_name()} | adapter.model_dump(mode="json")
     return {"model": options, "dtype": dtype}
+
+
+def told_of_best(recipe: Recipe, metrics: MetricsFile, step: int) -> dict[str, Any]:
+    """What the model of the best step says of itself: by which metric it was the best, and with which value."""
+    goal = recipe.output.keep_best
+    assert goal is not None, "a recipe whose run has a best step"
+    return {_BEST: {"metric": goal.metric, "step": step, "value": metrics.evaluations()[step][goal.metric]}}
+
+
+def best_of(folder: Path) -> str:
+    """``eval/preference/loss 0.41 after step 20`` for the best model of a run; empty for other folders."""
+    try:
+        best = read_json_object(folder / EXPORTED)[_BEST]
+        return f"{best['metric']} {best['value']:.4g} after step {best['step']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def how_to_read(folder: Path) -> tuple[ModelAdapter, Dtype] | None:

@@ -22,7 +22,7 @@ class Progress:
 
     def add(self, step: int, value: float) -> bool:
         """Take the value after ``step`` steps. Returns whether it is the best so far."""
-        sign = 1 if self.goal.mode == "max" else -1
+        sign = -1 if self.goal.less_is_better else 1
         is_better = self.best is None or sign * value > sign * self.best + self.min_delta
         if is_better:
             self.best, self.step, self.since = value, step, 0
@@ -67,8 +67,12 @@ class Goals:
             return ""
         if watched.since < self.stop_early.patience:
             return ""
-        name, best = self.stop_early.metric, f"{watched.best:.4g} after step {watched.step}"
-        return f"{name} did not get better in {watched.since} evaluations (best: {best})"
+        better = "smaller is better" if watched.goal.less_is_better else "larger is better"
+        compared = f"{better}; best:"
+        if watched.min_delta:  # the best value may have been nearer than that, and so not have counted
+            compared = f"{better}, and only by more than {watched.min_delta:g}; compared with"
+        value = f"{watched.best:.4g} after step {watched.step}"
+        return f"{watched.goal.metric} did not get better in {watched.since} evaluations ({compared} {value})"
 
     def judge(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Take an evaluation after ``step`` steps. Returns whether its model is the best so far."""

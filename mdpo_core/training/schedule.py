@@ -15,7 +15,7 @@ def learning_rate(train: Train, step: int, num_steps: int) -> float:
     included, so no step has a rate of 0. Then it stays, or falls so that the step after the last would have the least
     rate of the schedule.
     """
-    warmup = math.ceil(train.warmup_ratio * num_steps) if train.warmup_steps is None else train.warmup_steps
+    warmup = train.num_warmup_steps(num_steps)
     if step < warmup:
         return train.learning_rate * (step + 1) / warmup
     return train.learning_rate * _FACTORS[train.schedule](train, step, warmup, num_steps)

@@ -16,6 +16,7 @@ from support.runs import train
 
 from mdpo_core import Evaluator, Policy, RecipeError, hookimpl, load_recipe, register, run
 from mdpo_core.registry.discovery import current_registry
+from mdpo_core.storage.exported import best_of
 
 WATCHED = "eval/preference/loss"
 GOALS = [
@@ -66,6 +67,10 @@ def test_the_best_checkpoint_is_kept_and_exported(scripted: Callable[..., list[s
     words = [*scripted(1, 3, 2, 3, 0, 1)]
     folder = train([*words, "output.keep_best={metric: eval/scripted/value}"], tmp_path / "run")
     assert steps(folder) == [2, 6]
+    told = {"metric": "eval/scripted/value", "step": 2, "value": 3.0}
+    assert json.loads((folder / "best" / "exported.json").read_text())["best"] == told
+    assert best_of(folder / "best") == "eval/scripted/value 3 after step 2"
+    assert best_of(folder / "final") == ""
     short = train([*words, "output.save_every=1", "output.keep=9"], tmp_path / "all")
     best, final = (load_file(folder / name / "adapter_model.safetensors") for name in ("best", "final"))
     from mdpo_core.storage.export import export_run
@@ -87,7 +92,7 @@ def test_a_run_ends_early_and_leaves_what_a_whole_one_leaves(
         folder = train([*words, early], tmp_path / "run")
     finally:
         current_registry().plugins.unregister(heard)
-    reason = "eval/scripted/value did not get better in 2 evaluations (best: 2 after step 2)"
+    reason = "eval/scripted/value did not get better in 2 evaluations (larger is better; best: 2 after step 2)"
     assert heard.told == [(4, reason)]
     lines = records(folder)
     assert {line["step"] for line in lines} == {0, 1, 2, 3, 4}

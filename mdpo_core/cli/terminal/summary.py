@@ -15,6 +15,7 @@ from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.storage.exported import best_of
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.view import CLEAN
@@ -64,7 +65,8 @@ def print_summary(
     terminal.print(f"\nin {result.run_dir}:", soft_wrap=True)
     for name, meaning in _FILES.items():
         if (result.run_dir / name).exists():
-            terminal.print(f"  {name:<17} {meaning}", soft_wrap=True)
+            said = best_of(result.run_dir / name)
+            terminal.print(f"  {name:<17} {meaning}{f': {said}' if said else ''}", soft_wrap=True)
     for line in _needs(recipe, result):
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
     steps = [f"  {title:<18} {command}" for title, command in _next(recipe, result.run_dir, recipe_file).items()]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdpo_core import RecipeError
-from mdpo_core.interfaces.train_options import KeepBest, StopEarly
+from mdpo_core.interfaces.train_options import Goal, KeepBest, StopEarly
 from mdpo_core.training.goals import Goals
 
 METRIC = "eval/preference/loss"
@@ -66,6 +66,50 @@ def test_a_resumed_run_decides_as_an_unstopped_one(values: list[float], mode: st
     for step, value in enumerate(values[cut:], start=cut + 1):
         other.judge(step, {METRIC: value})
     assert (one.best_step, one.reason_to_stop) == (other.best_step, other.reason_to_stop)
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "better"),
+    [
+        ("eval/preference/loss", None, 1.0),
+        ("eval/preference/loss/picture", None, 1.0),
+        ("eval/preference/loss", "max", 2.0),
+        ("eval/preference/rewards/accuracy/picture", None, 2.0),
+        ("eval/preference/rewards/accuracy/picture", "min", 1.0),
+        ("eval/mine/perplexity", None, 2.0),
+        ("eval/mine/lossless", None, 2.0),
+        ("eval/loss/accuracy", None, 2.0),
+    ],
+)
+def test_less_of_a_loss_is_better_and_more_of_all_others(metric: str, mode: str | None, better: float) -> None:
+    best = KeepBest(metric=metric, mode=mode)  # type: ignore[arg-type]
+    found = Goals(best, StopEarly(metric=metric, mode=mode, patience=1))  # type: ignore[arg-type]
+    for step, value in ((1, 1.0), (2, 2.0)):
+        found.judge(step, {metric: value})
+    assert found.best_step == int(better)
+    assert bool(found.reason_to_stop) is (better == 1.0)
+    assert Goal(metric=metric).mode is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "min_delta", "told"),
+    [
+        ("min", 0.0, "did not get better in 1 evaluations (smaller is better; best: 0.5 after step 1)"),
+        ("max", 0.0, "did not get better in 1 evaluations (larger is better; best: 0.5 after step 1)"),
+        (
+            "min",
+            1.0,
+            "did not get better in 1 evaluations (smaller is better, and only by more than 1; compared with 0.5 after "
+            "step 1)",
+        ),
+    ],
+)
+def test_the_reason_to_stop_says_what_is_better(mode: str, min_delta: float, told: str) -> None:
+    found = goals(mode, patience=1, min_delta=min_delta)
+    worse = 0.25 if min_delta or mode == "max" else 0.75
+    for step, value in ((1, 0.5), (2, worse)):
+        found.judge(step, {METRIC: value})
+    assert found.reason_to_stop == f"{METRIC} {told}"
 
 
 def test_a_best_model_whose_checkpoint_is_gone_is_not_the_best() -> None:
