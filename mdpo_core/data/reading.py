@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -163,7 +164,7 @@ def _opened(recipe: Recipe, world: World) -> tuple[_Source, _Source | None]:
 
 
 def _opened_validation(recipe: Recipe) -> _Source | None:
-    with _in_validation():
+    with _in_validation(recipe.validation):
         return None if recipe.validation is None else _Source.of(recipe.validation)
 
 
@@ -190,7 +191,7 @@ class _Check:
         checked = self._of(data, "checking data")
         if validation is None:
             return checked
-        with _in_validation():
+        with _in_validation(validation.reader):
             held_out = self._of(validation, "checking validation")
         stored = {**checked.stored, **held_out.stored}
         checked = replace(checked, held_out=replace(held_out, stored={}), stored=stored)
@@ -268,16 +269,22 @@ def _try_corruptions(recipe: Recipe, builder: BatchBuilder, rows: Sequence[Examp
 
 
 @contextmanager
-def _in_validation() -> Iterator[None]:
-    """Problems are of the section ``validation``, and say so."""
+def _in_validation(reader: Reader | None) -> Iterator[None]:
+    """Problems are of the section ``validation``, and say so; so does their advice about its options."""
     try:
         yield
     except DataError as error:
-        problems = [replace(each, where=f"validation: {each.where}".rstrip(": ")) for each in error.problems]
-        raise DataError(problems) from error
+        raise DataError([_of_validation(each, reader) for each in error.problems]) from error
     except Exception as error:
         put_before_source("validation: ", error)
         raise
+
+
+def _of_validation(problem: Problem, reader: Reader | None) -> Problem:
+    options = "|".join(type(reader).model_fields) if reader is not None else ""
+    of_data = re.compile(rf"(?<![\w./-])data(?=\.({options})\b(?!\.\w))")
+    where = f"validation: {of_data.sub('validation', problem.where)}".rstrip(": ")
+    return replace(problem, where=where, message=of_data.sub("validation", problem.message))
 
 
 def _warn_of_shared_pictures(checked: CheckedData) -> None:

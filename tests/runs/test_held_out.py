@@ -168,6 +168,18 @@ def test_mistakes_of_validation_say_that_they_are_its_own(small: list[str], phot
         assert message in str(caught.value)
 
 
+def test_advice_about_the_rows_of_validation_names_its_own_options(
+    small: list[str], photographs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "data.split.json"
+    file.write_text("[]")
+    words = [*small, f"validation={{reader: pairs, path: {file}, images: {photographs}, split: test}}"]
+    with pytest.raises(DataError) as caught:
+        read_data(load_recipe(LLAVA_MDPO, words))
+    advice = "a file has no split 'test'; leave validation.split out, or give the file of that split"
+    assert str(caught.value) == f"validation: {file}: {advice}"
+
+
 class Views(Evaluator):
     """The mean log-probs of the objective's own views."""
 

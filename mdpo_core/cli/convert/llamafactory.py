@@ -12,7 +12,7 @@ from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import LossOptions, term_of, weighted
 from mdpo_core.cli.convert.objective import put_terms
 from mdpo_core.cli.convert.options import Options
-from mdpo_core.cli.convert.parts import put_length, put_lora, put_model, put_parts
+from mdpo_core.cli.convert.parts import note_dropout, put_length, put_lora, put_model, put_parts
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "stage": "sft",
@@ -80,6 +80,7 @@ def _put_model(draft: Draft, options: Options, lora: bool) -> None:
             "rslora": options.truth("use_rslora"),
             "save": options.texts("additional_target"),
         }
+        note_dropout(draft, options, "LLaMA-Factory switches dropout off in DPO")
         off = "; DPO switches dropout off" if options.number("lora_dropout") else ""
         why = options.why("lora_rank", "lora_alpha", "lora_target") + off
         put_lora(draft, values, options.texts("lora_target"), why)

@@ -42,6 +42,12 @@ def put_lora(draft: Draft, values: Mapping[str, Any], targets: list[str], why: s
     draft.put("model", "lora", {**told, "targets": plain or [ALL_LINEAR]}, why)
 
 
+def note_dropout(draft: Draft, options: Options, why: str) -> None:
+    """Tell of a dropout of LoRA that the configuration asks for, and that its trainer switches off."""
+    if options.given("lora_dropout") and (asked := options.number("lora_dropout")):
+        draft.note(f"lora_dropout: {asked} is 0.0 in the recipe, as {why}; model.lora.dropout: {asked} would use it")
+
+
 def put_length(draft: Draft, options: Options, name: str) -> None:
     """The option ``max_length``."""
     if options.value(name) is None:

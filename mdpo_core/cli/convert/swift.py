@@ -13,7 +13,7 @@ from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import TOKENS_MEAN, LossOptions, term_of, weighted
 from mdpo_core.cli.convert.objective import put_objective, put_terms
 from mdpo_core.cli.convert.options import Options
-from mdpo_core.cli.convert.parts import put_length, put_lora, put_model, put_parts
+from mdpo_core.cli.convert.parts import note_dropout, put_length, put_lora, put_model, put_parts
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "rlhf_type": "dpo",
@@ -87,6 +87,7 @@ def _put_model(draft: Draft, options: Options, lora: bool) -> None:
             "save": options.texts("modules_to_save"),
         }
         options.value("lora_dropout")
+        note_dropout(draft, options, "TRL's trainer, which ms-swift uses, switches dropout off")
         why = f"{options.why('lora_rank', 'lora_alpha', 'target_modules')}; TRL's trainer switches dropout off"
         put_lora(draft, values, options.texts("target_modules"), why)
     put_parts(draft, options, _PARTS, _PART_RATES, lora)

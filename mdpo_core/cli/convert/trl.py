@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mdpo_core.cli.convert import training
@@ -12,7 +14,7 @@ from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import TOKENS_MEAN, LossOptions
 from mdpo_core.cli.convert.objective import put_objective
 from mdpo_core.cli.convert.options import Options
-from mdpo_core.cli.convert.parts import ALL_LINEAR, put_length, put_lora, put_model
+from mdpo_core.cli.convert.parts import ALL_LINEAR, note_dropout, put_length, put_lora, put_model
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "learning_rate": 1e-6,
@@ -37,6 +39,8 @@ DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "dataset_test_split": "test",
 }
 _DATA = "pairs.jsonl"
+_FILES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar", ".gz", ".xz", ".zst", ".bz2")
+_PATHS = ("./", "../", "~", "/")
 
 
 def of_trl(config: Config, processes: int) -> tuple[Draft, Options]:
@@ -83,6 +87,8 @@ def _put_lora(draft: Draft, options: Options) -> None:
         "save": options.texts("lora_modules_to_save"),
     }
     without = "; disable_dropout switches dropout off" if off and options.number("lora_dropout") else ""
+    if off:
+        note_dropout(draft, options, f"TRL switches dropout off ({options.why('disable_dropout')})")
     put_lora(draft, values, targets, options.why("use_peft", "lora_r", "lora_alpha", "lora_target_modules") + without)
     if targets == [ALL_LINEAR]:
         draft.put("model", "parts", {part: {"train": "lora"} for part in ("vision", "projector")}, "all-linear of peft")
@@ -110,12 +116,34 @@ def _put_data(draft: Draft, options: Options, strategy: str) -> None:
         draft.put("data", key, value)
     if options.truth("dataset_streaming"):
         draft.put("data", "streaming", True, "dataset_streaming")
-    if strategy == "no" or not path:
+    if strategy == "no":
+        return
+    if not _may_have_split(path, options.text("dataset_test_split")):
+        _hold_out(draft, options)
         return
     draft.put("validation", "reader", "trl")
     draft.put("validation", "path", path, "dataset_name")
     for key, value in (also | {"split": options.text("dataset_test_split")}).items():
         draft.put("validation", key, value, options.why("dataset_test_split") if key == "split" else "")
+
+
+def _may_have_split(path: str, split: str) -> bool:
+    """Whether a path is a name on the hub, or a folder with files of the split; a file has no splits."""
+    if Path(path or _DATA).is_dir():
+        return any(next(Path(path).glob(f"{below}*{glob.escape(split)}*"), None) for below in ("", "*/"))
+    return path.count("/") == 1 and not path.startswith(_PATHS) and not path.endswith(_FILES) and not Path(path).exists()
+
+
+def _hold_out(draft: Draft, options: Options) -> None:
+    """Held-out rows where the data is a file, which has no split for tests."""
+    split, section = options.text("dataset_test_split"), "the section validation (reader, path)"
+    if options.truth("dataset_streaming"):
+        options.config.refuse(f"asks to evaluate on the split '{split}' of a streamed file; leave eval_strategy out")
+    draft.put("data", "hold_out", {"share": 0.02}, "a file has no split for tests")
+    draft.note(
+        f"dataset_test_split: a file has no split '{split}', so the recipe holds 2 % of its rows out (data.hold_out); to "
+        f"measure on the rows of another file, leave data.hold_out out and name that file in {section}"
+    )
 
 
 def _source(entry: Any) -> dict[str, Any]:

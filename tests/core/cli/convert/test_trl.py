@@ -211,3 +211,40 @@ def test_a_split_for_tests_becomes_the_validation_and_the_best_model_is_kept(tmp
     assert recipe.evaluators[0].every == 25  # type: ignore[attr-defined]
     assert recipe.output.keep_best is not None
     assert recipe.output.keep_best.metric == "eval/preference/rewards/accuracy/text"
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "./some/pairs", "all/of/these.parquet", "folder", ""])
+def test_a_file_has_no_split_for_tests_so_rows_are_held_out_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/pairs.jsonl").touch()
+    Path("c.yaml").write_text(f"dataset_name: '{name}'\neval_strategy: epoch\n")
+    text, notes = converted(Path("c.yaml"), None, None, None)
+    recipe = build_recipe(document_of(YAML(typ="safe", pure=True).load(text)), 1)
+    assert recipe.validation is None
+    assert recipe.data.hold_out is not None
+    assert recipe.data.hold_out.share == 0.02
+    assert any("a file has no split 'test'" in note and "section validation" in note for note in notes)
+
+
+def test_a_folder_with_files_of_the_split_for_tests_becomes_the_validation(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test-00000.parquet").touch()
+    recipe = recipe_of(tmp_path, {"dataset_name": str(tmp_path), "eval_strategy": "epoch"})
+    assert recipe.validation is not None
+    assert recipe.data.hold_out is None
+
+
+def test_a_dropout_of_lora_that_trl_switches_off_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("dataset_name: a/b\nuse_peft: true\nlora_target_modules: all-linear\nlora_dropout: 0.1\n")
+    _, notes = converted(file, "trl", None, None)
+    told = [note for note in notes if note.startswith("lora_dropout: 0.1 is 0.0 in the recipe")]
+    assert len(told) == 1
+    assert told[0].endswith("model.lora.dropout: 0.1 would use it")
+    file.write_text(file.read_text() + "disable_dropout: false\n")
+    text, notes = converted(file, "trl", None, None)
+    assert "dropout: 0.1" in text
+    assert not any(note.startswith("lora_dropout") for note in notes)
