@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.cli.farewell import run_arguments
+from mdpo_core.cli.farewell import processes_arguments, recipe_arguments, run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
         console.greet(options.recipe, options.directory.path)
         current_registry().plugins.register(console)
         result = run(recipe, **_how_to_run(options))
-    console.summarize(result, options.recipe)
+    console.summarize(result, [*recipe_arguments(options), *processes_arguments(options)])
     return 0
 
 

@@ -46,6 +46,12 @@ def recipe_arguments(options: argparse.Namespace) -> list[str]:
     return words + [word for file in options.plugin for word in ("--plugin", str(file))]
 
 
+def processes_arguments(options: argparse.Namespace) -> list[str]:
+    """The words that ask for as many processes as ``mdpo run`` was asked for."""
+    processes = os.environ.get(PROCESSES, options.processes)
+    return ["--processes", str(processes)] if processes else []
+
+
 def how_to_resume(options: argparse.Namespace) -> str:
     """The command that continues what was stopped, or starts it again if it keeps nothing."""
     if options.command != "run":
@@ -53,9 +59,7 @@ def how_to_resume(options: argparse.Namespace) -> str:
         return f"{goes_on} with the same command"
     if "WORLD_SIZE" in os.environ and PROCESSES not in os.environ and current_world().size > 1:
         return "resume with the same command and --resume, on every node"
-    words = ["mdpo-run", *run_arguments(options)]
-    processes = os.environ.get(PROCESSES, options.processes)
-    words += ["--processes", str(processes)] if processes else []
+    words = ["mdpo-run", *run_arguments(options), *processes_arguments(options)]
     words += [] if options.resume else ["--resume"]
     return f"resume with: {shlex.join(words)}"
 

@@ -131,7 +131,8 @@ def _may_have_split(path: str, split: str) -> bool:
     """Whether a path is a name on the hub, or a folder with files of the split; a file has no splits."""
     if Path(path or _DATA).is_dir():
         return any(next(Path(path).glob(f"{below}*{glob.escape(split)}*"), None) for below in ("", "*/"))
-    return path.count("/") == 1 and not path.startswith(_PATHS) and not path.endswith(_FILES) and not Path(path).exists()
+    is_file = path.startswith(_PATHS) or path.endswith(_FILES) or Path(path).exists()
+    return path.count("/") == 1 and not is_file
 
 
 def _hold_out(draft: Draft, options: Options) -> None:
@@ -141,8 +142,8 @@ def _hold_out(draft: Draft, options: Options) -> None:
         options.config.refuse(f"asks to evaluate on the split '{split}' of a streamed file; leave eval_strategy out")
     draft.put("data", "hold_out", {"share": 0.02}, "a file has no split for tests")
     draft.note(
-        f"dataset_test_split: a file has no split '{split}', so the recipe holds 2 % of its rows out (data.hold_out); to "
-        f"measure on the rows of another file, leave data.hold_out out and name that file in {section}"
+        f"dataset_test_split: a file has no split '{split}', so the recipe holds 2 % of its rows out (data.hold_out); "
+        f"to measure on the rows of another file, leave data.hold_out out and name that file in {section}"
     )
 
 

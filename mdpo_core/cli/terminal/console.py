@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -60,12 +60,15 @@ class Console:
         if told := told_prompts(self._recipe):
             self._print(f"prompts: {told}")
 
-    def summarize(self, result: RunResult, recipe_file: Path) -> None:
-        """Print what the run did, measured and left, whether it looks healthy, and what comes next."""
+    def summarize(self, result: RunResult, words: Sequence[str]) -> None:
+        """Print what the run did, measured and left, whether it looks healthy, and what comes next.
+
+        ``words``: the recipe and its changes, as they stood after ``mdpo-run``.
+        """
         seconds = time.monotonic() - self._began
         steps = (self._first, self._last, self._num_steps)
         trained = Trained(self._parts, *steps, seconds) if self._num_steps else None
-        print_summary(self._terminal, self._recipe, result, recipe_file, trained)
+        print_summary(self._terminal, self._recipe, result, words, trained)
 
     @hookimpl
     def mdpo_progress(self, stage: str, done: int, total: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ _FILES = {
     "checkpoints": "the run can resume from these",
     "quarantine.jsonl": "rows that were left out, and why",
 }
+_OF_SEED = re.compile(r"-seed\d+$")  # what this summary put behind a run directory
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,12 @@ class Trained:
 
 
 def print_summary(
-    terminal: Terminal, recipe: Recipe, result: RunResult, recipe_file: Path, trained: Trained | None
+    terminal: Terminal, recipe: Recipe, result: RunResult, words: Sequence[str], trained: Trained | None
 ) -> None:
-    """Print the whole summary. ``trained``: None if the run was finished before."""
+    """Print the whole summary. ``trained``: None if the run was finished before.
+
+    ``words``: what stood after ``mdpo-run``: the recipe and its changes, without the run directory.
+    """
     terminal.print()
     for line in [*_what_trained(recipe, trained), *_unmeasured(recipe, result)]:
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
@@ -69,7 +74,7 @@ def print_summary(
             terminal.print(f"  {name:<17} {meaning}{f': {said}' if said else ''}", soft_wrap=True)
     for line in _needs(recipe, result):
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
-    steps = [f"  {title:<18} {command}" for title, command in _next(recipe, result.run_dir, recipe_file).items()]
+    steps = [f"  {title:<18} {command}" for title, command in _next(recipe, result.run_dir, words).items()]
     terminal.print("\n".join(["\nnext:", *steps]), soft_wrap=True)
 
 
@@ -125,10 +130,22 @@ def _needs(recipe: Recipe, result: RunResult) -> Iterator[str]:
         yield f"for plain transformers, {needed}"
 
 
-def _next(recipe: Recipe, run_dir: Path, recipe_file: Path) -> dict[str, str]:
+def _next(recipe: Recipe, run_dir: Path, words: Sequence[str]) -> dict[str, str]:
     """Commands that come next, by what they do."""
     run = shlex.quote(str(run_dir))
     ask = f"mdpo ask {run} --image FILE --prompt TEXT"
-    again = f"mdpo-run {shlex.quote(str(recipe_file))} --set train.seed=1 --run-dir {run}-seed1"
+    again = shlex.join(["mdpo-run", *_with_next_seed(recipe.train.seed, run_dir, words)])
     merge = {"merge LoRA": f"mdpo export {run} --merge --out {run}-merged"} if recipe.model.has_lora else {}
     return {"ask it": ask, "compare": f"{ask} --base", **merge, "change an option": again}
+
+
+def _with_next_seed(seed: int, run_dir: Path, words: Sequence[str]) -> Iterator[str]:
+    """The words of the run, with the seed after its own, and a run directory that is named for it."""
+    following = (seed + 1) % 2**32
+    for place, word in enumerate(words):
+        is_seed = word.startswith("train.seed=") and words[place - 1] == "--set"
+        names_seed = word == "--set" and words[place + 1].startswith("train.seed=")
+        if not (is_seed or names_seed):
+            yield word
+    yield from ("--set", f"train.seed={following}")
+    yield from ("--run-dir", f"{_OF_SEED.sub('', str(run_dir))}-seed{following}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_the_summary_says_what_looks_wrong(
     lines = [{"step": step, "loss": 0.6, "rewards/chosen": -0.1 * step} for step in range(1, 11)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
-        console.summarize(result_in(tmp_path), Path("my.yaml"))
+        console.summarize(result_in(tmp_path), ["my.yaml"])
     shown = capsys.readouterr().out
     assert "look at this: the reward of the chosen answers ended below 0 (-1.000)" in shown
     assert "healthy" not in shown
@@ -126,7 +127,7 @@ def test_the_summary_says_what_was_trained_and_what_was_not_measured(
         console.mdpo_model_loaded(parts)
         console.mdpo_run_started(tmp_path, 10, 30)
         console.mdpo_step_finished(20, {"loss": 1.0})
-        console.summarize(result_in(tmp_path), Path("my.yaml"))
+        console.summarize(result_in(tmp_path), ["my.yaml"])
     text = " ".join(capsys.readouterr().out.split())
     assert "trained 1,500 parameters by LoRA on text, picture, anchor: 20 of 30 steps (10 of them now) in" in text
     assert "no held-out numbers: hold_out: {share: 0.02} in data and the evaluator 'preference' would measure" in text
@@ -137,5 +138,40 @@ def test_a_run_that_was_finished_before_says_so(
     cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
-        console.summarize(result_in(tmp_path), Path("my.yaml"))
+        console.summarize(result_in(tmp_path), ["my.yaml"])
     assert "this run was finished before: nothing was left to train" in capsys.readouterr().out
+
+
+SEED_8 = ["--set", "train.seed=8", "--run-dir", "run-seed8"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "words", "expected"),
+    [
+        ("run", ["my.yaml"], ["my.yaml", *SEED_8]),
+        ("run-seed7", ["my.yaml"], ["my.yaml", *SEED_8]),
+        (
+            "run",
+            ["a b.yaml", "--set", "data.responses={chosen: good, rejected: it's}", "--set", "train.seed=7"],
+            ["a b.yaml", "--set", "data.responses={chosen: good, rejected: it's}", *SEED_8],
+        ),
+        (
+            "run",
+            ["my.yaml", "--set", "train.seed=3", "--set", "train.seed=7", "--without", "x", "--plugin", "p.py"],
+            ["my.yaml", "--without", "x", "--plugin", "p.py", *SEED_8],
+        ),
+    ],
+)
+def test_the_command_for_another_option_keeps_those_of_the_run_and_takes_the_next_seed(
+    folder: str,
+    words: list[str],
+    expected: list[str],
+    cached_changes: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x", "train.seed=7"])) as console:
+        console.summarize(result_in(tmp_path / folder), words)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "change an option" in line)
+    command = shlex.split(line.partition("mdpo-run ")[2])
+    assert [*command[:-1], Path(command[-1]).name] == expected
