@@ -170,6 +170,7 @@ def test_the_command_for_another_option_keeps_those_of_the_run_and_takes_the_nex
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / folder).mkdir()
     with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x", "train.seed=7"])) as console:
         console.summarize(result_in(tmp_path / folder), words)
     line = next(line for line in capsys.readouterr().out.splitlines() if "change an option" in line)
