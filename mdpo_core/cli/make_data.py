@@ -186,12 +186,19 @@ def _training(recipe: Recipe, options: argparse.Namespace, reader: Reader) -> It
     for assignment in options.set:
         if assignment.partition("=")[0].partition(".")[0] != "data":  # those options belong to the old reader
             yield from ("--set", assignment)
-    yield from ("--set", f"data={section(reader)}")
+    yield from ("--set", f"data={section(reader, recipe.data)}")
 
 
-def section(reader: Reader) -> str:
-    """A reader as the recipe's section ``data``, written in JSON, which is also YAML."""
-    return json.dumps({"reader": reader.component_name(), **reader.model_dump(mode="json", exclude_defaults=True)})
+def section(reader: Reader, old: Reader | None = None) -> str:
+    """A reader as the recipe's section ``data``, written in JSON, which is also YAML.
+
+    ``old``: the reader of the rows that these were made of; what every reader has, such as ``hold_out``, is its.
+    """
+    from mdpo_core.interfaces.reader import Reader
+
+    own = reader.model_dump(mode="json", exclude_defaults=True)
+    of_all = {} if old is None else old.model_dump(mode="json", exclude_defaults=True, include=set(Reader.model_fields))
+    return json.dumps({"reader": reader.component_name(), **own, **of_all})
 
 
 def _keep(text: str) -> str | float:

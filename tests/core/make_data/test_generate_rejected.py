@@ -391,7 +391,12 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
 def test_the_printed_command_keeps_what_the_recipe_says_of_any_rows(
     changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = {"hold_out": {"rows": 1, "seed": 3}, "bad_rows": {"quarantine": 0.5}, "duplicates": "quarantine", "check": 0.5}
+    kept = {
+        "hold_out": {"rows": 1, "seed": 3},
+        "bad_rows": {"quarantine": 0.5},
+        "duplicates": "quarantine",
+        "check": 0.5,
+    }
     own = [*changes, f"data.path={data}", "evaluators=[{evaluator: preference}]"]
     own += [f"data.{name}={json.dumps(value)}" for name, value in kept.items()]
     words = [word for each in own for word in ("--set", each)]
