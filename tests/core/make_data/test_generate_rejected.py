@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import datasets
@@ -391,12 +392,7 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
 def test_the_printed_command_keeps_what_the_recipe_says_of_any_rows(
     changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = {
-        "hold_out": {"rows": 1, "seed": 3},
-        "bad_rows": {"quarantine": 0.5},
-        "duplicates": "quarantine",
-        "check": 0.5,
-    }
+    kept = {"hold_out": {"rows": 1, "seed": 3}, "bad_rows": {"quarantine": 0.5}, "duplicates": "quarantine"}
     own = [*changes, f"data.path={data}", "evaluators=[{evaluator: preference}]"]
     own += [f"data.{name}={json.dumps(value)}" for name, value in kept.items()]
     words = [word for each in own for word in ("--set", each)]
@@ -404,7 +400,7 @@ def test_the_printed_command_keeps_what_the_recipe_says_of_any_rows(
     assert main(["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]) == 0
     printed = shlex.split(capsys.readouterr().out.rpartition("train on it: ")[2])
     _, recipe_file, *options = printed
-    changed = [word for name, word in zip(options, options[1:], strict=False) if name == "--set"]
+    changed = [word for name, word in pairwise(options) if name == "--set"]
     recipe = load_recipe(recipe_file, changed)
     assert recipe.data.path == str(out)  # type: ignore[attr-defined]
     assert recipe.data.hold_out is not None
