@@ -51,7 +51,8 @@ def _recipe_lines(found: DataSummary) -> list[str]:
 
 def _recipe(found: DataSummary) -> str:
     """A recipe for the data, with the kind of prompts and the objective that its first pair needs."""
-    filled = {"{DATA}": found.line, "{PROMPTS}": _PROMPTS[is_ready(found)]}
+    data, evaluators = _held_out(found)
+    filled = {"{DATA}": data, "{EVALUATORS}": evaluators, "{PROMPTS}": _PROMPTS[is_ready(found)]}
     picture = rejected_picture(found)
     if picture is not None:
         filled["{PICTURE}"] = picture
@@ -59,6 +60,18 @@ def _recipe(found: DataSummary) -> str:
     for mark, text in filled.items():
         recipe = recipe.replace(mark, text)
     return recipe
+
+
+def _held_out(found: DataSummary) -> tuple[str, str]:
+    """The line with rows held out, if there are enough, and the evaluators that measure on them."""
+    from mdpo_core.cli.starting.measured import hold_out_unread
+
+    hold_out = hold_out_unread(found.num_rows)
+    if hold_out is None or not found.line.endswith("}"):
+        return found.line, "evaluators: []   # too few rows to hold some out, which {evaluator: preference} measures on"
+    ((key, value),) = hold_out.model_dump(exclude_none=True, exclude={"seed"}).items()
+    line = f"{found.line[:-1]}, hold_out: {{{key}: {value}}}}}"
+    return line, "evaluators:\n  - {evaluator: preference}   # on the rows of hold_out, which are not trained on"
 
 
 def is_ready(found: DataSummary) -> bool:

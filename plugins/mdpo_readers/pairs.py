@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mdpo_core import IMAGE_MARK, DataError, DataSummary, ExampleField, Problem, suggestion
 from mdpo_readers.pair_columns import PairColumns
@@ -15,6 +15,8 @@ from mdpo_readers.video_reader import VideoReader
 if TYPE_CHECKING:
     from mdpo_readers.examples import PairRows
     from mdpo_readers.tables.table import Table
+
+_UNKNOWN = "COLUMN"  # what `mdpo data` writes where the user has to choose one
 
 
 class Pairs(VideoReader):
@@ -65,6 +67,13 @@ class Pairs(VideoReader):
         min_length=1,
         description="what stands for an image in the texts of the data, such as <img>; it is read as <image>",
     )
+
+    @field_validator("prompt", "image", "responses")
+    @classmethod
+    def _columns_are_chosen(cls, named: object) -> object:
+        if _UNKNOWN in (named.values() if isinstance(named, dict) else (named,)):
+            raise ValueError(f"write the name of a column of the data in place of {_UNKNOWN} (mdpo data FILE has them)")
+        return named
 
     @model_validator(mode="after")
     def _prompts_come_from_somewhere(self) -> Self:

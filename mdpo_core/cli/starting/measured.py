@@ -58,6 +58,11 @@ def _held_out_of_many(num_rows: int) -> tuple[HoldOut, int]:
     return HoldOut(rows=rows), rows
 
 
+def hold_out_unread(num_rows: int) -> HoldOut | None:
+    """The option that holds rows out, by their number alone, before their pictures are known; None for few rows."""
+    return _held_out_of_many(num_rows)[0] if round(_SHARE_OF_FEW * num_rows) else None
+
+
 def _held_out(checked: CheckedData) -> tuple[HoldOut | None, int]:
     """The smallest number of rows from a tenth on that can be held out: rows that share a picture stay together."""
     from mdpo_core.data.held_out import held_out_rows

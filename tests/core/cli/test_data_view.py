@@ -44,6 +44,33 @@ def test_a_recipe_is_written_that_loads(tmp_path: Path, capsys: pytest.CaptureFi
     assert "exists already; name a new file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("rows", "held_out"), [(4, None), (30, {"rows": 3}), (2000, {"share": 0.02})])
+def test_a_recipe_has_labels_and_measures_on_held_out_rows(
+    rows: int, held_out: dict[str, float] | None, tmp_path: Path
+) -> None:
+    file, recipe = tmp_path / "mine.jsonl", tmp_path / "mine.yaml"
+    row = {"prompt": "A?", "chosen": "B", "rejected": "C"}
+    file.write_text("".join(json.dumps({**row, "prompt": f"{number}?"}) + "\n" for number in range(rows)))
+    assert main(["data", str(file), "--recipe", str(recipe)]) == 0
+    loaded = load_recipe(recipe)
+    assert loaded.labels() == ("text", "picture", "anchor")
+    found = loaded.data.hold_out
+    assert (None if found is None else found.model_dump(exclude_none=True, exclude={"seed"})) == held_out
+    assert [each.component_name() for each in loaded.evaluators] == (["preference"] if held_out else [])
+
+
+def test_a_column_that_is_not_chosen_yet_is_refused_before_a_row_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, recipe = tmp_path / "mine.jsonl", tmp_path / "mine.yaml"
+    file.write_text(json.dumps({"q": "A?", "good": "B", "rejected": "C"}))
+    assert main(["data", str(file), "--recipe", str(recipe)]) == 0
+    assert main(["check", str(recipe)]) == 2
+    said = capsys.readouterr().err
+    for option in ("prompt", "image", "responses"):
+        assert f"data.{option}: write the name of a column of the data in place of COLUMN" in said
+
+
 def test_the_line_is_yaml_for_every_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a, b: {c} #d.jsonl"
     file.write_text(json.dumps({"img_path": None, "prompt": "A?", "chosen": "B", "rejected": "C"}))

@@ -390,14 +390,14 @@ def test_the_command_says_how_to_train_on_what_it_wrote(
 
 
 def test_the_printed_command_keeps_what_the_recipe_says_of_any_rows(
-    changes: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = {"hold_out": {"rows": 1, "seed": 3}, "bad_rows": {"quarantine": 0.5}, "duplicates": "quarantine"}
-    own = [*changes, f"data.path={data}", "evaluators=[{evaluator: preference}]"]
+    own = ["data.num_pairs=4", "validation=null", "evaluators=[{evaluator: preference}]", "trackers=[]"]
     own += [f"data.{name}={json.dumps(value)}" for name, value in kept.items()]
     words = [word for each in own for word in ("--set", each)]
     out = tmp_path / "out.jsonl"
-    assert main(["generate-rejected", str(RECIPE), *words, "--max-new-tokens", "4", "--out", str(out)]) == 0
+    assert main(["generate-rejected", str(QUICKSTART), *words, "--max-new-tokens", "9", "--out", str(out)]) == 0
     printed = shlex.split(capsys.readouterr().out.rpartition("train on it: ")[2])
     _, recipe_file, *options = printed
     changed = [word for name, word in pairwise(options) if name == "--set"]
