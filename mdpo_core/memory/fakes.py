@@ -40,7 +40,8 @@ class FakesMeetNumbers(TorchFunctionMode):
     """Lets code use fake tensors beside real ones where torch's mode alone would fail.
 
     An index that is a mask with real numbers selects a known number of places. ``pad_sequence`` of fake tensors makes
-    a fake one: it asks for memory in a way that torch's mode misses.
+    a fake one: it asks for memory in a way that torch's mode misses. ``torch.tensor`` of a list of fake tensors, each a
+    number, makes one: it would read them.
     """
 
     def __init__(self, mode: FakeTensorMode) -> None:
@@ -53,6 +54,9 @@ class FakesMeetNumbers(TorchFunctionMode):
         options = kwargs or {}
         if func in _INDEXING and isinstance(args[0], FakeTensor):
             return func(args[0], _as_numbers(args[1]), *args[2:])
+        if func is torch.tensor and isinstance(args[0], list) and any(isinstance(each, FakeTensor) for each in args[0]):
+            with self._mode:
+                return torch.stack(args[0])
         if func.__name__ == "pad_sequence" and any(isinstance(each, FakeTensor) for each in args[0]):
             with self._mode:
                 return func(*args, **options)

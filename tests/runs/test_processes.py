@@ -38,7 +38,7 @@ def two(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     temporary.mkdir()
     finished = launch(changes, folder, *TWO, TMPDIR=str(temporary))
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count(": 6 steps;") == finished.stdout.count("step 6/6") == 1
+    assert finished.stdout.count(": 6 steps;") == finished.stdout.count("\n6/6 ") == 1
     return folder
 
 
