@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = "Train vision-language models on preference pairs, so that they look at the picture."
 _EPILOG = """start here:
-  mdpo-run recipes/quickstart.yaml    train a tiny model: one minute, no GPU
+  mdpo-run quickstart                 train a tiny model: one minute, no GPU
   mdpo check RECIPE --data            find every problem before you train
   mdpo COMMAND --help                 read about one command
 

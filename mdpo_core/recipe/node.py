@@ -10,6 +10,9 @@ from typing import Any
 from mdpo_core.registry.kinds import HOLDS_A_COMPONENT
 from mdpo_core.registry.offers import KINDS
 
+# `on:` and `off:` are options of components, which a parser of YAML 1.1 reads as these keys.
+_YAML_1_1: Mapping[Any, str] = {True: "on", False: "off"}
+
 
 @dataclass
 class Node:
@@ -29,7 +32,8 @@ class Node:
     def of(cls, value: Any, where: str) -> Node:
         """A value of Python: mappings, lists and tuples have children, and a path is its text."""
         if isinstance(value, Mapping):
-            return cls(where, children={str(key): cls.of(each, where) for key, each in value.items()})
+            words = _YAML_1_1 if any(kind in value for kind in KINDS) else {}
+            return cls(where, children={str(words.get(key, key)): cls.of(each, where) for key, each in value.items()})
         if isinstance(value, (list, tuple)):
             return cls(where, children={index: cls.of(each, where) for index, each in enumerate(value)}, is_list=True)
         return cls(where, str(value) if isinstance(value, PurePath) else value)

@@ -194,6 +194,7 @@ def _instead(holder: Node, keys: list[str]) -> str:
         return ""
     number, path = len(holder.children), _one_line(".".join(keys))
     items = f"{number} items, 0 to {number - 1}, and * is all of them" if number else "no items"
+    items = "1 item, 0" if number == 1 else items
     return f": '{path}' has {items}"
 
 

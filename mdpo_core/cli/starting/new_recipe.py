@@ -140,8 +140,8 @@ def _told(plan: Plan, look: Measured) -> list[str]:
     apart = f", {look.num_held_out} of them held out" if look.num_held_out else ""
     lines = [f"{plan.out}: {plan.title} for {plan.model.about}, on {look.num_rows:,} rows{apart}"]
     if look.bad:
-        are = "row is" if look.num_bad == 1 else "rows are"
-        lines += [f"{look.num_bad} {are} bad, and a run stops at them; mend them, or set data.bad_rows: quarantine"]
+        are, them = ("row is", "it") if look.num_bad == 1 else ("rows are", "them")
+        lines += [f"{look.num_bad} {are} bad, and a run stops at {them}; mend {them}, or set data.bad_rows: quarantine"]
         lines += [f"  {problem}" for problem in look.bad[:_SHOWN]]
     ask = f"mdpo ask runs/{shlex.quote(plan.out.stem)} --image FILE --prompt TEXT"
     return [*lines, "next:", f"  mdpo check {name} --data", f"  mdpo-run {name}", f"  {ask}"]

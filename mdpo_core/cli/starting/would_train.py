@@ -62,14 +62,15 @@ def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
     train = recipe.train
     each = f"of {train.batch_size} rows"
     if train.max_steps is not None:
-        return f"{train.max_steps} steps {each}"
+        return f"{train.max_steps} step{'s' * (train.max_steps != 1)} {each}"
     epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
     if checked is None:
         return f"{epochs} {each}"
     from mdpo_core.data.sampler import Sampler
 
     sampler = Sampler.of(train, checked.lengths)
-    return f"{sampler.num_steps} steps: {epochs} of {sampler.steps_per_epoch} steps {each}"
+    steps, of_epoch = (f"{count} step{'s' * (count != 1)}" for count in (sampler.num_steps, sampler.steps_per_epoch))
+    return f"{steps}: {epochs} of {of_epoch} {each}"
 
 
 def told_prompts(recipe: Recipe) -> str:

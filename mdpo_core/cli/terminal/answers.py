@@ -21,7 +21,8 @@ def answers_before_and_after(lines: Sequence[Mapping[str, Any]], width: int) -> 
     after = [line for line in lines if line["step"] == last]
     rows = "held-out rows" if after[0].get("held_out") else "rows of the training (none is held out)"
     marked = "; [ ] marks words of the list" if any(line.get("words") for line in lines) else ""
-    title = f"answers to {min(_SHOWN, len(after))} of {len(after)} {rows}, before and after {last} steps{marked}:"
+    steps = f"{last} step{'s' * (last != 1)}"
+    title = f"answers to {min(_SHOWN, len(after))} of {len(after)} {rows}, before and after {steps}{marked}:"
     shown = textwrap.wrap(title, width)
     for line in after[:_SHOWN]:
         shown += [f"  {_short(_question(line['prompt']), width - 2, 1)[0]}"]

@@ -94,7 +94,9 @@ class Console:
         if kind is not None and self._recipe.reference == "auto":
             reason = f" (auto: {_reason(kind)})"
         start = f", from step {first_step}" if first_step else ""
-        self._print(f"run {run_dir}: {num_steps} steps{start}; reference: {kind or 'not needed'}{reason}")
+        self._print(
+            f"run {run_dir}: {num_steps} step{'s' * (num_steps != 1)}{start}; reference: {kind or 'not needed'}{reason}"
+        )
         self._print(f"training on {', '.join(self._recipe.labels())}; a step shows loss, accuracy and margin")
         self._show_step({})
 
@@ -122,7 +124,8 @@ class Console:
     def mdpo_checkpoint_saved(self, step: int) -> None:
         self._last = step
         if step == self._num_steps:
-            self._print(f"training: {step - self._first} steps in {duration(time.monotonic() - self._training)}")
+            steps = f"{step - self._first} step{'s' * (step - self._first != 1)}"
+            self._print(f"training: {steps} in {duration(time.monotonic() - self._training)}")
 
     def _show_step(self, metrics: Mapping[str, float]) -> None:
         self._stages.show(partial(self._step_line, self._last, dict(metrics)))

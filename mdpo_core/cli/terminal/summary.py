@@ -85,7 +85,8 @@ def _what_trained(recipe: Recipe, trained: Trained | None) -> Iterator[str]:
     numbers = sum(part["trained"] for part in trained.parts.values())
     lora = " by LoRA" if any(part["lora_rank"] for part in trained.parts.values()) else ""
     terms = ", ".join(recipe.labels())
-    steps = f"{trained.last} of {trained.planned} steps" if trained.last < trained.planned else f"{trained.last} steps"
+    steps = f"{trained.planned} step{'s' * (trained.planned != 1)}"
+    steps = f"{trained.last} of {steps}" if trained.last < trained.planned else steps
     here = f" ({trained.last - trained.first} of them now)" if trained.first else ""
     yield f"trained {numbers:,.0f} parameters{lora} on {terms}: {steps}{here} in {duration(trained.seconds)}"
 
@@ -101,7 +102,7 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterato
     """The numbers of the first evaluation and of the last one, a line each."""
     first, last = min(evaluations), max(evaluations)
     names = {name: name.removeprefix("eval/") for name in evaluations[last]}
-    title = f"before and after {last} steps"
+    title = f"before and after {last} step{'s' * (last != 1)}"
     width = max(map(len, [title, *names.values()])) + 2
     yield f"{title:<{width}}{'before':>9}{'after':>9}"
     for name, shown in names.items():

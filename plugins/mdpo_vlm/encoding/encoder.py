@@ -163,7 +163,9 @@ class VlmEncoder:
     def _ready_prompt(self, example: Example, shown_texts: Sequence[str]) -> str:
         """A prompt in the format of the model, with ``shown_texts`` in place of its marks."""
         if not isinstance(example.prompt, str):
-            raise row_error(example, "the prompt is a conversation, which needs model.prompts: chat")
+            bare = "a bare question, which the reader gives as a turn of a chat; this is "
+            found = f"{bare if len(example.prompt) == 1 else ''}a conversation, which needs model.prompts: chat"
+            raise row_error(example, f"the prompt is {found}")
         text = example.prompt.replace(IMAGE_MARK, "")
         token = self.processor.image_token
         if token in text:

@@ -192,6 +192,10 @@ def _from_hub(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except LocalEntryNotFoundError as error:  # nothing was downloaded before, and the hub does not answer
+        reason = str(error).splitlines()[0]
+        text = f"no such folder, and the hub could not be reached ({reason}); connect to it, or use a folder"
+        raise unfit(Path(name), text) from error
+    except (HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise unfit(Path(name), f"no such folder, and the hub does not have it ({reason}); use a folder") from error

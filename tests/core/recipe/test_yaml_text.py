@@ -204,3 +204,14 @@ def test_aliases_that_multiply_a_long_text_are_refused(tmp_path: Path) -> None:
     file.write_text(f"x-a: &a '{'x' * 30_000}'\nmodel: {{adapter: digits, zzz: [{'*a, ' * 4_000}]}}\n")
     with pytest.raises(RecipeError, match="its aliases and merge keys grow it beyond 100,000 characters"):
         load_recipe(file)
+
+
+def test_a_mapping_of_yaml_1_1_may_say_on_which_it_reads_as_true() -> None:
+    yaml = pytest.importorskip("yaml")
+    recipe = yaml.safe_load(GOOD + "evaluators: []\n")
+    recipe["objective"] += yaml.safe_load("[{anchor: reward, on: chosen}]")
+    assert True in recipe["objective"][2]
+    assert load_recipe(recipe).objective[2].on.response == "chosen"  # type: ignore[union-attr]
+    recipe["objective"][2] = yaml.safe_load("{anchor: reward, on: chosen, off: rejected}")
+    with pytest.raises(RecipeError, match=r"objective\.2\.off: unknown option"):
+        load_recipe(recipe)

@@ -165,6 +165,8 @@ def test_a_conversation_needs_the_template(tmp_path: Path) -> None:
     encoder = component("adapter", "chat_vlm", path=str(folder), prompts="ready").encoder()  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"is a conversation, which needs model.prompts: chat"):
         encoder.encode_prompt(Example("1", (Turn("user", "What?"),), {}))
+    with pytest.raises(DataError, match=r"the prompt is a bare question, which the reader gives as a turn of a chat"):
+        encoder.encode_prompt(Example("1", (Turn("user", "What?"),), {}))
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])

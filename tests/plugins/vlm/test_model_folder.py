@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mdpo_vlm.files.folder import find_folder
 from safetensors.torch import load_file, save_file
 from support.builders.llava_adapter import adapter, example, logits
 
@@ -364,3 +365,9 @@ def test_an_old_processor_takes_its_numbers_from_config_json(
 
     folder = copied(llava, tmp_path / "model", apart)
     assert torch.equal(loaded_logits(folder, photographs), loaded_logits(llava, photographs))
+
+
+def test_a_hub_that_is_not_reached_is_not_said_to_lack_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(DataError, match=r"^someone/model-x: no such folder, and the hub could not be reached \("):
+        find_folder("someone/model-x")

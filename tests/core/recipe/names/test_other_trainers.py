@@ -43,6 +43,7 @@ def said_of(assignment: str) -> str:
         ),
         ("num_train_epochs=2", "unknown section; `num_train_epochs` is `train.epochs`  (model, data, "),
         ("model.lora.lora_r=8", "model.lora.lora_r: unknown option; `lora_r` is `model.lora.rank`  (llava: alpha, "),
+        ("model.lora.r=8", "model.lora.r: unknown option; `r` is `model.lora.rank`"),
         ("objective.1.loss_weights=8", "unknown option; `loss_weights` is `objective.*.weight`"),
         ("train.max_length=8", "unknown option; `max_length` is `model.max_length`; a longer row is bad, and is not"),
         ("data.cutoff_len=8", "unknown option; `cutoff_len` is `model.max_length`"),
