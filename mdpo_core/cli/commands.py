@@ -66,6 +66,7 @@ def preview_data(options: argparse.Namespace) -> int:
 
 def check_recipe(options: argparse.Namespace) -> int:
     """`mdpo check`: find every problem of a recipe, and with ``--data`` every problem of its rows."""
+    from mdpo_core.cli.starting.machine import require_libraries
     from mdpo_core.cli.terminal.console import Console
     from mdpo_core.registry.discovery import current_registry
 
@@ -74,6 +75,7 @@ def check_recipe(options: argparse.Namespace) -> int:
         from mdpo_core.cli.costs.memory import check_memory
 
         return check_memory(recipe, options)
+    require_libraries(recipe)
     if not (options.data or options.show or options.quarantine):
         _say_sound(recipe, options)
         return 0
@@ -120,6 +122,7 @@ def _say_sound(
 ) -> None:
     """Print what would train, unless tokens are shown, then the verdict. ``checked``: None if no row was read."""
     from mdpo_core.cli.costs.memory import memory_lines
+    from mdpo_core.cli.starting.machine import lacks
     from mdpo_core.cli.starting.would_train import not_looked_at, rows_of, would_train
 
     found = ""
@@ -130,7 +133,8 @@ def _say_sound(
     if not options.show:
         memory = [] if checked is None or builder is None else list(memory_lines(recipe, options, checked, builder))
         left = not_looked_at(str(options.recipe), data=checked is not None, memory=bool(memory))
-        print("\n".join([*would_train(recipe, checked), *memory, *left]))  # noqa: T201
+        notes = [] if checked is None else lacks(recipe)
+        print("\n".join([*would_train(recipe, checked), *memory, *notes, *left]))  # noqa: T201
     print(f"{options.recipe}: no problem found{found}")  # noqa: T201
 
 

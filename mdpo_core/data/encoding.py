@@ -158,7 +158,7 @@ class BatchBuilder:
             prompts=prompts,
             responses={name: response.token_ids for name, response in responses.items()},
             columns={name: float(example.columns[name]) for name in self.columns},
-            corruptible=self._corruptible(example),
+            corruptible=self.is_corruptible(example),
             text_starts={name: self._text_start(prompt) for name, prompt in prompts.items()},
             turns={name: response.turns for name, response in responses.items() if response.turns is not None},
             source=example.source,
@@ -190,7 +190,7 @@ class BatchBuilder:
         ]
         return replace(prompt, dropped=prompt.token_ids.new_tensor(drawn) > 0) if any(drawn) else prompt
 
-    def _corruptible(self, example: Example) -> bool:
+    def is_corruptible(self, example: Example) -> bool:
         """Whether all conditions of the views change this row."""
         return all(self._applies(name, example) for name in self.corruptions)
 

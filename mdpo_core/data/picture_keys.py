@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,22 @@ def row_groups(keys: Sequence[bytes]) -> list[bytes]:
 def num_shared_pictures(keys: Sequence[bytes], others: Sequence[bytes]) -> int:
     """The number of different pictures that both have."""
     return len(_pictures(keys) & _pictures(others))
+
+
+def warn_of_shared_pictures(keys: Sequence[bytes], held_out: Sequence[bytes]) -> None:
+    """Tell how many pictures of ``held_out`` are also in the rows to train on, which have ``keys``."""
+    shared = num_shared_pictures(keys, held_out)
+    if shared:
+        logging.getLogger(__name__).warning(
+            "validation: %d of its pictures are also in the rows to train on, so what is measured on them may be what "
+            "the model remembers",
+            shared,
+        )
+
+
+def has_picture(keys: bytes) -> bool:
+    """Whether a row with these keys has a picture."""
+    return keys.startswith(_PICTURE)
 
 
 def _pictures(keys: Sequence[bytes]) -> set[bytes]:

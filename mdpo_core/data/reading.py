@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at
-from mdpo_core.data.picture_keys import num_shared_pictures
+from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at, warn_of_missing_pictures
+from mdpo_core.data.picture_keys import warn_of_shared_pictures
 from mdpo_core.data.sampler import Sampler
 from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.corruption import Corruption
@@ -185,6 +184,9 @@ class _Check:
         # Other readers have told what their rows have, without a row.
         if found.held_out is not None and held_out.reader.gives() is None:
             _require_needs(self.recipe, held_out.rows[found.held_out.rows[0]])
+        apart = found.held_out and [replace(found.held_out, data=held_out.rows)]
+        parts = [replace(found, data=data.rows), *(apart or [])]
+        warn_of_missing_pictures(self.recipe, self.builder, parts)
         return found
 
     def _of_sections(self, data: _Source, validation: _Source | None) -> CheckedData:
@@ -195,7 +197,7 @@ class _Check:
             held_out = self._of(validation, "checking validation")
         stored = {**checked.stored, **held_out.stored}
         checked = replace(checked, held_out=replace(held_out, stored={}), stored=stored)
-        _warn_of_shared_pictures(checked)
+        warn_of_shared_pictures(checked.keys, held_out.keys)
         return checked
 
     def _of(self, source: _Source, stage: str) -> CheckedData:
@@ -285,14 +287,3 @@ def _of_validation(problem: Problem, reader: Reader | None) -> Problem:
     of_data = re.compile(rf"(?<![\w./-])data(?=\.({options})\b(?!\.\w))")
     where = f"validation: {of_data.sub('validation', problem.where)}".rstrip(": ")
     return replace(problem, where=where, message=of_data.sub("validation", problem.message))
-
-
-def _warn_of_shared_pictures(checked: CheckedData) -> None:
-    assert checked.held_out is not None, "no rows of a validation"
-    shared = num_shared_pictures(checked.keys, checked.held_out.keys)
-    if shared:
-        logging.getLogger(__name__).warning(
-            "validation: %d of its pictures are also in the rows to train on, so what is measured on them may be what "
-            "the model remembers",
-            shared,
-        )

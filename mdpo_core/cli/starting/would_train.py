@@ -88,7 +88,7 @@ def not_looked_at(name: str, *, data: bool, memory: bool) -> Iterator[str]:
     """What a check leaves out, and the commands that look at it; ``data``, ``memory``: whether it has looked there."""
     check = f"mdpo check {shlex.quote(name)}"
     if not data:
-        yield f"  not looked at: rows, pictures and the model's files  ({check} --data)"
+        yield f"  not looked at: rows, pictures, the model's files and this machine's devices  ({check} --data)"
     yield "  not looked at: the model's weights  (a run reads them)"
     if not memory:
         yield f"  not looked at: memory  ({check} --gpu GB)"
