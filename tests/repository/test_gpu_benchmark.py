@@ -102,6 +102,7 @@ def test_one_case_that_fails_does_not_end_its_stage(bench: Bench) -> None:
     assert good == {"stage": "two", **WHERE, "case": "good", "figure": 2}
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_built_does_not_end_its_stage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     class Step:
         def __init__(self, bench: Bench, setting: steps.Setting, pairs: int) -> None:

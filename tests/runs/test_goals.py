@@ -163,6 +163,7 @@ def test_two_processes_decide_alike(changes: list[str], tmp_path: Path) -> None:
     assert (two / "best" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_a_finished_run_goes_on_when_it_is_asked_for_more_epochs(
     changes: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_finished_run_goes_on_when_it_is_asked_for_more_epochs(
     assert [line["step"] for line in records(folder)] == [line["step"] for line in records(whole)]
 
 
+@pytest.mark.long
 def test_an_interrupted_export_is_made_again(scripted: Callable[..., list[str]], tmp_path: Path) -> None:
     words = [*scripted(1, 3, 2, 3, 0, 1), "output.keep_best={metric: eval/scripted/value}"]
     folder = train(words, tmp_path / "run")

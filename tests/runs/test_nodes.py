@@ -15,7 +15,10 @@ from support.processes.launching import RECIPE, records, require_same_training
 
 from mdpo_core import load_recipe, run
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.nightly(reason="two minutes of waiting; on one node, test_processes kills processes within seconds"),
+    pytest.mark.timeout(600),
+]
 ADDRESS = "10.77.0.{}"
 
 

@@ -71,6 +71,7 @@ def manifest_of(folder: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.long
 def test_a_changed_file_is_refused_on_resume_unless_that_is_accepted(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(loaded(file, folder))

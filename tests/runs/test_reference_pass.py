@@ -203,7 +203,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_pass_that_was_killed_goes_on_where_it_was(
     workers: int, cached_changes: list[str], tmp_path: Path, anew: Path, listener: Listener
 ) -> None:

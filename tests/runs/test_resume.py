@@ -210,6 +210,7 @@ def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path
         run(load_recipe(RECIPE, changes), run_dir=folder, resume=True)
 
 
+@pytest.mark.long
 def test_a_run_of_a_version_that_hashed_pixels_is_refused(small: list[str], tmp_path: Path) -> None:
     """Its digest of pictures means something else, so nobody can tell whether the data are the same."""
     folder = tmp_path / "older"

@@ -72,6 +72,7 @@ def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[st
     assert re.search(r"full - \S+ GB instead of \S+ GB, for about a third more time", text)
 
 
+@pytest.mark.long
 def test_the_numbers_are_those_of_the_estimate(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
     changes = [*changes, *WASTEFUL, "model.freeze=[vision]"]
     text = advice(changes, batch_and_model, FrozenCopy(batch_and_model[2]))
@@ -159,6 +160,7 @@ def test_another_error_is_passed_on_as_it_is(changes: list[str], batch_and_model
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
+@pytest.mark.long
 def test_a_run_that_runs_out_of_memory_says_what_would_help(small: list[str], tmp_path: Path) -> None:
     from support.builders.small_llava import build_llava
 

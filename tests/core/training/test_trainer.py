@@ -20,7 +20,7 @@ def final_weights(changes: list[str]) -> dict[str, torch.Tensor]:
     return load_file(run(load_recipe(RECIPE, changes)).final / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("micro", [1, 4])
+@pytest.mark.parametrize("micro", [4, pytest.param(1, marks=pytest.mark.long)])
 def test_accumulation_gives_weights_of_one_batch_even_incomplete(
     micro: int, changes: list[str], tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def test_the_recipe_prefers_each_answer_with_its_own_pictures(llava: Path, tmp_p
     assert last["loss"] < first["loss"] - 0.01
 
 
+@pytest.mark.long
 def test_a_rejected_picture_that_the_processor_refuses_is_a_bad_row(tmp_path: Path) -> None:
     shutil.copytree(FORMAT, tmp_path / "data")
     PIL.Image.new("RGB", (455, 2)).save(tmp_path / "data" / "images" / "thin.png")

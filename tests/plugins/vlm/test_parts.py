@@ -347,6 +347,7 @@ def test_the_reference_is_the_model_before_any_part_trained(
                 assert mine[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), (reference, mine["step"], name)
 
 
+@pytest.mark.long
 def test_a_run_prints_what_trains(changes: list[str], tmp_path: Path) -> None:
     lora = "model.lora={rank: 4}"
     kept = [change for change in changes if not change.startswith("model.lora")]
