@@ -11,6 +11,7 @@ Records = Sequence[Mapping[str, float]]
 _CHOSEN = "rewards/chosen"
 _PICTURE = "picture/accuracy"
 _HELD_OUT = "eval/preference/"
+_HEALTHY = "healthy: no chosen reward below 0, no loss that stayed where it began"
 _FEWEST = 20  # held-out rows, below which their numbers are chance
 _LOG_2 = math.log(2)
 # A pair term whose margin never left 0 has this loss; a run that learned anything is further away.
@@ -38,10 +39,10 @@ class Known:
 
 def verdict(records: Records, known: Known) -> list[str]:
     """Sentences on whether a run looks healthy, by its lines of metrics.jsonl."""
-    found = [f"look at this: {each}." for each in findings(records, known)]
+    found = [f"look at this: {each}." for each in findings(records, known)] or [_HEALTHY]
     if 0 < known.num_held_out < _FEWEST:
         found.append(f"{known.num_held_out} held-out rows are too few to judge by; hold out {_FEWEST} or more")
-    return found or ["healthy: no chosen reward below 0, no loss that stayed where it began"]
+    return found
 
 
 def findings(records: Records, known: Known) -> list[str]:

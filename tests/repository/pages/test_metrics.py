@@ -11,7 +11,7 @@ import pytest
 from support.paths import RECIPES, ROOT
 
 from mdpo_core import load_recipe, run
-from mdpo_core.cli.terminal.health import findings
+from mdpo_core.cli.terminal.health import Known, findings
 
 sys.path.insert(0, str(ROOT / "scripts" / "docs"))
 
@@ -73,7 +73,7 @@ def test_warnings_of_the_page_about_reading_a_run_are_those_of_the_summary() -> 
         [{"loss": 2.0, **stuck}],
         [{"eval/preference/picture/accuracy": 0.52}],
     ]
-    assert told == [f"{sentence}." for run in runs for sentence in findings(run)]
+    assert told == [f"{sentence}." for run in runs for sentence in findings(run, Known(num_held_out=200))]
 
 
 def test_every_metric_of_the_page_is_in_a_run(keys: set[str]) -> None:
