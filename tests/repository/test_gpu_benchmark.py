@@ -32,7 +32,8 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="takes minutes on a CPU; the other tests run single cases of stages")
+@pytest.mark.timeout(1000)
 def test_every_stage_runs_on_a_cpu_or_says_why_not(tmp_path: Path) -> None:
     file = tmp_path / "gpu.jsonl"
     done = command("--device", "cpu", "--budget", "900", "--lines", str(file))
