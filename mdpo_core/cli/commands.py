@@ -41,12 +41,10 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 def _run_and_show(recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.cli.terminal.console import Console
-    from mdpo_core.registry.discovery import current_registry
     from mdpo_core.runner import run
 
     with Console(recipe) as console:
         console.greet(options.recipe, options.directory.path)
-        current_registry().plugins.register(console)
         result = run(recipe, **_how_to_run(options))
     console.summarize(result, [*recipe_arguments(options), *processes_arguments(options)])
     return 0
@@ -68,7 +66,6 @@ def check_recipe(options: argparse.Namespace) -> int:
     """`mdpo check`: find every problem of a recipe, and with ``--data`` every problem of its rows."""
     from mdpo_core.cli.starting.machine import require_libraries
     from mdpo_core.cli.terminal.console import Console
-    from mdpo_core.registry.discovery import current_registry
 
     recipe = _load_recipe(options)
     if options.memory or options.gpu is not None or options.json:
@@ -84,8 +81,7 @@ def check_recipe(options: argparse.Namespace) -> int:
     from mdpo_core.storage.stored_checks import StoredChecks
 
     told: list[CheckedData] = []
-    with Console(recipe) as console:
-        current_registry().plugins.register(console)
+    with Console(recipe):
         try:
             checked, builder = read_data(recipe, store=StoredChecks(recipe), tell=told.append)
         finally:

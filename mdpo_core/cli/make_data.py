@@ -154,12 +154,10 @@ def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: 
     from mdpo_core.errors import RecipeError
     from mdpo_core.make_data.job import counted
     from mdpo_core.processes.world import current_world
-    from mdpo_core.registry.discovery import current_registry
 
     if current_world().size > 1:
         raise RecipeError(f"mdpo {options.command} runs in one process; call it without a launcher")
-    with Console(recipe) as console:
-        current_registry().plugins.register(console)
+    with Console(recipe):
         new = make()
     if new is None:
         print(f"{options.out}: already exists; this command wrote it")  # noqa: T201

@@ -31,7 +31,6 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.memory.cards import card_memory
     from mdpo_core.memory.longest import num_tokens
     from mdpo_core.processes.world import current_world
-    from mdpo_core.registry.discovery import current_registry
     from mdpo_core.storage.files import atomic_write
     from mdpo_core.storage.stored_checks import StoredChecks
 
@@ -41,8 +40,7 @@ def check_memory(recipe: Recipe, options: argparse.Namespace) -> int:
         raise RecipeError(f"--json: the folder {options.json.parent} does not exist")
     card = None if options.gpu is None else card_memory(options.gpu)
     recipe.model.depth  # noqa: B018  # an adapter without it is refused before the data are read
-    with Console(recipe) as console:
-        current_registry().plugins.register(console)
+    with Console(recipe):
         checked, builder = read_data(recipe, weights=False, store=StoredChecks(recipe))
     longest = partial(_longest, checked, builder)
     processes = options.processes or current_world().size

@@ -90,10 +90,8 @@ def _checked(recipe: Recipe, data: NotedRows, builder: NotingBuilder) -> Checked
     from mdpo_core.data.checking import check_data
     from mdpo_core.listeners import progress_of
     from mdpo_core.processes.world import ALONE
-    from mdpo_core.registry.discovery import current_registry
 
-    with Console(recipe) as console:
-        current_registry().plugins.register(console)
+    with Console(recipe):
         return check_data(data, builder, progress_of("checking data", ALONE))
 
 

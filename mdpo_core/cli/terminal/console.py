@@ -17,6 +17,7 @@ from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.cli.terminal.summary import Trained, print_summary
 from mdpo_core.hooks import hookimpl
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.registry.discovery import current_registry
 from mdpo_core.scoring.reference_store import CACHING
 
 if TYPE_CHECKING:
@@ -32,12 +33,16 @@ _FINER = ("loss/", "rewards/margin/")
 
 
 class Console:
-    """Draws on a terminal; elsewhere, such as in a log file, prints a line after each tenth of a run."""
+    """Hears a run as long as its ``with`` lasts, and draws it on a terminal.
+
+    Elsewhere, such as in a log file, it prints a line after each tenth of a run.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         from rich.console import Console as Terminal
 
         self._recipe = recipe
+        self._plugins = current_registry().plugins
         self._terminal = Terminal(highlight=False, markup=False, emoji=False)
         self._stages = Stages(self._terminal, _bars(self._terminal))
         self._parts: Mapping[str, Mapping[str, float]] = {}
@@ -46,6 +51,7 @@ class Console:
         self._began = self._training = time.monotonic()
 
     def __enter__(self) -> Console:
+        self._plugins.register(self)
         self._stages.start()
         return self
 
@@ -53,6 +59,7 @@ class Console:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stages.stop()
+        self._plugins.unregister(self)
 
     def greet(self, recipe_file: Path, run_dir: Path) -> None:
         """The first line, before anything is loaded."""

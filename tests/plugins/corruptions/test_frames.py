@@ -140,8 +140,8 @@ def test_a_row_without_a_video_stays_and_is_left_out(name: str) -> None:
     picture = row(1, 2, videos=())
     builder = BatchBuilder(Marks(), (), {"wrong": condition}, (), 100, 0)  # type: ignore[arg-type]
     assert builder.corrupt(picture, "wrong", [picture], 0) is picture
-    assert not builder._corruptible(picture)
-    assert builder._corruptible(row(1, 2, videos=(range(2),)))
+    assert not builder.is_corruptible(picture)
+    assert builder.is_corruptible(row(1, 2, videos=(range(2),)))
 
 
 @pytest.mark.parametrize(
