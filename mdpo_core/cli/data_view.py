@@ -65,13 +65,16 @@ def _recipe(found: DataSummary) -> str:
 def _held_out(found: DataSummary) -> tuple[str, str]:
     """The line with rows held out, if there are enough, and the evaluators that measure on them."""
     from mdpo_core.cli.starting.measured import hold_out_unread
+    from mdpo_core.cli.starting.recipe_text import ANSWERS
 
     hold_out = hold_out_unread(found.num_rows)
     if hold_out is None or not found.line.endswith("}"):
-        return found.line, "evaluators: []   # too few rows to hold some out, which {evaluator: preference} measures on"
+        few = "too few rows to hold some out, which {evaluator: preference} measures on"
+        return found.line, f"evaluators:   # {few}\n{ANSWERS}"
     ((key, value),) = hold_out.model_dump(exclude_none=True, exclude={"seed"}).items()
     line = f"{found.line[:-1]}, hold_out: {{{key}: {value}}}}}"
-    return line, "evaluators:\n  - {evaluator: preference}   # on the rows of hold_out, which are not trained on"
+    preference = "  - {evaluator: preference}   # on the rows of hold_out, which are not trained on"
+    return line, f"evaluators:\n{preference}\n{ANSWERS}"
 
 
 def is_ready(found: DataSummary) -> bool:

@@ -35,6 +35,13 @@ class Evaluator(Component):
         """The corruptions that it applies to the held-out rows; one row is tried before a model is loaded."""
         return ()
 
+    def read_files(self) -> Mapping[str, str]:
+        """SHA-256 of each file that its metrics depend on, as it was read, by path: in the manifest of the run.
+
+        A run resumes only with the same files.
+        """
+        return {}
+
     @property
     def reads_sources(self) -> bool:
         """Whether it measures the held-out rows by source, so that they must name their sources."""

@@ -14,7 +14,7 @@ from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.component import Component
-from mdpo_core.interfaces.plugin_results import placement_of
+from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.processes.file_modules import file_module
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
@@ -37,6 +37,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
         "plugins": {point.name: point.value for point in points},
         **_plugin_files(recipe),
         **_registered(recipe),
+        **_evaluators(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
         "data": {
@@ -59,6 +60,15 @@ def _plugin_files(recipe: Recipe) -> dict[str, Any]:
     """The digest of each plugin file of the recipe, by its name, as this process runs it."""
     files = loaded_files(recipe.plugins)
     return {"plugin_files": {file.path.name: file.sha256 for file in files}} if recipe.plugins else {}
+
+
+def _evaluators(recipe: Recipe) -> dict[str, Any]:
+    """The digests of the files that evaluators have read, by path; nothing if they read none."""
+    digests: dict[str, str] = {}
+    for evaluator in recipe.evaluators:
+        with code_of(evaluator, "read_files"):
+            digests |= {f"{path}": f"{digest}" for path, digest in evaluator.read_files().items()}
+    return {"evaluators": digests} if digests else {}
 
 
 def _registered(recipe: Recipe) -> dict[str, Any]:

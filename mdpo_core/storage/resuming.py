@@ -70,7 +70,7 @@ def goes_on_from(file: Path, recipe: Recipe) -> bool:
 
 
 def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Raise `CheckpointError` if two manifests of the run in ``path`` name another model or other data."""
+    """Raise `CheckpointError` if two manifests of the run in ``path`` name another model, other data or other files."""
     for key in ("model", "data"):
         if _compared(then[key]) == _compared(now[key]):
             continue
@@ -84,6 +84,18 @@ def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: P
             f"the {key} has changed since the run in {path} began ({path / 'manifest.json'}); restore it, or "
             f"start a new run with {option('--run-dir DIR')}"
         )
+    _require_same_files(then, now, path)
+
+
+def _require_same_files(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """The same for files that evaluators read. A manifest of an earlier version does not name them."""
+    before = then.get("evaluators")
+    for file, digest in now.get("evaluators", {}).items():
+        if isinstance(before, Mapping) and before.get(file, digest) != digest:
+            raise CheckpointError(
+                f"the file {file}, which evaluators read, has changed since the run in {path} began "
+                f"({path / 'manifest.json'}); restore it, or start a new run with {option('--run-dir DIR')}"
+            )
 
 
 def changed_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,10 @@ from mdpo_core.types.example import Example, Turn
 def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
     """Check an evaluator on a policy that always gives the same answers; ``folder`` must be empty."""
     check_options(evaluator, Evaluator)
+    with calling(evaluator, "in read_files()"):
+        read = evaluator.read_files()
+    texts = isinstance(read, Mapping) and all(isinstance(each, str) for each in (*read, *read.values()))
+    require(texts, f"{name_of(evaluator)} must give digests by path from read_files(); it gives {shown(read)}")
     generators = global_randomness()
     first = _measured(evaluator, policy, folder, 0)
     later = _measured(evaluator, policy, folder, 10)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from support.paths import LLAVA_MDPO
 from support.processes.launching import EVERY, begin, contents, kill, launch, records, wait_for_step
 from support.runs import train
 
-from mdpo_core import CheckpointError, load_recipe, run
+from mdpo_core import CheckpointError, RecipeError, load_recipe, run
 
 EVALUATED = "evaluators=[{evaluator: samples, rows: 3, max_new_tokens: 5, every: 2}]"
 HELD_OUT = "data.hold_out={rows: 4}"
@@ -57,6 +59,23 @@ def test_a_damaged_line_is_named_before_anything_is_computed(changes: list[str],
         file.write("{}\n")
     with pytest.raises(CheckpointError, match=r"samples\.jsonl:\d+: a run did not write this line"):
         run(load_recipe(LLAVA_MDPO, [*words, f"output.dir={folder}"]), resume=True)
+
+
+def test_another_word_list_is_refused_on_resume_by_its_digest(changes: list[str], tmp_path: Path) -> None:
+    listed = tmp_path / "words.txt"
+    listed.write_text("green\nbrown\n")
+    words = [*changes, EVALUATED.replace("rows: 3", f"rows: 1, words: {listed}"), "train.epochs=1"]
+    folder = train(words, tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["evaluators"] == {str(listed): hashlib.sha256(listed.read_bytes()).hexdigest()}
+    listed.write_text("green\n")
+    with pytest.raises(
+        CheckpointError, match=rf"the file {re.escape(str(listed))}, which evaluators read, has changed"
+    ):
+        train([*words, "train.epochs=2"], folder, resume=True)
+    listed.unlink()
+    with pytest.raises(RecipeError, match="no such file"):
+        train([*words, "train.epochs=2"], folder, resume=True)
 
 
 @pytest.mark.long

@@ -39,6 +39,7 @@ _KEYS = {
 }
 _CROP = "  crop: {corruption: random_crop, area: [0.01, 0.2]}   # a condition: at most a fifth of the picture is kept"
 _TEXT = "  - {loss: dpo, beta: 0.1, label: text}   # the chosen answer over the rejected one"
+ANSWERS = "  - {evaluator: samples, rows: 3}   # answers to some rows, before the first step and after the last one"
 _ANCHOR = "  - {anchor: reward, beta: 0.1, on: chosen, label: anchor}   # the chosen answer stays as likely as before"
 
 
@@ -129,10 +130,11 @@ def _terms(plan: Plan) -> Iterator[str]:
 
 def _evaluators(held_out: bool, every: int) -> str:
     if not held_out:
-        return "evaluators: []   # {evaluator: preference} measures on held-out rows"
+        return f"evaluators:   # what is measured; {{evaluator: preference}} needs held-out rows\n{ANSWERS}"
     lines = (
         "evaluators:   # what is measured on held-out rows",
         f"  - {{evaluator: preference, every: {every}}}   # steps; also before the first and after the last one",
+        ANSWERS,
     )
     return "\n".join(lines)
 

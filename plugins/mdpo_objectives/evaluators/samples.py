@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,18 +31,22 @@ class Samples(Evaluator):
         "and counted, as whole words in any case",
     )
     _listed: tuple[str, ...] = PrivateAttr(())
+    _digest: str = PrivateAttr("")
 
     @field_validator("words")
     @classmethod
     def _words_are_listed(cls, words: Path | None) -> Path | None:
         if words is not None:
-            listed_in(words)
+            _listed_in(words)
         return words
 
     def model_post_init(self, context: object) -> None:
         """Read the list once: a file that changes or vanishes meanwhile does not change the run."""
         if self.words is not None:
-            self._listed = listed_in(self.words)
+            self._listed, self._digest = _listed_in(self.words)
+
+    def read_files(self) -> Mapping[str, str]:
+        return {} if self.words is None else {str(self.words): self._digest}
 
     def measures(self, terms: Mapping[str, Term]) -> tuple[str, ...]:
         return ("words",) if self.words is None else ("words", "listed", "listed_not_chosen")
@@ -70,19 +75,20 @@ class Samples(Evaluator):
         }
 
 
-def listed_in(file: Path) -> tuple[str, ...]:
-    """The words and phrases of a list, each once. Raises `ValueError` if it cannot be read or has none."""
+def _listed_in(file: Path) -> tuple[tuple[str, ...], str]:
+    """The words of a list, each once, and its SHA-256. Raises `ValueError` if it cannot be read or has none."""
     path = file.expanduser()
     if not path.is_file():
         raise ValueError(f"{file}: {'is not a file' if path.exists() else 'no such file'}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        content = path.read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: is not text in UTF-8") from error
     words = tuple(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
     if not words:
         raise ValueError(f"{file}: has no word; write one word or phrase a line")
-    return words
+    return words, hashlib.sha256(content).hexdigest()
 
 
 def found_words(text: str, listed: Sequence[str]) -> tuple[str, ...]:

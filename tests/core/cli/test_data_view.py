@@ -56,7 +56,8 @@ def test_a_recipe_has_labels_and_measures_on_held_out_rows(
     assert loaded.labels() == ("text", "picture", "anchor")
     found = loaded.data.hold_out
     assert (None if found is None else found.model_dump(exclude_none=True, exclude={"seed"})) == held_out
-    assert [each.component_name() for each in loaded.evaluators] == (["preference"] if held_out else [])
+    expected = ["preference", "samples"] if held_out else ["samples"]
+    assert [each.component_name() for each in loaded.evaluators] == expected
 
 
 def test_a_column_that_is_not_chosen_yet_is_refused_before_a_row_is_read(

@@ -199,6 +199,11 @@ class Idle(Length):
         return {}
 
 
+class Unread(Length):
+    def read_files(self) -> Mapping[str, str]:
+        return {"words.txt": b"12ab"}  # type: ignore[dict-item]
+
+
 def measuring(value: Callable[[], Any]) -> Evaluator:
     methods = {"evaluate": lambda self, policy, folder, step: value()}
     return type("Measuring", (Evaluator,), methods)()  # type: ignore[no-any-return]
@@ -238,6 +243,7 @@ def test_a_valid_evaluator_passes(tmp_path: Path) -> None:
         (Drifting(), r"Drifting gives {'words': 0.0} and then {'words': 10.0} for the same policy"),
         (Undefined(), "Undefined gives words = nan"),
         (Idle(), "Idle measures nothing"),
+        (Unread(), r"Unread must give digests by path from read_files\(\); it gives the dict"),
     ],
 )
 def test_a_broken_evaluator_is_caught(evaluator: Evaluator, sentence: str, tmp_path: Path) -> None:

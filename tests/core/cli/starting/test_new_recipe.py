@@ -43,6 +43,10 @@ def rows_of(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def last_step(run: Path) -> int:
+    return int(rows_of(run / "metrics.jsonl")[-1]["step"])
+
+
 def new_recipe(model: Path, *more: str) -> int:
     given = ["--model", str(model), "--data", "pairs.jsonl", "--images", "photos", "--out", "my.yaml"]
     return main(["new-recipe", *given, *more])
@@ -63,7 +67,12 @@ def test_own_photographs_train_a_llava_without_a_detour(
     metrics = (mine / "runs" / "my" / "metrics.jsonl").read_text()
     for name in ("eval/preference/rewards/accuracy/picture", "rewards/accuracy/text", "loss/anchor"):
         assert f'"{name}"' in metrics
-    assert load_recipe("my.yaml").model.component_name() == "llava"
+    recipe = load_recipe("my.yaml")
+    assert recipe.model.component_name() == "llava"
+    assert [each.component_name() for each in recipe.evaluators] == ["preference", "samples"]
+    answered = [json.loads(line) for line in (mine / "runs" / "my" / "samples.jsonl").read_text().splitlines()]
+    assert {line["held_out"] for line in answered} == {True}
+    assert {line["step"] for line in answered} == {0, last_step(mine / "runs" / "my")}
 
 
 def test_own_photographs_train_a_qwen_without_a_detour(mine: Path, tmp_path: Path) -> None:
@@ -95,7 +104,7 @@ def test_all_rows_about_one_picture_leave_none_to_hold_out(mine: Path, llava: Pa
     assert new_recipe(llava) == 0
     recipe = load_recipe("my.yaml")
     assert recipe.data.hold_out is None
-    assert recipe.evaluators == ()
+    assert [each.component_name() for each in recipe.evaluators] == ["samples"]
     assert main(["check", "my.yaml", "--data"]) == 0
 
 

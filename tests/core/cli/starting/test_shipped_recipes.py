@@ -42,6 +42,14 @@ def test_list_has_a_line_for_each_recipe(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_lets_the_model_answer_a_few_rows_at_its_start_and_end_alone(name: str) -> None:
+    [samples] = [each for each in load_recipe(shipped_recipes()[name]).evaluators if each.component_name() == "samples"]
+    options = samples.model_dump()
+    assert options["every"] is None
+    assert options["rows"] * options["max_new_tokens"] <= 4 * 64
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_copy_says_what_the_recipe_says_in_one_file(name: str, here: Path) -> None:
     copied = copy_recipe(name, Path("mine.yaml"))
     assert read_document(copied).data == read_document(shipped_recipes()[name]).data
