@@ -32,8 +32,13 @@ TEXT = [
 ]
 
 
-def build_llava(folder: Path, image_size: int = 28, hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
-    """Save a LLaVA with ``(image_size / 14) ** 2`` image tokens into ``folder``."""
+def build_llava(
+    folder: Path, image_size: int = 28, hidden: int = 32, layers: int = 2, seed: int = 0, wide: int = 2
+) -> Path:
+    """Save a LLaVA with ``(image_size / 14) ** 2`` image tokens into ``folder``.
+
+    ``wide``: the width of the language model's MLP, as a multiple of ``hidden``.
+    """
     tokenizer = build_tokenizer()
     LlavaProcessor(
         image_processor=CLIPImageProcessorPil(
@@ -57,7 +62,7 @@ def build_llava(folder: Path, image_size: int = 28, hidden: int = 32, layers: in
         text_config=LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=hidden,
-            intermediate_size=2 * hidden,
+            intermediate_size=wide * hidden,
             num_hidden_layers=layers,
             num_attention_heads=2,
             num_key_value_heads=2,
