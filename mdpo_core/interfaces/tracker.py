@@ -33,6 +33,13 @@ class Tracker(Component):
         There it finds ``recipe.yaml``, with every default, and ``manifest.json``.
         """
 
+    def shown_by(self, folder: Path) -> str:
+        """The command that shows or sends what it has of the run in ``folder``, with real paths, or an address.
+
+        The summary of the run prints it. Empty if there is nothing to show.
+        """
+        return ""
+
     def figure(self, folder: Path) -> Any:
         """A matplotlib figure of the metrics in the run directory ``folder``; None if there is nothing to draw.
 

@@ -63,6 +63,9 @@ def check_tracker(tracker: Tracker, folder: Path) -> None:
         tracker.check()
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_check_runs, tracker, folder).result()
+    with calling(tracker, "in shown_by()"):
+        command = tracker.shown_by(folder)
+    require(isinstance(command, str), f"{name_of(tracker)} must give a text from shown_by(); it gives {shown(command)}")
 
 
 def _check_runs(tracker: Tracker, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,10 @@ class TensorBoard(Tracker):
         from mdpo_trackers.tensorboard import TensorBoardLog
 
         return TensorBoardLog(folder)
+
+    def shown_by(self, folder: Path) -> str:
+        written = folder / "tensorboard"
+        return shlex.join(["tensorboard", "--logdir", str(written)]) if written.is_dir() else ""
 
 
 @hookimpl

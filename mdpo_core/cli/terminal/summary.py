@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,8 @@ def print_summary(
         if (result.run_dir / name).exists():
             said = best_of(result.run_dir / name)
             terminal.print(f"  {name:<17} {meaning}{f': {said}' if said else ''}", soft_wrap=True)
+    if shown := list(_shown_by_trackers(recipe, result.run_dir)):
+        terminal.print("\n".join(["\ntrackers:", *shown]), soft_wrap=True)
     for line in _needs(recipe, result):
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
     steps = [f"  {title:<18} {command}" for title, command in _next(recipe, result.run_dir, words).items()]
@@ -122,6 +125,14 @@ def _health(recipe: Recipe, result: RunResult) -> list[str]:
 def _num_held_out(run_dir: Path) -> int:
     rows: int = read_manifest(RunDirectory(run_dir).manifest)["data"].get("held_out", {}).get("rows", 0)
     return rows
+
+
+def _shown_by_trackers(recipe: Recipe, run_dir: Path) -> Iterator[str]:
+    """The commands and addresses that show what trackers have."""
+    for tracker in recipe.trackers:
+        with suppress(Exception):  # whatever a tracker raises, the run is done
+            if command := tracker.shown_by(run_dir):
+                yield f"  {tracker.component_name():<17} {command}"
 
 
 def _needs(recipe: Recipe, result: RunResult) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +45,13 @@ class Wandb(Tracker):
         place = {"mode": self.mode, "entity": self.entity, "name": self.name or folder.name}
         return WandbLog(library("wandb", "wandb"), folder, self.project, place)
 
+    def shown_by(self, folder: Path) -> str:
+        return (
+            _sync("wandb", folder / "wandb", "offline-run-*")
+            if self.mode == "offline"
+            else _sent(self.entity, self.project)
+        )
+
 
 def _has_key(wandb: Any) -> bool:
     try:
@@ -76,6 +84,13 @@ class MLflow(Tracker):
 
         return MLflowLog(library("mlflow", "mlflow"), folder, self.experiment, self._address(folder))
 
+    def shown_by(self, folder: Path) -> str:
+        if self.uri:
+            return f"{self.uri}, experiment {self.experiment}"
+        database = folder.parent / "mlflow.db"
+        words = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{database}"]
+        return shlex.join(words) if database.is_file() else ""
+
     def _address(self, folder: Path) -> str:
         return self.uri or f"sqlite:///{folder.absolute().parent / 'mlflow.db'}"
 
@@ -101,6 +116,13 @@ class Trackio(Tracker):
         place = {"server_url": self.server, "space_id": self.space}
         return TrackioLog(library("trackio", "trackio"), folder, self.project, place)
 
+    def shown_by(self, folder: Path) -> str:
+        if self.server or self.space:
+            address = self.server or f"https://huggingface.co/spaces/{self.space}"
+            return f"{address}, project {self.project}"
+        written = library("trackio.utils", "trackio").TRACKIO_DIR
+        return f"{shlex.join(['trackio', 'show', '--project', self.project])}   # in {written}"
+
 
 class SwanLab(Tracker):
     """SwanLab. ``mode: offline`` writes ``swanlog/`` in the run directory, which ``swanlab sync`` sends later."""
@@ -119,3 +141,22 @@ class SwanLab(Tracker):
 
         place = {"mode": self.mode, "workspace": self.workspace}
         return SwanLabLog(library("swanlab", "swanlab"), folder, self.project, place)
+
+    def shown_by(self, folder: Path) -> str:
+        written = folder / "swanlog"
+        if self.mode == "online":
+            return _sent(self.workspace, self.project)
+        if self.mode == "offline":
+            return _sync("swanlab", written, "run-*")
+        return shlex.join(["swanlab", "watch", str(written)]) if written.is_dir() else ""
+
+
+def _sync(command: str, folder: Path, runs: str) -> str:
+    """``wandb sync RUN/wandb/offline-run-...``; of a resumed run, which has several such folders, with ``*``."""
+    found = sorted(folder.glob(runs))
+    place = shlex.quote(str(found[0])) if len(found) == 1 else f"{shlex.quote(str(folder))}/{runs}"
+    return f"{command} sync {place}" if found else ""
+
+
+def _sent(owner: str | None, project: str) -> str:
+    return f"sent to the project {owner}/{project}" if owner else f"sent to the project {project}"

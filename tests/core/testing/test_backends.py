@@ -308,6 +308,12 @@ def test_a_valid_tracker_passes(tmp_path: Path) -> None:
     check_tracker(Writer(), tmp_path)
 
 
+def test_a_tracker_that_shows_no_text_is_caught(tmp_path: Path) -> None:
+    mute = type("Mute", (Writer,), {"shown_by": lambda self, folder: folder})
+    with pytest.raises(AssertionError, match=r"^Mute must give a text from shown_by\(\); it gives "):
+        check_tracker(mute(), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("log", "sentence"),
     [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.paths import RECIPES
 
-from mdpo_core import load_recipe
+from mdpo_core import Tracker, TrackerLog, load_recipe
 from mdpo_core.cli.terminal.console import Console
 from mdpo_core.result import RunResult
 from mdpo_core.scoring.reference_store import CACHING
@@ -132,6 +132,29 @@ def test_the_summary_says_what_was_trained_and_what_was_not_measured(
     assert "trained 1,500 parameters by LoRA on text, picture, anchor: 20 of 30 steps (10 of them now) in" in text
     assert "no held-out numbers: hold_out: {share: 0.02} in data and the evaluator 'preference' would measure" in text
     assert f"mdpo export {tmp_path} --merge --out {tmp_path}-merged" in text
+
+
+def test_the_summary_names_what_shows_the_trackers(
+    cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Raising(Tracker):
+        """Whatever a tracker does, the run is done."""
+
+        def start(self, folder: Path) -> TrackerLog:
+            raise NotImplementedError
+
+        def shown_by(self, folder: Path) -> str:
+            raise KeyError(folder)
+
+    folder = tmp_path / "my run"
+    (folder / "tensorboard").mkdir(parents=True)
+    changes = [*cached_changes, "trackers=[{tracker: tensorboard}, {tracker: curves}]", "output.dir=x"]
+    recipe = load_recipe(RECIPE, changes)
+    recipe = recipe.model_copy(update={"trackers": (Raising(), *recipe.trackers)})
+    with Console(recipe) as console:
+        console.summarize(result_in(folder), ["my.yaml"])
+    shown = capsys.readouterr().out
+    assert f"\ntrackers:\n  tensorboard       tensorboard --logdir '{folder / 'tensorboard'}'\n\nnext:\n" in shown
 
 
 def test_a_run_that_was_finished_before_says_so(

@@ -150,6 +150,10 @@ def test_a_resumed_run_is_one_run_and_no_step_is_there_twice(
 ) -> None:
     tell_killed_and_resumed(service, tmp_path / "run")
     assert not [said for said in caplog.messages if "the tracker" in said]
+    command = component("tracker", service).shown_by(tmp_path / "run")  # type: ignore[attr-defined]
+    place = next(word for word in reversed(command.split()) if "/" in word)
+    assert command.startswith(f"{service} ")
+    assert list(Path("/").glob(place.removeprefix("sqlite:///").lstrip("/"))), command
     if service == "swanlab":
         assert_written_by_swanlab(tmp_path / "run")
         return
@@ -203,6 +207,26 @@ def test_wandb_online_without_a_key_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_trackio_sends_to_one_place() -> None:
     with pytest.raises(RecipeError, match="to a server or to a space; leave one of them out"):
         component("tracker", "trackio", server="http://localhost:1", space="me/mine").check()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "swanlab", "tensorboard", "curves"])
+def test_nothing_is_shown_of_a_tracker_that_wrote_nothing(name: str, tmp_path: Path) -> None:
+    assert component("tracker", name).shown_by(tmp_path / "run") == ""  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"tracker": "mlflow", "uri": "http://there:5000"}, "http://there:5000, experiment mdpo"),
+        ({"tracker": "wandb", "mode": "online"}, "sent to the project mdpo"),
+        ({"tracker": "swanlab", "mode": "online", "workspace": "us"}, "sent to the project us/mdpo"),
+        ({"tracker": "trackio", "server": "http://there:7860"}, "http://there:7860, project mdpo"),
+        ({"tracker": "trackio", "space": "me/mine"}, "https://huggingface.co/spaces/me/mine, project mdpo"),
+    ],
+)
+def test_what_is_sent_away_is_shown_by_its_address(options: dict[str, str], expected: str, tmp_path: Path) -> None:
+    name = options.pop("tracker")
+    assert component("tracker", name, **options).shown_by(tmp_path) == expected  # type: ignore[attr-defined]
 
 
 def test_another_project_is_another_run(tmp_path: Path) -> None:
