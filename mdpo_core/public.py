@@ -52,6 +52,7 @@ from mdpo_core.result import RunResult
 from mdpo_core.runner import run
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.storage.files import atomic_folder, exclusive_folder
+from mdpo_core.storage.stored_checks import remembered
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
 from mdpo_core.training.optimizers import Updates
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
@@ -189,6 +190,7 @@ __all__ = [
     "read_image",
     "register",
     "relabel",
+    "remembered",
     "replace_marks",
     "require_devices",
     "rows_in_random_order",

@@ -1,4 +1,4 @@
-"""Everything that the result of a data check depends on, so that the result of another check is never taken for it."""
+"""Everything that a stored result depends on, so that the result of something else is never taken for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,7 +21,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import sha256
 from mdpo_core.storage.manifest import installed
-from mdpo_core.types.stored_bytes import Files
+from mdpo_core.types.stored_bytes import Files, state_of
 
 _PACKAGES = ("mdpo", "transformers", "tokenizers", "pillow", "datasets", "pyarrow", "numpy", "torchvision")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
@@ -47,7 +47,7 @@ def check_key(recipe: Recipe, reader: Reader, builder: BatchBuilder, num_rows: i
     options, corruptions = reader.model_dump(mode="json"), recipe.to_dict()["corruptions"]
     return json.dumps(
         {
-            "versions": {"python": platform.python_version()} | dict(installed(sorted(_packages()))),
+            "versions": _versions(_PACKAGES),
             "code": code,
             "reader": [reader.component_name(), {key: options[key] for key in options if key not in left_out}],
             "rows": num_rows,
@@ -66,6 +66,16 @@ def check_key(recipe: Recipe, reader: Reader, builder: BatchBuilder, num_rows: i
     )
 
 
+def value_key(files: Iterable[Path], options: object, code: Iterable[type], packages: Iterable[str]) -> str | None:
+    """The key of what `remembered` keeps, as JSON text; None if nobody can tell what it depends on."""
+    digests = {package: _code(package) for package in {"mdpo_core", *map(_package, code)} - sys.stdlib_module_names}
+    if None in digests.values():
+        return None
+    states = [[str(path), *state_of(str(path))] for path in map(Path.absolute, files)]
+    versions = _versions(["mdpo", *packages])
+    return json.dumps({"versions": versions, "code": digests, "files": states, "options": options}, sort_keys=True)
+
+
 def _code_of(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> dict[str, str | None] | None:
     """Digests of the packages whose code judges or reads rows; None if Python cannot read one that does."""
     used = (reader, recipe.model, builder.encoder, *builder.checks, *builder.corruptions.values())
@@ -76,9 +86,10 @@ def _code_of(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> dict[str,
     return code | {package: _code(package) for package in {*others}}
 
 
-def _packages() -> set[str]:
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of Python, of mdpo's plugins, and of those of ``packages`` that are installed."""
     plugins = {point.dist.name for point in entry_points(group=PROJECT) if point.dist is not None}
-    return {*_PACKAGES, *plugins}
+    return {"python": platform.python_version()} | dict(installed(sorted({*packages, *plugins})))
 
 
 def _model(recipe: Recipe) -> dict[str, Any]:

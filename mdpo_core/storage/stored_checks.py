@@ -1,4 +1,4 @@
-"""The result of the data check on the disk, so that rows that were checked once are not checked again."""
+"""What was found on the disk, so that what was checked once is not checked again: rows, and a model's files."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import CheckpointError, Problem, first_line
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.storage.check_key import check_key
-from mdpo_core.storage.files import atomic_write
+from mdpo_core.storage.check_key import check_key, value_key
+from mdpo_core.storage.files import atomic_write, read_json_object
 from mdpo_core.storage.quarantine import write_quarantine
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.types.stored_bytes import Files, state_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 def cache_folder() -> Path:
@@ -66,6 +69,57 @@ class StoredChecks:
         return replace(checked, stored={name: content})
 
 
+def remembered(
+    name: str,
+    compute: Callable[[], Value],
+    *,
+    files: Iterable[Path],
+    options: Mapping[str, Any],
+    code: Iterable[type],
+    packages: Iterable[str] = (),
+) -> Value:
+    """What ``compute`` gives, a JSON value, from the cache if it was computed before. An error of it is not kept.
+
+    It is computed again if anything that it depends on has changed: size or times of ``files``, ``options`` (JSON
+    values), the packages that define the classes of ``code``, or the versions of ``packages``, mdpo and its plugins.
+    """
+    key = value_key(files, options, code, packages)
+    try:
+        file = None if key is None else cache_folder() / "remembered" / f"{name}-{_digest_of(key)}.json"
+    except RuntimeError:  # a user without a home
+        file = None
+    known = {} if file is None else _known(file, [name, key])
+    if "value" in known:
+        value: Value = known["value"]
+        return value
+    value = compute()
+    if file is not None:
+        _remember(file, [name, key], value)
+    return value
+
+
+def _known(file: Path, of: list[str | None]) -> dict[str, Any]:
+    """The content of a file that `_remember` has written; nothing if it is missing, damaged or of something else."""
+    try:
+        found = read_json_object(file)
+    except ValueError:
+        return {}
+    whole = found.pop("sha256", None) == _digest_of(json.dumps(found))
+    return found if whole and found.get("of") == of else {}
+
+
+def _remember(file: Path, of: list[str | None], value: object) -> None:
+    content = {"of": of, "value": value}
+    try:
+        atomic_write(file, json.dumps(content | {"sha256": _digest_of(json.dumps(content))}).encode())
+    except CheckpointError as error:
+        _log().info("%s; it is computed again at the next start (MDPO_CACHE names the folder)", error)
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 def _cache() -> Path | None:
     """The folder of results in the cache; None for a user without a home."""
     try:
@@ -86,7 +140,7 @@ def _is_there(file: Path) -> bool:
 
 
 def _file_name(key: str) -> str:
-    return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    return f"{_digest_of(key)}.safetensors"
 
 
 def write_check(directory: RunDirectory, checked: CheckedData) -> None:

@@ -12,6 +12,7 @@ from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, ModelAdapter
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import FAMILIES, Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
+from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_targets_once
 
 if TYPE_CHECKING:
     from mdpo_vlm.encoding.encoder import VlmEncoder
@@ -98,10 +99,7 @@ class TransformersAdapter(ModelAdapter):
         """Raise `RecipeError` if a LoRA pattern matches no module that can train. Reads no weights."""
         default = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
         if self.has_lora and (self.lora != default or self.trains_images):
-            from mdpo_vlm.loading.shapes import without_weights
-            from mdpo_vlm.parts.lora_targets import choose
-
-            choose(without_weights(self.folder()), self.family(), self.training)
+            require_targets_once(self, self.folder(), self.family())
 
     def check_files(self) -> None:
         """Raise `DataError` if files of the model are missing or damaged. Loads no model."""
@@ -167,16 +165,13 @@ class TransformersAdapter(ModelAdapter):
 
     @property
     def max_positions(self) -> int | None:
-        from mdpo_vlm.loading.shapes import max_positions
-
-        return max_positions(self.folder())
+        return max_positions_once(self, self.folder())
 
     def encoder(self) -> VlmEncoder:
-        from mdpo_vlm.loading.fit import require_fit
-
+        """See `ModelAdapter`. It loads the processor when it encodes, if these files have fitted together before."""
         folder = self.folder()
         encoder = self._encoder(folder)
-        require_fit(folder, self.family(), encoder, folder)
+        require_fit_once(self, folder, self.family(), encoder)
         return encoder
 
     def _encoder(self, folder: Path) -> VlmEncoder:
@@ -218,7 +213,9 @@ class TransformersAdapter(ModelAdapter):
     def load_exported(self, folder: Path, placement: Placement) -> tuple[VlmEncoder, VlmModel]:
         from mdpo_vlm.loading.load import load_exported
 
-        return self._encoder(folder), load_exported(self._plan(), folder, placement)
+        encoder = self._encoder(folder)
+        encoder.loaded  # noqa: B018  # refuses a folder before its weights are read
+        return encoder, load_exported(self._plan(), folder, placement)
 
     @property
     def lost(self) -> str | None:

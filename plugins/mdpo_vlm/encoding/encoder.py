@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,16 @@ import torch
 from torch import Tensor
 
 from mdpo_core import IMAGE_MARK, DataError, EncodedPrompt, Example, ImageInputs, Problem
-from mdpo_vlm.encoding.own_video import OwnVideo, Shown
-from mdpo_vlm.encoding.plain_text import PlainText
+from mdpo_vlm.encoding.own_video import Shown
 from mdpo_vlm.encoding.processor_calls import processing, require_resizable, row_error, tokenizing
-from mdpo_vlm.encoding.processors import load_processor
-from mdpo_vlm.encoding.special_tokens import SpecialTokens
-from mdpo_vlm.encoding.template import ChatTemplate, has_template
-from mdpo_vlm.encoding.unusual_texts import UnusualTexts, UnusualTextsOption
+from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import Family
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from transformers import ProcessorMixin
+
+    from mdpo_vlm.encoding.loaded import Loaded
 
 
 class VlmEncoder:
@@ -30,7 +30,7 @@ class VlmEncoder:
     ``chat``: prompts and responses use the chat template. ``max_resized_pixels``: rows with an image that the processor
     would make larger are bad. ``special_tokens``: those that texts may contain. ``unusual_texts``: which texts that
     are seldom meant make a row bad, see `UnusualTexts`. ``shows_videos``: a video enters by the model's own input, see
-    `OwnVideo`; False: its frames enter as images.
+    `OwnVideo`; False: its frames enter as images. The processor is loaded when it is first used, see `loaded`.
     """
 
     def __init__(
@@ -45,36 +45,42 @@ class VlmEncoder:
         shows_videos: bool = False,
     ) -> None:
         self._arguments = folder, model, family, chat, max_resized_pixels, special_tokens, unusual_texts
-        self.processor, config = load_processor(folder, model)
-        self._image_token: int = config.image_token_id
-        self._num_rows: int = config.get_text_config().vocab_size
-        image_text = self.token_texts([self._image_token])[0]  # of which other messages say more
-        self._special_tokens = SpecialTokens(self.processor.tokenizer, special_tokens, image_text)
-        self._plain = PlainText(self.processor.tokenizer, self._special_tokens.known)
-        self._unusual = UnusualTexts(chat, has_template(self.processor), self._special_tokens.known, unusual_texts)
         self._family = family
         self._max_resized_pixels = max_resized_pixels
-        self._template = ChatTemplate.of(self.processor, model) if chat else None
-        self._video = OwnVideo(self.processor, config, family.video, folder) if shows_videos and family.video else None
+        self._shows_videos = shows_videos and family.video is not None
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The processor and what texts are judged by, loaded when first asked for. Raises `DataError`."""
+        from mdpo_vlm.encoding.loaded import Loaded
+
+        folder, model, family, chat, _, special_tokens, unusual_texts = self._arguments
+        video = family.video if self._shows_videos else None
+        return Loaded.of(folder, model, video, chat, special_tokens, unusual_texts)
+
+    @property
+    def processor(self) -> ProcessorMixin:
+        """The model's processor."""
+        return self.loaded.processor
 
     def __reduce__(self) -> tuple[object, ...]:
         # A worker loads it again: some processors cannot be pickled.
-        return type(self), (*self._arguments, self.shows_videos)
+        return type(self), (*self._arguments, self._shows_videos)
 
     def problems_of_texts(self, example: Example) -> list[str]:
         """Texts that are seldom meant, unless they are kept, and frames that make no video, a sentence for each."""
-        videos = [] if self._video is None else self._video.problems(example)
-        return [*self._unusual.problems(example), *videos]
+        videos = [] if self.loaded.video is None else self.loaded.video.problems(example)
+        return [*self.loaded.unusual.problems(example), *videos]
 
     @property
     def shows_videos(self) -> bool:
         """Whether videos enter by the model's own input."""
-        return self._video is not None
+        return self._shows_videos
 
     @property
     def special_texts(self) -> frozenset[str]:
         """All special tokens, as texts."""
-        return frozenset(self._special_tokens.known)
+        return frozenset(self.loaded.special_tokens.known)
 
     def encode_prompt(self, example: Example) -> EncodedPrompt:
         shown = self._shown(example)
@@ -83,9 +89,9 @@ class VlmEncoder:
             token_ids = torch.as_tensor(inputs["input_ids"][0])
             self._require_rows(token_ids)
             pictures = self._images(shown.pictures, inputs)
-            if self._video is None:
+            if self.loaded.video is None:
                 return EncodedPrompt(token_ids, pictures)
-            return self._video.encoded(token_ids, pictures, shown, inputs)
+            return self.loaded.video.encoded(token_ids, pictures, shown, inputs)
 
     def process(self, example: Example) -> Mapping[str, Any]:
         """All outputs of the processor for a prompt."""
@@ -95,7 +101,7 @@ class VlmEncoder:
         """The pictures and videos of a row. Raises `DataError` if they do not fit its marks or the model."""
         self._require_marks(example)
         example = self._with_plain_text(example)
-        shown = Shown.frames_as_images(example) if self._video is None else self._video.shown(example)
+        shown = Shown.frames_as_images(example) if self.loaded.video is None else self.loaded.video.shown(example)
         require_resizable(self.processor.image_processor, shown.example, self._max_resized_pixels)
         return shown
 
@@ -113,38 +119,37 @@ class VlmEncoder:
 
     def encode_response(self, response: str) -> Tensor:
         try:
-            response = self._plain.hidden(response)
+            response = self.loaded.plain.hidden(response)
         except ValueError as error:
             raise DataError([Problem("", "", f"the response {error}")]) from None
-        problem = self._special_tokens.problem_of_text(response)
+        problem = self.loaded.special_tokens.problem_of_text(response)
         if problem is not None:
             raise DataError([Problem("", "", f"the response {problem}")])
         with tokenizing():
             ids = self._response_ids(response)
-        if self._image_token in ids:
-            raise DataError(
-                [Problem("", "", f"a response contains the image token {self.token_texts([self._image_token])[0]!r}")]
-            )
+        if self.image_token in ids:
+            text = self.token_texts([self.image_token])[0]
+            raise DataError([Problem("", "", f"a response contains the image token {text!r}")])
         token_ids = torch.tensor(ids)
         self._require_rows(token_ids)
         return token_ids
 
     def _response_ids(self, response: str) -> list[int]:
         tokenizer = self.processor.tokenizer
-        if self._template is not None:
-            return list(self._template.response_ids(tokenizer, response))
+        if self.loaded.template is not None:
+            return list(self.loaded.template.response_ids(tokenizer, response))
         return [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
     def _require_rows(self, token_ids: Tensor) -> None:
         """Raise `DataError` for a token that is not a row of the model's embedding."""
         largest = int(token_ids.max()) if len(token_ids) else 0
-        if largest >= self._num_rows:
+        if largest >= self.loaded.num_rows:
             text = f"the token {self.token_texts([largest])[0]!r} has the id {largest}"
-            raise DataError([Problem("", "", f"{text}, but the model's embedding has {self._num_rows} rows")])
+            raise DataError([Problem("", "", f"{text}, but the model's embedding has {self.loaded.num_rows} rows")])
 
     @property
     def image_token(self) -> int:
-        return self._image_token
+        return self.loaded.image_token
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         return [str(self.processor.tokenizer.decode([token])) for token in token_ids]
@@ -153,9 +158,9 @@ class VlmEncoder:
         return str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
 
     def _prompt_text(self, shown: Shown) -> str:
-        if self._template is not None:
+        if self.loaded.template is not None:
             self._require_text(shown.example)
-            return self._template.prompt(shown.example, shown.are_videos)
+            return self.loaded.template.prompt(shown.example, shown.are_videos)
         processor = self.processor
         texts = [processor.video_token if is_video else processor.image_token for is_video in shown.are_videos]
         return self._ready_prompt(shown.example, texts)
@@ -170,7 +175,7 @@ class VlmEncoder:
         token = self.processor.image_token
         if token in text:
             raise row_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
-        problem = self._special_tokens.problem_of_ready_prompt(text)
+        problem = self.loaded.special_tokens.problem_of_ready_prompt(text)
         if problem is not None:
             raise row_error(example, f"the prompt {problem}")
         between = example.prompt.split(IMAGE_MARK)
@@ -178,14 +183,14 @@ class VlmEncoder:
 
     def _with_plain_text(self, example: Example) -> Example:
         try:
-            return example.with_prompt(self._plain.hidden)
+            return example.with_prompt(self.loaded.plain.hidden)
         except ValueError as error:
             raise row_error(example, f"the prompt {error}") from None
 
     def _require_text(self, example: Example) -> None:
         turns = [example.prompt] if isinstance(example.prompt, str) else [turn.text for turn in example.prompt]
         for turn in turns:
-            problem = self._special_tokens.problem_of_text(turn.replace(IMAGE_MARK, ""))
+            problem = self.loaded.special_tokens.problem_of_text(turn.replace(IMAGE_MARK, ""))
             if problem is not None:
                 raise row_error(example, f"the prompt {problem}")
 

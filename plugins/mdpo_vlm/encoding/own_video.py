@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, ProcessorMixin
 
 from mdpo_core import IMAGE_MARK, EncodedPrompt, Example, ImageInputs
 from mdpo_vlm.encoding.processor_calls import processing, row_error
-from mdpo_vlm.encoding.video_patches import VideoPatches
 from mdpo_vlm.encoding.video_settings import VideoSettings
 from mdpo_vlm.families import SECONDS_PER_PATCH, VIDEO_GRID, VIDEO_PIXELS, VideoInput
 from mdpo_vlm.files.folder import unfit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from transformers import PreTrainedConfig, ProcessorMixin
 
 # A mark, and the line break before it: marks of frames may stand below one another.
 _MARK = re.compile(rf"\n?{re.escape(IMAGE_MARK)}")
@@ -59,6 +58,8 @@ class OwnVideo:
     """
 
     def __init__(self, processor: ProcessorMixin, config: PreTrainedConfig, video: VideoInput, folder: Path) -> None:
+        from mdpo_vlm.encoding.video_patches import VideoPatches
+
         self._video = video
         self._image_token: int = config.image_token_id
         self._token: int = processor.video_token_id

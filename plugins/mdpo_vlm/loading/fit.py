@@ -45,6 +45,7 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
     ``folder`` contains the model, ``processor`` the files of ``encoder``. The images of a family whose encoder reads
     its pixels are compared when they are first encoded, those of an unknown family when the model is loaded.
     """
+    encoder.loaded  # noqa: B018  # an error of the processor is its own, not one of encoding
     base = without_weights(folder)
     if has_weights(folder):
         _require_weights(folder, base)

@@ -1,0 +1,57 @@
+"""A model's processor, and what is made of it before the first row: special tokens, chat template, video input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import ProcessorMixin
+
+from mdpo_vlm.encoding.own_video import OwnVideo
+from mdpo_vlm.encoding.plain_text import PlainText
+from mdpo_vlm.encoding.processors import load_processor
+from mdpo_vlm.encoding.special_tokens import SpecialTokens
+from mdpo_vlm.encoding.template import ChatTemplate, has_template
+from mdpo_vlm.encoding.unusual_texts import UnusualTexts, UnusualTextsOption
+from mdpo_vlm.families import VideoInput
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a `VlmEncoder` encodes with. ``num_rows``: of the embedding. ``template``: None if prompts are ready."""
+
+    processor: ProcessorMixin
+    image_token: int
+    num_rows: int
+    special_tokens: SpecialTokens
+    plain: PlainText
+    unusual: UnusualTexts
+    template: ChatTemplate | None
+    video: OwnVideo | None
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        model: Path,
+        video: VideoInput | None,
+        chat: bool,
+        allowed: Sequence[str],
+        unusual_texts: UnusualTextsOption,
+    ) -> Loaded:
+        """See `VlmEncoder`. ``video``: the model's own input of videos, if they use it. Raises `DataError`."""
+        processor, config = load_processor(folder, model)
+        image_token: int = config.image_token_id
+        image_text = str(processor.tokenizer.decode([image_token]))  # of which other messages say more
+        special = SpecialTokens(processor.tokenizer, allowed, image_text)
+        return cls(
+            processor,
+            image_token,
+            config.get_text_config().vocab_size,
+            special,
+            PlainText(processor.tokenizer, special.known),
+            UnusualTexts(chat, has_template(processor), special.known, unusual_texts),
+            ChatTemplate.of(processor, model) if chat else None,
+            None if video is None else OwnVideo(processor, config, video, folder),
+        )

@@ -1,0 +1,67 @@
+"""What is found in a model's files once, and not again while they, the adapter and the libraries stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from mdpo_core import ModelAdapter, remembered
+from mdpo_vlm.families import Family
+
+if TYPE_CHECKING:
+    from mdpo_vlm.encoding.encoder import VlmEncoder
+
+Value = TypeVar("Value")
+
+# They read a model's files: what one version takes, another one may refuse.
+_LIBRARIES = (
+    *("torch", "torchvision", "transformers", "tokenizers", "safetensors", "huggingface-hub", "numpy", "pillow"),
+    *("sentencepiece", "protobuf", "tiktoken", "jinja2", "accelerate"),
+)
+
+
+def require_fit_once(adapter: ModelAdapter, folder: Path, family: Family, encoder: VlmEncoder) -> None:
+    """See `require_fit`."""
+
+    def compute() -> None:
+        from mdpo_vlm.loading.fit import require_fit
+
+        require_fit(folder, family, encoder, folder)
+
+    _found("fit", compute, adapter, folder)
+
+
+def require_targets_once(adapter: ModelAdapter, folder: Path, family: Family) -> None:
+    """Raise `RecipeError` if a LoRA pattern of an adapter matches no module that can train."""
+
+    def compute() -> None:
+        from mdpo_vlm.loading.shapes import without_weights
+        from mdpo_vlm.parts.lora_targets import choose
+
+        choose(without_weights(folder), family, adapter.training)
+
+    _found("targets", compute, adapter, folder)
+
+
+def max_positions_once(adapter: ModelAdapter, folder: Path) -> int | None:
+    """See `max_positions`."""
+
+    def compute() -> int | None:
+        from mdpo_vlm.loading.shapes import max_positions
+
+        return max_positions(folder)
+
+    return _found("max_positions", compute, adapter, folder)
+
+
+def _found(name: str, compute: Callable[[], Value], adapter: ModelAdapter, folder: Path) -> Value:
+    """What ``compute`` gives, which depends on an adapter and on the files in the model's folder."""
+    return remembered(
+        name,
+        compute,
+        files=sorted(filter(Path.is_file, folder.iterdir())),
+        options=adapter.model_dump(mode="json"),
+        code=type(adapter).__mro__,
+        packages=_LIBRARIES,
+    )
