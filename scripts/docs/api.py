@@ -39,7 +39,7 @@ GROUPS = {
     "whole_tensor",
     "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
-    "peak_memory require_devices set_compute_device",
+    "peak_memory remembered require_devices set_compute_device",
     "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on by_frequency is_shortage "
     "suggestion",
 }
