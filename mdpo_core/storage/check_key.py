@@ -25,6 +25,7 @@ from mdpo_core.types.stored_bytes import Files, state_of
 
 _PACKAGES = ("mdpo", "transformers", "tokenizers", "pillow", "datasets", "pyarrow", "numpy", "torchvision")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
+_READ_AT_ONCE = 1 << 26  # bytes; more than a tokenizer has, and fewer than most weights
 # What is done with rows does not change which rows are bad.
 _NOT_OF_ROWS = ("bad_rows", "hold_out")
 _OF_SOME_ROWS = ("bad_rows",)  # held-out rows are among those that are checked
@@ -71,9 +72,15 @@ def value_key(files: Iterable[Path], options: object, code: Iterable[type], pack
     digests = {package: _code(package) for package in {"mdpo_core", *map(_package, code)} - sys.stdlib_module_names}
     if None in digests.values():
         return None
-    states = [[str(path), *state_of(str(path))] for path in map(Path.absolute, files)]
+    states = [[str(path), *_state(path)] for path in map(Path.absolute, files)]
     versions = _versions(["mdpo", *packages])
     return json.dumps({"versions": versions, "code": digests, "files": states, "options": options}, sort_keys=True)
+
+
+def _state(path: Path) -> tuple[int, int, int, str]:
+    """Size and times of a file, and the digest of one that is read in no time: not every disk has exact times."""
+    state = state_of(str(path))
+    return (*state, sha256(path) if 0 <= state[0] <= _READ_AT_ONCE else "")
 
 
 def _code_of(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> dict[str, str | None] | None:

@@ -80,8 +80,9 @@ def remembered(
 ) -> Value:
     """What ``compute`` gives, a JSON value, from the cache if it was computed before. An error of it is not kept.
 
-    It is computed again if anything that it depends on has changed: size or times of ``files``, ``options`` (JSON
-    values), the packages that define the classes of ``code``, or the versions of ``packages``, mdpo and its plugins.
+    It is computed again if anything that it depends on has changed: size or times of ``files``, the bytes of those
+    below 64 MB, ``options`` (JSON values), the packages that define the classes of ``code``, or the versions of
+    ``packages``, mdpo and its plugins.
     """
     key = value_key(files, options, code, packages)
     try:

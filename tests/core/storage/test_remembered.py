@@ -67,8 +67,16 @@ def newer_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "version", lambda name: "99.0" if name == "torch" else version(name))
 
 
+def inexact_times(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other bytes, on a disk that does not tell."""
+    state = check_key.state_of(str(folder / "file"))
+    monkeypatch.setattr(check_key, "state_of", lambda path: state)
+    (folder / "file").write_text("two")
+
+
 CHANGES: dict[str, Callable[[Path, pytest.MonkeyPatch], object]] = {
     "a file": lambda folder, patch: (folder / "file").write_text("two"),
+    "a file, with its old times": inexact_times,
     "no file": lambda folder, patch: (folder / "file").unlink(),
     "the code": lambda folder, patch: write_code(folder, "class Class: new = True", patch),
     "a version": newer_torch,
