@@ -13,6 +13,11 @@ UNKNOWN = -1  # the count of a row that has to be counted by itself
 Mask = NDArray[numpy.bool_]
 
 
+def column_of(rows: pyarrow.Table, name: str) -> pyarrow.Array:
+    """A column in one piece; nulls if there is no such column."""
+    return rows[name].combine_chunks() if name in rows.column_names else pyarrow.nulls(rows.num_rows)
+
+
 class Objects(NamedTuple):
     """The objects in a column of lists, one after the other. ``rows``: the row of each, from 0."""
 
@@ -20,17 +25,16 @@ class Objects(NamedTuple):
     fields: dict[str, pyarrow.Array]
 
 
-def objects_in(column: pyarrow.ChunkedArray) -> Objects | None:
+def objects_in(stored: pyarrow.Array) -> Objects | None:
     """The objects in a column of lists, or of objects of lists; None if it has another type.
 
     A null list has no objects.
     """
-    stored = column.combine_chunks()
     if types.is_struct(stored.type):
         return _of_lists(stored)
     if not is_list(stored.type) or not types.is_struct(stored.type.value_type):
         return None
-    return Objects(_row_of_each(stored), fields_of(stored.flatten()))
+    return Objects(row_of_each(stored), fields_of(stored.flatten()))
 
 
 def _of_lists(stored: pyarrow.StructArray) -> Objects | None:
@@ -38,7 +42,7 @@ def _of_lists(stored: pyarrow.StructArray) -> Objects | None:
     lists = fields_of(stored)
     if not lists or any(not is_list(each.type) or each.null_count for each in lists.values()):
         return None
-    rows = [_row_of_each(each) for each in lists.values()]
+    rows = [row_of_each(each) for each in lists.values()]
     if not all(numpy.array_equal(rows[0], each) for each in rows):
         return None
     return Objects(rows[0], {name: each.flatten() for name, each in lists.items()})
@@ -65,9 +69,35 @@ def is_null(stored: pyarrow.Array | pyarrow.ChunkedArray) -> Mask:
     return found
 
 
-def _row_of_each(lists: pyarrow.Array) -> NDArray[numpy.int64]:
-    lengths = compute.fill_null(compute.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    return numpy.repeat(numpy.arange(len(lists)), lengths)
+def is_filled(stored: pyarrow.Array) -> Mask:
+    """Whether each value is there; an empty text and an empty list are not."""
+    if is_text(stored.type):
+        return is_true(compute.greater(compute.binary_length(stored), 0))
+    return lengths(stored) > 0 if is_list(stored.type) else ~is_null(stored)
+
+
+def is_true(found: pyarrow.BooleanArray) -> Mask:
+    """Whether each value is true; null is not."""
+    mask: Mask = compute.fill_null(found, False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def lengths(lists: pyarrow.Array) -> NDArray[numpy.int64]:
+    """How many values each list has; 0 for null."""
+    found = compute.fill_null(compute.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return numpy.asarray(found, numpy.int64)
+
+
+def row_of_each(lists: pyarrow.Array) -> NDArray[numpy.int64]:
+    """The row of each value in a column of lists, from 0."""
+    return numpy.repeat(numpy.arange(len(lists)), lengths(lists))
+
+
+def holds_in_all(rows: NDArray[numpy.int64], holds: Mask, num_rows: int) -> Mask:
+    """Whether something holds for all values of each row. ``rows``: the row of each value, from 0."""
+    found = numpy.full(num_rows, True)
+    found[rows[~holds]] = False
+    return found
 
 
 def num_pairs(rows: NDArray[numpy.int64], scores: NDArray[numpy.float64], num_rows: int) -> NDArray[numpy.int64]:

@@ -158,8 +158,9 @@ def index_of(format: Format, table: Table) -> PairIndex:
     index, first = PairIndex(), 0
     for scanned in table.scan():
         counts = _counts_at_once(format, scanned)
-        for number in numpy.flatnonzero(counts == UNKNOWN).tolist():
-            counts[number] = _num_pairs(format, table, first + number, scanned.row(number))
+        unknown = numpy.flatnonzero(counts == UNKNOWN).tolist()
+        for number, values in zip(unknown, scanned.rows(unknown), strict=True):
+            counts[number] = _num_pairs(format, table, first + number, values)
         index.add(counts)
         first += len(scanned)
     return index

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow
 
 from mdpo_core import DataError, is_shortage
+
+_TOGETHER = 1000  # rows whose values are read in one go
 
 ReadRow = Callable[[int], dict[str, Any]]
 
@@ -22,8 +23,8 @@ class Scanned(ABC):
         """The number of rows."""
 
     @abstractmethod
-    def row(self, number: int) -> dict[str, Any] | None:
-        """The values of a row, by column; None for a row that is bad."""
+    def rows(self, numbers: Sequence[int]) -> Iterator[dict[str, Any] | None]:
+        """The values of some rows, by column; None for a row that is bad."""
 
     def arrow(self) -> pyarrow.Table | None:
         """All rows; null where a row has no value. None if one of them is bad, or if Arrow cannot read them."""
@@ -39,11 +40,12 @@ class OneByOne(Scanned):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def row(self, number: int) -> dict[str, Any] | None:
-        try:
-            return self._read(self._rows[number])
-        except DataError:
-            return None
+    def rows(self, numbers: Sequence[int]) -> Iterator[dict[str, Any] | None]:
+        for number in numbers:
+            try:
+                yield self._read(self._rows[number])
+            except DataError:
+                yield None
 
 
 class ArrowScanned(OneByOne):
@@ -53,18 +55,16 @@ class ArrowScanned(OneByOne):
         super().__init__(rows, read)
         self._stored = stored
 
-    def row(self, number: int) -> dict[str, Any] | None:
-        return super().row(number) if self._values is None else self._values[number]
-
-    @cached_property
-    def _values(self) -> list[dict[str, Any]] | None:
-        try:
-            values: list[dict[str, Any]] = self._stored.to_pylist()
-        except Exception as error:  # the library may raise any error for a damaged file
-            if is_shortage(error):
-                raise
-            return None
-        return values
+    def rows(self, numbers: Sequence[int]) -> Iterator[dict[str, Any] | None]:
+        for first in range(0, len(numbers), _TOGETHER):
+            some = numbers[first : first + _TOGETHER]
+            try:
+                values: Iterable[dict[str, Any] | None] = self._stored.take(list(some)).to_pylist()
+            except Exception as error:  # the library may raise any error for a damaged file
+                if is_shortage(error):
+                    raise
+                values = super().rows(some)
+            yield from values
 
     def arrow(self) -> pyarrow.Table | None:
         try:

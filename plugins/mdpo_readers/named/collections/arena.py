@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from mdpo_readers import conversations
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.named.cells import first_filled
+
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import CountPairs
 
 _TIES = ("tie", "tie (bothbad)", "both_bad")
 
@@ -30,6 +34,11 @@ class Arena(TableReader):
     columns: ClassVar[tuple[str, ...]] = ("conversation_a", "conversation_b", "winner")
     also: ClassVar[tuple[str, ...]] = ("images", "image")
     several: ClassVar[bool] = True
+
+    def counting(self) -> CountPairs:
+        from mdpo_readers.named.counts.choices import count_battles
+
+        return partial(count_battles, ties=_TIES)
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         winner = row["winner"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import ExampleField, Prompt
 from mdpo_readers import conversations
@@ -14,6 +14,9 @@ from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked, item
 from mdpo_readers.named.cells import first_filled, objects
 from mdpo_readers.named.rated import Rated, all_pairs, has_score, pair_of
+
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import CountPairs
 
 
 class Bpo(TableReader):
@@ -39,6 +42,11 @@ class Bpo(TableReader):
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}
+
+    def counting(self) -> CountPairs:
+        from mdpo_readers.named.counts.scores import count_scored
+
+        return count_scored
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         prompt = _prompt(first_filled(row, "conversations", "prompt", "question"))

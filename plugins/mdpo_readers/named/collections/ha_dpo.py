@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import Turn
 from mdpo_readers.cell_types import Cell, name, question, shown, text
@@ -12,6 +12,9 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
 from mdpo_readers.named.cells import first_filled
+
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import CountPairs
 
 _DESCRIBE = "Describe this image in detail."
 _FOLDERS = ("VG_100K", "VG_100K_2", "")
@@ -41,6 +44,11 @@ class HaDpo(TableReader):
         # SeVa has the same columns, with the names of files.
         has_answers = "chosen" in columns and ("rejected" in columns or "reject" in columns)
         return "image_id" in columns and has_answers and not Path(str(first.get("image_id"))).suffix
+
+    def counting(self) -> CountPairs:
+        from mdpo_readers.named.counts.answers import count_answers
+
+        return count_answers
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         chosen = _answers(row["chosen"])

@@ -49,7 +49,7 @@ class VLFeedback(TableReader):
         return {"responses": ("chosen", "rejected"), "columns": ("chosen_score", "rejected_score")}
 
     def counting(self) -> CountPairs:
-        from mdpo_readers.named.rating_counts import count_all_pairs, count_best_over_worst
+        from mdpo_readers.named.counts.ratings import count_all_pairs, count_best_over_worst
 
         return count_all_pairs if self.take == "all_pairs" else count_best_over_worst
 

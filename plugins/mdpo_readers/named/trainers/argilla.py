@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mdpo_core import IMAGE_MARK
 from mdpo_readers.cell_types import Cell, text
@@ -13,6 +13,9 @@ from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import is_filled
+
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import CountPairs
 
 _TAG = re.compile(r"""<img\b[^>]*?\bsrc\s*=\s*(["'])(.*?)\1[^>]*>""", re.DOTALL | re.IGNORECASE)
 
@@ -34,6 +37,11 @@ class Argilla(TableReader):
     also: ClassVar[tuple[str, ...]] = ("image", "preference.responses.status")
     several: ClassVar[bool] = True
     mark_ending: ClassVar[str] = ""
+
+    def counting(self) -> CountPairs:
+        from mdpo_readers.named.counts.choices import count_votes
+
+        return count_votes
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         votes = _votes(row["preference.responses"], row["preference.responses.status"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import Prompt, replace_marks
 from mdpo_readers import conversations
@@ -14,6 +14,9 @@ from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import asked
 from mdpo_readers.named.cells import first_filled, is_filled, listed, with_system
 from mdpo_readers.named.rated import Rated, best_over_worst, pair_of, require_better
+
+if TYPE_CHECKING:
+    from mdpo_readers.formats.rows import CountPairs
 
 _ASKED = ("instruction", "prompt", "messages")
 _RATINGS = {"chosen_score": "chosen_rating", "rejected_score": "rejected_rating"}
@@ -48,6 +51,11 @@ class Distilabel(TableReader):
 
     def gives(self) -> None:
         return None  # some rows have ratings
+
+    def counting(self) -> CountPairs:
+        from mdpo_readers.named.counts.scores import count_rated
+
+        return count_rated
 
     def pairs(self, row: Row) -> Iterable[Pair]:
         question = _question(row)

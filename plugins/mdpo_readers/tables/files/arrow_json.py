@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
+import numpy
 import pyarrow
 from pyarrow import json, types
 
 from mdpo_readers.tables.files.json_rows import HALF, BadRow, values_of
 
 _MOST_FAILURES = 8  # in a row; then the rows differ too much
+_LARGEST_EXACT = 2**53  # a float is exact for every whole number below this one
+# Only a number with so many zeros, or with such an exponent, is below the smallest float.
+_MANY_ZEROS = b"0" * 200
+_TINY = re.compile(rb"e-0*[1-9]\d\d"), re.compile(rb"E-0*[1-9]\d\d")  # quick, since each begins with letters
 _MOST_BRACKETS = 200  # in a row from which types are learned; its depth is smaller
 
 
 class ArrowJson:
     """Reads rows whose types are the same. They are learned from rows that `values_of` reads.
 
-    Only texts, whole numbers, true, false and null: Arrow rounds other numbers in another way. No key is unknown, so
-    Arrow finds each that occurs twice, and nothing is nested more deeply than what was learned.
+    No key is unknown, so Arrow finds each that occurs twice, and nothing is nested more deeply than what was learned.
+    Numbers that Arrow may round in another way are left to `values_of`.
     """
 
     def __init__(self) -> None:
@@ -33,7 +39,7 @@ class ArrowJson:
         if found is None and self._learn(texts):
             found = self._parsed(content)
         self._failures = self._failures + 1 if found is None else 0
-        return found if found is not None and found.num_rows == len(texts) else None
+        return found if found is not None and found.num_rows == len(texts) and _are_exact(found, content) else None
 
     def _parsed(self, content: bytes) -> pyarrow.Table | None:
         reading = json.ReadOptions(use_threads=False, block_size=len(content) + 1)
@@ -79,7 +85,40 @@ def _is_exact(kind: pyarrow.DataType) -> bool:
         return all(_is_exact(field.type) for field in kind)
     if types.is_list(kind):
         return _is_exact(kind.value_type)
-    return bool(types.is_string(kind) or types.is_int64(kind) or types.is_boolean(kind) or types.is_null(kind))
+    is_of = (types.is_string, types.is_int64, types.is_float64, types.is_boolean, types.is_null)
+    return any(is_it(kind) for is_it in is_of)
+
+
+def _are_exact(rows: pyarrow.Table, content: bytes) -> bool:
+    """Whether all fractions of rows are what `values_of` reads in their text: it refuses a number that becomes 0.
+
+    In a column with fractions, a large whole number is rounded.
+    """
+    has_zero = False
+    for column in rows.columns:
+        for found in _fractions(column.combine_chunks()):
+            sizes = numpy.abs(found.drop_null().to_numpy())
+            if not (sizes < _LARGEST_EXACT).all():  # or not a number
+                return False
+            has_zero |= bool((sizes == 0).any())
+    return not (has_zero and _may_be_tiny(content))
+
+
+def _may_be_tiny(content: bytes) -> bool:
+    """Whether a number may be so small that a float is 0."""
+    exponents = (found.start() for tiny in _TINY for found in tiny.finditer(content))
+    return _MANY_ZEROS in content or any(content[start - 1 : start].isdigit() for start in exponents)
+
+
+def _fractions(stored: pyarrow.Array) -> Iterator[pyarrow.Array]:
+    """The fractions anywhere in a column."""
+    if types.is_float64(stored.type):
+        yield stored
+    elif types.is_struct(stored.type):
+        for field in stored.flatten():
+            yield from _fractions(field)
+    elif types.is_list(stored.type):
+        yield from _fractions(stored.flatten())
 
 
 def _without_null(kind: pyarrow.DataType) -> pyarrow.DataType:

@@ -1,4 +1,4 @@
-"""Count VLFeedback's pairs for many rows at once: one by one, a million rows would take most of a minute."""
+"""Count VLFeedback's pairs for many rows at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import types
 
-from mdpo_readers.cell_types import number_in
-from mdpo_readers.formats.counting import UNKNOWN, Mask, fields_of, is_null, is_text, num_pairs, objects_in
+from mdpo_readers.formats.counting import (
+    UNKNOWN,
+    Mask,
+    column_of,
+    fields_of,
+    is_filled,
+    is_null,
+    is_text,
+    num_pairs,
+    objects_in,
+)
+from mdpo_readers.formats.sound import Numbers, are_questions, are_texts, texts_as_numbers
 from mdpo_readers.named.rated import HIGHEST, LOWEST
-
-Numbers = NDArray[numpy.float64]
 
 # Sums of such ratings are exact in any order, so that means are equal where those of `VLFeedback.pairs` are.
 _PART = 1 / 64
@@ -21,20 +29,17 @@ _PART = 1 / 64
 
 def count_all_pairs(rows: pyarrow.Table) -> NDArray[numpy.int64]:
     """How many pairs of answers with different means each row has; `UNKNOWN` for an unusual one."""
-    unknown = numpy.full(rows.num_rows, UNKNOWN)
-    if not {"prompt", "completions"} <= set(rows.column_names) or not is_text(rows["prompt"].type):
-        return unknown
-    answers = objects_in(rows["completions"])
-    if answers is None:
-        return unknown
-    response, annotations = answers.fields.get("response"), answers.fields.get("annotations")
-    if response is None or annotations is None or not is_text(response.type) or not types.is_struct(annotations.type):
-        return unknown
-    means = _means(annotations)
+    completions = column_of(rows, "completions")
+    answers = objects_in(completions)
+    if answers is None or not {"response", "annotations"} <= set(answers.fields):
+        return numpy.full(rows.num_rows, UNKNOWN)
+    response, annotations = answers.fields["response"], answers.fields["annotations"]
+    means = _means(annotations) if types.is_struct(annotations.type) else None
     if means is None:
-        return unknown
-    is_odd = is_null(rows["prompt"]) | is_null(rows["completions"]) | _has_two_pictures(rows)
-    is_odd[answers.rows[is_null(response) | is_null(annotations) | means.is_rounded]] = True
+        return numpy.full(rows.num_rows, UNKNOWN)
+    is_odd = ~are_questions(column_of(rows, "prompt")) | is_null(completions)
+    is_odd |= is_filled(column_of(rows, "img_path")) & is_filled(column_of(rows, "image"))
+    is_odd[answers.rows[~are_texts(response) | is_null(annotations) | means.is_rounded]] = True
     is_rated = ~numpy.isnan(means.values)
     return numpy.where(is_odd, UNKNOWN, num_pairs(answers.rows[is_rated], means.values[is_rated], rows.num_rows))
 
@@ -42,12 +47,6 @@ def count_all_pairs(rows: pyarrow.Table) -> NDArray[numpy.int64]:
 def count_best_over_worst(rows: pyarrow.Table) -> NDArray[numpy.int64]:
     """1 for each row with answers of different means, else 0; `UNKNOWN` for an unusual one."""
     return numpy.minimum(count_all_pairs(rows), 1)
-
-
-def _has_two_pictures(rows: pyarrow.Table) -> Mask:
-    if not {"img_path", "image"} <= set(rows.column_names):
-        return numpy.zeros(rows.num_rows, bool)
-    return ~(is_null(rows["img_path"]) | is_null(rows["image"]))
 
 
 class _Means(NamedTuple):
@@ -80,11 +79,7 @@ def _numbers(ratings: pyarrow.Array | None, count: int) -> Numbers | None:
     if ratings is None or types.is_null(ratings.type):
         return numpy.full(count, numpy.nan)
     if is_text(ratings.type):
-        coded = ratings.dictionary_encode()
-        found = [number_in(text) for text in coded.dictionary.to_pylist()]
-        values = numpy.array([*found, None], float)  # the last one is for null
-        numbers: Numbers = values[coded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)]
-        return numbers
+        return texts_as_numbers(ratings)
     if not (types.is_integer(ratings.type) or types.is_float64(ratings.type)):
         return None
     numbers = ratings.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
