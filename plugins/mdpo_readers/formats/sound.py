@@ -24,10 +24,11 @@ from mdpo_readers.formats.counting import (
 
 Numbers = NDArray[numpy.float64]
 
-# A text that may stand for a list or an object: before its first bracket there is no letter and no other sign.
-_MAY_BE_WRITTEN = r"^[^\pL!-Z\\\]^-z|}~]*[\[{]"
+# What Python takes for space, which Arrow's expressions take so in ASCII alone.
+_SPACE = r"\s\x0b\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+_MAY_BE_WRITTEN = rf"^[{_SPACE}]*[\[{{]"  # a list or an object
+_IS_FILLED = rf"[^{_SPACE}]"
 _EMBEDDED = ";base64,"
-_HAS_LETTERS = r"[!-~\pL]"
 _KEYS = (("role", "content"), ("from", "value"))
 _CALLS = ("tool_calls", "function_call")
 _OTHER, _SYSTEM, _USER, _ASSISTANT = range(4)
@@ -48,7 +49,7 @@ def are_texts(stored: pyarrow.Array) -> Mask:
 def are_questions(stored: pyarrow.Array) -> Mask:
     """Whether `question` surely takes each value as it is."""
     texts = are_texts(stored)
-    return texts & is_true(compute.match_substring_regex(stored, _HAS_LETTERS)) if is_text(stored.type) else texts
+    return texts & is_true(compute.match_substring_regex(stored, _IS_FILLED)) if is_text(stored.type) else texts
 
 
 def numbers_of(stored: pyarrow.Array) -> Numbers:

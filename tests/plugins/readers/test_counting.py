@@ -88,6 +88,22 @@ def test_rows_of_parquet_are_counted_at_once_as_one_by_one(
 PLAIN = b'{"a": "x", "b": [{"c": 1}]}'
 
 
+@pytest.mark.parametrize("number", ["1e-400", "0." + "0" * 330 + "1", "9007199254740993", "1e400", "NaN"])
+def test_a_number_that_arrow_would_change_is_left_to_the_parser_of_rows(number: str) -> None:
+    reading = ArrowJson()
+    assert reading.table([b'{"a": 0.5}', b'{"a": 0.0, "b": "page-100"}']) is not None
+    assert reading.table([b'{"a": 0.5}', f'{{"a": {number}}}'.encode()]) is None
+
+
+@searched
+@given(some.lists(some.floats(allow_nan=False, allow_infinity=False), min_size=1), some.integers(0, 40))
+def test_fractions_are_read_as_python_reads_them(numbers: list[float], digits: int) -> None:
+    texts = [f'{{"a": {written}}}'.encode() for number in numbers for written in (repr(number), f"{number:.{digits}e}")]
+    found = ArrowJson().table([b'{"a": 0.5}', *texts])
+    if found is not None:
+        assert found["a"].to_pylist() == [0.5, *(json.loads(text)["a"] for text in texts)]
+
+
 def test_usual_rows_are_read_by_arrow() -> None:
     reading = ArrowJson()
     found = reading.table([PLAIN, b'{"b": null}', PLAIN])

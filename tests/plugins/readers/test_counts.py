@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from mdpo_readers.formats.counting import UNKNOWN
 from mdpo_readers.formats.pair import Row
 from mdpo_readers.formats.rows import Format, index_of
+from mdpo_readers.formats.sound import are_questions
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.formats.written import meant
 from mdpo_readers.tables.opening import open_table
@@ -166,6 +167,11 @@ def test_rows_of_json_are_counted_as_pairs_are_made(reader: str, data: some.Data
     table = open_table(str(tmp_path / "rows.jsonl"), "train")
     counts = numpy.bincount([row for row, _ in index_of(format, table)], minlength=len(table)).tolist()
     assert counts == [num_pairs(format, lambda number=number: table.row(number)) for number in range(len(table))]
+
+
+def test_questions_are_filled_where_python_finds_more_than_space() -> None:
+    texts = [chr(code) for code in range(0x3100)]
+    assert are_questions(pyarrow.array(texts)).tolist() == [each not in "[{" and bool(each.strip()) for each in texts]
 
 
 USUAL: dict[str, tuple[dict[str, Any], int]] = {

@@ -7,10 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 import pyarrow
+from numpy.typing import NDArray
 from pyarrow import json, types
 
 from mdpo_readers.tables.files.json_rows import HALF, BadRow, values_of
 
+Places = NDArray[numpy.int64]
+
+_OPENS, _CLOSES = b"{}"
 _MOST_FAILURES = 8  # in a row; then the rows differ too much
 _LARGEST_EXACT = 2**53  # a float is exact for every whole number below this one
 # Only a number with so many zeros, or with such an exponent, is below the smallest float.
@@ -32,14 +36,22 @@ class ArrowJson:
 
     def table(self, texts: Sequence[bytes]) -> pyarrow.Table | None:
         """The rows of some texts, with all columns; None if Arrow may read one of them in another way."""
-        content = b"\n".join(texts)
-        if self._failures >= _MOST_FAILURES or not _are_objects(texts) or not _is_whole(content):
+        ends = numpy.cumsum([len(text) + 1 for text in texts]) - 1
+        return self.lines(b"\n".join(texts), numpy.append(0, ends[:-1] + 1), ends)
+
+    def lines(self, content: bytes, starts: Places, ends: Places) -> pyarrow.Table | None:
+        """The same for rows that are lines of a text. ``starts``, ``ends``: their first and (exclusive) last bytes.
+
+        Nothing but space is between them.
+        """
+        is_usual = self._failures < _MOST_FAILURES and _are_objects(content, starts, ends) and _is_whole(content)
+        if not is_usual:
             return None
         found = self._parsed(content)
-        if found is None and self._learn(texts):
+        if found is None and self._learn([content[start:end] for start, end in zip(starts, ends, strict=True)]):
             found = self._parsed(content)
         self._failures = self._failures + 1 if found is None else 0
-        return found if found is not None and found.num_rows == len(texts) and _are_exact(found, content) else None
+        return found if found is not None and found.num_rows == len(starts) and _are_exact(found, content) else None
 
     def _parsed(self, content: bytes) -> pyarrow.Table | None:
         reading = json.ReadOptions(use_threads=False, block_size=len(content) + 1)
@@ -65,9 +77,11 @@ class ArrowJson:
         return True
 
 
-def _are_objects(texts: Sequence[bytes]) -> bool:
-    """Whether no object can go on in the next text: inside of one, no brace that opens follows one that closes."""
-    return all(text.startswith(b"{") and text.endswith(b"}") for text in texts)
+def _are_objects(content: bytes, starts: Places, ends: Places) -> bool:
+    """Whether no object can go on in the next row: inside of one, no brace that opens follows one that closes."""
+    characters = numpy.frombuffer(content, numpy.uint8)
+    are_whole = len(starts) > 0 and bool((ends > starts).all())
+    return are_whole and bool((characters[starts] == _OPENS).all() and (characters[ends - 1] == _CLOSES).all())
 
 
 def _is_whole(content: bytes) -> bool:

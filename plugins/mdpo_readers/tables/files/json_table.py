@@ -68,7 +68,7 @@ class JsonTable(LooseTable):
     def scan(self) -> Iterator[Scanned]:
         reading = ArrowJson()
         for rows in self._spans.parts(_SCANNED):
-            yield JsonScanned(rows, self.row, self._spans, reading)
+            yield JsonScanned(rows, self.row, self._spans, reading, self._own_lines)
 
     def _problem(self, number: int, fault: BadRow) -> Problem:
         line = self._spans.line(number) + (fault.line or 0) if fault.line is not None or self._own_lines else None
@@ -77,11 +77,13 @@ class JsonTable(LooseTable):
 
 
 class JsonScanned(OneByOne):
-    """Rows of a file; Arrow parses them, too."""
+    """Rows of a file; Arrow parses them, too. ``own_lines``: whether each row is one line."""
 
-    def __init__(self, rows: range, read: ReadRow, spans: Spans, reading: ArrowJson) -> None:
+    def __init__(self, rows: range, read: ReadRow, spans: Spans, reading: ArrowJson, own_lines: bool) -> None:
         super().__init__(rows, read)
-        self._spans, self._reading = spans, reading
+        self._spans, self._reading, self._own_lines = spans, reading, own_lines
 
     def arrow(self) -> pyarrow.Table | None:
-        return self._reading.table(self._spans.texts(self._rows))
+        if not self._own_lines:
+            return self._reading.table(self._spans.texts(self._rows))
+        return self._reading.lines(*self._spans.content(self._rows))

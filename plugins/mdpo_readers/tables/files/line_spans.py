@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 BOM = b"\xef\xbb\xbf"
-_BLOCK = 1 << 23  # bytes
+_BLOCK = 1 << 18  # bytes; larger blocks leave the processor's cache, and take twice as long
 _BREAK = ord("\n")
 _IS_SPACE = numpy.isin(numpy.arange(256), list(b" \t\n\r\v\f"))
 

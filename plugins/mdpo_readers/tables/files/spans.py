@@ -11,9 +11,14 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, BinaryIO
 
+import numpy
+from numpy.typing import NDArray
+
 from mdpo_core import DataError, Problem
 from mdpo_readers.tables.files.line_spans import LineSpans
 from mdpo_readers.tables.files.open_files import has_opened
+
+Places = NDArray[numpy.int64]
 
 _LOCK = RLock()  # no file is closed while another thread reads it
 
@@ -61,12 +66,21 @@ class Spans:
 
     def texts(self, rows: range) -> list[bytes]:
         """The bytes of rows that follow one another. Raises `DataError` if the file has been changed."""
-        first = self._starts[rows.start]
+        content, starts, ends = self.content(rows)
+        return [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def content(self, rows: range) -> tuple[bytes, Places, Places]:
+        """The bytes of the file from the first to the last of these rows, and the first and the last byte of each.
+
+        Raises `DataError` if the file has been changed.
+        """
+        starts, ends = (numpy.array(each[rows.start : rows.stop]) for each in (self._starts, self._ends))
+        first, size = int(starts[0]), int(ends[-1] - starts[0])
         with _LOCK:
-            found = os.pread(self._opened().fileno(), self._ends[rows.stop - 1] - first, first)
-        if len(found) < self._ends[rows.stop - 1] - first:
+            found = os.pread(self._opened().fileno(), size, first)
+        if len(found) < size:
             raise self._changed()
-        return [found[self._starts[row] - first : self._ends[row] - first] for row in rows]
+        return found, starts - first, ends - first
 
     def parts(self, size: int) -> Iterator[range]:
         """All rows in parts; each begins in ``size`` bytes of the file."""
