@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mdpo_core import DataError, Example, ImageOptions, LazyRows, Problem
 from mdpo_readers.cell_types import Cell
-from mdpo_readers.formats.counting import UNKNOWN
+from mdpo_readers.formats.counting import UNKNOWN, WrittenColumns
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.part_pictures import pictures_of_row, read_cells, require_same_videos
 from mdpo_readers.formats.unread import Unread
@@ -155,9 +155,9 @@ class PairIndex(Sequence[tuple[int, int]]):
 
 def index_of(format: Format, table: Table) -> PairIndex:
     """All pairs. Pictures are not read. A bad row counts as one pair, which fails when it is read."""
-    index, first = PairIndex(), 0
+    index, first, written = PairIndex(), 0, WrittenColumns(format.nested)
     for scanned in table.scan():
-        counts = _counts_at_once(format, scanned)
+        counts = _counts_at_once(format, scanned, written)
         unknown = numpy.flatnonzero(counts == UNKNOWN).tolist()
         for number, values in zip(unknown, scanned.rows(unknown), strict=True):
             counts[number] = _num_pairs(format, table, first + number, values)
@@ -166,11 +166,11 @@ def index_of(format: Format, table: Table) -> PairIndex:
     return index
 
 
-def _counts_at_once(format: Format, scanned: Scanned) -> NDArray[numpy.int64]:
+def _counts_at_once(format: Format, scanned: Scanned, written: WrittenColumns) -> NDArray[numpy.int64]:
     stored = None if format.count_pairs is None else scanned.arrow()
     if format.count_pairs is None or stored is None:
         return numpy.full(len(scanned), UNKNOWN)
-    return format.count_pairs(stored)
+    return format.count_pairs(written.read(stored))
 
 
 def _num_pairs(format: Format, table: Table, number: int, values: Mapping[str, Any] | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy
 import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
-from mdpo_readers.formats.counting import UNKNOWN
+from mdpo_readers.formats.counting import UNKNOWN, WrittenColumns
 from mdpo_readers.formats.pair import Row
 from mdpo_readers.formats.rows import Format, index_of
 from mdpo_readers.formats.sound import are_questions
@@ -167,6 +168,35 @@ def test_rows_of_json_are_counted_as_pairs_are_made(reader: str, data: some.Data
     table = open_table(str(tmp_path / "rows.jsonl"), "train")
     counts = numpy.bincount([row for row, _ in index_of(format, table)], minlength=len(table)).tolist()
     assert counts == [num_pairs(format, lambda number=number: table.row(number)) for number in range(len(table))]
+
+
+def csv_cell(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, list | dict) else "" if value is None else str(value)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@searched
+@given(data=some.data())
+def test_rows_of_csv_are_counted_as_pairs_are_made(reader: str, data: some.DataObject, tmp_path: Path) -> None:
+    rows, format = data.draw(some.lists(changed(ROWS[reader]), min_size=1, max_size=4)), format_of(reader)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([columns, *([csv_cell(row.get(column)) for column in columns] for row in rows)])
+    table = open_table(str(tmp_path / "rows.csv"), "train")
+    counts = numpy.bincount([row for row, _ in index_of(format, table)], minlength=len(table)).tolist()
+    assert counts == [num_pairs(format, lambda number=number: table.row(number)) for number in range(len(table))]
+
+
+@pytest.mark.parametrize(
+    "text", ['[1], "y": [2]', '{"a": 1}, "y": 2', "[1", "[1]]", "['a']", "[1e400]", '[{"a": 1, "a": 2}]', '["\\ud800"]']
+)
+def test_a_text_that_is_no_json_is_not_read_as_a_list(text: str) -> None:
+    reading = WrittenColumns(["x"])
+    for texts in (["[1]", text], ["[1]", text], ["[1]", "[2]", None]):
+        found = reading.read(pyarrow.table({"x": texts}))["x"].to_pylist()
+        assert found in (texts, [[1], [2], None])
+        assert found == texts or text not in texts
 
 
 def test_questions_are_filled_where_python_finds_more_than_space() -> None:

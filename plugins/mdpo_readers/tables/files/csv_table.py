@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pyarrow
 
 from mdpo_core import DataError, Problem
 from mdpo_readers.tables.files.other_kinds import require_kind
 from mdpo_readers.tables.files.packed_files import kind_of, plain_file
 from mdpo_readers.tables.files.spans import Spans
+from mdpo_readers.tables.scanned import OneByOne, ReadRow, Scanned
 from mdpo_readers.tables.table import Table
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -25,6 +28,7 @@ _OTHERS = {
 }
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _BOM = b"\xef\xbb\xbf"
+_SCANNED = 1 << 20  # bytes of rows that are counted together
 _LARGEST_FIELD = 2**31 - 1  # bytes; Python's own limit is less than a picture in base64
 
 
@@ -57,9 +61,20 @@ class CsvTable(Table):
     def __len__(self) -> int:
         return len(self._spans)
 
+    def scan(self) -> Iterator[Scanned]:
+        for rows in self._spans.parts(_SCANNED):
+            yield CsvScanned(rows, self.row, self._columns, self._values)
+
+    def _values(self, rows: range) -> Iterable[list[str]]:
+        """The values of rows that follow one another; none for an empty line between them."""
+        return self._parsed(self._spans.content(rows)[0])
+
+    def _parsed(self, content: bytes) -> Iterator[list[str]]:
+        text = io.StringIO(content.decode(), newline="")
+        return csv.reader(text, delimiter=SEPARATORS[kind_of(self._path)], strict=True)
+
     def row(self, number: int) -> dict[str, Any]:
-        text = self._spans.text(number).decode()
-        values = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[kind_of(self._path)], strict=True))
+        values = next(self._parsed(self._spans.text(number)))
         if len(values) != len(self._columns):
             message = f"has {len(values)} values, but there are {len(self._columns)} columns"
             raise DataError([Problem(self.place(number), "", message)])
@@ -82,6 +97,23 @@ class CsvTable(Table):
 
     def column_names(self) -> Sequence[str]:
         return self._columns
+
+
+class CsvScanned(OneByOne):
+    """Rows of a file, whose values make an Arrow table of texts. ``values``: those of rows that follow one another."""
+
+    def __init__(
+        self, rows: range, read: ReadRow, columns: Sequence[str], values: Callable[[range], Iterable[list[str]]]
+    ) -> None:
+        super().__init__(rows, read)
+        self._columns, self._values = columns, values
+
+    def arrow(self) -> pyarrow.Table | None:
+        found = [values for values in self._values(self._rows) if values]
+        if len(found) != len(self) or any(len(values) != len(self._columns) for values in found):
+            return None
+        columns = ([value or None for value in column] for column in zip(*found, strict=True))
+        return pyarrow.table([pyarrow.array(each, pyarrow.string()) for each in columns], list(self._columns))
 
 
 def _require_separator(path: Path, header: bytes) -> None:
