@@ -19,7 +19,7 @@ from mdpo_core.interfaces.adapter import ModelAdapter, ModelSummary
 from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
-from mdpo_core.interfaces.evaluator import Evaluator, Policy, RowLogProb, Sample
+from mdpo_core.interfaces.evaluator import Evaluator, Policy, RowLogProb, RunSize, Sample
 from mdpo_core.interfaces.measurements import Probe, Statistic
 from mdpo_core.interfaces.model import (
     Decoding,
@@ -142,6 +142,7 @@ __all__ = [
     "RowLogProb",
     "RowStream",
     "RunResult",
+    "RunSize",
     "Sample",
     "SavedEngineState",
     "ScorerOutput",

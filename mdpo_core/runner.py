@@ -267,7 +267,7 @@ class Run:
         progress = progress_of("evaluating", self.world)
         size, rows = self.recipe.train.batch_size, (self.checked.held_out_examples(), self.checked.valid_examples())
         policy = TrainedPolicy(
-            learner.model, learner.engine, objective, self.builder, size, progress, self.world, *rows
+            learner.model, learner.engine, objective, self.builder, size, progress, self.world, *rows, num_steps
         )
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 

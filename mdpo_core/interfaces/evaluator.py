@@ -16,6 +16,15 @@ from mdpo_core.interfaces.term import Term
 from mdpo_core.types.example import Example, ExampleField
 
 
+class RunSize(NamedTuple):
+    """How much a run computes: its steps, the pairs of a step, the views of a pair, and its image conditions."""
+
+    num_steps: int
+    pairs_a_step: int
+    num_views: int
+    num_conditions: int
+
+
 class Evaluator(Component):
     """A measurement of the policy at the start, at the end and every ``every`` steps."""
 
@@ -41,6 +50,10 @@ class Evaluator(Component):
         A run resumes only with the same files.
         """
         return {}
+
+    def interval(self, size: RunSize) -> int | None:
+        """The steps between evaluations in a run of this size; None: start and end only."""
+        return self.every
 
     @property
     def reads_sources(self) -> bool:
@@ -95,6 +108,14 @@ class Policy(Protocol):
     @property
     def trained_on(self) -> Sequence[Example]:
         """The rows that are trained on; of a stream, those of its first block. Not all of them may be readable."""
+
+    @property
+    def conditions(self) -> Mapping[str, Corruption]:
+        """The corruptions under which the terms of the recipe read answers, by the name of the image condition."""
+
+    @property
+    def size(self) -> RunSize:
+        """How much the run computes."""
 
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None

@@ -17,7 +17,7 @@ from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
-from mdpo_core.interfaces.evaluator import RowLogProb, Sample
+from mdpo_core.interfaces.evaluator import RowLogProb, RunSize, Sample
 from mdpo_core.interfaces.optimizer import Optimizer
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.interfaces.train_options import Train
@@ -130,6 +130,8 @@ class _SteadyPolicy:
 
     held_out = tuple(Example(f"held out {number}", "what is there ?", {"chosen": "a dog ."}) for number in range(2))
     trained_on = held_out
+    conditions: Mapping[str, Corruption] = {}
+    size = RunSize(num_steps=10, pairs_a_step=4, num_views=2, num_conditions=0)
 
     def keep_samples(self, samples: Sequence[Sample]) -> None:
         return

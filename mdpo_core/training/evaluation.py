@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import blame_on
 from mdpo_core.interfaces.backend import Engine
 from mdpo_core.interfaces.corruption import Corruption
-from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, Sample
+from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, RunSize, Sample
 from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
 from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.objective.meter import Meter
@@ -47,7 +47,18 @@ class TrainedPolicy:
     world: World = ALONE
     held_out: Sequence[Example] = ()
     trained_on: Sequence[Example] = ()
+    num_steps: int = 0
     samples: list[Sample] = field(default_factory=list)  # of the evaluation that is being made
+
+    @property
+    def conditions(self) -> Mapping[str, Corruption]:
+        """The corruptions of the recipe's views; see `mdpo_core.Policy`."""
+        return self.builder.corruptions
+
+    @property
+    def size(self) -> RunSize:
+        """How much the run computes; see `mdpo_core.Policy`."""
+        return RunSize(self.num_steps, self.batch_size, len(self.builder.views), len(self.conditions))
 
     def keep_samples(self, samples: Sequence[Sample]) -> None:
         """Keep answers for people to read; see `mdpo_core.Policy`."""
@@ -181,4 +192,8 @@ class Evaluation:
                 yield Path(name)
 
     def _is_due(self, evaluator: Evaluator, step: int) -> bool:
-        return step in (0, self.num_steps) or (evaluator.every is not None and step % evaluator.every == 0)
+        if step in (0, self.num_steps):
+            return True
+        with blame_on(f"interval() of the evaluator '{evaluator.component_name()}'"):
+            every = evaluator.interval(self.policy.size)
+        return every is not None and step % every == 0

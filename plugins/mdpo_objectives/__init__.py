@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from mdpo_core import Component, hookimpl
 from mdpo_objectives.anchors import ANCHORS
 from mdpo_objectives.evaluators.preference import Preference
+from mdpo_objectives.evaluators.probe import Probe
 from mdpo_objectives.evaluators.samples import Samples
 from mdpo_objectives.losses import LOSSES
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {**LOSSES, **ANCHORS, "preference": Preference, "samples": Samples}
+    return {**LOSSES, **ANCHORS, "preference": Preference, "probe": Probe, "samples": Samples}

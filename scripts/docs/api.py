@@ -34,9 +34,9 @@ GROUPS = {
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",
-    "Engines and training": "MOMENTS OF_ENGINE Engine Policy RowLogProb Sample SavedEngineState TensorSlice TrackerLog "
-    "TrainableScorer TrainedWeights UpdateOptions Updates parameter_groups place_step_count set_learning_rate "
-    "whole_tensor",
+    "Engines and training": "MOMENTS OF_ENGINE Engine Policy RowLogProb RunSize Sample SavedEngineState TensorSlice "
+    "TrackerLog TrainableScorer TrainedWeights UpdateOptions Updates parameter_groups place_step_count "
+    "set_learning_rate whole_tensor",
     "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
     "peak_memory remembered require_devices set_compute_device",

@@ -40,10 +40,11 @@ class Metric(NamedTuple):
         return re.fullmatch(pattern, key) is not None
 
 
-_WORDS = {"TERM": r"[\w:.@-]+", "VIEW": r"[\w@+]+", "EVALUATOR": r"\w+"}
+_WORDS = {"TERM": r"[\w:.@-]+", "VIEW": r"[\w@+]+", "EVALUATOR": r"\w+", "CONDITION": r"\w+"}
 _FILE = "storage/metrics_file.py"
 _TRAINER, _OBJECTIVE = "training/trainer.py", "objective/objective.py"
 _CLOCK, _PREFERENCE = "training/speed/throughput.py", "mdpo_objectives/evaluators/preference.py"
+_PROBE = "mdpo_objectives/evaluators/probe.py"
 _DIGITS, _SAMPLES = "mdpo_digits/evaluation.py", "mdpo_objectives/evaluators/samples.py"
 
 SECTIONS: dict[str, list[Metric]] = {
@@ -110,6 +111,18 @@ SECTIONS: dict[str, list[Metric]] = {
             _PREFERENCE,
         ),
         Metric("eval/preference/picture/margin", "nats", "by how much, in the mean", _PREFERENCE),
+    ],
+    "Is the picture used? The evaluator `probe`": [
+        Metric("eval/probe/accuracy", "share", "probed rows whose chosen answer has the higher reward", _PROBE),
+        Metric(
+            "eval/probe/accuracy/CONDITION",
+            "share",
+            "the same under an image condition, and `without` the picture",
+            _PROBE,
+        ),
+        Metric("eval/probe/gap", "share", "`eval/probe/accuracy` minus `eval/probe/accuracy/without`", _PROBE),
+        Metric("eval/probe/chosen", "nats", "reward of the chosen answers, without beta, in the mean", _PROBE),
+        Metric("eval/probe/logps/chosen", "nats", "their log-prob, in the mean", _PROBE),
     ],
     "Sample answers: the evaluator `samples`": [
         Metric("eval/samples/words", "words", "length of an answer, in the mean", _SAMPLES),

@@ -11,6 +11,8 @@ Records = Sequence[Mapping[str, float]]
 _CHOSEN = "rewards/chosen"
 _PICTURE = "picture/accuracy"
 _HELD_OUT = "eval/preference/"
+_PROBE = "eval/probe/accuracy"
+_CLOSE = 0.05  # accuracies that differ by less are as good as equal
 _HEALTHY = "healthy: no chosen reward below 0, no loss that stayed where it began"
 _FEWEST = 20  # held-out rows, below which their numbers are chance
 _LOG_2 = math.log(2)
@@ -49,6 +51,7 @@ def findings(records: Records, known: Known) -> list[str]:
     """What is wrong with a run, a sentence each; empty if nothing is. Few held-out rows are not judged by."""
     logged = [record for record in records if "loss" in record]
     found = [*_of_training(_means_of_last_tenth(logged), known)]
+    found += _of_probes([record for record in records if _PROBE in record], known)
     if known.num_held_out >= _FEWEST:
         evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
         last = evaluated[-1] if evaluated else {}
@@ -103,6 +106,31 @@ def _of_pictures(last: Mapping[str, float], known: Known) -> Iterator[str]:
         yield (
             f"only {share:.0%} of the {known.num_held_out} held-out answers are likelier with their picture than "
             f"without: the model hardly looks at it. {_TRAIN_MORE if known.compares_pictures else _ADD_CONDITION}"
+        )
+
+
+def _of_probes(probed: Records, known: Known) -> Iterator[str]:
+    """What the evaluator `probe` found: the preference does not need the picture, and nothing makes the model look.
+
+    A term over an image condition makes it look although the rejected answers show without a picture what is wrong with
+    them. The step before training is not judged: no answer has a reward there.
+    """
+    later = [record for record in probed if record["step"] > 0]
+    if not later or f"{_PROBE}/without" not in later[-1]:
+        return
+    last = later[-1]
+    seen, unseen, chosen = last[_PROBE], last[f"{_PROBE}/without"], last["eval/probe/chosen"]
+    if unseen > seen - _CLOSE and (chosen < 0 or not known.compares_pictures):
+        yield (
+            f"the chosen answers are preferred without the picture as well ({unseen:.0%} of the probed pairs, "
+            f"{seen:.0%} with it): the preference does not need it. "
+            f"{_TRAIN_MORE if known.compares_pictures else _ADD_CONDITION}"
+        )
+    sunk = [record for record in later if record["eval/probe/chosen"] < 0]
+    if len(sunk) > len(later) / 2 and chosen < 0:
+        yield (
+            f"the probed chosen answers had a reward below 0 in {len(sunk)} of {len(later)} probes, {chosen:+.2f} nats "
+            f"at last: good answers become less likely. {_RAISE_ANCHOR if known.anchored else _ADD_ANCHOR}"
         )
 
 

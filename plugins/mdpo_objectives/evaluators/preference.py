@@ -47,14 +47,14 @@ class Preference(Evaluator):
     @field_validator("without")
     @classmethod
     def _without_is_a_corruption(cls, without: dict[str, Any]) -> dict[str, Any]:
-        _corruption(without)
+        corruption_of(without)
         return without
 
     def needs(self) -> Mapping[ExampleField, tuple[str, ...]]:
-        return {**_corruption(self.without).needs(), "responses": (self.response,)}
+        return {**corruption_of(self.without).needs(), "responses": (self.response,)}
 
     def corruptions(self) -> tuple[Corruption]:
-        return (_corruption(self.without),)
+        return (corruption_of(self.without),)
 
     @property
     def reads_sources(self) -> bool:
@@ -80,7 +80,7 @@ class Preference(Evaluator):
             raise DataError([Problem("", "", "there are no held-out rows; add hold_out: {share: 0.05} to data")])
         scored = policy.metrics(rows, by_source=self.by_source)
         seen = policy.log_probs(rows, self.response)
-        unseen = policy.log_probs(rows, self.response, _corruption(self.without))
+        unseen = policy.log_probs(rows, self.response, corruption_of(self.without))
         of_terms = {name: value for name, value in scored.items() if name.startswith(_OF_TERMS)}
         return of_terms | self._of_pictures(seen, unseen)
 
@@ -102,7 +102,7 @@ def _mean(values: Iterable[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _corruption(options: Mapping[str, Any]) -> Corruption:
+def corruption_of(options: Mapping[str, Any]) -> Corruption:
     """The corruption from its options. Raises `ValueError` if they do not name one."""
     others = {key: value for key, value in options.items() if key != "corruption"}
     if not isinstance(options.get("corruption"), str) or {"kind", "name"} & set(others):

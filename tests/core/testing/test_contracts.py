@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
-from mdpo_core import Corruption, Example, RowLogProb, Sample, component
+from mdpo_core import Corruption, Example, RowLogProb, RunSize, Sample, component
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.registry.offers import KINDS
 from mdpo_core.testing import (
@@ -37,6 +37,8 @@ class SteadyPolicy:
 
     held_out = (Example("1", "?", {}, source="boats"), Example("2", "?", {}))
     trained_on = held_out
+    conditions: Mapping[str, Corruption] = {}
+    size = RunSize(num_steps=10, pairs_a_step=4, num_views=2, num_conditions=0)
 
     def keep_samples(self, samples: Sequence[Sample]) -> None:
         assert samples
@@ -178,6 +180,7 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
         make("evaluator", "digits", num_mosaics=8), SteadyPolicy(), folder
     ),
     ("evaluator", "samples"): lambda folder, *_: check_evaluator(make("evaluator", "samples"), SteadyPolicy(), folder),
+    ("evaluator", "probe"): lambda folder, *_: check_evaluator(make("evaluator", "probe"), SteadyPolicy(), folder),
     ("evaluator", "preference"): lambda folder, *_: check_evaluator(
         make("evaluator", "preference", by_source=True), SteadyPolicy(), folder
     ),

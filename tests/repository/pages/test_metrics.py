@@ -21,7 +21,8 @@ SOURCES = ("/ones", "/twos")
 SMALL = [
     "data={reader: mixture, sources: {ones: {reader: digits, num_pairs: 2}, twos: {reader: digits, num_pairs: 2}}}",
     "validation.num_pairs=2",
-    "evaluators=[{evaluator: digits, num_mosaics: 2}, {evaluator: preference}, {evaluator: samples, rows: 1}]",
+    "evaluators=[{evaluator: digits, num_mosaics: 2}, {evaluator: preference}, {evaluator: samples, rows: 1}, "
+    "{evaluator: probe}]",
     "train.batch_size=4",
     "train.micro_batch_size=4",
     "train.metrics_by_source=true",

@@ -86,3 +86,44 @@ def test_what_does_not_hold_for_held_out_rows_is_said() -> None:
     assert found.startswith("the loss of the term text stayed at log 2 (0.693) on the held-out rows")
     [same] = findings([*run(loss=math.log(2), picture=None), {"step": 20, **held_out}], MANY)
     assert "held-out" not in same
+
+
+def probed(*numbers: tuple[float, float, float]) -> list[dict[str, float]]:
+    """Probes of a run: accuracy with the picture and without it, and the chosen reward."""
+    first = {"step": 0.0, "eval/probe/accuracy": 0.0, "eval/probe/accuracy/without": 0.0, "eval/probe/chosen": 0.0}
+    names = ("eval/probe/accuracy", "eval/probe/accuracy/without", "eval/probe/chosen")
+    return [
+        first,
+        *({"step": 50.0 * step, **dict(zip(names, each, strict=True))} for step, each in enumerate(numbers, 1)),
+    ]
+
+
+# What recipes/quickstart_dpo.yaml and recipes/quickstart.yaml measure on the digits.
+DPO = probed((0.97, 0.25, -19.5), (0.97, 1.0, -16.3), (1.0, 1.0, -15.7))
+MDPO = probed((1.0, 1.0, 2.0), (1.0, 1.0, 2.8), (1.0, 1.0, 2.9))
+
+
+def test_a_preference_that_needs_no_picture_is_said() -> None:
+    picture, sunk = findings(DPO, Known())
+    assert "preferred without the picture as well (100% of the probed pairs, 100% with it)" in picture
+    assert "over: chosen@crop" in picture
+    assert "below 0 in 3 of 3 probes, -15.70 nats at last" in sunk
+    assert "{anchor: reward, on: chosen}" in sunk
+
+
+def test_mdpo_raises_no_alarm() -> None:
+    assert findings(MDPO, Known(anchored=True, compares_pictures=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "known", "count"),
+    [
+        (((1.0, 0.94, 1.0),), Known(), 0),  # clearly worse without the picture
+        (((1.0, 0.96, 1.0),), Known(), 1),
+        (((1.0, 0.96, 1.0),), Known(compares_pictures=True), 0),
+        (((1.0, 0.5, -1.0), (1.0, 0.5, 1.0)), Known(), 0),  # it sank, and came back
+        (((1.0, 0.5, 1.0), (1.0, 0.5, 1.0), (1.0, 0.5, -1.0)), Known(), 0),  # not for long
+    ],
+)
+def test_probes_near_the_limits(numbers: tuple[tuple[float, float, float], ...], known: Known, count: int) -> None:
+    assert len(findings(probed(*numbers), known)) == count
