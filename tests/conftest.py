@@ -36,9 +36,36 @@ settings.register_profile("thorough", deadline=None)
 settings.load_profile(os.environ.get("MDPO_HYPOTHESIS", "quick"))
 
 
+# The files that take longest come first, so that no process is left alone with one of them at the end.
+_LONGEST = (
+    "test_digits.py",
+    "test_tutorial.py",
+    "test_processes.py",
+    "test_plugin_kit.py",
+    "test_kills.py",
+    "test_held_out_kills.py",
+    "test_families.py",
+    "test_engine.py",
+    "test_pretended_device.py",
+    "test_resume.py",
+    "test_docs.py",
+    "test_scale.py",
+    "test_gpu_benchmark.py",
+    "test_register.py",
+    "test_packaging.py",
+)
+
+
+def _place(item: pytest.Item) -> int:
+    """A file of `_LONGEST` by its place there, then whole runs, then the others."""
+    if item.path.name in _LONGEST:
+        return _LONGEST.index(item.path.name)
+    return len(_LONGEST) + ("runs" not in item.path.parent.parts)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs come first, as they take longest; each test that only runs nightly says why that is enough."""
-    items.sort(key=lambda item: "runs" not in item.path.parent.parts)
+    """Put the files that take longest first; each test that only runs nightly says why that is enough."""
+    items.sort(key=_place)
     silent = [item.nodeid for item in items for mark in item.iter_markers("nightly") if not mark.kwargs.get("reason")]
     if silent:
         raise pytest.UsageError(f"pytest.mark.nightly needs a reason: {', '.join(sorted(set(silent)))}")
