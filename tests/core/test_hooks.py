@@ -56,7 +56,7 @@ class Listener:
         return [told for called, told in self.calls if called == name]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def listener() -> Iterator[Listener]:
     heard = Listener()
     current_registry().plugins.register(heard)
@@ -64,11 +64,12 @@ def listener() -> Iterator[Listener]:
     current_registry().plugins.unregister(heard)
 
 
-@pytest.fixture
-def folder(listener: Listener, tmp_path: Path) -> Path:
-    """A run of two steps over eight digits pairs."""
+@pytest.fixture(scope="module")
+def folder(listener: Listener, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps over eight digits pairs, which tells the listener."""
     sizes = ["data.num_pairs=8", "train.batch_size=4", "train.micro_batch_size=4", "evaluators.0.num_mosaics=4"]
-    return run(load_recipe(ROOT / "recipes" / "quickstart.yaml", [*sizes, f"output.dir={tmp_path / 'run'}"])).run_dir
+    words = [*sizes, f"output.dir={tmp_path_factory.mktemp('told') / 'run'}"]
+    return run(load_recipe(ROOT / "recipes" / "quickstart.yaml", words)).run_dir
 
 
 def test_a_run_calls_its_hooks_in_the_documented_order(listener: Listener, folder: Path) -> None:

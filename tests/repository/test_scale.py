@@ -6,19 +6,22 @@ import subprocess
 import sys
 
 import pytest
+from support.effort import nightly_but
 from support.paths import ROOT
 
 STAGES = ("fsdp, exchange: micro_batch", "fsdp, reshard_after_forward: false")
 
 
-@pytest.mark.long
+@pytest.mark.parametrize(
+    "stage", nightly_but(STAGES[:1], STAGES, "the other stage sends more, by the same formulas", pytest.mark.long)
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="sockets are asked for what they have sent")
-def test_sent_and_kept_bytes_are_within_2_percent_of_formulas() -> None:
+def test_sent_and_kept_bytes_are_within_2_percent_of_formulas(stage: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "--only", *STAGES], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "benchmarks.scale", "--only", stage], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("| 2 | LoRA | fp32 |") == len(STAGES)
+    assert done.stdout.count("| 2 | LoRA | fp32 |") == 1
 
 
 def test_the_tables_on_paper_are_those_of_the_page() -> None:

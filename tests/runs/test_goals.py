@@ -129,17 +129,14 @@ def test_a_killed_run_keeps_and_ends_as_one_that_nothing_stopped(changes: list[s
         f"output.keep_best={{metric: {WATCHED}, mode: min}}",
         f"train.stop_early={{metric: {WATCHED}, mode: max, min_delta: 1, patience: 5}}",
     ]
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    finished = launch(words, whole)
-    assert finished.returncode == 0, finished.stderr
+    whole, folder = train(words, tmp_path / "whole"), tmp_path / "killed"
     assert max(line["step"] for line in records(whole)) < 8  # of 8: it ended early
     for lines in (3, 6, 9):
         with begin(words, folder, *(["--resume"] if folder.exists() else [])) as process:
             wait_for_step(process, folder, lines)
             kill(process.pid)
             process.communicate()
-    last = launch(words, folder, "--resume")
-    assert last.returncode == 0, last.stderr
+    train(words, folder, resume=True)
     assert steps(folder) == steps(whole)
     for name in ("best", "final"):
         assert contents(folder / name) == contents(whole / name)
@@ -155,10 +152,9 @@ def test_two_processes_decide_alike(changes: list[str], tmp_path: Path) -> None:
         f"output.keep_best={{metric: {WATCHED}, mode: min}}",
         f"train.stop_early={{metric: {WATCHED}, mode: max, patience: 2}}",
     ]
-    alone, two = tmp_path / "alone", tmp_path / "two"
-    for folder, more in ((alone, []), (two, ["--processes", "2"])):
-        finished = launch(words, folder, *more)
-        assert finished.returncode == 0, finished.stderr
+    alone, two = train(words, tmp_path / "alone"), tmp_path / "two"
+    finished = launch(words, two, "--processes", "2")
+    assert finished.returncode == 0, finished.stderr
     assert steps(alone) == steps(two)
     assert (two / "best" / "adapter_model.safetensors").is_file()
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 from mdpo_digits import DigitsAdapter
+from support.effort import nightly_but
 from support.paths import LLAVA_MDPO, RECIPES
 from support.processes.launching import begin, contents, launch, records, require_same_training, wait_for_step
 
 from mdpo_core import Placement, RecipeError, load_recipe, run
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["adafactor", "muon"])
+@pytest.mark.parametrize(
+    "name", nightly_but(["muon"], ["adafactor", "muon"], "as muon, which has two kinds of state", pytest.mark.long)
+)
 def test_a_killed_run_ends_as_one_that_nothing_stopped(name: str, changes: list[str], tmp_path: Path) -> None:
     chosen = [*changes, f"train.optimizer={name}", "train.weight_decay=0.1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

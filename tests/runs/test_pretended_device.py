@@ -11,13 +11,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.effort import nightly_but
 from support.paths import LLAVA_MDPO
 from support.pretended.device import KIND, process_with_device
 from support.processes.launching import contents, records
 
 from mdpo_core import load_recipe, run
 
-pytestmark = pytest.mark.long
 # A small dropout draws other numbers on a CPU than on a device.
 SAME_DRAWS = "model.lora.dropout=0.3"
 METRICS = ("loss", "grad_norm", "logps/chosen", "logps/rejected", "eval/preference/picture/margin")
@@ -33,26 +33,22 @@ def train(changes: list[str], folder: Path, resume: bool = False) -> None:
     run(load_recipe(LLAVA_MDPO, [*changes, f"output.dir={folder}"]), resume=resume)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["model.lora=null", "reference=frozen_copy", "backend.precision=bf16_autocast"],
-        [SAME_DRAWS, "reference=cached", "backend.precision=bf16", "scoring.activation_checkpointing=full"],
-        [SAME_DRAWS, "reference=adapter_off", "scoring.share_prefix=false"],
-        [
-            "data.hold_out={share: 0.3}",
-            "evaluators=[{evaluator: preference}]",
-            SAME_DRAWS,
-            "train.epochs=3",
-        ],
-    ],
-    ids=["all weights", "cached", "separate", "held out"],
-)
+WAYS = {
+    "all weights": ["model.lora=null", "reference=frozen_copy", "backend.precision=bf16_autocast"],
+    "cached": [SAME_DRAWS, "reference=cached", "backend.precision=bf16", "scoring.activation_checkpointing=full"],
+    "separate": [SAME_DRAWS, "reference=adapter_off", "scoring.share_prefix=false"],
+    "held out": [SAME_DRAWS, "data.hold_out={share: 0.3}", "evaluators=[{evaluator: preference}]", "train.epochs=3"],
+}
+IN_LONG = ("all weights", "cached", "held out")
+REASON = "its steps on a device are in tests/core/scoring/test_pretended_device.py"
+
+
+@pytest.mark.parametrize("way", nightly_but(IN_LONG, WAYS, REASON, pytest.mark.long))
 def test_a_run_on_a_device_is_that_on_the_cpu_and_resumes_to_the_bit(
-    options: list[str], changes: list[str], process: ProcessPoolExecutor, tmp_path: Path
+    way: str, changes: list[str], process: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     folder, on_cpu = tmp_path / "device", tmp_path / "cpu"
-    changes = [*changes, *options, "output.keep=3"]
+    changes = [*changes, *WAYS[way], "output.keep=3"]
     process.submit(train, [*changes, f"backend.device={KIND}"], folder).result()
     train([*changes, "backend.device=cpu"], on_cpu)
     for record, expected in zip(records(folder), records(on_cpu), strict=True):

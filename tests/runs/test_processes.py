@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from support.effort import nightly_but
 from support.paths import RECIPES
 from support.processes.launching import (
     EVERY,
@@ -59,9 +61,10 @@ def test_each_process_writes_its_part_of_a_checkpoint(two: Path) -> None:
     assert min(sizes) > 0.3 * max(sizes)
 
 
-@pytest.mark.long
-def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, changes: list[str], tmp_path: Path) -> None:
-    folder = tmp_path / "stopped"
+@pytest.fixture(scope="module")
+def stopped(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that was stopped after two steps or a little later; not to be changed."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
     with begin(changes, folder, *TWO) as process:
         wait_for_step(process, folder, 2)
         process.send_signal(signal.SIGTERM)
@@ -69,6 +72,12 @@ def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, changes: list[str],
     assert process.returncode == 143
     assert err.count("checkpoint saved") == 1
     assert "--processes 2 --resume" in err
+    return folder
+
+
+@pytest.mark.long
+def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, stopped: Path, changes: list[str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stopped, tmp_path / "stopped"))
     assert launch(changes, folder, *TWO, "--resume").returncode == 0
     assert contents(folder / "final") == contents(two / "final")
     assert [record["step"] for record in records(folder)] == [1, 2, 3, 4, 5, 6]
@@ -105,12 +114,10 @@ def test_process_asked_to_stop_leaves_messages_to_the_launcher(changes: list[str
 
 
 @pytest.mark.long
-def test_a_run_goes_on_in_one_process_with_a_warning(two: Path, changes: list[str], tmp_path: Path) -> None:
-    folder = tmp_path / "fewer"
-    with begin(changes, folder, *TWO) as process:
-        wait_for_step(process, folder, 2)
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
+def test_a_run_goes_on_in_one_process_with_a_warning(
+    two: Path, stopped: Path, changes: list[str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(stopped, tmp_path / "fewer"))
     resumed = launch(changes, folder, "--resume")
     assert "processes: 2 -> 1" in resumed.stderr
     assert resumed.returncode == 0
@@ -118,15 +125,18 @@ def test_a_run_goes_on_in_one_process_with_a_warning(two: Path, changes: list[st
 
 
 # Each mistake takes a launch: one before training and one in it are tried first, the others are of the same two kinds.
+OF_THE_SAME_KIND = pytest.mark.nightly(reason="told before training, as the batch size is")
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
         ("train.batch_size=3", 2, "3 is not divisible by micro_batch_size times processes (2 x 2)"),
-        ("train.learning_rate=1.0e30", 1, "is not finite"),
+        pytest.param("train.learning_rate=1.0e30", 1, "is not finite", marks=pytest.mark.long),
         pytest.param(
-            "data.path=nowhere.json", 2, "nowhere.json: there is no such file or folder", marks=pytest.mark.long
+            "data.path=nowhere.json", 2, "nowhere.json: there is no such file or folder", marks=OF_THE_SAME_KIND
         ),
-        pytest.param("backend.device=cuda:7", 2, "'cuda:7' is one device", marks=pytest.mark.long),
+        pytest.param("backend.device=cuda:7", 2, "'cuda:7' is one device", marks=OF_THE_SAME_KIND),
     ],
 )
 def test_one_process_tells_what_is_wrong(
@@ -179,8 +189,10 @@ def test_every_stage_and_four_processes_train_as_one_process(
     require_like_one_process(backend, processes, [*changes, *STEADY], tmp_path)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
+@pytest.mark.parametrize(
+    "backend",
+    nightly_but(["zero_3"], ["ddp", "fsdp", "zero_3"], "as zero_3, whose processes meet most often", pytest.mark.long),
+)
 def test_processes_share_an_evaluation_and_all_know_its_result(backend: str, tmp_path: Path) -> None:
     # Captions of different lengths in each process, which must not leave another one waiting.
     recipe = RECIPE.parent / "quickstart.yaml"
@@ -209,8 +221,8 @@ def test_the_recipe_for_eight_gpus_runs_on_a_small_model(changes: list[str], tmp
 @pytest.mark.parametrize(
     "backend",
     [
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("ddp", "fsdp", "zero_3")),
-        *(pytest.param(name, marks=pytest.mark.nightly(reason="as zero_3, which gathers more")) for name in STAGES),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("ddp", "zero_3")),
+        *nightly_but([], ["fsdp", *STAGES], "as zero_3, which gathers more"),
     ],
 )
 def test_rows_without_images_give_gradients_of_one_process(
@@ -230,8 +242,10 @@ def test_rows_without_images_give_gradients_of_one_process(
     assert all(torch.isfinite(value).all() for value in trained.values())
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
+@pytest.mark.parametrize(
+    "backend",
+    nightly_but(["fsdp"], ["ddp", "fsdp", "zero_3"], "the rows differ, which no backend sees", pytest.mark.long),
+)
 def test_conversations_and_hidden_tokens_match_one_process(
     backend: str, changes: list[str], pairs: Path, tmp_path: Path
 ) -> None:

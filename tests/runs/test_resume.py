@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.effort import nightly_but
 from support.paths import RECIPES
 from support.processes.launching import contents
+from support.runs import stop_after
 
 from mdpo_core import CheckpointError, load_recipe, run
 from mdpo_core.storage.files import sha256
@@ -103,8 +105,12 @@ def test_a_killed_run_resumes_from_its_last_whole_checkpoint(
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+WORKERLESS = "a killed run without workers, and an interrupted one with them, are tried more often"
+
+
+@pytest.mark.parametrize(
+    "signum", nightly_but([signal.SIGINT], [signal.SIGINT, signal.SIGKILL], WORKERLESS, pytest.mark.long)
+)
 def test_a_run_with_workers_stops_and_resumes_as_one_without(
     signum: signal.Signals, small: list[str], tmp_path: Path, whole: Path
 ) -> None:
@@ -159,7 +165,7 @@ def test_disk_full_while_saving_keeps_the_previous_checkpoint(small: list[str], 
 def stopped_run(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped after two steps; not to be changed."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    assert stop_at(2, signal.SIGTERM, [*changes, f"output.dir={folder}"], folder).returncode == 143
+    stop_after(2, load_recipe(RECIPE, changes), folder)
     return folder
 
 
@@ -204,7 +210,7 @@ def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path
     copy = tmp_path / "pairs.json"
     copy.write_text(pairs.read_text())
     changes = [*small, f"data.path={copy}"]
-    stop_at(2, signal.SIGTERM, changes, folder)
+    stop_after(2, load_recipe(RECIPE, changes), folder)
     copy.write_text(pairs.read_text().replace("Green", "Brown"))
     with pytest.raises(CheckpointError, match="the data has changed since the run"):
         run(load_recipe(RECIPE, changes), run_dir=folder, resume=True)
@@ -214,7 +220,7 @@ def test_data_that_have_changed_are_refused_on_resume(small: list[str], tmp_path
 def test_a_run_of_a_version_that_hashed_pixels_is_refused(small: list[str], tmp_path: Path) -> None:
     """Its digest of pictures means something else, so nobody can tell whether the data are the same."""
     folder = tmp_path / "older"
-    stop_at(2, signal.SIGTERM, small, folder)
+    stop_after(2, load_recipe(RECIPE, small), folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["data"]["hashed"]
     (folder / "manifest.json").write_text(json.dumps(manifest))

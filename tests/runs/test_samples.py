@@ -81,16 +81,13 @@ def test_another_word_list_is_refused_on_resume_by_its_digest(changes: list[str]
 @pytest.mark.long
 def test_a_killed_run_leaves_the_answers_of_one_that_nothing_stopped(changes: list[str], tmp_path: Path) -> None:
     words = [*changes, HELD_OUT, "train.epochs=3", "output.save_every=2", EVALUATED.replace("every: 2", "every: 1")]
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    finished = launch(words, whole)
-    assert finished.returncode == 0, finished.stderr
+    whole, folder = train(words, tmp_path / "whole"), tmp_path / "killed"
     for lines in (4, 8):  # an evaluation is a line, too
         with begin(words, folder, *(["--resume"] if folder.exists() else [])) as process:
             wait_for_step(process, folder, lines)
             kill(process.pid)
             process.communicate()
-    last = launch(words, folder, "--resume")
-    assert last.returncode == 0, last.stderr
+    train(words, folder, resume=True)
     assert (folder / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()
     assert told(folder) == told(whole)
 
@@ -98,11 +95,10 @@ def test_a_killed_run_leaves_the_answers_of_one_that_nothing_stopped(changes: li
 @pytest.mark.long
 @pytest.mark.parametrize("backend", [*(pytest.param(name, marks=LESS) for name in ("ddp", "fsdp")), "zero_3"])
 def test_two_processes_write_every_answer_once(backend: str, changes: list[str], tmp_path: Path) -> None:
-    words = [*changes, HELD_OUT, "train.epochs=1", EVALUATED, f"backend={EVERY[backend]}"]
-    alone, two = tmp_path / "alone", tmp_path / "two"
-    for folder, more in ((alone, []), (two, ["--processes", "2"])):
-        finished = launch(words, folder, *more)
-        assert finished.returncode == 0, finished.stderr
+    words, two = [*changes, HELD_OUT, "train.epochs=1", EVALUATED], tmp_path / "two"
+    alone = train([*words, f"backend={EVERY['ddp']}"], tmp_path / "alone")
+    finished = launch([*words, f"backend={EVERY[backend]}"], two, "--processes", "2")
+    assert finished.returncode == 0, finished.stderr
     first = [[line for line in samples(folder) if line["step"] == 0] for folder in (alone, two)]
     assert first[0] == first[1]
     assert [line["step"] for line in samples(two)] == [line["step"] for line in samples(alone)]

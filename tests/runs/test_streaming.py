@@ -6,15 +6,15 @@ import json
 import os
 import signal
 import subprocess
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.paths import LLAVA_MDPO
 from support.processes.launching import begin, command, contents, launch, records, wait_for_step
+from support.runs import stop_after
 
-from mdpo_core import DataError, MdpoError, Recipe, RecipeError, load_recipe, run
+from mdpo_core import DataError, RecipeError, load_recipe, run
 from mdpo_core.cli import main
 from mdpo_core.training import trainer
 
@@ -60,25 +60,16 @@ def test_every_row_of_a_pass_is_drawn_once_in_an_order_of_its_own(
     assert len(passes[2]) == 4
 
 
-def stop_after(step: int, recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run with a request to stop after ``step`` steps."""
-    asked = count(1)
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "asked_to_stop", lambda world: signal.SIGTERM if next(asked) == step else None)
-        with pytest.raises(MdpoError, match=f"stopped after step {step} of 7"):
-            run(recipe, run_dir=folder)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(("workers", "stops"), [(0, [1, 2, 3, 4, 5, 6]), (1, [2])])
 def test_a_stopped_stream_resumes_to_the_bit(
-    workers: int, stops: list[int], streamed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, stops: list[int], streamed: list[str], tmp_path: Path
 ) -> None:
     recipe = load_recipe(LLAVA_MDPO, [*streamed, f"train.workers={workers}"])
-    whole = run(recipe, run_dir=tmp_path / "whole").run_dir
+    whole = run(load_recipe(LLAVA_MDPO, streamed), run_dir=tmp_path / "whole").run_dir
     for step in stops:  # inside blocks and at their ends
         folder = tmp_path / f"stopped-{step}"
-        stop_after(step, recipe, folder, monkeypatch)
+        stop_after(step, recipe, folder)
         run(recipe, run_dir=folder, resume=True)
         assert contents(folder / "final") == contents(whole / "final")
         assert [line["loss"] for line in records(folder)] == [line["loss"] for line in records(whole)]
@@ -101,9 +92,9 @@ def test_a_killed_stream_resumes_to_the_bit(streamed: list[str], tmp_path: Path)
 @pytest.mark.long
 def test_two_processes_train_on_a_stream_as_one_does(streamed: list[str], tmp_path: Path) -> None:
     full = [*streamed, "model.lora.dropout=0.0"]
-    for name, more in (("one", ()), ("two", ("--processes", "2"))):
-        finished = launch(full, tmp_path / name, *more)
-        assert finished.returncode == 0, finished.stderr
+    run(load_recipe(LLAVA_MDPO, full), run_dir=tmp_path / "one")
+    finished = launch(full, tmp_path / "two", "--processes", "2")
+    assert finished.returncode == 0, finished.stderr
     losses = [[line["loss"] for line in records(tmp_path / name)] for name in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
@@ -143,12 +134,14 @@ def mdpo_components():
 @pytest.mark.parametrize(
     ("fault", "code", "message"),
     [
-        ("data", 2, "process 1: rows.jsonl: cannot be read\na checkpoint of step 3 is saved."),
+        pytest.param(
+            "data", 2, "process 1: rows.jsonl: cannot be read\na checkpoint of step 3 is saved.", marks=pytest.mark.long
+        ),
         pytest.param(
             "code",
             2,
             "the reader 'fragile', which streams rows, raised KeyError: 'shard' (mdpo_fragile.py:",
-            marks=pytest.mark.long,
+            marks=pytest.mark.nightly(reason="one process tells of a fault in the code, too"),
         ),
     ],
 )
@@ -194,16 +187,14 @@ def test_a_bad_row_of_a_later_block_stops_the_run_with_a_checkpoint(streamed: li
     assert contents(folder / "final") == contents(whole / "final")
 
 
-def test_bad_rows_of_all_blocks_are_listed_once_and_after_a_resume(
-    streamed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_rows_of_all_blocks_are_listed_once_and_after_a_resume(streamed: list[str], tmp_path: Path) -> None:
     spoil(streamed, 2, 8)
     recipe = load_recipe(LLAVA_MDPO, [*streamed, "data.bad_rows=quarantine"])
     whole = run(recipe, run_dir=tmp_path / "whole").run_dir
     listed = [json.loads(line) for line in (whole / "quarantine.jsonl").read_text().splitlines()]
     assert [entry["row"] for entry in listed] == [2, 8]
     folder = tmp_path / "stopped"
-    stop_after(5, recipe, folder, monkeypatch)
+    stop_after(5, recipe, folder)
     run(recipe, run_dir=folder, resume=True)
     assert contents(folder / "final") == contents(whole / "final")
     assert (folder / "quarantine.jsonl").read_bytes() == (whole / "quarantine.jsonl").read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import nightly_but
 from support.paths import LLAVA_MDPO
 from support.processes.launching import contents
 from support.runs import train
@@ -53,7 +54,7 @@ def steps(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("workers", nightly_but([0], [0, 1], "workers hand on a bad row in test_workers.py, too"))
 def test_a_bad_row_stops_the_run_with_a_checkpoint_and_goes_on_once_mended(
     workers: int, changes: list[str], pairs: Path, tmp_path: Path
 ) -> None:

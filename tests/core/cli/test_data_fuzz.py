@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 
 from mdpo_core.cli import main
 
@@ -41,7 +42,7 @@ VALUES = st.recursive(
 ROWS = st.lists(st.dictionaries(st.sampled_from(COLUMNS), VALUES, max_size=6), max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(content=ROWS | VALUES, lines=st.booleans())
 @example(content=[{"prompt": None, "completions": [None], "image": None}], lines=False)
 def test_every_json_file_is_answered(content: Any, lines: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -51,7 +52,7 @@ def test_every_json_file_is_answered(content: Any, lines: bool, tmp_path_factory
     assert main(["data", str(file)]) in (0, 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=num_examples(20, 40), deadline=None)
 @given(
     entries=st.dictionaries(
         st.sampled_from(["a", "b"]),
@@ -74,7 +75,7 @@ def test_every_dataset_info_is_answered(entries: Any, rows: Any, tmp_path_factor
     assert main(["data", str(folder)]) in (0, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(
     content=st.binary(max_size=60) | st.text(max_size=30).map(str.encode),
     kind=st.sampled_from([".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar", ".jsonl.gz", ".jsonl.zst"]),

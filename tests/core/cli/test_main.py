@@ -82,7 +82,9 @@ def test_missing_model_folder_exits_2_before_writing_anything(small: list[str], 
     assert not (tmp_path / "run").exists()
 
 
-def test_check_with_data_names_every_bad_row(small: list[str], tmp_path: Path, pairs: Path) -> None:
+def test_check_with_data_names_every_bad_row(
+    small: list[str], tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = json.loads(pairs.read_text())
     rows[1]["chosen"] = rows[1]["rejected"]
     rows[3]["prompt"] = "no mark"
@@ -91,14 +93,14 @@ def test_check_with_data_names_every_bad_row(small: list[str], tmp_path: Path, p
     bad.write_text(json.dumps(rows))
     changes = [*small, f"data.path={bad}"]
     words = [word for each in changes for word in ("--set", each)]
-    done = mdpo("check", str(RECIPES / "llava_mdpo.yaml"), "--data", *words)
-    assert done.returncode == 2
+    assert main(["check", str(RECIPES / "llava_mdpo.yaml"), "--data", *words]) == 2
+    told = capsys.readouterr().err
     for text in (
         "row 2: the responses 'chosen' and 'rejected' are equal",
         "row 4: the prompt has 0 <image> marks",
         "row 6",
     ):
-        assert text in done.stderr
+        assert text in told
 
 
 def test_bad_rows_go_to_quarantine_if_the_recipe_says_so(small: list[str], tmp_path: Path, pairs: Path) -> None:
@@ -107,8 +109,8 @@ def test_bad_rows_go_to_quarantine_if_the_recipe_says_so(small: list[str], tmp_p
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(rows))
     changes = [*small, f"data.path={bad}", "data.bad_rows=quarantine", "train.epochs=1"]
-    done = mdpo("run", str(RECIPES / "llava_mdpo.yaml"), *(word for each in changes for word in ("--set", each)))
-    assert done.returncode == 0, done.stderr
+    words = [word for each in changes for word in ("--set", each)]
+    assert main(["run", str(RECIPES / "llava_mdpo.yaml"), *words]) == 0
     listed = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
     assert [entry["row"] for entry in listed] == [2]
     assert "'chosen' is empty" in listed[0]["problems"][0]

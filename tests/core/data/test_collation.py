@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.builders.tiny_batches import VIEWS, Drawn, drawn_rows, encode_row, some_views
 from support.builders.tiny_models import Tiny
+from support.effort import num_examples
 
 from mdpo_core import EncodedPrompt, View
 from mdpo_core.data.collation import collate
@@ -29,7 +30,7 @@ def seen(row: EncodedRow, view: View) -> tuple[object, ...]:
     return prompt.token_ids.tolist(), row.responses[view.response].tolist(), pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(rows=drawn_rows, views=some_views)
 def test_digests_are_equal_exactly_where_a_model_sees_the_same(rows: list[Drawn], views: list[View]) -> None:
     found = encoded(rows)
@@ -41,7 +42,7 @@ def test_digests_are_equal_exactly_where_a_model_sees_the_same(rows: list[Drawn]
             assert (batch.digests[view][row] == batch.digests[another][other]) == alike
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(row=drawn_rows.map(lambda rows: rows[0]), view=st.sampled_from(VIEWS), data=st.data())
 def test_one_other_token_or_pixel_is_another_digest(row: Drawn, view: View, data: st.DataObject) -> None:
     (before,) = encoded([row])
@@ -87,7 +88,7 @@ def test_digest_depends_on_prompt_end_and_image_order() -> None:
     assert digest([1, 2], [3], {"mask": second, "pixels": first}) == digests[-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(rows=drawn_rows, views=some_views)
 def test_batch_holds_distinct_images_once_and_prompts_find_them(rows: list[Drawn], views: list[View]) -> None:
     """Every distinct image is in the batch once, and each prompt finds its own."""

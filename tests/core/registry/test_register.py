@@ -32,7 +32,10 @@ from mdpo_core.cli.plugins_table import components_text
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
-SMALL = ["data.num_pairs=8", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]"]
+SMALL = [
+    *("data.num_pairs=8", "train.batch_size=4", "train.micro_batch_size=4"),
+    *("validation=null", "evaluators=[]", "trackers=[]"),
+]
 
 
 @pytest.fixture(autouse=True)

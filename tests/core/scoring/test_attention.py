@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 from support.oracles.plain_attention import attend_as, mask_of, right
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_mask, flex_attention
@@ -39,7 +40,7 @@ def states(packed: Packed, heads: tuple[int, int], seed: int, **kind: Any) -> tu
     return tuple(part.to(**kind).requires_grad_() for part in (query, key, value))  # type: ignore[return-value]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(lengths=lengths, heads=heads, scale=scales, seed=st.integers(0, 10**6))
 def test_packed_attention_is_softmax_over_visible_tokens(
     lengths: Any, heads: tuple[int, int], scale: float | None, seed: int
@@ -57,7 +58,7 @@ def test_packed_attention_is_softmax_over_visible_tokens(
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(lengths)
 def test_the_mask_for_flex_attention_is_the_plain_one(lengths: Any) -> None:
     packed = row(lengths)
@@ -65,7 +66,7 @@ def test_the_mask_for_flex_attention_is_the_plain_one(lengths: Any) -> None:
     assert create_mask(block_mask(packed).mask_mod, 1, 1, time, time, device="cpu")[0, 0].equal(mask_of(lengths))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(lengths=lengths, heads=heads, data=st.data())
 def test_nothing_attends_to_dropped_tokens(lengths: Any, heads: tuple[int, int], data: st.DataObject) -> None:
     # A prompt's first token is seen, so that every token sees something.

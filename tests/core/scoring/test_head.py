@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -62,7 +63,7 @@ def gradients(case: Case, values: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad((values * case.factors).sum(), trained))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=num_examples(40, 100), deadline=None)
 @given(case=cases(), max_logits=st.one_of(st.none(), st.integers(1, 2000)))
 def test_values_and_gradients_are_those_of_whole_logits(case: Case, max_logits: int | None) -> None:
     values = token_log_probs(case.head, case.states, case.token_ids, max_logits)
@@ -76,7 +77,7 @@ def test_values_and_gradients_are_those_of_whole_logits(case: Case, max_logits: 
     torch.testing.assert_close(again, expected, atol=1e-12, rtol=0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=num_examples(40, 100), deadline=None)
 @given(case=cases(), max_logits=st.integers(1, 2000))
 def test_head_makes_no_more_logits_than_asked_or_one_token_needs(case: Case, max_logits: int) -> None:
     """No more logits are made at once than asked for, unless one token has more."""

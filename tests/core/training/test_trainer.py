@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.effort import nightly_but
 from support.paths import RECIPES
 
 from mdpo_core import MdpoError, load_recipe, run
@@ -34,11 +35,9 @@ def test_accumulation_gives_weights_of_one_batch_even_incomplete(
         torch.testing.assert_close(other[name], value, atol=2e-5, rtol=0)
 
 
-ONE_WORKER = pytest.mark.nightly(reason="three workers can also mix up the order, and are in `long`")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=ONE_WORKER), 3])
+@pytest.mark.parametrize(
+    "workers", nightly_but([2], [1, 2, 3], "two workers can mix up the order as well as three", pytest.mark.long)
+)
 def test_workers_change_no_bit_of_the_result(workers: int, changes: list[str], tmp_path: Path) -> None:
     # Corruptions that are drawn anew in each epoch, and from other rows, pass through the workers, too.
     same = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 from torch import Tensor
 
 from mdpo_core.scoring.attention import sdpa_attention
@@ -21,7 +22,7 @@ def key(item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(item.prompt.tolist()), item.image_indices
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=num_examples(60, 200), deadline=None)
 @given(items)
 def test_packed_items_have_stated_places_and_own_positions(items: list[Item]) -> None:
     """Each item is where the packing says, at the positions of a sequence of its own."""
@@ -44,7 +45,7 @@ def test_packed_items_have_stated_places_and_own_positions(items: list[Item]) ->
     assert packing.packed.read.tolist() == sorted(set(packing.predicting.tolist()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=num_examples(60, 200), deadline=None)
 @given(items)
 def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]) -> None:
     packing = pack(items, sdpa_attention)
@@ -71,7 +72,7 @@ def test_each_distinct_prompt_and_response_to_it_is_there_once(items: list[Item]
     assert packing.image_indices == [number for _, numbers in prompts for number in numbers]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=num_examples(40, 100), deadline=None)
 @given(items, st.integers(1, 40))
 def test_padding_is_a_prompt_of_its_own_behind_everything_else(items: list[Item], multiple: int) -> None:
     plain, padded = pack(items, sdpa_attention), pack(items, sdpa_attention, multiple)
@@ -85,7 +86,7 @@ def test_padding_is_a_prompt_of_its_own_behind_everything_else(items: list[Item]
     assert (padded.spans, padded.image_indices) == (plain.spans, plain.image_indices)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=num_examples(40, 100), deadline=None)
 @given(items)
 def test_spans_are_equal_for_equal_items_only(items: list[Item]) -> None:
     spans = pack(items, sdpa_attention).spans
@@ -95,7 +96,7 @@ def test_spans_are_equal_for_equal_items_only(items: list[Item]) -> None:
             assert (span == another) == alike
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=num_examples(40, 100), deadline=None)
 @given(st.lists(st.tuples(ids, ids), min_size=1, max_size=5))
 def test_a_padded_view_holds_each_row_and_masks_the_rest(rows: list[tuple[Tensor, Tensor]]) -> None:
     padded = pad_view([prompt for prompt, _ in rows], [response for _, response in rows])

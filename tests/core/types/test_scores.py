@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 
 from mdpo_core import Loss, Probe, Scores, Statistic, View
 from mdpo_core.testing import scores
 from mdpo_core.types.scores import ScorerOutput, TokenLogProbs
 
 CHOSEN, CROPPED, REJECTED = View("chosen"), View("chosen", "crop"), View("rejected")
-PROPERTY = settings(deadline=None, max_examples=40)
+PROPERTY = settings(deadline=None, max_examples=num_examples(20, 40))
 
 
 def by_hand(**changes: Any) -> Scores:

@@ -52,24 +52,30 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     ),
     "tower": ({**LORA, "parts": {"vision": {"train": "full", "learning_rate": 1e-4}}}, {}, {}),
 }
+# Of the others, each way to train and to score is also in one of these.
+IN_LONG = ("lora", "full", "all_by_view", "parts")
 COARSE = [("full", "bf16_mixed"), ("lora", "bf16")]
 # How often the gradients of two layers and of the rest travel when a process has two micro-batches in a step.
 TRAVELS = {"step": 3, "micro_batch": 6}
 
 
+def job_of(llava: Path, name: str, shape: str, backend: dict[str, Any], **options: Any) -> Job:
+    model, scoring, _ = SHAPES[shape]
+    return Job(name, backend, {"path": str(llava), **model}, scoring, **options)
+
+
 @pytest.fixture(scope="module")
 def folder(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every shape of training in one process of the local backend and in two of this; one in halves, too."""
+    """Shapes of training in one process of the local backend and in two of this; one in halves, too."""
     folder = tmp_path_factory.mktemp("fsdp")
 
     def job(name: str, shape: str, backend: dict[str, Any], **options: Any) -> Job:
-        model, scoring, _ = SHAPES[shape]
-        return Job(name, backend, {"path": str(llava), **model}, scoring, **options)
+        return job_of(llava, name, shape, backend, **options)
 
-    for shape in SHAPES:
+    for shape in IN_LONG:
         run_job(job(f"one/{shape}", shape, LOCAL), folder)
     run_job(job("half local", "full", LOCAL, steps=(0, 1)), folder)
-    shapes = [job(f"two/{shape}", shape, FSDP | SHAPES[shape][2]) for shape in SHAPES]
+    shapes = [job(f"two/{shape}", shape, FSDP | SHAPES[shape][2]) for shape in IN_LONG]
     half = job("half", "full", FSDP, steps=(0, 1))
     resumed = [job(f"from {start}", "full", FSDP, steps=(2, 3), start=start) for start in ("half", "half local")]
     broken = job("broken", "full", FSDP, steps=(0, 1, 2), broken=2)
@@ -90,9 +96,19 @@ def test_one_process_keeps_the_contract(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", IN_LONG)
 def test_two_processes_train_as_one_of_the_local_backend_does(shape: str, folder: Path) -> None:
     require_alike(folder / "two" / shape, folder / "one" / shape)
+
+
+@pytest.mark.nightly(reason="as four shapes in `long`, which train and score in each of their ways")
+def test_two_processes_train_the_other_shapes_as_one_does(llava: Path, tmp_path: Path) -> None:
+    others = [shape for shape in SHAPES if shape not in IN_LONG]
+    for shape in others:
+        run_job(job_of(llava, f"one/{shape}", shape, LOCAL), tmp_path)
+    run_in_parallel([job_of(llava, f"two/{shape}", shape, FSDP | SHAPES[shape][2]) for shape in others], tmp_path)
+    for shape in others:
+        require_alike(tmp_path / "two" / shape, tmp_path / "one" / shape)
 
 
 @pytest.mark.long

@@ -11,11 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 
 from mdpo_core import Loss, ScorerOutput, Scores, Term, TokenLogProbs, View, component
 from mdpo_core.testing import check_anchor, check_loss, scores
 
-PROPERTY = settings(deadline=None, max_examples=40)
+PROPERTY = settings(deadline=None, max_examples=num_examples(15, 40))
 BETAS = st.floats(0.01, 2)
 SHARES = st.floats(0.01, 0.4)
 FEW = st.floats(0, 5)

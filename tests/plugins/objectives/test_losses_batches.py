@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.effort import num_examples
 from support.paths import RECIPES
 from support.processes.launching import launch, records
 
@@ -20,7 +21,7 @@ from mdpo_core import Scores, Term, component, load_recipe, run
 from mdpo_core.objective.objective import Objective
 from mdpo_core.testing import score_cases, scores
 
-PROPERTY = settings(deadline=None, max_examples=40)
+PROPERTY = settings(deadline=None, max_examples=num_examples(15, 40))
 PAIR = ["chosen", "rejected"]
 LABEL = {"label": st.sampled_from([0.0, 1.0])}
 MISMATCHED = "chosen@mismatched"

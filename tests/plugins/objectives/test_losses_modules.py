@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 
 from mdpo_core import ScorerOutput, Scores, TokenLogProbs, View, component
 from mdpo_core.testing import scores
 from mdpo_core.types.scores import ByView
 
 VIEWS = (View("chosen"), View("rejected"))
-PROPERTY = settings(deadline=None, max_examples=40)
+PROPERTY = settings(deadline=None, max_examples=num_examples(15, 40))
 
 
 def masked(found: Scores, masks: torch.Tensor) -> Scores:

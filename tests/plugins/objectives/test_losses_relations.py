@@ -12,12 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 
 from mdpo_core import ScorerOutput, Scores, Term, TokenLogProbs, View, component
 from mdpo_core.testing import scores
 from mdpo_core.types.scores import ByView
 
-PROPERTY = settings(deadline=None, max_examples=40)
+PROPERTY = settings(deadline=None, max_examples=num_examples(15, 40))
 BETAS = st.floats(0.01, 2)
 PAIR = ["chosen", "rejected"]
 VIEWS = [*PAIR, "chosen@crop", "rejected@crop", "chosen@none", "rejected@none"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import num_examples
 
 from mdpo_core import DataError, Example, Scores, View, component
 from mdpo_core.data.checking import check_data
@@ -19,7 +20,7 @@ from mdpo_core.objective.objective import Objective
 from mdpo_core.testing import scores
 from mdpo_core.testing.term_calls import values_of
 
-PROPERTY = settings(deadline=None, max_examples=40)
+PROPERTY = settings(deadline=None, max_examples=num_examples(15, 40))
 BLIND = ("chosen", "rejected", "chosen@blind", "rejected@blind")
 
 

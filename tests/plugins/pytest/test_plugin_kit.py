@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -308,9 +309,20 @@ def test_a_run_with_new_packages_of_all_kinds_but_a_model_s(written: Path, tmp_p
     assert "eval/image_evaluator/words" in log
 
 
-@pytest.mark.long
-def test_the_recipes_of_new_packages_run(written: Path, tmp_path: Path) -> None:
-    kinds = [kind for kind in KINDS if kind != "adapter"]
+KINDS_WITH_RUNS = [kind for kind in KINDS if kind != "adapter"]
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(("loss", "reader"), marks=pytest.mark.long),
+        pytest.param(
+            KINDS_WITH_RUNS, marks=pytest.mark.nightly(reason="one run with all kinds, and two recipes, are in `long`")
+        ),
+    ],
+    ids=len,
+)
+def test_the_recipes_of_new_packages_run(kinds: Sequence[str], written: Path, tmp_path: Path) -> None:
     recipes = [Path(shutil.copy(written / kind / "recipe.yaml", tmp_path / f"{kind}.yaml")) for kind in kinds]
     done = of_each("run", recipes, written, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mdpo_readers.cell_types import Cell
 from mdpo_readers.images import images
+from support.effort import num_examples
 
 from mdpo_core import DataError, ImageOptions
 
@@ -112,7 +113,7 @@ def encodings(photographs: Path) -> list[bytes]:
     return found
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=num_examples(60, 200))
 @given(data=st.data())
 def test_damaged_file_gives_an_image_or_a_data_error(data: st.DataObject, encodings: list[bytes]) -> None:
     content = bytearray(data.draw(st.sampled_from(encodings)))

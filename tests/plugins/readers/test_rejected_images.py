@@ -21,7 +21,7 @@ FORMAT = DATA / "formats" / "swift_rejected_images"
 
 
 def changes(folder: Path, data: Path, adapter: str = "llava") -> list[str]:
-    batches = ["train.batch_size=2", "train.micro_batch_size=2"]
+    batches = ["train.batch_size=2", "train.micro_batch_size=2", "train.workers=0", "trackers=[]"]
     precision = ["backend.precision=fp32", "model.max_length=512"]
     places = [f"model.path={folder}", f"data.path={data / 'pairs.jsonl'}", f"data.images={data}"]
     none_held_out = ["data.hold_out=null", "evaluators=[]"]  # of two rows

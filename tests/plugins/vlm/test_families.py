@@ -43,6 +43,7 @@ PAGE = ROOT / "docs" / "guides" / "models.md"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
 # A test of one forward tries every family; one that takes seconds tries one of each mechanism first.
 FEW_FAMILIES = one_family_of_each_mechanism(others=pytest.mark.long)
+FEWEST_FAMILIES = one_family_of_each_mechanism()
 
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
@@ -64,7 +65,7 @@ def test_log_probs_equal_one_forward_of_plain_transformers(
     assert gap(family, folder, data, options) <= NATS
 
 
-@pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
+@pytest.mark.parametrize("family", FEWEST_FAMILIES, indirect=True)
 def test_logits_in_chunks_give_the_same_log_probs(family: str, folder: Path, photographs: Path) -> None:
     assert gap(family, folder, examples(family, photographs), Scoring(max_logits=700)) <= NATS
 
@@ -75,7 +76,7 @@ def test_the_support_matrix_says_what_was_tried(family: str, folder: Path, photo
 
 
 @pytest.mark.parametrize("decoding", [Decoding(8), Decoding(8, temperature=0.7, top_p=0.9, seed=3)])
-@pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
+@pytest.mark.parametrize("family", FEWEST_FAMILIES, indirect=True)
 def test_generation_is_transformers_own(decoding: Decoding, family: str, folder: Path, photographs: Path) -> None:
     made, data = adapter(family, folder), examples(family, photographs)
     encoder, model = made.encoder(), made.load(Placement())

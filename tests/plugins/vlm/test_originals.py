@@ -87,14 +87,28 @@ def test_the_contract_holds_for_each_language_model(model_type: str, tmp_path: P
     check_adapter(bunny(tmp_path / "bunny", lora=LORA), [row, text])
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("options", [{"lora": LORA}, {"lora": LORA, "prompts": "chat"}, {"freeze": ()}])
-@pytest.mark.parametrize("name", ["bunny", "llava"])
-def test_the_contract_of_adapters_holds(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+WAYS: dict[str, dict[str, Any]] = {
+    "lora": {"lora": LORA},
+    "chat": {"lora": LORA, "prompts": "chat"},
+    "all": {"freeze": ()},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        *(pytest.param(name, way, marks=pytest.mark.long) for name, way in (("bunny", "lora"), ("llava", "chat"))),
+        *(
+            pytest.param(name, way, marks=pytest.mark.nightly(reason="as the other layout, or with LoRA"))
+            for name, way in (("bunny", "chat"), ("bunny", "all"), ("llava", "lora"), ("llava", "all"))
+        ),
+    ],
+)
+def test_the_contract_of_adapters_holds(name: str, way: str, tmp_path: Path) -> None:
     case = all_cases(tmp_path)[name]
     row, other = case.example("0"), case.example("1")
     text = replace(other, id="text", images=(), prompt=str(other.prompt).replace("<image>\n", ""))
-    check_adapter(case.make(**options), [row, other, text])
+    check_adapter(case.make(**WAYS[way]), [row, other, text])
 
 
 @pytest.mark.parametrize("pickled", [True, False])

@@ -195,6 +195,9 @@ def test_generation_is_transformers_own(folder: Path, family: str) -> None:
         assert answer.tolist() == (ids[: ids.index(end)] if end in ids else ids)
 
 
+@pytest.mark.parametrize(
+    "family", [FAMILIES[1], *(pytest.param(name, marks=pytest.mark.long) for name in FAMILIES[::2])], indirect=True
+)
 def test_the_contract_of_adapters_holds(folder: Path) -> None:
     def reload(exported: Path) -> nn.Module:
         from peft import PeftModel

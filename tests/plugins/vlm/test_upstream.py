@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.effort import nightly_but
 from support.oracles.upstream import IMAGE, PATHS, ROWS, Upstream, all_cases
 from support.paths import RECIPES
 from torch import Tensor
@@ -150,6 +151,10 @@ def test_greedy_answers_are_upstream_s(case: Upstream) -> None:
         assert made.tolist() == (expected[: expected.index(end)] if end in expected else expected)
 
 
+OTHER_FILES = "the same models from other files, whose numbers are compared above"
+
+
+@pytest.mark.parametrize("case", ["bunny", "llava", *nightly_but([], CASES[1::2], OTHER_FILES)], indirect=True)
 @pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_first_step_of_a_run_reports_upstream_s_sums(case: Upstream, lora: bool, tmp_path: Path) -> None:
     items = [case.item(row) for row in ROWS]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.effort import num_examples
 
 from mdpo_core import Recipe, Scores
 from mdpo_core.cli.convert.command import converted
@@ -155,7 +156,7 @@ def of_trl(name: str, r_w: float, r_l: float, lengths: tuple[float, float], beta
     return values[name]()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(
     scores(PAIR),
     st.sampled_from([*PLAIN, "sigmoid_norm", "robust", "exo_pair"]),

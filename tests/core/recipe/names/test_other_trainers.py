@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from support.effort import num_examples
 from support.paths import LLAVA_MDPO
 
 from mdpo_core import RecipeError, load_recipe
@@ -72,7 +73,7 @@ def test_a_change_in_python_is_answered_in_the_same_way() -> None:
         recipe.with_({"lora_r": 3})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=num_examples(25, 60), deadline=None)
 @given(st.sampled_from(PLACES), st.sampled_from(NAMES))
 def test_at_every_place_a_name_answers_or_is_an_option_there(place: str, name: str) -> None:
     """The oracle is the error without the table, which lists what is known at the place."""
