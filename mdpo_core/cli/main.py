@@ -80,7 +80,9 @@ def _exit_code(options: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             raise
         # An OSError names the file and the reason: a full disk, a directory without permission to write.
-        return _fail("\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])]), 1)
+        told = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+        kept = [farewell_of(options)()] if getattr(options, "trains", False) else []
+        return _fail("\n".join([*told, *kept]), 1)
     except BaseException as error:  # a signal raises nothing, so a KeyboardInterrupt is raised by code, too
         return _after_a_fault(error)
 
@@ -140,10 +142,11 @@ def _after_a_bug() -> int:
 
 def _fail(message: str, code: int) -> int:
     """Print an error message, in one process only, and return ``code``."""
+    from mdpo_core.cli.terminal.lines import fitted
     from mdpo_core.processes.rendezvous import is_first_to_fail
 
     if is_first_to_fail():
-        print(message, file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
+        print(fitted(message), file=sys.stderr)  # noqa: T201  # the one place where an error meets its user
     if EndSignals.installed is not None:
         EndSignals.installed.finish(code)
     return code

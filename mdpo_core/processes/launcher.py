@@ -37,14 +37,14 @@ _PASSED_ON = {
 _FAILED = "failed"  # the file beside the store that tells the other processes of a failure
 
 
-def launch(num_processes: int, arguments: Sequence[str]) -> int:
-    """Run ``mdpo ARGUMENTS`` in ``num_processes`` processes and wait for them.
+def launch(num_processes: int, arguments: Sequence[str], how_to_resume: str = "") -> int:
+    """Run ``mdpo ARGUMENTS`` in ``num_processes`` processes and wait for them. ``how_to_resume``: if it can, the words.
 
     Returns 0, the exit code of the first process that failed, or 128 + the number of the signal that stopped the run.
     Passes signals on to the processes, except those that are ignored when it starts (``nohup``). Each process reports
     its own errors; the launcher reports one that was killed.
     """
-    keeps = arguments[:1] != ["profile"]
+    kept = how_to_resume or "nothing was changed"
     # Only this user may enter the folder. The processes unpickle what they read from each other's sockets, and the
     # addresses of these sockets are in the store.
     with tempfile.TemporaryDirectory(prefix="mdpo-") as folder, _signals_passed_on() as processes:
@@ -56,16 +56,16 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
             processes.send(signal.SIGTERM)
         processes.wait()
     if processes.stopped_by is not None:
-        processes.report_silence(processes.stopped_by, keeps)
+        processes.report_silence(processes.stopped_by, kept)
         return 128 + processes.stopped_by
     if failed is None:
         return 0
     rank, code = failed
     if code < 0:
-        return _report_killed(rank, -code, keeps)
+        return _report_killed(rank, -code, kept)
     # Only the main process says that a signal has ended it.
     stopped_alone = rank > 0 and code - 128 in SIGNALS
-    return _report_killed(rank, code - 128, keeps) if stopped_alone else code
+    return _report_killed(rank, code - 128, kept) if stopped_alone else code
 
 
 class _Processes:
@@ -121,15 +121,11 @@ class _Processes:
                 self.send(signal.SIGKILL)
             time.sleep(_POLL_INTERVAL)
 
-    def report_silence(self, signum: int, keeps: bool) -> None:
-        """Say that the run was stopped if a signal ended the main process before that could say it.
-
-        ``keeps``: it had checkpoints.
-        """
+    def report_silence(self, signum: int, kept: str) -> None:
+        """Say that the run was stopped and what is ``kept``, if a signal ended the main process before that could."""
         if self._processes and (self._processes[0].poll() or 0) < 0:
             name = signal.Signals(signum).name
-            kept = "the newest checkpoint is kept; resume with the same command and --resume"
-            sys.stderr.write(f"stopped by {name}: {kept if keeps else 'nothing was changed'}\n")
+            sys.stderr.write(f"stopped by {name}: {kept}\n")
 
 
 @contextmanager
@@ -148,10 +144,9 @@ def _signals_passed_on() -> Iterator[_Processes]:
             signal.signal(signum, handler)
 
 
-def _report_killed(rank: int, signum: int, keeps: bool) -> int:
+def _report_killed(rank: int, signum: int, kept: str) -> int:
     name = signal.Signals(signum).name
     cause = ", most often for lack of memory (see the kernel's log)" if signum == signal.SIGKILL else ""
-    kept = "the run can continue from its newest checkpoint, with --resume" if keeps else "nothing was changed"
     # The process cannot report it.
     print(f"process {rank} was ended by {name}{cause}; {kept}", file=sys.stderr)  # noqa: T201
     return 1

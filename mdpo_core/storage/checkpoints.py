@@ -15,6 +15,7 @@ from mdpo_core.interfaces.backend import Engine
 from mdpo_core.processes.world import World
 from mdpo_core.remedies import option
 from mdpo_core.storage.files import (
+    UNFINISHED,
     begun_folder,
     finished_folder,
     read_json_object,
@@ -232,7 +233,7 @@ def _verify(path: Path, metadata: Mapping[str, Any], world: World) -> str:
 def _write(pieces: list[Any], file: Path) -> str:
     if not file.parent.is_dir():
         raise CheckpointError(f"{file.parent} is not visible to every process; nodes must share output.dir")
-    with unwritable(file.parent.parent / file.parent.name):
+    with unwritable(file.parent.with_name(file.parent.name.removeprefix(UNFINISHED))):
         write_state(pieces, file)
         # The process that wrote a file must sync it: on a network file system no other process can.
         sync(file)

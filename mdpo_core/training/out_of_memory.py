@@ -160,7 +160,7 @@ def explained_before_steps(doing: str) -> Iterator[None]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # Texts of torch on a CPU, and of CUDA's libraries.
-    texts = ("can't allocate memory", "ALLOC_FAILED")
+    texts = ("can't allocate memory", "bad_alloc", "ALLOC_FAILED")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 

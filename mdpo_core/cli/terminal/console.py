@@ -16,6 +16,7 @@ from mdpo_core.cli.terminal.lines import duration, training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.cli.terminal.summary import Trained, print_summary
 from mdpo_core.hooks import hookimpl
+from mdpo_core.processes.stop_request import RunStopped
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.scoring.reference_store import CACHING
@@ -58,8 +59,23 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        stage = self._stages.going_on()
         self._stages.stop()
         self._plugins.unregister(self)
+        if isinstance(error, Exception) and not isinstance(error, RunStopped):
+            self._tell_failure(stage)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run has reached its first step, so that it can be resumed."""
+        return self._num_steps > 0
+
+    def _tell_failure(self, stage: str) -> None:
+        """Say where the run was; the error itself is told by the command."""
+        places = [f"while {stage}"] if stage else []
+        places += [f"after step {self._last} of {self._num_steps}"] if self.trains else []
+        if places:
+            self._print(f"failed {', '.join(places)}")
 
     def greet(self, recipe_file: Path, run_dir: Path) -> None:
         """The first line, before anything is loaded."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
+_COMMAND = "resume with: "
 _BAR = 24  # columns of the longest bar
 
 
@@ -70,6 +73,14 @@ def wrapped(text: str, width: int) -> str:
     """``text`` in lines of ``width`` columns; those after the first are indented. A longer word stays whole."""
     lines = textwrap.wrap(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
+
+
+def fitted(message: str) -> str:
+    """An error message in lines that fit the terminal, if it goes to one. A command stays whole, to be copied."""
+    if not sys.stderr.isatty():
+        return message
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if _COMMAND in line else wrapped(line, width) for line in message.splitlines())
 
 
 def _rounded(rate: float) -> str:

@@ -69,6 +69,10 @@ class Stages:
         """Leave nothing on the terminal of stages that are not over."""
         self._progress.stop()
 
+    def going_on(self) -> str:
+        """The stage that began last and is not over; empty if there is none."""
+        return next(reversed(self._going), "")
+
     def update(self, name: str, done: int, total: int) -> None:
         """A stage has done so much of its work; it begins with the first call."""
         stage = self._going.get(name)

@@ -65,6 +65,14 @@ def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["std::bad_alloc", "DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."])
+def test_a_machine_without_memory_is_told_like_a_card(changes: list[str], batch_and_model, text: str) -> None:  # type: ignore[no-untyped-def]
+    batch, _, model = batch_and_model
+    advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, AdapterOff())
+    with pytest.raises(MdpoError, match="out of memory with micro-batches of 2 pairs"), advisor.explained(batch):
+        raise RuntimeError(text)
+
+
 def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]
     text = advice([*changes, *WASTEFUL, "model.freeze=[vision]"], batch_and_model, FrozenCopy(batch_and_model[2]))
     assert "out of memory with micro-batches of 2 pairs" in text
