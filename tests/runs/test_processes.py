@@ -83,6 +83,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_bit(two: Path, stopped: Path, chan
     assert [record["step"] for record in records(folder)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.long
 def test_killed_process_ends_run_with_one_message_and_it_resumes(two: Path, changes: list[str], tmp_path: Path) -> None:
     """A killed process ends the run with one message, and the run goes on to the bit."""
     folder = tmp_path / "killed"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.effort import nightly_but
 from support.paths import RECIPES
 from support.processes.launching import contents, records
 from support.runs import train
@@ -203,8 +204,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    "workers", nightly_but([1], [0, 1], "as with a worker, which computes ahead, too", pytest.mark.long)
+)
 def test_a_pass_that_was_killed_goes_on_where_it_was(
     workers: int, cached_changes: list[str], tmp_path: Path, anew: Path, listener: Listener
 ) -> None:

@@ -76,7 +76,9 @@ def require_close(recipe: Recipe) -> None:
         assert found.phases[phase] == pytest.approx(real[phase], rel=CLOSE)
 
 
-@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "all weights"])
+@pytest.mark.parametrize(
+    "lora", [pytest.param(LORA, id="lora"), pytest.param(None, id="all weights", marks=pytest.mark.long)]
+)
 def test_peak_is_that_of_real_tensors(llava: Path, lora: Any) -> None:
     require_close(recipe_of(llava, LOCAL, lora))
 

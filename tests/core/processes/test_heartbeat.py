@@ -101,7 +101,10 @@ def start(folder: Path, idle: int) -> list[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize(
     ("silent", "message"),
-    [(1, "process 1 has given no sign of life"), (0, "the run's first node has not answered")],
+    [
+        (1, "process 1 has given no sign of life"),
+        pytest.param(0, "the run's first node has not answered", marks=pytest.mark.long),
+    ],
 )
 def test_a_process_that_waits_for_a_silent_one_says_so_and_ends(silent: int, message: str, tmp_path: Path) -> None:
     processes = start(tmp_path, idle=silent)

@@ -270,7 +270,9 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize(("when", "signum"), [("early", signal.SIGINT), ("late", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("when", "signum"), [("early", signal.SIGINT), pytest.param("late", signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_group_signal_stops_no_worker_before_main_process_ends(
     when: str, signum: signal.Signals, tmp_path: Path
 ) -> None:

@@ -82,18 +82,29 @@ def test_rows_of_all_lengths_take_few_graphs_and_give_the_same_numbers(kind: Tin
     require_same(kind, "eager", recomputed)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("recomputed", ["off", "full", 2])
+# How each is recomputed in `long`; nightly in the other ways, too.
+KINDS = {
+    LORA: "full",
+    Tiny("grouped", "all", layers=3): "off",
+    Tiny("phi", "lora", layers=3, biased_head=True): 2,
+    Tiny("llama", "lora_and_head", layers=3): "off",
+    Tiny("phi", "language", layers=3): "full",
+}
+EVERY_WAY = [(kind, recomputed) for kind in KINDS for recomputed in ("off", "full", 2)]
+OTHER_WAY = pytest.mark.nightly(reason="each kind, and each way to recompute, is in `long`")
+
+
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "recomputed"),
     [
-        LORA,
-        Tiny("grouped", "all", layers=3),
-        Tiny("phi", "lora", layers=3, biased_head=True),
-        Tiny("llama", "lora_and_head", layers=3),
-        Tiny("phi", "language", layers=3),
+        pytest.param(
+            kind,
+            recomputed,
+            marks=pytest.mark.long if recomputed == KINDS[kind] else OTHER_WAY,
+            id=f"{kind.text}-{kind.trains}-{recomputed}",
+        )
+        for kind, recomputed in EVERY_WAY
     ],
-    ids=lambda kind: f"{kind.text}-{kind.trains}" if isinstance(kind, Tiny) else str(kind),
 )
 def test_what_torch_compiles_gives_the_same_numbers(kind: Tiny, recomputed: Any) -> None:
     require_same(kind, "inductor", recomputed)

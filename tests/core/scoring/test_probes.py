@@ -152,7 +152,9 @@ def recipe(llava: Path, folder: Path, objective: str, more: str = "") -> Path:
     return folder / "recipe.yaml"
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("sparse_po", "hpo") else pytest.param(name, marks=pytest.mark.long) for name in RUNS]
+)
 def test_a_run_trains_probes_saves_them_and_resumes_to_the_bit(name: str, llava: Path, tmp_path: Path) -> None:
     objective, expected = RUNS[name]
     file = recipe(llava, tmp_path, objective)

@@ -111,7 +111,7 @@ def test_the_digits_of_the_quickstart_are_read(tmp_path: Path) -> None:
     assert answer.split()[:3] == expected.split()[:3] == ["the", "picture", "shows"]
 
 
-@pytest.mark.parametrize("training", ["lora", "full"])
+@pytest.mark.parametrize("training", ["lora", pytest.param("full", marks=pytest.mark.long)])
 def test_a_qwen_answers_as_plain_transformers(
     training: str, changes: list[str], photographs: Path, picture: Path, tmp_path: Path
 ) -> None:
