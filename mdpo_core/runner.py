@@ -222,10 +222,10 @@ class Run:
         from mdpo_core.interfaces.backend import TrainableScorer
         from mdpo_core.training.learner import Learner
         from mdpo_core.training.optimization import rate_factors
-        from mdpo_core.training.out_of_memory import MemoryAdvice, explained_before_steps
+        from mdpo_core.training.out_of_memory import MemoryAdvice, explained_while
 
         factors = rate_factors(self.recipe.model, model, self.recipe.train)
-        with code_of(self.recipe.backend, "start"), explained_before_steps("the backend started"):
+        with code_of(self.recipe.backend, "start"), explained_while("the backend started"):
             engine = self.recipe.backend.start(TrainableScorer(scorer, model, factors), self.recipe.train)
         return Learner(model, engine, MemoryAdvice(self.recipe, model, reference))
 
@@ -265,10 +265,10 @@ class Run:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
 
         progress = progress_of("evaluating", self.world)
-        size, rows = self.recipe.train.batch_size, (self.checked.held_out_examples(), self.checked.valid_examples())
-        policy = TrainedPolicy(
-            learner.model, learner.engine, objective, self.builder, size, progress, self.world, *rows, num_steps
-        )
+        # Without gradients, what fits a step fits an evaluation.
+        size = self.recipe.train.micro_batch_size
+        rows = (self.checked.held_out_examples(), self.checked.valid_examples())
+        policy = TrainedPolicy(learner, objective, self.builder, size, progress, self.world, *rows, num_steps)
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 
     def restore(self, trainer: Trainer) -> int:

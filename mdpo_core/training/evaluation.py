@@ -14,15 +14,16 @@ import torch
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import blame_on
-from mdpo_core.interfaces.backend import Engine
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, RunSize, Sample
-from mdpo_core.interfaces.model import Decoding, VisionLanguageModel
+from mdpo_core.interfaces.model import Decoding
 from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.stop_request import RunStopped, asked_to_stop
 from mdpo_core.processes.world import ALONE, World
+from mdpo_core.training.learner import Learner
+from mdpo_core.training.out_of_memory import explained_while
 from mdpo_core.types.batch import Batch, EncodedPrompt
 from mdpo_core.types.example import Example
 from mdpo_core.types.scores import Scores
@@ -38,8 +39,7 @@ class TrainedPolicy:
     Every process runs the evaluators. Each process works on its part of the examples, and all get the whole result.
     """
 
-    model: VisionLanguageModel
-    engine: Engine
+    learner: Learner
     objective: Objective
     builder: BatchBuilder
     batch_size: int
@@ -75,8 +75,9 @@ class TrainedPolicy:
             # The seed depends only on the position in the data, so any number of processes draws the same tokens.
             seed = self.builder.seed * 1_000_003 + part.number
             decoding = Decoding(max_new_tokens, temperature, top_p, seed)
-            with torch.no_grad():
-                tokens = self.engine.using_model(partial(self.model.generate, prompts, decoding))
+            write = partial(self.learner.model.generate, prompts, decoding)
+            with torch.no_grad(), self.learner.advice.explained_answers(len(prompts)):
+                tokens = self.learner.engine.using_model(write)
             # The last answer may belong to a blank image.
             answers = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
             for of_process in self.world.gather({} if part.is_filler else answers):
@@ -97,8 +98,8 @@ class TrainedPolicy:
         for part in self._parts(len(examples)):
             self.stop_if_asked()
             batch = self.builder.build(examples, part.rows, epoch=0)
-            with torch.no_grad():
-                scored = self.engine.forward(batch)
+            with torch.no_grad(), self.learner.advice.explained(batch):
+                scored = self.learner.engine.forward(batch)
                 if not part.is_filler:
                     scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
                     outcome = self.objective(scores)
@@ -123,8 +124,8 @@ class TrainedPolicy:
         return [found[row] for row in range(len(examples))]
 
     def _scored(self, batch: Batch, view: View) -> list[RowLogProb]:
-        with torch.no_grad():
-            values, mask = self.engine.forward(replace(batch, policy_only=True)).policy[view]
+        with torch.no_grad(), self.learner.advice.explained(batch):
+            values, mask = self.learner.engine.forward(replace(batch, policy_only=True)).policy[view]
         sums = values.where(mask, 0).sum(dim=1).tolist()
         rows = zip(batch.rows, sums, strict=True)
         return [RowLogProb(row.id, row.source, row.corruptible, log_prob) for row, log_prob in rows]
@@ -164,20 +165,20 @@ class Evaluation:
 
     def _all_measured(self, due: Sequence[Evaluator], step: int) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        self.policy.model.set_training(False)
+        self.policy.learner.model.set_training(False)
         try:
             with self._folder_of_process() as folder:
                 for evaluator in due:
                     metrics |= self._measured(evaluator, folder, step)
                     self.policy.stop_if_asked()
         finally:
-            self.policy.model.set_training(True)
+            self.policy.learner.model.set_training(True)
         return metrics
 
     def _measured(self, evaluator: Evaluator, folder: Path, step: int) -> dict[str, float]:
         name = evaluator.component_name()
         who = f"the evaluator '{name}'"
-        with blame_on(who):
+        with explained_while(f"{who} measured"), blame_on(who):
             found = evaluator.evaluate(self.policy, folder, step)
         require_metrics(who, found)
         return {f"eval/{name}/{metric}": float(value) for metric, value in found.items()}

@@ -14,7 +14,7 @@ from mdpo_core.interfaces.train_options import Train
 from mdpo_core.listeners import stage
 from mdpo_core.processes.world import World
 from mdpo_core.training.optimizers import require_fitting_optimizer
-from mdpo_core.training.out_of_memory import explained_before_steps
+from mdpo_core.training.out_of_memory import explained_while
 
 
 def load_model(
@@ -53,7 +53,7 @@ def _loaded(
 
 def _read(adapter: ModelAdapter, backend: Backend, train: Train, trainable: bool) -> VisionLanguageModel:
     placement = placement_of(backend)
-    told = explained_before_steps("the model was loaded")
+    told = explained_while("the model was loaded")
     with code_of(backend, "loading"), backend.loading(train), code_of(adapter, "load"), told:
         return adapter.load(placement, trainable=trainable)
 

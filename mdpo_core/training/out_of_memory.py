@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,15 +54,28 @@ class MemoryAdvice:
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             # The frames hold the failed step's tensors.
             traceback.clear_frames(error.__traceback__)
         else:
             return
-        raise MdpoError(
-            f"{self._situation(batch)}: {reason}\nWhat would help, also with {option('--resume')}:\n"
-            f"{self._advice(batch)}{_where_to_ask()}"
-        )
+        lines = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(len(batch)))
+        raise _out_of_memory(self._situation(batch), reason, lines)
+
+    @contextmanager
+    def explained_answers(self, number: int) -> Iterator[None]:
+        """The same while the model writes ``number`` answers at once."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = first_line(error)
+            traceback.clear_frames(error.__traceback__)
+        else:
+            return
+        situation = f"out of memory while {number} answer{'s were' if number != 1 else ' was'} written at once"
+        raise _out_of_memory(situation, reason, (self._reference(), self._pairs(number)))
 
     def _situation(self, batch: Batch) -> str:
         found = self._estimate(batch)
@@ -92,10 +105,6 @@ class MemoryAdvice:
             if _is_out_of_memory(error):  # there is no memory for an estimate either
                 return None
             raise
-
-    def _advice(self, batch: Batch) -> str:
-        lines = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(batch))
-        return "\n".join(f"  {line}" for line in lines if line) or "  a device with more memory"
 
     def _reference(self) -> str:
         if not isinstance(self.reference, FrozenCopy) or not can_be_cached(self.recipe):
@@ -133,12 +142,12 @@ class MemoryAdvice:
         saved = "fewer activations" if now is None or then is None else f"{_gb(then.peak)} instead of {_gb(now.peak)}"
         return f"scoring.activation_checkpointing: full - {saved}, for about a third more time"
 
-    def _pairs(self, batch: Batch) -> str:
-        smaller = [size for size in range(1, len(batch)) if self.recipe.train.batch_size % size == 0]
+    def _pairs(self, number: int) -> str:
+        smaller = [size for size in range(1, number) if self.recipe.train.batch_size % size == 0]
         if not smaller:
             return ""
-        size = next((size for size in smaller[::-1] if size <= len(batch) / 2), smaller[-1])
-        return f"train.micro_batch_size: {size} - {1 - size / len(batch):.0%} fewer activations, the same result"
+        size = next((size for size in smaller[::-1] if size <= number / 2), smaller[-1])
+        return f"train.micro_batch_size: {size} - {1 - size / number:.0%} fewer activations, the same result"
 
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
         """Tokens of all views if each has its own prompt, and if they share prompts."""
@@ -147,9 +156,15 @@ class MemoryAdvice:
         return separate, pack(items, sdpa_attention).packed.token_ids.numel()
 
 
+def _out_of_memory(situation: str, reason: str, lines: Iterable[str]) -> MdpoError:
+    """The error, with a line for each piece of advice that is not empty."""
+    advice = "\n".join(f"  {line}" for line in lines if line) or "  a device with more memory"
+    return MdpoError(f"{situation}: {reason}\nWhat would help, also with {option('--resume')}:\n{advice}{_where_to_ask()}")
+
+
 @contextmanager
-def explained_before_steps(doing: str) -> Iterator[None]:
-    """Turn an out-of-memory error before the first step into an `MdpoError`. ``doing``: what the code inside does."""
+def explained_while(doing: str) -> Iterator[None]:
+    """Turn an out-of-memory error outside of a micro-batch into an `MdpoError`. ``doing``: what the code inside does."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

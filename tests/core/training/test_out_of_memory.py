@@ -14,13 +14,14 @@ import torch
 from support.builders.scorers import examples, make
 from support.paths import RECIPES
 
-from mdpo_core import Batch, MdpoError, ModelAdapter, component, load_recipe
+from mdpo_core import Batch, Evaluator, MdpoError, ModelAdapter, Policy, component, load_recipe, register, run
 from mdpo_core.memory.estimate import Estimator
 from mdpo_core.processes.world import ALONE
 from mdpo_core.remedies import in_words_of_commands
 from mdpo_core.runner import Run
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy
-from mdpo_core.training.out_of_memory import MemoryAdvice, explained_before_steps
+from mdpo_core.scoring.scorer import Scorer
+from mdpo_core.training.out_of_memory import MemoryAdvice, explained_while
 
 RECIPE = RECIPES / "llava_mdpo.yaml"
 TERMS = {"dpo": component("loss", "dpo"), "copo": component("loss", "dpo", over="chosen@crop")}
@@ -48,6 +49,18 @@ try:
 except MdpoError as error:
     sys.exit(f"told: {{error}}")
 """
+
+
+class Asking(Evaluator):
+    """Asks the policy for log-probs or for answers, or runs out of memory itself."""
+
+    ask: str
+
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> dict[str, float]:
+        rows = list(policy.trained_on)[:3]
+        if self.ask == "itself":
+            raise MemoryError("no room")
+        return {"number": float(len(policy.generate(rows, 2) if self.ask == "answers" else policy.log_probs(rows)))}
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +207,33 @@ def test_a_run_that_runs_out_of_memory_says_what_would_help(small: list[str], tm
 
 
 @pytest.mark.parametrize(
+    ("evaluator", "doing"),
+    [
+        ("{evaluator: preference}", "with micro-batches of 2 pairs"),
+        ("{evaluator: asking, ask: log_probs}", "with micro-batches of 2 pairs"),
+        ("{evaluator: asking, ask: answers}", "while 2 answers were written at once"),
+        ("{evaluator: asking, ask: itself}", "while the evaluator 'asking' measured"),
+    ],
+)
+def test_an_evaluation_that_runs_out_of_memory_is_told_as_a_step_is(
+    evaluator: str, doing: str, small: list[str], own_registry: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    register("asking", Asking)
+    recipe = load_recipe(RECIPE, [*small, f"evaluators=[{evaluator}]", "data.hold_out={rows: 3}", "reference=auto"])
+    monkeypatch.setattr("mdpo_vlm.forward.model.generate", fails)
+    monkeypatch.setattr(Scorer, "forward", fails)
+    monkeypatch.setattr("mdpo_core.runner.Run.try_sharing", lambda *_: None)  # the first forward, before the evaluation
+    with pytest.raises(MdpoError) as caught:
+        run(recipe)
+    assert f"out of memory {doing}" in str(caught.value)
+    if "itself" not in evaluator:
+        assert "train.micro_batch_size: 1 - 50% fewer activations" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB."), MemoryError(), RuntimeError("ALLOC_FAILED")]
 )
 def test_memory_that_runs_out_while_loading_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,5 +248,5 @@ def test_memory_that_runs_out_while_loading_is_told(error: Exception, monkeypatc
 
 
 def test_another_error_while_loading_stays_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match=r"^a shape$"), explained_before_steps("the model was loaded"):
+    with pytest.raises(RuntimeError, match=r"^a shape$"), explained_while("the model was loaded"):
         raise RuntimeError("a shape")
