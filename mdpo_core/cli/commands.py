@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.cli.farewell import how_to_resume, processes_arguments, recipe_arguments, run_arguments
+from mdpo_core.cli.farewell import farewell_of, processes_arguments, recipe_arguments, run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run_recipe(options: argparse.Namespace) -> int:
     if (options.processes or 1) > current_world().size:
         from mdpo_core.processes.launcher import launch
 
-        return launch(options.processes, ["run", *run_arguments(options)], how_to_resume(options))
+        return launch(options.processes, ["run", *run_arguments(options)], farewell_of(options))
     from mdpo_core.runner import run
 
     with output_may_fail():

@@ -129,7 +129,7 @@ class EndSignals:
             return
         self._since = time.monotonic()
         if _speaks():
-            _write(f"stopped by {signal.Signals(signum).name}: {self._words()}\n")
+            write_below(f"stopped by {signal.Signals(signum).name}: {self._words()}\n")
         self._said = True
         _remove_semaphores()
         for folder in self.temporary:
@@ -193,7 +193,8 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0" and not (failed and Path(failed).exists())
 
 
-def _write(line: str) -> None:
+def write_below(line: str) -> None:
+    """Write a line on standard error, below a progress bar whose process ended without clearing it."""
     try:
         if os.isatty(_STDOUT):
             os.write(_STDOUT, _SHOW_CURSOR)

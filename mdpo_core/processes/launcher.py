@@ -13,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from mdpo_core.errors import MdpoError
-from mdpo_core.processes.end_signals import FAILED, SIGNALS
+from mdpo_core.processes.end_signals import FAILED, SIGNALS, write_below
 from mdpo_core.processes.heartbeat import LAUNCHER
 from mdpo_core.processes.rendezvous import STORE
 from mdpo_core.processes.world import PROCESSES
@@ -37,14 +37,13 @@ _PASSED_ON = {
 _FAILED = "failed"  # the file beside the store that tells the other processes of a failure
 
 
-def launch(num_processes: int, arguments: Sequence[str], how_to_resume: str = "") -> int:
-    """Run ``mdpo ARGUMENTS`` in ``num_processes`` processes and wait for them. ``how_to_resume``: if it can, the words.
+def launch(num_processes: int, arguments: Sequence[str], farewell: Callable[[], str]) -> int:
+    """Run ``mdpo ARGUMENTS`` in ``num_processes`` processes and wait for them.
 
     Returns 0, the exit code of the first process that failed, or 128 + the number of the signal that stopped the run.
     Passes signals on to the processes, except those that are ignored when it starts (``nohup``). Each process reports
-    its own errors; the launcher reports one that was killed.
+    its own errors; the launcher reports one that was killed. ``farewell()``: what is kept then, and how to go on.
     """
-    kept = how_to_resume or "nothing was changed"
     # Only this user may enter the folder. The processes unpickle what they read from each other's sockets, and the
     # addresses of these sockets are in the store.
     with tempfile.TemporaryDirectory(prefix="mdpo-") as folder, _signals_passed_on() as processes:
@@ -56,16 +55,16 @@ def launch(num_processes: int, arguments: Sequence[str], how_to_resume: str = ""
             processes.send(signal.SIGTERM)
         processes.wait()
     if processes.stopped_by is not None:
-        processes.report_silence(processes.stopped_by, kept)
+        processes.report_silence(processes.stopped_by, farewell)
         return 128 + processes.stopped_by
     if failed is None:
         return 0
     rank, code = failed
     if code < 0:
-        return _report_killed(rank, -code, kept)
+        return _report_killed(rank, -code, farewell)
     # Only the main process says that a signal has ended it.
     stopped_alone = rank > 0 and code - 128 in SIGNALS
-    return _report_killed(rank, code - 128, kept) if stopped_alone else code
+    return _report_killed(rank, code - 128, farewell) if stopped_alone else code
 
 
 class _Processes:
@@ -121,11 +120,10 @@ class _Processes:
                 self.send(signal.SIGKILL)
             time.sleep(_POLL_INTERVAL)
 
-    def report_silence(self, signum: int, kept: str) -> None:
-        """Say that the run was stopped and what is ``kept``, if a signal ended the main process before that could."""
+    def report_silence(self, signum: int, farewell: Callable[[], str]) -> None:
+        """Say that the run was stopped if a signal ended the main process before that could say it."""
         if self._processes and (self._processes[0].poll() or 0) < 0:
-            name = signal.Signals(signum).name
-            sys.stderr.write(f"stopped by {name}: {kept}\n")
+            write_below(f"stopped by {signal.Signals(signum).name}: {farewell()}\n")
 
 
 @contextmanager
@@ -144,11 +142,11 @@ def _signals_passed_on() -> Iterator[_Processes]:
             signal.signal(signum, handler)
 
 
-def _report_killed(rank: int, signum: int, kept: str) -> int:
+def _report_killed(rank: int, signum: int, farewell: Callable[[], str]) -> int:
     name = signal.Signals(signum).name
     cause = ", most often for lack of memory (see the kernel's log)" if signum == signal.SIGKILL else ""
     # The process cannot report it.
-    print(f"process {rank} was ended by {name}{cause}; {kept}", file=sys.stderr)  # noqa: T201
+    write_below(f"process {rank} was ended by {name}{cause}; {farewell()}\n")
     return 1
 
 

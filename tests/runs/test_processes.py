@@ -95,6 +95,9 @@ def test_killed_process_ends_run_with_one_message_and_it_resumes(two: Path, chan
     told = [line for line in err.splitlines() if "Warning" not in line and "warn" not in line]
     assert len(told) == 1, err
     assert told[0].startswith("process 1 was ended by SIGKILL")
+    assert f"are kept in {folder}; " in told[0] or f"is kept in {folder}; " in told[0]
+    assert f"--run-dir {folder} {' '.join(TWO)} --resume" in told[0]
+    assert "--set train.batch_size=4" in told[0]
     assert launch(changes, folder, *TWO, "--resume").returncode == 0
     assert contents(folder / "final") == contents(two / "final")
 

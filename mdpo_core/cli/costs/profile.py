@@ -64,13 +64,13 @@ def _require_apart(numbers: Path, trace: Path) -> None:
 
 
 def _launched(options: argparse.Namespace) -> int:
-    from mdpo_core.cli.farewell import recipe_arguments
+    from mdpo_core.cli.farewell import farewell_of, recipe_arguments
     from mdpo_core.processes.launcher import launch
 
     words = ["profile", *recipe_arguments(options), "--steps", str(options.steps)]
     for name in ("json", "trace"):
         words += [f"--{name}", str(getattr(options, name))] if getattr(options, name) else []
-    return launch(options.processes, words)
+    return launch(options.processes, words, farewell_of(options))
 
 
 def _lines(recipe: Path, found: Profile) -> Iterator[str]:

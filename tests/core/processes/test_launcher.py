@@ -217,7 +217,7 @@ def test_a_signal_during_the_start_reaches_each_process_once(
     # Tests that run in the background may have been started with ignored signals.
     before = signal.signal(received, signal.SIG_DFL)
     try:
-        assert launcher.launch(3, []) == 128 + received
+        assert launcher.launch(3, [], str) == 128 + received
     finally:
         signal.signal(received, before)
     assert StartedProcess.heard == [[sent], [sent], [sent]]
@@ -229,11 +229,39 @@ def test_signal_ignored_before_launch_stays_ignored(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(subprocess, "Popen", StartedProcess)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        assert launcher.launch(2, []) == 0
+        assert launcher.launch(2, [], str) == 0
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
     assert StartedProcess.heard == [[], []]
+
+
+class KilledProcess(StartedProcess):
+    """In the place of a process that the kernel has killed: rank 1; rank 0 ends when it is asked to."""
+
+    def __init__(self, command: list[str], env: dict[str, str], start_new_session: bool) -> None:
+        self._heard = []
+        self._code = None if env["RANK"] == "0" else -signal.SIGKILL
+
+    def poll(self) -> int | None:  # type: ignore[override]
+        return 128 + signal.SIGTERM if self._heard else self._code
+
+
+def test_a_killed_process_is_told_on_a_line_of_its_own_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its progress bar has hidden the cursor, and stands in the line."""
+    screen, terminal = os.openpty()
+    before = [os.dup(number) for number in (1, 2)]
+    monkeypatch.setattr(subprocess, "Popen", KilledProcess)
+    try:
+        for number in (1, 2):
+            os.dup2(terminal, number)
+        assert launcher.launch(2, ["run"], lambda: "no step is kept in R; resume with: mdpo-run R --resume") == 1
+    finally:
+        for number, kept in zip((1, 2), before, strict=True):
+            os.dup2(kept, number)
+    seen = os.read(screen, 10_000).decode()
+    assert seen.startswith("\x1b[?25h\r\nprocess 1 was ended by SIGKILL")
+    assert seen.endswith("; no step is kept in R; resume with: mdpo-run R --resume\r\n")
 
 
 def test_the_loopback_interface_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
