@@ -265,10 +265,8 @@ class Run:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
 
         progress = progress_of("evaluating", self.world)
-        # Without gradients, what fits a step fits an evaluation.
-        size = self.recipe.train.micro_batch_size
-        rows = (self.checked.held_out_examples(), self.checked.valid_examples())
-        policy = TrainedPolicy(learner, objective, self.builder, size, progress, self.world, *rows, num_steps)
+        train, rows = self.recipe.train, (self.checked.held_out_examples(), self.checked.valid_examples())
+        policy = TrainedPolicy(learner, objective, self.builder, train, progress, self.world, *rows, num_steps)
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 
     def restore(self, trainer: Trainer) -> int:

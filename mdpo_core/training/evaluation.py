@@ -18,6 +18,7 @@ from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, RunSize, Sample
 from mdpo_core.interfaces.model import Decoding
 from mdpo_core.interfaces.plugin_results import require_metrics
+from mdpo_core.interfaces.train_options import Train
 from mdpo_core.objective.meter import Meter
 from mdpo_core.objective.objective import Objective
 from mdpo_core.processes.stop_request import RunStopped, asked_to_stop
@@ -42,7 +43,7 @@ class TrainedPolicy:
     learner: Learner
     objective: Objective
     builder: BatchBuilder
-    batch_size: int
+    train: Train
     progress: Callable[[int, int], object]
     world: World = ALONE
     held_out: Sequence[Example] = ()
@@ -58,7 +59,7 @@ class TrainedPolicy:
     @property
     def size(self) -> RunSize:
         """How much the run computes; see `mdpo_core.Policy`."""
-        return RunSize(self.num_steps, self.batch_size, len(self.builder.views), len(self.conditions))
+        return RunSize(self.num_steps, self.train.batch_size, len(self.builder.views), len(self.conditions))
 
     def keep_samples(self, samples: Sequence[Sample]) -> None:
         """Keep answers for people to read; see `mdpo_core.Policy`."""
@@ -104,7 +105,7 @@ class TrainedPolicy:
                     scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
                     outcome = self.objective(scores)
                     meter.add(outcome.values, outcome.counted, batch.sources if by_source else ())
-            done = min(done + self.batch_size * self.world.size, len(examples))
+            done = min(done + self.train.micro_batch_size * self.world.size, len(examples))
             self.progress(done, len(examples))
         return meter.means(self.world)
 
@@ -137,7 +138,8 @@ class TrainedPolicy:
             raise RunStopped("stopped during an evaluation", signum)
 
     def _parts(self, number: int) -> list[MicroBatch]:
-        return split_over_processes(range(number), self.batch_size, 0, self.world)
+        # Without gradients, what fits a step fits an evaluation.
+        return split_over_processes(range(number), self.train.micro_batch_size, 0, self.world)
 
 
 @dataclass(frozen=True)
