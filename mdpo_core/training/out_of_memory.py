@@ -59,7 +59,13 @@ class MemoryAdvice:
             traceback.clear_frames(error.__traceback__)
         else:
             return
-        lines = (self._reference(), self._prefix(batch), self._head(batch), self._layers(batch), self._pairs(len(batch)))
+        lines = (
+            self._reference(),
+            self._prefix(batch),
+            self._head(batch),
+            self._layers(batch),
+            self._pairs(len(batch)),
+        )
         raise _out_of_memory(self._situation(batch), reason, lines)
 
     @contextmanager
@@ -159,12 +165,14 @@ class MemoryAdvice:
 def _out_of_memory(situation: str, reason: str, lines: Iterable[str]) -> MdpoError:
     """The error, with a line for each piece of advice that is not empty."""
     advice = "\n".join(f"  {line}" for line in lines if line) or "  a device with more memory"
-    return MdpoError(f"{situation}: {reason}\nWhat would help, also with {option('--resume')}:\n{advice}{_where_to_ask()}")
+    return MdpoError(
+        f"{situation}: {reason}\nWhat would help, also with {option('--resume')}:\n{advice}{_where_to_ask()}"
+    )
 
 
 @contextmanager
 def explained_while(doing: str) -> Iterator[None]:
-    """Turn an out-of-memory error outside of a micro-batch into an `MdpoError`. ``doing``: what the code inside does."""
+    """Turn an out-of-memory error outside of a micro-batch into an `MdpoError`. ``doing``: what runs inside."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
