@@ -12,7 +12,15 @@ from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import LossOptions, term_of, weighted
 from mdpo_core.cli.convert.objective import put_terms
 from mdpo_core.cli.convert.options import Options
-from mdpo_core.cli.convert.parts import note_dropout, put_length, put_lora, put_model, put_parts
+from mdpo_core.cli.convert.parts import (
+    note_dropout,
+    put_four_bits,
+    put_length,
+    put_liger,
+    put_lora,
+    put_model,
+    put_parts,
+)
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "stage": "sft",
@@ -86,12 +94,8 @@ def _put_model(draft: Draft, options: Options, lora: bool) -> None:
         put_lora(draft, values, options.texts("lora_target"), why)
     put_parts(draft, options, _PARTS, {}, lora)
     put_length(draft, options, "cutoff_len")
-    if options.given("quantization_bit"):
-        draft.put("model", "quantize", "nf4", "quantization_bit")
-        if options.whole("quantization_bit") != 4:
-            draft.note("quantization_bit: 4 bits are the only ones here")
-    if options.truth("enable_liger_kernel"):
-        draft.put("model", "kernels", "liger", "enable_liger_kernel")
+    put_four_bits(draft, options, "quantization_bit")
+    put_liger(draft, options, "enable_liger_kernel")
 
 
 def _put_data(draft: Draft, options: Options) -> None:

@@ -56,6 +56,20 @@ def put_length(draft: Draft, options: Options, name: str) -> None:
     draft.put("model", "max_length", options.whole(name), f"{options.why(name)}; longer rows are bad, and are not cut")
 
 
+def put_four_bits(draft: Draft, options: Options, name: str) -> None:
+    """The option ``quantize``; ``name``: the option with the number of bits."""
+    if options.given(name):
+        draft.put("model", "quantize", "nf4", name)
+        if options.whole(name) != 4:
+            draft.note(f"{name}: 4 bits are the only ones here")
+
+
+def put_liger(draft: Draft, options: Options, name: str) -> None:
+    """The option ``kernels``; ``name``: the option that asks for Liger's."""
+    if options.truth(name):
+        draft.put("model", "kernels", "liger", name)
+
+
 def put_parts(draft: Draft, options: Options, trained: Mapping[str, str], rates: Mapping[str, str], lora: bool) -> None:
     """Which parts train beside the language model. ``trained``: the option that freezes a part, by part.
 

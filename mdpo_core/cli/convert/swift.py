@@ -13,7 +13,15 @@ from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import TOKENS_MEAN, LossOptions, term_of, weighted
 from mdpo_core.cli.convert.objective import put_objective, put_terms
 from mdpo_core.cli.convert.options import Options
-from mdpo_core.cli.convert.parts import note_dropout, put_length, put_lora, put_model, put_parts
+from mdpo_core.cli.convert.parts import (
+    note_dropout,
+    put_four_bits,
+    put_length,
+    put_liger,
+    put_lora,
+    put_model,
+    put_parts,
+)
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "rlhf_type": "dpo",
@@ -92,12 +100,8 @@ def _put_model(draft: Draft, options: Options, lora: bool) -> None:
         put_lora(draft, values, options.texts("target_modules"), why)
     put_parts(draft, options, _PARTS, _PART_RATES, lora)
     put_length(draft, options, "max_length")
-    if options.given("quant_bits"):
-        draft.put("model", "quantize", "nf4", "quant_bits")
-        if options.whole("quant_bits") != 4:
-            draft.note("quant_bits: 4 bits are the only ones here")
-    if options.truth("use_liger_kernel"):
-        draft.put("model", "kernels", "liger", "use_liger_kernel")
+    put_four_bits(draft, options, "quant_bits")
+    put_liger(draft, options, "use_liger_kernel")
 
 
 def _put_data(draft: Draft, options: Options) -> None:

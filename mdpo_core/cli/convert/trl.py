@@ -14,7 +14,7 @@ from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import TOKENS_MEAN, LossOptions
 from mdpo_core.cli.convert.objective import put_objective
 from mdpo_core.cli.convert.options import Options
-from mdpo_core.cli.convert.parts import ALL_LINEAR, note_dropout, put_length, put_lora, put_model
+from mdpo_core.cli.convert.parts import ALL_LINEAR, note_dropout, put_length, put_liger, put_lora, put_model
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "learning_rate": 1e-6,
@@ -40,6 +40,7 @@ DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
 }
 _DATA = "pairs.jsonl"
 _FILES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar", ".gz", ".xz", ".zst", ".bz2")
+_OF_SOURCE = {"path", "name", "split"}  # what of an entry of a mixture is carried over
 _PATHS = ("./", "../", "~", "/")
 
 
@@ -70,8 +71,7 @@ def _put_model(draft: Draft, options: Options) -> None:
     put_length(draft, options, "max_length")
     if options.truth("load_in_4bit"):
         draft.put("model", "quantize", "nf4", "load_in_4bit")
-    if options.truth("use_liger_kernel"):
-        draft.put("model", "kernels", "liger", "use_liger_kernel")
+    put_liger(draft, options, "use_liger_kernel")
 
 
 def _put_lora(draft: Draft, options: Options) -> None:
@@ -105,6 +105,7 @@ def _put_data(draft: Draft, options: Options, strategy: str) -> None:
         sources = {f"source{number}": _source(each) for number, each in enumerate(mixture, start=1)}
         draft.put("data", "reader", "mixture", "datasets")
         draft.put("data", "sources", sources)
+        _put_rest_of_mixture(draft, options, mixture, strategy)
         return
     path, split = options.text("dataset_name"), options.text("dataset_train_split")
     if not path:
@@ -125,6 +126,19 @@ def _put_data(draft: Draft, options: Options, strategy: str) -> None:
     draft.put("validation", "path", path, "dataset_name")
     for key, value in (also | {"split": options.text("dataset_test_split")}).items():
         draft.put("validation", key, value, options.why("dataset_test_split") if key == "split" else "")
+
+
+def _put_rest_of_mixture(draft: Draft, options: Options, mixture: list[Any], strategy: str) -> None:
+    """The held-out rows of a mixture, and notes on what its entries ask for besides."""
+    if options.given("test_split_size"):
+        size = options.number("test_split_size")
+        draft.put("data", "hold_out", {"share": size} if size < 1 else {"rows": int(size)}, "test_split_size")
+    elif strategy != "no":
+        draft.put("data", "hold_out", {"share": 0.02}, "a mixture without test_split_size has no rows for tests")
+        draft.note("datasets: without test_split_size, TRL has no rows to evaluate on; the recipe holds 2 % out")
+    for entry in (each for each in mixture if isinstance(each, Mapping)):
+        for key in sorted(entry.keys() - _OF_SOURCE):
+            draft.note(f"datasets: {entry.get('path')}: {key} is not carried over")
 
 
 def _may_have_split(path: str, split: str) -> bool:

@@ -230,6 +230,27 @@ def test_a_file_has_no_split_for_tests_so_rows_are_held_out_and_it_is_told(
     assert any("a file has no split 'test'" in note and "section validation" in note for note in notes)
 
 
+MIXTURE = {"datasets": [{"path": "some/pairs"}, {"path": "other/pairs", "split": "train", "fraction": 0.5}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "share"),
+    [
+        ({"test_split_size": 0.1, "eval_strategy": "epoch"}, 0.1),
+        ({"test_split_size": 0.1}, 0.1),
+        ({"eval_strategy": "epoch"}, 0.02),
+        ({}, None),
+    ],
+)
+def test_a_mixture_holds_out_what_it_splits_off(tmp_path: Path, more: dict[str, Any], share: float | None) -> None:
+    recipe = recipe_of(tmp_path, MIXTURE | more, trainer="trl")
+    assert recipe.data.component_name() == "mixture"
+    assert (None if recipe.data.hold_out is None else recipe.data.hold_out.share) == share
+    _, notes = converted(tmp_path / "config.yaml", "trl", None, None)
+    assert any(note.startswith("datasets: other/pairs: fraction is not carried over") for note in notes)
+    assert any("the recipe holds 2 %" in note for note in notes) == (share == 0.02)
+
+
 def test_a_folder_with_files_of_the_split_for_tests_becomes_the_validation(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test-00000.parquet").touch()
