@@ -15,6 +15,7 @@ from mdpo_core.processes.devices import use_expandable_segments
 from mdpo_core.processes.rendezvous import process_group
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.consistency import check_consistency
+from mdpo_core.recipe.given import RecipeLike, as_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.plugin_files import loaded_files
 from mdpo_core.result import RunResult
@@ -39,36 +40,36 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Recipe, *, run_dir: str | Path | None = None, resume: bool = False, accept_changed_code: bool = False
+    recipe: RecipeLike, *, run_dir: str | Path | None = None, resume: bool = False, accept_changed_code: bool = False
 ) -> RunResult:
-    """Check the recipe and its data, train, and export the model.
+    """Check the recipe (or load it, as `load_recipe` does) and its data, train, and export the model.
 
     ``run_dir`` replaces ``output.dir``. With ``resume`` a run continues from its newest checkpoint, or begins if it
     has none; ``accept_changed_code``: even if a plugin file or a class of a notebook has changed since it began.
     Raises a subclass of `MdpoError`; `RunStopped` after a SIGTERM, when a checkpoint has been saved.
 
-    A launcher (torchrun's environment variables) starts several processes, and each of them calls this function. The
-    main process reads the data, writes files and prints.
+    Each process of a launcher (torchrun) calls this function. The main one reads the data, writes files and prints.
     """
     from mdpo_core.data.reading import read_data
 
-    directory = RunDirectory(expanded(Path(run_dir or recipe.output.dir)), recipe.output.keep)
+    given = as_recipe(recipe)
+    directory = RunDirectory(expanded(Path(run_dir or given.output.dir)), given.output.keep)
     with process_group() as world, ExitStack() as held:
-        check_consistency(recipe, world.size)
-        _require_one_recipe(recipe, world)
-        with code_of(recipe.backend, "check"):
-            recipe.backend.check(recipe.train, world)
-        world.computed_by_main(lambda: check_trackers(recipe.trackers))
+        check_consistency(given, world.size)
+        _require_one_recipe(given, world)
+        with code_of(given.backend, "check"):
+            given.backend.check(given.train, world)
+        world.computed_by_main(lambda: check_trackers(given.trackers))
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
-        world.computed_by_main(lambda: directory.claim(recipe, resume))
-        if not world.computed_by_main(lambda: directory.is_finished(recipe)):
+        world.computed_by_main(lambda: directory.claim(given, resume))
+        if not world.computed_by_main(lambda: directory.is_finished(given)):
             use_expandable_segments()
-            if recipe.scoring.compile:
+            if given.scoring.compile:
                 from mdpo_core.scoring.compilation import require_compiler
 
-                require_compiler(recipe.backend.compute_device(world))
-            checked, builder = read_data(recipe, world, store=StoredChecks(recipe, directory.checked))
-            Run(recipe, directory, checked, builder, world, accept_changed_code).complete()
+                require_compiler(given.backend.compute_device(world))
+            checked, builder = read_data(given, world, store=StoredChecks(given, directory.checked))
+            Run(given, directory, checked, builder, world, accept_changed_code).complete()
         return RunResult(directory.path, directory.final, world.computed_by_main(directory.metrics.evaluations))
 
 
@@ -98,8 +99,7 @@ class Run:
 
     def complete(self) -> None:
         """Train from the newest checkpoint, or from the start, and export the model."""
-        store = self.prepare()
-        # Before the model is loaded, so that a tracker that is down says so at once.
+        store = self.prepare()  # and trackers before the model, so that one that is down says so at once
         with tracking(self.recipe.trackers if self.world.is_main else (), self.directory.path) as trackers:
             self._train(store, trackers)
 

@@ -20,7 +20,7 @@ from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.tracker import Tracker
 from mdpo_core.interfaces.train_options import KeepBest, Train
 from mdpo_core.recipe.names.other_trainers import answer_for
-from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.discovery import current_registry, make_component
 
 ReferenceKind = Literal["adapter_off", "frozen_copy", "cached"]
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -123,14 +123,18 @@ class Recipe(BaseModel):
         return self
 
     def with_(self, changes: Mapping[str, Any]) -> Self:
-        """The recipe with other values by ``section.key``; a number names an item of a list.
+        """The recipe with other values by ``section.key``; a number names an item of a list, ``*`` all of them.
 
         ``recipe.with_({"train.seed": 1, "objective.0.beta": 0.2, "corruptions.crop": RandomCrop(area=(0.1, 0.2))})``.
         Raises `RecipeError` for a key that is not there, or a value that does not fit.
         """
         changed = self
         for key, value in changes.items():
-            changed = _changed(changed, key.split("."), value, key)
+            if key == "train.optimizer" and isinstance(value, str):
+                value = make_component("optimizer", value)
+            # Where `*` finds nothing, it is named as a key that is not there.
+            for path in _paths(self, key.split(".")) or [key.split(".")]:
+                changed = _changed(changed, path, value, key)
         return changed
 
     def components(self) -> Iterator[Component]:
@@ -165,6 +169,22 @@ class Recipe(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The recipe with every default filled in, as YAML would hold it."""
         return {name: _as_yaml_data(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _paths(holder: Any, keys: Sequence[str]) -> list[list[str]]:
+    """The paths that ``keys`` name: ``*`` stands for every item or key that is there."""
+    if "*" not in keys:
+        return [list(keys)]
+    before, after = keys[: keys.index("*")], keys[keys.index("*") + 1 :]
+    for key in before:
+        holder = _items(holder).get(key)
+    return [[*before, name, *rest] for name, item in _items(holder).items() for rest in _paths(item, after)]
+
+
+def _items(holder: Any) -> dict[str, Any]:
+    """The items of a list, or the values of a mapping or a section, by the names that a path gives them."""
+    items = enumerate(holder) if isinstance(holder, tuple) else dict(holder).items() if _has_items(holder) else ()
+    return {str(name): item for name, item in items}
 
 
 def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:

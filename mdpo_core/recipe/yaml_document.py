@@ -62,6 +62,11 @@ def document_with(
     plugins: Iterable[str | Path],
 ) -> Document:
     """A recipe (a file, the name of one that mdpo ships, or a mapping) with changes and more plugin files."""
+    if not isinstance(recipe, str | Path | Mapping):
+        raise RecipeError(
+            "a recipe is the path of a YAML file, the name of a shipped one, or a mapping of sections; found "
+            f"{shown_value(recipe)}"
+        )
     document = document_of(recipe) if isinstance(recipe, Mapping) else read_document(recipe_file(Path(recipe)))
     override(document, overrides)
     _add_plugins(document, plugins)

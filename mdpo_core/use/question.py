@@ -50,6 +50,9 @@ def _are(number: int, thing: str) -> str:
 
 
 def _picture(source: str | Path | Image) -> Image:
+    if isinstance(source, list | tuple):
+        listed = ", ".join(repr(each) if isinstance(each, str) else "PICTURE" for each in source)
+        raise DataError(f"a picture is a {type(source).__name__}; give pictures one by one: answer(QUESTION, {listed})")
     if not isinstance(source, str | Path):
         return source.convert("RGB")
     path = Path(source).expanduser()

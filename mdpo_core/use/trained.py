@@ -16,6 +16,7 @@ from mdpo_core.processes.world import ALONE
 from mdpo_core.types.batch import EncodedPrompt
 from mdpo_core.types.example import Example
 from mdpo_core.use.found import FoundModel, find_trained
+from mdpo_core.use.options import require_device, require_options
 from mdpo_core.use.question import as_example
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ class TrainedModel:
         ``temperature``: 0 takes the likeliest token each time; else tokens are drawn with ``seed``, from the likeliest
         ones that have the probability ``top_p`` together. An answer has at most ``max_new_tokens`` tokens, and ends
         where the model's longest sequence does. Raises `DataError` for a picture that cannot be read, for marks and
-        pictures that differ in number, and for a question that leaves no room for an answer.
+        pictures that differ in number, for options out of range and for a question that leaves no room for an answer.
         """
+        require_options(max_new_tokens, temperature, top_p)
         example = as_example(question, pictures)
         asked = EncodedQuestion.of(example, self.encoder_of(question), self.adapter.max_positions)
         return asked.answer_of(self.model, Decoding(max_new_tokens, temperature, top_p, seed))
@@ -101,9 +103,11 @@ def load_trained(
     ``base_path``: a folder or hub name of the model that was trained, if it is not where it was. ``device``: as torch
     writes it; None: a GPU if torch finds one, else the CPU. The weights keep the type that they had in training.
 
-    Raises `RecipeError` if there is no model, `DataError` if its files are missing, damaged or changed, and
-    `CheckpointError` if a checkpoint is damaged or the model before training has changed.
+    Raises `RecipeError` if there is no model or no such device, `DataError` if the model's files are missing, damaged
+    or changed, and `CheckpointError` if a checkpoint is damaged or the model before training has changed.
     """
+    if device is not None:
+        require_device(device)
     found = find_trained(Path(folder), step, base_path)
     with code_of(found.adapter, "questions"):
         encoder_of = found.adapter.questions()

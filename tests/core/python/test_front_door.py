@@ -101,3 +101,24 @@ def test_the_examples_of_the_page_work() -> None:
     assert (found["recipe"].train.seed, found["longer"].train.epochs) == (1, 2)
     exec(second, found)
     assert found["mine"].labels()[0] == "0:my_loss"
+
+
+def test_run_takes_a_mapping_or_says_what_it_takes() -> None:
+    with pytest.raises(RecipeError, match=r"the recipe: train\.sed: unknown option"):
+        mdpo.run({"model": {"adapter": "digits"}, "train": {"sed": 1}})  # as `load_recipe`
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: .*no such file"):
+        mdpo.run("nowhere.yaml")
+
+
+@pytest.mark.parametrize("given", [["a"], 3, None])
+def test_what_is_no_recipe_is_told_in_a_sentence(given: Any) -> None:
+    for take in (mdpo.load_recipe, mdpo.run):
+        with pytest.raises(RecipeError, match="a recipe is the path of a YAML file, the name of a shipped one"):
+            take(given)
+
+
+def test_changes_take_what_a_recipe_takes() -> None:
+    """A name for the optimizer, and ``*`` for every item, as `load_recipe` takes them."""
+    recipe = mdpo.load_recipe(RECIPES / "quickstart.yaml")
+    changes = {"train.optimizer": "adafactor", "objective.*.beta": 0.2}
+    assert recipe.with_(changes) == mdpo.load_recipe(RECIPES / "quickstart.yaml", changes)

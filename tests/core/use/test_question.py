@@ -6,10 +6,12 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import DataError
+from mdpo_core import DataError, RecipeError
+from mdpo_core.use.options import require_device, require_options
 from mdpo_core.use.question import as_example
 
 RED = PIL.Image.new("RGB", (4, 4), "red")
@@ -63,3 +65,42 @@ def test_a_picture_that_is_none_is_refused_with_its_name(tmp_path: Path) -> None
         with pytest.raises(DataError) as caught:
             as_example("What is it?", [tmp_path / name])
         assert message in str(caught.value)
+
+
+def test_a_list_of_pictures_is_told_how_pictures_are_given() -> None:
+    with pytest.raises(DataError, match=r"answer\(QUESTION, 'a\.jpg', 'b\.jpg'\)"):
+        as_example("what?", [["a.jpg", "b.jpg"]])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be a whole number above 0, found 0"),
+        ({"temperature": -1}, "temperature must be 0 or more, found -1"),
+        ({"temperature": float("nan")}, "temperature must be 0 or more, found nan"),
+        ({"top_p": 0}, "top_p must be above 0 and at most 1, found 0"),
+    ],
+)
+def test_options_of_an_answer_are_checked(options: dict[str, float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        require_options(**{"max_new_tokens": 5, "temperature": 0.0, "top_p": 1.0, **options})
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", "device='cuda': .*has no CUDA|device='cuda': .*finds no"),
+        ("mps", "device='mps': torch finds no"),
+        ("nonsense", "device='nonsense': torch knows no such device"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_before_the_weights_are_read(device: str, message: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(RecipeError, match=message) as error:
+        require_device(device)
+    assert "leave device out" in str(error.value)
+
+
+def test_the_cpu_is_a_device() -> None:
+    require_device("cpu")
