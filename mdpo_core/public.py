@@ -1,5 +1,7 @@
 """The public names. `mdpo_core` has them all; plugins and scripts import them from there."""
 
+from mdpo_core.benchmarking.answer_files import answers_in_order
+from mdpo_core.benchmarking.rows import StoredRow, read_rows
 from mdpo_core.data.file_kinds import other_kind
 from mdpo_core.data.images import ImageOptions, read_image
 from mdpo_core.errors import (
@@ -17,6 +19,8 @@ from mdpo_core.errors import (
 from mdpo_core.hooks import hookimpl
 from mdpo_core.interfaces.adapter import ModelAdapter, ModelSummary
 from mdpo_core.interfaces.backend import Backend, Engine, TrainableScorer
+from mdpo_core.interfaces.benchmark.answers import Answer, AnswerNames, Question
+from mdpo_core.interfaces.benchmark.benchmark import Benchmark, JudgeUse, Score, require_file
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption, SelectiveCorruption
 from mdpo_core.interfaces.evaluator import Evaluator, Policy, RowLogProb, RunSize, Sample
@@ -80,8 +84,11 @@ __all__ = [
     "AdamW",
     "Amount",
     "Anchor",
+    "Answer",
+    "AnswerNames",
     "Backend",
     "Batch",
+    "Benchmark",
     "Block",
     "Box",
     "CheckpointError",
@@ -107,6 +114,7 @@ __all__ = [
     "ImageCorruption",
     "ImageInputs",
     "ImageOptions",
+    "JudgeUse",
     "Keep",
     "KeptMemory",
     "LayeredModel",
@@ -133,6 +141,7 @@ __all__ = [
     "Probe",
     "Problem",
     "Prompt",
+    "Question",
     "Reader",
     "Recipe",
     "RecipeError",
@@ -145,10 +154,12 @@ __all__ = [
     "RunSize",
     "Sample",
     "SavedEngineState",
+    "Score",
     "ScorerOutput",
     "Scores",
     "SelectiveCorruption",
     "Statistic",
+    "StoredRow",
     "StoredRows",
     "TensorSlice",
     "Term",
@@ -166,6 +177,7 @@ __all__ = [
     "VisionLanguageModel",
     "WeightSizes",
     "World",
+    "answers_in_order",
     "atomic_folder",
     "blame_on",
     "by_frequency",
@@ -189,11 +201,13 @@ __all__ = [
     "peak_memory",
     "place_step_count",
     "read_image",
+    "read_rows",
     "register",
     "relabel",
     "remembered",
     "replace_marks",
     "require_devices",
+    "require_file",
     "rows_in_random_order",
     "run",
     "set_compute_device",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdpo_core.cli.farewell import farewell_of, how_to_resume
-from mdpo_core.cli.parser import build_parser
+from mdpo_core.cli.parser import build_parser, parsed
 from mdpo_core.cli.pipe import nobody_reads, until_nobody_reads
 from mdpo_core.cli.starting.completion import complete_run, complete_words
 from mdpo_core.processes.end_signals import EndSignals
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = build_parser()
         complete_words(parser)
         with in_words_of_commands():
-            code = until_nobody_reads(lambda: _exit_code(parser.parse_args(words or ["--help"])))
+            code = until_nobody_reads(lambda: _exit_code(parsed(parser, words)))
         return code
     finally:
         if EndSignals.installed is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,6 +11,7 @@ from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
+from mdpo_core.cli.scoring import score
 from mdpo_core.cli.sharing import push
 from mdpo_core.cli.starting.examples import examples_of
 from mdpo_core.cli.use import ask
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_ask(subparsers)
     _add_export(subparsers)
     _add_push(subparsers)
+    _add_score(subparsers)
     _add_data(subparsers)
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)
@@ -59,6 +61,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_convert(subparsers)
     _command(subparsers, "schema", commands.print_schema, "print the JSON Schema of recipes, for editors")
     return parser
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The options in ``words``; ``more``: those that a command leaves to the component that it names."""
+    options, more = parser.parse_known_args(words or ["--help"])
+    if more and not options.takes_more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options.more = more
+    return options
 
 
 def _add_run(subparsers: _Subparsers) -> None:
@@ -134,6 +145,10 @@ def _add_ask(subparsers: _Subparsers) -> None:
 
 def _add_push(subparsers: _Subparsers) -> None:
     push.add_arguments(_command(subparsers, "push", push.push, push.HELP))
+
+
+def _add_score(subparsers: _Subparsers) -> None:
+    score.add_arguments(_command(subparsers, "score", score.score, score.HELP))
 
 
 def _add_export(subparsers: _Subparsers) -> None:
@@ -268,7 +283,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.set_defaults(action=action, command=name)
+    command.set_defaults(action=action, command=name, takes_more=False)
     command.add_argument("--without", action="append", default=[], metavar="PLUGIN", help="do not load this plugin")
     command.add_argument(
         "--plugin",

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-KIND_NAMES = ("adapter", "reader", "corruption", "loss", "anchor", "backend", "optimizer", "evaluator", "tracker")
+KIND_NAMES = (
+    "adapter",
+    "reader",
+    "corruption",
+    "loss",
+    "anchor",
+    "backend",
+    "optimizer",
+    "evaluator",
+    "tracker",
+    "benchmark",
+)
 # The section of a recipe that has options and a component, which is called as its kind is.
 HOLDS_A_COMPONENT = "train"

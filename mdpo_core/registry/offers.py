@@ -14,6 +14,7 @@ import mdpo_core.hooks as hooks
 from mdpo_core.errors import PluginError, shown, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
+from mdpo_core.interfaces.benchmark.benchmark import Benchmark
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
@@ -34,6 +35,7 @@ KINDS: dict[str, type[Component]] = {
         Optimizer,
         Evaluator,
         Tracker,
+        Benchmark,
     )
 }
 

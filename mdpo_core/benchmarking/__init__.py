@@ -1,0 +1,1 @@
+"""Answers to a benchmark are read from a file, and scored."""

@@ -1,0 +1,14 @@
+"""Benchmarks of hallucination, each scored as its official script does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mdpo_benchmarks.pope import Pope
+from mdpo_core import Component, hookimpl
+
+
+@hookimpl
+def mdpo_components() -> Mapping[str, type[Component]]:
+    """Our benchmarks by name."""
+    return {"pope": Pope}
