@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``result.json``."""
-        from mdpo_core import __version__
-
         score, file = self.score, self.answers
         return {
             "benchmark": self.benchmark.component_name(),
@@ -39,7 +38,7 @@ class Result:
             "answers": None if file is None else {"file": file.name, "sha256": digest(file), "rows": self.num_answers},
             "data": {each.name: sha256(each) for each in self.benchmark.files()},
             "judge": None if score.judge is None else asdict(score.judge),
-            "mdpo": __version__,
+            "mdpo": version("mdpo"),
         }
 
     def write(self, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdpo_core.interfaces.reader import DataSummary
 
+HELP = "say what a file of data contains, and how a recipe reads it"
 _ROWS = 3
 _SHOWN = 72  # characters of a value
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -21,6 +22,12 @@ _PROMPTS = {
     False: "chat    # the questions are bare, or messages; ready, if they are ready-made texts",
     True: "ready   # the questions are ready-made texts; chat, if they are bare, or messages",
 }
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the options of `mdpo data`."""
+    command.add_argument("path", metavar="FILE_OR_FOLDER", help="a file, a folder, a pattern, or a name on the hub")
+    command.add_argument("--recipe", type=Path, metavar="FILE", help="write a new recipe that reads it")
 
 
 def describe_data(options: argparse.Namespace) -> int:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mdpo_core.cli import commands
+from mdpo_core.cli import commands, data_view
 from mdpo_core.cli.arguments import add_version, count
-from mdpo_core.cli.data_view import describe_data
 from mdpo_core.cli.make_data import DATA_COMMANDS
 from mdpo_core.cli.scoring import score
 from mdpo_core.cli.sharing import push
@@ -21,6 +20,12 @@ if TYPE_CHECKING:
     _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _DESCRIPTION = "Train vision-language models on preference pairs, so that they look at the picture."
+_OWN = {
+    "ask": (ask.ask_model, ask.HELP, ask.add_arguments),
+    "data": (data_view.describe_data, data_view.HELP, data_view.add_arguments),
+    "push": (push.push, push.HELP, push.add_arguments),
+    "score": (score.score, score.HELP, score.add_arguments),
+}
 _EPILOG = """start here:
   mdpo-run quickstart                 train a tiny model: one minute, no GPU
   mdpo check RECIPE --data            find every problem before you train
@@ -47,11 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(subparsers)
     _add_preview(subparsers)
     _add_profile(subparsers)
-    _add_ask(subparsers)
+    _add_own(subparsers, "ask")
     _add_export(subparsers)
-    _add_push(subparsers)
-    _add_score(subparsers)
-    _add_data(subparsers)
+    _add_own(subparsers, "push")
+    _add_own(subparsers, "score")
+    _add_own(subparsers, "data")
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)
     _add_new_plugin(subparsers)
@@ -133,22 +138,10 @@ def _add_profile(subparsers: _Subparsers) -> None:
     )
 
 
-def _add_data(subparsers: _Subparsers) -> None:
-    data = _command(subparsers, "data", describe_data, "say what a file of data contains, and how a recipe reads it")
-    data.add_argument("path", metavar="FILE_OR_FOLDER", help="a file, a folder, a pattern, or a name on the hub")
-    data.add_argument("--recipe", type=Path, metavar="FILE", help="write a new recipe that reads it")
-
-
-def _add_ask(subparsers: _Subparsers) -> None:
-    ask.add_arguments(_command(subparsers, "ask", ask.ask_model, ask.HELP))
-
-
-def _add_push(subparsers: _Subparsers) -> None:
-    push.add_arguments(_command(subparsers, "push", push.push, push.HELP))
-
-
-def _add_score(subparsers: _Subparsers) -> None:
-    score.add_arguments(_command(subparsers, "score", score.score, score.HELP))
+def _add_own(subparsers: _Subparsers, name: str) -> None:
+    """Add a command whose options are in its own file."""
+    action, help, add_arguments = _OWN[name]
+    add_arguments(_command(subparsers, name, action, help))
 
 
 def _add_export(subparsers: _Subparsers) -> None:
