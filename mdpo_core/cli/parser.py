@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from mdpo_core.cli import commands, data_view
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.make_data import DATA_COMMANDS
-from mdpo_core.cli.scoring import score
+from mdpo_core.cli.scoring import answer, score
 from mdpo_core.cli.sharing import push
 from mdpo_core.cli.starting.examples import examples_of
 from mdpo_core.cli.use import ask
@@ -24,6 +24,7 @@ _OWN = {
     "ask": (ask.ask_model, ask.HELP, ask.add_arguments),
     "data": (data_view.describe_data, data_view.HELP, data_view.add_arguments),
     "push": (push.push, push.HELP, push.add_arguments),
+    "answer": (answer.answer, answer.HELP, answer.add_arguments),
     "score": (score.score, score.HELP, score.add_arguments),
 }
 _EPILOG = """start here:
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_own(subparsers, "ask")
     _add_export(subparsers)
     _add_own(subparsers, "push")
+    _add_own(subparsers, "answer")
     _add_own(subparsers, "score")
     _add_own(subparsers, "data")
     _add_data_commands(subparsers)

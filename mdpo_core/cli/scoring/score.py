@@ -28,14 +28,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def score(options: argparse.Namespace) -> int:
     """`mdpo score`: print the metrics, and write them with ``--out``."""
     from mdpo_core.benchmarking.scoring import score_answers
-    from mdpo_core.cli.scoring.component_options import component_from
-    from mdpo_core.interfaces.benchmark.benchmark import Benchmark
-    from mdpo_core.registry.discovery import current_registry
+    from mdpo_core.cli.scoring.named import benchmark_from
 
-    cls = current_registry().get("benchmark", options.benchmark)
-    assert issubclass(cls, Benchmark)
-    benchmark = component_from(cls, options.more, f"mdpo score {options.benchmark}")
-    result = score_answers(benchmark, options.answers)
+    result = score_answers(benchmark_from(options), options.answers)
     if options.out is not None:
         result.write(options.out)
     if options.by_row is not None:

@@ -42,6 +42,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo push runs/mine me/my-model --private", ""),
         ("mdpo push runs/mine me/my-model --base llava-hf/llava-1.5-7b-hf", ""),
     ),
+    "answer": (
+        ("mdpo answer pope --model runs/mine --images DIR --questions FILE --out a.jsonl", ""),
+        ("mdpo answer amber --model mine.yaml --images DIR --data DIR --out a.jsonl", ""),
+    ),
     "score": (
         ("mdpo score pope --answers answers.jsonl --questions coco_pope_random.json", ""),
         ("mdpo score amber --answers answers.json --data AMBER/data --out result.json", ""),

@@ -45,7 +45,7 @@ class Console:
         self._recipe = recipe
         self._plugins = current_registry().plugins
         self._terminal = Terminal(highlight=False, markup=False, emoji=False)
-        self._stages = Stages(self._terminal, _bars(self._terminal))
+        self._stages = Stages(self._terminal, bars(self._terminal))
         self._parts: Mapping[str, Mapping[str, float]] = {}
         self._first = self._last = self._num_steps = 0
         self._cached_rows: list[int] = []
@@ -205,7 +205,7 @@ def _counted(trained: float, frozen: float) -> list[str]:
     return [f"{trained:,.0f}", f"{frozen:,.0f}", f"{trained / max(1, trained + frozen):.2%}"]
 
 
-def _bars(terminal: Terminal) -> Progress:
+def bars(terminal: Terminal) -> Progress:
     """Rich's display, with a line for each task that the task itself writes for the width of the terminal."""
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text
