@@ -1,6 +1,7 @@
 """The public names. `mdpo_core` has them all; plugins and scripts import them from there."""
 
 from mdpo_core.benchmarking.answer_files import answers_in_order
+from mdpo_core.benchmarking.asked import AskedQuestions
 from mdpo_core.benchmarking.rows import StoredRow, read_rows
 from mdpo_core.data.file_kinds import other_kind
 from mdpo_core.data.images import ImageOptions, read_image
@@ -86,6 +87,7 @@ __all__ = [
     "Anchor",
     "Answer",
     "AnswerNames",
+    "AskedQuestions",
     "Backend",
     "Batch",
     "Benchmark",

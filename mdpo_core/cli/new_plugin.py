@@ -46,6 +46,7 @@ _USES: Mapping[str, Mapping[str, str]] = {
     "backend": {"backend": "{backend: $name}"},
     "optimizer": {"optimizer": ", optimizer: {optimizer: $name}"},
     "evaluator": {"evaluators": "[{evaluator: $name}]"},
+    "benchmark": {"needs": f"{_QUICK}\n# Benchmarks are asked later: mdpo answer $name --help"},
     "tracker": {"trackers": "[{tracker: $name}]"},
 }
 

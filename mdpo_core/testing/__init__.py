@@ -8,6 +8,7 @@ plugin; ``pytest --mdpo-plugin NAME`` runs them.
 
 from mdpo_core.testing.adapters import check_adapter
 from mdpo_core.testing.anchors import check_anchor
+from mdpo_core.testing.benchmarks import check_benchmark
 from mdpo_core.testing.contracts import ContractCase, NeedsMoreToTry, contract_cases
 from mdpo_core.testing.corruptions import PILLOW_MODES, check_corruption
 from mdpo_core.testing.engines.backends import check_backend
@@ -24,6 +25,7 @@ __all__ = [
     "check_adapter",
     "check_anchor",
     "check_backend",
+    "check_benchmark",
     "check_corruption",
     "check_evaluator",
     "check_loss",

@@ -66,7 +66,7 @@ class ContractCase:
         elif self.kind in _CONTRACTS:
             _CONTRACTS[self.kind](self._made(), folder)
         else:
-            raise self._needs_more("examples for its model")
+            raise self._needs_more(_NEEDED[self.kind])
 
     def frame_of(self, error: BaseException) -> FrameSummary:
         """The frame in the component's package that raised an exception, or the innermost frame if none is there."""
@@ -177,7 +177,9 @@ def _try_optimizer(optimizer: Optimizer) -> None:
     check_optimizer(optimizer)
 
 
-# Adapters are missing: they need examples. Properties that only some valid components have are left to their authors.
+# What components of other kinds need to be tried.
+_NEEDED = {"adapter": "examples for its model", "benchmark": "its files, and answers to its questions"}
+# Adapters and benchmarks are missing. Properties that only some valid components have are left to their authors.
 _CONTRACTS: Mapping[str, Callable[[Any, Path], None]] = {
     "loss": lambda loss, _: check_loss(loss, differences_only=False),
     "anchor": lambda anchor, _: _try_anchor(anchor),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
+
+from pydantic import PrivateAttr
 
 from mdpo_benchmarks.shares import share
 from mdpo_core import (
@@ -32,6 +34,7 @@ class Pope(Benchmark):
     """
 
     answer_names: ClassVar[AnswerNames] = AnswerNames(response="answer", prompt="question")
+    _asks_only: frozenset[str] | None = PrivateAttr(None)
 
     def files(self) -> Sequence[Path]:
         return [self.required("questions", "the questions, such as coco_pope_random.json")]
@@ -53,9 +56,15 @@ class Pope(Benchmark):
         warnings = [f"{name} is 0: it is 0 divided by 0" for name in _undefined(counts)]
         return Score(metrics, counts, by_row=rows, warnings=warnings)
 
+    def of_questions(self, ids: Collection[str]) -> Pope:
+        part = self.model_copy()
+        part._asks_only = frozenset(ids)
+        return part
+
     def _asked(self) -> list[_Asked]:
         [file] = self.files()
-        return [_asked_in(row) for row in read_rows(file)]
+        asked = map(_asked_in, read_rows(file))
+        return [each for each in asked if self._asks_only is None or each.id in self._asks_only]
 
 
 class _Asked(NamedTuple):

@@ -42,6 +42,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def answer(options: argparse.Namespace) -> int:
     """`mdpo answer`: write a line of JSON for each question."""
     from mdpo_core.benchmarking.answering import Asking, answer_questions
+    from mdpo_core.benchmarking.asked import AskedQuestions
     from mdpo_core.benchmarking.models import local_model
     from mdpo_core.cli.scoring.console import ProgressShown
     from mdpo_core.cli.scoring.named import benchmark_from
@@ -49,11 +50,11 @@ def answer(options: argparse.Namespace) -> int:
 
     benchmark = benchmark_from(options)
     decoding = Decoding(options.max_new_tokens, float(options.temperature), float(options.top_p), options.seed)
-    asking = Asking.of(benchmark, options.images, decoding, options.suffix, options.batch_size)
+    asking = Asking(AskedQuestions.of(benchmark, options.images, options.suffix), decoding, options.batch_size)
     model = local_model(options.model, decoding)
     with ProgressShown():
         written = answer_questions(asking, model, options.out)
-    said = f"{len(asking.questions):,} answers" if written else "already exists; this command wrote it"
+    said = f"{len(asking.rows):,} answers" if written else "already exists; this command wrote it"
     print(f"{options.out}: {said}")  # noqa: T201
     print(f"score them: {shlex.join(_scoring(options))}")  # noqa: T201
     return 0

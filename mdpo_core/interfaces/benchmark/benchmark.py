@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -85,6 +85,13 @@ class Benchmark(Component):
 
         ``answers``: none if `may_lack_answers`.
         """
+
+    def of_questions(self, ids: Collection[str]) -> Benchmark:
+        """The same benchmark, whose score is that of these questions alone.
+
+        Raises `RecipeError` if it needs the answers to all of them.
+        """
+        raise RecipeError(f"the benchmark '{self.component_name()}' is scored by all its questions; ask all of them")
 
     def required(self, option: str, holds: str) -> Path:
         """The path that an option names. Raises `RecipeError` without it; ``holds``: what lies there."""

@@ -1,0 +1,86 @@
+"""Benchmarks during a run: the policy answers questions, and its answers are scored."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from mdpo_core import Answer, AskedQuestions, Benchmark, Evaluator, MdpoError, Policy, Question, component
+
+
+class BenchmarkScore(Evaluator):
+    """Let the policy answer questions of a benchmark, and score its answers as `mdpo score` does.
+
+    Metrics have the benchmark's name before theirs: ``eval/benchmark/pope/accuracy``. The answers of each evaluation
+    stay in the run directory, in ``benchmarks/NAME/step-N.jsonl``.
+    """
+
+    of: dict[str, Any] = Field(description="the benchmark and its options: {benchmark: pope, questions: FILE}")
+    images: Path = Field(description="the folder of the benchmark's pictures")
+    share: float = Field(default=1.0, gt=0, le=1, description="the share of its questions that are asked")
+    seed: int = Field(default=0, description="the seed that draws them")
+    suffix: str = Field(default="", description="what follows every question")
+    max_new_tokens: int = Field(default=1024, gt=0, description="tokens of the longest answer")
+    _benchmark: Benchmark = PrivateAttr()
+    _asked: AskedQuestions = PrivateAttr()
+
+    @field_validator("of")
+    @classmethod
+    def _names_a_benchmark(cls, of: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(of.get("benchmark"), str):
+            raise ValueError("must name a benchmark: {benchmark: pope, questions: FILE}")
+        return of
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> BenchmarkScore:
+        """Read the questions, and find the pictures: before a model is loaded."""
+        options = {name: value for name, value in self.of.items() if name != "benchmark"}
+        try:
+            benchmark = component("benchmark", self.of["benchmark"], **options)
+            assert isinstance(benchmark, Benchmark)
+            benchmark.check()
+            asked = AskedQuestions.of(benchmark, self.images.expanduser(), self.suffix)
+            if self.share < 1:
+                asked = AskedQuestions(benchmark, self._drawn(asked.questions), asked.images, self.suffix)
+                benchmark = benchmark.of_questions([each.id for each in asked.questions])
+        except MdpoError as error:
+            raise ValueError(str(error)) from error
+        self._benchmark, self._asked = benchmark, asked
+        return self
+
+    def _drawn(self, questions: Sequence[Question]) -> list[Question]:
+        """Some of the questions, in their order."""
+        number = max(1, round(self.share * len(questions)))
+        drawn = random.Random(self.seed).sample(range(len(questions)), number)
+        return [questions[index] for index in sorted(drawn)]
+
+    def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
+        name, asked = self.of["benchmark"], self._asked.questions
+        said = policy.generate(self._asked, self.max_new_tokens)
+        file = folder / "benchmarks" / name / f"step-{step}.jsonl"
+        answers = [
+            Answer(f"{file.name}:{number}", each.id, each.prompt, text, {"image": list(each.images)})
+            for number, (each, text) in enumerate(zip(asked, said, strict=True), 1)
+        ]
+        _write(file, answers)
+        return dict(_numbers(self._benchmark.score(answers).metrics, name))
+
+
+def _write(file: Path, answers: Sequence[Answer]) -> None:
+    rows = ({"id": each.id, "prompt": each.prompt, "response": each.response, **each.values} for each in answers)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """The numbers in metrics that may be nested, by their path."""
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}/{name}")
+        elif isinstance(value, int | float):
+            yield f"{prefix}/{name}", float(value)

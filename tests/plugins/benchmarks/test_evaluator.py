@@ -1,0 +1,85 @@
+"""Benchmarks as evaluators of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mdpo_core import Evaluator, Example, MdpoError, component
+from mdpo_core.cli import main
+from mdpo_core.testing import check_evaluator
+from mdpo_core.testing.contracts import _SteadyPolicy
+
+
+class Yes(_SteadyPolicy):
+    """Says yes to what has an even number."""
+
+    def generate(
+        self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        return ["Yes." if int(each.id) % 2 == 0 else "No." for each in examples]
+
+
+@pytest.fixture
+def questions(tmp_path: Path, photographs: Path) -> Path:
+    picture = sorted(file.name for file in photographs.iterdir())[0]
+    rows = [
+        {"question_id": number, "image": picture, "text": f"Is there a cat {number}?", "label": "yes"}
+        for number in range(20)
+    ]
+    file = tmp_path / "questions.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def evaluator(questions: Path, photographs: Path, **options: object) -> Evaluator:
+    made = component(
+        "evaluator", "benchmark", of={"benchmark": "pope", "questions": str(questions)}, images=photographs, **options
+    )
+    assert isinstance(made, Evaluator)
+    return made
+
+
+def test_the_metrics_are_those_of_mdpo_score(questions: Path, photographs: Path, tmp_path: Path) -> None:
+    found = evaluator(questions, photographs).evaluate(Yes(), tmp_path, 7)
+    out = tmp_path / "result.json"
+    answers = tmp_path / "benchmarks" / "pope" / "step-7.jsonl"
+    assert main(["score", "pope", "--answers", str(answers), "--questions", str(questions), "--out", str(out)]) == 0
+    assert found == {f"pope/{name}": value for name, value in json.loads(out.read_text())["metrics"].items()}
+    assert found["pope/accuracy"] == 0.5
+
+
+def test_a_share_asks_the_same_questions_each_time(questions: Path, photographs: Path, tmp_path: Path) -> None:
+    asked = []
+    for step, seed in enumerate((0, 0, 1)):
+        evaluator(questions, photographs, share=0.25, seed=seed).evaluate(Yes(), tmp_path, step)
+        lines = (tmp_path / "benchmarks" / "pope" / f"step-{step}.jsonl").read_text().splitlines()
+        asked.append([json.loads(line)["id"] for line in lines])
+    assert len(asked[0]) == 5
+    assert asked[0] == asked[1] != asked[2]
+
+
+def test_it_keeps_the_contract_of_evaluators(questions: Path, photographs: Path, tmp_path: Path) -> None:
+    check_evaluator(evaluator(questions, photographs, share=0.5), _SteadyPolicy(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        ({"benchmark": "popo"}, "unknown benchmark 'popo'; did you mean 'pope'"),
+        ({"benchmark": "pope"}, "needs --questions PATH"),
+        ({"benchmark": "pope", "questions": "nowhere.json"}, "there is no file 'nowhere.json'"),
+        ({"questions": "nowhere.json"}, "must name a benchmark"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_a_run(of: dict[str, str], says: str, photographs: Path) -> None:
+    with pytest.raises((MdpoError, ValueError), match=says):
+        component("evaluator", "benchmark", of=of, images=photographs)
+
+
+def test_missing_pictures_are_named(questions: Path, tmp_path: Path) -> None:
+    with pytest.raises((MdpoError, ValueError), match="1 of 1 pictures are missing"):
+        evaluator(questions, tmp_path)
