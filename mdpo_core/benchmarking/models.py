@@ -23,18 +23,21 @@ from mdpo_core.use.trained import EncodedQuestion
 
 
 class Answerer(Protocol):
-    """Answers questions. ``name`` stands in each answer; ``identity`` is all that they depend on, as JSON."""
+    """Answers questions."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What stands in each answer."""
 
     @property
-    def identity(self) -> Mapping[str, Any]: ...
+    def identity(self) -> Mapping[str, Any]:
+        """All that its answers depend on, as JSON."""
 
     def check(self, example: Example) -> None:
         """Raise `RecipeError` or `DataError` if it could not answer; reads no weights."""
 
-    def __call__(self, examples: Sequence[Example]) -> list[str]: ...
+    def __call__(self, examples: Sequence[Example]) -> list[str]:
+        """The answers, in order."""
 
 
 @dataclass(frozen=True)

@@ -209,6 +209,10 @@ ELSEWHERE |= {("corruption", name) for name in ("drop_frames", "other_video", "r
 ELSEWHERE |= {("optimizer", "adamw_8bit"), ("optimizer", "paged_adamw_8bit")}
 
 
+# In plugins/benchmarks/, with files of each, and the evaluator that asks them.
+ELSEWHERE |= {("benchmark", name) for name in ("pope",)} | {("evaluator", "benchmark")}
+
+
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)
 def test_a_component_keeps_the_contract_of_its_kind(
     kind: str, name: str, tmp_path: Path, pairs: Path, photographs: Path
