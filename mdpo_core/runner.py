@@ -264,9 +264,9 @@ class Run:
     def _evaluation(self, learner: Learner, objective: Objective, num_steps: int) -> Evaluation:
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
 
-        progress = progress_of("evaluating", self.world)
+        ask, progress = self.recipe.model.questions, progress_of("evaluating", self.world)
         train, rows = self.recipe.train, (self.checked.held_out_examples(), self.checked.valid_examples())
-        policy = TrainedPolicy(learner, objective, self.builder, train, progress, self.world, *rows, num_steps)
+        policy = TrainedPolicy(learner, objective, self.builder, train, ask, progress, self.world, *rows, num_steps)
         return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
 
     def restore(self, trainer: Trainer) -> int:

@@ -93,6 +93,14 @@ class LocalModel:
         return self.load(local_device(ALONE))
 
 
+def untrained_model(path: Path, decoding: Decoding) -> LocalModel:
+    """The model before training of a run directory or of an exported folder. Raises like `local_model`."""
+    found = find_trained(path)
+    found.require_untrained()
+    name = f"{path} before training"
+    return LocalModel(name, found.untrained, _own(found.untrained), found.load_untrained, decoding)
+
+
 def local_model(path: Path, decoding: Decoding) -> LocalModel:
     """The model that ``path`` names: a run directory, an exported folder, or a recipe (its model before training).
 

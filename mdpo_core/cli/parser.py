@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from mdpo_core.cli import commands, data_view
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.make_data import DATA_COMMANDS
-from mdpo_core.cli.scoring import answer, score
+from mdpo_core.cli.scoring import answer, evaluate, score
 from mdpo_core.cli.sharing import push
 from mdpo_core.cli.starting.examples import examples_of
 from mdpo_core.cli.use import ask
@@ -23,6 +23,7 @@ _DESCRIPTION = "Train vision-language models on preference pairs, so that they l
 _OWN = {
     "ask": (ask.ask_model, ask.HELP, ask.add_arguments),
     "data": (data_view.describe_data, data_view.HELP, data_view.add_arguments),
+    "eval": (evaluate.evaluate, evaluate.HELP, evaluate.add_arguments),
     "push": (push.push, push.HELP, push.add_arguments),
     "answer": (answer.answer, answer.HELP, answer.add_arguments),
     "score": (score.score, score.HELP, score.add_arguments),
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_own(subparsers, "push")
     _add_own(subparsers, "answer")
     _add_own(subparsers, "score")
+    _add_own(subparsers, "eval")
     _add_own(subparsers, "data")
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)

@@ -130,6 +130,9 @@ class Policy(Protocol):
     ) -> list[str]:
         """Responses to the examples' prompts: greedy at temperature 0, else sampled with the run's seed."""
 
+    def answer(self, questions: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Greedy answers to questions as a person asks them: bare ones are put into the model's chat template."""
+
     def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         """The objective and its metrics (as in metrics.jsonl) on examples, without gradients.
 

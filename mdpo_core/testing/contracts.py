@@ -146,6 +146,9 @@ class _SteadyPolicy:
     ) -> list[str]:
         return ["the picture shows two dogs ."] * len(examples)
 
+    def answer(self, questions: Sequence[Example], max_new_tokens: int) -> list[str]:
+        return self.generate(questions, max_new_tokens)
+
     def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         return {"loss": 1.0, "rewards/chosen": 0.25, "rewards/rejected": -0.25, "logps/chosen": -40.0}
 

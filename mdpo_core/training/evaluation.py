@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +16,7 @@ from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import blame_on
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, RunSize, Sample
-from mdpo_core.interfaces.model import Decoding
+from mdpo_core.interfaces.model import Decoding, Encoder
 from mdpo_core.interfaces.plugin_results import require_metrics
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.objective.meter import Meter
@@ -44,6 +44,7 @@ class TrainedPolicy:
     objective: Objective
     builder: BatchBuilder
     train: Train
+    questions: Callable[[], Callable[[str], Encoder]]  # see `ModelAdapter.questions`
     progress: Callable[[int, int], object]
     world: World = ALONE
     held_out: Sequence[Example] = ()
@@ -69,26 +70,46 @@ class TrainedPolicy:
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
     ) -> list[str]:
         """Responses to the examples' prompts; see `mdpo_core.Policy`."""
+        encoder = self.builder.encoder
+        return self._generated(examples, lambda _: encoder, partial(Decoding, max_new_tokens, temperature, top_p))
+
+    def answer(self, questions: Sequence[Example], max_new_tokens: int) -> list[str]:
+        """Answers to questions as a person asks them; see `mdpo_core.Policy`."""
+        return self._generated(questions, self._encoder_of, partial(Decoding, max_new_tokens, 0.0, 1.0))
+
+    @cached_property
+    def _encoder_of(self) -> Callable[[str], Encoder]:
+        return self.questions()
+
+    def _generated(
+        self,
+        examples: Sequence[Example],
+        encoder_of: Callable[[str], Encoder],
+        decoding: Callable[[int], Decoding],
+    ) -> list[str]:
+        """A response to each example. ``decoding`` makes the options from a seed."""
         texts: dict[int, str] = {}
         for part in self._parts(len(examples)):
             self.stop_if_asked()
-            prompts = self._prompts([examples[row] for row in part.rows])
+            asked = [examples[row] for row in part.rows]
+            encoders = [encoder_of(example.prompt if isinstance(example.prompt, str) else "") for example in asked]
+            prompts = self._prompts(asked, encoders)
             # The seed depends only on the position in the data, so any number of processes draws the same tokens.
             seed = self.builder.seed * 1_000_003 + part.number
-            decoding = Decoding(max_new_tokens, temperature, top_p, seed)
-            write = partial(self.learner.model.generate, prompts, decoding)
+            write = partial(self.learner.model.generate, prompts, decoding(seed))
             with torch.no_grad(), self.learner.advice.explained_answers(len(prompts)):
                 tokens = self.learner.engine.using_model(write)
             # The last answer may belong to a blank image.
-            answers = dict(zip(part.rows, map(self.builder.encoder.decode, tokens[: len(part.rows)]), strict=True))
+            decoded = [encoder.decode(ids) for encoder, ids in zip(encoders, tokens, strict=False)]
+            answers = dict(zip(part.rows, decoded, strict=True))
             for of_process in self.world.gather({} if part.is_filler else answers):
                 texts |= of_process
             self.progress(len(texts), len(examples))
         return [texts[row] for row in range(len(examples))]
 
-    def _prompts(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
+    def _prompts(self, examples: Sequence[Example], encoders: Sequence[Encoder]) -> list[EncodedPrompt]:
         """The encoded prompts. Several processes must all run the whole model, so a blank image may be added."""
-        prompts = [self.builder.encoder.encode_prompt(example) for example in examples]
+        prompts = [encoder.encode_prompt(example) for encoder, example in zip(encoders, examples, strict=True)]
         if self.world.size == 1 or any(prompt.images for prompt in prompts):
             return prompts
         return [*prompts, self.builder.blank()]

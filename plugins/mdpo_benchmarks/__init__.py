@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mdpo_benchmarks.evaluator import BenchmarkScore
 from mdpo_benchmarks.pope import Pope
-from mdpo_core import Component, hookimpl
+from mdpo_core import BenchmarkScore, Component, hookimpl
 
 
 @hookimpl

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import PrivateAttr
 
@@ -47,14 +47,24 @@ class Pope(Benchmark):
         [file] = self.files()
         answers = paired(answers, asked, file.name)
         said = ["no" if says_no(answer.response) else "yes" for answer in answers]
-        pairs = [(guess, question.label) for guess, question in zip(said, asked, strict=True)]
-        metrics, counts = _metrics(pairs)
         rows = [
             {"id": question.id, "answer": answer.response, "said": guess, "label": question.label}
             for answer, guess, question in zip(answers, said, asked, strict=True)
         ]
+        counts = _counts(rows)
         warnings = [f"{name} is 0: it is 0 divided by 0" for name in _undefined(counts)]
-        return Score(metrics, counts, by_row=rows, warnings=warnings)
+        return Score(self.metrics_of(rows), counts, by_row=rows, warnings=warnings)
+
+    def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, float]:
+        tp, fp, tn, fn = _counts(by_row).values()
+        precision, recall = share(tp, tp + fp), share(tp, tp + fn)
+        return {
+            "accuracy": share(tp + tn, len(by_row)),
+            "precision": precision,
+            "recall": recall,
+            "f1": share(2 * precision * recall, precision + recall),
+            "yes_ratio": share(tp + fp, len(by_row)),
+        }
 
     def of_questions(self, ids: Collection[str]) -> Pope:
         part = self.model_copy()
@@ -105,20 +115,10 @@ def says_no(answer: str) -> bool:
     return not _NO.isdisjoint(sentence.replace(",", "").split(" "))
 
 
-def _metrics(pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, float], dict[str, int]]:
-    """The metrics, and the counts. ``pairs``: what was said, and what is right."""
-    found = Counter(pairs)
-    tp, fp = found["yes", "yes"], found["yes", "no"]
-    tn, fn = found["no", "no"], found["no", "yes"]
-    precision, recall = share(tp, tp + fp), share(tp, tp + fn)
-    metrics = {
-        "accuracy": share(tp + tn, len(pairs)),
-        "precision": precision,
-        "recall": recall,
-        "f1": share(2 * precision * recall, precision + recall),
-        "yes_ratio": share(tp + fp, len(pairs)),
-    }
-    return metrics, {"TP": tp, "FP": fp, "TN": tn, "FN": fn}
+def _counts(by_row: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    found = Counter((row["said"], row["label"]) for row in by_row)
+    kinds = {"TP": ("yes", "yes"), "FP": ("yes", "no"), "TN": ("no", "no"), "FN": ("no", "yes")}
+    return {name: found[kind] for name, kind in kinds.items()}
 
 
 def _undefined(counts: dict[str, int]) -> list[str]:

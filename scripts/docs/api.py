@@ -31,8 +31,8 @@ GROUPS = {
     "ResponseTokens ScorerOutput Scores TokenLogProbs View",
     "Components": "AdamW Anchor Backend Component Corruption DataSummary Evaluator ImageCorruption Loss ModelAdapter "
     "Optimizer PairLoss Reader SelectiveCorruption Term Tracker hookimpl",
-    "Benchmarks": "Answer AnswerNames AskedQuestions Benchmark JudgeUse Question Score StoredRow answers_in_order "
-    "read_rows require_file",
+    "Benchmarks": "Answer AnswerNames AskedQuestions Benchmark BenchmarkScore JudgeUse Question Score StoredRow "
+    "answers_in_order read_rows require_file",
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",

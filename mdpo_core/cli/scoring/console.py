@@ -1,11 +1,14 @@
-"""A listener that shows on the terminal how far a command is."""
+"""What the commands on benchmarks show on a terminal."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
+from rich import box
 from rich.console import Console as Terminal
+from rich.table import Table
 
+from mdpo_core.benchmarking.comparing import Compared, cells
 from mdpo_core.cli.terminal.console import bars
 from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.hooks import hookimpl
@@ -36,3 +39,14 @@ class ProgressShown:
         self._stages.update(stage, done, total)
         if done == total:
             self._stages.tell(stage)
+
+
+def print_differences(compared: Compared) -> None:
+    """Print a table with the metrics before and after training."""
+    terminal = Terminal(highlight=False, markup=False, emoji=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for title in (compared.before.benchmark.component_name(), "before", "trained", "difference", "95 %"):
+        table.add_column(title, justify="left" if not table.columns else "right")
+    for found in compared.differences:
+        table.add_row(*cells(found))
+    terminal.print(table)

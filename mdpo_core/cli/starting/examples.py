@@ -50,6 +50,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo score pope --answers answers.jsonl --questions coco_pope_random.json", ""),
         ("mdpo score amber --answers answers.json --data AMBER/data --out result.json", ""),
     ),
+    "eval": (("mdpo eval runs/mine", ""), ("mdpo eval mine.yaml --batch-size 16", "")),
     "data": (
         ("mdpo data pairs.jsonl", ""),
         ("mdpo data 'data/*.parquet' --recipe mine.yaml", "write a recipe, too"),

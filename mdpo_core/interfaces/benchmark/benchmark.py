@@ -86,6 +86,13 @@ class Benchmark(Component):
         ``answers``: none if `may_lack_answers`.
         """
 
+    def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """The metrics of what was found in some answers, as in `Score.by_row`; an answer may occur several times.
+
+        `mdpo eval` draws answers with it, to say how sure a difference is; empty: nothing is said.
+        """
+        return {}
+
     def of_questions(self, ids: Collection[str]) -> Benchmark:
         """The same benchmark, whose score is that of these questions alone.
 

@@ -53,6 +53,9 @@ class SteadyPolicy:
     ) -> list[str]:
         return ["the picture shows a one , a two , a three and a four ."] * len(examples)
 
+    def answer(self, questions: Sequence[Example], max_new_tokens: int) -> list[str]:
+        return self.generate(questions, max_new_tokens)
+
     def metrics(self, examples: Sequence[Example], *, by_source: bool = False) -> dict[str, float]:
         return {"loss": 1.0, "rewards/chosen": 0.25}
 

@@ -10,7 +10,12 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from mdpo_core import Answer, AskedQuestions, Benchmark, Evaluator, MdpoError, Policy, Question, component
+from mdpo_core.benchmarking.asked import AskedQuestions
+from mdpo_core.errors import MdpoError
+from mdpo_core.interfaces.benchmark.answers import Answer, Question
+from mdpo_core.interfaces.benchmark.benchmark import Benchmark
+from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.registry.discovery import make_component
 
 
 class BenchmarkScore(Evaluator):
@@ -41,7 +46,7 @@ class BenchmarkScore(Evaluator):
         """Read the questions, and find the pictures: before a model is loaded."""
         options = {name: value for name, value in self.of.items() if name != "benchmark"}
         try:
-            benchmark = component("benchmark", self.of["benchmark"], **options)
+            benchmark = make_component("benchmark", self.of["benchmark"], **options)
             assert isinstance(benchmark, Benchmark)
             benchmark.check()
             asked = AskedQuestions.of(benchmark, self.images.expanduser(), self.suffix)
@@ -59,16 +64,26 @@ class BenchmarkScore(Evaluator):
         drawn = random.Random(self.seed).sample(range(len(questions)), number)
         return [questions[index] for index in sorted(drawn)]
 
+    @property
+    def benchmark(self) -> Benchmark:
+        """The benchmark; its score is that of the questions that are asked."""
+        return self._benchmark
+
+    @property
+    def asked(self) -> AskedQuestions:
+        """The questions that are asked."""
+        return self._asked
+
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
         name, asked = self.of["benchmark"], self._asked.questions
-        said = policy.generate(self._asked, self.max_new_tokens)
+        said = policy.answer(self._asked, self.max_new_tokens)
         file = folder / "benchmarks" / name / f"step-{step}.jsonl"
         answers = [
             Answer(f"{file.name}:{number}", each.id, each.prompt, text, {"image": list(each.images)})
             for number, (each, text) in enumerate(zip(asked, said, strict=True), 1)
         ]
         _write(file, answers)
-        return dict(_numbers(self._benchmark.score(answers).metrics, name))
+        return dict(numbers_in(self._benchmark.score(answers).metrics, name))
 
 
 def _write(file: Path, answers: Sequence[Answer]) -> None:
@@ -77,10 +92,11 @@ def _write(file: Path, answers: Sequence[Answer]) -> None:
     file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
 
 
-def _numbers(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+def numbers_in(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """The numbers in metrics that may be nested, by their path."""
     for name, value in metrics.items():
+        path = f"{prefix}/{name}" if prefix else name
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}/{name}")
+            yield from numbers_in(value, path)
         elif isinstance(value, int | float):
-            yield f"{prefix}/{name}", float(value)
+            yield path, float(value)
