@@ -7,27 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mdpo_core.cli import commands, data_view
+from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
+from mdpo_core.cli.command_files import OWN
 from mdpo_core.cli.make_data import DATA_COMMANDS
-from mdpo_core.cli.scoring import answer, evaluate, score
-from mdpo_core.cli.sharing import push
 from mdpo_core.cli.starting.examples import examples_of
-from mdpo_core.cli.use import ask
 from mdpo_core.registry.kinds import KIND_NAMES
 
 if TYPE_CHECKING:
     _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _DESCRIPTION = "Train vision-language models on preference pairs, so that they look at the picture."
-_OWN = {
-    "ask": (ask.ask_model, ask.HELP, ask.add_arguments),
-    "data": (data_view.describe_data, data_view.HELP, data_view.add_arguments),
-    "eval": (evaluate.evaluate, evaluate.HELP, evaluate.add_arguments),
-    "push": (push.push, push.HELP, push.add_arguments),
-    "answer": (answer.answer, answer.HELP, answer.add_arguments),
-    "score": (score.score, score.HELP, score.add_arguments),
-}
 _EPILOG = """start here:
   mdpo-run quickstart                 train a tiny model: one minute, no GPU
   mdpo check RECIPE --data            find every problem before you train
@@ -144,7 +134,7 @@ def _add_profile(subparsers: _Subparsers) -> None:
 
 def _add_own(subparsers: _Subparsers, name: str) -> None:
     """Add a command whose options are in its own file."""
-    action, help, add_arguments = _OWN[name]
+    action, help, add_arguments = OWN[name]
     add_arguments(_command(subparsers, name, action, help))
 
 
