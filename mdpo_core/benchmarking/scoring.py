@@ -57,6 +57,9 @@ def score_answers(benchmark: Benchmark, path: Path | None) -> Result:
     Raises `RecipeError`, `DataError` or `PluginError` if something is missing or wrong; nothing is then scored.
     """
     answers: Sequence[Answer] = ()
+    if path is not None:
+        with code_of(benchmark, "beside"):
+            benchmark = benchmark.beside(path)
     with code_of(benchmark, "check"):
         benchmark.check()
     if path is not None:

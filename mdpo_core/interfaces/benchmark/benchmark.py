@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -61,6 +61,10 @@ class Benchmark(Component):
     def may_lack_answers(self) -> bool:
         """Whether the option `instead_of_answers` is given."""
         return self.instead_of_answers is not None and getattr(self, self.instead_of_answers) is not None
+
+    def beside(self, answers: Path) -> Self:
+        """The benchmark as it scores a file of answers: what it keeps in files stands beside them by default."""
+        return self
 
     def check(self) -> None:
         """Raise `RecipeError` or `DataError` if a file, a package or a package's data is missing. Reads no answers."""

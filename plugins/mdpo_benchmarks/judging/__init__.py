@@ -1,0 +1,1 @@
+"""A judge: a model that reads answers, asked through a server, or replayed from its saved replies."""

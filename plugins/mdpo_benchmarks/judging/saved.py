@@ -1,0 +1,47 @@
+"""Replies of a judge that were saved: a list of texts, or of chat completions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mdpo_benchmarks.judging.requests import Reply, Unusable, reply_in
+from mdpo_core import DataError, Problem, RecipeError, require_file
+
+
+def read_list(path: Path, of: str) -> list[Any]:
+    """The JSON list in a file. Raises `DataError` if it is not one; ``of``: what it should be a list of."""
+    require_file(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError([Problem(path.name, "", f"is not JSON: {error}; a list of {of} is needed")]) from error
+    if not isinstance(found, list):
+        raise DataError([Problem(path.name, "", f"is not a list of {of}, but {str(found)[:40]!r}")])
+    return found
+
+
+def read_replies(path: Path) -> list[Reply]:
+    """The replies in a file, in order. Raises `DataError` if it is not a list of texts or of chat completions."""
+    return [saved_reply(f"{path.name} row {number}", each) for number, each in enumerate(read_list(path, "replies"), 1)]
+
+
+def saved_reply(where: str, saved: Any) -> Reply:
+    """A reply as it was saved: a text, or a chat completion."""
+    if isinstance(saved, str):
+        return Reply(saved)
+    try:
+        return reply_in(saved)
+    except Unusable as error:
+        raise DataError([Problem(where, "", f"is no reply of a judge, which is a text: {error}")]) from error
+
+
+def require_model(replies: list[Reply], asked: str | None, accepted: str | None, file: str) -> None:
+    """Raise `RecipeError` if saved replies say that they are of another model than asked for."""
+    others = sorted({reply.model for reply in replies if reply.model not in (None, asked, accepted)} - {None})
+    if asked is not None and others:
+        raise RecipeError(
+            f"the judge '{asked}' was asked for, but the replies in {file} are of '{others[0]}'; if that will do, add "
+            f"--judge-accept {others[0]}"
+        )
