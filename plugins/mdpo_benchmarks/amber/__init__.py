@@ -1,0 +1,1 @@
+"""AMBER: descriptions of pictures, and yes/no questions about them."""
