@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mdpo_benchmarks.amber.benchmark import Amber
 from mdpo_benchmarks.mmhal import MMHal
 from mdpo_benchmarks.pope import Pope
 from mdpo_core import BenchmarkScore, Component, hookimpl
@@ -12,4 +13,9 @@ from mdpo_core import BenchmarkScore, Component, hookimpl
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
     """Our benchmarks by name."""
-    return {"benchmark": BenchmarkScore, "mmhal": MMHal, "pope": Pope}
+    return {
+        "amber": Amber,
+        "benchmark": BenchmarkScore,
+        "mmhal": MMHal,
+        "pope": Pope,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +84,13 @@ def read_words(relations: Path, safe: Path) -> Words:
             raise DataError([Problem(relations.name, word, f"must be a list of words, found {others!r}")])
     vocabulary = frozenset(related) | {word for others in related.values() for word in others}
     return Words(related, vocabulary, frozenset(safe.read_text(encoding="utf-8").split("\n")))
+
+
+def require_known(pictures: Iterable[Picture], words: Words) -> None:
+    """Raise `DataError` if relation.json lacks a word of a picture."""
+    unknown = {word for picture in pictures for word in (*picture.objects, *picture.likely)} - words.related.keys()
+    if unknown:
+        raise DataError(f"relation.json lacks words of annotations.json: {', '.join(sorted(unknown)[:5])}")
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from functools import cached_property
@@ -12,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mdpo_core import DataError, Problem, RecipeError, atomic_write
+from mdpo_core import DataError, Problem, RecipeError
 
 _SAVED_FROM = 0.7  # a table of all pairs of AMBER's words would have 3 MB
 
@@ -22,7 +23,7 @@ class Similarity(ABC):
 
     @abstractmethod
     def of(self, word: str, other: str) -> float:
-        """The similarity, at most 1."""
+        """The similarity."""
 
 
 class Exact(Similarity):
@@ -58,15 +59,20 @@ class Spacy(Similarity):
     def of(self, word: str, other: str) -> float:
         pair = (word, other)
         if pair not in self._of:
-            self._of[pair] = 1.0 if word == other else float(self._document(word).similarity(self._document(other)))
+            self._of[pair] = 1.0 if word == other else self._measured(word, other)
         return self._of[pair]
+
+    def _measured(self, word: str, other: str) -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a word has no vector: its similarity is 0
+            return float(self._document(word).similarity(self._document(other)))
 
     def save(self, file: Path, vocabulary: Collection[str], threshold: float) -> None:
         """Write a table of the pairs that may matter: from 0.7, or from the threshold if that is lower."""
         least = min(_SAVED_FROM, threshold)
         pairs = ((word, other, self.of(word, other)) for word, other in combinations(sorted(vocabulary), 2))
-        lines = (json.dumps(pair, ensure_ascii=False) for pair in pairs if pair[2] >= least)
-        atomic_write(file, f"[{',\n'.join(lines)}]\n".encode())
+        lines = ",\n".join(json.dumps(pair, ensure_ascii=False) for pair in pairs if pair[2] >= least)
+        file.write_text(f"[{lines}]\n", encoding="utf-8")
 
     def _document(self, word: str) -> Any:
         if word not in self._documents:
@@ -127,9 +133,6 @@ def _rows(file: Path) -> list[Any]:
 
 def _table_row(file: Path, number: int, row: Any) -> tuple[str, str, float]:
     match row:
-        case [str(word), str(other), float() | int() as similarity] if similarity <= 1 and not isinstance(
-            similarity, bool
-        ):
+        case [str(word), str(other), float() | int() as similarity] if not isinstance(similarity, bool):
             return word, other, float(similarity)
-    problem = f"must be [word, word, similarity] with a similarity of at most 1, found {row!r}"
-    raise DataError([Problem(f"{file.name} row {number}", "", problem)])
+    raise DataError([Problem(f"{file.name} row {number}", "", f"must be [word, word, similarity], found {row!r}")])

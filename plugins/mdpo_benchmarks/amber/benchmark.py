@@ -1,0 +1,202 @@
+"""AMBER as a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from mdpo_benchmarks.amber import descriptions, figures, yes_no
+from mdpo_benchmarks.amber.annotations import Picture, Words, YesNo, read_annotations, read_words, require_known
+from mdpo_benchmarks.amber.descriptions import Found, above, read_description
+from mdpo_benchmarks.amber.matching import Pairs, matched, notes
+from mdpo_benchmarks.amber.nouns import by_nltk, from_file
+from mdpo_benchmarks.amber.similarity import Exact, Similarity, Spacy, Table, model_version
+from mdpo_benchmarks.amber.yes_no import Said
+from mdpo_core import (
+    Answer,
+    AnswerNames,
+    Benchmark,
+    DataError,
+    Problem,
+    Question,
+    RecipeError,
+    Score,
+    read_rows,
+    require_file,
+)
+
+_MODEL, _THRESHOLD = "en_core_web_lg", 0.8  # of the official script
+_QUERIES = ("query/query_all.json", "query_all.json")
+
+
+class Amber(Benchmark):
+    """AMBER (arXiv:2311.07397): objects in descriptions, and yes/no questions, of which no is the positive answer.
+
+    Equal to inference.py of junyangwang0410/AMBER. Like that, it scores the answers that are there; notes say how many
+    are missing.
+    """
+
+    answer_names: ClassVar[AnswerNames] = AnswerNames(response="response", id="id", prompt="prompt")
+    task: Literal["a", "g", "d", "de", "da", "dr"] = Field(
+        default="a",
+        description="a: all; g: descriptions; d: yes/no questions; de, da, dr: on existence, attributes, relations",
+    )
+    similarity: str = Field(
+        default=f"spacy:{_MODEL}",
+        description="what says how similar two words are: spacy:MODEL, table:FILE, or exact (only equal words are)",
+    )
+    threshold: float = Field(default=_THRESHOLD, ge=0, le=1, description="words are similar above this similarity")
+    nouns: Path | None = Field(default=None, description="a file {id: [nouns]}, in place of the nouns that NLTK finds")
+    save_similarity: Path | None = Field(
+        default=None, description="a file to write: the similarities of spaCy, for table:FILE"
+    )
+    answer_parser: Literal["strict", "first_word", "contains"] = Field(
+        default="strict", description="Yes and No: the answer equals them, begins with them, or contains yes"
+    )
+
+    @field_validator("similarity")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        kind, _, of = value.partition(":")
+        if value != "exact" and not (kind in ("spacy", "table") and of):
+            raise ValueError("must be spacy:MODEL, table:FILE or exact")
+        return value
+
+    @property
+    def variant(self) -> str:
+        differs = self._differences()
+        if self._describes and not differs:
+            # The official script does not say with which version of its model.
+            return f"official, {self._similarity_name}"
+        return ", ".join(differs) or "official"
+
+    def _differences(self) -> list[str]:
+        """The options with which this differs from the official script."""
+        found = []
+        if self._describes:
+            found += [] if self._source == ("spacy", _MODEL) else [self._similarity_name]
+            found += [] if self.threshold == _THRESHOLD else [f"threshold {self.threshold:g}"]
+            found += [] if self.nouns is None else [f"nouns {self.nouns.name}"]
+        if self.task != "g" and self.answer_parser != "strict":
+            found.append(f"answer_parser {self.answer_parser}")
+        return found
+
+    @property
+    def _similarity_name(self) -> str:
+        kind, of = self._source
+        if kind == "spacy":
+            return f"similarity spacy:{Path(of).name} {model_version(of)}".strip()
+        return f"similarity {kind}{f':{Path(of).name}' if of else ''}"
+
+    def check(self) -> None:
+        super().check()
+        if self.save_similarity is not None and self._source[0] != "spacy":
+            raise RecipeError("--save-similarity writes what spaCy finds: it needs --similarity spacy:MODEL")
+
+    def files(self) -> Sequence[Path]:
+        own = [self._in_data("annotations.json")]
+        if self._describes:
+            own += [self._in_data("relation.json"), self._in_data("safe_words.txt")]
+            own += [] if self.nouns is None else [self.nouns]
+            kind, of = self._source
+            own += [Path(of)] if kind == "table" else []
+        return own
+
+    def read_questions(self) -> Sequence[Question]:
+        annotations, file = self._annotations(), self._query_file()
+        if file is None:
+            raise RecipeError("the benchmark 'amber' needs --questions FILE, such as query/query_all.json")
+        rows = read_rows(file)
+        problems = [
+            Problem(row.where, "", f"must have image, query and an id of annotations.json, found {row.values}")
+            for row in rows
+            if not {"image", "query"} <= row.values.keys() or str(row.values.get("id")) not in annotations
+        ]
+        if problems:
+            raise DataError(problems[:10])
+        asked = [Question(str(row.values["id"]), (row.values["image"],), row.values["query"]) for row in rows]
+        return [each for each in asked if self._in_task(annotations[each.id])]
+
+    def score(self, answers: Sequence[Answer]) -> Score:
+        annotations = self._annotations()
+        pairs = matched(answers, annotations, self._query_file())
+        described, said = self._described(pairs), self._said(pairs)
+        counts = yes_no.count(said.values())
+        metrics: dict[str, Any] = {
+            name: figures.discriminative(counts, dimensions) for name, dimensions in figures.printed(self.task).items()
+        }
+        if self._describes:
+            found = descriptions.count(described.values())
+            metrics, counts = {"Generative Task": figures.generative(found)} | metrics, found | counts
+        rows = described | said
+        return Score(
+            metrics,
+            counts,
+            unparsed=sum(not each.parsed for each in said.values() if self._in_task(each.question)),
+            by_row=[{"id": answer.id} | (rows[i].as_row() if i in rows else {}) for i, (answer, _) in enumerate(pairs)],
+            warnings=notes(pairs, annotations, self._in_task),
+        )
+
+    def _described(self, pairs: Pairs) -> dict[int, Found]:
+        """What is found in the descriptions, by their places among the answers; empty if the task has none."""
+        pictures = {i: item for i, (_, item) in enumerate(pairs) if self._describes and isinstance(item, Picture)}
+        if not pictures:
+            return {}
+        answers = [pairs[i][0] for i in pictures]
+        nouns = by_nltk(answers) if self.nouns is None else from_file(self.nouns, answers)
+        words = read_words(self._in_data("relation.json"), self._in_data("safe_words.txt"))
+        require_known(pictures.values(), words)
+        are_similar = above(self.threshold, self._similarity(words).of)
+        return {
+            i: read_description(picture, said, words, are_similar)
+            for (i, picture), said in zip(pictures.items(), nouns, strict=True)
+        }
+
+    def _said(self, pairs: Pairs) -> dict[int, Said]:
+        """What is said to the yes/no questions, by their places among the answers."""
+        parse = yes_no.PARSERS[self.answer_parser]
+        return {
+            i: Said(item, *parse(answer.response)) for i, (answer, item) in enumerate(pairs) if isinstance(item, YesNo)
+        }
+
+    def _similarity(self, words: Words) -> Similarity:
+        kind, of = self._source
+        if kind == "exact":
+            return Exact()
+        if kind == "table":
+            return Table(Path(of))
+        similarity = Spacy(of)
+        if self.save_similarity is not None:
+            similarity.save(self.save_similarity, words.vocabulary, self.threshold)
+        return similarity
+
+    @property
+    def _source(self) -> tuple[str, str]:
+        """The kind of similarity, and its model or file."""
+        kind, _, of = self.similarity.partition(":")
+        return kind, of
+
+    @property
+    def _describes(self) -> bool:
+        return self.task in ("a", "g")
+
+    def _in_task(self, item: Picture | YesNo) -> bool:
+        if isinstance(item, Picture):
+            return self._describes
+        return figures.asks(self.task, item.dimension)
+
+    def _annotations(self) -> dict[str, Picture | YesNo]:
+        return read_annotations(self._in_data("annotations.json"))
+
+    def _in_data(self, name: str) -> Path:
+        return self.required("data", "the folder with annotations.json, relation.json and safe_words.txt") / name
+
+    def _query_file(self) -> Path | None:
+        """The file of the questions; None if no option names one and the folder has none in its usual places."""
+        if self.questions is not None:
+            require_file(self.questions)
+            return self.questions
+        return next((file for name in _QUERIES if (file := self._in_data(name)).is_file()), None)

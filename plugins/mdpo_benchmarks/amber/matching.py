@@ -1,0 +1,73 @@
+"""Answers to AMBER meet what is annotated: each by its id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mdpo_benchmarks.amber.annotations import Picture, YesNo
+from mdpo_core import Answer, DataError, Problem, read_rows
+
+Item = Picture | YesNo
+Pairs = Sequence[tuple[Answer, Item]]
+_MOST = 10  # problems that are shown
+
+
+def matched(answers: Sequence[Answer], annotations: Mapping[str, Item], query_file: Path | None) -> Pairs:
+    """Each answer with what is annotated, in their order.
+
+    Raises `DataError` for ids that are not annotated, for two answers to a yes/no question, and for answers whose file
+    names another question or another right answer.
+    """
+    first: dict[str | None, str] = {}
+    problems = []
+    asked = _asked(query_file) if any(answer.prompt is not None for answer in answers) else {}
+    for answer in answers:
+        problem = _problem(answer, annotations.get(str(answer.id)), first.get(answer.id), asked)
+        if problem is not None:
+            problems.append(Problem(answer.where, "", problem))
+        first.setdefault(answer.id, answer.where)
+    if problems:
+        more = len(problems) - _MOST
+        cut = [Problem("", "", f"and {more:,} more problems of this file")] if more > 0 else []
+        raise DataError([*problems[:_MOST], *cut])
+    return [(answer, annotations[str(answer.id)]) for answer in answers]
+
+
+def _problem(answer: Answer, item: Item | None, before: str | None, asked: Mapping[str, str]) -> str | None:
+    if item is None:
+        return f"annotations.json has no id {answer.id!r}; are these answers to AMBER?"
+    if isinstance(item, Picture):
+        return None
+    if before is not None:
+        return f"the question {answer.id} was answered in {before}, too"
+    right = str(answer.values.get("answer", item.truth)).lower()
+    if right in ("yes", "no") and right != item.truth:
+        return f"says that {right} is right, but in annotations.json the answer to {answer.id} is {item.truth}"
+    query = asked.get(str(answer.id))
+    if query is not None and answer.prompt is not None and query not in answer.prompt:
+        return f"answers {answer.prompt!r}, but the question {answer.id} is {query!r}"
+    return None
+
+
+def _asked(file: Path | None) -> dict[str, str]:
+    """The texts of the questions by their ids."""
+    return {} if file is None else {str(row.values.get("id")): str(row.values.get("query")) for row in read_rows(file)}
+
+
+def notes(pairs: Pairs, annotations: Mapping[str, Item], in_task: Callable[[Item], bool]) -> list[str]:
+    """What a reader of the figures must know of the answers that are missing, repeated or not of this task."""
+    found = []
+    for kind, what in ((Picture, "pictures to describe"), (YesNo, "yes/no questions")):
+        num_all = sum(isinstance(item, kind) and in_task(item) for item in annotations.values())
+        answered = Counter(answer.id for answer, item in pairs if isinstance(item, kind) and in_task(item))
+        if len(answered) < num_all:
+            found.append(f"{num_all - len(answered):,} of {num_all:,} {what} have no answer; they do not count")
+        repeated = [id for id, number in answered.items() if number > 1]
+        if repeated:
+            found.append(f"ids with more than one answer: {', '.join(map(str, repeated[:5]))}; each answer counts")
+    others = sum(not in_task(item) for _, item in pairs)
+    if others:
+        found.append(f"{others:,} of {len(pairs):,} answers belong to other tasks; they do not count")
+    return found

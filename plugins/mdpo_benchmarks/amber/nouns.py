@@ -1,0 +1,46 @@
+"""The nouns of descriptions: by NLTK, or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mdpo_benchmarks.amber.annotations import read_object
+from mdpo_benchmarks.nltk_parts import require_nltk
+from mdpo_core import Answer, DataError, Problem
+
+
+def by_nltk(answers: Sequence[Answer]) -> list[list[str]]:
+    """The words of each answer that NLTK tags as nouns, in their basic form; capitals stay."""
+    require_nltk("AMBER", "punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
+    from nltk import pos_tag, word_tokenize
+    from nltk.stem import WordNetLemmatizer
+
+    lemma = WordNetLemmatizer().lemmatize
+    return [
+        [lemma(word) for word, tag in pos_tag(word_tokenize(answer.response)) if tag.startswith("NN")]
+        for answer in answers
+    ]
+
+
+def from_file(file: Path, answers: Sequence[Answer]) -> list[list[str]]:
+    """The nouns of each answer in a file ``{id: [nouns]}``. Raises `DataError` if one has none of its own."""
+    found = read_object(file)
+    problems = [
+        Problem(f"{file.name} {id}", "", f"must be a list of words, found {nouns!r}")
+        for id, nouns in found.items()
+        if not (isinstance(nouns, list) and all(isinstance(each, str) for each in nouns))
+    ]
+    seen: set[str | None] = set()
+    for answer in answers:
+        if answer.id not in found:
+            problems.append(Problem(answer.where, "", f"{file.name} has no nouns for the id {answer.id}"))
+        elif answer.id in seen:
+            problem = (
+                f"{file.name} has the nouns of one answer with the id {answer.id}, this is another; leave --nouns out"
+            )
+            problems.append(Problem(answer.where, "", problem))
+        seen.add(answer.id)
+    if problems:
+        raise DataError(problems[:10])
+    return [found[str(answer.id)] for answer in answers]
