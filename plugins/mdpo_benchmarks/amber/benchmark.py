@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
-from mdpo_benchmarks.amber import descriptions, figures, yes_no
+from mdpo_benchmarks.amber import descriptions, yes_no
 from mdpo_benchmarks.amber.annotations import Picture, Words, YesNo, read_annotations, read_words, require_known
-from mdpo_benchmarks.amber.descriptions import Found, above, read_description
+from mdpo_benchmarks.amber.descriptions import above, read_description
+from mdpo_benchmarks.amber.figures import asks, figures
 from mdpo_benchmarks.amber.matching import Pairs, matched, notes
 from mdpo_benchmarks.amber.nouns import by_nltk, from_file
 from mdpo_benchmarks.amber.similarity import Exact, Similarity, Spacy, Table, model_version
-from mdpo_benchmarks.amber.yes_no import Said
 from mdpo_core import (
     Answer,
     AnswerNames,
@@ -24,6 +24,7 @@ from mdpo_core import (
     Question,
     RecipeError,
     Score,
+    StoredRow,
     read_rows,
     require_file,
 )
@@ -56,6 +57,8 @@ class Amber(Benchmark):
     answer_parser: Literal["strict", "first_word", "contains"] = Field(
         default="strict", description="Yes and No: the answer equals them, begins with them, or contains yes"
     )
+
+    _asks_only: frozenset[str] | None = PrivateAttr(None)
 
     @field_validator("similarity")
     @classmethod
@@ -109,38 +112,34 @@ class Amber(Benchmark):
         annotations, file = self._annotations(), self._query_file()
         if file is None:
             raise RecipeError("the benchmark 'amber' needs --questions FILE, such as query/query_all.json")
-        rows = read_rows(file)
-        problems = [
-            Problem(row.where, "", f"must have image, query and an id of annotations.json, found {row.values}")
-            for row in rows
-            if not {"image", "query"} <= row.values.keys() or str(row.values.get("id")) not in annotations
-        ]
-        if problems:
-            raise DataError(problems[:10])
-        asked = [Question(str(row.values["id"]), (row.values["image"],), row.values["query"]) for row in rows]
-        return [each for each in asked if self._in_task(annotations[each.id])]
+        asked = [_question(row) for row in read_rows(file)]
+        return [each for each in asked if each.id in annotations and self._in_task(annotations[each.id])]
 
     def score(self, answers: Sequence[Answer]) -> Score:
         annotations = self._annotations()
         pairs = matched(answers, annotations, self._query_file())
-        described, said = self._described(pairs), self._said(pairs)
-        counts = yes_no.count(said.values())
-        metrics: dict[str, Any] = {
-            name: figures.discriminative(counts, dimensions) for name, dimensions in figures.printed(self.task).items()
-        }
-        if self._describes:
-            found = descriptions.count(described.values())
-            metrics, counts = {"Generative Task": figures.generative(found)} | metrics, found | counts
-        rows = described | said
+        described = self._described(pairs)
+        rows = [
+            {"id": answer.id} | (self._said(item, answer) if isinstance(item, YesNo) else described.get(place, {}))
+            for place, (answer, item) in enumerate(pairs)
+        ]
         return Score(
-            metrics,
-            counts,
-            unparsed=sum(not each.parsed for each in said.values() if self._in_task(each.question)),
-            by_row=[{"id": answer.id} | (rows[i].as_row() if i in rows else {}) for i, (answer, _) in enumerate(pairs)],
+            self.metrics_of(rows),
+            (descriptions.count(rows) if self._describes else {}) | yes_no.count(rows),
+            unparsed=sum(not row.get("parsed", True) and asks(self.task, row["dimension"]) for row in rows),
+            by_row=rows,
             warnings=notes(pairs, annotations, self._in_task),
         )
 
-    def _described(self, pairs: Pairs) -> dict[int, Found]:
+    def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return figures(self.task, descriptions.count(by_row), yes_no.count(by_row))
+
+    def of_questions(self, ids: Collection[str]) -> Amber:
+        part = self.model_copy()
+        part._asks_only = frozenset(ids)
+        return part
+
+    def _described(self, pairs: Pairs) -> dict[int, dict[str, Any]]:
         """What is found in the descriptions, by their places among the answers; empty if the task has none."""
         pictures = {i: item for i, (_, item) in enumerate(pairs) if self._describes and isinstance(item, Picture)}
         if not pictures:
@@ -151,16 +150,12 @@ class Amber(Benchmark):
         require_known(pictures.values(), words)
         are_similar = above(self.threshold, self._similarity(words).of)
         return {
-            i: read_description(picture, said, words, are_similar)
+            i: read_description(picture, said, words, are_similar).as_row()
             for (i, picture), said in zip(pictures.items(), nouns, strict=True)
         }
 
-    def _said(self, pairs: Pairs) -> dict[int, Said]:
-        """What is said to the yes/no questions, by their places among the answers."""
-        parse = yes_no.PARSERS[self.answer_parser]
-        return {
-            i: Said(item, *parse(answer.response)) for i, (answer, item) in enumerate(pairs) if isinstance(item, YesNo)
-        }
+    def _said(self, question: YesNo, answer: Answer) -> dict[str, Any]:
+        return yes_no.row(question, answer.response, self.answer_parser)
 
     def _similarity(self, words: Words) -> Similarity:
         kind, of = self._source
@@ -186,10 +181,11 @@ class Amber(Benchmark):
     def _in_task(self, item: Picture | YesNo) -> bool:
         if isinstance(item, Picture):
             return self._describes
-        return figures.asks(self.task, item.dimension)
+        return asks(self.task, item.dimension)
 
     def _annotations(self) -> dict[str, Picture | YesNo]:
-        return read_annotations(self._in_data("annotations.json"))
+        found = read_annotations(self._in_data("annotations.json"))
+        return {id: each for id, each in found.items() if self._asks_only is None or id in self._asks_only}
 
     def _in_data(self, name: str) -> Path:
         return self.required("data", "the folder with annotations.json, relation.json and safe_words.txt") / name
@@ -200,3 +196,10 @@ class Amber(Benchmark):
             require_file(self.questions)
             return self.questions
         return next((file for name in _QUERIES if (file := self._in_data(name)).is_file()), None)
+
+
+def _question(row: StoredRow) -> Question:
+    missing = {"id", "image", "query"} - row.values.keys()
+    if missing:
+        raise DataError([Problem(row.where, "", f"is no question of AMBER: it lacks {', '.join(sorted(missing))}")])
+    return Question(str(row.values["id"]), (row.values["image"],), row.values["query"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mdpo_benchmarks.amber.annotations import Picture, Words
 
@@ -26,14 +26,16 @@ class Found(NamedTuple):
     covered: set[int]
     likely: set[int]
 
-    def as_row(self) -> dict[str, Sequence[str]]:
-        """For the file of what was found."""
+    def as_row(self) -> dict[str, Any]:
+        """For the file of what was found; `count` reads it."""
         return {
             "nouns": self.nouns,
             "counted": self.counted,
             "hallucinated": self.hallucinated,
             "covered": [self.picture.objects[place] for place in sorted(self.covered)],
+            "objects": self.picture.objects,
             "likely": [self.picture.likely[place] for place in sorted(self.likely)],
+            "num_likely": len(self.picture.likely),
         }
 
 
@@ -87,16 +89,19 @@ def above(threshold: float, similarity: Callable[[str, str], float]) -> AreSimil
     return cache(lambda noun, word: similarity(noun, word) > threshold)
 
 
-def count(descriptions: Iterable[Found]) -> dict[str, int]:
-    """The counters of the official script, without the 0.001 with which it starts each ``num``."""
-    found = list(descriptions)
+def count(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The counters of the official script, without the 0.001 with which it starts each ``num``.
+
+    ``rows``: what was found in answers; those to yes/no questions do not count.
+    """
+    found = [row for row in rows if "counted" in row]
     return {
-        "chair_score": sum(len(each.hallucinated) for each in found),
-        "chair_num": sum(len(each.counted) for each in found),
-        "safe_cover_score": sum(len(each.covered) for each in found),
-        "safe_cover_num": sum(len(each.picture.objects) for each in found),
-        "hallu_cover_score": sum(len(each.likely) for each in found),
-        "hallu_cover_num": sum(len(each.picture.likely) for each in found),
-        "non_hallu_score": sum(not each.hallucinated for each in found),
+        "chair_score": sum(len(row["hallucinated"]) for row in found),
+        "chair_num": sum(len(row["counted"]) for row in found),
+        "safe_cover_score": sum(len(row["covered"]) for row in found),
+        "safe_cover_num": sum(len(row["objects"]) for row in found),
+        "hallu_cover_score": sum(len(row["likely"]) for row in found),
+        "hallu_cover_num": sum(row["num_likely"] for row in found),
+        "non_hallu_score": sum(not row["hallucinated"] for row in found),
         "non_hallu_num": len(found),
     }

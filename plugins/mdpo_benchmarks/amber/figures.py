@@ -17,7 +17,13 @@ _PRINTED: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def generative(counts: Mapping[str, int]) -> dict[str, float]:
+def figures(task: str, descriptions: Mapping[str, int], questions: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """All that the script prints for a task, from the counters of its two parts."""
+    found = {"Generative Task": _generative(descriptions)} if task in ("a", "g") else {}
+    return found | {name: _discriminative(questions, dimensions) for name, dimensions in _printed(task).items()}
+
+
+def _generative(counts: Mapping[str, int]) -> dict[str, float]:
     """CHAIR, Cover, Hal and Cog in percent."""
     free = counts["non_hallu_score"] / (counts["non_hallu_num"] + _START) * 100
     return {
@@ -28,7 +34,7 @@ def generative(counts: Mapping[str, int]) -> dict[str, float]:
     }
 
 
-def printed(task: str) -> dict[str, tuple[str, ...]]:
+def _printed(task: str) -> dict[str, tuple[str, ...]]:
     """The names of the yes/no figures of a task, and the dimensions of each; all dimensions are ``("",)``."""
     parts = ("d", "de", "da", "dr") if task in ("a", "d") else (task,)
     return {name: of for part in parts for name, of in _PRINTED.get(part, {}).items()}
@@ -36,10 +42,10 @@ def printed(task: str) -> dict[str, tuple[str, ...]]:
 
 def asks(task: str, dimension: str) -> bool:
     """Whether a task is made of a dimension's questions."""
-    return any(of in ((dimension,), ("",)) for of in printed(task).values())
+    return any(of in ((dimension,), ("",)) for of in _printed(task).values())
 
 
-def discriminative(counts: Mapping[str, int], dimensions: tuple[str, ...]) -> dict[str, float]:
+def _discriminative(counts: Mapping[str, int], dimensions: tuple[str, ...]) -> dict[str, float]:
     """Accuracy, precision, recall and F1 in percent, the last one from the rounded others."""
 
     def percent(name: str) -> float:

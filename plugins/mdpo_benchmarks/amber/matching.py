@@ -17,17 +17,18 @@ _MOST = 10  # problems that are shown
 def matched(answers: Sequence[Answer], annotations: Mapping[str, Item], query_file: Path | None) -> Pairs:
     """Each answer with what is annotated, in their order.
 
-    Raises `DataError` for ids that are not annotated, for two answers to a yes/no question, and for answers whose file
-    names another question or another right answer.
+    Raises `DataError` for ids that are not annotated, for two answers to a yes/no question, for the same description
+    twice, and for answers whose file names another question or another right answer. Several descriptions of a picture
+    all count, as in the official script.
     """
-    first: dict[str | None, str] = {}
+    first: dict[str | None, Answer] = {}
     problems = []
     asked = _asked(query_file) if any(answer.prompt is not None for answer in answers) else {}
     for answer in answers:
         problem = _problem(answer, annotations.get(str(answer.id)), first.get(answer.id), asked)
         if problem is not None:
             problems.append(Problem(answer.where, "", problem))
-        first.setdefault(answer.id, answer.where)
+        first.setdefault(answer.id, answer)
     if problems:
         more = len(problems) - _MOST
         cut = [Problem("", "", f"and {more:,} more problems of this file")] if more > 0 else []
@@ -35,13 +36,13 @@ def matched(answers: Sequence[Answer], annotations: Mapping[str, Item], query_fi
     return [(answer, annotations[str(answer.id)]) for answer in answers]
 
 
-def _problem(answer: Answer, item: Item | None, before: str | None, asked: Mapping[str, str]) -> str | None:
+def _problem(answer: Answer, item: Item | None, before: Answer | None, asked: Mapping[str, str]) -> str | None:
     if item is None:
         return f"annotations.json has no id {answer.id!r}; are these answers to AMBER?"
+    if before is not None and (isinstance(item, YesNo) or answer.response == before.response):
+        return f"{answer.id} was answered in {before.where}, too"
     if isinstance(item, Picture):
         return None
-    if before is not None:
-        return f"the question {answer.id} was answered in {before}, too"
     right = str(answer.values.get("answer", item.truth)).lower()
     if right in ("yes", "no") and right != item.truth:
         return f"says that {right} is right, but in annotations.json the answer to {answer.id} is {item.truth}"

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from mdpo_benchmarks.amber.annotations import ACTION, EXISTENCE, NUMBER, RELATION, STATE, YesNo
 
 _DIMENSIONS = (STATE, NUMBER, ACTION, RELATION, EXISTENCE)
-
-
-class Said(NamedTuple):
-    """What an answer says to a question: ``yes``, ``no``, or None. ``parsed``: whether it has one of the words."""
-
-    question: YesNo
-    answer: str | None
-    parsed: bool
-
-    def as_row(self) -> dict[str, str | None]:
-        """For the file of what was found."""
-        return {"said": self.answer, "truth": self.question.truth, "dimension": self.question.dimension}
 
 
 def _strict(response: str) -> tuple[str | None, bool]:
@@ -43,21 +31,29 @@ def _contains(response: str) -> tuple[str | None, bool]:
 
 
 # What an answer says, and whether it has one of the words.
-PARSERS: dict[str, Callable[[str], tuple[str | None, bool]]] = {
+_PARSERS: dict[str, Callable[[str], tuple[str | None, bool]]] = {
     "strict": _strict,
     "first_word": _first_word,
     "contains": _contains,
 }
 
 
-def count(said: Iterable[Said]) -> dict[str, int]:
+def row(question: YesNo, response: str, parser: str) -> dict[str, Any]:
+    """What an answer says, for the file of what was found; `count` reads it."""
+    said, parsed = _PARSERS[parser](response)
+    return {"said": said, "parsed": parsed, "truth": question.truth, "dimension": question.dimension}
+
+
+def count(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """The counters of the official script, without the 0.001 with which it starts each ``num``.
 
-    Those of all questions, and those of each dimension, which begin with its letters.
+    Those of all questions, and those of each dimension, which begin with its letters. ``rows``: what was found in
+    answers; descriptions do not count.
     """
     pairs: dict[str, Counter[tuple[str, str | None]]] = {dimension: Counter() for dimension in _DIMENSIONS}
-    for each in said:
-        pairs[each.question.dimension][each.question.truth, each.answer] += 1
+    for row in rows:
+        if "said" in row:
+            pairs[row["dimension"]][row["truth"], row["said"]] += 1
     counters = _counters(sum(pairs.values(), Counter()))
     for dimension, own in pairs.items():
         counters |= {f"{dimension}_{name}": number for name, number in _counters(own).items()}

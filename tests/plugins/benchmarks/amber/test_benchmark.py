@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mdpo_benchmarks.amber.benchmark import Amber
 from support.amber import (
     DISCRIMINATIVE,
     GENERATIVE,
@@ -23,6 +24,7 @@ from support.amber import (
 from support.oracles.plain_amber import plain_amber
 
 from mdpo_core.cli import main
+from mdpo_core.testing import check_benchmark
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,12 @@ def test_answer_parser_is_an_option(
         ([{"id": 0, "response": "Yes"}], ["--task", "d"], "has no id '0'"),
         ([{"id": 1005, "response": "Yes"}] * 2, ["--task", "d"], "1005 was answered in answers.json row 1, too"),
         ([{"question": "Is it?", "answer": "Yes"}], ["--task", "d"], "not those of an answer to 'amber'"),
-        ([{"id": 1, "response": "A dog."}] * 2, ["--task", "g", "--nouns", "n.json"], "the nouns of one answer"),
+        ([{"id": 1, "response": "A dog."}] * 2, ["--task", "g"], "1 was answered in answers.json row 1, too"),
+        (
+            [{"id": 1, "response": "A dog."}, {"id": 1, "response": "Dogs."}],
+            ["--task", "g", "--nouns", "n.json"],
+            "n.json has the nouns of one answer",
+        ),
         ([{"id": 2, "response": "A dog."}], ["--task", "g", "--nouns", "n.json"], "n.json has no nouns for the id 2"),
         ([{"id": 1, "response": "A dog."}], ["--task", "x"], "--task: Input should be 'a', 'g', 'd',"),
         ([{"id": 1, "response": "A dog."}], ["--similarity", "lg"], "must be spacy:MODEL, table:FILE or exact"),
@@ -180,3 +187,19 @@ def test_what_does_not_count_is_noted(data: Path, tmp_path: Path, capsys: pytest
     printed = capsys.readouterr().out
     assert "4,924 of 4,924 yes/no questions have no answer" in printed
     assert "2 of 2 answers belong to other tasks" in printed
+
+
+@pytest.mark.parametrize("task", ["a", "d"])
+def test_keeps_the_contract_of_benchmarks(task: str, tmp_path: Path) -> None:
+    place = small_folder(tmp_path / "data", {1, 2, 1005, 1006, 11000, 15000})
+    questions = [
+        {"id": row["id"], "image": f"AMBER_{row['id']}.jpg", "query": "Describe this image."}
+        for row in annotations()
+        if row["id"] in (1, 2, 1005, 1006, 11000, 15000)
+    ]
+    nouns = written(tmp_path, "nouns.json", {1: ["dog"], 2: ["ship", "sky"]})
+    options = {"data": place, "questions": written(tmp_path, "query_all.json", questions), "nouns": nouns}
+    benchmark = Amber.model_validate({**options, "task": task, "similarity": "exact"})
+    check_benchmark(benchmark, lambda question: "Yes" if int(question.id) % 2 else "No")
+    part = benchmark.of_questions(["1005", "1"])
+    assert [each.id for each in part.read_questions()] == (["1", "1005"] if task == "a" else ["1005"])
