@@ -213,7 +213,7 @@ ELSEWHERE |= {("optimizer", "adamw_8bit"), ("optimizer", "paged_adamw_8bit")}
 
 
 # In plugins/benchmarks/, with files of each, and the evaluator that asks them.
-ELSEWHERE |= {("benchmark", name) for name in "amber mmhal pope".split()} | {("evaluator", "benchmark")}
+ELSEWHERE |= {("benchmark", name) for name in ["amber", "mmhal", "pope"]} | {("evaluator", "benchmark")}
 
 
 @pytest.mark.parametrize(("kind", "name"), CONTRACTS)
