@@ -33,6 +33,7 @@ class Result:
             "benchmark": self.benchmark.component_name(),
             "variant": self.benchmark.variant,
             "metrics": score.metrics,
+            **({"printed": score.printed} if score.printed else {}),
             "counts": score.counts,
             "unparsed": score.unparsed,
             "answers": None if file is None else {"file": file.name, "sha256": digest(file), "rows": self.num_answers},

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mdpo_benchmarks.amber.benchmark import Amber
+from mdpo_benchmarks.chair import Chair
 from mdpo_benchmarks.mmhal import MMHal
+from mdpo_benchmarks.object_halbench.benchmark import ObjectHalBench
 from mdpo_benchmarks.pope import Pope
 from mdpo_core import BenchmarkScore, Component, hookimpl
 
@@ -16,6 +18,8 @@ def mdpo_components() -> Mapping[str, type[Component]]:
     return {
         "amber": Amber,
         "benchmark": BenchmarkScore,
+        "chair": Chair,
         "mmhal": MMHal,
+        "object_halbench": ObjectHalBench,
         "pope": Pope,
     }

@@ -44,6 +44,8 @@ def _show(result: Result, options: argparse.Namespace) -> None:
     print(f"{found['benchmark']} ({found['variant']}), {result.num_answers:,} answers")  # noqa: T201
     for line in _lines(found["metrics"], "  "):
         print(line)  # noqa: T201
+    if result.score.printed:
+        print(f"  the official script prints:\n{result.score.printed}")  # noqa: T201
     if found["unparsed"]:
         print(f"  {found['unparsed']:,} could not be parsed")  # noqa: T201
     for warning in result.score.warnings:

@@ -30,7 +30,8 @@ class Score:
 
     ``metrics``: by the names of the official script, rounded only where it rounds. ``counts``: what they are made of.
     ``unparsed``: the number of answers, or of a judge's replies, in which the scorer does not find what it looks for.
-    ``by_row``: what was found in each answer, in their order. ``warnings``: sentences for people.
+    ``by_row``: what was found in each answer, in their order. ``warnings``: sentences for people. ``printed``: the line
+    that the official script prints, rounded as it rounds; empty if it prints none.
     """
 
     metrics: Mapping[str, Any]
@@ -39,6 +40,7 @@ class Score:
     by_row: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
     judge: JudgeUse | None = None
+    printed: str = ""
 
 
 class Benchmark(Component):

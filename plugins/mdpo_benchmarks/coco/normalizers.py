@@ -1,0 +1,49 @@
+"""The words of a caption, each in its singular form, in the three ways that scripts make them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from mdpo_benchmarks.nltk_parts import lemmatizer, tagger, tokenizer
+
+SINGULAR_FORMS = Path(__file__).parent / "coco_singular_forms.json"
+Normalizer = Callable[[str], list[str]]
+# WordNet's parts of speech by the first letter of the Penn Treebank's tags.
+_PARTS = {"J": "a", "V": "v", "N": "n", "R": "r"}
+
+
+def pattern_words() -> Normalizer:
+    """The words as pattern.en makes them singular: the official CHAIR script's.
+
+    COCO's words come from a table of what pattern.en gives. A word that is not there names no object of COCO: it loses
+    a final s, as "bus" does, unless a word of COCO's would come out. pattern.en may give another word that names none.
+    """
+    forms: dict[str, str] = json.loads(SINGULAR_FORMS.read_text())["forms"]
+    singulars = set(forms.values())
+    tokenize = tokenizer()
+
+    @cache
+    def singular(word: str) -> str:
+        bare = word.removesuffix("s") if len(word) > 2 else word
+        return forms.get(word) or (word if bare in singulars else bare)
+
+    return lambda caption: [singular(word) for word in tokenize(caption.lower())]
+
+
+def noun_lemmas() -> Normalizer:
+    """Each word's lemma in WordNet, as if it were a noun: Object HalBench's."""
+    tokenize, lemmatize = tokenizer(), lemmatizer()
+    return lambda caption: [lemmatize(word, "n") for word in tokenize(caption.lower())]
+
+
+def tagged_lemmas() -> Normalizer:
+    """Each word's lemma in WordNet as the part of speech that it has here; a noun if it has none of WordNet's."""
+    tokenize, lemmatize, tag = tokenizer(), lemmatizer(), tagger()
+
+    def words(caption: str) -> list[str]:
+        return [lemmatize(word, _PARTS.get(mark[:1], "n")) for word, mark in tag(tokenize(caption.lower()))]
+
+    return words

@@ -1,0 +1,24 @@
+"""Files of JSON that belong to a benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mdpo_core import DataError, Problem, require_file
+
+Kind = TypeVar("Kind", dict[str, Any], list[Any])
+
+
+def read_json(path: Path, kind: type[Kind]) -> Kind:
+    """The list or the mapping in a file of JSON. Raises `RecipeError` without the file, `DataError` for another one."""
+    require_file(path)
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError([Problem(path.name, "", f"is not JSON: {error}")]) from error
+    if not isinstance(found, kind):
+        wanted = "a list" if kind is list else "an object with keys"
+        raise DataError([Problem(path.name, "", f"must hold {wanted}, found {str(found)[:40]!r}")])
+    return found

@@ -1,0 +1,96 @@
+"""The metrics of Object HalBench."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mdpo_benchmarks.coco.captions import Description
+from mdpo_benchmarks.object_halbench.replies import Extracted, models_of
+from mdpo_benchmarks.shares import share
+from mdpo_core import JudgeUse, Score
+
+_ANSWERS = 300  # of the official set; its script refuses another number
+
+
+def score_of(answers: Sequence[Description]) -> Score:
+    """The metrics of answers, their counts, and what was found in each answer."""
+    counts = _counts(answers)
+    shares = {
+        "CHAIRs": (counts["hallucinated_answers"], counts["sentence_num"]),
+        "CHAIRs_refine": (counts["hallucinated_answers"], counts["coco_sentence_num"]),
+        "CHAIRi": (counts["hallucinated_mentions"], counts["mentions"]),
+        "obj_rec": (counts["coco_word_count"], counts["gt_word_count"]),
+        "avg_word_len": (counts["words"], counts["sentence_num"]),
+    }
+    metrics: dict[str, Any] = {name: share(part, whole) for name, (part, whole) in shares.items()}
+    # Nothing is right in answers without objects, and nothing is wrong.
+    metrics["correct_rate"] = 1 - metrics["CHAIRs_refine"] if counts["coco_sentence_num"] else 0.0
+    metrics["object_correct_rate"] = 1 - metrics["CHAIRi"] if counts["mentions"] else 0.0
+    metrics["summary"] = _summary(metrics)
+    warnings = [f"{name} is 0: it is 0 divided by 0" for name, (_, whole) in shares.items() if not whole]
+    if len(answers) != _ANSWERS:
+        warnings.append(f"these are {len(answers):,} answers; the official set has {_ANSWERS}")
+    rows = [_row(each) for each in answers]
+    return Score(metrics, counts, by_row=rows, warnings=warnings, printed=_printed(metrics, counts))
+
+
+def _counts(answers: Sequence[Description]) -> dict[str, int]:
+    """The counts; ``coco_word_count`` is that of right categories, each once an answer, as in the official script."""
+    wrong = [each.hallucinated for each in answers]
+    right = [{mention.category for mention in each.found} & set(each.shown) for each in answers]
+    return {
+        "sentence_num": len(answers),
+        "coco_sentence_num": sum(bool(each.found) for each in answers),
+        "coco_word_count": sum(map(len, right)),
+        "gt_word_count": sum(len(each.shown) for each in answers),
+        "hallucinated_answers": sum(map(bool, wrong)),
+        "mentions": sum(len(each.found) for each in answers),
+        "hallucinated_mentions": sum(map(len, wrong)),
+        "words": sum(len(each.text.split(" ")) for each in answers),
+    }
+
+
+def _printed(metrics: dict[str, Any], counts: dict[str, int]) -> str:
+    shares = (f"{metrics[name] * 100:.1f}" for name in ("CHAIRs", "CHAIRs_refine", "CHAIRi"))
+    numbers = (str(counts[name]) for name in ("sentence_num", "coco_sentence_num"))
+    return "\t".join([*shares, *numbers, f"{metrics['avg_word_len']:.1f}"])
+
+
+def _summary(metrics: dict[str, Any]) -> dict[str, float]:
+    """What RLAIF-V's summary of results prints, which papers report: percent, and words."""
+    shown = {
+        "Response Hall": metrics["CHAIRs_refine"] * 100,
+        "Object Hall": metrics["CHAIRi"] * 100,
+        "Response Correct": metrics["correct_rate"] * 100,
+        "Object Correct": metrics["object_correct_rate"] * 100,
+        "Object Recall": metrics["obj_rec"] * 100,
+        "Average Length": metrics["avg_word_len"],
+    }
+    return {name: round(value, 2) for name, value in shown.items()}
+
+
+def _row(answer: Description) -> dict[str, Any]:
+    return {
+        **answer.row(),
+        "gt": sorted(answer.shown),
+        "generated": [[each.word, each.category] for each in answer.found],
+        "hallucinated": [[each.word, [each.word, each.category]] for each in answer.hallucinated],
+    }
+
+
+def with_judge(score: Score, judged: Sequence[Extracted]) -> Score:
+    """The score with the use of the judge: its replies, and those that could not be read."""
+    replies = sum(len(each.replies) for each in judged)
+    failed = sum(max(0, len(each.replies) - 1) for each in judged)
+    odd = sum(not each.listed for each in judged)
+    more = [f"{odd} of the judge's replies are no lists; each letter or key counts as an object, as officially"]
+    rows = [{**row, "objects": list(each.objects)} for row, each in zip(score.by_row, judged, strict=True)]
+    return replace(
+        score,
+        by_row=rows,
+        unparsed=failed,
+        warnings=[*score.warnings, *(more if odd else [])],
+        judge=JudgeUse(None, models_of(judged), replies),
+    )
