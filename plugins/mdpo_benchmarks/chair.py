@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mdpo_benchmarks.coco.annotations import Annotations
-from mdpo_benchmarks.coco.captions import Description, Words, described, image_ids, read_img_to_eval, read_questions
+from mdpo_benchmarks.coco.benchmark import CocoBenchmark
+from mdpo_benchmarks.coco.captions import Description, Words, described
 from mdpo_benchmarks.coco.normalizers import SINGULAR_FORMS, Normalizer, pattern_words, tagged_lemmas
 from mdpo_benchmarks.coco.vocabulary import SHIPPED_SYNONYMS, Vocabulary
 from mdpo_benchmarks.nltk_parts import require_nltk
 from mdpo_benchmarks.shares import share
-from mdpo_core import Answer, AnswerNames, Benchmark, Question, Score
+from mdpo_core import Answer, AnswerNames, Score
 
 
-class Chair(Benchmark):
+class Chair(CocoBenchmark):
     """CHAIR on COCO (arXiv:1809.02156): the share of captions, and of mentions, with an object that is not there.
 
     Equal to chair.py of LisaAnne/Hallucination. Every mention counts, and the metrics lie between 0 and 1. ``words``:
@@ -39,51 +39,41 @@ class Chair(Benchmark):
 
     def files(self) -> Sequence[Path]:
         table = [SINGULAR_FORMS] if self.words == "pattern" else []
-        return [*self._annotations().files, self._synonyms(), *table]
-
-    def read_questions(self) -> Sequence[Question]:
-        return read_questions(self.required("questions", "rows with image_id, question and image"))
-
-    def read_answers(self, path: Path) -> Sequence[Answer] | None:
-        return read_img_to_eval(path, "caption")
+        return [*self.annotations().files, self._synonyms(), *table]
 
     def score(self, answers: Sequence[Answer]) -> Score:
         words = Words(Vocabulary.of_chair(self._synonyms()), self._normalizer())
-        images = image_ids(answers, self.questions)
         found = [words.mentions(answer.response) for answer in answers]
-        return score_of(described(answers, images, found, self._annotations(), words))
+        rows = [_row(each) for each in described(answers, self.images_of(answers), found, self.annotations(), words)]
+        counts, metrics = _counts(rows), self.metrics_of(rows)
+        none = "CHAIRi is 0: no caption names an object, so that it is 0 divided by 0"
+        printed = "\t".join(f"{value * 100:.1f}" for value in metrics.values())
+        return Score(metrics, counts, by_row=rows, warnings=[] if counts["mentions"] else [none], printed=printed)
 
-    def _annotations(self) -> Annotations:
-        return Annotations.within(self.required("data", "the folder with COCO's annotations"))
+    def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, float]:
+        counts = _counts(by_row)
+        return {
+            "CHAIRs": share(counts["hallucinated_captions"], counts["captions"]),
+            "CHAIRi": share(counts["hallucinated_mentions"], counts["mentions"]),
+        }
 
     def _synonyms(self) -> Path:
-        own = self.required("data", "the folder with COCO's annotations") / "synonyms.txt"
-        return own if own.is_file() else SHIPPED_SYNONYMS
+        return self.own("synonyms.txt") or SHIPPED_SYNONYMS
 
     def _normalizer(self) -> Normalizer:
         return pattern_words() if self.words == "pattern" else tagged_lemmas()
 
 
-def score_of(captions: Sequence[Description]) -> Score:
-    """CHAIR of captions: both of its shares, and what was found in each caption."""
-    wrong = [each.hallucinated for each in captions]
-    counts = {
-        "captions": len(captions),
-        "hallucinated_captions": sum(map(bool, wrong)),
-        "mentions": sum(len(each.found) for each in captions),
-        "hallucinated_mentions": sum(map(len, wrong)),
+def _counts(by_row: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {
+        "captions": len(by_row),
+        "hallucinated_captions": sum(row["CHAIRs"] for row in by_row),
+        "mentions": sum(len(row["generated"]) for row in by_row),
+        "hallucinated_mentions": sum(len(row["hallucinated"]) for row in by_row),
     }
-    metrics = {
-        "CHAIRs": share(counts["hallucinated_captions"], counts["captions"]),
-        "CHAIRi": share(counts["hallucinated_mentions"], counts["mentions"]),
-    }
-    warnings = [] if counts["mentions"] else ["CHAIRi is 0: no caption names an object, so that it is 0 divided by 0"]
-    printed = "\t".join(f"{value * 100:.1f}" for value in metrics.values())
-    rows = [_row(each) for each in captions]
-    return Score(metrics, counts, by_row=rows, warnings=warnings, printed=printed)
 
 
-def _row(caption: Description) -> dict[str, object]:
+def _row(caption: Description) -> dict[str, Any]:
     return {
         **caption.row(),
         "gt_objects": sorted(caption.shown),

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mdpo_benchmarks.amber.annotations import read_object
-from mdpo_benchmarks.nltk_parts import require_nltk
+from mdpo_benchmarks.nltk_parts import lemmatizer, require_nltk, tagger, tokenizer
 from mdpo_core import Answer, DataError, Problem
 
 
 def by_nltk(answers: Sequence[Answer]) -> list[list[str]]:
     """The words of each answer that NLTK tags as nouns, in their basic form; capitals stay."""
     require_nltk("AMBER", "punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
-    from nltk import pos_tag, word_tokenize
-    from nltk.stem import WordNetLemmatizer
-
-    lemma = WordNetLemmatizer().lemmatize
+    tokenize, tag, lemma = tokenizer(), tagger(), lemmatizer()
     return [
-        [lemma(word) for word, tag in pos_tag(word_tokenize(answer.response)) if tag.startswith("NN")]
+        [lemma(word, "n") for word, mark in tag(tokenize(answer.response)) if mark.startswith("NN")]
         for answer in answers
     ]
 

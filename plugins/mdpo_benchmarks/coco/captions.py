@@ -70,15 +70,15 @@ def described(
     ]
 
 
-def image_ids(answers: Sequence[Answer], questions: Path | None) -> list[int]:
-    """The picture of each answer. ``questions``: if their file is given, each of them needs one answer.
+def image_ids(answers: Sequence[Answer], asked: Sequence[str] | None = None, file: str = "") -> list[int]:
+    """The picture of each answer. ``asked``: the pictures of the questions in ``file``; each then needs one answer.
 
     Raises `DataError` if an answer has no picture, or if two have the same one.
     """
     images = [_image_of(answer) for answer in answers]
-    if questions is not None:
+    if asked is not None:
         by_image = [answer._replace(id=str(image)) for answer, image in zip(answers, images, strict=True)]
-        answers_in_order(by_image, [question.id for question in read_questions(questions)], questions.name)
+        answers_in_order(by_image, asked, file)
     first: dict[int, Answer] = {}
     for answer, image in zip(answers, images, strict=True):
         if image in first:

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from mdpo_benchmarks.coco.annotations import Annotations
-from mdpo_benchmarks.coco.captions import Words, described, image_ids, read_img_to_eval, read_questions
+from mdpo_benchmarks.coco.benchmark import CocoBenchmark
+from mdpo_benchmarks.coco.captions import Words, described
 from mdpo_benchmarks.coco.normalizers import noun_lemmas
 from mdpo_benchmarks.coco.vocabulary import SHIPPED_SYNONYMS, Mentions, Vocabulary
 from mdpo_benchmarks.nltk_parts import require_nltk
-from mdpo_benchmarks.object_halbench.metrics import score_of, with_judge
+from mdpo_benchmarks.object_halbench.metrics import metrics_of, score_of, with_judge
 from mdpo_benchmarks.object_halbench.parsing import Parser, objects_named, spacy_parser, stored_parser
 from mdpo_benchmarks.object_halbench.replies import Extracted, extracted, is_asked_about, read_replies
 from mdpo_core import (
     Answer,
     AnswerNames,
-    Benchmark,
     DataError,
-    Question,
     RecipeError,
     Score,
     read_rows,
 )
 
 _SPACY = "en_core_web_trf"
-_COCO = "the folder with COCO's annotations of 2014"
+_WORDS = "synonyms_refine.txt"
 
 
-class ObjectHalBench(Benchmark):
+class ObjectHalBench(CocoBenchmark):
     """Object HalBench (arXiv:2312.00849): objects in detailed descriptions of pictures that COCO has annotated.
 
     Equal to eval_gpt_obj_halbench.py of RLHF-V and RLAIF-V. Papers mostly report CHAIRs_refine, the share among the
@@ -66,14 +64,11 @@ class ObjectHalBench(Benchmark):
 
     def files(self) -> Sequence[Path]:
         saved = [path for path in (self.judge_replies, self.objects) if path is not None]
-        return [*self._annotations().files, self._synonyms() or SHIPPED_SYNONYMS, *saved]
-
-    def read_questions(self) -> Sequence[Question]:
-        return read_questions(self.required("questions", "such as obj_halbench_300_with_image.jsonl"))
+        return [*self.annotations().files, self.own(_WORDS) or SHIPPED_SYNONYMS, *saved]
 
     def read_answers(self, path: Path) -> Sequence[Answer] | None:
         """Answers of COCO's caption evaluation, and those that call the text answer."""
-        found = read_img_to_eval(path, "caption")
+        found = super().read_answers(path)
         if found is not None or not path.is_file():
             return found
         rows = read_rows(path)
@@ -86,19 +81,18 @@ class ObjectHalBench(Benchmark):
 
     def score(self, answers: Sequence[Answer]) -> Score:
         answers = [answer._replace(response=_text_of(answer)) for answer in answers]
-        words = Words(Vocabulary.of_object_halbench(self._synonyms()), noun_lemmas())
-        images = image_ids(answers, self.questions)
+        words = Words(Vocabulary.of_object_halbench(self.own(_WORDS)), noun_lemmas())
+        images = self.images_of(answers)
+        judged = [] if self.no_judge else self._judged(answers)
         if self.no_judge:
-            judged: list[Extracted] = []
             found = [words.mentions(answer.response) for answer in answers]
         else:
-            judged = self._judged(answers)
             found = [self._mentions(each, words.vocabulary) for each in judged]
-        captions = described(answers, images, found, self._annotations(), words)
-        score = score_of(captions)
-        if self.no_judge:
-            return score
-        return with_judge(score, judged)
+        score = score_of(described(answers, images, found, self.annotations(), words))
+        return score if self.no_judge else with_judge(score, judged)
+
+    def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return metrics_of(by_row)
 
     def _mentions(self, judged: Extracted, vocabulary: Vocabulary) -> Mentions:
         """What a judge's objects name. Pairs were joined within each object."""
@@ -132,14 +126,6 @@ class ObjectHalBench(Benchmark):
     def _parser(self) -> Parser:
         """Both are made once: by `functools.cache`."""
         return spacy_parser(self.spacy_model) if self.objects is None else stored_parser(self.objects)
-
-    def _annotations(self) -> Annotations:
-        return Annotations.within(self.required("data", _COCO))
-
-    def _synonyms(self) -> Path | None:
-        """The list of the folder; without one, the words are those of CHAIR's list and of the changes in it."""
-        own = self.required("data", _COCO) / "synonyms_refine.txt"
-        return own if own.is_file() else None
 
 
 def _text_of(answer: Answer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,39 +16,47 @@ _ANSWERS = 300  # of the official set; its script refuses another number
 
 def score_of(answers: Sequence[Description]) -> Score:
     """The metrics of answers, their counts, and what was found in each answer."""
-    counts = _counts(answers)
-    shares = {
+    rows = [_row(each) for each in answers]
+    counts, metrics = _counts(rows), metrics_of(rows)
+    warnings = [f"{name} is 0: it is 0 divided by 0" for name, (_, whole) in _shares(counts).items() if not whole]
+    if len(answers) != _ANSWERS:
+        warnings.append(f"these are {len(answers):,} answers; the official set has {_ANSWERS}")
+    return Score(metrics, counts, by_row=rows, warnings=warnings, printed=_printed(metrics, counts))
+
+
+def metrics_of(by_row: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The metrics of what was found in each answer, and RLAIF-V's summary of them."""
+    counts = _counts(by_row)
+    metrics: dict[str, Any] = {name: share(part, whole) for name, (part, whole) in _shares(counts).items()}
+    metrics["correct_rate"] = 1 - metrics["CHAIRs_refine"] if counts["coco_sentence_num"] else 0.0
+    metrics["object_correct_rate"] = 1 - metrics["CHAIRi"] if counts["mentions"] else 0.0
+    metrics["summary"] = _summary(metrics)
+    return metrics
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """The counts that each metric divides."""
+    return {
         "CHAIRs": (counts["hallucinated_answers"], counts["sentence_num"]),
         "CHAIRs_refine": (counts["hallucinated_answers"], counts["coco_sentence_num"]),
         "CHAIRi": (counts["hallucinated_mentions"], counts["mentions"]),
         "obj_rec": (counts["coco_word_count"], counts["gt_word_count"]),
         "avg_word_len": (counts["words"], counts["sentence_num"]),
     }
-    metrics: dict[str, Any] = {name: share(part, whole) for name, (part, whole) in shares.items()}
-    # Nothing is right in answers without objects, and nothing is wrong.
-    metrics["correct_rate"] = 1 - metrics["CHAIRs_refine"] if counts["coco_sentence_num"] else 0.0
-    metrics["object_correct_rate"] = 1 - metrics["CHAIRi"] if counts["mentions"] else 0.0
-    metrics["summary"] = _summary(metrics)
-    warnings = [f"{name} is 0: it is 0 divided by 0" for name, (_, whole) in shares.items() if not whole]
-    if len(answers) != _ANSWERS:
-        warnings.append(f"these are {len(answers):,} answers; the official set has {_ANSWERS}")
-    rows = [_row(each) for each in answers]
-    return Score(metrics, counts, by_row=rows, warnings=warnings, printed=_printed(metrics, counts))
 
 
-def _counts(answers: Sequence[Description]) -> dict[str, int]:
+def _counts(by_row: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """The counts; ``coco_word_count`` is that of right categories, each once an answer, as in the official script."""
-    wrong = [each.hallucinated for each in answers]
-    right = [{mention.category for mention in each.found} & set(each.shown) for each in answers]
+    right = [{category for _, category in row["generated"]} & set(row["gt"]) for row in by_row]
     return {
-        "sentence_num": len(answers),
-        "coco_sentence_num": sum(bool(each.found) for each in answers),
+        "sentence_num": len(by_row),
+        "coco_sentence_num": sum(bool(row["generated"]) for row in by_row),
         "coco_word_count": sum(map(len, right)),
-        "gt_word_count": sum(len(each.shown) for each in answers),
-        "hallucinated_answers": sum(map(bool, wrong)),
-        "mentions": sum(len(each.found) for each in answers),
-        "hallucinated_mentions": sum(map(len, wrong)),
-        "words": sum(len(each.text.split(" ")) for each in answers),
+        "gt_word_count": sum(len(row["gt"]) for row in by_row),
+        "hallucinated_answers": sum(row["CHAIRs"] for row in by_row),
+        "mentions": sum(len(row["generated"]) for row in by_row),
+        "hallucinated_mentions": sum(len(row["hallucinated"]) for row in by_row),
+        "words": sum(len(row["caption"].split(" ")) for row in by_row),
     }
 
 

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mdpo_benchmarks.chair import Chair
 from support.builders.coco_files import CHAIR, official, scored, tiny, written
 from support.small_nltk import small_nltk
 
+from mdpo_core import Answer
 from mdpo_core.cli import main
+from mdpo_core.testing import check_benchmark
 
 [CASE] = CHAIR["cases"]
 TWO = [{"image_id": 7, "caption": "A man and two buses."}, {"image_id": 8, "caption": "A dog on a bus."}]
@@ -121,10 +124,20 @@ def test_without_nltk_the_command_that_installs_it_is_said(
 
 
 def test_questions_name_cocos_pictures(tmp_path: Path) -> None:
-    from mdpo_benchmarks.chair import Chair
-
     rows = [{"image_id": 7, "question": "What?"}, {"image_id": 8, "question": "What?", "image": "own.png"}]
     asked = Chair(questions=written(tmp_path, "asked.jsonl", rows)).read_questions()
     assert [question.images for question in asked] == [("COCO_val2014_000000000007.jpg",), ("own.png",)]
     assert [question.id for question in asked] == ["7", "8"]
     assert json.dumps([question.prompt for question in asked]) == '["What?", "What?"]'
+
+
+def test_keeps_the_contract_of_benchmarks_and_answers_to_some_questions_score(tmp_path: Path) -> None:
+    small_nltk()
+    data = tiny(tmp_path / "coco", {7: "A man", 8: "A man", 9: "a dog"}, {7: [1]})
+    rows = [{"image_id": image, "question": "What is this?"} for image in (7, 8, 9)]
+    chair = Chair(data=data, questions=written(tmp_path, "asked.jsonl", rows))
+    check_benchmark(chair, lambda question: "a man with a dog" if question.id == "7" else "people")
+    part = chair.of_questions(["8", "9"])
+    assert [question.id for question in part.read_questions()] == ["8", "9"]
+    answers = [Answer("", id, None, text, {}) for id, text in (("8", "people"), ("9", "a man and a dog"))]
+    assert part.score(answers).metrics == {"CHAIRs": 0.5, "CHAIRi": 1 / 3}
