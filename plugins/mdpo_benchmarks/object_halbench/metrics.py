@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mdpo_benchmarks.coco.captions import Description
-from mdpo_benchmarks.object_halbench.replies import Extracted, models_of
+from mdpo_benchmarks.object_halbench.replies import Extracted
 from mdpo_benchmarks.shares import share
 from mdpo_core import JudgeUse, Score
 
@@ -88,9 +88,8 @@ def _row(answer: Description) -> dict[str, Any]:
     }
 
 
-def with_judge(score: Score, judged: Sequence[Extracted]) -> Score:
+def with_judge(score: Score, judged: Sequence[Extracted], use: JudgeUse) -> Score:
     """The score with the use of the judge: its replies, and those that could not be read."""
-    replies = sum(len(each.replies) for each in judged)
     failed = sum(max(0, len(each.replies) - 1) for each in judged)
     odd = sum(not each.listed for each in judged)
     more = [f"{odd} of the judge's replies are no lists; each letter or key counts as an object, as officially"]
@@ -100,5 +99,5 @@ def with_judge(score: Score, judged: Sequence[Extracted]) -> Score:
         by_row=rows,
         unparsed=failed,
         warnings=[*score.warnings, *(more if odd else [])],
-        judge=JudgeUse(None, models_of(judged), replies),
+        judge=use,
     )

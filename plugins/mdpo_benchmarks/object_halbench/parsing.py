@@ -46,7 +46,6 @@ def spacy_parser(model: str) -> Parser:
     return cache(lambda text: [Token(each.text, each.lemma_, each.tag_) for each in parse(text)])
 
 
-@cache
 def stored_parser(path: Path) -> Parser:
     """The tokens of a text as a file has them: ``{text: [[token, lemma, tag], ...]}``. Raises `DataError`.
 

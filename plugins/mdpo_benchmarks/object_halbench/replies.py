@@ -8,19 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdpo_benchmarks.json_files import read_json
+from mdpo_benchmarks.judging.requests import Reply
+from mdpo_benchmarks.judging.saved import read_list, saved_reply
 from mdpo_core import Answer, DataError, Problem
 
-MOST_TRIES = 100  # after which the official script gives up
 _FEWEST_WORDS = 4  # of an answer about which the judge is asked
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-
-
-class Reply(NamedTuple):
-    """What a judge said. ``text``: None if it said nothing. ``model``: the one that replied, where that is known."""
-
-    text: str | None
-    model: str | None = None
 
 
 class Extracted(NamedTuple):
@@ -63,9 +56,9 @@ def _value(text: str) -> Any:
 
 def extracted(answer: Answer, replies: Sequence[Reply], fenced: bool = False) -> Extracted:
     """The objects of the first reply that can be read. Raises `DataError` if none can."""
-    for number, reply in enumerate(replies[:MOST_TRIES], 1):
+    for number, reply in enumerate(replies, 1):
         try:
-            value = parse_objects(reply.text or "", fenced)
+            value = parse_objects(reply.text, fenced)
         except ValueError:
             continue
         # The official script goes through whatever it gets: through the letters of a text, the keys of an object.
@@ -73,8 +66,19 @@ def extracted(answer: Answer, replies: Sequence[Reply], fenced: bool = False) ->
             message = f"the judge replied {reply.text!r}, which is no list of objects"
             raise DataError([Problem(answer.where, "", message)])
         return Extracted([str(each) for each in value], replies[:number], isinstance(value, list))
-    said = f"none of the judge's {len(replies)} replies holds a JSON list" if replies else "the judge did not reply"
-    raise DataError([Problem(answer.where, "", f"{said}; ask it again about this answer: {answer.response[:60]!r}")])
+    said = f"none of the judge's {len(replies)} replies is a JSON list" if replies else "the judge did not reply"
+    last = f"; the last one is {replies[-1].text[:60]!r}" if replies else ""
+    how = "ask it again, or read lists in blocks of Markdown with --fenced-replies"
+    raise DataError([Problem(answer.where, "", f"{said} about {answer.response[:60]!r}{last}; {how}")])
+
+
+def can_be_read(reply: str, fenced: bool = False) -> bool:
+    """Whether `parse_objects` finds a value."""
+    try:
+        parse_objects(reply, fenced)
+    except ValueError:
+        return False
+    return True
 
 
 def read_replies(path: Path) -> list[list[Reply]]:
@@ -82,7 +86,7 @@ def read_replies(path: Path) -> list[list[Reply]]:
 
     The file holds a JSON list with a list for each answer: of texts, null for no reply, or chat completions.
     """
-    stored = read_json(path, list)
+    stored = read_list(path, "lists of replies")
     return [_replies(f"{path.name} row {number}", each) for number, each in enumerate(stored, 1)]
 
 
@@ -90,21 +94,4 @@ def _replies(where: str, stored: Any) -> list[Reply]:
     if not isinstance(stored, list):
         message = f"must be the list of the judge's replies about an answer, found {str(stored)[:40]!r}"
         raise DataError([Problem(where, "", message)])
-    return [_reply(where, each) for each in stored]
-
-
-def _reply(where: str, stored: Any) -> Reply:
-    if stored is None or isinstance(stored, str):
-        return Reply(stored)
-    try:
-        text, model = stored["choices"][0]["message"]["content"], stored.get("model")
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        message = f"must be a text or a chat completion, found {str(stored)[:40]!r}"
-        raise DataError([Problem(where, "", message)]) from error
-    return _reply(where, text)._replace(model=model)
-
-
-def models_of(extracted: Sequence[Extracted]) -> tuple[str, ...]:
-    """The models that replied, each once, in order."""
-    found = (reply.model for each in extracted for reply in each.replies)
-    return tuple(dict.fromkeys(model for model in found if model is not None))
+    return [Reply("") if each is None else saved_reply(where, each) for each in stored]

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mdpo_benchmarks.object_halbench.benchmark import ObjectHalBench
+from mdpo_benchmarks.judging.template import JudgeTemplate
+from mdpo_benchmarks.object_halbench.benchmark import ObjectHalBench, message
 from support.builders.coco_files import OBJECT_HALBENCH, official, scored, tiny, written
+from support.pretended.judge import Answered, completion, judge_server
 from support.small_nltk import small_nltk
 
+from mdpo_core import Answer, DataError, RecipeError
 from mdpo_core.cli import main
 from mdpo_core.testing import check_benchmark
 
@@ -98,19 +101,22 @@ def test_fenced_replies_are_read_if_asked_for_and_the_variant_says_so(tmp_path: 
     files = judged(tmp_path, TWO, [['```json\n["old men"]\n```'], ["[]"]], TOKENS)
     result, [first, _] = scored(tmp_path, "object_halbench", *files, "--fenced-replies")
     assert first["generated"] == [["man", "person"]]
-    assert result["variant"] == "objects of a file, fenced replies"
+    assert result["variant"] == "objects of a file, fenced_replies"
 
 
 @pytest.mark.parametrize(
     ("replies", "message"),
     [
         ([["[]"]], "replies.json has replies about 1 answers, and there are 2"),
-        ([["no"], ["[]"]], "answers.jsonl:1: none of the judge's 1 replies holds a JSON list"),
+        ([["no"], ["[]"]], "answers.jsonl:1: none of the judge's 1 replies is a JSON list about"),
         ([[], ["[]"]], "answers.jsonl:1: the judge did not reply"),
         ([["7"], ["[]"]], "answers.jsonl:1: the judge replied '7', which is no list of objects"),
         ([['["cat"]'], ["[]"]], "objects.json: has no tokens for 'a cat', which the judge's replies name"),
         ([["[]"], "[]"], "replies.json row 2: must be the list of the judge's replies about an answer"),
-        ([["[]"], [7]], "replies.json row 2: must be a text or a chat completion, found '7'"),
+        (
+            [["[]"], [7]],
+            "replies.json row 2: is no reply of a judge, which is a text: '7', which is not a chat completion",
+        ),
     ],
 )
 def test_replies_that_do_not_fit_are_refused(
@@ -134,7 +140,8 @@ def test_replies_that_are_no_lists_are_gone_through_with_a_warning(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "needs --judge-replies FILE, what a judge replied about each answer, or --no-judge"),
+        ([], "needs one of --judge URL, --judge-replies FILE (what a judge replied about each answer) and --no-judge"),
+        (["--no-judge", "--judge-replies", "x.json"], "found judge_replies, no_judge"),
         (["--no-judge", "--objects", "x.json"], "--no-judge does not use --objects; leave one of them out"),
         (["--judge-replies", "x.json"], "there is no file 'x.json'"),
     ],
@@ -162,3 +169,35 @@ def test_keeps_the_contract_of_benchmarks(tmp_path: Path) -> None:
     rows = [{"org_idx": id, "image_id": id, "question": "What is this?", "image": "iVBORw0KGgo="} for id in (7, 8)]
     benchmark = ObjectHalBench(data=data, questions=written(tmp_path, "asked.jsonl", rows), no_judge=True)
     check_benchmark(benchmark, lambda question: "a man with a dog and a bus")
+
+
+def test_a_judge_is_asked_as_officially_until_it_replies_with_a_list(tmp_path: Path) -> None:
+    def reply(body: dict[str, Any], number: int) -> Answered:
+        return completion("sorry" if len(seen) < 2 else '["old men"]', "gpt-3.5-turbo-0613")
+
+    seen: list[Any] = []
+    words = judged(tmp_path, [TWO[0], "A red bus"], [], TOKENS)
+    template = tmp_path / "template.txt"
+    template.write_text("Q: <image> {question}\nA: {answer}")
+    with judge_server(lambda body, number: (seen.append(body), reply(body, number))[1]) as server:
+        options = ("--judge", server.url, "--judge-template", template, "--custom-template")
+        result, [first, second] = scored(tmp_path, "object_halbench", *words[:4], *words[6:], *options)
+    assert [body["messages"] for body in seen] == [
+        [{"role": "system", "content": f"Q: <image> ?\nA: {TWO[0]}"}] for _ in range(2)
+    ]
+    asked = {"temperature": 0.2, "top_p": 1, "max_tokens": 512, "presence_penalty": 0, "frequency_penalty": 0}
+    assert seen[0].items() >= {"model": "gpt-3.5-turbo-0613", **asked}.items()
+    assert (first["generated"], second["generated"]) == ([["man", "person"]], [])
+    assert result["judge"] == {"asked": "gpt-3.5-turbo-0613", "answered": ["gpt-3.5-turbo-0613"], "replies": 2}
+    assert result["variant"] == "custom_template, objects of a file"
+
+
+def test_the_message_is_the_official_one_where_the_template_is() -> None:
+    """The official template is not ours to ship; this one has its places."""
+    template = JudgeTemplate("t.txt", "<image> {question} / {answer}")
+    answer = Answer("", "7", "What is {this}?", "A {dog}", {})
+    assert message(template, answer) == "<image> What is {this}? / A {dog}"
+    with pytest.raises(DataError, match="has no prompt, the question that the judge reads"):
+        message(template, answer._replace(prompt=None))
+    with pytest.raises(RecipeError, match=r"t\.txt: the template has no place \{answer\}"):
+        message(JudgeTemplate("t.txt", "{question}"), answer)
