@@ -46,8 +46,11 @@ class ObjectHalBench(CocoBenchmark, Judged):
     official_judge: ClassVar[str] = "gpt-3.5-turbo-0613"
     judge_role: ClassVar[str] = "system"
     judge_parameters: ClassVar[Mapping[str, Any]] = {
-        "temperature": 0.2, "top_p": 1, "max_tokens": 512,
-        "presence_penalty": 0, "frequency_penalty": 0,
+        "temperature": 0.2,
+        "top_p": 1,
+        "max_tokens": 512,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
     }
     official_template: ClassVar[str] = "9d732f9b73a3cc965bee6eb163b8e5248e58bd9d382eb583e9ece59933e2b580"
     judge_replies: Path | None = Field(default=None, description="saved replies: a JSON list, per answer a list")
