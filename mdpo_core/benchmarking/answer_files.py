@@ -38,7 +38,9 @@ def _kind_of(benchmark: Benchmark, row: StoredRow) -> AnswerNames | None:
     official = benchmark.answer_names
     if row.values.keys() >= _LMMS_EVAL:
         return None
-    for names in (official, OURS, _VLMEVALKIT):
+    if row.values.keys() >= {_VLMEVALKIT.id, _VLMEVALKIT.prompt, _VLMEVALKIT.response}:
+        return _VLMEVALKIT  # before the official names: its "answer" is the right answer
+    for names in (official, *benchmark.other_answer_names, OURS, _VLMEVALKIT):
         needed = {names.response, *((names.id,) if names.id else ())}
         if row.values.keys() >= needed:
             return names

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mdpo_benchmarks.amber.benchmark import Amber
 from mdpo_benchmarks.chair import Chair
+from mdpo_benchmarks.mme import MME
 from mdpo_benchmarks.mmhal import MMHal
 from mdpo_benchmarks.object_halbench.benchmark import ObjectHalBench
 from mdpo_benchmarks.pope import Pope
@@ -19,6 +20,7 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "amber": Amber,
         "benchmark": BenchmarkScore,
         "chair": Chair,
+        "mme": MME,
         "mmhal": MMHal,
         "object_halbench": ObjectHalBench,
         "pope": Pope,

@@ -34,6 +34,9 @@ class Pope(Benchmark):
     """
 
     answer_names: ClassVar[AnswerNames] = AnswerNames(response="answer", prompt="question")
+    other_answer_names: ClassVar[tuple[AnswerNames, ...]] = (
+        AnswerNames(response="text", id="question_id", prompt="prompt"),  # eval_pope.py of LLaVA
+    )
     _asks_only: frozenset[str] | None = PrivateAttr(None)
 
     def files(self) -> Sequence[Path]:
@@ -45,7 +48,9 @@ class Pope(Benchmark):
     def score(self, answers: Sequence[Answer]) -> Score:
         asked = self._asked()
         [file] = self.files()
-        answers = paired(answers, asked, file.name)
+        of_file = of_category(answers, file)
+        others = len(answers) - len(of_file)
+        answers = paired(of_file, asked, file.name)
         said = ["no" if says_no(answer.response) else "yes" for answer in answers]
         rows = [
             {"id": question.id, "answer": answer.response, "said": guess, "label": question.label}
@@ -53,6 +58,10 @@ class Pope(Benchmark):
         ]
         counts = _counts(rows)
         warnings = [f"{name} is 0: it is 0 divided by 0" for name in _undefined(counts)]
+        if others:
+            warnings.append(
+                f"{others:,} answers are to questions of other categories than {file.name}; they do not count"
+            )
         return Score(self.metrics_of(rows), counts, by_row=rows, warnings=warnings)
 
     def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, float]:
@@ -93,20 +102,53 @@ def _asked_in(row: StoredRow) -> _Asked:
     return _Asked(str(row.values["question_id"]), row.values["image"], row.values["text"], row.values["label"])
 
 
+def of_category(answers: Sequence[Answer], file: Path) -> Sequence[Answer]:
+    """Those answers that belong to a question file: a harness asks the questions of several in one go.
+
+    Their rows name a category, such as ``popular``, which is a part of the file's name. Raises `DataError` if there are
+    several of which the file's name has none.
+    """
+    if not all("category" in answer.values for answer in answers):
+        return answers
+    categories = {str(answer.values["category"]) for answer in answers}
+    named = {each for each in categories if each in file.stem}
+    if len(categories) > 1 and len(named) != 1:
+        found = f"the answers are of the categories {', '.join(sorted(categories))}"
+        raise DataError(f"{found}; the name of {file.name} must have one of them, so that it tells which ones to score")
+    kept = [answer for answer in answers if not named or str(answer.values["category"]) in named]
+    # The ids of a harness count through all categories; question_id, where there is one, is that of the file.
+    ids = [answer.values.get("question_id") for answer in kept]
+    return [answer._replace(id=None if id is None else str(id)) for answer, id in zip(kept, ids, strict=True)]
+
+
 def paired(answers: Sequence[Answer], asked: Sequence[_Asked], file: str) -> Sequence[Answer]:
-    """The answers in the order of the questions: by their ids, or as the official script, by their lines."""
-    if all(answer.id is not None for answer in answers):
-        return answers_in_order(answers, [each.id for each in asked], file)
+    """The answers in the order of the questions: by their ids, or as the official script, by their lines.
+
+    LLaVA's ids are those of a file of its own with all questions; such answers are paired by their lines, too, if they
+    say what they answer. Raises `DataError` for answers to other questions, or another number of them.
+    """
+    ids = [each.id for each in asked]
+    says_prompts = all(answer.prompt is not None for answer in answers)
+    known = {answer.id for answer in answers} & set(ids)
+    if known or not (says_prompts or all(answer.id is None for answer in answers)):
+        answers = answers_in_order(answers, ids, file)
     if len(answers) != len(asked):
         raise DataError(
-            f"there are {len(answers):,} answers to the {len(asked):,} questions of {file}, and they have no ids; "
-            "POPE pairs them by their lines, so each question needs one"
+            f"there are {len(answers):,} answers to the {len(asked):,} questions of {file}, and they have no ids of "
+            "it; POPE pairs them by their lines, so each question needs one"
         )
     for answer, question in zip(answers, asked, strict=True):
-        if answer.prompt is not None and answer.prompt.strip() != question.text.strip():
-            message = f"answers {answer.prompt!r}, but {file} asks {question.text!r} in this place"
-            raise DataError([Problem(answer.where, "", f"{message}; are they the answers to another file?")])
+        _require_answer_to(question, answer, file)
     return answers
+
+
+def _require_answer_to(question: _Asked, answer: Answer, file: str) -> None:
+    text = question.text.strip()
+    if answer.response.strip() == text:
+        raise DataError([Problem(answer.where, "", f"holds the question {text!r} where its answer should be")])
+    if answer.prompt is not None and text not in answer.prompt:
+        message = f"answers {answer.prompt!r}, but {file} asks {text!r} in this place"
+        raise DataError([Problem(answer.where, "", f"{message}; are they the answers to another file?")])
 
 
 def says_no(answer: str) -> bool:

@@ -49,6 +49,8 @@ class Benchmark(Component):
     kind: ClassVar[str] = "benchmark"
     # The keys in the answer files of the official scripts.
     answer_names: ClassVar[AnswerNames]
+    # The keys in the answer files of other projects' scripts that score it.
+    other_answer_names: ClassVar[tuple[AnswerNames, ...]] = ()
     # What the answers may be left out for: the option that brings what is scored instead, such as a judge's replies.
     instead_of_answers: ClassVar[str | None] = None
     data: Path | None = Field(default=None, description="the folder with the benchmark's own files")

@@ -213,7 +213,7 @@ ELSEWHERE |= {("optimizer", "adamw_8bit"), ("optimizer", "paged_adamw_8bit")}
 
 
 # In plugins/benchmarks/, with files of each, and the evaluator that asks them.
-ELSEWHERE |= {("benchmark", name) for name in ["amber", "chair", "mmhal", "object_halbench", "pope"]}
+ELSEWHERE |= {("benchmark", name) for name in ["amber", "chair", "mme", "mmhal", "object_halbench", "pope"]}
 ELSEWHERE |= {("evaluator", "benchmark")}
 
 
