@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mdpo_benchmarks.amber.benchmark import Amber
 from mdpo_benchmarks.chair import Chair
+from mdpo_benchmarks.hallusion.benchmark import HallusionBench
 from mdpo_benchmarks.mme import MME
 from mdpo_benchmarks.mmhal import MMHal
 from mdpo_benchmarks.object_halbench.benchmark import ObjectHalBench
@@ -20,6 +21,7 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "amber": Amber,
         "benchmark": BenchmarkScore,
         "chair": Chair,
+        "hallusionbench": HallusionBench,
         "mme": MME,
         "mmhal": MMHal,
         "object_halbench": ObjectHalBench,

@@ -213,7 +213,8 @@ ELSEWHERE |= {("optimizer", "adamw_8bit"), ("optimizer", "paged_adamw_8bit")}
 
 
 # In plugins/benchmarks/, with files of each, and the evaluator that asks them.
-ELSEWHERE |= {("benchmark", name) for name in ["amber", "chair", "mme", "mmhal", "object_halbench", "pope"]}
+_BENCHMARKS = ("amber", "chair", "hallusionbench", "mme", "mmhal", "object_halbench", "pope")
+ELSEWHERE |= {("benchmark", name) for name in _BENCHMARKS}
 ELSEWHERE |= {("evaluator", "benchmark")}
 
 
