@@ -4,11 +4,11 @@ Makes rows, opens and checks them, and opens them again, each in a process of it
 system), which other programs disturb less than wall time, and the most memory that a process held. The photographs are
 noise behind a gradient, 640 x 427, JPEG; the model's folder is a LLaVA with the published size of pictures, 336 pixels.
 
-Measured on 2 cores while other programs took more than two, without workers: ``texts --rows 1000000`` is checked in
-648 s CPU, 0.90 GB (1,543 rows a second and core), and `mdpo check RECIPE --data` of the checked set takes 5.6 to
-6.1 s CPU, of which about 3.5 s are for imports, the model's files and its processor (0.6 s less since tables of lines
-are opened without `datasets`; not measured again at this size). ``photographs --rows 10000`` are
-checked in 120.4 s CPU, 0.54 GB (83 rows a second and core), and start again in 4.7 s CPU.
+Measured on 2 cores without workers. ``texts --rows 1000000``, while other programs ran: checked in 772 s CPU, 0.82 GB
+(1,295 rows a second and core). It starts again on a quiet machine in 2.2 s CPU and 2.1 s, 0.58 GB; the processor, which
+is loaded when the first row is encoded, takes 2.4 s CPU more. `mdpo check RECIPE --data` of the checked set takes 7.0 s
+CPU on a busy machine, most of it for the estimate of memory. ``photographs --rows 10000``, before files were
+compared once: checked in 120.4 s CPU, 0.54 GB (83 rows a second and core), started again in 4.7 s CPU.
 """
 
 from __future__ import annotations
