@@ -111,7 +111,7 @@ def of_category(answers: Sequence[Answer], file: Path) -> Sequence[Answer]:
     if not all("category" in answer.values for answer in answers):
         return answers
     categories = {str(answer.values["category"]) for answer in answers}
-    named = {each for each in categories if each in file.stem}
+    named = categories & set(file.stem.split("_"))
     if len(categories) > 1 and len(named) != 1:
         found = f"the answers are of the categories {', '.join(sorted(categories))}"
         raise DataError(f"{found}; the name of {file.name} must have one of them, so that it tells which ones to score")

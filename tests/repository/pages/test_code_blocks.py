@@ -25,7 +25,7 @@ from support.paths import RECIPES, ROOT
 
 import mdpo
 from mdpo_core import MdpoError, load_recipe
-from mdpo_core.cli.parser import build_parser
+from mdpo_core.cli.parser import build_parser, parsed
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
 GENERATED = {"api.md", "cli.md", "recipe-keys.md", "methods.md", "metrics.md"}
@@ -140,7 +140,7 @@ def parse(words: list[str]) -> None:
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors):
         try:
-            build_parser().parse_args([word for word in words if word != "$resume"])
+            parsed(build_parser(), [word for word in words if word != "$resume"])
         except SystemExit:
             raise AssertionError(f"{shlex.join(words)}: {errors.getvalue()}") from None
     for word in words:
@@ -149,9 +149,13 @@ def parse(words: list[str]) -> None:
 
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
 def test_every_part_of_a_recipe_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recipe that extends a shipped one by the block. What it names as a text file is there."""
+    """A recipe that extends a shipped one by the block. The files that it names are there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "things.txt").write_text("dog\n")
+    asked = {"question_id": 1, "image": "photo.jpg", "text": "Is there a dog?", "label": "yes"}
+    (tmp_path / "coco_pope_random.json").write_text(json.dumps(asked))
+    (tmp_path / "val2014").mkdir()
+    (tmp_path / "val2014" / "photo.jpg").touch()
     sections = YAML(typ="safe").load(block.text)
     changes = ["backend.precision=fp32"] if "backend" not in sections else []
     changes += ["evaluators=[]", "reference=auto"] if "data" in sections and "evaluators" not in sections else []

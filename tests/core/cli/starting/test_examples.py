@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from mdpo_core.cli.parser import build_parser
+from mdpo_core.cli.parser import build_parser, parsed
 from mdpo_core.cli.starting.examples import EXAMPLES
 
 
@@ -29,5 +29,5 @@ def test_every_help_ends_with_examples_of_at_most_80_columns(name: str, monkeypa
 def test_every_example_is_a_valid_command(name: str) -> None:
     for words, _ in EXAMPLES[name]:
         program, *rest = shlex.split(words.partition(" > ")[0].partition(" | ")[0])
-        options = build_parser().parse_args(["run", *rest] if program == "mdpo-run" else rest)
+        options = parsed(build_parser(), ["run", *rest] if program == "mdpo-run" else rest)
         assert options.command == name
