@@ -1,12 +1,12 @@
 """What opening each kind of file costs: ``python -m benchmarks.data_open --rows 1000000``.
 
 Makes rows of text and opens them, each kind in a process of its own: first without a cache, then again. ``jsonl``,
-``csv`` and ``parquet`` have one pair a row; the rows of ``align_anything`` (Parquet) and ``vlfeedback`` (JSON lines,
-four answers, 1.5 KB) are counted, since a row makes none, one or several. Prints CPU seconds (user and system) and the
-most memory that the process held.
+``csv`` and ``parquet`` have one pair a row; the rows of the other kinds are counted, since a row makes none, one or
+several. Prints CPU seconds (user and system) and the most memory that the process held.
 
-Measured with 1,000,000 rows of ``vlfeedback`` (1.3 GB, 4.8 million pairs) on 2 cores: 8.7 s CPU, 0.31 GB, and up to
-13.6 s CPU while other programs took all cores. Before pairs were counted many rows at once: 43.9 s CPU.
+Measured with 1,000,000 rows on 2 cores while other programs took more than both (a load of 5 to 7), at first opening:
+``vlfeedback`` (1.3 GB, 4.8 million pairs) 10.1 s CPU, 0.25 GB; ``arena`` 4.5 s, 0.49 GB; ``bpo`` 4.2 s, 0.22 GB;
+``distilabel`` 3.3 s, 0.36 GB; ``argilla`` 2.4 s, 0.19 GB; ``ha_dpo`` 2.1 s, 0.21 GB; ``align_anything`` 1.7 s, 0.34 GB.
 """
 
 from __future__ import annotations

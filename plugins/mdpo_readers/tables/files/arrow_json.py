@@ -109,7 +109,7 @@ def _are_exact(rows: pyarrow.Table, content: bytes) -> bool:
     In a column with fractions, a large whole number is rounded.
     """
     has_zero = False
-    for column in rows.columns:
+    for column in (each for each in rows.columns if "double" in str(each.type)):  # quicker than to look into each
         for found in _fractions(column.combine_chunks()):
             sizes = numpy.abs(found.drop_null().to_numpy())
             if not (sizes < _LARGEST_EXACT).all():  # or not a number
