@@ -19,7 +19,7 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.remedies import option
 from mdpo_core.storage.checkpoints import saved_state, verify
-from mdpo_core.storage.exported import reading_of, told_of_best, write_digests
+from mdpo_core.storage.exported import best_step_of, reading_of, told_of_best, write_digests
 from mdpo_core.storage.files import atomic_folder, remove_unfinished, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
@@ -57,7 +57,9 @@ def export_run(
     """
     directory = RunDirectory(run_dir)
     if not directory.recipe.is_file():
-        raise RecipeError(f"{run_dir} is not a run directory: it does not contain {directory.recipe.name}")
+        raise RecipeError(
+            f"{run_dir} is not a run directory: it does not contain {directory.recipe.name}{_of_run(run_dir)}"
+        )
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise RecipeError(f"{out} already exists and is not empty; choose another folder with {option('--out DIR')}")
     checkpoint = chosen_checkpoint(directory, step)
@@ -67,6 +69,16 @@ def export_run(
     require_same_model(recipe.model, directory.manifest)
     export_checkpoint(recipe, checkpoint, out.resolve(), merge=merge, base=named)
     return checkpoint
+
+
+def _of_run(folder: Path) -> str:
+    """For what a run exported: how its checkpoint is named; empty for any other folder."""
+    run = RunDirectory(folder.absolute().parent)
+    if not (folder.is_dir() and run.recipe.is_file()):
+        return ""
+    step = best_step_of(folder)
+    at = "" if step is None else f" {option(f'--step {step}')}"
+    return f"; it was exported from a run, whose checkpoint is {folder.parent}{at}"
 
 
 def export_models(recipe: Recipe, directory: RunDirectory, best_step: int | None) -> None:

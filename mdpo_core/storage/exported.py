@@ -62,6 +62,14 @@ def best_of(folder: Path) -> str:
         return ""
 
 
+def best_step_of(folder: Path) -> int | None:
+    """The steps after which the best model of a run was best; None for other folders."""
+    try:
+        return int(read_json_object(folder / EXPORTED)[_BEST]["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def how_to_read(folder: Path) -> tuple[ModelAdapter, Dtype] | None:
     """The adapter that exported ``folder``, and the type of the weights; None if the folder does not say it.
 

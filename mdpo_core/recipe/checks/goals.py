@@ -11,6 +11,9 @@ from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.interfaces.train_options import Goal
 from mdpo_core.recipe.sections import Found, Sections
 
+# What is worse when there is more or less of it, by mode.
+_WORSE = {"max": "loss", "min": "accuracy"}
+
 
 def goals(sections: Sections) -> Found:
     """Metrics that no evaluator makes, or makes only at the start and the end."""
@@ -36,6 +39,9 @@ def _problem(goal: Goal, sections: Sections) -> str:
     if measured is not None and goal.name not in measured:
         near = suggestion(goal.name, measured)
         return f"'{goal.evaluator}' does not measure '{goal.name}'{near}  (it measures: {_listed(measured)})"
+    if goal.mode is not None and _WORSE.get(goal.mode, "") in goal.name.split("/"):
+        worst = f"the {'largest' if goal.mode == 'max' else 'smallest'} {_WORSE[goal.mode]}"
+        return f"mode: {goal.mode} takes {worst} for the best one; leave mode out: '{goal.metric}' says which is better"
     return ""
 
 

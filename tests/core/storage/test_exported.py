@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mdpo_core import DataError
+from mdpo_core import DataError, RecipeError
+from mdpo_core.remedies import in_words_of_commands
+from mdpo_core.storage.export import export_run
 from mdpo_core.storage.exported import EXPORTED, digests, require_as_exported, write_digests
 
 BASE = {"config.json": "a", "model.safetensors": "b"}
@@ -59,3 +62,13 @@ def test_a_folder_as_exported_passes_and_one_without_digests(folder: Path) -> No
     require_as_exported(folder, digests(folder), BASE | {"another.json": "d"})
     (folder / EXPORTED).unlink()
     require_as_exported(folder, digests(folder), {})
+
+
+def test_an_exported_model_of_a_run_is_told_how_its_checkpoint_is_named(tmp_path: Path) -> None:
+    best = tmp_path / "best"
+    best.mkdir()
+    (tmp_path / "recipe.yaml").touch()
+    (best / "exported.json").write_text(json.dumps({"best": {"metric": "eval/x/y", "step": 20, "value": 0.5}}))
+    with in_words_of_commands(), pytest.raises(RecipeError) as error:
+        export_run(best, tmp_path / "out", merge=True)
+    assert f"exported from a run, whose checkpoint is {tmp_path} --step 20" in str(error.value)

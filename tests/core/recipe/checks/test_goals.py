@@ -44,6 +44,21 @@ def test_a_metric_that_nobody_makes_is_named(key: str, changes: list[str], metri
     assert key in found
 
 
+@pytest.mark.parametrize("key", ["output.keep_best", "train.stop_early"])
+@pytest.mark.parametrize(
+    ("metric", "mode", "worst"),
+    [
+        ("eval/preference/loss", "max", "the largest loss"),
+        ("eval/preference/loss/text", "max", "the largest loss"),
+        ("eval/preference/rewards/accuracy/picture", "min", "the smallest accuracy"),
+    ],
+)
+def test_a_mode_that_keeps_the_worst_model_is_refused(key: str, metric: str, mode: str, worst: str) -> None:
+    changes = [*HELD_OUT, "evaluators=[{evaluator: preference, every: 5}]"]
+    found = problem(*changes, f"{key}={{metric: {metric}, mode: {mode}}}")
+    assert f"mode: {mode} takes {worst} for the best one; leave mode out" in found
+
+
 def test_metrics_that_are_made_are_taken() -> None:
     changes = [*HELD_OUT, "evaluators=[{evaluator: preference, every: 5}]"]
     recipe = load_recipe(
