@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from support.effort import num_examples
 
-from mdpo_core import Recipe, Scores
+from mdpo_core import Recipe, RecipeError, Scores
 from mdpo_core.cli.convert.command import converted
 from mdpo_core.cli.convert.losses import LossOptions, term_of
 from mdpo_core.objective.objective import Objective
@@ -71,8 +71,14 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
+def leaves_steps(options: dict[str, Any]) -> bool:
+    """Whether a step comes after the warm-up; TRL also takes a configuration where none does."""
+    warmup = options.get("warmup_steps", 0)
+    return isinstance(warmup, float) or warmup < options.get("max_steps", 500)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(options=CONFIGS, processes=st.integers(1, 4))
+@given(options=CONFIGS.filter(leaves_steps), processes=st.integers(1, 4))
 def test_a_recipe_has_the_values_that_trl_reads(tmp_path: Path, options: dict[str, Any], processes: int) -> None:
     trl = pytest.importorskip("trl")
     recipe = recipe_of(tmp_path, options, processes)
@@ -270,3 +276,9 @@ def test_a_dropout_of_lora_that_trl_switches_off_is_told(tmp_path: Path) -> None
     text, notes = converted(file, "trl", None, None)
     assert "dropout: 0.1" in text
     assert not any(note.startswith("lora_dropout") for note in notes)
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused(tmp_path: Path) -> None:
+    options = {"model_name_or_path": "some/model", "dataset_name": "some/pairs", "max_steps": 10, "warmup_steps": 10}
+    with pytest.raises(RecipeError, match="no step would come after the warm-up: the run has 10 steps"):
+        recipe_of(tmp_path, options, 1)
