@@ -15,6 +15,7 @@ from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.model import Decoding
 from mdpo_core.listeners import progress_of
 from mdpo_core.make_data.journal import Entry, Journal
+from mdpo_core.remedies import option
 from mdpo_core.storage.files import atomic_write
 
 
@@ -61,7 +62,7 @@ def answer_questions(asking: Asking, answerer: Answerer, out: Path) -> bool:
     with other settings, and `RunStopped` after a SIGTERM or SIGINT.
     """
     if out.suffix != ".jsonl":
-        raise RecipeError(f"--out must name a file of JSON lines, which ends in .jsonl, found '{out}'")
+        raise RecipeError(f"{option('--out')} must name a file of JSON lines, which ends in .jsonl, found '{out}'")
     answerer.check(asking.rows[0])
     journal = Journal(out, asking.key(answerer), range(len(asking.rows)), asking.at_once)
     if journal.is_finished():

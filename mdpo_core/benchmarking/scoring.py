@@ -14,6 +14,7 @@ from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.benchmark.answers import Answer
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark, Score
 from mdpo_core.interfaces.plugin_results import code_of
+from mdpo_core.remedies import option
 from mdpo_core.storage.files import atomic_write, sha256
 
 
@@ -66,7 +67,8 @@ def score_answers(benchmark: Benchmark, path: Path | None) -> Result:
     if path is not None:
         answers = read_answers(benchmark, path)
     elif not benchmark.may_lack_answers:
-        raise RecipeError(f"the benchmark '{benchmark.component_name()}' needs --answers FILE: what a model answered")
+        needs = f"the benchmark '{benchmark.component_name()}' needs {option('--answers FILE')}"
+        raise RecipeError(f"{needs}: what a model answered")
     with code_of(benchmark, "score"):
         return Result(benchmark, benchmark.score(answers), path, len(answers))
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.benchmark.answers import Answer, AnswerNames, Question
 from mdpo_core.interfaces.component import Component
+from mdpo_core.remedies import option
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,12 @@ class Benchmark(Component):
         """
         raise RecipeError(f"the benchmark '{self.component_name()}' is scored by all its questions; ask all of them")
 
-    def required(self, option: str, holds: str) -> Path:
+    def required(self, name: str, holds: str) -> Path:
         """The path that an option names. Raises `RecipeError` without it; ``holds``: what lies there."""
-        path: Path | None = getattr(self, option)
+        path: Path | None = getattr(self, name)
         if path is None:
-            flag = f"--{option.replace('_', '-')}"
-            raise RecipeError(f"the benchmark '{self.component_name()}' needs {flag} PATH: {holds}")
+            needs = option(f"--{name.replace('_', '-')} PATH")
+            raise RecipeError(f"the benchmark '{self.component_name()}' needs {needs}: {holds}")
         return path
 
 

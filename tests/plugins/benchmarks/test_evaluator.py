@@ -70,7 +70,7 @@ def test_it_keeps_the_contract_of_evaluators(questions: Path, photographs: Path,
     ("of", "says"),
     [
         ({"benchmark": "popo"}, "unknown benchmark 'popo'; did you mean 'pope'"),
-        ({"benchmark": "pope"}, "needs --questions PATH"),
+        ({"benchmark": "pope"}, "needs questions=PATH"),
         ({"benchmark": "pope", "questions": "nowhere.json"}, "there is no file 'nowhere.json'"),
         ({"questions": "nowhere.json"}, "must name a benchmark"),
     ],
