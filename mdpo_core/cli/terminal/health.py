@@ -50,23 +50,24 @@ def verdict(records: Records, known: Known) -> list[str]:
 def findings(records: Records, known: Known) -> list[str]:
     """What is wrong with a run, a sentence each; empty if nothing is. Few held-out rows are not judged by."""
     logged = [record for record in records if "loss" in record]
-    found = [*_of_training(_means_of_last_tenth(logged), known)]
+    trained = _means_of_last_tenth(logged)
+    evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
+    last = evaluated[-1] if evaluated and known.num_held_out >= _FEWEST else {}
+    found = [*_of_training(trained, last, known)]
     found += _of_probes([record for record in records if _PROBE in record], known)
-    if known.num_held_out >= _FEWEST:
-        evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
-        last = evaluated[-1] if evaluated else {}
-        found += [*_of_held_out(last, logged[-1] if logged else {}), *_of_pictures(last, known)]
-    return found
+    return [*found, *_of_held_out(last, trained), *_of_pictures(last, known)]
 
 
-def _of_training(last: Mapping[str, float], known: Known) -> Iterator[str]:
+def _of_training(last: Mapping[str, float], held_out: Mapping[str, float], known: Known) -> Iterator[str]:
+    """``last``: the end of training; ``held_out``: the last evaluation, empty if it has too few rows to judge by."""
     chosen = last.get(_CHOSEN)
     if chosen is not None and chosen < 0:
         yield (
             f"the reward of the chosen answers ended below 0 ({chosen:+.3f}): the model now finds them less likely "
             f"than before training. {_RAISE_ANCHOR if known.anchored else _ADD_ANCHOR}"
         )
-    stuck = [label for label in _compared(last) if _learned_nothing(label, last)]
+    apart = {label for label in _compared(last) if _told_apart(f"{_HELD_OUT}rewards/accuracy/{label}", held_out)}
+    stuck = [label for label in _compared(last) if label not in apart and _learned_nothing(label, last)]
     if stuck:
         yield (
             f"the loss of {_terms(stuck)} stayed at log 2 (0.693): there the model did not learn what to prefer. Look "
@@ -77,7 +78,12 @@ def _of_training(last: Mapping[str, float], known: Known) -> Iterator[str]:
 def _learned_nothing(label: str, last: Mapping[str, float]) -> bool:
     """Whether the loss of a term is at log 2, and not only because a small beta makes all margins small."""
     is_near = abs(last.get(f"loss/{label}", 0.0) - _LOG_2) < _NEAR
-    return is_near and last.get(f"rewards/accuracy/{label}", 0.0) < _TOLD_APART
+    return is_near and not _told_apart(f"rewards/accuracy/{label}", last)
+
+
+def _told_apart(accuracy: str, last: Mapping[str, float]) -> bool:
+    """Whether the metric named ``accuracy`` says that most answers are told apart; False without it."""
+    return last.get(accuracy, 0.0) >= _TOLD_APART
 
 
 def _compared(last: Mapping[str, float]) -> list[str]:
@@ -86,7 +92,7 @@ def _compared(last: Mapping[str, float]) -> list[str]:
 
 
 def _of_held_out(last: Mapping[str, float], trained: Mapping[str, float]) -> Iterator[str]:
-    """``last``: the last evaluation; ``trained``: the last line of training, by which a term learned nothing at all."""
+    """``last``: the last evaluation; ``trained``: the end of training, by which a term learned nothing at all."""
     own = {name.removeprefix(_HELD_OUT): value for name, value in last.items() if name.startswith(_HELD_OUT)}
     stuck = [each for each in _compared(own) if _learned_nothing(each, own) and not _learned_nothing(each, trained)]
     if stuck:

@@ -127,3 +127,32 @@ def test_mdpo_raises_no_alarm() -> None:
 )
 def test_probes_near_the_limits(numbers: tuple[tuple[float, float, float], ...], known: Known, count: int) -> None:
     assert len(findings(probed(*numbers), known)) == count
+
+
+@pytest.mark.parametrize(("accuracy", "num_held_out", "is_told"), [(1.0, 20, False), (0.7, 20, True), (1.0, 19, True)])
+def test_a_term_that_tells_held_out_answers_apart_has_learned(
+    accuracy: float, num_held_out: int, is_told: bool
+) -> None:
+    """A short run logs its loss near log 2; enough held-out rows show what it learned by its end."""
+    trained = {"loss": 0.7, "loss/text": 0.6931, "rewards/margin/text": 0.0, "rewards/accuracy/text": 0.5}
+    held_out = {
+        "eval/preference/loss/text": 0.69,
+        "eval/preference/rewards/margin/text": 0.037,
+        "eval/preference/rewards/accuracy/text": accuracy,
+    }
+    found = findings([trained, held_out], Known(num_held_out=num_held_out))
+    assert len(found) == is_told
+    assert all("did not learn what to prefer" in each for each in found)
+
+
+def test_training_is_judged_by_the_same_lines_beside_held_out_rows() -> None:
+    """A last line that happens to look untrained hides nothing: the mean of the last tenth counts in both findings."""
+    learned = {"loss": 0.1, "loss/text": 0.1, "rewards/margin/text": 3.0, "rewards/accuracy/text": 1.0}
+    chance = {"loss": 0.7, "loss/text": 0.6931, "rewards/margin/text": 0.0, "rewards/accuracy/text": 0.5}
+    held_out = {
+        "eval/preference/loss/text": 0.6931,
+        "eval/preference/rewards/margin/text": 0.0,
+        "eval/preference/rewards/accuracy/text": 0.5,
+    }
+    found = findings([*[learned] * 19, chance, held_out], Known(num_held_out=20))
+    assert ["on the held-out rows" in each for each in found] == [True]
