@@ -19,7 +19,7 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.remedies import option
 from mdpo_core.storage.checkpoints import saved_state, verify
-from mdpo_core.storage.exported import best_step_of, reading_of, told_of_best, write_digests
+from mdpo_core.storage.exported import best_step_of, reading_of, require_finite_logits, told_of_best, write_digests
 from mdpo_core.storage.files import atomic_folder, remove_unfinished, sha256
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.batch import same_inputs
@@ -227,13 +227,10 @@ class _TrainedModel:
     @classmethod
     def of(cls, model: VisionLanguageModel, encoder: Encoder) -> Self:
         rows, images = _test_input(encoder)
-        return cls(
-            _shapes(model),
-            [name for name, value in model.module.named_parameters() if value.requires_grad],
-            rows,
-            images,
-            _logits(model, rows, images),
-        )
+        logits = _logits(model, rows, images)
+        require_finite_logits(logits)
+        trained = [name for name, value in model.module.named_parameters() if value.requires_grad]
+        return cls(_shapes(model), trained, rows, images, logits)
 
     def require_encoder(self, encoder: Encoder) -> None:
         rows, images = _test_input(encoder)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, first_line
+from mdpo_core.errors import CheckpointError, DataError, PluginError, Problem, RecipeError, first_line
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.model import Dtype
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import read_json_object, sha256
 from mdpo_core.storage.metrics_file import MetricsFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXPORTED = "exported.json"
 _BEST = "best"
@@ -145,3 +148,12 @@ def _content(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         message = "cannot be read as the digests of an export; export the run again, or remove the file"
         raise DataError([Problem(str(file), "", message)]) from error
+
+
+def require_finite_logits(logits: Tensor) -> None:
+    """Raise `CheckpointError` if the trained model's logits are NaN or infinite: no export of it is of use."""
+    if not bool(logits.isfinite().all()):
+        raise CheckpointError(
+            "the trained model's logits are not finite, so it was not exported: training has diverged; lower "
+            "train.learning_rate and train again, or export an earlier checkpoint"
+        )

@@ -38,7 +38,7 @@ def require_finite(outcome: Outcome, batch: Batch, step: int) -> None:
         names = ", ".join(repr(name) for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good)
         terms = ", ".join(name for name in _not_finite(outcome.metrics) if name.startswith("loss/"))
         # Before the first update the learning rate cannot be the cause.
-        remedy = "check the term and" if step == 1 else "lower the learning rate or check"
+        remedy = "check the term and" if step == 1 else "lower train.learning_rate or check"
         raise MdpoError(
             f"step {step}: the loss of example {names} is not finite (in {terms or 'the sum of the terms'}); {remedy} "
             "these rows"
@@ -98,7 +98,9 @@ def require_finite_gradient(norm: float, step: int, backend: Backend) -> bool:
         return True
     if backend.scales_gradients and norm == math.inf:
         return False
-    remedy = _FLOAT16 if backend.arithmetic == "float16" else _DERIVATIVES
+    # Before the first update the learning rate cannot be the cause.
+    suspect = _DERIVATIVES if step == 1 else f"lower train.learning_rate; if it is not too high, {_DERIVATIVES}"
+    remedy = _FLOAT16 if backend.arithmetic == "float16" else suspect
     raise MdpoError(
         f"step {step}: the gradient norm is {norm}, though the losses are finite, so the weights were not "
         f"updated; {_LOWEST if backend.scales_gradients else remedy}"

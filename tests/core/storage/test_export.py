@@ -409,6 +409,17 @@ def test_an_export_that_is_not_what_was_trained_is_caught(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1e38])
+def test_a_model_that_diverged_is_told_before_its_export_is_compared(
+    value: float, lora_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(lora_run, tmp_path / "run")
+    rewrite(folder, lambda name, each: torch.full_like(each, value) if ":policy" in name and "lora_" in name else each)
+    with pytest.raises(CheckpointError, match=r"the trained model's logits are not finite.*lower train.learning_rate"):
+        export_run(folder, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_the_command_exports_and_says_what(lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(lora_run), "--step", "2", "--merge", "--out", str(tmp_path / "out")]) == 0
     assert "step-000002" in capsys.readouterr().out

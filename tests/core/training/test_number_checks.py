@@ -39,8 +39,8 @@ def scores(difference: list[float]) -> Scores:
     ("step", "metrics", "message"),
     [
         (1, {"loss/a": [0, nan, inf], "logps/chosen": [0, nan, 0]}, r"1: .* \(in loss/a\); check the term and"),
-        (2, {"loss/a": [0, nan, 0], "loss/b": [0, 0, inf]}, r"2: .* \(in loss/a, loss/b\); lower the"),
-        (2, {"loss/a": [0, 0, 0]}, r"2: .* \(in the sum of the terms\); lower the"),
+        (2, {"loss/a": [0, nan, 0], "loss/b": [0, 0, inf]}, r"2: .* \(in loss/a, loss/b\); lower train.learning_rate"),
+        (2, {"loss/a": [0, 0, 0]}, r"2: .* \(in the sum of the terms\); lower train.learning_rate"),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_the_run(step: int, metrics: dict[str, list[float]], message: str) -> None:
@@ -90,9 +90,13 @@ def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
     assert require_finite_gradient(1.0, 4, Local())
     for norm in (inf, nan):
         with pytest.raises(
-            MdpoError, match=f"step 4: the gradient norm is {norm}.*let the backend compute in float32$"
+            MdpoError,
+            match=f"step 4: the gradient norm is {norm}.*updated; lower train.learning_rate; if it .*in float32$",
         ):
             require_finite_gradient(norm, 4, Local(precision="bf16"))
+    # Before the first update the learning rate cannot be the cause.
+    with pytest.raises(MdpoError, match=r"step 1: the gradient norm is nan.*updated; check the derivatives"):
+        require_finite_gradient(nan, 1, Local(precision="bf16"))
 
 
 def test_an_overflow_of_float16_names_the_factor_to_lower() -> None:
