@@ -12,6 +12,7 @@ from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.command_files import OWN
 from mdpo_core.cli.make_data import DATA_COMMANDS
 from mdpo_core.cli.starting.examples import examples_of
+from mdpo_core.errors import suggestion
 from mdpo_core.registry.kinds import KIND_NAMES
 
 if TYPE_CHECKING:
@@ -66,9 +67,16 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     """The options in ``words``; ``more``: those that a command leaves to the component that it names."""
     options, more = parser.parse_known_args(words or ["--help"])
     if more and not options.takes_more:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        near = suggestion(more[0], _flags_of(options.command, parser)) if more[0].startswith("--") else ""
+        parser.error(f"unrecognized arguments: {' '.join(more)}{near}")
     options.more = more
     return options
+
+
+def _flags_of(command: str, parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a command."""
+    [commands] = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return [flag for action in commands.choices[command]._actions for flag in action.option_strings]
 
 
 def _add_run(subparsers: _Subparsers) -> None:

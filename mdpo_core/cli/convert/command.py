@@ -31,6 +31,7 @@ _SIGNS: Mapping[str, tuple[str, ...]] = {
     "trl": ("loss_type", "beta", "dataset_name", "use_peft", "precompute_ref_log_probs", "model_name_or_path"),
 }
 _PIXELS = ("MAX_PIXELS", "MIN_PIXELS", "VIDEO_MAX_PIXELS", "FPS_MAX_FRAMES")  # variables of ms-swift
+_SECTIONS = {"model", "data", "objective", "train"}  # of a recipe of ours
 _OF_ALL = ("learning_rate", "output_dir", "per_device_train_batch_size", "num_train_epochs")
 
 
@@ -53,6 +54,8 @@ def convert(options: argparse.Namespace) -> int:
 def converted(file: Path, trainer: str | None, processes: int | None, out: Path | None) -> tuple[str, list[str]]:
     """The text of a recipe that loads, and a sentence for each thing that it lacks or has in another way."""
     config = read_config(file)
+    if config.options.keys() >= _SECTIONS:
+        raise RecipeError(f"{file} is a recipe of mdpo already: mdpo check {file}")
     name = trainer or config.trainer or _recognized(config)
     count = processes or int(config.environment.get("NPROC_PER_NODE") or 1)
     draft, options = TRAINERS_READ[name](config, count)

@@ -33,9 +33,9 @@ def push(options: argparse.Namespace) -> int:
     if options.base is not None:
         require_name(options.base, "--base ")
     writes = options.card_only is None and not options.dry_run
+    shared = shared_model(options.run, options.base, best=options.best, complete=writes)
     if writes:
         require_token()
-    shared = shared_model(options.run, options.base, best=options.best, complete=writes)
     card = card_of(shared, options.name)
     if options.card_only is not None:
         return _write_card(options.card_only, card)

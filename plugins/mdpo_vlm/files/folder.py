@@ -41,8 +41,11 @@ def find_folder(name: str) -> Path:
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.parent.is_dir():
         return _from_hub(name)
-    nearest = next((parent for parent in path.parents if parent.is_dir()), Path())
-    raise unfit(path, f"no such folder (the nearest folder that exists: {nearest})")
+    if path.is_file():
+        raise unfit(path, "is a file; give the folder of a model, or its name on the hub")
+    nearest = next((parent for parent in path.parents if parent.is_dir()), Path()).absolute()
+    begins = "" if path.is_absolute() else "; paths begin where the command runs"
+    raise unfit(path, f"no such folder (the nearest folder that exists: {nearest}){begins}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -194,6 +194,12 @@ def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> 
     assert "--with" in capsys.readouterr().err
 
 
+def test_an_option_that_does_not_exist_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "recipe.yaml", "--resum"])
+    assert "unrecognized arguments: --resum; did you mean '--resume'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["null", "true", "mdpo_no"])
 def test_a_plugin_cannot_have_a_name_that_yaml_reads_as_something_else(name: str, tmp_path: Path) -> None:
     from mdpo_core import PluginError

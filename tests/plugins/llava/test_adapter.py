@@ -287,6 +287,11 @@ def test_transformers_report_is_hidden_only_while_a_model_loads(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder \(the nearest folder that exists"):
         adapter(tmp_path / "nowhere" / "model").check()
+    with pytest.raises(DataError, match="paths begin where the command runs"):
+        adapter(Path("nowhere/in/here")).check()
+    (tmp_path / "pairs.jsonl").touch()
+    with pytest.raises(DataError, match=r"pairs\.jsonl: is a file; give the folder of a model"):
+        adapter(tmp_path / "pairs.jsonl").check()
     with pytest.raises(DataError, match=r"the hub could not be reached.*use a folder"):
         component("adapter", "llava", path="nobody/nothing").check()  # type: ignore[attr-defined]
 

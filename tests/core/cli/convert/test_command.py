@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.paths import LLAVA_MDPO
 
 from mdpo_core import load_recipe
 from mdpo_core.cli import main
@@ -87,3 +88,8 @@ def test_a_file_that_is_not_there_and_a_script_of_another_program_are_named(
     (tmp_path / "run.sh").write_text("python train.py\n")
     assert main(["convert", str(tmp_path / "run.sh")]) == 2
     assert "starts none of these: swift rlhf, trl dpo, llamafactory-cli train" in capsys.readouterr().err
+
+
+def test_a_recipe_of_ours_is_not_converted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(LLAVA_MDPO)]) == 2
+    assert "llava_mdpo.yaml is a recipe of mdpo already: mdpo check" in capsys.readouterr().err

@@ -143,6 +143,7 @@ def test_what_is_missing_is_said_before_anything_is_sent(
     assert "is not a run directory: it does not contain recipe.yaml" in fails([str(tmp_path), "mine"], capsys)
     monkeypatch.delenv("HF_TOKEN")
     assert "run hf auth login, or set HF_TOKEN" in fails([str(run_dir), "mine", *PUSH], capsys)
+    assert "is not a run directory" in fails([str(tmp_path), "mine"], capsys)  # what is wrong here comes first
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     (run_dir / "final" / "tokenizer.json").write_text("{}")
     assert "tokenizer.json: changed, added or removed since the export" in fails([str(run_dir), "mine", *PUSH], capsys)
