@@ -62,7 +62,8 @@ def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
     train = recipe.train
     each = f"of {train.batch_size} rows"
     if train.max_steps is not None:
-        return f"{train.max_steps} step{'s' * (train.max_steps != 1)} {each}"
+        told = told_steps(recipe)
+        return f"{train.max_steps} step{'s' * (train.max_steps != 1)} {each}{f'; {told}' if told else ''}"
     epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
     if checked is None:
         return f"{epochs} {each}"
@@ -71,6 +72,16 @@ def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
     sampler = Sampler.of(train, checked.lengths)
     steps, of_epoch = (f"{count} step{'s' * (count != 1)}" for count in (sampler.num_steps, sampler.steps_per_epoch))
     return f"{steps}: {epochs} of {of_epoch} {each}"
+
+
+def told_steps(recipe: Recipe) -> str:
+    """What ``train.max_steps`` makes of epochs and of a stream that ends; empty if nobody could expect otherwise."""
+    train = recipe.train
+    if train.max_steps is None:
+        return ""
+    told = ["a stream that ends before begins again"] if recipe.data.is_streamed() else []
+    told += ["train.max_steps counts, not train.epochs"] if "epochs" in train.model_fields_set else []
+    return "; ".join(told)
 
 
 def told_prompts(recipe: Recipe) -> str:

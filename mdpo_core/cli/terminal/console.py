@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mdpo_core import __version__
-from mdpo_core.cli.starting.would_train import told_prompts
+from mdpo_core.cli.starting.would_train import told_prompts, told_steps
 from mdpo_core.cli.terminal.lines import duration, training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.cli.terminal.summary import Trained, print_summary
@@ -82,6 +82,8 @@ class Console:
         self._print(f"mdpo {__version__}: {recipe_file} -> {run_dir}")
         if told := told_prompts(self._recipe):
             self._print(f"prompts: {told}")
+        if told := told_steps(self._recipe):
+            self._print(f"steps: {self._recipe.train.max_steps}; {told}")
 
     def summarize(self, result: RunResult, words: Sequence[str]) -> None:
         """Print what the run did, measured and left, whether it looks healthy, and what comes next.

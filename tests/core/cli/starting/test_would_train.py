@@ -10,6 +10,7 @@ from support.paths import LLAVA_MDPO, RECIPES
 
 from mdpo_core import load_recipe
 from mdpo_core.cli import main
+from mdpo_core.cli.starting.would_train import told_steps
 from mdpo_core.interfaces.model import Placement
 
 LLAVA = str(RECIPES / "llava_mdpo.yaml")
@@ -81,3 +82,15 @@ def test_options_that_another_component_does_not_take_over_are_told(
     file.write_text(f"{text}  lora: null\n")
     assert main(["check", str(file)]) == 0
     assert "lora" not in caplog.text
+
+
+def test_what_a_number_of_steps_replaces_is_told(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "What?", "chosen": "a", "rejected": "b"}\n')
+    steps = ["train.max_steps=30", "train.epochs=2"]
+    stream = [f"data={{reader: pairs, path: {rows}, streaming: true}}", "validation=null", "evaluators=[]"]
+    quickstart = RECIPES / "quickstart.yaml"
+    assert told_steps(load_recipe(quickstart, steps)) == "train.max_steps counts, not train.epochs"
+    told = told_steps(load_recipe(quickstart, [*stream, *steps]))
+    assert told == "a stream that ends before begins again; train.max_steps counts, not train.epochs"
+    assert told_steps(load_recipe(quickstart)) == ""
