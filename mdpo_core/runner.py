@@ -51,6 +51,7 @@ def run(
     Each process of a launcher (torchrun) calls this function. The main one reads the data, writes files and prints.
     """
     from mdpo_core.data.reading import read_data
+    from mdpo_core.storage.manifest import code_in
 
     given = as_recipe(recipe)
     directory = RunDirectory(expanded(Path(run_dir or given.output.dir)), given.output.keep)
@@ -61,7 +62,7 @@ def run(
             given.backend.check(given.train, world)
         world.computed_by_main(lambda: check_trackers(given.trackers))
         world.computed_by_main(lambda: held.enter_context(only_run_in(directory.path)))
-        world.computed_by_main(lambda: directory.claim(given, resume))
+        world.computed_by_main(lambda: directory.claim(given, resume, None if accept_changed_code else code_in(given)))
         if not world.computed_by_main(lambda: directory.is_finished(given)):
             use_expandable_segments()
             if given.scoring.compile:

@@ -35,8 +35,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | dict(installed(sorted(packages))),
         "plugins": {point.name: point.value for point in points},
-        **_plugin_files(recipe),
-        **_registered(recipe),
+        **code_in(recipe),
         **_evaluators(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
@@ -54,6 +53,11 @@ def _held_out(data: CheckedData) -> dict[str, Any]:
     """The held-out rows, if there are any; those of the section ``validation`` have a digest of their own."""
     held_out = data.held_out
     return {} if held_out is None else {"held_out": {"sha256": held_out.digest, "rows": len(held_out.rows)}}
+
+
+def code_in(recipe: Recipe) -> dict[str, Any]:
+    """The digests of code that no package has: plugin files, and registered classes that the recipe uses."""
+    return {**_plugin_files(recipe), **_registered(recipe)}
 
 
 def _plugin_files(recipe: Recipe) -> dict[str, Any]:

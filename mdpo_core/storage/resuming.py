@@ -12,7 +12,7 @@ from mdpo_core.errors import CheckpointError, MdpoError, RecipeError, first_line
 from mdpo_core.processes.world import World
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.yaml_document import read_document
-from mdpo_core.remedies import option
+from mdpo_core.remedies import either, option
 from mdpo_core.storage.differences import differences
 
 # These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
@@ -36,11 +36,20 @@ def require_same_recipe(file: Path, recipe: Recipe) -> None:
     different = differences(recorded, recipe.to_dict(), lambda key: _decides(key) and key not in grown)
     if different:
         other = option("--run-dir DIR")
-        raise RecipeError(
-            "\n  ".join(
-                [f"{file.parent} holds the run of another recipe; choose another directory with {other}", *different]
-            )
-        )
+        said = f"{file.parent} holds the run of another recipe; choose another directory with {other}"
+        if longer := _asked_for_more(recorded, recipe, len(different)):
+            said = f"{file.parent} holds this run, which was asked to train longer; go on with {longer}"
+        raise RecipeError("\n  ".join([said, *different]))
+
+
+def _asked_for_more(recorded: Mapping[str, Any], recipe: Recipe, num_different: int) -> str:
+    """The options with which the recorded run was asked to train longer; empty if more differs."""
+    then, now = recorded.get("train"), recipe.to_dict()["train"]
+    names = [key.partition(".")[2] for key in _MAY_GROW]
+    more = [name for name in names if isinstance(then, Mapping) and _is_more(then.get(name), now[name])]
+    if len(more) != num_different or not isinstance(then, Mapping):
+        return ""
+    return " ".join(either(f"--set train.{name}={then[name]}", f"train.{name}={then[name]}") for name in more)
 
 
 def goes_on(recorded: Mapping[str, Any], recipe: Recipe) -> list[str]:

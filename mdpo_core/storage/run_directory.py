@@ -84,8 +84,12 @@ class RunDirectory:
         """The checkpoints of the run; the newest ``keep`` are kept."""
         return Checkpoints(self.path / "checkpoints", self.keep)
 
-    def claim(self, recipe: Recipe, resume: bool) -> None:
-        """Raise `RecipeError` unless ``recipe`` may run here; writes nothing."""
+    def claim(self, recipe: Recipe, resume: bool, code: Mapping[str, Any] | None = None) -> None:
+        """Raise `RecipeError` unless ``recipe`` may run here; writes nothing.
+
+        ``code``: that of no package, as a manifest holds it; if it has changed since the run began, `CheckpointError`
+        says so. None: nobody asks.
+        """
         if not self.path.exists() or (self.path.is_dir() and all(map(_may_be_there, self.path.iterdir()))):
             return
         if not self.recipe.is_file():
@@ -101,6 +105,8 @@ class RunDirectory:
                 f"{option('--resume')}, or choose another directory with {option('--run-dir DIR')}"
             )
         self._require_readable()
+        if code is not None and self.manifest.is_file():
+            require_same_code(read_manifest(self.manifest), code, self.path, accept=False)
 
     def _require_readable(self) -> None:
         """Read the files that a resumed run needs, so that damaged ones are reported before anything is computed."""

@@ -78,6 +78,8 @@ def test_a_changed_file_is_refused_on_resume_unless_that_is_accepted(file: Path,
     [(name, before)] = manifest_of(folder)["plugin_files"].items()  # type: ignore[attr-defined]
     assert name == "mine.py"
     changed(file)
+    with pytest.raises(CheckpointError, match=r"the code of 'mine\.py' has changed since the run"):
+        run(loaded(file, folder), resume=True)  # it is finished, but was trained by other code
     longer = loaded(file, folder, epochs=2)
     kept = (folder / "manifest.json").read_bytes()
     with pytest.raises(CheckpointError, match=f"the code of 'mine.py' has changed since the run in {folder} began"):
