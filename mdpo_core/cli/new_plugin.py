@@ -46,7 +46,7 @@ _USES: Mapping[str, Mapping[str, str]] = {
     "backend": {"backend": "{backend: $name}"},
     "optimizer": {"optimizer": ", optimizer: {optimizer: $name}"},
     "evaluator": {"evaluators": "[{evaluator: $name}]"},
-    "benchmark": {"needs": f"{_QUICK}\n# Benchmarks are asked later: mdpo answer $name --help"},
+    "benchmark": {"evaluators": "[{evaluator: benchmark, of: {benchmark: $name}, images: ., max_new_tokens: 8}]"},
     "tracker": {"trackers": "[{tracker: $name}]"},
 }
 

@@ -127,7 +127,7 @@ def test_a_killed_run_keeps_and_ends_as_one_that_nothing_stopped(changes: list[s
         *changes,
         *GOALS,
         f"output.keep_best={{metric: {WATCHED}, mode: min}}",
-        f"train.stop_early={{metric: {WATCHED}, mode: max, min_delta: 1, patience: 5}}",
+        f"train.stop_early={{metric: {WATCHED}, min_delta: 100, patience: 5}}",
     ]
     whole, folder = train(words, tmp_path / "whole"), tmp_path / "killed"
     assert max(line["step"] for line in records(whole)) < 8  # of 8: it ended early
@@ -150,7 +150,7 @@ def test_two_processes_decide_alike(changes: list[str], tmp_path: Path) -> None:
         *changes,
         *GOALS,
         f"output.keep_best={{metric: {WATCHED}, mode: min}}",
-        f"train.stop_early={{metric: {WATCHED}, mode: max, patience: 2}}",
+        f"train.stop_early={{metric: {WATCHED}, min_delta: 100, patience: 2}}",
     ]
     alone, two = train(words, tmp_path / "alone"), tmp_path / "two"
     finished = launch(words, two, "--processes", "2")
