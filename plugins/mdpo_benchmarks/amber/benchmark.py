@@ -14,7 +14,7 @@ from mdpo_benchmarks.amber.descriptions import above, read_description
 from mdpo_benchmarks.amber.figures import asks, figures
 from mdpo_benchmarks.amber.matching import Pairs, matched, notes
 from mdpo_benchmarks.amber.nouns import by_nltk, from_file
-from mdpo_benchmarks.amber.similarity import Exact, Similarity, Spacy, Table, model_version
+from mdpo_benchmarks.amber.similarity import SAVED_FROM, Exact, Similarity, Spacy, Table, model_version
 from mdpo_core import (
     Answer,
     AnswerNames,
@@ -128,8 +128,16 @@ class Amber(Benchmark):
             (descriptions.count(rows) if self._describes else {}) | yes_no.count(rows),
             unparsed=sum(not row.get("parsed", True) and asks(self.task, row["dimension"]) for row in rows),
             by_row=rows,
-            warnings=notes(pairs, annotations, self._in_task),
+            warnings=[*notes(pairs, annotations, self._in_task), *self._of_table()],
         )
+
+    def _of_table(self) -> list[str]:
+        """A note if a table of ours may lack similarities that the threshold asks for."""
+        if not self._describes or self._source[0] != "table" or self.threshold >= SAVED_FROM:
+            return []
+        return [
+            f"a table that --save-similarity wrote has no similarity below {SAVED_FROM}: such words count as unlike"
+        ]
 
     def metrics_of(self, by_row: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return figures(self.task, descriptions.count(by_row), yes_no.count(by_row))

@@ -15,7 +15,7 @@ from typing import Any
 
 from mdpo_core import DataError, Problem, RecipeError
 
-_SAVED_FROM = 0.7  # a table of all pairs of AMBER's words would have 3 MB
+SAVED_FROM = 0.7  # a table of all pairs of AMBER's words would have 3 MB
 
 
 class Similarity(ABC):
@@ -69,7 +69,7 @@ class Spacy(Similarity):
 
     def save(self, file: Path, vocabulary: Collection[str], threshold: float) -> None:
         """Write a table of the pairs that may matter: from 0.7, or from the threshold if that is lower."""
-        least = min(_SAVED_FROM, threshold)
+        least = min(SAVED_FROM, threshold)
         pairs = ((word, other, self.of(word, other)) for word, other in combinations(sorted(vocabulary), 2))
         lines = ",\n".join(json.dumps(pair, ensure_ascii=False) for pair in pairs if pair[2] >= least)
         file.write_text(f"[{lines}]\n", encoding="utf-8")

@@ -39,7 +39,9 @@ def test_similarity_is_the_cosine_and_that_of_equal_words_one(model: Path) -> No
     assert similarity.of("zebra", "boat") == 0
 
 
-def test_saved_table_gives_the_same_score_without_spacy(model: Path, tmp_path: Path) -> None:
+def test_saved_table_gives_the_same_score_without_spacy(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = small_folder(tmp_path / "data", {1})
     answers, nouns = [{"id": 1, "response": ""}], {1: ["boat", "ship", "dog"]}
     table = tmp_path / "table.json"
@@ -58,6 +60,9 @@ def test_saved_table_gives_the_same_score_without_spacy(model: Path, tmp_path: P
     assert again["metrics"] == first["metrics"]
     assert again["variant"] == "similarity table:table.json, nouns nouns.json"
     assert again["metrics"]["Generative Task"]["CHAIR"] == 33.3  # boat and ship are like the lake, the dog is not
+    assert "no similarity below" not in capsys.readouterr().out
+    scored(tmp_path, data, answers, task="g", nouns=nouns, similarity=f"table:{table}", threshold=0.6)
+    assert "a table that --save-similarity wrote has no similarity below 0.7" in capsys.readouterr().out
     assert {frozenset(row[:2]) for row in json.loads(table.read_text())} == {
         frozenset(pair) for pair in (("boat", "ship"), ("boat", "lake"), ("ship", "lake"))
     }
