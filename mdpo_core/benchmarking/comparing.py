@@ -61,6 +61,10 @@ def evaluate_run(run: Path, evaluators: Sequence[object], out: Path, at_once: in
             "the recipe asks no benchmark: add one to evaluators, such as {evaluator: benchmark, of: {benchmark: pope, "
             "questions: FILE}, images: DIR}"
         )
+    names = [each.name for each in named]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RecipeError(f"two evaluators are called '{twice}': give each a label, such as label: {twice}_random")
     for each in named:
         decoding = Decoding(each.max_new_tokens)
         models = {"before": untrained_model(run, decoding), "after": local_model(run, decoding)}
@@ -69,7 +73,7 @@ def evaluate_run(run: Path, evaluators: Sequence[object], out: Path, at_once: in
 
 
 def _scored(evaluator: BenchmarkScore, model: LocalModel, out: Path, name: str, at_once: int) -> Result:
-    file = out / f"{evaluator.of['benchmark']}-{name}.jsonl"
+    file = out / f"{evaluator.name}-{name}.jsonl"
     answer_questions(Asking(evaluator.asked, model.decoding, at_once), model, file)
     result = score_answers(evaluator.benchmark, file)
     result.write(file.with_suffix(".json"))
@@ -79,8 +83,9 @@ def _scored(evaluator: BenchmarkScore, model: LocalModel, out: Path, name: str, 
 def _differences(benchmark: Benchmark, before: Result, after: Result) -> Iterator[Difference]:
     first, second = (dict(numbers_in(each.score.metrics)) for each in (before, after))
     intervals = _intervals(benchmark, before.score.by_row, after.score.by_row)
-    for name in first.keys() & second.keys() if first.keys() != second.keys() else first:
-        yield Difference(name, first[name], second[name], intervals.get(name))
+    for name in first:
+        if name in second:
+            yield Difference(name, first[name], second[name], intervals.get(name))
 
 
 def _intervals(

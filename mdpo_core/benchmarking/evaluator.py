@@ -26,6 +26,11 @@ class BenchmarkScore(Evaluator):
     """
 
     of: dict[str, Any] = Field(description="the benchmark and its options: {benchmark: pope, questions: FILE}")
+    label: str | None = Field(
+        default=None,
+        pattern=r"^[\w.-]+$",
+        description="the name in metrics and files, such as pope_random; default: that of the benchmark",
+    )
     images: Path = Field(description="the folder of the benchmark's pictures")
     share: float = Field(default=1.0, gt=0, le=1, description="the share of its questions that are asked")
     seed: int = Field(default=0, description="the seed that draws them")
@@ -65,6 +70,11 @@ class BenchmarkScore(Evaluator):
         return [questions[index] for index in sorted(drawn)]
 
     @property
+    def name(self) -> str:
+        """The name in metrics and files: the label, or else the benchmark's own name."""
+        return self.label or str(self.of["benchmark"])
+
+    @property
     def benchmark(self) -> Benchmark:
         """The benchmark; its score is that of the questions that are asked."""
         return self._benchmark
@@ -75,7 +85,7 @@ class BenchmarkScore(Evaluator):
         return self._asked
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
-        name, asked = self.of["benchmark"], self._asked.questions
+        name, asked = self.name, self._asked.questions
         said = policy.answer(self._asked, self.max_new_tokens)
         file = folder / "benchmarks" / name / f"step-{step}.jsonl"
         answers = [

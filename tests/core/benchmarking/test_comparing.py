@@ -10,8 +10,8 @@ import pytest
 from mdpo_benchmarks.pope import Pope
 from support.paths import LLAVA_MDPO
 
-from mdpo_core import load_recipe, run
-from mdpo_core.benchmarking.comparing import _intervals
+from mdpo_core import RecipeError, component, load_recipe, run
+from mdpo_core.benchmarking.comparing import _intervals, evaluate_run
 from mdpo_core.cli import main
 
 
@@ -66,3 +66,13 @@ def test_the_interval_is_that_of_accuracies_drawn_anew() -> None:
     error = (sum((each - mean) ** 2 for each in differences) / 400 / 400) ** 0.5
     assert (high - low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.15)
     assert low < mean < high
+
+
+def test_two_benchmarks_of_one_name_need_labels(measured: Path, photographs: Path, tmp_path: Path) -> None:
+    [first] = load_recipe(measured / "recipe.yaml").evaluators
+    same = {"of": first.of, "images": photographs, "max_new_tokens": 4}  # type: ignore[attr-defined]
+    second = component("evaluator", "benchmark", label="pope_again", **same)
+    with pytest.raises(RecipeError, match="two evaluators are called 'pope': give each a label"):
+        list(evaluate_run(measured, [first, first], tmp_path, 4))
+    assert len(list(evaluate_run(measured, [first, second], tmp_path, 4))) == 2
+    assert responses(tmp_path / "pope-after.jsonl") == responses(tmp_path / "pope_again-after.jsonl")
