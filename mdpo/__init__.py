@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdpo_core import (
         Anchor,
+        Comparison,
         Corruption,
         DataError,
         Evaluator,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         RunResult,
         Turn,
         __version__,
+        compare,
         component,
         generate_rejected,
         load_recipe,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Anchor",
+    "Comparison",
     "Corruption",
     "DataError",
     "Evaluator",
@@ -52,6 +55,7 @@ __all__ = [
     "RunResult",
     "Turn",
     "__version__",
+    "compare",
     "component",
     "generate_rejected",
     "load_recipe",

@@ -54,6 +54,7 @@ from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import make_component as component
 from mdpo_core.registry.discovery import register
+from mdpo_core.reporting.comparison import Comparison, compare
 from mdpo_core.result import RunResult
 from mdpo_core.runner import run
 from mdpo_core.scoring.layers import layers_of
@@ -96,6 +97,7 @@ __all__ = [
     "Block",
     "Box",
     "CheckpointError",
+    "Comparison",
     "Component",
     "Corruption",
     "DataError",
@@ -185,6 +187,7 @@ __all__ = [
     "atomic_folder",
     "blame_on",
     "by_frequency",
+    "compare",
     "component",
     "count_marks",
     "current_world",

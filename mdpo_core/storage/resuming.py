@@ -31,7 +31,7 @@ HASHED = "stored bytes"  # what the digest of the data covers of a picture; befo
 
 def require_same_recipe(file: Path, recipe: Recipe) -> None:
     """Raise `RecipeError` if ``recipe`` would not train what the recipe in ``file`` trains."""
-    recorded = _recorded_recipe(file)
+    recorded = recorded_recipe(file)
     grown = goes_on(recorded, recipe)
     different = differences(recorded, recipe.to_dict(), lambda key: _decides(key) and key not in grown)
     if different:
@@ -68,7 +68,7 @@ def _is_more(now: object, then: object) -> bool:
 
 def goes_on_from(file: Path, recipe: Recipe) -> bool:
     """Whether ``recipe`` trains longer than the recipe in ``file``, if there is one; warns of what differs then."""
-    grown = goes_on(_recorded_recipe(file), recipe) if file.is_file() else []
+    grown = goes_on(recorded_recipe(file), recipe) if file.is_file() else []
     if grown:
         logging.getLogger(__name__).warning(
             "the run in %s goes on, with a larger %s: from here on its learning rates are those of the longer run, so "
@@ -173,7 +173,7 @@ def warn_of_changes(metadata: Mapping[str, Any], recipe: Recipe, world: World) -
         )
 
 
-def _recorded_recipe(path: Path) -> Mapping[str, Any]:
+def recorded_recipe(path: Path) -> Mapping[str, Any]:
     """The recipe that a run wrote. Raises `CheckpointError` or `RecipeError` if the file has other content."""
     try:
         recipe = read_document(path).data
