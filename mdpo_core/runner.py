@@ -263,12 +263,13 @@ class Run:
         return Trainer(self.recipe, learner, objective, self.builder, feed, evaluation, record, self.world, matrix_rate)
 
     def _evaluation(self, learner: Learner, objective: Objective, num_steps: int) -> Evaluation:
+        from mdpo_core.training.automatic import evaluators_of
         from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
 
         ask, progress = self.recipe.model.questions, progress_of("evaluating", self.world)
         train, rows = self.recipe.train, (self.checked.held_out_examples(), self.checked.valid_examples())
         policy = TrainedPolicy(learner, objective, self.builder, train, ask, progress, self.world, *rows, num_steps)
-        return Evaluation(self.recipe.evaluators, policy, self.directory.path, num_steps)
+        return Evaluation(evaluators_of(self.recipe, policy, self.directory), policy, self.directory.path, num_steps)
 
     def restore(self, trainer: Trainer) -> int:
         """Load the newest checkpoint, if there is one. Returns the number of finished steps."""

@@ -88,12 +88,12 @@ class BatchBuilder:
         used = {name: corruption for name, corruption in self.corruptions.items() if name in conditions}
         return replace(self, views=views, corruptions=used)
 
-    def scoring(self, view: View, corruption: Corruption | None) -> BatchBuilder:
-        """A builder of a single view, whose condition is ``corruption`` and not one of the recipe's; None: clean."""
-        used = {} if corruption is None else {view.condition: corruption}
-        needs = [Need("responses", view.response)]
+    def scoring(self, views: tuple[View, ...], corruption: Corruption | None) -> BatchBuilder:
+        """A builder of views whose condition is ``corruption``, and not one of the recipe's; None: clean."""
+        used = {} if corruption is None else {view.condition: corruption for view in views}
+        needs = [Need("responses", view.response) for view in views]
         needs += [need for name, each in used.items() for need in needs_of_corruption(name, each)]
-        return replace(self, views=(view,), corruptions=used, columns=(), needs=tuple(needs), checks=())
+        return replace(self, views=views, corruptions=used, columns=(), needs=tuple(needs), checks=())
 
     def build(self, data: Sequence[Example], rows: Sequence[int], epoch: int) -> Batch:
         """The batch of some rows of ``data``. Raises `DataError` if one of them is not valid."""

@@ -55,6 +55,10 @@ class Evaluator(Component):
         """The steps between evaluations in a run of this size; None: start and end only."""
         return self.every
 
+    def fits(self, size: RunSize) -> bool:
+        """Whether a run of this size has time for it; asked only of the probe that a recipe does not name."""
+        return True
+
     @property
     def reads_sources(self) -> bool:
         """Whether it measures the held-out rows by source, so that they must name their sources."""
@@ -70,7 +74,7 @@ class Evaluator(Component):
 
 
 class RowLogProb(NamedTuple):
-    """The policy's log-prob of a response of a row, in nats, summed over its scored tokens.
+    """The policy's log-prob of a response of a row, in nats, summed over its ``num_tokens`` scored tokens.
 
     ``source``: see `Example`. ``corruptible``: false if the row has no image that the corruption could change.
     """
@@ -79,6 +83,7 @@ class RowLogProb(NamedTuple):
     source: str
     corruptible: bool
     log_prob: float
+    num_tokens: int
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,14 @@ class Policy(Protocol):
     ) -> list[RowLogProb]:
         """The log-prob of a response of each example, whose images ``corruption`` changes; needs no reference.
 
-        It may be a corruption that the recipe does not have. Corruptions also take other rows from ``examples``.
+        It may be a corruption that the recipe does not have. Corruptions also take other rows from ``examples``; those
+        of the recipe also from rows that are trained on. Raises `DataError` in every process if a row is not sound.
         """
+
+    def log_probs_of(
+        self, examples: Sequence[Example], responses: Sequence[str], corruption: Corruption | None = None
+    ) -> dict[str, list[RowLogProb]]:
+        """The same of several responses by name, for which each prompt and picture is read once."""
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0

@@ -129,13 +129,13 @@ class _Builder:
             return train_of(value, self._component, self._validated)
         if name in _OPTIONS:
             return self._validated((name,), _OPTIONS[name], name, value)
-        return self._reference(value)
+        return self._choice(name, value)
 
-    def _reference(self, value: Any) -> Any:
-        choices = get_args(Recipe.model_fields["reference"].annotation)
+    def _choice(self, name: str, value: Any) -> Any:
+        choices = get_args(Recipe.model_fields[name].annotation)
         if value not in choices:
             near = suggestion(str(value), choices) if isinstance(value, str) else ""
-            self._report(("reference",), f"{shown_value(value)} is not a valid reference{near}  ({', '.join(choices)})")
+            self._report((name,), f"{shown_value(value)} is not a valid {name}{near}  ({', '.join(choices)})")
             return None
         return value
 

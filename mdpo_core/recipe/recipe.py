@@ -103,6 +103,11 @@ class Recipe(BaseModel):
     )
     backend: SerializeAsAny[Backend] = Field(description="what runs it")
     evaluators: tuple[SerializeAsAny[Evaluator], ...] = Field(default=(), description="measurements of the policy")
+    probe: Literal["auto", "off"] = Field(
+        default="auto",
+        description="whether the preference needs the picture, measured on a few rows in every run that is long enough "
+        "(auto), or not (off); an evaluator 'probe' replaces it",
+    )
     trackers: tuple[SerializeAsAny[Tracker], ...] = Field(default=(), description="logs besides metrics.jsonl")
     output: Output = Field(description="where the run is written")
     plugins: tuple[Path, ...] = Field(

@@ -18,7 +18,7 @@ from mdpo_core.storage.differences import differences
 # These sections decide where a run is kept, who listens, and how it is computed, but not what is computed. A run may
 # resume with other values, for example when it lacks memory or time.
 _MAY_CHANGE = re.compile(
-    r"(output|trackers|scoring|reference|backend|plugins|train\.workers|train\.micro_batch_size)\b"
+    r"(output|trackers|probe|scoring|reference|backend|plugins|train\.workers|train\.micro_batch_size)\b"
 )
 
 # A finished run can go on, longer than it was asked at first.

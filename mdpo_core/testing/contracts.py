@@ -128,7 +128,10 @@ def _plain(name: str) -> str:
 class _SteadyPolicy:
     """A policy that gives every example the same answer and metrics."""
 
-    held_out = tuple(Example(f"held out {number}", "what is there ?", {"chosen": "a dog ."}) for number in range(2))
+    held_out = tuple(
+        Example(f"held out {number}", "what is there ?", {"chosen": "a dog .", "rejected": "a cat ."})
+        for number in range(2)
+    )
     trained_on = held_out
     conditions: Mapping[str, Corruption] = {}
     size = RunSize(num_steps=10, pairs_a_step=4, num_views=2, num_conditions=0)
@@ -139,7 +142,12 @@ class _SteadyPolicy:
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
     ) -> list[RowLogProb]:
-        return [RowLogProb(each.id, each.source, True, -40.0) for each in examples]
+        return self.log_probs_of(examples, (response,), corruption)[response]
+
+    def log_probs_of(
+        self, examples: Sequence[Example], responses: Sequence[str], corruption: Corruption | None = None
+    ) -> dict[str, list[RowLogProb]]:
+        return {name: [RowLogProb(each.id, each.source, True, -40.0, 8) for each in examples] for name in responses}
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0

@@ -13,7 +13,7 @@ import torch
 
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
-from mdpo_core.errors import blame_on
+from mdpo_core.errors import DataError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, RunSize, Sample
 from mdpo_core.interfaces.model import Decoding, Encoder
@@ -27,10 +27,12 @@ from mdpo_core.training.learner import Learner
 from mdpo_core.training.out_of_memory import explained_while
 from mdpo_core.types.batch import Batch, EncodedPrompt
 from mdpo_core.types.example import Example
-from mdpo_core.types.scores import Scores
+from mdpo_core.types.rows import Joined
+from mdpo_core.types.scores import Scores, TokenLogProbs
 from mdpo_core.types.view import CLEAN, View
 
 _EVALUATED = "evaluated"  # the condition of an evaluator's own corruption
+_OTHERS = 64  # rows that are trained on, from which a condition of the recipe may take one
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class TrainedPolicy:
     trained_on: Sequence[Example] = ()
     num_steps: int = 0
     samples: list[Sample] = field(default_factory=list)  # of the evaluation that is being made
+    _joined: list[Joined] = field(default_factory=list)  # the last one
 
     @property
     def conditions(self) -> Mapping[str, Corruption]:
@@ -134,23 +137,47 @@ class TrainedPolicy:
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
     ) -> list[RowLogProb]:
         """The log-prob of a response of each example; see `mdpo_core.Policy`."""
-        view = View(response, CLEAN if corruption is None else _EVALUATED)
-        build = BuildBatch(self.builder.scoring(view, corruption), examples)
-        found: dict[int, RowLogProb] = {}
+        return self.log_probs_of(examples, (response,), corruption)[response]
+
+    def log_probs_of(
+        self, examples: Sequence[Example], responses: Sequence[str], corruption: Corruption | None = None
+    ) -> dict[str, list[RowLogProb]]:
+        """The log-probs of responses of each example; see `mdpo_core.Policy`."""
+        views = tuple(View(name, CLEAN if corruption is None else _EVALUATED) for name in responses)
+        build = BuildBatch(self.builder.scoring(views, corruption), self._with_others(examples, corruption))
+        found: dict[int, list[RowLogProb]] = {}
         for part in self._parts(len(examples)):
             self.stop_if_asked()
-            mine = self._scored(build(part), view)
-            for of_process in self.world.gather({} if part.is_filler else dict(zip(part.rows, mine, strict=True))):
+            mine = self._scored(build, part, views)
+            for of_process in self.world.gather({} if part.is_filler else mine):
                 found |= of_process
             self.progress(len(found), len(examples))
-        return [found[row] for row in range(len(examples))]
+        return {name: [found[row][place] for row in range(len(examples))] for place, name in enumerate(responses)}
 
-    def _scored(self, batch: Batch, view: View) -> list[RowLogProb]:
+    def _with_others(self, examples: Sequence[Example], corruption: Corruption | None) -> Sequence[Example]:
+        """The examples, and behind them rows of which a condition of the recipe may need another one."""
+        if not any(corruption is each for each in self.conditions.values()):
+            return examples
+        if not (self._joined and self._joined[0].parts[0] is examples):
+            step = max(1, len(self.trained_on) // _OTHERS)
+            self._joined[:] = [Joined((examples, self.trained_on[::step]))]
+        return self._joined[0]  # the same object each time: a corruption may remember what it found in it
+
+    def _scored(self, build: BuildBatch, part: MicroBatch, views: Sequence[View]) -> dict[int, list[RowLogProb]]:
+        """The log-probs of each row of a part. Raises `DataError` in all processes if one of them has a bad row."""
+        batch, failure = None, None
+        try:
+            batch = build(part)
+        except DataError as error:
+            failure = error
+        for problems in self.world.gather(_problems(batch, failure)):
+            if problems:
+                raise failure or DataError(problems)
+        assert batch is not None, "a process without a batch has a problem"
         with torch.no_grad(), self.learner.advice.explained(batch):
-            values, mask = self.learner.engine.forward(replace(batch, policy_only=True)).policy[view]
-        sums = values.where(mask, 0).sum(dim=1).tolist()
-        rows = zip(batch.rows, sums, strict=True)
-        return [RowLogProb(row.id, row.source, row.corruptible, log_prob) for row, log_prob in rows]
+            scored = self.learner.engine.forward(replace(batch, policy_only=True)).policy
+        by_view = [_sums(batch, scored[view]) for view in views]
+        return dict(zip(part.rows, map(list, zip(*by_view, strict=True)), strict=True))
 
     def stop_if_asked(self) -> None:
         """Raise `RunStopped` in every process if one of them got a signal; the evaluation is made up for later."""
@@ -161,6 +188,21 @@ class TrainedPolicy:
     def _parts(self, number: int) -> list[MicroBatch]:
         # Without gradients, what fits a step fits an evaluation.
         return split_over_processes(range(number), self.train.micro_batch_size, 0, self.world)
+
+
+def _problems(batch: Batch | None, failure: DataError | None) -> list[Problem]:
+    """The problems of the rows of a batch, which was built or was not."""
+    if failure is not None:
+        return list(failure.problems)
+    left_out = {} if batch is None else batch.left_out
+    return [problem for problems in left_out.values() for problem in problems]
+
+
+def _sums(batch: Batch, scored: TokenLogProbs) -> list[RowLogProb]:
+    values, mask = scored
+    sums, counts = values.where(mask, 0).sum(dim=1).tolist(), mask.sum(dim=1).tolist()
+    rows = zip(batch.rows, sums, counts, strict=True)
+    return [RowLogProb(row.id, row.source, row.corruptible, log_prob, count) for row, log_prob, count in rows]
 
 
 @dataclass(frozen=True)

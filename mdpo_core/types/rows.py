@@ -111,3 +111,28 @@ class Rows(Sequence[Example]):
         if isinstance(index, slice):
             return Rows(self._data, self._rows[index])
         return self._data[self._rows[index]]
+
+
+@dataclass(frozen=True)
+class Joined(LazyRows):
+    """The rows of several sequences, one after the other."""
+
+    parts: Sequence[Sequence[Example]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def row(self, number: int) -> Example:
+        part, index = self._at(number)
+        return part[index]
+
+    def place(self, number: int) -> str:
+        part, index = self._at(number)
+        return part.place(index) if isinstance(part, LazyRows | Rows) else f"row {index + 1}"
+
+    def _at(self, number: int) -> tuple[Sequence[Example], int]:
+        for part in self.parts:
+            if number < len(part):
+                return part, number
+            number -= len(part)
+        raise IndexError(number)

@@ -33,6 +33,8 @@ def would_train(recipe: Recipe, checked: CheckedData | None = None) -> Iterator[
     yield f"  steps      {_steps(recipe, checked)}, learning rate {recipe.train.learning_rate:g}"
     evaluators = ", ".join(each.component_name() for each in recipe.evaluators)
     yield f"  evaluators {evaluators or 'none'}; writes to {recipe.output.dir}"
+    if checked is not None:
+        yield from _probe(recipe, checked)
 
 
 def rows_of(checked: CheckedData) -> str:
@@ -56,6 +58,21 @@ def _numbers(recipe: Recipe) -> Iterator[str]:
         return
     trained, frozen = (sum(int(part[kind]) for part in parts) for kind in ("trained", "frozen"))
     yield f"             {trained:,} numbers train, {frozen:,} stay as they are"
+
+
+def _probe(recipe: Recipe, checked: CheckedData) -> Iterator[str]:
+    """When the probe measures that a recipe does not name, or why it does not; nothing if the recipe decides that."""
+    from mdpo_core.data.sampler import Sampler
+    from mdpo_core.recipe.automatic_probe import automatic_probe, run_size, why_not_probed
+
+    probe = automatic_probe(recipe)
+    if probe is None:
+        return
+    size = run_size(recipe, recipe.train.max_steps or Sampler.of(recipe.train, checked.lengths).num_steps)
+    reason = why_not_probed(probe, size, checked.held_out_examples() or checked.valid_examples())
+    every = probe.interval(size)
+    when = "before and after the training" if every is None else f"every {every} steps"
+    yield f"  probe      {f'none: {reason}' if reason else f'whether the preference needs the picture, {when}'}"
 
 
 def _steps(recipe: Recipe, checked: CheckedData | None) -> str:

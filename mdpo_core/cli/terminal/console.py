@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _EVALUATING = "evaluating"
 # Metrics that are in the table at the end, and not in the line of an evaluation.
-_FINER = ("loss/", "rewards/margin/")
+_FINER = ("loss/", "rewards/margin/", "chosen/", "logps_per_token/")
 
 
 class Console:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, field_validator
 
 from mdpo_core import (
     Corruption,
@@ -17,6 +19,7 @@ from mdpo_core import (
     Evaluator,
     Example,
     ExampleField,
+    LazyRows,
     Policy,
     Problem,
     RunSize,
@@ -29,15 +32,24 @@ _WITHOUT = "without"
 _ROWS = 24
 _SHARE = 0.015  # of the forwards of a run, so that all that a probe needs stays below 2 % of the time
 _PER_VIEW = 2  # a step's forward and backward, in forwards, where views share their prompt
-
-LogProbs = Mapping[str, Sequence[Sequence[float]]]  # by condition, those of the chosen and rejected answer of a row
+_TRIES = 20  # rows that are looked at for each that is probed
 
 
 class _Probed(NamedTuple):
-    """The log-probs of each row's two answers. ``changed``: the rows whose picture the condition changes."""
+    """Of each row: its id, the log-probs of its answers, the tokens of the chosen one, and if its picture changed."""
 
-    log_probs: Sequence[Sequence[float]]
-    changed: Sequence[int]
+    ids: list[str]
+    log_probs: list[list[float]]
+    num_tokens: list[int]
+    changed: list[bool]
+
+
+class _Before(NamedTuple):
+    """Of the probed rows: their numbers and ids, and the log-probs of their answers before training, by condition."""
+
+    numbers: list[int]
+    ids: list[str]
+    log_probs: Mapping[str, Sequence[Sequence[float]]]
 
 
 class Probe(Evaluator):
@@ -45,8 +57,10 @@ class Probe(Evaluator):
 
     ``accuracy``: share of some rows whose chosen answer has the higher reward; ``accuracy/without``: the same without
     the picture; ``accuracy/CONDITION``: under an image condition of the recipe. ``gap``: the first minus the second.
-    ``chosen``: the mean reward of the chosen answers, in nats, ``logps/chosen`` their mean log-prob. A reward is the
-    log-prob minus that before training, which the run directory keeps in ``probe.json``.
+    ``chosen``: the mean reward of the chosen answers, in nats; ``chosen/without``, ``chosen/CONDITION``: the same
+    there. ``logps_per_token``: the log-prob of the chosen answers by their tokens, in nats a token, and
+    ``logps_per_token/without`` and so on. A reward is the log-prob minus that before training, which the run directory
+    keeps in ``probe.json``. A condition under which a row cannot be shown is left out.
 
     The rows are held-out ones, or else drawn from those that are trained on. By default there are so many, and probes
     are so rare, that they take at most 1.5 % of the forwards of the run, and so 2 % of its time: a step counts 2 for
@@ -60,7 +74,6 @@ class Probe(Evaluator):
         description="the corruption that takes the picture away, with its options: {corruption: no_image}",
     )
     seed: int = Field(default=0, description="the seed that draws the rows, where none are held out")
-    _before: LogProbs | None = PrivateAttr(None)
 
     @field_validator("without")
     @classmethod
@@ -80,68 +93,61 @@ class Probe(Evaluator):
         probes = _budget(size) // (self.most_rows(size) * forwards_a_row(size))
         return math.ceil(size.num_steps / (probes - 1)) if probes > 2 else None
 
+    def fits(self, size: RunSize) -> bool:
+        return _budget(size) >= 2 * forwards_a_row(size)
+
     def most_rows(self, size: RunSize) -> int:
         """The rows of a probe: few enough for one at the start and one at the end."""
         return self.rows or max(1, min(_ROWS, _budget(size) // (2 * forwards_a_row(size))))
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
-        rows = self._rows(policy)
-        found = {name: self._probed(policy, rows, how) for name, how in self._conditions(policy).items()}
-        now = {name: each.log_probs for name, each in found.items()}
-        before = self._kept(folder, now, [row.id for row in rows], step)
-        gains = {
-            name: [_minus(after, first) for after, first in zip(now[name], before[name], strict=True)] for name in now
-        }
-        counted = {name: [gains[name][index] for index in each.changed] for name, each in found.items()}
-        accuracies = {
-            name: _mean([chosen > rejected for chosen, rejected in each]) for name, each in counted.items() if each
-        }
-        metrics = {f"accuracy/{name}" if name else "accuracy": value for name, value in accuracies.items()}
-        if _WITHOUT in accuracies:
-            metrics["gap"] = accuracies[""] - accuracies[_WITHOUT]
-        return {
-            **metrics,
-            "chosen": _mean([chosen for chosen, _ in gains[""]]),
-            "logps/chosen": _mean([chosen for chosen, _ in now[""]]),
-        }
+        file, data = folder / "probe.json", policy.held_out or policy.trained_on
+        if step == 0:
+            numbers = self._drawn(policy, self.most_rows(policy.size))
+            found = self._found(policy, _Rows(data, numbers))
+            before = _Before(numbers, found[""].ids, {name: each.log_probs for name, each in found.items()})
+            if current_world().is_main:
+                file.write_text(json.dumps(before._asdict()))
+        else:
+            before = current_world().computed_by_main(lambda: _read(file, len(data)))
+            found = self._found(policy, _Rows(data, before.numbers))
+        if before.ids != found[""].ids:
+            raise _of_other_rows(file)
+        return _metrics(found, before.log_probs)
 
-    def _conditions(self, policy: Policy) -> dict[str, Corruption | None]:
-        return {"": None, _WITHOUT: corruption_of(self.without), **policy.conditions}
-
-    def _probed(self, policy: Policy, rows: Sequence[Example], how: Corruption | None) -> _Probed:
-        chosen, rejected = (policy.log_probs(rows, response, how) for response in _RESPONSES)
-        changed = [index for index, row in enumerate(chosen) if how is None or row.corruptible]
-        pairs = [(first.log_prob, second.log_prob) for first, second in zip(chosen, rejected, strict=True)]
-        return _Probed(pairs, changed)
-
-    def _rows(self, policy: Policy) -> Sequence[Example]:
-        """The first held-out rows, or some of the training's; always the same ones."""
-        number = self.most_rows(policy.size)
-        if policy.held_out:
-            return policy.held_out[:number]
-        found: list[Example] = []
-        order = random.Random(self.seed).sample(range(len(policy.trained_on)), len(policy.trained_on))
-        for index in order:
-            if len(found) == number:
-                break
-            try:
-                found.append(policy.trained_on[index])
-            except DataError:  # a row that is checked when it is met; the training will meet it
-                continue
+    def _found(self, policy: Policy, rows: Sequence[Example]) -> dict[str, _Probed]:
+        """What is found with the picture, by the name ``""``, without it, and under each condition."""
+        found = {"": _probed(policy, rows, None), _WITHOUT: _probed(policy, rows, corruption_of(self.without))}
+        for name, condition in policy.conditions.items():
+            with suppress(DataError):  # in every process alike
+                found[name] = _probed(policy, rows, condition)
         return found
 
-    def _kept(self, folder: Path, now: LogProbs, ids: Sequence[str], step: int) -> LogProbs:
-        """The log-probs before training: those of step 0, which a resumed run reads."""
-        file = folder / "probe.json"
-        if step == 0:
-            self._before = now
-            if current_world().is_main:
-                file.write_text(json.dumps({"rows": list(ids), "log_probs": now}))
-        if self._before is None:
-            [read, *_] = current_world().gather(_read(file, ids) if current_world().is_main else None)
-            self._before = read
-        assert self._before is not None
-        return self._before
+    def _drawn(self, policy: Policy, number: int) -> list[int]:
+        """The numbers of the first held-out rows, or of some of the training's, that have both answers."""
+        data = policy.held_out or policy.trained_on
+        order = range(len(data)) if policy.held_out else _in_random_order(len(data), random.Random(self.seed))
+        found: list[int] = []
+        for index in islice(order, _TRIES * number):
+            with suppress(DataError):  # a row that is checked when it is met; the training will meet it
+                if all(name in data[index].responses for name in _RESPONSES):
+                    found.append(index)
+            if len(found) == number:
+                break
+        return found
+
+
+class _Rows(LazyRows):
+    """The rows of ``data`` with some numbers."""
+
+    def __init__(self, data: Sequence[Example], numbers: list[int]) -> None:
+        self._data, self.numbers = data, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def row(self, number: int) -> Example:
+        return self._data[self.numbers[number]]
 
 
 def forwards_a_row(size: RunSize) -> int:
@@ -153,20 +159,63 @@ def _budget(size: RunSize) -> int:
     return int(_SHARE * _PER_VIEW * size.num_steps * size.pairs_a_step * size.num_views)
 
 
-def _read(file: Path, ids: Sequence[str]) -> LogProbs:
+def _in_random_order(total: int, rng: random.Random) -> Iterator[int]:
+    """The numbers below ``total`` in a random order, each drawn when it is asked for."""
+    seen: set[int] = set()
+    while len(seen) < total:
+        number = rng.randrange(total)
+        if number not in seen:
+            seen.add(number)
+            yield number
+
+
+def _probed(policy: Policy, rows: Sequence[Example], how: Corruption | None) -> _Probed:
+    chosen, rejected = policy.log_probs_of(rows, _RESPONSES, how).values()
+    pairs = [[first.log_prob, second.log_prob] for first, second in zip(chosen, rejected, strict=True)]
+    changed = [how is None or row.corruptible for row in chosen]
+    return _Probed([row.id for row in chosen], pairs, [row.num_tokens for row in chosen], changed)
+
+
+def _read(file: Path, most: int) -> _Before:
+    """The log-probs before training of rows among ``most``."""
     try:
         kept = json.loads(file.read_text())
-        if kept["rows"] != list(ids):
-            raise DataError([Problem(file.name, "", "is of other rows; remove the run directory, and begin again")])
-        log_probs: LogProbs = kept["log_probs"]
+        before = _Before(list(kept["numbers"]), list(kept["ids"]), dict(kept["log_probs"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"cannot be read ({error}): it holds the log-probs before training; remove the probe from evaluators"
+        message = (
+            f"cannot be read ({error}): it holds the log-probs before training; take the probe out of evaluators, and "
+            "set probe: off"
+        )
         raise DataError([Problem(file.name, "", message)]) from error
-    return log_probs
+    if not all(0 <= number < most for number in before.numbers):
+        raise _of_other_rows(file)
+    return before
 
 
-def _minus(after: Sequence[float], before: Sequence[float]) -> tuple[float, float]:
-    return after[0] - before[0], after[1] - before[1]
+def _of_other_rows(file: Path) -> DataError:
+    return DataError([Problem(file.name, "", "is of other rows; remove the run directory, and begin again")])
+
+
+def _metrics(found: Mapping[str, _Probed], before: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+    """The metrics of all conditions. One that changes no picture has none."""
+    metrics: dict[str, float] = {}
+    for name, each in found.items():
+        if name in before and any(each.changed):
+            own = _of_condition(each, before[name])
+            metrics |= {f"{metric}/{name}" if name else metric: value for metric, value in own.items()}
+    if f"accuracy/{_WITHOUT}" in metrics:
+        metrics["gap"] = metrics["accuracy"] - metrics[f"accuracy/{_WITHOUT}"]
+    return metrics
+
+
+def _of_condition(now: _Probed, before: Sequence[Sequence[float]]) -> dict[str, float]:
+    rows = [index for index, changed in enumerate(now.changed) if changed]
+    gains = [[after - first for after, first in zip(now.log_probs[row], before[row], strict=True)] for row in rows]
+    return {
+        "accuracy": _mean([chosen > rejected for chosen, rejected in gains]),
+        "chosen": _mean([chosen for chosen, _ in gains]),
+        "logps_per_token": _mean([now.log_probs[row][0] / max(1, now.num_tokens[row]) for row in rows]),
+    }
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -35,7 +35,8 @@ FIRST_WINS = {"chosen_probability": st.floats(0.5, 1), "rejected_probability": s
 class SteadyPolicy:
     """Says the same of every picture, and sees the same without it; the least that an evaluator needs."""
 
-    held_out = (Example("1", "?", {}, source="boats"), Example("2", "?", {}))
+    answers = {"chosen": "yes", "rejected": "no"}  # which the probe needs
+    held_out = (Example("1", "?", answers, source="boats"), Example("2", "?", answers))
     trained_on = held_out
     conditions: Mapping[str, Corruption] = {}
     size = RunSize(num_steps=10, pairs_a_step=4, num_views=2, num_conditions=0)
@@ -46,7 +47,12 @@ class SteadyPolicy:
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
     ) -> list[RowLogProb]:
-        return [RowLogProb(each.id, each.source, True, -9.0) for each in examples]
+        return self.log_probs_of(examples, (response,), corruption)[response]
+
+    def log_probs_of(
+        self, examples: Sequence[Example], responses: Sequence[str], corruption: Corruption | None = None
+    ) -> dict[str, list[RowLogProb]]:
+        return {name: [RowLogProb(each.id, each.source, True, -9.0, 3) for each in examples] for name in responses}
 
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0

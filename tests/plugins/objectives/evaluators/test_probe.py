@@ -42,11 +42,20 @@ class Measured(_SteadyPolicy):
     def log_probs(
         self, examples: Sequence[Example], response: str = "chosen", corruption: Corruption | None = None
     ) -> list[RowLogProb]:
+        return self.log_probs_of(examples, (response,), corruption)[response]
+
+    def log_probs_of(
+        self, examples: Sequence[Example], responses: Sequence[str], corruption: Corruption | None = None
+    ) -> dict[str, list[RowLogProb]]:
         which = "clean" if corruption is None else "crop" if corruption is self.crop else "without"
-        column = ["chosen", "rejected"].index(response)
-        return [
-            RowLogProb(row.id, "", row.id != "3", float(self.numbers[which][int(row.id)][column])) for row in examples
-        ]
+        columns = {name: ["chosen", "rejected"].index(name) for name in responses}
+        return {
+            name: [
+                RowLogProb(row.id, "", row.id != "3", float(self.numbers[which][int(row.id)][column]), int(row.id) + 1)
+                for row in examples
+            ]
+            for name, column in columns.items()
+        }
 
 
 def test_metrics_are_those_of_a_straight_line(tmp_path: Path) -> None:
@@ -60,7 +69,11 @@ def test_metrics_are_those_of_a_straight_line(tmp_path: Path) -> None:
     # 0 and -1, -1 and 0, 0 and -2.
     assert found["accuracy/crop"] == pytest.approx(2 / 3)
     assert found["gap"] == pytest.approx(3 / 4 - 1 / 3)
-    assert (found["chosen"], found["logps/chosen"]) == (1 / 2, -19 / 4)
+    assert found["chosen"] == 1 / 2
+    # 1, 0 and 0; the answers have 1, 2, 3 and 4 tokens.
+    assert found["chosen/without"] == pytest.approx(1 / 3)
+    assert found["logps_per_token"] == pytest.approx((-4 - 5 / 2 - 8 / 3 - 2 / 4) / 4)
+    assert found["logps_per_token/crop"] == pytest.approx((-8 - 9 / 2 - 8 / 3) / 3)
 
 
 def test_a_resumed_run_measures_what_an_unstopped_one_does(tmp_path: Path) -> None:
@@ -83,7 +96,7 @@ def test_without_held_out_rows_some_of_the_training_are_drawn(tmp_path: Path) ->
     drawn = []
     for seed in (0, 0, 1):
         Probe(rows=2, seed=seed).evaluate(policy, tmp_path, 0)
-        drawn.append(json.loads((tmp_path / "probe.json").read_text())["rows"])
+        drawn.append(json.loads((tmp_path / "probe.json").read_text())["ids"])
     assert len(drawn[0]) == 2
     assert drawn[0] == drawn[1] != drawn[2]
 
