@@ -264,10 +264,10 @@ class Run:
 
     def _evaluation(self, learner: Learner, objective: Objective, num_steps: int) -> Evaluation:
         from mdpo_core.training.automatic import evaluators_of
-        from mdpo_core.training.evaluation import Evaluation, TrainedPolicy
+        from mdpo_core.training.evaluation import Evaluation, TrainedPolicy, sound_rows
 
-        ask, progress = self.recipe.model.questions, progress_of("evaluating", self.world)
-        train, rows = self.recipe.train, (self.checked.held_out_examples(), self.checked.valid_examples())
+        ask, train, progress = self.recipe.model.questions, self.recipe.train, progress_of("evaluating", self.world)
+        rows = (self.checked.held_out_examples(), sound_rows(self.checked.valid_examples(), self.builder))
         policy = TrainedPolicy(learner, objective, self.builder, train, ask, progress, self.world, *rows, num_steps)
         return Evaluation(evaluators_of(self.recipe, policy, self.directory), policy, self.directory.path, num_steps)
 

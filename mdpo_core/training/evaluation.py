@@ -13,7 +13,7 @@ import torch
 
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
-from mdpo_core.errors import DataError, Problem, blame_on
+from mdpo_core.errors import DataError, Problem, RecipeError, blame_on
 from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator, RowLogProb, RunSize, Sample
 from mdpo_core.interfaces.model import Decoding, Encoder
@@ -27,7 +27,7 @@ from mdpo_core.training.learner import Learner
 from mdpo_core.training.out_of_memory import explained_while
 from mdpo_core.types.batch import Batch, EncodedPrompt
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import Joined
+from mdpo_core.types.rows import Joined, LazyRows
 from mdpo_core.types.scores import Scores, TokenLogProbs
 from mdpo_core.types.view import CLEAN, View
 
@@ -190,6 +190,32 @@ class TrainedPolicy:
         return split_over_processes(range(number), self.train.micro_batch_size, 0, self.world)
 
 
+def _require_new(found: Mapping[str, float], before: Mapping[str, float]) -> None:
+    """Raise `RecipeError` if an evaluator measures what one before it measured, whose values would be lost."""
+    twice = next((name for name in found if name in before), None)
+    if twice is not None:
+        raise RecipeError(f"two evaluators measure '{twice}', and one value would be lost; take one of the two out")
+
+
+class _SoundRows(LazyRows):
+    """Rows that are not checked before: to read one that the model cannot read raises its `DataError`."""
+
+    def __init__(self, rows: Sequence[Example], builder: BatchBuilder) -> None:
+        self._rows, self._builder = rows, builder
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, number: int) -> Example:
+        self._builder.build(self._rows, [number], epoch=0)
+        return self._rows[number]
+
+
+def sound_rows(rows: Sequence[Example], builder: BatchBuilder) -> Sequence[Example]:
+    """Rows that are trained on, for evaluators: a bad one raises `DataError` when it is read, if it is still there."""
+    return _SoundRows(rows, builder) if builder.checks_rows else rows
+
+
 def _problems(batch: Batch | None, failure: DataError | None) -> list[Problem]:
     """The problems of the rows of a batch, which was built or was not."""
     if failure is not None:
@@ -234,7 +260,9 @@ class Evaluation:
         try:
             with self._folder_of_process() as folder:
                 for evaluator in due:
-                    metrics |= self._measured(evaluator, folder, step)
+                    found = self._measured(evaluator, folder, step)
+                    _require_new(found, metrics)
+                    metrics |= found
                     self.policy.stop_if_asked()
         finally:
             self.policy.learner.model.set_training(True)

@@ -112,17 +112,19 @@ SECTIONS: dict[str, list[Metric]] = {
         ),
         Metric("eval/preference/picture/margin", "nats", "by how much, in the mean", _PREFERENCE),
     ],
-    "Is the picture used? The evaluator `probe`": [
+    "Is the picture used? The probe of every run": [
         Metric("eval/probe/accuracy", "share", "probed rows whose chosen answer has the higher reward", _PROBE),
+        Metric("eval/probe/gap", "share", "`eval/probe/accuracy` minus `eval/probe/accuracy/without`", _PROBE),
+        Metric("eval/probe/chosen", "nats", "reward of the chosen answers, without beta, in the mean", _PROBE),
+        Metric("eval/probe/logps_per_token", "nats a token", "log-prob of the chosen answers, in the mean", _PROBE),
         Metric(
             "eval/probe/accuracy/CONDITION",
             "share",
-            "the same under an image condition, and `without` the picture",
+            "as above, under an image condition, and `without` the picture; so, too, the next two",
             _PROBE,
         ),
-        Metric("eval/probe/gap", "share", "`eval/probe/accuracy` minus `eval/probe/accuracy/without`", _PROBE),
-        Metric("eval/probe/chosen", "nats", "reward of the chosen answers, without beta, in the mean", _PROBE),
-        Metric("eval/probe/logps/chosen", "nats", "their log-prob, in the mean", _PROBE),
+        Metric("eval/probe/chosen/CONDITION", "nats", "as above", _PROBE),
+        Metric("eval/probe/logps_per_token/CONDITION", "nats a token", "as above", _PROBE),
     ],
     "Sample answers: the evaluator `samples`": [
         Metric("eval/samples/words", "words", "length of an answer, in the mean", _SAMPLES),

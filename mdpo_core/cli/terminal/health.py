@@ -11,8 +11,10 @@ Records = Sequence[Mapping[str, float]]
 _CHOSEN = "rewards/chosen"
 _PICTURE = "picture/accuracy"
 _HELD_OUT = "eval/preference/"
-_PROBE = "eval/probe/accuracy"
+_PROBE = "eval/probe/"
 _CLOSE = 0.05  # accuracies that differ by less are as good as equal
+_RELIES = 1.0  # nats that a chosen answer loses without its picture, more than before training, if it relies on it
+_FEWEST_PROBED = 8  # rows, below which a probe's numbers are chance
 _HEALTHY = "healthy: no chosen reward below 0, no loss that stayed where it began"
 _FEWEST = 20  # held-out rows, below which their numbers are chance
 _LOG_2 = math.log(2)
@@ -31,12 +33,13 @@ class Known:
     """What is known of a run beside its numbers.
 
     ``anchored``: whether an anchor is among its terms; ``compares_pictures``: whether a term over an image condition
-    is; ``num_held_out``: rows on which it was measured.
+    is; ``num_held_out``: rows on which it was measured; ``num_probed``: rows of a probe.
     """
 
     anchored: bool = False
     compares_pictures: bool = False
     num_held_out: int = 0
+    num_probed: int = 0
 
 
 def verdict(records: Records, known: Known) -> list[str]:
@@ -54,7 +57,7 @@ def findings(records: Records, known: Known) -> list[str]:
     evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
     last = evaluated[-1] if evaluated and known.num_held_out >= _FEWEST else {}
     found = [*_of_training(trained, last, known)]
-    found += _of_probes([record for record in records if _PROBE in record], known)
+    found += _of_probes([record for record in records if f"{_PROBE}accuracy" in record], known)
     return [*found, *_of_held_out(last, trained), *_of_pictures(last, known)]
 
 
@@ -116,27 +119,38 @@ def _of_pictures(last: Mapping[str, float], known: Known) -> Iterator[str]:
 
 
 def _of_probes(probed: Records, known: Known) -> Iterator[str]:
-    """What the evaluator `probe` found: the preference does not need the picture, and nothing makes the model look.
+    """What the evaluator `probe` found: the preference does not need the picture, or the chosen answers sank.
 
-    A term over an image condition makes it look although the rejected answers show without a picture what is wrong with
-    them. The step before training is not judged: no answer has a reward there.
+    The step before training is not judged: no answer has a reward there.
     """
     later = [record for record in probed if record["step"] > 0]
-    if not later or f"{_PROBE}/without" not in later[-1]:
+    if not later or known.num_probed < _FEWEST_PROBED:
         return
-    last = later[-1]
-    seen, unseen, chosen = last[_PROBE], last[f"{_PROBE}/without"], last["eval/probe/chosen"]
-    if unseen > seen - _CLOSE and (chosen < 0 or not known.compares_pictures):
-        yield (
-            f"the chosen answers are preferred without the picture as well ({unseen:.0%} of the probed pairs, "
-            f"{seen:.0%} with it): the preference does not need it. "
-            f"{_TRAIN_MORE if known.compares_pictures else _ADD_CONDITION}"
-        )
-    sunk = [record for record in later if record["eval/probe/chosen"] < 0]
+    yield from _of_need(later[-1], known)
+    chosen = later[-1][f"{_PROBE}chosen"]
+    sunk = [record for record in later if record[f"{_PROBE}chosen"] < 0]
     if len(sunk) > len(later) / 2 and chosen < 0:
         yield (
             f"the probed chosen answers had a reward below 0 in {len(sunk)} of {len(later)} probes, {chosen:+.2f} nats "
             f"at last: good answers become less likely. {_RAISE_ANCHOR if known.anchored else _ADD_ANCHOR}"
+        )
+
+
+def _of_need(last: Mapping[str, float], known: Known) -> Iterator[str]:
+    """Whether the preference needs the picture, by the last probe.
+
+    The rejected answers may show without a picture what is wrong with them, whatever is trained. A term over an image
+    condition then still makes the chosen answers rely on it: they lose more without it than before training.
+    """
+    seen, unseen = last[f"{_PROBE}accuracy"], last.get(f"{_PROBE}accuracy/without")
+    if unseen is None or unseen <= seen - _CLOSE:
+        return
+    chosen, without = last[f"{_PROBE}chosen"], last.get(f"{_PROBE}chosen/without", -math.inf)
+    if chosen < 0 or not known.compares_pictures or without > chosen - _RELIES:
+        yield (
+            f"the chosen answers are preferred without the picture as well ({unseen:.0%} of the probed pairs, "
+            f"{seen:.0%} with it): the preference does not need it. "
+            f"{_TRAIN_MORE if known.compares_pictures else _ADD_CONDITION}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ _FILES = {
     "best": "the model that was best by output.keep_best",
     "samples.jsonl": "answers at every evaluation",
     "samples.png": "answers before and after",
+    "probe.json": "log-probs before training, for the probe",
     "curves.png": "loss and rewards over time",
     "metrics.jsonl": "every logged step",
     "checkpoints": "the run can resume from these",
@@ -95,10 +97,15 @@ def _what_trained(recipe: Recipe, trained: Trained | None) -> Iterator[str]:
 
 
 def _unmeasured(recipe: Recipe, result: RunResult) -> Iterator[str]:
-    if not result.evaluations:
+    if not any(_is_held_out(name) for found in result.evaluations.values() for name in found):
         held_out = recipe.data.hold_out is not None or recipe.validation is not None
         rows = "" if held_out else "hold_out: {share: 0.02} in data and "
         yield f"no held-out numbers: {rows}the evaluator 'preference' would measure before and after"
+
+
+def _is_held_out(metric: str) -> bool:
+    """Whether an evaluator measured it that the recipe names: the probe's rows may be trained on."""
+    return not metric.startswith("eval/probe/")
 
 
 def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterator[str]:
@@ -118,6 +125,7 @@ def _health(recipe: Recipe, result: RunResult) -> list[str]:
         anchored=any(isinstance(term, Anchor) for term in recipe.objective),
         compares_pictures=any(view.condition != CLEAN for term in recipe.objective for view in term.views()),
         num_held_out=_num_held_out(result.run_dir),
+        num_probed=_num_probed(result.run_dir),
     )
     return verdict(MetricsFile(result.run_dir / "metrics.jsonl").records(), known)
 
@@ -125,6 +133,12 @@ def _health(recipe: Recipe, result: RunResult) -> list[str]:
 def _num_held_out(run_dir: Path) -> int:
     rows: int = read_manifest(RunDirectory(run_dir).manifest)["data"].get("held_out", {}).get("rows", 0)
     return rows
+
+
+def _num_probed(run_dir: Path) -> int:
+    """The rows of a probe; 0 if the run has none."""
+    file = run_dir / "probe.json"
+    return len(json.loads(file.read_text())["ids"]) if file.is_file() else 0
 
 
 def _shown_by_trackers(recipe: Recipe, run_dir: Path) -> Iterator[str]:

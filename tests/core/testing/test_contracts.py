@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ FIRST_WINS = {"chosen_probability": st.floats(0.5, 1), "rejected_probability": s
 class SteadyPolicy:
     """Says the same of every picture, and sees the same without it; the least that an evaluator needs."""
 
-    answers = {"chosen": "yes", "rejected": "no"}  # which the probe needs
+    answers: ClassVar = {"chosen": "yes", "rejected": "no"}  # which the probe needs
     held_out = (Example("1", "?", answers, source="boats"), Example("2", "?", answers))
     trained_on = held_out
     conditions: Mapping[str, Corruption] = {}

@@ -72,9 +72,15 @@ def test_warnings_of_the_page_about_reading_a_run_are_those_of_the_summary() -> 
     runs = [
         [{"loss": 0.05, "rewards/chosen": -1.851}],
         [{"loss": 2.0, **stuck}],
+        [
+            {"step": step, "eval/probe/accuracy": 1.0, "eval/probe/accuracy/without": 1.0, "eval/probe/chosen": -15.86}
+            for step in (75, 150)
+        ],
         [{"eval/preference/picture/accuracy": 0.52}],
     ]
-    assert told == [f"{sentence}." for run in runs for sentence in findings(run, Known(num_held_out=200))]
+    assert told == [
+        f"{sentence}." for run in runs for sentence in findings(run, Known(num_held_out=200, num_probed=24))
+    ]
 
 
 def test_every_metric_of_the_page_is_in_a_run(keys: set[str]) -> None:

@@ -88,13 +88,17 @@ def test_what_does_not_hold_for_held_out_rows_is_said() -> None:
     assert "held-out" not in same
 
 
-def probed(*numbers: tuple[float, float, float]) -> list[dict[str, float]]:
-    """Probes of a run: accuracy with the picture and without it, and the chosen reward."""
+PROBED = Known(num_probed=24)
+PICTURES = Known(num_probed=24, compares_pictures=True)
+
+
+def probed(*numbers: tuple[float, ...]) -> list[dict[str, float]]:
+    """Probes of a run: accuracy with the picture and without it, and the chosen reward, also without the picture."""
     first = {"step": 0.0, "eval/probe/accuracy": 0.0, "eval/probe/accuracy/without": 0.0, "eval/probe/chosen": 0.0}
-    names = ("eval/probe/accuracy", "eval/probe/accuracy/without", "eval/probe/chosen")
+    names = ("eval/probe/accuracy", "eval/probe/accuracy/without", "eval/probe/chosen", "eval/probe/chosen/without")
     return [
         first,
-        *({"step": 50.0 * step, **dict(zip(names, each, strict=True))} for step, each in enumerate(numbers, 1)),
+        *({"step": 50.0 * step, **dict(zip(names, each, strict=False))} for step, each in enumerate(numbers, 1)),
     ]
 
 
@@ -104,7 +108,7 @@ MDPO = probed((1.0, 1.0, 2.0), (1.0, 1.0, 2.8), (1.0, 1.0, 2.9))
 
 
 def test_a_preference_that_needs_no_picture_is_said() -> None:
-    picture, sunk = findings(DPO, Known())
+    picture, sunk = findings(DPO, PROBED)
     assert "preferred without the picture as well (100% of the probed pairs, 100% with it)" in picture
     assert "over: chosen@crop" in picture
     assert "below 0 in 3 of 3 probes, -15.70 nats at last" in sunk
@@ -112,21 +116,30 @@ def test_a_preference_that_needs_no_picture_is_said() -> None:
 
 
 def test_mdpo_raises_no_alarm() -> None:
-    assert findings(MDPO, Known(anchored=True, compares_pictures=True)) == []
+    assert findings(MDPO, Known(anchored=True, compares_pictures=True, num_probed=24)) == []
 
 
 @pytest.mark.parametrize(
     ("numbers", "known", "count"),
     [
-        (((1.0, 0.94, 1.0),), Known(), 0),  # clearly worse without the picture
-        (((1.0, 0.96, 1.0),), Known(), 1),
-        (((1.0, 0.96, 1.0),), Known(compares_pictures=True), 0),
-        (((1.0, 0.5, -1.0), (1.0, 0.5, 1.0)), Known(), 0),  # it sank, and came back
-        (((1.0, 0.5, 1.0), (1.0, 0.5, 1.0), (1.0, 0.5, -1.0)), Known(), 0),  # not for long
+        (((1.0, 0.94, 1.0),), PROBED, 0),  # clearly worse without the picture
+        (((1.0, 0.96, 1.0),), PROBED, 1),
+        (((1.0, 0.96, 1.0),), Known(num_probed=7), 0),  # too few rows
+        (((1.0, 0.96, 1.0, -0.1),), PICTURES, 0),  # without the picture, they lose 1.1 nats more than before
+        (((1.0, 0.96, 1.0, 0.1),), PICTURES, 1),  # the term over the condition has done nothing
+        (((1.0, 0.5, -1.0), (1.0, 0.5, 1.0)), PROBED, 0),  # it sank, and came back
+        (((1.0, 0.5, 1.0), (1.0, 0.5, 1.0), (1.0, 0.5, -1.0)), PROBED, 0),  # not for long
     ],
 )
-def test_probes_near_the_limits(numbers: tuple[tuple[float, float, float], ...], known: Known, count: int) -> None:
+def test_probes_near_the_limits(numbers: tuple[tuple[float, ...], ...], known: Known, count: int) -> None:
     assert len(findings(probed(*numbers), known)) == count
+
+
+def test_chosen_answers_that_sink_are_said_of_rows_without_pictures_too() -> None:
+    records = [{"step": 0.0, "eval/probe/accuracy": 0.0, "eval/probe/chosen": 0.0}]
+    records += [{"step": step, "eval/probe/accuracy": 1.0, "eval/probe/chosen": -2.0} for step in (50.0, 100.0)]
+    [found] = findings(records, PROBED)
+    assert "below 0 in 2 of 2 probes, -2.00 nats at last" in found
 
 
 @pytest.mark.parametrize(("accuracy", "num_held_out", "is_told"), [(1.0, 20, False), (0.7, 20, True), (1.0, 19, True)])
