@@ -58,6 +58,8 @@ from mdpo_core.reporting.comparison import Comparison, compare
 from mdpo_core.result import RunResult
 from mdpo_core.runner import run
 from mdpo_core.scoring.layers import layers_of
+from mdpo_core.servers.client import ChatServer, Patience, RequestStopped, ServerAddress
+from mdpo_core.servers.messages import ChatReply, ChatRequest, UnusableReply, reply_in
 from mdpo_core.storage.files import atomic_folder, exclusive_folder
 from mdpo_core.storage.stored_checks import remembered
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
@@ -96,6 +98,9 @@ __all__ = [
     "BenchmarkScore",
     "Block",
     "Box",
+    "ChatReply",
+    "ChatRequest",
+    "ChatServer",
     "CheckpointError",
     "Comparison",
     "Component",
@@ -141,6 +146,7 @@ __all__ = [
     "PartOptions",
     "PartTraining",
     "Parts",
+    "Patience",
     "Placement",
     "PluginError",
     "Policy",
@@ -152,6 +158,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Relabeling",
+    "RequestStopped",
     "ResponseTokens",
     "Role",
     "RowLogProb",
@@ -164,6 +171,7 @@ __all__ = [
     "ScorerOutput",
     "Scores",
     "SelectiveCorruption",
+    "ServerAddress",
     "Statistic",
     "StoredRow",
     "StoredRows",
@@ -177,6 +185,7 @@ __all__ = [
     "TrainedModel",
     "TrainedWeights",
     "Turn",
+    "UnusableReply",
     "UpdateOptions",
     "Updates",
     "View",
@@ -213,6 +222,7 @@ __all__ = [
     "relabel",
     "remembered",
     "replace_marks",
+    "reply_in",
     "require_devices",
     "require_file",
     "rows_in_random_order",

@@ -28,3 +28,8 @@ def replace_marks(text: str, replacement: str, mark: str = IMAGE_MARK) -> str:
 def escape_marks(text: str) -> str:
     r"""The text with every mark as plain text: ``\<image>`` for ``<image>``."""
     return MARK.sub(lambda found: f"\\{found[0]}", text)
+
+
+def unescape_marks(text: str) -> str:
+    r"""The text with every mark that is plain text as it is read: ``<image>`` for ``\<image>``."""
+    return re.sub(rf"\\({IMAGE_MARK}|{VIDEO_MARK})", r"\1", text)

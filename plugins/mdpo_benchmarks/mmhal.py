@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from mdpo_benchmarks.judging.judged import Judged
-from mdpo_benchmarks.judging.requests import Reply
 from mdpo_benchmarks.judging.saved import read_replies, require_model
 from mdpo_benchmarks.mmhal_rows import NUM_ROWS, TYPES, answered, checked, picture_of
 from mdpo_core import (
     Answer,
     AnswerNames,
+    ChatReply,
     DataError,
     Question,
     RecipeError,
@@ -98,13 +98,13 @@ class MMHal(Judged):
         rows = read_rows(file) if file else [StoredRow(answer.where, dict(answer.values)) for answer in answers]
         return answered(answers, checked(rows), file.name if file else "the benchmark")
 
-    def _saved(self) -> list[Reply]:
+    def _saved(self) -> list[ChatReply]:
         assert self.judge_replies is not None, "check() requires them or a judge, which needs answers"
         replies = read_replies(self.judge_replies)
         require_model(replies, self.judge_model, self.judge_accept, self.judge_replies.name)
         return replies
 
-    def _asked(self, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+    def _asked(self, rows: Sequence[Mapping[str, Any]]) -> list[ChatReply]:
         template = self.template()
         return self.open_judge().ask([self.request(message(template.filled, row)) for row in rows])
 
@@ -160,7 +160,7 @@ def _mean(numbers: Sequence[int]) -> float:
 
 
 def _by_row(
-    rows: Sequence[Mapping[str, Any]] | None, replies: Sequence[Reply], ratings: Sequence[int | None]
+    rows: Sequence[Mapping[str, Any]] | None, replies: Sequence[ChatReply], ratings: Sequence[int | None]
 ) -> list[dict[str, Any]]:
     """What was found in each answer; the answers themselves if they were given."""
     found = [

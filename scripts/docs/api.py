@@ -33,6 +33,8 @@ GROUPS = {
     "Optimizer PairLoss Reader SelectiveCorruption Term Tracker hookimpl",
     "Benchmarks": "Answer AnswerNames AskedQuestions Benchmark BenchmarkScore JudgeUse Question Score StoredRow "
     "answers_in_order read_rows require_file",
+    "Models behind servers": "ChatReply ChatRequest ChatServer Patience RequestStopped ServerAddress UnusableReply "
+    "reply_in",
     "What terms ask for": "Probe Statistic",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",

@@ -45,6 +45,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "answer": (
         ("mdpo answer pope --model runs/mine --images DIR --questions FILE --out a.jsonl", ""),
         ("mdpo answer amber --model mine.yaml --images DIR --data DIR --out a.jsonl", ""),
+        ("mdpo answer mme --server http://localhost:8000/v1 --images DIR --questions FILE --out a.jsonl", ""),
     ),
     "score": (
         ("mdpo score pope --answers answers.jsonl --questions coco_pope_random.json", ""),

@@ -22,12 +22,12 @@ from mdpo_benchmarks.hallusion.counts import (
 )
 from mdpo_benchmarks.hallusion.rows import NUM_ROWS, Row, in_order, read
 from mdpo_benchmarks.judging.judged import Judged
-from mdpo_benchmarks.judging.requests import Reply
 from mdpo_benchmarks.judging.saved import read_list
 from mdpo_benchmarks.judging.template import read_template
 from mdpo_core import (
     Answer,
     AnswerNames,
+    ChatReply,
     DataError,
     JudgeUse,
     Problem,
@@ -192,7 +192,7 @@ def _depends_on_same(row: Row, correctness: str, original: str) -> bool:
     return cause(row, Verdict(correctness, True), original) != cause(row, Verdict(correctness, False), original)
 
 
-def _num_unparsed(replies: Sequence[Reply], compared: Sequence[Reply]) -> int:
+def _num_unparsed(replies: Sequence[ChatReply], compared: Sequence[ChatReply]) -> int:
     """The replies in which no expected word is."""
     expected = (("correct", "unclear"), ("same", "different"))
     return sum(

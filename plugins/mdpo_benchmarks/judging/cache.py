@@ -10,8 +10,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from mdpo_benchmarks.judging.requests import Reply, Request, Unusable, reply_in
-from mdpo_core import DataError, Problem
+from mdpo_core import ChatReply, ChatRequest, DataError, Problem, UnusableReply, reply_in
 
 _BEGINNING = '{"key": "'
 
@@ -26,7 +25,7 @@ class ReplyCache:
         """Read the file if it exists. Raises `DataError` if it holds anything else than replies."""
         self.path = path
         self._lock = Lock()
-        self._replies: dict[str, list[Reply]] = {}
+        self._replies: dict[str, list[ChatReply]] = {}
         self._file = -1
         for key, reply in _stored(path):
             self._replies.setdefault(key, []).append(reply)
@@ -45,11 +44,11 @@ class ReplyCache:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._file)
 
-    def replies_to(self, request: Request) -> list[Reply]:
+    def replies_to(self, request: ChatRequest) -> list[ChatReply]:
         """All replies to a request that are there, the oldest first."""
         return self._replies.get(request.key, [])
 
-    def add(self, request: Request, completion: Any, reply: Reply) -> None:
+    def add(self, request: ChatRequest, completion: Any, reply: ChatReply) -> None:
         """Write a reply to the disk, with all that the server sent."""
         line = json.dumps({"key": request.key, "asked": request.model, "completion": completion}) + "\n"
         with self._lock:
@@ -61,7 +60,7 @@ class ReplyCache:
             self._replies.setdefault(request.key, []).append(reply)
 
 
-def _stored(path: Path) -> Iterator[tuple[str, Reply]]:
+def _stored(path: Path) -> Iterator[tuple[str, ChatReply]]:
     """The keys and replies in a file, but for lines that were cut."""
     if not path.exists():
         return
@@ -70,7 +69,7 @@ def _stored(path: Path) -> Iterator[tuple[str, Reply]]:
         try:
             stored = json.loads(text)
             yield stored["key"], reply_in(stored["completion"])
-        except (ValueError, LookupError, TypeError, Unusable) as error:
+        except (ValueError, LookupError, TypeError, UnusableReply) as error:
             if not (text.startswith(_BEGINNING) or _BEGINNING.startswith(text)):
                 message = "is not a reply of a judge that mdpo kept; name another file with --judge-cache"
                 raise DataError([Problem(f"{path.name}:{number}", "", message)]) from error

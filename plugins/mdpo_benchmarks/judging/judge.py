@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from mdpo_benchmarks.judging.cache import ReplyCache
-from mdpo_benchmarks.judging.requests import Reply, Request
-from mdpo_benchmarks.judging.server import Server, Stopped
-from mdpo_core import RecipeError
+from mdpo_core import ChatReply, ChatRequest, ChatServer, RecipeError, RequestStopped
 
 
 @dataclass(frozen=True)
@@ -21,12 +19,12 @@ class Judge:
     once.
     """
 
-    server: Server
+    server: ChatServer
     cache: ReplyCache
     accepted: str | None
     parallel: int
 
-    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+    def ask(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """The reply to each request, in their order.
 
         Raises `RecipeError` if the judge cannot be reached or is another model; what it replied until then is kept.
@@ -38,12 +36,14 @@ class Judge:
         kept = [self._kept(request) for request in requests]
         return [reply for reply in kept if reply is not None]
 
-    def ask_until(self, requests: Sequence[Request], is_of_use: Callable[[str], bool], most: int) -> list[list[Reply]]:
+    def ask_until(
+        self, requests: Sequence[ChatRequest], is_of_use: Callable[[str], bool], most: int
+    ) -> list[list[ChatReply]]:
         """The replies to each request: its message is sent until a reply is of use, ``most`` times at the most.
 
         The last one may still be of no use.
         """
-        replies: list[list[Reply]] = [[] for _ in requests]
+        replies: list[list[ChatReply]] = [[] for _ in requests]
         pending = list(range(len(requests)))
         for attempt in range(most):
             again = [_attempt_of(requests[index], attempt) for index in pending]
@@ -52,15 +52,15 @@ class Judge:
             pending = [index for index in pending if not is_of_use(replies[index][-1].text)]
         return replies
 
-    def _kept(self, request: Request) -> Reply | None:
+    def _kept(self, request: ChatRequest) -> ChatReply | None:
         """The newest reply that is there, of the right model."""
         replies = self.cache.replies_to(request)
         return next((reply for reply in reversed(replies) if self._is_right(request, reply)), None)
 
-    def _is_right(self, request: Request, reply: Reply) -> bool:
-        return reply.model in (request.model, self.accepted)
+    def _is_right(self, request: ChatRequest, reply: ChatReply) -> bool:
+        return reply.is_of(request.model, self.accepted)
 
-    def _ask_for(self, requests: Sequence[Request], num_all: int) -> None:
+    def _ask_for(self, requests: Sequence[ChatRequest], num_all: int) -> None:
         """Ask for replies that are missing; at the first failure no more requests are begun."""
         stop = Event()
         pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="judge")
@@ -82,19 +82,19 @@ class Judge:
             "others alone"
         )
 
-    def _ask_one(self, request: Request, stop: Event) -> None:
+    def _ask_one(self, request: ChatRequest, stop: Event) -> None:
         """Ask, and keep the reply. Sets ``stop`` if that fails, and does nothing once it is set."""
         if stop.is_set():
             return
         try:
             self._ask_and_keep(request, stop)
-        except Stopped:
+        except RequestStopped:
             return  # another request has failed, and its error is the one to tell
         except BaseException:
             stop.set()
             raise
 
-    def _ask_and_keep(self, request: Request, stop: Event) -> None:
+    def _ask_and_keep(self, request: ChatRequest, stop: Event) -> None:
         completion, reply = self.server.ask(request, stop)
         self.cache.add(request, completion, reply)
         if not self._is_right(request, reply):
@@ -104,5 +104,5 @@ class Judge:
             )
 
 
-def _attempt_of(request: Request, attempt: int) -> Request:
-    return Request(request.model, request.role, request.content, request.parameters, attempt)
+def _attempt_of(request: ChatRequest, attempt: int) -> ChatRequest:
+    return ChatRequest(request.model, request.role, request.content, request.parameters, attempt)

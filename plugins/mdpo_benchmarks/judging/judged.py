@@ -10,10 +10,8 @@ from pydantic import Field
 
 from mdpo_benchmarks.judging.cache import ReplyCache
 from mdpo_benchmarks.judging.judge import Judge
-from mdpo_benchmarks.judging.requests import Reply, Request
-from mdpo_benchmarks.judging.server import DEFAULT_KEY, Patience, Server, imported
 from mdpo_benchmarks.judging.template import JudgeTemplate, read_template
-from mdpo_core import Benchmark, JudgeUse, RecipeError
+from mdpo_core import Benchmark, ChatReply, ChatRequest, ChatServer, JudgeUse, Patience, RecipeError, ServerAddress
 
 
 class Judged(Benchmark):
@@ -28,7 +26,7 @@ class Judged(Benchmark):
     judge: str | None = Field(default=None, description="address of the judge's server, such as http://host:8000/v1")
     judge_model: str | None = Field(default=None, description="model to ask for; by default the official script's")
     judge_accept: str | None = Field(default=None, description="name of another model that may answer instead")
-    judge_key_env: str = Field(default=DEFAULT_KEY, description="environment variable with the judge's key")
+    judge_key_env: str = Field(default="OPENAI_API_KEY", description="environment variable with the judge's key")
     judge_parallel: int = Field(default=4, ge=1, le=256, description="requests at once")
     judge_timeout: float = Field(default=100.0, gt=0, description="seconds to wait for a reply")
     judge_retries: int = Field(default=6, ge=0, le=100, description="attempts after the first, for faults that pass")
@@ -79,9 +77,9 @@ class Judged(Benchmark):
     def _template_file(self) -> Path:
         return self.required("judge_template", "the official template of the message to the judge")
 
-    def request(self, content: str) -> Request:
+    def request(self, content: str) -> ChatRequest:
         """The request for a message."""
-        return Request(self.asked_model, self.judge_role, content, self.judge_parameters)
+        return ChatRequest(self.asked_model, self.judge_role, content, self.judge_parameters)
 
     def open_judge(self) -> Judge:
         """The judge. Raises `RecipeError` or `DataError` if an option, the library or the file of replies is wrong."""
@@ -89,12 +87,12 @@ class Judged(Benchmark):
             raise RecipeError(f"the benchmark '{self.component_name()}' needs --judge-cache FILE, for the replies")
         return Judge(self._server(), ReplyCache(self.judge_cache), self.judge_accept, self.judge_parallel)
 
-    def _server(self) -> Server:
+    def _server(self) -> ChatServer:
         assert self.judge is not None, "only a benchmark with a judge asks one"
-        imported()
-        return Server(self.judge, self.judge_key_env, Patience(self.judge_timeout, self.judge_retries, self.judge_wait))
+        address = ServerAddress(self.judge, self.judge_key_env, "the judge", "--judge")
+        return ChatServer(address, Patience(self.judge_timeout, self.judge_retries, self.judge_wait))
 
-    def use_of(self, replies: Sequence[Reply]) -> JudgeUse:
+    def use_of(self, replies: Sequence[ChatReply]) -> JudgeUse:
         """What the result says about the judge."""
         asked = self.asked_model if self.judge is not None else self.judge_model
         models = sorted({reply.model for reply in replies if reply.model is not None})

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mdpo_benchmarks.judging.requests import Reply, Unusable, reply_in
-from mdpo_core import DataError, Problem, RecipeError, require_file
+from mdpo_core import ChatReply, DataError, Problem, RecipeError, UnusableReply, reply_in, require_file
 
 
 def read_list(path: Path, of: str) -> list[Any]:
@@ -22,25 +21,27 @@ def read_list(path: Path, of: str) -> list[Any]:
     return found
 
 
-def read_replies(path: Path) -> list[Reply]:
+def read_replies(path: Path) -> list[ChatReply]:
     """The replies in a file, in order. Raises `DataError` if it is not a list of texts or of chat completions."""
     return [saved_reply(f"{path.name} row {number}", each) for number, each in enumerate(read_list(path, "replies"), 1)]
 
 
-def saved_reply(where: str, saved: Any) -> Reply:
+def saved_reply(where: str, saved: Any) -> ChatReply:
     """A reply as it was saved: a text, or a chat completion."""
     if isinstance(saved, str):
-        return Reply(saved)
+        return ChatReply(saved)
     try:
         return reply_in(saved)
-    except Unusable as error:
+    except UnusableReply as error:
         raise DataError([Problem(where, "", f"is no reply of a judge, which is a text: {error}")]) from error
 
 
-def require_model(replies: list[Reply], asked: str | None, accepted: str | None, file: str) -> None:
+def require_model(replies: list[ChatReply], asked: str | None, accepted: str | None, file: str) -> None:
     """Raise `RecipeError` if saved replies say that they are of another model than asked for."""
-    others = sorted({reply.model for reply in replies if reply.model not in (None, asked, accepted)} - {None})
-    if asked is not None and others:
+    if asked is None:
+        return
+    others = sorted({reply.model for reply in replies if reply.model and not reply.is_of(asked, accepted)})
+    if others:
         raise RecipeError(
             f"the judge '{asked}' was asked for, but the replies in {file} are of '{others[0]}'; if that will do, add "
             f"--judge-accept {others[0]}"

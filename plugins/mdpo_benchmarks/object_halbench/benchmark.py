@@ -14,7 +14,6 @@ from mdpo_benchmarks.coco.captions import Words, described
 from mdpo_benchmarks.coco.normalizers import noun_lemmas
 from mdpo_benchmarks.coco.vocabulary import SHIPPED_SYNONYMS, Mentions, Vocabulary
 from mdpo_benchmarks.judging.judged import Judged
-from mdpo_benchmarks.judging.requests import Reply
 from mdpo_benchmarks.judging.saved import require_model
 from mdpo_benchmarks.judging.template import JudgeTemplate
 from mdpo_benchmarks.nltk_parts import require_nltk
@@ -24,6 +23,7 @@ from mdpo_benchmarks.object_halbench.replies import Extracted, can_be_read, extr
 from mdpo_core import (
     Answer,
     AnswerNames,
+    ChatReply,
     DataError,
     Problem,
     RecipeError,
@@ -119,7 +119,7 @@ class ObjectHalBench(CocoBenchmark, Judged):
             for answer, said in zip(answers, replies, strict=True)
         ]
 
-    def _saved(self, num_answers: int) -> list[list[Reply]]:
+    def _saved(self, num_answers: int) -> list[list[ChatReply]]:
         path = self.required("judge_replies", "what a judge replied, per answer a list")
         replies = read_replies(path)
         if len(replies) != num_answers:
@@ -130,7 +130,7 @@ class ObjectHalBench(CocoBenchmark, Judged):
         require_model([each for some in replies for each in some], self.judge_model, self.judge_accept, path.name)
         return replies
 
-    def _asked(self, answers: Sequence[Answer]) -> list[list[Reply]]:
+    def _asked(self, answers: Sequence[Answer]) -> list[list[ChatReply]]:
         template = self.template()
         requests = [self.request(message(template, each)) for each in answers if is_asked_about(each.response)]
         judge, is_read = self.open_judge(), partial(can_be_read, fenced=self.fenced_replies)

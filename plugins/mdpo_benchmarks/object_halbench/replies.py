@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdpo_benchmarks.judging.requests import Reply
 from mdpo_benchmarks.judging.saved import read_list, saved_reply
-from mdpo_core import Answer, DataError, Problem
+from mdpo_core import Answer, ChatReply, DataError, Problem
 
 _FEWEST_WORDS = 4  # of an answer about which the judge is asked
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
@@ -23,7 +22,7 @@ class Extracted(NamedTuple):
     """
 
     objects: Sequence[str]
-    replies: Sequence[Reply] = ()
+    replies: Sequence[ChatReply] = ()
     listed: bool = True
 
 
@@ -54,7 +53,7 @@ def _value(text: str) -> Any:
         raise ValueError("too many brackets") from error
 
 
-def extracted(answer: Answer, replies: Sequence[Reply], fenced: bool = False) -> Extracted:
+def extracted(answer: Answer, replies: Sequence[ChatReply], fenced: bool = False) -> Extracted:
     """The objects of the first reply that can be read. Raises `DataError` if none can."""
     for number, reply in enumerate(replies, 1):
         try:
@@ -81,7 +80,7 @@ def can_be_read(reply: str, fenced: bool = False) -> bool:
     return True
 
 
-def read_replies(path: Path) -> list[list[Reply]]:
+def read_replies(path: Path) -> list[list[ChatReply]]:
     """The replies about each answer, in the order in which they came. Raises `DataError`.
 
     The file holds a JSON list with a list for each answer: of texts, null for no reply, or chat completions.
@@ -90,8 +89,8 @@ def read_replies(path: Path) -> list[list[Reply]]:
     return [_replies(f"{path.name} row {number}", each) for number, each in enumerate(stored, 1)]
 
 
-def _replies(where: str, stored: Any) -> list[Reply]:
+def _replies(where: str, stored: Any) -> list[ChatReply]:
     if not isinstance(stored, list):
         message = f"must be the list of the judge's replies about an answer, found {str(stored)[:40]!r}"
         raise DataError([Problem(where, "", message)])
-    return [Reply("") if each is None else saved_reply(where, each) for each in stored]
+    return [ChatReply("") if each is None else saved_reply(where, each) for each in stored]

@@ -31,7 +31,12 @@ def completion(text: Any = REPLY, model: str | None = MODEL) -> Answered:
 
 
 class JudgeServer:
-    """``url``: its address. ``asked``: the bodies of all requests; ``headers``: theirs; ``most``: that were open."""
+    """``url``: its address. ``asked``: the bodies of all requests; ``headers``: theirs; ``most``: that were open.
+
+    ``models``: what it lists; None if it lists nothing.
+    """
+
+    models: list[str] | None = None
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -86,6 +91,13 @@ def _handler(server: JudgeServer, answer: Answering) -> type[BaseHTTPRequestHand
                 self.close_connection = True
                 return
             self._send(answered)
+
+        def do_GET(self) -> None:
+            if server.models is None:
+                self._send(Answered("no list here", status=404))
+                return
+            listed = [{"id": name, "object": "model", "created": 0, "owned_by": "me"} for name in server.models]
+            self._send(Answered(json.dumps({"object": "list", "data": listed})))
 
         def _send(self, answered: Answered) -> None:
             data = answered.body.encode()

@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 from mdpo_benchmarks.judging.cache import ReplyCache
 from mdpo_benchmarks.judging.judge import Judge
-from mdpo_benchmarks.judging.requests import Reply, Request
-from mdpo_benchmarks.judging.server import Patience, Server
 from support.builders.mmhal_files import TEMPLATE, mmhal_rows, written
 from support.pretended.judge import MODEL, REPLY, Answered, JudgeServer, completion, judge_server
 
-from mdpo_core import Benchmark, component
+from mdpo_core import Benchmark, ChatReply, ChatRequest, ChatServer, Patience, ServerAddress, component
 from mdpo_core.cli import main
 from mdpo_core.testing import check_benchmark
 
@@ -96,12 +94,12 @@ def test_a_fault_that_passes_is_waited_for_and_costs_no_other_reply(fault: str, 
     def answer(body: dict[str, Any], number: int) -> Answered:
         return LATER[fault] if number in (3, 5) else completion()
 
-    requests = [Request(MODEL, "user", f"message {number}") for number in range(8)]
+    requests = [ChatRequest(MODEL, "user", f"message {number}") for number in range(8)]
     cache = tmp_path / "cache.jsonl"
     with judge_server(answer) as server:
         patience = Patience(timeout=0.2, retries=3, wait=0.001)
-        judge = Judge(Server(server.url, "OPENAI_API_KEY", patience), ReplyCache(cache), None, parallel=2)
-        assert judge.ask(requests) == [Reply(REPLY, MODEL)] * 8
+        judge = Judge(ChatServer(ServerAddress(server.url), patience), ReplyCache(cache), None, parallel=2)
+        assert judge.ask(requests) == [ChatReply(REPLY, MODEL)] * 8
     assert sorted(Counter(server.contents).values()) in ([1] * 6 + [2, 2], [1] * 7 + [3])
     assert len(cache.read_text().splitlines()) == 8
 
