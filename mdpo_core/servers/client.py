@@ -40,14 +40,14 @@ class Patience:
 class ServerAddress:
     """Where a server is. ``key_variable``: the environment variable with its key.
 
-    ``who`` and ``flag`` stand in messages: ``the judge``, and ``--judge`` for the option with the address, with which
-    those of its other options begin.
+    ``who`` and ``flag`` stand in messages: ``the judge``, and ``judge``, the name of the option with the address, with
+    which the names of its other options begin.
     """
 
     url: str
     key_variable: str = DEFAULT_KEY
     who: str = "the server"
-    flag: str = "--server"
+    flag: str = "server"
 
     @property
     def base(self) -> str:
@@ -58,11 +58,11 @@ class ServerAddress:
         """The key; empty without one. Raises `RecipeError` for an address or a key that cannot be one."""
         if not self.base.startswith(("http://", "https://")):
             raise RecipeError(
-                f"{option(self.flag)}: '{self.base}' is no address of a server; it begins with http:// or https://"
+                f"{option(f'--{self.flag}')}: '{self.base}' is no address of a server; it begins with http:// or https://"
             )
         key = os.environ.get(self.key_variable, "").strip()
         if not key and self.key_variable != DEFAULT_KEY:
-            flag = option(f"{self.flag}-key-env")
+            flag = option(f"--{self.flag}-key-env")
             raise RecipeError(f"{flag}: the environment variable {self.key_variable} is not set")
         if not (key.isascii() and key.isprintable()):
             raise RecipeError(f"the environment variable {self.key_variable} has characters that no key has")
@@ -136,7 +136,7 @@ class ChatServer:
         except openai.APIConnectionError as error:
             raise RecipeError(f"{self._who} could not be reached: {_root_of(error)}") from error
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
-            name = option(f"{self.address.flag}-model NAME")
+            name = option(f"--{self.address.flag}-model NAME")
             raise RecipeError(f"{self._who} does not list its models ({_one_line(str(error))}); add {name}") from error
 
     @property
@@ -188,7 +188,7 @@ class ChatServer:
         if error.status_code in (401, 403):
             variable = self.address.key_variable
             state = "is the key in" if os.environ.get(variable) else "there is no key in"
-            other = option(f"{self.address.flag}-key-env NAME")
+            other = option(f"--{self.address.flag}-key-env NAME")
             hint = f"; {state} the environment variable {variable} (another one: {other})"
         return RecipeError(f"{self._who} {said}{hint}")
 
@@ -198,10 +198,8 @@ def imported(flag: str) -> Any:
     try:
         import openai
     except ImportError as error:
-        extra = flag.removeprefix("--")
-        raise RecipeError(
-            f'{option(flag)} needs openai, which is not installed: pip install "mdpo[{extra}]"'
-        ) from error
+        said = f"needs openai, which is not installed: pip install 'mdpo[{flag}]'"
+        raise RecipeError(f"{option(f'--{flag}')} {said}") from error
     return openai
 
 

@@ -89,7 +89,7 @@ class Judged(Benchmark):
 
     def _server(self) -> ChatServer:
         assert self.judge is not None, "only a benchmark with a judge asks one"
-        address = ServerAddress(self.judge, self.judge_key_env, "the judge", "--judge")
+        address = ServerAddress(self.judge, self.judge_key_env, "the judge", "judge")
         return ChatServer(address, Patience(self.judge_timeout, self.judge_retries, self.judge_wait))
 
     def use_of(self, replies: Sequence[ChatReply]) -> JudgeUse:
