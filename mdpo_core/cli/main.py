@@ -23,6 +23,7 @@ from mdpo_core.remedies import in_words_of_commands
 
 if TYPE_CHECKING:
     from mdpo_core.processes.rendezvous import LostProcess
+    from mdpo_core.processes.stop_request import RunStopped
 
 _WITHOUT_PLUGINS = ("recipes",)
 _FOR_THE_LAUNCHER = 5.0  # seconds in which a launcher notices a lost process and says why
@@ -75,7 +76,7 @@ def _exit_code(options: argparse.Namespace) -> int:
     except (RecipeError, DataError, PluginError) as error:
         return _fail(str(error), 2)
     except RunStopped as stopped:
-        return _fail(f"{stopped}\n{how_to_resume(options)}", 128 + stopped.signum)
+        return _after_a_stop(stopped, options)
     except (MdpoError, OSError) as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             raise
@@ -103,6 +104,15 @@ def _act(options: argparse.Namespace) -> int:
         use_plugin_file(file)
     code: int = options.action(options)
     return code
+
+
+def _after_a_stop(stopped: RunStopped, options: argparse.Namespace) -> int:
+    """The main process alone says it, as all of them have stopped: its bar is gone by then, and others do not know."""
+    from mdpo_core.processes.world import current_world
+
+    if current_world().is_main:
+        return _fail(f"{stopped}\n{how_to_resume(options)}", 128 + stopped.signum)
+    return 128 + stopped.signum
 
 
 def _after_a_lost_process(lost: LostProcess, options: argparse.Namespace) -> int:

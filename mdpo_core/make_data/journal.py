@@ -145,7 +145,7 @@ class Journal:
         progress: Callable[[int, int], object],
     ) -> list[Entry]:
         total, entries = len(self.rows), self._kept(file)
-        with StopRequest() as stop:
+        with StopRequest("these rows; all that are finished are kept") as stop:
             progress(len(entries), total)
             while len(entries) < total:
                 if stop.signum:

@@ -128,7 +128,7 @@ class EndSignals:
                 os._exit(128 + signum)
             return
         self._since = time.monotonic()
-        if _speaks():
+        if speaks():
             write_below(f"stopped by {signal.Signals(signum).name}: {self._words()}\n")
         self._said = True
         _remove_semaphores()
@@ -155,8 +155,11 @@ class EndSignals:
         """End the process if the main thread cannot: Python calls handlers only between two of its own instructions."""
         while True:
             signum, came = os.read(reading, 1)[0], time.monotonic()
-            if signum in SIGNALS and not self._handled.wait(_PATIENCE) and self._must_end(signum, came):
-                self.end(signum)
+            if signum in SIGNALS and not self._handled.wait(_PATIENCE):
+                if self._must_end(signum, came):
+                    self.end(signum)
+                elif answer := getattr(signal.getsignal(signum), "answer", None):
+                    answer(signum)
             self._handled.clear()
 
     def _must_end(self, signum: int, came: float) -> bool:
@@ -187,8 +190,8 @@ def _forget() -> None:
     EndSignals.installed = None
 
 
-def _speaks() -> bool:
-    """Whether this process writes the line: the main one does, unless the launcher reports that another has failed."""
+def speaks() -> bool:
+    """Whether this process tells of signals: the main one does, unless the launcher reports that another has failed."""
     failed = os.environ.get(FAILED)
     return os.environ.get("RANK", "0") == "0" and not (failed and Path(failed).exists())
 

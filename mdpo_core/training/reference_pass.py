@@ -142,7 +142,7 @@ class Precomputation:
     def fill(self, store: ReferenceStore) -> Cached:
         """Score what ``store`` does not hold yet. Raises `CheckpointError` if its contents cannot be used."""
         holding = exclusive_folder(store.folder) if self.world.is_main else nullcontext()
-        with holding, StopRequest() as stop, self._without_dropout():
+        with holding, StopRequest("this batch; what is cached is kept") as stop, self._without_dropout():
             self.world.computed_by_main(store.begin)
             store.check()
             groups = self._groups()

@@ -28,21 +28,32 @@ class Seen(NamedTuple):
     lines: list[str]  # without what a bar drew over
 
 
-def on_a_terminal(words: list[str], folder: Path, killed_at: int | None = None, largest: int | None = None) -> Seen:
+def on_a_terminal(
+    words: list[str],
+    folder: Path,
+    killed_at: int | None = None,
+    asked_at: int | None = None,
+    largest: int | None = None,
+) -> Seen:
     """Run a command to its end. ``killed_at``: the step after which its process of rank 1 is killed.
 
-    ``largest``: bytes of the largest file that it may write.
+    ``asked_at``: the step after which all its processes get what Ctrl-C sends; ``largest``: bytes of the largest file
+    that it may write.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, _WIDTH, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm"}, text=True)
+    settings = {**environment, "TERM": "xterm"}
+    process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=settings, text=True, start_new_session=True)
     os.close(theirs)
     if largest is not None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest, largest))
     if killed_at is not None:
         wait_for_step(process, folder, killed_at)
         kill(ranks_of(process)[1])
+    if asked_at is not None:
+        wait_for_step(process, folder, asked_at)
+        os.killpg(process.pid, signal.SIGINT)
     text = b"".join(iter(lambda: _read(ours), b"")).decode()
     os.close(ours)
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPES.sub("", text).split("\n")]
@@ -89,6 +100,19 @@ def test_a_killed_process_is_told_with_the_command_that_goes_on(changes: list[st
     [told] = [line for line in seen.lines if "was ended by SIGKILL" in line]
     assert told.startswith("process 1 was ended by SIGKILL")
     assert shlex.split(seen.lines[-2].partition("resume with: ")[2])[-3:] == ["--processes", "2", "--resume"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("more", [(), ("--processes", "2")])
+def test_ctrl_c_is_answered_once_above_the_bar(changes: list[str], more: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = command([*changes, *RUNS, "train.epochs=90"], "--run-dir", str(folder), *more)
+    seen = on_a_terminal(words, folder, asked_at=2)
+    assert seen.code == 130
+    require_fits(seen, "resume with: mdpo-run ")
+    [answer] = [line for line in seen.lines if "finishing" in line]
+    assert answer == "finishing this step, then saving; Ctrl-C again ends at once"
+    assert "stopped" in " ".join(seen.lines[seen.lines.index(answer) :])
 
 
 def test_a_bad_row_is_told_in_words_that_stay_whole(small: list[str], pairs: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mdpo_core.cli.terminal.lines import clock, duration, stage_line
+from mdpo_core.cli.terminal.lines import clock, duration, stage_line, wrapped
+from mdpo_core.processes.stop_request import StopRequest
 from mdpo_core.scoring.reference_store import CACHING
 
 _QUIET = 60.0  # seconds after which a stage tells again how far it is, where there is no bar
@@ -62,12 +64,20 @@ class Stages:
         self._line: Any = None
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Begin to draw. Answers to signals stand above the bars from now on."""
         self._progress.start()
+        if self.terminal.is_terminal:
+            StopRequest.display = self._say
 
     def stop(self) -> None:
         """Leave nothing on the terminal of stages that are not over."""
+        StopRequest.display = None
         self._progress.stop()
+
+    def _say(self, line: str) -> None:
+        """Write a line above the bars, in a thread: a signal may have interrupted the terminal within a line."""
+        text = wrapped(line, self.terminal.width)
+        threading.Thread(target=lambda: self.terminal.print(text, soft_wrap=True), daemon=True).start()
 
     def going_on(self) -> str:
         """The stage that began last and is not over; empty if there is none."""

@@ -19,6 +19,7 @@ from mdpo_core.processes import end_signals
 from mdpo_core.processes.stop_request import StopRequest
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+ANSWER = "finishing this step, then saving; Ctrl-C again ends at once\n"
 # A command that says what it does, and does it until a signal comes.
 PROGRAM = """
 import atexit, ctypes, os, signal, sys, threading, time
@@ -148,14 +149,31 @@ def test_signal_during_a_library_call_ends_the_command() -> None:
 @pytest.mark.parametrize(
     "what", [pytest.param("steps", marks=pytest.mark.long), "steps_in_library", "request_then_library"]
 )
-def test_second_signal_ends_a_run_that_hangs(what: str) -> None:
+def test_first_signal_is_answered_at_once_and_a_second_one_ends_a_run_that_hangs(what: str) -> None:
     with begun(what) as process:
         process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        sent = time.monotonic()
+        assert process.stderr.readline() == ANSWER
+        assert time.monotonic() - sent < 2  # also while the main thread is in a library
         time.sleep(end_signals.ECHO + 1.5)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
         assert (process.returncode, told) == (130, "stopped by SIGINT: all is kept\n")
+
+
+@pytest.mark.parametrize(("rank", "answer"), [("0", ANSWER.replace("Ctrl-C again", "a second signal")), ("1", "")])
+def test_only_the_main_process_answers_once(rank: str, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", rank)
+    with begun("steps") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        process.kill()
+        assert process.communicate(timeout=30)[1] == answer
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
