@@ -14,11 +14,14 @@ from reprlib import repr as short
 from traceback import walk_tb
 from types import FrameType
 
+from mdpo_core.amounts import counted
+
 # The packages between the library and a plugin's code.
 _CALLERS = (__name__.partition(".")[0], "pluggy", "pydantic", "torch", "importlib")
 # How notes begin: whose code raised an error, and where if the traceback stayed in another process.
 _NOTE, _PLACE = "(in ", "(at "
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")  # what differs between problems of one kind
+_PLURAL = re.compile(r"s\b")  # 1 image, 2 images
 # Nobody mistypes a longer name, and comparing such names takes long.
 _LONGEST_NAME = 60
 # Messages show the values of these types; of other types only the name.
@@ -67,12 +70,12 @@ def by_frequency(problems: Collection[Sequence[Problem]], few: int = 3) -> list[
         counts.update(kinds.keys())
         first = kinds | first
     many = [(kind, count) for kind, count in counts.most_common() if count > few]
-    counted = [Problem("", "", f"{count:,} time{'s' * (count > 1)}, first in {first[kind]}") for kind, count in many]
-    return [*counted, *(each for of_row in problems for each in of_row if counts[_kind_of(each)] <= few)]
+    repeated = [Problem("", "", f"{counted(count, 'time')}, first in {first[kind]}") for kind, count in many]
+    return [*repeated, *(each for of_row in problems for each in of_row if counts[_kind_of(each)] <= few)]
 
 
 def _kind_of(problem: Problem) -> str:
-    return _VALUES.sub("", problem.message)
+    return _PLURAL.sub("", _VALUES.sub("", problem.message))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mdpo_core.amounts import counted
 from mdpo_core.benchmarking.rows import StoredRow, read_rows
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.benchmark.answers import Answer, AnswerNames
@@ -108,8 +109,11 @@ def answers_in_order(answers: Sequence[Answer], ids: Sequence[str], file: str) -
             found[answer.id] = answer
     missing = [id for id in ids if id not in found]
     if missing:
+        have = "has" if len(missing) == 1 else "have"
         named = f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
-        problems.append(Problem(file, "", f"{len(missing):,} of {len(ids):,} questions have no answer: {named}"))
+        problems.append(
+            Problem(file, "", f"{len(missing):,} of {counted(len(ids), 'question')} {have} no answer: {named}")
+        )
     if problems:
         raise DataError(shortened(problems))
     return [found[id] for id in ids]

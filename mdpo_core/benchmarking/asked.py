@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdpo_core.amounts import counted
 from mdpo_core.data.images import read_image
 from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.interfaces.benchmark.answers import Question
@@ -68,6 +69,7 @@ def require_pictures(questions: Sequence[Question], images: Path) -> None:
         raise RecipeError(f"there is no folder '{images}' with the benchmark's pictures")
     missing = [name for name in names if not (images / name).is_file()]
     if missing:
+        are = "is" if len(missing) == 1 else "are"
         named = "".join(f"\n  {name}" for name in missing[:_FEW])
         more = f"\n  and {len(missing) - _FEW:,} more" if len(missing) > _FEW else ""
-        raise DataError(f"{images}: {len(missing):,} of {len(names):,} pictures are missing:{named}{more}")
+        raise DataError(f"{images}: {len(missing):,} of {counted(len(names), 'picture')} {are} missing:{named}{more}")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.farewell import farewell_of, processes_arguments, recipe_arguments, run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
 
@@ -105,7 +106,7 @@ def _not_looked_at(recipe: Recipe, checked: CheckedData) -> str:
 
     rows = checked.data
     without = rows.num_without_example() if isinstance(rows, LazyRows) else 0
-    text = f"; {without} stored row{'s' * (without != 1)} made no pair" if without else ""
+    text = f"; {counted(without, 'stored row')} made no pair" if without else ""
     if recipe.data.is_streamed():
         return f"{text} (the first buffer of a stream; other rows are checked when they are met)"
     if recipe.data.check == "all":
@@ -127,8 +128,7 @@ def _say_sound(
 
     found = ""
     if checked is not None:
-        rows = rows_of(checked).replace(" to train on", " rows to train on", 1)
-        rows = rows if checked.held_out is not None else f"{rows} rows"
+        rows = rows_of(checked, counted(len(checked.rows), "row"))
         found = f", {rows}, {checked.num_left_out} in quarantine{_not_looked_at(recipe, checked)}"
     if not options.show:
         memory = [] if checked is None or builder is None else list(memory_lines(recipe, options, checked, builder))

@@ -9,6 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdpo_core.amounts import counted
+
 if TYPE_CHECKING:
     from mdpo_core.interfaces.reader import DataSummary
 
@@ -114,7 +116,7 @@ def _lines(found: DataSummary) -> list[str]:
 
     problems = [] if found.first is None else problems_of_row(found.first)
     lines = [f"  the first pair cannot be trained on: {problem}" for problem in problems]
-    lines += [f"  {found.num_rows:,} rows with the columns {', '.join(found.columns)}"]
+    lines += [f"  {counted(found.num_rows, 'row')} with the columns {', '.join(found.columns)}"]
     for number, row in enumerate(found.rows, start=1):
         lines += [f"  row {number}", *(f"    {column}: {_short(value)}" for column, value in row.items())]
     return lines

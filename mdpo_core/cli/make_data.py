@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.arguments import count, not_negative, positive, share_or_all, within
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ DATA_COMMANDS = {
 def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: argparse.Namespace) -> int:
     from mdpo_core.cli.terminal.console import Console
     from mdpo_core.errors import RecipeError
-    from mdpo_core.make_data.job import counted
+    from mdpo_core.make_data.job import left_out_lines
     from mdpo_core.processes.world import current_world
 
     if current_world().size > 1:
@@ -162,11 +163,12 @@ def _run_data_job(make: Callable[[], NewPairs | None], recipe: Recipe, options: 
     if new is None:
         print(f"{options.out}: already exists; this command wrote it")  # noqa: T201
         return 0
-    print(f"{options.out}: {len(new.rows)} rows, {sum(new.left_out.values())} left out")  # noqa: T201
-    for line in counted(new.left_out):
+    print(f"{options.out}: {counted(len(new.rows), 'row')}, {sum(new.left_out.values())} left out")  # noqa: T201
+    for line in left_out_lines(new.left_out):
         print(line)  # noqa: T201
     if cut_off := sum(not row.columns.get("rejected_by", {}).get("ended", True) for row in new.rows):
-        print(f"  {cut_off} answers were cut off at --max-new-tokens (rejected_by.ended is false)")  # noqa: T201
+        answers = counted(cut_off, "answer was", "answers were")
+        print(f"  {answers} cut off at --max-new-tokens (rejected_by.ended is false)")  # noqa: T201
     if new.stale:
         print(f"  columns that describe the old answers and are not read: {', '.join(new.stale)}")  # noqa: T201
     print(f"train on it: {shlex.join(_training(recipe, options, new.reader))}")  # noqa: T201

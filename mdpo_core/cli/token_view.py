@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mdpo_core.amounts import counted
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.types.batch import EncodedPrompt, EncodedRow
@@ -53,7 +54,7 @@ def _prompt(encoder: Encoder, prompt: EncodedPrompt, title: str) -> Iterator[str
         part = list(group)
         if is_image:
             num_dropped = sum(is_dropped for _, is_dropped in part)
-            text = f"{len(part)} tokens" + (f", {num_dropped} dropped" if num_dropped else "")
+            text = counted(len(part), "token") + (f", {num_dropped} dropped" if num_dropped else "")
         else:
             text = _dotted(encoder, [token for token, _ in part])
         yield f"  {'image' if is_image else title:<{_WIDTH}}{text}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from mdpo_core.amounts import counted
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
 from mdpo_core.data.validity import problems_before_encoding
@@ -113,15 +114,17 @@ class CheckedData:
 
     def _title(self, total: int) -> str:
         if not self.rows:
-            return f"all {total:,} rows are bad; the reasons, the most frequent first:"
-        what = f"{self.num_bad:,} of {total:,} rows are bad; mend them, or leave them out by data.bad_rows: quarantine"
-        return f"{what}. The reasons, the most frequent first:"
+            all_bad = "the only row is bad" if total == 1 else f"all {total:,} rows are bad"
+            return f"{all_bad}; the reasons, the most frequent first:"
+        are, them = ("is", "it") if self.num_bad == 1 else ("are", "them")
+        mend = f"mend {them}, or leave {them} out by data.bad_rows: quarantine"
+        return f"{self.num_bad:,} of {counted(total, 'row')} {are} bad; {mend}. The reasons, the most frequent first:"
 
     def _too_many(self, quarantine: float, total: int) -> str:
+        are = "is" if self.num_bad == 1 else "are"
         return (
-            f"{self.num_bad:,} of {total:,} rows ({self.num_bad / total:.2%}) {'is' if self.num_bad == 1 else 'are'} "
-            f"bad, more than {{quarantine: "
-            f"{quarantine:g}}} allows; mend them, or raise it. The reasons:"
+            f"{self.num_bad:,} of {counted(total, 'row')} ({self.num_bad / total:.2%}) {are} bad, more than "
+            f"{{quarantine: {quarantine:g}}} allows; mend them, or raise it. The reasons:"
         )
 
     def _reasons(self) -> list[Problem]:
@@ -145,7 +148,7 @@ def open_data(reader: Reader) -> Sequence[Example]:
 
 def _why_none(data: Sequence[Example]) -> str:
     count = data.num_without_example() if isinstance(data, LazyRows) else 0
-    return f": no pair comes from its {count:,} row{'s' * (count > 1)}, as from ties; read other rows" if count else ""
+    return f": no pair comes from its {counted(count, 'row')}, as from ties; read other rows" if count else ""
 
 
 def open_all_rows(reader: Reader) -> Sequence[Example]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
+from mdpo_core.amounts import counted
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.images import undecoded_images
@@ -278,4 +279,6 @@ def warn_of_missing_pictures(recipe: Recipe, builder: BatchBuilder, parts: Seque
         return
     have, them = ("has", "it") if count == 1 else ("have", "them")
     leave = f"term {terms[0]} leaves" if len(terms) == 1 else f"terms {', '.join(terms)} leave"
-    logging.getLogger(__name__).warning(f"{count:,} of {len(every):,} rows {have} no picture: the {leave} {them} out")
+    logging.getLogger(__name__).warning(
+        f"{count:,} of {counted(len(every), 'row')} {have} no picture: the {leave} {them} out"
+    )

@@ -32,7 +32,7 @@ class NewPairs:
     stale: Sequence[str] = ()
 
 
-def counted(left_out: Mapping[str, int]) -> list[str]:
+def left_out_lines(left_out: Mapping[str, int]) -> list[str]:
     """One line for each reason, with the number of rows."""
     return [f"  {number}: {problem}" for problem, number in left_out.items()]
 
@@ -84,6 +84,6 @@ class DataJob:
         left_out = Counter(entry["problem"] for entry in entries if "problem" in entry)
         if not rows:
             message = f"{new.path}: every row was left out, so nothing was written"
-            raise DataError("\n".join([message, *counted(left_out)]))
+            raise DataError("\n".join([message, *left_out_lines(left_out)]))
         rows = self.finish(rows)
         return NewPairs(rows, left_out, new.write(rows), new.stale(rows))

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from mdpo_core.amounts import counted
 from mdpo_core.errors import CheckpointError, MdpoError
 from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.remedies import option
@@ -149,7 +150,8 @@ class Journal:
             progress(len(entries), total)
             while len(entries) < total:
                 if stop.signum:
-                    kept = f"{len(entries)} of {total} rows are kept in {self.partial}"
+                    are = "is" if len(entries) == 1 else "are"
+                    kept = f"{len(entries)} of {counted(total, 'row')} {are} kept in {self.partial}"
                     raise RunStopped(f"stopped, {kept}", stop.signum)
                 indices = range(len(entries), min(len(entries) + self.at_once, total))
                 entries += self._append(file, indices, compute(indices))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.profiler import profile
 
+from mdpo_core.amounts import counted
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.reading import read_data
 from mdpo_core.data.sampler import Sampler
@@ -65,8 +66,9 @@ def _rows_of_steps(recipe: Recipe, checked: CheckedData, num_steps: int) -> Chec
     rows = list(islice(drawn, num_steps * train.batch_size))
     if len(rows) < num_steps * train.batch_size:
         raise RecipeError(
-            f"--steps {num_steps - _BESIDE} needs {num_steps} steps of {train.batch_size} pairs, one to begin with and "
-            f"one to record, but the run trains on {len(rows)} pairs; use fewer steps or a smaller train.batch_size"
+            f"--steps {num_steps - _BESIDE} needs {num_steps} steps of {counted(train.batch_size, 'pair')}, one to "
+            f"begin with and one to record, but the run trains on {counted(len(rows), 'pair')}; use fewer steps or a "
+            "smaller train.batch_size"
         )
     return replace(checked.of(rows), bad=checked.bad)
 

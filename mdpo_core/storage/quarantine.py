@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mdpo_core.amounts import counted
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import TrainingData
 from mdpo_core.errors import DataError, Problem
@@ -82,10 +83,9 @@ class MetRows:
         together.require_valid(self.most_bad)
         self._write()
         if self.world.is_main:
-            text = "%s of %s rows are bad and left out so far; %s lists them"
-            _log.warning(
-                text, f"{together.num_bad:,}", f"{len(together.rows) + together.num_left_out:,}", self.quarantine
-            )
+            text = "%s of %s are bad and left out so far; %s lists them"
+            rows = counted(len(together.rows) + together.num_left_out, "row")
+            _log.warning(text, f"{together.num_bad:,}", rows, self.quarantine)
 
     def state(self) -> list[list[Any]]:
         """The bad rows as JSON values, for a checkpoint."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from mdpo_core.amounts import counted
 from mdpo_core.errors import Problem, RecipeError, suggestion
 from mdpo_core.interfaces.train_options import Goal, KeepBest, StopEarly
 from mdpo_core.recipe.recipe import Recipe
@@ -72,7 +73,9 @@ class Goals:
         if watched.min_delta:  # the best value may have been nearer than that, and so not have counted
             compared = f"{better}, and only by more than {watched.min_delta:g}; compared with"
         value = f"{watched.best:.4g} after step {watched.step}"
-        return f"{watched.goal.metric} did not get better in {watched.since} evaluations ({compared} {value})"
+        return (
+            f"{watched.goal.metric} did not get better in {counted(watched.since, 'evaluation')} ({compared} {value})"
+        )
 
     def judge(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Take an evaluation after ``step`` steps. Returns whether its model is the best so far."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from mdpo_core.errors import MdpoError, RecipeError, first_line
+from mdpo_core.amounts import counted, memory_of
+from mdpo_core.errors import MdpoError, first_line
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
 from mdpo_core.processes.world import current_world
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Logits in float32, their gradient, and the model's own copy of them.
 _BYTES_PER_LOGIT = 4 + 4 + 2
+# What an estimate says of a step.
+_KINDS = ("weights", "reference", "gradients", "optimizer", "activations", "logits")
 
 
 def _where_to_ask() -> str:
@@ -80,19 +83,18 @@ class MemoryAdvice:
             traceback.clear_frames(error.__traceback__)
         else:
             return
-        situation = f"out of memory while {number} answer{'s were' if number != 1 else ' was'} written at once"
+        situation = f"out of memory while {counted(number, 'answer was', 'answers were')} written at once"
         raise _out_of_memory(situation, reason, (self._reference(), self._pairs(number)))
 
     def _situation(self, batch: Batch) -> str:
         found = self._estimate(batch)
         needed = (
-            f"weights: {_gigabytes(self.model.module):.1f} GB"
+            f"weights: {memory_of(_size(self.model.module))}"
             if found is None
-            else f"estimate of a step: weights {_gb(found.weights)}, reference {_gb(found.reference)}, gradients "
-            f"{_gb(found.gradients)}, optimizer {_gb(found.optimizer)}, activations {_gb(found.activations)}, logits "
-            f"{_gb(found.logits)}; at most {_gb(found.peak)} in {found.where}"
+            else f"estimate of a step: {', '.join(f'{kind} {memory_of(getattr(found, kind))}' for kind in _KINDS)}; at "
+            f"most {memory_of(found.peak)} in {found.where}"
         )
-        return f"out of memory with micro-batches of {len(batch)} pairs ({needed})"
+        return f"out of memory with micro-batches of {counted(len(batch), 'pair')} ({needed})"
 
     def _estimate(self, batch: Batch, **scoring: Any) -> Estimate | None:
         """What a step of ``batch`` needs with other options of ``scoring``; None if that cannot be told."""
@@ -105,17 +107,15 @@ class MemoryAdvice:
         on_gpu = device_of(self.model.module).type != "cpu"
         try:
             return Estimator(recipe, on_gpu=on_gpu).estimate(batch, recipe.train, current_world().size)
-        except RecipeError:  # an adapter or a backend that cannot be estimated
+        except Exception:
+            # An adapter or a backend that cannot be estimated, no memory for an estimate either, or what libraries
+            # raise once memory ran out, such as a SystemError: it must not replace the error that is explained.
             return None
-        except (MemoryError, RuntimeError) as error:
-            if _is_out_of_memory(error):  # there is no memory for an estimate either
-                return None
-            raise
 
     def _reference(self) -> str:
         if not isinstance(self.reference, FrozenCopy) or not can_be_cached(self.recipe):
             return ""
-        return f"reference: cached - frees the second model's {_gigabytes(self.reference.model.module):.2g} GB"
+        return f"reference: cached - frees the second model's {memory_of(_size(self.reference.model.module))}"
 
     def _prefix(self, batch: Batch) -> str:
         if self.recipe.scoring.share_prefix or not self.recipe.model.shares_prefix:
@@ -137,15 +137,21 @@ class MemoryAdvice:
             held = min(held, limit)
         if held <= ON_CPU:
             return ""
-        saved = (held - ON_CPU) * _BYTES_PER_LOGIT / 1e9
-        return f"scoring.max_logits: {ON_CPU} - about {saved:.2g} GB less for the logits of {tokens} response tokens"
+        saved = memory_of((held - ON_CPU) * _BYTES_PER_LOGIT)
+        return (
+            f"scoring.max_logits: {ON_CPU} - about {saved} less for the logits of {counted(tokens, 'response token')}"
+        )
 
     def _layers(self, batch: Batch) -> str:
         # Without gradients no activations are kept.
         if self.recipe.scoring.activation_checkpointing != "off" or not torch.is_grad_enabled():
             return ""
         now, then = self._estimate(batch), self._estimate(batch, activation_checkpointing="full")
-        saved = "fewer activations" if now is None or then is None else f"{_gb(then.peak)} instead of {_gb(now.peak)}"
+        saved = (
+            "fewer activations"
+            if now is None or then is None
+            else f"{memory_of(then.peak)} instead of {memory_of(now.peak)}"
+        )
         return f"scoring.activation_checkpointing: full - {saved}, for about a third more time"
 
     def _pairs(self, number: int) -> str:
@@ -187,9 +193,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.3g} GB"
-
-
-def _gigabytes(module: nn.Module) -> float:
-    return sum(value.numel() * value.element_size() for value in module.parameters()) / 1e9
+def _size(module: nn.Module) -> int:
+    """The bytes of its weights."""
+    return sum(value.numel() * value.element_size() for value in module.parameters())

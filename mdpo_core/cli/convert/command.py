@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.convert.config import Config, read_config
 from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.llamafactory import of_llamafactory
@@ -94,5 +95,5 @@ def _told(file: Path, out: Path | None, notes: list[str]) -> list[str]:
     said = [f"{file}: {note}" for note in notes]
     if out is None:
         return said or [f"{file}: everything is carried over"]
-    counted = f"{len(notes)} thing{'s' * (len(notes) != 1)} to look at above" if notes else "everything is carried over"
-    return [*said, f"{out}: {counted}; next: mdpo check {out} --data"]
+    left = f"{counted(len(notes), 'thing')} to look at above" if notes else "everything is carried over"
+    return [*said, f"{out}: {left}; next: mdpo check {out} --data"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, get_args
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.options import Options
 from mdpo_core.interfaces.train_options import SCHEDULE_OPTIONS, Train
@@ -75,7 +76,7 @@ def put_training(draft: Draft, options: Options, accumulation: int, processes: i
     """The section ``train``."""
     _put_length(draft, options)
     micro = options.whole("per_device_train_batch_size")
-    sizes = f"{micro} a process x {accumulation} accumulated x {processes} process{'es' * (processes != 1)}"
+    sizes = f"{micro} a process x {accumulation} accumulated x {counted(processes, 'process')}"
     draft.put("train", "batch_size", micro * accumulation * processes, sizes)
     draft.put("train", "micro_batch_size", micro, options.why("per_device_train_batch_size"))
     draft.put("train", "learning_rate", float(options.number("learning_rate")), options.why("learning_rate"))

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdpo_core.amounts import counted, memory_of
+
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
     from mdpo_core.data.encoding import BatchBuilder
@@ -69,8 +71,8 @@ def memory_lines(
         found = estimator.estimate(longest, recipe.train, options.processes or current_world().size)
     except (RecipeError, DataError):  # DataError: the longest row is bad, and the recipe leaves it for later
         return
-    card = f"a card of {_gb(needed_card(found.peak))} is enough"
-    yield f"  memory     {_gb(found.peak)} of tensors in a step, so {card}  (more: --gpu GB)"
+    card = f"a card of {memory_of(needed_card(found.peak))} is enough"
+    yield f"  memory     {memory_of(found.peak)} of tensors in a step, so {card}  (more: --gpu GB)"
 
 
 def _loaded(options: argparse.Namespace, processes: int, more: Sequence[str]) -> Recipe:
@@ -91,14 +93,14 @@ def _lines(recipe: Path, found: Estimate, tokens: int, processes: int, fit: Fit 
     from mdpo_core.memory.cards import needed_card
 
     each = f" in each of {processes} processes" if processes > 1 else ""
-    yield f"{recipe}: a step needs {_gb(found.peak)} of tensors{each}"
-    yield f"  {'longest micro-batch':<20}{found.pairs} pair{'s' * (found.pairs > 1)}, {tokens:,} tokens"
+    yield f"{recipe}: a step needs {memory_of(found.peak)} of tensors{each}"
+    yield f"  {'longest micro-batch':<20}{counted(found.pairs, 'pair')}, {counted(tokens, 'token')}"
     for kind in _KINDS:
         if getattr(found, kind):
-            yield f"  {kind:<20}{_gb(getattr(found, kind)):>9}"
-    phases = ", ".join(f"{phase} {_gb(size)}" for phase, size in found.phases.items())
+            yield f"  {kind:<20}{memory_of(getattr(found, kind)):>9}"
+    phases = ", ".join(f"{phase} {memory_of(size)}" for phase, size in found.phases.items())
     yield f"  {'at most':<20}{phases}"
-    yield f"A card needs {_gb(needed_card(found.peak))} for it: 6 % for fragments, 1 GB for CUDA itself."
+    yield f"A card needs {memory_of(needed_card(found.peak))} for it: 6 % for fragments, 1 GB for CUDA itself."
     if fit is not None:
         yield from _verdict(fit)
 
@@ -114,7 +116,7 @@ def _verdict(fit: Fit) -> Iterator[str]:
         yield from (f"  --set {option}" for option in fit.tried)
         # Rounded up: a card of this size must be enough.
         least = math.ceil(needed_card(fit.least) / 1e8) * 1e8
-        yield f"The least that was tried needs a card of {_gb(least)}. What is left: more"
+        yield f"The least that was tried needs a card of {memory_of(least)}. What is left: more"
         yield "processes that share the weights (fsdp, or deepspeed with zero_stage 3), offload, LoRA,"
         yield "4-bit weights, shorter rows."
     else:
@@ -139,7 +141,3 @@ def _numbers(found: Estimate, tokens: int, processes: int, fit: Fit | None) -> d
             "change": change,
         }
     return numbers
-
-
-def _gb(size: float) -> str:
-    return f"{size / _GB:.1f} GB"

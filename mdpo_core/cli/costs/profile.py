@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdpo_core.amounts import counted, memory_of
+
 if TYPE_CHECKING:
     from mdpo_core.profiling.report import Profile
     from mdpo_core.recipe.recipe import Recipe
@@ -74,9 +76,8 @@ def _launched(options: argparse.Namespace) -> int:
 
 
 def _lines(recipe: Path, found: Profile) -> Iterator[str]:
-    processes = f"{found.num_processes} processes" if found.num_processes > 1 else "1 process"
-    steps = f"{found.num_steps} step{'s' * (found.num_steps > 1)}"
-    yield f"{recipe}: {steps} of {found.num_pairs} pairs, {processes}"
+    steps, processes = counted(found.num_steps, "step"), counted(found.num_processes, "process")
+    yield f"{recipe}: {steps} of {counted(found.num_pairs, 'pair')}, {processes}"
     yield f"on {found.device}, in {found.arithmetic}"
     yield ""
     pairs, tokens = (found.rates[f"{name}_per_second"] for name in ("pairs", "tokens"))
@@ -104,9 +105,9 @@ def _arithmetic(found: Profile) -> Iterator[str]:
 def _phases(found: Profile) -> Iterator[str]:
     from mdpo_core.profiling.stopwatch import REST
 
-    yield f"  {'phase':<{_WIDTH}}{'s a step':>10}{'share':>9}{'peak GB' if found.peaks else '':>10}"
+    yield f"  {'phase':<{_WIDTH}}{'s a step':>10}{'share':>9}{'peak' if found.peaks else '':>10}"
     for name, seconds in sorted(found.seconds.items(), key=lambda phase: phase[0] == REST):
-        peak = f"{found.peaks[name]:10.2f}" if name in found.peaks else ""
+        peak = f"{memory_of(found.peaks[name] * 1e9):>10}" if name in found.peaks else ""
         yield f"  {name:<{_WIDTH}}{_seconds(seconds)}{seconds / found.seconds_per_step:9.1%}{peak}"
 
 

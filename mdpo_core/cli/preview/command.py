@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdpo_core.amounts import counted
+
 if TYPE_CHECKING:
     from mdpo_core.cli.preview.contents import Contents, NotedRows, NotingBuilder, RowView
     from mdpo_core.data.checking import CheckedData
@@ -26,7 +28,7 @@ def write_preview(recipe: Recipe, options: argparse.Namespace) -> int:
 
 def _found(contents: Contents) -> str:
     """``60 rows, 2 of them bad, 6 held out``, and the same of ``validation``."""
-    found = f"{contents.num_rows:,} rows, {contents.num_bad:,} of them bad"
+    found = f"{counted(contents.num_rows, 'row')}, {contents.num_bad:,} of them bad"
     found += f", {contents.num_held_out:,} held out" if contents.num_held_out else ""
     return found if contents.validation is None else f"{found}; validation: {_found(contents.validation)}"
 

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from statistics import median
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.preview.contents import Contents, Reason
 from mdpo_core.cli.preview.row_view import row_html, short_place
 
@@ -98,7 +99,7 @@ def _bar(place: int, count: int, highest: int, top: int) -> str:
     # A bar of one row among thousands is still seen.
     height = max(3.0, 100 * count / highest) if count else 0
     first, last = place * (top + 1) // _BARS, (place + 1) * (top + 1) // _BARS - 1
-    return f"<i style='height:{height:.1f}%' title='{first:,} to {last:,} tokens: {count:,} rows'></i>"
+    return f"<i style='height:{height:.1f}%' title='{first:,} to {last:,} tokens: {counted(count, 'row')}'></i>"
 
 
 def _reasons(contents: Contents) -> str:

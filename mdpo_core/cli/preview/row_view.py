@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.preview.contents import Answer, Condition, RowView
 from mdpo_core.cli.preview.pictures import Shown
 from mdpo_core.cli.preview.tokens import Run
@@ -24,7 +25,8 @@ def row_html(row: RowView) -> str:
     return (
         f"<article class=row><header><h3><bdi>{_text(short_place(row.place))}</bdi></h3>"
         f"{mark}"
-        f"<span class=chip>id <bdi>{_text(row.id)}</bdi></span><span class=chip>{row.length:,} tokens</span>{columns}"
+        f"<span class=chip>id <bdi>{_text(row.id)}</bdi></span>"
+        f"<span class=chip>{counted(row.length, 'token')}</span>{columns}"
         f"</header>{_conditions(row.conditions)}"
         f"<h4>Prompt</h4>{_runs(row.prompt)}"
         f"{''.join(_changed_prompt(each) for each in row.conditions if each.prompt)}"
@@ -90,7 +92,8 @@ def _answer(answer: Answer) -> str:
         left -= len(each.text)
     rest = f"<span class=rest>… and {-left:,} more letters</span>" if left < 0 else ""
     return (
-        f"<section class=answer><h5>{_text(answer.name)} <span class=quiet>{answer.num_tokens:,} tokens</span></h5>"
+        f"<section class=answer><h5>{_text(answer.name)} "
+        f"<span class=quiet>{counted(answer.num_tokens, 'token')}</span></h5>"
         f"<p class=words dir=auto>{''.join(words)}{rest}</p>"
         f"<details><summary>scored tokens</summary>{_runs(answer.tokens)}</details></section>"
     )

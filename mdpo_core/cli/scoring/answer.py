@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.arguments import count, not_negative, share_or_all
 from mdpo_core.cli.scoring.server import add_server_options, require_server, server_model
 
@@ -65,7 +66,7 @@ def answer(options: argparse.Namespace) -> int:
     model = _local(options.model, decoding) if options.server is None else server_model(options, decoding)
     with ProgressShown():
         written = answer_questions(asking, model, options.out)
-    said = f"{len(asking.rows):,} answers" if written else "already exists; this command wrote it"
+    said = counted(len(asking.rows), "answer") if written else "already exists; this command wrote it"
     print(f"{options.out}: {said}{_empty(options.out)}")  # noqa: T201
     print(f"score them: {shlex.join(_scoring(options))}")  # noqa: T201
     return 0

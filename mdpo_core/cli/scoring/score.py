@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdpo_core.amounts import counted
+
 if TYPE_CHECKING:
     from mdpo_core.benchmarking.scoring import Result
 
@@ -41,7 +43,7 @@ def score(options: argparse.Namespace) -> int:
 
 def _show(result: Result, options: argparse.Namespace) -> None:
     found = result.as_json()
-    print(f"{found['benchmark']} ({found['variant']}), {result.num_answers:,} answers")  # noqa: T201
+    print(f"{found['benchmark']} ({found['variant']}), {counted(result.num_answers, 'answer')}")  # noqa: T201
     for line in _lines(found["metrics"], "  "):
         print(line)  # noqa: T201
     if result.score.printed:

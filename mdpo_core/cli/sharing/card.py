@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.sharing.shared import SharedModel
 from mdpo_core.interfaces.term import Term
 
@@ -103,7 +104,7 @@ def _data(shared: SharedModel) -> str:
     data, recipe = shared.manifest["data"], shared.recipe
     held_out = data.get("held_out", {}).get("rows", 0)
     lines = [
-        f"{data['rows']} pairs to train on, {held_out} held out, {data['quarantined']} left out as bad.",
+        f"{counted(data['rows'], 'pair')} to train on, {held_out} held out, {data['quarantined']} left out as bad.",
         f"Read by `{recipe.data.component_name()}`; sha256 of the data: `{data['sha256']}`.",
     ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.data_view import is_ready, rejected_picture, summary_of_data
 from mdpo_core.cli.starting.recipe_text import Plan, recipe_text
 from mdpo_core.errors import DataError, Problem, RecipeError
@@ -138,10 +139,12 @@ def _recipe_of(plan: Plan, file: str, text: str | None = None) -> Any:
 def _told(plan: Plan, look: Measured) -> list[str]:
     name = shlex.quote(str(plan.out))
     apart = f", {look.num_held_out} of them held out" if look.num_held_out else ""
-    lines = [f"{plan.out}: {plan.title} for {plan.model.about}, on {look.num_rows:,} rows{apart}"]
+    lines = [f"{plan.out}: {plan.title} for {plan.model.about}, on {counted(look.num_rows, 'row')}{apart}"]
     if look.bad:
-        are, them = ("row is", "it") if look.num_bad == 1 else ("rows are", "them")
-        lines += [f"{look.num_bad} {are} bad, and a run stops at {them}; mend {them}, or set data.bad_rows: quarantine"]
+        them = "it" if look.num_bad == 1 else "them"
+        bad = f"{counted(look.num_bad, 'row is', 'rows are')} bad, and a run stops at {them}"
+        lines += [f"{bad}; mend {them}, or set data.bad_rows: quarantine"]
         lines += [f"  {problem}" for problem in look.bad[:_SHOWN]]
+        lines += [f"  ... and {len(look.bad) - _SHOWN:,} more"] if len(look.bad) > _SHOWN else []
     ask = f"mdpo ask runs/{shlex.quote(plan.out.stem)} --image FILE --prompt TEXT"
     return [*lines, "next:", f"  mdpo check {name} --data", f"  mdpo-run {name}", f"  {ask}"]

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mdpo_core.amounts import counted
+
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData
     from mdpo_core.interfaces.parts import PartTraining
@@ -29,7 +31,7 @@ def would_train(recipe: Recipe, checked: CheckedData | None = None) -> Iterator[
         yield f"  prompts    {told}"
     yield f"  objective  {', '.join(recipe.labels())}; reference: {recipe.reference_kind() or 'none'}"
     if checked is not None:
-        yield f"  rows       {rows_of(checked)}"
+        yield f"  rows       {rows_of(checked, f'{len(checked.rows)}')}"
     yield f"  steps      {_steps(recipe, checked)}, learning rate {recipe.train.learning_rate:g}"
     evaluators = ", ".join(each.component_name() for each in recipe.evaluators)
     yield f"  evaluators {evaluators or 'none'}; writes to {recipe.output.dir}"
@@ -37,13 +39,13 @@ def would_train(recipe: Recipe, checked: CheckedData | None = None) -> Iterator[
         yield from _probe(recipe, checked)
 
 
-def rows_of(checked: CheckedData) -> str:
-    """``64 to train on, 40 held out (boats 30, cats 10)``, or only the number."""
+def rows_of(checked: CheckedData, trained: str) -> str:
+    """``64 to train on, 40 held out (boats 30, cats 10)``, or ``trained`` alone, which is the first number."""
     if checked.held_out is None:
-        return f"{len(checked.rows)}"
+        return trained
     counts = Counter(source for source in checked.held_out.sources if source)
     by_source = f" ({', '.join(f'{source} {count}' for source, count in sorted(counts.items()))})" if counts else ""
-    return f"{len(checked.rows)} to train on, {len(checked.held_out.rows)} held out{by_source}"
+    return f"{trained} to train on, {len(checked.held_out.rows)} held out{by_source}"
 
 
 def _numbers(recipe: Recipe) -> Iterator[str]:
@@ -77,17 +79,17 @@ def _probe(recipe: Recipe, checked: CheckedData) -> Iterator[str]:
 
 def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
     train = recipe.train
-    each = f"of {train.batch_size} rows"
+    each = f"of {counted(train.batch_size, 'row')}"
     if train.max_steps is not None:
         told = told_steps(recipe)
-        return f"{train.max_steps} step{'s' * (train.max_steps != 1)} {each}{f'; {told}' if told else ''}"
-    epochs = f"{train.epochs} epoch{'s' * (train.epochs > 1)}"
+        return f"{counted(train.max_steps, 'step')} {each}{f'; {told}' if told else ''}"
+    epochs = counted(train.epochs, "epoch")
     if checked is None:
         return f"{epochs} {each}"
     from mdpo_core.data.sampler import Sampler
 
     sampler = Sampler.of(train, checked.lengths)
-    steps, of_epoch = (f"{count} step{'s' * (count != 1)}" for count in (sampler.num_steps, sampler.steps_per_epoch))
+    steps, of_epoch = (counted(count, "step") for count in (sampler.num_steps, sampler.steps_per_epoch))
     return f"{steps}: {epochs} of {of_epoch} {each}"
 
 

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mdpo_core.amounts import counted
+
 _SHOWN = 3  # rows
 _LONGEST = 3  # lines of a text
 
@@ -21,7 +23,7 @@ def answers_before_and_after(lines: Sequence[Mapping[str, Any]], width: int) -> 
     after = [line for line in lines if line["step"] == last]
     rows = "held-out rows" if after[0].get("held_out") else "rows of the training (none is held out)"
     marked = "; [ ] marks words of the list" if any(line.get("words") for line in lines) else ""
-    steps = f"{last} step{'s' * (last != 1)}"
+    steps = counted(last, "step")
     title = f"answers to {min(_SHOWN, len(after))} of {len(after)} {rows}, before and after {steps}{marked}:"
     shown = textwrap.wrap(title, width)
     for line in after[:_SHOWN]:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mdpo_core import __version__
+from mdpo_core.amounts import counted
 from mdpo_core.cli.starting.would_train import told_prompts, told_steps
 from mdpo_core.cli.terminal.lines import duration, training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
@@ -119,9 +120,7 @@ class Console:
         if kind is not None and self._recipe.reference == "auto":
             reason = f" (auto: {_reason(kind)})"
         start = f", from step {first_step}" if first_step else ""
-        self._print(
-            f"run {run_dir}: {num_steps} step{'s' * (num_steps != 1)}{start}; reference: {kind or 'not needed'}{reason}"
-        )
+        self._print(f"run {run_dir}: {counted(num_steps, 'step')}{start}; reference: {kind or 'not needed'}{reason}")
         self._print(f"training on {', '.join(self._recipe.labels())}; a step shows loss, accuracy and margin")
         self._show_step({})
 
@@ -149,8 +148,9 @@ class Console:
     def mdpo_checkpoint_saved(self, step: int) -> None:
         self._last = step
         if step == self._num_steps:
-            steps = f"{step - self._first} step{'s' * (step - self._first != 1)}"
-            self._print(f"training: {steps} in {duration(time.monotonic() - self._training)}")
+            self._print(
+                f"training: {counted(step - self._first, 'step')} in {duration(time.monotonic() - self._training)}"
+            )
 
     def _show_step(self, metrics: Mapping[str, float]) -> None:
         self._stages.show(partial(self._step_line, self._last, dict(metrics)))
@@ -183,7 +183,7 @@ def _origin(reused: int, rows: int = 0) -> str:
     """Where the rows of a cached reference come from. ``reused``: rows at the start; ``rows``: rows at the end."""
     computed = max(0, rows - reused)
     counts = (("reused", reused), ("computed", computed))
-    return ", ".join(f"{word} {number} rows" for word, number in counts if number)
+    return ", ".join(f"{word} {counted(number, 'row')}" for word, number in counts if number)
 
 
 def _table_of_parts(parts: Mapping[str, Mapping[str, float]]) -> Table:

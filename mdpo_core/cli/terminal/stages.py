@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.terminal.lines import clock, duration, stage_line, wrapped
 from mdpo_core.processes.stop_request import StopRequest
 from mdpo_core.scoring.reference_store import CACHING
@@ -115,7 +116,7 @@ class Stages:
         if stage is None or seconds is None:
             return
         worked = stage.done - stage.first
-        amount = f"{worked:,} rows in " if stage.total > 1 and worked else ""
+        amount = f"{counted(worked, 'row')} in " if stage.total > 1 and worked else ""
         self.terminal.print(f"{name}: {amount}{duration(seconds)}", soft_wrap=True)
 
     def show(self, line: Callable[[int], str]) -> None:

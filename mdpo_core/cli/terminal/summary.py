@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdpo_core.amounts import counted
 from mdpo_core.cli.terminal.answers import answers_before_and_after
 from mdpo_core.cli.terminal.health import Known, verdict
 from mdpo_core.cli.terminal.lines import duration, wrapped
@@ -90,7 +91,7 @@ def _what_trained(recipe: Recipe, trained: Trained | None) -> Iterator[str]:
     numbers = sum(part["trained"] for part in trained.parts.values())
     lora = " by LoRA" if any(part["lora_rank"] for part in trained.parts.values()) else ""
     terms = ", ".join(recipe.labels())
-    steps = f"{trained.planned} step{'s' * (trained.planned != 1)}"
+    steps = counted(trained.planned, "step")
     steps = f"{trained.last} of {steps}" if trained.last < trained.planned else steps
     here = f" ({trained.last - trained.first} of them now)" if trained.first else ""
     yield f"trained {numbers:,.0f} parameters{lora} on {terms}: {steps}{here} in {duration(trained.seconds)}"
@@ -112,7 +113,7 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterato
     """The numbers of the first evaluation and of the last one, a line each."""
     first, last = min(evaluations), max(evaluations)
     names = {name: name.removeprefix("eval/") for name in evaluations[last]}
-    title = f"before and after {last} step{'s' * (last != 1)}"
+    title = f"before and after {counted(last, 'step')}"
     width = max(map(len, [title, *names.values()])) + 2
     yield f"{title:<{width}}{'before':>9}{'after':>9}"
     for name, shown in names.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mdpo_core.amounts import counted
 from mdpo_core.errors import Problem, RecipeError
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.sections import Found, Sections
@@ -21,7 +22,7 @@ def require_enough_steps(train: Train, num_steps: int) -> None:
 
 
 def _too_long(train: Train, num_steps: int) -> Found:
-    run = f"the run has {num_steps} step{'s' * (num_steps != 1)}"
+    run = f"the run has {counted(num_steps, 'step')}"
     if train.warmup_steps is not None and train.warmup_steps >= max(num_steps, 1):
         text = f"{train.warmup_steps} is not below the steps of the run, so no step would come after the warm-up"
         yield ("train", "warmup_steps"), f"{text}: {run}; set it to {num_steps // 10}, for example, or train longer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import NoneType
 
+from mdpo_core.amounts import counted
 from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.recipe.sections import Found, Sections
 
@@ -43,7 +44,7 @@ def _small_blocks(sections: Sections) -> Found:
     if rows is not None and "train" in sections.names and rows < sections.train.batch_size:
         yield (
             ("data",),
-            f"gives at most {rows} row{'s' * (rows != 1)} at once, fewer than train.batch_size: "
+            f"gives at most {counted(rows, 'row')} at once, fewer than train.batch_size: "
             f"{sections.train.batch_size}, and every step would be smaller; raise the buffer of the stream "
             "(shuffle_buffer), or lower train.batch_size",
         )

@@ -15,6 +15,7 @@ from support.builders.scorers import examples, make
 from support.paths import RECIPES
 
 from mdpo_core import Batch, Evaluator, MdpoError, ModelAdapter, Policy, component, load_recipe, register, run
+from mdpo_core.amounts import memory_of
 from mdpo_core.memory.estimate import Estimator
 from mdpo_core.processes.world import ALONE
 from mdpo_core.remedies import in_words_of_commands
@@ -93,7 +94,7 @@ def test_the_message_says_what_failed_and_lists_what_would_help(changes: list[st
     for line in ("reference: cached - frees the second model's", "scoring.share_prefix: true - ", "fewer activations"):
         assert line in text
     assert "train.micro_batch_size: 1 - 50% fewer activations" in text
-    assert re.search(r"full - \S+ GB instead of \S+ GB, for about a third more time", text)
+    assert re.search(r"full - \S+ [kMG]B instead of \S+ [kMG]B, for about a third more time", text)
 
 
 @pytest.mark.long
@@ -104,7 +105,7 @@ def test_the_numbers_are_those_of_the_estimate(changes: list[str], batch_and_mod
         Estimator(recipe, on_gpu=False).estimate(batch_and_model[0], recipe.train, 1)
         for recipe in (load_recipe(RECIPE, [*changes, *more]) for more in ([], [FULL]))
     )
-    sizes = [f"{size / 1e9:.3g} GB" for size in (now.weights, now.reference, now.activations, now.peak, then.peak)]
+    sizes = [memory_of(size) for size in (now.weights, now.reference, now.activations, now.peak, then.peak)]
     assert f"weights {sizes[0]}, reference {sizes[1]}, gradients" in text
     assert f"activations {sizes[2]}, logits" in text
     assert f"at most {sizes[3]} in {now.where}" in text
@@ -119,8 +120,24 @@ def test_without_an_estimate_the_weights_are_told(
 ) -> None:
     monkeypatch.setattr(type(load_recipe(RECIPE, changes).model), "sketch", ModelAdapter.sketch)
     text = advice([*changes, *WASTEFUL], batch_and_model)
-    assert "(weights: 0.0 GB)" in text
+    assert re.search(r"\(weights: \d[\d.]* [kM]B\)", text)
     assert "full - fewer activations, for about a third more time" in text
+
+
+@pytest.mark.parametrize(
+    "odd", [SystemError("returned a result with an exception set"), ImportError("x"), OSError("y")]
+)
+def test_an_estimate_that_fails_oddly_does_not_replace_the_error(
+    odd: Exception,
+    changes: list[str],
+    batch_and_model,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*given: object, **named: object) -> None:
+        raise odd
+
+    monkeypatch.setattr(Estimator, "estimate", fails)
+    assert "Tried to allocate 2.00 GiB" in advice([*changes, *WASTEFUL], batch_and_model)
 
 
 def test_the_tokens_that_sharing_saves_are_counted(changes: list[str], batch_and_model) -> None:  # type: ignore[no-untyped-def]

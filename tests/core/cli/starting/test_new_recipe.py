@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -135,6 +136,32 @@ def test_bad_rows_are_told_and_the_recipe_is_written(
     out = capsys.readouterr().out
     assert "1 row is bad" in out
     assert "row 5" in out
+
+
+def test_bad_rows_that_are_not_listed_are_counted(mine: Path, llava: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of(mine / "pairs.jsonl")
+    for row in rows[:3]:
+        row["image"] = "nowhere.jpg"
+    for row in rows[3:6]:
+        row["rejected"] = row["chosen"]
+    write(mine / "pairs.jsonl", rows)
+    assert new_recipe(llava) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "on 14 rows" in lines[0]
+    assert lines[1].startswith("6 rows are bad, and a run stops at them; mend them")
+    assert (sum("pairs.jsonl row" in line for line in lines), lines[7]) == (5, "  ... and 1 more")
+
+
+def test_one_row_is_called_a_row(mine: Path, llava: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(mine / "pairs.jsonl", rows_of(mine / "pairs.jsonl")[:1])
+    assert new_recipe(llava) == 0
+    assert main(["data", "pairs.jsonl"]) == 0
+    assert main(["check", "my.yaml", "--data"]) == 0
+    out = capsys.readouterr().out
+    assert "on 1 row\n" in out
+    assert "  1 row with the columns" in out
+    assert not re.search(r"\b1 (rows|pairs|steps|tokens|pictures)\b", out)
+    assert "0.0 GB" not in out
 
 
 def renamed(rows: Sequence[Row], old: str, new: str) -> list[Row]:
