@@ -1,5 +1,6 @@
 """The public names. `mdpo_core` has them all; plugins and scripts import them from there."""
 
+from mdpo_core.amounts import counted
 from mdpo_core.benchmarking.answer_files import answers_in_order
 from mdpo_core.benchmarking.asked import AskedQuestions
 from mdpo_core.benchmarking.evaluator import BenchmarkScore
@@ -50,6 +51,7 @@ from mdpo_core.make_data.new_rows import NewRow
 from mdpo_core.make_data.relabel import Relabeling, relabel
 from mdpo_core.processes.devices import device_of, local_device, peak_memory, require_devices, set_compute_device
 from mdpo_core.processes.world import World, current_world
+from mdpo_core.recipe.given import RecipeLike
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import make_component as component
@@ -157,6 +159,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "RecipeError",
+    "RecipeLike",
     "Relabeling",
     "RequestStopped",
     "ResponseTokens",
@@ -199,6 +202,7 @@ __all__ = [
     "compare",
     "component",
     "count_marks",
+    "counted",
     "current_world",
     "device_of",
     "escape_marks",

@@ -11,7 +11,7 @@ from mdpo_core.cli import commands
 from mdpo_core.cli.arguments import add_version, count
 from mdpo_core.cli.command_files import OWN
 from mdpo_core.cli.make_data import DATA_COMMANDS
-from mdpo_core.cli.starting.examples import examples_of
+from mdpo_core.cli.starting.examples import START_HERE, examples_of
 from mdpo_core.errors import suggestion
 from mdpo_core.registry.kinds import KIND_NAMES
 
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     _Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _DESCRIPTION = "Train vision-language models on preference pairs, so that they look at the picture."
-_EPILOG = """start here:
-  mdpo-run quickstart                 train a tiny model: one minute, no GPU
-  mdpo check RECIPE --data            find every problem before you train
-  mdpo COMMAND --help                 read about one command
-
-The documentation starts at docs/index.md.
-"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mdpo",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=START_HERE,
         formatter_class=_help_formatter,
         allow_abbrev=False,
     )

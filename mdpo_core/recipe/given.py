@@ -9,6 +9,7 @@ from typing import Any
 from mdpo_core.recipe.loading import load_recipe
 from mdpo_core.recipe.recipe import Recipe
 
+# A recipe, or what `load_recipe` reads: the path of a file, the name of a shipped recipe, or its sections as a mapping.
 RecipeLike = Recipe | str | Path | Mapping[str, Any]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from mdpo_core.errors import Problem, RecipeError, suggestion
+from mdpo_core.errors import PluginError, Problem, RecipeError, suggestion
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component, Section
@@ -136,7 +136,7 @@ class Recipe(BaseModel):
         changed = self
         for key, value in changes.items():
             if key == "train.optimizer" and isinstance(value, str):
-                value = make_component("optimizer", value)
+                value = _optimizer(value)
             # Where `*` finds nothing, it is named as a key that is not there.
             for path in _paths(self, key.split(".")) or [key.split(".")]:
                 changed = _changed(changed, path, value, key)
@@ -176,6 +176,13 @@ class Recipe(BaseModel):
         return {name: _as_yaml_data(getattr(self, name)) for name in type(self).model_fields}
 
 
+def _optimizer(name: str) -> Component:
+    try:
+        return make_component("optimizer", name)
+    except PluginError as error:
+        raise RecipeError([Problem("", "train.optimizer", str(error))]) from error
+
+
 def _paths(holder: Any, keys: Sequence[str]) -> list[list[str]]:
     """The paths that ``keys`` name: ``*`` stands for every item or key that is there."""
     if "*" not in keys:
@@ -200,9 +207,10 @@ def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
     items = dict(enumerate(holder)) if isinstance(holder, tuple) else dict(holder) if _has_items(holder) else {}
     key = next((each for each in items if str(each) == name), name)
     if key not in items and (rest or not isinstance(holder, Mapping)):
-        meant = "" if rest else answer_for(path.split("."))
+        meant = "" if rest else _another_component(holder, path, value) or answer_for(path.split("."))
         near = meant or suggestion(name, map(str, items))
-        raise RecipeError([Problem("", path, f"there is no '{name}'{near}  (there: {', '.join(map(str, items))})")])
+        there = "" if near.endswith(")") else f"  (there: {', '.join(map(str, items))})"
+        raise RecipeError([Problem("", path, f"there is no '{name}'{near}{there}")])
     items[key] = _changed(items.get(key), rest, value, path)
     if isinstance(holder, tuple):
         return tuple(items.values())
@@ -212,6 +220,14 @@ def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
         return type(holder)(**{str(name): each for name, each in items.items()})
     except ValidationError as error:
         raise RecipeError([Problem("", path, _said(error))]) from error
+
+
+def _another_component(holder: object, path: str, value: object) -> str:
+    """How the component ``holder`` is replaced by one of another name; empty if ``path`` does not ask for that."""
+    place, _, kind = path.rpartition(".")
+    if not isinstance(holder, Component) or kind != holder.kind:
+        return ""
+    return f"; give another component as an object: with_({{'{place}': component('{kind}', {value!r})}})"
 
 
 def _has_items(holder: object) -> bool:

@@ -44,7 +44,8 @@ def require_finite(outcome: Outcome, batch: Batch, step: int) -> None:
             "these rows"
         )
     for name in _not_finite(outcome.running):
-        raise MdpoError(f"step {step}: a value of the running mean '{name}' is not finite")
+        remedy = "check what the term gives for it" if step == 1 else "lower train.learning_rate or check the term"
+        raise MdpoError(f"step {step}: a value of the running mean '{name}' is not finite; {remedy}")
 
 
 def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
@@ -98,10 +99,11 @@ def require_finite_gradient(norm: float, step: int, backend: Backend) -> bool:
         return True
     if backend.scales_gradients and norm == math.inf:
         return False
+    remedy = _FLOAT16 if backend.arithmetic == "float16" else _DERIVATIVES
+    remedy = _LOWEST if backend.scales_gradients else remedy
     # Before the first update the learning rate cannot be the cause.
-    suspect = _DERIVATIVES if step == 1 else f"lower train.learning_rate; if it is not too high, {_DERIVATIVES}"
-    remedy = _FLOAT16 if backend.arithmetic == "float16" else suspect
+    first = "" if step == 1 else "lower train.learning_rate; if it is not too high: "
     raise MdpoError(
         f"step {step}: the gradient norm is {norm}, though the losses are finite, so the weights were not "
-        f"updated; {_LOWEST if backend.scales_gradients else remedy}"
+        f"updated; {first}{remedy}"
     )

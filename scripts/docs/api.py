@@ -21,7 +21,7 @@ everything else can change.
 <!-- Made by `python scripts/docs/make.py`; a test compares it. GROUPS in scripts/docs/api.py sorts the names. -->
 """
 GROUPS = {
-    "Run and recipe": "Comparison Recipe RunResult Train compare component load_recipe register run",
+    "Run and recipe": "Comparison Recipe RecipeLike RunResult Train compare component load_recipe register run",
     "Use a model": "TrainedModel load_trained",
     "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Block Box DroppedTokens Example ExampleField HoldOut "
     "ImageOptions LazyRows Prompt Role RowStream StoredRows Turn count_marks escape_marks note_file other_kind "
@@ -44,8 +44,8 @@ GROUPS = {
     "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",
     "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
     "peak_memory remembered require_devices set_compute_device",
-    "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on by_frequency is_shortage "
-    "suggestion",
+    "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on by_frequency counted "
+    "is_shortage suggestion",
 }
 
 

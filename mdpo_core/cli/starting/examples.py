@@ -1,8 +1,19 @@
-"""The examples at the end of every command's ``--help``."""
+"""What stands at the end of ``--help``: where to start, and the examples of every command."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+START_HERE = """start here:
+  mdpo-run quickstart                 train a tiny model: one minute, no GPU
+  mdpo check RECIPE --data            find every problem before you train
+  mdpo COMMAND --help                 read about one command
+
+complete words with Tab (bash, zsh), after pip install "mdpo[completion]":
+  eval "$(register-python-argcomplete mdpo mdpo-run)"
+
+The documentation starts at docs/index.md.
+"""
 
 # By command: each example, and what it does. Texts are short, so that a line fits 80 columns.
 EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {

@@ -21,10 +21,12 @@ def answers_before_and_after(lines: Sequence[Mapping[str, Any]], width: int) -> 
     first, last = lines[0]["step"], lines[-1]["step"]
     before = {line["id"]: line for line in lines if line["step"] == first}
     after = [line for line in lines if line["step"] == last]
-    rows = "held-out rows" if after[0].get("held_out") else "rows of the training (none is held out)"
+    rows = counted(len(after), "held-out row")
+    if not after[0].get("held_out"):
+        rows = f"{counted(len(after), 'row')} of the training (none is held out)"
     marked = "; [ ] marks words of the list" if any(line.get("words") for line in lines) else ""
     steps = counted(last, "step")
-    title = f"answers to {min(_SHOWN, len(after))} of {len(after)} {rows}, before and after {steps}{marked}:"
+    title = f"answers to {min(_SHOWN, len(after))} of {rows}, before and after {steps}{marked}:"
     shown = textwrap.wrap(title, width)
     for line in after[:_SHOWN]:
         shown += [f"  {_short(_question(line['prompt']), width - 2, 1)[0]}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mdpo_core import DataError
+from mdpo_core import DataError, counted
 from mdpo_readers.embedded import PICTURE_KEYS
 from mdpo_readers.tables.table import Table
 
@@ -19,7 +19,7 @@ def shape_problem(table: Table) -> str:
     row = _only_row(table)
     lists = {name: value for name, value in row.items() if _are_rows(value)}
     if lists:
-        named = " and ".join(f"'{name}' ({len(rows)} rows)" for name, rows in lists.items())
+        named = " and ".join(f"'{name}' ({counted(len(rows), 'row')})" for name, rows in lists.items())
         which = "that list" if len(lists) == 1 else "each list that you need"
         return f"the file is one object, whose rows are in the list {named}: write {which} alone into a file of its own"
     if row and all(map(_is_column, row.values())):

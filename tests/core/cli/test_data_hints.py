@@ -125,9 +125,9 @@ def test_a_file_with_other_separators_is_named(
     ("content", "message"),
     [
         ({"data": [PAIR, PAIR]}, "whose rows are in the list 'data' (2 rows): write that list alone into a file"),
-        ({"version": 1, "rows": [PAIR]}, "whose rows are in the list 'rows' (1 rows)"),
-        ({"train": [PAIR, PAIR], "test": [PAIR]}, "in the list 'train' (2 rows) and 'test' (1 rows): write each list"),
-        ({"annotations": [PAIR], "images": ["a.png"]}, "whose rows are in the list 'annotations' (1 rows)"),
+        ({"version": 1, "rows": [PAIR]}, "whose rows are in the list 'rows' (1 row)"),
+        ({"train": [PAIR, PAIR], "test": [PAIR]}, "in the list 'train' (2 rows) and 'test' (1 row): write each list"),
+        ({"annotations": [PAIR], "images": ["a.png"]}, "whose rows are in the list 'annotations' (1 row)"),
         ({"first": PAIR, "second": PAIR}, "whose 2 rows have names, such as 'first': write the rows as a list"),
         ({name: {"0": text} for name, text in PAIR.items()}, "of columns, 'prompt' and so on, and not of rows"),
     ],

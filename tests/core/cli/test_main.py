@@ -187,6 +187,14 @@ def test_no_command_takes_a_part_of_an_option_s_name_and_each_shows_examples() -
         assert parser.prog == "mdpo" or (parser.epilog or "").startswith("examples:"), parser.prog
 
 
+def test_the_help_says_how_words_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([])
+    shown = capsys.readouterr().out
+    assert 'eval "$(register-python-argcomplete mdpo mdpo-run)"' in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["check", "recipe.yaml", "--with", "digits"], ["plugins", "--with", "digits"], ["--vers"]):
         with pytest.raises(SystemExit, match="2"):

@@ -45,7 +45,7 @@ def test_tokens_are_shown_with_their_roles(tmp_path: Path, photographs: Path) ->
     opening = "<|im_start|>user\\n"
     answers = ["A temple<|im_end|>", "A flower<|im_end|>"]
     assert texts == [opening, "4 tokens", question, opening + question, *answers]
-    assert shown[-1].endswith("no problem found, 1 rows, 0 in quarantine")
+    assert shown[-1].endswith("no problem found, 1 row, 0 in quarantine")
 
 
 def test_token_view_counts_hidden_and_brackets_unscored_tokens(tmp_path: Path) -> None:

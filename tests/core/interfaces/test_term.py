@@ -223,7 +223,7 @@ def test_an_error_of_a_term_s_own_is_passed_on() -> None:
         (term(lambda _, s: s.reference["chosen"]), r"term '0:wrong' \(Wrong\) does not depend on the policy"),
         (
             term(dpo, running_means=lambda _: {"shift": lambda s: s.policy["chosen"] * float("nan")}),
-            r"step 1: a value of the running mean '0:wrong:shift' is not finite",
+            r"step 1: a value of the running mean '0:wrong:shift' is not finite; check what the term gives for it$",
         ),
     ],
 )

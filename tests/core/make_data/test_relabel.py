@@ -321,6 +321,6 @@ def test_the_command_does_the_same(changes: list[str], tmp_path: Path, capsys: p
     options = ["--candidates", "answers", "--scores", "points", "--out", str(out)]
     assert main(["relabel", str(RECIPE), *words, *options]) == 0
     told = capsys.readouterr().out
-    assert f"{out}: 1 rows, 1 left out\n  1: all candidates have the same score" in told
+    assert f"{out}: 1 row, 1 left out\n  1: all candidates have the same score" in told
     assert main(["relabel", str(RECIPE), *words, *options, "--low-confidence", "0.5"]) == 1
     assert "low_confidence: None there, 0.5 here" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 import typing
@@ -115,6 +117,31 @@ def test_what_is_no_recipe_is_told_in_a_sentence(given: Any) -> None:
     for take in (mdpo.load_recipe, mdpo.run):
         with pytest.raises(RecipeError, match="a recipe is the path of a YAML file, the name of a shipped one"):
             take(given)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("train.optimizer", r"^train\.optimizer: unknown optimizer 'adamww'; did you mean 'adamw'\?"),
+        ("model.adapter", r"^model\.adapter: .*as an object: with_\({'model': component\('adapter', 'adamww'\)}\)$"),
+        ("objective.0.loss", r"^objective\.0\.loss: .*with_\({'objective\.0': component\('loss', 'adamww'\)}\)$"),
+        ("backend.backend", r"^backend\.backend: .*with_\({'backend': component\('backend', 'adamww'\)}\)$"),
+    ],
+)
+def test_a_wrong_name_of_a_component_is_a_recipe_error(key: str, message: str) -> None:
+    recipe = mdpo.load_recipe(RECIPES / "quickstart.yaml")
+    with pytest.raises(RecipeError, match=message):
+        recipe.with_({key: "adamww"})
+    with pytest.raises(RecipeError, match=r"unknown .* 'adamww'"):
+        mdpo.load_recipe(RECIPES / "quickstart.yaml", {key: "adamww"})
+
+
+def test_functions_of_the_front_door_take_and_give_public_types() -> None:
+    """A caller can annotate what it hands over without a private import."""
+    functions = [each for name in mdpo.__all__ if inspect.isfunction(each := getattr(mdpo, name))]
+    words = {word for each in functions for word in re.findall(r"\b[A-Z]\w+", str(inspect.signature(each)))}
+    assert words >= {"RecipeLike", "RunResult"}
+    assert words - {"Any", "False", "Iterable", "Mapping", "None", "Path", "True"} <= {*mdpo_core.__all__}
 
 
 def test_changes_take_what_a_recipe_takes() -> None:

@@ -94,12 +94,12 @@ def test_less_of_a_loss_is_better_and_more_of_all_others(metric: str, mode: str 
 @pytest.mark.parametrize(
     ("mode", "min_delta", "told"),
     [
-        ("min", 0.0, "did not get better in 1 evaluations (smaller is better; best: 0.5 after step 1)"),
-        ("max", 0.0, "did not get better in 1 evaluations (larger is better; best: 0.5 after step 1)"),
+        ("min", 0.0, "did not get better in 1 evaluation (smaller is better; best: 0.5 after step 1)"),
+        ("max", 0.0, "did not get better in 1 evaluation (larger is better; best: 0.5 after step 1)"),
         (
             "min",
             1.0,
-            "did not get better in 1 evaluations (smaller is better, and only by more than 1; compared with 0.5 after "
+            "did not get better in 1 evaluation (smaller is better, and only by more than 1; compared with 0.5 after "
             "step 1)",
         ),
     ],

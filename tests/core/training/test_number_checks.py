@@ -110,5 +110,10 @@ def test_an_overflow_under_a_factor_that_falls_is_no_error_until_the_factor_is_g
     for precision in ("fp16", "fp16_autocast"):
         backend = Local.model_validate({"precision": precision})
         assert not require_finite_gradient(inf, 1, backend)
-        with pytest.raises(MdpoError, match=r"without any factor, the gradients are still beyond 65504.*bf16_autocast"):
+        remedy = r"without any factor, the gradients are still beyond 65504.*bf16_autocast"
+        with pytest.raises(MdpoError, match=f"so the weights were not updated; {remedy}"):
             require_finite_gradient(nan, 1, backend)
+        with pytest.raises(MdpoError, match=f"lower train.learning_rate; if it is not too high: {remedy}"):
+            require_finite_gradient(nan, 2, backend)
+    with pytest.raises(MdpoError, match=r"lower train.learning_rate; if it .*loss_scale: \.\.\."):
+        require_finite_gradient(nan, 2, DeepSpeed(precision="fp16"))

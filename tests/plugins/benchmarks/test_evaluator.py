@@ -81,5 +81,5 @@ def test_what_cannot_be_asked_is_refused_before_a_run(of: dict[str, str], says: 
 
 
 def test_missing_pictures_are_named(questions: Path, tmp_path: Path) -> None:
-    with pytest.raises((MdpoError, ValueError), match="1 of 1 pictures are missing"):
+    with pytest.raises((MdpoError, ValueError), match="1 of 1 picture is missing"):
         evaluator(questions, tmp_path)

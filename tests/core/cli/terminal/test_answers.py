@@ -34,7 +34,7 @@ def test_answers_stand_one_below_the_other() -> None:
 
 def test_a_run_without_steps_has_one_answer() -> None:
     shown = answers_before_and_after([line(0, 1, "", held_out=False)], 80)
-    assert shown[0] == "answers to 1 of 1 rows of the training (none is held out), before and after 0"
+    assert shown[0] == "answers to 1 of 1 row of the training (none is held out), before and after 0"
     assert shown[3] == "    answer  (nothing)"
 
 
