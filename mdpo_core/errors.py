@@ -14,7 +14,7 @@ from reprlib import repr as short
 from traceback import walk_tb
 from types import FrameType
 
-from mdpo_core.amounts import counted
+from mdpo_core.words.amounts import counted
 
 # The packages between the library and a plugin's code.
 _CALLERS = (__name__.partition(".")[0], "pluggy", "pydantic", "torch", "importlib")

@@ -1,6 +1,5 @@
 """The public names. `mdpo_core` has them all; plugins and scripts import them from there."""
 
-from mdpo_core.amounts import counted
 from mdpo_core.benchmarking.answer_files import answers_in_order
 from mdpo_core.benchmarking.asked import AskedQuestions
 from mdpo_core.benchmarking.evaluator import BenchmarkScore
@@ -78,6 +77,7 @@ from mdpo_core.types.stored_bytes import note_file
 from mdpo_core.types.transfer import on_cpu, to_device
 from mdpo_core.types.view import View
 from mdpo_core.use.trained import TrainedModel, load_trained
+from mdpo_core.words.amounts import counted
 
 __all__ = [
     "ALL_LINEAR",

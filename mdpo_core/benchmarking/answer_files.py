@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.amounts import counted
 from mdpo_core.benchmarking.rows import StoredRow, read_rows
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.benchmark.answers import Answer, AnswerNames
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark
 from mdpo_core.interfaces.plugin_results import code_of
+from mdpo_core.words.amounts import counted
 
 OURS = AnswerNames(response="response", id="id", prompt="prompt")
 _VLMEVALKIT = AnswerNames(response="prediction", id="index", prompt="question")

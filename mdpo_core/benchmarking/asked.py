@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.amounts import counted
 from mdpo_core.data.images import read_image
 from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.interfaces.benchmark.answers import Question
@@ -16,6 +15,7 @@ from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import IMAGE_MARK, escape_marks
 from mdpo_core.types.rows import LazyRows
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image

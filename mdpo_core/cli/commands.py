@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.farewell import farewell_of, processes_arguments, recipe_arguments, run_arguments
 from mdpo_core.cli.make_data import DATA_COMMANDS
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.amounts import counted
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.interfaces.reader import DataSummary

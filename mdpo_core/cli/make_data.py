@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.arguments import count, not_negative, positive, share_or_all, within
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.errors import RecipeError

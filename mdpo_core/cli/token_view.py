@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mdpo_core.amounts import counted
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.types.batch import EncodedPrompt, EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.view import CLEAN
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from mdpo_core.amounts import counted
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
 from mdpo_core.data.picture_keys import keys_of
 from mdpo_core.data.validity import problems_before_encoding
@@ -23,6 +22,7 @@ from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows, Rows
 from mdpo_core.types.stored_bytes import Files, FileState, noted_files, stored_digest
 from mdpo_core.types.view import CLEAN
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.processes.workers import Workers

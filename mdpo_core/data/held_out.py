@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
-from mdpo_core.amounts import counted
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.images import undecoded_images
@@ -27,6 +26,7 @@ from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows
 from mdpo_core.types.stored_bytes import Files, FileState, content_digest, noted_files
 from mdpo_core.types.view import CLEAN
+from mdpo_core.words.amounts import counted
 
 _WHERE = "data.hold_out"
 _CHUNK = 256  # rows that a worker reads in one go

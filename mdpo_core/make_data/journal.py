@@ -11,13 +11,13 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from mdpo_core.amounts import counted
 from mdpo_core.errors import CheckpointError, MdpoError
 from mdpo_core.processes.stop_request import RunStopped, StopRequest
 from mdpo_core.remedies import option
 from mdpo_core.storage.differences import differences
 from mdpo_core.storage.file_locks import lock
 from mdpo_core.storage.files import atomic_write
+from mdpo_core.words.amounts import counted
 
 Entry: TypeAlias = "dict[str, Any]"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch.profiler import profile
 
-from mdpo_core.amounts import counted
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.reading import read_data
 from mdpo_core.data.sampler import Sampler
@@ -33,6 +32,7 @@ from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.storage.stored_checks import StoredChecks
 from mdpo_core.training.reference_pass import Precomputation
 from mdpo_core.training.trainer import Trainer
+from mdpo_core.words.amounts import counted
 
 _BESIDE = 2  # steps that are not timed: the first one, and the one that is recorded
 _MEASURING = 1.0  # seconds for the device's own matrix product

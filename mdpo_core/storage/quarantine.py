@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.amounts import counted
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import TrainingData
 from mdpo_core.errors import DataError, Problem
@@ -20,6 +19,7 @@ from mdpo_core.storage.files import atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.rows import LazyRows
+from mdpo_core.words.amounts import counted
 
 _log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from mdpo_core.amounts import counted
 from mdpo_core.errors import Problem, RecipeError, suggestion
 from mdpo_core.interfaces.train_options import Goal, KeepBest, StopEarly
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.words.amounts import counted
 
 
 @dataclass

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from mdpo_core.amounts import counted, memory_of
 from mdpo_core.errors import MdpoError, first_line
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
@@ -24,6 +23,7 @@ from mdpo_core.scoring.head import ON_CPU, logits_at_once
 from mdpo_core.scoring.reference import FrozenCopy, Reference
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.layout import pack
+from mdpo_core.words.amounts import counted, memory_of
 
 if TYPE_CHECKING:
     from mdpo_core.memory.estimate import Estimate

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.convert.config import Config, read_config
 from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.llamafactory import of_llamafactory
@@ -19,6 +18,7 @@ from mdpo_core.recipe.loading import build_recipe
 from mdpo_core.recipe.yaml_document import Document
 from mdpo_core.recipe.yaml_text import read_yaml
 from mdpo_core.storage.files import atomic_write
+from mdpo_core.words.amounts import counted
 
 TRAINERS_READ: Mapping[str, Callable[[Config, int], tuple[Draft, Options]]] = {
     "trl": of_trl,

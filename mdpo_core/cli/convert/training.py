@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, get_args
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.options import Options
 from mdpo_core.interfaces.train_options import SCHEDULE_OPTIONS, Train
 from mdpo_core.registry.discovery import current_registry
+from mdpo_core.words.amounts import counted
 
 # Defaults of options that no recipe has; a file of all options repeats them.
 _ELSEWHERE: dict[str, Any] = {

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.amounts import counted, memory_of
+from mdpo_core.words.amounts import counted, memory_of
 
 if TYPE_CHECKING:
     from mdpo_core.profiling.report import Profile

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.amounts import counted
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.cli.preview.contents import Contents, NotedRows, NotingBuilder, RowView

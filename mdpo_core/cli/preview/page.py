@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from statistics import median
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.preview.contents import Contents, Reason
 from mdpo_core.cli.preview.row_view import row_html, short_place
+from mdpo_core.words.amounts import counted
 
 _STYLE = Path(__file__).parents[1] / "templates" / "preview.css"
 _BARS, _FAR = 32, 3

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.preview.contents import Answer, Condition, RowView
 from mdpo_core.cli.preview.pictures import Shown
 from mdpo_core.cli.preview.tokens import Run
 from mdpo_core.cli.preview.words import Words
+from mdpo_core.words.amounts import counted
 
 _MOST_PIECES = 1200  # tokens of a text that are shown
 _MOST_LETTERS = 6000

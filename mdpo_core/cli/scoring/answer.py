@@ -8,9 +8,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.arguments import count, not_negative, share_or_all
 from mdpo_core.cli.scoring.server import add_server_options, require_server, server_model
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.benchmarking.models import LocalModel

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.sharing.shared import SharedModel
 from mdpo_core.interfaces.term import Term
+from mdpo_core.words.amounts import counted
 
 _TAGS = ["preference-optimization", "dpo", "vision-language", "mdpo"]
 _FILL_IN = "fill-in"

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.data_view import is_ready, rejected_picture, summary_of_data
 from mdpo_core.cli.starting.recipe_text import Plan, recipe_text
 from mdpo_core.errors import DataError, Problem, RecipeError
@@ -17,6 +16,7 @@ from mdpo_core.recipe.yaml_document import Document, override
 from mdpo_core.recipe.yaml_text import read_yaml
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.storage.files import atomic_write
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.cli.starting.measured import Measured

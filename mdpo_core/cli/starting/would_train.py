@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mdpo_core.amounts import counted
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.data.checking import CheckedData

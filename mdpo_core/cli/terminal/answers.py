@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mdpo_core.amounts import counted
+from mdpo_core.words.amounts import counted
 
 _SHOWN = 3  # rows
 _LONGEST = 3  # lines of a text

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mdpo_core import __version__
-from mdpo_core.amounts import counted
 from mdpo_core.cli.starting.would_train import told_prompts, told_steps
 from mdpo_core.cli.terminal.lines import duration, training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
@@ -21,6 +20,7 @@ from mdpo_core.processes.stop_request import RunStopped
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.scoring.reference_store import CACHING
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from rich.console import Console as Terminal

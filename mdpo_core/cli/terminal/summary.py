@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.amounts import counted
 from mdpo_core.cli.terminal.answers import answers_before_and_after
 from mdpo_core.cli.terminal.health import Known, verdict
 from mdpo_core.cli.terminal.lines import duration, wrapped
@@ -23,6 +22,7 @@ from mdpo_core.storage.exported import best_of
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.view import CLEAN
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from mdpo_core.result import RunResult

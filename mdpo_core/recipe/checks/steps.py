@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mdpo_core.amounts import counted
 from mdpo_core.errors import Problem, RecipeError
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.sections import Found, Sections
+from mdpo_core.words.amounts import counted
 
 
 def steps(sections: Sections) -> Found:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import NoneType
 
-from mdpo_core.amounts import counted
 from mdpo_core.interfaces.plugin_results import told_by_plugin
 from mdpo_core.recipe.sections import Found, Sections
+from mdpo_core.words.amounts import counted
 
 
 def streaming(sections: Sections) -> Found:

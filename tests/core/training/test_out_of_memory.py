@@ -15,7 +15,6 @@ from support.builders.scorers import examples, make
 from support.paths import RECIPES
 
 from mdpo_core import Batch, Evaluator, MdpoError, ModelAdapter, Policy, component, load_recipe, register, run
-from mdpo_core.amounts import memory_of
 from mdpo_core.memory.estimate import Estimator
 from mdpo_core.processes.world import ALONE
 from mdpo_core.remedies import in_words_of_commands
@@ -23,6 +22,7 @@ from mdpo_core.runner import Run
 from mdpo_core.scoring.reference import AdapterOff, FrozenCopy
 from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.training.out_of_memory import MemoryAdvice, explained_while
+from mdpo_core.words.amounts import memory_of
 
 RECIPE = RECIPES / "llava_mdpo.yaml"
 TERMS = {"dpo": component("loss", "dpo"), "copo": component("loss", "dpo", over="chosen@crop")}

@@ -23,8 +23,8 @@ def test_answers_stand_one_below_the_other() -> None:
         line(6, 1, "A  Dog", words=["dog"]),
     ]
     assert answers_before_and_after(lines, 80) == [
-        "answers to 1 of 1 held-out rows, before and after 6 steps; [ ] marks words of",
-        "the list:",
+        "answers to 1 of 1 held-out row, before and after 6 steps; [ ] marks words of the",
+        "list:",
         "  USER: What is it?",
         "    before  a [car] and a [dog]",
         "    after   A [Dog]",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import ROOT
 
-from mdpo_core.amounts import counted, memory_of
+from mdpo_core.words.amounts import counted, memory_of
 
 _BYTES = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 
