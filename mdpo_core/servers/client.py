@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mdpo_core.errors import RecipeError
 from mdpo_core.remedies import option
 from mdpo_core.servers.messages import ChatReply, ChatRequest, UnusableReply, ending_of, reply_in
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
@@ -126,7 +127,7 @@ class ChatServer:
                 if stop.wait(pause):
                     raise RequestStopped
         times = self._patience.retries + 1
-        raise RecipeError(f"{self._who} was asked {times} time{'s' * (times > 1)} and {reason}")
+        raise RecipeError(f"{self._who} was asked {counted(times, 'time')} and {reason}")
 
     def models(self) -> list[str]:
         """The names of the models that the server lists. Raises `RecipeError` if it does not."""
