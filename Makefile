@@ -1,4 +1,5 @@
 # make quickstart   train a tiny model with mDPO and see what it does (about a minute of training)
+# make study        run the paper's comparisons in miniature, and write docs/evidence/study.md (about an hour)
 # make test         run the test suite
 # make test-long    run the tests that take minutes
 # make docs         build the pages of docs/ as a site, into build/site
@@ -7,12 +8,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-long test-nightly check docs
+.PHONY: quickstart study test test-long test-nightly check docs
 
 quickstart: .venv/installed
 	rm -rf runs/quickstart
 	$(BIN)/mdpo-run recipes/quickstart.yaml
 	@echo "  see DPO fail       $(BIN)/mdpo-run recipes/quickstart_dpo.yaml"
+
+# Finished runs stay in runs/study, and begun ones go on: start it again after a stop.
+study: .venv/installed
+	$(BIN)/python -m benchmarks.study
 
 # A file stays in one process, which shares its models and runs among the file's tests. By itself, xdist would start
 # with the files of the most tests, and those of whole runs, which have few, would come last.

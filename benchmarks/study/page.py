@@ -1,0 +1,105 @@
+"""The page of the study, from its numbers: docs/evidence/study.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from benchmarks.study.claims import CLAIMS
+from benchmarks.study.numbers import WorldNumbers
+from benchmarks.study.paper import PAPER
+from benchmarks.study.variants import BASE, TABLES, title_of
+from benchmarks.study.verdicts import Verdict, find
+from benchmarks.study.words import HEAD, HOW, TABLE_TITLES
+from mdpo_core.reporting.intervals import mean_of
+
+Worlds = Sequence[WorldNumbers]
+
+_SHORT = {
+    Verdict.SHOWN: "**shown**",
+    Verdict.NOT_SURE: "in every seed, not surely",
+    Verdict.NOT_SHOWN: "not shown",
+    Verdict.OPPOSITE: "**opposite shown**",
+    Verdict.NOT_RUN: "not run",
+}
+
+
+def page_of(worlds: Mapping[str, WorldNumbers]) -> str:
+    """The page."""
+    known = list(worlds.values())
+    parts = [HEAD, _summary(known), *map(_figure, known), HOW, _settings(known)]
+    for table, (title, words) in TABLE_TITLES.items():
+        parts += [f"## {title}", words, *(_table(table, world) for world in known), _sentences(table, known)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _summary(worlds: Worlds) -> str:
+    rows = [(claim.text, claim.paper, *(_SHORT[find(claim, world).verdict] for world in worlds)) for claim in CLAIMS]
+    return markdown_table(("claim", "the paper", *(world.title.lower() for world in worlds)), rows)
+
+
+def _figure(world: WorldNumbers) -> str:
+    return f"![{world.title}: {world.measures[0].title} of every variant]({figure_name(world.name)})"
+
+
+def figure_name(world: str) -> str:
+    """The file name of a world's figure, beside the page."""
+    return f"study_{world}.png"
+
+
+def _settings(worlds: Worlds) -> str:
+    lines = []
+    for world in worlds:
+        seeds = ", ".join(map(str, world.seeds))
+        versions = ", ".join(f"{name} {version}" for name, version in world.versions.items())
+        runs = sum(map(len, world.runs.values()))
+        changed = " ".join(f"`{option}`" for option in world.options)
+        lines.append(
+            f"- **{world.title}**: `{world.recipe}`, {world.steps} steps, seeds {seeds}; {runs} runs, together "
+            f"{world.seconds / 60:.0f} minutes of one core; {versions}. Changed for all variants: {changed}."
+        )
+    return "\n".join(lines)
+
+
+def _table(table: str, world: WorldNumbers) -> str:
+    variants = [BASE, *TABLES[table]]
+    heads = [each.title for each in world.measures]
+    rows = [(title_of(each), *_cells(each, world), *_papers(each)) for each in variants]
+    head = (world.title.lower(), *heads, "paper: CHAIRs", "paper: score")
+    return markdown_table(head, rows)
+
+
+def _cells(variant: str, world: WorldNumbers) -> Iterator[str]:
+    for measure in world.measures:
+        values = list(world.values(variant, measure.name).values())
+        if not values:
+            yield "not run"
+            continue
+        mean = mean_of(values)
+        if variant == BASE or mean.interval is None:
+            yield f"{mean.value:{measure.form}}"
+        else:
+            yield f"{mean.value:{measure.form}} ± {mean.interval[1] - mean.value:{measure.form.lstrip('+')}}"
+
+
+def _papers(variant: str) -> tuple[str, str]:
+    found = PAPER.get(variant)
+    return ("", "") if found is None else (f"{found.chair_s:.1f}", f"{found.score:.2f}")
+
+
+def _sentences(table: str, worlds: Worlds) -> str:
+    lines = []
+    for claim in CLAIMS:
+        if claim.table == table:
+            lines.append(f"- **{claim.text[0].upper()}{claim.text[1:]}** (paper: {claim.paper}).")
+            lines += [f"    - {world.title}: {_small(find(claim, world).sentence)}" for world in worlds]
+    return "\n".join(lines)
+
+
+def _small(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

@@ -1,0 +1,64 @@
+"""The small worlds in which the study runs: a recipe, what is changed of it for all variants, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a run. ``metric``: its name in metrics.jsonl; ``better``: 1 if more is better, -1 if less is."""
+
+    name: str
+    metric: str
+    title: str
+    better: int
+    form: str = ".3f"
+
+
+@dataclass(frozen=True)
+class World:
+    """``measures``: the first one decides the claims on hallucination; the one named ``chosen`` those on the anchor.
+
+    ``options``: of every run, as values of ``--set``; ``quick``: those that a rehearsal has besides.
+    """
+
+    name: str
+    title: str
+    recipe: str
+    options: Sequence[str]
+    quick: Sequence[str]
+    measures: Sequence[Measure]
+
+
+CHOSEN = Measure("chosen", "eval/probe/chosen", "log-ratio of the right answer, nats", 1, "+.2f")
+
+DIGITS = World(
+    "digits",
+    "The digits",
+    "recipes/quickstart.yaml",
+    (
+        "trackers=[]",
+        "evaluators=[{evaluator: digits}, {evaluator: probe, rows: 96, every: 1000000}]",
+        "output.save_every=30",
+        "output.keep=1",
+    ),
+    (
+        "data.num_pairs=16",
+        "validation.num_pairs=4",
+        "train.batch_size=8",
+        "train.micro_batch_size=8",
+        "evaluators=[{evaluator: digits, num_mosaics: 8}, {evaluator: probe, rows: 4, every: 1000000}]",
+    ),
+    (
+        Measure("wrong", "eval/digits/wrong_digits", "wrong digits by position", -1),
+        Measure("hallucinated", "eval/digits/hallucinated", "mentioned digits not in the picture", -1),
+        CHOSEN,
+    ),
+)
+
+WORLDS = {each.name: each for each in (DIGITS,)}
