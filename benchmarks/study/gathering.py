@@ -24,6 +24,7 @@ def gathered(finished: Sequence[Task]) -> WorldNumbers:
     return WorldNumbers(
         name=world.name,
         title=world.title,
+        about=world.about,
         recipe=world.recipe,
         options=first.common(),
         steps=run.last_step,

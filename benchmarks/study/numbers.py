@@ -23,6 +23,7 @@ class WorldNumbers:
 
     name: str
     title: str
+    about: str
     recipe: str
     options: Sequence[str]
     steps: int

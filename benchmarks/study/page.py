@@ -47,17 +47,19 @@ def figure_name(world: str) -> str:
 
 
 def _settings(worlds: Worlds) -> str:
-    lines = []
-    for world in worlds:
-        seeds = ", ".join(map(str, world.seeds))
-        versions = ", ".join(f"{name} {version}" for name, version in world.versions.items())
-        runs = sum(map(len, world.runs.values()))
-        changed = " ".join(f"`{option}`" for option in world.options)
-        lines.append(
-            f"- **{world.title}**: `{world.recipe}`, {world.steps} steps, seeds {seeds}; {runs} runs, together "
-            f"{world.seconds / 60:.0f} minutes of one core; {versions}. Changed for all variants: {changed}."
-        )
-    return "\n".join(lines)
+    return "\n".join(map(_setting, worlds))
+
+
+def _setting(world: WorldNumbers) -> str:
+    seeds = ", ".join(map(str, world.seeds))
+    versions = ", ".join(f"{name} {version}" for name, version in world.versions.items())
+    number, minutes = sum(map(len, world.runs.values())), world.seconds / 60
+    changed = "; ".join(f"`{option}`" for option in world.options)
+    return (
+        f"- **{world.title}**: {world.about}. {number} runs of `{world.recipe}` with {world.steps} steps each, seeds "
+        f"{seeds}; {minutes:.0f} minutes of one core, so {minutes / 2:.0f} on two; {versions}. Set for all variants: "
+        f"{changed}."
+    )
 
 
 def _table(table: str, world: WorldNumbers) -> str:

@@ -22,13 +22,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class World:
-    """``measures``: the first one decides the claims on hallucination; the one named ``chosen`` those on the anchor.
+    """``about``: what its pictures show, as the end of a sentence.
 
+    ``measures``: the first one decides the claims on hallucination; the one named ``chosen`` those on the anchor.
     ``options``: of every run, as values of ``--set``; ``quick``: those that a rehearsal has besides.
     """
 
     name: str
     title: str
+    about: str
     recipe: str
     options: Sequence[str]
     quick: Sequence[str]
@@ -40,6 +42,8 @@ CHOSEN = Measure("chosen", "eval/probe/chosen", "log-ratio of the right answer, 
 DIGITS = World(
     "digits",
     "The digits",
+    "mosaics of four handwritten digits ([the quickstart](quickstart.md)). The digits of one are drawn independently, "
+    "so no text says which of them go together; in 95 % of the pairs the two answers also differ in style",
     "recipes/quickstart.yaml",
     (
         "trackers=[]",

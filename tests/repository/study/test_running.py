@@ -65,7 +65,7 @@ class Begun(Task):
 
 
 def test_a_run_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
-    broken = World("digits", "Digits", "recipes/quickstart.yaml", ("model.adapter=nobody",), (), ())
+    broken = World("digits", "Digits", "about", "recipes/quickstart.yaml", ("model.adapter=nobody",), (), ())
     with pytest.raises(StudyError, match=r"digits-mdpo-0 failed; all it said is in (.|\n)*nobody"):
         run_all([Begun(broken, VARIANTS["mdpo"], 0, tmp_path)], 1, lambda _: None)
 

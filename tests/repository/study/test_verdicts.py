@@ -31,7 +31,7 @@ def world(**wrong: Sequence[float]) -> WorldNumbers:
         for name, of_seeds in wrong.items()
     }
     measures = [Measure("wrong", "eval/wrong", "wrong words", -1), Measure("chosen", "eval/chosen", "nats", 1, "+.2f")]
-    return WorldNumbers("w", "World", "r.yaml", [], 9, 1.0, measures, {"wrong": 0.5, "chosen": 0.0}, runs)
+    return WorldNumbers("w", "World", "about", "r.yaml", [], 9, 1.0, measures, {"wrong": 0.5, "chosen": 0.0}, runs)
 
 
 def test_a_claim_is_shown_where_the_whole_interval_fits_and_flips_with_the_numbers() -> None:
