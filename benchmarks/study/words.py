@@ -12,6 +12,9 @@ large model, and where a claim does not show here, it may still hold there.
 
 Code writes this page from [the numbers](study.json): `python -m benchmarks.study --page`."""
 
+LEGEND = """Pale dots are runs, diamonds their mean with its 95 % interval, squares the paper's numbers. The dotted line
+is the model before training. Further left is better."""
+
 HOW = """## How it was measured
 
 - **Each variant** changes the objective of the world's recipe, and nothing else: the same steps, pairs, learning rate
