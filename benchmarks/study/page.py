@@ -19,6 +19,7 @@ _SHORT = {
     Verdict.NOT_SURE: "in every seed, not surely",
     Verdict.NOT_SHOWN: "not shown",
     Verdict.OPPOSITE: "**opposite shown**",
+    Verdict.ONE_SEED: "one seed",
     Verdict.NOT_RUN: "not run",
 }
 
@@ -92,9 +93,13 @@ def _sentences(table: str, worlds: Worlds) -> str:
     lines = []
     for claim in CLAIMS:
         if claim.table == table:
-            lines.append(f"- **{claim.text[0].upper()}{claim.text[1:]}** (paper: {claim.paper}).")
+            lines.append(f"- **{_large(claim.text)}** (paper: {claim.paper}).")
             lines += [f"    - {world.title}: {_small(find(claim, world).sentence)}" for world in worlds]
     return "\n".join(lines)
+
+
+def _large(sentence: str) -> str:
+    return sentence if sentence[1].isupper() else sentence[0].upper() + sentence[1:]
 
 
 def _small(sentence: str) -> str:

@@ -20,6 +20,7 @@ class Verdict(Enum):
     NOT_SURE = "It shows in every seed, but not surely"
     NOT_SHOWN = "It does not show"
     OPPOSITE = "It does not show, and the opposite does"
+    ONE_SEED = "One seed alone cannot show it"
     NOT_RUN = "It was not run"
 
 
@@ -56,7 +57,7 @@ def find(claim: Claim, world: WorldNumbers) -> Finding:
 def _told(mean: Mean, world: WorldNumbers, claim: Claim) -> str:
     form = "+" + world.measure(claim.measure).form.lstrip("+")
     if mean.interval is None:
-        return f"{mean.value:{form}} (one seed has no interval)"
+        return f"{mean.value:{form}}"
     low, high = mean.interval
     return f"{mean.value:{form}} (95 % interval {low:{form}} to {high:{form}})"
 
@@ -78,7 +79,7 @@ def _fitting(claim: Claim, world: WorldNumbers) -> _Fitting | None:
 
 def _verdict(interval: Range | None, fitting: _Fitting, all_agree: bool) -> Verdict:
     if interval is None:
-        return Verdict.NOT_SHOWN
+        return Verdict.ONE_SEED
     low, high = interval
     if fitting.low < low and high < fitting.high:
         return Verdict.SHOWN

@@ -46,7 +46,7 @@ def test_runs_become_a_page_with_sentences_and_figures(tmp_path: Path) -> None:
     page = (tmp_path / "study.md").read_text()
     assert all(claim.paper in page for claim in CLAIMS)
     assert "| DPO | 0." in page
-    assert "The digits: it does not show: wrong digits by position, mDPO minus DPO, " in page
+    assert "The digits: one seed alone cannot show it: wrong digits by position, mDPO minus DPO, " in page
     assert "it was not run." in page
     assert (tmp_path / "study_digits.png").stat().st_size > 10_000
     assert "| DPO | 0." in (tmp_path / "quickstart.md").read_text()

@@ -54,7 +54,7 @@ def test_a_claim_is_shown_where_the_whole_interval_fits_and_flips_with_the_numbe
         ((0.01, -0.30, -0.29), Verdict.NOT_SHOWN),  # two of three
         ((0.0, 0.0, 0.0), Verdict.NOT_SHOWN),  # no difference is none
         ((0.01, 0.30, 0.02), Verdict.NOT_SHOWN),  # nobody agrees, but the opposite is not sure, either
-        ((-0.2,), Verdict.NOT_SHOWN),  # one seed shows nothing
+        ((-0.2,), Verdict.ONE_SEED),
         ((), Verdict.NOT_RUN),
     ],
 )
