@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from mdpo_core.interfaces.component import Section
 from mdpo_core.interfaces.optimizer import AdamW, Optimizer
 
-_FORM = "a metric of an evaluation is called eval/EVALUATOR/METRIC, for example eval/preference/picture/accuracy"
+_FORM = "a metric of an evaluation is called eval/EVALUATOR/METRIC, for example eval/preference/logps/accuracy/picture"
 
 
 class Goal(Section):

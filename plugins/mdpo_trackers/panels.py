@@ -60,6 +60,8 @@ _KINDS = (
     _Kind("reward: beta x log-ratio", "rewards/", 0.0),
     _Kind("log-prob of an answer, nats", "logps/", None),
 )
+# A share and a difference of log-probs, and no log-probs of a view.
+_OF_LOGPS = ("logps/accuracy/", "logps/margin/")
 _SHARES = "evaluations between 0 and 1"
 _OTHERS = "other evaluations"
 
@@ -120,6 +122,8 @@ def _place(name: str, records: Records) -> tuple[str, str, str]:
 
 
 def _curve(name: str, kind: _Kind) -> str:
+    if name.startswith(_OF_LOGPS):
+        return ""
     if name == kind.prefix.rstrip("/") == "loss":
         return _SUM
     return name.removeprefix(kind.prefix) if name.startswith(kind.prefix) else ""

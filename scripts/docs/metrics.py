@@ -105,12 +105,12 @@ SECTIONS: dict[str, list[Metric]] = {
         Metric("eval/preference/rewards/accuracy/TERM", "share", "as above, on the held-out rows", _PREFERENCE),
         Metric("eval/preference/rewards/margin/TERM", "reward", "as above, on the held-out rows", _PREFERENCE),
         Metric(
-            "eval/preference/picture/accuracy",
+            "eval/preference/logps/accuracy/picture",
             "share",
             "held-out rows whose chosen answer is likelier with the picture than with a blank one; needs no reference",
             _PREFERENCE,
         ),
-        Metric("eval/preference/picture/margin", "nats", "by how much, in the mean", _PREFERENCE),
+        Metric("eval/preference/logps/margin/picture", "nats", "by how much, in the mean", _PREFERENCE),
     ],
     "Is the picture used? The probe of every run": [
         Metric("eval/probe/accuracy", "share", "probed rows whose chosen answer has the higher reward", _PROBE),

@@ -63,10 +63,10 @@ def test_preference_is_the_objective_on_rows_that_are_not_trained_on(
     assert sorted(found) == [0, 2]
     counts = {name: sum(row.source == name for row in held_out) for name in ("a", "b")}
     for metrics in found.values():
-        for name in ("loss", "loss/text", "rewards/accuracy/text", "rewards/margin/picture", "picture/margin"):
+        for name in ("loss", "loss/text", "rewards/accuracy/text", "rewards/margin/picture", "logps/margin/picture"):
             parts = [metrics[f"eval/preference/{name}/{source}"] * count for source, count in counts.items()]
             assert metrics[f"eval/preference/{name}"] == pytest.approx(sum(parts) / 3, rel=1e-6, abs=1e-7)
-        assert 0 <= metrics["eval/preference/picture/accuracy"] <= 1
+        assert 0 <= metrics["eval/preference/logps/accuracy/picture"] <= 1
     assert found[0]["eval/preference/loss"] == pytest.approx(3 * 0.693147, abs=1e-4)  # policy equals reference
     assert found[2] != found[0]
 
@@ -203,14 +203,14 @@ def test_margin_of_pictures_is_that_of_a_condition_of_the_objective(small: list[
     for line in (line for line in records(folder) if "eval/views/logps/chosen" in line):
         expected = line["eval/views/logps/chosen"] - line["eval/views/logps/chosen@dark"]
         assert expected != 0
-        assert line["eval/preference/picture/margin"] == pytest.approx(expected, rel=1e-4)
+        assert line["eval/preference/logps/margin/picture"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_preference_works_without_a_reference_or_a_condition(small: list[str]) -> None:
     words = ["corruptions={}", "objective=[{loss: simpo}]", "reference=auto", "data.hold_out={share: 0.3}", PLAIN]
     last = evaluations(run(load_recipe(LLAVA_MDPO, [*small, *words, "train.epochs=1"])).run_dir)[2]
-    assert set(last) >= {f"eval/preference/{name}" for name in ("loss", "loss/0:simpo", "picture/accuracy")}
-    assert last["eval/preference/picture/margin"] != 0
+    assert set(last) >= {f"eval/preference/{name}" for name in ("loss", "loss/0:simpo", "logps/accuracy/picture")}
+    assert last["eval/preference/logps/margin/picture"] != 0
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_nothing_stopped(
     assert contents(folder / "final") == contents(whole / "final")
     assert json.dumps(told(folder)) == json.dumps(told(whole))
     assert any("loss/b" in line for line in told(whole))
-    assert any("eval/preference/picture/margin" in line for line in told(whole))
+    assert any("eval/preference/logps/margin/picture" in line for line in told(whole))
     assert (folder / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
 
 

@@ -20,7 +20,7 @@ from mdpo_core import load_recipe, run
 
 # A small dropout draws other numbers on a CPU than on a device.
 SAME_DRAWS = "model.lora.dropout=0.3"
-METRICS = ("loss", "grad_norm", "logps/chosen", "logps/rejected", "eval/preference/picture/margin")
+METRICS = ("loss", "grad_norm", "logps/chosen", "logps/rejected", "eval/preference/logps/margin/picture")
 
 
 @pytest.fixture(scope="module")

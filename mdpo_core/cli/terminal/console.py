@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core import __version__
 from mdpo_core.cli.starting.would_train import told_prompts, told_steps
-from mdpo_core.cli.terminal.lines import duration, training_line, wrapped
+from mdpo_core.cli.terminal.lines import NOT_YET, duration, is_not_yet, training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.cli.terminal.summary import Trained, print_summary
 from mdpo_core.hooks import hookimpl
@@ -166,12 +166,13 @@ class Console:
 
 
 def _by_evaluator(metrics: Mapping[str, float]) -> dict[str, str]:
-    """The numbers of each evaluator in a line, without the finer ones: ``loss 0.693  picture/accuracy 0.812``."""
+    """The numbers of each evaluator in a line, without the finer ones: ``loss 0.693  logps/accuracy/picture 0.812``."""
     lines: dict[str, list[str]] = {}
     for key, value in metrics.items():
         _, name, metric = key.split("/", 2)
         if not metric.startswith(_FINER):
-            lines.setdefault(name, []).append(f"{metric.removeprefix('rewards/')} {value:.3f}")
+            shown = NOT_YET if is_not_yet(key, metrics) else f"{value:.3f}"
+            lines.setdefault(name, []).append(f"{metric} {shown}")
     return {name: "  ".join(numbers) for name, numbers in lines.items()}
 
 

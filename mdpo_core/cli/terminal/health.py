@@ -9,7 +9,8 @@ from dataclasses import dataclass
 Records = Sequence[Mapping[str, float]]
 
 _CHOSEN = "rewards/chosen"
-_PICTURE = "picture/accuracy"
+# Of the answers, whether the picture is there; in metrics of earlier versions it has the second name.
+_PICTURE = ("logps/accuracy/picture", "picture/accuracy")
 _HELD_OUT = "eval/preference/"
 _PROBE = "eval/probe/"
 _CLOSE = 0.05  # accuracies that differ by less are as good as equal
@@ -110,7 +111,7 @@ def _terms(labels: Sequence[str]) -> str:
 
 
 def _of_pictures(last: Mapping[str, float], known: Known) -> Iterator[str]:
-    share = last.get(f"{_HELD_OUT}{_PICTURE}", 1.0)
+    share = next((last[name] for each in _PICTURE if (name := f"{_HELD_OUT}{each}") in last), 1.0)
     if share < _LEAST_USE:
         yield (
             f"only {share:.0%} of the {known.num_held_out} held-out answers are likelier with their picture than "

@@ -8,6 +8,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 _COMMAND = "resume with: "
+# What stands for an accuracy before any answer has a reward, and what it means.
+NOT_YET = "not yet"
+NOT_YET_MEANS = f"{NOT_YET}: before the first step no answer is preferred, as the model is its own reference"
+_ACCURACY, _MARGIN, _OF_PROBE = "rewards/accuracy/", "rewards/margin/", "eval/probe/accuracy"
 _BAR = 24  # columns of the longest bar
 
 
@@ -64,9 +68,24 @@ def training_line(
 
 def _term(label: str, metrics: Mapping[str, float], *, margin: bool) -> str:
     accuracy, distance = (metrics.get(f"rewards/{kind}/{label}") for kind in ("accuracy", "margin"))
+    if is_not_yet(f"rewards/accuracy/{label}", metrics):
+        return f"{label} {NOT_YET}"
     if accuracy is None:
         return f"{label} {metrics[f'loss/{label}']:.2f}"
     return f"{label} {accuracy:4.0%}" + (f" {distance:+.2f}" if margin and distance is not None else "")
+
+
+def is_not_yet(name: str, metrics: Mapping[str, float]) -> bool:
+    """Whether ``name`` is an accuracy of 0 because no answer has a reward: before training, the model is its reference.
+
+    ``metrics``: those of the step, or of the evaluation, by their names in metrics.jsonl.
+    """
+    if metrics.get(name) != 0:
+        return False
+    if name.startswith(_OF_PROBE):
+        return metrics.get("eval/probe/chosen") == 0
+    before, found, term = name.partition(_ACCURACY)
+    return bool(found) and not metrics.get(f"{before}{_MARGIN}{term}")
 
 
 def wrapped(text: str, width: int) -> str:

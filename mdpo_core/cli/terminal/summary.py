@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core.cli.terminal.answers import answers_before_and_after
 from mdpo_core.cli.terminal.health import Known, verdict
-from mdpo_core.cli.terminal.lines import duration, wrapped
+from mdpo_core.cli.terminal.lines import NOT_YET, NOT_YET_MEANS, duration, is_not_yet, wrapped
 from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.term import Anchor
@@ -21,6 +21,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.exported import best_of
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
+from mdpo_core.training.trackers import failures_in
 from mdpo_core.types.view import CLEAN
 from mdpo_core.words.amounts import counted
 
@@ -113,12 +114,19 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterato
     """The numbers of the first evaluation and of the last one, a line each."""
     first, last = min(evaluations), max(evaluations)
     names = {name: name.removeprefix("eval/") for name in evaluations[last]}
+    not_yet = {name for name in names if is_not_yet(name, evaluations[first])}
     title = f"before and after {counted(last, 'step')}"
     width = max(map(len, [title, *names.values()])) + 2
     yield f"{title:<{width}}{'before':>9}{'after':>9}"
     for name, shown in names.items():
-        before = evaluations[first].get(name)
-        yield f"  {shown:<{width - 2}}{'' if before is None else f'{before:.3f}':>9}{evaluations[last][name]:>9.3f}"
+        before = NOT_YET if name in not_yet else _rounded(evaluations[first].get(name))
+        yield f"  {shown:<{width - 2}}{before:>9}{evaluations[last][name]:>9.3f}"
+    if not_yet:
+        yield NOT_YET_MEANS
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _health(recipe: Recipe, result: RunResult) -> list[str]:
@@ -143,11 +151,19 @@ def _num_probed(run_dir: Path) -> int:
 
 
 def _shown_by_trackers(recipe: Recipe, run_dir: Path) -> Iterator[str]:
-    """The commands and addresses that show what trackers have."""
-    for tracker in recipe.trackers:
+    """The commands and addresses that show what trackers have, and why one of them has not all of it."""
+    failures = failures_in(run_dir)
+    for position, tracker in enumerate(recipe.trackers):
         with suppress(Exception):  # whatever a tracker raises, the run is done
+            name, failure = tracker.component_name(), failures.get(position)
+            said = "" if failure is None else failure.said.removeprefix(f"the tracker '{name}' ")
+            if failure is not None and not failure.started:
+                yield f"  {name:<17} not reached: {said}"
+                continue
             if command := tracker.shown_by(run_dir):
-                yield f"  {tracker.component_name():<17} {command}"
+                yield f"  {name:<17} {command}"
+            if said:
+                yield f"    not all of it: {said}"
 
 
 def _needs(recipe: Recipe, result: RunResult) -> Iterator[str]:

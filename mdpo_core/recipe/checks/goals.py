@@ -13,6 +13,8 @@ from mdpo_core.recipe.sections import Found, Sections
 
 # What is worse when there is more or less of it, by mode.
 _WORSE = {"max": "loss", "min": "accuracy"}
+# Metrics that had another name in earlier versions.
+_RENAMED = {"picture/accuracy": "logps/accuracy/picture", "picture/margin": "logps/margin/picture"}
 
 
 def goals(sections: Sections) -> Found:
@@ -37,7 +39,8 @@ def _problem(goal: Goal, sections: Sections) -> str:
         return f"'{goal.evaluator}' measures at the start and the end only; set every: 50 there, for example"
     measured = _measured(evaluator, sections)
     if measured is not None and goal.name not in measured:
-        near = suggestion(goal.name, measured)
+        now = _RENAMED.get(goal.name, "")
+        near = f"; it is called '{now}' now" if now in measured else suggestion(goal.name, measured)
         return f"'{goal.evaluator}' does not measure '{goal.name}'{near}  (it measures: {_listed(measured)})"
     if goal.mode is not None and _WORSE.get(goal.mode, "") in goal.name.split("/"):
         worst = f"the {'largest' if goal.mode == 'max' else 'smallest'} {_WORSE[goal.mode]}"

@@ -29,9 +29,9 @@ class Preference(Evaluator):
     """Measure the objective on the held-out rows, and whether the answers depend on the pictures.
 
     ``loss``, ``loss/TERM``, ``rewards/accuracy/TERM`` and ``rewards/margin/TERM`` are those of the log.
-    ``picture/accuracy``: share of the rows with a picture whose response has a higher log-prob with its picture than
-    with the corrupted one; ``picture/margin``: the mean difference, in nats. Both are of the policy alone, for any
-    objective.
+    ``logps/accuracy/picture``: share of the rows with a picture whose response has a higher log-prob with its picture
+    than with the corrupted one; ``logps/margin/picture``: the mean difference, in nats. Both are of the policy alone,
+    for any objective.
     """
 
     needs_reference: ClassVar[bool] = True
@@ -70,8 +70,8 @@ class Preference(Evaluator):
             *(f"loss/{label}" for label in terms),
             *(f"rewards/accuracy/{label}" for label in compared),
             *(f"rewards/margin/{label}" for label in scaled),
-            "picture/accuracy",
-            "picture/margin",
+            "logps/accuracy/picture",
+            "logps/margin/picture",
         )
 
     def evaluate(self, policy: Policy, folder: Path, step: int) -> Mapping[str, float]:
@@ -90,8 +90,8 @@ class Preference(Evaluator):
             if without.corruptible:
                 for end in self._ends(row.source):
                     gains.setdefault(end, []).append(row.log_prob - without.log_prob)
-        accuracies = {f"picture/accuracy{end}": _mean(gain > 0 for gain in each) for end, each in gains.items()}
-        return accuracies | {f"picture/margin{end}": _mean(each) for end, each in gains.items()}
+        accuracies = {f"logps/accuracy/picture{end}": _mean(gain > 0 for gain in each) for end, each in gains.items()}
+        return accuracies | {f"logps/margin/picture{end}": _mean(each) for end, each in gains.items()}
 
     def _ends(self, source: str) -> tuple[str, ...]:
         return ("", f"/{source}") if self.by_source and source else ("",)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from mdpo_core import RecipeError, Tracker
-from mdpo_trackers.services.service import library
+from mdpo_core import PluginError, RecipeError, Tracker
+from mdpo_trackers.services.service import library, reason_of
 
 if TYPE_CHECKING:
     from mdpo_trackers.services.mlflow_log import MLflowLog
@@ -82,7 +82,11 @@ class MLflow(Tracker):
     def start(self, folder: Path) -> MLflowLog:
         from mdpo_trackers.services.mlflow_log import MLflowLog
 
-        return MLflowLog(library("mlflow", "mlflow"), folder, self.experiment, self._address(folder))
+        mlflow, address = library("mlflow", "mlflow"), self._address(folder)
+        try:
+            return MLflowLog(mlflow, folder, self.experiment, address)
+        except mlflow.exceptions.MlflowException as error:
+            raise PluginError(f"the tracker 'mlflow' got no answer from {address}: {reason_of(error)}") from error
 
     def shown_by(self, folder: Path) -> str:
         if self.uri:

@@ -65,6 +65,16 @@ def library(name: str, tracker: str) -> ModuleType:
         raise PluginError(f"the tracker '{tracker}' needs {missing}: pip install 'mdpo[{tracker}]'") from error
 
 
+def reason_of(error: BaseException) -> str:
+    """What the system says of a connection that failed, or the first sentence of an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).strip().partition("\n")[0].partition(". ")[0]
+
+
 def recipe_of(folder: Path) -> dict[str, Any]:
     """The recipe of a run with every default; empty if the folder has none."""
     from ruamel.yaml import YAML

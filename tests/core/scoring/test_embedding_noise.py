@@ -125,7 +125,7 @@ def test_a_run_with_noise_evaluates_without_and_goes_on_to_the_byte(changes: lis
     run(load_recipe(LLAVA_MDPO, [*steady, noise, "train.max_steps=4"]), run_dir=tmp_path / "whole")
     run(load_recipe(LLAVA_MDPO, [*steady, noise, "train.max_steps=4"]), run_dir=tmp_path / "short", resume=True)
     assert contents(tmp_path / "short" / "final") == contents(tmp_path / "whole" / "final")
-    name = "eval/preference/picture/margin"
+    name = "eval/preference/logps/margin/picture"
     assert lines(tmp_path / "whole", name)[0] == lines(tmp_path / "plain", name)[0]
     assert lines(tmp_path / "whole", "loss")[0] != lines(tmp_path / "plain", "loss")[0]
 

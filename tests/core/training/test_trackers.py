@@ -24,9 +24,9 @@ from mdpo_core import (
     register,
     run,
 )
-from mdpo_core.registry.discovery import current_registry, use_registry
+from mdpo_core.registry.discovery import current_registry, make_component, use_registry
 from mdpo_core.training import trackers
-from mdpo_core.training.trackers import tracking
+from mdpo_core.training.trackers import Failure, failures_in, tracking
 
 FOREVER = threading.Event()
 SAMPLE = Sample(Example("1", "what is it?", {"chosen": "a dog"}), "a cat")
@@ -119,6 +119,46 @@ def test_whatever_a_tracker_does_is_said_once_and_ends_nothing(
     }
     assert said.startswith(f"the tracker 'watching' {reasons[fault]}")
     assert said.endswith("; the run goes on, and metrics.jsonl has every step")
+    [failed] = failures_in(tmp_path).items()
+    assert failed == (0, Failure(said.partition("; the run goes on")[0], started=moment != "start"))
+
+
+def test_a_tracker_that_works_again_has_not_failed(tmp_path: Path) -> None:
+    LOGS["log"] = Reading({"log": bad_call})
+    tell_two_steps(tmp_path)
+    assert failures_in(tmp_path).keys() == {0}
+    LOGS["log"] = Reading({})
+    tell_two_steps(tmp_path)
+    assert failures_in(tmp_path) == {}
+
+
+def long_call() -> None:
+    raise PluginError(f"the server {'is gone ' * 90}\nand much more")
+
+
+def test_a_long_reason_is_told_in_one_short_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    LOGS["log"] = Reading({"close": long_call})
+    tell_two_steps(tmp_path)
+    [said] = caplog.messages
+    assert said.startswith("the server is gone is gone")
+    assert said.endswith(" ...; the run goes on, and metrics.jsonl has every step")
+    assert len(said) < 320
+
+
+def test_mlflow_without_a_server_says_so_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="the extra mdpo[mlflow] is not installed")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracker = make_component("tracker", "mlflow", uri="http://127.0.0.1:9")
+    assert isinstance(tracker, Tracker)
+    with tracking([tracker], tmp_path):
+        pass
+    reason = "the tracker 'mlflow' got no answer from http://127.0.0.1:9: Connection refused"
+    assert [said for said in caplog.messages if "mlflow" in said and "Retrying" not in said] == [
+        f"{reason}; the run goes on, and metrics.jsonl has every step"
+    ]
+    assert failures_in(tmp_path) == {0: Failure(reason, started=False)}
 
 
 def test_a_call_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:

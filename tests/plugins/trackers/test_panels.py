@@ -39,13 +39,21 @@ def test_log_probs_and_accuracies_and_rewards_have_panels_of_their_own() -> None
 
 
 def test_held_out_values_stand_beside_those_of_training_in_their_colour() -> None:
-    measured = {"eval/preference/loss/text": 0.6, "eval/preference/picture/margin": 30.0, "eval/words/wrong": 0.2}
+    margin = "preference/logps/margin/picture"
+    measured = {"eval/preference/loss/text": 0.6, f"eval/{margin}": 30.0, "eval/words/wrong": 0.2}
     found = panels([{"step": 1, **LOGGED}, {"step": 1, **measured}])
     total, text, held_out = of("loss", found).series
     assert (total.evaluator, text.evaluator, held_out.evaluator) == ("", "", "preference")
     assert held_out.color == text.color != total.color
     assert [each.name for each in of("evaluations", found).series] == ["words/wrong"]
-    assert [each.name for each in of("other", found).series] == ["preference/picture/margin"]
+    assert [each.name for each in of("other", found).series] == [margin]
+
+
+@pytest.mark.parametrize("name", ["logps/accuracy/picture", "picture/accuracy"])
+def test_the_share_that_the_picture_makes_likelier_is_no_log_prob(name: str) -> None:
+    found = panels([{"step": 1, **LOGGED}, {"step": 1, f"eval/preference/{name}": 0.9}])
+    assert [each.name for each in of("evaluations", found).series] == [f"preference/{name}"]
+    assert [each.name for each in of("log-prob", found).series] == ["chosen"]
 
 
 def test_a_term_called_like_a_view_or_like_the_sum_has_its_own_curve() -> None:

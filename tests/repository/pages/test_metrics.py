@@ -76,7 +76,7 @@ def test_warnings_of_the_page_about_reading_a_run_are_those_of_the_summary() -> 
             {"step": step, "eval/probe/accuracy": 1.0, "eval/probe/accuracy/without": 1.0, "eval/probe/chosen": -15.86}
             for step in (75, 150)
         ],
-        [{"eval/preference/picture/accuracy": 0.52}],
+        [{"eval/preference/logps/accuracy/picture": 0.52}],
     ]
     assert told == [
         f"{sentence}." for run in runs for sentence in findings(run, Known(num_held_out=200, num_probed=24))

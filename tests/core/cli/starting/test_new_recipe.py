@@ -211,11 +211,105 @@ def test_what_is_missing_is_named_without_a_terminal_and_asked_on_one(
 ) -> None:
     assert main(["new-recipe", "--data", "pairs.jsonl"]) == 2
     assert "--model, --out" in capsys.readouterr().err
-    answers = iter([str(llava), "my.yaml"])
+    answers = iter(["my.yaml", str(llava)])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
     assert main(["new-recipe", "--data", "pairs.jsonl"]) == 0
     assert load_recipe("my.yaml").to_dict()["data"]["images"] == "photos"
+
+
+def answering(answers: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The questions that a person gets who gives these answers, as far as they are asked."""
+    asked: list[str] = []
+    left = iter(answers)
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        try:
+            return next(left)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    return asked
+
+
+def test_a_slip_in_an_answer_is_told_and_asked_again(
+    mine: Path,
+    llava: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    (mine / "taken.yaml").touch()
+    far = (mine / "photos").rename(tmp_path_factory.mktemp("elsewhere") / "far")
+    (mine / "a").mkdir()
+    slips = {
+        "": "type an answer",
+        "taken.yaml": "taken.yaml already exists",
+        "no/my.yaml": "there is no folder no",
+        "a": "a is a folder; name a file in it, such as a/my.yaml",
+    }
+    of_model = {"nowhere": "no such folder", str(far / "0.jpg"): "0.jpg"}
+    of_rows = {"nothing.jsonl": "nothing.jsonl"}
+    of_pictures = {"nowhere": "there is no such folder"}
+    words = [*slips, "my.yaml", *of_model, str(llava), *of_rows, "pairs.jsonl", *of_pictures, f"'{far}' "]
+    asked = answering(words, monkeypatch)
+    assert main(["new-recipe"]) == 0
+    out = capsys.readouterr().out
+    for said in (*slips.values(), *of_model.values(), *of_rows.values(), *of_pictures.values()):
+        assert said in out
+    assert [question.partition(" (")[0] for question in dict.fromkeys(asked)] == [
+        "the recipe to write",
+        "the model",
+        "the rows",
+        "the folder of the pictures: ",
+    ]
+    assert load_recipe("my.yaml").to_dict()["data"]["images"] == str(far)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "taken.yaml"], "taken.yaml already exists"),
+        (["--out", "no/my.yaml"], "there is no folder no"),
+        (["--out", "photos"], "photos is a folder"),
+        (["--model", "nowhere"], "no such folder"),
+        (["--data", "nothing.jsonl"], "nothing.jsonl"),
+        (["--images", "nothing"], "--images nothing: there is no such folder"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_asked(
+    words: list[str],
+    message: str,
+    mine: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (mine / "taken.yaml").touch()
+    asked = answering([], monkeypatch)
+    assert main(["new-recipe", *words]) == 2
+    assert (asked, message in capsys.readouterr().err) == ([], True)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    mine: Path, llava: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    assert new_recipe(llava, "--out", "photos/my.yaml") == 2
+    assert (
+        "photos/my.yaml cannot be written: this account may not write into the folder photos" in capsys.readouterr().err
+    )
+
+
+def test_no_answer_writes_nothing(
+    mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(["my.yaml"], monkeypatch)
+    assert main(["new-recipe"]) == 2
+    assert "no answer; nothing was written" in capsys.readouterr().err
+    assert not (mine / "my.yaml").exists()
 
 
 @given(st.integers(1, 10**7), st.integers(0, 10**6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,25 @@ def test_evaluations_are_printed_when_they_are_made(
     assert re.fullmatch(r"mdpo [\d.]+: my\.yaml -> x", first)
     assert prompts == "prompts: ready: each text is used unchanged, without a chat template"
     assert lines == [
-        "evaluated after step 3: preference: loss 0.500  accuracy/text 0.750",
+        "evaluated after step 3: preference: loss 0.500  rewards/accuracy/text 0.750",
         "evaluated after step 3: digits: wrong_digits 0.125",
         "stopped early, after step 3 of 0: it did not get better",
     ]
+
+
+def test_what_no_answer_has_before_training_is_said_in_words(
+    cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy, margin = "eval/preference/rewards/accuracy/text", "eval/preference/rewards/margin/text"
+    evaluations = {0: {accuracy: 0.0, margin: 0.0}, 6: {accuracy: 1.0, margin: 0.3}}
+    with Console(load_recipe(RECIPE, [*cached_changes, "output.dir=x"])) as console:
+        console.mdpo_evaluated(0, evaluations[0])
+        console.summarize(replace(result_in(tmp_path), evaluations=evaluations), ["my.yaml"])
+    told, *lines = capsys.readouterr().out.splitlines()
+    assert told == "evaluated after step 0: preference: rewards/accuracy/text not yet"
+    assert "  preference/rewards/accuracy/text  not yet    1.000" in lines
+    assert "  preference/rewards/margin/text      0.000    0.300" in lines
+    assert " ".join(lines).count("not yet: before the first step no answer is preferred, ") == 1
 
 
 def test_the_summary_says_what_looks_wrong(
@@ -155,6 +171,24 @@ def test_the_summary_names_what_shows_the_trackers(
         console.summarize(result_in(folder), ["my.yaml"])
     shown = capsys.readouterr().out
     assert f"\ntrackers:\n  tensorboard       tensorboard --logdir '{folder / 'tensorboard'}'\n\nnext:\n" in shown
+
+
+def test_a_tracker_that_was_not_reached_is_said_to_be_so(
+    cached_changes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "http://127.0.0.1:9"
+    (tmp_path / "trackers").mkdir()
+    words = "the tracker 'wandb' raised CommError: no permission (wandb_log.py:37)"
+    failed = [{"position": 0, "started": True, "said": words}, {"position": 1, "started": False, "said": "x: y"}]
+    (tmp_path / "trackers" / "failed.json").write_text(json.dumps(failed))
+    changes = [*cached_changes, f"trackers=[{{tracker: wandb, mode: online}}, {{tracker: mlflow, uri: '{address}'}}]"]
+    with Console(load_recipe(RECIPE, [*changes, "output.dir=x"])) as console:
+        console.summarize(result_in(tmp_path), ["my.yaml"])
+    shown = capsys.readouterr().out
+    assert "\n  wandb             sent to the project mdpo\n" in shown
+    assert "\n    not all of it: raised CommError: no permission (wandb_log.py:37)\n" in shown
+    assert "\n  mlflow            not reached: x: y\n" in shown
+    assert address not in shown
 
 
 def test_a_run_that_was_finished_before_says_so(

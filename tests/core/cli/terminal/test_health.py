@@ -24,8 +24,14 @@ def run(*, chosen: float = 0.2, loss: float = 0.4, picture: float | None = 0.9) 
         for step in range(1, 21)
     ]
     if picture is not None:
-        lines.append({"step": 20, "eval/preference/picture/accuracy": picture})
+        lines.append({"step": 20, "eval/preference/logps/accuracy/picture": picture})
     return lines
+
+
+def test_metrics_of_an_earlier_version_are_understood() -> None:
+    *lines, _ = run(picture=0.5)
+    old = [*lines, {"step": 20, "eval/preference/picture/accuracy": 0.5}]
+    assert findings(old, MANY) == findings(run(picture=0.5), MANY) != []
 
 
 def test_a_healthy_run_has_no_finding() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.cli.terminal.lines import clock, duration, stage_line, training_line, wrapped
+from mdpo_core.cli.terminal.lines import clock, duration, is_not_yet, stage_line, training_line, wrapped
 
 MDPO = {
     "epoch": 0.5,
@@ -37,6 +37,31 @@ FLOATS = st.floats(-1e6, 1e6)
 )
 def test_a_step_says_what_fits(width: int, line: str) -> None:
     assert training_line(75, 150, 42.3, MDPO, LABELS, width) == line
+
+
+def test_an_accuracy_before_any_answer_has_a_reward_is_not_yet_one() -> None:
+    first = {"loss": 2.079, "rewards/accuracy/text": 0.0, "rewards/margin/text": 0.0, "rewards/accuracy/picture": 0.0}
+    assert training_line(1, 15, None, first, LABELS, 80) == " 1/15  loss 2.079  text not yet  picture not yet"
+    wrong = {**first, "rewards/margin/text": -0.02}
+    assert training_line(2, 15, None, wrong, LABELS, 80) == " 2/15  loss 2.079  text   0% -0.02  picture not yet"
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics", "expected"),
+    [
+        ("eval/preference/rewards/accuracy/text", {"eval/preference/rewards/margin/text": 0.0}, True),
+        ("eval/preference/rewards/accuracy/text", {"eval/preference/rewards/margin/text": -1.0}, False),
+        ("eval/preference/rewards/accuracy/text/cats", {"eval/preference/rewards/margin/text/cats": -1.0}, False),
+        ("eval/probe/accuracy", {"eval/probe/chosen": 0.0}, True),
+        ("eval/probe/accuracy/without", {"eval/probe/chosen": 0.0}, True),
+        ("eval/probe/accuracy", {"eval/probe/chosen": -2.0}, False),
+        ("eval/preference/logps/accuracy/picture", {}, False),
+        ("eval/benchmark/pope/accuracy", {}, False),
+    ],
+)
+def test_only_accuracies_of_rewards_can_be_not_yet(name: str, metrics: dict[str, float], expected: bool) -> None:
+    assert is_not_yet(name, {**metrics, name: 0.0}) is expected
+    assert not is_not_yet(name, {**metrics, name: 0.5})
 
 
 @given(

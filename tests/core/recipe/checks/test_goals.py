@@ -36,6 +36,11 @@ def problem(*changes: str) -> str:
             "eval/preference/rewards/accuracy/image",
             "'preference' does not measure 'rewards/accuracy/image'",
         ),
+        (
+            [*HELD_OUT, "evaluators=[{evaluator: preference, every: 5}]"],
+            "eval/preference/picture/accuracy",
+            "'preference' does not measure 'picture/accuracy'; it is called 'logps/accuracy/picture' now",
+        ),
     ],
 )
 def test_a_metric_that_nobody_makes_is_named(key: str, changes: list[str], metric: str, message: str) -> None:
