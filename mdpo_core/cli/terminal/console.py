@@ -172,7 +172,7 @@ def _by_evaluator(metrics: Mapping[str, float]) -> dict[str, str]:
         _, name, metric = key.split("/", 2)
         if not metric.startswith(_FINER):
             shown = NOT_YET if is_not_yet(key, metrics) else f"{value:.3f}"
-            lines.setdefault(name, []).append(f"{metric} {shown}")
+            lines.setdefault(name, []).append(f"{metric} {shown}".replace(" ", "\u00a0"))
     return {name: "  ".join(numbers) for name, numbers in lines.items()}
 
 

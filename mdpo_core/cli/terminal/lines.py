@@ -12,6 +12,7 @@ _COMMAND = "resume with: "
 NOT_YET = "not yet"
 NOT_YET_MEANS = f"{NOT_YET}: before the first step no answer is preferred, as the model is its own reference"
 _ACCURACY, _MARGIN, _OF_PROBE = "rewards/accuracy/", "rewards/margin/", "eval/probe/accuracy"
+_NO_BREAK = "\u00a0"
 _BAR = 24  # columns of the longest bar
 
 
@@ -89,9 +90,12 @@ def is_not_yet(name: str, metrics: Mapping[str, float]) -> bool:
 
 
 def wrapped(text: str, width: int) -> str:
-    """``text`` in lines of ``width`` columns; those after the first are indented. A longer word stays whole."""
+    """``text`` in lines of ``width`` columns; those after the first are indented. A longer word stays whole.
+
+    Words with a no-break space between them stay on one line, where a space is printed.
+    """
     lines = textwrap.wrap(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines)
+    return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
 def fitted(message: str) -> str:

@@ -94,6 +94,12 @@ def test_a_stage_has_a_rate_of_its_own_work() -> None:
     assert stage_line("loading the model", 0, 1, 3.0, 0, 80) == "loading the model ..."
 
 
+def test_what_a_no_break_space_joins_stays_on_one_line() -> None:
+    assert (
+        wrapped("loss\u00a00.693  rewards/accuracy\u00a0not\u00a0yet", 26) == "loss 0.693\n  rewards/accuracy not yet"
+    )
+
+
 @pytest.mark.parametrize(
     ("seconds", "words", "digits"),
     [(0.04, "0.0 s", "0:00"), (9.96, "10 s", "0:10"), (59.6, "1 min 0 s", "1:00"), (185, "3 min 5 s", "3:05")],
