@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         RecipeError,
         RecipeLike,
         RunResult,
+        SweepResult,
         Turn,
         __version__,
         compare,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         register,
         relabel,
         run,
+        sweep,
     )
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "RecipeError",
     "RecipeLike",
     "RunResult",
+    "SweepResult",
     "Turn",
     "__version__",
     "compare",
@@ -65,6 +68,7 @@ __all__ = [
     "register",
     "relabel",
     "run",
+    "sweep",
 ]
 
 

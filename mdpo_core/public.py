@@ -63,6 +63,7 @@ from mdpo_core.servers.client import ChatServer, Patience, RequestStopped, Serve
 from mdpo_core.servers.messages import ChatReply, ChatRequest, UnusableReply, reply_in
 from mdpo_core.storage.files import atomic_folder, exclusive_folder
 from mdpo_core.storage.stored_checks import remembered
+from mdpo_core.sweeping.sweep import SweepResult, sweep
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
 from mdpo_core.training.optimizers import Updates
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
@@ -178,6 +179,7 @@ __all__ = [
     "Statistic",
     "StoredRow",
     "StoredRows",
+    "SweepResult",
     "TensorSlice",
     "Term",
     "TokenLogProbs",
@@ -234,6 +236,7 @@ __all__ = [
     "set_compute_device",
     "set_learning_rate",
     "suggestion",
+    "sweep",
     "to_device",
     "whole_tensor",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mdpo_core.cli import data_view
 from mdpo_core.cli.scoring import answer, evaluate, score
 from mdpo_core.cli.sharing import push
+from mdpo_core.cli.sweeping import command as sweeping
 from mdpo_core.cli.use import ask
 
 OWN = {
@@ -13,5 +14,6 @@ OWN = {
     "eval": (evaluate.evaluate, evaluate.HELP, evaluate.add_arguments),
     "push": (push.push, push.HELP, push.add_arguments),
     "answer": (answer.answer, answer.HELP, answer.add_arguments),
+    "sweep": (sweeping.sweep_recipe, sweeping.HELP, sweeping.add_arguments),
     "score": (score.score, score.HELP, score.add_arguments),
 }

@@ -93,10 +93,16 @@ def _kept_of_data(options: argparse.Namespace) -> str:
     return f"the finished rows are kept in {partial}" if partial.is_file() else "no row was finished"
 
 
-_CONTINUE = ("generate-rejected", "relabel")
+def _kept_of_sweep(options: argparse.Namespace) -> str:
+    return f"the runs in {options.out} keep what they have saved"
+
+
+_CONTINUE = ("answer", "generate-rejected", "relabel", "sweep")
 _KEPT = {
     "run": _kept_of_run,
     "export": _kept_of_export,
     "generate-rejected": _kept_of_data,
     "relabel": _kept_of_data,
+    "answer": _kept_of_data,
+    "sweep": _kept_of_sweep,
 }

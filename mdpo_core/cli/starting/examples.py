@@ -23,6 +23,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo-run mine.yaml --resume", "continue a stopped run"),
         ("mdpo-run mine.yaml --processes 8", "one process for each GPU"),
     ),
+    "sweep": (
+        ("mdpo sweep mine.yaml --set train.seed=0..2 --out runs/seeds", "three seeds"),
+        ("mdpo sweep mine.yaml --set data.seed=0..2 --set train.seed=0..2 --out runs/seeds", ""),
+        ("mdpo sweep mine.yaml --set train.seed=0..7 --out runs/seeds --parallel 4", "4 at a time"),
+    ),
     "check": (
         ("mdpo check mine.yaml", "the recipe alone: takes a second"),
         ("mdpo check mine.yaml --data", "also every row and picture"),

@@ -1,0 +1,1 @@
+"""`mdpo sweep`: a grid of runs."""

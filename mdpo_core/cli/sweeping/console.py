@@ -1,0 +1,88 @@
+"""What `mdpo sweep` shows: a line for each run that has ended, and those that go on."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from rich.console import Console as Terminal
+
+from mdpo_core.cli.terminal.console import bars
+from mdpo_core.cli.terminal.lines import clock, duration, wrapped
+from mdpo_core.sweeping.plan import PlannedRun, Source, State
+from mdpo_core.sweeping.processes import EndedRun
+from mdpo_core.sweeping.sweep import SweepResult
+
+
+class Console:
+    """Hears of a sweep. On a terminal the last line shows the runs that go on, as long as its ``with`` lasts."""
+
+    def __init__(self, source: Source, parallel: int) -> None:
+        self._terminal = Terminal(highlight=False, markup=False, emoji=False)
+        self._bars = bars(self._terminal)
+        self._source = source
+        self._parallel = parallel
+        self._line = ""
+        self._num = 0
+        self._took: list[float] = []
+        self._failed: list[EndedRun] = []
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Console:
+        self._bars.add_task("runs", line=lambda width: self._line[:width])
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def begins(self, runs: Sequence[PlannedRun]) -> None:
+        """Say how many runs there are, and what an earlier call has left."""
+        states = Counter(run.state for run in runs)
+        self._num = len(runs)
+        kept = [
+            *([f"{states[State.FINISHED]} are finished"] if states[State.FINISHED] else []),
+            *([f"{states[State.BEGUN]} go on"] if states[State.BEGUN] else []),
+        ]
+        self._print(f"{len(runs)} runs of {self._source.recipe}{': ' if kept else ''}{', '.join(kept)}")
+
+    def ended(self, run: EndedRun, num_left: int) -> None:
+        """Print a line: the run, how long it took, and how long the others may take."""
+        number = f"[{self._num - num_left}/{self._num}]"
+        if not run.is_finished:
+            self._failed.append(run)
+            self._print(f"{number} {run.run.name}: failed after {duration(run.seconds)}: {run.reason()}")
+            return
+        self._took.append(run.seconds)
+        self._print(f"{number} {run.run.name}: finished in {duration(run.seconds)}{self._left(num_left)}")
+
+    def _left(self, num_left: int) -> str:
+        if not num_left:
+            return ""
+        seconds = sum(self._took) / len(self._took) * num_left / min(self._parallel, num_left)
+        return f"; about {clock(seconds)} left"
+
+    def goes_on(self, going: Mapping[str, float]) -> None:
+        """Show the runs that go on."""
+        self._line = "  ".join(f"{name} {clock(seconds)}" for name, seconds in going.items())
+
+    def summarize(self, result: SweepResult, compared: Sequence[str]) -> None:
+        """Print what became of the runs, and for each that failed the command to see why."""
+        self._line = ""
+        took = f" in {duration(time.monotonic() - self._began)}"
+        self._print(f"{len(result.runs)} of {self._num} runs are finished{took}")
+        for each in self._failed:
+            self._print(f"{each.run.name} failed, its log is {each.run.log}")
+            self._terminal.print(
+                f"  to see why: {shlex.join(['mdpo-run', *self._source.words(each.run)])}", soft_wrap=True
+            )
+        for line in compared:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._terminal.print(wrapped(line, self._terminal.width), soft_wrap=True)

@@ -1,0 +1,125 @@
+"""What a sweep is going to do: every point's recipe is checked, and its directory, before a run begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from mdpo_core.errors import MdpoError, Problem, RecipeError
+from mdpo_core.recipe.loading import load_recipe
+from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.recipe.yaml_document import read_document
+from mdpo_core.remedies import option
+from mdpo_core.storage.resuming import goes_on
+from mdpo_core.storage.run_directory import RunDirectory
+from mdpo_core.sweeping.grid import Point
+
+_LOGS = "logs"
+_MOST_PROBLEMS = 20
+
+
+class State(Enum):
+    """What an earlier call has left of a run."""
+
+    NEW = "new"
+    BEGUN = "begun"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A point of a sweep, with its directory and the file of what it prints."""
+
+    point: Point
+    directory: RunDirectory
+    log: Path
+    state: State
+
+    @property
+    def name(self) -> str:
+        """That of its directory."""
+        return self.point.name
+
+
+@dataclass(frozen=True)
+class Source:
+    """The recipe of a sweep: its file or name, plugins to leave out, and more plugin files."""
+
+    recipe: str
+    without: Sequence[str] = ()
+    plugins: Sequence[str] = ()
+
+    def words(self, run: PlannedRun) -> list[str]:
+        """The words after ``mdpo-run`` of one run, which begins it or goes on with it."""
+        words = [self.recipe]
+        words += [word for change in run.point.changes for word in ("--set", change)]
+        words += [word for name in self.without for word in ("--without", name)]
+        words += [word for file in self.plugins for word in ("--plugin", file)]
+        return [*words, "--run-dir", str(run.directory.path), "--resume"]
+
+
+def planned(source: Source, points: Sequence[Point], out: Path) -> list[PlannedRun]:
+    """The runs of all points, in order.
+
+    Raises `RecipeError` with every problem of every point: of its recipe, and of a directory with another run.
+    """
+    if out.exists() and not out.is_dir():
+        raise RecipeError(f"{out} is not a directory; choose another one with {option('--out DIR')}")
+    problems: dict[Problem, str] = {}
+    recipes: dict[str, str] = {}
+    found = []
+    for point in points:
+        try:
+            recipe = load_recipe(source.recipe, point.changes, plugins=source.plugins)
+            _require_other(point, recipe, recipes)
+            found.append(_planned_run(point, recipe, out))
+        except RecipeError as error:
+            for problem in error.problems or [Problem("", "", str(error))]:
+                problems.setdefault(problem, point.name)
+    if problems:
+        raise RecipeError(_at_points(problems))
+    return found
+
+
+def _at_points(problems: dict[Problem, str]) -> list[Problem]:
+    """The first problems. Those of an option name it; the others, the first point that has them."""
+    found = list(problems)[:_MOST_PROBLEMS]
+    more = len(problems) - len(found)
+    return [*found, *([Problem("", "", f"... and {more:,} more problems")] if more else [])]
+
+
+def _require_other(point: Point, recipe: Recipe, recipes: dict[str, str]) -> None:
+    """Two runs of one recipe would be one run, counted twice."""
+    options = {name: section for name, section in recipe.to_dict().items() if name != "output"}
+    other = recipes.setdefault(json.dumps(options, sort_keys=True), point.name)
+    if other != point.name:
+        raise RecipeError(f"two points of the grid are the same run: {other} and {point.name}; leave one of them out")
+
+
+def _planned_run(point: Point, recipe: Recipe, out: Path) -> PlannedRun:
+    directory = RunDirectory(out / point.name, recipe.output.keep)
+    return PlannedRun(point, directory, out / _LOGS / f"{point.name}.log", _state_of(directory, recipe))
+
+
+def _state_of(directory: RunDirectory, recipe: Recipe) -> State:
+    """Raises `RecipeError` if the directory holds something else, or a run with other options."""
+    try:
+        directory.claim(recipe, resume=True)
+        if not directory.recipe.is_file():
+            return State.NEW
+        _require_not_longer(directory, recipe)
+        return State.FINISHED if directory.is_finished(recipe) else State.BEGUN
+    except MdpoError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _require_not_longer(directory: RunDirectory, recipe: Recipe) -> None:
+    grown = goes_on(read_document(directory.recipe).data, recipe)
+    if grown:
+        raise RecipeError(
+            f"{directory.path} holds a run with a smaller {' and '.join(grown)}; a run that goes on from it is not one "
+            f"that was as long from the start: choose another directory with {option('--out DIR')}"
+        )
