@@ -16,6 +16,7 @@ from mdpo_core.remedies import option
 from mdpo_core.storage.resuming import goes_on
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.sweeping.grid import Point
+from mdpo_core.sweeping.source import Source
 
 _LOGS = "logs"
 _MOST_PROBLEMS = 20
@@ -42,23 +43,6 @@ class PlannedRun:
     def name(self) -> str:
         """That of its directory."""
         return self.point.name
-
-
-@dataclass(frozen=True)
-class Source:
-    """The recipe of a sweep: its file or name, plugins to leave out, and more plugin files."""
-
-    recipe: str
-    without: Sequence[str] = ()
-    plugins: Sequence[str] = ()
-
-    def words(self, run: PlannedRun) -> list[str]:
-        """The words after ``mdpo-run`` of one run, which begins it or goes on with it."""
-        words = [self.recipe]
-        words += [word for change in run.point.changes for word in ("--set", change)]
-        words += [word for name in self.without for word in ("--without", name)]
-        words += [word for file in self.plugins for word in ("--plugin", file)]
-        return [*words, "--run-dir", str(run.directory.path), "--resume"]
 
 
 def planned(source: Source, points: Sequence[Point], out: Path) -> list[PlannedRun]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from mdpo_core.processes.stop_request import RunStopped, StopRequest
-from mdpo_core.sweeping.plan import PlannedRun, Source
+from mdpo_core.sweeping.plan import PlannedRun
+from mdpo_core.sweeping.source import Source
 
 _POLL_INTERVAL = 0.05  # seconds
 _TIME_TO_SAVE = 600.0  # seconds that a step and a checkpoint may take after a signal
@@ -99,7 +100,7 @@ class Processes:
     def _begin(self, run: PlannedRun) -> None:
         run.log.parent.mkdir(parents=True, exist_ok=True)
         log = run.log.open("ab")
-        command = [sys.executable, "-m", "mdpo_core.cli", "run", *self._source.words(run)]
+        command = [sys.executable, "-m", "mdpo_core.cli", "run", *self._source.words(run.point, run.directory.path)]
         # In a new session, a terminal's Ctrl-C reaches the process only once, through this one.
         process = subprocess.Popen(
             command,

@@ -13,8 +13,9 @@ from mdpo_core.processes.world import current_world
 from mdpo_core.reporting.comparison import Comparison, compare
 from mdpo_core.storage.run_directory import expanded
 from mdpo_core.sweeping.grid import Point, axes_of, points_of
-from mdpo_core.sweeping.plan import PlannedRun, Source, State, planned
+from mdpo_core.sweeping.plan import PlannedRun, State, planned
 from mdpo_core.sweeping.processes import EndedRun, Processes
+from mdpo_core.sweeping.source import Source
 
 
 class Progress(Protocol):

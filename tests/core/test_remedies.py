@@ -15,8 +15,16 @@ from mdpo_core.cli.main import main
 from mdpo_core.remedies import either, in_words_of_commands, option
 
 CORE = ROOT / "mdpo_core"
-# Only commands run this code: `launch` and `profile` start from one, and nobody else gives the name of a card.
-OF_COMMANDS = ("cli/", "processes/launcher.py", "processes/end_signals.py", "profiling/", "memory/cards.py")
+# Only commands run this code: `launch` and `profile` start from one, and nobody else gives the name of a card. A sweep
+# writes the words of commands that it starts.
+OF_COMMANDS = (
+    "cli/",
+    "sweeping/source.py",
+    "processes/launcher.py",
+    "processes/end_signals.py",
+    "profiling/",
+    "memory/cards.py",
+)
 OF_OTHERS = ("--shm-size", "mdpo-run recipes/", "mdpo-run ")  # docker's option; how the first line of a recipe begins
 _OPTION = re.compile(r"(?<![\w-])--([a-z]|$)|\bmdpo (check|recipes|export|run) |mdpo-run")
 

@@ -24,9 +24,9 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo-run mine.yaml --processes 8", "one process for each GPU"),
     ),
     "sweep": (
-        ("mdpo sweep mine.yaml --set train.seed=0..2 --out runs/seeds", "three seeds"),
-        ("mdpo sweep mine.yaml --set data.seed=0..2 --set train.seed=0..2 --out runs/seeds", ""),
-        ("mdpo sweep mine.yaml --set train.seed=0..7 --out runs/seeds --parallel 4", "4 at a time"),
+        ("mdpo sweep mine.yaml --set train.seed=0..2 --out runs/seeds", "three runs"),
+        ("mdpo sweep mine.yaml --set train.epochs=1,2 --set train.seed=0..2 --out runs/a", ""),
+        ("mdpo sweep mine.yaml --set train.seed=0..7 --out runs/b --parallel 4", ""),
     ),
     "check": (
         ("mdpo check mine.yaml", "the recipe alone: takes a second"),
@@ -61,7 +61,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "answer": (
         ("mdpo answer pope --model runs/mine --images DIR --questions FILE --out a.jsonl", ""),
         ("mdpo answer amber --model mine.yaml --images DIR --data DIR --out a.jsonl", ""),
-        ("mdpo answer mme --server http://localhost:8000/v1 --images DIR --questions FILE --out a.jsonl", ""),
+        ("mdpo answer chair --server http://localhost:8000/v1 --images DIR --out a.jsonl", ""),
     ),
     "score": (
         ("mdpo score pope --answers answers.jsonl --questions coco_pope_random.json", ""),

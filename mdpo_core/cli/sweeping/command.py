@@ -37,7 +37,7 @@ def sweep_recipe(options: argparse.Namespace) -> int:
     from mdpo_core.cli.sweeping.console import Console
     from mdpo_core.storage.run_directory import expanded
     from mdpo_core.sweeping.grid import axes_of, points_of
-    from mdpo_core.sweeping.plan import Source
+    from mdpo_core.sweeping.source import Source
     from mdpo_core.sweeping.sweep import run_sweep
 
     source = Source(str(options.recipe), options.without, list(map(str, options.plugin)))

@@ -12,8 +12,9 @@ from rich.console import Console as Terminal
 
 from mdpo_core.cli.terminal.console import bars
 from mdpo_core.cli.terminal.lines import clock, duration, wrapped
-from mdpo_core.sweeping.plan import PlannedRun, Source, State
+from mdpo_core.sweeping.plan import PlannedRun, State
 from mdpo_core.sweeping.processes import EndedRun
+from mdpo_core.sweeping.source import Source
 from mdpo_core.sweeping.sweep import SweepResult
 
 
@@ -78,9 +79,8 @@ class Console:
         self._print(f"{len(result.runs)} of {self._num} runs are finished{took}")
         for each in self._failed:
             self._print(f"{each.run.name} failed, its log is {each.run.log}")
-            self._terminal.print(
-                f"  to see why: {shlex.join(['mdpo-run', *self._source.words(each.run)])}", soft_wrap=True
-            )
+            words = self._source.words(each.run.point, each.run.directory.path)
+            self._terminal.print(f"  to see why: {shlex.join(['mdpo-run', *words])}", soft_wrap=True)
         for line in compared:
             self._print(line)
 
