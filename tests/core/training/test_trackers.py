@@ -252,8 +252,8 @@ sys.exit(7)
 """
 
 
-def test_a_command_ends_although_a_tracker_and_its_threads_hang() -> None:
-    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=30)
+def test_a_command_ends_although_a_tracker_and_its_threads_hang(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", HANGING], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 7, done.stderr
     assert done.stdout == "trained\n"
     assert "hangs, and the run does not wait for it any longer" in done.stderr
