@@ -4,8 +4,8 @@ from mdpo_core.benchmarking.answer_files import answers_in_order
 from mdpo_core.benchmarking.asked import AskedQuestions
 from mdpo_core.benchmarking.evaluator import BenchmarkScore
 from mdpo_core.benchmarking.rows import StoredRow, read_rows
-from mdpo_core.data.file_kinds import other_kind
-from mdpo_core.data.images import ImageOptions, read_image
+from mdpo_core.data.pictures.file_kinds import other_kind
+from mdpo_core.data.pictures.images import ImageOptions, read_image
 from mdpo_core.errors import (
     CheckpointError,
     DataError,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.data.images import read_image
+from mdpo_core.data.pictures.images import read_image
 from mdpo_core.errors import DataError, Problem, RecipeError
 from mdpo_core.interfaces.benchmark.answers import Question
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from mdpo_core.data.images import read_image
+from mdpo_core.data.pictures.images import read_image
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import ImageCorruption

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.data.encoding import BatchBuilder, TrainingData
-from mdpo_core.data.picture_keys import keys_of
+from mdpo_core.data.pictures.keys import keys_of
 from mdpo_core.data.validity import problems_before_encoding
 from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, blame_on, by_frequency
 from mdpo_core.interfaces.reader import Reader

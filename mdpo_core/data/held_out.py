@@ -6,7 +6,6 @@ In a set that is not checked whole, every row is read once for that, but no pict
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,17 +15,14 @@ from typing import NamedTuple
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.images import undecoded_images
-from mdpo_core.data.picture_keys import has_picture, keys_of, row_groups
+from mdpo_core.data.pictures.images import undecoded_images
+from mdpo_core.data.pictures.keys import keys_of, row_groups
 from mdpo_core.data.validity import wrong_type_in
 from mdpo_core.errors import DataError, Problem, blame_on
 from mdpo_core.interfaces.reader import HoldOut, Reader
-from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows
 from mdpo_core.types.stored_bytes import Files, FileState, content_digest, noted_files
-from mdpo_core.types.view import CLEAN
-from mdpo_core.words.amounts import counted
 
 _WHERE = "data.hold_out"
 _CHUNK = 256  # rows that a worker reads in one go
@@ -263,22 +259,3 @@ class _Look:
             if all(content_digest(image) is not None for image in example.images):
                 return example
         return None
-
-
-def warn_of_missing_pictures(recipe: Recipe, builder: BatchBuilder, parts: Sequence[CheckedData]) -> None:
-    """Tell how many rows have no picture, if terms leave them out for that; rows that were not read are not counted."""
-    named = zip(recipe.labels(), recipe.objective, strict=True)
-    terms = [label for label, term in named if any(view.condition != CLEAN for view in term.views())]
-    if not terms:
-        return
-    every = [has_picture(keys) for part in parts for keys in part.keys if keys]
-    count = every.count(False)
-    rows = ((part, row, keys) for part in parts for row, keys in zip(part.rows, part.keys, strict=True))
-    without = (part.data[row] for part, row, keys in rows if keys and not has_picture(keys))
-    if not count or builder.is_corruptible(next(without)):
-        return
-    have, them = ("has", "it") if count == 1 else ("have", "them")
-    leave = f"term {terms[0]} leaves" if len(terms) == 1 else f"terms {', '.join(terms)} leave"
-    logging.getLogger(__name__).warning(
-        f"{count:,} of {counted(len(every), 'row')} {have} no picture: the {leave} {them} out"
-    )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mdpo_core.data.checking import CheckedData, check_data, chosen_rows, open_data
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at, warn_of_missing_pictures
-from mdpo_core.data.picture_keys import warn_of_shared_pictures
+from mdpo_core.data.held_out import check_beside_held_out, check_some, split, split_at
+from mdpo_core.data.pictures.keys import warn_of_shared_pictures
+from mdpo_core.data.pictures.missing import warn_of_missing_pictures
 from mdpo_core.data.sampler import Sampler
 from mdpo_core.errors import DataError, Problem, put_before_source
 from mdpo_core.interfaces.corruption import Corruption

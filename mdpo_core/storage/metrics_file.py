@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.data.picture_keys import SIZE, keys_of
+from mdpo_core.data.pictures.keys import SIZE, keys_of
 from mdpo_core.errors import CheckpointError
 from mdpo_core.interfaces.evaluator import Sample
 from mdpo_core.storage.files import atomic_write, sync

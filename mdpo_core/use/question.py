@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.data.images import read_image
+from mdpo_core.data.pictures.images import read_image
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import IMAGE_MARK, VIDEO_MARK, count_marks

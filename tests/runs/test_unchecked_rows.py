@@ -14,8 +14,8 @@ from support.processes.launching import contents
 from support.runs import train
 
 from mdpo_core import DataError, RecipeError, load_recipe
-from mdpo_core.data import images
 from mdpo_core.data.checking import chosen_rows
+from mdpo_core.data.pictures import images
 from mdpo_core.data.reading import read_data
 from mdpo_core.training import reference_pass
 from runs.test_checked_once import killed_after, logged

@@ -23,7 +23,7 @@ from support.pretended.judge import Answered, JudgeServer, judge_server
 
 from mdpo_core.benchmarking.server_model import content_of, text_in
 from mdpo_core.cli import main
-from mdpo_core.data.images import read_image
+from mdpo_core.data.pictures.images import read_image
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import escape_marks
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mdpo_core import DataError, Example, ImageOptions, Turn, read_image
 from mdpo_core.data.held_out import held_out_rows, targets_of
-from mdpo_core.data.picture_keys import keys_of, num_shared_pictures, row_groups
+from mdpo_core.data.pictures.keys import keys_of, num_shared_pictures, row_groups
 from mdpo_core.interfaces.reader import HoldOut
 
 PICTURES = [PIL.Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in range(0, 240, 8)]

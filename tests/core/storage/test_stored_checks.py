@@ -14,8 +14,8 @@ import pytest
 from support.paths import LLAVA_MDPO
 
 from mdpo_core import load_recipe
-from mdpo_core.data import images
 from mdpo_core.data.checking import CheckedData
+from mdpo_core.data.pictures import images
 from mdpo_core.data.reading import read_data
 from mdpo_core.errors import Problem
 from mdpo_core.storage.stored_checks import StoredChecks, from_bytes, to_bytes

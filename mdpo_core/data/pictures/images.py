@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdpo_core.data.image_files import damage, instead_of_image, png_transparency, without_notes
-from mdpo_core.data.levels import in_8_bits, is_deep
+from mdpo_core.data.pictures.image_files import damage, instead_of_image, png_transparency, without_notes
+from mdpo_core.data.pictures.levels import in_8_bits, is_deep
 from mdpo_core.errors import DataError, is_shortage
 from mdpo_core.types.stored_bytes import note_file, remember_stored
 

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
-from mdpo_core.data.file_kinds import other_kind
+from mdpo_core.data.pictures.file_kinds import other_kind
 
 _PNG_SIGNATURE, _PNG_CHUNK, _PNG_CRC = 8, struct.Struct(">I4s"), struct.Struct(">I")
 _PNG_START = b"\x89PNG\r\n\x1a\n"

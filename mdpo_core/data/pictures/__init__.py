@@ -1,0 +1,1 @@
+"""Pictures of rows: read from their files, turned, compared, and missed."""
