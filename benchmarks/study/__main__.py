@@ -15,9 +15,10 @@ from pathlib import Path
 from benchmarks.study.gathering import gathered
 from benchmarks.study.numbers import load, save
 from benchmarks.study.publishing import publish
-from benchmarks.study.running import StudyError, Task, run_all
+from benchmarks.study.running import Task, run_all
 from benchmarks.study.variants import TABLES, VARIANTS
 from benchmarks.study.worlds import ROOT, WORLDS
+from mdpo_core import MdpoError
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
             _say(f"all runs are there, after {(time.monotonic() - began) / 60:.1f} minutes")
             _gather(given, runs, out)
         publish(out)
-    except StudyError as error:
+    except MdpoError as error:
         _say(str(error))
         return 1
     _say(f"the page is {out / 'study.md'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from mdpo_core.sweeping.source import Source
 _POLL_INTERVAL = 0.05  # seconds
 _TIME_TO_SAVE = 600.0  # seconds that a step and a checkpoint may take after a signal
 _THREADS = "OMP_NUM_THREADS"
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Processes:
             stderr=subprocess.STDOUT,
             env=_environment(self._parallel),
             start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         self._going.append(_Going(run, process, log))
 
@@ -129,6 +132,11 @@ class Processes:
             time.sleep(_POLL_INTERVAL)
         for each in self._going:
             each.log.close()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for a SIGKILL when the sweep is killed: a run that went on would keep its directory locked."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _environment(parallel: int) -> Mapping[str, str]:

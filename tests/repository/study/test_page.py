@@ -14,7 +14,7 @@ from benchmarks.study.gathering import gathered
 from benchmarks.study.numbers import load, save
 from benchmarks.study.page import figure_name, page_of
 from benchmarks.study.publishing import BEGIN, publish, quickstart_table, with_table
-from benchmarks.study.running import Task
+from benchmarks.study.running import Task, run_all
 from benchmarks.study.variants import VARIANTS
 from benchmarks.study.worlds import WORLDS
 from mdpo_core import run
@@ -40,6 +40,8 @@ def test_runs_become_a_page_with_sentences_and_figures(tmp_path: Path) -> None:
     for task in tasks:
         run(task.recipe(), run_dir=task.folder)
     assert all(task.is_finished() for task in tasks)
+    run_all(tasks, 2, (said := list[str]()).append)
+    assert said == ["2 of 2 runs are finished"]
     save(tmp_path / "study.json", {"digits": gathered(tasks)})
     (tmp_path / "quickstart.md").write_text(f"before\n{BEGIN}old\n<!-- end -->\nafter\n")
     publish(tmp_path)
@@ -60,5 +62,5 @@ def test_runs_of_other_settings_are_refused(tmp_path: Path, capsys: pytest.Captu
     words = ["--quick", "--worlds", "digits", "--seeds", "0", "--runs", str(tmp_path)]
     assert main(words) == 1
     said = capsys.readouterr().err
-    assert f"{task.folder} holds a run with other settings; remove it" in said
+    assert f"{task.folder} holds the run of another recipe" in said
     assert "objective" in said
