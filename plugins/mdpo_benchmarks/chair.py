@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,11 +10,17 @@ from pydantic import Field
 
 from mdpo_benchmarks.coco.benchmark import CocoBenchmark
 from mdpo_benchmarks.coco.captions import Description, Words, described
-from mdpo_benchmarks.coco.normalizers import SINGULAR_FORMS, Normalizer, pattern_words, tagged_lemmas
+from mdpo_benchmarks.coco.normalizers import SINGULAR_FORMS, Normalizer, pattern_words, plain_words, tagged_lemmas
 from mdpo_benchmarks.coco.vocabulary import SHIPPED_SYNONYMS, Vocabulary
 from mdpo_benchmarks.nltk_parts import require_nltk
 from mdpo_benchmarks.shares import share
 from mdpo_core import Answer, AnswerNames, Score
+
+_NORMALIZERS: dict[str, Callable[[], Normalizer]] = {
+    "pattern": pattern_words,
+    "wordnet": tagged_lemmas,
+    "plain": plain_words,
+}
 
 
 class Chair(CocoBenchmark):
@@ -22,11 +28,13 @@ class Chair(CocoBenchmark):
 
     Equal to chair.py of LisaAnne/Hallucination. Every mention counts, and the metrics lie between 0 and 1. ``words``:
     pattern makes words singular as the official script does; wordnet gives the numbers of those that use WordNet with
-    parts of speech, as lmms-eval and OPERA do.
+    parts of speech, as lmms-eval and OPERA do; plain is pattern without NLTK, for a machine that lacks its data.
     """
 
     answer_names: ClassVar[AnswerNames] = AnswerNames(response="caption", id="image_id")
-    words: Literal["pattern", "wordnet"] = Field(default="pattern", description="how words are made singular")
+    words: Literal["pattern", "wordnet", "plain"] = Field(
+        default="pattern", description="how words are found and made singular"
+    )
 
     @property
     def variant(self) -> str:
@@ -34,11 +42,12 @@ class Chair(CocoBenchmark):
 
     def check(self) -> None:
         super().check()
-        tags = ["averaged_perceptron_tagger_eng", "wordnet"] if self.words == "wordnet" else []
-        require_nltk("CHAIR", "punkt_tab", *tags)
+        if self.words != "plain":
+            tags = ["averaged_perceptron_tagger_eng", "wordnet"] if self.words == "wordnet" else []
+            require_nltk("CHAIR", "punkt_tab", *tags)
 
     def files(self) -> Sequence[Path]:
-        table = [SINGULAR_FORMS] if self.words == "pattern" else []
+        table = [] if self.words == "wordnet" else [SINGULAR_FORMS]
         return [*self.annotations().files, self._synonyms(), *table]
 
     def score(self, answers: Sequence[Answer]) -> Score:
@@ -61,7 +70,7 @@ class Chair(CocoBenchmark):
         return self.own("synonyms.txt") or SHIPPED_SYNONYMS
 
     def _normalizer(self) -> Normalizer:
-        return pattern_words() if self.words == "pattern" else tagged_lemmas()
+        return _NORMALIZERS[self.words]()
 
 
 def _counts(by_row: Sequence[Mapping[str, Any]]) -> dict[str, int]:

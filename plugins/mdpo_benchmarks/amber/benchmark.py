@@ -13,7 +13,7 @@ from mdpo_benchmarks.amber.annotations import Picture, Words, YesNo, read_annota
 from mdpo_benchmarks.amber.descriptions import above, read_description
 from mdpo_benchmarks.amber.figures import asks, figures
 from mdpo_benchmarks.amber.matching import Pairs, matched, notes
-from mdpo_benchmarks.amber.nouns import by_nltk, from_file
+from mdpo_benchmarks.amber.nouns import by_nltk, by_vocabulary, from_file
 from mdpo_benchmarks.amber.similarity import SAVED_FROM, Exact, Similarity, Spacy, Table, model_version
 from mdpo_core import (
     Answer,
@@ -51,6 +51,11 @@ class Amber(Benchmark):
     )
     threshold: float = Field(default=_THRESHOLD, ge=0, le=1, description="words are similar above this similarity")
     nouns: Path | None = Field(default=None, description="a file {id: [nouns]}, in place of the nouns that NLTK finds")
+    nouns_by: Literal["nltk", "vocabulary"] = Field(
+        default="nltk",
+        description="what finds nouns: nltk; vocabulary: a word of relation.json is one, as it stands there, and no "
+        "other is (needs no data of NLTK)",
+    )
     save_similarity: Path | None = Field(
         default=None, description="a file to write: the similarities of spaCy, for table:FILE"
     )
@@ -83,6 +88,7 @@ class Amber(Benchmark):
             found += [] if self._source == ("spacy", _MODEL) else [self._similarity_name]
             found += [] if self.threshold == _THRESHOLD else [f"threshold {self.threshold:g}"]
             found += [] if self.nouns is None else [f"nouns {self.nouns.name}"]
+            found += [] if self.nouns_by == "nltk" else [f"nouns_by {self.nouns_by}"]
         if self.task != "g" and self.answer_parser != "strict":
             found.append(f"answer_parser {self.answer_parser}")
         return found
@@ -98,6 +104,8 @@ class Amber(Benchmark):
         super().check()
         if self.save_similarity is not None and self._source[0] != "spacy":
             raise RecipeError("--save-similarity writes what spaCy finds: it needs --similarity spacy:MODEL")
+        if self.nouns is not None and self.nouns_by != "nltk":
+            raise RecipeError(f"--nouns FILE already says which words are nouns: leave --nouns-by {self.nouns_by} out")
 
     def files(self) -> Sequence[Path]:
         own = [self._in_data("annotations.json")]
@@ -153,14 +161,18 @@ class Amber(Benchmark):
         if not pictures:
             return {}
         answers = [pairs[i][0] for i in pictures]
-        nouns = by_nltk(answers) if self.nouns is None else from_file(self.nouns, answers)
         words = read_words(self._in_data("relation.json"), self._in_data("safe_words.txt"))
         require_known(pictures.values(), words)
         are_similar = above(self.threshold, self._similarity(words).of)
         return {
             i: read_description(picture, said, words, are_similar).as_row()
-            for (i, picture), said in zip(pictures.items(), nouns, strict=True)
+            for (i, picture), said in zip(pictures.items(), self._nouns(answers, words), strict=True)
         }
+
+    def _nouns(self, answers: Sequence[Answer], words: Words) -> list[list[str]]:
+        if self.nouns is not None:
+            return from_file(self.nouns, answers)
+        return by_nltk(answers) if self.nouns_by == "nltk" else by_vocabulary(answers, words.vocabulary)
 
     def _said(self, question: YesNo, answer: Answer) -> dict[str, Any]:
         return yes_no.row(question, answer.response, self.answer_parser)

@@ -1,8 +1,9 @@
-"""The nouns of descriptions: by NLTK, or from a file."""
+"""The nouns of descriptions: by NLTK, by AMBER's own list of words, or from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mdpo_benchmarks.amber.annotations import read_object
@@ -18,6 +19,11 @@ def by_nltk(answers: Sequence[Answer]) -> list[list[str]]:
         [lemma(word, "n") for word, mark in tag(tokenize(answer.response)) if mark.startswith("NN")]
         for answer in answers
     ]
+
+
+def by_vocabulary(answers: Sequence[Answer], vocabulary: Collection[str]) -> list[list[str]]:
+    """The words of each answer that are in the vocabulary, exactly as they stand there: no plurals, no capitals."""
+    return [[word for word in re.findall(r"\w+", answer.response) if word in vocabulary] for answer in answers]
 
 
 def from_file(file: Path, answers: Sequence[Answer]) -> list[list[str]]:

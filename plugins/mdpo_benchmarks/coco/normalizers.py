@@ -1,8 +1,9 @@
-"""The words of a caption, each in its singular form, in the three ways that scripts make them."""
+"""The words of a caption, each in its singular form: in the three ways that scripts make them, and without NLTK."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from mdpo_benchmarks.nltk_parts import lemmatizer, tagger, tokenizer
 
 SINGULAR_FORMS = Path(__file__).parent / "coco_singular_forms.json"
 Normalizer = Callable[[str], list[str]]
+_WORD_OR_MARK = re.compile(r"\w+(?:[-/]\w+)*|'\w+|[^\w\s]")
 # WordNet's parts of speech by the first letter of the Penn Treebank's tags.
 _PARTS = {"J": "a", "V": "v", "N": "n", "R": "r"}
 
@@ -21,9 +23,20 @@ def pattern_words() -> Normalizer:
     COCO's words come from a table of what pattern.en gives. A word that is not there names no object of COCO: it loses
     a final s, as "bus" does, unless a word of COCO's would come out. pattern.en may give another word that names none.
     """
+    return _singulars(tokenizer())
+
+
+def plain_words() -> Normalizer:
+    """As `pattern_words`, but NLTK does not find the words: they are letters and digits, and each mark is one.
+
+    A hyphen or a slash between letters belongs to the word; an apostrophe begins a word. NLTK also knows abbreviations.
+    """
+    return _singulars(_WORD_OR_MARK.findall)
+
+
+def _singulars(tokenize: Callable[[str], list[str]]) -> Normalizer:
     forms: dict[str, str] = json.loads(SINGULAR_FORMS.read_text())["forms"]
     singulars = set(forms.values())
-    tokenize = tokenizer()
 
     @cache
     def singular(word: str) -> str:

@@ -61,6 +61,19 @@ def test_wordnet_finds_the_bus_that_pattern_loses_and_the_variant_says_so(tmp_pa
     assert found == {"pattern": [["person", "bus"], ["dog"]], "wordnet": [["person", "bus"], ["dog", "bus"]]}
 
 
+def test_plain_finds_the_same_words_without_nltk_and_the_variant_says_so(tmp_path: Path) -> None:
+    data = official(tmp_path / "coco")
+    answers = written(tmp_path, "answers.json", CASE["captions"])
+    found = {}
+    for words in ("pattern", "plain"):
+        found[words], _ = scored(tmp_path, "chair", "--answers", answers, "--data", data, "--words", words)
+    assert found["plain"]["metrics"] == found["pattern"]["metrics"]
+    assert found["plain"]["variant"] == "word_normalizer: plain"
+    command = ["score", "chair", "--answers", str(answers), "--data", str(data), "--words", "plain"]
+    program = f"import sys\nsys.modules['nltk'] = None\nimport mdpo_core.cli as cli\nsys.exit(cli.main({command}))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
 def test_the_folders_own_word_list_is_used_and_stands_in_the_result(tmp_path: Path) -> None:
     data = tiny(tmp_path / "coco", {7: "A man", 8: "A man"}, {7: [1]})
     (data / "synonyms.txt").write_text("person, man\nbus\nlamp, lantern\n")

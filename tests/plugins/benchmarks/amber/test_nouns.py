@@ -12,6 +12,8 @@ import pytest
 from support.amber import GENERATIVE, scored, small_folder, written
 from support.small_nltk import small_nltk
 
+from mdpo_core.cli import main
+
 EDGES = GENERATIVE["generative"][1]
 
 
@@ -22,6 +24,27 @@ def test_nouns_are_lemmas_whose_capitals_stay(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "rows.jsonl").read_text())
     assert (found["nouns"], found["counted"]) == (["Sky", "dog"], ["dog"])
     assert result["variant"] == "similarity exact"
+
+
+def test_nouns_by_vocabulary_are_the_listed_words_as_they_stand_and_need_no_nltk(tmp_path: Path) -> None:
+    data = small_folder(tmp_path / "data", {1})
+    answers = written(tmp_path, "answers.json", [{"id": 1, "response": "Sky, dogs: a dog and\na dog runs."}])
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "result.json"
+    words = ["--similarity", "exact", "--nouns-by", "vocabulary", "--by-row", str(rows), "--out", str(out)]
+    command = ["score", "amber", "--task", "g", "--data", str(data), "--answers", str(answers), *words]
+    program = f"import sys\nsys.modules['nltk'] = None\nimport mdpo_core.cli as cli\nsys.exit(cli.main({command}))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+    assert json.loads(rows.read_text())["counted"] == ["dog", "dog"]
+    assert json.loads(out.read_text())["variant"] == "similarity exact, nouns_by vocabulary"
+
+
+def test_nouns_come_from_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = small_folder(tmp_path / "data", {1})
+    answers = written(tmp_path, "answers.json", [{"id": 1, "response": "A dog."}])
+    nouns = written(tmp_path, "nouns.json", {"1": ["dog"]})
+    words = ["--data", str(data), "--answers", str(answers), "--nouns", str(nouns), "--nouns-by", "vocabulary"]
+    assert main(["score", "amber", "--similarity", "exact", *words]) == 2
+    assert "--nouns FILE already says which words are nouns: leave --nouns-by vocabulary out" in capsys.readouterr().err
 
 
 def test_missing_data_of_nltk_is_said_with_the_command_that_fetches_it(tmp_path: Path) -> None:
