@@ -49,12 +49,11 @@ class BenchmarkScore(Evaluator):
     @model_validator(mode="after")
     def _can_be_asked(self) -> BenchmarkScore:
         """Read the questions, and find the pictures: before a model is loaded."""
-        options = {name: value for name, value in self.of.items() if name != "benchmark"}
         try:
-            benchmark = make_component("benchmark", self.of["benchmark"], **options)
+            benchmark = make_component("benchmark", self.of["benchmark"], **self.options_of_benchmark())
             assert isinstance(benchmark, Benchmark)
             benchmark.check()
-            asked = AskedQuestions.of(benchmark, self.images.expanduser(), self.suffix)
+            asked = AskedQuestions.of(benchmark, self.pictures(), self.suffix)
             if self.share < 1:
                 asked = AskedQuestions(benchmark, self._drawn(asked.questions), asked.images, self.suffix)
                 benchmark = benchmark.of_questions([each.id for each in asked.questions])
@@ -62,6 +61,14 @@ class BenchmarkScore(Evaluator):
             raise ValueError(str(error)) from error
         self._benchmark, self._asked = benchmark, asked
         return self
+
+    def options_of_benchmark(self) -> dict[str, Any]:
+        """The benchmark's options; a subclass may add those that the recipe leaves out."""
+        return {name: value for name, value in self.of.items() if name != "benchmark"}
+
+    def pictures(self) -> Path:
+        """The folder of the pictures."""
+        return self.images.expanduser()
 
     def _drawn(self, questions: Sequence[Question]) -> list[Question]:
         """Some of the questions, in their order."""

@@ -181,6 +181,14 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ("backend", "local"): lambda *_: check_backend(make("backend", "local", device="cpu")),
     ("backend", "deepspeed"): lambda *_: check_backend(make("backend", "deepspeed", precision="fp32")),
     ("reader", "digits"): lambda *_: check_reader(make("reader", "digits")),
+    ("reader", "scenes"): lambda *_: check_reader(make("reader", "scenes")),
+    ("adapter", "scenes"): lambda *_: check_adapter(
+        make("adapter", "scenes"),
+        component("reader", "scenes", num_pairs=4).open()[:],  # type: ignore[attr-defined]
+    ),
+    ("evaluator", "scenes"): lambda folder, *_: check_evaluator(
+        make("evaluator", "scenes", of={"benchmark": "pope"}, share=0.02), SteadyPolicy(), folder
+    ),
     ("reader", "pairs"): lambda folder, pairs, images: check_reader(
         make("reader", "pairs", path=str(pairs), images=images)
     ),
