@@ -125,6 +125,7 @@ def _say_sound(
     from mdpo_core.cli.costs.memory import memory_lines
     from mdpo_core.cli.starting.machine import lacks
     from mdpo_core.cli.starting.would_train import not_looked_at, rows_of, would_train
+    from mdpo_core.cli.terminal.lines import told
 
     found = ""
     if checked is not None:
@@ -134,8 +135,8 @@ def _say_sound(
         memory = [] if checked is None or builder is None else list(memory_lines(recipe, options, checked, builder))
         left = not_looked_at(str(options.recipe), data=checked is not None, memory=bool(memory))
         notes = [] if checked is None else lacks(recipe)
-        print("\n".join([*would_train(recipe, checked), *memory, *notes, *left]))  # noqa: T201
-    print(f"{options.recipe}: no problem found{found}")  # noqa: T201
+        print(told("\n".join([*would_train(recipe, checked), *memory, *notes, *left])))  # noqa: T201
+    print(told(f"{options.recipe}: no problem found{found}"))  # noqa: T201
 
 
 def profile_recipe(options: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def fault_among(offered: Iterable[tuple[object, Any]]) -> str | None:
         if fault is not None:
             return fault
         if (cls.kind, name) in seen:
-            return f"two classes as the {cls.kind} '{name}'"
+            return f"two classes as the {cls.kind} '{name}'; give one of them another name"
         seen.add((cls.kind, name))
     return None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdpo_core.cli.data_view import is_ready, rejected_picture, summary_of_data
 from mdpo_core.cli.starting.recipe_text import Plan, recipe_text
+from mdpo_core.cli.terminal.lines import told
 from mdpo_core.data.checking import open_data
 from mdpo_core.errors import DataError, MdpoError, Problem, RecipeError
 from mdpo_core.interfaces.reader import Reader
@@ -92,7 +93,7 @@ def _answer(question: str, check: Callable[[str], object]) -> str:
             check(answer)
             return answer
         except MdpoError as error:
-            print(f"  {error}")  # noqa: T201
+            print(told(f"  {error}"))  # noqa: T201
 
 
 def _unquoted(answer: str) -> str:
@@ -206,4 +207,4 @@ def _told(plan: Plan, look: Measured) -> list[str]:
         lines += [f"  {problem}" for problem in look.bad[:_SHOWN]]
         lines += [f"  ... and {len(look.bad) - _SHOWN:,} more"] if len(look.bad) > _SHOWN else []
     ask = f"mdpo ask runs/{shlex.quote(plan.out.stem)} --image FILE --prompt TEXT"
-    return [*lines, "next:", f"  mdpo check {name} --data", f"  mdpo-run {name}", f"  {ask}"]
+    return [*map(told, lines), "next:", f"  mdpo check {name} --data", f"  mdpo-run {name}", f"  {ask}"]

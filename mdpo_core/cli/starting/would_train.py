@@ -32,7 +32,8 @@ def would_train(recipe: Recipe, checked: CheckedData | None = None) -> Iterator[
     yield f"  objective  {', '.join(recipe.labels())}; reference: {recipe.reference_kind() or 'none'}"
     if checked is not None:
         yield f"  rows       {rows_of(checked, f'{len(checked.rows)}')}"
-    yield f"  steps      {_steps(recipe, checked)}, learning rate {recipe.train.learning_rate:g}"
+    rate, told = f"learning rate {recipe.train.learning_rate:g}", told_steps(recipe)
+    yield f"  steps      {_steps(recipe, checked)}, {rate}{f'; {told}' if told else ''}"
     evaluators = ", ".join(each.component_name() for each in recipe.evaluators)
     yield f"  evaluators {evaluators or 'none'}; writes to {recipe.output.dir}"
     if checked is not None:
@@ -81,8 +82,7 @@ def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
     train = recipe.train
     each = f"of {counted(train.batch_size, 'row')}"
     if train.max_steps is not None:
-        told = told_steps(recipe)
-        return f"{counted(train.max_steps, 'step')} {each}{f'; {told}' if told else ''}"
+        return f"{counted(train.max_steps, 'step')} {each}"
     epochs = counted(train.epochs, "epoch")
     if checked is None:
         return f"{epochs} {each}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 _COMMAND = "resume with: "
 # What stands for an accuracy before any answer has a reward, and what it means.
 NOT_YET = "not yet"
 NOT_YET_MEANS = f"{NOT_YET}: before the first step no answer is preferred, as the model is its own reference"
 _ACCURACY, _MARGIN, _OF_PROBE = "rewards/accuracy/", "rewards/margin/", "eval/probe/accuracy"
+_LABEL, _LABEL_WIDTH = re.compile(r"  \w+ +(?=\S)"), 13
 _NO_BREAK = "\u00a0"
 _BAR = 24  # columns of the longest bar
 
@@ -92,15 +95,28 @@ def is_not_yet(name: str, metrics: Mapping[str, float]) -> bool:
 def wrapped(text: str, width: int) -> str:
     """``text`` in lines of ``width`` columns; those after the first are indented. A longer word stays whole.
 
-    Words with a no-break space between them stay on one line, where a space is printed.
+    Below a label, such as that of ``  steps      6 steps``, the other lines stand below what follows it. Words with a no-break space between them stay on one line, where a space is printed.
     """
-    lines = textwrap.wrap(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    label = _LABEL.match(text)
+    indent = " " * (label.end() if label and label.end() == _LABEL_WIDTH else 2)
+    lines = textwrap.wrap(
+        text, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
     return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
 def fitted(message: str) -> str:
     """An error message in lines that fit the terminal, if it goes to one. A command stays whole, to be copied."""
-    if not sys.stderr.isatty():
+    return _wrapped_for(sys.stderr, message)
+
+
+def told(message: str) -> str:
+    """The same of a message for standard output."""
+    return _wrapped_for(sys.stdout, message)
+
+
+def _wrapped_for(stream: TextIO, message: str) -> str:
+    if not stream.isatty():
         return message
     width = shutil.get_terminal_size().columns
     return "\n".join(line if _COMMAND in line else wrapped(line, width) for line in message.splitlines())

@@ -68,6 +68,9 @@ def print_summary(
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
     if len(result.evaluations) > 1:
         terminal.print("\n".join(_before_and_after(result.evaluations)), soft_wrap=True)
+        before = result.evaluations[min(result.evaluations)]
+        if any(is_not_yet(name, before) for name in before):
+            terminal.print(wrapped(NOT_YET_MEANS, terminal.width), soft_wrap=True)
     for line in answers_before_and_after(SamplesFile(result.run_dir / "samples.jsonl").records(), terminal.width):
         terminal.print(line, soft_wrap=True)
     for line in _health(recipe, result):
@@ -77,7 +80,7 @@ def print_summary(
         if (result.run_dir / name).exists():
             said = best_of(result.run_dir / name)
             terminal.print(f"  {name:<17} {meaning}{f': {said}' if said else ''}", soft_wrap=True)
-    if shown := list(_shown_by_trackers(recipe, result.run_dir)):
+    if shown := list(_shown_by_trackers(recipe, result.run_dir, terminal.width)):
         terminal.print("\n".join(["\ntrackers:", *shown]), soft_wrap=True)
     for line in _needs(recipe, result):
         terminal.print(wrapped(line, terminal.width), soft_wrap=True)
@@ -121,8 +124,6 @@ def _before_and_after(evaluations: Mapping[int, Mapping[str, float]]) -> Iterato
     for name, shown in names.items():
         before = NOT_YET if name in not_yet else _rounded(evaluations[first].get(name))
         yield f"  {shown:<{width - 2}}{before:>9}{evaluations[last][name]:>9.3f}"
-    if not_yet:
-        yield NOT_YET_MEANS
 
 
 def _rounded(value: float | None) -> str:
@@ -150,7 +151,7 @@ def _num_probed(run_dir: Path) -> int:
     return len(json.loads(file.read_text())["ids"]) if file.is_file() else 0
 
 
-def _shown_by_trackers(recipe: Recipe, run_dir: Path) -> Iterator[str]:
+def _shown_by_trackers(recipe: Recipe, run_dir: Path, width: int) -> Iterator[str]:
     """The commands and addresses that show what trackers have, and why one of them has not all of it."""
     failures = failures_in(run_dir)
     for position, tracker in enumerate(recipe.trackers):
@@ -158,12 +159,12 @@ def _shown_by_trackers(recipe: Recipe, run_dir: Path) -> Iterator[str]:
             name, failure = tracker.component_name(), failures.get(position)
             said = "" if failure is None else failure.said.removeprefix(f"the tracker '{name}' ")
             if failure is not None and not failure.started:
-                yield f"  {name:<17} not reached: {said}"
+                yield wrapped(f"  {name:<17} not reached: {said}", width)
                 continue
             if command := tracker.shown_by(run_dir):
                 yield f"  {name:<17} {command}"
             if said:
-                yield f"    not all of it: {said}"
+                yield wrapped(f"    not all of it: {said}", width)
 
 
 def _needs(recipe: Recipe, result: RunResult) -> Iterator[str]:

@@ -104,7 +104,7 @@ def test_the_same_content_is_run_once_and_other_content_replaces_it(tmp_path: Pa
         ("\0", "does not load: its code raised"),
         ("", 'offers nothing: write @register("mine") above a class, or return the classes from mdpo_components()'),
         (registering("dpo"), "offers the loss 'dpo', but 'objectives' offers one of this name, too; choose another"),
-        (registering("mine") * 2, "offers two classes as the loss 'mine'"),
+        (registering("mine") * 2, "offers two classes as the loss 'mine'; give one of them another name"),
         (registering("mine") + offering("mine"), "offers two classes as the loss 'mine'"),
         (registering("my loss"), "does not load: cannot register the name 'my loss'"),
         ('register("mine", int)\n', "offers 'mine', which is the class int; a component is a class derived from"),

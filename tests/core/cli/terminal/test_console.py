@@ -101,6 +101,7 @@ def test_what_no_answer_has_before_training_is_said_in_words(
     assert "  preference/rewards/accuracy/text  not yet    1.000" in lines
     assert "  preference/rewards/margin/text      0.000    0.300" in lines
     assert " ".join(lines).count("not yet: before the first step no answer is preferred, ") == 1
+    assert max(map(len, lines[: lines.index(f"in {tmp_path}:")])) <= 80
 
 
 def test_the_summary_says_what_looks_wrong(

@@ -94,6 +94,21 @@ def test_a_stage_has_a_rate_of_its_own_work() -> None:
     assert stage_line("loading the model", 0, 1, 3.0, 0, 80) == "loading the model ..."
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "  steps      3 steps of 4 rows, learning rate",
+            "  steps      3 steps of 4 rows,\n             learning rate",
+        ),
+        ("  evaluators preference, samples; writes", "  evaluators preference, samples;\n             writes"),
+        ("  not looked at: the weights of the model", "  not looked at: the weights of the\n  model"),
+    ],
+)
+def test_what_follows_a_label_stands_below_itself(text: str, expected: str) -> None:
+    assert wrapped(text, 36) == expected
+
+
 def test_what_a_no_break_space_joins_stays_on_one_line() -> None:
     assert (
         wrapped("loss\u00a00.693  rewards/accuracy\u00a0not\u00a0yet", 26) == "loss 0.693\n  rewards/accuracy not yet"
