@@ -95,7 +95,8 @@ def is_not_yet(name: str, metrics: Mapping[str, float]) -> bool:
 def wrapped(text: str, width: int) -> str:
     """``text`` in lines of ``width`` columns; those after the first are indented. A longer word stays whole.
 
-    Below a label, such as that of ``  steps      6 steps``, the other lines stand below what follows it. Words with a no-break space between them stay on one line, where a space is printed.
+    Below a label, such as that of ``  steps      6 steps``, the other lines stand below what follows it. Words with a
+    no-break space between them stay on one line, where a space is printed.
     """
     label = _LABEL.match(text)
     indent = " " * (label.end() if label and label.end() == _LABEL_WIDTH else 2)
