@@ -91,7 +91,7 @@ SCENES = World(
     (
         Measure("chair_s", "eval/scenes/chair/CHAIRs", "CHAIRs", -1),
         Measure("chair_i", "eval/scenes/chair/CHAIRi", "CHAIRi", -1),
-        Measure("cover", "eval/scenes/amber/Cover", "AMBER Cover", 1, ".1f"),
+        Measure("cover", "eval/scenes/amber/Generative Task/Cover", "AMBER Cover", 1, ".1f"),
         Measure("pope", "eval/scenes/pope/f1", "POPE F1", 1),
         CHOSEN,
     ),
