@@ -68,9 +68,9 @@ DIGITS = World(
 SCENES = World(
     "scenes",
     "The scenes",
-    "scenes of drawn objects, described in words and asked about. Some kinds of objects mostly go together, and the "
-    "model before training names the second where it sees the first. CHAIR, POPE and AMBER are scored as by their "
-    "authors' scripts",
+    "scenes of drawn objects, described in words and asked about ([the small world](../guides/small-world.md)). Some "
+    "kinds of objects mostly go together, and the model before training names the second where it sees the first. "
+    "CHAIR, POPE and AMBER are scored as by their authors' scripts",
     "recipes/scenes_mdpo.yaml",
     (
         "data.num_pairs=2400",
@@ -97,4 +97,4 @@ SCENES = World(
     ),
 )
 
-WORLDS = {each.name: each for each in (DIGITS, SCENES) if (ROOT / each.recipe).is_file()}
+WORLDS = {each.name: each for each in (DIGITS, SCENES)}
