@@ -3,7 +3,7 @@
 First the vision tower learns which kind and colour each place of a picture shows, in the words' own vectors. Then the
 language model learns to check lists of words against a picture, and at last to describe scenes and to answer questions,
 from captions and answers that guess: they add objects that mostly go with those that are there. So the base sees well,
-and hallucinates. Training takes about six minutes on one core. Repeated on one machine, it gives the same bytes.
+and hallucinates. Training takes about four minutes on one core. Repeated on one machine, it gives the same bytes.
 """
 
 from __future__ import annotations

@@ -75,3 +75,15 @@ def test_a_short_run_is_scored_by_all_three(name: str, tmp_path: Path) -> None:
         assert {"eval/scenes/chair/CHAIRi", "eval/scenes/pope/f1", "eval/scenes/amber/Generative Task/Cover"} <= set(
             found[step]
         )
+
+
+@pytest.mark.nightly(reason="two whole runs; a short one is in the fast group")
+@pytest.mark.timeout(1200)
+def test_mdpo_describes_better_than_the_base_and_dpo_worse(tmp_path: Path) -> None:
+    measured = {}
+    for name in ("scenes_mdpo", "scenes_dpo"):
+        changes = ["evaluators=[{evaluator: scenes, of: {benchmark: chair}}]", "trackers=[]"]
+        measured[name] = run(load_recipe(RECIPES / f"{name}.yaml", changes), run_dir=tmp_path / name).evaluations
+    chair = "eval/scenes/chair/CHAIRs"
+    mdpo, dpo = measured["scenes_mdpo"], measured["scenes_dpo"]
+    assert mdpo[150][chair] < mdpo[0][chair] < dpo[150][chair]
