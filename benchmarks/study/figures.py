@@ -35,7 +35,7 @@ def draw(world: WorldNumbers, file: Path) -> None:
         _draw_here(here, variants, world)
         _draw_paper(there, variants)
     panels[-1][0].set_xlabel(f"{world.title.lower()}: {world.measures[0].title}", fontsize=10)
-    panels[-1][1].set_xlabel("the paper: CHAIRs, %", fontsize=10)
+    panels[-1][1].set_xlabel("paper: CHAIRs, %", fontsize=10)
     figure.savefig(file, metadata={"Software": None})
 
 

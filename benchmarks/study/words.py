@@ -26,7 +26,8 @@ HOW = """## How it was measured
   shown*: the whole interval lies on the other side. Everything else is *not shown*.
 - **About as much** means: closer than half of what mDPO and DPO differ by in that world.
 - Of 20 intervals of 95 %, one is expected to miss the true value. No correction was made for the number of claims.
-- **Settings** were chosen with seed 100, which is not among those reported.
+- **Settings** are those of the recipes, but for what is listed below. How long to train was tried with seed 100, which
+  is not among those reported.
 - **The paper's numbers** are of Bunny-v1.0-3B, without intervals: CHAIRs of Object HalBench (percent of answers with a
   hallucinated object; less is better) and the score of MMHal-Bench (0 to 6; more is better)."""
 

@@ -86,7 +86,8 @@ SCENES = World(
         "train.batch_size=8",
         "train.micro_batch_size=8",
         "evaluators=[{evaluator: scenes, of: {benchmark: chair}, share: 0.05}, "
-        "{evaluator: probe, rows: 4, every: 1000000}]",
+        "{evaluator: scenes, of: {benchmark: pope}, share: 0.05}, "
+        "{evaluator: scenes, of: {benchmark: amber}, share: 0.05}, {evaluator: probe, rows: 4, every: 1000000}]",
     ),
     (
         Measure("chair_s", "eval/scenes/chair/CHAIRs", "CHAIRs", -1),
