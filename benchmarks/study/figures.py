@@ -34,8 +34,8 @@ def draw(world: WorldNumbers, file: Path) -> None:
         here.set_title(TABLE_TITLES[table][0], loc="left", fontsize=11, fontweight="bold")
         _draw_here(here, variants, world)
         _draw_paper(there, variants)
-    panels[-1][0].set_xlabel(f"{world.title.lower()}: {world.measures[0].title}", fontsize=10)
-    panels[-1][1].set_xlabel("paper: CHAIRs, %", fontsize=10)
+    panels[-1][0].set_xlabel(f"{world.title.lower()}:\n{world.measures[0].title}", fontsize=10)
+    panels[-1][1].set_xlabel("the paper:\nCHAIRs, %", fontsize=10)
     figure.savefig(file, metadata={"Software": None})
 
 
