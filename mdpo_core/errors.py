@@ -204,3 +204,11 @@ def shown(value: object) -> str:
         return "None"
     name = type(value).__name__
     return f"the {name} {short(value)}" if type(value) in _SHOWN_BY_VALUE else f"a value of type {name}"
+
+
+def absent(path: Path, kind: str = "file") -> str:
+    """What is wrong with a path at which there is no ``kind``, a file or a folder, with the nearest name beside it."""
+    if path.exists():
+        return f"'{path}' is not a {kind}"
+    others = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    return f"there is no {kind} '{path}'{suggestion(path.name, others) or '; check the path'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.data.pictures.images import read_image
-from mdpo_core.errors import DataError, Problem, RecipeError
+from mdpo_core.errors import DataError, Problem, RecipeError, absent
 from mdpo_core.interfaces.benchmark.answers import Question
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark
 from mdpo_core.interfaces.plugin_results import code_of
@@ -66,7 +66,7 @@ def require_pictures(questions: Sequence[Question], images: Path) -> None:
     """Raise `DataError` with the pictures that are missing in a folder."""
     names = dict.fromkeys(name for asked in questions for name in asked.images)
     if names and not images.is_dir():
-        raise RecipeError(f"there is no folder '{images}' with the benchmark's pictures")
+        raise RecipeError(f"the benchmark's pictures: {absent(images, 'folder')}")
     missing = [name for name in names if not (images / name).is_file()]
     if missing:
         are = "is" if len(missing) == 1 else "are"

@@ -15,6 +15,7 @@ from mdpo_core.errors import MdpoError
 from mdpo_core.interfaces.benchmark.answers import Answer, Question
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark
 from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.processes.world import current_world
 from mdpo_core.registry.discovery import make_component
 
 
@@ -57,6 +58,7 @@ class BenchmarkScore(Evaluator):
             if self.share < 1:
                 asked = AskedQuestions(benchmark, self._drawn(asked.questions), asked.images, self.suffix)
                 benchmark = benchmark.of_questions([each.id for each in asked.questions])
+            benchmark.require_for([each.id for each in asked.questions])
         except MdpoError as error:
             raise ValueError(str(error)) from error
         self._benchmark, self._asked = benchmark, asked
@@ -82,6 +84,10 @@ class BenchmarkScore(Evaluator):
         return self.label or str(self.of["benchmark"])
 
     @property
+    def prefix(self) -> str:
+        return self.name
+
+    @property
     def benchmark(self) -> Benchmark:
         """The benchmark; its score is that of the questions that are asked."""
         return self._benchmark
@@ -100,7 +106,8 @@ class BenchmarkScore(Evaluator):
             for number, (each, text) in enumerate(zip(asked, said, strict=True), 1)
         ]
         _write(file, answers)
-        return dict(numbers_in(self._benchmark.score(answers).metrics, name))
+        # In one process alone: a judge is paid for each reply.
+        return current_world().computed_by_main(lambda: dict(numbers_in(self._benchmark.score(answers).metrics, name)))
 
 
 def _write(file: Path, answers: Sequence[Answer]) -> None:

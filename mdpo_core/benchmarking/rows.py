@@ -1,4 +1,4 @@
-"""The rows of an answer file: JSON, JSON lines, or a table with a header."""
+"""The rows of an answer file: JSON, JSON lines, or a table with a header, in a spreadsheet or as text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdpo_core.errors import DataError, Problem, first_line
+from mdpo_core.benchmarking.sheets import sheet_rows
+from mdpo_core.errors import DataError, Problem, absent, first_line
 
 _SEPARATORS = {".tsv": "\t", ".csv": ","}
-_SHEETS = (".xlsx", ".xls")
+_SHEET, _OLD_SHEET = ".xlsx", ".xls"
 
 
 class StoredRow(NamedTuple):
@@ -25,17 +26,25 @@ class StoredRow(NamedTuple):
 def read_rows(path: Path) -> list[StoredRow]:
     """The rows of a file, in order. Raises `DataError` if it is missing, empty or cannot be read."""
     if not path.is_file():
-        raise DataError(f"'{path}' is not a file" if path.exists() else f"there is no file '{path}'")
-    if path.suffix in _SHEETS:
-        raise DataError(f"{path.name}: spreadsheets are not read; save it as a table of text (.tsv or .csv)")
+        raise DataError(absent(path))
+    rows = _of_sheet(path) if path.suffix in (_SHEET, _OLD_SHEET) else _of_text(path)
+    if not rows:
+        raise DataError([Problem(path.name, "", "the file has no rows")])
+    return rows
+
+
+def _of_sheet(path: Path) -> list[StoredRow]:
+    if path.suffix == _OLD_SHEET:
+        raise DataError(f"{path.name}: spreadsheets of this old kind are not read; save it as .xlsx, or as .tsv")
+    return [StoredRow(f"{path.name} row {number}", values) for number, values in sheet_rows(path)]
+
+
+def _of_text(path: Path) -> list[StoredRow]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError([Problem(path.name, "", f"is not UTF-8: {first_line(error)}; save it as UTF-8")]) from error
-    rows = list(_table(path, text) if path.suffix in _SEPARATORS else _json(path.name, text))
-    if not rows:
-        raise DataError([Problem(path.name, "", "the file has no rows")])
-    return rows
+    return list(_table(path, text) if path.suffix in _SEPARATORS else _json(path.name, text))
 
 
 def _table(path: Path, text: str) -> Iterator[StoredRow]:

@@ -60,6 +60,11 @@ class Evaluator(Component):
         return True
 
     @property
+    def prefix(self) -> str:
+        """What stands before the names of its metrics; two evaluators of a kind must not have the same."""
+        return ""
+
+    @property
     def reads_sources(self) -> bool:
         """Whether it measures the held-out rows by source, so that they must name their sources."""
         return False

@@ -17,6 +17,7 @@ from mdpo_core.recipe.checks.cached_reference import not_in_cache
 from mdpo_core.recipe.checks.declarations import problems_of_declarations
 from mdpo_core.recipe.checks.goals import goals
 from mdpo_core.recipe.checks.held_out import held_out
+from mdpo_core.recipe.checks.metric_names import metric_names
 from mdpo_core.recipe.checks.needs import Need, needs_of_corruption, needs_of_term
 from mdpo_core.recipe.checks.sources import evaluators_by_source, metrics_by_source
 from mdpo_core.recipe.checks.steps import steps
@@ -275,6 +276,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     evaluators_by_source: frozenset({"data"}),
     held_out: frozenset({"data"}),
     goals: frozenset({"train"}),
+    metric_names: frozenset(),
     steps: frozenset({"train"}),
     unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),

@@ -52,39 +52,28 @@ class MemoryAdvice:
     @contextmanager
     def explained(self, batch: Batch) -> Iterator[None]:
         """Turn an out-of-memory error inside it into an `MdpoError` with advice; other errors stay as they are."""
-        try:
+        reason: list[str] = []
+        with _noting_shortage(reason):
             yield
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            reason = first_line(error)
-            # The frames hold the failed step's tensors.
-            traceback.clear_frames(error.__traceback__)
-        else:
-            return
-        lines = (
-            self._reference(),
-            self._prefix(batch),
-            self._head(batch),
-            self._layers(batch),
-            self._pairs(len(batch)),
-        )
-        raise _out_of_memory(self._situation(batch), reason, lines)
+        if reason:
+            lines = (
+                self._reference(),
+                self._prefix(batch),
+                self._head(batch),
+                self._layers(batch),
+                self._pairs(len(batch)),
+            )
+            raise _out_of_memory(self._situation(batch), reason[0], lines)
 
     @contextmanager
     def explained_answers(self, number: int) -> Iterator[None]:
         """The same while the model writes ``number`` answers at once."""
-        try:
+        reason: list[str] = []
+        with _noting_shortage(reason):
             yield
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            reason = first_line(error)
-            traceback.clear_frames(error.__traceback__)
-        else:
-            return
-        situation = f"out of memory while {counted(number, 'answer was', 'answers were')} written at once"
-        raise _out_of_memory(situation, reason, (self._reference(), self._pairs(number)))
+        if reason:
+            situation = f"out of memory while {counted(number, 'answer was', 'answers were')} written at once"
+            raise _out_of_memory(situation, reason[0], (self._reference(), self._pairs(number)))
 
     def _situation(self, batch: Batch) -> str:
         found = self._estimate(batch)
@@ -166,6 +155,19 @@ class MemoryAdvice:
         items = [item for of_view in batch.items.values() for item in of_view]
         separate = sum(len(item.prompt) + len(item.response) for item in items)
         return separate, pack(items, sdpa_attention).packed.token_ids.numel()
+
+
+@contextmanager
+def _noting_shortage(reason: list[str]) -> Iterator[None]:
+    """Put the first line of an out-of-memory error into ``reason``, and free what the failed step held."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason.append(first_line(error))
+        # The frames hold the failed step's tensors.
+        traceback.clear_frames(error.__traceback__)
 
 
 def _out_of_memory(situation: str, reason: str, lines: Iterable[str]) -> MdpoError:

@@ -11,14 +11,17 @@ from mdpo_core import DataError, Problem, require_file
 Kind = TypeVar("Kind", dict[str, Any], list[Any])
 
 
-def read_json(path: Path, kind: type[Kind]) -> Kind:
-    """The list or the mapping in a file of JSON. Raises `RecipeError` without the file, `DataError` for another one."""
+def read_json(path: Path, kind: type[Kind], of: str = "") -> Kind:
+    """The list or the mapping in a file of JSON. ``of``: what it should be a list of.
+
+    Raises `RecipeError` without the file, `DataError` for another one.
+    """
     require_file(path)
+    wanted = f"a list{of and f' of {of}'}" if kind is list else "an object with keys"
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError([Problem(path.name, "", f"is not JSON: {error}")]) from error
+        raise DataError([Problem(path.name, "", f"is not JSON, which must hold {wanted}: {error}")]) from error
     if not isinstance(found, kind):
-        wanted = "a list" if kind is list else "an object with keys"
         raise DataError([Problem(path.name, "", f"must hold {wanted}, found {str(found)[:40]!r}")])
     return found

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
-from mdpo_core.errors import RecipeError
+from mdpo_core.errors import RecipeError, absent
 from mdpo_core.interfaces.benchmark.answers import Answer, AnswerNames, Question
 from mdpo_core.interfaces.component import Component
 from mdpo_core.remedies import option
@@ -76,6 +76,13 @@ class Benchmark(Component):
         for file in self.files():
             require_file(file)
 
+    def require_for(self, ids: Collection[str]) -> None:
+        """Raise `RecipeError` if a package that scores the answers to these questions, or data of it, is missing.
+
+        It is called before a model answers them.
+        """
+        return
+
     def files(self) -> Sequence[Path]:
         """The files that are read besides the answers; their digests stand in the result."""
         return ()
@@ -121,4 +128,4 @@ class Benchmark(Component):
 def require_file(path: Path) -> None:
     """Raise `RecipeError` if a file is missing."""
     if not path.is_file():
-        raise RecipeError(f"'{path}' is not a file" if path.exists() else f"there is no file '{path}'")
+        raise RecipeError(absent(path))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mdpo_benchmarks.json_files import read_json
 from mdpo_core import DataError, Problem, StoredRow, read_rows
 
 # The dimensions of the yes/no questions, as the counters of the official script call them.
@@ -78,7 +78,7 @@ def _are_words(value: Any) -> bool:
 
 def read_words(relations: Path, safe: Path) -> Words:
     """The words of relation.json and safe_words.txt. Raises `DataError`."""
-    related = read_object(relations)
+    related = read_json(relations, dict)
     for word, others in related.items():
         if not _are_words(others):
             raise DataError([Problem(relations.name, word, f"must be a list of words, found {others!r}")])
@@ -91,14 +91,3 @@ def require_known(pictures: Iterable[Picture], words: Words) -> None:
     unknown = {word for picture in pictures for word in (*picture.objects, *picture.likely)} - words.related.keys()
     if unknown:
         raise DataError(f"relation.json lacks words of annotations.json: {', '.join(sorted(unknown)[:5])}")
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """The content of a file that holds one JSON object. Raises `DataError`."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError([Problem(file.name, "", f"is not JSON: {error}")]) from error
-    if not isinstance(found, dict):
-        raise DataError([Problem(file.name, "", f"must hold one object with keys, found {str(found)[:40]!r}")])
-    return found

@@ -13,8 +13,8 @@ from mdpo_benchmarks.amber.annotations import Picture, Words, YesNo, read_annota
 from mdpo_benchmarks.amber.descriptions import above, read_description
 from mdpo_benchmarks.amber.figures import asks, figures
 from mdpo_benchmarks.amber.matching import Pairs, matched, notes
-from mdpo_benchmarks.amber.nouns import by_nltk, by_vocabulary, from_file
-from mdpo_benchmarks.amber.similarity import SAVED_FROM, Exact, Similarity, Spacy, Table, model_version
+from mdpo_benchmarks.amber.nouns import by_nltk, by_vocabulary, from_file, require_tagger
+from mdpo_benchmarks.amber.similarity import SAVED_FROM, Exact, Similarity, Spacy, Table, model_version, require_spacy
 from mdpo_core import (
     Answer,
     AnswerNames,
@@ -106,6 +106,15 @@ class Amber(Benchmark):
             raise RecipeError("--save-similarity writes what spaCy finds: it needs --similarity spacy:MODEL")
         if self.nouns is not None and self.nouns_by != "nltk":
             raise RecipeError(f"--nouns FILE already says which words are nouns: leave --nouns-by {self.nouns_by} out")
+
+    def require_for(self, ids: Collection[str]) -> None:
+        annotations = self._annotations()
+        if self._describes and any(isinstance(annotations.get(id), Picture) for id in ids):
+            if self.nouns is None and self.nouns_by == "nltk":
+                require_tagger()
+            kind, of = self._source
+            if kind == "spacy":
+                require_spacy(of)
 
     def files(self) -> Sequence[Path]:
         own = [self._in_data("annotations.json")]

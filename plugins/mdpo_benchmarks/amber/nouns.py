@@ -6,14 +6,19 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from mdpo_benchmarks.amber.annotations import read_object
+from mdpo_benchmarks.json_files import read_json
 from mdpo_benchmarks.nltk_parts import lemmatizer, require_nltk, tagger, tokenizer
 from mdpo_core import Answer, DataError, Problem
 
 
+def require_tagger() -> None:
+    """Raise `RecipeError` if NLTK, or data of it that finds nouns, is missing."""
+    require_nltk("AMBER", "punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
+
+
 def by_nltk(answers: Sequence[Answer]) -> list[list[str]]:
     """The words of each answer that NLTK tags as nouns, in their basic form; capitals stay."""
-    require_nltk("AMBER", "punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
+    require_tagger()
     tokenize, tag, lemma = tokenizer(), tagger(), lemmatizer()
     return [
         [lemma(word, "n") for word, mark in tag(tokenize(answer.response)) if mark.startswith("NN")]
@@ -28,7 +33,7 @@ def by_vocabulary(answers: Sequence[Answer], vocabulary: Collection[str]) -> lis
 
 def from_file(file: Path, answers: Sequence[Answer]) -> list[list[str]]:
     """The nouns of each answer in a file ``{id: [nouns]}``. Raises `DataError` if one has none of its own."""
-    found = read_object(file)
+    found = read_json(file, dict)
     problems = [
         Problem(f"{file.name} {id}", "", f"must be a list of words, found {nouns!r}")
         for id, nouns in found.items()

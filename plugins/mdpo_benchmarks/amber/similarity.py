@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from mdpo_benchmarks.json_files import read_json
 from mdpo_core import DataError, Problem, RecipeError
 
 SAVED_FROM = 0.7  # a table of all pairs of AMBER's words would have 3 MB
@@ -38,7 +39,7 @@ class Table(Similarity):
 
     def __init__(self, file: Path) -> None:
         self._of: dict[tuple[str, str], float] = {}
-        for number, row in enumerate(_rows(file), 1):
+        for number, row in enumerate(read_json(file, list, "[word, word, similarity]"), 1):
             word, other, similarity = _table_row(file, number, row)
             if self._of.get((word, other), similarity) != similarity:
                 raise DataError([Problem(f"{file.name} row {number}", "", f"{word}, {other} has another value above")])
@@ -119,16 +120,6 @@ def _package_version(model: str) -> str | None:
         return version(model)
     except PackageNotFoundError:
         return None
-
-
-def _rows(file: Path) -> list[Any]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError([Problem(file.name, "", f"is not JSON: {error}")]) from error
-    if not isinstance(rows, list):
-        raise DataError([Problem(file.name, "", "must be a list [[word, word, similarity], ...]")])
-    return rows
 
 
 def _table_row(file: Path, number: int, row: Any) -> tuple[str, str, float]:

@@ -16,12 +16,27 @@ _WORD_OR_MARK = re.compile(r"\w+(?:[-/]\w+)*|'\w+|[^\w\s]")
 # WordNet's parts of speech by the first letter of the Penn Treebank's tags.
 _PARTS = {"J": "a", "V": "v", "N": "n", "R": "r"}
 
+# What pattern.en makes of words that name no object, and of endings.
+_NO_OBJECTS = {
+    **{word: word for word in ("cookies", "doggies", "news", "zombies")},
+    "data": "datum",
+    "four": "fmy",
+    "passers-by": "passer-by",
+    "'s": "'",
+}
+_ENDINGS = [
+    (re.compile("'$"), "'s"),
+    (re.compile("(?<=[^aeiouy])ies$"), "y"),
+    (re.compile("(?<=x)es$"), ""),
+    (re.compile("(?<=..)s$"), ""),
+]
+
 
 def pattern_words() -> Normalizer:
     """The words as pattern.en makes them singular: the official CHAIR script's.
 
-    COCO's words come from a table of what pattern.en gives. A word that is not there names no object of COCO: it loses
-    a final s, as "bus" does, unless a word of COCO's would come out. pattern.en may give another word that names none.
+    COCO's words come from a table of what pattern.en gives. A word that is not there names no object of COCO: it gets
+    the ending that pattern.en gives to most such words, unless a word of COCO's would come out.
     """
     return _singulars(tokenizer())
 
@@ -40,10 +55,17 @@ def _singulars(tokenize: Callable[[str], list[str]]) -> Normalizer:
 
     @cache
     def singular(word: str) -> str:
-        bare = word.removesuffix("s") if len(word) > 2 else word
+        bare = _NO_OBJECTS.get(word) or _without_ending(word)
         return forms.get(word) or (word if bare in singulars else bare)
 
     return lambda caption: [singular(word) for word in tokenize(caption.lower())]
+
+
+def _without_ending(word: str) -> str:
+    for ending, instead in _ENDINGS:
+        if ending.search(word):
+            return ending.sub(instead, word)
+    return word
 
 
 def noun_lemmas() -> Normalizer:

@@ -21,8 +21,8 @@ from mdpo_benchmarks.hallusion.counts import (
     originals_of,
 )
 from mdpo_benchmarks.hallusion.rows import NUM_ROWS, Row, in_order, read
+from mdpo_benchmarks.json_files import read_json
 from mdpo_benchmarks.judging.judged import Judged
-from mdpo_benchmarks.judging.saved import read_list
 from mdpo_benchmarks.judging.template import read_template
 from mdpo_core import (
     Answer,
@@ -177,7 +177,7 @@ def _extracted(rows: Sequence[Row], said: Sequence[str]) -> _Found:
 
 
 def _saved(file: Path, num_rows: int) -> list[Verdict]:
-    stored = read_list(file, "verdicts")
+    stored = read_json(file, list, "verdicts")
     if len(stored) != num_rows:
         raise DataError(f"{file.name} has {len(stored):,} verdicts on the answers to {num_rows:,} rows")
     for number, each in enumerate(stored, 1):

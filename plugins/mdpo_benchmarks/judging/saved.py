@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from mdpo_core import ChatReply, DataError, Problem, RecipeError, UnusableReply, reply_in, require_file
-
-
-def read_list(path: Path, of: str) -> list[Any]:
-    """The JSON list in a file. Raises `DataError` if it is not one; ``of``: what it should be a list of."""
-    require_file(path)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError([Problem(path.name, "", f"is not JSON: {error}; a list of {of} is needed")]) from error
-    if not isinstance(found, list):
-        raise DataError([Problem(path.name, "", f"is not a list of {of}, but {str(found)[:40]!r}")])
-    return found
+from mdpo_benchmarks.json_files import read_json
+from mdpo_core import ChatReply, DataError, Problem, RecipeError, UnusableReply, reply_in
 
 
 def read_replies(path: Path) -> list[ChatReply]:
     """The replies in a file, in order. Raises `DataError` if it is not a list of texts or of chat completions."""
-    return [saved_reply(f"{path.name} row {number}", each) for number, each in enumerate(read_list(path, "replies"), 1)]
+    return [
+        saved_reply(f"{path.name} row {number}", each)
+        for number, each in enumerate(read_json(path, list, "replies"), 1)
+    ]
 
 
 def saved_reply(where: str, saved: Any) -> ChatReply:

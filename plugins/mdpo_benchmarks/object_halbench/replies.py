@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdpo_benchmarks.judging.saved import read_list, saved_reply
+from mdpo_benchmarks.json_files import read_json
+from mdpo_benchmarks.judging.saved import saved_reply
 from mdpo_core import Answer, ChatReply, DataError, Problem
 
 _FEWEST_WORDS = 4  # of an answer about which the judge is asked
@@ -85,7 +86,7 @@ def read_replies(path: Path) -> list[list[ChatReply]]:
 
     The file holds a JSON list with a list for each answer: of texts, null for no reply, or chat completions.
     """
-    stored = read_list(path, "lists of replies")
+    stored = read_json(path, list, "lists of replies")
     return [_replies(f"{path.name} row {number}", each) for number, each in enumerate(stored, 1)]
 
 

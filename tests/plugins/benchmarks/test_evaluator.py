@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.amber import small_folder
+from support.small_nltk import small_nltk
 
 from mdpo_core import Evaluator, Example, MdpoError, component
 from mdpo_core.cli import main
@@ -78,6 +80,20 @@ def test_it_keeps_the_contract_of_evaluators(questions: Path, photographs: Path,
 def test_what_cannot_be_asked_is_refused_before_a_run(of: dict[str, str], says: str, photographs: Path) -> None:
     with pytest.raises((MdpoError, ValueError), match=says):
         component("evaluator", "benchmark", of=of, images=photographs)
+
+
+def test_what_scores_descriptions_is_missing_before_a_run(photographs: Path, tmp_path: Path) -> None:
+    """AMBER's yes/no questions need none of it."""
+    small_nltk()
+    data, picture = small_folder(tmp_path / "data", {1, 1005}), sorted(file.name for file in photographs.iterdir())[0]
+    for name, ids in (("all", (1, 1005)), ("yes_no", (1005,))):
+        asked = [{"id": id, "image": picture, "query": "What is there?"} for id in ids]
+        (tmp_path / f"{name}.json").write_text(json.dumps(asked))
+    of = {"benchmark": "amber", "data": str(data), "similarity": "spacy:en_none"}
+    with pytest.raises((MdpoError, ValueError), match="this model is not there: python -m spacy download en_none"):
+        made = {**of, "questions": str(tmp_path / "all.json")}
+        component("evaluator", "benchmark", of=made, images=photographs)
+    component("evaluator", "benchmark", of={**of, "questions": str(tmp_path / "yes_no.json")}, images=photographs)
 
 
 def test_missing_pictures_are_named(questions: Path, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ BAD_VERDICTS: dict[str, tuple[Any, str]] = {
     "numbers": ([[1, 1]] * 1129, "v.json row 1: must be"),
     "another verdict": ([["3", "1"]] * 1129, "v.json row 1: must be"),
     "no pairs": (["1"] * 1129, "v.json row 1: must be"),
-    "no list": ({}, "is not a list of verdicts"),
+    "no list": ({}, "must hold a list of verdicts"),
 }
 
 

@@ -153,7 +153,7 @@ BAD_REPLIES: dict[str, tuple[Any, str]] = {
     "one too few": (["Rating: 5"] * 95, "there are 95 replies of the judge; MMHal-Bench has 96 answers"),
     "one too many": (["Rating: 5"] * 97, "there are 97 replies of the judge"),
     "no JSON": ("Rating: 5", "is not JSON"),
-    "no list": ({"a": 1}, "is not a list of replies"),
+    "no list": ({"a": 1}, "must hold a list of replies"),
     "no text": ([None] * 96, "r.json row 1: is no reply of a judge"),
     "no choices": ([{"choices": []}] * 96, "no choices"),
 }

@@ -58,6 +58,7 @@ def test_missing_data_of_nltk_is_said_with_the_command_that_fetches_it(tmp_path:
     assert f"AMBER needs data of NLTK that is not there: python -m nltk.downloader {names} " in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.skipif("NLTK_DATA" not in os.environ, reason="NLTK's own data is not shipped; NLTK_DATA names its folder")
 def test_nouns_are_those_of_the_official_script(tmp_path: Path) -> None:
     texts = GENERATIVE["extract_nouns"]

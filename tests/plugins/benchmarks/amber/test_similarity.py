@@ -94,7 +94,7 @@ def test_model_that_is_not_there_is_said_with_the_command_that_fetches_it(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{}", r"must be a list \[\[word, word, similarity\], ...\]"),
+        ("{}", r"must hold a list of \[word, word, similarity\]"),
         ("nonsense", "is not JSON"),
         ('[["boat", "ship"]]', r"row 1: must be \[word, word, similarity\], found \['boat', 'ship'\]"),
         ('[["boat", "ship", "0.9"]]', r"row 1: must be \[word"),
