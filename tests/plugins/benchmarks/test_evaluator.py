@@ -90,8 +90,8 @@ def test_what_scores_descriptions_is_missing_before_a_run(photographs: Path, tmp
         asked = [{"id": id, "image": picture, "query": "What is there?"} for id in ids]
         (tmp_path / f"{name}.json").write_text(json.dumps(asked))
     of = {"benchmark": "amber", "data": str(data), "similarity": "spacy:en_none"}
+    made = {**of, "questions": str(tmp_path / "all.json")}
     with pytest.raises((MdpoError, ValueError), match="this model is not there: python -m spacy download en_none"):
-        made = {**of, "questions": str(tmp_path / "all.json")}
         component("evaluator", "benchmark", of=made, images=photographs)
     component("evaluator", "benchmark", of={**of, "questions": str(tmp_path / "yes_no.json")}, images=photographs)
 

@@ -29,7 +29,7 @@ def pope(photographs: Path, tmp_path: Path) -> str:
 
 
 def test_benchmarks_of_one_name_need_labels(pope: str) -> None:
-    text = "evaluators.1: is called 'pope', as 'benchmark' in evaluators.0 is, and one score would be lost; give it a label"
+    text = "evaluators.1: is called 'pope', as 'benchmark' in evaluators.0 is, and one score would be lost"
     assert text in refused(f"[{{{pope}}}, {{{pope}}}]")
     assert "is called 'hard'" in refused(f"[{{{pope}, label: hard}}, {{{pope}}}, {{{pope}, label: hard}}]")
     assert len(load_recipe(RECIPE, [f"evaluators=[{{{pope}}}, {{{pope}, label: hard}}]"]).evaluators) == 2
