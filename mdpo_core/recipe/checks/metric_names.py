@@ -7,6 +7,8 @@ from types import NoneType
 
 from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.plugin_results import told_by_plugin
+from mdpo_core.interfaces.term import Term
+from mdpo_core.recipe.recipe import label_of
 from mdpo_core.recipe.sections import Found, Sections
 
 
@@ -28,11 +30,16 @@ def _names(evaluator: Evaluator, sections: Sections) -> Collection[str]:
     prefix = told_by_plugin(f"prefix {source}", lambda: evaluator.prefix, str, "text")
     if prefix:
         return (prefix,)
-    terms = dict(zip(sections.labels, (term for _, term in sections.terms), strict=True))
+    terms = {_label(position, term): term for position, term in sections.terms}
     told = told_by_plugin(
         f"measures() {source}", lambda: evaluator.measures(terms), (Collection, NoneType), "names, or None"
     )
     return told or ()
+
+
+def _label(position: int, term: Term) -> str:
+    """The term's label; its position stands for that of a class that gets its name later."""
+    return label_of(position, term) if term.label or term.has_name() else str(position)
 
 
 def _problem(evaluator: Evaluator, name: str, first: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,6 +95,18 @@ def test_what_scores_descriptions_is_missing_before_a_run(photographs: Path, tmp
     with pytest.raises((MdpoError, ValueError), match="this model is not there: python -m spacy download en_none"):
         component("evaluator", "benchmark", of=made, images=photographs)
     component("evaluator", "benchmark", of={**of, "questions": str(tmp_path / "yes_no.json")}, images=photographs)
+
+
+def test_amber_needs_nltk_before_a_run_only_where_it_finds_the_nouns(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    data, picture = small_folder(tmp_path / "data", {1}), sorted(file.name for file in photographs.iterdir())[0]
+    (tmp_path / "asked.json").write_text(json.dumps([{"id": 1, "image": picture, "query": "What is there?"}]))
+    of = {"benchmark": "amber", "data": str(data), "questions": str(tmp_path / "asked.json"), "similarity": "exact"}
+    with pytest.raises((MdpoError, ValueError), match="AMBER needs nltk, which is not installed"):
+        component("evaluator", "benchmark", of=of, images=photographs)
+    component("evaluator", "benchmark", of={**of, "nouns_by": "vocabulary"}, images=photographs)
 
 
 def test_missing_pictures_are_named(questions: Path, tmp_path: Path) -> None:

@@ -153,7 +153,8 @@ def test_every_part_of_a_recipe_is_valid(block: Block, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "things.txt").write_text("dog\n")
     asked = {"question_id": 1, "image": "photo.jpg", "text": "Is there a dog?", "label": "yes"}
-    (tmp_path / "coco_pope_random.json").write_text(json.dumps(asked))
+    for kind in ("random", "popular", "adversarial"):
+        (tmp_path / f"coco_pope_{kind}.json").write_text(json.dumps(asked))
     (tmp_path / "val2014").mkdir()
     (tmp_path / "val2014" / "photo.jpg").touch()
     sections = YAML(typ="safe").load(block.text)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.paths import RECIPES
 
-from mdpo_core import RecipeError, load_recipe
+from mdpo_core import PairLoss, RecipeError, load_recipe
 
 RECIPE = RECIPES / "quickstart.yaml"
 
@@ -38,3 +39,15 @@ def test_benchmarks_of_one_name_need_labels(pope: str) -> None:
 def test_the_same_metrics_twice_are_refused() -> None:
     text = "evaluators.1: measures 'loss', as 'preference' in evaluators.0 does, and one value would be lost"
     assert text in refused("[{evaluator: preference}, {evaluator: preference, every: 5}]")
+
+
+def test_a_loss_without_a_name_yet_is_no_problem() -> None:
+    class Own(PairLoss):
+        """Half a hinge."""
+
+        def __call__(self, scores: Any) -> Any:
+            return (0.5 - scores.margin(self.prefer, self.over)).clamp(min=0)
+
+    load_recipe(RECIPE, {"objective.0": Own(), "evaluators": [{"evaluator": "preference"}]})
+    with pytest.raises(RecipeError, match="measures 'loss', as 'preference' in evaluators.0 does"):
+        load_recipe(RECIPE, {"objective.0": Own(), "evaluators": [{"evaluator": "preference"}] * 2})
