@@ -49,5 +49,5 @@ def test_a_loss_without_a_name_yet_is_no_problem() -> None:
             return (0.5 - scores.margin(self.prefer, self.over)).clamp(min=0)
 
     load_recipe(RECIPE, {"objective.0": Own(), "evaluators": [{"evaluator": "preference"}]})
-    with pytest.raises(RecipeError, match="measures 'loss', as 'preference' in evaluators.0 does"):
+    with pytest.raises(RecipeError, match=r"measures 'loss', as 'preference' in evaluators\.0 does"):
         load_recipe(RECIPE, {"objective.0": Own(), "evaluators": [{"evaluator": "preference"}] * 2})
