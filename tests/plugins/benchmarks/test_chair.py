@@ -108,7 +108,7 @@ def test_one_answer_too_few_is_refused_where_the_questions_are_known(
     words = ["--data", str(data), "--questions", str(questions)]
     assert main(["score", "chair", "--answers", str(written(tmp_path, "two.json", TWO)), *words]) == 0
     assert main(["score", "chair", "--answers", str(written(tmp_path, "one.json", TWO[:1])), *words]) == 2
-    assert "asked.jsonl: 1 of 2 questions have no answer: 8" in capsys.readouterr().err
+    assert "asked.jsonl: 1 of 2 questions has no answer: 8" in capsys.readouterr().err
 
 
 def test_missing_data_of_nltk_is_said_with_the_command_that_fetches_it(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_answers_that_do_not_fit_the_rows_are_refused(
     tmp_path: Path, data: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for rows, sentence in (
-        (answered(hallusion_rows())[:-1], "HallusionBench.json: 1 of 1,129 questions have no answer"),
+        (answered(hallusion_rows())[:-1], "HallusionBench.json: 1 of 1,129 questions has no answer"),
         (altered(4, question="What else?"), "a.json row 5: answers 'What else?', but HallusionBench.json asks"),
     ):
         words = ["--no-judge", *data, "--answers", written(tmp_path / "a.json", rows)]

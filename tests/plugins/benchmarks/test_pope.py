@@ -149,7 +149,7 @@ IDS = [item["question_id"] for item in ITEMS]
         (official(ITEMS[1:] + ITEMS[:1]), "are they the answers to another file?"),
         (of_other_questions(), "answers 'Is there an elk?', but coco_pope_random.json asks"),
         (ours([*IDS, IDS[0]]), f"the question '{IDS[0]}' was answered in answers.jsonl:1, too"),
-        (ours(IDS[1:]), "1 of 40 questions have no answer"),
+        (ours(IDS[1:]), "1 of 40 questions has no answer"),
         (ours([*IDS[1:], 9999]), "coco_pope_random.json has no question '9999'"),
         (ours([id + 9999 for id in IDS]), "coco_pope_random.json has no question"),
         ([{"image_id": 1, "caption": "A dog."}], "not those of an answer to 'pope'"),
