@@ -116,7 +116,7 @@ class Run:
             scorer.use_reference(self.cache_reference(learner, store))
         trainer = self.build_trainer(learner, objective, matrix_rate)
         trainer.fit(self.restore(trainer), trackers)
-        self.export(trainer.goals.best_step)
+        self.export(model, trainer.goals.best_step)
 
     @property
     def data(self) -> TrainingData:
@@ -285,16 +285,15 @@ class Run:
             trainer.restore(metadata)
             if self.world.is_main:
                 warn_of_changes(metadata, self.recipe, self.world)
-        self.world.computed_by_main(lambda: self._continue_metrics(first_step))
+        log_every = self.recipe.train.log_every
+        self.world.computed_by_main(lambda: self.directory.metrics.continue_from(first_step, log_every))
         return first_step
 
-    def _continue_metrics(self, first_step: int) -> None:
-        self.directory.metrics.truncate(first_step)
-        self.directory.metrics.warn_of_gaps(self.recipe.train.log_every, first_step)
-
-    def export(self, best_step: int | None = None) -> None:
-        """Write the trained model, and that of the best step if there is one, and tell the listeners."""
+    def export(self, model: VisionLanguageModel, best_step: int | None = None) -> None:
+        """Write the trained model, that of the best step if there is one, and the report, and tell the listeners."""
+        from mdpo_core.reporting.report import write_report
         from mdpo_core.storage.export import export_models
 
         self.world.computed_by_main(lambda: export_models(self.recipe, self.directory, best_step))
+        self.world.computed_by_main(lambda: write_report(self.recipe, self.directory, self.data, model))
         listeners(self.world).mdpo_run_finished(run_dir=self.directory.path, final=self.directory.final)

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_own(subparsers, "ask")
     _add_export(subparsers)
     _add_own(subparsers, "push")
-    for name in ("answer", "score", "eval", "data"):
+    for name in ("answer", "score", "eval", "compare", "data"):
         _add_own(subparsers, name)
     _add_data_commands(subparsers)
     _add_corruptions(subparsers)

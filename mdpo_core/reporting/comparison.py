@@ -119,13 +119,23 @@ class Comparison:
         """`rows` as CSV, with a line of names."""
         return csv_of(self.rows())
 
+    def html(self) -> str:
+        """One page without network: the report of a single run; of several, their curves over each other and tables."""
+        from mdpo_core.reporting.page.compared_page import compared_page
+        from mdpo_core.reporting.page.run_page import run_page
+
+        runs = [run for group in self.groups for run in group.runs]
+        if len(runs) == 1:
+            return run_page(runs[0])
+        return compared_page(self.groups, self.options, self.remarks, self.rows())
+
     def write(self, path: str | Path) -> None:
-        """Write the comparison in the form of the file's ending: ``.md`` or ``.csv``.
+        """Write the comparison in the form of the file's ending: ``.html``, ``.md`` or ``.csv``.
 
         Raises `RecipeError` for another ending.
         """
         path = Path(path)
-        made = {".md": self.markdown, ".csv": self.csv}.get(path.suffix.lower())
+        made = {".html": self.html, ".md": self.markdown, ".csv": self.csv}.get(path.suffix.lower())
         if made is None:
-            raise RecipeError(f"'{path}' must end in .md or .csv, which says what is written")
-        atomic_write(path, made().encode())
+            raise RecipeError(f"'{path}' must end in .html, .md or .csv, which says what is written")
+        atomic_write(path, made().encode(errors="backslashreplace"))

@@ -29,25 +29,33 @@ def markdown_of(
 ) -> str:
     """A comparison as Markdown."""
     names = [group.name for group in groups]
-    parts = [_table(("group", "runs", "seeds"), _of_groups(groups))]
+    parts = [_table(("group", "runs", "seeds"), of_groups(groups))]
     if options:
         parts.append(_table(("option", *names), ((path, *values) for path, values in options.items())))
     if remarks:
         parts.append("\n".join(f"- {_cell(each)}" for each in remarks))
-    parts.append(_table(("metric", "before", *names), _of_metrics(rows, names)))
-    if any(len(group.runs) > 1 for group in groups):
-        parts.append("Means over seeds, with the 95 % interval of the mean (Student's t).")
-    if not all(row["comparable"] for row in rows):
-        parts.append(f"{NOT_COMPARABLE}: cannot be compared between the groups, for a reason given above.")
+    parts.append(_table(("metric", "before", *names), metric_lines(rows, names)))
+    parts += notes_on(groups, rows)
     return "\n\n".join(parts) + "\n"
 
 
-def _of_groups(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
+def notes_on(groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What explains the table of numbers."""
+    notes = []
+    if any(len(group.runs) > 1 for group in groups):
+        notes.append("Means over seeds, with the 95 % interval of the mean (Student's t).")
+    if not all(row["comparable"] for row in rows):
+        notes.append(f"{NOT_COMPARABLE}: cannot be compared between the groups, for a reason given above.")
+    return notes
+
+
+def of_groups(groups: Sequence[Group]) -> Iterator[tuple[str, str, str]]:
+    """The name of each group, its runs, and their seeds."""
     for group in groups:
-        yield group.name, ", ".join(run.name for run in group.runs), ", ".join(map(seeds_of, group.runs))
+        yield group.name, ", ".join(run.name for run in group.runs), "; ".join(map(seeds_of, group.runs))
 
 
-def _of_metrics(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def metric_lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """A line for each number. ``before``: one number if all groups have the same, or else that of each."""
     by_metric: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:

@@ -38,6 +38,11 @@ class MetricsFile:
         if self.path.is_file():
             sync(self.path)
 
+    def continue_from(self, step: int, log_every: int) -> None:
+        """Forget the steps after ``step``, and warn of lines that are missing before it."""
+        self.truncate(step)
+        self.warn_of_gaps(log_every, step)
+
     def truncate(self, step: int) -> None:
         """Forget the steps after ``step``, which a resumed run computes again."""
         kept = [record for record in self.records() if record["step"] <= step]

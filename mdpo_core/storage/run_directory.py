@@ -75,6 +75,11 @@ class RunDirectory:
         return MetricsFile(self.path / "metrics.jsonl")
 
     @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    @property
     def samples(self) -> SamplesFile:
         """Answers of the policy, at each evaluation that kept some."""
         return SamplesFile(self.path / "samples.jsonl")

@@ -1,4 +1,4 @@
-"""Amounts in the words of messages: numbers of things, and sizes of memory."""
+"""Amounts in the words of messages: numbers of things, sizes of memory, and times."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def memory_of(size: float) -> str:
         if size >= least:
             return f"{size / unit:.1f} {name}" if size >= unit or name == "GB" else f"{size / unit:.2g} {name}"
     return "0 GB"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``42 s``, ``3 min 5 s`` or ``1 h 12 min``."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

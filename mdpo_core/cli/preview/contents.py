@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mdpo_core.cli.preview.pictures import Shown, shown
 from mdpo_core.cli.preview.tokens import Run, prompt_runs, response_runs
-from mdpo_core.cli.preview.words import Words, differences
 from mdpo_core.cli.token_view import alike
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.data.held_out import FirstLook, split, split_at
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.reader import Reader
+from mdpo_core.reporting.page.pictures import Shown, shown
+from mdpo_core.reporting.page.words import Words, differences
 from mdpo_core.types.batch import EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.rows import LazyRows

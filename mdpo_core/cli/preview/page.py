@@ -9,6 +9,7 @@ from statistics import median
 
 from mdpo_core.cli.preview.contents import Contents, Reason
 from mdpo_core.cli.preview.row_view import row_html, short_place
+from mdpo_core.reporting.page.frame import whole_page
 from mdpo_core.words.amounts import counted
 
 _STYLE = Path(__file__).parents[1] / "templates" / "preview.css"
@@ -28,16 +29,7 @@ _ROLES = (
 
 def page_html(contents: Contents) -> str:
     """The whole page."""
-    # Nothing in the data can load or run anything, even if some text were not escaped.
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(contents.title)}</title><style>{_STYLE.read_text()}</style></head><body><main>"
-        f"<h1>{escape(contents.title)}</h1>{_of_rows(contents)}{_validation(contents)}"
-        "</main></body></html>\n"
-    )
+    return whole_page(contents.title, f"{_of_rows(contents)}{_validation(contents)}", style=_STYLE.read_text())
 
 
 def _of_rows(contents: Contents) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from html import escape
 
 from mdpo_core.cli.preview.contents import Answer, Condition, RowView
-from mdpo_core.cli.preview.pictures import Shown
 from mdpo_core.cli.preview.tokens import Run
-from mdpo_core.cli.preview.words import Words
+from mdpo_core.reporting.page.pictures import figure_html
+from mdpo_core.reporting.page.words import Words
 from mdpo_core.words.amounts import counted
 
 _MOST_PIECES = 1200  # tokens of a text that are shown
@@ -52,13 +52,7 @@ def _thumbs(condition: Condition) -> str:
         return f"<p class=fault dir=auto>{_text(condition.fault)}</p>"
     if condition.is_same:
         return "<p class=quiet>as it is</p>"
-    return "".join(map(_picture, condition.pictures)) or "<p class=quiet>no picture</p>"
-
-
-def _picture(picture: Shown) -> str:
-    size = f"{picture.width} x {picture.height}"
-    tiny = " class=tiny" if picture.is_tiny else ""
-    return f'<figure><img{tiny} src="{picture.uri}" alt="{size} pixels"><figcaption>{size}</figcaption></figure>'
+    return "".join(map(figure_html, condition.pictures)) or "<p class=quiet>no picture</p>"
 
 
 def _changed_prompt(condition: Condition) -> str:

@@ -68,6 +68,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mdpo score amber --answers answers.json --data AMBER/data --out result.json", ""),
     ),
     "eval": (("mdpo eval runs/mine", ""), ("mdpo eval mine.yaml --batch-size 16", "")),
+    "compare": (
+        ("mdpo compare runs/mine --out report.html", "the report of one run"),
+        ("mdpo compare runs/a runs/b --out page.html --out table.md", ""),
+    ),
     "data": (
         ("mdpo data pairs.jsonl", ""),
         ("mdpo data 'data/*.parquet' --recipe mine.yaml", "write a recipe, too"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mdpo_core.sweeping.sweep import SweepResult
 
 HELP = "run a recipe with each combination of values of its options"
-_COMPARISON = ("md", "csv")
+_COMPARISON = ("html", "md", "csv")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -11,11 +11,12 @@ from types import TracebackType
 from rich.console import Console as Terminal
 
 from mdpo_core.cli.terminal.console import bars
-from mdpo_core.cli.terminal.lines import clock, duration, wrapped
+from mdpo_core.cli.terminal.lines import clock, wrapped
 from mdpo_core.sweeping.plan import PlannedRun, State
 from mdpo_core.sweeping.processes import EndedRun
 from mdpo_core.sweeping.source import Source
 from mdpo_core.sweeping.sweep import SweepResult
+from mdpo_core.words.amounts import duration
 
 
 class Console:

@@ -19,17 +19,6 @@ _NO_BREAK = "\u00a0"
 _BAR = 24  # columns of the longest bar
 
 
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``42 s``, ``3 min 5 s`` or ``1 h 12 min``."""
-    whole = round(seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def clock(seconds: float) -> str:
     """``0:42``, ``12:05`` or ``3:01:07``: minutes and seconds, after hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)

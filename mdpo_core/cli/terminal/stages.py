@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mdpo_core.cli.terminal.lines import clock, duration, stage_line, wrapped
+from mdpo_core.cli.terminal.lines import clock, stage_line, wrapped
 from mdpo_core.processes.stop_request import StopRequest
 from mdpo_core.scoring.reference_store import CACHING
-from mdpo_core.words.amounts import counted
+from mdpo_core.words.amounts import counted, duration
 
 _QUIET = 60.0  # seconds after which a stage tells again how far it is, where there is no bar
 

@@ -12,23 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.cli.terminal.answers import answers_before_and_after
-from mdpo_core.cli.terminal.health import Known, verdict
-from mdpo_core.cli.terminal.lines import NOT_YET, NOT_YET_MEANS, duration, is_not_yet, wrapped
+from mdpo_core.cli.terminal.lines import NOT_YET, NOT_YET_MEANS, is_not_yet, wrapped
 from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.recipe.recipe import Recipe
+from mdpo_core.reporting.health import Known, verdict
 from mdpo_core.storage.exported import best_of
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.training.trackers import failures_in
 from mdpo_core.types.view import CLEAN
-from mdpo_core.words.amounts import counted
+from mdpo_core.words.amounts import counted, duration
 
 if TYPE_CHECKING:
     from mdpo_core.result import RunResult
 
 _FILES = {
+    "report.html": "all of this on a page, with curves and pictures",
     "final": "the model, for plain transformers or peft",
     "best": "the model that was best by output.keep_best",
     "samples.jsonl": "answers at every evaluation",

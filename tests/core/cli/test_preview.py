@@ -19,8 +19,8 @@ from support.pictures import noise
 from mdpo_core import Example, Turn, component, load_recipe
 from mdpo_core.cli import main
 from mdpo_core.cli.preview.tokens import prompt_runs, response_runs, texts_of
-from mdpo_core.cli.preview.words import differences
 from mdpo_core.data.reading import read_data
+from mdpo_core.reporting.page.words import differences
 
 RECIPE = """
 model: {{adapter: chat_vlm, path: {model}, prompts: chat, max_length: 400}}

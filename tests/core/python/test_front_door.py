@@ -141,7 +141,7 @@ def test_functions_of_the_front_door_take_and_give_public_types() -> None:
     functions = [each for name in mdpo.__all__ if inspect.isfunction(each := getattr(mdpo, name))]
     words = {word for each in functions for word in re.findall(r"\b[A-Z]\w+", str(inspect.signature(each)))}
     assert words >= {"RecipeLike", "RunResult"}
-    assert words - {"Any", "False", "Iterable", "Mapping", "None", "Path", "True"} <= {*mdpo_core.__all__}
+    assert words - {"Any", "False", "Iterable", "Mapping", "None", "Path", "Sequence", "True"} <= {*mdpo_core.__all__}
 
 
 def test_changes_take_what_a_recipe_takes() -> None:

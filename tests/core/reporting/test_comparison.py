@@ -210,7 +210,7 @@ def test_the_forms_of_the_table_hold_the_same_numbers(tmp_path: Path) -> None:
     compared.write(tmp_path / "x.md")
     assert f"| {WRONG} | 0.000 | 0.200 (-1.071 to 1.471) |" in (tmp_path / "x.md").read_text()
     assert {row["after"] for row in compared.values() if row["metric"] == WRONG} == {0.1, 0.3}
-    with pytest.raises(RecipeError, match=r"'x\.pdf' must end in"):
+    with pytest.raises(RecipeError, match=r"'x\.pdf' must end in \.html, \.md or \.csv"):
         compared.write("x.pdf")
 
 

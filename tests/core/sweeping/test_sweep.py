@@ -97,6 +97,7 @@ def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
     assert re.search(rf"^\[2/2\] {done}: finished in .* s$", said, re.MULTILINE)
     assert "1 of 2 runs are finished" in said
     [command] = re.findall(r" to see why: (.*)$", said, re.MULTILINE)
+    assert (out / "comparison.html").is_file()
     assert (out / "comparison.md").is_file()
     assert (out / "comparison.csv").is_file()
     assert "seed: 3" in (out / done / "recipe.yaml").read_text()

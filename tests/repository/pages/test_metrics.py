@@ -11,7 +11,7 @@ import pytest
 from support.paths import RECIPES, ROOT
 
 from mdpo_core import load_recipe, run
-from mdpo_core.cli.terminal.health import Known, findings
+from mdpo_core.reporting.health import Known, findings
 
 sys.path.insert(0, str(ROOT / "scripts" / "docs"))
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.cli.terminal.lines import clock, duration, is_not_yet, stage_line, training_line, wrapped
+from mdpo_core.cli.terminal.lines import clock, is_not_yet, stage_line, training_line, wrapped
+from mdpo_core.words.amounts import duration
 
 MDPO = {
     "epoch": 0.5,

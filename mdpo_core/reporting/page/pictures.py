@@ -42,3 +42,10 @@ def shown(picture: Image) -> Shown:
         small.save(file, "JPEG", quality=_QUALITY)
         kind = "jpeg"
     return Shown(f"data:image/{kind};base64,{b64encode(file.getvalue()).decode()}", width, height)
+
+
+def figure_html(picture: Shown) -> str:
+    """The picture as HTML, with its size below."""
+    size = f"{picture.width} x {picture.height}"
+    tiny = " class=tiny" if picture.is_tiny else ""
+    return f'<figure><img{tiny} src="{picture.uri}" alt="{size} pixels"><figcaption>{size}</figcaption></figure>'

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mdpo_core.cli.terminal.health import Known, findings, verdict
+from mdpo_core.reporting.health import Known, findings, verdict
 
 MANY = Known(num_held_out=50)
 

@@ -1,0 +1,111 @@
+"""The report of one run as a page, made of what the run has left on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from mdpo_core.reporting.health import Known, verdict
+from mdpo_core.reporting.page.changed_pictures import RowPictures, rows_html
+from mdpo_core.reporting.page.charts import charts_of
+from mdpo_core.reporting.page.frame import cards_html, charts_html, folded, list_html, section, table_html, whole_page
+from mdpo_core.reporting.page.samples import samples_html
+from mdpo_core.reporting.stored_run import StoredRun
+from mdpo_core.reporting.table_text import number_text
+from mdpo_core.storage.metrics_file import SamplesFile
+from mdpo_core.words.amounts import counted, duration, memory_of
+
+
+class Beside(NamedTuple):
+    """What is known while a run goes on, and not stored: the numbers of each part of the model; pictures of rows."""
+
+    parts: Mapping[str, Mapping[str, float]]
+    pictures: Sequence[RowPictures]
+
+
+def run_page(run: StoredRun, beside: Beside | None = None) -> str:
+    """The whole page. Raises `CheckpointError` if the samples of the run are damaged."""
+    charts = charts_of(run.records)
+    samples = SamplesFile(run.path / "samples.jsonl").records()
+    body = "".join(
+        [
+            f"<p class=quiet>{escape(_said_of(run))}</p>",
+            cards_html(dict(_cards(run))),
+            section("Is it healthy?", list_html(verdict(run.records, _known_of(run)), "health")),
+            section("Before and after", table_html(("metric", "before", "after"), _evaluations(run))),
+            section("Curves", charts_html(charts)),
+            section("Answers", samples_html(samples)),
+            section("Pictures, and what the corruptions make of them", rows_html(beside.pictures) if beside else ""),
+            section("What was trained", table_html(("part", "trained", "of"), _parts(beside.parts)) if beside else ""),
+            section("What was run", _inputs(run)),
+        ]
+    )
+    return whole_page(run.name, body, charts)
+
+
+def _known_of(run: StoredRun) -> Known:
+    """What the recipe and the files of a run say, by which its numbers are judged."""
+    terms: Sequence[Mapping[str, Any]] = run.recipe.get("objective") or ()
+    conditions = any("@" in value for term in terms for value in term.values() if isinstance(value, str))
+    probe = run.path / "probe.json"
+    return Known(
+        anchored=any("anchor" in term for term in terms),
+        compares_pictures=conditions,
+        num_held_out=run.manifest["data"].get("held_out", {}).get("rows", 0),
+        num_probed=len(json.loads(probe.read_text())["ids"]) if probe.is_file() else 0,
+    )
+
+
+def _said_of(run: StoredRun) -> str:
+    terms = ", ".join(_name_of(term) for term in run.recipe.get("objective") or ())
+    options = run.recipe.get("model") or {}
+    model = options.get("path") or options.get("adapter")
+    done = "" if run.is_finished else f" Not finished: these are its numbers up to step {run.last_step:,}."
+    return f"{model} trained on {terms}.{done}"
+
+
+def _name_of(term: Mapping[str, Any]) -> str:
+    return str(term.get("label") or term.get("loss") or term.get("anchor"))
+
+
+def _cards(run: StoredRun) -> Iterator[tuple[str, str]]:
+    yield "steps", f"{run.last_step:,}"
+    yield "pairs to train on", f"{run.manifest['data']['rows']:,}"
+    rates = [record["pairs_per_second"] for record in run.records if "pairs_per_second" in record]
+    if rates:
+        yield "pairs a second, at the median step", number_text(sorted(rates)[len(rates) // 2])
+        pairs = run.last_step * (run.recipe.get("train") or {}).get("batch_size", 0)
+        yield "of training, about", duration(pairs / max(sorted(rates)[len(rates) // 2], 1e-9))
+    held = [record["memory_gb"] for record in run.records if "memory_gb" in record]
+    if held:
+        yield "of memory at most", memory_of(1e9 * max(held))
+
+
+def _evaluations(run: StoredRun) -> Iterator[tuple[str, str, str]]:
+    for name, measured in run.measured.items():
+        if name.startswith(("eval/", "answered/")):
+            before = "" if measured.before is None else number_text(measured.before)
+            yield name.removeprefix("eval/"), before, number_text(measured.after)
+
+
+def _parts(parts: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, str, str]]:
+    for name, part in parts.items():
+        lora = f" (LoRA of rank {part['lora_rank']:.0f})" if part["lora_rank"] else ""
+        yield name, f"{part['trained']:,.0f}{lora}", f"{part['trained'] + part['frozen']:,.0f}"
+
+
+def _inputs(run: StoredRun) -> str:
+    data, versions = run.manifest["data"], run.manifest.get("versions", {})
+    said = [f"{counted(data['rows'], 'row')} to train on, sha256 {data['sha256']}"]
+    if "held_out" in data:
+        said.append(f"{counted(data['held_out']['rows'], 'held-out row')}, sha256 {data['held_out']['sha256']}")
+    if data.get("quarantined"):
+        said.append(f"{counted(data['quarantined'], 'bad row')} left out; quarantine.jsonl says why")
+    return (
+        list_html(said)
+        + folded("recipe", f"<pre>{escape((run.path / 'recipe.yaml').read_text())}</pre>")
+        + folded("versions", table_html(("package", "version"), versions.items()))
+        + folded("files of the model, by sha256", f"<pre>{escape(json.dumps(run.manifest['model'], indent=1))}</pre>")
+    )
