@@ -28,10 +28,12 @@ def write_report(recipe: Recipe, directory: RunDirectory, data: TrainingData, mo
 
 
 def _write(recipe: Recipe, directory: RunDirectory, data: TrainingData, model: VisionLanguageModel) -> None:
+    from mdpo_core.reporting.known import known_of
     from mdpo_core.reporting.page.changed_pictures import changed_pictures
     from mdpo_core.reporting.page.run_page import Beside, run_page
     from mdpo_core.reporting.stored_run import read_run
     from mdpo_core.training.optimization import numbers_of_parts
 
-    beside = Beside(numbers_of_parts(recipe, model), changed_pictures(data.builder, data.rows))
+    parts, pictures = numbers_of_parts(recipe, model), changed_pictures(data.builder, data.rows)
+    beside = Beside(known_of(recipe, directory.path), parts, pictures)
     atomic_write(directory.report, run_page(read_run(directory.path), beside).encode())

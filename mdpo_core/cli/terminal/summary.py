@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +14,12 @@ from mdpo_core.cli.terminal.answers import answers_before_and_after
 from mdpo_core.cli.terminal.lines import NOT_YET, NOT_YET_MEANS, is_not_yet, wrapped
 from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
-from mdpo_core.interfaces.term import Anchor
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.reporting.health import Known, verdict
+from mdpo_core.reporting.health import verdict
+from mdpo_core.reporting.known import known_of
 from mdpo_core.storage.exported import best_of
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
-from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.training.trackers import failures_in
-from mdpo_core.types.view import CLEAN
 from mdpo_core.words.amounts import counted, duration
 
 if TYPE_CHECKING:
@@ -132,24 +129,7 @@ def _rounded(value: float | None) -> str:
 
 
 def _health(recipe: Recipe, result: RunResult) -> list[str]:
-    known = Known(
-        anchored=any(isinstance(term, Anchor) for term in recipe.objective),
-        compares_pictures=any(view.condition != CLEAN for term in recipe.objective for view in term.views()),
-        num_held_out=_num_held_out(result.run_dir),
-        num_probed=_num_probed(result.run_dir),
-    )
-    return verdict(MetricsFile(result.run_dir / "metrics.jsonl").records(), known)
-
-
-def _num_held_out(run_dir: Path) -> int:
-    rows: int = read_manifest(RunDirectory(run_dir).manifest)["data"].get("held_out", {}).get("rows", 0)
-    return rows
-
-
-def _num_probed(run_dir: Path) -> int:
-    """The rows of a probe; 0 if the run has none."""
-    file = run_dir / "probe.json"
-    return len(json.loads(file.read_text())["ids"]) if file.is_file() else 0
+    return verdict(MetricsFile(result.run_dir / "metrics.jsonl").records(), known_of(recipe, result.run_dir))
 
 
 def _shown_by_trackers(recipe: Recipe, run_dir: Path, width: int) -> Iterator[str]:

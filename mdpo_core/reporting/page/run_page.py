@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from mdpo_core.reporting.health import Known, verdict
+from mdpo_core.reporting.known import known_of_stored
 from mdpo_core.reporting.page.changed_pictures import RowPictures, rows_html
 from mdpo_core.reporting.page.charts import charts_of
 from mdpo_core.reporting.page.frame import cards_html, charts_html, folded, list_html, section, table_html, whole_page
@@ -19,8 +20,13 @@ from mdpo_core.words.amounts import counted, duration, memory_of
 
 
 class Beside(NamedTuple):
-    """What is known while a run goes on, and not stored: the numbers of each part of the model; pictures of rows."""
+    """What is known while a run goes on, and not stored.
 
+    ``known``: by which its numbers are judged; ``parts``: the numbers of each part of the model; ``pictures``: of some
+    rows.
+    """
+
+    known: Known
     parts: Mapping[str, Mapping[str, float]]
     pictures: Sequence[RowPictures]
 
@@ -28,12 +34,13 @@ class Beside(NamedTuple):
 def run_page(run: StoredRun, beside: Beside | None = None) -> str:
     """The whole page. Raises `CheckpointError` if the samples of the run are damaged."""
     charts = charts_of(run.records)
+    known = beside.known if beside else known_of_stored(run.recipe, run.path)
     samples = SamplesFile(run.path / "samples.jsonl").records()
     body = "".join(
         [
             f"<p class=quiet>{escape(_said_of(run))}</p>",
             cards_html(dict(_cards(run))),
-            section("Is it healthy?", list_html(verdict(run.records, _known_of(run)), "health")),
+            section("Is it healthy?", list_html(verdict(run.records, known), "health")),
             section("Before and after", table_html(("metric", "before", "after"), _evaluations(run))),
             section("Curves", charts_html(charts)),
             section("Answers", samples_html(samples)),
@@ -43,19 +50,6 @@ def run_page(run: StoredRun, beside: Beside | None = None) -> str:
         ]
     )
     return whole_page(run.name, body, charts)
-
-
-def _known_of(run: StoredRun) -> Known:
-    """What the recipe and the files of a run say, by which its numbers are judged."""
-    terms: Sequence[Mapping[str, Any]] = run.recipe.get("objective") or ()
-    conditions = any("@" in value for term in terms for value in term.values() if isinstance(value, str))
-    probe = run.path / "probe.json"
-    return Known(
-        anchored=any("anchor" in term for term in terms),
-        compares_pictures=conditions,
-        num_held_out=run.manifest["data"].get("held_out", {}).get("rows", 0),
-        num_probed=len(json.loads(probe.read_text())["ids"]) if probe.is_file() else 0,
-    )
 
 
 def _said_of(run: StoredRun) -> str:
