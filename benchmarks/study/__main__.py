@@ -19,6 +19,7 @@ from benchmarks.study.running import Task, run_all
 from benchmarks.study.variants import TABLES, VARIANTS
 from benchmarks.study.worlds import ROOT, WORLDS
 from mdpo_core import MdpoError
+from mdpo_core.cli.arguments import count
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -66,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="these tables; default: all")
-    parser.add_argument("--parallel", type=int, default=2, metavar="N", help="runs at once, a thread each; default: 2")
+    parser.add_argument(
+        "--parallel", type=count, default=2, metavar="N", help="runs at once, a thread each; default: 2"
+    )
     parser.add_argument("--runs", type=Path, metavar="DIR", help="where runs are kept; default: runs/study")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the page is written; default: docs/evidence")
     parser.add_argument("--page", action="store_true", help="only write the page again, from the numbers there")

@@ -42,7 +42,7 @@ def draw(world: WorldNumbers, file: Path) -> None:
 def _draw_here(axes: Axes, variants: Sequence[str], world: WorldNumbers) -> None:
     for place, variant in enumerate(variants):
         values = list(world.values(variant, "first").values())
-        if variant == BASE:
+        if variant == BASE and world.measures[0].name in world.base:
             axes.axvline(world.base[world.measures[0].name], color="#888888", linewidth=1, linestyle=":")
             values = values[:1]
         if values:

@@ -30,7 +30,7 @@ def gathered(finished: Sequence[Task]) -> WorldNumbers:
         steps=run.last_step,
         seconds=sum(task.took() for task in finished),
         measures=world.measures,
-        base={each.name: run.measured[each.metric].before or 0.0 for each in world.measures},
+        base={each.name: value for each in world.measures if (value := run.measured[each.metric].before) is not None},
         runs={name: by_seed for name, by_seed in measured.items() if by_seed},
         versions={name: str(run.manifest["versions"].get(name)) for name in _PACKAGES},
     )

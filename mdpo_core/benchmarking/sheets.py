@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 from mdpo_core.errors import DataError, Problem, RecipeError
+
+# What reading a damaged file raises; broken XML is a SyntaxError.
+_DAMAGED = (BadZipFile, zlib.error, SyntaxError, KeyError, ValueError, TypeError, IndexError)
 
 
 def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -27,7 +31,7 @@ def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         cells = openpyxl.load_workbook(path).worksheets[0].iter_rows(values_only=True)
         header, *rows = [*cells] or [()]
-    except (InvalidFileException, BadZipFile, KeyError, ValueError, IndexError) as error:
+    except (InvalidFileException, *_DAMAGED) as error:
         message = f"is not an .xlsx spreadsheet ({type(error).__name__}: {error}); save it as one, or as .tsv"
         raise DataError([Problem(path.name, "", message)]) from error
     names = [_text(name) for name in header]

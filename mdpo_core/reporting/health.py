@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mdpo_core.reporting.stored_run import means_of_last_tenth
+
 Records = Sequence[Mapping[str, float]]
 
 _CHOSEN = "rewards/chosen"
@@ -54,7 +56,7 @@ def verdict(records: Records, known: Known) -> list[str]:
 def findings(records: Records, known: Known) -> list[str]:
     """What is wrong with a run, a sentence each; empty if nothing is. Few held-out rows are not judged by."""
     logged = [record for record in records if "loss" in record]
-    trained = _means_of_last_tenth(logged)
+    trained = means_of_last_tenth(logged)
     evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
     last = evaluated[-1] if evaluated and known.num_held_out >= _FEWEST else {}
     found = [*_of_training(trained, last, known)]
@@ -153,11 +155,3 @@ def _of_need(last: Mapping[str, float], known: Known) -> Iterator[str]:
             f"{seen:.0%} with it): the preference does not need it. "
             f"{_TRAIN_MORE if known.compares_pictures else _ADD_CONDITION}"
         )
-
-
-def _means_of_last_tenth(logged: Records) -> dict[str, float]:
-    """The mean of each metric over the last tenth of the lines."""
-    part = logged[-math.ceil(len(logged) / 10) :] if logged else []
-    names = dict.fromkeys(name for record in part for name in record)
-    values = {name: [record[name] for record in part if name in record] for name in names}
-    return {name: sum(each) / len(each) for name, each in values.items()}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mdpo_core.errors import CheckpointError
 from mdpo_core.interfaces.term import Anchor
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.reporting.health import Known
+from mdpo_core.storage.files import read_json_object
 from mdpo_core.storage.run_directory import RunDirectory, read_manifest
 from mdpo_core.types.view import CLEAN
 
@@ -41,6 +42,10 @@ def _num_held_out(manifest: Mapping[str, Any]) -> int:
 
 
 def _num_probed(run_dir: Path) -> int:
-    """The rows of a probe; 0 if the run has none."""
+    """The rows of a probe; 0 if the run has none. Raises `CheckpointError` for a damaged file."""
     file = run_dir / "probe.json"
-    return len(json.loads(file.read_text())["ids"]) if file.is_file() else 0
+    try:
+        kept = read_json_object(file) if file.is_file() else {}
+    except ValueError as error:
+        raise CheckpointError(f"{file} is damaged ({error}); restore or remove it") from error
+    return len(kept.get("ids", kept.get("rows", ())))  # earlier versions wrote rows

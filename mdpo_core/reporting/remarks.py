@@ -11,6 +11,7 @@ from mdpo_core.reporting.options import SEEDS, by_name, differing, option_of
 from mdpo_core.reporting.stored_run import ANSWERED, StoredRun
 
 _HELD_OUT = r"eval/(preference|probe|samples)/"
+_OF_TRAINED = r"eval/(probe|samples)/"  # measured on rows that are trained on, where none are held out
 _TRAINING = rf"(?!eval/|{ANSWERED})"  # what is measured on the rows that are trained on
 _SPEED = frozenset(
     ("pairs_per_second", "tokens_per_second", "data_wait", "tflops", "mfu", "memory_gb", "memory_reserved_gb")
@@ -80,17 +81,25 @@ def _of_models(runs: Sequence[StoredRun]) -> Iterator[Remark]:
     if not _all_equal([run.manifest["model"] for run in runs]):
         yield Remark(
             "the runs began with different models: compare what training changed, not how high a number is",
-            r"(eval/probe/)?logps/",
+            r"logps/|eval/probe/logps_per_token",
         )
 
 
 def _of_data(groups: Sequence[Group]) -> Iterator[Remark]:
-    trained = [_digests(group, ()) for group in groups]
-    if not _all_equal(trained) or any(len(each) > 1 for of_seed in trained for each in of_seed.values()):
-        yield Remark("the runs trained on different rows: their numbers of training cannot be compared", _TRAINING)
-    held_out = [_digests(group, ("held_out",)) for group in groups]
-    if not _all_equal(held_out) or any(len(each) > 1 for of_seed in held_out for each in of_seed.values()):
+    if _differ([_digests(group, ()) for group in groups]):
+        none_held_out = any("held_out" not in run.manifest["data"] for group in groups for run in group.runs)
+        pattern = f"{_TRAINING}|{_OF_TRAINED}" if none_held_out else _TRAINING
+        yield Remark("the runs trained on different rows: their numbers of training cannot be compared", pattern)
+    if _differ([_digests(group, ("held_out",)) for group in groups]):
         yield Remark("the runs were measured on different held-out rows: those numbers cannot be compared", _HELD_OUT)
+
+
+def _differ(groups: Sequence[Mapping[Any, set[str]]]) -> bool:
+    """Whether rows differ more than the seeds that draw them: within a seed, or between groups with the same seeds."""
+    if any(len(each) > 1 for of_seed in groups for each in of_seed.values()):
+        return True
+    every = {digest for of_seed in groups for each in of_seed.values() for digest in each}
+    return len(every) > 1 and not _all_equal(groups)
 
 
 def _digests(group: Group, section: Sequence[str]) -> dict[Any, set[str]]:
@@ -139,7 +148,7 @@ def _of_evaluators(runs: Sequence[StoredRun]) -> Iterator[Remark]:
 def _named(evaluator: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """An evaluator by the beginning of its metrics; those of a benchmark have the benchmark's name."""
     kind, of = str(evaluator.get("evaluator")), evaluator.get("of")
-    if kind != "benchmark" or not isinstance(of, Mapping):
+    if not isinstance(of, Mapping):
         return kind, evaluator
     return f"{kind}/{evaluator.get('label') or of.get('benchmark')}", evaluator
 

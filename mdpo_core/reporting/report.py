@@ -36,4 +36,4 @@ def _write(recipe: Recipe, directory: RunDirectory, data: TrainingData, model: V
 
     parts, pictures = numbers_of_parts(recipe, model), changed_pictures(data.builder, data.rows)
     beside = Beside(known_of(recipe, directory.path), parts, pictures)
-    atomic_write(directory.report, run_page(read_run(directory.path), beside).encode())
+    atomic_write(directory.report, run_page(read_run(directory.path), beside).encode(errors="backslashreplace"))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from mdpo_core.errors import RecipeError
 from mdpo_core.remedies import option
@@ -57,7 +58,7 @@ class ServerAddress:
 
     def key(self) -> str:
         """The key; empty without one. Raises `RecipeError` for an address or a key that cannot be one."""
-        if not self.base.startswith(("http://", "https://")):
+        if not _is_address(self.base):
             raise RecipeError(
                 f"{option(f'--{self.flag}')}: '{self.base}' is no address of a server; it begins with http:// or https://"
             )
@@ -68,6 +69,15 @@ class ServerAddress:
         if not (key.isascii() and key.isprintable()):
             raise RecipeError(f"the environment variable {self.key_variable} has characters that no key has")
         return key
+
+
+def _is_address(url: str) -> bool:
+    try:
+        found = urlsplit(url)
+        port = found.port  # reading it checks it
+    except ValueError:
+        return False
+    return found.scheme in ("http", "https") and bool(found.hostname) and port != 0
 
 
 class RequestStopped(Exception):

@@ -124,8 +124,8 @@ def _require_no_fractions(where: str, piece: str) -> None:
     except ValueError:
         return  # a path, or a word
     raise RecipeError(
-        f"{where}: {piece.strip()} is a range for {option('--search N')}; a grid has ranges of whole numbers, 0..2, or "
-        "values between commas"
+        f"{where}: {piece.strip()} is a range of fractions; a grid has ranges of whole numbers, 0..2, or values "
+        "between commas"
     )
 
 

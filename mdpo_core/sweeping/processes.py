@@ -73,7 +73,7 @@ class Processes:
 
         A SIGTERM, SIGINT or SIGHUP asks the runs to stop, which save a checkpoint; then `RunStopped` is raised.
         """
-        with StopRequest() as stop:
+        with StopRequest("the step of each run, then saving") as stop:
             try:
                 yield from self._ended(runs, stop)
             finally:

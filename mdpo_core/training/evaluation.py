@@ -27,7 +27,7 @@ from mdpo_core.training.learner import Learner
 from mdpo_core.training.out_of_memory import explained_while
 from mdpo_core.types.batch import Batch, EncodedPrompt
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import Joined, LazyRows
+from mdpo_core.types.rows import Joined, LazyRows, Rows
 from mdpo_core.types.scores import Scores, TokenLogProbs
 from mdpo_core.types.view import CLEAN, View
 
@@ -160,7 +160,7 @@ class TrainedPolicy:
             return examples
         if not (self._joined and self._joined[0].parts[0] is examples):
             step = max(1, len(self.trained_on) // _OTHERS)
-            self._joined[:] = [Joined((examples, self.trained_on[::step]))]
+            self._joined[:] = [Joined((examples, Rows(self.trained_on, range(0, len(self.trained_on), step))))]
         return self._joined[0]  # the same object each time: a corruption may remember what it found in it
 
     def _scored(self, build: BuildBatch, part: MicroBatch, views: Sequence[View]) -> dict[int, list[RowLogProb]]:

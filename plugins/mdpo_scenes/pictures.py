@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_scenes.drawings import DRAWINGS
 from mdpo_scenes.drawings.shapes import OWN, Shape
-from mdpo_scenes.scenes import ACROSS, Scene
+from mdpo_scenes.scenes import ACROSS, Scene, Thing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,16 +57,28 @@ def draw_picture(scene: Scene) -> Drawn:
     upper, lower = (_shifted(color, _shift(rng, 10)) for color in _BACKGROUNDS[scene.room])
     side = SIDE * _FINE
     canvas = PIL.Image.new("RGB", (side, side), upper)
-    draw = ImageDraw.Draw(canvas)
-    draw.rectangle((0, side * _HORIZON, side, side), fill=lower)
+    ImageDraw.Draw(canvas).rectangle((0, side * _HORIZON, side, side), fill=lower)
     squares = []
     for thing in scene.things:
-        square, shift = _square(thing.place, rng), _shift(rng, 14)
-        for shape in DRAWINGS[thing.kind]:
-            color = _COLORS[thing.color] if shape.color == OWN and thing.color else shape.color
-            _draw(draw, shape, square, _shifted(color, shift))
+        square = _square(thing.place, rng)
+        _draw_thing(canvas, thing, square, _shift(rng, 14))
         squares.append(square)
     return Drawn(canvas.resize((SIDE, SIDE), PIL.Image.Resampling.BOX), squares)
+
+
+def _draw_thing(canvas: Image, thing: Thing, square: Square, shift: Sequence[int]) -> None:
+    """Draw an object, within its cell: a line may be half its width outside of the square."""
+    from PIL import ImageDraw
+
+    row, column = divmod(thing.place, ACROSS)
+    left, top, side = column * CELL, row * CELL, CELL * _FINE
+    box = (left * _FINE, top * _FINE, left * _FINE + side, top * _FINE + side)
+    cell = canvas.crop(box)
+    within = Square(square.left - left, square.top - top, square.size)
+    for shape in DRAWINGS[thing.kind]:
+        color = _COLORS[thing.color] if shape.color == OWN and thing.color else shape.color
+        _draw(ImageDraw.Draw(cell), shape, within, _shifted(color, shift))
+    canvas.paste(cell, box)
 
 
 def _square(place: int, rng: random.Random) -> Square:

@@ -141,6 +141,7 @@ def test_bad_rows_that_are_met_late_are_not_probed(changes: list[str], pairs: Pa
     ]
     folder = train([*words, "evaluators=[{evaluator: probe, rows: 6}]"], tmp_path / "run")
     assert len(json.loads((folder / "probe.json").read_text())["ids"]) == 6
+    assert all("accuracy/crop" in found for found in probes(folder).values())
 
 
 @pytest.mark.long

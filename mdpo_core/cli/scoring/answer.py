@@ -80,7 +80,7 @@ def _local(path: Path, decoding: Decoding) -> LocalModel:
 
 def _empty(out: Path) -> str:
     """How many of the answers in a file are empty, and the first of them; nothing if there is none."""
-    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in out.read_bytes().split(b"\n") if line]
     ids = [row["id"] for row in rows if not row["response"].strip()]
     return f"; {len(ids):,} of them are empty, the first to the question '{ids[0]}'" if ids else ""
 

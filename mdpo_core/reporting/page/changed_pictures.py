@@ -36,7 +36,7 @@ def changed_pictures(builder: BatchBuilder, data: Sequence[Example]) -> list[Row
     A corruption that takes another row's picture finds it among the first rows as well.
     """
     rows = _first_rows(data) if builder.corruptions else []
-    return [_of_row(builder, row, rows) for row in rows if row.images][:_ROWS]
+    return [_of_row(builder, row, rows) for row in [each for each in rows if each.images][:_ROWS]]
 
 
 def _first_rows(data: Sequence[Example]) -> list[Example]:

@@ -99,7 +99,7 @@ def _inputs(run: StoredRun) -> str:
         said.append(f"{counted(data['quarantined'], 'bad row')} left out; quarantine.jsonl says why")
     return (
         list_html(said)
-        + folded("recipe", f"<pre>{escape((run.path / 'recipe.yaml').read_text())}</pre>")
+        + folded("recipe", f"<pre>{escape((run.path / 'recipe.yaml').read_text(encoding='utf-8'))}</pre>")
         + folded("versions", table_html(("package", "version"), versions.items()))
         + folded("files of the model, by sha256", f"<pre>{escape(json.dumps(run.manifest['model'], indent=1))}</pre>")
     )

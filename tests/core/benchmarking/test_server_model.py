@@ -278,6 +278,8 @@ def test_the_only_model_of_a_server_needs_no_name(
     ("more", "sentence"),
     [
         (["--server", "localhost:8000"], "--server: 'localhost:8000' is no address of a server"),
+        (["--server", "http://localhost:port/v1"], "--server: 'http://localhost:port/v1' is no address of a server"),
+        (["--server", "http:///v1"], "--server: 'http:///v1' is no address of a server"),
         (["--server-key-env", "MDPO_NO_KEY"], "--server-key-env: the environment variable MDPO_NO_KEY is not set"),
     ],
 )

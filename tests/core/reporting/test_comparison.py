@@ -126,6 +126,33 @@ def test_other_rows_models_and_versions_are_said(
     assert not metric or not compared.is_comparable(metric)
 
 
+def test_a_group_with_fewer_seeds_is_measured_on_the_same_held_out_rows(tmp_path: Path) -> None:
+    whole = with_seeds(tmp_path / "whole", [0.1, 0.2, 0.3])
+    less = with_seeds(tmp_path / "less", [0.1, 0.2], "train.epochs=2")
+    assert not any("rows" in remark for remark in mdpo.compare([*whole, *less]).remarks)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_probe_of_rows_that_are_trained_on_is_compared_on_the_same_rows_alone(held_out: bool, tmp_path: Path) -> None:
+    after = {"eval/probe/gap": 0.5, "eval/probe/logps_per_token": -1.0, WRONG: 0.1}
+    manifests = [other(sha256="7" * 64), other(sha256="8" * 64)]
+    for manifest in manifests:
+        if not held_out:
+            del manifest["data"]["held_out"]
+    names = ("one", "two")
+    runs = [stored_run(tmp_path / name, after=after, manifest=m) for name, m in zip(names, manifests, strict=True)]
+    other_epochs = stored_run(tmp_path / "three", "train.epochs=2", after=after, manifest=manifests[1])
+    assert mdpo.compare([runs[0], other_epochs]).is_comparable("eval/probe/gap") == held_out
+
+
+def test_log_probs_of_other_models_are_not_compared(tmp_path: Path) -> None:
+    after = {"eval/probe/logps_per_token": -1.0, WRONG: 0.1}
+    manifest = {**MANIFEST, "model": {"model.safetensors": "9" * 64}}
+    one = stored_run(tmp_path / "one", after=after)
+    two = stored_run(tmp_path / "two", "train.epochs=2", after=after, manifest=manifest)
+    assert not mdpo.compare([one, two]).is_comparable("eval/probe/logps_per_token")
+
+
 def test_an_evaluator_that_asks_otherwise_is_said(tmp_path: Path) -> None:
     one = stored_run(tmp_path / "one")
     two = stored_run(tmp_path / "two", "evaluators.0.num_mosaics=8", "evaluators.0.every=7")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mdpo_benchmarks.coco.vocabulary import Vocabulary
 from mdpo_scenes.annotations import held_out_scenes, write_annotations
@@ -46,6 +46,7 @@ def test_no_two_kinds_look_alike() -> None:
 
 
 @given(scenes)
+@example(draw_scene(random.Random(68)))  # a line at the edge of its square
 def test_each_object_changes_its_own_place_and_no_other(scene: Scene) -> None:
     """The square of each object is in the cell of its place, and only cells with objects differ from the empty room."""
     picture = draw_picture(scene)
