@@ -42,8 +42,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Compared:
-    """The two results of a benchmark, and what differs."""
+    """The two results of a benchmark, and what differs. ``name``: the label, or else that of the benchmark."""
 
+    name: str
     before: Result
     after: Result
     differences: Sequence[Difference]
@@ -69,7 +70,7 @@ def evaluate_run(run: Path, evaluators: Sequence[object], out: Path, at_once: in
         decoding = Decoding(each.max_new_tokens)
         models = {"before": untrained_model(run, decoding), "after": local_model(run, decoding)}
         before, after = (_scored(each, model, out, name, at_once) for name, model in models.items())
-        yield Compared(before, after, list(_differences(each.benchmark, before, after)))
+        yield Compared(each.name, before, after, list(_differences(each.benchmark, before, after)))
 
 
 def _scored(evaluator: BenchmarkScore, model: LocalModel, out: Path, name: str, at_once: int) -> Result:
@@ -114,8 +115,7 @@ def write_table(compared: Sequence[Compared], file: Path) -> None:
     """Write the differences as a table in Markdown."""
     lines = ["| benchmark | metric | before | trained | difference | 95 % |", "|---|---|---|---|---|---|"]
     for each in compared:
-        name = each.before.benchmark.component_name()
-        lines += [f"| {name} | {' | '.join(cells(found))} |" for found in each.differences]
+        lines += [f"| {each.name} | {' | '.join(cells(found))} |" for found in each.differences]
     atomic_write(file, ("\n".join(lines) + "\n").encode())
 
 

@@ -45,7 +45,7 @@ def print_differences(compared: Compared) -> None:
     """Print a table with the metrics before and after training."""
     terminal = Terminal(highlight=False, markup=False, emoji=False)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for title in (compared.before.benchmark.component_name(), "before", "trained", "difference", "95 %"):
+    for title in (compared.name, "before", "trained", "difference", "95 %"):
         table.add_column(title, justify="left" if not table.columns else "right")
     for found in compared.differences:
         table.add_row(*cells(found))
