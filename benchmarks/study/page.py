@@ -9,7 +9,7 @@ from benchmarks.study.numbers import WorldNumbers
 from benchmarks.study.paper import PAPER
 from benchmarks.study.variants import BASE, TABLES, title_of
 from benchmarks.study.verdicts import Verdict, find
-from benchmarks.study.words import HEAD, HOW, LEGEND, TABLE_TITLES
+from benchmarks.study.words import HEAD, HOW, LEGEND, NOTHING_YET, TABLE_TITLES
 from mdpo_core.reporting.intervals import mean_of
 
 Worlds = Sequence[WorldNumbers]
@@ -27,7 +27,9 @@ _SHORT = {
 def page_of(worlds: Mapping[str, WorldNumbers]) -> str:
     """The page."""
     known = list(worlds.values())
-    parts = [HEAD, _summary(known), *map(_figure, known), LEGEND if known else "", HOW, _settings(known)]
+    parts = [HEAD, _summary(known), *map(_figure, known), LEGEND, HOW, _settings(known)]
+    if not known:
+        parts = [HEAD, NOTHING_YET, _summary(known), HOW]
     for table, (title, words) in TABLE_TITLES.items():
         parts += [f"## {title}", words, *(_table(table, world) for world in known), _sentences(table, known)]
     return "\n\n".join(filter(None, parts)) + "\n"

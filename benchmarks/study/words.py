@@ -15,6 +15,8 @@ Code writes this page from [the numbers](study.json): `python -m benchmarks.stud
 LEGEND = """Pale dots are runs, diamonds their mean with its 95 % interval, squares the paper's numbers. The dotted line
 is the model before training. Further left is better."""
 
+NOTHING_YET = "**The study was not run yet with this version**: there are no numbers of ours below."
+
 HOW = """## How it was measured
 
 - **Each variant** changes the objective of the world's recipe, and nothing else: the same steps, pairs, learning rate
