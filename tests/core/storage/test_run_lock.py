@@ -125,7 +125,7 @@ def test_the_name_of_a_process_that_has_just_locked_is_waited_for(tmp_path: Path
 
 @pytest.mark.long
 def test_run_of_two_processes_refuses_a_second_run(changes: list[str], tmp_path: Path) -> None:
-    folder, long = tmp_path / "run", [*changes, "train.epochs=1000"]
+    folder, long = tmp_path / "run", [*changes, "train.epochs=1000", "probe=off"]
     with begin(long, folder, "--processes", "2") as process:
         wait_for_step(process, folder, 1)
         seconds = [launch(long, folder, *more) for more in ([], ["--resume"])]
