@@ -56,7 +56,7 @@ def _locked(folder: Path) -> int:
     """The descriptor of the locked file, into which this process has written its host and number."""
     while True:
         with unwritable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             descriptor = _opened(folder / LOCK)
         if descriptor is None:
             continue
@@ -70,6 +70,15 @@ def _locked(folder: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder. Another run may remove it, new and empty, while Python looks whether it is a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise
 
 
 def _opened(path: Path) -> int | None:
