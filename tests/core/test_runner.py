@@ -82,6 +82,7 @@ def test_every_llava_recipe_runs(recipe: str, small: list[str]) -> None:
     assert (result.final / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_the_paper_s_run_works_at_336_pixels(small: list[str], tmp_path: Path) -> None:
     folder = build_llava(tmp_path / "llava336", image_size=336)
     result = run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, f"model.path={folder}", "train.epochs=1"]))

@@ -63,6 +63,7 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
 
 
+@pytest.mark.long
 def test_the_best_checkpoint_is_kept_and_exported(scripted: Callable[..., list[str]], tmp_path: Path) -> None:
     words = [*scripted(1, 3, 2, 3, 0, 1)]
     folder = train([*words, "output.keep_best={metric: eval/scripted/value}"], tmp_path / "run")

@@ -71,6 +71,7 @@ def test_preference_is_the_objective_on_rows_that_are_not_trained_on(
     assert found[2] != found[0]
 
 
+@pytest.mark.long
 def test_validation_of_the_same_rows_measures_what_hold_out_does(
     changes: list[str], sources: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -243,7 +243,7 @@ def resume_pass(changes: list[str], unstopped: Path, listener: Listener) -> None
     assert records(folder)[-1]["loss"] == records(unstopped)[-1]["loss"]
 
 
-@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("lora", [pytest.param(True, marks=pytest.mark.long), False])
 def test_training_that_was_stopped_resumes_to_the_bit(
     lora: bool, cached_run: Path, tuned: Path, cached_changes: list[str], tmp_path: Path, listener: Listener
 ) -> None:
@@ -273,6 +273,7 @@ def test_a_run_that_differs_in_training_alone_computes_nothing(
     assert records(folder)[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
 
 
+@pytest.mark.long
 def test_another_epoch_of_anew_drawn_crops_adds_its_set_alone(
     anew: Path, cached_changes: list[str], tmp_path: Path, listener: Listener
 ) -> None:

@@ -78,6 +78,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_sigterm_finishes_the_step_saves_and_says_how_to_resume(
     step: int, small: list[str], tmp_path: Path, whole: Path

@@ -187,6 +187,7 @@ def test_a_bad_row_of_a_later_block_stops_the_run_with_a_checkpoint(streamed: li
     assert contents(folder / "final") == contents(whole / "final")
 
 
+@pytest.mark.long
 def test_bad_rows_of_all_blocks_are_listed_once_and_after_a_resume(streamed: list[str], tmp_path: Path) -> None:
     spoil(streamed, 2, 8)
     recipe = load_recipe(LLAVA_MDPO, [*streamed, "data.bad_rows=quarantine"])

@@ -184,6 +184,7 @@ def test_an_answer_of_several_turns_is_refused_by_its_row(changes: list[str], tm
         make(recipe_of(changes, source, "model.prompts=chat"), tmp_path / "out.jsonl")
 
 
+@pytest.mark.long
 def test_rows_no_file_stores_are_written_as_pairs_and_train(tmp_path: Path) -> None:
     """Rows of a reader that stores nothing are written as pairs, and a run trains on them."""
     tiny = ["data.num_pairs=4", "train.batch_size=4", "train.micro_batch_size=4", "evaluators=[]", "trackers=[]"]
@@ -355,6 +356,7 @@ def test_a_share_of_tokens_that_are_not_drawn_is_refused(
     assert lines(tmp_path / "out.jsonl")[0]["rejected_by"]["top_p"] == 0.9
 
 
+@pytest.mark.long
 def test_printed_command_trains_on_made_pairs_in_own_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

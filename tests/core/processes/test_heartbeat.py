@@ -120,6 +120,7 @@ def test_a_process_that_waits_for_a_silent_one_says_so_and_ends(silent: int, mes
             process.communicate()
 
 
+@pytest.mark.long
 def test_a_process_that_is_busy_for_long_is_not_taken_for_dead(tmp_path: Path) -> None:
     processes = start(tmp_path, idle=1)
     try:

@@ -137,6 +137,7 @@ def connects(address: str, port: int) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_the_processes_listen_on_the_loopback_interface_alone(seen: Seen) -> None:
     # Each rank has a socket for the others: an empty table would mean that none was found.
     assert {each.owner for each in seen.listeners} >= {"rank 0", "rank 1"}

@@ -187,6 +187,7 @@ def process_of(_: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.long
 def test_workers_are_kept_for_the_next_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Workers(2) as workers:
@@ -270,9 +271,8 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize(
-    ("when", "signum"), [("early", signal.SIGINT), pytest.param("late", signal.SIGTERM, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("when", "signum"), [("early", signal.SIGINT), ("late", signal.SIGTERM)])
 def test_group_signal_stops_no_worker_before_main_process_ends(
     when: str, signum: signal.Signals, tmp_path: Path
 ) -> None:
@@ -294,6 +294,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_no_worker_outlives_a_main_process_that_was_killed(tmp_path: Path) -> None:
     with program(tmp_path, PROGRAM, "late") as process:
@@ -308,6 +309,7 @@ def test_no_worker_outlives_a_main_process_that_was_killed(tmp_path: Path) -> No
         assert not any(map(is_alive, pids))
 
 
+@pytest.mark.long
 def test_unguarded_script_is_told_to_use_a_main_guard(tmp_path: Path) -> None:
     """A script that its workers would run again is told what to write."""
     text = "from mdpo_core.processes.workers import computed_ahead\n"

@@ -75,6 +75,7 @@ def run_cell(number: int, code: str, names: dict[str, Any]) -> Any:
     return None
 
 
+@pytest.mark.long
 def test_the_example_notebook_trains_its_own_loss_and_answers(
     own_registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

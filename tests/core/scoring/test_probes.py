@@ -153,7 +153,7 @@ def recipe(llava: Path, folder: Path, objective: str, more: str = "") -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("sparse_po", "hpo") else pytest.param(name, marks=pytest.mark.long) for name in RUNS]
+    "name", [name if name == "sparse_po" else pytest.param(name, marks=pytest.mark.long) for name in RUNS]
 )
 def test_a_run_trains_probes_saves_them_and_resumes_to_the_bit(name: str, llava: Path, tmp_path: Path) -> None:
     objective, expected = RUNS[name]

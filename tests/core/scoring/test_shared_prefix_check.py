@@ -129,6 +129,7 @@ def test_without_shared_prompts_the_same_adapter_trains(small: list[str], monkey
     assert (result.final / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_run_resumed_with_lying_adapter_keeps_all_it_had(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(RECIPE, [*small, "train.epochs=1"])
     shutil.rmtree(run(recipe).final)

@@ -116,6 +116,7 @@ def test_a_merged_model_is_plain_and_gives_the_adapter_s_logits(lora_run: Path, 
     assert float((merged - base).abs().max()) > 0.1
 
 
+@pytest.mark.long
 def test_bfloat16_weights_stay_bfloat16(changes: list[str], tmp_path: Path) -> None:
     folder = finished(changes, tmp_path / "run", "backend.precision=bf16", "model.lora.rank=2")
     export_run(folder, tmp_path / "merged", merge=True)
@@ -123,6 +124,7 @@ def test_bfloat16_weights_stay_bfloat16(changes: list[str], tmp_path: Path) -> N
     assert {value.dtype for value in whole.values()} == {torch.bfloat16}
 
 
+@pytest.mark.long
 def test_what_several_processes_saved_is_put_together(full_run: Path, tmp_path: Path) -> None:
     several = shutil.copytree(full_run, tmp_path / "several")
     share_out(several)
@@ -132,6 +134,7 @@ def test_what_several_processes_saved_is_put_together(full_run: Path, tmp_path: 
     assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
 
 
+@pytest.mark.long
 def test_the_model_of_the_quickstart_can_be_exported(tmp_path: Path) -> None:
     changes = ["data.num_pairs=2", "train.batch_size=2", "train.micro_batch_size=2", "evaluators=[]", "trackers=[]"]
     folder = run(load_recipe(RECIPES / "quickstart.yaml", [*changes, f"output.dir={tmp_path / 'run'}"])).run_dir
@@ -143,6 +146,7 @@ def base_in(folder: Path) -> str:
     return str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
 
 
+@pytest.mark.long
 def test_exported_adapter_names_its_model_from_any_folder(
     lora_run: Path, llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +175,7 @@ def test_complete_model_takes_no_base(full_run: Path, lora_run: Path, tmp_path: 
             export_run(folder, tmp_path / "out", base="/models/llava", merge=merge)
 
 
+@pytest.mark.long
 def test_one_model_is_held_at_a_time(full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def held() -> int:
         return sum(type(each) is nn.Parameter for each in gc.get_objects())

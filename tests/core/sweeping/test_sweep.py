@@ -85,6 +85,7 @@ def test_python_refuses_what_commands_cannot_be_given(recipe: Path) -> None:
         sweep(recipe, {"train.seed": [1, 2]}, out=recipe)
 
 
+@pytest.mark.long
 def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ def test_wrong_and_hallucinated_digits_are_counted_as_by_hand() -> None:
     assert num_wrong((1, 2, 3, 4, 5), (1, 2, 3, 4)) == 1
 
 
+@pytest.mark.long
 def test_short_quickstart_evaluates_when_due_and_draws_pictures(tmp_path: Path) -> None:
     changes = ["data.num_pairs=48", "train.batch_size=16", "train.micro_batch_size=16", "evaluators.0.num_mosaics=16"]
     recipe = load_recipe(RECIPES / "quickstart.yaml", [*changes, "evaluators.0.every=2"])

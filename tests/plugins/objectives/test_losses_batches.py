@@ -214,6 +214,7 @@ def differences(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> float
     return max(abs(a[name] - b[name]) for a, b in zip(one, other, strict=True) for name in losses)
 
 
+@pytest.mark.long
 def test_micro_batches_of_one_pair_train_alike(
     recipe: Path, steady: list[str], one: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -229,6 +230,7 @@ def test_two_processes_train_alike(recipe: Path, steady: list[str], one: list[di
     assert differences(one, records(tmp_path / "run")) < 1e-4
 
 
+@pytest.mark.long
 def test_a_resumed_run_goes_on_with_the_means_that_it_had(
     recipe: Path, steady: list[str], one: list[dict[str, Any]], tmp_path: Path
 ) -> None:

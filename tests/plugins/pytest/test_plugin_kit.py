@@ -44,6 +44,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+@pytest.mark.long
 def test_a_recipe_runs_with_all_examples(examples: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(
         f"extends: {os.path.relpath(ROOT / 'recipes' / 'quickstart.yaml', tmp_path)}\n"
@@ -117,6 +118,7 @@ def mdpo_components():
 """
 
 
+@pytest.mark.long
 def test_kit_reports_broken_and_skips_option_needing_component(tmp_path: Path) -> None:
     """A broken component is told in a sentence, and one that needs options is skipped."""
     install(tmp_path, "broken", BROKEN)
@@ -149,6 +151,7 @@ class Swapped(PairLoss):
 """
 
 
+@pytest.mark.long
 def test_a_file_is_checked_like_an_installed_plugin(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE)
     done = tried(HERE, "mine.py", cwd=tmp_path)

@@ -166,6 +166,7 @@ print("transformers" in sys.modules)
 """
 
 
+@pytest.mark.long
 def test_a_second_start_does_not_load_transformers(model: Path) -> None:
     """It takes two seconds to import what a processor needs."""
     found = [

@@ -257,7 +257,8 @@ def test_converting_and_loading_take_little_extra_memory(tmp_path: Path) -> None
 # What comes out of it.
 
 
-@pytest.mark.parametrize("name", [pytest.param("bunny", marks=pytest.mark.long), "llava"])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["bunny", "llava"])
 def test_plain_transformers_and_peft_load_what_is_exported(name: str, tmp_path: Path) -> None:
     case = all_cases(tmp_path)[name]
     model = case.make(lora=LORA).load(Placement())

@@ -310,6 +310,7 @@ def mixed_run(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
     )
 
 
+@pytest.mark.long
 def test_a_run_of_many_ways_to_train_resumes_to_the_bit(mixed_run: Path, tmp_path: Path) -> None:
     again = shutil.copytree(mixed_run, tmp_path / "again")
     shutil.rmtree(again / "final")
@@ -318,6 +319,7 @@ def test_a_run_of_many_ways_to_train_resumes_to_the_bit(mixed_run: Path, tmp_pat
     assert contents(again / "final") == contents(mixed_run / "final")
 
 
+@pytest.mark.long
 def test_mixed_training_exports_for_peft_and_merged(mixed_run: Path, llava: Path, tmp_path: Path) -> None:
     """What trained in many ways is exported for peft and merged."""
     for merge in (False, True):
