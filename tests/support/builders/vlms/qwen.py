@@ -1,0 +1,62 @@
+"""Qwen-VL: positions in three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from support.builders.vlms.shapes import CHATML, HEADS, HIDDEN, PATCH, Small, text
+
+_QWEN_VISION = {"depth": 2, "num_heads": 2, "patch_size": PATCH, "spatial_merge_size": 2, "temporal_patch_size": 2}
+_QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+_QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+_QWEN_VIDEO = "{% elif item['type'] == 'video' %}" + _QWEN_IMAGE.replace("image_pad", "video_pad") + "{% else %}"
+
+
+def _qwen(kind: str, language: str, **vision: Any) -> Small:
+    def config(token: Callable[[str], int]) -> dict[str, Any]:
+        rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+        return {
+            "vision_config": {**_QWEN_VISION, **vision},
+            "text_config": text(language, token, rope_parameters=rope, head_dim=HIDDEN // HEADS),
+            "image_token_id": token("<|image_pad|>"),
+            "video_token_id": token("<|video_pad|>"),
+            "vision_start_token_id": token("<|vision_start|>"),
+            "vision_end_token_id": token("<|vision_end|>"),
+        }
+
+    patch = vision.get("patch_size", PATCH)
+    pixels = {"shortest_edge": 4 * patch * patch, "longest_edge": 36 * patch * patch}
+    return Small(
+        "<|image_pad|>",
+        CHATML.replace("IMAGE", _QWEN_IMAGE).replace("{% else %}", _QWEN_VIDEO),
+        config,
+        "Qwen2VLImageProcessorPil",
+        {"patch_size": patch, "merge_size": 2, "temporal_patch_size": 2, "size": pixels},
+        kind,
+        special=_QWEN_TOKENS,
+    )
+
+
+MODELS: dict[str, Small] = {
+    "qwen2_vl": _qwen("Qwen2VLProcessor", "qwen2_vl_text", embed_dim=HIDDEN, hidden_size=HIDDEN),
+    "qwen2_5_vl": _qwen(
+        "Qwen2_5_VLProcessor",
+        "qwen2_5_vl_text",
+        hidden_size=HIDDEN,
+        intermediate_size=2 * HIDDEN,
+        out_hidden_size=HIDDEN,
+        fullatt_block_indexes=[1],
+        window_size=4 * PATCH,
+    ),
+    "qwen3_vl": _qwen(
+        "Qwen3VLProcessor",
+        "qwen3_vl_text",
+        hidden_size=HIDDEN,
+        intermediate_size=2 * HIDDEN,
+        out_hidden_size=HIDDEN,
+        deepstack_visual_indexes=[0],
+        num_position_embeddings=64,
+        patch_size=16,
+    ),
+}
