@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.builders.small_llava import build_llava
 from support.builders.small_vlms import build_vlm
-from support.builders.vlms.shapes import HIDDEN, LAYERS
+from support.builders.vlms import shapes
 from support.real_memory import real_engine
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -143,7 +143,7 @@ def test_operations_of_other_families_are_close(family: str, tmp_path: Path) -> 
     recipe = recipe_of(build_vlm(family, tmp_path), lora=LORA)
     engine, batch = real_engine(recipe), batch_of(recipe)
     flops = computed(recipe, engine, batch)
-    expected = counted(engine, batch) + attended(recipe, batch, HIDDEN, LAYERS)
+    expected = counted(engine, batch) + attended(recipe, batch, shapes.HIDDEN, shapes.LAYERS)
     assert flops.needed == pytest.approx(expected, rel=0.04)
 
 
