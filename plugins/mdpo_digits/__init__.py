@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
+from mdpo_vlm import BundledAdapter
 from pydantic import Field
 
-from mdpo_core import (
-    Component,
-    Depth,
-    Dtype,
-    Encoder,
-    Evaluator,
-    ExampleField,
-    ModelAdapter,
-    Placement,
-    Policy,
-    Reader,
-    Term,
-    VisionLanguageModel,
-    component,
-    hookimpl,
-)
+from mdpo_core import Component, Evaluator, ExampleField, Policy, Reader, Term, hookimpl
 from mdpo_digits.pairs import DigitPairs
-
-BASE = Path(__file__).parent / "base"
 
 
 class DigitsReader(Reader):
@@ -48,67 +32,10 @@ class DigitsReader(Reader):
         return {"responses": ("chosen", "rejected")}
 
 
-class DigitsAdapter(ModelAdapter):
+class DigitsAdapter(BundledAdapter):
     """The tiny LLaVA that ships with this plugin; it is pretrained to describe mosaics, with some mistakes."""
 
-    def check(self) -> None:
-        self._llava().check()
-
-    def files(self) -> Sequence[Path]:
-        return self._llava().files()
-
-    @property
-    def shares_prefix(self) -> bool:
-        return self._llava().shares_prefix
-
-    @property
-    def takes_noise(self) -> bool:
-        return self._llava().takes_noise
-
-    @property
-    def refuses_compiling(self) -> str:
-        return self._llava().refuses_compiling
-
-    def encoder(self) -> Encoder:
-        return self._llava().encoder()
-
-    def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
-        return self._llava().load(placement, trainable=trainable)
-
-    def sketch(self, dtype: Dtype, *, depth: int | None = None, trainable: bool = True) -> VisionLanguageModel:
-        return self._llava().sketch(dtype, depth=depth, trainable=trainable)
-
-    @property
-    def depth(self) -> Depth:
-        return self._llava().depth
-
-    def check_exported(self, folder: Path, *, same_base: bool = False) -> None:
-        self._llava().check_exported(folder, same_base=same_base)
-
-    def load_exported(self, folder: Path, placement: Placement) -> tuple[Encoder, VisionLanguageModel]:
-        return self._llava().load_exported(folder, placement)
-
-    @property
-    def lost(self) -> str | None:
-        return self._llava().lost
-
-    def at(self, path: str) -> ModelAdapter:
-        return self._llava().at(path)
-
-    def for_exported(self, folder: Path) -> ModelAdapter:
-        return self._llava().for_exported(folder)
-
-    def questions(self) -> Callable[[str], Encoder]:
-        return self._llava().questions()
-
-    def name_base(self, folder: Path, name: str) -> None:
-        self._llava().name_base(folder, name)
-
-    def needed_by_exports(self) -> str:
-        return self._llava().needed_by_exports()
-
-    def _llava(self) -> ModelAdapter:
-        return cast(ModelAdapter, component("adapter", "llava", path=str(BASE), **dict(self)))
+    base: ClassVar[Path] = Path(__file__).parent / "base"
 
 
 class DigitsEvaluator(Evaluator):

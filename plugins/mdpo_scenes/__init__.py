@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
+from mdpo_vlm import BundledAdapter
 from pydantic import Field
 
 from mdpo_core import Component, ExampleField, Reader, hookimpl
-from mdpo_scenes.adapter import ScenesAdapter
 from mdpo_scenes.evaluator import ScenesEvaluator
 from mdpo_scenes.pairs import ScenePairs
 
@@ -32,6 +33,12 @@ class ScenesReader(Reader):
 
     def gives(self) -> Mapping[ExampleField, Collection[str]]:
         return {"responses": ("chosen", "rejected")}
+
+
+class ScenesAdapter(BundledAdapter):
+    """The tiny LLaVA of the scenes; it is pretrained to describe them, with objects that only mostly go with them."""
+
+    base: ClassVar[Path] = Path(__file__).parent / "base"
 
 
 @hookimpl

@@ -8,17 +8,15 @@ and hallucinates. Training takes about four minutes on one core. Repeated on one
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
+from mdpo_vlm import save_pretrained, train_steps
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from mdpo_scenes.building import build_model, build_processor
+from mdpo_scenes.building import SIZES, build_processor
 from mdpo_scenes.guesses import guessed_answer, guessed_kinds
 from mdpo_scenes.pictures import draw_picture
 from mdpo_scenes.scenes import ACROSS, COLORS, KINDS, ROOMS, Scene, Thing, draw_color, draw_scene
@@ -41,7 +39,7 @@ def pretrain() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     processor = build_processor()
-    model = build_model(processor).train()
+    model = SIZES.model(processor).train()
     _learn_to_see(model, processor, rng)
     model.model.vision_tower.requires_grad_(False)
     _learn_to_check(model, processor, rng)
@@ -57,7 +55,7 @@ def _learn_to_see(model: LlavaForConditionalGeneration, processor: LlavaProcesso
     seeing += [*words.parameters()]
     kinds, colors = (_ids(processor, [_EMPTY, *names]) for names in (KINDS, COLORS))
 
-    def loss(step: int) -> torch.Tensor:
+    def loss() -> torch.Tensor:
         scenes = [_crowded(rng) for _ in range(VISION_BATCH)]
         seen = model.model.vision_tower(pixels(processor, scenes)).last_hidden_state[:, 1:]
         vectors = model.model.multi_modal_projector(seen)
@@ -73,13 +71,13 @@ def _learn_to_see(model: LlavaForConditionalGeneration, processor: LlavaProcesso
         )
         return of_kind + of_color / 2
 
-    _train(seeing, VISION_STEPS, VISION_RATE, loss, "sees")
+    train_steps(seeing, VISION_STEPS, VISION_RATE, loss, "sees")
 
 
 def _learn_to_check(model: LlavaForConditionalGeneration, processor: LlavaProcessor, rng: random.Random) -> None:
     """Let the word Yes or No follow the name of each kind, and of each colour with a kind, as is true."""
 
-    def loss(step: int) -> torch.Tensor:
+    def loss() -> torch.Tensor:
         scenes = [draw_scene(rng) for _ in range(BATCH)]
         lists = [_checklist(scene, rng) for scene in scenes]
         inputs = _texts(processor, [""] * BATCH, lists, pixels(processor, scenes))
@@ -88,7 +86,7 @@ def _learn_to_check(model: LlavaForConditionalGeneration, processor: LlavaProces
         found: torch.Tensor = model(**inputs).loss
         return found
 
-    _train([each for each in model.parameters() if each.requires_grad], CHECK_STEPS, CHECK_RATE, loss, "checks")
+    train_steps([each for each in model.parameters() if each.requires_grad], CHECK_STEPS, CHECK_RATE, loss, "checks")
 
 
 def _checklist(scene: Scene, rng: random.Random) -> str:
@@ -110,7 +108,7 @@ def _checklist(scene: Scene, rng: random.Random) -> str:
 
 
 def _learn_to_speak(model: LlavaForConditionalGeneration, processor: LlavaProcessor, rng: random.Random) -> None:
-    def loss(step: int) -> torch.Tensor:
+    def loss() -> torch.Tensor:
         scenes = [draw_scene(rng) for _ in range(BATCH)]
         images = pixels(processor, scenes)
         captions = [caption(scene.room, guessed_kinds(scene, rng), _style(rng)) for scene in scenes]
@@ -121,23 +119,7 @@ def _learn_to_speak(model: LlavaForConditionalGeneration, processor: LlavaProces
         total: torch.Tensor = model(**described).loss + 2 * model(**answered).loss
         return total
 
-    _train([each for each in model.parameters() if each.requires_grad], STEPS, LEARNING_RATE, loss, "speaks")
-
-
-def _train(
-    parameters: Sequence[torch.nn.Parameter], steps: int, rate: float, loss: Callable[[int], torch.Tensor], name: str
-) -> None:
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    for step in range(steps):
-        value = loss(step)
-        torch.autograd.backward(value)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        if (step + 1) % 50 == 0:
-            sys.stderr.write(f"{name}: step {step + 1}/{steps}  loss {value.item():.3f}\n")
+    train_steps([each for each in model.parameters() if each.requires_grad], STEPS, LEARNING_RATE, loss, "speaks")
 
 
 def _crowded(rng: random.Random) -> Scene:
@@ -178,15 +160,5 @@ def _ids(processor: LlavaProcessor, text: str | Sequence[str]) -> torch.Tensor:
     return torch.tensor(processor.tokenizer.convert_tokens_to_ids(list(text)))
 
 
-def main() -> None:
-    """Train the base model and save it in ``--out``."""
-    parser = argparse.ArgumentParser(description="Pretrain the scenes' base model.")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to save it in")
-    folder = parser.parse_args().out
-    model, processor = pretrain()
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
 if __name__ == "__main__":
-    main()
+    save_pretrained("Pretrain the scenes' base model.", pretrain)

@@ -2,6 +2,7 @@
 
 `TransformersAdapter` and `Family` are public: adapters of other packages may use them, see docs/extend/add-a-model.md.
 `OriginalsAdapter` and `CheckpointLayout` are for adapters that also read checkpoints in the layout of their authors.
+`BundledAdapter` and `TinyLlava` are for plugins that bring a small model; `train_steps` and `save_pretrained` make it.
 
 The rooms from the ground up. A room imports only rooms on lines above its own:
 
@@ -12,6 +13,7 @@ The rooms from the ground up. A room imports only rooms on lines above its own:
     loading               weights to a model
     adapter               the options of a recipe
     originals             checkpoints in the layout of their authors
+    bundled               small models that come with a plugin
 """
 
 from __future__ import annotations
@@ -23,13 +25,27 @@ from pydantic import Field
 
 from mdpo_core import Component, ModelSummary, hookimpl
 from mdpo_vlm.adapter import TransformersAdapter
+from mdpo_vlm.bundled.adapter import BundledAdapter
+from mdpo_vlm.bundled.pretraining import save_pretrained, train_steps
+from mdpo_vlm.bundled.tiny_llava import TinyLlava
 from mdpo_vlm.families import FAMILIES, Family, VideoInput
 from mdpo_vlm.files.folder import find_folder, read_json
 from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.originals.adapter import OriginalsAdapter
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout
 
-__all__ = ["ChatVlm", "CheckpointLayout", "Family", "OriginalsAdapter", "TransformersAdapter", "VideoInput"]
+__all__ = [
+    "BundledAdapter",
+    "ChatVlm",
+    "CheckpointLayout",
+    "Family",
+    "OriginalsAdapter",
+    "TinyLlava",
+    "TransformersAdapter",
+    "VideoInput",
+    "save_pretrained",
+    "train_steps",
+]
 
 
 class ChatVlm(TransformersAdapter):

@@ -1,18 +1,21 @@
-"""The adapter of the model that this plugin brings: that of LLaVA, for one folder."""
+"""The adapter of a model that comes with a plugin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 from mdpo_core import Depth, Dtype, Encoder, ModelAdapter, Placement, VisionLanguageModel, component
 
-BASE = Path(__file__).parent / "base"
 
+class BundledAdapter(ModelAdapter):
+    """The LLaVA in the folder ``base``, which lies in the package of a plugin; the base class of such adapters.
 
-class ScenesAdapter(ModelAdapter):
-    """The tiny LLaVA of the scenes; it is pretrained to describe them, with objects that only mostly go with them."""
+    It has the options that all adapters have, but no path. It leaves the work to the adapter `llava`.
+    """
+
+    base: ClassVar[Path]
 
     def check(self) -> None:
         self._llava().check()
@@ -31,6 +34,10 @@ class ScenesAdapter(ModelAdapter):
     @property
     def refuses_compiling(self) -> str:
         return self._llava().refuses_compiling
+
+    @property
+    def max_positions(self) -> int | None:
+        return self._llava().max_positions
 
     def encoder(self) -> Encoder:
         return self._llava().encoder()
@@ -71,4 +78,4 @@ class ScenesAdapter(ModelAdapter):
         return self._llava().needed_by_exports()
 
     def _llava(self) -> ModelAdapter:
-        return cast(ModelAdapter, component("adapter", "llava", path=str(BASE), **dict(self)))
+        return cast(ModelAdapter, component("adapter", "llava", path=str(self.base), **dict(self)))

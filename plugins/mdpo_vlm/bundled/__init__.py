@@ -1,0 +1,1 @@
+"""Small models that come with a plugin: how they are made, and their adapter."""
