@@ -11,6 +11,7 @@ from benchmarks.study.variants import BASE, TABLES, title_of
 from benchmarks.study.verdicts import Verdict, find
 from benchmarks.study.words import HEAD, HOW, LEGEND, NOTHING_YET, TABLE_TITLES
 from mdpo_core.reporting.intervals import mean_of
+from mdpo_core.words.tables import markdown_table
 
 Worlds = Sequence[WorldNumbers]
 
@@ -106,9 +107,3 @@ def _large(sentence: str) -> str:
 
 def _small(sentence: str) -> str:
     return sentence[0].lower() + sentence[1:]
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from benchmarks.study.figures import draw
 from benchmarks.study.numbers import WorldNumbers, load
-from benchmarks.study.page import figure_name, markdown_table, page_of
+from benchmarks.study.page import figure_name, page_of
 from benchmarks.study.variants import BASE
+from mdpo_core.words.tables import markdown_table
 
 BEGIN, END = "<!-- from study.json: python -m benchmarks.study --page -->\n", "\n<!-- end -->"
 

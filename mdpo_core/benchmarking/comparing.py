@@ -16,6 +16,7 @@ from mdpo_core.errors import RecipeError
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark
 from mdpo_core.interfaces.model import Decoding
 from mdpo_core.storage.files import atomic_write
+from mdpo_core.words.tables import markdown_table
 
 _DRAWS = 500
 _OUTSIDE = 0.025  # of the draws, at each end of an interval
@@ -113,10 +114,9 @@ def _middle(values: Sequence[float]) -> tuple[float, float]:
 
 def write_table(compared: Sequence[Compared], file: Path) -> None:
     """Write the differences as a table in Markdown."""
-    lines = ["| benchmark | metric | before | trained | difference | 95 % |", "|---|---|---|---|---|---|"]
-    for each in compared:
-        lines += [f"| {each.name} | {' | '.join(cells(found))} |" for found in each.differences]
-    atomic_write(file, ("\n".join(lines) + "\n").encode())
+    head = ("benchmark", "metric", "before", "trained", "difference", "95 %")
+    rows = [[each.name, *cells(found)] for each in compared for found in each.differences]
+    atomic_write(file, f"{markdown_table(head, rows)}\n".encode())
 
 
 def cells(found: Difference) -> list[str]:

@@ -16,6 +16,7 @@ from mdpo_core.servers.client import ChatServer
 from mdpo_core.servers.messages import ChatRequest, Content, ending_of
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import MARK, unescape_marks
+from mdpo_core.words.amounts import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,7 +74,7 @@ class ServerModel:
             raise RecipeError(f"'{self.name}' takes text, but no picture: {error}") from error
         if count is not None and count == without:
             raise RecipeError(
-                f"'{self.name}' does not look at pictures: the server counts {count} tokens in the question "
+                f"'{self.name}' does not look at pictures: the server counts {counted(count, 'token')} in the question "
                 f"'{example.id}', with its picture and without it"
             )
 

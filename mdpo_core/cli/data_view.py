@@ -129,4 +129,4 @@ def _short(value: Any) -> str:
 
 
 def _told(value: object) -> str:
-    return f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
+    return counted(len(value), "byte") if isinstance(value, bytes) else type(value).__name__

@@ -119,11 +119,12 @@ def _of_terms(groups: Sequence[Group]) -> Iterator[Remark]:
     for label in dict.fromkeys(label for objective in objectives for label in objective):
         terms = [objective[label] for objective in objectives if label in objective]
         changed = {key for key, _ in differing(terms)}
-        told = ", ".join(sorted(changed.intersection((*_VIEWS, *_SCALE))))
+        told = sorted(changed.intersection((*_VIEWS, *_SCALE)))
         kinds = "loss|rewards/margin|rewards/accuracy" if changed.intersection(_VIEWS) else "loss|rewards/margin"
         if told:
             pattern = rf"(eval/preference/)?({kinds})/{re.escape(label)}(/|$)"
-            yield Remark(f"the term {label} is not the same in all runs: {told} differ", pattern)
+            differ = f"{', '.join(told)} {'differs' if len(told) == 1 else 'differ'}"
+            yield Remark(f"the term {label} is not the same in all runs: {differ}", pattern)
     if not _all_equal([{label: term.get("weight") for label, term in each.items()} for each in objectives]):
         yield Remark(
             "the runs have different terms or weights: the sum, loss, cannot be compared", r"(eval/preference/)?loss$"

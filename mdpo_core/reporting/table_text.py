@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mdpo_core.reporting.groups import Group, seeds_of
+from mdpo_core.words.tables import markdown_table, markdown_text
 
 NOT_COMPARABLE = "\u2020"  # behind the name of a number
 
@@ -29,12 +30,12 @@ def markdown_of(
 ) -> str:
     """A comparison as Markdown."""
     names = [group.name for group in groups]
-    parts = [_table(("group", "runs", "seeds"), of_groups(groups))]
+    parts = [markdown_table(("group", "runs", "seeds"), of_groups(groups))]
     if options:
-        parts.append(_table(("option", *names), ((path, *values) for path, values in options.items())))
+        parts.append(markdown_table(("option", *names), ((path, *values) for path, values in options.items())))
     if remarks:
-        parts.append("\n".join(f"- {_cell(each)}" for each in remarks))
-    parts.append(_table(("metric", "before", *names), metric_lines(rows, names)))
+        parts.append("\n".join(f"- {markdown_text(each)}" for each in remarks))
+    parts.append(markdown_table(("metric", "before", *names), metric_lines(rows, names)))
     parts += notes_on(groups, rows)
     return "\n\n".join(parts) + "\n"
 
@@ -78,12 +79,3 @@ def number_text(value: float) -> str:
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.3f}"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _table(head: Sequence[str], lines: Iterator[tuple[str, ...]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -197,10 +197,9 @@ class ChatServer:
             return Unanswered(said, _seconds(error.response.headers.get("retry-after")))
         hint = ""
         if error.status_code in (401, 403):
-            variable = self.address.key_variable
-            state = "is the key in" if os.environ.get(variable) else "there is no key in"
-            other = option(f"--{self.address.flag}-key-env NAME")
-            hint = f"; {state} the environment variable {variable} (another one: {other})"
+            variable, other = self.address.key_variable, option(f"--{self.address.flag}-key-env NAME")
+            state = "has a key that the server does not accept" if os.environ.get(variable) else "is not set"
+            hint = f"; the environment variable {variable} {state}; put the key there, or name another one with {other}"
         return RecipeError(f"{self._who} {said}{hint}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.losses import LossOptions, named, term_of, weighted
 from mdpo_core.cli.convert.options import Options
+from mdpo_core.words.amounts import counted
 
 
 def put_objective(
@@ -14,7 +15,7 @@ def put_objective(
 ) -> list[str]:
     """A term for each loss. Returns their labels. Raises `RecipeError` for a loss that has no counterpart."""
     if len(weights) != len(names):
-        options.refuse("loss_weights", f"has {len(weights)} numbers for {len(names)} losses")
+        options.refuse("loss_weights", f"has {counted(len(weights), 'number')} for {counted(len(names), 'loss')}")
     terms = []
     for name, weight in zip(names, weights, strict=True):
         term = term_of(name, values)

@@ -12,6 +12,7 @@ from typing import Any
 from mdpo_core.cli.sharing.shared import SharedModel
 from mdpo_core.interfaces.term import Term
 from mdpo_core.words.amounts import counted
+from mdpo_core.words.tables import markdown_table
 
 _TAGS = ["preference-optimization", "dpo", "vision-language", "mdpo"]
 _FILL_IN = "fill-in"
@@ -77,11 +78,11 @@ def _parts(shared: SharedModel, name: str) -> Iterator[str]:
 def _numbers(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     if not after:
         return "The run measured nothing on held-out rows."
-    lines = ["| metric | before training | this model |", "|---|---|---|"]
-    for name, value in after.items():
-        first = f"{before[name]:.4g}" if name in before else ""
-        lines.append(f"| {name.removeprefix('eval/')} | {first} | {value:.4g} |")
-    return "\n".join(lines)
+    rows = [
+        (name.removeprefix("eval/"), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
+        for name, value in after.items()
+    ]
+    return markdown_table(("metric", "before training", "this model"), rows)
 
 
 def _terms(shared: SharedModel) -> Iterator[str]:

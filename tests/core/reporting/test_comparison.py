@@ -85,7 +85,7 @@ def test_what_cannot_be_compared_is_said_and_marked(tmp_path: Path) -> None:
     dpo_run = stored_run(tmp_path / "dpo", "objective.0.label_smoothing=0.1", after=after, recipe=DPO)
     compared = mdpo.compare([mdpo_run, dpo_run])
     assert compared.remarks == [
-        "the term text is not the same in all runs: label_smoothing differ",
+        "the term text is not the same in all runs: label_smoothing differs",
         "the runs have different terms or weights: the sum, loss, cannot be compared",
     ]
     marked = {row["metric"] for row in compared.rows() if not row["comparable"]}

@@ -50,7 +50,7 @@ def test_without_a_file_the_recipe_goes_to_standard_output(tmp_path: Path, capsy
             "has no option by which its trainer is known; say it: --from trl, --from llamafactory",
         ),
         ("loss_type: sigmod\n", "loss_type: the loss 'sigmod' is not known; did you mean 'sigmoid'?"),
-        ("loss_type: [sigmoid, sft]\nloss_weights: [1]\n", "loss_weights has 1 numbers for 2 losses"),
+        ("loss_type: [sigmoid, sft]\nloss_weights: [1]\n", "loss_weights has 1 number for 2 losses"),
         ("loss_type: hinge\nld_alpha: 0.5\n", "the loss 'hinge' with ld_alpha has no counterpart"),
         ("beta: much\n", "beta must be a number, found 'much'"),
         ("beta: 0\n", "objective.0.beta: input should be greater than 0, found 0.0"),

@@ -125,7 +125,7 @@ def test_a_fault_that_stays_ends_in_a_sentence_and_the_next_run_asks_for_the_res
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, "there is no key in the environment variable OPENAI_API_KEY (another one: --judge-key-env NAME)"),
+        (401, "OPENAI_API_KEY is not set; put the key there, or name another one with --judge-key-env NAME"),
         (404, "replied with the HTTP status 404: no such model"),
         (400, "replied with the HTTP status 400"),
     ],
