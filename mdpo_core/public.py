@@ -61,7 +61,7 @@ from mdpo_core.runner import run
 from mdpo_core.scoring.layers import layers_of
 from mdpo_core.servers.client import ChatServer, Patience, RequestStopped, ServerAddress
 from mdpo_core.servers.messages import ChatReply, ChatRequest, UnusableReply, reply_in
-from mdpo_core.storage.files import atomic_folder, exclusive_folder
+from mdpo_core.storage.files import atomic_folder, atomic_write, exclusive_folder
 from mdpo_core.storage.stored_checks import remembered
 from mdpo_core.sweeping.sweep import SweepResult, sweep
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
@@ -72,7 +72,7 @@ from mdpo_core.types.example import Box, DroppedTokens, Example, ExampleField, P
 from mdpo_core.types.kept_memory import Amount, KeptMemory, OptimizerMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
 from mdpo_core.types.marks import IMAGE_MARK, MARK, OTHER_MARKS, VIDEO_MARK, count_marks, escape_marks, replace_marks
-from mdpo_core.types.rows import Block, LazyRows, RowStream, rows_in_random_order
+from mdpo_core.types.rows import Block, LazyRows, Rows, RowStream, rows_in_random_order
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
 from mdpo_core.types.stored_bytes import note_file
 from mdpo_core.types.transfer import on_cpu, to_device
@@ -167,6 +167,7 @@ __all__ = [
     "Role",
     "RowLogProb",
     "RowStream",
+    "Rows",
     "RunResult",
     "RunSize",
     "Sample",
@@ -199,6 +200,7 @@ __all__ = [
     "World",
     "answers_in_order",
     "atomic_folder",
+    "atomic_write",
     "blame_on",
     "by_frequency",
     "compare",

@@ -15,8 +15,10 @@ from mdpo_core.errors import MdpoError
 from mdpo_core.interfaces.benchmark.answers import Answer, Question
 from mdpo_core.interfaces.benchmark.benchmark import Benchmark
 from mdpo_core.interfaces.evaluator import Evaluator, Policy
+from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.processes.world import current_world
 from mdpo_core.registry.discovery import make_component
+from mdpo_core.storage.files import atomic_write, sha256
 
 
 class BenchmarkScore(Evaluator):
@@ -87,6 +89,13 @@ class BenchmarkScore(Evaluator):
     def prefix(self) -> str:
         return self.name
 
+    def read_files(self) -> Mapping[str, str]:
+        """The benchmark's own files, those of its questions, and the pictures that are asked about."""
+        benchmark, pictures = self._benchmark, {image for each in self._asked.questions for image in each.images}
+        with code_of(benchmark, "files"):
+            own = [*benchmark.files(), *benchmark.question_files()]
+        return {str(file): sha256(file) for file in [*own, *(self._asked.images / name for name in sorted(pictures))]}
+
     @property
     def benchmark(self) -> Benchmark:
         """The benchmark; its score is that of the questions that are asked."""
@@ -112,8 +121,7 @@ class BenchmarkScore(Evaluator):
 
 def _write(file: Path, answers: Sequence[Answer]) -> None:
     rows = ({"id": each.id, "prompt": each.prompt, "response": each.response, **each.values} for each in answers)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+    atomic_write(file, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
 
 
 def numbers_in(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

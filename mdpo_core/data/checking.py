@@ -19,7 +19,7 @@ from mdpo_core.data.validity import problems_before_encoding
 from mdpo_core.errors import DataError, PluginError, Problem, RecipeError, blame_on, by_frequency
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import LazyRows, Rows
+from mdpo_core.types.rows import LazyRows, Rows, place_in
 from mdpo_core.types.stored_bytes import Files, FileState, noted_files, stored_digest
 from mdpo_core.types.view import CLEAN
 from mdpo_core.words.amounts import counted
@@ -72,7 +72,7 @@ class CheckedData:
 
     def place(self, row: int) -> str:
         """Where a user finds a row, which counts from 0."""
-        return self.data.place(row) if isinstance(self.data, LazyRows) else f"row {row + 1}"
+        return place_in(self.data, row)
 
     def valid_examples(self) -> Sequence[Example]:
         """The valid rows."""
@@ -276,7 +276,7 @@ def _repeated(example_id: str | None, row: int, seen: dict[str, int], data: Sequ
     if example_id is None or seen.setdefault(example_id, row) == row:
         return []
     first = seen[example_id]
-    place = data.place(first) if isinstance(data, LazyRows) else f"row {first + 1}"
+    place = place_in(data, first)
     return [Problem("", "", f"{place} also has the id {example_id!r}; ids must differ: give one of the two another id")]
 
 

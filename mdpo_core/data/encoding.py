@@ -21,7 +21,7 @@ from mdpo_core.recipe.checks.needs import Need, lacking, needs_of_corruption, ne
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import IMAGE_MARK
-from mdpo_core.types.rows import LazyRows, Rows
+from mdpo_core.types.rows import place_in
 from mdpo_core.types.scores import Scores
 from mdpo_core.types.view import CLEAN, View
 
@@ -119,7 +119,7 @@ class BatchBuilder:
         raise DataError("all rows are bad")
 
     def _encoded(self, data: Sequence[Example], row: int, epoch: int) -> EncodedRow:
-        place = data.place(row) if isinstance(data, LazyRows | Rows) else f"row {row + 1}"
+        place = place_in(data, row)
         try:
             with blame_on(place):
                 example = data[row]

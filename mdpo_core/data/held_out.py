@@ -21,7 +21,7 @@ from mdpo_core.data.validity import wrong_type_in
 from mdpo_core.errors import DataError, Problem, blame_on
 from mdpo_core.interfaces.reader import HoldOut, Reader
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import LazyRows
+from mdpo_core.types.rows import place_in
 from mdpo_core.types.stored_bytes import Files, FileState, content_digest, noted_files
 
 _WHERE = "data.hold_out"
@@ -241,7 +241,7 @@ class _Look:
         return [self._of(row) for row in rows]
 
     def _of(self, row: int) -> _Seen:
-        place = self.data.place(row) if isinstance(self.data, LazyRows) else f"row {row + 1}"
+        place = place_in(self.data, row)
         with noted_files() as files:
             try:
                 with blame_on(place):

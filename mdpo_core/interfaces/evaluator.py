@@ -51,6 +51,13 @@ class Evaluator(Component):
         """
         return {}
 
+    def require_kept(self, folder: Path) -> None:
+        """Raise `DataError` if a file that it wrote before training, and reads later, is missing or damaged.
+
+        It is called with the run directory of a run that resumes, before a model is loaded.
+        """
+        return
+
     def interval(self, size: RunSize) -> int | None:
         """The steps between evaluations in a run of this size; None: start and end only."""
         return self.every
@@ -61,7 +68,7 @@ class Evaluator(Component):
 
     @property
     def prefix(self) -> str:
-        """What stands before the names of its metrics; two evaluators of a kind must not have the same."""
+        """What stands before the names of its metrics and its files; two evaluators must not have the same."""
         return ""
 
     @property

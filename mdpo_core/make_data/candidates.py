@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mdpo_core.errors import DataError, Problem, RecipeError, suggestion
 from mdpo_core.remedies import option
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import LazyRows
+from mdpo_core.types.rows import LazyRows, place_in
 
 if TYPE_CHECKING:
     from mdpo_core.interfaces.reader import StoredRows
@@ -53,7 +53,7 @@ class CandidateRows(LazyRows):
         return len(self.data)
 
     def place(self, number: int) -> str:
-        return self.data.place(number) if isinstance(self.data, LazyRows) else super().place(number)
+        return place_in(self.data, number)
 
     def row(self, number: int) -> Example:
         example = self.data[number]

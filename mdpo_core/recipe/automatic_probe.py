@@ -37,11 +37,11 @@ def run_size(recipe: Recipe, num_steps: int) -> RunSize:
 def why_not_probed(probe: Evaluator, size: RunSize, rows: Sequence[Example]) -> str:
     """Why the automatic probe does not measure a run on ``rows``; empty if it does."""
     if not probe.fits(size):
-        return "the run is too short for it"
+        return "the run is too short"
     row = _first_readable(rows)
     if row is None:
         return "no row could be read"
-    return "".join(list(lacking_for(probe, row))[:1])
+    return "".join(f"it {lacks}" for lacks in list(lacking_for(probe, row))[:1])
 
 
 def _first_readable(rows: Sequence[Example]) -> Example | None:

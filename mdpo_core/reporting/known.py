@@ -43,7 +43,7 @@ def _num_held_out(manifest: Mapping[str, Any]) -> int:
 
 def _num_probed(run_dir: Path) -> int:
     """The rows of a probe; 0 if the run has none. Raises `CheckpointError` for a damaged file."""
-    file = run_dir / "probe.json"
+    file = RunDirectory(run_dir).probe
     try:
         kept = read_json_object(file) if file.is_file() else {}
     except ValueError as error:

@@ -141,9 +141,10 @@ def _of_evaluators(runs: Sequence[StoredRun]) -> Iterator[Remark]:
                 f"the evaluator {name} has different options: {', '.join(changed)}", rf"eval/{re.escape(name)}/"
             )
     files = [run.manifest.get("evaluators", {}) for run in runs]
-    for path in dict.fromkeys(path for each in files for path in each):
-        if not _all_equal([each[path] for each in files if path in each]):
-            yield Remark(f"{path}, which an evaluator read, has changed between the runs", "eval/")
+    paths = dict.fromkeys(path for each in files for path in each)
+    if other := [path for path in paths if not _all_equal([each[path] for each in files if path in each])]:
+        more = f" (as have {len(other) - 1:,} others)" if len(other) > 1 else ""
+        yield Remark(f"{other[0]}, which an evaluator read, has changed between the runs{more}", "eval/")
 
 
 def _named(evaluator: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

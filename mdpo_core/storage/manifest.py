@@ -36,7 +36,6 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | dict(installed(sorted(packages))),
         "plugins": {point.name: point.value for point in points},
         **code_in(recipe),
-        **_evaluators(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
         "data": {
@@ -46,6 +45,7 @@ def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
             "quarantined": data.num_left_out,
             **_held_out(data),
         },
+        **_evaluators(recipe),  # at the end: those of a benchmark are many
     }
 
 

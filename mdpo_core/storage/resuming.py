@@ -99,12 +99,15 @@ def require_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: P
 def _require_same_files(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """The same for files that evaluators read. A manifest of an earlier version does not name them."""
     before = then.get("evaluators")
-    for file, digest in now.get("evaluators", {}).items():
-        if isinstance(before, Mapping) and before.get(file, digest) != digest:
-            raise CheckpointError(
-                f"the file {file}, which evaluators read, has changed since the run in {path} began "
-                f"({path / 'manifest.json'}); restore it, or start a new run with {option('--run-dir DIR')}"
-            )
+    if not isinstance(before, Mapping):
+        return
+    changed = [file for file, digest in now.get("evaluators", {}).items() if before.get(file, digest) != digest]
+    if changed:
+        others = f" (as have {len(changed) - 1:,} others)" if len(changed) > 1 else ""
+        raise CheckpointError(
+            f"the file {changed[0]}, which evaluators read, has changed since the run in {path} began{others} "
+            f"({path / 'manifest.json'}); restore it, or start a new run with {option('--run-dir DIR')}"
+        )
 
 
 def changed_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

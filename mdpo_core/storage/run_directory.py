@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.errors import CheckpointError, RecipeError, first_line
+from mdpo_core.errors import CheckpointError, DataError, RecipeError, first_line
+from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.processes.world import World
+from mdpo_core.recipe.automatic_probe import PROBE, automatic_probe
 from mdpo_core.recipe.recipe import Recipe
-from mdpo_core.remedies import option
+from mdpo_core.remedies import either, option
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, remove
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.storage.resuming import (
+    goes_on,
     goes_on_from,
+    recorded_recipe,
     require_same_code,
     require_same_inputs,
     require_same_recipe,
@@ -80,6 +84,11 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def probe(self) -> Path:
+        """The log-probs before training with which the probe compares."""
+        return self.path / "probe.json"
+
+    @property
     def samples(self) -> SamplesFile:
         """Answers of the policy, at each evaluation that kept some."""
         return SamplesFile(self.path / "samples.jsonl")
@@ -110,6 +119,8 @@ class RunDirectory:
                 f"{option('--resume')}, or choose another directory with {option('--run-dir DIR')}"
             )
         self._require_readable()
+        if not self.final.exists() or goes_on(recorded_recipe(self.recipe), recipe):
+            self._require_kept(recipe)
         if code is not None and self.manifest.is_file():
             require_same_code(read_manifest(self.manifest), code, self.path, accept=False)
 
@@ -124,6 +135,29 @@ class RunDirectory:
             read_manifest(self.manifest)
         self.metrics.records()
         self.samples.records()
+
+    def _require_kept(self, recipe: Recipe) -> None:
+        """Raise an error if a file that an evaluator wrote before training is missing or damaged."""
+        if 0 not in self.metrics.evaluations() and not self.checkpoints.all():
+            return
+        for evaluator in recipe.evaluators:
+            with code_of(evaluator, "require_kept"):
+                evaluator.require_kept(self.path)
+        probe = automatic_probe(recipe) if self.was_probed() else None
+        try:
+            if probe is not None:
+                probe.require_kept(self.path)
+            elif self.probe.is_file():  # the report reads it
+                read_json_object(self.probe)
+        except (DataError, ValueError) as error:
+            what = f"{error}" if isinstance(error, DataError) else f"{self.probe} is damaged ({error}); restore it"
+            remove = "remove it and " if self.probe.exists() else ""
+            off = either("--set probe=off", "probe=off")
+            raise CheckpointError(f"{what}, or {remove}go on without the probe: {off}") from error
+
+    def was_probed(self) -> bool:
+        """Whether the probe that no recipe names has measured the run before its first step."""
+        return any(name.startswith(f"eval/{PROBE}/") for name in self.metrics.evaluations().get(0, {}))
 
     def is_finished(self, recipe: Recipe) -> bool:
         """Whether the run has exported its model, and ``recipe`` does not train longer than it did.

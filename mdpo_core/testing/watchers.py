@@ -24,6 +24,8 @@ def check_evaluator(evaluator: Evaluator, policy: Policy, folder: Path) -> None:
     require(texts, f"{name_of(evaluator)} must give digests by path from read_files(); it gives {shown(read)}")
     generators = global_randomness()
     first = _measured(evaluator, policy, folder, 0)
+    with calling(evaluator, "in require_kept(), of a run that measured the start"):
+        evaluator.require_kept(folder)
     later = _measured(evaluator, policy, folder, 10)
     name = name_of(evaluator)
     require(

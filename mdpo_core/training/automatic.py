@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mdpo_core.interfaces.evaluator import Evaluator
-from mdpo_core.recipe.automatic_probe import PROBE, automatic_probe, why_not_probed
+from mdpo_core.recipe.automatic_probe import automatic_probe, why_not_probed
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.training.evaluation import TrainedPolicy
@@ -21,7 +21,4 @@ def evaluators_of(recipe: Recipe, policy: TrainedPolicy, directory: RunDirectory
 
 def _began_probed(directory: RunDirectory) -> bool:
     """Whether the probe measured before training: true of a run that begins, false of one that began without it."""
-    evaluations = directory.metrics.evaluations()
-    if 0 in evaluations:
-        return any(name.startswith(f"eval/{PROBE}/") for name in evaluations[0])
-    return not directory.checkpoints.all()
+    return directory.was_probed() if 0 in directory.metrics.evaluations() else not directory.checkpoints.all()

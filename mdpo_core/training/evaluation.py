@@ -27,7 +27,7 @@ from mdpo_core.training.learner import Learner
 from mdpo_core.training.out_of_memory import explained_while
 from mdpo_core.types.batch import Batch, EncodedPrompt
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import Joined, LazyRows, Rows
+from mdpo_core.types.rows import Joined, LazyRows, Rows, place_in
 from mdpo_core.types.scores import Scores, TokenLogProbs
 from mdpo_core.types.view import CLEAN, View
 
@@ -205,6 +205,9 @@ class _SoundRows(LazyRows):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def place(self, number: int) -> str:
+        return place_in(self._rows, number)
 
     def row(self, number: int) -> Example:
         self._builder.build(self._rows, [number], epoch=0)

@@ -50,6 +50,11 @@ class LazyRows(Sequence[Example]):
         return self.row(number)
 
 
+def place_in(rows: Sequence[Example], number: int) -> str:
+    """Where a user finds a row, for messages: ``pairs.json row 3``, or ``row 3`` of rows that know no file."""
+    return rows.place(number) if isinstance(rows, LazyRows) else f"row {number + 1}"
+
+
 def rows_in_random_order(num_rows: int, rng: random.Random) -> Iterator[int]:
     """Row numbers in which to search: 100 random draws, then every row, starting at a random one.
 
@@ -88,8 +93,8 @@ class RowStream(ABC):
         """
 
 
-class Rows(Sequence[Example]):
-    """The rows of ``data`` whose numbers are in ``rows``, in that order."""
+class Rows(LazyRows):
+    """The rows of ``data`` whose numbers are in ``rows``, in that order; a slice of them is of this kind, too."""
 
     def __init__(self, data: Sequence[Example], rows: Sequence[int]) -> None:
         self._data = data
@@ -98,19 +103,18 @@ class Rows(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def place(self, index: int) -> str:
-        """Where a user finds the row at an index."""
-        row = self._rows[index]
-        return self._data.place(row) if isinstance(self._data, LazyRows) else f"row {row + 1}"
+    def row(self, number: int) -> Example:
+        return self._data[self._rows[number]]
+
+    def place(self, number: int) -> str:
+        return place_in(self._data, self._rows[number])
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Example]: ...
     def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
-        if isinstance(index, slice):
-            return Rows(self._data, self._rows[index])
-        return self._data[self._rows[index]]
+        return Rows(self._data, self._rows[index]) if isinstance(index, slice) else super().__getitem__(index)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Joined(LazyRows):
 
     def place(self, number: int) -> str:
         part, index = self._at(number)
-        return part.place(index) if isinstance(part, LazyRows | Rows) else f"row {index + 1}"
+        return place_in(part, index)
 
     def _at(self, number: int) -> tuple[Sequence[Example], int]:
         for part in self.parts:

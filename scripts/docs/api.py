@@ -25,7 +25,7 @@ GROUPS = {
     "run sweep",
     "Use a model": "TrainedModel load_trained",
     "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Block Box DroppedTokens Example ExampleField HoldOut "
-    "ImageOptions LazyRows Prompt Role RowStream StoredRows Turn count_marks escape_marks note_file other_kind "
+    "ImageOptions LazyRows Prompt Role RowStream Rows StoredRows Turn count_marks escape_marks note_file other_kind "
     "read_image replace_marks rows_in_random_order",
     "Make pairs": "Generation Keep NewPairs NewRow Relabeling generate_rejected relabel",
     "Views, batches and scores": "Batch EncodedImage EncodedPrompt EncodedRow ImageInputs Packed PaddedView "
@@ -43,8 +43,8 @@ GROUPS = {
     "TrackerLog TrainableScorer TrainedWeights UpdateOptions Updates parameter_groups place_step_count "
     "set_learning_rate whole_tensor",
     "Memory": "Amount KeptMemory OptimizerMemory WeightSizes",
-    "Processes, devices and files": "World atomic_folder current_world device_of exclusive_folder local_device "
-    "peak_memory remembered require_devices set_compute_device",
+    "Processes, devices and files": "World atomic_folder atomic_write current_world device_of exclusive_folder "
+    "local_device peak_memory remembered require_devices set_compute_device",
     "Errors": "CheckpointError DataError MdpoError PluginError Problem RecipeError blame_on by_frequency counted "
     "is_shortage suggestion",
 }

@@ -20,7 +20,7 @@ from mdpo_core.reporting.page.pictures import Shown, shown
 from mdpo_core.reporting.page.words import Words, differences
 from mdpo_core.types.batch import EncodedRow
 from mdpo_core.types.example import Example
-from mdpo_core.types.rows import LazyRows
+from mdpo_core.types.rows import LazyRows, place_in
 from mdpo_core.types.stored_bytes import stored_digest
 from mdpo_core.types.view import CLEAN
 
@@ -122,7 +122,7 @@ class NotedRows(LazyRows):
 
     def place(self, number: int) -> str:
         """Where a user finds the row."""
-        return self._rows.place(number) if isinstance(self._rows, LazyRows) else super().place(number)
+        return place_in(self._rows, number)
 
     def row(self, number: int) -> Example:
         example = self._rows[number]

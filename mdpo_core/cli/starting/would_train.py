@@ -74,8 +74,9 @@ def _probe(recipe: Recipe, checked: CheckedData) -> Iterator[str]:
     size = run_size(recipe, recipe.train.max_steps or Sampler.of(recipe.train, checked.lengths).num_steps)
     reason = why_not_probed(probe, size, checked.held_out_examples() or checked.valid_examples())
     every = probe.interval(size)
-    when = "before and after the training" if every is None else f"every {every} steps"
-    yield f"  probe      {f'none: {reason}' if reason else f'whether the preference needs the picture, {when}'}"
+    when = "before and after the training" if every is None else f"at the start, every {every} steps and at the end"
+    told = f"not measured: {reason}" if reason else f"measured {when}"
+    yield f"  probe      are answers preferred because of the picture? {told}"
 
 
 def _steps(recipe: Recipe, checked: CheckedData | None) -> str:

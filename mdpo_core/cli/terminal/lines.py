@@ -13,7 +13,8 @@ _COMMAND = "resume with: "
 # What stands for an accuracy before any answer has a reward, and what it means.
 NOT_YET = "not yet"
 NOT_YET_MEANS = f"{NOT_YET}: before the first step no answer is preferred, as the model is its own reference"
-_ACCURACY, _MARGIN, _OF_PROBE = "rewards/accuracy/", "rewards/margin/", "eval/probe/accuracy"
+_ACCURACY, _MARGIN = "rewards/accuracy/", "rewards/margin/"
+_OF_PROBE, _PROBED_REWARDS = "eval/probe/accuracy", "eval/probe/chosen"
 _LABEL, _LABEL_WIDTH = re.compile(r"  \w+ +(?=\S)"), 13
 _NO_BREAK = "\u00a0"
 _BAR = 24  # columns of the longest bar
@@ -76,7 +77,8 @@ def is_not_yet(name: str, metrics: Mapping[str, float]) -> bool:
     if metrics.get(name) != 0:
         return False
     if name.startswith(_OF_PROBE):
-        return metrics.get("eval/probe/chosen") == 0
+        rewards = [value for each, value in metrics.items() if each.startswith(_PROBED_REWARDS)]
+        return rewards != [] and not any(rewards)
     before, found, term = name.partition(_ACCURACY)
     return bool(found) and not metrics.get(f"{before}{_MARGIN}{term}")
 

@@ -87,6 +87,10 @@ class Benchmark(Component):
         """The files that are read besides the answers; their digests stand in the result."""
         return ()
 
+    def question_files(self) -> Sequence[Path]:
+        """The files of the questions, where `files` does not name them."""
+        return [self.questions] if self.questions is not None and self.questions.is_file() else []
+
     @abstractmethod
     def read_questions(self) -> Sequence[Question]:
         """What a model is to be asked, in order. Raises `DataError` or `RecipeError`."""

@@ -125,6 +125,10 @@ class Amber(Benchmark):
             own += [Path(of)] if kind == "table" else []
         return own
 
+    def question_files(self) -> Sequence[Path]:
+        file = self._query_file()
+        return [] if file is None else [file]
+
     def read_questions(self) -> Sequence[Question]:
         annotations, file = self._annotations(), self._query_file()
         if file is None:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from mdpo_core import (
     Corruption,
@@ -19,10 +19,11 @@ from mdpo_core import (
     Evaluator,
     Example,
     ExampleField,
-    LazyRows,
     Policy,
     Problem,
+    Rows,
     RunSize,
+    atomic_write,
     current_world,
 )
 from mdpo_objectives.evaluators.preference import corruption_of
@@ -39,7 +40,7 @@ class _Probed(NamedTuple):
     """Of each row: its id, the log-probs of its answers, the tokens of the chosen one, and if its picture changed."""
 
     ids: list[str]
-    log_probs: list[list[float]]
+    log_probs: list[tuple[float, float]]
     num_tokens: list[int]
     changed: list[bool]
 
@@ -49,7 +50,10 @@ class _Before(NamedTuple):
 
     numbers: list[int]
     ids: list[str]
-    log_probs: Mapping[str, Sequence[Sequence[float]]]
+    log_probs: Mapping[str, Sequence[tuple[float, float]]]
+
+
+_KEPT = TypeAdapter(_Before, config=ConfigDict(strict=True))
 
 
 class Probe(Evaluator):
@@ -87,6 +91,9 @@ class Probe(Evaluator):
     def corruptions(self) -> tuple[Corruption]:
         return (corruption_of(self.without),)
 
+    def require_kept(self, folder: Path) -> None:
+        _read(folder / "probe.json")
+
     def interval(self, size: RunSize) -> int | None:
         if self.every is not None:
             return self.every
@@ -104,13 +111,12 @@ class Probe(Evaluator):
         file, data = folder / "probe.json", policy.held_out or policy.trained_on
         if step == 0:
             numbers = self._drawn(policy, self.most_rows(policy.size))
-            found = self._found(policy, _Rows(data, numbers))
+            found = self._found(policy, Rows(data, numbers))
             before = _Before(numbers, found[""].ids, {name: each.log_probs for name, each in found.items()})
-            if current_world().is_main:
-                file.write_text(json.dumps(before._asdict()))
+            current_world().computed_by_main(lambda: atomic_write(file, json.dumps(before._asdict()).encode()))
         else:
-            before = current_world().computed_by_main(lambda: _read(file, len(data)))
-            found = self._found(policy, _Rows(data, before.numbers))
+            before = current_world().computed_by_main(lambda: _of_these_rows(_read(file), len(data), file))
+            found = self._found(policy, Rows(data, before.numbers))
         if before.ids != found[""].ids:
             raise _of_other_rows(file)
         return _metrics(found, before.log_probs)
@@ -137,19 +143,6 @@ class Probe(Evaluator):
         return found
 
 
-class _Rows(LazyRows):
-    """The rows of ``data`` with some numbers."""
-
-    def __init__(self, data: Sequence[Example], numbers: list[int]) -> None:
-        self._data, self.numbers = data, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def row(self, number: int) -> Example:
-        return self._data[self.numbers[number]]
-
-
 def forwards_a_row(size: RunSize) -> int:
     """The forwards of a row in a probe: two answers, with the picture, without it, and under each condition."""
     return len(_RESPONSES) * (2 + size.num_conditions)
@@ -171,32 +164,43 @@ def _in_random_order(total: int, rng: random.Random) -> Iterator[int]:
 
 def _probed(policy: Policy, rows: Sequence[Example], how: Corruption | None) -> _Probed:
     chosen, rejected = policy.log_probs_of(rows, _RESPONSES, how).values()
-    pairs = [[first.log_prob, second.log_prob] for first, second in zip(chosen, rejected, strict=True)]
+    pairs = [(first.log_prob, second.log_prob) for first, second in zip(chosen, rejected, strict=True)]
     changed = [how is None or row.corruptible for row in chosen]
     return _Probed([row.id for row in chosen], pairs, [row.num_tokens for row in chosen], changed)
 
 
-def _read(file: Path, most: int) -> _Before:
-    """The log-probs before training of rows among ``most``."""
+def _read(file: Path) -> _Before:
+    """The log-probs before training. Raises `DataError` if the file is missing or not as a probe writes it."""
     try:
-        kept = json.loads(file.read_text())
-        before = _Before(list(kept["numbers"]), list(kept["ids"]), dict(kept["log_probs"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = (
-            f"cannot be read ({error}): it holds the log-probs before training; take the probe out of evaluators, and "
-            "set probe: off"
-        )
-        raise DataError([Problem(file.name, "", message)]) from error
-    if not all(0 <= number < most for number in before.numbers):
+        before = _KEPT.validate_json(file.read_bytes())
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _unreadable(file, ": ".join([*map(str, first["loc"][:1]), first["msg"]])) from error
+    numbers = [len(before.ids), *map(len, before.log_probs.values())]
+    if "" not in before.log_probs or any(number != len(before.numbers) for number in numbers):
+        raise _unreadable(file, "it does not have the log-probs of all its rows")
+    return before
+
+
+def _unreadable(file: Path, reason: str) -> DataError:
+    message = f"cannot be read ({reason}): it holds the log-probs before training, which the probe compares with"
+    return DataError([Problem(str(file), "", f"{message}; restore it, or begin again in another run directory")])
+
+
+def _of_these_rows(before: _Before, number: int, file: Path) -> _Before:
+    """``before``. Raises `DataError` unless its rows are among this number."""
+    if not all(0 <= each < number for each in before.numbers):
         raise _of_other_rows(file)
     return before
 
 
 def _of_other_rows(file: Path) -> DataError:
-    return DataError([Problem(file.name, "", "is of other rows; remove the run directory, and begin again")])
+    return DataError([Problem(str(file), "", "is of other rows; begin again in another run directory")])
 
 
-def _metrics(found: Mapping[str, _Probed], before: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+def _metrics(found: Mapping[str, _Probed], before: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
     """The metrics of all conditions. One that changes no picture has none."""
     metrics: dict[str, float] = {}
     for name, each in found.items():
@@ -208,7 +212,7 @@ def _metrics(found: Mapping[str, _Probed], before: Mapping[str, Sequence[Sequenc
     return metrics
 
 
-def _of_condition(now: _Probed, before: Sequence[Sequence[float]]) -> dict[str, float]:
+def _of_condition(now: _Probed, before: Sequence[tuple[float, float]]) -> dict[str, float]:
     rows = [index for index, changed in enumerate(now.changed) if changed]
     gains = [[after - first for after, first in zip(now.log_probs[row], before[row], strict=True)] for row in rows]
     return {

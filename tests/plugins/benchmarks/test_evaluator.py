@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support.amber import small_folder
+from support.runs import train
 from support.small_nltk import small_nltk
 
-from mdpo_core import Evaluator, Example, MdpoError, component
+from mdpo_core import BenchmarkScore, CheckpointError, Evaluator, Example, MdpoError, component
 from mdpo_core.cli import main
 from mdpo_core.testing import check_evaluator
 from mdpo_core.testing.contracts import _SteadyPolicy
@@ -107,6 +111,61 @@ def test_amber_needs_nltk_before_a_run_only_where_it_finds_the_nouns(
     with pytest.raises((MdpoError, ValueError), match="AMBER needs nltk, which is not installed"):
         component("evaluator", "benchmark", of=of, images=photographs)
     component("evaluator", "benchmark", of={**of, "nouns_by": "vocabulary"}, images=photographs)
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_questions_and_pictures_are_files_that_a_resumed_run_compares(questions: Path, photographs: Path) -> None:
+    picture = photographs / json.loads(questions.read_text())[0]["image"]
+    both = {str(questions): digest(questions), str(picture): digest(picture)}
+    assert evaluator(questions, photographs).read_files() == both
+
+
+def test_only_pictures_that_are_asked_about_are_compared(photographs: Path, tmp_path: Path) -> None:
+    pictures = sorted(file.name for file in photographs.iterdir())
+    keys = ("question_id", "text", "label")
+    rows = [dict(zip(keys, (n, f"Is it {n}?", "no"), strict=True)) | {"image": name} for n, name in enumerate(pictures)]
+    file = tmp_path / "questions.json"
+    file.write_text(json.dumps(rows))
+    part = evaluator(file, photographs, share=0.25)
+    assert isinstance(part, BenchmarkScore)
+    asked = {str(photographs / name) for each in part.asked.questions for name in each.images}
+    assert part.read_files().keys() == {str(file), *asked}
+    assert len(asked) == 2
+
+
+def test_files_in_their_usual_places_are_compared_too(photographs: Path, tmp_path: Path) -> None:
+    """AMBER finds its questions in its data."""
+    data, picture = small_folder(tmp_path / "data", {1005}), sorted(photographs.iterdir())[0]
+    query = data / "query" / "query_all.json"
+    query.parent.mkdir(exist_ok=True)
+    query.write_text(json.dumps([{"id": 1005, "image": picture.name, "query": "Is there a cat?"}]))
+    of = {"benchmark": "amber", "data": str(data), "task": "d"}
+    made = component("evaluator", "benchmark", of=of, images=photographs)
+    assert isinstance(made, Evaluator)
+    assert {str(query), str(picture)} <= made.read_files().keys()
+    assert any(Path(name).name == "annotations.json" for name in made.read_files())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("which", ["questions", "picture"])
+def test_a_run_does_not_go_on_with_other_questions_or_pictures(
+    which: str, questions: Path, photographs: Path, changes: list[str], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(photographs, images)
+    picture = images / json.loads(questions.read_text())[0]["image"]
+    of = f"of: {{benchmark: pope, questions: {questions}}}"
+    asked = f"[{{evaluator: benchmark, {of}, images: {images}, share: 0.1, max_new_tokens: 2}}]"
+    words = [*changes, f"evaluators={asked}", "train.epochs=1"]
+    folder = train(words, tmp_path / "run")
+    file = {"questions": questions, "picture": picture}[which]
+    file.write_bytes(file.read_bytes() + b"\n")
+    said = rf"the file {re.escape(str(file))}, which evaluators read, has changed since the run in .* began"
+    with pytest.raises(CheckpointError, match=said):
+        train([*words, "train.epochs=2"], folder, resume=True)
 
 
 def test_missing_pictures_are_named(questions: Path, tmp_path: Path) -> None:

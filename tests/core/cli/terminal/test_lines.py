@@ -56,6 +56,10 @@ def test_an_accuracy_before_any_answer_has_a_reward_is_not_yet_one() -> None:
         ("eval/probe/accuracy", {"eval/probe/chosen": 0.0}, True),
         ("eval/probe/accuracy/without", {"eval/probe/chosen": 0.0}, True),
         ("eval/probe/accuracy", {"eval/probe/chosen": -2.0}, False),
+        # After steps, a mean reward may be 0 by chance, but not under each condition.
+        ("eval/probe/accuracy", {"eval/probe/chosen": 0.0, "eval/probe/chosen/without": 0.5}, False),
+        ("eval/probe/accuracy/crop", {"eval/probe/chosen": 0.0, "eval/probe/chosen/crop": -0.5}, False),
+        ("eval/probe/accuracy/crop", {"eval/probe/chosen": 0.0, "eval/probe/chosen/crop": 0.0}, True),
         ("eval/preference/logps/accuracy/picture", {}, False),
         ("eval/benchmark/pope/accuracy", {}, False),
     ],

@@ -36,6 +36,14 @@ def test_benchmarks_of_one_name_need_labels(pope: str) -> None:
     assert len(load_recipe(RECIPE, [f"evaluators=[{{{pope}}}, {{{pope}, label: hard}}]"]).evaluators) == 2
 
 
+def test_benchmarks_of_two_kinds_need_labels_too(pope: str) -> None:
+    """Their answers would lie in one file."""
+    text = "evaluators.1: is called 'pope', as 'scenes' in evaluators.0 is"
+    scenes = "{evaluator: scenes, of: {benchmark: pope}}"
+    assert text in refused(f"[{scenes}, {{{pope}}}]")
+    assert len(load_recipe(RECIPE, [f"evaluators=[{scenes}, {{{pope}, label: pope_coco}}]"]).evaluators) == 2
+
+
 def test_the_same_metrics_twice_are_refused() -> None:
     text = "evaluators.1: measures 'loss', as 'preference' in evaluators.0 does, and one value would be lost"
     assert text in refused("[{evaluator: preference}, {evaluator: preference, every: 5}]")

@@ -90,6 +90,49 @@ def test_a_lost_beginning_is_said(content: str | None, tmp_path: Path) -> None:
         Probe().evaluate(Measured(AFTER), tmp_path, 50)
 
 
+KEPT = {"numbers": [0, 2], "ids": ["0", "2"], "log_probs": {"": [[-1.5, -2.0], [-3.0, -4.0]]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (None, "No such file or directory"),
+        ({"ids": None}, "ids: Input should be a valid list"),
+        ({"numbers": ["0", 2]}, "numbers: Input should be a valid integer"),
+        ({"log_probs": {"": [[-1.5], [-3.0, -4.0]]}}, "log_probs: Field required"),
+        ({"log_probs": {"": KEPT["log_probs"][""][:1]}}, "it does not have the log-probs of all its rows"),
+        ({"log_probs": {}}, "it does not have the log-probs of all its rows"),
+        ({"ids": ["0"]}, "it does not have the log-probs of all its rows"),
+    ],
+)
+def test_what_later_probes_need_is_asked_for_before_a_run_goes_on(
+    change: dict[str, object] | None, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "probe.json"
+    file.write_text(json.dumps(KEPT))
+    Probe().require_kept(tmp_path)
+    file.unlink() if change is None else file.write_text(json.dumps(KEPT | change))
+    with pytest.raises(DataError, match=rf"probe\.json: cannot be read \({reason}\)"):
+        Probe().require_kept(tmp_path)
+
+
+def test_a_beginning_that_is_measured_again_replaces_the_whole_file(tmp_path: Path) -> None:
+    Probe().evaluate(Measured(BEFORE), tmp_path, 0)
+    file, link = tmp_path / "probe.json", tmp_path / "as_it_was"
+    link.hardlink_to(file)
+    before = file.read_bytes()
+    Probe().evaluate(Measured(AFTER), tmp_path, 0)
+    assert link.read_bytes() == before != file.read_bytes()
+
+
+def test_rows_that_are_not_there_are_said(tmp_path: Path) -> None:
+    Probe().evaluate(Measured(BEFORE), tmp_path, 0)
+    other = Measured(AFTER)
+    other.held_out = tuple(ROWS[:2])
+    with pytest.raises(DataError, match=r"probe\.json: is of other rows; begin again in another run directory"):
+        Probe().evaluate(other, tmp_path, 50)
+
+
 def test_without_held_out_rows_some_of_the_training_are_drawn(tmp_path: Path) -> None:
     policy = Measured(BEFORE)
     policy.held_out, policy.trained_on = (), tuple(ROWS)
