@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.paths import LLAVA_MDPO
 
-from mdpo_core import CheckpointError, MdpoError, Recipe, RecipeError, load_recipe, run
+from mdpo_core import CheckpointError, DataError, MdpoError, Recipe, RecipeError, component, load_recipe, run
 from mdpo_core.storage.checkpoints import STATE, Checkpoints
 from mdpo_core.storage.files import atomic_folder, atomic_write
 from mdpo_core.storage.run_directory import RunDirectory
@@ -77,6 +77,52 @@ def test_a_file_that_no_run_wrote_is_refused_by_name(
     file.write_bytes((content.encode() if isinstance(content, str) else content) + line)
     # A recipe without its keys is another one.
     refused(recipe, folder, name.replace(".", r"\.") if name != "recipe.yaml" else r"recipe\.yaml|another recipe")
+
+
+KEPT = {"numbers": [0], "ids": ["0"], "log_probs": {"": [[-1.5, -2.0]], "without": [[-2.5, -2.0]]}}
+
+
+@pytest.fixture
+def probed(folder: Path) -> Path:
+    """The run as if it had been long enough for a probe; the file that the probe kept."""
+    lines = (folder / "metrics.jsonl").read_text()
+    first = json.dumps({"step": 0, "epoch": 0.0, "eval/probe/accuracy": 0.0, "eval/probe/chosen": 0.0})
+    (folder / "metrics.jsonl").write_text(f"{first}\n{lines}")
+    file = folder / "probe.json"
+    file.write_text(json.dumps(KEPT))
+    return file
+
+
+@pytest.mark.parametrize("content", [None, *CONTENTS.values()], ids=["gone", *CONTENTS])
+def test_what_the_probe_kept_is_looked_at_before_a_run_goes_on(
+    content: str | bytes | None, probed: Path, folder: Path, recipe: Recipe
+) -> None:
+    RunDirectory(folder).claim(recipe, resume=True)
+    probed.unlink()
+    if content is not None:
+        probed.write_bytes(content.encode() if isinstance(content, str) else content)
+    remove = "remove it and " if content is not None else ""
+    refused(recipe, folder, rf"probe\.json: cannot be read \(.*, or {remove}go on without the probe: probe=off")
+    named = recipe.with_({"evaluators": [component("evaluator", "probe", rows=1)]})
+    (folder / "recipe.yaml").write_text(json.dumps(named.to_dict()))
+    with pytest.raises(DataError, match=r"probe\.json: cannot be read .* begin again in another run directory$"):
+        RunDirectory(folder).claim(named, resume=True)
+
+
+def test_a_run_goes_on_without_a_probe_that_is_lost(probed: Path, folder: Path, recipe: Recipe) -> None:
+    off = recipe.with_({"probe": "off"})
+    probed.write_text("{")
+    refused(off, folder, r"probe\.json is damaged .*; restore it, or remove it and go on without the probe")
+    probed.unlink()
+    RunDirectory(folder).claim(off, resume=True)
+
+
+def test_a_finished_run_needs_no_probe_any_more(probed: Path, folder: Path, recipe: Recipe) -> None:
+    probed.unlink()
+    (folder / "final").mkdir()
+    RunDirectory(folder).claim(recipe, resume=True)
+    with pytest.raises(CheckpointError, match=r"probe\.json: cannot be read"):
+        RunDirectory(folder).claim(recipe.with_({"train.epochs": 7}), resume=True)
 
 
 @pytest.mark.parametrize("key", ["format", "step", "processes", "sha256", "backend", "running"])

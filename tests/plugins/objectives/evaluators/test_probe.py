@@ -97,7 +97,7 @@ KEPT = {"numbers": [0, 2], "ids": ["0", "2"], "log_probs": {"": [[-1.5, -2.0], [
     ("change", "reason"),
     [
         (None, "No such file or directory"),
-        ({"ids": None}, "ids: Input should be a valid list"),
+        ({"ids": None}, "ids: Input should be a valid array"),
         ({"numbers": ["0", 2]}, "numbers: Input should be a valid integer"),
         ({"log_probs": {"": [[-1.5], [-3.0, -4.0]]}}, "log_probs: Field required"),
         ({"log_probs": {"": KEPT["log_probs"][""][:1]}}, "it does not have the log-probs of all its rows"),
