@@ -13,6 +13,7 @@ from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
 from mdpo_core.processes.file_modules import FileModule, give
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
+from mdpo_core.registry.required_version import require_version_for_package
 from mdpo_core.remedies import either
 
 _Thing = TypeVar("_Thing")
@@ -209,6 +210,7 @@ def _package_of(point: EntryPoint) -> str:
 
 
 def _load(point: EntryPoint) -> object:
+    require_version_for_package(point)  # first: code for another version may not even load
     try:
         return point.load()
     except KeyboardInterrupt:

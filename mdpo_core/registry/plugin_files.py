@@ -11,6 +11,7 @@ from mdpo_core.errors import PluginError, raised
 from mdpo_core.processes.file_modules import FileModule
 from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.registry.offers import fault_among, has_hooks, offered_by
+from mdpo_core.registry.required_version import require_version_for_file
 
 SUFFIX = ".py"
 _HOW = (
@@ -69,6 +70,7 @@ def _add(registry: Registry, file: FileModule) -> None:
             f"the plugin files {known.path} and {file.path} have the same name, but not the same content; rename one, "
             "or leave it out"
         )
+    require_version_for_file(file.path, file.source)
     with file.kept_before():
         module, given = _executed(file)
         registry.register_file(file, module, _offered(file, module, given))
