@@ -193,8 +193,7 @@ def write_new_plugin(options: argparse.Namespace) -> int:
 
     folder = write_plugin(options.name, options.kind, options.out)
     path, name = shlex.quote(f"{folder}"), options.name.removeprefix("mdpo_")
-    install, test = 'pip install -e . "mdpo[testing]"', f"pytest --mdpo-plugin mdpo_{name}"
-    steps = (f"cd {path}", install, test, "mdpo-run recipe.yaml")
+    steps = (f"cd {path}", 'pip install -e ".[test]"', "pytest", "mdpo-run recipe.yaml")
     print("\n  ".join((f"{folder}: the {options.kind} '{name}'; next:", *steps)))  # noqa: T201
     return 0
 

@@ -1,8 +1,9 @@
-"""Writes the package of `mdpo new-plugin`: a module, a pyproject.toml for pip, and a recipe that uses it."""
+"""Writes the package of `mdpo new-plugin`: a module with its tests, what pip and GitHub read, and a recipe."""
 
 from __future__ import annotations
 
 import builtins
+import datetime
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -49,6 +50,14 @@ _USES: Mapping[str, Mapping[str, str]] = {
     "benchmark": {"evaluators": "[{evaluator: benchmark, of: {benchmark: $name}, images: ., max_new_tokens: 8}]"},
     "tracker": {"trackers": "[{tracker: $name}]"},
 }
+# Which template makes which file. The tests of an adapter need a model, and all others train for two steps.
+_FILES: Mapping[str, str] = {
+    "plugin_pyproject": "pyproject.toml",
+    "plugin_readme": "README.md",
+    "plugin_licence": "LICENSE",
+    "plugin_workflow": ".github/workflows/tests.yml",
+    "plugin_recipe": "recipe.yaml",
+}
 
 
 def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
@@ -74,13 +83,30 @@ def write_plugin(name: str, kind: str, out: Path | None = None) -> Path:
     if folder.exists() or folder.is_symlink():
         raise PluginError(f"{folder} already exists; choose another folder with --out DIR")
     _require_free(name, kind, module)
-    words = {"name": name, "module": module, "package": module.replace("_", "-"), "cls": _class_name(name, kind)}
-    recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
+    words = _words(name, kind, module)
+    tests = "plugin_tests_adapter" if kind == "adapter" else "plugin_tests"
+    made = {kind: f"{module}.py", tests: f"tests/test_{name}.py", **_FILES}
     with atomic_folder(folder) as unfinished:
-        (unfinished / f"{module}.py").write_text(_filled(kind, words), encoding="utf-8")
-        (unfinished / "pyproject.toml").write_text(_filled("pyproject", words), encoding="utf-8")
-        (unfinished / "recipe.yaml").write_text(_filled("recipe", {**words, **recipe}), encoding="utf-8")
+        for template, file in made.items():
+            path = unfinished / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_filled(template, words), encoding="utf-8")
     return folder
+
+
+def _words(name: str, kind: str, module: str) -> dict[str, str]:
+    """What the templates say in place of ``$name`` and its like."""
+    words = {
+        "name": name,
+        "kind": kind,
+        "module": module,
+        "package": module.replace("_", "-"),
+        "cls": _class_name(name, kind),
+        "version": mdpo_core.__version__,
+        "year": str(datetime.date.today().year),
+    }
+    recipe = {key: Template(value).substitute(words) for key, value in {**_RECIPE, **_USES[kind]}.items()}
+    return {**words, **recipe}
 
 
 def _require_free(name: str, kind: str, module: str) -> None:

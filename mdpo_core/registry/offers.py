@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -141,7 +142,9 @@ def _require_hooks(plugin: object) -> None:
 def _try_to_register(plugin: object, name: str) -> None:
     """Register the plugin in an unused manager: a manager that refuses one hook may keep the plugin's other hooks."""
     plugins = plugin_manager()
-    plugins.register(plugin, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pluggy warns of a deprecated hook once more when it is really registered
+        plugins.register(plugin, name)
     plugins.check_pending()
 
 

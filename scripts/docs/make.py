@@ -15,6 +15,7 @@ def pages() -> dict[Path, Callable[[], str]]:
     import api
     import cli
     import coming_from
+    import known_plugins
     import make_data
     import make_models
     import make_tables
@@ -30,6 +31,7 @@ def pages() -> dict[Path, Callable[[], str]]:
         coming_from.PAGE: coming_from.page,
         make_models.PAGE: make_models.page,
         make_data.PAGE: make_data.page,
+        known_plugins.PAGE: known_plugins.page,
     }
 
 

@@ -89,6 +89,12 @@ def test_the_tables_of_other_trainers_are_those_of_the_code() -> None:
     assert PAGE.read_text() == page(), "run: python scripts/docs/make.py coming-from.md"
 
 
+def test_the_page_of_known_plugins_is_that_of_the_entry_points() -> None:
+    from known_plugins import PAGE, page
+
+    assert PAGE.read_text() == page(), "run: python scripts/docs/make.py known-plugins.md"
+
+
 def test_every_term_docstring_has_its_formula_and_paper() -> None:
     from methods import formula
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.builders.small_vlms import build_vlm
 from support.processes.own_environment import ROOT, make_environment, pip_install, run_module
 
 from mdpo_core.cli.new_plugin import write_plugin
@@ -286,6 +287,34 @@ def test_new_packages_of_all_kinds_keep_their_contracts(written: Path, tmp_path:
     assert "the adapter 'image_adapter' needs" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(["adapter", "loss"], marks=pytest.mark.long),
+        pytest.param(list(KINDS), marks=pytest.mark.nightly(reason="each but the adapter's trains for two steps")),
+    ],
+    ids=len,
+)
+def test_new_packages_pass_the_tests_that_they_come_with(kinds: list[str], written: Path) -> None:
+    done = [run_module(python_of(written), "pytest", "-p", "mdpo_pytest", "-rA", cwd=written / kind) for kind in kinds]
+    assert [(each.returncode, " failed" in each.stdout) for each in done] == [(0, False)] * len(kinds), [
+        each.stdout for each in done
+    ]
+    by_kind = dict(zip(kinds, (each.stdout for each in done), strict=True))
+    assert "1 passed, 2 skipped" in by_kind["adapter"]
+    assert "test_it_keeps_the_contract_of_its_kind[loss-image_loss]" in by_kind["loss"]
+
+
+@pytest.mark.long
+def test_a_new_adapter_keeps_its_contract_on_a_small_model(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHECKPOINT", str(build_vlm("llava", tmp_path)))
+    done = run_module(python_of(written), "pytest", "-p", "mdpo_pytest", cwd=written / "adapter")
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+
+
 @pytest.mark.long
 def test_the_recipe_of_each_new_package_uses_it_and_is_valid(written: Path, tmp_path: Path) -> None:
     recipes = {kind: written / kind / "recipe.yaml" for kind in KINDS}
@@ -378,11 +407,16 @@ def test_new_plugin_says_what_to_do_next(tmp_path: Path) -> None:
     done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mdpo_mine", "--kind", "loss", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cd mdpo_mine" in done.stdout
-    assert "pytest --mdpo-plugin mdpo_mine" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "mdpo_mine").iterdir()) == [
+    assert 'pip install -e ".[test]"\n  pytest\n' in done.stdout
+    folder = tmp_path / "mdpo_mine"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
+        ".github/workflows/tests.yml",
+        "LICENSE",
+        "README.md",
         "mdpo_mine.py",
         "pyproject.toml",
         "recipe.yaml",
+        "tests/test_mine.py",
     ]
     done = run_module(HERE, "mdpo_core.cli", "new-plugin", "mine", "--kind", "loss", cwd=tmp_path)
     assert (done.returncode, "already exists" in done.stderr) == (2, True)

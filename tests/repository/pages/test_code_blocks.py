@@ -28,7 +28,7 @@ from mdpo_core import MdpoError, load_recipe
 from mdpo_core.cli.parser import build_parser, parsed
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 
-GENERATED = {"api.md", "cli.md", "recipe-keys.md", "methods.md", "metrics.md"}
+GENERATED = {"known-plugins.md", "api.md", "cli.md", "recipe-keys.md", "methods.md", "metrics.md"}
 PAGES = [page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if page.name not in GENERATED]
 # Pages whose blocks of a language a test of their own runs, with the name of that test.
 RUN_ELSEWHERE = {
@@ -36,6 +36,7 @@ RUN_ELSEWHERE = {
     ("docs/extend/add-a-model.md", "python"): "test_the_model_of_the_page_is_added_by_what_the_page_says",
     ("docs/extend/add-a-model.md", "toml"): "test_the_model_of_the_page_is_added_by_what_the_page_says",
     ("docs/extend/hooks.md", "python"): "test_a_run_calls_its_hooks_in_the_documented_order",
+    ("docs/extend/stability.md", "python"): "test_a_deprecated_hook_warns_once_with_the_plugin_s_file",
     ("docs/extend/write-a-plugin.md", "python"): "test_example_plugin_equals_the_page_and_works_installed",
     ("docs/guides/video.md", "yaml"): "test_the_recipe_of_the_guide_to_videos_is_one",
     ("docs/tutorial.md", "python"): "test_the_tutorial_prints_what_it_shows",
