@@ -35,13 +35,10 @@ They are small packages in `examples/`: `pip install ./examples/mdpo_hinge2`.
 
 ## Yours
 
-Open a pull request that adds a line here: the package's name, what it brings, and which mdpo it
-[requires](write-a-plugin.md#say-which-mdpo-it-needs). We list packages with a licence, whose
-[contracts](contracts.md) pass, and we do not test them again.
-
-| package | brings | requires |
-|---|---|---|
-| nobody has listed one yet | | |
+Packages of others are found by the same entry points, wherever they are installed from. None is listed here yet: open
+an issue with the package's name, what it brings, and which mdpo it
+[requires](write-a-plugin.md#say-which-mdpo-it-needs). We list packages with a licence whose
+[contracts](contracts.md) pass.
 """
 
 
