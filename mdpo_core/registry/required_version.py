@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 
-from mdpo_core import __version__
 from mdpo_core.errors import PluginError, shown
 from mdpo_core.remedies import either
 
@@ -60,9 +59,10 @@ def _require_one(text: str, plugin: str, leave_out: str) -> None:
         raise PluginError(f"{plugin} says in words that pip does not know which mdpo it needs: '{text}'") from error
     if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
         return  # for another Python, or for an extra that nobody asked for
-    if not needed.specifier.contains(__version__, prereleases=True):
+    installed = version("mdpo")
+    if not needed.specifier.contains(installed, prereleases=True):
         other = f'"mdpo{needed.specifier}"'
         raise PluginError(
-            f"{plugin} needs mdpo{needed.specifier}, but this is mdpo {__version__}; "
+            f"{plugin} needs mdpo{needed.specifier}, but this is mdpo {installed}; "
             f"install that one (pip install {other}), or {leave_out}"
         )
