@@ -30,8 +30,14 @@ def test_the_page_is_made_of_the_stored_numbers() -> None:
 
 def test_the_quickstart_s_table_is_that_of_the_study() -> None:
     page, worlds = (EVIDENCE / "quickstart.md").read_text(), load(EVIDENCE / "study.json")
-    if "digits" in worlds:
-        assert page == with_table(page, quickstart_table(worlds["digits"])), "run: python -m benchmarks.study --page"
+    assert page == with_table(page, quickstart_table(worlds["digits"])), "run: python -m benchmarks.study --page"
+
+
+def test_the_page_has_numbers_of_every_variant_and_seed_of_the_study() -> None:
+    worlds = load(EVIDENCE / "study.json")
+    assert list(worlds) == list(WORLDS)
+    for numbers in worlds.values():
+        assert {name: list(runs) for name, runs in numbers.runs.items()} == {name: [0, 1, 2] for name in VARIANTS}
 
 
 def test_runs_become_a_page_with_sentences_and_figures(tmp_path: Path) -> None:
