@@ -161,6 +161,8 @@ class TransformersAdapter(ModelAdapter):
         lora = self.training["language"].lora
         if lora is not None and lora.dora:
             return "torch cannot compile the layers of DoRA (lora.dora)"
+        if self.family().recurrent is not None:
+            return "layers with a recurrent state are not compiled, as nobody has tried"
         return "" if self.shares_prefix else "this model cannot share a prompt among its responses"
 
     @property

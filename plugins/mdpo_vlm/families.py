@@ -34,6 +34,18 @@ class VideoInput:
 
 
 @dataclass(frozen=True)
+class Recurrent:
+    """Where a family's layers have a state that goes from token to token (linear attention, a short convolution).
+
+    ``module``: the module with the state, as a layer names it; layers without a state lack it. ``cache``: the argument
+    of its forward that takes the cache of transformers.
+    """
+
+    module: str
+    cache: str
+
+
+@dataclass(frozen=True)
 class Family:
     """The special needs of one family.
 
@@ -45,7 +57,7 @@ class Family:
     the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
     smallest and the largest number of images in a row; None is no limit. ``reads_pixels``: the number of an image's
     features depends on its pixels, not only on their number. ``video``: the model's own video input, if mdpo computes
-    it; it needs ``grid``.
+    it; it needs ``grid``. ``recurrent``: layers with a state, which each response takes over from its prompt.
     """
 
     separate: str = ""
@@ -58,6 +70,7 @@ class Family:
     num_images: tuple[int, int | None] = (0, None)
     reads_pixels: bool = False
     video: VideoInput | None = None
+    recurrent: Recurrent | None = None
 
 
 # The defaults of the video processors of transformers.
@@ -68,6 +81,7 @@ _VIDEO_3 = VideoInput((128 * 32**2, 768 * 32**2), 16, (0.5,) * 3, (0.5,) * 3, "a
 _QWEN = Family(
     projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw", video=_VIDEO
 )
+_QWEN_3_5 = replace(_QWEN, video=_VIDEO_3, recurrent=Recurrent("linear_attn", "cache_params"))
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
@@ -77,6 +91,8 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": replace(_QWEN, video=replace(_VIDEO, reads_times=True)),
     "qwen3_vl": replace(_QWEN, projector=r"\.(merger|deepstack_merger_list)\.", video=_VIDEO_3),
+    "qwen3_5": _QWEN_3_5,
+    "qwen3_5_moe": _QWEN_3_5,
     "internvl": Family(),
     "idefics3": Family(reads_pixels=True),
     "smolvlm": Family(reads_pixels=True),

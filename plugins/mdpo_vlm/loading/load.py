@@ -20,6 +20,7 @@ from mdpo_vlm.forward.attention import use_packed_attention
 from mdpo_vlm.forward.kernels import use_liger
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
+from mdpo_vlm.forward.recurrent import start_branches_from_prompts
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
 from mdpo_vlm.loading.shapes import without_weights
@@ -83,6 +84,8 @@ def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
     """Let the model take packed rows, unless its family cannot, and give it other kernels if the plan says so."""
     if not plan.family.separate:
         use_packed_attention(base)
+        if plan.family.recurrent is not None:
+            start_branches_from_prompts(base, plan.family.recurrent)
         trim_last_layer(base)
     if plan.kernels is not None:
         use_liger(base)

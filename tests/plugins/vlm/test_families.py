@@ -16,7 +16,7 @@ import torch
 from mdpo_vlm.families import FAMILIES, UNKNOWN, family_of
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from support.builders.small_vlms import SMALL, build_vlm, one_family_of_each_mechanism
+from support.builders.small_vlms import SMALL, build_vlm, every_family, one_family_of_each_mechanism
 from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from support.paths import ROOT
 from torch import nn
@@ -46,7 +46,7 @@ FEW_FAMILIES = one_family_of_each_mechanism(others=pytest.mark.long)
 FEWEST_FAMILIES = one_family_of_each_mechanism()
 
 
-@pytest.fixture(scope="module", params=sorted(SMALL))
+@pytest.fixture(scope="module", params=every_family())
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -15,17 +15,35 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
-from support.builders.vlms import google, idefics, llava, qwen
+from support.builders.vlms import google, idefics, llava, qwen, recurrent
 from support.builders.vlms.llava import NAMELESS
 from support.builders.vlms.shapes import Small
 
-SMALL: dict[str, Small] = {**llava.MODELS, **qwen.MODELS, **idefics.MODELS, **google.MODELS}
+SMALL: dict[str, Small] = {**llava.MODELS, **qwen.MODELS, **idefics.MODELS, **google.MODELS, **recurrent.MODELS}
 
-# One for each way of scoring: positions of transformers' own, M-RoPE, and prompts that cannot be shared.
-MECHANISMS = ("gemma3", "llava", "qwen2_5_vl")
+# One for each way of scoring: positions of transformers' own, M-RoPE, prompts that cannot be shared, and layers with a
+# recurrent state.
+MECHANISMS = ("gemma3", "llava", "qwen2_5_vl", "qwen3_5")
+# These too are tried at every change, in one forward.
+OFTEN = (
+    *MECHANISMS,
+    "idefics3",
+    "internvl",
+    "llava_next",
+    "llava_onevision",
+    "paligemma",
+    "qwen2_vl",
+    "qwen3_vl",
+    "smolvlm",
+)
 
 
 NIGHTLY = pytest.mark.nightly(reason="a family of the same mechanism is tried more often")
+
+
+def every_family() -> list[Any]:
+    """All families as parameters, for tests that take a second; those that are not in `OFTEN` are nightly."""
+    return [pytest.param(name, marks=() if name in OFTEN else NIGHTLY) for name in sorted(SMALL)]
 
 
 def one_family_of_each_mechanism(*marks: pytest.MarkDecorator, others: pytest.MarkDecorator = NIGHTLY) -> list[Any]:

@@ -59,7 +59,7 @@ def plain_text(family: str, example: Example) -> str:
             return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
         case "idefics3" | "smolvlm":
             return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
-        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl":
+        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen3_5" | "qwen3_5_moe":
             images = "<|vision_start|><|image_pad|><|vision_end|>" * number
         case _:
             images = small.image * number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from support.builders.vlms.shapes import CHATML, HEADS, HIDDEN, PATCH, Small, text
@@ -13,12 +14,15 @@ _QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 _QWEN_VIDEO = "{% elif item['type'] == 'video' %}" + _QWEN_IMAGE.replace("image_pad", "video_pad") + "{% else %}"
 
 
-def _qwen(kind: str, language: str, **vision: Any) -> Small:
+def qwen(kind: str, language: str, of_text: Mapping[str, Any] = MappingProxyType({}), **vision: Any) -> Small:
+    """A model of Qwen's kind; ``of_text``: more settings of its language model."""
+
     def config(token: Callable[[str], int]) -> dict[str, Any]:
         rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+        common = {"rope_parameters": rope, "head_dim": HIDDEN // HEADS}
         return {
             "vision_config": {**_QWEN_VISION, **vision},
-            "text_config": text(language, token, rope_parameters=rope, head_dim=HIDDEN // HEADS),
+            "text_config": text(language, token, **{**common, **of_text}),
             "image_token_id": token("<|image_pad|>"),
             "video_token_id": token("<|video_pad|>"),
             "vision_start_token_id": token("<|vision_start|>"),
@@ -39,8 +43,8 @@ def _qwen(kind: str, language: str, **vision: Any) -> Small:
 
 
 MODELS: dict[str, Small] = {
-    "qwen2_vl": _qwen("Qwen2VLProcessor", "qwen2_vl_text", embed_dim=HIDDEN, hidden_size=HIDDEN),
-    "qwen2_5_vl": _qwen(
+    "qwen2_vl": qwen("Qwen2VLProcessor", "qwen2_vl_text", embed_dim=HIDDEN, hidden_size=HIDDEN),
+    "qwen2_5_vl": qwen(
         "Qwen2_5_VLProcessor",
         "qwen2_5_vl_text",
         hidden_size=HIDDEN,
@@ -49,7 +53,7 @@ MODELS: dict[str, Small] = {
         fullatt_block_indexes=[1],
         window_size=4 * PATCH,
     ),
-    "qwen3_vl": _qwen(
+    "qwen3_vl": qwen(
         "Qwen3VLProcessor",
         "qwen3_vl_text",
         hidden_size=HIDDEN,

@@ -1,0 +1,43 @@
+"""Families whose layers have a state that goes from token to token: gated linear attention, short convolutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.builders.vlms.qwen import qwen
+from support.builders.vlms.shapes import HIDDEN, Small
+
+# Half of each head's dimensions turn with the position. The state goes through a layer of attention and comes after it.
+_QWEN_3_5 = {
+    "num_hidden_layers": 3,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "head_dim": 16,
+    "rope_parameters": {
+        "rope_type": "default",
+        "mrope_section": [1, 1, 2],
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+    },
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+_EXPERTS = {
+    "moe_intermediate_size": HIDDEN,
+    "shared_expert_intermediate_size": HIDDEN,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+}
+_VISION: dict[str, Any] = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": 2 * HIDDEN,
+    "out_hidden_size": HIDDEN,
+    "num_position_embeddings": 64,
+    "patch_size": 16,
+}
+
+MODELS: dict[str, Small] = {
+    "qwen3_5": qwen("Qwen3VLProcessor", "qwen3_5_text", _QWEN_3_5, **_VISION),
+    "qwen3_5_moe": qwen("Qwen3VLProcessor", "qwen3_5_moe_text", {**_QWEN_3_5, **_EXPERTS}, **_VISION),
+}
