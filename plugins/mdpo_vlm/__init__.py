@@ -28,7 +28,7 @@ from mdpo_vlm.adapter import TransformersAdapter
 from mdpo_vlm.bundled.adapter import BundledAdapter
 from mdpo_vlm.bundled.pretraining import save_pretrained, train_steps
 from mdpo_vlm.bundled.tiny_llava import TinyLlava
-from mdpo_vlm.families import FAMILIES, Family, VideoInput
+from mdpo_vlm.families import FAMILIES, Family, Recurrent, VideoInput
 from mdpo_vlm.files.folder import find_folder, read_json
 from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.originals.adapter import OriginalsAdapter
@@ -40,6 +40,7 @@ __all__ = [
     "CheckpointLayout",
     "Family",
     "OriginalsAdapter",
+    "Recurrent",
     "TinyLlava",
     "TransformersAdapter",
     "VideoInput",
@@ -62,7 +63,7 @@ class ChatVlm(TransformersAdapter):
     video: Literal["frames", "own"] = Field(
         default="frames",
         description="how a video enters: frames: each frame is an image; own: by the model's own video input, which "
-        "Qwen2-VL, Qwen2.5-VL and Qwen3-VL have",
+        "Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5 have",
     )
 
     @property

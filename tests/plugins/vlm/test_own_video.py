@@ -18,8 +18,8 @@ from mdpo_vlm.encoding.video_settings import VideoSettings
 from mdpo_vlm.families import FAMILIES as ROWS
 from mdpo_vlm.families import SECONDS_PER_PATCH
 from mdpo_vlm.forward.videos import rope_inputs
-from support.builders.small_vlms import SMALL, build_vlm
-from support.oracles.plain_videos import FAMILIES, QUESTION, patches, plain_inputs, plain_log_probs
+from support.builders.small_vlms import NIGHTLY, SMALL, build_vlm
+from support.oracles.plain_videos import FAMILIES, LIKE_QWEN3_VL, QUESTION, patches, plain_inputs, plain_log_probs
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
@@ -73,7 +73,11 @@ ROWS_OF_DATA = [
 ]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# They differ from Qwen3-VL in their language models only.
+NEWER = [pytest.param(name, marks=NIGHTLY) for name in LIKE_QWEN3_VL[1:]]
+
+
+@pytest.fixture(scope="module", params=[*FAMILIES, *NEWER])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -196,7 +200,9 @@ def test_generation_is_transformers_own(folder: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", [FAMILIES[1], *(pytest.param(name, marks=pytest.mark.long) for name in FAMILIES[::2])], indirect=True
+    "family",
+    [FAMILIES[1], *(pytest.param(name, marks=pytest.mark.long) for name in FAMILIES[::2]), *NEWER],
+    indirect=True,
 )
 def test_the_contract_of_adapters_holds(folder: Path) -> None:
     def reload(exported: Path) -> nn.Module:
@@ -288,7 +294,7 @@ def test_videos_without_times_are_refused_where_the_model_reads_them(folder: Pat
 
 def test_a_video_of_one_frame_is_filled_where_transformers_fills_it(folder: Path, family: str) -> None:
     encoder, example = adapter(folder).encoder(), row("8", 1)
-    if family == "qwen3_vl":
+    if family in LIKE_QWEN3_VL:
         with pytest.raises(DataError, match="the video 1 has 1 frame, but this model takes at least 2"):
             encoder.encode_prompt(example)
         return

@@ -16,6 +16,8 @@ from mdpo_core import Example
 from support.builders.small_vlms import SMALL
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+# Those that show a video as Qwen3-VL does.
+LIKE_QWEN3_VL = ("qwen3_vl", "qwen3_5", "qwen3_5_moe")
 QUESTION = "What happens?"
 _MERGE, _TOGETHER = 2, 2
 _MEAN, _STD = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
@@ -26,7 +28,7 @@ def target_size(family: str, num_frames: int, height: int, width: int) -> tuple[
     options = SMALL[family].image_options
     least, most = options["size"]["shortest_edge"], options["size"]["longest_edge"]
     factor = _MERGE * options["patch_size"]
-    of_all, frames = family == "qwen3_vl", 1
+    of_all, frames = family in LIKE_QWEN3_VL, 1
     if of_all:
         frames = num_frames
         if height < factor or width < factor:
@@ -61,7 +63,7 @@ def patches(family: str, frames: Sequence[Image]) -> tuple[Tensor, list[int]]:
 def video_text(family: str, grid: Sequence[int], times: Sequence[float]) -> str:
     """The tokens of a video as the processors write them; Qwen3-VL says when each pair of frames is shown."""
     per_time = grid[1] * grid[2] // _MERGE**2
-    if family != "qwen3_vl":
+    if family not in LIKE_QWEN3_VL:
         return f"<|vision_start|>{'<|video_pad|>' * (grid[0] * per_time)}<|vision_end|>"
     filled = [*times, times[-1]]
     means = [(filled[2 * place] + filled[2 * place + 1]) / 2 for place in range(grid[0])]
