@@ -10,7 +10,7 @@ from support.paths import LLAVA_MDPO
 from support.processes.launching import EVERY, contents, launch, records
 from support.runs import stop_after, train
 
-from mdpo_core import component, load_recipe
+from mdpo_core import DataError, component, load_recipe
 
 # 14 steps of all ten pairs: just long enough for two probes of a row.
 ENOUGH = ["train.epochs=14", "train.batch_size=10", "train.micro_batch_size=10", "output.save_every=7"]
@@ -145,12 +145,66 @@ def test_bad_rows_that_are_met_late_are_not_probed(changes: list[str], pairs: Pa
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("where", ["checked", "unchecked", "held out"])
+def test_an_error_of_a_probed_row_names_its_file_and_row(
+    where: str, changes: list[str], pairs: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """Of a row that is sound for the training, but cannot be shown as the probe asks."""
+    file = tmp_path / "rows.json"
+    second = [row | {"second": row["img_path"]} for row in json.loads(pairs.read_text())]
+    file.write_text(json.dumps([*second[:6], second[6] | {"second": []}, *second[7:]]))
+    reads = f"path: {file}, images: {photographs}, other_images: {{second: second}}"
+    more = {
+        "checked": [f"data={{reader: pairs, {reads}}}"],
+        "unchecked": [f"data={{reader: pairs, check: none, {reads}}}"],
+        "held out": [f"validation={{reader: pairs, {reads}}}"],
+    }
+    probe = "{evaluator: probe, rows: 10, without: {corruption: dataset_image, picture: second}}"
+    with pytest.raises(DataError, match=rf"^{file} row 7, .* the other image 'second', which is empty in this row"):
+        train([*changes, *more[where], f"evaluators=[{probe}]", "train.max_steps=1"], tmp_path / "run")
+
+
+@pytest.fixture
+def streamed(changes: list[str], pairs: Path, tmp_path: Path) -> list[str]:
+    """The same rows as a stream, in blocks of six and four."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in json.loads(pairs.read_text())))
+    kept = [change for change in changes if not change.startswith(("data.path", "train.epochs"))]
+    more = [f"data.path={file}", "data.streaming=true", "data.shuffle_buffer=6", "train.max_steps=35"]
+    return [*kept, *more, "reference=adapter_off", "output.save_every=9"]
+
+
+@pytest.mark.nightly(reason="a stopped stream is tried in test_streaming.py, and a stopped run that is probed above")
+def test_rows_of_a_stream_are_probed_and_stay_the_same(streamed: list[str], tmp_path: Path) -> None:
+    whole, stopped = train(streamed, tmp_path / "whole"), tmp_path / "stopped"
+    stop_after(20, load_recipe(LLAVA_MDPO, streamed), stopped)
+    train(streamed, stopped, resume=True)
+    assert list(probes(stopped)) == [0, 35]
+    assert probes(stopped) == probes(whole)
+    assert probes(stopped)[35].keys() >= PROBED
+
+
+@pytest.mark.nightly(
+    reason="a stream in two processes, and a probe in two of them, are tried in test_streaming.py and here"
+)
+@pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
+def test_two_processes_probe_a_stream_as_one_does(backend: str, streamed: list[str], tmp_path: Path) -> None:
+    require_same_probes([*streamed, "model.lora.dropout=0"], backend, 35, tmp_path)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("backend", [*(pytest.param(name, marks=LESS) for name in ("ddp", "fsdp")), "zero_3"])
 def test_two_processes_find_what_one_does(backend: str, changes: list[str], tmp_path: Path) -> None:
-    words, two = [*changes, *ENOUGH, "train.micro_batch_size=5"], tmp_path / "two"
+    require_same_probes([*changes, *ENOUGH, "train.micro_batch_size=5"], backend, 14, tmp_path)
+
+
+def require_same_probes(words: list[str], backend: str, last: int, tmp_path: Path) -> None:
+    """One process and two find the same after the ``last`` step, up to rounding."""
+    two = tmp_path / "two"
     alone = train([*words, f"backend={EVERY['ddp']}"], tmp_path / "alone")
     finished = launch([*words, f"backend={EVERY[backend]}"], two, "--processes", "2")
     assert finished.returncode == 0, finished.stderr
-    assert probes(two).keys() == probes(alone).keys() == {0, 14}
-    for metric, value in probes(alone)[14].items():
-        assert probes(two)[14][metric] == pytest.approx(value, abs=1e-3)
+    assert probes(two).keys() == probes(alone).keys() == {0, last}
+    for metric, value in probes(alone)[last].items():
+        assert probes(two)[last][metric] == pytest.approx(value, abs=1e-3)
+    assert (two / "probe.json").is_file()
