@@ -15,7 +15,7 @@ from mdpo_corruptions.mask import PatchMask
 from mdpo_corruptions.moco_v2 import MocoV2
 from mdpo_corruptions.noise import DiffusionNoise, GaussianNoise
 from mdpo_corruptions.other_rows import Mismatched, OtherImage
-from mdpo_corruptions.region import RegionNoise
+from mdpo_corruptions.region import RegionMask, RegionNoise
 from mdpo_corruptions.rotate_and_flip import Flip, Rotate
 from mdpo_corruptions.token_drop import TokenDrop
 
@@ -36,6 +36,7 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "pixelate": Pixelate,
         "gaussian_noise": GaussianNoise,
         "diffusion_noise": DiffusionNoise,
+        "region_mask": RegionMask,
         "region_noise": RegionNoise,
         "patch_mask": PatchMask,
         "rotate": Rotate,

@@ -1,4 +1,4 @@
-"""A corruption that adds noise to parts of a picture."""
+"""Corruptions that change parts of a picture: the insides of a row's boxes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from pydantic import Field
 
 from mdpo_core import Box, Example, ExampleField
 from mdpo_corruptions.noise import Diffusion
-from mdpo_corruptions.pillow_modes import in_mode_of, plain
+from mdpo_corruptions.pillow_modes import AnyMode, Color, in_mode_of, ink, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class RegionNoise(Diffusion):
-    """Add diffusion noise inside boxes only (MFPO, arXiv:2410.15334).
+class InsideBoxes(AnyMode):
+    """A corruption of pictures that is used inside boxes only. An image without boxes stays as it is.
 
-    In the paper, the boxes surround segments that keywords of the response name. A box includes the pixels that it
-    cuts. The noise is the same as ``diffusion_noise`` adds to the whole picture. An image without boxes stays as it is.
+    A box includes the pixels that it cuts.
     """
 
     boxes: str = Field(description="name of the boxes, as in the reader's option boxes")
@@ -35,16 +34,42 @@ class RegionNoise(Diffusion):
         for index in self.selected(example, rng):
             boxes = example.boxes[self.boxes][index]
             if boxes:
-                images[index] = _with_noise_inside(boxes, self(images[index], rng), images[index])
+                images[index] = _changed_inside(boxes, self(images[index], rng), images[index])
         return replace(example, images=tuple(images))
 
 
-def _with_noise_inside(boxes: Sequence[Box], noisy: Image, image: Image) -> Image:
+class RegionNoise(InsideBoxes, Diffusion):
+    """Add diffusion noise inside boxes only (MFPO, arXiv:2410.15334).
+
+    In the paper, the boxes surround segments that keywords of the response name. The noise is the same as
+    ``diffusion_noise`` adds to the whole picture.
+    """
+
+
+class RegionMask(InsideBoxes):
+    """Hide the insides of boxes under one colour, wholly or in part (LPOI, arXiv:2505.21061).
+
+    With growing ``visible``, a list of such pictures shows an object more and more.
+    """
+
+    visible: float = Field(default=0.0, ge=0, le=1, description="share of the picture's levels that is kept in boxes")
+    color: Color = Field(
+        default=(122, 116, 104), description="red, green and blue, 0-255; default: CLIP's mean, which becomes zeros"
+    )
+
+    def change(self, image: Image, rng: random.Random) -> Image:
+        import PIL.Image
+
+        hidden = PIL.Image.new(image.mode, image.size, ink(self.color, image.mode))
+        return PIL.Image.blend(hidden, image, self.visible)
+
+
+def _changed_inside(boxes: Sequence[Box], changed: Image, image: Image) -> Image:
     if image.mode in {"P", "PA"}:
         # The two palettes number their colours differently.
-        return in_mode_of(image, _with_noise_inside(boxes, plain(noisy), plain(image)))
-    changed = image.copy()
+        return in_mode_of(image, _changed_inside(boxes, plain(changed), plain(image)))
+    together = image.copy()
     for box in boxes:
         pixels = (math.floor(box.left), math.floor(box.top), math.ceil(box.right), math.ceil(box.bottom))
-        changed.paste(noisy.crop(pixels), pixels)
-    return changed
+        together.paste(changed.crop(pixels), pixels)
+    return together

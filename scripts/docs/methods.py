@@ -30,6 +30,7 @@ SYMBOLS = {
 # Options that have no default, as an example has them.
 OPTIONS: dict[str, dict[str, object]] = {
     "softmax_dpo": {"over": ["rejected", "chosen@crop"]},
+    "listwise": {"order": ["chosen", "rejected", "chosen@crop"]},
     "v_dpo": {"guidance": 1.5},
     "visual_tpo": {"base": 0.5},
     "hpo": {"weight": 1.0, "alpha": 1.0},

@@ -43,6 +43,8 @@ EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
     "chip_release.yaml": lambda _: LOG_2,
     "s_vco.yaml": lambda _: 4 * LOG_2,
     "symmpo.yaml": lambda _: LOG_2 + 0.5 * 2 * LOG_2 + 2 * LOG_2,
+    "s_dpo.yaml": lambda _: math.log(4),
+    "lpoi.yaml": lambda _: LOG_2 + math.log(24) + LOG_2,
     "hound_dpo.yaml": lambda _: LOG_2,
     "v_dpo.yaml": lambda _: 2 * LOG_2,
     "rationale_dpo.yaml": lambda found: LOG_2 - found.of_rationale,
@@ -70,6 +72,9 @@ def rows(photographs: Path) -> list[Row]:
             "second_answer": ANSWERS[row + 2],
             "rationale": WHY,
             "comparison": COMPARISON,
+            "rejected_2": ANSWERS[row + 2],
+            "rejected_3": ANSWERS[(row + 3) % len(ANSWERS)] + " No.",
+            "object_boxes": [[10, 10, 200, 90.5]],
         }
         for row in range(2)
     ]

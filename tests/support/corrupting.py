@@ -23,7 +23,7 @@ def corrupted(image: Image, name: str, seed: int | str = 0, **options: Any) -> I
 def image_corruptions() -> list[str]:
     """Those that need nothing besides a picture."""
     found = current_registry().components("corruption")
-    return sorted(name for name, cls in found.items() if issubclass(cls, ImageCorruption) and name != "region_noise")
+    return sorted(name for name, cls in found.items() if issubclass(cls, ImageCorruption) and "region" not in name)
 
 
 def pixels(image: Image) -> NDArray[np.int64]:

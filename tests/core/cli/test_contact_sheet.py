@@ -82,7 +82,7 @@ def test_contact_sheet_fades_corruptions_one_picture_cannot_show(tmp_path: Path)
     """A corruption that one picture cannot show stands faded behind the rest."""
     PIL.Image.new("RGB", (50, 50), "red").save(tmp_path / "red.png")
     drawn = write_contact_sheet(tmp_path / "red.png", tmp_path / "sheet.png")
-    assert {"no_image", "region_noise"} <= set(drawn.others)
+    assert {"no_image", "region_mask", "region_noise"} <= set(drawn.others)
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         faded = np.asarray(sheet) == PIL.Image.blend(*(PIL.Image.new("RGB", (1, 1), c) for c in ("red", "white")), 0.85)
     assert faded.all(-1).sum() == len(drawn.others) * 240**2

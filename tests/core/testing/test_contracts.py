@@ -85,6 +85,7 @@ def corruption_contract(name: str, varies: bool) -> Callable[[Path, Path, Path],
 NAMES = {
     "dataset_image": {"picture": "other"},
     "dataset_prompt": {"prompt": "other"},
+    "region_mask": {"boxes": "regions"},
     "region_noise": {"boxes": "regions"},
 }
 # Which of them draw something.
@@ -95,6 +96,7 @@ CORRUPTIONS = {
     "color_jitter": True,
     "gaussian_noise": True,
     "diffusion_noise": True,
+    "region_mask": False,
     "region_noise": True,
     "patch_mask": True,
     "token_drop": True,
@@ -147,6 +149,9 @@ CONTRACTS: dict[tuple[str, str], Callable[[Path, Path, Path], None]] = {
     ),
     ("loss", "softmax_dpo"): lambda *_: check_loss(
         make("loss", "softmax_dpo", over=["rejected", "chosen@crop"]), indifference=math.log(3)
+    ),
+    ("loss", "listwise"): lambda *_: check_loss(
+        make("loss", "listwise", order=["chosen", "rejected", "chosen@crop"]), indifference=math.log(6)
     ),
     ("loss", "s_vco"): lambda *_: check_loss(make("loss", "s_vco"), indifference=4 * LOG_2),
     ("loss", "symmpo"): lambda *_: check_loss(make("loss", "symmpo"), indifference=4 * LOG_2, differences_only=False),

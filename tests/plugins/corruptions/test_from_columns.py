@@ -109,6 +109,18 @@ def test_image_without_boxes_stays_beside_one_that_has_some() -> None:
     assert (first == RED, second == GREEN) == (True, False)
 
 
+@pytest.mark.parametrize("visible", [0, 0.25, 1])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_region_mask_mixes_the_boxes_with_one_colour(mode: str, visible: float) -> None:
+    picture = in_mode(mode)
+    row = replace(ROW, images=(picture,), boxes={"regions": ((Box(10, 10, 50, 40),),)})
+    [made] = applied(row, "region_mask", boxes="regions", visible=visible, color=[80, 80, 80]).images
+    expected = pixels(seen(picture)).astype(float)
+    expected[10:40, 10:50, :3] = visible * expected[10:40, 10:50, :3] + (1 - visible) * 80
+    assert np.abs(pixels(seen(made))[..., :3] - expected[..., :3]).mean() < (9 if mode == "P" else 1)
+    assert (made.mode, made.size) == (mode, picture.size)
+
+
 def with_vector(name: str, *vector: float) -> Example:
     return replace(ROW, id=name, images=(photograph(8, 8).rotate(10 * int(name)),), vectors={"clip": vector})
 

@@ -42,6 +42,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "ld_dpo": {**PAIR, "beta": 0.1, "ld_alpha": 0.3},
     "tdpo": {**PAIR, "beta": 0.1, "alpha": 0.5, "variant": 2},
     "softmax_dpo": {"prefer": "chosen", "over": ["rejected"], "beta": 0.1},
+    "listwise": {"order": ["chosen", "rejected"], "beta": 0.1, "form": "plackett_luce", "ranks": []},
     "s_vco": {"beta1": 0.1, "beta2": 0.1, "corrupted": "corrupted", "blank": "blank"},
     "symmpo": {**PAIR, "beta": 0.1, "lam": 0.5, "gamma": 1e-4, "condition": "second", "response": "second"},
     "chip": {**PAIR, "beta": 0.5, "corrupted": "corrupted"},
@@ -71,6 +72,7 @@ ANCHORS: dict[str, dict[str, Any]] = {
 NAMED = [("loss", name) for name in LOSSES] + [("anchor", name) for name in ANCHORS]
 REQUIRED: dict[str, dict[str, Any]] = {
     "softmax_dpo": {"over": ["rejected"]},
+    "listwise": {"order": ["chosen", "rejected"]},
     "v_dpo": {"guidance": 1.5},
     "visual_tpo": {"base": 0.5},
     "spo": {"weight": 1, "degrees": ["chosen", "half"]},
@@ -147,6 +149,8 @@ def test_only_a_form_that_reads_columns_asks_for_them() -> None:
         ("c3po", "k", 1.1),
         ("c3po", "temperature", 0),
         ("spo", "degrees", ["chosen"]),
+        ("listwise", "order", ["chosen"]),
+        ("listwise", "form", "pairs"),
         ("sparse_po", "masks", "random"),
         ("dpo", "scored", "prompt"),
         ("sparse_po", "l1_u", -1),
@@ -211,6 +215,9 @@ def test_constants_that_nobody_has_published_are_to_be_given(kind: str, name: st
     [
         ("softmax_dpo", {"over": ["rejected", "chosen@crop", "rejected"]}, "must differ, found chosen, rejected, "),
         ("softmax_dpo", {"over": ["chosen"]}, "must differ, found chosen, chosen"),
+        ("listwise", {"order": ["chosen", "rejected", "chosen"]}, "one place in the order; found chosen, rejected, ch"),
+        ("listwise", {"order": ["chosen", "rejected"], "ranks": ["a"]}, "one column for each of the 2 views, found 1"),
+        ("listwise", {"order": ["chosen", "rejected"], "ranks": ["a", "a"]}, "another column for each view; found a"),
         ("visual_tpo", {"base": 0.5, "scored": "prompt_and_response"}, "set 'scored: response', and use views without"),
         ("visual_tpo", {"base": 0.5, "prefer": "prompt+chosen"}, "set 'scored: response', and use views without"),
     ],

@@ -1,0 +1,96 @@
+"""The loss of a list against the formula written out, and what a row's own order means."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdpo_core import DataError, Loss, Scores, View, component
+
+VIEWS = ("chosen", "rejected", "chosen@crop", "rejected@crop")
+REWARDS = st.lists(st.floats(-50, 50), min_size=2, max_size=4)
+
+
+def listwise(number: int, **options: Any) -> Loss:
+    made = component("loss", "listwise", order=VIEWS[:number], **options)
+    assert isinstance(made, Loss)
+    return made
+
+
+def scores(rewards: list[list[float]], **columns: list[float]) -> Scores:
+    """``rewards``: one list for each row, in the order of `VIEWS`."""
+    values = torch.tensor(rewards, dtype=torch.float64)
+    views = [View.parse(name) for name in VIEWS[: values.shape[1]]]
+    policy = {view: values[:, place] for place, view in enumerate(views)}
+    reference = {view: torch.zeros(len(rewards), dtype=torch.float64) for view in views}
+    return Scores(
+        policy,
+        reference,
+        {view: torch.ones(len(rewards)) for view in views},
+        corruptible=torch.ones(len(rewards), dtype=torch.bool),
+        columns={name: torch.tensor(column, dtype=torch.float64) for name, column in columns.items()},
+        ids=tuple(str(row) for row in range(len(rewards))),
+    )
+
+
+def plackett_luce(rewards: list[float], beta: float) -> float:
+    """The formula, written out: the negative log-prob of drawing the views in this order."""
+    total = 0.0
+    for place in range(len(rewards) - 1):
+        most = max(rewards[place:])
+        mass = sum(math.exp(beta * (each - most)) for each in rewards[place:])
+        total -= beta * (rewards[place] - most) - math.log(mass)
+    return total
+
+
+@given(REWARDS, st.floats(0.01, 2))
+def test_it_is_the_formula(rewards: list[float], beta: float) -> None:
+    value = float(listwise(len(rewards), beta=beta)(scores([rewards])))
+    assert value == pytest.approx(plackett_luce(rewards, beta), rel=1e-9, abs=1e-9)
+
+
+@given(REWARDS)
+def test_the_likelihoods_of_all_orders_sum_to_one(rewards: list[float]) -> None:
+    loss = listwise(len(rewards), beta=0.1)
+    assert sum(math.exp(-float(loss(scores([list(order)])))) for order in permutations(rewards)) == pytest.approx(1)
+
+
+@given(REWARDS, st.floats(0.01, 2))
+def test_the_softmax_form_is_softmax_dpo(rewards: list[float], beta: float) -> None:
+    given_scores = scores([rewards])
+    softmax: Any = component("loss", "softmax_dpo", beta=beta, over=VIEWS[1 : len(rewards)])
+    value = listwise(len(rewards), beta=beta, form="softmax")(given_scores)
+    torch.testing.assert_close(value, softmax(given_scores))
+
+
+@given(st.data())
+def test_ranks_order_the_views_of_each_row(data: st.DataObject) -> None:
+    number = data.draw(st.integers(2, 4))
+    rewards = data.draw(
+        st.lists(st.lists(st.floats(-50, 50), min_size=number, max_size=number), min_size=1, max_size=3)
+    )
+    orders = [data.draw(st.permutations(range(number))) for _ in rewards]  # views from the best to the worst
+    columns = {f"rank_{view}": [1.0 + order.index(view) for order in orders] for view in range(number)}
+    loss = listwise(number, ranks=tuple(columns))
+    expected = [plackett_luce([row[view] for view in order], 0.1) for row, order in zip(rewards, orders, strict=True)]
+    assert loss(scores(rewards, **columns)).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (1.0, "example '1': listwise needs an order without ties, found the ranks a = 1, b = 1"),
+        (math.nan, "must be a fin"),
+    ],
+)
+def test_rows_without_an_order_are_named(second: float, told: str) -> None:
+    loss = listwise(2, ranks=("a", "b"))
+    with pytest.raises(DataError) as caught:
+        loss.check_columns(scores([[0, 0], [0, 0]], a=[1, 1], b=[2, second]))
+    assert told in str(caught.value)
