@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Listwise(Loss):
     """The order of several views, best first: Plackett-Luce (DPO, arXiv:2305.18290; over pictures in LPOI, 2505.21061).
 
-        sum_{i<k} -log(exp(beta r_i) / sum_{j>=i} exp(beta r_j))        i, j: places in the order
+        sum_i -log(exp(beta r_i) / sum_{j>=i} exp(beta r_j))        i, j: places in the order
 
     With ``form: softmax`` only the first summand: the best view against all others, as in ``softmax_dpo``. With two
     views both are DPO. ``ranks`` gives each row an order of its own.
