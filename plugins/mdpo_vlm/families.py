@@ -52,8 +52,9 @@ class Family:
     ``separate``: why a prompt cannot be computed once for all its responses; empty if it can. ``projector``: a regular
     expression for parameters inside the vision encoder that belong to the projector. ``marks``: inputs with one number
     for each token, and the tokens marked 1. ``grid``: the input with the number of an image's patches in time, height
-    and width, for models with positions in three dimensions (M-RoPE). ``idle``: a regular expression for parameters
-    that no feature depends on. ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
+    and width, for models with positions in three dimensions (M-RoPE). ``flat``: a model with a ``grid`` counts
+    positions in one dimension all the same. ``idle``: a regular expression for parameters that no feature depends on.
+    ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
     the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
     smallest and the largest number of images in a row; None is no limit. ``reads_pixels``: the number of an image's
     features depends on its pixels, not only on their number. ``video``: the model's own video input, if mdpo computes
@@ -64,6 +65,7 @@ class Family:
     projector: str = r"$^"
     marks: Mapping[str, Marked] = field(default_factory=dict)
     grid: str = ""
+    flat: bool = False
     idle: str = r"$^"
     softcap: bool = False
     vision: tuple[str | None, ...] = ()
@@ -71,6 +73,11 @@ class Family:
     reads_pixels: bool = False
     video: VideoInput | None = None
     recurrent: Recurrent | None = None
+
+    @property
+    def has_mrope(self) -> bool:
+        """Whether positions are counted in three dimensions."""
+        return bool(self.grid) and not self.flat
 
 
 # The defaults of the video processors of transformers.
@@ -93,6 +100,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3_vl": replace(_QWEN, projector=r"\.(merger|deepstack_merger_list)\.", video=_VIDEO_3),
     "qwen3_5": _QWEN_3_5,
     "qwen3_5_moe": _QWEN_3_5,
+    "lfm3_vl": Family(separate="layers have a sliding window", grid="image_grid_thw", flat=True),
     "internvl": Family(),
     "idefics3": Family(reads_pixels=True),
     "smolvlm": Family(reads_pixels=True),

@@ -19,7 +19,7 @@ def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, imag
 
     They are computed on the CPU: on a device, the host would wait for each picture's sizes.
     """
-    if not family.grid:
+    if not family.has_mrope:
         return packed.position_ids
     groups = torch.split(packed.token_ids_on_cpu[0], [sum(lengths) for lengths in packed.lengths])
     remaining = iter(images)
@@ -38,7 +38,7 @@ def padded_positions(
 
     None if transformers is right.
     """
-    if not family.grid:
+    if not family.has_mrope:
         return None
     token_ids, attention_mask, response_mask = (values.cpu() for values in rows)
     before_response = response_mask.flip(1).cumsum(dim=1).flip(1) > 0
@@ -62,7 +62,7 @@ def prompt_positions(
     remaining, time = iter(images), max(map(len, prompts))
     rows = []
     for prompt in prompts:
-        if family.grid:
+        if family.has_mrope:
             positions = to_device(_rope_positions(base, family, prompt.cpu(), remaining)[:, 0, :-1], prompt.device)
         else:
             positions = torch.arange(len(prompt), device=prompt.device)

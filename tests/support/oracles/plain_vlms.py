@@ -59,7 +59,7 @@ def plain_text(family: str, example: Example) -> str:
             return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
         case "idefics3" | "smolvlm":
             return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
-        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen3_5" | "qwen3_5_moe":
+        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen3_5" | "qwen3_5_moe" | "lfm3_vl":
             images = "<|vision_start|><|image_pad|><|vision_end|>" * number
         case _:
             images = small.image * number
@@ -121,7 +121,7 @@ def support(family: str, folder: Path, photographs: Path) -> str:
     images = f"{several} to 1" if numbers[-1] == 1 else f"{several} or more"
     once = "yes" if made.shares_prefix else f"no: {row.separate}"
     inputs = [f"`{name}`: 1 for {kind}" for name, kind in row.marks.items()]
-    inputs += [f"positions in three dimensions, by `{row.grid}`"] * bool(row.grid) + ["softcapped logits"] * row.softcap
+    inputs += [f"positions in three dimensions, by `{row.grid}`"] * row.has_mrope + ["softcapped logits"] * row.softcap
     inputs += ["`video: own`"] * (row.video is not None)
     return f"| `{family}` | {images} | {once} | {'; '.join(inputs) or 'nothing'} |"
 

@@ -9,9 +9,10 @@ from typing import Any
 from support.builders.vlms.shapes import CHATML, HEADS, HIDDEN, PATCH, Small, text
 
 _QWEN_VISION = {"depth": 2, "num_heads": 2, "patch_size": PATCH, "spatial_merge_size": 2, "temporal_patch_size": 2}
-_QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 _QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 _QWEN_VIDEO = "{% elif item['type'] == 'video' %}" + _QWEN_IMAGE.replace("image_pad", "video_pad") + "{% else %}"
+QWEN_CHAT = CHATML.replace("IMAGE", _QWEN_IMAGE).replace("{% else %}", _QWEN_VIDEO)
 
 
 def qwen(kind: str, language: str, of_text: Mapping[str, Any] = MappingProxyType({}), **vision: Any) -> Small:
@@ -33,12 +34,12 @@ def qwen(kind: str, language: str, of_text: Mapping[str, Any] = MappingProxyType
     pixels = {"shortest_edge": 4 * patch * patch, "longest_edge": 36 * patch * patch}
     return Small(
         "<|image_pad|>",
-        CHATML.replace("IMAGE", _QWEN_IMAGE).replace("{% else %}", _QWEN_VIDEO),
+        QWEN_CHAT,
         config,
         "Qwen2VLImageProcessorPil",
         {"patch_size": patch, "merge_size": 2, "temporal_patch_size": 2, "size": pixels},
         kind,
-        special=_QWEN_TOKENS,
+        special=QWEN_TOKENS,
     )
 
 

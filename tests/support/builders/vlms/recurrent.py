@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.builders.vlms.qwen import qwen
-from support.builders.vlms.shapes import HIDDEN, Small
+from support.builders.vlms.qwen import QWEN_CHAT, QWEN_TOKENS, qwen
+from support.builders.vlms.shapes import HEADS, HIDDEN, PATCH, Small, text
 
 # Half of each head's dimensions turn with the position. The state goes through a layer of attention and comes after it.
 _QWEN_3_5 = {
@@ -36,8 +36,44 @@ _VISION: dict[str, Any] = {
     "num_position_embeddings": 64,
     "patch_size": 16,
 }
+_LFM3_TEXT = {
+    "num_hidden_layers": 3,
+    "layer_types": ["conv", "full_attention", "sliding_attention"],
+    "head_dim": HIDDEN // HEADS,
+    "conv_L_cache": 4,
+    "sliding_window": 16,
+}
 
 MODELS: dict[str, Small] = {
     "qwen3_5": qwen("Qwen3VLProcessor", "qwen3_5_text", _QWEN_3_5, **_VISION),
     "qwen3_5_moe": qwen("Qwen3VLProcessor", "qwen3_5_moe_text", {**_QWEN_3_5, **_EXPERTS}, **_VISION),
+    "lfm3_vl": Small(
+        "<|image_pad|>",
+        QWEN_CHAT,
+        lambda token: {
+            "vision_config": {
+                "hidden_size": HIDDEN,
+                "intermediate_size": 2 * HIDDEN,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "patch_size": PATCH,
+            },
+            "text_config": text("lfm3", token, **_LFM3_TEXT),
+            "projector_hidden_size": HIDDEN,
+            "image_token_id": token("<|image_pad|>"),
+            "video_token_id": token("<|video_pad|>"),
+            "vision_start_token_id": token("<|vision_start|>"),
+            "vision_end_token_id": token("<|vision_end|>"),
+        },
+        "Qwen2VLImageProcessorPil",
+        {
+            "patch_size": PATCH,
+            "merge_size": 2,
+            "temporal_patch_size": 2,
+            "size": {"shortest_edge": 4 * PATCH**2, "longest_edge": 36 * PATCH**2},
+        },
+        "Lfm3VlProcessor",
+        special=QWEN_TOKENS,
+    ),
 }
