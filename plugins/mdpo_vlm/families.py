@@ -115,6 +115,11 @@ FAMILIES: Mapping[str, Family] = {
         num_images=(1, None),
     ),
 }
+# Model types that are not tried when they are loaded, and why.
+REFUSED: Mapping[str, str] = {
+    "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 does not",
+    "lfm2_vl": "transformers has no image processor for it without torchvision; LFM3-VL has one",
+}
 UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-model.md")
 
 

@@ -1,0 +1,28 @@
+"""Families that cannot be trained as they should be are refused by a sentence, before weights are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mdpo_vlm.families import FAMILIES, REFUSED
+from support.paths import ROOT
+
+from mdpo_core import DataError, component
+
+
+@pytest.mark.parametrize("model_type", sorted(REFUSED))
+def test_a_refused_family_is_named_with_its_reason_before_weights_are_read(model_type: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    made = component("adapter", "chat_vlm", path=str(tmp_path))
+    with pytest.raises(DataError, match=f"config.json: models of type '{model_type}' are not supported: ") as found:
+        made.check()  # type: ignore[attr-defined]
+    assert REFUSED[model_type] in str(found.value)
+
+
+def test_the_page_of_models_lists_what_is_refused() -> None:
+    lines = (ROOT / "docs" / "guides" / "models.md").read_text().splitlines()
+    for model_type, reason in REFUSED.items():
+        assert f"| `{model_type}` | {reason} |" in lines
+    assert not set(REFUSED) & set(FAMILIES)
