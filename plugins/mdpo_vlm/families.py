@@ -57,8 +57,10 @@ class Family:
     ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
     the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
     smallest and the largest number of images in a row; None is no limit. ``reads_pixels``: the number of an image's
-    features depends on its pixels, not only on their number. ``video``: the model's own video input, if mdpo computes
-    it; it needs ``grid``. ``recurrent``: layers with a state, which each response takes over from its prompt.
+    features depends on its pixels, not only on their number, or is not known without them. ``tiles``: the input with a
+    row for each tile of an image, for models that take the patches of all tiles side by side, in the last dimension of
+    the pixels. ``video``: the model's own video input, if mdpo computes it; it needs ``grid``. ``recurrent``: layers
+    with a state, which each response takes over from its prompt.
     """
 
     separate: str = ""
@@ -71,6 +73,7 @@ class Family:
     vision: tuple[str | None, ...] = ()
     num_images: tuple[int, int | None] = (0, None)
     reads_pixels: bool = False
+    tiles: str = ""
     video: VideoInput | None = None
     recurrent: Recurrent | None = None
 
@@ -88,7 +91,8 @@ _VIDEO_3 = VideoInput((128 * 32**2, 768 * 32**2), 16, (0.5,) * 3, (0.5,) * 3, "a
 _QWEN = Family(
     projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw", video=_VIDEO
 )
-_QWEN_3_5 = replace(_QWEN, video=_VIDEO_3, recurrent=Recurrent("linear_attn", "cache_params"))
+_LINEAR = Recurrent("linear_attn", "cache_params")
+_QWEN_3_5 = replace(_QWEN, video=_VIDEO_3, recurrent=_LINEAR)
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
@@ -100,6 +104,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3_vl": replace(_QWEN, projector=r"\.(merger|deepstack_merger_list)\.", video=_VIDEO_3),
     "qwen3_5": _QWEN_3_5,
     "qwen3_5_moe": _QWEN_3_5,
+    "minicpmv4_6": Family(reads_pixels=True, tiles="target_sizes", recurrent=_LINEAR),
     "lfm3_vl": Family(separate="layers have a sliding window", grid="image_grid_thw", flat=True),
     "internvl": Family(),
     "idefics3": Family(reads_pixels=True),

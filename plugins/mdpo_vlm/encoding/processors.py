@@ -16,6 +16,8 @@ from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
 _SECONDS = 60.0
 _FAILURE = "its processor cannot be loaded"
 _REMEDY = "download the model again, or save its processor beside it"
+# Processors that cannot be made without a video processor's settings.
+_READ_VIDEO_SETTINGS = ("MiniCPMV4_6Processor", "MiniCPMV4_7Processor")
 
 
 def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTrainedConfig]:
@@ -61,13 +63,24 @@ def _vision_language_config(model: Path) -> PreTrainedConfig:
 def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
     if kind is None or not _takes_videos(kind):
         return AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-    parts = [
-        AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
-        None,
-    ]
+    parts = {
+        "image_processor": AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),
+        "tokenizer": AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+        "video_processor": _NoVideos() if kind.__name__ in _READ_VIDEO_SETTINGS else None,
+    }
     options, _ = kind.get_processor_dict(folder)
-    return _without_videos(kind).from_args_and_dict(parts, options)
+    in_order = [parts[name] for name in kind.get_attributes()]
+    return _without_videos(kind).from_args_and_dict(in_order, options)
+
+
+class _NoVideos(dict[str, Any]):
+    """Stands where a video processor is, for classes that read its settings when they are made.
+
+    A dictionary, because transformers writes processors as JSON.
+    """
+
+    slice_mode = False
+    downsample_mode = ""
 
 
 def _require_end(processor: ProcessorMixin, folder: Path) -> None:
@@ -91,10 +104,12 @@ def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, fo
 
 
 def _without_videos(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """The processor class, changed to accept None as its video processor, which it calls only for videos."""
+    """The processor class, changed to accept a video processor that is none: it is called only for videos."""
 
     def check_argument_for_proper_class(self: ProcessorMixin, name: str, argument: Any) -> Any:
-        return None if argument is None else kind.check_argument_for_proper_class(self, name, argument)
+        if argument is None or isinstance(argument, _NoVideos):
+            return argument
+        return kind.check_argument_for_proper_class(self, name, argument)
 
     checked = {"check_argument_for_proper_class": check_argument_for_proper_class, "__module__": kind.__module__}
     return type(kind.__name__, (kind,), checked)

@@ -33,7 +33,7 @@ class _VlmImage(EncodedImage):
 def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
     """Encode all images and videos in one call: processes that split weights must all make the same number of calls."""
     named = [as_image(image, family) for image in images]
-    joined = {name: _padded_and_joined([image[name] for image in named]) for name in named[0]}
+    joined = {name: _joined(name, [image[name] for image in named], family) for name in named[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
 
     if family.grid:
@@ -44,7 +44,7 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
     def compute(_: object) -> tuple[Tensor, list[int], type[Any], bool]:
         output = base.model.get_image_features(**typed, return_dict=True)
         levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
-        by_level = [_split_by_image(level, named) for level in levels]
+        by_level = [_split_by_image(level, named, family) for level in levels]
         features = torch.cat([torch.cat(level) for level in by_level], dim=-1)
         return features, [len(image) for image in by_level[0]], type(output), isinstance(levels[0], Tensor)
 
@@ -73,6 +73,11 @@ def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[Encoded
     return {**inputs, family.grid: torch.cat([image.inputs[family.grid] for image in images])}
 
 
+def _joined(name: str, tensors: Sequence[Tensor], family: Family) -> Tensor:
+    side_by_side = family.tiles and name == "pixel_values"
+    return torch.cat(list(tensors), dim=-1) if side_by_side else _padded_and_joined(tensors)
+
+
 def _padded_and_joined(tensors: Sequence[Tensor]) -> Tensor:
     """One tensor of all rows. Missing tiles and pixels are zeros, which models recognize as padding."""
     largest = torch.tensor([tensor.shape for tensor in tensors]).amax(dim=0).tolist()
@@ -88,10 +93,13 @@ def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return F.pad(tensor, [size for after in reversed(missing) for size in (0, after)])
 
 
-def _split_by_image(features: Tensor | Sequence[Tensor], images: Sequence[ImageInputs]) -> list[Tensor]:
+def _split_by_image(features: Tensor | Sequence[Tensor], images: Sequence[ImageInputs], family: Family) -> list[Tensor]:
     """The features ``(image_tokens, width)`` of each image; the tiles of one image follow one another."""
     by_image = list(features)
     if isinstance(features, Tensor):
         num_tiles = [len(image["pixel_values"]) for image in images]
         by_image = list(torch.split(features, num_tiles))
+    elif family.tiles:
+        tiles = iter(features)
+        by_image = [torch.cat([next(tiles) for _ in image[family.tiles]]) for image in images]
     return [part.reshape(-1, part.shape[-1]) for part in by_image]

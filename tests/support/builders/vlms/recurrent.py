@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from support.builders.vlms.qwen import QWEN_CHAT, QWEN_TOKENS, qwen
-from support.builders.vlms.shapes import HEADS, HIDDEN, PATCH, Small, text
+from support.builders.vlms.shapes import CHATML, HEADS, HIDDEN, PATCH, Small, text
 
 # Half of each head's dimensions turn with the position. The state goes through a layer of attention and comes after it.
 _QWEN_3_5 = {
@@ -43,10 +43,43 @@ _LFM3_TEXT = {
     "conv_L_cache": 4,
     "sliding_window": 16,
 }
+_MINICPM_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "image_start_token": "<image>",
+    "image_end_token": "</image>",
+    "slice_start_token": "<slice>",
+    "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
+}
 
 MODELS: dict[str, Small] = {
     "qwen3_5": qwen("Qwen3VLProcessor", "qwen3_5_text", _QWEN_3_5, **_VISION),
     "qwen3_5_moe": qwen("Qwen3VLProcessor", "qwen3_5_moe_text", {**_QWEN_3_5, **_EXPERTS}, **_VISION),
+    "minicpmv4_6": Small(
+        "<|image_pad|>",
+        CHATML.replace("IMAGE", "<|image_pad|>"),
+        lambda token: {
+            "vision_config": {
+                "hidden_size": HIDDEN,
+                "intermediate_size": 2 * HIDDEN,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "image_size": 4 * PATCH,
+                "patch_size": PATCH,
+            },
+            "text_config": text("qwen3_5_text", token, **_QWEN_3_5),
+            "insert_layer_id": 1,
+            "image_token_id": token("<|image_pad|>"),
+            "video_token_id": token("<|video_pad|>"),
+        },
+        "MiniCPMV4_6ImageProcessorPil",
+        {"patch_size": PATCH, "scale_resolution": 4 * PATCH, "max_slice_nums": 4},
+        "MiniCPMV4_6Processor",
+        special=tuple(_MINICPM_TOKENS.values()),
+        names=_MINICPM_TOKENS,
+    ),
     "lfm3_vl": Small(
         "<|image_pad|>",
         QWEN_CHAT,
