@@ -29,8 +29,9 @@ from mdpo_vlm.bundled.adapter import BundledAdapter
 from mdpo_vlm.bundled.pretraining import save_pretrained, train_steps
 from mdpo_vlm.bundled.tiny_llava import TinyLlava
 from mdpo_vlm.families import FAMILIES, Family, Recurrent, VideoInput
-from mdpo_vlm.files.folder import find_folder, read_json
+from mdpo_vlm.files.folder import read_json
 from mdpo_vlm.files.recognition import prompts_for
+from mdpo_vlm.loading.merged import described
 from mdpo_vlm.originals.adapter import OriginalsAdapter
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout
 
@@ -72,7 +73,7 @@ class ChatVlm(TransformersAdapter):
 
     @classmethod
     def summarize(cls, path: str, *, ready: bool) -> ModelSummary | None:
-        folder = find_folder(path)
+        folder = described(path)
         config = read_json(folder / "config.json")
         model_type = str(config.get("model_type"))
         is_known = model_type in FAMILIES

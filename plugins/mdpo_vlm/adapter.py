@@ -12,6 +12,7 @@ from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, ModelAdapter
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
 from mdpo_vlm.families import FAMILIES, REFUSED, Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
+from mdpo_vlm.loading.merged import whole_model
 from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_targets_once
 
 if TYPE_CHECKING:
@@ -26,9 +27,17 @@ class TransformersAdapter(ModelAdapter):
     An adapter for another file layout overrides `folder`.
     """
 
-    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "max_resized_pixels"}
+    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "base", "max_resized_pixels"}
 
-    path: str = Field(description="a folder that transformers saved, or a name on the hub")
+    path: str = Field(
+        description="a folder that transformers saved, or a name on the hub; or an adapter of peft, which is merged "
+        "into its model once, and is then part of the model before training"
+    )
+    base: str | None = Field(
+        default=None,
+        description="if path is an adapter of peft: its model, a folder or a name on the hub; default: the one that "
+        "the adapter names",
+    )
     prompts: Literal["ready", "chat"] = Field(
         default="ready",
         description="ready: a text prompt is used unchanged; chat: it becomes a user turn in the chat template; "
@@ -71,7 +80,7 @@ class TransformersAdapter(ModelAdapter):
 
     def folder(self) -> Path:
         """The folder with the model in the layout of transformers. Raises `DataError`."""
-        return find_folder(self.path)
+        return whole_model(find_folder(self.path), self.base, lambda name: self.at(name).folder())
 
     def family(self) -> Family:
         """The needs of the model's family, from its ``config.json``."""
@@ -230,7 +239,7 @@ class TransformersAdapter(ModelAdapter):
         return None
 
     def at(self, path: str) -> Self:
-        return self.model_copy(update={"path": path})
+        return self.model_copy(update={"path": path, "base": None})
 
     def in_full(self) -> Self:
         return self.at(self._plan().name)

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from mdpo_core import ModelSummary
 from mdpo_vlm.adapter import TransformersAdapter
-from mdpo_vlm.files.folder import find_folder, read_json
+from mdpo_vlm.files.folder import read_json
 from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.files.traits import TRAITS
+from mdpo_vlm.loading.merged import described
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout, Original
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class OriginalsAdapter(TransformersAdapter):
     )
 
     def folder(self) -> Path:
-        folder = find_folder(self.path)
+        folder = super().folder()
         config = read_json(folder / "config.json")
         if "text_config" in config:
             return folder
@@ -55,7 +56,7 @@ class OriginalsAdapter(TransformersAdapter):
 
     @classmethod
     def summarize(cls, path: str, *, ready: bool) -> ModelSummary | None:
-        folder = find_folder(path)
+        folder = described(path)
         config = read_json(folder / "config.json")
         if config.get("model_type") in cls.made_for and "text_config" in config:
             return ModelSummary(f"a model of the type {config['model_type']}", prompts_for(folder, ready=ready))

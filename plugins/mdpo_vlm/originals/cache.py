@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from mdpo_core import DataError, MdpoError, Problem, atomic_folder, exclusive_folder
+from mdpo_core import MdpoError
 from mdpo_vlm.files.folder import encoder_files, unfit
+from mdpo_vlm.files.kept import cache, digest_of, kept
 from mdpo_vlm.originals.checkpoint_layout import Original, files_of_weights
 
 # Raise this number whenever the conversion of a checkpoint changes.
@@ -25,19 +23,14 @@ def converted(original: Original, root: Path | None) -> Path:
     Raises `DataError` for a checkpoint that is incomplete or not covered, `CheckpointError` if it cannot be written.
     """
     original.require_covered()
-    # Exported adapters name this folder, so the path must be absolute.
-    root = (root or cache() / "converted").absolute()
-    folder = root / f"{original.name}-{_digest(original)}"
-    # The folder appears only when it is complete, so most callers need no lock.
-    if folder.is_dir():
-        return folder
-    _create(root)
-    with exclusive_folder(root):
-        if not folder.is_dir():
-            logging.getLogger(__name__).warning("converting %s once, into %s", original.folder, folder)
-            with atomic_folder(folder) as beside:
-                _convert(original, beside)
-    return folder
+    settings = [_VERSION, original.layout.ends_in_prompts, original.config, original.tower_name]
+    return kept(
+        root or cache() / "converted",
+        f"{original.name}-{digest_of(settings, list(_files(original)))}",
+        f"converting {original.folder}",
+        ("converted checkpoints", "set model.converted to another folder"),
+        partial(_convert, original),
+    )
 
 
 def _convert(original: Original, folder: Path) -> None:
@@ -56,27 +49,6 @@ def _convert(original: Original, folder: Path) -> None:
         raise unfit(original.folder, message) from error
 
 
-def cache() -> Path:
-    """``$MDPO_CACHE``, or ``mdpo`` in the user's cache folder."""
-    own, users = os.environ.get("MDPO_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(users or Path.home() / ".cache") / "mdpo"
-
-
-def _create(root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / ".lock").touch()
-    except OSError as error:
-        message = f"converted checkpoints cannot be written here ({error}); set model.converted to another folder"
-        raise DataError([Problem(str(root), "", message)]) from error
-
-
-def _digest(original: Original) -> str:
-    settings = [_VERSION, original.layout.ends_in_prompts, original.config, original.tower_name]
-    files = [(file.name, *_size_and_time(file)) for file in _files(original)]
-    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _files(original: Original) -> Iterator[Path]:
     yield from original.weights()
     yield from encoder_files(original.folder)
@@ -86,8 +58,3 @@ def _files(original: Original) -> Iterator[Path]:
         yield from sorted(tower.glob("*.json"))
         # If the checkpoint contains the tower's weights, this folder has only its configuration.
         yield from files_of_weights(tower) if any(tower.glob("*.safetensors")) or any(tower.glob("*.bin")) else ()
-
-
-def _size_and_time(file: Path) -> tuple[int, int]:
-    state = file.stat()
-    return state.st_size, state.st_mtime_ns
