@@ -17,12 +17,8 @@ _VERSION = 1
 
 
 def is_peft_folder(folder: Path) -> bool:
-    """Whether a folder contains an adapter and no model. Raises `DataError` if it contains both."""
-    if not (folder / CONFIG).is_file():
-        return False
-    if (folder / "config.json").exists():
-        raise unfit(folder, f"contains a model and an adapter ({CONFIG}); move one of them to another folder")
-    return True
+    """Whether a folder contains an adapter and no model: an adapter beside a model is not put on."""
+    return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
 
 
 def base_name(folder: Path, given: str | None = None) -> str:

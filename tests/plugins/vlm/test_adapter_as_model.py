@@ -107,10 +107,6 @@ def test_adapters_that_do_not_fit_are_sentences(
 def test_folders_that_are_no_adapter_of_a_model_are_sentences(base: Path, tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is a whole model and no adapter, so it has no base; leave model.base out"):
         adapter(base, base=str(base)).check()
-    both = Path(shutil.copytree(tuned, tmp_path / "both"))
-    shutil.copyfile(base / "config.json", both / "config.json")
-    with pytest.raises(DataError, match="contains a model and an adapter"):
-        adapter(both).check()
     second = Path(shutil.copytree(tuned, tmp_path / "second"))
     with pytest.raises(DataError, match="is an adapter, too; merge that one into its model first"):
         adapter(second, base=str(tuned)).check()
