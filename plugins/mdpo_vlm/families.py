@@ -105,6 +105,13 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3_5": _QWEN_3_5,
     "qwen3_5_moe": _QWEN_3_5,
     "minicpmv4_6": Family(reads_pixels=True, tiles="target_sizes", recurrent=_LINEAR),
+    "minicpmv4_7": Family(
+        marks={"mm_token_type_ids": "image tokens"},
+        grid="target_sizes",
+        reads_pixels=True,
+        tiles="target_sizes",
+        recurrent=_LINEAR,
+    ),
     "lfm3_vl": Family(separate="layers have a sliding window", grid="image_grid_thw", flat=True),
     "internvl": Family(),
     "idefics3": Family(reads_pixels=True),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mdpo_core import EncodedImage, ImageInputs
+from mdpo_core import EncodedImage, ImageInputs, on_cpu
 from mdpo_vlm.families import Family
 from mdpo_vlm.forward.grids import read_grids
 from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
@@ -36,7 +36,9 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
     joined = {name: _joined(name, [image[name] for image in named], family) for name in named[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
 
-    if family.grid:
+    if family.tiles:
+        typed[family.tiles] = torch.cat([on_cpu(image, family.tiles) for image in images])
+    elif family.grid:
         grids = torch.cat([grid_on_cpu(image, family) for image in images])
         device = typed[family.grid].device
         typed |= {family.grid: grids, **read_grids(base.get_encoder("image"), grids, device)}

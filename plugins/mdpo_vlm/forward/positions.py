@@ -26,7 +26,7 @@ def packed_positions(base: PreTrainedModel, family: Family, packed: Packed, imag
     positions = [
         part
         for ids, lengths in zip(groups, packed.lengths, strict=True)
-        for part in _prompt_and_branches(base, family, ids[: lengths[0]], lengths[1:], remaining)
+        for part in _prompt_and_branches(base, family, ids, lengths, remaining)
     ]
     return to_device(torch.cat(positions, dim=-1), packed.token_ids.device)
 
@@ -49,7 +49,7 @@ def padded_positions(
     # A row without a response is a prompt.
     lengths = response_mask.int().argmax(dim=1).masked_fill(~response_mask.any(dim=1), time).tolist()
     positions = [
-        torch.cat(list(_prompt_and_branches(base, family, ids[:length], [time - length], remaining)), dim=-1)
+        torch.cat(list(_prompt_and_branches(base, family, ids, [length, time - length], remaining)), dim=-1)
         for ids, length in zip(token_ids, lengths, strict=True)
     ]
     return to_device(torch.cat(positions, dim=1), rows.token_ids.device)
@@ -63,7 +63,8 @@ def prompt_positions(
     rows = []
     for prompt in prompts:
         if family.has_mrope:
-            positions = to_device(_rope_positions(base, family, prompt.cpu(), remaining)[:, 0, :-1], prompt.device)
+            shown = _shown_in(base, prompt.cpu(), remaining)
+            positions = to_device(_rope_positions(base, family, prompt.cpu(), shown)[:, 0, :-1], prompt.device)
         else:
             positions = torch.arange(len(prompt), device=prompt.device)
         rows.append(pad(positions, (time - len(prompt), 0)))
@@ -71,30 +72,43 @@ def prompt_positions(
 
 
 def _prompt_and_branches(
-    base: PreTrainedModel, family: Family, prompt: Tensor, branches: Sequence[int], images: Iterator[EncodedImage]
+    base: PreTrainedModel, family: Family, ids: Tensor, lengths: Sequence[int], images: Iterator[EncodedImage]
 ) -> Iterator[Tensor]:
-    """The positions of a prompt, then of each branch, which starts where the prompt goes on."""
-    positions = _rope_positions(base, family, prompt, images)
-    yield positions[..., :-1]
-    for length in branches:
-        yield positions[..., -1:] + torch.arange(length)
+    """The positions of a prompt, then of each branch, which starts where the prompt goes on.
 
-
-def _rope_positions(base: PreTrainedModel, family: Family, prompt: Tensor, images: Iterator[EncodedImage]) -> Tensor:
-    """M-RoPE positions ``(3, 1, time + 1)`` of a prompt and of the next token of text, on the CPU.
-
-    Takes the prompt's images from ``images``. The next token need not follow the largest position: that of a long video
-    is beyond it.
+    ``ids``: the prompt and its branches; ``lengths``: theirs. Takes the prompt's images from ``images``.
     """
-    prompt = pad(prompt, (0, 1))
-    is_image_token = prompt == base.config.image_token_id
-    is_image_token[-1] = False
-    shown, missing = [], int(is_image_token.sum())
+    prompt, *branches = torch.split(ids, list(lengths))
+    shown = _shown_in(base, prompt, images)
+    positions = _rope_positions(base, family, prompt, shown)
+    yield positions[..., :-1]
+    for branch in branches:
+        if family.tiles:  # a line break after an image belongs to it, wherever it stands
+            yield _rope_positions(base, family, torch.cat([prompt, branch]), shown)[..., len(prompt) : -1]
+        else:
+            yield positions[..., -1:] + torch.arange(len(branch))
+
+
+def _shown_in(base: PreTrainedModel, prompt: Tensor, images: Iterator[EncodedImage]) -> list[EncodedImage]:
+    """Takes the images of a prompt from ``images``."""
+    shown: list[EncodedImage] = []
+    missing = int((prompt == base.config.image_token_id).sum())
     while missing > 0:
         shown.append(next(images))
         missing -= len(shown[-1].features)
+    return shown
+
+
+def _rope_positions(base: PreTrainedModel, family: Family, ids: Tensor, shown: Sequence[EncodedImage]) -> Tensor:
+    """M-RoPE positions ``(3, 1, time + 1)`` of ``ids`` and of the next token of text, on the CPU.
+
+    The next token need not follow the largest position: that of a long video is beyond it.
+    """
+    ids = pad(ids, (0, 1))
     if not shown:
-        return torch.arange(len(prompt)).expand(3, 1, len(prompt))
-    index, _ = base.model.get_rope_index(prompt[None], **rope_inputs(family, shown, is_image_token))
+        return torch.arange(len(ids)).expand(3, 1, len(ids))
+    is_image_token = ids == base.config.image_token_id
+    is_image_token[-1] = False
+    index, _ = base.model.get_rope_index(ids[None], **rope_inputs(family, shown, is_image_token))
     positions: Tensor = index
     return positions

@@ -16,7 +16,7 @@ import torch
 from mdpo_vlm.families import FAMILIES, UNKNOWN, family_of
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from support.builders.small_vlms import SMALL, build_vlm, every_family, one_family_of_each_mechanism
+from support.builders.small_vlms import NIGHTLY, SMALL, build_vlm, every_family, one_family_of_each_mechanism
 from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, support
 from support.paths import ROOT
 from torch import nn
@@ -170,7 +170,7 @@ def test_a_conversation_needs_the_template(tmp_path: Path) -> None:
         encoder.encode_prompt(Example("1", (Turn("user", "What?"),), {}))
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl", pytest.param("minicpmv4_7", marks=NIGHTLY)])
 def test_positions_in_one_dimension_would_be_noticed(
     family: str, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

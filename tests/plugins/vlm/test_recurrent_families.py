@@ -20,7 +20,7 @@ from support.oracles.plain_vlms import VIEWS, adapter, examples, plain_log_probs
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import Placement, PluginError
+from mdpo_core import IMAGE_MARK, Placement, PluginError, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
@@ -156,3 +156,23 @@ def test_a_false_claim_of_sharing_stops_a_run_before_it_trains(family: str, fold
     batch = BatchBuilder(claimed.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
     with pytest.raises(PluginError, match=r"differ by .*% from a separate forward"):
         require_shared_prefix("claimed", claimed.load(Placement()), batch, sdpa_attention)
+
+
+@NIGHTLY
+def test_a_line_break_after_an_image_has_its_place_even_in_a_response(tmp_path: Path, photographs: Path) -> None:
+    """MiniCPM-V 4.7 gives line breaks after an image positions of the image, so a response can change them."""
+    folder = build_vlm("minicpmv4_7", tmp_path)
+    made = component("adapter", "chat_vlm", path=str(folder), prompts="ready", unusual_texts="keep")
+    answers = {"chosen": "\nA temple", "rejected": "A flower"}
+    data = [
+        replace(row, prompt=f"Look: {IMAGE_MARK}", responses=answers)
+        for row in examples("llava_onevision", photographs)[:2]
+    ]
+    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(2), epoch=0)  # type: ignore[attr-defined]
+    model = made.load(Placement())  # type: ignore[attr-defined]
+    with torch.no_grad():
+        shared, plain = (
+            Scorer(model, TermInputs(tuple(VIEWS)), options=options)(batch).policy for options in (Scoring(), PLAIN)
+        )
+    for view in VIEWS:
+        torch.testing.assert_close(shared[view].values, plain[view].values, atol=NATS, rtol=NATS)

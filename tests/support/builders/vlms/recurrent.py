@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from support.builders.vlms.qwen import QWEN_CHAT, QWEN_TOKENS, qwen
@@ -54,31 +55,48 @@ _MINICPM_TOKENS = {
     "image_id_end_token": "</image_id>",
 }
 
-MODELS: dict[str, Small] = {
-    "qwen3_5": qwen("Qwen3VLProcessor", "qwen3_5_text", _QWEN_3_5, **_VISION),
-    "qwen3_5_moe": qwen("Qwen3VLProcessor", "qwen3_5_moe_text", {**_QWEN_3_5, **_EXPERTS}, **_VISION),
-    "minicpmv4_6": Small(
-        "<|image_pad|>",
-        CHATML.replace("IMAGE", "<|image_pad|>"),
-        lambda token: {
+
+def _minicpm(processor: str, **markers: str) -> Small:
+    def config(token: Callable[[str], int]) -> dict[str, Any]:
+        return {
             "vision_config": {
                 "hidden_size": HIDDEN,
                 "intermediate_size": 2 * HIDDEN,
                 "num_hidden_layers": 3,
                 "num_attention_heads": 2,
                 "image_size": 4 * PATCH,
-                "patch_size": PATCH,
+                "patch_size": PATCH // 2,
             },
             "text_config": text("qwen3_5_text", token, **_QWEN_3_5),
             "insert_layer_id": 1,
             "image_token_id": token("<|image_pad|>"),
             "video_token_id": token("<|video_pad|>"),
-        },
+            **{name: token(marker) for name, marker in markers.items()},
+        }
+
+    return Small(
+        "<|image_pad|>",
+        CHATML.replace("IMAGE", "<|image_pad|>"),
+        config,
         "MiniCPMV4_6ImageProcessorPil",
-        {"patch_size": PATCH, "scale_resolution": 4 * PATCH, "max_slice_nums": 4},
-        "MiniCPMV4_6Processor",
+        {"patch_size": PATCH // 2, "scale_resolution": 4 * PATCH, "max_slice_nums": 4},
+        processor,
         special=tuple(_MINICPM_TOKENS.values()),
         names=_MINICPM_TOKENS,
+    )
+
+
+MODELS: dict[str, Small] = {
+    "qwen3_5": qwen("Qwen3VLProcessor", "qwen3_5_text", _QWEN_3_5, **_VISION),
+    "qwen3_5_moe": qwen("Qwen3VLProcessor", "qwen3_5_moe_text", {**_QWEN_3_5, **_EXPERTS}, **_VISION),
+    "minicpmv4_6": _minicpm("MiniCPMV4_6Processor"),
+    "minicpmv4_7": _minicpm(
+        "MiniCPMV4_7Processor",
+        image_start_id="<image>",
+        image_end_id="</image>",
+        slice_start_id="<slice>",
+        slice_end_id="</slice>",
+        newline_id="Ċ",
     ),
     "lfm3_vl": Small(
         "<|image_pad|>",
