@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Callable
 from email import message_from_bytes
 from email.message import Message
 from importlib.metadata import version
@@ -62,29 +63,56 @@ def test_the_wheel_holds_every_recipe(wheel: zipfile.ZipFile) -> None:
     assert {name.removeprefix(f"{folder}/"): wheel.read(name) for name in shipped} == sources
 
 
-@pytest.mark.long
-def test_the_installed_wheel_trains_the_quickstart_in_an_empty_folder(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    python = make_environment(tmp_path / "own")
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def command(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Runs a program of an environment in which the wheel is installed, in a folder, and gives what it prints."""
+    own = tmp_path_factory.mktemp("own")
+    python = make_environment(own)
     pip_install(python, Path(str(wheel.filename)))
-    empty = tmp_path / "empty"
-    empty.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def command(*words: str) -> str:
+    def run(folder: Path, *words: str) -> str:
         program = str(python.with_name(words[0]))
-        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, env=environment, cwd=empty)
+        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, env=environment, cwd=folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = "import mdpo_core; print(mdpo_core.__file__)"
-    assert str(tmp_path / "own") in command("python", "-c", where)
-    assert "  methods/chip " in command("mdpo", "recipes")
-    few = ("data.num_pairs=64", "data.hold_out=null", "train.batch_size=16", "train.micro_batch_size=16")
-    sets = [word for change in (*few, "evaluators=[]") for word in ("--set", change)]
-    command("mdpo-run", "quickstart", *sets)
-    assert (empty / "runs" / "quickstart" / "final").is_dir()
-    command("mdpo", "recipes", "copy", "llava_mdpo_no_anchor", "--out", "mine.yaml")
-    command("mdpo", "check", "mine.yaml")
+    assert str(own) in run(own, "python", "-c", "import mdpo_core; print(mdpo_core.__file__)")
+    return run
+
+
+def changed(*changes: str) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
+
+
+FEW = ("data.num_pairs=64", "data.hold_out=null", "train.batch_size=16", "train.micro_batch_size=16")
+
+
+@pytest.mark.long
+def test_the_installed_wheel_trains_the_quickstart_in_an_empty_folder(command: Command, tmp_path: Path) -> None:
+    assert "  methods/chip " in command(tmp_path, "mdpo", "recipes")
+    command(tmp_path, "mdpo-run", "quickstart", *changed(*FEW, "evaluators=[]"))
+    assert (tmp_path / "runs" / "quickstart" / "final").is_dir()
+    command(tmp_path, "mdpo", "recipes", "copy", "llava_mdpo_no_anchor", "--out", "mine.yaml")
+    command(tmp_path, "mdpo", "check", "mine.yaml")
+
+
+@pytest.mark.long
+def test_the_installed_wheel_trains_in_the_small_world_and_scores_it_from_another_folder(
+    command: Command, tmp_path: Path
+) -> None:
+    trained, other = tmp_path / "trained", tmp_path / "other"
+    trained.mkdir()
+    other.mkdir()
+    shares = [f"evaluators.{number}.share=0.02" for number in (1, 2, 3)]
+    command(trained, "mdpo-run", "scenes_mdpo", *changed(*FEW, "validation.num_pairs=16", *shares))
+    said = command(other, "mdpo", "eval", "../trained/runs/scenes_mdpo", "--out", "scores")
+    for score in ("CHAIRs", "yes_ratio", "Cover"):
+        assert score in said
+    assert "CHAIRs" in (other / "scores" / "table.md").read_text()
 
 
 def test_packages_that_third_parties_import_ship_their_types(wheel: zipfile.ZipFile) -> None:
