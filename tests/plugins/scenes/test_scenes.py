@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mdpo_benchmarks.coco.vocabulary import Vocabulary
+from mdpo_scenes import ScenesAdapter
 from mdpo_scenes.annotations import held_out_scenes, write_annotations
 from mdpo_scenes.drawings import COLORED, DRAWINGS
 from mdpo_scenes.evaluator import HELD_OUT
@@ -20,6 +21,7 @@ from mdpo_scenes.pictures import CELL, draw_picture
 from mdpo_scenes.scenes import ACROSS, KINDS, ROOMS, Scene, Thing, companions, draw_scene
 from mdpo_scenes.texts import answer, caption, draw_question, mentioned
 from PIL import Image
+from tokenizers import Tokenizer
 
 scenes = st.integers(0, 2**32).map(lambda seed: draw_scene(random.Random(seed)))
 
@@ -146,6 +148,18 @@ def test_cocos_instances_are_the_objects_of_the_scenes() -> None:
     for number, scene in enumerate(held_out_scenes(), 1):
         shown = sorted(names[each["category_id"]] for each in stored["annotations"] if each["image_id"] == number)
         assert shown == sorted(thing.kind for thing in scene.things)
+
+
+def test_the_model_knows_every_word_that_is_asked_or_said() -> None:
+    """An unknown word is one token for all such words, so that questions that differ in it would be the same."""
+    known = Tokenizer.from_file(str(ScenesAdapter.base / "tokenizer.json"))
+    files = [*HELD_OUT.glob("scenes_pope_*.json"), HELD_OUT / "chair_questions.json"]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    rows += json.loads((HELD_OUT / "amber" / "query" / "query_all.json").read_text())
+    asked = [next(row[key] for key in ("text", "question", "query") if key in row) for row in rows]
+    said = [each for pair in ScenePairs(300, 0.9, 0.5, seed=0, split="train") for each in pair.responses.values()]
+    assert len(asked) > 1500
+    assert not [text for text in {*asked, *said} if "<unk>" in known.encode(text).tokens]
 
 
 @pytest.mark.long
