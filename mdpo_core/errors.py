@@ -207,8 +207,8 @@ def shown(value: object) -> str:
 
 
 def absent(path: Path, kind: str = "file") -> str:
-    """What is wrong with a path at which there is no ``kind``, a file or a folder, with the nearest name beside it."""
+    """What is wrong with a path that is not a ``kind``, a file or a folder, with the nearest name in its folder."""
     if path.exists():
         return f"'{path}' is not a {kind}"
     others = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"there is no {kind} '{path}'{suggestion(path.name, others) or '; check the path'}"
+    return f"the {kind} '{path}' does not exist{suggestion(path.name, others) or '; check the path'}"

@@ -63,7 +63,7 @@ def save(file: Path, worlds: Mapping[str, WorldNumbers]) -> None:
 
 
 def load(file: Path) -> dict[str, WorldNumbers]:
-    """The numbers that `save` wrote; none if there is no such file."""
+    """The numbers that `save` wrote; none if the file does not exist."""
     stored = json.loads(file.read_text()) if file.is_file() else {}
     return {name: _world(each) for name, each in stored.items()}
 

@@ -113,7 +113,7 @@ def _opened(path: Path) -> Image:
         return read_image(path)
     except DataError as error:
         missing = isinstance(error.__cause__, FileNotFoundError)
-        text = "no such file" if missing else f"cannot be read as an image ({error})"
+        text = "the file does not exist" if missing else f"cannot be read as an image ({error})"
         raise DataError([Problem(str(path), "", text)]) from error
 
 

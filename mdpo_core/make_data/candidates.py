@@ -46,7 +46,9 @@ class CandidateRows(LazyRows):
             if column is not None and column not in available:
                 near = suggestion(column, available)
                 columns = ", ".join(available)
-                raise RecipeError(f"{option(f'--{name} {column}')}: no such column{near}  (columns: {columns})")
+                raise RecipeError(
+                    f"{option(f'--{name} {column}')}: this column does not exist{near}  (columns: {columns})"
+                )
         return cls(data, stored, candidates, scores)
 
     def __len__(self) -> int:

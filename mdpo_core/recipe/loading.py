@@ -51,7 +51,7 @@ def load_recipe(
     plugins: Iterable[str | Path] = (),
     trains: bool = True,
 ) -> Recipe:
-    """Read and check a recipe: a file, the name of one that mdpo ships, where no such file exists, or a mapping.
+    """Read and check a recipe: a file, the name of one that mdpo ships, if no file has this name, or a mapping.
 
     ``overrides``: values by ``section.key``, such as ``{"train.seed": 1}``, or texts as after ``--set``. Values of both
     mappings may be components: ``{"objective.0": MyLoss(beta=0.1)}``. ``processes``: the number that batch sizes must

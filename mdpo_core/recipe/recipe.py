@@ -210,7 +210,7 @@ def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
         meant = "" if rest else _another_component(holder, path, value) or answer_for(path.split("."))
         near = meant or suggestion(name, map(str, items))
         there = "" if near.endswith(")") else f"  (there: {', '.join(map(str, items))})"
-        raise RecipeError([Problem("", path, f"there is no '{name}'{near}{there}")])
+        raise RecipeError([Problem("", path, f"'{name}' does not exist{near}{there}")])
     items[key] = _changed(items.get(key), rest, value, path)
     if isinstance(holder, tuple):
         return tuple(items.values())

@@ -60,9 +60,11 @@ def _require_no_name(path: Path) -> None:
     """Raise `RecipeError` if a missing path looks like the name of a shipped recipe, or ends in one."""
     if shipped_recipe(path.name) is not None:
         name = path.name.removesuffix(_SUFFIX)
-        raise RecipeError([Problem(str(path), "", f"no such file; mdpo ships a recipe of this name: {name}")])
+        raise RecipeError(
+            [Problem(str(path), "", f"the file does not exist; mdpo ships a recipe of this name: {name}")]
+        )
     if path.name and not path.suffix and "/" not in str(path):
-        raise unknown_recipe(str(path), "no such file, and mdpo ships no recipe of this name")
+        raise unknown_recipe(str(path), "the file does not exist, and mdpo ships no recipe of this name")
 
 
 def shadow_note(path: Path) -> str:

@@ -167,7 +167,7 @@ def _assign(holder: Node, keys: list[str], value: Node, depth: int = 0) -> None:
     named = _children_named(holder, keys[depth])
     if not named:
         path = _one_line(".".join(keys[: depth + 1]))
-        _refuse(value.where, "", f"there is no '{path}' to set{_instead(holder, keys[:depth])}")
+        _refuse(value.where, "", f"'{path}' does not exist{_instead(holder, keys[:depth])}")
     children = holder.children
     assert children is not None, "_children_named found some"
     for key in named:
@@ -229,7 +229,7 @@ def _bytes_of(path: Path) -> bytes:
             _refuse(name, "", f"is too long for a recipe: at most {MAX_CHARACTERS:,} characters")
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise RecipeError([Problem(name, "", "no such file")]) from error
+        raise RecipeError([Problem(name, "", "the file does not exist")]) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise RecipeError([Problem(name, "", f"cannot be read: {reason}")]) from error

@@ -51,7 +51,9 @@ class Registry:
         names = {point.name for point in points}
         for name in without:
             if name not in names:
-                raise PluginError(f"{either('--without', 'without')} {name}: no such plugin{suggestion(name, names)}")
+                raise PluginError(
+                    f"{either('--without', 'without')} {name}: this plugin is not installed{suggestion(name, names)}"
+                )
         points = [point for point in points if point.name not in without]
         _require_one_package_each(points)
         with _discovering():

@@ -29,7 +29,7 @@ def use_plugin_file(path: str | Path) -> FileModule:
     """Run a file and offer its components in this process, as if a package had them. The same content is run once.
 
     If the file has changed, its new components replace the old ones, as in a notebook. Raises `PluginError`, and adds
-    nothing, if there is no such file, if it does not run, offers nothing, or offers what recipes cannot use.
+    nothing, if the file does not exist, if it does not run, offers nothing, or offers what recipes cannot use.
     """
     file = _read(Path(path))
     _add(current_registry(), file)
@@ -50,7 +50,7 @@ def _read(path: Path) -> FileModule:
             raise PluginError(f"{path} is not a file; a plugin file is Python code")
         return FileModule(absolute(path), path.read_bytes())
     except FileNotFoundError as error:
-        raise PluginError(f"{path}: there is no such plugin file") from error
+        raise PluginError(f"{path}: the plugin file does not exist") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
         raise PluginError(f"{path}: the plugin file cannot be read: {reason}") from error

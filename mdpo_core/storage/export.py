@@ -104,7 +104,7 @@ def _named(base: str, complete: bool) -> str:
     if path.is_absolute() or _HUB_NAME.fullmatch(base):
         return base
     raise RecipeError(
-        f"{option(f'--base {base}')}: there is no such folder, and other programs would look for it in their own "
+        f"{option(f'--base {base}')}: this folder does not exist, and other programs would look for it in their own "
         "working directory; give an absolute path, or a name on the hub, such as llava-hf/llava-1.5-7b-hf"
     )
 

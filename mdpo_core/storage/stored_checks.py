@@ -126,7 +126,7 @@ def _cache() -> Path | None:
     try:
         return cache_folder() / "checked"
     except RuntimeError:
-        _log().warning("there is no home directory, so no check is kept; name a folder in MDPO_CACHE")
+        _log().warning("this user has no home directory, so no check is kept; name a folder in MDPO_CACHE")
         return None
 
 

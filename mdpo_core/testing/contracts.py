@@ -91,7 +91,7 @@ class ContractCase:
 def contract_cases(plugin: str) -> list[ContractCase]:
     """The contracts of a plugin: a Python file, or an installed one by its entry point, its module or its package.
 
-    Raises `PluginError` if there is no such plugin, or if it offers no component.
+    Raises `PluginError` if the plugin does not exist, or if it offers no component.
     """
     owners = {use_plugin_file(plugin).path.name} if Path(plugin).suffix == SUFFIX else _installed(plugin)
     registry = current_registry()

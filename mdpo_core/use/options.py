@@ -24,13 +24,13 @@ def require_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except (RuntimeError, TypeError) as error:
-        raise _refused(device, f"torch knows no such device ({first_line(error)})") from error
+        raise _refused(device, f"torch does not know this device ({first_line(error)})") from error
     if kind == "cuda" and torch.version.cuda is None and torch.version.hip is None:
         raise _refused(device, f"this torch ({torch.__version__}) has no CUDA")
     try:
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise _refused(device, f"torch finds no such device here ({first_line(error)})") from error
+        raise _refused(device, f"torch does not find this device here ({first_line(error)})") from error
 
 
 def _refused(device: str, reason: str) -> RecipeError:

@@ -57,7 +57,9 @@ def _picture(source: str | Path | Image) -> Image:
         return source.convert("RGB")
     path = Path(source).expanduser()
     if not path.is_file():
-        raise DataError([Problem(str(source), "", "no such picture" if not path.exists() else "is not a file")])
+        raise DataError(
+            [Problem(str(source), "", "the picture does not exist" if not path.exists() else "is not a file")]
+        )
     try:
         return read_image(path)
     except DataError as error:

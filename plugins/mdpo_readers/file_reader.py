@@ -149,5 +149,5 @@ class FileReader(Reader):
         if self.images.is_file():
             yield Problem(self.source, "", f"data.images: '{self.images}' is a file, not a folder; name its folder")
             return
-        message = f"data.images: there is no folder '{self.images}'{file_suggestion(self.images)}"
+        message = f"data.images: the folder '{self.images}' does not exist{file_suggestion(self.images)}"
         yield Problem(self.source, "", message)

@@ -181,7 +181,7 @@ def _source(name: str, options: Mapping[str, Any]) -> Source:
             raise ValueError(f"the source {name!r}: {key} counts for the whole mixture; say it at data.{key}")
     for key in ("kind", "name"):  # arguments of `component`
         if key in others:
-            raise ValueError(f"the source {name!r}: there is no option {key!r}")
+            raise ValueError(f"the source {name!r}: {key!r} is not an option")
     if not isinstance(options.get("reader"), str):
         raise ValueError(f"the source {name!r} needs a reader, such as reader: pairs")
     try:

@@ -153,6 +153,6 @@ class Pairs(VideoReader):
         names = table.column_names()
         listed = f"  (columns: {', '.join(names)})"
         return [
-            Problem(self.source, "", f"there is no column '{name}'{suggestion(name, names)}{listed}")
+            Problem(self.source, "", f"the column '{name}' is missing{suggestion(name, names)}{listed}")
             for name in missing
         ]

@@ -160,7 +160,7 @@ def test_mistakes_of_validation_say_that_they_are_its_own(small: list[str], phot
         ([{**row, "rejected": "b", "img_path": "nowhere.jpg"}], f"validation: {file} row 1: img_path: "),
         (
             [{key: row[key] for key in ("prompt", "chosen", "rejected")}],
-            f"validation: {file}: there is no column 'img_path'",
+            f"validation: {file}: the column 'img_path' is missing",
         ),
     ):
         file.write_text(json.dumps(rows))

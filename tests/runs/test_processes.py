@@ -139,7 +139,7 @@ OF_THE_SAME_KIND = pytest.mark.nightly(reason="told before training, as the batc
         ("train.batch_size=3", 2, "3 is not divisible by micro_batch_size times processes (2 x 2)"),
         pytest.param("train.learning_rate=1.0e30", 1, "is not finite", marks=pytest.mark.long),
         pytest.param(
-            "data.path=nowhere.json", 2, "nowhere.json: there is no such file or folder", marks=OF_THE_SAME_KIND
+            "data.path=nowhere.json", 2, "nowhere.json: the file or folder does not exist", marks=OF_THE_SAME_KIND
         ),
         pytest.param("backend.device=cuda:7", 2, "'cuda:7' is one device", marks=OF_THE_SAME_KIND),
     ],

@@ -74,7 +74,7 @@ def test_another_word_list_is_refused_on_resume_by_its_digest(changes: list[str]
     ):
         train([*words, "train.epochs=2"], folder, resume=True)
     listed.unlink()
-    with pytest.raises(RecipeError, match="no such file"):
+    with pytest.raises(RecipeError, match="the file does not exist"):
         train([*words, "train.epochs=2"], folder, resume=True)
 
 

@@ -42,7 +42,7 @@ def convert(options: argparse.Namespace) -> int:
     if out is not None and (out.exists() or out.is_symlink()):
         raise RecipeError(f"{out} already exists, and nothing is written over it; name another file with --out FILE")
     if out is not None and not out.parent.is_dir():
-        raise RecipeError(f"{out}: there is no folder {out.parent}; make it first")
+        raise RecipeError(f"{out}: the folder {out.parent} does not exist; make it first")
     text, notes = converted(options.config, options.trainer, options.processes, out)
     if out is None:
         print(text, end="")  # noqa: T201

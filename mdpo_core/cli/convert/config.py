@@ -44,7 +44,7 @@ class Config:
 def read_config(file: Path) -> Config:
     """The configuration in ``file``. Raises `RecipeError` if it cannot be read, or is no mapping of options."""
     if not file.is_file():
-        raise RecipeError([Problem(str(file), "", "there is no such file")])
+        raise RecipeError([Problem(str(file), "", "the file does not exist")])
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -42,7 +42,7 @@ def require_new(out: Path) -> None:
     if out.exists():
         raise RecipeError(f"--out: {out} exists already; name a new file")
     if not out.parent.is_dir():
-        raise RecipeError(f"--out: there is no folder {out.parent}; make it, or name a file in another one")
+        raise RecipeError(f"--out: the folder {out.parent} does not exist; make it, or name a file in another one")
 
 
 def _contents(recipe: Recipe, options: argparse.Namespace) -> Contents:

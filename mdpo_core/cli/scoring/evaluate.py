@@ -54,5 +54,5 @@ def _run_and_evaluators(path: Path) -> tuple[Path, Sequence[Evaluator]]:
     evaluators, output = load_sections(recipe_file(path), "evaluators", "output")
     folder = expanded(Path(output.dir))
     if not folder.is_dir():
-        raise RecipeError(f"there is no run of this recipe in '{folder}' yet: mdpo-run {path}")
+        raise RecipeError(f"'{folder}' does not contain a run of this recipe yet; train it with mdpo-run {path}")
     return folder, evaluators

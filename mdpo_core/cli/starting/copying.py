@@ -40,7 +40,7 @@ def copy_recipe(name: str, out: Path | None = None) -> Path:
     if file.exists() or file.is_symlink():
         raise RecipeError(f"{file} already exists, and nothing is written over it; name another file with --out FILE")
     if not file.parent.is_dir():
-        raise RecipeError(f"{file}: there is no folder {file.parent}; make it first")
+        raise RecipeError(f"{file}: the folder {file.parent} does not exist; make it first")
     atomic_write(file, _copied(source, file).encode())
     return file
 

@@ -111,7 +111,7 @@ def _require_new(path: str | Path) -> None:
     if out.exists() or out.is_symlink():
         raise RecipeError(f"{out} already exists, and nothing is written over it; name another file with --out FILE")
     if not out.parent.is_dir():
-        raise RecipeError(f"{out}: there is no folder {out.parent}; make it first")
+        raise RecipeError(f"{out}: the folder {out.parent} does not exist; make it first")
     if not os.access(out.parent, os.W_OK):
         folder = f"this account may not write into the folder {out.parent}"
         raise RecipeError(f"{out} cannot be written: {folder}; name another file with --out FILE")
@@ -119,7 +119,7 @@ def _require_new(path: str | Path) -> None:
 
 def _require_folder(path: str) -> None:
     if not Path(path).is_dir():
-        raise RecipeError(f"--images {path}: there is no such folder")
+        raise RecipeError(f"--images {path}: this folder does not exist")
 
 
 def _readable(path: str) -> DataSummary:

@@ -104,7 +104,7 @@ def _instances(path: Path, images: Collection[int]) -> Iterator[tuple[int, str]]
             raise DataError([Problem(path.name, "annotations", f"{message}; see byte {first.start():,}")])
         if image in wanted:
             if category not in names:
-                raise DataError([Problem(path.name, "categories", f"there is no category {category.decode()}")])
+                raise DataError([Problem(path.name, "categories", f"category {category.decode()} is missing")])
             yield wanted[image], names[category]
 
 

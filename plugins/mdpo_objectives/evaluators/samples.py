@@ -79,7 +79,7 @@ def _listed_in(file: Path) -> tuple[tuple[str, ...], str]:
     """The words of a list, each once, and its SHA-256. Raises `ValueError` if it cannot be read or has none."""
     path = file.expanduser()
     if not path.is_file():
-        raise ValueError(f"{file}: {'is not a file' if path.exists() else 'no such file'}")
+        raise ValueError(f"{file}: {'is not a file' if path.exists() else 'the file does not exist'}")
     try:
         content = path.read_bytes()
         lines = content.decode("utf-8-sig").splitlines()

@@ -43,7 +43,7 @@ def _as_written(column: pyarrow.ChunkedArray, reading: ArrowJson) -> pyarrow.Chu
 
 
 def column_of(rows: pyarrow.Table, name: str) -> pyarrow.Array:
-    """A column in one piece; nulls if there is no such column."""
+    """A column in one piece; nulls if the column is missing."""
     return rows[name].combine_chunks() if name in rows.column_names else pyarrow.nulls(rows.num_rows)
 
 

@@ -138,5 +138,5 @@ class TableReader(FileReader):
         if missing:
             names = table.column_names()
             near = suggestion(missing[0], names)
-            text = f"there is no column '{missing[0]}', which {self.title} has{near}  (columns: {', '.join(names)})"
+            text = f"the column '{missing[0]}' of {self.title} is missing{near}  (columns: {', '.join(names)})"
             raise DataError([Problem(self.source, "", text + format_line(self.source, table, TableReader.named()))])

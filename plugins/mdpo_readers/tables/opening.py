@@ -87,7 +87,7 @@ def _opened(path: str, location: Path, split: str, hub: HubOptions, seen: set[Pa
         return _from_hub(path, split, hub)
     require_links([location])
     raise MissingFile(
-        [Problem(path, "", f"there is no such file or folder{_elsewhere(path) or file_suggestion(location)}")]
+        [Problem(path, "", f"the file or folder does not exist{_elsewhere(path) or file_suggestion(location)}")]
     )
 
 
@@ -198,7 +198,7 @@ def _saved(path: Path, split: str) -> Dataset:
     splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     if split not in splits:
         raise _data_error(
-            path, f"there is no split '{split}'{suggestion(split, splits)}  (splits: {', '.join(splits)})"
+            path, f"the split '{split}' does not exist{suggestion(split, splits)}  (splits: {', '.join(splits)})"
         )
     return splits[split]
 
@@ -219,7 +219,7 @@ def _from_hub(name: str, split: str, hub: HubOptions) -> Table:
         reason = " ".join(str(error.__cause__ or error).split())
         raise _data_error(
             name,
-            f"there is no such file or folder, and the hub cannot load this name: {reason}; without a network, "
+            f"the file or folder does not exist, and the hub cannot load this name: {reason}; without a network, "
             "give the path of a .json, .jsonl or .parquet file, or of a folder that `datasets` saved",
         ) from error
     if isinstance(found, Dataset):

@@ -73,7 +73,7 @@ def _of_split(source: str, files: Sequence[Path], split: str) -> list[Path]:
     if canonical(split) not in splits:
         there = ", ".join(sorted(str(each) for each in splits))
         raise DataError(
-            [Problem(source, "", f"there are no files of the split '{split}'; set data.split  (splits: {there})")]
+            [Problem(source, "", f"no file belongs to the split '{split}'; set data.split  (splits: {there})")]
         )
     return [file for file in files if _split_of(file) == canonical(split)]
 

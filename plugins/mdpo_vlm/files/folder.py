@@ -45,7 +45,7 @@ def find_folder(name: str) -> Path:
         raise unfit(path, "is a file; give the folder of a model, or its name on the hub")
     nearest = next((parent for parent in path.parents if parent.is_dir()), Path()).absolute()
     begins = "" if path.is_absolute() else "; paths begin where the command runs"
-    raise unfit(path, f"no such folder (the nearest folder that exists: {nearest}){begins}")
+    raise unfit(path, f"the folder does not exist (the nearest folder that exists: {nearest}){begins}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -197,8 +197,10 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS))
     except LocalEntryNotFoundError as error:  # nothing was downloaded before, and the hub does not answer
         reason = str(error).splitlines()[0]
-        text = f"no such folder, and the hub could not be reached ({reason}); connect to it, or use a folder"
+        text = f"the folder does not exist, and the hub could not be reached ({reason}); connect to it, or use a folder"
         raise unfit(Path(name), text) from error
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise unfit(Path(name), f"no such folder, and the hub does not have it ({reason}); use a folder") from error
+        raise unfit(
+            Path(name), f"the folder does not exist, and the hub does not have it ({reason}); use a folder"
+        ) from error

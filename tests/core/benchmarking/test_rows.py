@@ -46,7 +46,7 @@ def test_a_spreadsheet_has_the_rows_of_a_table_of_text(tmp_path: Path) -> None:
             b"\xd0\xcf\x11\xe0",
             "spreadsheets of this old kind are not read; save it as .xlsx, or as .tsv",
         ),
-        ("answers.xlsx", None, "there is no file '.*answers.xlsx'"),
+        ("answers.xlsx", None, "the file '.*answers.xlsx' does not exist"),
     ],
 )
 def test_files_that_are_none_are_refused(name: str, content: bytes | None, says: str, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "photograph.png").read_bytes()[:3000])
     for image, out, text in (
-        ("missing.png", "sheet.png", "missing.png: no such file"),
+        ("missing.png", "sheet.png", "missing.png: the file does not exist"),
         ("text.png", "sheet.png", "text.png: cannot be read as an image"),
         ("cut.png", "sheet.png", "cut.png: cannot be read as an image"),
         ("photograph.png", "sheet", "sheet: --out needs the ending"),

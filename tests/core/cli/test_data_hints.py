@@ -54,7 +54,7 @@ def test_a_data_set_without_its_file_is_said(tmp_path: Path, capsys: pytest.Capt
     folder = with_entries(tmp_path / "sets", gone={"file_name": "gone.json"}, boats={})
     gone, problem, boats, *_ = said(folder, capsys).splitlines()
     assert gone == f"data: {{reader: llamafactory, path: {folder}, dataset: gone}}"
-    assert problem == f"{NOT_YET}{folder / 'gone.json'}: there is no such file or folder"
+    assert problem == f"{NOT_YET}{folder / 'gone.json'}: the file or folder does not exist"
     assert boats == f"data: {{reader: llamafactory, path: {folder}, dataset: boats}}"
 
 

@@ -78,7 +78,7 @@ def test_missing_model_folder_exits_2_before_writing_anything(small: list[str], 
     changes = [*small, f"model.path={tmp_path / 'nowhere'}"]
     done = mdpo("run", str(RECIPES / "llava_mdpo.yaml"), *(word for each in changes for word in ("--set", each)))
     assert done.returncode == 2
-    assert "no such folder" in done.stderr
+    assert "the folder does not exist" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -211,7 +211,7 @@ def test_rows_of_validation_are_a_part_of_their_own(
 @pytest.mark.parametrize(
     ("out", "words"),
     [
-        ("absent/page.html", "--out: there is no folder "),
+        ("absent/page.html", "--out: the folder "),
         ("there.html", "there.html exists already; name a new file"),
         (".", "is a folder; name a file in it"),
     ],

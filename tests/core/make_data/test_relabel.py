@@ -268,7 +268,7 @@ def test_what_is_wrong_with_a_row_is_named(changes: list[str], tmp_path: Path, r
         ({"candidates": None, "scores": "points"}, "scores needs candidates=COLUMN"),
         ({}, "policy=DIR is missing"),
         ({"scores": "points", "policy": Path("final")}, "scores cannot be combined with policy or reference"),
-        ({"scores": "point"}, r"scores=point: no such column; did you mean 'points'\?"),
+        ({"scores": "point"}, r"scores=point: this column does not exist; did you mean 'points'\?"),
         ({"candidates": "answer", "scores": "points"}, r"candidates=answer: .*did you mean 'answers'\?"),
         (
             {"policy": Path("runs/final"), "reference": Path("runs/../runs/final")},

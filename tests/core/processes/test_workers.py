@@ -43,7 +43,7 @@ def threads_and_signals(_: int) -> tuple[int, bool]:
     return torch.get_num_threads(), answered == [signal.SIG_IGN, signal.SIG_IGN]
 
 
-PROBLEMS = [Problem("pairs.json row 3", "img_path", "there is no such file"), Problem("", "", "and more")]
+PROBLEMS = [Problem("pairs.json row 3", "img_path", "the file does not exist"), Problem("", "", "and more")]
 
 
 class Awkward(Exception):
@@ -125,7 +125,7 @@ def test_a_user_s_mistake_is_the_same_error_from_a_worker(num_workers: int) -> N
     with computed_ahead(fail, ["fine", "data", "fine"], num_workers) as found:
         assert next(found) == "fine"
         with pytest.raises(
-            DataError, match=r"^pairs\.json row 3: img_path: there is no such file\nand more$"
+            DataError, match=r"^pairs\.json row 3: img_path: the file does not exist\nand more$"
         ) as caught:
             next(found)
     assert caught.value.problems == tuple(PROBLEMS)

@@ -70,9 +70,9 @@ def test_an_object_takes_the_place_of_a_component() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train.sed", 1, "train.sed: there is no 'sed'; did you mean 'seed'?"),
-        ("trian.seed", 1, "trian.seed: there is no 'trian'; did you mean 'train'?"),
-        ("objective.7.beta", 1, "objective.7.beta: there is no '7'"),
+        ("train.sed", 1, "train.sed: 'sed' does not exist; did you mean 'seed'?"),
+        ("trian.seed", 1, "trian.seed: 'trian' does not exist; did you mean 'train'?"),
+        ("objective.7.beta", 1, "objective.7.beta: '7' does not exist"),
         ("train.seed", -1, "train.seed: Input should be greater than or equal to 0, found -1"),
         ("objective.0.beta", "high", "objective.0.beta: Input should be a valid number"),
         ("corruptions.crop.area", (0.5, 0.1), "corruptions.crop.area:"),
@@ -108,7 +108,7 @@ def test_the_examples_of_the_page_work() -> None:
 def test_run_takes_a_mapping_or_says_what_it_takes() -> None:
     with pytest.raises(RecipeError, match=r"the recipe: train\.sed: unknown option"):
         mdpo.run({"model": {"adapter": "digits"}, "train": {"sed": 1}})  # as `load_recipe`
-    with pytest.raises(RecipeError, match=r"nowhere\.yaml: .*no such file"):
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: .*the file does not exist"):
         mdpo.run("nowhere.yaml")
 
 

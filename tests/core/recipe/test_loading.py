@@ -202,7 +202,7 @@ def test_a_file_that_is_no_recipe_is_refused_without_a_traceback(tmp_path: Path,
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such file"):
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: the file does not exist"):
         load_recipe(tmp_path / "nowhere.yaml")
 
 
@@ -246,9 +246,9 @@ def test_extending_itself_or_nothing_is_refused(tmp_path: Path, base: str) -> No
         ("train.epocs=2", "the change train.epocs=2: train.epocs: unknown option; did you mean 'epochs'?"),
         (
             "objective.7.beta=2",
-            "there is no 'objective.7' to set: 'objective' has 3 items, 0 to 2, and * is all of them",
+            "'objective.7' does not exist: 'objective' has 3 items, 0 to 2, and * is all of them",
         ),
-        ("train.*.more=2", "there is no 'train.epochs.more' to set"),
+        ("train.*.more=2", "'train.epochs.more' does not exist"),
         ("objective.*.bta=2", "objective.2.bta: unknown option; did you mean 'beta'?"),
         ("train.epochs=two", "the change train.epochs=two: train.epochs: input should be a valid integer, found 'two'"),
     ],
@@ -270,7 +270,7 @@ def test_a_star_sets_every_item_and_a_number_one(beta: float, position: int) -> 
 
 
 def test_a_star_over_no_items_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"there is no 'evaluators\.\*' to set: 'evaluators' has no items"):
+    with pytest.raises(RecipeError, match=r"'evaluators\.\*' does not exist: 'evaluators' has no items"):
         load_recipe(LLAVA_MDPO, ["evaluators=[]", "evaluators.*.every=2"])
 
 

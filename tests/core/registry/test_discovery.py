@@ -158,5 +158,5 @@ def test_unknown_names_come_with_the_nearest_one() -> None:
         registry.get("loss", "dpoo")
     with pytest.raises(PluginError, match="unknown kind of component 'los'; did you mean 'loss'"):
         registry.get("los", "dpo")
-    with pytest.raises(PluginError, match="without obectives: no such plugin; did you mean 'objectives'"):
+    with pytest.raises(PluginError, match="without obectives: this plugin is not installed; did you mean 'objectives'"):
         Registry.discover(without=["obectives"])

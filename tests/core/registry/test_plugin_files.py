@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, sou
 def test_what_is_no_file_of_python_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "notes.txt").write_text("")
-    assert refused(tmp_path / "none.py") == f"{tmp_path / 'none.py'}: there is no such plugin file"
+    assert refused(tmp_path / "none.py") == f"{tmp_path / 'none.py'}: the plugin file does not exist"
     assert refused(tmp_path / "folder.py").endswith("folder.py is not a file; a plugin file is Python code")
     assert refused(tmp_path / "notes.txt").endswith("notes.txt is not a plugin file: its name must end in .py")
     assert "an installed plugin is there without being named" in refused(Path("mdpo_hinge2"))
@@ -198,7 +198,7 @@ def test_a_file_may_be_named_beside_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("[none.py]", "recipe.yaml:2: plugins.0: {folder}/none.py: there is no such plugin file"),
+        ("[none.py]", "recipe.yaml:2: plugins.0: {folder}/none.py: the plugin file does not exist"),
         ("mine.py", "recipe.yaml:2: plugins: must be a list of files, found 'mine.py'"),
         ("[3]", "recipe.yaml:2: plugins.0: must be the path of a Python file, found 3"),
         ("null", "recipe.yaml:2: plugins: must be a list of files, found null"),

@@ -316,7 +316,7 @@ def test_a_model_folder_that_is_gone_is_named(lora_run: Path, llava: Path, tmp_p
     folder = shutil.copytree(lora_run, tmp_path / "run")
     recipe = folder / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace(str(llava), str(tmp_path / "gone")))
-    with pytest.raises(DataError, match="gone: no such folder"):
+    with pytest.raises(DataError, match="gone: the folder does not exist"):
         export_run(folder, tmp_path / "out")
 
 

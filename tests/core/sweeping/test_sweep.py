@@ -48,7 +48,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["train.epochs=0,one", "train.max_steps=null"],
         r"(?s)train.epochs=0.*greater than 0.*train.epochs=one",
     ),
-    "no item of a list": (["objective.3.beta=1,2"], r"there is no 'objective.3' to set: 'objective' has 1 item"),
+    "no item of a list": (["objective.3.beta=1,2"], r"'objective.3' does not exist: 'objective' has 1 item"),
     "equal values": (["objective.0.beta=0.1,1.0e-1"], "two points of the grid are the same: beta=0.1"),
     "equal runs": (
         ["train.weight_decay=1,1.0"],
@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "one point": (["train.seed=1"], "no option has more than one value"),
     "a directory": (["output.dir=a,b"], "output.dir cannot be set in a sweep"),
-    "no recipe": (["train.seed=1,2"], "no such file"),
+    "no recipe": (["train.seed=1,2"], "the file does not exist"),
 }
 
 
@@ -94,7 +94,9 @@ def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
     assert main(arguments) == 1
     said = capsys.readouterr().out.replace("\n  ", " ")
     failed, done = re.findall(r"^\[./2\] (data=[^ ]*): ", said, re.MULTILINE)
-    assert re.search(rf"^\[1/2\] {failed}: failed after .* s: none.json: there is no such file", said, re.MULTILINE)
+    assert re.search(
+        rf"^\[1/2\] {failed}: failed after .* s: none.json: the file or folder does not exist", said, re.MULTILINE
+    )
     assert re.search(rf"^\[2/2\] {done}: finished in .* s$", said, re.MULTILINE)
     assert "1 of 2 runs are finished" in said
     [command] = re.findall(r" to see why: (.*)$", said, re.MULTILINE)

@@ -59,7 +59,7 @@ def test_a_picture_that_is_none_is_refused_with_its_name(tmp_path: Path) -> None
     for name, message in [
         ("notes.jpg", "notes.jpg: cannot be read as a picture: "),
         ("cut.png", "cut.png: cannot be read as a picture: "),
-        ("absent.png", "absent.png: no such picture"),
+        ("absent.png", "absent.png: the picture does not exist"),
         (".", "is not a file"),
     ]:
         with pytest.raises(DataError) as caught:
@@ -91,7 +91,7 @@ def test_options_of_an_answer_are_checked(options: dict[str, float], message: st
     [
         ("cuda", "device='cuda': .*has no CUDA|device='cuda': .*finds no"),
         ("mps", "device='mps': torch finds no"),
-        ("nonsense", "device='nonsense': torch knows no such device"),
+        ("nonsense", "device='nonsense': torch does not know this device"),
     ],
 )
 def test_a_device_that_is_not_there_is_told_before_the_weights_are_read(device: str, message: str) -> None:

@@ -78,7 +78,7 @@ def test_it_keeps_the_contract_of_evaluators(questions: Path, photographs: Path,
     [
         ({"benchmark": "popo"}, "unknown benchmark 'popo'; did you mean 'pope'"),
         ({"benchmark": "pope"}, "needs questions=PATH"),
-        ({"benchmark": "pope", "questions": "nowhere.json"}, "there is no file 'nowhere.json'"),
+        ({"benchmark": "pope", "questions": "nowhere.json"}, "the file 'nowhere.json' does not exist"),
         ({"questions": "nowhere.json"}, "must name a benchmark"),
     ],
 )

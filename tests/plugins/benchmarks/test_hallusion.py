@@ -237,7 +237,7 @@ def test_wrong_verdicts_are_refused_by_a_sentence(
         (["--no-judge", "--verdicts", "v.json"], "needs one of --judge URL, --verdicts FILE and --no-judge"),
         (["--no-judge"], "needs --answers FILE"),
         (["--judge", "http://localhost"], "needs --judge-template PATH"),
-        (["--data", "nowhere", "--no-judge"], "there is no file 'nowhere/HallusionBench.json'"),
+        (["--data", "nowhere", "--no-judge"], "the file 'nowhere/HallusionBench.json' does not exist"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -285,7 +285,7 @@ def test_transformers_report_is_hidden_only_while_a_model_loads(
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such folder \(the nearest folder that exists"):
+    with pytest.raises(DataError, match=r"the folder does not exist \(the nearest folder that exists"):
         adapter(tmp_path / "nowhere" / "model").check()
     with pytest.raises(DataError, match="paths begin where the command runs"):
         adapter(Path("nowhere/in/here")).check()

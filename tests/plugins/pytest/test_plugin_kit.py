@@ -160,7 +160,7 @@ def test_a_file_is_checked_like_an_installed_plugin(tmp_path: Path) -> None:
     assert "FAILED mine.py::loss-swapped" in done.stdout
     assert "Swapped prefers 'rejected' over 'chosen'" in done.stdout
     done = tried(HERE, "none.py", cwd=tmp_path)
-    assert (done.returncode, "none.py: there is no such plugin file" in done.stderr) == (4, True)
+    assert (done.returncode, "none.py: the plugin file does not exist" in done.stderr) == (4, True)
 
 
 RAISING = """
@@ -366,7 +366,7 @@ def test_the_recipe_of_a_new_adapter_asks_for_its_model(written: Path, tmp_path:
     recipe = written / "adapter" / "recipe.yaml"
     done = run_module(python_of(written), "mdpo_core.cli", "run", str(recipe), cwd=tmp_path)
     assert done.returncode == 2
-    assert "no such folder" in done.stderr
+    assert "the folder does not exist" in done.stderr
 
 
 def test_new_package_with_taken_name_or_folder_is_refused(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_columns_in_another_case_are_guessed(tmp_path: Path, capsys: pytest.Capt
     line = said(file, capsys).splitlines()[0]
     options = "prompt: Question, image: Image, responses: {chosen: Chosen, rejected: Rejected}, marks: first"
     assert line == f"data: {{reader: pairs, path: {file}, {options}, images: {tmp_path}}}"
-    message = "there is no column 'image', which RLAIF-V has; did you mean 'Image'?  (columns: Image, Question"
+    message = "the column 'image' of RLAIF-V is missing; did you mean 'Image'?  (columns: Image, Question"
     assert message in error(str(file), "rlaif_v")
     write(file, {"Image": "a.png", "Question": "What?", "Chosen": "Yes.", "Other": "No."})
     assert "says which answer is better" not in said(file, capsys)

@@ -42,7 +42,7 @@ def read(folder: Path, entry: Any, row: dict[str, Any], **options: Any) -> list[
         ({"ranking": True}, "boats.file_name: must be the name of a file, found None"),
         ({"hf_hub_url": "a/b", "ranking": True}, "boats: names only hf_hub_url; download the data set, and write"),
         ("[" * 100_000, "cannot be read: it is nested too deeply"),
-        ("[]", "there is no data set 'boats'"),
+        ("[]", "the data set 'boats' is missing"),
     ],
 )
 def test_a_fault_of_an_entry_is_named(entry: Any, message: str, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_pictures_are_below_images_then_media_dir_then_the_folder(tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"media_dir": "no"}, "data.media_dir: .*no': there is no such folder"),
+        ({"media_dir": "no"}, "data.media_dir: .*no': this folder does not exist"),
         ({"images": "no"}, "data.images: .*'no'"),
     ],
 )

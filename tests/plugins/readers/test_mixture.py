@@ -106,8 +106,8 @@ def test_a_bad_row_is_named_with_its_source(numbers: dict[str, Any], tmp_path: P
         ({"a": {**BOATS, "times": math.inf}}, "times must be .* found inf"),
         ({"a": {**BOATS, "times": math.nan}}, "times must be .* found nan"),
         ({"a": {**BOATS, "times": 1001}}, "times must be .* found 1001"),
-        ({"a": {**BOATS, "kind": "reader"}}, "the source 'a': there is no option 'kind'"),
-        ({"a": {**BOATS, "name": "pairs"}}, "the source 'a': there is no option 'name'"),
+        ({"a": {**BOATS, "kind": "reader"}}, "the source 'a': 'kind' is not an option"),
+        ({"a": {**BOATS, "name": "pairs"}}, "the source 'a': 'name' is not an option"),
         ({"a": {**BOATS, "bad_rows": "quarantine"}}, "the source 'a': bad_rows .* say it at data.bad_rows"),
     ],
 )

@@ -251,7 +251,7 @@ def test_a_format_of_a_third_party_is_one_small_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "options", "message"),
     [
-        ("llamafactory_sharegpt", {"dataset": "boat"}, "there is no data set 'boat'; did you mean 'boats'"),
+        ("llamafactory_sharegpt", {"dataset": "boat"}, "the data set 'boat' is missing; did you mean 'boats'"),
         ("rlaif_v", {"dataset": "boats"}, "dataset_info.json: cannot be read"),
     ],
 )

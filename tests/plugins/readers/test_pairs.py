@@ -354,7 +354,9 @@ def test_infinity_is_no_score(tmp_path: Path, photographs: Path) -> None:
 def test_a_missing_source_is_named_with_the_nearest_there_is(tmp_path: Path, photographs: Path) -> None:
     file = to_json(ROWS, tmp_path)
     assert f"did you mean '{file}'?" in error(lambda: read(tmp_path / "pair.json", photographs))
-    assert error(lambda: read(tmp_path / "quite_another.txt", photographs)).endswith("no such file or folder")
+    assert error(lambda: read(tmp_path / "quite_another.txt", photographs)).endswith(
+        "the file or folder does not exist"
+    )
     assert "is a folder without data" in error(lambda: read(photographs, photographs))
     assert "is not a supported format" in error(lambda: read(photographs / "00.jpg", photographs))
     assert "without a network, give the path" in error(lambda: read(Path("nobody/nothing-v1.5"), photographs))
@@ -374,7 +376,7 @@ def test_a_source_without_rows_is_refused(tmp_path: Path, photographs: Path) -> 
 
 
 def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, photographs: Path) -> None:
-    assert "there is no split 'trian'; did you mean 'train'?  (splits: train)" in error(
+    assert "the split 'trian' does not exist; did you mean 'train'?  (splits: train)" in error(
         lambda: read(to_split(ROWS, tmp_path), photographs, split="trian")
     )
     assert "a file has no split 'test'" in error(lambda: read(to_json(ROWS, tmp_path), photographs, split="test"))
@@ -384,7 +386,7 @@ def test_missing_image_folder_is_named_once_before_any_row(tmp_path: Path, photo
     wrong = photographs.with_name(photographs.name + "s")
     found = error(lambda: read(to_json(ROWS, tmp_path), wrong))
     assert found.splitlines() == [
-        f"{tmp_path / 'pairs.json'}: data.images: there is no folder '{wrong}'; did you mean '{photographs}'?"
+        f"{tmp_path / 'pairs.json'}: data.images: the folder '{wrong}' does not exist; did you mean '{photographs}'?"
     ]
 
 

@@ -87,7 +87,7 @@ def test_parquet_shards_on_the_layout_of_the_hub_are_read_by_split(tmp_path: Pat
         Dataset.from_list(rows).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
     assert [row.prompt for row in read(tmp_path, split="test")] == [row["prompt"] for row in ROWS[4:]]
     assert len(read(tmp_path)) == 4
-    told = "there are no files of the split 'val'; set data.split  (splits: test, train)"
+    told = "no file belongs to the split 'val'; set data.split  (splits: test, train)"
     assert told in error(tmp_path, split="val")
 
 

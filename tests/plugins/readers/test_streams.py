@@ -135,7 +135,7 @@ def test_bad_rows_are_named_by_their_place_in_the_source(folder: Path) -> None:
         ("rows.csv", b"a,b", r"\.csv cannot be streamed"),
         ("rows.jsonl", b"", "there are no rows"),
         ("rows.jsonl", b"\n\n", "there are no rows"),
-        ("rows.jsonl", b'{"prompt": "x"}\n', "there is no column 'img_path'"),
+        ("rows.jsonl", b'{"prompt": "x"}\n', "the column 'img_path' is missing"),
         ("rows.parquet", b"PAR1 no", "rows.parquet, after row 0: cannot be read"),
         ("rows.jsonl.gz", b"no", "rows.jsonl.gz: cannot be unpacked: .*; download it, or pack it, again"),
     ],
@@ -147,7 +147,7 @@ def test_what_cannot_be_streamed_is_refused(name: str, content: bytes, message: 
 
 
 def test_a_missing_file_is_refused(folder: Path) -> None:
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="neither a file nor a folder"):
         reader(folder / "nothing.jsonl", folder, streaming=True).open()
 
 

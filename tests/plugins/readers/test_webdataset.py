@@ -60,7 +60,7 @@ def test_shards_of_tar_files_are_read_by_a_named_reader(tmp_path: Path, monkeypa
         assert rows[0].prompt == (Turn("user", "<image>\nWhat?"),)
     assert not (tmp_path / "cache").exists()
     (tmp_path / "shards-001.tar").unlink()
-    assert f"{tmp_path}/shards-001.tar: there is no such file or folder" in error(path)
+    assert f"{tmp_path}/shards-001.tar: the file or folder does not exist" in error(path)
 
 
 def test_texts_and_several_pictures_of_a_sample_are_columns(tmp_path: Path) -> None:

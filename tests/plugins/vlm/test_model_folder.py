@@ -369,5 +369,7 @@ def test_an_old_processor_takes_its_numbers_from_config_json(
 
 def test_a_hub_that_is_not_reached_is_not_said_to_lack_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-    with pytest.raises(DataError, match=r"^someone/model-x: no such folder, and the hub could not be reached \("):
+    with pytest.raises(
+        DataError, match=r"^someone/model-x: the folder does not exist, and the hub could not be reached \("
+    ):
         find_folder("someone/model-x")

@@ -350,7 +350,7 @@ def test_a_bunny_that_is_not_covered_is_refused_by_key_and_value(
         ({"hidden_act": "nope"}, "the checkpoint cannot be converted (KeyError: 'nope')"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True"),
         ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature is 'cls_patch'"),
-        ({"mm_vision_tower": "openai/nothing"}, "mm_vision_tower is 'openai/nothing', no such folder"),
+        ({"mm_vision_tower": "openai/nothing"}, "mm_vision_tower is 'openai/nothing', the folder does not exist"),
     ],
 )
 def test_a_llava_that_is_not_covered_is_refused_by_key_and_value(

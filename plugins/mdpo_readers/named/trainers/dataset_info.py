@@ -43,7 +43,7 @@ def read_entry(path: Path, name: str) -> Entry:
     entries = _entries(path, file)
     known = sorted(entries) if isinstance(entries, dict) else []
     if not isinstance(entries, dict) or not isinstance(entries.get(name), dict):
-        text = f"there is no data set '{name}'{suggestion(name, known)}"
+        text = f"the data set '{name}' is missing{suggestion(name, known)}"
         raise DataError([Problem(str(file), "", f"{text}  (data sets: {', '.join(known)})")])
     entry: Mapping[str, Any] = entries[name]
     if not entry.get("ranking"):

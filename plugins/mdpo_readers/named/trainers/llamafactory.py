@@ -98,7 +98,7 @@ class LlamaFactory(VideoReader, TableReader):
         try:
             if self.image_folder().is_dir():
                 return
-            fault = "there is no such folder"
+            fault = "this folder does not exist"
         except (OSError, ValueError) as error:  # such as too long a name, or a folder that may not be entered
             fault = f"cannot be read: {error}"
         yield Problem(self.source, "", f"data.media_dir: {shown(str(self.image_folder()))}: {fault}")

@@ -138,4 +138,4 @@ def _files(path: str, split: str) -> list[Path]:
 
 
 def _absent(path: str) -> list[Path]:
-    raise DataError([Problem(path, "", f"there is no such file, and no folder with {', '.join(KINDS)}")])
+    raise DataError([Problem(path, "", f"neither a file nor a folder with {', '.join(KINDS)} has this name")])

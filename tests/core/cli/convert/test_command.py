@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there_and_a_script_of_another_program_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["convert", str(tmp_path / "none.yaml")]) == 2
-    assert capsys.readouterr().err == f"{tmp_path / 'none.yaml'}: there is no such file\n"
+    assert capsys.readouterr().err == f"{tmp_path / 'none.yaml'}: the file does not exist\n"
     (tmp_path / "run.sh").write_text("python train.py\n")
     assert main(["convert", str(tmp_path / "run.sh")]) == 2
     assert "starts none of these: swift rlhf, trl dpo, llamafactory-cli train" in capsys.readouterr().err

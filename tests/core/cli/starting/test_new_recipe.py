@@ -175,7 +175,7 @@ def without_pictures(rows: Sequence[Row]) -> list[Row]:
 @pytest.mark.parametrize(
     ("spoil", "words", "message"),
     [
-        (lambda here: None, ["--model", "nowhere"], "no such folder"),
+        (lambda here: None, ["--model", "nowhere"], "the folder does not exist"),
         (lambda here: None, ["--model", "photos"], "config.json: is missing"),
         (lambda here: None, ["--data", "nothing.jsonl"], "nothing.jsonl"),
         (lambda here: None, ["--images", "nothing"], "nothing"),
@@ -248,12 +248,12 @@ def test_a_slip_in_an_answer_is_told_and_asked_again(
     slips = {
         "": "type an answer",
         "taken.yaml": "taken.yaml already exists",
-        "no/my.yaml": "there is no folder no",
+        "no/my.yaml": "the folder no does not exist",
         "a": "a is a folder; name a file in it, such as a/my.yaml",
     }
-    of_model = {"nowhere": "no such folder", str(far / "0.jpg"): "0.jpg"}
+    of_model = {"nowhere": "the folder does not exist", str(far / "0.jpg"): "0.jpg"}
     of_rows = {"nothing.jsonl": "nothing.jsonl"}
-    of_pictures = {"nowhere": "there is no such folder"}
+    of_pictures = {"nowhere": "this folder does not exist"}
     words = [*slips, "my.yaml", *of_model, str(llava), *of_rows, "pairs.jsonl", *of_pictures, f"'{far}' "]
     asked = answering(words, monkeypatch)
     assert main(["new-recipe"]) == 0
@@ -273,11 +273,11 @@ def test_a_slip_in_an_answer_is_told_and_asked_again(
     ("words", "message"),
     [
         (["--out", "taken.yaml"], "taken.yaml already exists"),
-        (["--out", "no/my.yaml"], "there is no folder no"),
+        (["--out", "no/my.yaml"], "the folder no does not exist"),
         (["--out", "photos"], "photos is a folder"),
-        (["--model", "nowhere"], "no such folder"),
+        (["--model", "nowhere"], "the folder does not exist"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
-        (["--images", "nothing"], "--images nothing: there is no such folder"),
+        (["--images", "nothing"], "--images nothing: this folder does not exist"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_asked(

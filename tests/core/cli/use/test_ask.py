@@ -73,7 +73,7 @@ def test_both_answers_stand_side_by_side(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--image", "absent.jpg"], "absent.jpg: no such picture"),
+        (["--image", "absent.jpg"], "absent.jpg: the picture does not exist"),
         (["--image", __file__], "test_ask.py: cannot be read as a picture"),
         ([], "the prompt has 1 <image> mark, but there are 0 pictures"),
         (["--image", "PICTURE", "--image", "PICTURE"], "the prompt has 1 <image> mark, but there are 2 pictures"),

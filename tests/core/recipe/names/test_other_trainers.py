@@ -67,9 +67,9 @@ def test_a_name_that_mdpo_has_elsewhere_does_not_answer_with_its_own_place() -> 
 
 def test_a_change_in_python_is_answered_in_the_same_way() -> None:
     recipe = load_recipe(LLAVA_MDPO)
-    with pytest.raises(RecipeError, match=r"^train.num_train_epochs: there is no 'num_train_epochs'; `num_train"):
+    with pytest.raises(RecipeError, match=r"^train.num_train_epochs: 'num_train_epochs' does not exist; `num_train"):
         recipe.with_({"train.num_train_epochs": 3})
-    with pytest.raises(RecipeError, match=r"^lora_r: there is no 'lora_r'; `lora_r` is `model.lora.rank`"):
+    with pytest.raises(RecipeError, match=r"^lora_r: 'lora_r' does not exist; `lora_r` is `model.lora.rank`"):
         recipe.with_({"lora_r": 3})
 
 

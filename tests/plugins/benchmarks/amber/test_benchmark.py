@@ -144,7 +144,7 @@ def test_answer_parser_is_an_option(
         ([{"id": 2, "response": "A dog."}], ["--task", "g", "--nouns", "n.json"], "n.json has no nouns for the id 2"),
         ([{"id": 1, "response": "A dog."}], ["--task", "x"], "--task: Input should be 'a', 'g', 'd',"),
         ([{"id": 1, "response": "A dog."}], ["--similarity", "lg"], "must be spacy:MODEL, table:FILE or exact"),
-        ([{"id": 1, "response": "A dog."}], ["--similarity", "table:none.json"], "there is no file 'none.json'"),
+        ([{"id": 1, "response": "A dog."}], ["--similarity", "table:none.json"], "the file 'none.json' does not exist"),
         (
             [{"id": 1, "response": "A dog."}],
             ["--nouns", "n.json", "--similarity", "spacy:en_none"],

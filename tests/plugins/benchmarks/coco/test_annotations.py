@@ -68,7 +68,7 @@ def test_folder_without_the_files_is_refused(tmp_path: Path) -> None:
         Annotations.within(tmp_path)
     tiny(tmp_path, {1: "a man"}, {})
     (tmp_path / "captions_val2014.json").unlink()
-    with pytest.raises(RecipeError, match=r"there is no file '.*captions_val2014\.json'"):
+    with pytest.raises(RecipeError, match=r"the file '.*captions_val2014\.json' does not exist"):
         Annotations.within(tmp_path)
 
 
@@ -83,7 +83,7 @@ ONE = {"categories": [{"id": 1, "name": "person"}], "annotations": [{"image_id":
         ("", "instances_val2014.json: is empty"),
         (json.dumps({**ONE, "annotations": [{"image_id": 1}, {"image_id": 1}]}), "needs one image_id and one category"),
         (json.dumps({**ONE, "annotations": [{"image_id": "1", "category_id": 1}]}), "both whole numbers"),
-        (json.dumps({**ONE, "annotations": [{"image_id": 1, "category_id": 2}]}), "there is no category 2"),
+        (json.dumps({**ONE, "annotations": [{"image_id": 1, "category_id": 2}]}), "category 2 is missing"),
         (json.dumps({**ONE, "categories": [{"id": 1, "name": "sky"}]}), "'sky' is no word of the list of synonyms"),
         (json.dumps({**ONE, "categories": [{"id": 1}]}), "must be a list of objects with id and name"),
         (json.dumps({**ONE, "categories": {"1": "person"}}), "must be a list of objects with id and name"),

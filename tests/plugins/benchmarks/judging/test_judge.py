@@ -232,7 +232,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
     "both": (["--judge-replies", "replies.json"], "needs either --judge URL or --judge-replies FILE"),
     "no key": (["--judge-key-env", "MDPO_NO_KEY"], "the environment variable MDPO_NO_KEY is not set"),
     "no threads": (["--judge-parallel", "0"], "--judge-parallel: Input should be greater than or equal to 1"),
-    "no template": (["--judge-template", "none.txt"], "there is no file 'none.txt'"),
+    "no template": (["--judge-template", "none.txt"], "the file 'none.txt' does not exist"),
 }
 
 

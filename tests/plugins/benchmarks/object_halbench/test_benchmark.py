@@ -143,7 +143,7 @@ def test_replies_that_are_no_lists_are_gone_through_with_a_warning(
         ([], "needs one of --judge URL, --judge-replies FILE (what a judge replied about each answer) and --no-judge"),
         (["--no-judge", "--judge-replies", "x.json"], "found judge_replies, no_judge"),
         (["--no-judge", "--objects", "x.json"], "--no-judge does not use --objects; leave one of them out"),
-        (["--judge-replies", "x.json"], "there is no file 'x.json'"),
+        (["--judge-replies", "x.json"], "the file 'x.json' does not exist"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -96,7 +96,7 @@ def test_a_conversation_is_compared_by_what_the_assistant_says(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file"),
+        (None, "the file does not exist"),
         (b"\n \n", "has no word; write one word or phrase a line"),
         (b"caf\xe9\n", "is not text in UTF-8"),
     ],
