@@ -90,7 +90,7 @@ def test_options_of_an_answer_are_checked(options: dict[str, float], message: st
     ("device", "message"),
     [
         ("cuda", "device='cuda': .*has no CUDA|device='cuda': .*finds no"),
-        ("mps", "device='mps': torch finds no"),
+        ("mps", "device='mps': torch does not find this device"),
         ("nonsense", "device='nonsense': torch does not know this device"),
     ],
 )

@@ -255,7 +255,7 @@ def test_an_unusable_image_is_named_with_file_row_and_column(tmp_path: Path, pho
         ("3", "3 is not an object; rows are JSON objects: one list of them, or one on each line"),
         (
             '[{"img_path": "00.jpg", "prompt": "x", "choosen": "A", "rejected": "B"}]',
-            "no column 'chosen'; did you mean",
+            "the column 'chosen' is missing; did you mean",
         ),
     ],
 )

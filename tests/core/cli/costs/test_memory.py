@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from mdpo_digits import DigitsAdapter
+from mdpo_vlm import BundledAdapter
 from support.paths import RECIPES
 
 from mdpo_core.cli import main
@@ -59,7 +59,7 @@ def test_an_adapter_without_a_sketch_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("sketch", "depth"):
-        monkeypatch.delattr(DigitsAdapter, name)
+        monkeypatch.delattr(BundledAdapter, name)
     assert main(["check", str(RECIPES / "quickstart.yaml"), "--memory"]) == 2
     assert "the adapter 'digits' cannot say how much memory its models need" in capsys.readouterr().err
 
