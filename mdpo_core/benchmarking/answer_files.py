@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mdpo_core.benchmarking.lmms_eval import in_order, is_sample, sample_answer
 from mdpo_core.benchmarking.rows import StoredRow, read_rows
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.interfaces.benchmark.answers import Answer, AnswerNames
@@ -15,10 +16,6 @@ from mdpo_core.words.amounts import counted
 
 OURS = AnswerNames(response="response", id="id", prompt="prompt")
 _VLMEVALKIT = AnswerNames(response="prediction", id="index", prompt="question")
-_LMMS_EVAL = {"doc", "filtered_resps"}
-# How the rows of an evaluation harness call a question's id and text.
-_IDS = ("id", "question_id", "index")
-_PROMPTS = ("question", "prompt", "text", "query")
 
 
 def read_answers(benchmark: Benchmark, path: Path) -> list[Answer]:
@@ -30,15 +27,13 @@ def read_answers(benchmark: Benchmark, path: Path) -> list[Answer]:
         own = benchmark.read_answers(path)
     if own is not None:
         return list(own)
-    rows = read_rows(path)
-    return [_answer(row, _kind_of(benchmark, row)) for row in rows]
+    rows = in_order(read_rows(path))
+    return [sample_answer(row) if is_sample(row.values) else _answer(row, _kind_of(benchmark, row)) for row in rows]
 
 
-def _kind_of(benchmark: Benchmark, row: StoredRow) -> AnswerNames | None:
-    """The keys of an answer, by those that its row has; None: those of lmms-eval."""
+def _kind_of(benchmark: Benchmark, row: StoredRow) -> AnswerNames:
+    """The keys of an answer, by those that its row has."""
     official = benchmark.answer_names
-    if row.values.keys() >= _LMMS_EVAL:
-        return None
     if row.values.keys() >= {_VLMEVALKIT.id, _VLMEVALKIT.prompt, _VLMEVALKIT.response}:
         return _VLMEVALKIT  # before the official names: its "answer" is the right answer
     for names in (official, *benchmark.other_answer_names, OURS, _VLMEVALKIT):
@@ -52,38 +47,20 @@ def _kind_of(benchmark: Benchmark, row: StoredRow) -> AnswerNames | None:
                 row.where,
                 "",
                 f"has the keys {', '.join(map(str, row.values))}, which are not those of an answer to "
-                f"'{benchmark.component_name()}': {wanted} (its own scripts), id, prompt, response (mdpo), doc, "
+                f"'{benchmark.component_name()}': {wanted} (its own scripts), id, prompt, response (mdpo), doc_id, "
                 "filtered_resps (lmms-eval) or index, question, prediction (VLMEvalKit)",
             )
         ]
     )
 
 
-def _answer(row: StoredRow, names: AnswerNames | None) -> Answer:
-    if names is None:
-        return _of_lmms_eval(row)
+def _answer(row: StoredRow, names: AnswerNames) -> Answer:
     response = row.values[names.response]
     if not isinstance(response, str):
         raise DataError([Problem(row.where, names.response, f"must be text, found {str(response)[:40]!r}")])
     id = None if names.id is None else _text(row.values[names.id])
     prompt = None if names.prompt is None else row.values.get(names.prompt)
     return Answer(row.where, id, prompt if isinstance(prompt, str) else None, response, row.values)
-
-
-def _of_lmms_eval(row: StoredRow) -> Answer:
-    """A sample that lmms-eval logged: ``doc`` is the row of the data set, ``filtered_resps`` the answer."""
-    doc, found = row.values["doc"], row.values["filtered_resps"]
-    while isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if not isinstance(found, str):
-        raise DataError([Problem(row.where, "filtered_resps", f"must hold one answer, found {str(found)[:40]!r}")])
-    values: Mapping[str, Any] = doc if isinstance(doc, dict) else {}
-    id = _first(values, _IDS)
-    return Answer(row.where, None if id is None else _text(id), _first(values, _PROMPTS), found, values)
-
-
-def _first(values: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((values[name] for name in names if name in values), None)
 
 
 def _text(id: Any) -> str:

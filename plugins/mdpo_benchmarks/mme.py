@@ -139,7 +139,8 @@ def _asked_in(where: str, values: Mapping[str, Any]) -> _Asked:
         raise DataError([Problem(where, "", f"MME has no task {task!r}; it has {', '.join(_TASKS)}")])
     if truth not in ("yes", "no"):
         raise DataError([Problem(where, "", f"the right answer must be yes or no, found {values['answer']!r}")])
-    return _Asked(where, task, str(values.get("question_id", "")), str(values.get("question", "")), truth)
+    picture = str(values.get("question_id", values.get("image_path", "")))  # lmms-eval's and VLMEvalKit's names
+    return _Asked(where, task, picture, str(values.get("question", "")), truth)
 
 
 def _said(response: str) -> str:

@@ -105,17 +105,18 @@ def _asked_in(row: StoredRow) -> _Asked:
 def of_category(answers: Sequence[Answer], file: Path) -> Sequence[Answer]:
     """Those answers that belong to a question file: a harness asks the questions of several in one go.
 
-    Their rows name a category, such as ``popular``, which is a part of the file's name. Raises `DataError` if there are
-    several of which the file's name has none.
+    Their rows name a category, such as ``popular``, which is a part of the file's name; or several, with commas, if
+    those files share the question. Raises `DataError` if there are several of which the file's name has none.
     """
     if not all("category" in answer.values for answer in answers):
         return answers
-    categories = {str(answer.values["category"]) for answer in answers}
+    of_each = [{name.strip() for name in str(answer.values["category"]).split(",")} for answer in answers]
+    categories = set[str]().union(*of_each)
     named = categories & set(file.stem.split("_"))
     if len(categories) > 1 and len(named) != 1:
         found = f"the answers are of the categories {', '.join(sorted(categories))}"
         raise DataError(f"{found}; the name of {file.name} must have one of them, so that it tells which ones to score")
-    kept = [answer for answer in answers if not named or str(answer.values["category"]) in named]
+    kept = [answer for answer, own in zip(answers, of_each, strict=True) if not named or named & own]
     # The ids of a harness count through all categories; question_id, where there is one, is that of the file.
     ids = [answer.values.get("question_id") for answer in kept]
     return [answer._replace(id=None if id is None else str(id)) for answer, id in zip(kept, ids, strict=True)]
@@ -137,17 +138,38 @@ def paired(answers: Sequence[Answer], asked: Sequence[_Asked], file: str) -> Seq
             f"there are {len(answers):,} answers to the {len(asked):,} questions of {file}, and they have no ids of "
             "it; POPE pairs them by their lines, so each question needs one"
         )
+    if all("category" in answer.values and answer.id is None for answer in answers):
+        answers = _by_question(answers, asked)
     for answer, question in zip(answers, asked, strict=True):
         _require_answer_to(question, answer, file)
     return answers
 
 
+def _by_question(answers: Sequence[Answer], asked: Sequence[_Asked]) -> Sequence[Answer]:
+    """The answers in the order of the questions, if each question has one; else as they are.
+
+    VLMEvalKit asks a question that several files share once, so that its rows have an order of their own. The text and
+    the right answer tell them apart: of two questions with the same ones it does not matter which answer is whose.
+    """
+    waiting: dict[tuple[str, str], list[Answer]] = {}
+    for answer in answers:
+        waiting.setdefault((str(answer.prompt).strip(), str(answer.values.get("answer")).lower()), []).append(answer)
+    ordered = []
+    for question in asked:
+        same = waiting.get((question.text.strip(), question.label))
+        if not same:
+            return answers
+        ordered.append(same.pop(0))
+    return ordered
+
+
 def _require_answer_to(question: _Asked, answer: Answer, file: str) -> None:
     text = question.text.strip()
-    if answer.response.strip() == text:
+    if "label" in answer.values and answer.response.strip() == text:
         raise DataError([Problem(answer.where, "", f"holds the question {text!r} where its answer should be")])
-    if answer.prompt is not None and text not in answer.prompt:
-        message = f"answers {answer.prompt!r}, but {file} asks {text!r} in this place"
+    said_to = answer.values.get("text") if answer.prompt is None else answer.prompt
+    if isinstance(said_to, str) and said_to != answer.response and text not in said_to:
+        message = f"answers {said_to!r}, but {file} asks {text!r} in this place"
         raise DataError([Problem(answer.where, "", f"{message}; are they the answers to another file?")])
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mdpo_benchmarks.amber.annotations import Picture, YesNo
-from mdpo_core import Answer, DataError, Problem, read_rows
+from mdpo_benchmarks.amber.own_ids import Query, read_queries, with_own_ids
+from mdpo_core import Answer, DataError, Problem
 
 Item = Picture | YesNo
 Pairs = Sequence[tuple[Answer, Item]]
@@ -23,7 +24,8 @@ def matched(answers: Sequence[Answer], annotations: Mapping[str, Item], query_fi
     """
     first: dict[str | None, Answer] = {}
     problems = []
-    asked = _asked(query_file) if any(answer.prompt is not None for answer in answers) else {}
+    asked = read_queries(query_file) if any(answer.prompt is not None for answer in answers) else {}
+    answers = with_own_ids(answers, annotations, asked)
     for answer in answers:
         problem = _problem(answer, annotations.get(str(answer.id)), first.get(answer.id), asked)
         if problem is not None:
@@ -36,25 +38,23 @@ def matched(answers: Sequence[Answer], annotations: Mapping[str, Item], query_fi
     return [(answer, annotations[str(answer.id)]) for answer in answers]
 
 
-def _problem(answer: Answer, item: Item | None, before: Answer | None, asked: Mapping[str, str]) -> str | None:
+def _problem(answer: Answer, item: Item | None, before: Answer | None, asked: Mapping[str, Query]) -> str | None:
+    if item is None and answer.id is None:
+        return "does not say which picture of AMBER it describes: it has no id, and its number and objects fit none"
     if item is None:
         return f"annotations.json has no id {answer.id!r}; are these answers to AMBER?"
     if before is not None and (isinstance(item, YesNo) or answer.response == before.response):
         return f"{answer.id} was answered in {before.where}, too"
+    right = str(answer.values.get("answer", "")).lower()
     if isinstance(item, Picture):
-        return None
-    right = str(answer.values.get("answer", item.truth)).lower()
+        says = f"says that {right} is right, but in annotations.json {answer.id} is a picture to describe"
+        return says if right in ("yes", "no") else None
     if right in ("yes", "no") and right != item.truth:
         return f"says that {right} is right, but in annotations.json the answer to {answer.id} is {item.truth}"
     query = asked.get(str(answer.id))
-    if query is not None and answer.prompt is not None and query not in answer.prompt:
-        return f"answers {answer.prompt!r}, but the question {answer.id} is {query!r}"
+    if query is not None and answer.prompt is not None and query.text not in answer.prompt:
+        return f"answers {answer.prompt!r}, but the question {answer.id} is {query.text!r}"
     return None
-
-
-def _asked(file: Path | None) -> dict[str, str]:
-    """The texts of the questions by their ids."""
-    return {} if file is None else {str(row.values.get("id")): str(row.values.get("query")) for row in read_rows(file)}
 
 
 def notes(pairs: Pairs, annotations: Mapping[str, Item], in_task: Callable[[Item], bool]) -> list[str]:
