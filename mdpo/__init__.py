@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MdpoError,
         PairLoss,
         PluginError,
+        Range,
         Reader,
         Recipe,
         RecipeError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         register,
         relabel,
         run,
+        search,
         sweep,
     )
 
@@ -52,6 +54,7 @@ __all__ = [
     "MdpoError",
     "PairLoss",
     "PluginError",
+    "Range",
     "Reader",
     "Recipe",
     "RecipeError",
@@ -68,6 +71,7 @@ __all__ = [
     "register",
     "relabel",
     "run",
+    "search",
     "sweep",
 ]
 

@@ -63,7 +63,10 @@ from mdpo_core.servers.client import ChatServer, Patience, RequestStopped, Serve
 from mdpo_core.servers.messages import ChatReply, ChatRequest, UnusableReply, reply_in
 from mdpo_core.storage.files import atomic_folder, atomic_write, exclusive_folder
 from mdpo_core.storage.stored_checks import remembered
+from mdpo_core.sweeping.search import search
+from mdpo_core.sweeping.space import Range
 from mdpo_core.sweeping.sweep import SweepResult, sweep
+from mdpo_core.sweeping.trials import Trial
 from mdpo_core.training.optimization import parameter_groups, place_step_count, set_learning_rate
 from mdpo_core.training.optimizers import Updates
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
@@ -157,6 +160,7 @@ __all__ = [
     "Problem",
     "Prompt",
     "Question",
+    "Range",
     "Reader",
     "Recipe",
     "RecipeError",
@@ -190,6 +194,7 @@ __all__ = [
     "TrainableScorer",
     "TrainedModel",
     "TrainedWeights",
+    "Trial",
     "Turn",
     "UnusableReply",
     "UpdateOptions",
@@ -235,6 +240,7 @@ __all__ = [
     "require_file",
     "rows_in_random_order",
     "run",
+    "search",
     "set_compute_device",
     "set_learning_rate",
     "suggestion",

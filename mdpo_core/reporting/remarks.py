@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdpo_core.reporting.groups import Group, seeds_of
@@ -39,6 +40,12 @@ def remarks_on(groups: Sequence[Group]) -> list[Remark]:
     if len(runs) > 1:
         found += [*_of_models(runs), *_of_data(groups), *_of_terms(groups), *_of_evaluators(runs), *_of_answers(runs)]
     return found
+
+
+def remarks_on_recipes(recipes: Sequence[Mapping[str, Any]]) -> list[Remark]:
+    """What recipes alone say against comparing the numbers of their runs."""
+    runs = [StoredRun(Path(str(number)), recipe, {}, (), {}, True) for number, recipe in enumerate(recipes)]
+    return [*_of_terms([Group(run.name, [run]) for run in runs]), *_of_evaluators(runs)]
 
 
 def is_speed(metric: str) -> bool:

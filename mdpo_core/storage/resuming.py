@@ -33,7 +33,7 @@ def require_same_recipe(file: Path, recipe: Recipe) -> None:
     """Raise `RecipeError` if ``recipe`` would not train what the recipe in ``file`` trains."""
     recorded = recorded_recipe(file)
     grown = goes_on(recorded, recipe)
-    different = differences(recorded, recipe.to_dict(), lambda key: _decides(key) and key not in grown)
+    different = differences(recorded, recipe.to_dict(), lambda key: decides(key) and key not in grown)
     if different:
         other = option("--run-dir DIR")
         said = f"{file.parent} holds the run of another recipe; choose another directory with {other}"
@@ -194,5 +194,6 @@ def _damaged_recipe(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(f"{path} is damaged ({reason}); restore it, or start a new run with {new}")
 
 
-def _decides(key: str) -> bool:
+def decides(key: str) -> bool:
+    """Whether the option ``key`` decides what a run computes, so that it must stay as it was."""
     return not _MAY_CHANGE.match(key)

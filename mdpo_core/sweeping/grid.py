@@ -31,15 +31,20 @@ class Axis:
     @property
     def values(self) -> list[Any]:
         """What the texts say."""
-        return [_read(self.key, text) for text in self.texts]
+        return [read_value(self.key, text) for text in self.texts]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep. ``changes``: what follows ``--set``, of every option. ``name``: of those that differ."""
+    """One run of a sweep.
+
+    ``name``: that of its directory. ``changes``: what follows ``--set``, of every option. ``told``: the values that the
+    name does not say.
+    """
 
     name: str
     changes: Sequence[str]
+    told: str = ""
 
 
 def axes_of(assignments: Iterable[str] | Mapping[str, Any]) -> list[Axis]:
@@ -48,37 +53,39 @@ def axes_of(assignments: Iterable[str] | Mapping[str, Any]) -> list[Axis]:
     Raises `RecipeError` for what is neither, and for an option that is named twice.
     """
     if isinstance(assignments, Mapping):
-        found = [Axis(str(key), [_text(each) for each in _listed(value)]) for key, value in assignments.items()]
+        found = [Axis(str(key), [as_text(each) for each in listed(value)]) for key, value in assignments.items()]
     else:
         found = [_axis(assignment) for assignment in assignments]
     for number, axis in enumerate(found):
-        _require(axis, [before.key for before in found[:number]])
+        require_sound(axis.key, [before.key for before in found[:number]])
+        if not axis.texts:
+            raise RecipeError(f"{axis.key} has no value, so the sweep has no run")
     return found
 
 
 def _axis(assignment: str) -> Axis:
     key, equals, text = assignment.partition("=")
     if not equals or not all(key.split(".")):
-        raise RecipeError(f"{_change()} {assignment}: write it as section.key=value,value,...")
+        raise RecipeError(f"{change()} {assignment}: write it as section.key=value,value,...")
     pieces = split_values(text)
     if len(pieces) > 1 and not all(piece.strip() for piece in pieces):
-        raise RecipeError(f"{_change()} {assignment}: a value is missing beside a comma; an empty one is null")
+        raise RecipeError(f"{change()} {assignment}: a value is missing beside a comma; an empty one is null")
     return Axis(key, [value for piece in pieces for value in _expanded(assignment, piece)])
 
 
-def _change() -> str:
+def change() -> str:
+    """What stands before a value in messages."""
     return either("--set", "the change")
 
 
-def _require(axis: Axis, before: Sequence[str]) -> None:
-    if axis.key in before:
-        raise RecipeError(f"{axis.key} is named twice; give all of its values at once: {axis.key}=A,B")
-    if axis.key == "output" or axis.key.startswith("output.dir"):
+def require_sound(key: str, before: Sequence[str]) -> None:
+    """Raise `RecipeError` if an option is named twice, or is not for a sweep to set."""
+    if key in before:
+        raise RecipeError(f"{key} is named twice; give all of its values at once: {key}=A,B")
+    if key == "output" or key.startswith("output.dir"):
         raise RecipeError(
-            f"{axis.key} cannot be set in a sweep: each run has its own directory in the one of {option('--out DIR')}"
+            f"{key} cannot be set in a sweep: each run has its own directory in the one of {option('--out DIR')}"
         )
-    if not axis.texts:
-        raise RecipeError(f"{axis.key} has no value, so the sweep has no run")
 
 
 def split_values(text: str) -> list[str]:
@@ -102,7 +109,7 @@ def split_values(text: str) -> list[str]:
 
 def _expanded(assignment: str, piece: str) -> list[str]:
     """The whole numbers of ``0..2``; anything else is one value."""
-    where = f"{_change()} {assignment}"
+    where = f"{change()} {assignment}"
     found = _RANGE.fullmatch(piece.strip())
     if found is None:
         if _FRACTIONS.fullmatch(piece.strip()) and not piece.strip().startswith((".", "/", "~")):
@@ -125,15 +132,16 @@ def _require_no_fractions(where: str, piece: str) -> None:
         return  # a path, or a word
     raise RecipeError(
         f"{where}: {piece.strip()} is a range of fractions; a grid has ranges of whole numbers, 0..2, or values "
-        "between commas"
+        f"between commas; {either('with --search N', 'search()')} takes such a range"
     )
 
 
-def _listed(value: Any) -> Sequence[Any]:
+def listed(value: Any) -> Sequence[Any]:
+    """The values of a sequence, or one value alone."""
     return list(value) if isinstance(value, list | tuple | range | set | frozenset) else [value]
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value of Python as YAML has it."""
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
@@ -141,8 +149,9 @@ def _text(value: Any) -> str:
         raise RecipeError(f"{value!r} is not a value that a recipe can have: {error}") from error
 
 
-def _read(key: str, text: str) -> Any:
-    node = read_yaml(text, lambda line: f"{_change()} {key}={text}")
+def read_value(key: str, text: str) -> Any:
+    """What a text of YAML says. Raises `RecipeError` for one that says nothing."""
+    node = read_yaml(text, lambda line: f"{change()} {key}={text}")
     return None if node is None else node.plain()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 from mdpo_core.errors import MdpoError, Problem, RecipeError
 from mdpo_core.recipe.loading import load_recipe
@@ -17,6 +18,8 @@ from mdpo_core.storage.resuming import goes_on
 from mdpo_core.storage.run_directory import RunDirectory
 from mdpo_core.sweeping.grid import Point
 from mdpo_core.sweeping.source import Source
+
+Made = TypeVar("Made")
 
 _LOGS = "logs"
 _MOST_PROBLEMS = 20
@@ -50,25 +53,44 @@ def planned(source: Source, points: Sequence[Point], out: Path) -> list[PlannedR
 
     Raises `RecipeError` with every problem of every point: of its recipe, and of a directory with another run.
     """
+    require_directory(out)
+    recipes: dict[str, str] = {}
+
+    def one(point: Point) -> PlannedRun:
+        recipe = recipe_of(source, point)
+        _require_other(point, recipe, recipes)
+        return planned_run(point, recipe, out)
+
+    return at_points(points, one)
+
+
+def require_directory(out: Path) -> None:
+    """Raise `RecipeError` for a file where the directory of a sweep should be."""
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is not a directory; choose another one with {option('--out DIR')}")
+
+
+def recipe_of(source: Source, point: Point) -> Recipe:
+    """The recipe of a point. Raises `RecipeError` with every problem in it."""
+    return load_recipe(source.recipe, point.changes, plugins=source.plugins)
+
+
+def at_points(points: Sequence[Point], make: Callable[[Point], Made]) -> list[Made]:
+    """What ``make`` gives for each point. Raises `RecipeError` with the problems of all points."""
     problems: dict[Problem, str] = {}
-    recipes: dict[str, str] = {}
     found = []
     for point in points:
         try:
-            recipe = load_recipe(source.recipe, point.changes, plugins=source.plugins)
-            _require_other(point, recipe, recipes)
-            found.append(_planned_run(point, recipe, out))
+            found.append(make(point))
         except RecipeError as error:
             for problem in error.problems or [Problem("", "", str(error))]:
                 problems.setdefault(problem, point.name)
     if problems:
-        raise RecipeError(_at_points(problems))
+        raise RecipeError(_first_of(problems))
     return found
 
 
-def _at_points(problems: dict[Problem, str]) -> list[Problem]:
+def _first_of(problems: dict[Problem, str]) -> list[Problem]:
     """The first problems. Those of an option name it; the others, the first point that has them."""
     found = list(problems)[:_MOST_PROBLEMS]
     more = len(problems) - len(found)
@@ -83,9 +105,15 @@ def _require_other(point: Point, recipe: Recipe, recipes: dict[str, str]) -> Non
         raise RecipeError(f"two points of the grid are the same run: {other} and {point.name}; leave one of them out")
 
 
-def _planned_run(point: Point, recipe: Recipe, out: Path) -> PlannedRun:
+def planned_run(point: Point, recipe: Recipe, out: Path) -> PlannedRun:
+    """The run of a point. Raises `RecipeError` if its directory holds something else, or another run."""
     directory = RunDirectory(out / point.name, recipe.output.keep)
-    return PlannedRun(point, directory, out / _LOGS / f"{point.name}.log", _state_of(directory, recipe))
+    return PlannedRun(point, directory, log_of(point, out), _state_of(directory, recipe))
+
+
+def log_of(point: Point, out: Path) -> Path:
+    """The file of what a run prints."""
+    return out / _LOGS / f"{point.name}.log"
 
 
 def _state_of(directory: RunDirectory, recipe: Recipe) -> State:

@@ -24,19 +24,25 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run whose process has ended. ``code``: its exit code, or minus the signal that killed it."""
+    """A run whose process has ended. ``code``: its exit code, or minus the signal that killed it.
+
+    ``failure``: why it counts as failed, where its log does not say so.
+    """
 
     run: PlannedRun
     code: int
     seconds: float
+    failure: str = ""
 
     @property
     def is_finished(self) -> bool:
-        """Whether the model was exported."""
-        return self.code == 0
+        """Whether the model was exported, and the run counts."""
+        return self.code == 0 and not self.failure
 
     def reason(self) -> str:
         """Why it failed, in a few words: the last line of its log."""
+        if self.failure:
+            return self.failure
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         lines = [line.strip() for line in self.run.log.read_text(errors="replace").splitlines() if line.strip()]

@@ -16,16 +16,18 @@ from mdpo_core.sweeping.grid import Point, axes_of, points_of
 from mdpo_core.sweeping.plan import PlannedRun, State, planned
 from mdpo_core.sweeping.processes import EndedRun, Processes
 from mdpo_core.sweeping.source import Source
+from mdpo_core.sweeping.trials import Trial
+from mdpo_core.words.amounts import counted
 
 
 class Progress(Protocol):
     """Who is told how far a sweep is."""
 
-    def begins(self, runs: Sequence[PlannedRun]) -> None:
-        """All runs are checked; none has begun."""
+    def begins(self, num_runs: int, num_ended: int, num_begun: int, chosen: str = "") -> None:
+        """Of all runs, so many had ended in earlier calls, and others had begun. ``chosen``: what a search may choose."""
 
-    def ended(self, run: EndedRun, num_left: int) -> None:
-        """A run has ended; ``num_left`` have not."""
+    def ended(self, run: EndedRun, num_left: int, reached: str = "") -> None:
+        """A run has ended; ``num_left`` have not. ``reached``: in words what it reached, in a search."""
 
     def goes_on(self, going: Mapping[str, float]) -> None:
         """These runs go on, for so many seconds."""
@@ -34,10 +36,10 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def begins(self, runs: Sequence[PlannedRun]) -> None:
+    def begins(self, num_runs: int, num_ended: int, num_begun: int, chosen: str = "") -> None:
         """Do nothing."""
 
-    def ended(self, run: EndedRun, num_left: int) -> None:
+    def ended(self, run: EndedRun, num_left: int, reached: str = "") -> None:
         """Do nothing."""
 
     def goes_on(self, going: Mapping[str, float]) -> None:
@@ -48,12 +50,19 @@ class Silent:
 class SweepResult:
     """What became of the runs of a sweep.
 
-    ``runs``: the directories of the finished ones by name, in the order of the grid. ``failed``: the logs of the
-    others, by name.
+    ``runs``: the directories of the finished ones by name, in the order of the grid, or of a search the best first.
+    ``failed``: the logs of the others, by name. ``trials``: of a search, what it chose and what each run reached, in
+    the same order, and then those that failed.
     """
 
     runs: Mapping[str, Path]
     failed: Mapping[str, Path]
+    trials: Sequence[Trial] = ()
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial of a search; None if each one failed, and of a grid, which looks for none."""
+        return self.trials[0] if self.trials and self.trials[0].value is not None else None
 
     def comparison(self) -> Comparison:
         """The finished runs side by side, with means over seeds; see `compare`, which also says what it raises."""
@@ -86,24 +95,36 @@ def sweep(
 
 def run_sweep(source: Source, points: Sequence[Point], out: Path, parallel: int, told: Progress) -> SweepResult:
     """Run the points of a grid; see `sweep`."""
+    require_alone(parallel)
+    runs = planned(source, points, expanded(out))
+    left = [run for run in runs if run.state is not State.FINISHED]
+    told.begins(len(runs), len(runs) - len(left), sum(run.state is State.BEGUN for run in left))
+    failed = {}
+    for number, each in enumerate(ended_runs(source, iter(left), len(left), parallel, told), 1):
+        told.ended(each, len(left) - number)
+        if not each.is_finished:
+            failed[each.run.name] = each.run.log
+    return SweepResult({run.name: run.directory.path for run in runs if run.name not in failed}, failed)
+
+
+def require_alone(parallel: int) -> None:
+    """Raise `RecipeError` for a number of runs at once that is none, and for one of several processes."""
     if parallel < 1:
         raise RecipeError(f"a sweep has one run at a time, or more; found {parallel}")
     if current_world().size > 1:
         raise RecipeError("a sweep starts its own processes; start it once, without a launcher")
-    runs = planned(source, points, expanded(out))
-    told.begins(runs)
-    left = [run for run in runs if run.state is not State.FINISHED]
-    failed = {each.run.name: each.run.log for each in _ended(source, left, parallel, told) if not each.is_finished}
-    return SweepResult({run.name: run.directory.path for run in runs if run.name not in failed}, failed)
 
 
-def _ended(source: Source, left: Sequence[PlannedRun], parallel: int, told: Progress) -> Iterator[EndedRun]:
-    processes = Processes(source, parallel, lambda: told.goes_on(processes.going))
+def ended_runs(
+    source: Source, runs: Iterator[PlannedRun], num_left: int, parallel: int, told: Progress
+) -> Iterator[EndedRun]:
+    """Each of ``num_left`` runs as it ends, at most ``parallel`` at once; `RunStopped` says how many had ended."""
+    processes = Processes(source, max(1, min(parallel, num_left)), lambda: told.goes_on(processes.going))
     number = 0
     try:
-        for number, each in enumerate(processes.all_of(iter(left)), 1):
-            told.ended(each, len(left) - number)
+        for number, each in enumerate(processes.all_of(runs), 1):  # noqa: B007
             yield each
     except RunStopped as stopped:
-        said = f"stopped; {number} of {len(left)} runs had ended, and those that went on keep their newest checkpoint"
+        ended = f"{number} of {counted(num_left, 'run')} had ended"
+        said = f"stopped; {ended}, and those that went on keep their newest checkpoint"
         raise RunStopped(said, stopped.signum) from stopped

@@ -21,8 +21,8 @@ everything else can change.
 <!-- Made by `python scripts/docs/make.py`; a test compares it. GROUPS in scripts/docs/api.py sorts the names. -->
 """
 GROUPS = {
-    "Run and recipe": "Comparison Recipe RecipeLike RunResult SweepResult Train compare component load_recipe register "
-    "run sweep",
+    "Run and recipe": "Comparison Range Recipe RecipeLike RunResult SweepResult Train Trial compare component "
+    "load_recipe register run search sweep",
     "Use a model": "TrainedModel load_trained",
     "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Block Box DroppedTokens Example ExampleField HoldOut "
     "ImageOptions LazyRows Prompt Role RowStream Rows StoredRows Turn count_marks escape_marks note_file other_kind "

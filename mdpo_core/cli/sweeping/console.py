@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
@@ -12,11 +11,10 @@ from rich.console import Console as Terminal
 
 from mdpo_core.cli.terminal.console import bars
 from mdpo_core.cli.terminal.lines import clock, wrapped
-from mdpo_core.sweeping.plan import PlannedRun, State
 from mdpo_core.sweeping.processes import EndedRun
 from mdpo_core.sweeping.source import Source
 from mdpo_core.sweeping.sweep import SweepResult
-from mdpo_core.words.amounts import duration
+from mdpo_core.words.amounts import counted, duration
 
 
 class Console:
@@ -43,25 +41,28 @@ class Console:
     ) -> None:
         self._bars.stop()
 
-    def begins(self, runs: Sequence[PlannedRun]) -> None:
-        """Say how many runs there are, and what an earlier call has left."""
-        states = Counter(run.state for run in runs)
-        self._num = len(runs)
+    def begins(self, num_runs: int, num_ended: int, num_begun: int, chosen: str = "") -> None:
+        """Say how many runs there are, what an earlier call has left, and what is ``chosen`` for each run."""
+        self._num = num_runs
         kept = [
-            *([f"{states[State.FINISHED]} are finished"] if states[State.FINISHED] else []),
-            *([f"{states[State.BEGUN]} go on"] if states[State.BEGUN] else []),
+            *([counted(num_ended, "has ended", "have ended")] if num_ended else []),
+            *([counted(num_begun, "goes on", "go on")] if num_begun else []),
         ]
-        self._print(f"{len(runs)} runs of {self._source.recipe}{': ' if kept else ''}{', '.join(kept)}")
+        self._print(f"{counted(num_runs, 'run')} of {self._source.recipe}{': ' if kept else ''}{', '.join(kept)}")
+        if chosen:
+            self._print(f"Optuna chooses: {chosen}")
 
-    def ended(self, run: EndedRun, num_left: int) -> None:
-        """Print a line: the run, how long it took, and how long the others may take."""
-        number = f"[{self._num - num_left}/{self._num}]"
+    def ended(self, run: EndedRun, num_left: int, reached: str = "") -> None:
+        """Print a line: the run, how long it took, what it ``reached``, and how long the others may take."""
+        values = f" ({run.run.point.told})" if run.run.point.told else ""
+        name = f"[{self._num - num_left}/{self._num}] {run.run.name}{values}:"
         if not run.is_finished:
             self._failed.append(run)
-            self._print(f"{number} {run.run.name}: failed after {duration(run.seconds)}: {run.reason()}")
+            self._print(f"{name} failed after {duration(run.seconds)}: {run.reason()}")
             return
         self._took.append(run.seconds)
-        self._print(f"{number} {run.run.name}: finished in {duration(run.seconds)}{self._left(num_left)}")
+        what = f", with {reached}" if reached else ""
+        self._print(f"{name} finished in {duration(run.seconds)}{what}{self._left(num_left)}")
 
     def _left(self, num_left: int) -> str:
         if not num_left:
@@ -76,10 +77,10 @@ class Console:
     def summarize(self, result: SweepResult, compared: Sequence[str]) -> None:
         """Print what became of the runs, and for each that failed the command to see why."""
         self._line = ""
-        took = f" in {duration(time.monotonic() - self._began)}"
-        self._print(f"{len(result.runs)} of {self._num} runs are finished{took}")
+        took = duration(time.monotonic() - self._began)
+        self._print(f"{len(result.runs)} of {counted(self._num, 'run')} finished; this call took {took}")
         for each in self._failed:
-            self._print(f"{each.run.name} failed, its log is {each.run.log}")
+            self._print(f"{each.run.name} failed; its log is {each.run.log}")
             words = self._source.words(each.run.point, each.run.directory.path)
             self._terminal.print(f"  to see why: {shlex.join(['mdpo-run', *words])}", soft_wrap=True)
         for line in compared:
