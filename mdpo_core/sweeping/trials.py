@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core.errors import MdpoError, RecipeError
+from mdpo_core.errors import MdpoError, RecipeError, first_line
 from mdpo_core.interfaces.train_options import Goal
 from mdpo_core.remedies import either, option
 from mdpo_core.storage.differences import differences
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = "search.optuna.jsonl"
 _NAME = "search"
-_MOST_REPEATED = 200  # points in a row that were there before
+_MOST_REPEATED = 60  # points in a row that were there before
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ def _study(file: Path, asked: Asked) -> Study:
             load_if_exists=True,
         )
         before = study.user_attrs.get("asked", now)
-    except (ValueError, KeyError, AssertionError) as error:
-        raise MdpoError(f"{file} is damaged ({error}); restore it, or {_other()}") from error
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise MdpoError(f"{file} is damaged ({first_line(error)}); restore it, or {_other()}") from error
     different = differences(before, now, lambda key: not key.startswith("recipe.") or decides(key[len("recipe.") :]))
     if different:
         raise RecipeError("\n  ".join([f"{file.parent} holds another search; {_other()}", *different]))

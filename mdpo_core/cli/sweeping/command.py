@@ -81,6 +81,8 @@ def _search(options: argparse.Namespace, source: Source, console: Console) -> in
     result = run_search(source, Search(space_of(options.set), goal, options.search), out, options.parallel, console)
     atomic_write(out / "search.md", search_table(result, goal).encode())
     said = [*_compared(result, out), f"all runs, the best first: {out / 'search.md'}", best_in_words(result, goal)]
+    if len(result.trials) < options.search:
+        said.append("the search ended early: Optuna proposed only values that were there before")
     console.summarize(result, said)
     return 1 if result.best is None else 0
 

@@ -87,10 +87,16 @@ def test_python_refuses_what_commands_cannot_be_given(recipe: Path) -> None:
 
 @pytest.mark.long
 def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, whole = recipe.parent / "out", "{reader: digits, num_pairs: 32}"
-    arguments = words(recipe, f"data={{reader: pairs, path: none.json}},{whole}", "train.seed=3")
+    # Eight at once are asked for, but there are two: each has half of the cores.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    plugin = recipe.with_name("threads.py")
+    plugin.write_text("import os\nprint('threads:', os.environ.get('OMP_NUM_THREADS'))\n")
+    more = ["--parallel", "8", "--plugin", str(plugin)]
+    arguments = words(recipe, f"data={{reader: pairs, path: none.json}},{whole}", "train.seed=3", more=more)
     assert main(arguments) == 1
     said = capsys.readouterr().out.replace("\n  ", " ")
     failed, done = re.findall(r"^\[./2\] (data=[^ ]*): ", said, re.MULTILINE)
@@ -98,7 +104,7 @@ def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
         rf"^\[1/2\] {failed}: failed after .* s: none.json: the file or folder does not exist", said, re.MULTILINE
     )
     assert re.search(rf"^\[2/2\] {done}: finished in .* s$", said, re.MULTILINE)
-    assert "1 of 2 runs are finished" in said
+    assert "1 of 2 runs finished; this call took" in said
     [command] = re.findall(r" to see why: (.*)$", said, re.MULTILINE)
     assert (out / "comparison.html").is_file()
     assert (out / "comparison.md").is_file()
@@ -110,6 +116,7 @@ def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
     log = out / "logs" / f"{failed}.log"
     assert capsys.readouterr().err.strip() in log.read_text()
     assert str(log) in said
+    assert "threads: 8" in log.read_text()
     # A finished run is not run again.
     weights, log = next((out / done / "final").glob("*.safetensors")), out / "logs" / f"{done}.log"
     before = (weights.stat().st_mtime_ns, log.read_text())
