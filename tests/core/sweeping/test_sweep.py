@@ -94,7 +94,10 @@ def test_runs_that_fail_end_no_other_and_finished_ones_are_not_run_again(
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     plugin = recipe.with_name("threads.py")
-    plugin.write_text("import os\nprint('threads:', os.environ.get('OMP_NUM_THREADS'))\n")
+    plugin.write_text(
+        "import os\nfrom mdpo_core import hookimpl\nprint('threads:', os.environ.get('OMP_NUM_THREADS'))\n"
+        "@hookimpl\ndef mdpo_run_finished(): pass\n"
+    )
     more = ["--parallel", "8", "--plugin", str(plugin)]
     arguments = words(recipe, f"data={{reader: pairs, path: none.json}},{whole}", "train.seed=3", more=more)
     assert main(arguments) == 1
