@@ -8,7 +8,7 @@ from typing import Any
 import PIL.Image
 import pytest
 from support.builders.small_llava import build_llava
-from support.builders.small_vlms import build_vlm
+from support.builders.small_vlms import NIGHTLY, build_vlm
 from support.real_memory import real_phases
 
 from mdpo_core import Example, Recipe, Train, component
@@ -124,7 +124,7 @@ def test_peak_follows_the_precision(llava: Path, precision: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "gemma3"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "gemma3", pytest.param("qwen3_5", marks=NIGHTLY)])
 def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
     require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, LORA))
 
