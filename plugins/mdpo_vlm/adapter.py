@@ -101,6 +101,10 @@ class TransformersAdapter(ModelAdapter):
         if self.kernels is not None:
             from mdpo_vlm.forward.kernels import require_liger
 
+            if self.family().recurrent is not None:
+                raise RecipeError(
+                    "model.kernels: nobody has tried Liger's kernels in layers with a recurrent state; leave kernels out"
+                )
             require_liger(str(read_json(self.folder() / "config.json").get("model_type")))
         self.check_targets()
 
@@ -153,8 +157,9 @@ class TransformersAdapter(ModelAdapter):
     def shares_prefix(self) -> bool:
         from mdpo_vlm.loading.shapes import sliding_window
 
-        if self.family().separate:
-            return False
+        family = self.family()
+        if family.separate or family.tells_window:
+            return not family.separate
         # Packed attention has no sliding window. A window longer than every sequence has no effect.
         window = sliding_window(self.folder())
         return window is None or window >= self.max_length
@@ -172,8 +177,8 @@ class TransformersAdapter(ModelAdapter):
         lora = self.training["language"].lora
         if lora is not None and lora.dora:
             return "torch cannot compile the layers of DoRA (lora.dora)"
-        if self.family().recurrent is not None:
-            return "layers with a recurrent state are not compiled, as nobody has tried"
+        if self.family().recurrent is not None or self.family().tells_window:
+            return "layers with a recurrent state or a sliding window are not compiled, as nobody has tried"
         return "" if self.shares_prefix else "this model cannot share a prompt among its responses"
 
     @property

@@ -60,7 +60,9 @@ class Family:
     features depends on its pixels, not only on their number, or is not known without them. ``tiles``: the input with a
     row for each tile of an image, for models that take the patches of all tiles side by side, in the last dimension of
     the pixels. ``video``: the model's own video input, if mdpo computes it; it needs ``grid``. ``recurrent``: layers
-    with a state, which each response takes over from its prompt.
+    with a state, which each response takes over from its prompt. ``tells_window``: each layer with a sliding window
+    gives it to its attention as ``sliding_window``, so that packed rows keep to it; families that do not say so share
+    prompts only if no sequence is longer than the window.
     """
 
     separate: str = ""
@@ -76,6 +78,7 @@ class Family:
     tiles: str = ""
     video: VideoInput | None = None
     recurrent: Recurrent | None = None
+    tells_window: bool = False
 
     @property
     def has_mrope(self) -> bool:
@@ -112,7 +115,9 @@ FAMILIES: Mapping[str, Family] = {
         tiles="target_sizes",
         recurrent=_LINEAR,
     ),
-    "lfm3_vl": Family(separate="layers have a sliding window", grid="image_grid_thw", flat=True),
+    "lfm3_vl": Family(
+        grid="image_grid_thw", flat=True, recurrent=Recurrent("conv", "past_key_values"), tells_window=True
+    ),
     "internvl": Family(),
     "idefics3": Family(reads_pixels=True),
     "smolvlm": Family(reads_pixels=True),

@@ -11,6 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from mdpo_core import Packed
+from mdpo_vlm.forward.windows import attend_in_window, reaches_beyond
 
 _NAME = "mdpo_packed"
 # transformers passes a mask of four dimensions on unchanged. Packed attention makes its mask itself.
@@ -33,10 +34,14 @@ def _attend(
     *,
     packed: Packed | None = None,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """``query``, ``key``, ``value``: ``(batch, heads, time, dim)``; gives ``(batch, time, heads, dim)``."""
     if packed is None:
+        options["sliding_window"] = sliding_window
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
         return attended, None
+    if sliding_window is not None and reaches_beyond(packed, sliding_window):
+        return attend_in_window(query, key, value, packed, scaling, sliding_window).transpose(1, 2), None
     return packed.attend(query, key, value, scaling).transpose(1, 2), None

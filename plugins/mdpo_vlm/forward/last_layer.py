@@ -12,6 +12,9 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Packed
 
+# What layers call their MLP.
+_NAMES = ("mlp", "feed_forward")
+
 
 def trim_last_layer(model: PreTrainedModel) -> None:
     """Let the last layer's MLP compute only the positions in ``packed.read``, and give zeros elsewhere.
@@ -21,7 +24,8 @@ def trim_last_layer(model: PreTrainedModel) -> None:
     every position, as before.
     """
     layer = model.get_decoder().layers[-1]
-    layer.forward = partial(_layer_forward, layer.mlp, layer.forward)
+    mlp = next(getattr(layer, name) for name in _NAMES if hasattr(layer, name))
+    layer.forward = partial(_layer_forward, mlp, layer.forward)
 
 
 def _layer_forward(

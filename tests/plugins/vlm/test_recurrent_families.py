@@ -20,7 +20,7 @@ from support.oracles.plain_vlms import VIEWS, adapter, examples, plain_log_probs
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import IMAGE_MARK, Placement, PluginError, component
+from mdpo_core import IMAGE_MARK, Placement, PluginError, RecipeError, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
@@ -156,6 +156,11 @@ def test_a_false_claim_of_sharing_stops_a_run_before_it_trains(family: str, fold
     batch = BatchBuilder(claimed.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
     with pytest.raises(PluginError, match=r"differ by .*% from a separate forward"):
         require_shared_prefix("claimed", claimed.load(Placement()), batch, sdpa_attention)
+
+
+def test_kernels_that_nobody_tried_with_states_are_refused(family: str, folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"model.kernels: nobody has tried .* in layers with a recurrent state"):
+        component("adapter", "chat_vlm", path=str(folder), kernels="liger").check()  # type: ignore[attr-defined]
 
 
 @NIGHTLY
