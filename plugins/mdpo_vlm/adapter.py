@@ -103,7 +103,7 @@ class TransformersAdapter(ModelAdapter):
 
             if self.family().recurrent is not None:
                 raise RecipeError(
-                    "model.kernels: nobody has tried Liger's kernels in layers with a recurrent state; leave kernels out"
+                    "model.kernels: nobody has tried Liger's kernels with recurrent states; leave kernels out"
                 )
             require_liger(str(read_json(self.folder() / "config.json").get("model_type")))
         self.check_targets()
