@@ -24,13 +24,11 @@ def attend_in_window(
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     sizes = [sum(lengths) for lengths in packed.lengths]
     parts = zip(*(torch.split(states, sizes, dim=2) for states in (query, key, value)), strict=True)
-    return torch.cat(
-        [
-            F.scaled_dot_product_attention(*states, attn_mask=_mask(number, states[0], packed, window), scale=scale)
-            for number, states in enumerate(parts)
-        ],
-        dim=2,
-    )
+    attended = [
+        F.scaled_dot_product_attention(own, keys, values, attn_mask=_mask(number, own, packed, window), scale=scale)
+        for number, (own, keys, values) in enumerate(parts)
+    ]
+    return torch.cat(attended, dim=2)
 
 
 def reaches_beyond(packed: Packed, window: int) -> bool:
