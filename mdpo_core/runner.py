@@ -21,6 +21,7 @@ from mdpo_core.registry.plugin_files import loaded_files
 from mdpo_core.result import RunResult
 from mdpo_core.scoring.reference_store import CACHING, ReferenceStore
 from mdpo_core.storage.differences import differences
+from mdpo_core.storage.logged.kept_warnings import hearing_warnings
 from mdpo_core.storage.resuming import warn_of_changes
 from mdpo_core.storage.run_directory import RunDirectory, expanded
 from mdpo_core.storage.run_lock import only_run_in
@@ -55,7 +56,7 @@ def run(
 
     given = as_recipe(recipe)
     directory = RunDirectory(expanded(Path(run_dir or given.output.dir)), given.output.keep)
-    with process_group() as world, ExitStack() as held:
+    with hearing_warnings(), process_group() as world, ExitStack() as held:
         check_consistency(given, world.size)
         _require_one_recipe(given, world)
         with code_of(given.backend, "check"):

@@ -14,10 +14,10 @@ _CHOSEN = "rewards/chosen"
 # Of the answers, whether the picture is there; in metrics of earlier versions it has the second name.
 _PICTURE = ("logps/accuracy/picture", "picture/accuracy")
 _HELD_OUT = "eval/preference/"
-_PROBE = "eval/probe/"
+PROBE = "eval/probe/"
 _CLOSE = 0.05  # accuracies that differ by less are as good as equal
 _RELIES = 1.0  # nats that a chosen answer loses without its picture, more than before training, if it relies on it
-_FEWEST_PROBED = 8  # rows, below which a probe's numbers are chance
+FEWEST_PROBED = 8  # rows, below which a probe's numbers are chance
 _HEALTHY = "healthy: no chosen reward below 0, no loss that stayed where it began"
 _FEWEST = 20  # held-out rows, below which their numbers are chance
 _LOG_2 = math.log(2)
@@ -60,7 +60,7 @@ def findings(records: Records, known: Known) -> list[str]:
     evaluated = [record for record in records if any(name.startswith("eval/") for name in record)]
     last = evaluated[-1] if evaluated and known.num_held_out >= _FEWEST else {}
     found = [*_of_training(trained, last, known)]
-    found += _of_probes([record for record in records if f"{_PROBE}accuracy" in record], known)
+    found += of_probes([record for record in records if f"{PROBE}accuracy" in record], known)
     return [*found, *_of_held_out(last, trained), *_of_pictures(last, known)]
 
 
@@ -121,17 +121,17 @@ def _of_pictures(last: Mapping[str, float], known: Known) -> Iterator[str]:
         )
 
 
-def _of_probes(probed: Records, known: Known) -> Iterator[str]:
+def of_probes(probed: Records, known: Known) -> Iterator[str]:
     """What the evaluator `probe` found: the preference does not need the picture, or the chosen answers sank.
 
     The step before training is not judged: no answer has a reward there.
     """
     later = [record for record in probed if record["step"] > 0]
-    if not later or known.num_probed < _FEWEST_PROBED:
+    if not later or known.num_probed < FEWEST_PROBED:
         return
     yield from _of_need(later[-1], known)
-    chosen = later[-1][f"{_PROBE}chosen"]
-    sunk = [record for record in later if record[f"{_PROBE}chosen"] < 0]
+    chosen = later[-1][f"{PROBE}chosen"]
+    sunk = [record for record in later if record[f"{PROBE}chosen"] < 0]
     if len(sunk) > len(later) / 2 and chosen < 0:
         yield (
             f"the probed chosen answers had a reward below 0 in {len(sunk)} of {len(later)} probes, {chosen:+.2f} nats "
@@ -145,10 +145,10 @@ def _of_need(last: Mapping[str, float], known: Known) -> Iterator[str]:
     The rejected answers may show without a picture what is wrong with them, whatever is trained. A term over an image
     condition then still makes the chosen answers rely on it: they lose more without it than before training.
     """
-    seen, unseen = last[f"{_PROBE}accuracy"], last.get(f"{_PROBE}accuracy/without")
+    seen, unseen = last[f"{PROBE}accuracy"], last.get(f"{PROBE}accuracy/without")
     if unseen is None or unseen <= seen - _CLOSE:
         return
-    chosen, without = last[f"{_PROBE}chosen"], last.get(f"{_PROBE}chosen/without", -math.inf)
+    chosen, without = last[f"{PROBE}chosen"], last.get(f"{PROBE}chosen/without", -math.inf)
     if chosen < 0 or not known.compares_pictures or without > chosen - _RELIES:
         yield (
             f"the chosen answers are preferred without the picture as well ({unseen:.0%} of the probed pairs, "

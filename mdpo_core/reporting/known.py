@@ -30,7 +30,7 @@ def known_of_stored(recipe: Mapping[str, Any], run_dir: Path) -> Known:
     terms = recipe.get("objective") or ()
     return Known(
         anchored=any("anchor" in term for term in terms),
-        compares_pictures=any("@" in value for term in terms for value in term.values() if isinstance(value, str)),
+        compares_pictures=any("@" in str(value) for term in terms for value in term.values()),
         num_held_out=_num_held_out(read_manifest(RunDirectory(run_dir).manifest)),
         num_probed=_num_probed(run_dir),
     )

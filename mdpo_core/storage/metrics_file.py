@@ -1,4 +1,4 @@
-"""The lines that a run writes as it goes: the metrics of each logged step, and answers of its evaluations."""
+"""The lines that a run writes as it goes: metrics of each logged step, answers of its evaluations, and warnings."""
 
 from __future__ import annotations
 
@@ -85,6 +85,34 @@ class SamplesFile:
     def records(self) -> list[dict[str, Any]]:
         """All lines. Raises `CheckpointError`, with the line, for one that no run has written."""
         return _lines(self.path, _is_sample)
+
+
+@dataclass(frozen=True)
+class WarningsFile:
+    """``warnings.jsonl``: what was logged as a warning, ``{"text": ...}`` a line."""
+
+    path: Path
+
+    def append(self, text: str) -> None:
+        """Add a warning."""
+        with self.path.open("ab") as file:
+            file.write(_warning_line(text))
+
+    def write(self, texts: Sequence[str]) -> None:
+        """Replace the file by these warnings."""
+        atomic_write(self.path, b"".join(map(_warning_line, texts)))
+
+    def records(self) -> list[str]:
+        """All whole lines. Raises `CheckpointError`, with the line, for one that no run has written."""
+        return [line["text"] for line in _lines(self.path, _is_warning)]
+
+
+def _warning_line(text: str) -> bytes:
+    return (json.dumps({"text": text}, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+def _is_warning(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("text"), str)
 
 
 def _sample_line(step: int, sample: Sample) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from mdpo_core.remedies import either, option
 from mdpo_core.storage.checkpoints import Checkpoints, read_metadata
 from mdpo_core.storage.exported import missing_files
 from mdpo_core.storage.files import UNFINISHED, atomic_write, read_json_object, remove
-from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
+from mdpo_core.storage.logged.kept_warnings import keep_warnings
+from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile, WarningsFile
 from mdpo_core.storage.resuming import (
     goes_on,
     goes_on_from,
@@ -94,6 +95,11 @@ class RunDirectory:
         return SamplesFile(self.path / "samples.jsonl")
 
     @property
+    def warnings(self) -> WarningsFile:
+        """What was logged as a warning."""
+        return WarningsFile(self.path / "warnings.jsonl")
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints of the run; the newest ``keep`` are kept."""
         return Checkpoints(self.path / "checkpoints", self.keep)
@@ -135,6 +141,7 @@ class RunDirectory:
             read_manifest(self.manifest)
         self.metrics.records()
         self.samples.records()
+        self.warnings.records()
 
     def _require_kept(self, recipe: Recipe) -> None:
         """Raise an error if a file that an evaluator wrote before training is missing or damaged."""
@@ -199,6 +206,7 @@ class RunDirectory:
             new = with_changed_code(read_manifest(self.manifest), manifest, self.checkpoints.newest_step())
         if new is not None:
             atomic_write(self.manifest, json.dumps(new, indent=2).encode() + b"\n")
+        keep_warnings(self.warnings)
 
     def _set_models_aside(self) -> None:
         """Rename the models of a finished run that goes on: ``final-step-000150``.

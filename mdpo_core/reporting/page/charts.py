@@ -13,7 +13,8 @@ from mdpo_core.reporting.remarks import is_speed
 from mdpo_core.reporting.stored_run import Records
 
 _MOST_POINTS = 300
-_MOST_LINES = 24
+_MOST_LINES = 24  # of a chart; further ones stand in a chart of the same title
+_CONTINUED = ", continued"
 _LOG_2 = math.log(2)
 # The title of a chart, how its numbers begin, and the value at which nothing is learned.
 _KINDS: tuple[tuple[str, str, float | None], ...] = (
@@ -25,6 +26,13 @@ _KINDS: tuple[tuple[str, str, float | None], ...] = (
     ("Log-prob that the picture adds to an answer, nats", "logps/margin/", 0.0),
     ("Log-prob of each view, nats", "logps/", None),
 )
+# Of the probe: its rewards may happen to lie between 0 and 1.
+_UNITS = {
+    "accuracy": "share of the pairs whose chosen answer is preferred",
+    "gap": "share of the pairs whose chosen answer is preferred",
+    "chosen": "reward of the chosen answer, without beta, nats",
+    "logps_per_token": "log-prob of the chosen answer, nats a token",
+}
 _OTHERS = ("grad_norm", "learning_rate", "pairs_per_second", "memory_gb", "data_wait", "mfu")
 
 Kind = Literal["trained", "measured", "pale"]
@@ -59,14 +67,20 @@ def charts_of(records: Records) -> list[Chart]:
         if place is None:
             continue
         title, curve, level = place
-        chart = charts.setdefault(title, Chart(title, [], level, is_extra=name in _OTHERS))
+        while len(charts.setdefault(title, Chart(title, [], level, is_extra=name in _OTHERS)).lines) == _MOST_LINES:
+            title += _CONTINUED
+        chart = charts[title]
         steps, values = points_of(records, name)
-        if steps and len(chart.lines) < _MOST_LINES:
+        if steps:
             kind: Kind = "measured" if name.startswith("eval/") else "trained"
             chart.lines.append(Line(curve, steps, values, kind, _color(curve, chart.lines)))
     order = [title for title, _, _ in _KINDS]
     found = [chart for chart in charts.values() if chart.lines]
-    return sorted(found, key=lambda each: (each.is_extra, order.index(each.title) if each.title in order else 99))
+    return sorted(found, key=lambda each: (each.is_extra, _rank(each.title.partition(_CONTINUED)[0], order)))
+
+
+def _rank(title: str, order: Sequence[str]) -> int:
+    return order.index(title) if title in order else len(order)
 
 
 def _place(name: str, records: Records) -> tuple[str, str, float | None] | None:
@@ -86,7 +100,8 @@ def _place(name: str, records: Records) -> tuple[str, str, float | None] | None:
         return None
     values = [record[name] for record in records if name in record]
     between = all(0 <= value <= 1 for value in values)
-    return f"{evaluator}: {'shares' if between else 'other numbers'}", measured, None
+    unit = _UNITS.get(measured.partition("/")[0]) if evaluator == "probe" else None
+    return f"{evaluator}: {unit or ('shares' if between else 'other numbers')}", measured, None
 
 
 def _color(curve: str, lines: Sequence[Line]) -> int:

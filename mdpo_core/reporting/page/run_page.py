@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from mdpo_core.reporting.health import Known, verdict
+from mdpo_core.reporting.health import PROBE, Known, verdict
 from mdpo_core.reporting.known import known_of_stored
 from mdpo_core.reporting.page.changed_pictures import RowPictures, rows_html
 from mdpo_core.reporting.page.charts import charts_of
 from mdpo_core.reporting.page.frame import cards_html, charts_html, folded, list_html, section, table_html, whole_page
+from mdpo_core.reporting.page.probed import probe_html
 from mdpo_core.reporting.page.samples import samples_html
 from mdpo_core.reporting.stored_run import StoredRun
 from mdpo_core.reporting.table_text import number_text
-from mdpo_core.storage.metrics_file import SamplesFile
+from mdpo_core.storage.metrics_file import SamplesFile, WarningsFile
 from mdpo_core.words.amounts import counted, duration, memory_of
 
 
@@ -32,15 +33,18 @@ class Beside(NamedTuple):
 
 
 def run_page(run: StoredRun, beside: Beside | None = None) -> str:
-    """The whole page. Raises `CheckpointError` if the samples of the run are damaged."""
+    """The whole page. Raises `CheckpointError` if the samples or the warnings of the run are damaged."""
     charts = charts_of(run.records)
     known = beside.known if beside else known_of_stored(run.recipe, run.path)
     samples = SamplesFile(run.path / "samples.jsonl").records()
+    warnings = WarningsFile(run.path / "warnings.jsonl").records()
     body = "".join(
         [
             f"<p class=quiet>{escape(_said_of(run))}</p>",
             cards_html(dict(_cards(run))),
             section("Is it healthy?", list_html(verdict(run.records, known), "health")),
+            section("Is the picture used?", probe_html(run.records, known)),
+            section("Warnings", list_html(warnings)),
             section("Before and after", table_html(("metric", "before", "after"), _evaluations(run))),
             section("Curves", charts_html(charts)),
             section("Answers", samples_html(samples)),
@@ -66,7 +70,8 @@ def _name_of(term: Mapping[str, Any]) -> str:
 
 def _cards(run: StoredRun) -> Iterator[tuple[str, str]]:
     yield "steps", f"{run.last_step:,}"
-    yield "pairs to train on", f"{run.manifest['data']['rows']:,}"
+    if not _is_streamed(run):
+        yield "pairs to train on", f"{run.manifest['data']['rows']:,}"
     rates = [record["pairs_per_second"] for record in run.records if "pairs_per_second" in record]
     if rates:
         yield "pairs a second, at the median step", number_text(sorted(rates)[len(rates) // 2])
@@ -77,9 +82,14 @@ def _cards(run: StoredRun) -> Iterator[tuple[str, str]]:
         yield "of memory at most", memory_of(1e9 * max(held))
 
 
+def _is_streamed(run: StoredRun) -> bool:
+    """Whether nobody knows the number of its rows: the manifest counts those of the first buffer."""
+    return bool((run.recipe.get("data") or {}).get("streaming"))
+
+
 def _evaluations(run: StoredRun) -> Iterator[tuple[str, str, str]]:
     for name, measured in run.measured.items():
-        if name.startswith(("eval/", "answered/")):
+        if name.startswith(("eval/", "answered/")) and not name.startswith(PROBE):  # it has a part of its own
             before = "" if measured.before is None else number_text(measured.before)
             yield name.removeprefix("eval/"), before, number_text(measured.after)
 
@@ -92,7 +102,9 @@ def _parts(parts: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, str,
 
 def _inputs(run: StoredRun) -> str:
     data, versions = run.manifest["data"], run.manifest.get("versions", {})
-    said = [f"{counted(data['rows'], 'row')} to train on, sha256 {data['sha256']}"]
+    rows = counted(data["rows"], "row")
+    read = f"a stream, of which {rows} were read at the start" if _is_streamed(run) else f"{rows} to train on"
+    said = [f"{read}, sha256 {data['sha256']}"]
     if "held_out" in data:
         said.append(f"{counted(data['held_out']['rows'], 'held-out row')}, sha256 {data['held_out']['sha256']}")
     if data.get("quarantined"):

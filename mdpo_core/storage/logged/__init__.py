@@ -1,0 +1,1 @@
+"""What is logged while a run goes on, and kept with it."""
