@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, ModelAdapter, Part, Parts, Placement, RecipeError
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
-from mdpo_vlm.families import FAMILIES, REFUSED, Family, family_of
+from mdpo_vlm.families import FAMILIES, Family, family_of, refusal
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
 from mdpo_vlm.loading.merged import whole_model
 from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_targets_once
@@ -133,8 +133,8 @@ class TransformersAdapter(ModelAdapter):
 
     def _require_transformers_layout(self, file: Path) -> None:
         model_type = str(read_json(file).get("model_type"))
-        if model_type in REFUSED:
-            raise unfit(file, f"models of type '{model_type}' are not supported: {REFUSED[model_type]}")
+        if reason := refusal(read_json(file)):
+            raise unfit(file, f"models of type '{model_type}' are not supported: {reason}")
         adapter = "llava" if model_type == "llava_llama" else "bunny" if model_type.startswith("bunny") else None
         if adapter is not None:
             raise unfit(

@@ -140,6 +140,14 @@ REFUSED: Mapping[str, str] = {
 UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-model.md")
 
 
+def refusal(config: Mapping[str, Any]) -> str:
+    """Why a model with this ``config.json`` cannot be used; empty if it can."""
+    text = config.get("text_config")
+    if isinstance(text, Mapping) and text.get("conv_bias"):
+        return "text_config.conv_bias is true, with which padding before a prompt would change its state"
+    return REFUSED.get(str(config.get("model_type")), "")
+
+
 def family_of(config: Mapping[str, Any]) -> Family:
     """The row of a ``config.json``, or `UNKNOWN`."""
     family = FAMILIES.get(str(config.get("model_type")), UNKNOWN)

@@ -66,6 +66,8 @@ OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one wit
         # Their layers with a state are called twice for a packed row, in all processes.
         pytest.param("zero_3", "qwen3_5", marks=OTHER_FAMILY),
         pytest.param("fsdp", "qwen3_5_moe", marks=OTHER_FAMILY),
+        pytest.param("zero_3", "lfm3_vl", marks=OTHER_FAMILY),
+        pytest.param("zero_3", "minicpmv4_7", marks=OTHER_FAMILY),
     ],
 )
 def test_processes_whose_pictures_differ_train_as_one_does(

@@ -48,7 +48,12 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
         levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
         by_level = [_split_by_image(level, named, family) for level in levels]
         features = torch.cat([torch.cat(level) for level in by_level], dim=-1)
-        return features, [len(image) for image in by_level[0]], type(output), isinstance(levels[0], Tensor)
+        return (
+            features,
+            [len(image) for image in by_level[0]],
+            type(output),
+            isinstance(levels[0], Tensor) and not family.tiles,
+        )
 
     # Compute inside a call of the model, which has weights outside its modules (``image_newline``). The call returns
     # one tensor for all images: backends that split weights wait for each tensor that a call returns.
@@ -98,10 +103,12 @@ def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 def _split_by_image(features: Tensor | Sequence[Tensor], images: Sequence[ImageInputs], family: Family) -> list[Tensor]:
     """The features ``(image_tokens, width)`` of each image; the tiles of one image follow one another."""
     by_image = list(features)
-    if isinstance(features, Tensor):
+    if family.tiles:
+        # As many patches of every tile become one feature.
+        joined = features if isinstance(features, Tensor) else torch.cat(by_image)
+        num_patches = [int(on_cpu(image, family.tiles).prod(-1).sum()) for image in images]
+        by_image = list(torch.split(joined, [number * len(joined) // sum(num_patches) for number in num_patches]))
+    elif isinstance(features, Tensor):
         num_tiles = [len(image["pixel_values"]) for image in images]
         by_image = list(torch.split(features, num_tiles))
-    elif family.tiles:
-        tiles = iter(features)
-        by_image = [torch.cat([next(tiles) for _ in image[family.tiles]]) for image in images]
     return [part.reshape(-1, part.shape[-1]) for part in by_image]

@@ -17,6 +17,7 @@ from mdpo_vlm.files.config import load_config, require_same_kind
 from mdpo_vlm.files.folder import unfit
 from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
+from mdpo_vlm.forward.called_once import call_once
 from mdpo_vlm.forward.kernels import use_liger
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
@@ -81,7 +82,11 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
 
 
 def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
-    """Let the model take packed rows, unless its family cannot, and give it other kernels if the plan says so."""
+    """Let the model take packed rows, unless its family cannot, and give it other kernels if the plan says so.
+
+    Modules are called equally often in all processes.
+    """
+    call_once(base)
     if not plan.family.separate:
         use_packed_attention(base)
         if plan.family.recurrent is not None:

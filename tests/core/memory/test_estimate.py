@@ -124,7 +124,15 @@ def test_peak_follows_the_precision(llava: Path, precision: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "gemma3", pytest.param("qwen3_5", marks=NIGHTLY)])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "gemma3",
+        *(pytest.param(name, marks=NIGHTLY) for name in ("qwen3_5", "lfm3_vl", "minicpmv4_7")),
+    ],
+)
 def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
     require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, LORA))
 

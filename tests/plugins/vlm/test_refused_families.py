@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mdpo_vlm.families import FAMILIES, REFUSED
+from support.builders.small_vlms import build_vlm
 from support.paths import ROOT
 
 from mdpo_core import DataError, component
@@ -19,6 +20,16 @@ def test_a_refused_family_is_named_with_its_reason_before_weights_are_read(model
     with pytest.raises(DataError, match=f"config.json: models of type '{model_type}' are not supported: ") as found:
         made.check()  # type: ignore[attr-defined]
     assert REFUSED[model_type] in str(found.value)
+
+
+def test_convolutions_with_a_bias_are_refused_as_padding_would_enter_them(tmp_path: Path) -> None:
+    folder = build_vlm("lfm3_vl", tmp_path)
+    component("adapter", "chat_vlm", path=str(folder)).check()  # type: ignore[attr-defined]
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["conv_bias"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="conv_bias is true, with which padding before a prompt would change its state"):
+        component("adapter", "chat_vlm", path=str(folder)).check()  # type: ignore[attr-defined]
 
 
 def test_the_page_of_models_lists_what_is_refused() -> None:
