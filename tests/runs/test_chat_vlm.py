@@ -37,11 +37,25 @@ def sizes(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[s
     return [f"data.path={folder / 'pairs.jsonl'}", f"data.images={folder}"]
 
 
+OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one without, each with one backend")
+CACHED = ["reference=cached", "scoring.activation_checkpointing=full"]
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("qwen2_5_vl", []),
+        *(
+            pytest.param(name, CACHED, marks=OTHER_FAMILY)
+            for name in ("qwen3_5", "qwen3_5_moe", "lfm3_vl", "minicpmv4_7")
+        ),
+    ],
+)
 def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
-    small: list[str], sizes: list[str], tmp_path: Path
+    family: str, more: list[str], small: list[str], sizes: list[str], tmp_path: Path
 ) -> None:
-    folder = build_vlm("qwen2_5_vl", tmp_path / "model")
-    done = run(load_recipe(RECIPE, [*small, *sizes, f"model.path={folder}"]))
+    folder = build_vlm(family, tmp_path / "model")
+    done = run(load_recipe(RECIPE, [*small, *sizes, *more, f"model.path={folder}"]))
     first, *_, last = records(done.run_dir)
     # Rows without a picture add nothing to the terms over a corrupted one.
     assert first["loss"] == pytest.approx((2 + 5 / 8) * math.log(2), rel=0.2)
@@ -49,9 +63,6 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
     assert last["loss"] < first["loss"]
     loaded = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), done.final)
     assert any(bool(value.any()) for name, value in loaded.named_parameters() if "lora_B" in name)
-
-
-OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one without, each with one backend")
 
 
 @pytest.mark.long
