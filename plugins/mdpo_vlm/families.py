@@ -54,15 +54,15 @@ class Family:
     for each token, and the tokens marked 1. ``grid``: the input with the number of an image's patches in time, height
     and width, for models with positions in three dimensions (M-RoPE). ``flat``: a model with a ``grid`` counts
     positions in one dimension all the same. ``idle``: a regular expression for parameters that no feature depends on.
-    ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``:
-    the vision encoders that we have tested, for families that also use others (Pixtral's). ``num_images``: the
-    smallest and the largest number of images in a row; None is no limit. ``reads_pixels``: the number of an image's
-    features depends on its pixels, not only on their number, or is not known without them. ``tiles``: the input with a
-    row for each tile of an image, for models that take the patches of all tiles side by side, in the last dimension of
-    the pixels. ``video``: the model's own video input, if mdpo computes it; it needs ``grid``. ``recurrent``: layers
-    with a state, which each response takes over from its prompt. ``tells_window``: each layer with a sliding window
-    gives it to its attention as ``sliding_window``, so that packed rows keep to it; families that do not say so share
-    prompts only if no sequence is longer than the window.
+    ``softcap``: the model limits its logits, by ``final_logit_softcapping``. ``vision``: the vision encoders that we
+    have tested, for families that also use others (Pixtral's). ``num_images``: the smallest and the largest number of
+    images in a row; None is no limit. ``reads_pixels``: the number of an image's features depends on the values of its
+    inputs, not only on their shapes, or is not known without them. ``tiles``: the input with a row for each tile of an
+    image, for models that take the patches of all tiles side by side, in the last dimension of the pixels. ``video``:
+    the model's own video input, if mdpo computes it; it needs ``grid``. ``recurrent``: layers with a state, which each
+    response takes over from its prompt. ``tells_window``: each layer with a sliding window gives it to its attention as
+    ``sliding_window``, so that packed rows keep to it; families that do not say so share prompts only if no sequence is
+    longer than the window.
     """
 
     separate: str = ""
@@ -96,10 +96,12 @@ _QWEN = Family(
 )
 _LINEAR = Recurrent("linear_attn", "cache_params")
 _QWEN_3_5 = replace(_QWEN, video=_VIDEO_3, recurrent=_LINEAR)
+_GLM = Family(projector=r"\.(downsample|merger)\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
     "llava_next": Family(),
+    "llava_next_video": Family(),
     # It shows the model fewer patches of each image if there are several, so an image depends on the whole row.
     "llava_onevision": Family(num_images=(0, 1)),
     "qwen2_vl": _QWEN,
@@ -118,12 +120,27 @@ FAMILIES: Mapping[str, Family] = {
     "lfm3_vl": Family(
         grid="image_grid_thw", flat=True, recurrent=Recurrent("conv", "past_key_values"), tells_window=True
     ),
+    "glm4v": _GLM,
+    "glm46v": _GLM,
     "internvl": Family(),
+    "mistral3": Family(vision=("pixtral",), reads_pixels=True),
+    "aya_vision": Family(),
+    "ovis2": Family(),
+    "deepseek_vl": Family(idle=r"vision_model\.head\."),
+    "video_llama_3": Family(reads_pixels=True),
+    "idefics2": Family(reads_pixels=True),
     "idefics3": Family(reads_pixels=True),
     "smolvlm": Family(reads_pixels=True),
     "gemma3": Family(
         separate="the tokens of an image attend to one another in both directions, and layers have a sliding window",
         marks={"token_type_ids": "image tokens"},
+    ),
+    "gemma4": Family(
+        separate="layers have a sliding window, and in some sizes an image's tokens attend in both directions",
+        marks={"mm_token_type_ids": "image tokens"},
+        idle=r"\.(audio_tower|embed_audio)\.",
+        softcap=True,
+        reads_pixels=True,
     ),
     "paligemma": Family(
         separate="a prompt's tokens attend to one another in both directions",

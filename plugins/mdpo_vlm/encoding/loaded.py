@@ -43,8 +43,9 @@ class Loaded:
         """See `VlmEncoder`. ``video``: the model's own input of videos, if they use it. Raises `DataError`."""
         processor, config = load_processor(folder, model)
         image_token: int = config.image_token_id
-        image_text = str(processor.tokenizer.decode([image_token]))  # of which other messages say more
-        special = SpecialTokens(processor.tokenizer, allowed, image_text)
+        text = str(processor.tokenizer.decode([image_token]))
+        # Other messages say more of an image token that is also the mark of an image.
+        special = SpecialTokens(processor.tokenizer, allowed, text if text == processor.image_token else "")
         return cls(
             processor,
             image_token,

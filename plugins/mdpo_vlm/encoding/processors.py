@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes, require_types
+from mdpo_vlm.families import FAMILIES
 from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
@@ -18,6 +23,9 @@ _FAILURE = "its processor cannot be loaded"
 _REMEDY = "download the model again, or save its processor beside it"
 # Processors that cannot be made without a video processor's settings.
 _READ_VIDEO_SETTINGS = ("MiniCPMV4_6Processor", "MiniCPMV4_7Processor")
+_PIXTRAL = "PixtralProcessor"
+# The image token, where a processor writes another one than the mark that it replaces, and does not say which.
+_WRITTEN = {"Ovis2Processor": "<IMG_ATOM>"}
 
 
 def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTrainedConfig]:
@@ -41,35 +49,51 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     return processor, config
 
 
+def image_text(processor: ProcessorMixin) -> str:
+    """The image token that a processor writes, once for each feature of an image."""
+    written = getattr(processor, "img_patch_token", None) or _WRITTEN.get(type(processor).__name__)
+    return str(written or processor.image_token)
+
+
 def class_that_needs_torchvision(model: Path) -> str:
     """The processor class of the model in a folder if transformers makes it only with torchvision; else nothing."""
     kind = PROCESSOR_MAPPING.get(type(load_config(model)), None)
-    return kind.__name__ if kind is not None and _takes_videos(kind) else ""
+    return kind.__name__ if kind is not None and _needs_torchvision(kind) else ""
 
 
-def _takes_videos(kind: type[ProcessorMixin]) -> bool:
-    """Whether the class has a video processor; those of transformers need torchvision."""
-    return "video_processor" in kind.get_attributes()
+def _needs_torchvision(kind: type[ProcessorMixin]) -> bool:
+    """Whether the class has a video processor, or shares a file with code that needs torchvision, as these do."""
+    return kind.__name__ == _PIXTRAL or "video_processor" in kind.get_attributes()
 
 
 def _vision_language_config(model: Path) -> PreTrainedConfig:
     config = load_config(model)
+    _require_pillow(config, model)
     if getattr(config, "image_token_id", None) is None:
         message = f"models of type '{config.model_type}' take no images, or have no image token"
         raise unfit(model / "config.json", message)
     return config
 
 
+def _require_pillow(config: PreTrainedConfig, model: Path) -> None:
+    """Raise `DataError` for a family whose image processor exists for torchvision alone, unless it has a row."""
+    kind = config.model_type
+    if kind not in FAMILIES and "pil" not in IMAGE_PROCESSOR_MAPPING_NAMES.get(kind, {"pil": ""}):
+        message = f"transformers prepares the pictures of models of type '{kind}' with torchvision alone, and mdpo with"
+        raise unfit(model / "config.json", f"{message} Pillow; choose a model of another family")
+
+
 def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
-    if kind is None or not _takes_videos(kind):
+    if kind is None or not _needs_torchvision(kind):
         return AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-    parts = {
+    made = {
         "image_processor": AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),
         "tokenizer": AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         "video_processor": _NoVideos() if kind.__name__ in _READ_VIDEO_SETTINGS else None,
     }
+    kind = _pixtral() if kind.__name__ == _PIXTRAL else kind
     options, _ = kind.get_processor_dict(folder)
-    in_order = [parts[name] for name in kind.get_attributes()]
+    in_order = [made.get(name) for name in kind.get_attributes()]
     return _without_videos(kind).from_args_and_dict(in_order, options)
 
 
@@ -93,11 +117,27 @@ def _require_end(processor: ProcessorMixin, folder: Path) -> None:
         raise unfit(folder / "tokenizer_config.json", message)
 
 
+@lru_cache(maxsize=1)
+def _pixtral() -> type[ProcessorMixin]:
+    """Pixtral's processor. Its file takes one function from a file that imports torchvision; Pillow's has it, too."""
+    package = "transformers.models.pixtral"
+    other = f"{package}.image_processing_pixtral"
+    is_loaded = other in sys.modules
+    sys.modules.setdefault(other, import_module(f"{package}.image_processing_pil_pixtral"))
+    try:
+        kind: type[ProcessorMixin] = import_module(f"{package}.processing_pixtral").PixtralProcessor
+    finally:
+        if not is_loaded:
+            del sys.modules[other]
+    return kind
+
+
 def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, folder: Path) -> None:
-    if processor.image_token not in processor.tokenizer.get_vocab():
-        raise unfit(folder, f"the tokenizer has no image token {processor.image_token!r}")
+    text = image_text(processor)
+    if text not in processor.tokenizer.get_vocab():
+        raise unfit(folder, f"the tokenizer has no image token {text!r}")
     # Gemma's processor names the token before an image; its tokenizer names the image token.
-    token_id = processor.image_token_id
+    token_id = processor.tokenizer.convert_tokens_to_ids(text)
     if config.image_token_id not in (token_id, getattr(processor.tokenizer, "image_token_id", None)):
         ids = f"{token_id} in the tokenizer and {config.image_token_id} in config.json"
         raise unfit(folder, f"the image token is {ids}; they belong to different models")

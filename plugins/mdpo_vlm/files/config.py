@@ -126,11 +126,13 @@ def ropes(text: PreTrainedConfig) -> Iterator[Mapping[str, Any]]:
 def _require_rope(file: Path, text: PreTrainedConfig) -> None:
     """Raise `DataError` for lists of factors of another length: a list of one would be used for all frequencies."""
     for rope in ropes(text):
-        size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        wanted = int(size * (rope.get("partial_rotary_factor") or 1)) // 2
         for name in ("short_factor", "long_factor"):
             factors = rope.get(name)
-            if isinstance(factors, list) and len(factors) != wanted:
+            if not isinstance(factors, list):
+                continue
+            size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+            wanted = int(size * (rope.get("partial_rotary_factor") or 1)) // 2
+            if len(factors) != wanted:
                 raise unfit(file, f"{name} has {len(factors)} numbers for {wanted} frequencies")
 
 

@@ -16,6 +16,8 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.forward.grids import read_grids
 from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
 
+_INDICATORS = "visual_indicator_features"
+
 
 @dataclass(frozen=True)
 class _VlmImage(EncodedImage):
@@ -23,11 +25,12 @@ class _VlmImage(EncodedImage):
 
     DeepStack gives features of several levels; ``features (image_tokens, levels * width)`` has them side by side.
     ``output_type``: the class of the encoder's output. ``is_tensor``: the output had one tensor for all images, not a
-    list.
+    list. ``indicators``: features of the tokens around images, the same for all images; Ovis2 alone has some.
     """
 
     output_type: type[Any]
     is_tensor: bool
+    indicators: Tensor
 
 
 def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
@@ -48,18 +51,19 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
         levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]
         by_level = [_split_by_image(level, named, family) for level in levels]
         features = torch.cat([torch.cat(level) for level in by_level], dim=-1)
-        return (
-            features,
-            [len(image) for image in by_level[0]],
-            type(output),
-            isinstance(levels[0], Tensor) and not family.tiles,
-        )
+        indicators = getattr(output, _INDICATORS, features[:0])
+        features = torch.cat([features, indicators.to(features)])
+        in_one = isinstance(levels[0], Tensor) and not family.tiles
+        return features, [len(image) for image in by_level[0]], type(output), in_one
 
     # Compute inside a call of the model, which has weights outside its modules (``image_newline``). The call returns
     # one tensor for all images: backends that split weights wait for each tensor that a call returns.
     features, lengths, output_type, is_tensor = base.model(compute=compute)
-    by_image = torch.split(features, lengths)
-    return [_VlmImage(part, inputs, output_type, is_tensor) for part, inputs in zip(by_image, images, strict=True)]
+    *by_image, indicators = torch.split(features, [*lengths, len(features) - sum(lengths)])
+    return [
+        _VlmImage(part, inputs, output_type, is_tensor, indicators)
+        for part, inputs in zip(by_image, images, strict=True)
+    ]
 
 
 def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[EncodedImage]) -> Mapping[str, Any]:
@@ -71,6 +75,9 @@ def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[Encoded
     first, *deeper = torch.split(torch.cat([image.features for image in images]), width, dim=-1)
     [(output_type, is_tensor)] = {(each.output_type, each.is_tensor) for each in images if isinstance(each, _VlmImage)}
     output = output_type(pooler_output=first[None] if is_tensor else [first])
+    indicators = images[0].indicators if isinstance(images[0], _VlmImage) else first[:0]
+    if len(indicators):
+        setattr(output, _INDICATORS, indicators)
     if deeper:
         output.deepstack_features = [[features] for features in deeper]
     inputs = {"mm_encoder_outputs": {"image": output}}

@@ -140,7 +140,8 @@ def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
     """The inputs with pixels of the size that the vision encoder was made for, if it takes one size."""
     vision, pixels = base.config.vision_config, inputs["pixel_values"]
     if pixels.ndim == 2:  # patches in rows
-        length = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        channels = getattr(vision, "in_channels", 3)
+        length = channels * getattr(vision, "temporal_patch_size", 1) * vision.patch_size**2
         return {**inputs, "pixel_values": torch.empty(len(pixels), length, device="meta")}
     side = getattr(vision, "image_size", None)
     if side is None:

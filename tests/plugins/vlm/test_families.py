@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,7 +114,17 @@ def test_every_parameter_is_in_the_part_that_its_name_says(family: str, folder: 
     assert all(parts.values())
     assert all("language_model" in name or "text_model" in name or "lm_head" in name for name in parts["language"])
     assert all("vision" in name or "visual" in name for name in parts["vision"])
-    words = ("projector", "merger", "connector", "newline")
+    words = (
+        "projector",
+        "merger",
+        "connector",
+        "newline",
+        "aligner",
+        "downsample",
+        "embed_vision",
+        "audio",
+        "visual_embeddings",
+    )
     assert all(any(word in name for word in words) for name in parts["projector"])
 
 
@@ -184,6 +195,21 @@ def test_positions_in_one_dimension_would_be_noticed(
         monkeypatch.setattr(model, "_family", replace(FAMILIES[family], grid=""))
         wrong = Scorer(model, TermInputs(tuple(VIEWS)), options=Scoring())(batch).policy[VIEWS[0]].values
     assert float((right - wrong).abs().max()) > 100 * NATS
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param("gemma3", marks=pytest.mark.long), pytest.param("gemma4", marks=NIGHTLY)]
+)
+def test_a_wrong_claim_that_prompts_can_be_shared_would_be_noticed(
+    family: str, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only for their windows: the tokens of an image attend to one another."""
+    folder = build_vlm(family, tmp_path)
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    set_config(folder, text_config=text | {"sliding_window": 10**6})
+    monkeypatch.setitem(FAMILIES, family, replace(FAMILIES[family], separate=""))  # type: ignore[arg-type]
+    assert adapter(family, folder).shares_prefix
+    assert gap(family, folder, examples(family, photographs), Scoring()) > 100 * NATS
 
 
 def test_every_row_of_the_table_has_a_small_model() -> None:
@@ -364,6 +390,29 @@ def load(made: Any) -> None:
 def test_llava_with_untried_vision_encoder_has_no_row() -> None:
     assert family_of({"model_type": "llava", "vision_config": {"model_type": "pixtral"}}) is UNKNOWN
     assert family_of({"model_type": "llava", "vision_config": {}}) is FAMILIES["llava"]
+
+
+@pytest.mark.parametrize("family", ["cohere2_vision", "gemma4_unified", "kimi_k25", "molmo2", "perception_lm"])
+def test_family_whose_pictures_need_torchvision_is_refused_before_weights_are_read(family: str, tmp_path: Path) -> None:
+    folder = build_vlm("llava", tmp_path)
+    (folder / "model.safetensors").unlink()
+    (folder / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(DataError, match=f"pictures of models of type '{family}' with torchvision alone, and mdpo with"):
+        adapter("llava", folder).encoder()
+    assert f"`{family}`" in PAGE.read_text()
+
+
+def test_image_token_in_a_prompt_is_refused_in_every_family(family: str, folder: Path) -> None:
+    """Where a template writes another mark than the image token, too."""
+    encoder = adapter(family, folder).encoder()
+    text = encoder.token_texts([encoder.image_token])[0]
+    least, _ = FAMILIES[family].num_images
+    picture = PIL.Image.new("RGB", (30, 30))
+    example = Example("1", IMAGE_MARK * least + f"What is {text}?", {}, (picture,) * least)
+    with pytest.raises(DataError, match=f"example '1': .*{re.escape(text)}|1 image tokens for 0 images"):
+        encoder.encode_prompt(example)
+    with pytest.raises(DataError, match=f"response contains .*{re.escape(text)}"):
+        encoder.encode_response(f"A {text} cat")
 
 
 def test_head_that_the_folder_does_not_tie_stays_its_own(tmp_path: Path) -> None:

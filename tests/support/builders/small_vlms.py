@@ -15,11 +15,19 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
-from support.builders.vlms import google, idefics, llava, qwen, recurrent
+from support.builders.vlms import glm, google, idefics, llava, more, qwen, recurrent
 from support.builders.vlms.llava import NAMELESS
 from support.builders.vlms.shapes import Small
 
-SMALL: dict[str, Small] = {**llava.MODELS, **qwen.MODELS, **idefics.MODELS, **google.MODELS, **recurrent.MODELS}
+SMALL: dict[str, Small] = {
+    **llava.MODELS,
+    **qwen.MODELS,
+    **idefics.MODELS,
+    **google.MODELS,
+    **recurrent.MODELS,
+    **glm.MODELS,
+    **more.MODELS,
+}
 
 # One for each way of scoring: positions of transformers' own, M-RoPE, prompts that cannot be shared, and layers with a
 # recurrent state.
@@ -47,8 +55,15 @@ def every_family() -> list[Any]:
 
 
 def one_family_of_each_mechanism(*marks: pytest.MarkDecorator, others: pytest.MarkDecorator = NIGHTLY) -> list[Any]:
-    """All families as parameters; those of `MECHANISMS` have ``marks``, the rest the mark ``others``."""
-    return [pytest.param(name, marks=marks if name in MECHANISMS else others) for name in sorted(SMALL)]
+    """All families as parameters.
+
+    Those of `MECHANISMS` have ``marks``, the rest of `OFTEN` the mark ``others``; all others are nightly.
+    """
+
+    def marks_of(name: str) -> Any:
+        return marks if name in MECHANISMS else others if name in OFTEN else NIGHTLY
+
+    return [pytest.param(name, marks=marks_of(name)) for name in sorted(SMALL)]
 
 
 def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
@@ -57,7 +72,8 @@ def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
     tokenizer = _tokenizer(small)
     _save_processor(small, tokenizer, folder)
     config = CONFIG_MAPPING[family](**small.config(tokenizer.convert_tokens_to_ids))
-    config.get_text_config().vocab_size = len(tokenizer)
+    for part in (config, config.get_text_config()) if hasattr(config, "vocab_size") else (config.get_text_config(),):
+        part.vocab_size = len(tokenizer)
     config.get_text_config().eos_token_id = tokenizer.convert_tokens_to_ids(small.end)
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(config)

@@ -57,10 +57,16 @@ def plain_text(family: str, example: Example) -> str:
         case "gemma3":
             images = "<start_of_image>" * number
             return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
+        case "gemma4":
+            return f"<bos><|turn>user\n{'<|image|>' * number}{question}<turn|>\n<|turn>model\n"
+        case "idefics2":
+            return f"User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
         case "idefics3" | "smolvlm":
             return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
-        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen3_5" | "qwen3_5_moe" | "lfm3_vl":
+        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen3_5" | "qwen3_5_moe" | "lfm3_vl" | "video_llama_3":
             images = "<|vision_start|><|image_pad|><|vision_end|>" * number
+        case "glm4v" | "glm46v":
+            images = "<|begin_of_image|><|image|><|end_of_image|>" * number
         case _:
             images = small.image * number
     return f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
@@ -75,7 +81,7 @@ def plain_inputs(family: str, folder: Path, example: Example, response: str | No
     inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
     length = inputs["input_ids"].shape[1]
     if response is not None:
-        lead = " " if family in ("idefics3", "smolvlm") else ""
+        lead = " " if family in ("idefics2", "idefics3", "smolvlm") else ""
         ids = processor.tokenizer(f"{lead}{response}{SMALL[family].end}", add_special_tokens=False, return_tensors="pt")
         marked = 1 if family == "paligemma" else 0
         for name, value in (("attention_mask", 1), ("token_type_ids", marked), ("mm_token_type_ids", 0)):

@@ -1,11 +1,11 @@
-"""Idefics3 and SmolVLM."""
+"""Idefics2, Idefics3 and SmolVLM."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from support.builders.vlms.shapes import SIDE, Small, clip, text
+from support.builders.vlms.shapes import HIDDEN, SIDE, Small, clip, text
 
 _SMOL = (
     "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}:{% for item in message['content'] %}"
@@ -50,6 +50,30 @@ def _idefics(kind: str, image_processor: str) -> Small:
 
 
 MODELS: dict[str, Small] = {
+    "idefics2": Small(
+        "<image>",
+        _SMOL.removeprefix("<|im_start|>"),
+        lambda token: {
+            "vision_config": clip("idefics2_vision", image_size=3 * SIDE),
+            "perceiver_config": {
+                "hidden_size": HIDDEN,
+                "resampler_n_latents": 3,
+                "resampler_depth": 1,
+                "resampler_n_heads": 2,
+                "resampler_head_dim": 8,
+                "num_key_value_heads": 1,
+            },
+            "text_config": text("mistral", token, sliding_window=4096),
+            "image_token_id": token("<image>"),
+        },
+        "Idefics2ImageProcessorPil",
+        {"size": {"shortest_edge": SIDE, "longest_edge": 3 * SIDE}},
+        "Idefics2Processor",
+        {"image_seq_len": 3},
+        special=("<image>", "<fake_token_around_image>", "<end_of_utterance>"),
+        names={"image_token": "<image>", "image_boundary_token": "<fake_token_around_image>"},
+        end="<end_of_utterance>",
+    ),
     "idefics3": _idefics("Idefics3Processor", "Idefics3ImageProcessorPil"),
     "smolvlm": _idefics("SmolVLMProcessor", "SmolVLMImageProcessorPil"),
 }

@@ -91,6 +91,21 @@ MODELS: dict[str, Small] = {
     ),
 }
 
+MODELS["llava_next_video"] = replace(
+    MODELS["llava_next"],
+    config=lambda token: {
+        "vision_config": clip(),
+        "text_config": text("llama", token),
+        "image_token_index": token("<image>"),
+        "video_token_index": token("<video>"),
+        "image_grid_pinpoints": _PINPOINTS,
+        "image_seq_length": 4,
+    },
+    processor="LlavaNextVideoProcessor",
+    special=("<image>", "<video>"),
+    names={"image_token": "<image>", "video_token": "<video>"},
+)
+
 # A family that has no row.
 NAMELESS: dict[str, Small] = {
     "vipllava": replace(
