@@ -150,9 +150,15 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 # Model types that are not tried when they are loaded, and why.
+_NO_PIL = "transformers has no image processor for it without torchvision"
 REFUSED: Mapping[str, str] = {
+    "cohere2_vision": f"{_NO_PIL}; Aya Vision has one",
+    "gemma4_unified": f"{_NO_PIL}; Gemma 4 has one",
+    "kimi_k25": _NO_PIL,
+    "molmo2": _NO_PIL,
+    "perception_lm": _NO_PIL,
     "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 does not",
-    "lfm2_vl": "transformers has no image processor for it without torchvision; LFM3-VL has one",
+    "lfm2_vl": f"{_NO_PIL}; LFM3-VL has one",
 }
 UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-model.md")
 
