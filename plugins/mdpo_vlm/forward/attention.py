@@ -13,16 +13,21 @@ from transformers.masking_utils import sdpa_mask
 from mdpo_core import Packed
 from mdpo_vlm.forward.windows import attend_in_window, reaches_beyond
 
-_NAME = "mdpo_packed"
+_NAME, _IN_WINDOWS = "mdpo_packed", "mdpo_packed_in_windows"
 # transformers passes a mask of four dimensions on unchanged. Packed attention makes its mask itself.
 NO_MASK = torch.empty(1, 1, 0, 0)
 
 
-def use_packed_attention(model: PreTrainedModel) -> None:
-    """Let the language model accept ``packed=...``; calls without ``packed`` use SDPA as before."""
+def use_packed_attention(model: PreTrainedModel, *, windows: bool = False) -> None:
+    """Let the language model accept ``packed=...``; calls without ``packed`` use SDPA as before.
+
+    ``windows``: packed rows keep to the sliding windows of layers. Layers that do so cannot be compiled.
+    """
     AttentionInterface.register(_NAME, _attend)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
-    model.set_attn_implementation({"text_config": _NAME})
+    AttentionInterface.register(_IN_WINDOWS, _attend_in_windows)
+    name = _IN_WINDOWS if windows else _NAME
+    AttentionMaskInterface.register(name, sdpa_mask)
+    model.set_attn_implementation({"text_config": name})
 
 
 def _attend(
@@ -34,14 +39,29 @@ def _attend(
     *,
     packed: Packed | None = None,
     scaling: float | None = None,
-    sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """``query``, ``key``, ``value``: ``(batch, heads, time, dim)``; gives ``(batch, time, heads, dim)``."""
     if packed is None:
-        options["sliding_window"] = sliding_window
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
         return attended, None
-    if sliding_window is not None and reaches_beyond(packed, sliding_window):
-        return attend_in_window(query, key, value, packed, scaling, sliding_window).transpose(1, 2), None
     return packed.attend(query, key, value, scaling).transpose(1, 2), None
+
+
+def _attend_in_windows(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packed: Packed | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """As `_attend`, in the window of the layer if it has one."""
+    if packed is None or sliding_window is None or not reaches_beyond(packed, sliding_window):
+        options["sliding_window"] = sliding_window
+        return _attend(module, query, key, value, attention_mask, packed=packed, scaling=scaling, **options)
+    return attend_in_window(query, key, value, packed, scaling, sliding_window).transpose(1, 2), None

@@ -88,7 +88,7 @@ def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
     """
     call_once(base)
     if not plan.family.separate:
-        use_packed_attention(base)
+        use_packed_attention(base, windows=plan.family.tells_window)
         if plan.family.recurrent is not None:
             start_branches_from_prompts(base, plan.family.recurrent)
         trim_last_layer(base)
