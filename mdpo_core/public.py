@@ -40,6 +40,8 @@ from mdpo_core.interfaces.model import (
 from mdpo_core.interfaces.optimizer import AdamW, Optimizer, TrainedWeights, UpdateOptions
 from mdpo_core.interfaces.parts import ALL_LINEAR, PARTS, Lora, Part, PartOptions, Parts, PartTraining
 from mdpo_core.interfaces.reader import DataSummary, HoldOut, Reader, StoredRows
+from mdpo_core.interfaces.strengths.by_row import ByRow
+from mdpo_core.interfaces.strengths.strength import BatchMean, ColumnStrength, Pairs, Strength
 from mdpo_core.interfaces.term import Anchor, Loss, PairLoss, Term
 from mdpo_core.interfaces.tracker import Tracker, TrackerLog
 from mdpo_core.interfaces.train_options import Train
@@ -100,14 +102,17 @@ __all__ = [
     "AskedQuestions",
     "Backend",
     "Batch",
+    "BatchMean",
     "Benchmark",
     "BenchmarkScore",
     "Block",
     "Box",
+    "ByRow",
     "ChatReply",
     "ChatRequest",
     "ChatServer",
     "CheckpointError",
+    "ColumnStrength",
     "Comparison",
     "Component",
     "Corruption",
@@ -148,6 +153,7 @@ __all__ = [
     "Packed",
     "PaddedView",
     "PairLoss",
+    "Pairs",
     "Part",
     "PartOptions",
     "PartTraining",
@@ -184,6 +190,7 @@ __all__ = [
     "Statistic",
     "StoredRow",
     "StoredRows",
+    "Strength",
     "SweepResult",
     "TensorSlice",
     "Term",

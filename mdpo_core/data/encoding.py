@@ -11,18 +11,17 @@ from typing import Any, Self
 from mdpo_core.data.collation import collate
 from mdpo_core.data.responses import encode_response
 from mdpo_core.data.sampler import MicroBatch
-from mdpo_core.data.term_checks import check_columns
+from mdpo_core.data.term_checks import check_row
 from mdpo_core.data.validity import problems_before_encoding, wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.interfaces.term import Term
-from mdpo_core.recipe.checks.needs import Need, lacking, needs_of_corruption, needs_of_term
+from mdpo_core.recipe.checks.needs import Need, columns_of_term, lacking, needs_of_corruption, needs_of_term
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import IMAGE_MARK
 from mdpo_core.types.rows import place_in
-from mdpo_core.types.scores import Scores
 from mdpo_core.types.view import CLEAN, View
 
 
@@ -61,11 +60,11 @@ class BatchBuilder:
         """A builder of batches with everything that ``terms`` read: views, columns and conditions."""
         terms = list(terms)
         views = tuple(dict.fromkeys(view for term in terms for view in term.views()))
-        columns = tuple(dict.fromkeys(name for term in terms for name in term.columns()))
+        columns = tuple(dict.fromkeys(name for term in terms for name in columns_of_term(term)))
         used = {view.condition: corruptions[view.condition] for view in views if view.condition != CLEAN}
         needs = [need for term in terms for need in needs_of_term(term)]
         needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
-        needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if term.columns())
+        needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if columns_of_term(term))
         return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks, max_positions)
 
     def of_own_fields(self) -> Self:
@@ -146,8 +145,7 @@ class BatchBuilder:
         if problems:
             raise DataError(problems)
         for term in self.checks:
-            columns = {name: example.columns[name] for name in term.columns()}
-            check_columns(term, Scores.of_columns(example.id, columns))
+            check_row(term, example.id, example.columns)
         conditions = dict.fromkeys(view.condition for view in self.views)
         names = dict.fromkeys(view.response for view in self.views)
         prompts = {name: self._prompt_under(name, example, data, epoch) for name in conditions}

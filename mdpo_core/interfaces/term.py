@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.measurements import Probe, Statistic
+from mdpo_core.interfaces.strengths.by_row import ByRow, as_plain, options_by_row, stand_ins, strengths_of
+from mdpo_core.interfaces.strengths.strength import Strength
 from mdpo_core.types.scores import Scores
 from mdpo_core.types.view import CHOSEN, REJECTED, View, with_prompt
 
@@ -26,13 +34,42 @@ class Term(Component):
     needs_tokens: ClassVar[bool] = False
     # True if the value of a pair depends on the other pairs, so the result depends on how the batch is split.
     compares_pairs: ClassVar[bool] = False
-    weight: float = Field(default=1.0, ge=0, description="factor of this term in the objective")
+    weight: ByRow = Field(default=1.0, ge=0, description="factor of this term in the objective")
     label: str | None = Field(
         default=None,
         pattern=r"^[\w:.@-]+$",
         max_length=100,
         description="the term's name in metrics; default: position and name",
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_strengths(cls, options: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Make the term with numbers, then put strengths in the place of those that differ by row."""
+        given = options if isinstance(options, dict) else {}
+        found = {name: each for name, each in given.items() if isinstance(each, Strength)}
+        if not found:
+            return make(options)
+        for name in found:
+            if name not in options_by_row(cls):
+                raise ValueError(f"'{name}' takes one number for all rows; by row: {', '.join(options_by_row(cls))}")
+        made = make({**given, **stand_ins(cls, found)})
+        made.__dict__.update(found)  # not a copy: pydantic wants the object that it makes
+        return made
+
+    @model_serializer(mode="wrap")
+    def _show_strengths(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found = self.strengths()
+        plain: dict[str, Any] = dump(self.with_by_row(stand_ins(type(self), found)) if found else self)
+        return plain | {name: as_plain(each) for name, each in found.items() if name in plain}
+
+    def strengths(self) -> Mapping[str, Strength]:
+        """What takes the place of options that differ by row, by their names."""
+        return strengths_of(self)
+
+    def with_by_row(self, values: Mapping[str, Strength | Tensor | float]) -> Self:
+        """The term with other values of options that may differ by row; a tensor has one for each pair."""
+        return self.model_copy(update=dict(values)) if values else self
 
     @abstractmethod
     def views(self) -> tuple[View, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -14,8 +14,12 @@ from mdpo_core.interfaces.measurements import Probe, Statistic, TermInputs
 from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 from mdpo_core.interfaces.term import PairLoss, Term
 from mdpo_core.objective.running_means import RunningMeans
+from mdpo_core.objective.strengths import TermStrengths, batch_means
 from mdpo_core.types.scores import Scores, versions_of
 from mdpo_core.types.view import View
+
+# For each term by its label: a number for each pair, (batch,), in the place of some options.
+NumbersByRow = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class LabeledTerm:
     def module(self, name: str) -> str:
         """The unique name of a probe's module. Torch does not allow dots in it."""
         return self.named(name).replace(".", "_")
+
+    def with_by_row(self, numbers: Mapping[str, Tensor]) -> LabeledTerm:
+        """The term with a number for each pair, ``(batch,)``, in the place of some options."""
+        return replace(self, term=self.term.with_by_row(numbers)) if numbers else self
 
     def values(self, scores: Scores) -> Tensor:
         """The term's loss of each pair, ``(batch,)``, nats, before its weight."""
@@ -120,31 +128,47 @@ class Objective:
         self._labeled = [LabeledTerm(label, term) for label, term in self.terms.items()]
         views = dict.fromkeys(view for term in self.terms.values() for view in term.views())
         self.reads = TermInputs(tuple(views), _statistics(self.terms), _probes(self._labeled))
+        self._strengths = {label: TermStrengths(label, term) for label, term in self.terms.items()}
+        means = batch_means(self._strengths)
         self.running = RunningMeans(
             (labeled.named(name) for labeled in self._labeled for name in labeled.term.running_means()),
             of_last_step=(labeled.named(name) for labeled in self._labeled for name in labeled.term.step_means()),
+            of_batch=(name for name, mean in means.items() if mean.decay is None),
+            decaying={name: mean.decay for name, mean in means.items() if mean.decay is not None},
         )
-        self._betas = _reward_scales(self.terms.values())
+        self._scales = _reward_scales(self.terms)
 
     def __call__(self, scores: Scores) -> Outcome:
         total = torch.zeros(scores.corruptible.shape, device=scores.corruptible.device)
         metrics: dict[str, Tensor] = {}
         masks: dict[str, Tensor] = {}
         running: dict[str, Tensor] = {}
-        for labeled in self._labeled:
-            seen, counted = self._seen(labeled, scores), scores.counted(labeled.term.views())
+        by_row = {label: each.numbers(scores, self.running.mean) for label, each in self._strengths.items()}
+        for declared in self._labeled:
+            labeled = declared.with_by_row(by_row[declared.label])
+            seen, counted = self._seen(declared, scores), scores.counted(declared.term.views())
             values = labeled.values(seen)
             running |= {labeled.named(name): each[counted] for name, each in labeled.means(seen).items()}
+            running |= self._strengths[labeled.label].measured(scores, of_batch=False)
             # A pair that does not count for a term adds 0 to the sum; the mean is still over all pairs.
             total = total + labeled.term.weight * torch.where(counted, values, 0)
             of_pairs, compared = labeled.metrics(seen)
-            metrics |= {f"loss/{labeled.label}": values.detach(), **of_pairs}
-            masks |= {f"loss/{labeled.label}": counted, **dict.fromkeys(of_pairs, compared)}
+            of_term = {f"loss/{labeled.label}": values.detach(), **_strength_metrics(by_row, labeled.label)}
+            metrics |= {**of_term, **of_pairs}
+            masks |= {**dict.fromkeys(of_term, counted), **dict.fromkeys(of_pairs, compared)}
         for view in self.reads.views:
-            of_view = self._view_metrics(scores, view)
+            of_view = self._view_metrics(scores, view, by_row)
             metrics |= of_view
             masks |= dict.fromkeys(of_view, scores.counted([view]))
         return Outcome(total, {"loss": total.detach(), **metrics}, running, masks)
+
+    def measured(self, scores: Scores) -> dict[str, Tensor]:
+        """What some pairs add to the means of the whole batch, ``(pairs,)`` each, by name."""
+        return {
+            name: values
+            for each in self._strengths.values()
+            for name, values in each.measured(scores, of_batch=True).items()
+        }
 
     def _seen(self, labeled: LabeledTerm, scores: Scores) -> Scores:
         term = labeled.term
@@ -152,11 +176,18 @@ class Objective:
         return scores.seen_by(term, means, {name: scores.probes[labeled.module(name)] for name in term.probes()})
 
     @torch.no_grad()
-    def _view_metrics(self, scores: Scores, view: View) -> dict[str, Tensor]:
+    def _view_metrics(self, scores: Scores, view: View, by_row: NumbersByRow) -> dict[str, Tensor]:
         metrics = {f"logps/{view}": scores.policy[view].detach()}
-        if view in self._betas and view in scores.reference:
-            metrics[f"rewards/{view}"] = self._betas[view] * scores.log_ratio(view).detach()
+        if view in self._scales and view in scores.reference:
+            label = self._scales[view]
+            beta = by_row[label].get("beta", getattr(self.terms[label], "beta"))  # noqa: B009
+            metrics[f"rewards/{view}"] = beta * scores.log_ratio(view).detach()
         return metrics
+
+
+def _strength_metrics(by_row: NumbersByRow, label: str) -> dict[str, Tensor]:
+    """The numbers in the place of a term's options, as metrics."""
+    return {f"strength/{option}/{label}": numbers for option, numbers in by_row[label].items()}
 
 
 def _statistics(terms: Mapping[str, Term]) -> dict[str, Statistic]:
@@ -177,12 +208,11 @@ def _probes(terms: Iterable[LabeledTerm]) -> dict[str, Probe]:
     return {labeled.module(name): probe for labeled in terms for name, probe in labeled.term.probes().items()}
 
 
-def _reward_scales(terms: Iterable[Term]) -> dict[View, float]:
-    """The beta of each view's reward, from the first term that names the view."""
-    scales: dict[View, float] = {}
-    for term in terms:
-        beta = getattr(term, "beta", None)
-        if beta is not None:
+def _reward_scales(terms: Mapping[str, Term]) -> dict[View, str]:
+    """For each view, the label of the first term that names it and has a beta: the scale of its reward."""
+    scales: dict[View, str] = {}
+    for label, term in terms.items():
+        if getattr(term, "beta", None) is not None:
             for view in term.views():
-                scales.setdefault(view, float(beta))
+                scales.setdefault(view, label)
     return scales

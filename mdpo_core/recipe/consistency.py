@@ -22,6 +22,7 @@ from mdpo_core.recipe.checks.needs import Need, needs_of_corruption, needs_of_te
 from mdpo_core.recipe.checks.sources import evaluators_by_source, metrics_by_source
 from mdpo_core.recipe.checks.steps import steps
 from mdpo_core.recipe.checks.streaming import streaming
+from mdpo_core.recipe.checks.strengths import noise_in_batch_means, strengths
 from mdpo_core.recipe.checks.unchecked import unchecked
 from mdpo_core.recipe.checks.workers import workers
 from mdpo_core.recipe.recipe import Recipe
@@ -271,6 +272,8 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),
     _weights: frozenset({"objective"}),
+    strengths: frozenset(),
+    noise_in_batch_means: frozenset({"train"}),
     workers: frozenset({"data", "train"}),
     metrics_by_source: frozenset({"data", "train"}),
     evaluators_by_source: frozenset({"data"}),

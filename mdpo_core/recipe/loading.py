@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mdpo_core.errors import PluginError, Problem, RecipeError, blame_on, raised, shown, suggestion
 from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.term import Term
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.recipe.consistency import inconsistencies
 from mdpo_core.recipe.dropped import warn_of_dropped_options
+from mdpo_core.recipe.names.options_at import options_at
 from mdpo_core.recipe.names.other_trainers import answer_for
 from mdpo_core.recipe.plugin_files import load_plugins
 from mdpo_core.recipe.recipe import Output, Recipe, Scoring
+from mdpo_core.recipe.terms.by_row import term_of
 from mdpo_core.recipe.train_section import train_of
 from mdpo_core.recipe.yaml_document import PLUGINS, Document, Keys, document_with, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
@@ -172,7 +174,15 @@ class _Builder:
             self._report((*keys, kind), str(error))
             return None
         options = {key: option for key, option in value.items() if key != kind}
-        return self._validated(keys, cls, name, options)  # type: ignore[no-any-return]
+        if not issubclass(cls, Term):
+            return self._validated(keys, cls, name, options)  # type: ignore[no-any-return]
+        return term_of(
+            cls,
+            options,
+            component=lambda within, strength: self._component((*keys, *within), ("strength",), strength),
+            validated=lambda others: self._validated(keys, cls, name, others),
+            report=lambda within, text: self._report((*keys, *within), text),
+        )
 
     def _validated(self, keys: Keys, cls: type[BaseModel], name: str, options: Any) -> Any:
         try:
@@ -238,13 +248,13 @@ def _message(details: Sequence[ErrorDetails], cls: type[BaseModel], name: str, k
 
 
 def _unknown(detail: ErrorDetails, cls: type[BaseModel], name: str, keys: Keys) -> str:
-    options, key = _options_at(cls, detail["loc"]), str(detail["loc"][-1])
+    options, key = options_at(cls, detail["loc"]), str(detail["loc"][-1])
     meant = answer_for(keys) or suggestion(key, options)
     return f"unknown option{meant}  ({name}: {', '.join(sorted(options))})"
 
 
 def _missing(detail: ErrorDetails, cls: type[BaseModel], name: str) -> str:
-    field = _options_at(cls, detail["loc"]).get(str(detail["loc"][-1]))
+    field = options_at(cls, detail["loc"]).get(str(detail["loc"][-1]))
     return f"missing: {field.description}" if field is not None and field.description else "missing"
 
 
@@ -281,20 +291,3 @@ _MESSAGES: Mapping[str, Callable[[ErrorDetails, type[BaseModel], str], str]] = {
     "missing": _missing,
     "value_error": _refused,
 }
-
-
-def _options_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    """The options of the innermost model that holds ``loc``: ``('lora', 'rnk')`` are options of `Lora`."""
-    for key in loc[:-1]:
-        field = cls.model_fields.get(str(key))
-        inner = _model_in(field.annotation) if field is not None else None
-        if inner is None:
-            break
-        cls = inner
-    return dict(cls.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The first model that an option may hold: `Lora` in ``Lora | None``."""
-    choices = get_args(annotation) or (annotation,)
-    return next((each for each in choices if isinstance(each, type) and issubclass(each, BaseModel)), None)

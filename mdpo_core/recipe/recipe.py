@@ -150,6 +150,7 @@ class Recipe(BaseModel):
             *((self.validation,) if self.validation else ()),
             *self.corruptions.values(),
             *self.objective,
+            *(strength for term in self.objective for strength in term.strengths().values()),
             *((self.train.optimizer,) if self.train.optimizer else ()),
             self.backend,
         )

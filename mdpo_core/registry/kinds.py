@@ -13,6 +13,7 @@ KIND_NAMES = (
     "evaluator",
     "tracker",
     "benchmark",
+    "strength",
 )
 # The section of a recipe that has options and a component, which is called as its kind is.
 HOLDS_A_COMPONENT = "train"

@@ -21,6 +21,7 @@ from mdpo_core.interfaces.corruption import Corruption
 from mdpo_core.interfaces.evaluator import Evaluator
 from mdpo_core.interfaces.optimizer import Optimizer
 from mdpo_core.interfaces.reader import Reader
+from mdpo_core.interfaces.strengths.strength import Strength
 from mdpo_core.interfaces.term import Anchor, Loss
 from mdpo_core.interfaces.tracker import Tracker
 
@@ -37,6 +38,7 @@ KINDS: dict[str, type[Component]] = {
         Evaluator,
         Tracker,
         Benchmark,
+        Strength,
     )
 }
 

@@ -35,6 +35,7 @@ from mdpo_core.training.number_checks import (
 from mdpo_core.training.schedule import learning_rate
 from mdpo_core.training.speed.arithmetic import Arithmetic
 from mdpo_core.training.speed.throughput import Clock
+from mdpo_core.training.steps.whole_batch import WholeBatch, counts, seed_dropout
 from mdpo_core.training.trackers import Tracking
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.scores import Scores
@@ -72,6 +73,7 @@ class Trainer:
         data = self.feed.data if isinstance(self.feed, SampledFeed) else None
         self._met = MetRows.of(data, self.recipe, self.record.directory, self.world)
         self.goals = Goals.of(self.recipe)
+        self._whole_batch = WholeBatch(self.objective, self.learner, self.world, self.recipe.train.seed)
 
     def restore(self, metadata: Mapping[str, Any]) -> None:
         """Take what a checkpoint remembers besides the engine's state."""
@@ -151,6 +153,7 @@ class Trainer:
         with self._clock.waiting(), self._ended_by_bad_rows(step):
             taken = next(self._steps)
         batches = taken.batches if self._met is None else self._sound(step, taken, self._met)
+        batches = self._whole_batch.measured(step, taken, batches)
         for micro_batch in taken.micro_batches:
             with self._clock.waiting():
                 batch = next(batches)
@@ -188,19 +191,19 @@ class Trainer:
             with torch.no_grad():  # and so without noise
                 scores = Scores.of_batch(self.learner.engine.forward(batch), batch, tokens=False)
             require_indifference(scores, indifference_tolerance(self.recipe))
-        torch.manual_seed(_seed_of_dropout(self.recipe.train.seed, step, micro_batch.number))
+        seed_dropout(self.recipe.train.seed, step, micro_batch.number)
         scored = self.learner.engine.forward(batch, last=micro_batch is taken.micro_batches[-1])
         scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
         if step == 0 and not noisy:
             require_indifference(scores, indifference_tolerance(self.recipe))
+        self._whole_batch.measure_one(taken, micro_batch, batch, scores)
         outcome = self.objective(scores)
         require_finite(outcome, batch, step + 1)
         # Divides by the pairs of the whole step, so that the loss is their mean, even in a smaller last batch.
         # A bad row that was met too late counts there as a row without a loss.
-        counts = not (micro_batch.is_filler or batch.is_filler)
-        share = counts / taken.num_rows
+        share = counts(micro_batch, batch) / taken.num_rows
         self.learner.engine.backward(outcome.loss.sum() * share)
-        if counts:
+        if share:
             self.objective.running.add(outcome.running)
             sources = batch.sources if self.recipe.train.metrics_by_source else ()
             self._meter.add(outcome.values, outcome.counted, sources)
@@ -285,11 +288,6 @@ class Trainer:
         if self.goals.reason_to_stop:
             metrics = {**metrics, **self.evaluation.of_the_end(finished)}
         return metrics, is_best
-
-
-def _seed_of_dropout(seed: int, step: int, number: int) -> int:
-    """A seed that depends only on the position in the run, not on resuming or the number of processes."""
-    return ((seed * 1_000_003 + step) * 1_000_003 + number) % 2**63
 
 
 def _num_tokens(batch: Batch, objective: Objective) -> int:

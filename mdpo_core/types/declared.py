@@ -12,6 +12,7 @@ _DECLARING_METHOD = {
     "statistic": "statistics()",
     "probe": "probes()",
     "mean": "running_means() or step_means()",
+    "batch mean": "means()",
 }
 
 
@@ -22,7 +23,7 @@ class Undeclared(KeyError):
 class OnlyDeclared(dict[str, Value]):
     """Values by name. Reading any other name raises `Undeclared`.
 
-    ``kind``: the kind of value, for the error: "column", "statistic", "probe" or "mean".
+    ``kind``: the kind of value, for the error: "column", "statistic", "probe", "mean" or "batch mean".
     """
 
     def __init__(self, values: Mapping[str, Value], kind: str) -> None:

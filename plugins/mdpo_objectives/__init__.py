@@ -9,6 +9,7 @@ The rooms, from the ground up; each imports only rooms above it in this list:
 
     formulas, modules   functions that several terms use; modules that terms train
     losses, anchors     the terms, and their names in recipes
+    strengths           what takes the place of an option, with a number for each pair
     evaluators          what is measured on held-out rows
 """
 
@@ -22,8 +23,10 @@ from mdpo_objectives.evaluators.preference import Preference
 from mdpo_objectives.evaluators.probe import Probe
 from mdpo_objectives.evaluators.samples import Samples
 from mdpo_objectives.losses import LOSSES
+from mdpo_objectives.strengths import STRENGTHS
 
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    return {**LOSSES, **ANCHORS, "preference": Preference, "probe": Probe, "samples": Samples}
+    watching = {"preference": Preference, "probe": Probe, "samples": Samples}
+    return {**LOSSES, **ANCHORS, **STRENGTHS, **watching}

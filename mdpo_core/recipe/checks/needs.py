@@ -69,10 +69,16 @@ def _is_empty(field: ExampleField, value: object) -> bool:
     return field in ("other_images", "vectors") and not value
 
 
+def columns_of_term(term: Term) -> tuple[str, ...]:
+    """The data columns that a term and its strengths read."""
+    of_strengths = (name for strength in term.strengths().values() for name in strength.columns())
+    return tuple(dict.fromkeys([*term.columns(), *of_strengths]))
+
+
 def needs_of_term(term: Term) -> Iterator[Need]:
-    """The responses of a term's views, and its columns."""
+    """The responses of a term's views, and its columns and those of its strengths."""
     yield from (Need("responses", view.response) for view in term.views())
-    yield from (Need("columns", name) for name in term.columns())
+    yield from (Need("columns", name) for name in columns_of_term(term))
 
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from mdpo_core.recipe.checks.needs import columns_of_term
 from mdpo_core.recipe.sections import Found, Sections
 
 
 def workers(sections: Sections) -> Found:
     """Worker processes can import modules and scripts, but not the classes of a notebook."""
-    reading = [term for _, term in sections.terms if term.columns()]
+    terms = [term for _, term in sections.terms if columns_of_term(term)]
+    reading = [*terms, *(strength for term in terms for strength in term.strengths().values())]
     sent = [sections.data, sections.validation, *sections.corruptions.values(), *reading]
     for component in sent if sections.train.workers else ():
         if component is not None and _is_in_notebook(type(component)):

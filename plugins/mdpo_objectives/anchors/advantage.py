@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Anchor, Probe, Scores
+from mdpo_core import Anchor, ByRow, Probe, Scores
 from mdpo_objectives.formulas.columns import number
 from mdpo_objectives.formulas.numerics import bounded_exp
 
@@ -35,7 +35,7 @@ class HPO(Anchor):
     """
 
     needs_reference: ClassVar[bool] = False
-    weight: float = Field(ge=0, description="factor of this term in the objective")
+    weight: ByRow = Field(ge=0, description="factor of this term in the objective")
     alpha: float = Field(gt=0, description="advantage that multiplies the likelihood's weight by e")
     advantage: Literal["column", "value_head"] = Field(
         default="column", description="column: from the data; value_head: reward minus V(x)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mdpo_core import Anchor, Scores
+from mdpo_core import Anchor, ByRow, Scores
 from mdpo_objectives.formulas.numerics import log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class Reward(Anchor):
     The released code fixes ``delta`` at 0 and shares ``beta`` with the other terms.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    delta: float = Field(default=0.0, description="reward at which the penalty is log 2")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    delta: ByRow = Field(default=0.0, description="reward at which the penalty is log 2")
     direction: Literal["above", "below"] = Field(default="above", description="the side of delta that costs less")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -54,8 +54,8 @@ class Squared(Anchor):
     The default of OPA-DPO's code is a log-sigmoid, which is ``reward``.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    delta: float = Field(default=0.0, description="reward at which the penalty is 0")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    delta: ByRow = Field(default=0.0, description="reward at which the penalty is 0")
 
     def __call__(self, scores: Scores) -> Tensor:
         return (self.beta * scores.log_ratio(self.on) - self.delta).square()

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from mdpo_core import DataError, Problem, Scores
+from mdpo_core import DataError, Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def label(scores: Scores, name: str) -> Tensor:
+class Columns(Protocol):
+    """What `Scores` and `Pairs` have in common."""
+
+    @property
+    def columns(self) -> Mapping[str, Tensor]:
+        """The columns by name, ``(batch,)`` each."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The names of the rows; may be empty."""
+
+
+def label(scores: Columns, name: str) -> Tensor:
     """A column whose values must be 0 or 1, as bool."""
     values = scores.columns[name]
     require(scores, (values == 0) | (values == 1), "a label must be 0 or 1, found", {name: values})
     return values == 1
 
 
-def probability(scores: Scores, name: str) -> Tensor:
+def probability(scores: Columns, name: str) -> Tensor:
     """A column whose values must be from 0 to 1."""
     values = scores.columns[name]
     require(scores, (values >= 0) & (values <= 1), "a probability must be from 0 to 1, found", {name: values})
     return values
 
 
-def number(scores: Scores, name: str) -> Tensor:
+def number(scores: Columns, name: str) -> Tensor:
     """A column whose values must be finite."""
     values = scores.columns[name]
     require(scores, values.isfinite(), "must be a finite number, found", {name: values})
     return values
 
 
-def require(scores: Scores, is_valid: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
+def require(scores: Columns, is_valid: Tensor, rule: str, columns: dict[str, Tensor]) -> None:
     """Raise `DataError` with one problem for each row where ``is_valid (batch,)`` is false.
 
     Rows are named by ``scores.ids``; if there are no ids, rows are counted from 1.

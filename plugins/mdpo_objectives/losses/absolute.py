@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdpo_core import Loss, PairLoss, Scores
+from mdpo_core import ByRow, Loss, PairLoss, Scores
 from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class NCA(PairLoss):
     The authors set beta 0.01. Their form for K responses with rewards is not implemented.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred, other = self.beta * scores.log_ratio(self.prefer), self.beta * scores.log_ratio(self.over)
@@ -37,7 +37,7 @@ class APO(PairLoss):
     ``zero`` raises the preferred response. ``down`` lowers both responses, for a policy that is better than its data.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     variant: Literal["zero", "down"] = Field(default="zero", description="zero: raise the preferred; down: lower both")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -55,7 +55,7 @@ class DPOP(PairLoss):
     It is similar to mDPO's reward anchor, but softer. The paper tries lam from 5 to 50.
     """
 
-    beta: float = Field(default=0.3, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.3, gt=0, description="reward per nat of log-ratio")
     lam: float = Field(default=5.0, ge=0, description="penalty, in nats of margin per nat below the reference")
 
     def __call__(self, scores: Scores) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_core import ByRow, Loss, PairLoss, Scores, View
 from mdpo_objectives.formulas.columns import label
 from mdpo_objectives.formulas.numerics import log_sigmoid
 
@@ -26,7 +26,7 @@ class AOT(PairLoss):
     """
 
     compares_pairs: ClassVar[bool] = True
-    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
     paired: bool = Field(default=True, description="compare margins; false: compare all r_w with all r_l")
 
@@ -56,7 +56,7 @@ class BCO(PairLoss):
     it in each micro-batch, before its use. Their weights for rejected rows of other prompts are not implemented.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     shift: Literal["running"] | float = Field(default="running", description="d: the running mean, or a number")
 
     def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
@@ -79,7 +79,7 @@ class BCOUnpaired(Loss):
     The running mean is computed as in ``bco``.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     shift: Literal["running"] | float = Field(default="running", description="d: the running mean, or a number")
     on: View = Field(default=View("chosen"), description="the view that the label is about")
 
@@ -116,7 +116,7 @@ class KTO(Loss):
     The authors keep desirable * (number of 1s) between 1 and 4/3 times undesirable * (number of 0s).
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     desirable: float = Field(default=1.0, ge=0, description="weight of responses with label 1")
     undesirable: float = Field(default=1.0, ge=0, description="weight of responses with label 0")
     on: View = Field(default=View("chosen"), description="the view that the label is about")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import Loss, Probe, Scores, View
+from mdpo_core import ByRow, Loss, Probe, Scores, View
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +34,7 @@ class SPO(Loss):
 
     needs_reference: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = True
-    weight: float = Field(ge=0, description="factor of this term in the objective")
+    weight: ByRow = Field(ge=0, description="factor of this term in the objective")
     degrees: tuple[View, ...] = Field(min_length=2, description="the views, the complete response first")
 
     def views(self) -> tuple[View, ...]:

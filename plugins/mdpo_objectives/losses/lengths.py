@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mdpo_core import Loss, PairLoss, Scores
+from mdpo_core import ByRow, Loss, PairLoss, Scores
 from mdpo_objectives.formulas.numerics import log_sigmoid, mean_log_ratio
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class DPONorm(PairLoss):
     TRL calls it sigmoid_norm. It needs a larger beta than DPO with sums.
     """
 
-    beta: float = Field(default=5.0, gt=0, description="reward per nat of mean log-ratio")
+    beta: ByRow = Field(default=5.0, gt=0, description="reward per nat of mean log-ratio")
 
     def __call__(self, scores: Scores) -> Tensor:
         return -log_sigmoid(self.beta * (mean_log_ratio(scores, self.prefer) - mean_log_ratio(scores, self.over)))
@@ -36,7 +36,7 @@ class LengthDPO(PairLoss):
     The sign is reconstructed: a longer preferred response costs more, so that length alone gains nothing.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     alpha: float = Field(default=0.02, ge=0, description="reward that each extra token costs")
 
     def __call__(self, scores: Scores) -> Tensor:

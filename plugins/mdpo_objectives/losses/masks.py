@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, PairLoss, Probe, Scores, Statistic, View
+from mdpo_core import ByRow, Loss, PairLoss, Probe, Scores, Statistic, View
 from mdpo_objectives.formulas.numerics import log_sigmoid
 from mdpo_objectives.formulas.options import require_default
 from mdpo_objectives.losses.tokens import divergence_from_reference
@@ -46,7 +46,7 @@ class SparsePO(PairLoss):
     """
 
     needs_tokens: ClassVar[bool] = True
-    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
     masks: Literal["learned", "activations"] = Field(default="learned", description="SparsePO's masks, or MaPO's")
     shared: bool = Field(default=False, description="use the same learned mask for log-ratios and divergences")
     l1_u: float = Field(default=0.001, ge=0, description="cost of a token in the mask of log-ratios")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_core import ByRow, Loss, PairLoss, Scores, View
 from mdpo_objectives.formulas.numerics import bounded_exp, log_sigmoid, mean_log_ratio
 from mdpo_objectives.formulas.options import require_default
 
@@ -25,7 +25,7 @@ class DPO(PairLoss):
     (arXiv:2406.11839, eq. 4). With ``label_smoothing`` it is conservative DPO, for noisy labels.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
     reference_free: bool = Field(default=False, description="assume equal log-probs under the reference")
 
@@ -46,7 +46,7 @@ class RobustDPO(PairLoss):
     It may be negative. For e > 0 it has no lower bound as D grows.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     label_smoothing: float = Field(default=0.1, ge=0, lt=0.5, description="share of pairs whose label is wrong")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -62,7 +62,7 @@ class IPO(PairLoss):
     The paper's formula has sums (``length_normalize: false``). Its authors told TRL that means are correct.
     """
 
-    tau: float = Field(default=0.1, gt=0, description="the target margin is 1 / (2 tau)")
+    tau: ByRow = Field(default=0.1, gt=0, description="the target margin is 1 / (2 tau)")
     length_normalize: bool = Field(default=True, description="use mean log-ratios over tokens instead of sums")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -81,7 +81,7 @@ class Hinge(PairLoss):
     SLiC's own loss, with log-probs instead of log-ratios and with a second term, is ``slic``.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
 
     def __call__(self, scores: Scores) -> Tensor:
         return (1 - self.beta * scores.margin(self.prefer, self.over)).relu()
@@ -95,7 +95,7 @@ class EXO(PairLoss):
     The authors' code has e = exp(-10) and omits log(1 - e).
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     label_smoothing: float = Field(default=0.001, gt=0, lt=0.5, description="share of pairs whose label may be wrong")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -112,7 +112,7 @@ class DiscoPOP(PairLoss):
     The gradient includes the gradient of w. The authors set beta 0.05.
     """
 
-    beta: float = Field(default=0.05, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.05, gt=0, description="reward per nat of log-ratio")
     tau: float = Field(default=0.05, gt=0, le=1, description="width of the mix; above 1 the loss would have no bound")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -131,7 +131,7 @@ class FDPO(PairLoss):
     With reverse_kl it is DPO. The log 2 of js cancels. Where exponentials would overflow, they continue as tangents.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per unit of f'")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per unit of f'")
     divergence: Literal["reverse_kl", "forward_kl", "js", "alpha"] = Field(
         default="reverse_kl", description="divergence that keeps the policy near the reference"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import Loss, PairLoss, Scores
+from mdpo_core import ByRow, Loss, PairLoss, Scores
 from mdpo_objectives.formulas.numerics import bounded_expm1, log1mexp, log_sigmoid, mean_log_prob
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class SLiC(PairLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    delta: float = Field(default=1.0, description="target difference of the log-probs, in nats")
+    delta: ByRow = Field(default=1.0, description="target difference of the log-probs, in nats")
     lam: float = Field(default=0.1, ge=0, description="factor of the negative log-likelihood")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -40,8 +40,8 @@ class SimPO(PairLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    beta: float = Field(default=2.0, gt=0, description="reward per nat of mean log-prob")
-    gamma: float = Field(default=1.0, description="target difference of the rewards")
+    beta: ByRow = Field(default=2.0, gt=0, description="reward per nat of mean log-prob")
+    gamma: ByRow = Field(default=1.0, description="target difference of the rewards")
 
     def __call__(self, scores: Scores) -> Tensor:
         margin = mean_log_prob(scores, self.prefer) - mean_log_prob(scores, self.over)
@@ -57,7 +57,7 @@ class CPO(PairLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
     alpha: float = Field(default=1.0, ge=0, description="factor of the negative log-likelihood")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -91,8 +91,8 @@ class AlphaPO(PairLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    beta: float = Field(default=2.5, gt=0, description="factor of the reward")
-    gamma: float = Field(default=0.25, description="target difference of the rewards")
+    beta: ByRow = Field(default=2.5, gt=0, description="factor of the reward")
+    gamma: ByRow = Field(default=0.25, description="target difference of the rewards")
     alpha: float = Field(default=0.25, description="shape of the reward; 0: the mean log-prob")
 
     def __call__(self, scores: Scores) -> Tensor:

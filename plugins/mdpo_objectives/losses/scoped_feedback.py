@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, PairLoss, Scores, Statistic
+from mdpo_core import ByRow, Loss, PairLoss, Scores, Statistic
 from mdpo_objectives.formulas.columns import require
 from mdpo_objectives.formulas.numerics import kl_divergence, log_sigmoid, mean_log_prob
 from mdpo_objectives.formulas.options import require_default
@@ -43,7 +43,7 @@ class C3PO(PairLoss):
     mean, so a kind of row weighs as much as its share of the data.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     general: float = Field(default=0.2, ge=0, description="factor of general prompts")
     near: float = Field(default=0.1, ge=0, description="factor of prompts near the scope")
     k: float = Field(default=0.0, ge=0, le=1, description="share of the divergence in the loss out of scope")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mdpo_core import Loss, PairLoss, Scores, TokenLogProbs, View
+from mdpo_core import ByRow, Loss, PairLoss, Scores, TokenLogProbs, View
 from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class DDPO(PairLoss):
     """
 
     needs_tokens: ClassVar[bool] = True
-    beta: float = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
     gamma: float = Field(default=5.0, gt=0, description="factor of changed tokens")
     average: bool = Field(default=True, description="divide by the sum of all tokens' factors")
 
@@ -74,7 +74,7 @@ class DMPO(PairLoss):
     """
 
     needs_tokens: ClassVar[bool] = True
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     gamma: float = Field(default=0.7, gt=0, le=1, description="discount from turn to turn")
 
     def __call__(self, scores: Scores) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_core import ByRow, Loss, PairLoss, Scores, View
 from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class SoftmaxDPO(Loss):
     With one view it is DPO. With the rejected response and a corrupted image it is like AdaViP (arXiv:2504.15619).
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     prefer: View = Field(default=View("chosen"), description="the preferred view")
     over: tuple[View, ...] = Field(min_length=1, description="the views that it is compared with")
 
@@ -53,8 +53,8 @@ class SVCO(Loss):
     The rejected response describes m' correctly.
     """
 
-    beta1: float = Field(default=0.1, gt=0, description="reward per nat: an answer's own picture against none")
-    beta2: float = Field(default=0.1, gt=0, description="reward per nat: no picture against the other one")
+    beta1: ByRow = Field(default=0.1, gt=0, description="reward per nat: an answer's own picture against none")
+    beta2: ByRow = Field(default=0.1, gt=0, description="reward per nat: no picture against the other one")
     corrupted: str = Field(default="corrupted", description="the condition with the other picture")
     blank: str = Field(default="blank", description="the condition without a picture")
 
@@ -84,7 +84,7 @@ class SymMPO(PairLoss):
     The options ``condition`` and ``response`` name m2 and y2.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     lam: float = Field(default=0.5, ge=0, description="factor of the two symmetric terms")
     gamma: float = Field(default=1e-4, ge=0, description="factor of the squared difference of their margins")
     condition: str = Field(default="second", description="the condition with the second picture")
@@ -120,7 +120,7 @@ class CHiP(PairLoss):
     The paper adds two terms, which is ``dpo`` twice. The token-level divergence of paper and code is not implemented.
     """
 
-    beta: float = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
     corrupted: str = Field(default="corrupted", description="the condition with the corrupted picture")
 
     def views(self) -> tuple[View, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdpo_core import Loss, PairLoss, Scores
+from mdpo_core import ByRow, Loss, PairLoss, Scores
 from mdpo_objectives.formulas.columns import label, number, probability, require
 from mdpo_objectives.formulas.numerics import log_sigmoid
 
@@ -25,8 +25,8 @@ class ODPO(PairLoss):
     it is the adaptive margin of arXiv:2401.06080.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    alpha: float = Field(default=1.0, ge=0, description="factor of the offset")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    alpha: ByRow = Field(default=1.0, ge=0, description="factor of the offset")
     offset: Literal["log", "linear"] = Field(default="log", description="the offset as a function of the difference")
 
     def columns(self) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ class SoftDPO(PairLoss):
     with label_smoothing e.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
 
     def columns(self) -> tuple[str, ...]:
         return ("preference_probability",)
@@ -86,7 +86,7 @@ class SPA(PairLoss):
     quantile. They begin with alpha 0. Here z is a column of the data.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     alpha: float = Field(default=0.1, ge=0, le=1, description="label smoothing of pairs with low confidence")
 
     def columns(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class SPPO(PairLoss):
     ``hard`` sets P_w to 1 and P_l to 0, and omits the factor 0.5, as in TRL.
     """
 
-    beta: float = Field(default=0.001, gt=0, description="1 / beta is the paper's eta")
+    beta: ByRow = Field(default=0.001, gt=0, description="1 / beta is the paper's eta")
     hard: bool = Field(default=False, description="the chosen response always wins; needs no columns")
 
     def columns(self) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ class GPO(PairLoss):
     The model scores each response against the policy's own answers. log Z is omitted, as in the paper.
     """
 
-    beta: float = Field(default=0.001, gt=0, description="score per nat of log-ratio")
+    beta: ByRow = Field(default=0.001, gt=0, description="score per nat of log-ratio")
 
     def columns(self) -> tuple[str, ...]:
         return ("chosen_score", "rejected_score")

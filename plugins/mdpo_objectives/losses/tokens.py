@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, PairLoss, Scores, Statistic, TokenLogProbs, View
+from mdpo_core import ByRow, Loss, PairLoss, Scores, Statistic, TokenLogProbs, View
 from mdpo_objectives.formulas.columns import require
 from mdpo_objectives.formulas.numerics import kl_divergence, log_sigmoid
 from mdpo_objectives.formulas.options import require_default
@@ -25,7 +25,7 @@ class LDDPO(PairLoss):
     """
 
     needs_tokens: ClassVar[bool] = True
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     ld_alpha: float = Field(default=0.3, ge=0, le=1, description="factor of the tokens beyond the shorter response")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -60,7 +60,7 @@ class TDPO(PairLoss):
     Variant 2 detaches K_w; variant 1 detaches nothing.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
     alpha: float = Field(default=0.5, ge=0, description="factor of the divergences in variant 2")
     variant: Literal[1, 2] = Field(default=2, description="the paper's TDPO1 or TDPO2")
 
@@ -94,7 +94,7 @@ class WPO(PairLoss):
     The authors' code limits the product to 1 (``clamp``); TRL does not. The authors set beta 0.01.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     clamp: bool = Field(default=True, description="limit the weight of a pair to 1")
     weights: Literal["policy", "columns"] = Field(
         default="policy",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, PairLoss, Scores, View
+from mdpo_core import ByRow, Loss, PairLoss, Scores, View
 from mdpo_objectives.formulas.numerics import log_sigmoid
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class VDPO(PairLoss):
     pictures under one response, add a ``dpo`` to the objective.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     guidance: float = Field(gt=0, description="weight of the picture; 1: no guidance")
     language_bias: float = Field(default=0.0, ge=0, description="factor of the second term")
     blank: str = Field(default="blank", description="the condition that shows nothing")
@@ -60,7 +60,7 @@ class VisualTPO(PairLoss):
     """
 
     needs_tokens: ClassVar[bool] = True
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     base: float = Field(ge=0, description="weight of a token that does not depend on the picture, minus 0.5")
     noisy: str = Field(default="noisy", description="the condition with the noisy picture")
 

@@ -1,0 +1,1 @@
+"""Options of terms that differ from row to row."""

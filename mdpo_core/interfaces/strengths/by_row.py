@@ -1,0 +1,70 @@
+"""Options of terms that may have another number for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+
+from mdpo_core.interfaces.strengths.strength import ColumnStrength, Strength
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class _RowMark:
+    """Marks an option that a strength may take the place of."""
+
+
+# An option of a term that is a number for all rows, or differs by row: ``beta: ByRow = Field(default=0.1, gt=0)``.
+# When the term is called, it is a float or a tensor (batch,), so it may only be used with tensors of that shape.
+ByRow = Annotated[float, _RowMark()]
+
+_LIMITS = {Gt: ("gt", "above"), Ge: ("ge", "at least"), Lt: ("lt", "below"), Le: ("le", "at most")}
+
+
+def options_by_row(cls: type[BaseModel]) -> tuple[str, ...]:
+    """The options of a term that may differ by row."""
+    return tuple(
+        name for name, field in cls.model_fields.items() if any(isinstance(each, _RowMark) for each in field.metadata)
+    )
+
+
+def strengths_of(term: BaseModel) -> dict[str, Strength]:
+    """The strengths of a term, by the options whose place they take."""
+    values = {name: getattr(term, name) for name in options_by_row(type(term))}
+    return {name: value for name, value in values.items() if isinstance(value, Strength)}
+
+
+def stand_ins(cls: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """A valid number in the place of each of ``options``: its default, or 1 if it has none."""
+    fields = {name: cls.model_fields[name] for name in options}
+    return {name: 1.0 if field.is_required() else field.default for name, field in fields.items()}
+
+
+def as_plain(strength: Strength) -> dict[str, Any]:
+    """A strength as a recipe has it."""
+    if isinstance(strength, ColumnStrength):
+        return {"column": strength.column}
+    return {strength.kind: strength.component_name()} | strength.model_dump(mode="json")
+
+
+def within_limits(term: BaseModel, option: str, values: Tensor) -> Tensor:
+    """Which values are finite and within the limits of an option, ``(batch,)`` bool."""
+    import torch
+
+    allowed = values.isfinite()
+    for limit in type(term).model_fields[option].metadata:
+        if type(limit) in _LIMITS:
+            name, _ = _LIMITS[type(limit)]
+            allowed = allowed & getattr(torch, name)(values, getattr(limit, name))
+    return allowed
+
+
+def limits_of(term: BaseModel, option: str) -> str:
+    """The limits of an option in words: "finite and above 0"."""
+    known = [limit for limit in type(term).model_fields[option].metadata if type(limit) in _LIMITS]
+    words = [f"{_LIMITS[type(limit)][1]} {getattr(limit, _LIMITS[type(limit)][0]):g}" for limit in known]
+    return " and ".join(["finite", *words])
