@@ -48,6 +48,7 @@ _USES: Mapping[str, Mapping[str, str]] = {
     "optimizer": {"optimizer": ", optimizer: {optimizer: $name}"},
     "evaluator": {"evaluators": "[{evaluator: $name}]"},
     "benchmark": {"evaluators": "[{evaluator: benchmark, of: {benchmark: $name}, images: ., max_new_tokens: 8}]"},
+    "strength": {"first": "{loss: dpo, beta: {strength: $name}}"},
     "tracker": {"trackers": "[{tracker: $name}]"},
 }
 # Which template makes which file. The tests of an adapter need a model, and all others train for two steps.

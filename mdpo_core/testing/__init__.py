@@ -16,6 +16,7 @@ from mdpo_core.testing.engines.optimizers import check_optimizer
 from mdpo_core.testing.losses import check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.strategies import examples, images, scores
+from mdpo_core.testing.strengths.contract import check_strength
 from mdpo_core.testing.watchers import check_evaluator, check_tracker
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "check_loss",
     "check_optimizer",
     "check_reader",
+    "check_strength",
     "check_tracker",
     "contract_cases",
     "examples",

@@ -32,6 +32,7 @@ from mdpo_core.testing.engines.optimizers import check_optimizer
 from mdpo_core.testing.losses import check_loss
 from mdpo_core.testing.readers import check_reader
 from mdpo_core.testing.sentences import frame_of
+from mdpo_core.testing.strengths.contract import check_strength
 from mdpo_core.testing.watchers import check_evaluator, check_tracker
 from mdpo_core.types.example import Example
 
@@ -199,5 +200,6 @@ _CONTRACTS: Mapping[str, Callable[[Any, Path], None]] = {
     "backend": lambda backend, _: _try_backend(backend),
     "optimizer": lambda optimizer, _: _try_optimizer(optimizer),
     "evaluator": lambda evaluator, folder: check_evaluator(evaluator, _SteadyPolicy(), folder),
+    "strength": lambda strength, _: check_strength(strength),
     "tracker": check_tracker,
 }

@@ -10,6 +10,7 @@ from mdpo_core.testing import score_cases
 from mdpo_core.testing.named_views import check_named_views
 from mdpo_core.testing.sentences import PROPERTY, Broken, name_of, require
 from mdpo_core.testing.strategies import Columns, scores
+from mdpo_core.testing.strengths.by_row import check_by_row
 from mdpo_core.testing.term_calls import gradients_of, running_values, try_columns, values_of
 from mdpo_core.types.scores import Scores
 
@@ -28,6 +29,7 @@ def check_term(term: Term, columns: Columns) -> None:
     _check_gradients(term, columns)
     _check_stability(term, columns)
     check_named_views(term, columns)
+    check_by_row(term, columns)
 
 
 def _check_values(term: Term, columns: Columns) -> None:

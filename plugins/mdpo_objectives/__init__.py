@@ -28,5 +28,5 @@ from mdpo_objectives.strengths import STRENGTHS
 
 @hookimpl
 def mdpo_components() -> Mapping[str, type[Component]]:
-    watching = {"preference": Preference, "probe": Probe, "samples": Samples}
+    watching: dict[str, type[Component]] = {"preference": Preference, "probe": Probe, "samples": Samples}
     return {**LOSSES, **ANCHORS, **STRENGTHS, **watching}

@@ -27,13 +27,12 @@ def term_of(
 
     ``component`` makes a strength at a place within the term; ``validated`` makes the term from its other options.
     """
-    given = {name: value for name, value in options.items() if _is_by_row(value)}
-    found: dict[str, Component | None] = {}
-    for name, value in given.items():
-        if name in options_by_row(cls):
+    differing, found = options_by_row(cls), dict[str, Component | None]()
+    for name, value in options.items():
+        if name in differing and isinstance(value, (Mapping, Strength)):
             found[name] = _strength((name,), value, component, report)
-        elif name in cls.model_fields:
-            report((name,), f"takes one number for all rows; by row: {', '.join(options_by_row(cls))}")
+        elif name in cls.model_fields and _is_by_row(value):
+            report((name,), f"takes one number for all rows; by row: {', '.join(differing)}")
             found[name] = None
     numbers = stand_ins(cls, found)
     term = validated({**options, **numbers})
@@ -58,9 +57,8 @@ def _strength(
         return value
     if "strength" in value:
         return component(keys, value)
-    if len(value) > 1:
-        others = ", ".join(str(name) for name in value if name != "column")
-        report(keys, f"must be {FORM}; a column has no options, found {others}")
+    if list(value) != ["column"]:
+        report(keys, f"must be {FORM}; found {shown(dict(value))}")
         return None
     if not isinstance(value["column"], str):
         report((*keys, "column"), f"must be the name of a column, found {shown(value['column'])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -78,11 +79,15 @@ class DAMA(Strength):
         return {"batch": BatchMean(sigmoid_of_margins), "usual": BatchMean(margins, decay=self.momentum)}
 
     def __call__(self, pairs: Pairs) -> Tensor:
-        import torch
+        of_batch = pairs.means["batch"] / _sigmoid(pairs.means["usual"])
+        of_row = number(pairs, "similarity_gap").sigmoid() / _sigmoid(self.usual_gap)
+        beta: Tensor = self.beta * of_row * of_batch
+        return beta.clamp(min=self.least)
 
-        of_row = number(pairs, "similarity_gap").sigmoid()
-        usual = torch.tensor([self.usual_gap, pairs.means["usual"]], dtype=torch.float64).sigmoid().tolist()
-        return (self.beta * of_row / usual[0] * (pairs.means["batch"] / usual[1])).clamp(min=self.least)
+
+def _sigmoid(value: float) -> float:
+    """The sigmoid of a number; of -30 for lower ones, so that it can divide."""
+    return 1 / (1 + math.exp(-max(value, -30.0)))
 
 
 STRENGTHS: Mapping[str, type[Strength]] = {
