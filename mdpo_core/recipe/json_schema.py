@@ -9,11 +9,21 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
+from mdpo_core.interfaces.strengths.by_row import options_by_row
 from mdpo_core.recipe.loading import MANY, SECTIONS
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.recipe.yaml_document import PLUGINS
 from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.types.view import View
+
+_BY_ROW = "by_row"
+_COLUMN = {
+    "type": "object",
+    "description": "a column of the data that has the number of each row",
+    "properties": {"column": {"type": "string"}},
+    "required": ["column"],
+    "additionalProperties": False,
+}
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -27,6 +37,7 @@ def recipe_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {"extends": extends, **sections},
         "additionalProperties": False,
+        "$defs": {_BY_ROW: {"oneOf": [_COLUMN, *_choices(registry, "strength")]}},
     }
 
 
@@ -71,8 +82,16 @@ def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
     for name, cls in sorted(registry.components(kind).items()):
         schema = _inlined(cls.model_json_schema(schema_generator=_Schema))
         schema["properties"] = {kind: {"const": name}, **schema.get("properties", {})}
+        for option in options_by_row(cls):
+            schema["properties"][option] = _number_or_by_row(schema["properties"][option])
         schema["required"] = [kind]  # nothing else: the recipe that this one extends may set the other options
         yield schema
+
+
+def _number_or_by_row(option: dict[str, Any]) -> dict[str, Any]:
+    """An option that is a number for all rows, or differs by row."""
+    told = {name: option.pop(name) for name in ("title", "description", "default") if name in option}
+    return {**told, "anyOf": [option, {"$ref": f"#/$defs/{_BY_ROW}"}]}
 
 
 def _changes(name: str) -> dict[str, Any]:

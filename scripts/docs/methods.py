@@ -7,12 +7,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mdpo_core import Recipe, Term, component, load_recipe
+from mdpo_core import Recipe, Strength, Term, component, load_recipe
 from mdpo_core.registry.discovery import current_registry
 
 ROOT = Path(__file__).parents[2]
 METHODS = ROOT / "docs" / "reference" / "methods.md"
 RECIPES = ROOT / "recipes"
+STRENGTHS = (
+    "They take the place of an option that is one number for all rows, such as `beta`, `weight` or a margin:\n"
+    "`beta: {strength: mm_rlhf}`, `weight: {column: confidence}`. "
+    "[A number for each row](../guides/recipes.md#a-number-for-each-row)\nsays which options."
+)
 MARK = "compares them. -->\n"
 # What the symbols of the formulas mean; the legend above a table has those that stand in it.
 SYMBOLS = {
@@ -35,13 +40,15 @@ OPTIONS: dict[str, dict[str, object]] = {
     "visual_tpo": {"base": 0.5},
     "hpo": {"weight": 1.0, "alpha": 1.0},
     "spo": {"weight": 1.0, "degrees": ["chosen", "half", "little"]},
+    "column": {"column": "NAME"},
+    "dama": {"usual_gap": 0.0},
 }
 
 
 def methods() -> str:
     """The page with its tables written again."""
     used = {str(file.relative_to(RECIPES)): load_recipe(file) for file in _top_first(RECIPES.rglob("*.yaml"))}
-    tables = [_terms("loss", used), _terms("anchor", used), _recipes(used)]
+    tables = [_terms("loss", used), _terms("anchor", used), _strengths(used), _recipes(used)]
     return METHODS.read_text().partition(MARK)[0] + MARK + "\n" + "\n".join(tables)
 
 
@@ -89,6 +96,29 @@ def _term(kind: str, name: str, used: dict[str, Recipe]) -> Sequence[str]:
     )
 
 
+def _strengths(used: dict[str, Recipe]) -> str:
+    head = ("name", "what it gives", "formula", "paper", "reads", "recipes")
+    rows = [_strength(name, used) for name in sorted(current_registry().components("strength"))]
+    return "\n".join(
+        ["## Strengths", "", STRENGTHS, "", *_legend(row[2] for row in rows), "", *_table(head, iter(rows)), ""]
+    )
+
+
+def _strength(name: str, used: dict[str, Recipe]) -> Sequence[str]:
+    strength = component("strength", name, **OPTIONS.get(name, {}))
+    assert isinstance(strength, Strength)
+    text = inspect.cleandoc(type(strength).__doc__ or "")
+    what, papers = _what_and_papers(text.splitlines()[0])
+    reads = [f"column `{column}`" for column in strength.columns()]
+    reads += ["margins"] * strength.reads_margins + ["the whole batch"] * bool(strength.means())
+    recipes = [
+        f"`{file}`"
+        for file, recipe in used.items()
+        if any(type(each) is type(strength) for term in recipe.objective for each in term.strengths().values())
+    ]
+    return f"`{name}`", what.replace("``", "`"), formula(text), papers, ", ".join(reads), ", ".join(recipes)
+
+
 def _what_and_papers(line: str) -> tuple[str, str]:
     """The first line of a docstring, and the papers that it names as links."""
     papers = re.findall(r"\d{4}\.\d{5}", line)
@@ -128,8 +158,10 @@ def _recipes(used: dict[str, Recipe]) -> str:
 
 
 def _listed(term: Term) -> str:
-    weight = f"{term.weight:g} " if term.weight != 1 else ""
-    return f"{weight}`{term.component_name()}` of {', '.join(f'`{view}`' for view in term.views())}"
+    by_row = term.strengths()
+    weight = f"{term.weight:g} " if "weight" not in by_row and term.weight != 1 else ""
+    differing = "".join(f", {option} by `{each.component_name()}`" for option, each in by_row.items())
+    return f"{weight}`{term.component_name()}` of {', '.join(f'`{view}`' for view in term.views())}{differing}"
 
 
 def _num_views(recipe: Recipe) -> str:

@@ -40,7 +40,7 @@ class Metric(NamedTuple):
         return re.fullmatch(pattern, key) is not None
 
 
-_WORDS = {"TERM": r"[\w:.@-]+", "VIEW": r"[\w@+]+", "EVALUATOR": r"\w+", "CONDITION": r"\w+"}
+_WORDS = {"OPTION": r"\w+", "TERM": r"[\w:.@-]+", "VIEW": r"[\w@+]+", "EVALUATOR": r"\w+", "CONDITION": r"\w+"}
 _FILE = "storage/metrics_file.py"
 _TRAINER, _OBJECTIVE = "training/trainer.py", "objective/objective.py"
 _CLOCK, _PREFERENCE = "training/speed/throughput.py", "mdpo_objectives/evaluators/preference.py"
@@ -60,6 +60,12 @@ SECTIONS: dict[str, list[Metric]] = {
             "loss/TERM",
             "nats a pair",
             "one term before its weight. Under a sigmoid, log 2 = 0.693 means that it has learned nothing",
+            _OBJECTIVE,
+        ),
+        Metric(
+            "strength/OPTION/TERM",
+            "",
+            "mean of an option that differs by row, such as `beta`, over the pairs that count",
             _OBJECTIVE,
         ),
         Metric(

@@ -53,14 +53,14 @@ class BetaDPO(Strength):
 
 
 class DAMA(Strength):
-    """A beta that grows where picture and text tell the answers apart, and with the margins of the batch.
+    """A beta that grows where the picture tells the answers apart, and with the batch (DAMA, arXiv:2502.01943).
 
         max(least, beta s(g) / s(usual_gap) S / s(M0))        g: column similarity_gap
         S: mean of s(D) over the batch        M0: mean of D over the steps before; it keeps momentum, and begins at 0
 
-    Data- and model-aware DPO, arXiv:2502.01943, as in the authors' code. g is the similarity of picture and chosen
-    answer minus that of the rejected one, by CLIP; usual_gap is its mean over the data. The means are those of the
-    whole batch, not of a micro-batch. The authors' filter, which trains only on pairs near M0, is left out.
+    Reconstructed from the authors' code. g is the similarity of picture and chosen answer minus that of picture and
+    rejected answer, by CLIP; usual_gap is its mean over the data. The means are those of the whole batch, not of a
+    micro-batch. The authors' filter, which trains only on pairs near M0, is left out. Below -30, M0 counts as -30.
     """
 
     reads_margins: ClassVar[bool] = True

@@ -51,14 +51,14 @@ class MMRLHF(_OfScores):
 
 
 class MADPO(_OfScores):
-    """A weight above 1 where the lead of the chosen answer's score is small, below 1 where it is large.
+    """A weight for pairs by the lead of the chosen answer's score (margin-adaptive DPO, arXiv:2510.05342).
 
         s(c h) / s(h) where h > -tau, else 1        h = R_w - R_l: columns chosen_score and rejected_score
         c = least + (most - least) / (1 + (most - 1) / (1 - least) exp(steepness (|h| - tau)))
 
-    Margin-adaptive DPO, arXiv:2510.05342: the weight of a DPO loss. Formula and values are those of the authors'
-    notebook, where least is c_min, most c_max and steepness lambda. The scores are those of a reward model trained on
-    the same pairs.
+    It is the weight of a DPO loss. Formula and values are those of the authors' notebook, where least is c_min, most
+    c_max and steepness lambda; the paper's own text was not at hand. The scores are those of a reward model that is
+    trained on the same pairs.
     """
 
     tau: float = Field(default=math.log(999), gt=0, description="lead at which the factor of the margin is 1")
