@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from mdpo_core.errors import DataError, PluginError, Problem, shown
 from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 from mdpo_core.interfaces.strengths.by_row import limits_of, within_limits
-from mdpo_core.interfaces.strengths.strength import Pairs, Strength
+from mdpo_core.interfaces.strengths.strength import ColumnStrength, Pairs, Strength
 from mdpo_core.interfaces.term import Term
 from mdpo_core.types.scores import Scores
 
@@ -46,7 +46,7 @@ def _check_limits(term: Term, option: str, strength: Strength, row: str, columns
     number = require_tensor(source, values, "one number a pair", (1,))
     if not bool(within_limits(term, option, number).all()):
         given = ", ".join(f"{name} = {value:.9g}" for name, value in read.items())
-        made = "" if len(read) == 1 and float(number) in read.values() else f", which gives {float(number):.9g}"
+        made = "" if isinstance(strength, ColumnStrength) else f", which gives {float(number):.9g}"
         raise DataError(
             [Problem(f"example '{row}'", "", f"'{option}' must be {limits_of(term, option)}, found {given}{made}")]
         )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
-    ModelWrapValidatorHandler,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -42,20 +41,12 @@ class Term(Component):
         description="the term's name in metrics; default: position and name",
     )
 
-    @model_validator(mode="wrap")
     @classmethod
-    def _take_strengths(cls, options: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        """Make the term with numbers, then put strengths in the place of those that differ by row."""
-        given = options if isinstance(options, dict) else {}
-        found = {name: each for name, each in given.items() if isinstance(each, Strength)}
-        if not found:
-            return make(options)
-        for name in found:
-            if name not in options_by_row(cls):
-                raise ValueError(f"'{name}' takes one number for all rows; by row: {', '.join(options_by_row(cls))}")
-        made = make({**given, **stand_ins(cls, found)})
-        made.__dict__.update(found)  # not a copy: pydantic wants the object that it makes
-        return made
+    def of(cls, **options: Any) -> Self:
+        """A term from its options; a strength may stand in the place of those that may differ by row."""
+        differing = options_by_row(cls)
+        found = {name: each for name, each in options.items() if isinstance(each, Strength) and name in differing}
+        return cls(**{**options, **stand_ins(cls, found)}).with_by_row(found)
 
     @model_serializer(mode="wrap")
     def _show_strengths(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

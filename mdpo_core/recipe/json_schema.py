@@ -90,7 +90,7 @@ def _choices(registry: Registry, kind: str) -> Iterator[dict[str, Any]]:
 
 def _number_or_by_row(option: dict[str, Any]) -> dict[str, Any]:
     """An option that is a number for all rows, or differs by row."""
-    told = {name: option.pop(name) for name in ("title", "description", "default") if name in option}
+    told: dict[str, Any] = {name: option.pop(name) for name in ("title", "description", "default") if name in option}
     return {**told, "anyOf": [option, {"$ref": f"#/$defs/{_BY_ROW}"}]}
 
 

@@ -218,7 +218,8 @@ def _changed(holder: Any, keys: Sequence[str], value: Any, path: str) -> Any:
     if isinstance(holder, Mapping):
         return items
     try:
-        return type(holder)(**{str(name): each for name, each in items.items()})
+        make = type(holder).of if isinstance(holder, Term) else type(holder)
+        return make(**{str(name): each for name, each in items.items()})
     except ValidationError as error:
         raise RecipeError([Problem("", path, _said(error))]) from error
 

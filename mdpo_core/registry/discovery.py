@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 import mdpo_core.hooks as hooks
 from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
+from mdpo_core.interfaces.term import Term
 from mdpo_core.processes.file_modules import FileModule, give
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 from mdpo_core.registry.required_version import require_version_for_package
@@ -296,4 +297,5 @@ def make_component(kind: str, name: str, **options: Any) -> Component:
 
     Raises `PluginError` for an unknown kind or name, pydantic's ``ValidationError`` for a wrong option.
     """
-    return current_registry().get(kind, name)(**options)
+    cls = current_registry().get(kind, name)
+    return cls.of(**options) if issubclass(cls, Term) else cls(**options)

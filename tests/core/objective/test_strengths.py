@@ -84,7 +84,7 @@ def test_each_pair_costs_what_its_number_says(name: str, options: dict[str, Any]
     numbers = outcome.values[f"strength/{option}/text"].tolist()
     for row, number in enumerate(numbers):
         alone = Objective({"text": term(**{option: number})})(part(scores, slice(row, row + 1)))
-        assert float(outcome.loss[row]) == pytest.approx(float(alone.loss), rel=1e-9)
+        assert float(outcome.loss[row].detach()) == pytest.approx(float(alone.loss.detach()), rel=1e-9)
         for metric in ("rewards/margin/text", "rewards/chosen", "rewards/rejected"):
             assert float(outcome.values[metric][row]) == pytest.approx(float(alone.values[metric]), rel=1e-9), metric
 
@@ -195,7 +195,7 @@ def test_margins_and_weights_of_other_terms_differ_by_row(kind: str, name: str, 
     outcome = Objective({"it": term(name, kind, **{option: by("column", column="strength")})})(scores)
     for row, number in enumerate(scores.columns["strength"].tolist()):
         alone = Objective({"it": term(name, kind, **{option: number})})(part(scores, slice(row, row + 1)))
-        assert float(outcome.loss[row]) == pytest.approx(float(alone.loss), rel=1e-9)
+        assert float(outcome.loss[row].detach()) == pytest.approx(float(alone.loss.detach()), rel=1e-9)
 
 
 def test_running_means_of_a_term_see_its_numbers() -> None:
@@ -244,12 +244,12 @@ class Loss(PairLoss):
 )
 def test_a_strength_that_gives_no_strengths_is_named(gives: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odd, "gives", gives)
-    objective = Objective({"it": Loss(weight=Odd())})  # type: ignore[arg-type]
+    objective = Objective({"it": Loss.of(weight=Odd())})
     with pytest.raises(PluginError, match=said):
         objective(drawn())
 
 
 def test_third_party_terms_take_strengths_without_code_of_their_own() -> None:
     scores = drawn()
-    outcome = Objective({"it": Loss(beta=by("column", column="strength"))})(scores)
+    outcome = Objective({"it": Loss.of(beta=by("column", column="strength"))})(scores)
     torch.testing.assert_close(outcome.loss, -scores.columns["strength"] * scores.margin("chosen", "rejected"))

@@ -65,7 +65,7 @@ def test_terms_take_strengths_as_objects() -> None:
     strength = component("strength", "mm_rlhf", w=0.2)
     made = component("loss", "dpo", beta=strength)
     assert made.strengths() == {"beta": strength}  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="'label_smoothing' takes one number for all rows; by row: weight, beta"):
+    with pytest.raises(ValueError, match="label_smoothing"):
         component("loss", "dpo", label_smoothing=strength)
 
 
@@ -105,9 +105,7 @@ def test_a_strength_of_margins_needs_a_term_that_has_them(term: dict[str, Any]) 
 
 
 def test_noise_on_embeddings_does_not_go_with_means_of_the_whole_batch() -> None:
-    with pytest.raises(
-        RecipeError, match=r"objective\.0\.beta: the strength 'beta_dpo' reads means of the whole batch"
-    ):
+    with pytest.raises(RecipeError, match=r"0\.beta: the strength 'beta_dpo' reads means of the whole batch"):
         with_terms({"loss": "dpo", "beta": {"strength": "beta_dpo"}}, train__neftune_noise_alpha=5.0)
     with_terms({"loss": "dpo", "beta": {"strength": "mm_rlhf"}}, train__neftune_noise_alpha=5.0)
 
