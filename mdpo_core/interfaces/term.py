@@ -6,16 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.measurements import Probe, Statistic
-from mdpo_core.interfaces.strengths.by_row import ByRow, as_plain, options_by_row, stand_ins, strengths_of
+from mdpo_core.interfaces.strengths.by_row import ByRow, options_by_row, stand_ins, strengths_of
 from mdpo_core.interfaces.strengths.strength import Strength
 from mdpo_core.types.scores import Scores
 from mdpo_core.types.view import CHOSEN, REJECTED, View, with_prompt
@@ -47,12 +42,6 @@ class Term(Component):
         differing = options_by_row(cls)
         found = {name: each for name, each in options.items() if isinstance(each, Strength) and name in differing}
         return cls(**{**options, **stand_ins(cls, found)}).with_by_row(found)
-
-    @model_serializer(mode="wrap")
-    def _show_strengths(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found = self.strengths()
-        plain: dict[str, Any] = dump(self.with_by_row(stand_ins(type(self), found)) if found else self)
-        return plain | {name: as_plain(each) for name, each in found.items() if name in plain}
 
     def strengths(self) -> Mapping[str, Strength]:
         """What takes the place of options that differ by row, by their names."""

@@ -174,8 +174,11 @@ class _Builder:
             self._report((*keys, kind), str(error))
             return None
         options = {key: option for key, option in value.items() if key != kind}
-        if not issubclass(cls, Term):
-            return self._validated(keys, cls, name, options)  # type: ignore[no-any-return]
+        if issubclass(cls, Term):
+            return self._term(keys, cls, name, options)
+        return self._validated(keys, cls, name, options)  # type: ignore[no-any-return]
+
+    def _term(self, keys: Keys, cls: type[Term], name: str, options: Mapping[str, Any]) -> Term | None:
         return term_of(
             cls,
             options,

@@ -298,4 +298,4 @@ def make_component(kind: str, name: str, **options: Any) -> Component:
     Raises `PluginError` for an unknown kind or name, pydantic's ``ValidationError`` for a wrong option.
     """
     cls = current_registry().get(kind, name)
-    return cls.of(**options) if issubclass(cls, Term) else cls(**options)
+    return (cls.of if issubclass(cls, Term) else cls)(**options)

@@ -37,6 +37,7 @@ GROUPS = {
     "Models behind servers": "ChatReply ChatRequest ChatServer Patience RequestStopped ServerAddress UnusableReply "
     "reply_in",
     "What terms ask for": "Probe Statistic",
+    "Numbers for each row": "BatchMean ByRow ColumnStrength Pairs Strength",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
     "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",
     "Engines and training": "MOMENTS OF_ENGINE Engine Policy RowLogProb RunSize Sample SavedEngineState TensorSlice "

@@ -51,7 +51,7 @@ EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
     "mm_rlhf.yaml": lambda found: LOG_2 - 0.25 * found.of_chosen_per_token,
     "beta_dpo.yaml": lambda _: LOG_2,
     "dama.yaml": lambda _: LOG_2,
-    "madpo.yaml": lambda _: LOG_2 * (madpo_weight(1.0) + madpo_weight(-1.5)) / 2,
+    "madpo.yaml": lambda _: LOG_2 * (madpo_weight(1.0) + madpo_weight(3.5)) / 2,
 }
 LONG = {"mm_rlhf.yaml", "dama.yaml", "madpo.yaml"}  # as beta_dpo.yaml, without means of the batch
 
@@ -82,7 +82,7 @@ def rows(photographs: Path) -> list[Row]:
             "worse_path": names[row + 1],
             "second_answer": ANSWERS[row + 2],
             "rationale": WHY,
-            "chosen_score": 4.0 - 2.5 * row,
+            "chosen_score": 4.0 + 2.5 * row,
             "rejected_score": 3.0,
             "similarity_gap": 0.3 * row,
             "comparison": COMPARISON,

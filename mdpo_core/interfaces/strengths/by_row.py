@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, WrapSerializer
 
 from mdpo_core.interfaces.strengths.strength import ColumnStrength, Strength
 
@@ -18,9 +18,20 @@ class _RowMark:
     """Marks an option that a strength may take the place of."""
 
 
+def as_plain(strength: Strength) -> dict[str, Any]:
+    """A strength as a recipe has it."""
+    if isinstance(strength, ColumnStrength):
+        return {"column": strength.column}
+    return {strength.kind: strength.component_name()} | strength.model_dump(mode="json")
+
+
+def _shown(value: Any, dump: SerializerFunctionWrapHandler) -> Any:
+    return as_plain(value) if isinstance(value, Strength) else dump(value)
+
+
 # An option of a term that is a number for all rows, or differs by row: ``beta: ByRow = Field(default=0.1, gt=0)``.
 # When the term is called, it is a float or a tensor (batch,), so it may only be used with tensors of that shape.
-ByRow = Annotated[float, _RowMark()]
+ByRow = Annotated[float, _RowMark(), WrapSerializer(_shown)]
 
 _LIMITS = {Gt: ("gt", "above"), Ge: ("ge", "at least"), Lt: ("lt", "below"), Le: ("le", "at most")}
 
@@ -42,13 +53,6 @@ def stand_ins(cls: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any
     """A valid number in the place of each of ``options``: its default, or 1 if it has none."""
     fields = {name: cls.model_fields[name] for name in options}
     return {name: 1.0 if field.is_required() else field.default for name, field in fields.items()}
-
-
-def as_plain(strength: Strength) -> dict[str, Any]:
-    """A strength as a recipe has it."""
-    if isinstance(strength, ColumnStrength):
-        return {"column": strength.column}
-    return {strength.kind: strength.component_name()} | strength.model_dump(mode="json")
 
 
 def within_limits(term: BaseModel, option: str, values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mdpo_core import Loss, Scores, View
+from mdpo_core import ByRow, Loss, Scores, View
 from mdpo_objectives.formulas.columns import number, require
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Listwise(Loss):
     views both are DPO. ``ranks`` gives each row an order of its own.
     """
 
-    beta: float = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
+    beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
     order: tuple[View, ...] = Field(min_length=2, description="the views, best first; with ranks, in any order")
     form: Literal["plackett_luce", "softmax"] = Field(
         default="plackett_luce", description="plackett_luce: the whole order; softmax: the best against all others"
@@ -55,7 +55,7 @@ class Listwise(Loss):
     def __call__(self, scores: Scores) -> Tensor:
         import torch
 
-        rewards = self.beta * torch.stack([scores.log_ratio(view) for view in self.order], dim=-1)
+        rewards = torch.stack([self.beta * scores.log_ratio(view) for view in self.order], dim=-1)
         if self.ranks:
             rewards = rewards.gather(-1, self._places(scores))
         # One sum for each place: of its view and all that come after it.

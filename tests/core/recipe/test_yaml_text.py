@@ -51,8 +51,11 @@ def refusal(tmp_path: Path, recipe: str | bytes) -> str:
         ("&a {<<: *a}", "the anchor '&a' contains an alias of itself"),
         ("{? [a] : 1}", "a key must be a name, not a list or a mapping"),
         ("{<<: 5}", "the merge key '<<' takes a mapping, or a list of mappings: <<: *common"),
-        ("{null: 1}", "objective.0.beta: input should be a valid number, found {'null': 1}"),
-        ("{2020-01-01: 1, 5: 2}", "found {'2020-01-01': 1, '5': 2}"),
+        (
+            "{null: 1}",
+            "objective.0.beta: must be a number, {column: NAME} or {strength: NAME, ...}; found the dict {'null'",
+        ),
+        ("{2020-01-01: 1, 5: 2}", "found the dict {'2020-01-01': 1, '5': 2}"),
         ("1.0e+308", "objective.0.beta: input should be at most 1e+30 in size, found 1e+308"),
         ("1e400", "objective.0.beta: input should be a finite number, found inf"),
     ],

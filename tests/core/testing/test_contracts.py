@@ -227,6 +227,10 @@ ELSEWHERE |= {("reader", name) for name in NAMED_FORMATS.split()}
 ELSEWHERE |= {("corruption", name) for name in ("drop_frames", "other_video", "reverse_frames", "shuffle_frames")}
 
 
+# In plugins/objectives/test_strengths.py, with the columns of each.
+ELSEWHERE |= {("strength", name) for name in ("beta_dpo", "column", "dama", "madpo", "mm_rlhf")}
+
+
 # In plugins/optimizers/test_optimizers.py, where bitsandbytes is installed.
 ELSEWHERE |= {("optimizer", "adamw_8bit"), ("optimizer", "paged_adamw_8bit")}
 
