@@ -47,9 +47,8 @@ class Registry:
 
         Raises `PluginError` for the first plugin that does not load or offers something that recipes cannot use.
         """
-        registry = cls()
+        registry, names = cls(), {point.name for point in entry_points(group=hooks.PROJECT)}
         points = sorted(entry_points(group=hooks.PROJECT), key=lambda point: (point.name, _package_of(point)))
-        names = {point.name for point in points}
         for name in without:
             if name not in names:
                 raise PluginError(
