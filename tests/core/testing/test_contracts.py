@@ -249,5 +249,6 @@ def test_a_component_keeps_the_contract_of_its_kind(
 
 
 def test_no_component_is_left_out() -> None:
-    ours = {(kind, name) for kind in KINDS for name in current_registry().components(kind)}
-    assert ours == CONTRACTS.keys() | ELSEWHERE
+    registry = current_registry()
+    ours = {(kind, name) for kind in KINDS for name in registry.components(kind)}
+    assert ours - registry.registered().keys() == CONTRACTS.keys() | ELSEWHERE
