@@ -26,8 +26,8 @@ _OUTSIDE = 0.025  # of the draws, at each end of an interval
 class Difference:
     """A metric before and after training.
 
-    ``interval``: that in which 95 % of the differences lie when the answers are drawn anew with repetition; None: the
-    benchmark cannot be scored from parts.
+    ``interval``: in which 95 % of the differences lie when the answers are sampled with replacement (bootstrap); None:
+    the benchmark cannot be scored from parts.
     """
 
     metric: str

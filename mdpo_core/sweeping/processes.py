@@ -1,4 +1,4 @@
-"""Runs the real `mdpo-run` several times: so many processes at once, each with a log of its own."""
+"""Runs the real `mdpo-run` several times: a few processes at once, each with a log of its own."""
 
 from __future__ import annotations
 

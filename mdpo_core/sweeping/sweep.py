@@ -24,13 +24,13 @@ class Progress(Protocol):
     """Who is told how far a sweep is."""
 
     def begins(self, num_runs: int, num_ended: int, num_begun: int, chosen: str = "") -> None:
-        """Of all runs, so many ended in earlier calls, and others began. ``chosen``: what a search may choose."""
+        """Some runs ended in earlier calls, and others began. ``chosen``: what a search may choose."""
 
     def ended(self, run: EndedRun, num_left: int, reached: str = "") -> None:
         """A run has ended; ``num_left`` have not. ``reached``: in words what it reached, in a search."""
 
     def goes_on(self, going: Mapping[str, float]) -> None:
-        """These runs go on, for so many seconds."""
+        """The runs that go on, with the seconds since each of them began."""
 
 
 class Silent:

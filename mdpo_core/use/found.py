@@ -69,7 +69,7 @@ class FoundModel:
 def find_trained(path: Path, step: int | None = None, base_path: str | None = None) -> FoundModel:
     """The trained model of a run directory or of an exported folder.
 
-    ``step``: the checkpoint after so many steps; None: ``final``, or the newest checkpoint of a run that has not ended.
+    ``step``: the checkpoint after this step; None: ``final``, or the newest checkpoint of a run that has not ended.
     ``base_path``: where the model is now that was trained. Raises `RecipeError`, `DataError` or `CheckpointError` if
     something is missing, damaged or changed; loads no weights.
     """

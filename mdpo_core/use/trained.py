@@ -99,7 +99,7 @@ def load_trained(
     ``model = load_trained("runs/mine")``, then ``model.answer("What is in the picture?", "photo.jpg")``.
 
     ``folder``: a run directory, whose ``final`` is loaded, or its newest checkpoint if it has not ended; or an exported
-    folder: ``final``, ``best``, what ``mdpo export`` wrote, at any place. ``step``: the checkpoint after so many steps.
+    folder: ``final``, ``best``, what ``mdpo export`` wrote, at any place. ``step``: the checkpoint after this step.
     ``base_path``: a folder or hub name of the model that was trained, if it is not where it was. ``device``: as torch
     writes it; None: a GPU if torch finds one, else the CPU. The weights keep the type that they had in training.
 

@@ -68,7 +68,7 @@ def converted(file: Path, trainer: str | None, processes: int | None, out: Path 
     try:
         build_recipe(Document(root, str(file)), count)
     except RecipeError as error:
-        made = Problem(str(file), "", f"the recipe from these options of {options.title} does not hold; write it anew:")
+        made = Problem(str(file), "", f"the recipe from these options of {options.title} is not valid; write another:")
         raise RecipeError([made, *error.problems]) from error
     return text, notes
 

@@ -49,7 +49,7 @@ def _labelled(name: str, text: str, width: int) -> list[str]:
 
 
 def _short(text: str, width: int, lines: int) -> list[str]:
-    """At most so many lines of a text. What a terminal does not print stands as U+FFFD."""
+    """A text, cut to a number of lines. What a terminal does not print stands as U+FFFD."""
     printed = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(text.split()))
     wide = any(unicodedata.east_asian_width(each) in "WF" for each in printed)  # two columns each
     return textwrap.wrap(printed, max(width // 2 if wide else width, 20), max_lines=lines, placeholder=" ...") or [""]

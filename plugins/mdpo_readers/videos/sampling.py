@@ -30,8 +30,8 @@ class Sampling:
 
     ``frames``: a video is cut into as many equal parts of time, and the frame at the centre of each part is taken.
     ``fps``: the frames at 0, 1/fps, 2/fps, ... seconds are taken; of a video for which these are more than
-    ``max_frames``, the frames at the centres of so many parts. Without either, `FRAMES` of a file or a folder, and all
-    of a list. ``frame_rate``: how many frames of a folder or a list were taken in a second; None: nobody knows.
+    ``max_frames``, the frames at the centres of ``max_frames`` parts. Without either, `FRAMES` of a file or a folder,
+    and all of a list. ``frame_rate``: how many frames of a folder or a list were taken in a second; None: nobody knows.
 
     A video with no more frames than asked for gives all of them, once. In a video with a variable rate, a frame that
     stands for long may be taken several times.

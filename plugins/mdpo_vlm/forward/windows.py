@@ -1,4 +1,4 @@
-"""Attention of packed rows in layers with a sliding window: a token sees its own past, up to so many tokens back."""
+"""Attention of packed rows in layers with a sliding window: a token sees its own past, up to a fixed distance."""
 
 from __future__ import annotations
 
