@@ -23,6 +23,7 @@ SMALL = [
     "validation.num_pairs=2",
     "evaluators=[{evaluator: digits, num_mosaics: 2}, {evaluator: preference}, {evaluator: samples, rows: 1}, "
     "{evaluator: probe}]",
+    "objective.0.beta={strength: beta_dpo}",
     "train.batch_size=4",
     "train.micro_batch_size=4",
     "train.metrics_by_source=true",
