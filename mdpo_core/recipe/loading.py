@@ -25,6 +25,7 @@ from mdpo_core.recipe.terms.by_row import term_of
 from mdpo_core.recipe.train_section import train_of
 from mdpo_core.recipe.yaml_document import PLUGINS, Document, Keys, document_with, read_document, shown_value
 from mdpo_core.registry.discovery import Registry, current_registry
+from mdpo_core.words.amounts import counted
 
 # The kinds of component that each section takes. `MANY`: the sections that take several, as a mapping or a list.
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -285,6 +286,8 @@ def _hint(detail: ErrorDetails) -> str:
 def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return "input should be a mapping of options"
+    if detail["type"] == "too_short":
+        return f"needs at least {counted(detail['ctx']['min_length'], 'item')}"
     message = detail["msg"].removeprefix("Value error, ") or "is not valid"
     return f"{message[0].lower()}{message[1:]}"
 

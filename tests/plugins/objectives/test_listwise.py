@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core import DataError, Loss, Scores, View, component
+from mdpo_core import DataError, Loss, RecipeError, Scores, View, component, load_recipe
 
 VIEWS = ("chosen", "rejected", "chosen@crop", "rejected@crop")
 REWARDS = st.lists(st.floats(-50, 50), min_size=2, max_size=4)
@@ -80,6 +80,12 @@ def test_ranks_order_the_views_of_each_row(data: st.DataObject) -> None:
     loss = listwise(number, ranks=tuple(columns))
     expected = [plackett_luce([row[view] for view in order], 0.1) for row, order in zip(rewards, orders, strict=True)]
     assert loss(scores(rewards, **columns)).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("views", "found"), [("[chosen]", r"\['chosen'\]"), ("[]", r"\[\]")])
+def test_a_list_of_one_view_is_refused_in_plain_words(views: str, found: str) -> None:
+    with pytest.raises(RecipeError, match=rf"objective.0.order: needs at least 2 items, found {found}$"):
+        load_recipe("quickstart", [f"objective.0={{loss: listwise, order: {views}}}"])
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_without_a_file_the_recipe_goes_to_standard_output(tmp_path: Path, capsy
         ("rlhf_type: grpo\ndataset: a\n", "rlhf_type must be dpo, cpo, simpo or orpo, found grpo"),
         ("rlhf_type: dpo\n", "dataset is missing: the arguments name no data set"),
         ("tuner_type: adalora\ndataset: a\n", "tuner_type must be lora or full, found adalora"),
-        ("learning_rate: 0\n", "the recipe from these options of TRL does not hold"),
+        ("learning_rate: 0\n", "the recipe from these options of TRL is not valid"),
     ],
 )
 def test_what_no_recipe_can_say_is_refused_in_a_sentence(
