@@ -36,8 +36,9 @@ class MMRLHF(_OfScores):
         beta (1 + w (1 - exp(-k (R_w - R_l)))), within beta .. (1 + w) beta
         R: columns chosen_score and rejected_score
 
-    The scores are those of a reward model; beta, w and k have the paper's values. The released code reads
-    1 - exp(-k (R_w - R_l)) from the data, and by default does something else: it takes a beta of the batch.
+    The scores are those of a reward model. Formula, beta, w and k are those that notes on the paper quote; the paper
+    itself was not at hand. The released code reads a factor of each pair from the data, which we take to be
+    1 - exp(-k (R_w - R_l)), and by default does something else: it takes a beta of the batch.
     """
 
     beta: float = Field(default=0.1, gt=0, description="beta of pairs whose chosen answer has no lead")
