@@ -11,22 +11,21 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 PAGE = ROOT / "docs" / "guides" / "models.md"
 MARK = "tries it again. -->\n"
-HEAD = "| `model_type` | images in a row | prompts computed once | beyond the generic |\n|---|---|---|---|\n"
 
 
 def matrix() -> str:
     import PIL.Image
     from sklearn.datasets import load_sample_images
     from support.builders.small_vlms import SMALL, build_vlm
-    from support.oracles.plain_vlms import support
+    from support.oracles.support_matrix import row, tables
 
     with tempfile.TemporaryDirectory() as name:
         photographs = Path(name) / "photographs"
         photographs.mkdir()
         for number, pixels in enumerate(load_sample_images().images):
             PIL.Image.fromarray(pixels).save(photographs / f"{number}.png")
-        lines = [support(family, build_vlm(family, Path(name) / family), photographs) for family in SMALL]
-    return HEAD + "\n".join(lines) + "\n"
+        rows = [row(family, build_vlm(family, Path(name) / family), photographs) for family in SMALL]
+    return tables(rows) + "\n"
 
 
 def page() -> str:

@@ -16,7 +16,8 @@ from mdpo_vlm import TransformersAdapter
 from mdpo_vlm.families import FAMILIES, Family
 from mdpo_vlm.forward.recurrent import start_branches_from_prompts
 from support.builders.small_vlms import NIGHTLY, OFTEN, build_vlm
-from support.oracles.plain_vlms import VIEWS, adapter, examples, plain_log_probs
+from support.oracles.plain_gradients import require_gradients_of_plain_forwards
+from support.oracles.plain_vlms import VIEWS, examples
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
@@ -106,33 +107,11 @@ def test_a_layer_gives_each_branch_what_it_has_alone(
     torch.testing.assert_close(found.grad, expected.grad, atol=1e-4, rtol=1e-4)
 
 
-def gradients(total: Tensor, module: nn.Module) -> dict[str, Tensor]:
-    named = dict(module.named_parameters())
-    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    return {name: grad for name, grad in zip(named, found, strict=True) if grad is not None}
-
-
 @pytest.mark.parametrize("options", [PLAIN, Scoring(), Scoring(max_logits=700)], ids=["plain", "shared", "chunks"])
 def test_gradients_equal_those_of_one_plain_forward_for_each_view(
     options: Scoring, family: str, folder: Path, photographs: Path
 ) -> None:
-    data, made = examples(family, photographs), adapter(family, folder, freeze=())
-    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
-    model = made.load(Placement())
-    scored = Scorer(model, TermInputs(tuple(VIEWS)), options=options)(batch).policy
-    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    total, expected = torch.zeros(()), torch.zeros(())
-    for sign, view in zip((1.0, -1.0), VIEWS, strict=True):
-        for row, example in enumerate(data):
-            own = scored[view].values[row][scored[view].mask[row]]
-            alone = plain_log_probs(plain, family, folder, example, view)
-            torch.testing.assert_close(own, alone, atol=NATS, rtol=NATS)
-            total, expected = total + sign * (row + 1) * own.sum(), expected + sign * (row + 1) * alone.sum()
-    found, wanted = gradients(total, model.module), gradients(expected, plain)
-    largest = max(float(value.abs().max()) for value in wanted.values())
-    assert len(found) > 50
-    for name, value in found.items():
-        assert float((value - wanted[name]).abs().max()) <= SHARE * largest, name
+    require_gradients_of_plain_forwards(family, folder, photographs, options)
 
 
 class WithoutStates(TransformersAdapter):

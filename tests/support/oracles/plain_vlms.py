@@ -13,11 +13,11 @@ from mdpo_vlm.families import FAMILIES
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import IMAGE_MARK, DataError, Example, Placement, View, component
+from mdpo_core import IMAGE_MARK, Example, Placement, View, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
-from mdpo_core.scoring.scorer import PLAIN, Scorer
+from mdpo_core.scoring.scorer import Scorer
 from support.builders.small_vlms import SMALL
 
 VIEWS = (View("chosen"), View("rejected"))
@@ -117,30 +117,3 @@ def plain_log_probs(plain: Any, family: str, folder: Path, example: Example, vie
     inputs, length = plain_inputs(family, folder, example, example.responses[view.response])
     log_probs: Tensor = plain(**inputs).logits[0, length - 1 : -1].log_softmax(-1)
     return log_probs.gather(1, inputs["input_ids"][0, length:, None])[:, 0]
-
-
-def support(family: str, folder: Path, photographs: Path) -> str:
-    """A line of the support matrix in docs/guides/models.md, of what is true when it is tried."""
-    row, made = FAMILIES[family], adapter(family, folder)
-    numbers = [number for number in range(4) if _is_taken(family, folder, photographs, number)]
-    several = "0" if numbers[0] == 0 else str(numbers[0])
-    images = f"{several} to 1" if numbers[-1] == 1 else f"{several} or more"
-    once = "yes" if made.shares_prefix else f"no: {row.separate}"
-    inputs = [f"`{name}`: 1 for {kind}" for name, kind in row.marks.items()]
-    inputs += [f"positions in three dimensions, by `{row.grid}`"] * row.has_mrope + ["softcapped logits"] * row.softcap
-    inputs += ["`video: own`"] * (row.video is not None)
-    return f"| `{family}` | {images} | {once} | {'; '.join(inputs) or 'nothing'} |"
-
-
-def _is_taken(family: str, folder: Path, photographs: Path, number: int) -> bool:
-    """Whether a row of so many images is taken; if so, its log-probs must be those of plain transformers."""
-    with PIL.Image.open(sorted(photographs.iterdir())[0]) as image:
-        picture = image.convert("RGB").resize((70, 50))
-    text = f"{IMAGE_MARK}\n" * number + "What is in the picture?"
-    example = Example("1", text, {"chosen": "A temple", "rejected": "A flower"}, (picture,) * number)
-    try:
-        adapter(family, folder).encoder().encode_prompt(example)
-    except DataError:
-        return False
-    assert gap(family, folder, [example], PLAIN) <= NATS
-    return True
