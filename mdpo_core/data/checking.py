@@ -268,7 +268,8 @@ class _RowCheck:
         except DataError as error:
             return _RowResult(example.id, error.problems)
         length = len(encoded.prompts[CLEAN].token_ids) + sum(map(len, encoded.responses.values()))
-        digests = _digest(example), _digest(Example("", example.prompt, example.responses, example.images))
+        shown = Example("", example.prompt, example.responses, example.images, begun=example.begun)
+        digests = _digest(example), _digest(shown)
         return _RowResult(example.id, (), length, *digests, keys_of(example), example.source)
 
 
@@ -290,10 +291,9 @@ def _content(example: Example) -> Iterator[bytes]:
     others = [sorted(part.items()) for part in (example.other_prompts, example.vectors, example.boxes)]
     if any(others):  # rows without these fields keep the digest of versions that did not have them
         yield json.dumps(others, default=vars).encode()
-    if example.videos:
-        yield str(example.videos).encode()
-    if example.frame_times:
-        yield str(example.frame_times).encode()
+    for later in (example.videos, example.frame_times, example.begun):
+        if later:
+            yield str(later).encode()
     for name, images in [("", example.images), *sorted(example.other_images.items())]:
         yield name.encode()
         for image in images:

@@ -1,37 +1,99 @@
-"""Encodes responses to token ids; conversations turn by turn."""
+"""Encodes responses to token ids: conversations turn by turn, and continuations after the beginning of an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.errors import DataError, Problem
-from mdpo_core.types.example import Example, Turn
+from mdpo_core.types.example import Begun, Example, Turn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mdpo_core.interfaces.model import Encoder
+    from mdpo_core.types.batch import EncodedPrompt
+
+# Short responses. The tokens that they all end with are the tokens that end a turn.
+_PROBES = ("a", "0", ".", "No")
 
 
 class EncodedResponse(NamedTuple):
-    """Token ids ``(time,)``; ``turns``: see `mdpo_core.types.batch.Item`, None for a response that is one turn."""
+    """Token ids ``(time,)``; ``turns``: see `mdpo_core.types.batch.Item`, None if all tokens are of one scored turn."""
 
     token_ids: Tensor
     turns: Tensor | None = None
 
 
 def encode_response(encoder: Encoder, example: Example, name: str) -> EncodedResponse:
-    """Encode a response: the assistant's turns as responses, and the turns between them as in a prompt."""
+    """Encode a response: the assistant's turns as responses, and the turns between them as in a prompt.
+
+    With `Example.begun`, these are the tokens of the whole answer.
+    """
     response = example.responses[name]
     try:
+        if example.begun is not None:
+            return _continuation(encoder, example, example.begun, name)
         if isinstance(response, str):
             return EncodedResponse(encoder.encode_response(response))
         return _conversation(encoder, example, response)
     except DataError as error:
         raise DataError([replace(each, path=each.path or name) for each in error.problems]) from error
+
+
+def _continuation(encoder: Encoder, example: Example, begun: Begun, name: str) -> EncodedResponse:
+    """The tokens of the whole answer, of which those of its beginning are not scored.
+
+    These are the tokens that the answer has in common with its beginning alone. A token that reaches over the joint
+    depends on the response, so it is scored.
+    """
+    try:
+        beginning = tokens_of_beginning(encoder, begun.text)
+    except DataError as error:
+        raise DataError([replace(each, path="the beginning of the answer") for each in error.problems]) from error
+    whole = replace(example, responses={name: example.whole_answer(name)}, begun=None)
+    ids, turns = encode_response(encoder, whole, name)
+    turns = ids.new_ones(len(ids)) if turns is None else turns.clone()
+    turns[: _num_common(ids, beginning)] = 0
+    if begun.unfinished:
+        turns[len(ids) - _num_ending(encoder, ids) :] = 0
+    if not turns.any():
+        raise DataError(
+            [Problem("", "", "the response adds no token to the beginning of the answer, so nothing is scored")]
+        )
+    return EncodedResponse(ids, turns)
+
+
+def begun_prompt(encoder: Encoder, example: Example) -> EncodedPrompt:
+    """The encoded prompt of an example, with the tokens of `Example.begun` behind it: a model goes on from there."""
+    prompt = encoder.encode_prompt(example)
+    if example.begun is None:
+        return prompt
+    # Without a space at its end: tokenizers put it before the next word.
+    return prompt.followed_by(tokens_of_beginning(encoder, example.begun.text.rstrip(" ")))
+
+
+def tokens_of_beginning(encoder: Encoder, text: str) -> Tensor:
+    """The tokens ``(time,)`` of an unfinished response, without the tokens that end a turn."""
+    import torch
+
+    if not text:
+        return torch.empty(0, dtype=torch.long)
+    ids = encoder.encode_response(text)
+    return ids[: len(ids) - _num_ending(encoder, ids)]
+
+
+def _num_ending(encoder: Encoder, ids: Tensor) -> int:
+    """The number of tokens at the end of a response that end its turn."""
+    return min(_num_common(ids.flip(0), encoder.encode_response(probe).flip(0)) for probe in _PROBES)
+
+
+def _num_common(one: Tensor, other: Tensor) -> int:
+    """The number of equal tokens at the beginnings of two responses."""
+    pairs = zip(one.tolist(), other.tolist(), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _conversation(encoder: Encoder, example: Example, turns: Sequence[Turn]) -> EncodedResponse:

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard, get_args
 
 from mdpo_core.errors import Problem, blame_on, shown
 from mdpo_core.interfaces.model import Encoder
-from mdpo_core.types.example import Box, Example, ExampleField, Turn
+from mdpo_core.types.example import Begun, Box, Example, ExampleField, Turn
 from mdpo_core.types.marks import IMAGE_MARK, count_marks
 
 # What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
@@ -38,7 +38,7 @@ def problems_of_row(example: Example) -> list[str]:
     if wrong is not None:
         return [wrong]
     texts = {name: _texts(response) for name, response in example.responses.items()}
-    found = list(_character_problems(example, texts))
+    found = [*_character_problems(example, texts), *_beginning_problems(example)]
     found += [
         f"the response '{name}' is empty{'' if '' in each else ': it shows nothing'}; write an answer, or remove the "
         "row"
@@ -64,6 +64,26 @@ def problems_of_row(example: Example) -> list[str]:
     return [*found, *_video_problems(example), *_vector_problems(example), *_box_problems(example)]
 
 
+def _beginning_problems(example: Example) -> Iterator[str]:
+    """What is wrong with the beginning of the answer, which the responses continue."""
+    beginning = "" if example.begun is None else example.begun.text
+    if count_marks(beginning):
+        yield f"the beginning of the answer contains an {IMAGE_MARK} mark; only prompts may contain one"
+    if not beginning.strip():
+        return
+    first = {name: _texts(response)[0].strip() for name, response in example.responses.items() if response}
+    yield from (
+        f"the response '{name}' is the beginning of the answer once more; a response is what follows it"
+        for name, text in first.items()
+        if text == beginning.strip()
+    )
+    if first and all(text.startswith(beginning.strip()) for text in first.values()):
+        yield (
+            "every response starts with the beginning of the answer, which would stand there twice; a response is what "
+            "follows the beginning: cut it off the responses, or do not name its column"
+        )
+
+
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:
     return [response] if isinstance(response, str) else [turn.text for turn in response]
 
@@ -83,6 +103,8 @@ def shows_something(text: str) -> bool:
 def _character_problems(example: Example, responses: Mapping[str, list[str]]) -> Iterator[str]:
     """What shows that a text was read in another encoding than it has."""
     prompts = {f"the other prompt '{name}'": _texts(prompt) for name, prompt in example.other_prompts.items()}
+    if example.begun is not None:
+        prompts["the beginning of the answer"] = [example.begun.text]
     named = {f"the response '{name}'": texts for name, texts in responses.items()}
     for where, texts in {"the id": [example.id], "the prompt": _texts(example.prompt), **prompts, **named}.items():
         found = next((match[0] for text in texts if (match := _MISREAD.search(text))), None)
@@ -157,6 +179,7 @@ def _type_problems(example: object) -> Iterator[str]:
         return
     if not isinstance(example.id, str):
         yield f"the id is {shown(example.id)}; it must be text"
+    yield from _begun_problems(example.begun)
     if not isinstance(example.source, str):
         yield f"the source is {shown(example.source)}; it must be text"
     for field in get_args(ExampleField):
@@ -181,6 +204,13 @@ def _type_problems(example: object) -> Iterator[str]:
         yield from _list_problems(f"its boxes '{name}'", boxes, (tuple, list), "tuples of Box, one for each image")
         for of_image in boxes:
             yield from _list_problems(f"its boxes '{name}' of an image", of_image, Box, "Box objects")
+
+
+def _begun_problems(begun: object) -> Iterator[str]:
+    if begun is not None and not isinstance(begun, Begun):
+        yield f"begun is {shown(begun)}; it must be a Begun or None"
+    elif begun is not None and not (isinstance(begun.text, str) and isinstance(begun.joint, str)):
+        yield f"begun is {shown(begun)}; its text and its joint must be text"
 
 
 def _text_problems(field: str, text: object) -> Iterator[str]:

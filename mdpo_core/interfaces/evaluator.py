@@ -151,7 +151,10 @@ class Policy(Protocol):
     def generate(
         self, examples: Sequence[Example], max_new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0
     ) -> list[str]:
-        """Responses to the examples' prompts: greedy at temperature 0, else sampled with the run's seed."""
+        """Responses to the examples' prompts: greedy at temperature 0, else sampled with the run's seed.
+
+        A response goes on from the beginning of the answer, `Example.begun`, where a row has one.
+        """
 
     def answer(self, questions: Sequence[Example], max_new_tokens: int) -> list[str]:
         """Greedy answers to questions as a person asks them: bare ones are put into the model's chat template."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
+from mdpo_core.data.responses import tokens_of_beginning
 from mdpo_core.interfaces.model import Decoding, Encoder, VisionLanguageModel
 from mdpo_core.types.batch import EncodedPrompt
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# Short responses. The tokens that they all end with are the tokens that end a turn.
-_PROBES = ("a", "0", ".", "No")
 
 
 class ContinuationTask(NamedTuple):
@@ -51,7 +48,7 @@ class Writer:
     def _continued(self, tasks: Sequence[ContinuationTask]) -> list[Added]:
         import torch
 
-        beginnings = [begun(self.encoder, task.beginning) for task in tasks]
+        beginnings = [tokens_of_beginning(self.encoder, task.beginning) for task in tasks]
         prompts = [task.prompt.followed_by(ids) for task, ids in zip(tasks, beginnings, strict=True)]
         with torch.no_grad():
             continuations = self.model.generate(prompts, replace(self.decoding, seed=tasks[0].seed))
@@ -66,19 +63,3 @@ class Writer:
         return Added(
             answer.removeprefix(before) if answer.startswith(before) else f" {self.encoder.decode(more)}", ended
         )
-
-
-def begun(encoder: Encoder, text: str) -> Tensor:
-    """The tokens ``(time,)`` of an unfinished response, without the tokens that end a turn."""
-    import torch
-
-    if not text:
-        return torch.empty(0, dtype=torch.long)
-    ids = encoder.encode_response(text)
-    return ids[: len(ids) - min(_num_common(ids, encoder.encode_response(probe)) for probe in _PROBES)]
-
-
-def _num_common(one: Tensor, other: Tensor) -> int:
-    """The number of equal tokens at the ends of two responses."""
-    pairs = zip(reversed(one.tolist()), reversed(other.tolist()), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -122,7 +122,15 @@ class Attempt:
         # Only the row seeds the draws, so that a stop or other rows cannot change the answer.
         rng = random.Random(f"{self.seed}|{self.example.id}|rejected|{self.count}")
         self.beginnings = beginnings_of(self.example.text(CHOSEN.response), self.keep, rng)
-        return [ContinuationTask(self.prompt, each.beginning, rng.getrandbits(32)) for each in self.beginnings]
+        begun = self.example.begun
+        if begun is not None and begun.unfinished:
+            self.beginnings = [each._replace(one_sentence=True) for each in self.beginnings]
+        return [ContinuationTask(self.prompt, self._read(each), rng.getrandbits(32)) for each in self.beginnings]
+
+    def _read(self, beginning: Beginning) -> str:
+        """What the model continues: the beginning of the row's answers, if they have one, and the one that is kept."""
+        begun = self.example.begun
+        return beginning.beginning if begun is None else begun.followed_by(beginning.beginning).rstrip(" ")
 
     def take(self, added: Sequence[Added]) -> None:
         """Make the answer from what the model added to each beginning."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mdpo_core.interfaces.reader import Reader, StoredRows
 
 SOURCE = "source_"
-_PROMPT, _ID = "prompt", "id"
+_PROMPT, _ID, _BEGINNING = "prompt", "id", "beginning_of_answer"
 # Names, or beginnings of names, of columns that describe replaced answers.
 _OF_ANSWERS = ("chosen_", "rejected_", "preference_probability", "low_confidence")
 _PARTS: tuple[ExampleField, ...] = ("other_images", "other_prompts", "vectors", "boxes")
@@ -45,6 +45,8 @@ class ExamplesAsRows:
     def stored(self, index: int) -> dict[str, Any]:
         example = self.data[index]
         row: dict[str, Any] = {_ID: example.id, _PROMPT: _messages(example.prompt)}
+        if example.begun is not None:
+            row[_BEGINNING] = example.begun.text
         row |= example.responses
         row |= example.columns
         row |= {_column("other_prompts", name): _messages(prompt) for name, prompt in example.other_prompts.items()}
@@ -67,6 +69,8 @@ class ExamplesAsRows:
             "columns": tuple(columns),
             "id": _ID,
         }
+        if first.begun is not None:
+            options |= {"beginning": _BEGINNING, "joint": first.begun.joint, "unfinished": first.begun.unfinished}
         return cast("Reader", make_component("reader", "pairs", **options))
 
 

@@ -140,6 +140,7 @@ def contents(example: Example) -> tuple[object, ...]:
         example.dropped,
         example.videos,
         example.frame_times,
+        example.begun,
     )
 
 

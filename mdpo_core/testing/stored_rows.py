@@ -14,7 +14,7 @@ from mdpo_core.make_data.new_rows import NewPairsFile, NewRow
 from mdpo_core.testing.sentences import calling, contents, name_of, require, require_fields, require_returned
 from mdpo_core.types.example import Example
 
-_PARTS = ("prompt", "responses", "images", "columns", "other_images", "other_prompts", "vectors", "boxes")
+_PARTS = ("prompt", "begun", "responses", "images", "columns", "other_images", "other_prompts", "vectors", "boxes")
 _ANSWER, _COLUMN = "an answer of the contract", "contract"
 
 

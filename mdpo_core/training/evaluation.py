@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch
+from mdpo_core.data.responses import begun_prompt
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import DataError, Problem, RecipeError, blame_on
 from mdpo_core.interfaces.corruption import Corruption
@@ -112,7 +113,7 @@ class TrainedPolicy:
 
     def _prompts(self, examples: Sequence[Example], encoders: Sequence[Encoder]) -> list[EncodedPrompt]:
         """The encoded prompts. Several processes must all run the whole model, so a blank image may be added."""
-        prompts = [encoder.encode_prompt(example) for encoder, example in zip(encoders, examples, strict=True)]
+        prompts = [begun_prompt(encoder, example) for encoder, example in zip(encoders, examples, strict=True)]
         if self.world.size == 1 or any(prompt.images for prompt in prompts):
             return prompts
         return [*prompts, self.builder.blank()]

@@ -54,6 +54,24 @@ class DroppedTokens:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """The beginning of a row's answers: the model reads it as written already, and it is not scored.
+
+    ``joint``: the text between the beginning and a response, unless one of the two has white space there.
+    ``unfinished``: the answer goes on after a response, so the tokens that end a turn are not scored either.
+    """
+
+    text: str
+    joint: str = " "
+    unfinished: bool = False
+
+    def followed_by(self, response: str) -> str:
+        """The answer with a response after this beginning, as the text of one turn."""
+        is_joined = not self.text or self.text[-1:].isspace() or response[:1].isspace()
+        return self.text + ("" if is_joined else self.joint) + response
+
+
+@dataclass(frozen=True)
 class Example:
     r"""A prompt with its images, and the responses that are compared.
 
@@ -69,7 +87,8 @@ class Example:
 
     Corruptions can read the rest, by name: ``other_images`` and ``other_prompts`` of the row;
     ``vectors``, such as an image's embedding; ``boxes``, a tuple of boxes for each of ``images`` before corruption.
-    Corruptions alone set ``dropped``. ``source``: the source of a mixture that the row comes from; "" if there is one.
+    Corruptions alone set ``dropped``. ``begun``: the beginning of the answer, which each of ``responses`` continues;
+    None: they are whole answers. ``source``: the source of a mixture that the row comes from; "" if there is one.
     """
 
     id: str
@@ -85,6 +104,7 @@ class Example:
     source: str = ""
     videos: tuple[range, ...] = ()
     frame_times: tuple[tuple[float, ...], ...] = ()
+    begun: Begun | None = None
 
     @property
     def num_marks(self) -> int:
@@ -98,6 +118,16 @@ class Example:
         if isinstance(response, str):
             return response
         return "\n".join(turn.text for turn in response if turn.role == "assistant")
+
+    def whole_answer(self, name: str) -> str | tuple[Turn, ...]:
+        """The response of this name with the beginning of the answer before it."""
+        response = self.responses[name]
+        if self.begun is None:
+            return response
+        if isinstance(response, str):
+            return self.begun.followed_by(response)
+        first, *others = response
+        return (replace(first, text=self.begun.followed_by(first.text)), *others)
 
     def without_images(self, removed: Collection[int]) -> Example:
         """The example without the images at these indices; its prompt stays. A video without frames is gone, too."""

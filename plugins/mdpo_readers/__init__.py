@@ -43,6 +43,7 @@ from mdpo_readers.named.collections.mmpr import Mmpr
 from mdpo_readers.named.collections.povid import Povid
 from mdpo_readers.named.collections.rlaif_v import RlaifV
 from mdpo_readers.named.collections.rlhf_v import RlhfV
+from mdpo_readers.named.collections.sentinel import Sentinel
 from mdpo_readers.named.collections.seva import SeVa
 from mdpo_readers.named.collections.vlfeedback import VLFeedback
 from mdpo_readers.named.trainers.argilla import Argilla
@@ -70,6 +71,7 @@ def mdpo_components() -> Mapping[str, type[Component]]:
         "rlhf_v": RlhfV,
         "vlfeedback": VLFeedback,
         "povid": Povid,
+        "sentinel": Sentinel,
         "seva": SeVa,
         "mmpr": Mmpr,
         "align_anything": AlignAnything,

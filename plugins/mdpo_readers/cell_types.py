@@ -139,6 +139,12 @@ def question(cell: Cell) -> str:
     return found
 
 
+def beginning(cell: Cell) -> str:
+    """The cell's text, from which an answer goes on; null and blank text are none."""
+    found = "" if cell.value is None else text(cell)
+    return found if found.strip() else ""
+
+
 def number(cell: Cell) -> float:
     """The cell's number, which is finite; true and false are 1 and 0."""
     value = cell.value

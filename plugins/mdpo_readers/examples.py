@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from mdpo_core import Example, LazyRows, Prompt, Reader
+from mdpo_core import Begun, Example, LazyRows, Prompt, Reader
 from mdpo_readers import cell_types, conversations, vectors_and_boxes
-from mdpo_readers.cell_types import Cell
+from mdpo_readers.cell_types import Cell, beginning
 from mdpo_readers.formats.part_pictures import pictures_of_row, require_same_videos
 from mdpo_readers.formats.unread import watch
 from mdpo_readers.formats.written import meant
@@ -55,6 +55,7 @@ class PairRows(LazyRows):
             id=str(self._table.first + number + 1) if columns.id is None else cell_types.name(cell[columns.id]),
             prompt=shown.prompt,
             responses=responses,
+            begun=self._begun(cell),
             images=shown.images,
             videos=shown.videos,
             frame_times=shown.frame_times,
@@ -83,6 +84,15 @@ class PairRows(LazyRows):
         ending, remedy = ("\n", "") if used.marks == "first" else (None, " or set data.marks: first")
         remedy = f"; write one for each video,{remedy}" if used.video else "; name the column of videos: data.video"
         return with_frames(asked, prompt, pictures, frames, ending, remedy)
+
+    def _begun(self, cell: Mapping[str, Cell]) -> Begun | None:
+        """The beginning of the answer, if the recipe names one, or says that the answers are unfinished."""
+        used = self._columns
+        if used.beginning is None:
+            return Begun("", used.joint, unfinished=True) if used.unfinished else None
+        text = with_own_mark(beginning(cell[used.beginning]), used.image_mark)
+        assert isinstance(text, str)
+        return Begun(text, used.joint, used.unfinished)
 
     def _other_prompt(self, cell: Cell) -> Prompt:
         return with_own_mark(conversations.prompt(cell), self._columns.image_mark)

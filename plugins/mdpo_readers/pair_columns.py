@@ -19,6 +19,9 @@ class PairColumns:
     image: str | None
     video: str | None
     responses: Mapping[str, str]
+    beginning: str | None
+    joint: str
+    unfinished: bool
     columns: tuple[str, ...]
     other_images: Mapping[str, str]
     other_prompts: Mapping[str, str]
@@ -44,6 +47,7 @@ class PairColumns:
             self.prompt,
             self.image,
             self.video,
+            self.beginning,
             *self.columns,
             self.id,
             *(column for mapping in by_name for column in mapping.values()),

@@ -43,6 +43,20 @@ class Pairs(VideoReader):
     responses: dict[str, str] = Field(
         default={"chosen": "chosen", "rejected": "rejected"}, description="responses by name, and their columns"
     )
+    beginning: str | None = Field(
+        default=None,
+        description="the column of the beginning of the answer, which each response continues; it is read and not "
+        "scored, and null or blank text is none",
+    )
+    joint: str = Field(
+        default=" ",
+        description="the text between a beginning and a response, unless one of the two has white space there",
+    )
+    unfinished: bool = Field(
+        default=False,
+        description="the answers go on after the responses, as after single sentences: the token that ends an answer "
+        "is not scored",
+    )
     columns: tuple[str, ...] = Field(default=(), description="numeric columns that terms ask for")
     other_images: dict[str, str] = Field(
         default={}, description="other images of a row by name, and their columns, which are read like images"

@@ -51,6 +51,7 @@ EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
     "mm_rlhf.yaml": lambda found: LOG_2 - 0.25 * found.of_chosen_per_token,
     "beta_dpo.yaml": lambda _: LOG_2,
     "dama.yaml": lambda _: LOG_2,
+    "sentinel.yaml": lambda _: LOG_2,
     "madpo.yaml": lambda _: LOG_2 * (madpo_weight(1.0) + madpo_weight(3.5)) / 2,
 }
 LONG = {"mm_rlhf.yaml", "dama.yaml", "madpo.yaml"}  # as beta_dpo.yaml, without means of the batch
@@ -89,6 +90,11 @@ def rows(photographs: Path) -> list[Row]:
             "rejected_2": ANSWERS[row + 2],
             "rejected_3": ANSWERS[(row + 3) % len(ANSWERS)] + " No.",
             "object_boxes": [[10, 10, 200, 90.5]],
+            "image_path": names[row],
+            "question": "What is in the picture?",
+            "context": "So much is here." if row else "",
+            "y_win": ANSWERS[row],
+            "y_lose": ANSWERS[row + 1],
         }
         for row in range(2)
     ]

@@ -46,6 +46,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("ha_dpo", {"image_id": "a.png", "question": "What?", "chosen": ["Yes."], "rejected": ["No."]}),
     ("ha_dpo", {"image_id": "a.png", "chosen": {"question": "What?", "answer": "Yes."}, "reject": {"answer": "No."}}),
+    ("sentinel", {"image_path": "a.png", "question": "What?", "context": "So.", "y_win": "Yes.", "y_lose": "No."}),
     ("povid", {"image": "a.png", "conversations": [HUMAN, GPT], "rejected_conversations": [HUMAN, WRONG]}),
     ("vlfeedback", {"prompt": "What?", "img_path": "a.png", "completions": [rated("Yes.", "5"), rated("No.", "1")]}),
     (

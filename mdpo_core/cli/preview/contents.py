@@ -132,7 +132,7 @@ class NotedRows(LazyRows):
 
 
 def _digest(example: Example) -> bytes:
-    found = hashlib.sha256(repr((example.prompt, sorted(example.responses.items()))).encode())
+    found = hashlib.sha256(repr((example.prompt, example.begun, sorted(example.responses.items()))).encode())
     for image in example.images:
         found.update(stored_digest(image) or image.tobytes())
     return found.digest()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mdpo_core import Prompt
+from mdpo_core import Begun, Prompt
 from mdpo_readers.cell_types import Cell, number_or_text, written_number
 
 
@@ -49,8 +49,8 @@ class Pair:
 
     ``prompt``: text that is ready for the model, or the turns before the answer, with or without ``<image>`` marks.
     ``images``: the cell with the picture or the list of pictures; None: none. ``asked``: the prompt's column, for
-    messages. ``rejected``: None if another picture is what is rejected. ``columns`` and ``other_images``: see
-    `Example`; the latter's cells are read like ``images``.
+    messages. ``rejected``: None if another picture is what is rejected. ``columns``, ``other_images`` and ``begun``:
+    see `Example`; the cells of the other images are read like ``images``.
 
     ``videos``: the cell with the video or the list of videos, as `mdpo_readers.videos.cells.videos` reads them. The
     frames of a video become images where the prompt says ``<video>``; without any mark, pictures and then frames stand
@@ -66,6 +66,7 @@ class Pair:
     other_images: Mapping[str, Cell] = field(default_factory=dict)
     videos: Cell | None = None
     asked: str = "prompt"
+    begun: Begun | None = None
 
     @property
     def responses(self) -> dict[str, Prompt]:

@@ -98,6 +98,7 @@ class FormatRows(LazyRows):
             id=name,
             prompt=shown.prompt,
             responses=pair.responses,
+            begun=pair.begun,
             images=shown.images,
             videos=shown.videos,
             frame_times=shown.frame_times,

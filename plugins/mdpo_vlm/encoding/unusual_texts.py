@@ -103,6 +103,8 @@ class UnusualTexts:
         prompts = {"the prompt": example.prompt}
         prompts |= {f"the other prompt '{name}'": prompt for name, prompt in example.other_prompts.items()}
         responses = {f"the response '{name}'": response for name, response in example.responses.items()}
+        if example.begun is not None:
+            responses["the beginning of the answer"] = example.begun.text
         checks: Mapping[Kind, tuple[Callable[[Prompt], str | None], Mapping[str, Prompt]]] = {
             "ready_prompts": (self._ready, prompts),
             "bare_questions": (self._bare, prompts),

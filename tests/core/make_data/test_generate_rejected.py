@@ -25,8 +25,11 @@ from support.processes.launching import kill
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import (
+    Begun,
     CheckpointError,
     DataError,
+    EncodedPrompt,
+    Example,
     Generation,
     NewPairs,
     Recipe,
@@ -37,7 +40,9 @@ from mdpo_core import (
     run,
 )
 from mdpo_core.cli import main
-from mdpo_core.make_data.continuation import Added, ContinuationTask, Writer, begun
+from mdpo_core.data.responses import tokens_of_beginning
+from mdpo_core.make_data.continuation import Added, ContinuationTask, Writer
+from mdpo_core.make_data.generate_rejected import Attempt
 from mdpo_core.registry.discovery import current_registry
 
 ANSWER = "A Chinese temple with a red roof. No, there are no people."
@@ -105,12 +110,12 @@ def test_sentences_are_cut_anew_until_they_differ_from_reference(
 def test_beginning_has_response_tokens_without_the_ending(llava: Path, prompts: str) -> None:
     encoder = component("adapter", "llava", path=str(llava), prompts=prompts).encoder()  # type: ignore[attr-defined]
     for text in (ANSWER, "A Chinese temple", "a", "0", "No.", "."):
-        ids = begun(encoder, text)
+        ids = tokens_of_beginning(encoder, text)
         whole = encoder.encode_response(text)
         assert whole[: len(ids)].equal(ids)
         assert len(ids) < len(whole)
         assert encoder.decode(ids) == text
-    assert len(begun(encoder, "")) == 0
+    assert len(tokens_of_beginning(encoder, "")) == 0
 
 
 def test_the_source_row_is_kept_and_read_again(changes: list[str], tmp_path: Path) -> None:
@@ -440,3 +445,33 @@ def test_one_process_makes_the_data(
     command = ["relabel", str(RECIPE), "--set", f"data.path={data}", "--out", str(tmp_path / "out.jsonl")]
     assert main(command) == 2
     assert "mdpo relabel runs in one process" in capsys.readouterr().err
+
+
+def test_answer_goes_on_from_the_beginning_of_a_row(
+    changes: list[str], tmp_path: Path, llava: Path, photographs: Path
+) -> None:
+    """With `beginning`, the model continues it, and the new response is only what it adds."""
+    rows = [{"img_path": image, "context": "A temple.", "chosen": "It is red.", "rejected": "No."} for image in IMAGES]
+    recipe = recipe_of(changes, write_rows(tmp_path / "source.jsonl", rows), "data.beginning=context")
+    made = make(recipe, tmp_path / "out.jsonl")
+    processor = AutoProcessor.from_pretrained(llava, backend="pil")
+    model = AutoModelForImageTextToText.from_pretrained(llava)
+    for image, row in zip(IMAGES, lines(tmp_path / "out.jsonl"), strict=True):
+        with PIL.Image.open(photographs / image) as picture:
+            inputs = processor(images=picture.convert("RGB"), text=PROMPT, return_tensors="pt")
+        more = processor.tokenizer("A temple.", add_special_tokens=False, return_tensors="pt")
+        for name in ("input_ids", "attention_mask"):
+            inputs[name] = torch.cat([inputs[name], more[name]], dim=1)
+        written = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        text = processor.tokenizer.decode([*more["input_ids"][0], *written], skip_special_tokens=True)
+        assert row["rejected"] == text.strip().removeprefix("A temple.").strip()
+    assert [each.begun for each in made.reader.open()] == [Begun("A temple.")] * len(IMAGES)
+
+
+def test_unfinished_answer_gets_one_sentence() -> None:
+    row = Example("1", "?", {"chosen": "It is red."}, begun=Begun("A temple.", unfinished=True))
+    attempt = Attempt(row, EncodedPrompt(torch.tensor([1])), "none", seed=0)
+    [task] = attempt.next_tasks()
+    assert task.beginning == "A temple."
+    attempt.take([Added(" It flies. It sings", ended=False)])
+    assert (attempt.answer, attempt.ended) == ("It flies.", True)

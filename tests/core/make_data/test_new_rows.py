@@ -12,7 +12,7 @@ import pytest
 from support.data_commands import Row, lines, same_pixels, write_rows
 from support.pairs import PROMPT
 
-from mdpo_core import Box, DataError, Example, Turn, component
+from mdpo_core import Begun, Box, DataError, Example, Turn, component
 from mdpo_core.make_data.new_rows import NewPairsFile, NewRow
 
 
@@ -31,6 +31,7 @@ def example(number: int) -> Example:
         other_prompts={"second": "<image> or <image>?"},
         vectors={"clip": (0.25, -1.0)},
         boxes={"faces": ((Box(0, 1, 2, 3),), ()) if number else ((), ())},
+        begun=Begun("It is quiet." if number else "", joint="", unfinished=True),
     )
 
 

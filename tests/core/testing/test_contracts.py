@@ -220,7 +220,7 @@ ELSEWHERE |= {("tracker", name) for name in ("wandb", "mlflow", "trackio", "swan
 # In plugins/readers/test_named_formats.py and test_mixture.py, with a file of each format.
 NAMED_FORMATS = (
     "align_anything arena argilla bpo distilabel ha_dpo hound llamafactory llava_rlhf mixture mm_rlhf mmpr openai "
-    "povid rlaif_v rlhf_v seva swift trl vlfeedback"
+    "povid rlaif_v rlhf_v sentinel seva swift trl vlfeedback"
 )
 ELSEWHERE |= {("reader", name) for name in NAMED_FORMATS.split()}
 # In plugins/corruptions/test_frames.py.

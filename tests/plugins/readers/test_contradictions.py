@@ -185,6 +185,7 @@ OWN_NAMES: list[tuple[str, dict[str, Any]]] = [
     ("swift", {"winner": "rejected_response"}),
     ("swift", {"response_score": 1, "rejected_response_score": 2}),
     ("povid", {"winner": "rejected_conversations"}),
+    ("sentinel", {"winner": "y_lose"}),
     ("llamafactory", {"good_score": 1, "bad_score": 2}),
     ("llamafactory", {"winner": "bad"}),
 ]

@@ -12,7 +12,7 @@ import pytest
 from mdpo_readers import Pair, Row, TableReader, asked, text
 from support.paths import DATA
 
-from mdpo_core import DataError, Example, Reader, Turn, component, register
+from mdpo_core import Begun, DataError, Example, Reader, Turn, component, register
 from mdpo_core.testing import check_reader
 
 FORMATS = DATA / "formats"
@@ -32,6 +32,7 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("rlhf_v", "rlhf_v", "RLHF-V-Dataset.parquet", {}),
     ("vlfeedback", "vlfeedback", "vlfeedback.jsonl", {"images": "."}),
     ("povid", "povid", "povid.json", {"images": "."}),
+    ("sentinel", "sentinel", "LLaVA_v1_5_7b_data_pair.jsonl", {"images": "."}),
     ("two_responses", "align_anything", "pairs.parquet", {}),
     ("llava_hound", "hound", "sft_dpo.jsonl", {"images": "frames"}),
     ("bpo", "bpo", "bpo.jsonl", {"images": "."}),
@@ -75,6 +76,7 @@ def test_pairs_are_those_of_the_formats_own_trainer(
     assert len({row.id for row in rows}) == len(rows)
     for row, pair in zip(rows[: len(wanted)], wanted, strict=True):
         assert as_expected(row.prompt) in [as_expected(pair[name]) for name in ("prompt", "as_written") if name in pair]
+        assert row.begun == (Begun(pair["begun"], unfinished=True) if "begun" in pair else None)
         assert row.responses.get("chosen") == pair["chosen"]
         assert row.responses.get("rejected") == pair["rejected"]
         assert [list(image.size) for image in row.images] == pair["image_sizes"]

@@ -34,11 +34,19 @@ def rows(question: str) -> dict[str, dict[str, Any]]:
         "distilabel": {"instruction": question, "generations": ["No.", "Yes."], "ratings": [1, 5]},
         "povid": {"conversations": [said, gpt], "rejected_conversations": [said, wrong]},
         "ha_dpo": {"image_id": "a.png", "question": question, **ANSWERS},
+        "sentinel": {"question": question, "context": "So.", "y_win": "Yes.", "y_lose": "No.", "image_path": None},
         "mm_rlhf": {"question": question, "video": None, **ANSWERS},
     }
 
 
-COLUMNS = {"trl": "images", "swift": "images", "arena": "images", "pairs": "img_path", "vlfeedback": "img_path"}
+COLUMNS = {
+    "trl": "images",
+    "swift": "images",
+    "arena": "images",
+    "pairs": "img_path",
+    "vlfeedback": "img_path",
+    "sentinel": "image_path",
+}
 
 
 @pytest.mark.parametrize("picture", [None, "a.png"])
