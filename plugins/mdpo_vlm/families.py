@@ -62,7 +62,8 @@ class Family:
     the model's own video input, if mdpo computes it; it needs ``grid``. ``recurrent``: layers with a state, which each
     response takes over from its prompt. ``tells_window``: each layer with a sliding window gives it to its attention as
     ``sliding_window``, so that packed rows keep to it; families that do not say so share prompts only if no sequence is
-    longer than the window.
+    longer than the window. ``unadaptable``: a regular expression for linear layers that LoRA cannot adapt, because peft
+    takes their names for those of experts, which it adapts instead.
     """
 
     separate: str = ""
@@ -79,6 +80,7 @@ class Family:
     video: VideoInput | None = None
     recurrent: Recurrent | None = None
     tells_window: bool = False
+    unadaptable: str = r"$^"
 
     @property
     def has_mrope(self) -> bool:
@@ -94,9 +96,13 @@ _VIDEO_3 = VideoInput((128 * 32**2, 768 * 32**2), 16, (0.5,) * 3, (0.5,) * 3, "a
 _QWEN = Family(
     projector=r"\.merger\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw", video=_VIDEO
 )
+_QWEN_3 = replace(_QWEN, projector=r"\.(merger|deepstack_merger_list)\.", video=_VIDEO_3)
 _LINEAR = Recurrent("linear_attn", "cache_params")
 _QWEN_3_5 = replace(_QWEN, video=_VIDEO_3, recurrent=_LINEAR)
+# peft reads these names as those that experts had in older versions of transformers.
+_LIKE_EXPERTS = r"\.(gate|gate_proj|up_proj|down_proj)$"
 _GLM = Family(projector=r"\.(downsample|merger)\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
+_MISTRAL = Family(vision=("pixtral",), reads_pixels=True)
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
@@ -106,7 +112,14 @@ FAMILIES: Mapping[str, Family] = {
     "llava_onevision": Family(num_images=(0, 1)),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": replace(_QWEN, video=replace(_VIDEO, reads_times=True)),
-    "qwen3_vl": replace(_QWEN, projector=r"\.(merger|deepstack_merger_list)\.", video=_VIDEO_3),
+    "qwen3_vl": _QWEN_3,
+    "qwen3_vl_moe": _QWEN_3,
+    "qwen3_omni_moe_thinker": Family(
+        projector=r"\.(merger|merger_list)\.",
+        grid="image_grid_thw",
+        idle=r"\.audio_tower\.",
+        unadaptable=_LIKE_EXPERTS,
+    ),
     "qwen3_5": _QWEN_3_5,
     "qwen3_5_moe": _QWEN_3_5,
     "minicpmv4_6": Family(reads_pixels=True, tiles="target_sizes", recurrent=_LINEAR),
@@ -122,8 +135,10 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "glm4v": _GLM,
     "glm46v": _GLM,
+    "glm4v_moe": replace(_GLM, unadaptable=_LIKE_EXPERTS),
     "internvl": Family(),
-    "mistral3": Family(vision=("pixtral",), reads_pixels=True),
+    "mistral3": _MISTRAL,
+    "mistral4": _MISTRAL,
     "aya_vision": Family(),
     "ovis2": Family(),
     "deepseek_vl": Family(idle=r"vision_model\.head\."),
@@ -156,7 +171,9 @@ REFUSED: Mapping[str, str] = {
     "gemma4_unified": f"{_NO_PIL}; Gemma 4 has one",
     "kimi_k25": _NO_PIL,
     "molmo2": _NO_PIL,
+    "llama4": _NO_PIL,
     "perception_lm": _NO_PIL,
+    "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
     "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 does not",
     "lfm2_vl": f"{_NO_PIL}; LFM3-VL has one",
 }
@@ -173,7 +190,10 @@ def refusal(config: Mapping[str, Any]) -> str:
 
 def family_of(config: Mapping[str, Any]) -> Family:
     """The row of a ``config.json``, or `UNKNOWN`."""
-    family = FAMILIES.get(str(config.get("model_type")), UNKNOWN)
+    model_type, text = str(config.get("model_type")), config.get("text_config")
+    if model_type == "mistral3" and isinstance(text, Mapping) and text.get("model_type") == "mistral4":
+        model_type = "mistral4"  # Mistral Small 4
+    family = FAMILIES.get(model_type, UNKNOWN)
     vision = config.get("vision_config")
     vision_type = vision.get("model_type") if isinstance(vision, Mapping) else None
     return family if not family.vision or vision_type in family.vision else UNKNOWN

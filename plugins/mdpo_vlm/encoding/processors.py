@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
@@ -24,6 +25,8 @@ _REMEDY = "download the model again, or save its processor beside it"
 # Processors that cannot be made without a video processor's settings.
 _READ_VIDEO_SETTINGS = ("MiniCPMV4_6Processor", "MiniCPMV4_7Processor")
 _PIXTRAL = "PixtralProcessor"
+# Model types that are a part of another, and have its processor.
+_PART_OF = {"qwen3_omni_moe_thinker": "qwen3_omni_moe"}
 # The image token, where a processor writes another one than the mark that it replaces, and does not say which.
 _WRITTEN = {"Ovis2Processor": "<IMG_ATOM>"}
 
@@ -40,7 +43,7 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     own = [file for file in (folder / "config.json",) if file.is_file()]
     with reading(folder, _FAILURE, [*own, *encoder_files(folder)], _SECONDS, _REMEDY) as staged:
         require_bounded(folder)
-        processor = _processor(staged, PROCESSOR_MAPPING.get(type(config), None))
+        processor = _processor(staged, _class_of(config))
         complete(processor, config, folder)
         require_types(processor, folder)
         require_sizes(processor, folder)
@@ -57,8 +60,18 @@ def image_text(processor: ProcessorMixin) -> str:
 
 def class_that_needs_torchvision(model: Path) -> str:
     """The processor class of the model in a folder if transformers makes it only with torchvision; else nothing."""
-    kind = PROCESSOR_MAPPING.get(type(load_config(model)), None)
+    kind = _class_of(load_config(model))
     return kind.__name__ if kind is not None and _needs_torchvision(kind) else ""
+
+
+def _class_of(config: PreTrainedConfig) -> type[ProcessorMixin] | None:
+    kind: type[ProcessorMixin] | None = PROCESSOR_MAPPING.get(_whole_config(config), None)
+    return kind
+
+
+def _whole_config(config: PreTrainedConfig) -> type[PreTrainedConfig]:
+    whole = _PART_OF.get(config.model_type)
+    return type(config) if whole is None else CONFIG_MAPPING[whole]
 
 
 def _needs_torchvision(kind: type[ProcessorMixin]) -> bool:

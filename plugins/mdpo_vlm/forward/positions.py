@@ -109,6 +109,7 @@ def _rope_positions(base: PreTrainedModel, family: Family, ids: Tensor, shown: S
         return torch.arange(len(ids)).expand(3, 1, len(ids))
     is_image_token = ids == base.config.image_token_id
     is_image_token[-1] = False
-    index, _ = base.model.get_rope_index(ids[None], **rope_inputs(family, shown, is_image_token))
+    given = {"attention_mask": torch.ones_like(ids)[None], **rope_inputs(family, shown, is_image_token)}
+    index, _ = base.model.get_rope_index(ids[None], **given)
     positions: Tensor = index
     return positions

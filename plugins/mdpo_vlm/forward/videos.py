@@ -36,12 +36,13 @@ def rope_inputs(family: Family, shown: Sequence[EncodedImage], are_shown: Tensor
     ``are_shown``: ``(time,)`` bool, true on their tokens.
     """
     kinds = are_shown.int()
-    of_tokens = [torch.full((len(each.features),), _VIDEO if is_video(each.inputs) else _IMAGE) for each in shown]
-    kinds[are_shown] = torch.cat(of_tokens).int()
+    by_item = [torch.full((len(each.features),), _VIDEO if is_video(each.inputs) else _IMAGE) for each in shown]
+    kinds[are_shown] = torch.cat(by_item).int()
     found: dict[str, list[Tensor]] = {}
     for each in shown:
         name = VIDEO_GRID if is_video(each.inputs) else family.grid
         found.setdefault(name, []).append(grid_on_cpu(each.inputs, family))
         if SECONDS_PER_PATCH in each.inputs:
             found.setdefault(SECONDS_PER_PATCH, []).append(on_cpu(each.inputs, SECONDS_PER_PATCH))
-    return {"mm_token_type_ids": kinds[None], **{name: torch.cat(values) for name, values in found.items()}}
+    of_tokens = {name: kinds[None] for name in family.marks}
+    return {**of_tokens, **{name: torch.cat(values) for name, values in found.items()}}

@@ -73,6 +73,9 @@ def _resolve_target(modules: Modules, part: Part, pattern: str) -> Match:
     reached = [name for name in adaptable if not modules.has_idle(name)]
     if not reached:
         return Match((), [f"{adaptable[0]}, which no gradient reaches"])
+    named_alike = [name for name in reached if modules.is_like_expert(name)]
+    if named_alike:
+        return Match((), [f"{named_alike[0]}, whose name peft takes for that of an expert; name other layers"])
     tied = {name: reason for name in reached if (reason := _tied_reason(modules, name)) is not None}
     return Match([name for name in reached if name not in tied], list(tied.values()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import nn
@@ -30,6 +31,7 @@ class Modules:
         self._encoder = base.get_encoder("image")
         self._idle = idle_parameters(base, family)
         self._tied = _tied_names(base)
+        self._unadaptable = family.unadaptable
         names = PartNames(base, family)
         self.of_part: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
         for name, module in self._modules.items():
@@ -53,12 +55,17 @@ class Modules:
         """True for a type of module that LoRA can adapt."""
         return isinstance(self._modules[name], _ADAPTABLE)
 
+    def is_like_expert(self, name: str) -> bool:
+        """True if peft would take the layer's name for that of an expert."""
+        return re.search(self._unadaptable, name) is not None
+
     def is_inner_linear(self, name: str) -> bool:
         """True for a linear layer that ``all-linear`` includes: it trains, and is not the head."""
         module = self._modules[name]
         # torch's attention reads the weights of its layers without calling them.
         parent = self._modules.get(name.rpartition(".")[0])
         inner = module is not self._head and not isinstance(parent, nn.MultiheadAttention)
+        inner = inner and not self.is_like_expert(name)
         return isinstance(module, _LINEAR) and inner and not self.has_idle(name)
 
     def has_idle(self, name: str) -> bool:

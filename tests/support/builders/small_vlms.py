@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
-from support.builders.vlms import glm, google, idefics, llava, more, qwen, recurrent
+from support.builders.vlms import experts, glm, google, idefics, llava, more, qwen, recurrent
 from support.builders.vlms.llava import NAMELESS
 from support.builders.vlms.shapes import Small
 
@@ -27,6 +27,7 @@ SMALL: dict[str, Small] = {
     **recurrent.MODELS,
     **glm.MODELS,
     **more.MODELS,
+    **experts.MODELS,
 }
 
 # One for each way of scoring: positions of transformers' own, M-RoPE, prompts that cannot be shared, and layers with a
@@ -71,7 +72,7 @@ def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
     small = {**SMALL, **NAMELESS}[family]
     tokenizer = _tokenizer(small)
     _save_processor(small, tokenizer, folder)
-    config = CONFIG_MAPPING[family](**small.config(tokenizer.convert_tokens_to_ids))
+    config = CONFIG_MAPPING[small.model_type or family](**small.config(tokenizer.convert_tokens_to_ids))
     for part in (config, config.get_text_config()) if hasattr(config, "vocab_size") else (config.get_text_config(),):
         part.vocab_size = len(tokenizer)
     config.get_text_config().eos_token_id = tokenizer.convert_tokens_to_ids(small.end)

@@ -17,7 +17,7 @@ from support.builders.small_vlms import SMALL
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 # Those that show a video as Qwen3-VL does.
-LIKE_QWEN3_VL = ("qwen3_vl", "qwen3_5", "qwen3_5_moe")
+LIKE_QWEN3_VL = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 QUESTION = "What happens?"
 _MERGE, _TOGETHER = 2, 2
 _MEAN, _STD = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])

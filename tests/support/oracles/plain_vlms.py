@@ -63,9 +63,11 @@ def plain_text(family: str, example: Example) -> str:
             return f"User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
         case "idefics3" | "smolvlm":
             return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
-        case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen3_5" | "qwen3_5_moe" | "lfm3_vl" | "video_llama_3":
+        case "lfm3_vl" | "video_llama_3":
             images = "<|vision_start|><|image_pad|><|vision_end|>" * number
-        case "glm4v" | "glm46v":
+        case _ if family.startswith("qwen"):
+            images = "<|vision_start|><|image_pad|><|vision_end|>" * number
+        case "glm4v" | "glm46v" | "glm4v_moe":
             images = "<|begin_of_image|><|image|><|end_of_image|>" * number
         case _:
             images = small.image * number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from support.builders.vlms.shapes import CHATML, HEADS, HIDDEN, PATCH, SIDE, Small, text
@@ -22,7 +23,9 @@ _VISION = {
 }
 
 
-def _glm(kind: str) -> Small:
+def glm(kind: str, language: str = "glm4v_text", of_text: Mapping[str, Any] = MappingProxyType({})) -> Small:
+    """A model of GLM's kind; ``of_text``: more settings of its language model."""
+
     def config(token: Callable[[str], int]) -> dict[str, Any]:
         rope = {
             "rope_type": "default",
@@ -32,7 +35,9 @@ def _glm(kind: str) -> Small:
         }
         return {
             "vision_config": _VISION,
-            "text_config": text("glm4v_text", token, rope_parameters=rope, head_dim=2 * HIDDEN // HEADS),
+            "text_config": text(
+                language, token, rope_parameters=rope, head_dim=2 * HIDDEN // HEADS, **of_text
+            ),
             "image_token_id": token("<|image|>"),
             "video_token_id": token("<|video|>"),
             **{f"{name}_token_id": token(each) for name, each in zip(_NAMES, _TOKENS, strict=True)},
@@ -49,4 +54,4 @@ def _glm(kind: str) -> Small:
     )
 
 
-MODELS: dict[str, Small] = {"glm4v": _glm("Glm4v"), "glm46v": _glm("Glm46V")}
+MODELS: dict[str, Small] = {"glm4v": glm("Glm4v"), "glm46v": glm("Glm46V")}

@@ -37,7 +37,10 @@ EXACT = {"size": {"height": SIDE, "width": SIDE}}
 
 @dataclass(frozen=True)
 class Small:
-    """How a family's small model is built. ``end``: what ends a turn; ``names``: special tokens that have a name."""
+    """How a family's small model is built.
+
+    ``end``: what ends a turn; ``names``: special tokens that have a name; ``model_type``: if it is not the family's name.
+    """
 
     image: str
     template: str | None
@@ -49,6 +52,7 @@ class Small:
     special: Sequence[str] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     end: str = "<|im_end|>"
+    model_type: str = ""
 
 
 def clip(kind: str = "clip_vision_model", **more: Any) -> dict[str, Any]:
