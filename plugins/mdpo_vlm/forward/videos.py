@@ -44,5 +44,5 @@ def rope_inputs(family: Family, shown: Sequence[EncodedImage], are_shown: Tensor
         found.setdefault(name, []).append(grid_on_cpu(each.inputs, family))
         if SECONDS_PER_PATCH in each.inputs:
             found.setdefault(SECONDS_PER_PATCH, []).append(on_cpu(each.inputs, SECONDS_PER_PATCH))
-    of_tokens = {name: kinds[None] for name in family.marks}
+    of_tokens = dict.fromkeys(family.marks, kinds[None])
     return {**of_tokens, **{name: torch.cat(values) for name, values in found.items()}}

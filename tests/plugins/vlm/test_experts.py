@@ -26,5 +26,5 @@ def test_names_that_peft_takes_for_experts_get_no_adapter(family: str, tmp_path:
 
 def test_a_pattern_for_such_a_name_is_refused(tmp_path: Path) -> None:
     folder = build_vlm("glm4v_moe", tmp_path)
-    with pytest.raises(RecipeError, match=r"'down_proj' matches model.*down_proj, whose name peft takes for that of an"):
+    with pytest.raises(RecipeError, match=r"'down_proj' matches model.*down_proj, whose name peft takes for that"):
         adapter("glm4v_moe", folder, lora={**LORA, "targets": ["down_proj"]}).check()

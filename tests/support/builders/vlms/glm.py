@@ -35,9 +35,7 @@ def glm(kind: str, language: str = "glm4v_text", of_text: Mapping[str, Any] = Ma
         }
         return {
             "vision_config": _VISION,
-            "text_config": text(
-                language, token, rope_parameters=rope, head_dim=2 * HIDDEN // HEADS, **of_text
-            ),
+            "text_config": text(language, token, rope_parameters=rope, head_dim=2 * HIDDEN // HEADS, **of_text),
             "image_token_id": token("<|image|>"),
             "video_token_id": token("<|video|>"),
             **{f"{name}_token_id": token(each) for name, each in zip(_NAMES, _TOKENS, strict=True)},

@@ -39,7 +39,8 @@ EXACT = {"size": {"height": SIDE, "width": SIDE}}
 class Small:
     """How a family's small model is built.
 
-    ``end``: what ends a turn; ``names``: special tokens that have a name; ``model_type``: if it is not the family's name.
+    ``end``: what ends a turn; ``names``: special tokens that have a name; ``model_type``: if it is not
+    the family's name.
     """
 
     image: str
