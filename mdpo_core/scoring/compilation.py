@@ -207,8 +207,8 @@ def _row(lengths: bytes, dropped: bytes, device: torch.device) -> Packed:
 
 @_attend.register_fake
 def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *row: Any) -> Tensor:
-    batch, heads, time, dim = query.shape
-    return value.new_empty(batch, time, heads, dim)
+    batch, heads, time, _ = query.shape
+    return value.new_empty(batch, time, heads, value.shape[-1])
 
 
 # Not a `custom_op`: inside of one, autograd is off.
