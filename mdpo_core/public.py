@@ -35,6 +35,7 @@ from mdpo_core.interfaces.model import (
     Head,
     LayeredModel,
     Placement,
+    Routing,
     VisionLanguageModel,
 )
 from mdpo_core.interfaces.optimizer import AdamW, Optimizer, TrainedWeights, UpdateOptions
@@ -176,6 +177,7 @@ __all__ = [
     "RequestStopped",
     "ResponseTokens",
     "Role",
+    "Routing",
     "RowLogProb",
     "RowStream",
     "Rows",

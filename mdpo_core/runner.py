@@ -202,8 +202,7 @@ class Run:
     def _loaded(self, *, trainable: bool) -> VisionLanguageModel:
         from mdpo_core.training.model_loading import load_model
 
-        recipe = self.recipe
-        return load_model(recipe.model, recipe.backend, recipe.train, self.world, trainable=trainable)
+        return load_model(self.recipe.model, self.recipe.backend, self.recipe.train, self.world, trainable=trainable)
 
     def _compile(self, model: VisionLanguageModel) -> None:
         if self.recipe.scoring.compile:
@@ -217,7 +216,8 @@ class Run:
 
         options = self.recipe.scoring.model_copy(update={"share_prefix": self.recipe.shares_prefix()})
         train = self.recipe.train
-        return Scorer(model, objective.reads, reference, options, train.seed, noise=train.neftune_noise_alpha)
+        noise, balanced = train.neftune_noise_alpha, train.router_aux_loss_coef is not None
+        return Scorer(model, objective.reads, reference, options, train.seed, noise=noise, balanced=balanced)
 
     def start_engine(self, model: VisionLanguageModel, scorer: Scorer, reference: Reference | None) -> Learner:
         """Let the backend wrap the scorer."""

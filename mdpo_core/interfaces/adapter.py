@@ -90,6 +90,11 @@ class ModelAdapter(Component):
         return False
 
     @property
+    def has_routers(self) -> bool:
+        """Whether the model has ``routing``, whose balance `train.router_aux_loss_coef` keeps."""
+        return False
+
+    @property
     def refuses_compiling(self) -> str:
         """Why the model's layers cannot be compiled; empty: they can.
 

@@ -96,6 +96,16 @@ class LayeredModel(Protocol):
         """The names of the parameters of each part."""
 
 
+class Routing(NamedTuple):
+    """How a mixture of experts chooses those of each token.
+
+    ``routers``: modules whose output, or the first tensor of it, is the logit of each expert, ``(tokens, experts)``.
+    """
+
+    routers: Sequence[nn.Module]
+    experts_per_token: int
+
+
 class VisionLanguageModel(LayeredModel, Protocol):
     """A loaded model, as separate steps that a scorer combines."""
 
@@ -138,6 +148,9 @@ class VisionLanguageModel(LayeredModel, Protocol):
 
     def input_embeddings(self) -> nn.Module:
         """The module that turns token ids into embeddings ``(batch, time, width)``; for adapters with `takes_noise`."""
+
+    def routing(self) -> Routing:
+        """How experts are chosen; for adapters with `has_routers`. `packed_hidden_states` routes all of ``read``."""
 
     def adapter_disabled(self) -> AbstractContextManager[None]:
         """Switch LoRA off inside the ``with``."""

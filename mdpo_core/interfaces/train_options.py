@@ -125,6 +125,12 @@ class Train(Section):
         gt=0,
         description="noise on the embeddings of tokens while the policy trains (NEFTune, arXiv:2310.05914); null: none",
     )
+    router_aux_loss_coef: float | None = Field(
+        default=None,
+        gt=0,
+        description="weight of a loss that lets the routers of a mixture of experts use all experts evenly (load "
+        "balancing, arXiv:2101.03961), added to the loss of each pair; null: none",
+    )
     stop_early: StopEarly | None = Field(
         default=None, description="end the run when a metric of the evaluations no longer gets better"
     )

@@ -15,6 +15,7 @@ from mdpo_core.interfaces.reader import Reader
 from mdpo_core.interfaces.term import Loss, Term
 from mdpo_core.recipe.checks.cached_reference import not_in_cache
 from mdpo_core.recipe.checks.declarations import problems_of_declarations
+from mdpo_core.recipe.checks.experts import compiled_routers, routers
 from mdpo_core.recipe.checks.goals import goals
 from mdpo_core.recipe.checks.held_out import held_out
 from mdpo_core.recipe.checks.metric_names import metric_names
@@ -268,6 +269,8 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     _rounds_updates: frozenset({"model", "backend"}),
     _optimizer: frozenset({"train", "backend"}),
     _noise: frozenset({"train", "model"}),
+    routers: frozenset({"train", "model"}),
+    compiled_routers: frozenset({"train", "scoring"}),
     _compiles: frozenset({"model", "backend", "scoring"}),
     _frozen_copy: frozenset({"model", "reference", "backend"}),
     _condition_names: frozenset({"corruptions"}),

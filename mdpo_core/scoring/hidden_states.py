@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.processes.devices import device_of
+from mdpo_core.scoring.experts.balance import BalancedModel
 from mdpo_core.scoring.noise.embeddings import NoisyModel
 from mdpo_core.scoring.probes import AllLayers
 from mdpo_core.types.batch import Batch, EncodedImage, Item
@@ -19,6 +21,9 @@ from mdpo_core.types.layout import Attention, PaddedView, consecutive, pack, pad
 from mdpo_core.types.scores import TokenLogProbs
 from mdpo_core.types.transfer import to_device
 from mdpo_core.types.view import View
+
+# What gives hidden states: a model, or one with something more.
+GivesHiddenStates: TypeAlias = VisionLanguageModel | AllLayers | NoisyModel | BalancedModel
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def unscored(batch: Batch, views: Sequence[View]) -> dict[View, Tensor]:
 
 
 def packed_states(
-    model: VisionLanguageModel | AllLayers | NoisyModel,
+    model: GivesHiddenStates,
     batch: Batch,
     views: Sequence[View],
     images: Sequence[EncodedImage],
@@ -93,7 +98,7 @@ def packed_states(
 
 
 def padded_states(
-    model: VisionLanguageModel | AllLayers | NoisyModel,
+    model: GivesHiddenStates,
     batch: Batch,
     views: Sequence[View],
     images: Sequence[EncodedImage],

@@ -15,6 +15,7 @@ from mdpo_core.processes.devices import device_of
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.attention import ATTENTIONS
 from mdpo_core.scoring.compilation import ROW_MULTIPLE
+from mdpo_core.scoring.experts.balance import BalancedModel
 from mdpo_core.scoring.head import logits_at_once, token_log_probs
 from mdpo_core.scoring.hidden_states import PredictingHiddenStates, packed_states, padded_states
 from mdpo_core.scoring.noise.embeddings import NoisyModel
@@ -39,7 +40,7 @@ class Scorer(nn.Module):
     batch for the policy only, all of its views. Without a ``reference`` only the policy is scored.
     ``options.share_prefix`` must be false for a model that cannot share prompts. ``seed``: the only source of the
     probes' first weights. ``attention``: instead of that of ``options``. ``noise``: the alpha of `NoisyModel`, for the
-    policy with gradients.
+    policy with gradients. ``balanced``: also give the ``router_aux_loss`` of the policy with gradients.
 
     Only `use_reference` and `use_attention` change a scorer after its construction.
     """
@@ -53,6 +54,7 @@ class Scorer(nn.Module):
         seed: int = 0,
         attention: Attention | None = None,
         noise: float | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         self.add_module(POLICY_PREFIX.removesuffix("."), model.module)
@@ -65,7 +67,8 @@ class Scorer(nn.Module):
         self._max_logits = options.max_logits
         self._images_are_frozen = _images_are_frozen(model)
         self.probes = build_probes(reads.probes, model, seed)
-        self._noisy = None if noise is None else NoisyModel(model, noise)
+        self._trained = model if noise is None else NoisyModel(model, noise)
+        self._balanced = BalancedModel(self._trained, model.routing()) if balanced else None
 
     def use_reference(self, reference: Reference) -> None:
         """Use another reference from the next forward on.
@@ -86,12 +89,14 @@ class Scorer(nn.Module):
             states = self._states(self.model, batch, list(batch.digests), images)
             return ScorerOutput(self._log_probs(self.model, states), {})
         views = [view for view in self._inputs.views if view in batch.digests]
-        trained = self._noisy if self._noisy is not None and torch.is_grad_enabled() else self.model
+        trained = (self._balanced or self._trained) if torch.is_grad_enabled() else self.model
         policy = _with_all_parameters(self._states(trained, batch, views, images), batch, images)
+        balance = None if self._balanced is None or not torch.is_grad_enabled() else self._balanced.take_loss()
         log_probs = self._log_probs(self.model, policy)
         reference = self._reference_output(batch, views, images)
         statistics = self._statistics_of(policy, reference.states)
-        return ScorerOutput(log_probs, reference.log_probs, statistics, self._probed(policy, reference.layers))
+        probed = self._probed(policy, reference.layers)
+        return ScorerOutput(log_probs, reference.log_probs, statistics, probed, balance)
 
     def _reference_output(self, batch: Batch, views: Sequence[View], images: Sequence[EncodedImage]) -> ReferenceOutput:
         if self._reference is None:

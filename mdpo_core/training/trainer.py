@@ -35,6 +35,7 @@ from mdpo_core.training.number_checks import (
 from mdpo_core.training.schedule import learning_rate
 from mdpo_core.training.speed.arithmetic import Arithmetic
 from mdpo_core.training.speed.throughput import Clock
+from mdpo_core.training.steps.balance import with_balance
 from mdpo_core.training.steps.whole_batch import WholeBatch, counts, seed_dropout
 from mdpo_core.training.trackers import Tracking
 from mdpo_core.types.batch import Batch
@@ -198,6 +199,7 @@ class Trainer:
             require_indifference(scores, indifference_tolerance(self.recipe))
         self._whole_batch.measure_one(taken, micro_batch, batch, scores)
         outcome = self.objective(scores)
+        outcome = with_balance(outcome, scored.router_aux_loss, self.recipe.train.router_aux_loss_coef)
         require_finite(outcome, batch, step + 1)
         # Divides by the pairs of the whole step, so that the loss is their mean, even in a smaller last batch.
         # A bad row that was met too late counts there as a row without a loss.

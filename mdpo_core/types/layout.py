@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -63,7 +64,8 @@ class Packed:
     `attend`), and its positions follow the prompt's.
     ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: for each prompt, its length and those of its
     branches. ``attention``: the function that `attend` calls. ``dropped``: for each prompt, ``(time,)`` bool, true on
-    tokens that nothing attends to; None: no such tokens.
+    tokens that nothing attends to; None: no such tokens. ``repeats``: for each prompt, the number of items that each
+    branch stands for; empty: one.
     """
 
     token_ids: Tensor
@@ -71,6 +73,7 @@ class Packed:
     lengths: tuple[tuple[int, ...], ...]
     attention: Attention
     dropped: tuple[Tensor | None, ...] = ()
+    repeats: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device) -> Packed:
         """The row with token ids and positions on ``device``."""
@@ -135,6 +138,21 @@ class Packed:
         predicts[last] = ~predicts[last]
         return to_device(predicts.nonzero().squeeze(1), self.token_ids.device)
 
+    def read_everywhere(self) -> Packed:
+        """The same row, where a model has to compute every position in its last layer, too."""
+        import torch
+
+        whole = replace(self)
+        vars(whole)["token_ids_on_cpu"] = self.token_ids_on_cpu
+        vars(whole)["read"] = torch.arange(self.token_ids.shape[1], device=self.token_ids.device)
+        return whole
+
+    @cached_property
+    def readers(self) -> Tensor:
+        """The number of items whose sequence has each token, ``(time,)`` on the CPU; 0 for dropped tokens."""
+        repeats = self.repeats or tuple((1,) * (len(lengths) - 1) for lengths in self.lengths)
+        return self._repeated([number for each in repeats for number in (sum(each), *each)]) * ~self.dropped_on_cpu
+
     @cached_property
     def dropped_on_cpu(self) -> Tensor:
         """The tokens of the row that nothing attends to, ``(time,)`` bool, on the CPU."""
@@ -181,9 +199,9 @@ def pack(items: Sequence[Item], attention: Attention, multiple: int = 1) -> Pack
     prompts: dict[_PromptKey, dict[_Key, Item]] = {}
     for key, item in distinct.items():
         prompts.setdefault(key.prompt, {})[key] = item
-    row = _Row()
+    row, repeats = _Row(), Counter(keys)
     for branches in prompts.values():
-        row.add(branches)
+        row.add(branches, repeats)
     row.pad(multiple)
     spans = dict(zip(distinct, consecutive([len(item.response) for item in distinct.values()]), strict=True))
     return Packing(
@@ -235,9 +253,10 @@ class _Row:
         self._position_ids: list[Tensor] = []
         self._lengths: list[tuple[int, ...]] = []
         self._dropped: list[Tensor | None] = []
+        self._repeats: list[tuple[int, ...]] = []
         self._length = 0
 
-    def add(self, branches: Mapping[_Key, Item]) -> None:
+    def add(self, branches: Mapping[_Key, Item], repeats: Mapping[_Key, int]) -> None:
         """Append a prompt and the responses of ``branches``, which all have this prompt."""
         import torch
 
@@ -250,6 +269,7 @@ class _Row:
             self.predicting[key] = torch.cat([torch.tensor([prompt_end]), own])
         self._lengths.append((len(first.prompt), *(len(item.response) for item in branches.values())))
         self._dropped.append(first.dropped)
+        self._repeats.append(tuple(repeats[key] for key in branches))
         self.image_indices += first.image_indices
 
     def pad(self, multiple: int) -> None:
@@ -259,6 +279,7 @@ class _Row:
             self._append(self._token_ids[-1][-1:].expand(missing), 0)
             self._lengths.append((missing,))
             self._dropped.append(None)
+            self._repeats.append(())
 
     def _append(self, token_ids: Tensor, first_position: int) -> int:
         """Append token ids; return the position in the row of the first of them."""
@@ -274,4 +295,5 @@ class _Row:
         import torch
 
         token_ids, position_ids = torch.cat(self._token_ids)[None], torch.cat(self._position_ids)[None]
-        return Packed(token_ids, position_ids, tuple(self._lengths), attention, tuple(self._dropped))
+        dropped, repeats = tuple(self._dropped), tuple(self._repeats)
+        return Packed(token_ids, position_ids, tuple(self._lengths), attention, dropped, repeats)

@@ -74,13 +74,14 @@ class ScorerOutput(NamedTuple):
     """What a scorer returns for a batch: token log-probs by view, statistics and outputs of probes by name and view.
 
     ``reference`` is empty if no term needs it. A statistic is ``(batch, time)``, the output of a probe ``(batch, time,
-    outputs)``; both are 0 where the view's mask is false.
+    outputs)``; both are 0 where the view's mask is false. ``router_aux_loss``: a number, of all views together.
     """
 
     policy: dict[View, TokenLogProbs]
     reference: dict[View, TokenLogProbs]
     statistics: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
     probes: Mapping[str, Mapping[View, Tensor]] = MappingProxyType({})
+    router_aux_loss: Tensor | None = None
 
 
 class Declarations(Protocol):
@@ -177,7 +178,7 @@ class Scores:
 
         Without ``responses``, every token has id 0 and turn 1.
         """
-        policy, reference, statistics, probes = scored
+        policy, reference, statistics, probes, _ = scored
         device = next(iter(policy.values())).values.device
         return cls(
             policy=ByView({view: tokens.values.sum(dim=1) for view, tokens in policy.items()}),

@@ -65,7 +65,6 @@ class TransformersAdapter(ModelAdapter):
         description="keep the language model's layers in 4 bits, frozen: nf4 (QLoRA, on CUDA only; needs "
         "mdpo[qlora]); the exported adapter belongs to the weights before quantization",
     )
-
     kernels: Literal["liger"] | None = Field(
         default=None,
         description="kernels of the layers, on CUDA only: liger (norms, SwiGLU or GeGLU, and rotary positions "
@@ -102,9 +101,8 @@ class TransformersAdapter(ModelAdapter):
             from mdpo_vlm.forward.kernels import require_liger
 
             if self.family().recurrent is not None:
-                raise RecipeError(
-                    "model.kernels: nobody has tried Liger's kernels with recurrent states; leave kernels out"
-                )
+                text = "nobody has tried Liger's kernels with recurrent states; leave kernels out"
+                raise RecipeError(f"model.kernels: {text}")
             require_liger(str(read_json(self.folder() / "config.json").get("model_type")))
         self.check_targets()
 
@@ -137,15 +135,13 @@ class TransformersAdapter(ModelAdapter):
             raise unfit(file, f"models of type '{model_type}' are not supported: {reason}")
         adapter = "llava" if model_type == "llava_llama" else "bunny" if model_type.startswith("bunny") else None
         if adapter is not None:
-            raise unfit(
-                file, f"model_type is '{model_type}', the layout of the model's authors; use adapter: {adapter}"
-            )
+            text = f"model_type is '{model_type}', the layout of the model's authors; use adapter: {adapter}"
+            raise unfit(file, text)
 
     def require_model_type(self, *known: str) -> None:
         """Raise `DataError` if the model type in ``config.json`` is not one of ``known``."""
         config = self.folder() / "config.json"
-        model_type = read_json(config).get("model_type")
-        if model_type not in known:
+        if (model_type := read_json(config).get("model_type")) not in known:
             name, accepted = type(self).__name__.lower(), " or ".join(map(repr, known))
             raise unfit(config, f"model_type is {model_type!r}; the {name} adapter takes {accepted}")
 
@@ -167,6 +163,10 @@ class TransformersAdapter(ModelAdapter):
     @property
     def takes_noise(self) -> bool:
         return True
+
+    @property
+    def has_routers(self) -> bool:
+        return self.family().experts
 
     @property
     def refuses_compiling(self) -> str:

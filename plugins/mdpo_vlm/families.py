@@ -63,7 +63,8 @@ class Family:
     response takes over from its prompt. ``tells_window``: each layer with a sliding window gives it to its attention as
     ``sliding_window``, so that packed rows keep to it; families that do not say so share prompts only if no sequence is
     longer than the window. ``unadaptable``: a regular expression for linear layers that LoRA cannot adapt, because peft
-    takes their names for those of experts, which it adapts instead.
+    takes their names for those of experts, which it adapts instead. ``experts``: layers of the language model are
+    mixtures of experts.
     """
 
     separate: str = ""
@@ -81,6 +82,7 @@ class Family:
     recurrent: Recurrent | None = None
     tells_window: bool = False
     unadaptable: str = r"$^"
+    experts: bool = False
 
     @property
     def has_mrope(self) -> bool:
@@ -113,15 +115,16 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": replace(_QWEN, video=replace(_VIDEO, reads_times=True)),
     "qwen3_vl": _QWEN_3,
-    "qwen3_vl_moe": _QWEN_3,
+    "qwen3_vl_moe": replace(_QWEN_3, experts=True),
     "qwen3_omni_moe_thinker": Family(
         projector=r"\.(merger|merger_list)\.",
         grid="image_grid_thw",
         idle=r"\.audio_tower\.",
         unadaptable=_LIKE_EXPERTS,
+        experts=True,
     ),
     "qwen3_5": _QWEN_3_5,
-    "qwen3_5_moe": _QWEN_3_5,
+    "qwen3_5_moe": replace(_QWEN_3_5, experts=True),
     "minicpmv4_6": Family(reads_pixels=True, tiles="target_sizes", recurrent=_LINEAR),
     "minicpmv4_7": Family(
         marks={"mm_token_type_ids": "image tokens"},
@@ -135,10 +138,10 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "glm4v": _GLM,
     "glm46v": _GLM,
-    "glm4v_moe": replace(_GLM, unadaptable=_LIKE_EXPERTS),
+    "glm4v_moe": replace(_GLM, unadaptable=_LIKE_EXPERTS, experts=True),
     "internvl": Family(),
     "mistral3": _MISTRAL,
-    "mistral4": _MISTRAL,
+    "mistral4": replace(_MISTRAL, experts=True),
     "aya_vision": Family(),
     "ovis2": Family(),
     "deepseek_vl": Family(idle=r"vision_model\.head\."),

@@ -39,7 +39,7 @@ GROUPS = {
     "What terms ask for": "Probe Statistic",
     "Numbers for each row": "BatchMean ByRow ColumnStrength Pairs Strength",
     "Models": "ALL_LINEAR PARTS Decoding Depth Dtype Encoder Head LayeredModel Lora Part PartOptions PartTraining "
-    "Parts Placement ModelSummary VisionLanguageModel layers_of on_cpu to_device",
+    "Parts Placement ModelSummary Routing VisionLanguageModel layers_of on_cpu to_device",
     "Engines and training": "MOMENTS OF_ENGINE Engine Policy RowLogProb RunSize Sample SavedEngineState TensorSlice "
     "TrackerLog TrainableScorer TrainedWeights UpdateOptions Updates parameter_groups place_step_count "
     "set_learning_rate whole_tensor",

@@ -55,7 +55,19 @@ SECTIONS: dict[str, list[Metric]] = {
         Metric("epoch", "passes", "passes over the data that are finished, with their fraction", _TRAINER),
     ],
     "The objective": [
-        Metric("loss", "nats a pair", "what is minimized: the sum of all terms, each times its `weight`", _OBJECTIVE),
+        Metric(
+            "loss",
+            "nats a pair",
+            "what is minimized: the sum of all terms, each times its `weight`, and `router_aux_loss` times its weight",
+            _OBJECTIVE,
+        ),
+        Metric(
+            "router_aux_loss",
+            "",
+            "of a mixture of experts with `train.router_aux_loss_coef`, before that weight: the experts that a token "
+            "gets if their load is even, more if it is not",
+            "training/steps/balance.py",
+        ),
         Metric(
             "loss/TERM",
             "nats a pair",

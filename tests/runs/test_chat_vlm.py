@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
 
-import PIL.Image
 import pytest
 from peft import PeftModel
 from support.builders.small_vlms import build_vlm
@@ -18,25 +16,6 @@ from transformers import AutoModelForImageTextToText
 from mdpo_core import load_recipe, run
 
 RECIPE = RECIPES / "qwen2_5_vl_mdpo.yaml"
-SIZES = [(90, 62), (40, 77), (64, 64), (30, 90), (120, 40), (50, 50), (77, 40), (62, 90)]
-
-
-@pytest.fixture(scope="module")
-def sizes(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Changes to eight pairs whose pictures all differ in size; every third row has none, one has two."""
-    folder = tmp_path_factory.mktemp("sizes")
-    picture = PIL.Image.open(sorted(photographs.iterdir())[0]).convert("RGB")
-    rows = []
-    for number, size in enumerate(SIZES):
-        picture.resize(size).save(folder / f"{number}.png")
-        images = [] if number % 3 == 2 else [f"{number}.png", "0.png"] if number == 4 else [f"{number}.png"]
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": "What is it?"}]
-        messages = {"chosen": f"A temple, {number}.", "rejected": "A flower " * (1 + number % 3)}
-        rows.append({"img_path": images, "prompt": [{"role": "user", "content": content}], **messages})
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return [f"data.path={folder / 'pairs.jsonl'}", f"data.images={folder}"]
-
-
 OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one without, each with one backend")
 CACHED = ["reference=cached", "scoring.activation_checkpointing=full"]
 

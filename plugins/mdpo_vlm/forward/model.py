@@ -23,6 +23,7 @@ from mdpo_core import (
     PaddedView,
     Part,
     Problem,
+    Routing,
 )
 from mdpo_vlm.families import Family
 from mdpo_vlm.files.folder import encoder_files
@@ -32,6 +33,7 @@ from mdpo_vlm.forward.calls import open_calls
 from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, padded_positions
+from mdpo_vlm.forward.routers import routing
 from mdpo_vlm.parts.lora import merged_lora, save_lora, set_lora_dropout
 from mdpo_vlm.parts.names import PartNames
 
@@ -137,6 +139,9 @@ class VlmModel:
     def input_embeddings(self) -> nn.Module:
         embeddings: nn.Module = self._base.get_input_embeddings()
         return embeddings
+
+    def routing(self) -> Routing:
+        return routing(self._base)
 
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:

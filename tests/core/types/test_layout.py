@@ -43,6 +43,8 @@ def test_packed_items_have_stated_places_and_own_positions(items: list[Item]) ->
         assert len(set(branches[others].tolist())) <= 1
         assert branches[others].all()
     assert packing.packed.read.tolist() == sorted(set(packing.predicting.tolist()))
+    # As many readers as items have the token, so that all tokens of all items are read.
+    assert int(packing.packed.readers.sum()) == sum(len(item.prompt) + len(item.response) for item in items)
 
 
 @settings(max_examples=num_examples(60, 200), deadline=None)

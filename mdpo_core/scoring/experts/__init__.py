@@ -1,0 +1,1 @@
+"""Mixtures of experts: how evenly tokens go to them."""
