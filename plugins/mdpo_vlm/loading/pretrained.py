@@ -19,6 +19,7 @@ from mdpo_vlm.files.damage import reading, require_whole
 from mdpo_vlm.files.folder import model_files, unfit
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.loading.quantized import loading_options
+from mdpo_vlm.loading.split_weights import shapes_before_splitting
 
 
 def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
@@ -28,7 +29,8 @@ def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
     """
     if is_deepspeed_zero3_enabled():
         # The main process alone reads the weights, and each process keeps its part of them on its device.
-        return _from_pretrained(folder, placement).to(placement.device)
+        with shapes_before_splitting():
+            return _from_pretrained(folder, placement).to(placement.device)
     if placement.device == "cpu":
         return _from_pretrained(folder, placement)
     return _from_pretrained(folder, placement, device_map={"": torch.device(placement.device)})

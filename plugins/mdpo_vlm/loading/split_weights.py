@@ -1,0 +1,42 @@
+"""Weights that ZeRO-3 has split before they are read: transformers sees them without a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.core_model_loading import Transpose
+
+
+@contextmanager
+def shapes_before_splitting() -> Iterator[None]:
+    """Let transformers compare what files contain with the shapes that weights have before ZeRO-3 splits them.
+
+    Otherwise it would transpose all experts of Qwen3-VL, also those that the file has as the model needs them.
+    """
+    convert = Transpose.convert
+
+    def convert_by_whole_shapes(self: Transpose, *inputs: Any, model: PreTrainedModel, **options: Any) -> Any:
+        return convert(self, *inputs, model=_WholeShapes(model), **options)
+
+    Transpose.convert = convert_by_whole_shapes
+    try:
+        yield
+    finally:
+        Transpose.convert = convert
+
+
+class _WholeShapes:
+    """Stands in for a model whose shapes are asked for."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+
+    def get_parameter(self, name: str) -> Tensor:
+        """A tensor without numbers, in the shape of a parameter."""
+        parameter = self._model.get_parameter(name)
+        return torch.empty(getattr(parameter, "ds_shape", parameter.shape), device="meta")
