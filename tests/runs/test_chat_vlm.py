@@ -61,7 +61,6 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         # Their files have experts in other shapes than the model, or one by one.
         pytest.param("zero_3", "qwen3_vl_moe", marks=OTHER_FAMILY),
         pytest.param("zero_3", "glm4v_moe", marks=OTHER_FAMILY),
-        pytest.param("fsdp", "mistral4", marks=OTHER_FAMILY),
         pytest.param("zero_3", "qwen3_omni_moe_thinker", marks=OTHER_FAMILY),
     ],
 )
