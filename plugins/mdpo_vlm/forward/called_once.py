@@ -1,13 +1,15 @@
-"""Modules that transformers calls once for each image or tile, here called once for all.
+"""Modules that transformers calls once for each image or tile, or never, here called once for all.
 
 Backends that split weights gather those of a module whenever it is called, in all processes: pictures that differ in
-number would leave one process waiting for another. The numbers stay the same.
+number would leave one process waiting for another, and a weight that is read without a call is not there. The numbers
+stay the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -81,8 +83,19 @@ def _windows(patches: Tensor, size: Sequence[int], window: tuple[int, int]) -> T
     return split.permute(0, 2, 1, 3, 4).reshape(height // merge_h * (width // merge_w), -1)
 
 
+def _add_positions(module: Any, embeddings: Tensor, *inputs: Any, **options: Any) -> Tensor:
+    """The position embeddings of GLM-4V's vision encoder, which takes the weight of their table."""
+    numbers = torch.arange(module.num_positions, device=embeddings.device)
+    table = SimpleNamespace(weight=module.position_embedding(numbers))
+    called = SimpleNamespace(position_embedding=table, interpolated_method=module.interpolated_method)
+    added: Tensor = type(module).forward(called, embeddings, *inputs, **options)
+    return added
+
+
 _FORWARDS: Mapping[str, Callable[..., Any]] = {
     "Lfm3VlVisionShortConv": _convolve,
+    "Glm4vMoeVisionEmbeddings": _add_positions,
+    "Glm4vVisionEmbeddings": _add_positions,
     "MiniCPMV4_6Merger": _merge,
     "MiniCPMV4_7Merger": _merge,
 }
