@@ -12,7 +12,7 @@ from support.builders.vlms.qwen import MODELS as QWEN
 from support.builders.vlms.qwen import QWEN_TOKENS
 from support.builders.vlms.shapes import HEADS, HIDDEN, Small, text
 
-_EXPERTS = {"moe_intermediate_size": HIDDEN, "num_experts": 4, "num_experts_per_tok": 2}
+_EXPERTS = {"moe_intermediate_size": HIDDEN + 16, "num_experts": 4, "num_experts_per_tok": 2}
 # DeepSeek's kind: experts in groups, one for all tokens, and a first layer without experts.
 _GROUPS = {
     "moe_intermediate_size": HIDDEN,
