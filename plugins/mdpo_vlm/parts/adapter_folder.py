@@ -46,6 +46,7 @@ class _Options(BaseModel):
     use_rslora: bool = False
     use_dora: bool = False
     target_modules: list[str] | str
+    target_parameters: list[str] | None = None
     exclude_modules: list[str] | str | None = None
     modules_to_save: list[str] | None = None
     rank_pattern: dict[str, Rank] | None = None

@@ -40,6 +40,7 @@ def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, Par
         adapted = get_peft_model(model, config)
     # peft has replaced the names by shared suffixes, which differ between processes.
     config.target_modules = sorted(name for names in chosen.targets.values() for name in names)
+    config.target_parameters = list(chosen.experts) or None
     for part, lora in _loras(training).items():
         for name in chosen.targets[part]:
             _set_dropout(model.get_submodule(name), lora.dropout)
@@ -79,10 +80,12 @@ def _config(training: Mapping[Part, PartTraining], chosen: Chosen) -> LoraConfig
     return LoraConfig(
         r=default.rank,
         lora_alpha=default.alpha,
-        lora_dropout=default.dropout,
+        # Experts take none. The layers get their own below.
+        lora_dropout=0.0 if chosen.experts else default.dropout,
         use_dora=default.dora,
         use_rslora=default.rslora,
         target_modules=[name for names in chosen.targets.values() for name in names],
+        target_parameters=list(chosen.experts) or None,
         rank_pattern=_exceptions(chosen, {part: each.rank for part, each in loras.items()}, default.rank),
         alpha_pattern=_exceptions(chosen, {part: each.alpha for part, each in loras.items()}, default.alpha),
         modules_to_save=list(chosen.save) or None,
@@ -124,6 +127,7 @@ def save_lora(model: PeftModel, folder: Path) -> None:
     # peft may keep the target names in a set, whose order differs between processes.
     for config in model.peft_config.values():
         config.target_modules = sorted(config.target_modules)
+        config.target_parameters = sorted(config.target_parameters or ()) or None
         if config.modules_to_save:
             names = ", ".join(config.modules_to_save)
             logging.getLogger(__name__).warning(

@@ -14,22 +14,31 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.parts.modules import Modules, is_inside, outermost
 
 _NAMES_IN_MESSAGES = 12
+_NO_DORA = "peft adapts experts without DoRA; leave the experts out of targets, or set dora: false"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Full names of modules: ``targets`` get adapters, by part; ``save`` train in full."""
+    """Full names of modules: ``targets`` get adapters, by part; ``save`` train in full.
+
+    ``experts``: full names of parameters with one matrix for each expert, which get adapters.
+    """
 
     targets: Mapping[Part, Sequence[str]]
     save: Sequence[str]
+    experts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Match:
-    """The modules that one pattern matches: ``names`` can train; each reason says why another cannot."""
+    """The modules that one pattern matches: ``names`` can train; each reason says why another cannot.
+
+    ``experts``: the matching parameters with one matrix for each expert, in `Chosen`.
+    """
 
     names: Sequence[str]
     reasons: Sequence[str] = ()
+    experts: Sequence[str] = ()
 
 
 # The match of each pattern, for each part that trains by LoRA.
@@ -54,10 +63,12 @@ def choose(base: PreTrainedModel, family: Family, training: Mapping[Part, PartTr
     in_full = [name for part, each in training.items() if each.mode == "full" for name in _all_of(modules, part)]
     save = sorted([*in_full, *(name for part in loras for name in outermost(_names(saves[part])))])
     targets = {part: [name for name in _names(matches[part]) if not _is_saved(name, save)] for part in loras}
+    experts = {part: sorted({each for match in matches[part].values() for each in match.experts}) for part in loras}
     problems = [*_problems("save", saves), *_problems("targets", matches), *_without_layers(targets, loras)]
+    problems += [f"{_lora_option(part)}.dora: {_NO_DORA}" for part in loras if experts[part] and loras[part].dora]
     if problems:
         raise RecipeError("\n".join(problems))
-    return Chosen(targets, save)
+    return Chosen(targets, save, [each for part in loras for each in experts[part]])
 
 
 def _resolve_target(modules: Modules, part: Part, pattern: str) -> Match:
@@ -65,6 +76,12 @@ def _resolve_target(modules: Modules, part: Part, pattern: str) -> Match:
     if pattern == ALL_LINEAR:
         return Match([name for name in modules.of_part[part] if modules.is_inner_linear(name)])
     matching = _matching(modules, part, pattern)
+    experts = [
+        name for name in modules.experts[part] if fits(name, pattern) or name.rpartition(".")[0] in matching
+    ]
+    if experts:
+        layers = [name for name in matching if modules.is_adaptable(name) and not modules.is_like_expert(name)]
+        return Match(layers, experts=experts)
     if not matching:
         return Match((), [_nothing_matches(modules, part, pattern)])
     adaptable = [name for name in matching if modules.is_adaptable(name)]
@@ -128,7 +145,19 @@ def _is_saved(name: str, save: Sequence[str]) -> bool:
 
 
 def _matching(modules: Modules, part: Part, pattern: str) -> list[str]:
-    return [name for name in modules.of_part[part] if fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")]
+    return [name for name in modules.of_part[part] if fits(name, pattern)]
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a pattern names this module or parameter."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
+
+
+def may_name_experts(lora: Lora) -> bool:
+    """Whether targets may name experts, judged without the model."""
+    experts = "layers.0.mlp.experts"
+    names = (experts, f"{experts}.gate_up_proj", f"{experts}.down_proj")
+    return any(fits(name, pattern) for pattern in lora.targets for name in names)
 
 
 def _problems(option: str, matches: Matches) -> Iterator[str]:

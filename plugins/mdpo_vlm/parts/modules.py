@@ -23,6 +23,7 @@ class Modules:
     """The modules of a plain model, without adapters. Methods take a module's full name.
 
     ``of_part`` lists the modules of each part. It leaves out modules whose parameters belong to several parts.
+    ``experts``: the parameters of each part that hold one matrix for each expert.
     """
 
     def __init__(self, base: PreTrainedModel, family: Family) -> None:
@@ -34,10 +35,13 @@ class Modules:
         self._unadaptable = family.unadaptable
         names = PartNames(base, family)
         self.of_part: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
+        self.experts: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}
         for name, module in self._modules.items():
             parts = {names.part_of(f"{name}.{inner}") for inner, _ in module.named_parameters()}
             if len(parts) == 1 and name:
-                self.of_part[parts.pop()].append(name)
+                [part] = parts
+                self.of_part[part].append(name)
+                self.experts[part] += _experts_of(name, module)
 
     def with_type(self, name: str) -> str:
         """The name and the module's class, as in ``model.layers (ModuleList)``."""
@@ -81,6 +85,15 @@ class Modules:
         inside = [f"{name}.{inner}" for inner, _ in self._modules[name].named_parameters(remove_duplicate=False)]
         outside = (other for parameter in inside for other in self._tied.get(parameter, ()) if other not in inside)
         return next(outside, None)
+
+
+def _experts_of(name: str, module: nn.Module) -> list[str]:
+    """The full names of a module's own parameters that are several matrices of experts."""
+    if not name.endswith("experts"):
+        return []
+    # ZeRO-3 keeps the shape of a weight apart.
+    own = {inner: getattr(each, "ds_shape", each.shape) for inner, each in module.named_parameters(recurse=False)}
+    return [f"{name}.{inner}" for inner, shape in own.items() if len(shape) == 3]
 
 
 def _tied_names(base: nn.Module) -> dict[str, list[str]]:
