@@ -30,7 +30,7 @@ class Lora(Options):
         default=(ALL_LINEAR,),
         min_length=1,
         description="the part's modules that get an adapter: names or ends of names, `*` matches anything; all-linear: "
-        "every linear layer except the head",
+        "every linear layer except the head; experts: the matrices of a mixture's experts (no dropout, no DoRA)",
     )
     save: tuple[str, ...] = Field(
         default=(), description="the part's modules that train in full beside the adapters; names as in targets"

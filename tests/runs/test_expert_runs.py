@@ -52,6 +52,23 @@ def experts_of(folder: Path, text: str) -> set[int]:
 
 @NIGHTLY
 @pytest.mark.parametrize("backend", ["zero_3", "fsdp"])
+def test_adapters_of_experts_train_in_two_processes_as_in_one(
+    backend: str, changes: list[str], sizes: list[str], tmp_path: Path
+) -> None:
+    same = [
+        *(change for change in changes if not change.startswith("backend")),
+        *(*sizes, f"model.path={build_vlm('qwen3_vl_moe', tmp_path / 'model')}", "model.lora.dropout=0"),
+        *("model.lora.targets=[all-linear, experts]", "train.router_aux_loss_coef=0.01"),
+        *("train.micro_batch_size=1", "train.learning_rate=1.0e-4"),
+    ]
+    run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
+    finished = launch([*same, f"backend={EVERY[backend]}"], tmp_path / "two", "--processes", "2", recipe=RECIPE)
+    assert finished.returncode == 0, finished.stderr
+    require_same_training(tmp_path / "two", tmp_path / "one", 1e-4)
+
+
+@NIGHTLY
+@pytest.mark.parametrize("backend", ["zero_3", "fsdp"])
 def test_an_expert_without_tokens_in_one_process_stops_no_other(
     backend: str, changes: list[str], sizes: list[str], tmp_path: Path
 ) -> None:

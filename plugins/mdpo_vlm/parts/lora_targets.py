@@ -1,4 +1,4 @@
-"""Find the modules that a recipe's patterns name: modules that get adapters, and modules that train in full."""
+"""Find what a recipe's patterns name: modules and experts that get adapters, and modules that train in full."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.parts.modules import Modules, is_inside, outermost
 
 _NAMES_IN_MESSAGES = 12
+_EXPERTS = "experts"
 _NO_DORA = "peft adapts experts without DoRA; leave the experts out of targets, or set dora: false"
 
 
@@ -63,7 +64,7 @@ def choose(base: PreTrainedModel, family: Family, training: Mapping[Part, PartTr
     in_full = [name for part, each in training.items() if each.mode == "full" for name in _all_of(modules, part)]
     save = sorted([*in_full, *(name for part in loras for name in outermost(_names(saves[part])))])
     targets = {part: [name for name in _names(matches[part]) if not _is_saved(name, save)] for part in loras}
-    experts = {part: sorted({each for match in matches[part].values() for each in match.experts}) for part in loras}
+    experts = {part: [name for name in _experts_in(matches[part]) if not _is_saved(name, save)] for part in loras}
     problems = [*_problems("save", saves), *_problems("targets", matches), *_without_layers(targets, loras)]
     problems += [f"{_lora_option(part)}.dora: {_NO_DORA}" for part in loras if experts[part] and loras[part].dora]
     if problems:
@@ -76,9 +77,7 @@ def _resolve_target(modules: Modules, part: Part, pattern: str) -> Match:
     if pattern == ALL_LINEAR:
         return Match([name for name in modules.of_part[part] if modules.is_inner_linear(name)])
     matching = _matching(modules, part, pattern)
-    experts = [
-        name for name in modules.experts[part] if fits(name, pattern) or name.rpartition(".")[0] in matching
-    ]
+    experts = _experts(modules, part, pattern, matching)
     if experts:
         layers = [name for name in matching if modules.is_adaptable(name) and not modules.is_like_expert(name)]
         return Match(layers, experts=experts)
@@ -140,24 +139,27 @@ def _names(matches: Mapping[str, Match]) -> list[str]:
     return sorted({name for match in matches.values() for name in match.names})
 
 
+def _experts_in(matches: Mapping[str, Match]) -> list[str]:
+    return sorted({name for match in matches.values() for name in match.experts})
+
+
 def _is_saved(name: str, save: Sequence[str]) -> bool:
     return name in save or is_inside(name, save)
 
 
 def _matching(modules: Modules, part: Part, pattern: str) -> list[str]:
-    return [name for name in modules.of_part[part] if fits(name, pattern)]
+    return [name for name in modules.of_part[part] if _fits(name, pattern)]
 
 
-def fits(name: str, pattern: str) -> bool:
-    """Whether a pattern names this module or parameter."""
+def _fits(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
 
 
-def may_name_experts(lora: Lora) -> bool:
-    """Whether targets may name experts, judged without the model."""
-    experts = "layers.0.mlp.experts"
-    names = (experts, f"{experts}.gate_up_proj", f"{experts}.down_proj")
-    return any(fits(name, pattern) for pattern in lora.targets for name in names)
+def _experts(modules: Modules, part: Part, pattern: str, matching: Sequence[str]) -> list[str]:
+    """The parameters of experts that a pattern names, which must say ``experts``: they may be most of a model."""
+    if _EXPERTS not in pattern:
+        return []
+    return [name for name in modules.experts[part] if _fits(name, pattern) or name.rpartition(".")[0] in matching]
 
 
 def _problems(option: str, matches: Matches) -> Iterator[str]:

@@ -1,18 +1,28 @@
-"""Mixtures of experts: adapters only where they belong."""
+"""Mixtures of experts: adapters on the experts, and only where they belong."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 from mdpo_vlm.families import FAMILIES
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from support.builders.small_vlms import build_vlm
-from support.oracles.plain_vlms import adapter
+from support.builders.small_vlms import NIGHTLY, build_vlm
+from support.oracles.plain_vlms import VIEWS, adapter, examples
+from torch import nn
+from transformers import AutoModelForImageTextToText
 
-from mdpo_core import Placement, RecipeError
+from mdpo_core import Placement, RecipeError, VisionLanguageModel
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
+from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.scoring.scorer import Scorer
+from mdpo_core.testing import check_adapter
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
+WITH_EXPERTS = {**LORA, "targets": ["all-linear", "experts"]}
 
 
 @pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.unadaptable != r"$^"])
@@ -28,3 +38,75 @@ def test_a_pattern_for_such_a_name_is_refused(tmp_path: Path) -> None:
     folder = build_vlm("glm4v_moe", tmp_path)
     with pytest.raises(RecipeError, match=r"'down_proj' matches model.*down_proj, whose name peft takes for that"):
         adapter("glm4v_moe", folder, lora={**LORA, "targets": ["down_proj"]}).check()
+
+
+@NIGHTLY
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.experts])
+def test_the_contract_of_adapters_holds_with_lora_on_experts(family: str, tmp_path: Path, photographs: Path) -> None:
+    """Plain peft loads what is exported, and gives the same."""
+    folder = build_vlm(family, tmp_path)
+
+    def reload(exported: Path) -> nn.Module:
+        loaded: nn.Module = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), exported)
+        return loaded
+
+    check_adapter(adapter(family, folder, lora=WITH_EXPERTS), examples(family, photographs), reload)
+
+
+def moved(folder: Path, targets: list[str]) -> VisionLanguageModel:
+    """The model with adapters that change it."""
+    model = adapter("qwen3_vl_moe", folder, lora={**LORA, "targets": targets}).load(Placement())
+    with torch.no_grad():
+        for name, value in model.module.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.1)
+    return model
+
+
+def test_adapted_experts_are_the_same_alone_and_merged(tmp_path: Path) -> None:
+    folder = build_vlm("qwen3_vl_moe", tmp_path / "model")
+    model, ids = moved(folder, ["experts.gate_up_proj", "q_proj"]), torch.arange(20, 40)[None]
+    adapted = {
+        name.partition(".lora_")[0].rpartition(".")[2] for name, _ in model.module.named_parameters() if "lora_" in name
+    }
+    assert adapted == {"experts", "q_proj"}
+    for name in ("adapter", "merged"):
+        (tmp_path / name).mkdir()
+    with torch.no_grad():
+        expected = model.module(input_ids=ids).logits
+        base = AutoModelForImageTextToText.from_pretrained(folder)
+        assert (base(input_ids=ids).logits - expected).abs().max() > 0.1
+        model.export(tmp_path / "adapter")
+        loaded = PeftModel.from_pretrained(base, tmp_path / "adapter")
+        torch.testing.assert_close(loaded(input_ids=ids).logits, expected)
+        model.export(tmp_path / "merged", merge=True)
+        merged = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"targets": ["experts"], "dora": True}, "model.lora.dora: peft adapts experts without DoRA"),
+        ({"targets": ["mlp.gate"]}, r"mlp.gate \(Qwen3VLMoeTextTopKRouter\), which LoRA cannot adapt"),
+        ({"targets": ["experts.up_proj"]}, "matches no module of the language part"),
+    ],
+)
+def test_what_cannot_have_an_adapter_is_named(lora: dict[str, object], message: str, tmp_path: Path) -> None:
+    made = adapter("qwen3_vl_moe", build_vlm("qwen3_vl_moe", tmp_path), lora={**LORA, **lora})
+    with pytest.raises(RecipeError, match=message):
+        made.check()
+
+
+def test_routers_can_train_in_full_beside_adapters(tmp_path: Path, photographs: Path) -> None:
+    folder = build_vlm("qwen3_vl_moe", tmp_path)
+    made = adapter("qwen3_vl_moe", folder, lora={**LORA, "save": ["mlp.gate"]})
+    model, data = made.load(Placement()), examples("qwen3_vl_moe", photographs)
+    trained = [name for name, value in model.module.named_parameters() if value.requires_grad and "lora_" not in name]
+    assert len(trained) == 2
+    assert all(name.endswith("mlp.gate.modules_to_save.default.weight") for name in trained)
+    batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
+    loss = Scorer(model, TermInputs(VIEWS), options=Scoring(), balanced=True)(batch).router_aux_loss
+    assert loss is not None
+    gradients = torch.autograd.grad(loss, [model.module.get_parameter(name) for name in trained])
+    assert all(bool(gradient.any()) for gradient in gradients)
