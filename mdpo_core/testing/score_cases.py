@@ -76,7 +76,10 @@ def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
 
 
 def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> Scores:
-    """Long answers in float32: a pair for each combination of likely and unlikely views under policy and reference."""
+    """Long answers in float32: a pair for each combination of likely and unlikely views under policy and reference.
+
+    All answers have the same tokens, each token once.
+    """
     import torch
 
     views = list(views)
@@ -84,10 +87,12 @@ def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> 
     mask = torch.ones(len(sums), _MANY_TOKENS, dtype=torch.bool)
     tokens = [TokenLogProbs(part[:, None].expand(mask.shape) / _MANY_TOKENS, mask) for part in sums.T]
     policy, reference = tokens[: len(views)], tokens[len(views) :]
+    responses = ResponseTokens(torch.arange(_MANY_TOKENS).expand(mask.shape), mask.long())
     return Scores.from_tokens(
         ScorerOutput(dict(zip(views, policy, strict=True)), dict(zip(views, reference, strict=True))),
         mask[:, 0],
         {name: torch.full((len(sums),), value) for name, value in columns.items()},
+        dict.fromkeys(views, responses),
     )
 
 

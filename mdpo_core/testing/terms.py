@@ -21,7 +21,8 @@ _FAR = (400.0, 4000.0)
 def check_term(term: Term, columns: Columns) -> None:
     """Check the properties that every term has. ``columns``: the values that its data columns may have."""
     _check_values(term, columns)
-    _check_running(term, columns)
+    if term.means:
+        _check_running(term, columns)
     if term.compares_pairs:
         _check_order(term, columns)
     else:
