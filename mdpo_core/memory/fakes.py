@@ -41,7 +41,7 @@ class FakesMeetNumbers(TorchFunctionMode):
 
     An index that is a mask with real numbers selects a known number of places. ``pad_sequence`` of fake tensors makes
     a fake one: it asks for memory in a way that torch's mode misses. ``torch.tensor`` of a list of fake tensors, each a
-    number, makes one: it would read them.
+    number, makes one: it would read them. Products with the matrices of experts take any type, as on real devices.
     """
 
     def __init__(self, mode: FakeTensorMode) -> None:
@@ -60,6 +60,8 @@ class FakesMeetNumbers(TorchFunctionMode):
         if func.__name__ == "pad_sequence" and any(isinstance(each, FakeTensor) for each in args[0]):
             with self._mode:
                 return func(*args, **options)
+        if func.__name__ == "_grouped_mm" and isinstance(args[0], FakeTensor):
+            return _Grouped.apply(*args[:2])  # type: ignore[no-untyped-call]  # torch's
         return func(*args, **options)
 
 
@@ -76,12 +78,27 @@ def _as_numbers(index: Any) -> Any:
     return tuple(numbered)
 
 
+class _Grouped(torch.autograd.Function):
+    """What is kept of a product: tokens ``(tokens, inputs)`` and matrices of experts ``(experts, inputs, outputs)``."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, matrices: Tensor) -> Tensor:
+        ctx.save_for_backward(tokens if matrices.requires_grad else None, matrices if tokens.requires_grad else None)
+        ctx.shapes = tokens.shape, matrices.shape
+        return tokens.new_empty(len(tokens), matrices.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        pairs = zip(ctx.shapes, ctx.needs_input_grad, strict=True)
+        return tuple(gradients[0].new_empty(shape) if needed else None for shape, needed in pairs)
+
+
 class _Fused(torch.autograd.Function):
     """What a fused kernel keeps for backward: query, key, value, output, and a float32 number for each query."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        output = torch.empty_like(query)
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
         sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, output, sums)
         return output

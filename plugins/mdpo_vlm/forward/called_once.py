@@ -1,4 +1,4 @@
-"""Modules that transformers calls once for each image or tile, or never, here called once for all.
+"""Modules that transformers calls once for each image or tile, or never, here called once for all; and one bug less.
 
 Backends that split weights gather those of a module whenever it is called, in all processes: pictures that differ in
 number would leave one process waiting for another, and a weight that is read without a call is not there. The numbers
@@ -92,10 +92,17 @@ def _add_positions(module: Any, embeddings: Tensor, *inputs: Any, **options: Any
     return added
 
 
+def _keep_tokens(module: Any, *inputs: Any) -> Tensor:
+    """The features of all images, ``(1, image_tokens, width)``: transformers drops the first dimension if it is 1."""
+    features: Tensor = type(module).forward(module, *inputs)
+    return features[None]
+
+
 _FORWARDS: Mapping[str, Callable[..., Any]] = {
     "Lfm3VlVisionShortConv": _convolve,
     "Glm4vMoeVisionEmbeddings": _add_positions,
     "Glm4vVisionEmbeddings": _add_positions,
+    "Mistral3MultiModalProjector": _keep_tokens,
     "MiniCPMV4_6Merger": _merge,
     "MiniCPMV4_7Merger": _merge,
 }

@@ -137,6 +137,14 @@ def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
     require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, LORA))
 
 
+@NIGHTLY
+@pytest.mark.parametrize("targets", [["all-linear"], ["all-linear", "experts"], None], ids=str)
+@pytest.mark.parametrize("family", ["qwen3_vl_moe", "glm4v_moe", "mistral4"])
+def test_peak_is_right_for_experts(family: str, targets: list[str] | None, tmp_path: Path) -> None:
+    lora = None if targets is None else {**LORA, "targets": targets}
+    require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, lora))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("stage", [1, 2])
 def test_peak_is_that_of_a_zero_engine(llava: Path, stage: int) -> None:

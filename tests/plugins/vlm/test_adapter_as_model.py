@@ -11,7 +11,7 @@ import pytest
 import torch
 from mdpo_vlm import TransformersAdapter
 from peft import LoraConfig, PeftModel, get_peft_model
-from support.builders.small_vlms import build_vlm
+from support.builders.small_vlms import NIGHTLY, build_vlm
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import DataError, ModelAdapter, Placement, component, load_recipe, run
@@ -63,6 +63,23 @@ def test_the_model_before_training_is_the_base_with_the_adapter(base: Path, tune
     assert model.module.state_dict().keys() == expected.keys()
     for name, value in model.module.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
+
+
+@NIGHTLY
+@pytest.mark.parametrize("family", ["qwen3_vl_moe", "glm4v_moe"])
+def test_an_adapter_of_experts_is_merged_too(family: str, tmp_path: Path) -> None:
+    base = build_vlm(family, tmp_path / "base")
+    experts = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj"], target_parameters=experts)
+    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(base), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    model.save_pretrained(tmp_path / "tuned")
+    loaded = adapter(tmp_path / "tuned").load(Placement(), trainable=False).module.state_dict()
+    for name, value in of_peft(base, tmp_path / "tuned").items():
+        torch.testing.assert_close(loaded[name], value, atol=0, rtol=0)
 
 
 def test_it_is_merged_once_and_again_when_a_file_changes(tuned: Path, tmp_path: Path) -> None:

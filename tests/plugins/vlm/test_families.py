@@ -215,6 +215,20 @@ def test_a_wrong_claim_that_prompts_can_be_shared_would_be_noticed(
     assert gap(family, folder, examples(family, photographs), Scoring()) > 100 * NATS
 
 
+@pytest.mark.parametrize("family", [pytest.param(name, marks=NIGHTLY) for name in ("mistral3", "mistral4")])
+def test_a_picture_of_one_token_may_be_alone(family: str, tmp_path: Path, photographs: Path) -> None:
+    """Plain transformers takes it for several."""
+    made, data = adapter(family, build_vlm(family, tmp_path)), examples(family, photographs)[:1]
+    tiny = replace(data[0], id="tiny", images=(PIL.Image.new("RGB", (20, 20), "red"),))
+    builder = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0)
+    scorer = Scorer(made.load(Placement()), TermInputs(tuple(VIEWS)), options=Scoring())
+    with torch.no_grad():
+        alone, beside = (scorer(builder.build(rows, range(len(rows)), epoch=0)) for rows in ([tiny], [tiny, *data]))
+    for view in VIEWS:
+        values = alone.policy[view].values[0]
+        torch.testing.assert_close(beside.policy[view].values[0, : len(values)], values, atol=NATS, rtol=NATS)
+
+
 def test_every_row_of_the_table_has_a_small_model() -> None:
     assert set(SMALL) == set(FAMILIES)
 
@@ -293,12 +307,28 @@ print(peak() - before)
 """
 
 
+LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 12}
+
+
 @pytest.mark.long
-def test_loading_sharded_checkpoint_takes_little_extra_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "sizes"),
+    [
+        ("llava", LARGE),
+        # Its files have experts one by one.
+        pytest.param("glm4v_moe", LARGE | {"moe_intermediate_size": 512, "n_routed_experts": 16}, marks=NIGHTLY),
+        pytest.param("qwen3_vl_moe", LARGE | {"moe_intermediate_size": 512, "num_experts": 16}, marks=NIGHTLY),
+    ],
+)
+def test_loading_sharded_checkpoint_takes_little_extra_memory(
+    family: str, sizes: dict[str, int], tmp_path: Path
+) -> None:
     """Loading a sharded checkpoint takes little more memory than the checkpoint has."""
-    folder = build_vlm("llava", tmp_path)
+    folder = build_vlm(family, tmp_path)
     config = AutoConfig.from_pretrained(folder)
-    config.text_config.update({"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 12})
+    config.text_config.update(sizes)
+    if hasattr(config.vision_config, "out_hidden_size"):
+        config.vision_config.out_hidden_size = sizes["hidden_size"]
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float16)
     model = model.to_empty(device="cpu")
