@@ -62,6 +62,7 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         pytest.param("zero_3", "qwen3_vl_moe", marks=OTHER_FAMILY),
         pytest.param("zero_3", "glm4v_moe", marks=OTHER_FAMILY),
         pytest.param("zero_3", "qwen3_omni_moe_thinker", marks=OTHER_FAMILY),
+        pytest.param("fsdp", "mistral4", marks=OTHER_FAMILY),
     ],
 )
 def test_processes_whose_pictures_differ_train_as_one_does(

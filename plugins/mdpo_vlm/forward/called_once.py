@@ -1,8 +1,8 @@
-"""Modules that transformers calls once for each image or tile, or never, here called once for all; and one bug less.
+"""Modules that transformers calls once for each image or tile, or never, here called once for all.
 
 Backends that split weights gather those of a module whenever it is called, in all processes: pictures that differ in
 number would leave one process waiting for another, and a weight that is read without a call is not there. The numbers
-stay the same.
+stay the same. One module more keeps a dimension that transformers would drop.
 """
 
 from __future__ import annotations
