@@ -59,6 +59,7 @@ def test_adapters_of_experts_train_in_two_processes_as_in_one(
         *(change for change in changes if not change.startswith("backend")),
         *(*sizes, f"model.path={build_vlm('qwen3_vl_moe', tmp_path / 'model')}", "model.lora.dropout=0"),
         *("model.lora.targets=[all-linear, experts]", "train.router_aux_loss_coef=0.01"),
+        "scoring.activation_checkpointing=full",
         *("train.micro_batch_size=1", "train.learning_rate=1.0e-4"),
     ]
     run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
