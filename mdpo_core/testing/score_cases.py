@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mdpo_core.types.scores import ResponseTokens, ScorerOutput, Scores, TokenLogProbs
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MANY_TOKENS = 1000
+_MOST_SIDES = 12  # of views, each under policy and reference, whose combinations are all tried
 
 
 def moved(scores: Scores, nats: dict[View, float]) -> Scores:
@@ -78,12 +80,13 @@ def level(views: Iterable[View], columns: dict[str, float]) -> Scores:
 def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> Scores:
     """Long answers in float32: a pair for each combination of likely and unlikely views under policy and reference.
 
-    All answers have the same tokens, each token once.
+    All answers have the same tokens, each token once. Of more than six views, all pairs would not fit into the
+    memory, so a fixed seed draws some of them.
     """
     import torch
 
     views = list(views)
-    sums = torch.tensor(list(itertools.product((-1.0, -1.0 - nats), repeat=2 * len(views))))
+    sums = torch.tensor([[-1.0 - nats * bit for bit in bits] for bits in _combinations(2 * len(views))])
     mask = torch.ones(len(sums), _MANY_TOKENS, dtype=torch.bool)
     tokens = [TokenLogProbs(part[:, None].expand(mask.shape) / _MANY_TOKENS, mask) for part in sums.T]
     policy, reference = tokens[: len(views)], tokens[len(views) :]
@@ -94,6 +97,14 @@ def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> 
         {name: torch.full((len(sums),), value) for name, value in columns.items()},
         dict.fromkeys(views, responses),
     )
+
+
+def _combinations(length: int) -> Iterable[Sequence[int]]:
+    """All sequences of this many zeros and ones, or so many of them that their terms fit into the memory."""
+    if length <= _MOST_SIDES:
+        return itertools.product((0, 1), repeat=length)
+    numbers = random.Random(length).sample(range(1, 2**length - 1), 2**_MOST_SIDES - 2)
+    return [[number >> place & 1 for place in range(length)] for number in (0, 2**length - 1, *numbers)]
 
 
 def flat(scores: Scores, copy: bool = True) -> list[Tensor]:

@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from mdpo_core import IMAGE_MARK, Anchor, Example, Loss, PairLoss, Scores, Statistic, View
 from mdpo_core import testing as contracts
 from mdpo_core.data.validity import problems_of_row
-from mdpo_core.testing import check_anchor, check_loss
+from mdpo_core.testing import check_anchor, check_loss, score_cases
 
 PROPERTY = settings(deadline=None, max_examples=50)
 
@@ -463,3 +463,16 @@ def test_drawn_examples_are_valid_rows(example: Example) -> None:
 def test_drawn_images_are_rgb_and_no_larger_than_asked_for(image: Image) -> None:
     assert image.mode == "RGB"
     assert 1 <= min(image.size) <= max(image.size) <= 7
+
+
+def test_loss_of_many_views_is_tried_in_as_much_memory_as_one_of_six() -> None:
+    """All combinations of ten likely and unlikely views would need 80 GB."""
+    views = [View(f"answer_{number}") for number in range(10)]
+    tried = score_cases.far_apart(views, 400.0, {})
+    sums = torch.stack([*tried.policy.values(), *tried.reference.values()])
+    assert sums.shape == (20, 4096)
+    assert len(sums.unique(dim=1).T) == 4096
+    assert (sums > -200).all(dim=0).any()
+    assert (sums < -200).all(dim=0).any()
+    six = score_cases.far_apart(views[:6], 400.0, {})
+    assert len(torch.stack([*six.policy.values(), *six.reference.values()]).unique(dim=1).T) == 2**12

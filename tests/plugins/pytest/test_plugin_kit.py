@@ -20,7 +20,7 @@ from mdpo_core.cli.new_plugin import write_plugin
 from mdpo_core.errors import PluginError
 from mdpo_core.registry.offers import KINDS
 
-EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv")
+EXAMPLES = ("mdpo_hinge2", "mdpo_shuffle_tiles", "mdpo_csv", "mdpo_ic_vco", "mdpo_p2_dpo")
 
 
 HERE = Path(sys.executable)
