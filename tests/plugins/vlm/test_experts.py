@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import torch
 from mdpo_vlm.families import FAMILIES
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
 from support.builders.small_vlms import NIGHTLY, build_vlm
 from support.oracles.plain_vlms import VIEWS, adapter, examples
 from torch import nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, Qwen3OmniMoeThinkerForConditionalGeneration
 
-from mdpo_core import Placement, RecipeError, VisionLanguageModel
+from mdpo_core import DataError, Placement, RecipeError, VisionLanguageModel, component
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
@@ -38,6 +40,33 @@ def test_a_pattern_for_such_a_name_is_refused(tmp_path: Path) -> None:
     folder = build_vlm("glm4v_moe", tmp_path)
     with pytest.raises(RecipeError, match=r"'down_proj' matches model.*down_proj, whose name peft takes for that"):
         adapter("glm4v_moe", folder, lora={**LORA, "targets": ["down_proj"]}).check()
+
+
+@NIGHTLY
+def test_the_thinker_of_a_whole_model_is_saved_as_the_page_says(tmp_path: Path) -> None:
+    """With a file in which a talker is beside it, as published."""
+    thinker, whole = build_vlm("qwen3_omni_moe_thinker", tmp_path / "thinker"), tmp_path / "whole"
+    whole.mkdir()
+    weights = load_file(thinker / "model.safetensors")
+    named = {f"thinker.{name}": value for name, value in weights.items()}
+    save_file({**named, "talker.x.weight": torch.ones(2, 2)}, whole / "model.safetensors", metadata={"format": "pt"})
+    config = {"model_type": "qwen3_omni_moe", "thinker_config": json.loads((thinker / "config.json").read_text())}
+    (whole / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="it also speaks; save its thinker apart"):
+        component("adapter", "chat_vlm", path=str(whole)).check()  # type: ignore[attr-defined]
+    Qwen3OmniMoeThinkerForConditionalGeneration.from_pretrained(whole).save_pretrained(tmp_path / "apart")
+    for file in thinker.iterdir():
+        if not (tmp_path / "apart" / file.name).exists():
+            (tmp_path / "apart" / file.name).write_bytes(file.read_bytes())
+    made = adapter("qwen3_omni_moe_thinker", tmp_path / "apart", lora=WITH_EXPERTS)
+    made.check()
+    made.encoder()
+    found, expected = (
+        each.load(Placement(), trainable=False).module.state_dict()
+        for each in (made, adapter("qwen3_omni_moe_thinker", thinker))
+    )
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(value) for name, value in expected.items())
 
 
 @NIGHTLY

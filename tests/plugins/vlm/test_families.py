@@ -40,6 +40,7 @@ from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import PLAIN, Scorer
 from mdpo_core.testing import check_adapter
+from mdpo_core.training.speed.matrices import has_experts
 
 PAGE = ROOT / "docs" / "guides" / "models.md"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.5}
@@ -129,6 +130,11 @@ def test_every_parameter_is_in_the_part_that_its_name_says(family: str, folder: 
         "visual_embeddings",
     )
     assert all(any(word in name for word in words) for name in parts["projector"])
+
+
+def test_a_row_says_whether_layers_have_experts(family: str, folder: Path) -> None:
+    made = adapter(family, folder)
+    assert made.has_routers == has_experts(made.sketch("float32"))
 
 
 def test_a_number_of_images_that_a_family_does_not_take_is_named(family: str, folder: Path) -> None:
