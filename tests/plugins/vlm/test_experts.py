@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from support.builders.small_vlms import NIGHTLY, build_vlm
 from support.oracles.plain_vlms import VIEWS, adapter, examples
+from support.paths import ROOT
 from torch import nn
-from transformers import AutoModelForImageTextToText, Qwen3OmniMoeThinkerForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
 from mdpo_core import DataError, Placement, RecipeError, VisionLanguageModel, component
 from mdpo_core.data.encoding import BatchBuilder
@@ -43,10 +45,15 @@ def test_a_pattern_for_such_a_name_is_refused(tmp_path: Path) -> None:
 
 
 @NIGHTLY
-def test_the_thinker_of_a_whole_model_is_saved_as_the_page_says(tmp_path: Path) -> None:
+def test_the_thinker_of_a_whole_model_is_saved_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a file in which a talker is beside it, as published."""
-    thinker, whole = build_vlm("qwen3_omni_moe_thinker", tmp_path / "thinker"), tmp_path / "whole"
-    whole.mkdir()
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guides" / "models.md").read_text(), re.DOTALL)
+    folders = tmp_path / "models"
+    whole, apart = folders / "qwen3-omni", folders / "qwen3-omni-thinker"
+    whole.mkdir(parents=True)
+    thinker = build_vlm("qwen3_omni_moe_thinker", tmp_path / "thinker")
     weights = load_file(thinker / "model.safetensors")
     named = {f"thinker.{name}": value for name, value in weights.items()}
     save_file({**named, "talker.x.weight": torch.ones(2, 2)}, whole / "model.safetensors", metadata={"format": "pt"})
@@ -54,11 +61,12 @@ def test_the_thinker_of_a_whole_model_is_saved_as_the_page_says(tmp_path: Path) 
     (whole / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="it also speaks; save its thinker apart"):
         component("adapter", "chat_vlm", path=str(whole)).check()  # type: ignore[attr-defined]
-    Qwen3OmniMoeThinkerForConditionalGeneration.from_pretrained(whole).save_pretrained(tmp_path / "apart")
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
     for file in thinker.iterdir():
-        if not (tmp_path / "apart" / file.name).exists():
-            (tmp_path / "apart" / file.name).write_bytes(file.read_bytes())
-    made = adapter("qwen3_omni_moe_thinker", tmp_path / "apart", lora=WITH_EXPERTS)
+        if not (apart / file.name).exists():
+            (apart / file.name).write_bytes(file.read_bytes())
+    made = adapter("qwen3_omni_moe_thinker", apart, lora=WITH_EXPERTS)
     made.check()
     made.encoder()
     found, expected = (

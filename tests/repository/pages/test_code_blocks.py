@@ -38,6 +38,7 @@ RUN_ELSEWHERE = {
     ("docs/extend/hooks.md", "python"): "test_a_run_calls_its_hooks_in_the_documented_order",
     ("docs/extend/stability.md", "python"): "test_a_deprecated_hook_warns_once_with_the_plugin_s_file",
     ("docs/extend/write-a-plugin.md", "python"): "test_example_plugin_equals_the_page_and_works_installed",
+    ("docs/guides/models.md", "python"): "test_the_thinker_of_a_whole_model_is_saved_as_the_page_says",
     ("docs/guides/video.md", "yaml"): "test_the_recipe_of_the_guide_to_videos_is_one",
     ("docs/tutorial.md", "python"): "test_the_tutorial_prints_what_it_shows",
     ("README.md", "yaml"): "test_the_recipe_of_the_readme_is_the_paper_s_run",
