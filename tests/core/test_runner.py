@@ -15,7 +15,15 @@ from support.processes.launching import records
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mdpo_core import MdpoError, RecipeError, load_recipe, run
+from mdpo_core.result import RunResult
 from mdpo_core.training import trainer
+
+
+@pytest.fixture(scope="module")
+def finished(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A finished run with LoRA; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return run(load_recipe(RECIPES / "llava_mdpo.yaml", [*changes, f"output.dir={folder}"]))
 
 
 def test_mdpo_begins_at_3_log_2_and_leaves_complete_directory(small: list[str], tmp_path: Path) -> None:
@@ -40,11 +48,10 @@ def test_every_promised_metric_is_logged(small: list[str], monkeypatch: pytest.M
     assert record["memory_reserved_gb"] == 2.5
 
 
-def test_exported_adapter_loads_in_peft_with_trained_weights(small: list[str], llava: Path) -> None:
-    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
-    model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(llava), result.final)
-    processor = AutoProcessor.from_pretrained(result.final, backend="pil")
-    saved = load_file(sorted((result.run_dir / "checkpoints").iterdir())[-1] / "state-00000-of-00001.safetensors")
+def test_exported_adapter_loads_in_peft_with_trained_weights(finished: RunResult, llava: Path) -> None:
+    model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(llava), finished.final)
+    processor = AutoProcessor.from_pretrained(finished.final, backend="pil")
+    saved = load_file(sorted((finished.run_dir / "checkpoints").iterdir())[-1] / "state-00000-of-00001.safetensors")
     loaded = {name: value for name, value in model.named_parameters() if "lora" in name}
     weights = {name: saved[f"weight:policy.{name}@0"] for name in loaded}
     assert len([name for name in saved if name.startswith("weight:")]) == len(weights)
@@ -89,24 +96,23 @@ def test_the_paper_s_run_works_at_336_pixels(small: list[str], tmp_path: Path) -
     assert records(result.run_dir)[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "bf16_autocast"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("bf16_autocast", marks=pytest.mark.long)])
 def test_bfloat16_begins_at_three_times_log_2_too(precision: str, small: list[str]) -> None:
     result = run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, f"backend.precision={precision}"]))
     assert records(result.run_dir)[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-2)
 
 
-def test_directory_of_another_recipe_is_refused_with_differences(small: list[str]) -> None:
-    run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
+def test_directory_of_another_recipe_is_refused_with_differences(changes: list[str], finished: RunResult) -> None:
+    other = [*changes, f"output.dir={finished.run_dir}", "train.seed=1"]
     with pytest.raises(RecipeError, match=r"train\.seed: 0 there, 1 here"):
-        run(load_recipe(RECIPES / "llava_mdpo.yaml", [*small, "train.seed=1"]), resume=True)
+        run(load_recipe(RECIPES / "llava_mdpo.yaml", other), resume=True)
 
 
-def test_directory_holding_the_run_is_refused_without_resume(small: list[str]) -> None:
-    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", small)
-    first = run(recipe)
+def test_directory_holding_the_run_is_refused_without_resume(changes: list[str], finished: RunResult) -> None:
+    recipe = load_recipe(RECIPES / "llava_mdpo.yaml", [*changes, f"output.dir={finished.run_dir}"])
     with pytest.raises(RecipeError, match=r"already holds this run \(newest checkpoint: step 6\).*resume=True"):
         run(recipe)
-    assert run(recipe, resume=True) == first
+    assert run(recipe, resume=True) == finished
 
 
 def test_nan_stops_run_names_examples_and_keeps_checkpoint(small: list[str], llava: Path) -> None:
@@ -119,8 +125,7 @@ def test_nan_stops_run_names_examples_and_keeps_checkpoint(small: list[str], lla
     assert kept == ["step-000001"]
 
 
-def test_the_metrics_of_a_result_are_a_table(small: list[str]) -> None:
-    result = run(load_recipe(RECIPES / "llava_mdpo.yaml", small))
-    lines = records(result.run_dir)
-    assert result.metrics["step"].tolist() == [line["step"] for line in lines]
-    assert result.metrics["loss"].tolist() == [line["loss"] for line in lines]
+def test_the_metrics_of_a_result_are_a_table(finished: RunResult) -> None:
+    lines = records(finished.run_dir)
+    assert finished.metrics["step"].tolist() == [line["step"] for line in lines]
+    assert finished.metrics["loss"].tolist() == [line["loss"] for line in lines]

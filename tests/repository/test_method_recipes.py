@@ -54,7 +54,11 @@ EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
     "sentinel.yaml": lambda _: LOG_2,
     "madpo.yaml": lambda _: LOG_2 * (madpo_weight(1.0) + madpo_weight(3.5)) / 2,
 }
-LONG = {"mm_rlhf.yaml", "dama.yaml", "madpo.yaml"}  # as beta_dpo.yaml, without means of the batch
+# Each of these has a neighbour of its kind among the others.
+LONG = {
+    *("mm_rlhf.yaml", "dama.yaml", "madpo.yaml"),  # as beta_dpo.yaml, without means of the batch
+    *("rpo.yaml", "re_align.yaml", "mfpo.yaml", "chip_release.yaml", "symmpo.yaml", "s_dpo.yaml"),
+}
 
 
 def madpo_weight(lead: float) -> float:

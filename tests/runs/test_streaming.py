@@ -219,7 +219,7 @@ def test_what_a_stream_cannot_do_is_refused(change: str, message: str, streamed:
         load_recipe(LLAVA_MDPO, [*streamed, change])
 
 
-@pytest.mark.parametrize(("max_steps", "steps"), [(2, 2), (5, 5)])
+@pytest.mark.parametrize(("max_steps", "steps"), [(2, 2), pytest.param(5, 5, marks=pytest.mark.long)])
 def test_rows_that_are_no_stream_take_so_many_steps_too(
     max_steps: int, steps: int, changes: list[str], tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ def box(sheet: Image, color: str) -> tuple[int, int, int, int]:
     return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("ending", ["png", *(pytest.param(each, marks=pytest.mark.long) for each in ("jpg", "webp"))])
 def test_command_draws_and_names_all_image_corruptions(ending: str, tmp_path: Path) -> None:
     photograph().save(tmp_path / "photograph.png")
     out = tmp_path / f"sheet.{ending}"

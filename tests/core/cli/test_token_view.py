@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from support.builders.small_vlms import build_vlm
 
 from mdpo_core import Example, Turn, View, component
+from mdpo_core.cli import main
 from mdpo_core.cli.token_view import shown_rows
 from mdpo_core.data.encoding import BatchBuilder
 
@@ -29,13 +29,15 @@ output: {{dir: runs/none}}
 PAIR = '{"img_path": "00.jpg", "prompt": "<image>\\nWhat is it?", "chosen": "A temple", "rejected": "A flower"}\n'
 
 
-def test_tokens_are_shown_with_their_roles(tmp_path: Path, photographs: Path) -> None:
+def test_tokens_are_shown_with_their_roles(
+    tmp_path: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = build_vlm("llava", tmp_path / "model")
     (tmp_path / "pairs.jsonl").write_text(PAIR)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(folder=folder, pairs=tmp_path / "pairs.jsonl", images=photographs))
-    command = [sys.executable, "-m", "mdpo_core.cli", "check", str(recipe), "--show", "3"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert main(["check", str(recipe), "--show", "3"]) == 0
+    shown = capsys.readouterr().out.splitlines()
     lines = shown[shown.index("row '1'") + 1 : -1]  # after the lines of the stages
     roles = [line.split()[0] for line in lines]
     # A crop has the tokens of the picture, and is not shown again.

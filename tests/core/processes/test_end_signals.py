@@ -147,7 +147,8 @@ def test_signal_during_a_library_call_ends_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", [pytest.param("steps", marks=pytest.mark.long), "steps_in_library", "request_then_library"]
+    "what",
+    [*(pytest.param(each, marks=pytest.mark.long) for each in ("steps", "steps_in_library")), "request_then_library"],
 )
 def test_first_signal_is_answered_at_once_and_a_second_one_ends_a_run_that_hangs(what: str) -> None:
     with begun(what) as process:

@@ -144,16 +144,19 @@ def test_the_processes_listen_on_the_loopback_interface_alone(seen: Seen) -> Non
     assert [each for each in seen.listeners if not ipaddress.ip_address(each.address).is_loopback] == []
 
 
+@pytest.mark.long
 def test_no_port_answers_at_the_outward_address(seen: Seen) -> None:
     if outward_address() is None:
         pytest.skip("this machine has no address but the loopback interface's")
     assert [each for each in seen.listeners if each.reached] == []
 
 
+@pytest.mark.long
 def test_meeting_folder_of_processes_is_closed_to_other_users(seen: Seen) -> None:
     assert seen.modes == {"mdpo": 0o700}
 
 
+@pytest.mark.long
 def test_processes_whose_launcher_was_killed_save_and_stop(seen: Seen) -> None:
     assert seen.told.count("checkpoint saved") == 1, seen.told
     assert "--processes 2 --resume" in seen.told

@@ -79,12 +79,12 @@ def _no_process_is_left() -> Iterator[None]:
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize("num_workers", [0, 1, pytest.param(2, marks=pytest.mark.long)])
 def test_results_come_in_the_order_of_their_tasks(num_workers: int) -> None:
     assert results(square, range(50), num_workers) == [number * number for number in range(50)]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_tasks_are_taken_as_needed_and_results_may_be_left(num_workers: int) -> None:
     """Tasks are taken as they are needed, and nobody needs to take all results."""
     taken = []
@@ -133,6 +133,7 @@ def test_a_user_s_mistake_is_the_same_error_from_a_worker(num_workers: int) -> N
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.long
 def test_unexpected_worker_error_keeps_type_and_shows_its_place() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         results(fail, ["bug"], 1)
@@ -155,7 +156,10 @@ class Plugin:
             return fail(how)
 
 
-@pytest.mark.parametrize(("how", "what"), [("bug", "JSONDecodeError"), ("awkward", "RuntimeError: Awkward: a fault")])
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [("bug", "JSONDecodeError"), pytest.param("awkward", "RuntimeError: Awkward: a fault", marks=pytest.mark.long)],
+)
 def test_a_plugins_fault_in_a_worker_keeps_its_file_and_line(how: str, what: str) -> None:
     with pytest.raises(Exception, match=r".") as caught:
         results(Plugin(), [how], 1)
@@ -209,6 +213,7 @@ def test_results_that_were_left_are_not_those_of_the_next_function() -> None:
                 assert [next(results), next(results)] == [start, start + 1]
 
 
+@pytest.mark.long
 def test_workers_are_kept_after_an_error() -> None:
     with Workers(1) as workers:
         for _ in range(2):

@@ -70,7 +70,9 @@ def require_as_on_cpu(case: Case, process: ProcessPoolExecutor) -> None:
         torch.testing.assert_close(found[name], values, atol=rounding * scale, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "bf16 recomputed")) for name in FEW]
+)
 def test_steps_on_a_device_are_those_on_the_cpu(name: str, process: ProcessPoolExecutor) -> None:
     require_as_on_cpu(FEW[name], process)
 

@@ -85,7 +85,7 @@ def half_a_gradient(self: VlmModel, packed: Packed, images: Images) -> Tensor:
         (half_a_gradient, "the gradient of .* differs"),
     ],
 )
-@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_adapter_that_only_claims_to_share_prompts_is_caught(
     lora: bool, wrong: Replace, sentence: str, llava: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ def test_what_is_guessed_by_the_room_scores_badly() -> None:
     assert amber["State"]["Accuracy"] == 50
 
 
-@pytest.mark.parametrize("name", ["scenes_mdpo", "scenes_dpo"])
+@pytest.mark.parametrize("name", ["scenes_mdpo", pytest.param("scenes_dpo", marks=pytest.mark.long)])
 def test_a_short_run_is_scored_by_all_three(name: str, tmp_path: Path) -> None:
     sizes = ["data.num_pairs=32", "train.batch_size=16", "train.micro_batch_size=16", "validation.num_pairs=16"]
     recipe = load_recipe(RECIPES / f"{name}.yaml", [*sizes, *(f"evaluators.{index}.share=0.05" for index in (1, 2, 3))])

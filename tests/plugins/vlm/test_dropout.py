@@ -39,7 +39,7 @@ def test_dropped_numbers_become_zero_and_the_others_stay(shape: tuple[int, ...],
     assert drop_(values, dropped).equal(before * (1 - mask))
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.125, 0.3])
+@pytest.mark.parametrize("share", [*(pytest.param(each, marks=pytest.mark.long) for each in (0.01, 0.05)), 0.125, 0.3])
 def test_each_number_is_dropped_by_itself_with_the_given_share(share: float) -> None:
     rounds, shape = 4000, (3, 7)
     masks = torch.stack([dropped_of(shape, share, seed).flatten() for seed in range(rounds)])

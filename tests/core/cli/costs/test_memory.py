@@ -50,6 +50,7 @@ def test_an_unknown_card_is_refused_before_data_is_read(capsys: pytest.CaptureFi
     assert "the card 'voodoo2' is not known" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_quickstart_fits_a_small_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(RECIPES / "quickstart.yaml"), "--gpu", "4", "--set", "data.num_pairs=64"]) == 0
     assert "A card of 4 GB: it fits" in capsys.readouterr().out

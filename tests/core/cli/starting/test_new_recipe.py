@@ -76,6 +76,7 @@ def test_own_photographs_train_a_llava_without_a_detour(
     assert {line["step"] for line in answered} == {0, last_step(mine / "runs" / "my")}
 
 
+@pytest.mark.long
 def test_own_photographs_train_a_qwen_without_a_detour(mine: Path, tmp_path: Path) -> None:
     model = build_vlm("qwen2_5_vl", tmp_path / "qwen")
     assert new_recipe(model) == 0

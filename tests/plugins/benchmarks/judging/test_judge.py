@@ -283,7 +283,7 @@ def _killed_after(arguments: list[str], server: JudgeServer, num_requests: int) 
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("num_requests", [5, 50])
+@pytest.mark.parametrize("num_requests", [5, pytest.param(50, marks=pytest.mark.long)])
 def test_a_killed_run_goes_on_and_pays_nothing_twice(num_requests: int, tmp_path: Path) -> None:
     answer: Callable[[dict[str, Any], int], Answered] = lambda body, number: completion()._replace(seconds=0.03)  # noqa: E731
     with judge_server(answer) as server:
