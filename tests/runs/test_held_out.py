@@ -46,7 +46,7 @@ def evaluations(folder: Path) -> dict[int, dict[str, float]]:
     }
 
 
-@pytest.mark.parametrize("reference", ["cached", "adapter_off"])
+@pytest.mark.parametrize("reference", [pytest.param("cached", marks=pytest.mark.long), "adapter_off"])
 def test_preference_is_the_objective_on_rows_that_are_not_trained_on(
     reference: str, changes: list[str], sources: str, tmp_path: Path
 ) -> None:

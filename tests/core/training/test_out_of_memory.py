@@ -79,7 +79,13 @@ def advice(changes: list[str], batch_and_model, reference=None) -> str:  # type:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["std::bad_alloc", "DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "std::bad_alloc",
+        pytest.param("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes.", marks=pytest.mark.long),
+    ],
+)
 def test_a_machine_without_memory_is_told_like_a_card(changes: list[str], batch_and_model, text: str) -> None:  # type: ignore[no-untyped-def]
     batch, _, model = batch_and_model
     advisor = MemoryAdvice(load_recipe(RECIPE, changes), model, AdapterOff())
