@@ -288,7 +288,7 @@ def _sentence(detail: ErrorDetails) -> str:
         return "input should be a mapping of options"
     if detail["type"] == "too_short":
         return f"needs at least {counted(detail['ctx']['min_length'], 'item')}"
-    message = detail["msg"].removeprefix("Value error, ") or "is not valid"
+    message = detail["msg"].removeprefix("Value error, ").replace("a valid array", "a list") or "is not valid"
     return f"{message[0].lower()}{message[1:]}"
 
 

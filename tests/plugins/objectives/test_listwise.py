@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.one_row import refused
 
 from mdpo_core import DataError, Loss, RecipeError, Scores, View, component, load_recipe
 
@@ -100,3 +102,41 @@ def test_rows_without_an_order_are_named(second: float, told: str) -> None:
     with pytest.raises(DataError) as caught:
         loss.check_columns(scores([[0, 0], [0, 0]], a=[1, 1], b=[2, second]))
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "told"),
+    [
+        ({"a": 1}, "the column 'b' is missing"),
+        ({"a": 1, "b": None}, "rows.jsonl row 1: b: must be a finite number, found None"),
+        ({"a": 1, "b": "second"}, "rows.jsonl row 1: b: must be a finite number, found 'second'"),
+        ({"a": 1, "b": math.nan}, "rows.jsonl row 1: b: must be a finite number, found nan"),
+        ({"a": 1, "b": [2]}, "rows.jsonl row 1: b: must be a finite number, found [2]"),
+    ],
+)
+def test_ranks_that_are_no_numbers_are_refused_by_the_row(ranks: dict[str, Any], told: str, tmp_path: Path) -> None:
+    row = {"prompt": "?", "chosen": "Yes.", "rejected": "No.", **ranks}
+    assert told in refused(tmp_path, row, image=None, columns=["a", "b"])
+
+
+def test_ranks_may_have_gaps() -> None:
+    """Only their order counts: 2, 30 and 5 are the first, the last and the one between them."""
+    loss, rewards = listwise(3, ranks=("a", "b", "c")), [[1.0, -2.0, 0.5]]
+    gaps, none = (loss(scores(rewards, a=[a], b=[b], c=[c])) for a, b, c in ((2, 30, 5), (1, 3, 2)))
+    assert gaps.equal(none)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("order: [chosen, rejected, chosen]", "a view has one place in the order; found chosen, rejected, chosen"),
+        ("order: [chosen, rejected], ranks: [a, b]", r"needs the column 'a' .* data.columns: \[a\]"),
+        ("order: [chosen, rejected], ranks: a", "objective.0.ranks: input should be a list, found 'a'"),
+        ("order: [chosen, nochosen]", "needs the response 'nochosen'; did you mean 'chosen'"),
+        ("order: [chosen, rejected], ranks: [a]", "ranks needs one column for each of the 2 views, found 1"),
+        ("order: chosen", "objective.0.order: input should be a list, found 'chosen'"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused_before_a_row_is_read(options: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        load_recipe("quickstart", [f"objective.0={{loss: listwise, {options}}}"])
