@@ -9,7 +9,7 @@ from mdpo_core.data.sampler import MicroBatch, Sampler
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.types.batch import Batch
-from mdpo_core.types.layout import pack
+from mdpo_core.types.packing import pack
 
 _TRIED = 8  # micro-batches
 _STEPS = 20_000  # later steps draw the same rows in other orders

@@ -17,7 +17,8 @@ from mdpo_core.scoring.experts.balance import BalancedModel
 from mdpo_core.scoring.noise.embeddings import NoisyModel
 from mdpo_core.scoring.probes import AllLayers
 from mdpo_core.types.batch import Batch, EncodedImage, Item
-from mdpo_core.types.layout import Attention, PaddedView, consecutive, pack, pad_view
+from mdpo_core.types.layout import Attention, PaddedView, consecutive, pad_view
+from mdpo_core.types.packing import Parts, joined, pack
 from mdpo_core.types.scores import TokenLogProbs
 from mdpo_core.types.transfer import to_device
 from mdpo_core.types.view import View
@@ -28,26 +29,26 @@ GivesHiddenStates: TypeAlias = VisionLanguageModel | AllLayers | NoisyModel | Ba
 
 @dataclass(frozen=True)
 class PredictingHiddenStates:
-    """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` selects those of one response.
+    """``hidden (tokens, hidden)`` predict ``token_ids (tokens,)``; ``spans[view][row]`` are the parts of one response.
 
-    Equal responses to equal prompts may share a span. ``unscored[view]``: mask of tokens that are read but not
-    scored, ``(batch, time)`` bool; only for views that have such tokens.
+    Equal responses to equal prompts may share all of them, and others what they have in common. ``unscored[view]``:
+    mask of tokens that are read but not scored, ``(batch, time)`` bool; only for views that have such tokens.
     """
 
     hidden: Tensor
     token_ids: Tensor
-    spans: Mapping[View, Sequence[slice]]
+    spans: Mapping[View, Sequence[Parts]]
     unscored: Mapping[View, Tensor]
 
     def by_view(self, values: Tensor) -> dict[View, TokenLogProbs]:
         """Distribute one value per token, ``(tokens,)``, to the rows of each view."""
-        return {view: self._of(view, [values[span] for span in spans]) for view, spans in self.spans.items()}
+        return {view: self._of(view, [joined(values, parts) for parts in spans]) for view, spans in self.spans.items()}
 
     def outputs_by_view(self, values: Tensor) -> dict[View, Tensor]:
         """Distribute several values per token, ``(tokens, outputs)``, to each view: ``(batch, time, outputs)``."""
         by_view = {}
         for view, spans in self.spans.items():
-            rows = pad_sequence([values[span] for span in spans], batch_first=True)
+            rows = pad_sequence([joined(values, parts) for parts in spans], batch_first=True)
             left_out = self.unscored.get(view)
             by_view[view] = (
                 rows if left_out is None else rows.masked_fill(to_device(left_out, rows.device)[..., None], 0)
@@ -82,6 +83,7 @@ def packed_states(
 ) -> PredictingHiddenStates:
     """One forward for all views: each prompt is computed once, with its responses as branches.
 
+    So are the tokens with which all of these responses begin.
     The row is padded to a multiple of ``multiple`` tokens.
     """
     device = device_of(model.module)
@@ -116,7 +118,7 @@ def padded_states(
         predicted = on_cpu.response_mask.flatten().nonzero().squeeze(1)
         hidden.append(states.flatten(0, 1)[to_device(predicted - 1, device)])
         token_ids.append(to_device(on_cpu.token_ids.flatten()[predicted], device))
-        spans[view] = consecutive([len(item.response) for item in items], done)
+        spans[view] = [(span,) for span in consecutive([len(item.response) for item in items], done)]
         done += len(token_ids[-1])
     return PredictingHiddenStates(torch.cat(hidden), torch.cat(token_ids), spans, unscored(batch, views))
 

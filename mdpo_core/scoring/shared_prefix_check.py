@@ -11,6 +11,7 @@ from mdpo_core.scoring.hidden_states import PredictingHiddenStates, packed_state
 from mdpo_core.scoring.scorer import encode_images
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.layout import Attention
+from mdpo_core.types.packing import joined
 from mdpo_core.types.view import View
 
 # The distance between two computations of one model's hidden states, relative to their norm. With 24 layers, two
@@ -44,7 +45,7 @@ def require_shared_prefix(adapter: str, model: VisionLanguageModel, batch: Batch
 
 
 def _of(view: View, states: PredictingHiddenStates) -> Tensor:
-    return torch.cat([states.hidden[span] for span in states.spans[view]])
+    return torch.cat([joined(states.hidden, parts) for parts in states.spans[view]])
 
 
 def _distance(shared: Tensor, separate: Tensor) -> float:

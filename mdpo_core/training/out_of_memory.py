@@ -22,7 +22,7 @@ from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.head import ON_CPU, logits_at_once
 from mdpo_core.scoring.reference import FrozenCopy, Reference
 from mdpo_core.types.batch import Batch
-from mdpo_core.types.layout import pack
+from mdpo_core.types.packing import pack
 from mdpo_core.words.amounts import counted, memory_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class MemoryAdvice:
         if current_world().size > 1:
             more = limit is None or limit > ON_CPU
             return f"scoring.max_logits: {ON_CPU} - fewer logits at a time" if more else ""
-        tokens = sum(len(item.response) for items in batch.items.values() for item in items)
+        tokens = self._num_scored(batch)
         held = tokens * self.model.vocab_size
         if limit is not None:
             held = min(held, limit)
@@ -149,6 +149,13 @@ class MemoryAdvice:
             return ""
         size = next((size for size in smaller[::-1] if size <= number / 2), smaller[-1])
         return f"train.micro_batch_size: {size} - {1 - size / number:.0%} fewer activations, the same result"
+
+    def _num_scored(self, batch: Batch) -> int:
+        """The response tokens whose logits are computed."""
+        items = [item for of_view in batch.items.values() for item in of_view]
+        if self.recipe.shares_prefix():
+            return len(pack(items, sdpa_attention).predicted)
+        return sum(len(item.response) for item in items)
 
     def _num_tokens(self, batch: Batch) -> tuple[int, int]:
         """Tokens of all views if each has its own prompt, and if they share prompts."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from mdpo_core.types.batch import Item
 from mdpo_core.types.transfer import to_device
 
 if TYPE_CHECKING:
@@ -61,11 +59,13 @@ class Packed:
     """Prompts, each followed by its responses as branches, all in one row without padding.
 
     A branch continues its prompt independently of the other branches: it attends to the prompt and to itself (see
-    `attend`), and its positions follow the prompt's.
+    `attend`), and its positions follow the prompt's. The tokens with which all responses to a prompt begin are at the
+    end of the prompt, and so computed once; every branch has at least one token more.
     ``token_ids`` and ``position_ids``: ``(1, time)`` int64. ``lengths``: for each prompt, its length and those of its
     branches. ``attention``: the function that `attend` calls. ``dropped``: for each prompt, ``(time,)`` bool, true on
-    tokens that nothing attends to; None: no such tokens. ``repeats``: for each prompt, the number of items that each
-    branch stands for; empty: one.
+    tokens that nothing attends to; None: no such tokens. ``common``: for each prompt, how many tokens at its end belong
+    to its responses; empty: none. ``repeats``: for each prompt, the number of items that each branch stands for; empty:
+    one.
     """
 
     token_ids: Tensor
@@ -73,6 +73,7 @@ class Packed:
     lengths: tuple[tuple[int, ...], ...]
     attention: Attention
     dropped: tuple[Tensor | None, ...] = ()
+    common: tuple[int, ...] = ()
     repeats: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device) -> Packed:
@@ -116,6 +117,11 @@ class Packed:
         """0 for a prompt's tokens, 1 for those of its first branch, and so on, ``(time,)``."""
         return to_device(self._branches, self.token_ids.device)
 
+    @cached_property
+    def responses(self) -> Tensor:
+        """Which tokens belong to responses, ``(time,)`` bool: those of branches, and the common ones before them."""
+        return to_device(self._from_end_of_prompts(0), self.token_ids.device)
+
     @property
     def _branches(self) -> Tensor:
         return self._repeated([branch for lengths in self.lengths for branch, _ in enumerate(lengths)])
@@ -128,15 +134,25 @@ class Packed:
     def read(self) -> Tensor:
         """Positions whose hidden states predict response tokens, ``(read,)``.
 
-        These are the last token of each prompt, and every token of a branch except its last.
+        These are the last token of each prompt without what responses have in common, every token in common, and every
+        token of a branch except its last.
         A model need not compute the hidden states of other positions in its last layer.
         """
         import torch
 
-        predicts = self._branches > 0
+        predicts = self._from_end_of_prompts(1)
         last = torch.tensor(self.sizes).cumsum(0) - 1
-        predicts[last] = ~predicts[last]
+        predicts[last] &= self._branches[last] == 0
         return to_device(predicts.nonzero().squeeze(1), self.token_ids.device)
+
+    def _from_end_of_prompts(self, more: int) -> Tensor:
+        """The tokens of branches, those in common before them, and ``more`` before these, ``(time,)`` bool."""
+        counts = []
+        for (prompt, *branches), common in zip(self.lengths, self.common or (0,) * len(self.lengths), strict=True):
+            chosen = common + more
+            counts += [(False, prompt - chosen), (True, chosen + sum(branches))]
+        values, repeats = zip(*counts, strict=True)
+        return _repeated(values, repeats)
 
     def read_everywhere(self) -> Packed:
         """The same row, where a model has to compute every position in its last layer, too."""
@@ -166,134 +182,16 @@ class Packed:
         return torch.cat(parts)
 
     def _repeated(self, numbers: list[int]) -> Tensor:
-        import torch
-
-        return torch.repeat_interleave(torch.tensor(numbers), torch.tensor(self.sizes))
+        return _repeated(numbers, self.sizes)
 
 
-class Packing(NamedTuple):
-    """A packed row, and where its items are.
-
-    ``image_indices``: the images of its prompts, in order. ``predicting``: the positions in the row whose hidden states
-    predict ``predicted``, the token ids of each distinct response, both ``(tokens,)``. ``spans[item]``: the part of
-    those two that belongs to an item; equal items have the same one.
-    """
-
-    packed: Packed
-    image_indices: list[int]
-    predicting: Tensor
-    predicted: Tensor
-    spans: list[slice]
-
-
-def pack(items: Sequence[Item], attention: Attention, multiple: int = 1) -> Packing:
-    """Lay out items in one row, each distinct prompt and each distinct response to it once.
-
-    The row's length is a multiple of ``multiple``: what is missing is a prompt without responses, to which nothing else
-    attends.
-    """
+def _repeated(values: Sequence[int], repeats: Sequence[int]) -> Tensor:
     import torch
 
-    keys = [_key(item) for item in items]
-    distinct = dict(zip(keys, items, strict=True))
-    prompts: dict[_PromptKey, dict[_Key, Item]] = {}
-    for key, item in distinct.items():
-        prompts.setdefault(key.prompt, {})[key] = item
-    row, repeats = _Row(), Counter(keys)
-    for branches in prompts.values():
-        row.add(branches, repeats)
-    row.pad(multiple)
-    spans = dict(zip(distinct, consecutive([len(item.response) for item in distinct.values()]), strict=True))
-    return Packing(
-        row.packed(attention),
-        row.image_indices,
-        torch.cat([row.predicting[key] for key in distinct]),
-        torch.cat([item.response for item in distinct.values()]),
-        [spans[key] for key in keys],
-    )
+    return torch.repeat_interleave(torch.tensor(values), torch.tensor(repeats))
 
 
 def consecutive(lengths: Sequence[int], first: int = 0) -> list[slice]:
     """Adjacent slices of these lengths; the first one starts at ``first``."""
     ends = list(accumulate(lengths, initial=first))
     return [slice(start, end) for start, end in pairwise(ends)]
-
-
-class _PromptKey(NamedTuple):
-    """Prompts are equal where these are; tensors as bytes."""
-
-    token_ids: bytes
-    image_indices: tuple[int, ...]
-    dropped: bytes | None
-
-
-class _Key(NamedTuple):
-    """Items are equal where these are."""
-
-    prompt: _PromptKey
-    response: bytes
-
-
-def _key(item: Item) -> _Key:
-    dropped = None if item.dropped is None else _bytes(item.dropped)
-    return _Key(_PromptKey(_bytes(item.prompt), item.image_indices, dropped), _bytes(item.response))
-
-
-def _bytes(values: Tensor) -> bytes:
-    return values.numpy().tobytes()
-
-
-class _Row:
-    """A packed row to which prompts are added, each with its branches."""
-
-    def __init__(self) -> None:
-        self.image_indices: list[int] = []
-        self.predicting: dict[_Key, Tensor] = {}
-        self._token_ids: list[Tensor] = []
-        self._position_ids: list[Tensor] = []
-        self._lengths: list[tuple[int, ...]] = []
-        self._dropped: list[Tensor | None] = []
-        self._repeats: list[tuple[int, ...]] = []
-        self._length = 0
-
-    def add(self, branches: Mapping[_Key, Item], repeats: Mapping[_Key, int]) -> None:
-        """Append a prompt and the responses of ``branches``, which all have this prompt."""
-        import torch
-
-        first = next(iter(branches.values()))
-        prompt_end = self._append(first.prompt, 0) + len(first.prompt) - 1
-        for key, item in branches.items():
-            start = self._append(item.response, len(first.prompt))
-            # The prompt's last token predicts the first one; the response's last token predicts nothing.
-            own = torch.arange(start, start + len(item.response) - 1)
-            self.predicting[key] = torch.cat([torch.tensor([prompt_end]), own])
-        self._lengths.append((len(first.prompt), *(len(item.response) for item in branches.values())))
-        self._dropped.append(first.dropped)
-        self._repeats.append(tuple(repeats[key] for key in branches))
-        self.image_indices += first.image_indices
-
-    def pad(self, multiple: int) -> None:
-        """Append a prompt that repeats the last token, which is no image's, up to a multiple of ``multiple``."""
-        missing = -self._length % multiple
-        if missing:
-            self._append(self._token_ids[-1][-1:].expand(missing), 0)
-            self._lengths.append((missing,))
-            self._dropped.append(None)
-            self._repeats.append(())
-
-    def _append(self, token_ids: Tensor, first_position: int) -> int:
-        """Append token ids; return the position in the row of the first of them."""
-        import torch
-
-        start = self._length
-        self._token_ids.append(token_ids)
-        self._position_ids.append(torch.arange(len(token_ids)) + first_position)
-        self._length += len(token_ids)
-        return start
-
-    def packed(self, attention: Attention) -> Packed:
-        import torch
-
-        token_ids, position_ids = torch.cat(self._token_ids)[None], torch.cat(self._position_ids)[None]
-        dropped, repeats = tuple(self._dropped), tuple(self._repeats)
-        return Packed(token_ids, position_ids, tuple(self._lengths), attention, dropped, repeats)

@@ -18,7 +18,8 @@ class NoisyModel:
 
     Each number gets a draw from the uniform distribution between ``-limit`` and ``limit``, where ``limit`` is
     ``alpha / sqrt(L * d)``: ``d`` is the width of the embeddings, and ``L`` the length of the sequence, of prompt and
-    response. Tokens of a prompt that several responses share get one draw, and the longest of these sequences counts.
+    response. Tokens that several responses share, of their prompt and of their common beginning, get one draw, and the
+    longest of these sequences counts.
     Features of images, which replace the embeddings of their tokens, stay as they are.
     """
 

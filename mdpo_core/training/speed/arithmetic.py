@@ -21,7 +21,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.training.speed.matrices import Matrix, behind, has_experts, matrices_of
 from mdpo_core.types.batch import Batch
-from mdpo_core.types.layout import pack
+from mdpo_core.types.packing import pack
 
 _QUERY, _MLP = ("q_proj",), ("mlp",)  # modules of transformers
 
@@ -69,28 +69,27 @@ class Arithmetic:
         return total
 
     def _units(self, batch: Batch) -> Mapping[str, float]:
-        lengths = self._lengths(batch)
-        branches = [length for _, *of_prompt in lengths for length in of_prompt]
-        tokens = sum(map(sum, lengths))
-        # A prompt's last token predicts the first token of its responses; their last tokens predict nothing.
-        read = len(lengths) + sum(branches) - len(branches)
+        laid_out = self._laid_out(batch)
+        tokens = sum(map(sum, laid_out.lengths))
         return {
             "pixel": sum(
                 value.numel() for image in batch.images for value in image.values() if value.is_floating_point()
             ),
             "feature": self._num_features(batch),
             "token": tokens,
-            "read": read if self._shares_prefix else tokens,
-            "scored": sum(branches),
-            "pair": sum(map(_pairs, lengths)),
+            "read": laid_out.read if self._shares_prefix else tokens,
+            "scored": laid_out.scored,
+            "pair": sum(map(_pairs, laid_out.lengths)),
         }
 
-    def _lengths(self, batch: Batch) -> Sequence[tuple[int, ...]]:
-        """For each prompt that is computed: its length, and those of the responses that share it."""
+    def _laid_out(self, batch: Batch) -> _LaidOut:
         items = [item for view in self._views if view in batch.digests for item in batch.items[view]]
         if self._shares_prefix:
-            return pack(items, sdpa_attention).packed.lengths
-        return [(len(item.prompt), len(item.response)) for item in items]
+            packing = pack(items, sdpa_attention)
+            return _LaidOut(packing.packed.lengths, len(packing.packed.read), len(packing.predicted))
+        lengths = [(len(item.prompt), len(item.response)) for item in items]
+        scored = sum(len(item.response) for item in items)
+        return _LaidOut(lengths, scored, scored)
 
     def _num_features(self, batch: Batch) -> float:
         """The features of the distinct images: a prompt has a token for each."""
@@ -101,6 +100,17 @@ class Arithmetic:
                     tokens = int((row.prompts[condition].token_ids == self._image_token).sum())
                     found |= dict.fromkeys(indices, tokens / len(indices))
         return sum(found.values())
+
+
+class _LaidOut(NamedTuple):
+    """For each prompt that is computed, its length and those of its branches; tokens that are ``read`` and ``scored``.
+
+    Tokens that are read predict others, some of them several; see `Packed.read`.
+    """
+
+    lengths: Sequence[tuple[int, ...]]
+    read: int
+    scored: int
 
 
 def _pairs(lengths: Sequence[int]) -> int:

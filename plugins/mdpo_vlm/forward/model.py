@@ -84,7 +84,7 @@ class VlmModel:
         self._require_features(int(self._is_image_token(packed.token_ids_on_cpu).sum()), images)
         return self._forward(
             packed.token_ids,
-            (packed.branches > 0)[None],
+            packed.responses[None],
             images,
             attention_mask=NO_MASK,
             position_ids=packed_positions(self._base, self._family, packed, images),

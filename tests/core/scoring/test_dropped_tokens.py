@@ -126,7 +126,7 @@ def test_hidden_is_what_a_mask_of_plain_transformers_hides(llava: Path, photogra
     expected = logits[len(prompt.token_ids) - 1 : -1].log_softmax(-1).gather(1, answer[:, None])[:, 0]
     from mdpo_core.scoring.attention import sdpa_attention
     from mdpo_core.types.batch import Item
-    from mdpo_core.types.layout import pack
+    from mdpo_core.types.packing import pack
 
     model = made.load(Placement())
     packing = pack([Item(prompt.token_ids, (0,), answer, answer, prompt.dropped)], sdpa_attention)

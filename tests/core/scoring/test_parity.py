@@ -26,7 +26,7 @@ from mdpo_core.scoring import head, hidden_states
 from mdpo_core.scoring.attention import ATTENTIONS
 from mdpo_core.scoring.scorer import PLAIN, Scorer
 from mdpo_core.testing.adapters.parity import Measured, measure, require_parity
-from mdpo_core.types import layout
+from mdpo_core.types import layout, packing
 
 FAST = Scoring(max_logits=2 * VOCAB)
 KINDS = [
@@ -224,22 +224,22 @@ def attention(sees: Callable[[Place, Place], bool]) -> Callable[[pytest.MonkeyPa
     return lambda patch: patch.setitem(ATTENTIONS, "auto", attend_as(sees))
 
 
-PACK, SHOWN, LOG_PROBS = layout.pack, hidden_states._shown, head._log_probs_of
+PACK, SHOWN, LOG_PROBS = packing.pack, hidden_states._shown, head._log_probs_of
 READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
 
-def moves_on(items: Any, attention: Any, multiple: int) -> layout.Packing:
+def moves_on(items: Any, attention: Any, multiple: int) -> packing.Packing:
     """Each branch takes up its positions where the one before it ended."""
-    packing = PACK(items, attention, multiple)
-    positions = torch.cat([torch.arange(sum(lengths)) for lengths in packing.packed.lengths])[None]
-    return packing._replace(packed=replace(packing.packed, position_ids=positions))
+    made = PACK(items, attention, multiple)
+    positions = torch.cat([torch.arange(sum(lengths)) for lengths in made.packed.lengths])[None]
+    return made._replace(packed=replace(made.packed, position_ids=positions))
 
 
-def never_restarts(items: Any, attention: Any, multiple: int) -> layout.Packing:
-    packing = PACK(items, attention, multiple)
-    positions = torch.arange(packing.packed.token_ids.numel())[None]
-    return packing._replace(packed=replace(packing.packed, position_ids=positions))
+def never_restarts(items: Any, attention: Any, multiple: int) -> packing.Packing:
+    made = PACK(items, attention, multiple)
+    positions = torch.arange(made.packed.token_ids.numel())[None]
+    return made._replace(packed=replace(made.packed, position_ids=positions))
 
 
 def all_but_the_first(packed: layout.Packed) -> Tensor:
@@ -250,9 +250,9 @@ def swapped(images: Any, pictures: Any) -> Any:
     return SHOWN(images, list(pictures)[::-1])
 
 
-def one_late(items: Any, attention: Any, multiple: int) -> layout.Packing:
-    packing = PACK(items, attention, multiple)
-    return packing._replace(predicting=packing.predicting + 1)
+def one_late(items: Any, attention: Any, multiple: int) -> packing.Packing:
+    made = PACK(items, attention, multiple)
+    return made._replace(predicting=made.predicting + 1)
 
 
 def without_the_last(head: Head, hidden: Tensor, token_ids: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ def wrong_head(wrong: Callable[[Head, Tensor, Tensor], Tensor]) -> Callable[[pyt
 
 def patch_in(owner: Any, name: str, wrong: Any) -> Callable[[pytest.MonkeyPatch], None]:
     def apply(patch: pytest.MonkeyPatch) -> None:
-        if owner is layout:
+        if owner is packing:
             patch.setattr(hidden_states, name, wrong)
         else:
             patch.setattr(owner, name, wrong)
@@ -301,11 +301,11 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "everything sees what is before it": (attention(sees_the_row), "nats"),
     "a row sees the prompt of another": (attention(sees_another_prompt), "nats"),
     "a prompt sees what follows": (attention(sees_what_follows), "nats"),
-    "positions go on from branch to branch": (patch_in(layout, "pack", moves_on), "nats"),
-    "positions do not restart": (patch_in(layout, "pack", never_restarts), "nats"),
+    "positions go on from branch to branch": (patch_in(packing, "pack", moves_on), "nats"),
+    "positions do not restart": (patch_in(packing, "pack", never_restarts), "nats"),
     "the last layer leaves out a place": (patch_in(layout.Packed, "read", property(all_but_the_first)), "nats"),
     "pictures are swapped": (patch_in(hidden_states, "_shown", swapped), "nats"),
-    "tokens predict themselves": (patch_in(layout, "pack", one_late), "nats"),
+    "tokens predict themselves": (patch_in(packing, "pack", one_late), "nats"),
     "a chunk loses its last token": (wrong_head(without_the_last), "nats"),
     "the gradient lacks the softmax": (wrong_head(without_softmax), "the gradient of"),
 }

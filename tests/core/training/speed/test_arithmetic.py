@@ -20,7 +20,7 @@ from mdpo_core.recipe.recipe import Output, Scoring
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.scorer import encode_images
 from mdpo_core.training.speed.arithmetic import Arithmetic, Flops
-from mdpo_core.types.layout import pack
+from mdpo_core.types.packing import pack
 
 LORA = {"rank": 8, "alpha": 8, "dropout": 0.05}
 # The class token of the vision encoder is not counted; it is one of 65 here.
