@@ -19,6 +19,7 @@ from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.attention import sdpa_attention
 from mdpo_core.scoring.hidden_states import packed_states, padded_states
 from mdpo_core.scoring.scorer import Scorer, encode_images
+from mdpo_core.types.packing import joined
 
 ENCODE = VlmModel.encode_images
 
@@ -78,17 +79,23 @@ def test_both_ways_predict_the_same_tokens_of_every_response(rows: list[Drawn], 
         images = model.encode_images(batch.images) if batch.images else ()
         shared = packed_states(model, batch, views, images, sdpa_attention)
         separate = padded_states(model, batch, views, images)
-    distinct = {
-        (tuple(item.prompt.tolist()), item.image_indices, tuple(item.response.tolist()))
-        for view in views
-        for item in batch.items[view]
-    }
-    assert len(shared.hidden) == sum(len(response) for _, _, response in distinct)
+    by_prompt: dict[object, set[tuple[int, ...]]] = {}
+    for item in (item for view in views for item in batch.items[view]):
+        prompt = tuple(item.prompt.tolist()), item.image_indices
+        by_prompt.setdefault(prompt, set()).add(tuple(item.response.tolist()))
+    assert len(shared.hidden) == sum(map(num_predicted, by_prompt.values()))
     for found in (shared, separate):
         assert len(found.hidden) == len(found.token_ids)
         for view in views:
-            for row, span in enumerate(found.spans[view]):
-                assert found.token_ids[span].equal(batch.items[view][row].response)
+            for row, parts in enumerate(found.spans[view]):
+                assert joined(found.token_ids, parts).equal(batch.items[view][row].response)
+
+
+def num_predicted(responses: set[tuple[int, ...]]) -> int:
+    """The tokens of different responses to a prompt; what all begin with counts once, but never a whole response."""
+    begins = [{response[:number] for response in responses} for number in range(min(map(len, responses)))]
+    again = max(number for number, found in enumerate(begins) if len(found) == 1)
+    return sum(map(len, responses)) - again * (len(responses) - 1)
 
 
 def test_values_of_views_are_padded_with_0_outside_of_their_mask() -> None:
@@ -116,3 +123,35 @@ def test_last_layer_mlp_runs_only_where_response_is_predicted() -> None:
         hook.remove()
     prompt, chosen, rejected = len(batch.items[VIEWS[0]][0].prompt), 4, 2
     assert seen == [prompt + chosen + rejected, 1 + (chosen - 1) + (rejected - 1)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "tokens", "read"),
+    [
+        # Each has an end token, which predicts nothing; before it, there is what predicts the first token.
+        ([7, 8, 9, 4], [7, 8, 9, 5], 3 + 2 + 2, 1 + 3 + 1 + 1),
+        ([7, 8, 9, 4], [4, 8, 9, 5], 5 + 5, 1 + 4 + 4),
+        ([7, 8, 9, 4], [7, 8], 2 + 3 + 1, 1 + 2 + 2 + 0),
+        ([7, 8, 9, 4], [7, 8, 9, 4], 5, 1 + 4),
+    ],
+    ids=["edited", "different", "cut", "equal"],
+)
+def test_a_common_beginning_is_computed_once_in_every_layer_and_in_the_head(
+    chosen: list[int], rejected: list[int], tokens: int, read: int
+) -> None:
+    kind, views = Tiny("llama", "lora"), (View("chosen"), View("rejected"))
+    batch = build_batch([Drawn((0,), [5, 6], chosen, rejected)], views, kind)
+    model = build(kind).model
+    seen: list[int] = []
+    modules = [layer.mlp.down_proj for layer in model.layers()]
+    hooks = [
+        module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))  # type: ignore[operator,union-attr]
+        for module in modules
+    ]
+    with torch.no_grad():
+        states = packed_states(model, batch, views, encode_images(model, batch), sdpa_attention)
+    for hook in hooks:
+        hook.remove()
+    assert seen == [len(batch.items[views[0]][0].prompt) + tokens, read]
+    # What the head reads: each token in common once, and the first that differs for each response.
+    assert len(states.hidden) == tokens

@@ -39,12 +39,15 @@ KINDS = [
     Tiny("phi", "lora_and_head", biased_head=True),
     Tiny("phi", "language", biased_head=True, side=1),
 ]
-# Two pairs of one prompt, one of them with equal beginnings; one without a picture; one with two, and long answers.
+# Two pairs of one prompt, all of them or one of them with equal beginnings; one without a picture; one with two, and
+# answers that begin alike.
 ROWS = [
     Drawn((0,), [5, 6], [7, 8, 9], []),
     Drawn((0,), [5, 6], [7, 8, 9], [7, 8]),
     Drawn((), [4], [7], [5] * 7),
-    Drawn((1, 2), [4], [7, 5], [5] * 4),
+    Drawn((1, 2), [4], [7, 5, 5, 6, 8], [7, 5, 5] + [5] * 4),
+    Drawn((2,), [6], [7, 8, 9], [7, 8, 9]),
+    Drawn((0, 1), [6], [7, 8, 9], [7, 8]),
 ]
 
 
@@ -225,6 +228,7 @@ def attention(sees: Callable[[Place, Place], bool]) -> Callable[[pytest.MonkeyPa
 
 
 PACK, SHOWN, LOG_PROBS = packing.pack, hidden_states._shown, head._log_probs_of
+COMMON = packing.common_beginning
 READ = layout.Packed.read
 Head = Callable[[Tensor], Tensor]
 
@@ -253,6 +257,34 @@ def swapped(images: Any, pictures: Any) -> Any:
 def one_late(items: Any, attention: Any, multiple: int) -> packing.Packing:
     made = PACK(items, attention, multiple)
     return made._replace(predicting=made.predicting + 1)
+
+
+def all_that_is_equal(responses: list[Tensor]) -> int:
+    """Also what not all of them begin with."""
+    return COMMON(responses) + (len(responses) > 1 and min(map(len, responses)) - 1 > COMMON(responses))
+
+
+def differs_too_early(items: Any, attention: Any, multiple: int) -> packing.Packing:
+    """The first token that differs is predicted from the last token of the prompt, as if nothing was in common."""
+    made = PACK(items, attention, multiple)
+    predicting = made.predicting.clone()
+    for parts in made.spans:
+        if len(parts) == 2:
+            predicting[parts[1].start] = made.predicting[parts[0].start]
+    return made._replace(predicting=predicting)
+
+
+def counted_for_one(self: Any, values: Tensor) -> Any:
+    """What is in common carries the gradient of one response only."""
+    seen: set[int] = set()
+
+    def of(parts: packing.Parts) -> Tensor:
+        again = len(parts) == 2 and parts[0].start in seen
+        seen.add(parts[0].start)
+        first = values[parts[0]].detach() if again else values[parts[0]]
+        return torch.cat([first, *(values[part] for part in parts[1:])])
+
+    return {view: self._of(view, [of(parts) for parts in spans]) for view, spans in self.spans.items()}
 
 
 def without_the_last(head: Head, hidden: Tensor, token_ids: Tensor) -> Tensor:
@@ -287,7 +319,7 @@ def wrong_head(wrong: Callable[[Head, Tensor, Tensor], Tensor]) -> Callable[[pyt
 
 def patch_in(owner: Any, name: str, wrong: Any) -> Callable[[pytest.MonkeyPatch], None]:
     def apply(patch: pytest.MonkeyPatch) -> None:
-        if owner is packing:
+        if owner is packing and name == "pack":
             patch.setattr(hidden_states, name, wrong)
         else:
             patch.setattr(owner, name, wrong)
@@ -306,6 +338,12 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "the last layer leaves out a place": (patch_in(layout.Packed, "read", property(all_but_the_first)), "nats"),
     "pictures are swapped": (patch_in(hidden_states, "_shown", swapped), "nats"),
     "tokens predict themselves": (patch_in(packing, "pack", one_late), "nats"),
+    "what differs counts as in common": (patch_in(packing, "common_beginning", all_that_is_equal), "nats"),
+    "the first token that differs is predicted too early": (patch_in(packing, "pack", differs_too_early), "nats"),
+    "what is in common counts for one response": (
+        patch_in(hidden_states.PredictingHiddenStates, "by_view", counted_for_one),
+        "the gradient of",
+    ),
     "a chunk loses its last token": (wrong_head(without_the_last), "nats"),
     "the gradient lacks the softmax": (wrong_head(without_softmax), "the gradient of"),
 }

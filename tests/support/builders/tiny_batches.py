@@ -19,8 +19,9 @@ VIEWS = tuple(View(response, condition) for response in ("chosen", "rejected") f
 BLANK = -1
 
 token_ids = st.integers(IMAGE_TOKEN + 1, IMAGE_TOKEN + 6)
-# So few words that prompts, responses and beginnings of responses are often equal.
+# So few words that prompts and responses are often equal.
 texts = st.lists(token_ids, max_size=7)
+beginnings = st.lists(token_ids, max_size=5)
 
 
 class Drawn(NamedTuple):
@@ -32,11 +33,15 @@ class Drawn(NamedTuple):
     rejected: list[int]
 
 
+# Answers of a row begin alike, and rows often have one prompt.
 drawn_rows = st.lists(
     st.builds(
-        Drawn,
+        lambda pictures, question, begin, chosen, rejected: Drawn(
+            pictures, question, [*begin, *chosen], [*begin, *rejected]
+        ),
         st.lists(st.integers(0, 2), max_size=2).map(tuple),
         st.lists(token_ids, min_size=1, max_size=4),
+        beginnings,
         texts,
         texts,
     ),
