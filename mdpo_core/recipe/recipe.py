@@ -31,8 +31,8 @@ class Scoring(Section):
 
     share_prefix: bool = Field(
         default=True,
-        description="compute each prompt and picture once for all its responses, where the model can; "
-        "false: one sequence for each view",
+        description="compute each prompt and picture once for all its responses, and the tokens with which all of "
+        "these begin, where the model can; false: one sequence for each view",
     )
     max_logits: Literal["auto"] | Annotated[int, Field(gt=0)] | None = Field(
         default="auto",
