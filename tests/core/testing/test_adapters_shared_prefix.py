@@ -29,7 +29,7 @@ def ignores_packed(self: VlmModel, packed: Packed, images: Images) -> Tensor:
 
 
 def sees_the_row(self: VlmModel, packed: Packed, images: Images) -> Tensor:
-    return PACKED(self, replace(packed, lengths=((packed.token_ids.numel(),),)), images)
+    return PACKED(self, replace(packed, lengths=((packed.token_ids.numel(),),), common=()), images)
 
 
 def sees_siblings(self: VlmModel, packed: Packed, images: Images) -> Tensor:
