@@ -85,6 +85,9 @@ def put_training(draft: Draft, options: Options, accumulation: int, processes: i
     if options.given("neftune_noise_alpha"):
         noise = float(options.number("neftune_noise_alpha"))
         draft.put("train", "neftune_noise_alpha", noise, "neftune_noise_alpha")
+    balance = options.first("router_aux_loss_coef", "moe_aux_loss_coef")
+    if options.given(balance) and options.number(balance) > 0:
+        draft.put("train", "router_aux_loss_coef", float(options.number(balance)), balance)
     betas = [float(options.number(f"adam_beta{number}")) for number in (1, 2)]
     draft.put("train", "adam_betas", betas, options.why("adam_beta1", "adam_beta2"))
     norm = options.number("max_grad_norm")

@@ -67,6 +67,13 @@ def from_yaml(folder: Path, options: dict[str, Any]) -> tuple[Recipe, list[str]]
     return recipe_of(text), notes
 
 
+@pytest.mark.parametrize(("given", "expected"), [(0.001, 0.001), (0, None), (None, None)])
+def test_the_loss_of_routers_is_taken_over(given: float | None, expected: float | None, tmp_path: Path) -> None:
+    recipe, notes = from_yaml(tmp_path, LLAMAFACTORY | {"moe_aux_loss_coef": given})
+    assert recipe.train.router_aux_loss_coef == expected
+    assert not any("aux_loss" in note for note in notes)
+
+
 def test_a_yaml_of_llama_factory_becomes_a_recipe_with_its_defaults(tmp_path: Path) -> None:
     recipe, notes = from_yaml(tmp_path, LLAMAFACTORY)
     made = recipe.to_dict()
