@@ -74,9 +74,14 @@ def plain_text(family: str, example: Example) -> str:
     return f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def plain_inputs(family: str, folder: Path, example: Example, response: str | None) -> tuple[dict[str, Tensor], int]:
-    """What transformers' own processor makes of prompt and response, and how long the prompt is."""
-    processor, text = load_processor(folder, folder)[0], plain_text(family, example)
+def plain_inputs(
+    family: str, folder: Path, example: Example, response: str | None, text: str | None = None
+) -> tuple[dict[str, Tensor], int]:
+    """What transformers' own processor makes of prompt and response, and how long the prompt is.
+
+    ``text``: the prompt as the processor takes it; None: a question in the family's template.
+    """
+    processor, text = load_processor(folder, folder)[0], text or plain_text(family, example)
     begin = {"add_special_tokens": False} if text.startswith("<bos>") else {}
     inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors="np", **begin))
     inputs.pop("labels", None)
