@@ -15,7 +15,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 import torch
-from support.builders.small_vlms import build_vlm
+from support.builders.small_vlms import MECHANISMS, NIGHTLY, build_vlm
 from support.oracles import plain_exports
 from support.oracles.plain_exports import Expected
 from support.oracles.plain_vlms import VIEWS, plain_inputs, plain_text
@@ -34,16 +34,19 @@ from mdpo_core.training import trainer
 # The recipe of each family.
 FAMILIES = {
     "llava": "llava_mdpo",
-    "llava_next": "qwen2_5_vl_mdpo",
-    "qwen2_5_vl": "qwen2_5_vl_mdpo",
-    "qwen3_vl": "qwen2_5_vl_mdpo",
-    "qwen3_5": "qwen2_5_vl_mdpo",
-    "internvl": "qwen2_5_vl_mdpo",
-    "gemma3": "qwen2_5_vl_mdpo",
-    "gemma4": "qwen2_5_vl_mdpo",
-    "smolvlm": "qwen2_5_vl_mdpo",
-    "mistral3": "qwen2_5_vl_mdpo",
+    "llava_next": "models/llava_next_mdpo",
+    "qwen2_5_vl": "models/qwen2_5_vl_7b_mdpo",
+    "qwen3_vl": "models/qwen3_vl_mdpo",
+    "qwen3_5": "models/qwen3_5_mdpo",
+    "internvl": "models/internvl_mdpo",
+    "gemma3": "models/gemma3_mdpo",
+    "gemma4": "models/gemma4_mdpo",
+    "smolvlm": "models/smolvlm_mdpo",
+    "mistral3": "models/mistral3_mdpo",
 }
+# One for each way of scoring runs more often; the others run nightly.
+OFTEN = [name for name in FAMILIES if name in MECHANISMS]
+REST = [name for name in FAMILIES if name not in MECHANISMS]
 QUESTION = "<image>\nWhat is in the picture?"
 SMALL = [
     "model.lora.rank=4",
@@ -101,7 +104,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, photographs: Path) -> Call
     return of
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        *(pytest.param(name, marks=pytest.mark.long) for name in OFTEN),
+        *(pytest.param(name, marks=NIGHTLY) for name in REST),
+    ],
+)
 def test_run_that_stopped_resumes_to_the_same_bytes(
     family: str, trained: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,10 +142,15 @@ def what_mdpo_gives(family: str, work: Path) -> Expected:
     return Expected(inputs, length, scores.values[0][scores.mask[0]], made.tolist(), "torchvision" in needed, text)
 
 
+@pytest.mark.parametrize(
+    "families",
+    [pytest.param(OFTEN, marks=pytest.mark.long, id="often"), pytest.param(REST, marks=NIGHTLY, id="rest")],
+)
 def test_exports_give_the_same_numbers_and_answers_without_mdpo(
-    trained: Callable[[str], Path], tmp_path: Path
+    families: list[str], trained: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    for family in FAMILIES:
+    """The families share one fresh process."""
+    for family in families:
         work, folder = trained(family), tmp_path / "exports" / family
         folder.mkdir(parents=True)
         assert main(["export", str(work / "run"), "--out", str(folder / "adapter")]) == 0

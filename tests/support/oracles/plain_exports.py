@@ -1,6 +1,6 @@
 """Loads exported models by transformers and peft alone, and compares what they give with what mdpo gave.
 
-Runs in a process of its own: ``python plain_exports.py FOLDER``, where each folder inside is what `Expected.save` wrote.
+Runs in a process of its own: ``python plain_exports.py FOLDER``. `Expected.save` wrote each folder in it.
 """
 
 from __future__ import annotations
@@ -77,10 +77,20 @@ def require_inputs(folder: Path, expected: Expected, picture: Path) -> None:
         assert made["input_ids"][0].tolist() == prompt.tolist(), folder
     else:
         # The class of the processor needs torchvision, which is not here; its parts do not.
-        made = AutoImageProcessor.from_pretrained(folder, backend="pil")([image], return_tensors="pt")
+        pixels = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        made = pixels([image], return_tensors="pt", **image_options(folder))
         tokenizer = AutoTokenizer.from_pretrained(folder)
         assert tokenizer(tokenizer.decode(prompt), add_special_tokens=False)["input_ids"] == prompt.tolist(), folder
     assert torch.equal(torch.as_tensor(made["pixel_values"]), expected.inputs["pixel_values"]), folder
+
+
+def image_options(folder: Path) -> dict[str, int]:
+    """What the processor of Mistral 3 asks of its image processor: sides of whole merged patches."""
+    file = folder / "processor_config.json"
+    options = json.loads(file.read_text()) if file.is_file() else {}
+    if options.get("processor_class") != "PixtralProcessor":
+        return {}
+    return {"patch_size": options["patch_size"] * options["spatial_merge_size"]}
 
 
 def require_numbers(model: Any, expected: Expected) -> None:
