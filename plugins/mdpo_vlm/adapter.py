@@ -98,7 +98,7 @@ class TransformersAdapter(ModelAdapter):
             require_bitsandbytes()
         self.check_files()
         if self.kernels is not None:
-            from mdpo_vlm.forward.kernels import require_liger
+            from mdpo_vlm.loading.kernels import require_liger
 
             if self.family().recurrent is not None:
                 text = "nobody has tried Liger's kernels with recurrent states; leave kernels out"

@@ -64,7 +64,8 @@ class Family:
     ``sliding_window``, so that packed rows keep to it; families that do not say so share prompts only if no sequence is
     longer than the window. ``unadaptable``: a regular expression for linear layers that LoRA cannot adapt, because peft
     takes their names for those of experts, which it adapts instead. ``experts``: layers of the language model are
-    mixtures of experts.
+    mixtures of experts. ``cross_attention``: pictures enter as states that layers of their own read, as in Llama 3.2
+    Vision; its prompts have one token for each picture.
     """
 
     separate: str = ""
@@ -83,6 +84,7 @@ class Family:
     tells_window: bool = False
     unadaptable: str = r"$^"
     experts: bool = False
+    cross_attention: bool = False
 
     @property
     def has_mrope(self) -> bool:
@@ -146,6 +148,10 @@ FAMILIES: Mapping[str, Family] = {
     "ovis2": Family(),
     "deepseek_vl": Family(idle=r"vision_model\.head\."),
     "video_llama_3": Family(reads_pixels=True),
+    "mllama": Family(
+        separate="pictures enter by cross-attention, which a row with several prompts does not have",
+        cross_attention=True,
+    ),
     "idefics2": Family(reads_pixels=True),
     "idefics3": Family(reads_pixels=True),
     "smolvlm": Family(reads_pixels=True),

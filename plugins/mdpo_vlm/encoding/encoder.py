@@ -100,6 +100,9 @@ class VlmEncoder:
     def _shown(self, example: Example) -> Shown:
         """The pictures and videos of a row. Raises `DataError` if they do not fit its marks or the model."""
         self._require_marks(example)
+        if example.dropped is not None and self._family.cross_attention:
+            message = "its pictures enter by cross-attention, and have no image tokens that could be dropped"
+            raise row_error(example, f"{message}; choose a corruption of the picture")
         example = self._with_plain_text(example)
         shown = Shown.frames_as_images(example) if self.loaded.video is None else self.loaded.video.shown(example)
         require_resizable(self.processor.image_processor, shown.example, self._max_resized_pixels)

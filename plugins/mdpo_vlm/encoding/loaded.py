@@ -15,6 +15,7 @@ from mdpo_vlm.encoding.special_tokens import SpecialTokens
 from mdpo_vlm.encoding.template import ChatTemplate, has_template
 from mdpo_vlm.encoding.unusual_texts import UnusualTexts, UnusualTextsOption
 from mdpo_vlm.families import VideoInput
+from mdpo_vlm.files.config import embedding_rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Loaded:
         return cls(
             processor,
             image_token,
-            config.get_text_config().vocab_size,
+            embedding_rows(config.get_text_config()),
             special,
             PlainText(processor.tokenizer, special.known),
             UnusualTexts(chat, has_template(processor), special.known, unusual_texts),

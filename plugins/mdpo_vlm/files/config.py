@@ -76,11 +76,17 @@ def _size_problems(name: str, key: str, value: object) -> Iterator[str]:
             yield f"{name} is {number}; mdpo takes at most {limit}, more than any model has"
 
 
+def embedding_rows(text: PreTrainedConfig) -> int:
+    """The number of tokens that can be read. Llama 3.2 Vision has eight more, which it does not write."""
+    return int(text.vocab_size) + (8 if text.model_type == "mllama_text_model" else 0)
+
+
 def _require_tokens(file: Path, config: PreTrainedConfig, text: PreTrainedConfig) -> None:
     """Raise `DataError` for a token that is not a row of the embedding."""
     rows = getattr(text, "vocab_size", None)
     if not isinstance(rows, int) or rows < 1:
         raise unfit(file, f"vocab_size is {rows!r}; it must be the number of rows of the embedding")
+    rows = embedding_rows(text)
     _require_rows(file, "the image token", getattr(config, "image_token_id", None), rows)
     # torch counts negative rows from the end; old configurations have -1.
     _require_rows(file, "pad_token_id", getattr(text, "pad_token_id", None), rows, least=-1)

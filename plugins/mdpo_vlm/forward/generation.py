@@ -33,7 +33,7 @@ def generate(
             input_ids=token_ids,
             attention_mask=attention_mask,
             **{name: marked[kind] for name, kind in family.marks.items()},
-            **model_inputs(base, family, encoded),
+            **model_inputs(base, family, token_ids, encoded),
             **_positions(base, family, prompts, encoded),
             **_options(decoding),
             # If weights are split over processes, each process continues until the last one has finished.

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from mdpo_core import EncodedImage, ImageInputs, on_cpu
 from mdpo_vlm.families import Family
+from mdpo_vlm.forward.cross_attention import cross_inputs, encode_pictures
 from mdpo_vlm.forward.grids import read_grids
 from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
 
@@ -35,6 +36,8 @@ class _VlmImage(EncodedImage):
 
 def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageInputs]) -> Sequence[EncodedImage]:
     """Encode all images and videos in one call: processes that split weights must all make the same number of calls."""
+    if family.cross_attention:
+        return encode_pictures(base, images)
     named = [as_image(image, family) for image in images]
     joined = {name: _joined(name, [image[name] for image in named], family) for name in named[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
@@ -66,8 +69,12 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
     ]
 
 
-def model_inputs(base: PreTrainedModel, family: Family, images: Sequence[EncodedImage]) -> Mapping[str, Any]:
+def model_inputs(
+    base: PreTrainedModel, family: Family, token_ids: Tensor, images: Sequence[EncodedImage]
+) -> Mapping[str, Any]:
     """The arguments for the model's forward that replace its pixels."""
+    if family.cross_attention:
+        return cross_inputs(base, token_ids, images)
     if not images:
         return {}
     embedding = base.get_input_embeddings()

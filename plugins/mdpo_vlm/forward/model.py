@@ -96,7 +96,7 @@ class VlmModel:
     ) -> Tensor:
         marked = {"image tokens": self._is_image_token(token_ids), "response tokens": response_mask}
         marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
-        image_inputs = model_inputs(self._base, self._family, images)
+        image_inputs = model_inputs(self._base, self._family, token_ids, images)
         output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **image_inputs, **inputs)
         hidden: Tensor = output.last_hidden_state
         return hidden
@@ -106,9 +106,11 @@ class VlmModel:
         return is_image_token
 
     def _require_features(self, num_tokens: int, images: Sequence[EncodedImage]) -> None:
-        num_features = sum(len(image.features) for image in images)
+        by_cross_attention = self._family.cross_attention
+        num_features = len(images) if by_cross_attention else sum(len(image.features) for image in images)
         if num_tokens != num_features:
-            message = f"{num_tokens} image tokens for {num_features} image features"
+            kind = "images" if by_cross_attention else "image features"
+            message = f"{num_tokens} image tokens for {num_features} {kind}"
             hint = "do the processor's settings (patch size, image size, number of image tokens) fit the model?"
             raise DataError([Problem(str(self._encoder_folder), "", f"{message}; {hint}")])
 

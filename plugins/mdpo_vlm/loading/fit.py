@@ -151,13 +151,15 @@ def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
 
 
 def _num_features(base: PreTrainedModel, family: Family, inputs: ImageInputs) -> int:
-    """The number of features of an image, computed without numbers."""
+    """The number of image tokens of an image, computed without numbers."""
     open_calls(base.model)
     # Sizes and numbers of tiles keep their values: they decide about shapes.
     pixels = {name: each.to("meta") if each.is_floating_point() else each for name, each in inputs.items()}
+    if family.cross_attention:
+        pixels = {name: each.to("meta") for name, each in inputs.items()}
     with torch.no_grad():
         [image] = encode_images(base, family, [pixels])
-    return len(image.features)
+    return 1 if family.cross_attention else len(image.features)
 
 
 def _features_of_grid(base: PreTrainedModel, grid: Tensor) -> int:

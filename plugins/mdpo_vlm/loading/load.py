@@ -18,10 +18,11 @@ from mdpo_vlm.files.folder import unfit
 from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
 from mdpo_vlm.forward.called_once import call_once
-from mdpo_vlm.forward.kernels import use_liger
+from mdpo_vlm.forward.cross_attention import keep_rows_apart
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
 from mdpo_vlm.forward.recurrent import start_branches_from_prompts
+from mdpo_vlm.loading.kernels import use_liger
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
 from mdpo_vlm.loading.shapes import without_weights
@@ -84,9 +85,11 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
 def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
     """Let the model take packed rows, unless its family cannot, and give it other kernels if the plan says so.
 
-    Modules are called equally often in all processes.
+    Modules are called equally often in all processes, and rows of a batch stay apart.
     """
     call_once(base)
+    if plan.family.cross_attention:
+        keep_rows_apart(base)
     if not plan.family.separate:
         use_packed_attention(base, windows=plan.family.tells_window)
         if plan.family.recurrent is not None:

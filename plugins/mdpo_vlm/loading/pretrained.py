@@ -76,7 +76,8 @@ def _require_tied(folder: Path, base: PreTrainedModel) -> None:
     head that its weights have.
     """
     head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
-    if not base.config.tie_word_embeddings or head is None or head.weight is embedding.weight:
+    ties = getattr(base.config, "tie_word_embeddings", False)  # Llama 3.2 Vision says it of its text alone
+    if not ties or head is None or head.weight is embedding.weight:
         return
     if ties_head(folder):
         message = "tie_word_embeddings is true, but the weights contain a head that is not the embedding"

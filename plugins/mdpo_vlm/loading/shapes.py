@@ -68,7 +68,12 @@ def without_weights(folder: Path, dtype: str = "float32", depth: int | None = No
 def _untie_own_head(base: PreTrainedModel, folder: Path) -> None:
     """Give the model a head of its own if its weights contain one, though its class ties it by default."""
     head = base.get_output_embeddings()
-    if not base.config.tie_word_embeddings or head is None or ties_head(folder) or not has_weights(folder):
+    if (
+        not getattr(base.config, "tie_word_embeddings", False)
+        or head is None
+        or ties_head(folder)
+        or not has_weights(folder)
+    ):
         return
     name = next(name for name, module in base.named_modules() if module is head)
     end = f".{name.rpartition('.')[2]}.weight"
@@ -81,11 +86,17 @@ def depth_of(folder: Path) -> Depth:
     """The depth of the language model of a folder."""
     config = load_config(folder)
     text = config.get_text_config()
-    kinds = getattr(text, "layer_types", None) or ["one"]
+    kinds = getattr(text, "layer_types", None) or _kinds_by_number(text)
     period = next(size for size in range(1, len(kinds) + 1) if kinds[size:] == kinds[:-size])
     # Qwen3-VL adds features of inner vision layers to the outputs of its first layers.
     special = len(getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ())
     return Depth(int(text.num_hidden_layers), period, special)
+
+
+def _kinds_by_number(text: PretrainedConfig) -> list[bool]:
+    """Which layers have cross-attention, as in Llama 3.2 Vision."""
+    numbers = getattr(text, "cross_attention_layers", None) or ()
+    return [number in numbers for number in range(text.num_hidden_layers)] if numbers else [False]
 
 
 def _shorten(text: PretrainedConfig, depth: int) -> None:

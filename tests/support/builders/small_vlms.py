@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
-from support.builders.vlms import experts, glm, google, idefics, llava, more, qwen, recurrent
+from support.builders.vlms import cross, experts, glm, google, idefics, llava, more, qwen, recurrent
 from support.builders.vlms.llava import NAMELESS
 from support.builders.vlms.shapes import Small
 
@@ -28,6 +28,7 @@ SMALL: dict[str, Small] = {
     **glm.MODELS,
     **more.MODELS,
     **experts.MODELS,
+    **cross.MODELS,
 }
 
 # One for each way of scoring: positions of transformers' own, M-RoPE, prompts that cannot be shared, and layers with a
@@ -74,7 +75,7 @@ def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
     _save_processor(small, tokenizer, folder)
     config = CONFIG_MAPPING[small.model_type or family](**small.config(tokenizer.convert_tokens_to_ids))
     for part in (config, config.get_text_config()) if hasattr(config, "vocab_size") else (config.get_text_config(),):
-        part.vocab_size = len(tokenizer)
+        part.vocab_size = len(tokenizer) - len(small.beyond)
     config.get_text_config().eos_token_id = tokenizer.convert_tokens_to_ids(small.end)
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(config)
@@ -84,6 +85,8 @@ def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
             # a projector of zeros (Gemma 3's) hide the picture.
             if parameter.ndim >= 2:
                 parameter.mul_(4) if parameter.any() else parameter.normal_(std=0.1)
+            elif parameter.numel() == 1 and not parameter.any():
+                parameter.fill_(0.7)  # a closed gate (mllama's) would hide the picture
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(small.end)
     model.save_pretrained(folder)
     return folder
@@ -101,7 +104,7 @@ def _tokenizer(small: Small) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT, trainer)
-    return PreTrainedTokenizerFast(
+    made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<bos>",
         eos_token=small.end,
@@ -110,6 +113,8 @@ def _tokenizer(small: Small) -> PreTrainedTokenizerFast:
         extra_special_tokens=dict(small.names),
         chat_template=small.template,
     )
+    made.add_special_tokens({"additional_special_tokens": list(small.beyond)}) if small.beyond else None
+    return made
 
 
 def _save_processor(small: Small, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

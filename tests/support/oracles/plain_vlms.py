@@ -54,6 +54,9 @@ def plain_text(family: str, example: Example) -> str:
     match family:
         case "paligemma":
             return "<image>\n" * number + question
+        case "mllama":
+            images, turn = "<|image|>" * number, "<|start_header_id|>{}<|end_header_id|>\n\n"
+            return f"<bos>{turn.format('user')}{images}{question}<|eot_id|>{turn.format('assistant')}"
         case "gemma3":
             images = "<start_of_image>" * number
             return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
@@ -94,6 +97,9 @@ def plain_inputs(
         for name, value in (("attention_mask", 1), ("token_type_ids", marked), ("mm_token_type_ids", 0)):
             if name in inputs:
                 inputs[name] = torch.cat([inputs[name], torch.full_like(ids["input_ids"], value)], dim=1)
+        if "cross_attention_mask" in inputs:  # a response sees what the end of its prompt sees
+            seen = inputs["cross_attention_mask"]
+            inputs["cross_attention_mask"] = torch.cat([seen, *[seen[:, -1:]] * ids["input_ids"].shape[1]], dim=1)
         inputs["input_ids"] = torch.cat([inputs["input_ids"], ids["input_ids"]], dim=1)
     return inputs, length
 

@@ -40,7 +40,7 @@ class Small:
     """How a family's small model is built.
 
     ``end``: what ends a turn; ``names``: special tokens that have a name; ``model_type``: if it is not
-    the family's name.
+    the family's name; ``beyond``: special tokens that are rows of the embedding, and not of the head.
     """
 
     image: str
@@ -54,6 +54,7 @@ class Small:
     names: Mapping[str, str] = field(default_factory=dict)
     end: str = "<|im_end|>"
     model_type: str = ""
+    beyond: Sequence[str] = ()
 
 
 def clip(kind: str = "clip_vision_model", **more: Any) -> dict[str, Any]:
