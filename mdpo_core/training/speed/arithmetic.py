@@ -19,7 +19,7 @@ from torch import nn
 from mdpo_core.interfaces.model import VisionLanguageModel
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.scoring.attention import sdpa_attention
-from mdpo_core.training.speed.matrices import Matrix, behind, has_experts, matrices_of
+from mdpo_core.training.speed.matrices import Matrix, behind, has_cross_attention, has_experts, matrices_of
 from mdpo_core.types.batch import Batch
 from mdpo_core.types.packing import pack
 
@@ -57,9 +57,11 @@ class Arithmetic:
 
     @classmethod
     def of(cls, recipe: Recipe, model: VisionLanguageModel, image_token: int) -> Arithmetic | None:
-        """None for a model whose matrices do not tell its operations, such as one with experts."""
-        known = all(matrices_of(layer) for layer in model.layers()) and not has_experts(model)
-        return cls(recipe, model, image_token) if known else None
+        """None for a model whose matrices do not tell its operations, such as one with experts or cross-attention."""
+        known = all(matrices_of(layer) for layer in model.layers())
+        if not known or has_experts(model) or has_cross_attention(model):
+            return None
+        return cls(recipe, model, image_token)
 
     def flops(self, batch: Batch) -> Flops:
         """The operations of a micro-batch."""

@@ -76,6 +76,11 @@ def behind(matrices: Iterable[Matrix], opened: bool) -> Iterator[tuple[Matrix, b
             beside[name] |= matrix.trains
 
 
+def has_cross_attention(model: VisionLanguageModel) -> bool:
+    """Whether a layer reads pictures beside its tokens, so that the tokens do not tell the operations."""
+    return any("cross_attn" in name for layer in model.layers() for name, _ in layer.named_parameters())
+
+
 def has_experts(model: VisionLanguageModel) -> bool:
     """Whether a layer has weights of which each token uses some, so that sizes do not tell the operations."""
     return any("expert" in name for layer in model.layers() for name, _ in layer.named_parameters())

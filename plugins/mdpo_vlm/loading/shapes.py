@@ -68,12 +68,8 @@ def without_weights(folder: Path, dtype: str = "float32", depth: int | None = No
 def _untie_own_head(base: PreTrainedModel, folder: Path) -> None:
     """Give the model a head of its own if its weights contain one, though its class ties it by default."""
     head = base.get_output_embeddings()
-    if (
-        not getattr(base.config, "tie_word_embeddings", False)
-        or head is None
-        or ties_head(folder)
-        or not has_weights(folder)
-    ):
+    ties = getattr(base.config, "tie_word_embeddings", False)  # Llama 3.2 Vision says it of its text alone
+    if not ties or head is None or ties_head(folder) or not has_weights(folder):
         return
     name = next(name for name, module in base.named_modules() if module is head)
     end = f".{name.rpartition('.')[2]}.weight"

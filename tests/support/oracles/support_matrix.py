@@ -56,6 +56,7 @@ def needs(family: str) -> tuple[str, str, str] | None:
     known = FAMILIES[family]
     inputs = [f"`{name}`: 1 for {kind}" for name, kind in known.marks.items()]
     inputs += [f"positions in three dimensions, by `{known.grid}`"] * known.has_mrope
+    inputs += ["pictures by cross-attention, with one token for each"] * known.cross_attention
     inputs += ["softcapped logits"] * known.softcap
     inputs += [f"a state in `{known.recurrent.module}`"] if known.recurrent is not None else []
     inputs += ["layers with a sliding window"] * known.tells_window
