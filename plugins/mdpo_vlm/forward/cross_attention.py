@@ -60,7 +60,7 @@ def _forward(
     if cross_attention_mask is None or full_text_row_masked_out_mask is None:
         return forward(hidden_states, cross_attention_mask=None, full_text_row_masked_out_mask=None, **options)
     seen = (cross_attention_mask == 0) & full_text_row_masked_out_mask.bool()
-    by_picture = seen.any(dim=2, keepdim=True).unflatten(-1, (-1, per_picture)).any(dim=-1)
+    by_picture = seen.any(dim=2, keepdim=True).view(len(seen), 1, 1, -1, per_picture).any(dim=-1)
     own = by_picture.repeat_interleave(per_picture, dim=-1)
     changed = forward(
         hidden_states,
