@@ -74,6 +74,10 @@ def _fault_of(name: object, cls: Any) -> str | None:
         return f"the name {name!r}; {_RULE}"
     if inspect.isabstract(cls):
         return f"the {cls.kind} '{name}', which does not implement: {', '.join(sorted(cls.__abstractmethods__))}"
+    naming = ("loss", "anchor") if cls.kind in ("loss", "anchor") else (cls.kind,)  # keys beside its options
+    clash = next((option for option in cls.model_fields if option in naming), None)
+    if clash is not None:
+        return f"the {cls.kind} '{name}' with the option '{clash}', a key that names the component; rename the option"
     return None
 
 

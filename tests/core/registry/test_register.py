@@ -173,6 +173,10 @@ class Floor(Anchor):
         return -scores.log_ratio(self.on)
 
 
+class Anchored(Floor):
+    loss: float = 0.5
+
+
 class OfNoKind(Component):
     """Its kind is none that recipes have."""
 
@@ -198,6 +202,11 @@ def refused(name: Any, thing: Any) -> str:
         (None, Floor, 'register needs the name that recipes will use: @register("mine") above a class, or'),
         ("floor", Floor(), "cannot register 'floor', which is an instance of Floor; give the class itself"),
         ("floor", Anchor, "cannot register the anchor 'floor', which does not implement: __call__"),
+        (
+            "floor",
+            Anchored,
+            "cannot register the anchor 'floor' with the option 'loss', a key that names the component",
+        ),
         ("floor", Component, "cannot register 'floor', which is the class Component; a component is a class derived"),
         ("floor", OfNoKind, "cannot register 'floor', which is the class OfNoKind; a component is a class derived"),
         ("floor", int, "cannot register 'floor', which is the class int; a component is a class derived from one of"),
