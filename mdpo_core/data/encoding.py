@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from mdpo_core.data.collation import collate
-from mdpo_core.data.responses import encode_response
+from mdpo_core.data.responses import encode_response, require_different
 from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.term_checks import check_row
 from mdpo_core.data.validity import problems_before_encoding, wrong_type_in
@@ -151,6 +151,7 @@ class BatchBuilder:
         prompts = {name: self._prompt_under(name, example, data, epoch) for name in conditions}
         with blame_on(f"the encoder {type(self.encoder).__name__}, on example '{example.id}'"):
             responses = {name: encode_response(self.encoder, example, name) for name in names}
+        require_different(example, {name: response.token_ids for name, response in responses.items()})
         row = EncodedRow(
             id=example.id,
             prompts=prompts,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import mdpo_digits
 import PIL.Image
 import pytest
 from hypothesis import given
@@ -91,6 +92,16 @@ def test_an_invalid_row_is_named_with_its_problem(changes: dict[str, object], me
     checked = check([ROW, bad, replace(ROW, id="3")], llava)
     assert message in problem(checked)
     assert checked.rows == [0, 2]
+
+
+def test_answers_that_the_tokenizer_writes_alike_are_bad() -> None:
+    """The quickstart's model knows few words: of these answers it knows none, so their loss would stay at log 2."""
+    model = Path(mdpo_digits.__file__).parent / "base"
+    alike = replace(ROW, id="2", responses={"chosen": "a grey cat", "rejected": "a brown dog"})
+    known = replace(ROW, responses={"chosen": "a grey four", "rejected": "a brown one"})
+    checked = check([known, alike], model)
+    assert "row 2, example '2': the responses 'chosen' and 'rejected' have the same tokens" in problem(checked)
+    assert checked.rows == [0]
 
 
 def test_too_long_row_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
