@@ -129,7 +129,7 @@ def _sound_rows(
 def _require_trainable(recipe: Recipe, checked: CheckedData) -> None:
     """Raise an error if the rows do not have, or are too few for, what the recipe asks for."""
     _require_sources(recipe, checked)
-    require_enough_steps(recipe.train, Sampler.of(recipe.train, checked.lengths).num_steps)
+    require_enough_steps(recipe.train, Sampler.of(recipe.train, checked.lengths, checked.keys).num_steps)
 
 
 def _require_sources(recipe: Recipe, checked: CheckedData) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +36,8 @@ class Sampler:
 
     ``lengths``: tokens of each row. ``window``: the number of batches whose rows are sorted by length and batched
     again; the order of these batches stays random. 0: batches stay as shuffled. ``max_steps`` replaces ``epochs``.
-    ``first_epoch``: the number of the first epoch.
+    ``first_epoch``: the number of the first epoch. ``groups``: of each row the name of its group, whose rows come one
+    after the other, where the first of them was shuffled to; empty: rows have no groups.
     """
 
     lengths: Sequence[int]
@@ -46,11 +47,15 @@ class Sampler:
     window: int = 0
     max_steps: int | None = None
     first_epoch: int = 0
+    groups: Sequence[bytes] = ()
 
     @classmethod
-    def of(cls, train: Train, lengths: Sequence[int]) -> Sampler:
-        """The sampler that a recipe asks for."""
-        return cls(lengths, train.batch_size, train.epochs, train.seed, train.length_window, train.max_steps)
+    def of(cls, train: Train, lengths: Sequence[int], keys: Sequence[bytes]) -> Sampler:
+        """The sampler that a recipe asks for. ``keys`` of each row: see `keys_of`."""
+        groups = keys if train.group_by == "prompt" else ()
+        return cls(
+            lengths, train.batch_size, train.epochs, train.seed, train.length_window, train.max_steps, groups=groups
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,10 +72,23 @@ class Sampler:
         return self.first_epoch + step // self.steps_per_epoch
 
     def rows(self, step: int) -> list[int]:
-        """The row numbers of a step's batch, shortest row first, so that its micro-batches need little padding."""
+        """The row numbers of a step's batch, shortest row first, so that its micro-batches need little padding.
+
+        Rows of one group stay together; the largest groups come first, so that micro-batches part few of them.
+        """
         start = step % self.steps_per_epoch * self.batch_size
         rows = _order(self, self.epoch(step))[start : start + self.batch_size]
-        return sorted(rows, key=self.lengths.__getitem__)
+        if not self.groups:
+            return sorted(rows, key=self.lengths.__getitem__)
+        parts = sorted(self._grouped(rows), key=lambda part: (-len(part), max(self.lengths[row] for row in part)))
+        return [row for part in parts for row in part]
+
+    def _grouped(self, rows: Iterable[int]) -> Iterable[list[int]]:
+        """The rows of each group; groups and rows in the order in which they come."""
+        found: dict[bytes, list[int]] = {}
+        for row in rows:
+            found.setdefault(self.groups[row], []).append(row)
+        return found.values()
 
     def micro_batches(self, step: int, size: int, world: World = ALONE) -> list[MicroBatch]:
         """This process's micro-batches of a step: every ``world.size``-th one, so that lengths are similar in all."""
@@ -92,6 +110,8 @@ def _order(sampler: Sampler, epoch: int) -> list[int]:
 
     generator = torch.Generator().manual_seed(mixed_seed(sampler.seed, epoch))
     order = _permutation(len(sampler.lengths), generator)
+    if sampler.groups:
+        return [row for part in sampler._grouped(order) for row in part]
     return _by_length(sampler, order, generator) if sampler.window else order
 
 

@@ -152,6 +152,11 @@ class Train(Section):
         description="batches of pairs of similar length are formed within windows of this many shuffled batches; "
         "0: batches are as shuffled",
     )
+    group_by: Literal["prompt"] | None = Field(
+        default=None,
+        description="prompt: rows with the same prompt and pictures come one after the other, so that the rows of a "
+        "micro-batch compute them once; null: rows are shuffled one by one",
+    )
     seed: int = Field(
         default=0,
         ge=0,

@@ -15,19 +15,21 @@ _TRIED = 8  # micro-batches
 _STEPS = 20_000  # later steps draw the same rows in other orders
 
 
-def longest_batch(recipe: Recipe, lengths: Sequence[int], build: Callable[[MicroBatch], Batch]) -> Batch:
+def longest_batch(
+    recipe: Recipe, lengths: Sequence[int], keys: Sequence[bytes], build: Callable[[MicroBatch], Batch]
+) -> Batch:
     """The batch with the most tokens of those that the run's sampler will draw.
 
     ``lengths``: tokens of each row, each response once. They propose some micro-batches; ``build`` builds them, and
-    the tokens under all views decide.
+    the tokens under all views decide. ``keys`` of each row: see `Sampler`.
     """
-    return max(map(build, _longest(recipe, lengths)), key=lambda batch: num_tokens(recipe, batch))
+    return max(map(build, _longest(recipe, lengths, keys)), key=lambda batch: num_tokens(recipe, batch))
 
 
-def _longest(recipe: Recipe, lengths: Sequence[int]) -> list[MicroBatch]:
+def _longest(recipe: Recipe, lengths: Sequence[int], keys: Sequence[bytes]) -> list[MicroBatch]:
     """The longest micro-batches by ``lengths``."""
     train = recipe.train
-    sampler = Sampler.of(train, lengths)
+    sampler = Sampler.of(train, lengths, keys)
     drawn = (
         micro_batch
         for step in range(min(sampler.num_steps, _STEPS))

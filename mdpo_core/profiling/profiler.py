@@ -61,7 +61,7 @@ def profile_recipe(recipe: Recipe, num_steps: int, trace: Path) -> Profile:
 def _rows_of_steps(recipe: Recipe, checked: CheckedData, num_steps: int) -> CheckedData:
     """The rows of the run's first full steps: a cached reference is computed for them alone."""
     train = recipe.train
-    sampler = Sampler.of(train, checked.lengths)
+    sampler = Sampler.of(train, checked.lengths, checked.keys)
     drawn = (row for step in range(sampler.num_steps) for row in sampler.rows(step))
     rows = list(islice(drawn, num_steps * train.batch_size))
     if len(rows) < num_steps * train.batch_size:

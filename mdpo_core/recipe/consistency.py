@@ -17,6 +17,7 @@ from mdpo_core.recipe.checks.cached_reference import not_in_cache
 from mdpo_core.recipe.checks.declarations import problems_of_declarations
 from mdpo_core.recipe.checks.experts import compiled_routers, routers
 from mdpo_core.recipe.checks.goals import goals
+from mdpo_core.recipe.checks.grouping import grouping
 from mdpo_core.recipe.checks.held_out import held_out
 from mdpo_core.recipe.checks.metric_names import metric_names
 from mdpo_core.recipe.checks.needs import Need, needs_of_corruption, needs_of_term
@@ -284,6 +285,7 @@ _CHECKS: Mapping[Callable[[Sections], Found], frozenset[str]] = {
     goals: frozenset({"train"}),
     metric_names: frozenset(),
     steps: frozenset({"train"}),
+    grouping: frozenset({"data", "train"}),
     unchecked: frozenset({"data"}),
     _needs_in_validation: frozenset({"validation"}),
     streaming: frozenset({"data"}),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdpo_core.data.pictures.keys import SIZE, keys_of
+from mdpo_core.data.pictures.keys import keys_of, keys_of_pictures
 from mdpo_core.errors import CheckpointError
 from mdpo_core.interfaces.evaluator import Sample
 from mdpo_core.storage.files import atomic_write, sync
@@ -120,12 +120,11 @@ def _sample_line(step: int, sample: Sample) -> dict[str, Any]:
     prompt = (
         row.prompt if isinstance(row.prompt, str) else "\n".join(f"{turn.role}: {turn.text}" for turn in row.prompt)
     )
-    keys = keys_of(row) if row.images else b""
     return {
         "step": step,
         "id": row.id,
         "held_out": sample.held_out,
-        "pictures": [keys[start + 1 : start + 9].hex() for start in range(0, len(keys), SIZE)],
+        "pictures": [key[1:9].hex() for key in keys_of_pictures(keys_of(row))],
         "prompt": prompt,
         **{name: row.text(name) for name in ("chosen", "rejected") if name in row.responses},
         "answer": sample.answer,

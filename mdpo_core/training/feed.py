@@ -219,12 +219,12 @@ class StreamFeed(Feed):
         if self._bad and self.world.is_main:
             write_entries(self.quarantine, self._bad)
         data = TrainingData(checked.valid_examples(), checked.lengths, self.builder)
-        return SampledFeed(data, self._sampler(block, checked.lengths), self.train, self.world)
+        return SampledFeed(data, self._sampler(block, checked), self.train, self.world)
 
-    def _sampler(self, block: Block, lengths: Sequence[int]) -> Sampler:
-        seed = mixed_seed(self.train.seed, block.number)
-        size, window = self.train.batch_size, self.train.length_window
-        return Sampler(lengths, size, 1, seed, window, first_epoch=block.epoch)
+    def _sampler(self, block: Block, checked: CheckedData) -> Sampler:
+        once = {"epochs": 1, "max_steps": None, "seed": mixed_seed(self.train.seed, block.number)}
+        sampler = Sampler.of(self.train.model_copy(update=once), checked.lengths, checked.keys)
+        return replace(sampler, first_epoch=block.epoch)
 
 
 def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: World, quarantine: Path) -> Feed:
@@ -237,4 +237,4 @@ def feed_of(recipe: Recipe, checked: CheckedData, builder: BatchBuilder, world: 
         check = partial(check_block, recipe, builder, checked, world)
         stream = AgreedStream(data.stream(), data.component_name(), world)
         return StreamFeed(stream, check, builder, train, world, quarantine)
-    return SampledFeed(checked.with_builder(builder), Sampler.of(train, checked.lengths), train, world)
+    return SampledFeed(checked.with_builder(builder), Sampler.of(train, checked.lengths, checked.keys), train, world)

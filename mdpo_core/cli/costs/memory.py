@@ -86,7 +86,9 @@ def _longest(checked: CheckedData, builder: BatchBuilder, recipe: Recipe) -> Bat
     from mdpo_core.memory.longest import longest_batch
 
     rows = checked.valid_examples()
-    return longest_batch(recipe, checked.lengths, lambda drawn: builder.build(rows, drawn.rows, drawn.epoch))
+    return longest_batch(
+        recipe, checked.lengths, checked.keys, lambda drawn: builder.build(rows, drawn.rows, drawn.epoch)
+    )
 
 
 def _lines(recipe: Path, found: Estimate, tokens: int, processes: int, fit: Fit | None) -> Iterator[str]:

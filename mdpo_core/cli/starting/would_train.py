@@ -71,7 +71,7 @@ def _probe(recipe: Recipe, checked: CheckedData) -> Iterator[str]:
     probe = automatic_probe(recipe)
     if probe is None:
         return
-    size = run_size(recipe, recipe.train.max_steps or Sampler.of(recipe.train, checked.lengths).num_steps)
+    size = run_size(recipe, recipe.train.max_steps or Sampler.of(recipe.train, checked.lengths, checked.keys).num_steps)
     reason = why_not_probed(probe, size, checked.held_out_examples() or checked.valid_examples())
     every = probe.interval(size)
     when = "before and after the training" if every is None else f"at the start, every {every} steps and at the end"
@@ -89,7 +89,7 @@ def _steps(recipe: Recipe, checked: CheckedData | None) -> str:
         return f"{epochs} {each}"
     from mdpo_core.data.sampler import Sampler
 
-    sampler = Sampler.of(train, checked.lengths)
+    sampler = Sampler.of(train, checked.lengths, checked.keys)
     steps, of_epoch = (counted(count, "step") for count in (sampler.num_steps, sampler.steps_per_epoch))
     return f"{steps}: {epochs} of {of_epoch} {each}"
 

@@ -14,27 +14,33 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIZE = 16  # bytes of a key, of which the first one tells its kind
-_PICTURE, _PROMPT = b"i", b"p"
+# Of a picture, of the prompt of a row without pictures, and of the prompt of a row with some.
+_PICTURE, _PROMPT, _ASKED = b"i", b"p", b"q"
 
 
 def keys_of(example: Example) -> bytes:
-    """A key for each of the row's pictures, one after the other; without pictures, one key for its prompt.
+    """A key for each of the row's pictures, one after the other, and then one for its prompt.
 
-    Two rows have a key in common if and only if they share a picture, or are both without one and share the prompt.
+    The keys of two rows are equal if and only if both show the same pictures under the same prompt.
     """
-    keys = [_key(_PICTURE, _content(image)) for image in example.images]
-    return b"".join(keys or [_key(_PROMPT, _words(example.prompt))])
+    pictures = [_key(_PICTURE, _content(image)) for image in example.images]
+    return b"".join([*pictures, _key(_ASKED if pictures else _PROMPT, _words(example.prompt))])
 
 
 def row_groups(keys: Sequence[bytes]) -> list[bytes]:
-    """The name of each row's group, equal for rows that share a key, directly or through other rows.
+    """The name of each row's group, equal for rows that share a picture, directly or through other rows.
 
-    It is the smallest key of the group, so it does not depend on the order of the rows.
+    Rows without pictures are in one group if they share the prompt.
+
+    The name is the smallest key of the group, so it does not depend on the order of the rows.
     """
     parents: dict[bytes, bytes] = {}
     for of_row in keys:
         for start in range(SIZE, len(of_row), SIZE):
-            one, other = _root(of_row[:SIZE], parents), _root(of_row[start : start + SIZE], parents)
+            key = of_row[start : start + SIZE]
+            if key.startswith(_ASKED):
+                continue
+            one, other = _root(of_row[:SIZE], parents), _root(key, parents)
             if one != other:
                 parents[max(one, other)] = min(one, other)
     return [_root(of_row[:SIZE], parents) for of_row in keys]
@@ -61,9 +67,14 @@ def has_picture(keys: bytes) -> bool:
     return keys.startswith(_PICTURE)
 
 
+def keys_of_pictures(keys: bytes) -> list[bytes]:
+    """The keys of a row's pictures, among the keys of the row."""
+    parts = (keys[start : start + SIZE] for start in range(0, len(keys), SIZE))
+    return [key for key in parts if key.startswith(_PICTURE)]
+
+
 def _pictures(keys: Sequence[bytes]) -> set[bytes]:
-    parts = (of_row[start : start + SIZE] for of_row in keys for start in range(0, len(of_row), SIZE))
-    return {key for key in parts if key.startswith(_PICTURE)}
+    return {key for of_row in keys for key in keys_of_pictures(of_row)}
 
 
 def _root(key: bytes, parents: dict[bytes, bytes]) -> bytes:

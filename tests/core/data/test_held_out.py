@@ -79,6 +79,16 @@ def test_rows_without_a_picture_are_grouped_by_their_prompt_alone() -> None:
     assert len(set(names)) == 4
 
 
+def test_keys_are_equal_for_the_same_pictures_under_the_same_prompt_alone() -> None:
+    rows = [row(0, 1), row(1, 1), row(2, 1, prompt="!"), row(3, 2), row(4, 1, 2), row(5), row(6), row(7, 2, 1)]
+    keys = [keys_of(each) for each in rows]
+    assert keys[0] == keys[1]
+    assert keys[5] == keys[6]
+    assert len(set(keys)) == len(rows) - 2
+    names = row_groups(keys)
+    assert len(set(names)) == 2, "the prompts of rows with pictures join no groups"
+
+
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 500), min_size=1), st.data())
 def test_sources_are_held_out_in_proportion(counts: dict[str, int], data: st.DataObject) -> None:
     total = sum(counts.values())

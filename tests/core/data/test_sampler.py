@@ -99,6 +99,61 @@ def test_processes_share_steps_evenly_and_take_no_pair_twice(sampler: Sampler, s
             assert found == list(range(found[0], found[0] + len(found)))
 
 
+def shuffled_groups(sampler: Sampler) -> list[list[int]]:
+    """The rows of an epoch by group, where the first row of each group was shuffled to."""
+    alone = replace(sampler, groups=(), window=0, batch_size=len(sampler.lengths), lengths=[1] * len(sampler.lengths))
+    order = alone.rows(0)
+    names = dict.fromkeys(sampler.groups[row] for row in order)
+    return [[row for row in order if sampler.groups[row] == name] for name in names]
+
+
+grouped_samplers = st.integers(1, 60).flatmap(
+    lambda number: st.builds(
+        Sampler,
+        lengths=st.lists(st.integers(2, 9), min_size=number, max_size=number),
+        batch_size=st.integers(1, 16),
+        epochs=st.integers(1, 3),
+        seed=st.integers(0, 5),
+        groups=st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), min_size=number, max_size=number),
+    )
+)
+
+
+@given(grouped_samplers)
+def test_rows_of_a_group_come_one_after_the_other(sampler: Sampler) -> None:
+    expected = [row for part in shuffled_groups(sampler) for row in part]
+    size = sampler.batch_size
+    for step in range(sampler.steps_per_epoch):
+        rows = sampler.rows(step)
+        assert sorted(rows) == sorted(expected[step * size : step * size + size])
+        names = [sampler.groups[row] for row in rows]
+        changes = 1 + sum(one != other for one, other in pairwise(names))
+        assert changes == len(set(names)), "a group of a batch is parted"
+
+
+@given(grouped_samplers, st.integers(1, 5), st.integers(1, 5))
+def test_groups_keep_every_row_once_and_are_the_same_in_all_processes(
+    sampler: Sampler, size: int, processes: int
+) -> None:
+    for epoch in range(sampler.epochs):
+        steps = [step for step in range(sampler.num_steps) if sampler.epoch(step) == epoch]
+        assert Counter(row for step in steps for row in sampler.rows(step)) == Counter(range(len(sampler.lengths)))
+    for step in range(sampler.num_steps):
+        shares = [replace(sampler).micro_batches(step, size, World(rank, processes)) for rank in range(processes)]
+        rows = [row for share in shares for part in share if not part.is_filler for row in part.rows]
+        assert sorted(rows) == sorted(sampler.rows(step))
+
+
+def test_micro_batches_part_no_group_of_their_size() -> None:
+    """Pairs of rows, and rows alone, in micro-batches of two."""
+    sampler = Sampler([2] * 24, 8, 1, seed=3, groups=[bytes([row // 2 if row < 16 else row]) for row in range(24)])
+    for step in range(sampler.steps_per_epoch):
+        rows = sampler.rows(step)
+        whole = [name for name, count in Counter(sampler.groups[row] for row in rows).items() if count == 2]
+        parts = [{sampler.groups[row] for row in part.rows} for part in sampler.micro_batches(step, 2)]
+        assert all({name} in parts for name in whole)
+
+
 def batches(sampler: Sampler) -> list[list[int]]:
     return [sorted(sampler.rows(step)) for step in range(sampler.steps_per_epoch)]
 
