@@ -32,6 +32,10 @@ class BundledAdapter(ModelAdapter):
         return self._llava().takes_noise
 
     @property
+    def has_routers(self) -> bool:
+        return self._llava().has_routers
+
+    @property
     def refuses_compiling(self) -> str:
         return self._llava().refuses_compiling
 
