@@ -12,12 +12,19 @@ from mdpo_core.data.collation import collate
 from mdpo_core.data.responses import encode_response, require_different
 from mdpo_core.data.sampler import MicroBatch
 from mdpo_core.data.term_checks import check_row
-from mdpo_core.data.validity import problems_before_encoding, wrong_type_in
+from mdpo_core.data.validity import odd_picture, problems_before_encoding, wrong_type_in
 from mdpo_core.errors import DataError, PluginError, Problem, blame_on
 from mdpo_core.interfaces.corruption import Corruption, ImageCorruption
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.interfaces.term import Term
-from mdpo_core.recipe.checks.needs import Need, columns_of_term, lacking, needs_of_corruption, needs_of_term
+from mdpo_core.recipe.checks.needs import (
+    Need,
+    columns_of_term,
+    compared_responses,
+    lacking,
+    needs_of_corruption,
+    needs_of_term,
+)
 from mdpo_core.types.batch import Batch, EncodedPrompt, EncodedRow
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import IMAGE_MARK
@@ -29,9 +36,10 @@ from mdpo_core.types.view import CLEAN, View
 class BatchBuilder:
     """Builds batches with everything that some terms read; cheap to copy into a worker process.
 
-    ``checks``: the terms that read columns. ``always_images``: a batch without images gets a blank one, which no prompt
-    shows, because processes that share a model must all run all of it. ``max_length`` is the recipe's limit of a row,
-    ``max_positions`` the model's, both in tokens. ``checks_rows``: rows were not all checked before, so each is now.
+    ``checks``: the terms that read columns. ``compared``: responses that a term compares, so their tokens must differ.
+    ``always_images``: a batch without images gets a blank one, which no prompt shows, because processes that share a
+    model must all run all of it. ``max_length`` is the recipe's limit of a row, ``max_positions`` the model's, both in
+    tokens. ``checks_rows``: rows were not all checked before, so each is now.
     """
 
     encoder: Encoder
@@ -43,6 +51,7 @@ class BatchBuilder:
     always_images: bool = False
     needs: tuple[Need, ...] = ()
     checks: tuple[Term, ...] = ()
+    compared: tuple[tuple[str, str], ...] = ()
     max_positions: int | None = None
     checks_rows: bool = False
 
@@ -65,7 +74,10 @@ class BatchBuilder:
         needs = [need for term in terms for need in needs_of_term(term)]
         needs += [need for name, corruption in used.items() for need in needs_of_corruption(name, corruption)]
         needed, checks = tuple(dict.fromkeys(needs)), tuple(term for term in terms if columns_of_term(term))
-        return cls(encoder, views, used, columns, max_length, seed, always_images, needed, checks, max_positions)
+        compared = compared_responses(terms)
+        return cls(
+            encoder, views, used, columns, max_length, seed, always_images, needed, checks, compared, max_positions
+        )
 
     def of_own_fields(self) -> Self:
         """A builder of what a row shows by itself: the clean images, and the other images and prompts of its own.
@@ -151,7 +163,8 @@ class BatchBuilder:
         prompts = {name: self._prompt_under(name, example, data, epoch) for name in conditions}
         with blame_on(f"the encoder {type(self.encoder).__name__}, on example '{example.id}'"):
             responses = {name: encode_response(self.encoder, example, name) for name in names}
-        require_different(example, {name: response.token_ids for name, response in responses.items()})
+        pairs = [pair for pair in self.compared if responses.keys() >= {*pair}]
+        require_different(example, {name: response.token_ids for name, response in responses.items()}, pairs)
         row = EncodedRow(
             id=example.id,
             prompts=prompts,
@@ -227,7 +240,7 @@ class BatchBuilder:
         who = f"the corruption '{condition}' ({type(corruption).__name__}), on example '{example.id}'"
         with blame_on(who):
             corrupted = corruption.apply(own, rng, data)
-        wrong = wrong_type_in(corrupted) or _odd_picture(corrupted, example, isinstance(corruption, ImageCorruption))
+        wrong = wrong_type_in(corrupted) or odd_picture(corrupted, example, isinstance(corruption, ImageCorruption))
         if wrong is not None:
             raise PluginError(f"{who}: {wrong}")
         return corrupted
@@ -251,25 +264,6 @@ class BatchBuilder:
                 f"{counts} response tokens are more than model.max_length = {self.max_length}; nothing is cut off: "
                 "raise it or shorten the row"
             )
-
-
-def _odd_picture(corrupted: Example, example: Example, same: bool) -> str | None:
-    """What is wrong with a corrupted picture that encoders would silently show as another one; None if nothing is.
-
-    ``same``: each picture must have the mode and size of the one that it replaces.
-    """
-    for before, image in zip(example.images, corrupted.images, strict=False) if same else ():
-        if (image.mode, image.size) != (before.mode, before.size):
-            found = f"it returned a picture {image.mode} {image.size}"
-            return f"{found}; it was given {before.mode} {before.size}, and must keep mode and size"
-    given = (*example.images, *(image for images in example.other_images.values() for image in images))
-    modes = {"RGB", "L", *(image.mode for image in given)}
-    for image in corrupted.images:
-        if 0 in image.size:
-            return f"it returned an empty picture, of size {image.size}"
-        if image.mode not in modes:
-            return f"it returned a picture of mode {image.mode}; return one of mode RGB"
-    return None
 
 
 @dataclass(frozen=True)

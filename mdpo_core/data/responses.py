@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations, groupby, takewhile
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.errors import DataError, Problem
@@ -43,20 +43,21 @@ def encode_response(encoder: Encoder, example: Example, name: str) -> EncodedRes
         raise DataError([replace(each, path=each.path or name) for each in error.problems]) from error
 
 
-def require_different(example: Example, token_ids: Mapping[str, Tensor]) -> None:
-    """Raise `DataError` if two responses that are compared have the same tokens, so that neither can be preferred.
+def require_different(example: Example, token_ids: Mapping[str, Tensor], pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise `DataError` if the two responses of a pair have the same tokens, so that neither can be preferred.
 
     ``token_ids``: of each response ``(time,)``. Their texts differ all the same: in words that the tokenizer does not
-    know, or in characters that it drops. Equal texts are found before.
+    know, in white space, or in how a letter is written. Equal texts are found before.
     """
     found = [
         Problem(
             f"example '{example.id}'",
             "",
-            f"the responses '{one}' and '{other}' have the same tokens, so neither can be preferred: the tokenizer "
-            "writes both texts alike; use a model that knows these words, or remove the row",
+            f"the responses '{one}' and '{other}' have the same tokens, so neither can be preferred: they differ only "
+            "in what the tokenizer does not tell apart, such as words that it does not know, or white space; change "
+            "one of them, or remove the row",
         )
-        for one, other in combinations(token_ids, 2)
+        for one, other in pairs
         if example.responses[one] != example.responses[other] and token_ids[one].equal(token_ids[other])
     ]
     if found:

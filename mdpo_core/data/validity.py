@@ -229,3 +229,22 @@ def _list_problems(field: str, values: object, types: type | tuple[type, ...], e
 
 def _is_list(value: object) -> TypeGuard[tuple[Any, ...] | list[Any]]:
     return isinstance(value, (tuple, list))
+
+
+def odd_picture(corrupted: Example, example: Example, same: bool) -> str | None:
+    """What is wrong with a corrupted picture that encoders would silently show as another one; None if nothing is.
+
+    ``same``: each picture must have the mode and size of the one that it replaces.
+    """
+    for before, image in zip(example.images, corrupted.images, strict=False) if same else ():
+        if (image.mode, image.size) != (before.mode, before.size):
+            found = f"it returned a picture {image.mode} {image.size}"
+            return f"{found}; it was given {before.mode} {before.size}, and must keep mode and size"
+    given = (*example.images, *(image for images in example.other_images.values() for image in images))
+    modes = {"RGB", "L", *(image.mode for image in given)}
+    for image in corrupted.images:
+        if 0 in image.size:
+            return f"it returned an empty picture, of size {image.size}"
+        if image.mode not in modes:
+            return f"it returned a picture of mode {image.mode}; return one of mode RGB"
+    return None

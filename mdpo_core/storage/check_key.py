@@ -60,6 +60,7 @@ def check_key(recipe: Recipe, reader: Reader, builder: BatchBuilder, num_rows: i
             "corruptions": {name: corruptions[name] for name in builder.corruptions},
             "seed": builder.seed if builder.corruptions else None,
             "columns": list(builder.columns),
+            "compared": list(builder.compared),
             "needs": sorted(map(repr, builder.needs)),
             "checks": [(type(term).__name__, term.model_dump(mode="json")) for term in builder.checks],
         },

@@ -30,6 +30,7 @@ from mdpo_vlm.bundled.pretraining import save_pretrained, train_steps
 from mdpo_vlm.bundled.tiny_llava import TinyLlava
 from mdpo_vlm.families import FAMILIES, Family, Recurrent, VideoInput
 from mdpo_vlm.files.folder import read_json
+from mdpo_vlm.files.known import require_known
 from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.loading.merged import described
 from mdpo_vlm.originals.adapter import OriginalsAdapter
@@ -78,6 +79,7 @@ class ChatVlm(TransformersAdapter):
         model_type = str(config.get("model_type"))
         is_known = model_type in FAMILIES
         if not is_known and not isinstance(config.get("vision_config"), Mapping):
+            require_known(folder / "config.json")
             return None
         about = f"a model of the type {model_type}" + ("" if is_known else ", a family that nobody has tested here")
         return ModelSummary(about, prompts_for(folder, ready=ready), is_made_for_it=False)

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, ModelAdapter, Part, Parts, Placement, RecipeError
 from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
-from mdpo_vlm.families import FAMILIES, Family, family_of, refusal
+from mdpo_vlm.families import FAMILIES, Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
+from mdpo_vlm.files.known import require_known
 from mdpo_vlm.loading.merged import whole_model
 from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_targets_once
 
@@ -117,7 +118,7 @@ class TransformersAdapter(ModelAdapter):
         from mdpo_vlm.files.stored import require_stored
 
         folder = self.folder()
-        self._require_transformers_layout(folder / "config.json")
+        require_known(folder / "config.json")
         require_stored(folder)
         require_encoder(folder)
 
@@ -128,15 +129,6 @@ class TransformersAdapter(ModelAdapter):
             known = ", ".join(sorted(name for name, family in FAMILIES.items() if family.video is not None))
             message = f"mdpo knows no video input of models of type '{model_type}', only of {known}"
             raise RecipeError(f"model.video: own: {message}; set model.video: frames, and each frame is an image")
-
-    def _require_transformers_layout(self, file: Path) -> None:
-        model_type = str(read_json(file).get("model_type"))
-        if reason := refusal(read_json(file)):
-            raise unfit(file, f"models of type '{model_type}' are not supported: {reason}")
-        adapter = "llava" if model_type == "llava_llama" else "bunny" if model_type.startswith("bunny") else None
-        if adapter is not None:
-            text = f"model_type is '{model_type}', the layout of the model's authors; use adapter: {adapter}"
-            raise unfit(file, text)
 
     def require_model_type(self, *known: str) -> None:
         """Raise `DataError` if the model type in ``config.json`` is not one of ``known``."""

@@ -182,6 +182,7 @@ REFUSED: Mapping[str, str] = {
     "molmo2": _NO_PIL,
     "llama4": _NO_PIL,
     "perception_lm": _NO_PIL,
+    "phi4_multimodal": _NO_PIL,
     "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
     "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 does not",
     "lfm2_vl": f"{_NO_PIL}; LFM3-VL has one",

@@ -164,12 +164,17 @@ def _with_first(found: DataSummary, section: Mapping[str, Any]) -> DataSummary:
 def model_summary(path: str, *, ready: bool) -> tuple[str, ModelSummary]:
     """The adapter that fits the model best, and what it says. Raises `DataError` if none fits."""
     found: list[tuple[str, ModelSummary]] = []
+    reason = DataError([Problem(path, "", "no adapter knows such a model; mdpo plugins adapter lists them")])
     for name, cls in current_registry().components("adapter").items():
-        summary = cls.summarize(path, ready=ready)  # type: ignore[attr-defined]
+        try:
+            summary = cls.summarize(path, ready=ready)  # type: ignore[attr-defined]
+        except DataError as error:
+            reason = error
+            continue
         if summary is not None:
             found.append((name, summary))
     if not found:
-        raise DataError([Problem(path, "", "no adapter knows such a model; mdpo plugins adapter lists them")])
+        raise reason
     return max(found, key=lambda each: (each[1].is_made_for_it, each[0]))
 
 

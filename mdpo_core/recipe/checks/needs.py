@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from types import NoneType
 from typing import TYPE_CHECKING, cast
 
@@ -79,6 +80,12 @@ def needs_of_term(term: Term) -> Iterator[Need]:
     """The responses of a term's views, and its columns and those of its strengths."""
     yield from (Need("responses", view.response) for view in term.views())
     yield from (Need("columns", name) for name in columns_of_term(term))
+
+
+def compared_responses(terms: Iterable[Term]) -> tuple[tuple[str, str], ...]:
+    """The pairs of different responses whose views one term reads."""
+    names = [dict.fromkeys(view.response for view in term.views()) for term in terms]
+    return tuple(dict.fromkeys(pair for of_term in names for pair in combinations(of_term, 2)))
 
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:

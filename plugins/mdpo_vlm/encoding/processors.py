@@ -10,14 +10,13 @@ from typing import Any
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes, require_types
-from mdpo_vlm.families import FAMILIES
 from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
+from mdpo_vlm.files.known import require_known
 
 _SECONDS = 60.0
 _FAILURE = "its processor cannot be loaded"
@@ -80,20 +79,15 @@ def _needs_torchvision(kind: type[ProcessorMixin]) -> bool:
 
 
 def _vision_language_config(model: Path) -> PreTrainedConfig:
+    require_known(model / "config.json")
     config = load_config(model)
-    _require_pillow(config, model)
+    if config.is_encoder_decoder:
+        message = f"models of type '{config.model_type}' are encoder-decoders: they read a prompt apart from its answer"
+        raise unfit(model / "config.json", f"{message}; mdpo trains models that read both as one text")
     if getattr(config, "image_token_id", None) is None:
         message = f"models of type '{config.model_type}' take no images, or have no image token"
         raise unfit(model / "config.json", message)
     return config
-
-
-def _require_pillow(config: PreTrainedConfig, model: Path) -> None:
-    """Raise `DataError` for a family whose image processor exists for torchvision alone, unless it has a row."""
-    kind = config.model_type
-    if kind not in FAMILIES and "pil" not in IMAGE_PROCESSOR_MAPPING_NAMES.get(kind, {"pil": ""}):
-        message = f"transformers prepares the pictures of models of type '{kind}' with torchvision alone, and mdpo with"
-        raise unfit(model / "config.json", f"{message} Pillow; choose a model of another family")
 
 
 def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:

@@ -104,6 +104,18 @@ def test_answers_that_the_tokenizer_writes_alike_are_bad() -> None:
     assert checked.rows == [0]
 
 
+def test_answers_that_no_term_compares_may_have_the_same_tokens() -> None:
+    model = Path(mdpo_digits.__file__).parent / "base"
+    encoder = component("adapter", "llava", path=str(model), unusual_texts="keep").encoder()  # type: ignore[attr-defined]
+    answers = {"chosen": "a grey cat", "rejected": "a four", "other": "a brown dog", "more": "a one"}
+    row = replace(ROW, responses=answers)
+    apart = [component("loss", "dpo"), component("loss", "dpo", prefer="other", over="more")]
+    together = [*apart, component("loss", "dpo", prefer="other", over="chosen")]
+    for terms, num_bad in ((apart, 0), (together, 1)):
+        builder = BatchBuilder.for_terms(terms, {}, encoder, 2048, seed=0)  # type: ignore[arg-type]
+        assert check_data([row], builder, lambda done, total: None).num_bad == num_bad
+
+
 def test_too_long_row_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
     assert "image tokens included" in problem(check([ROW], llava, max_length=10))
     assert "are more than model.max_length = 10; nothing is cut off" in problem(check([ROW], llava, max_length=10))
