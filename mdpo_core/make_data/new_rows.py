@@ -47,6 +47,7 @@ class ExamplesAsRows:
         row: dict[str, Any] = {_ID: example.id, _PROMPT: _messages(example.prompt)}
         if example.begun is not None:
             row[_BEGINNING] = example.begun.text
+        _require_alike(example, self.data[self.first])
         row |= example.responses
         row |= example.columns
         row |= {_column("other_prompts", name): _messages(prompt) for name, prompt in example.other_prompts.items()}
@@ -72,6 +73,18 @@ class ExamplesAsRows:
         if first.begun is not None:
             options |= {"beginning": _BEGINNING, "joint": first.begun.joint, "unfinished": first.begun.unfinished}
         return cast("Reader", make_component("reader", "pairs", **options))
+
+
+def _require_alike(example: Example, first: Example) -> None:
+    """Raise `DataError` unless the options of one reader can say how the answers of both rows are begun."""
+    ways = [None if each.begun is None else (each.begun.joint, each.begun.unfinished) for each in (example, first)]
+    if ways[0] == ways[1] or (example.begun is None and first.begun is not None and not first.begun.unfinished):
+        return
+    text = (
+        f"its answers are begun in another way than those of example '{first.id}', and one file of pairs is read "
+        "in one way (the options beginning, joint and unfinished); make the new rows of each source apart"
+    )
+    raise DataError([Problem(f"example '{example.id}'", "", text)])
 
 
 @dataclass(frozen=True)

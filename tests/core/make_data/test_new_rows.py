@@ -51,6 +51,26 @@ def test_an_example_of_any_reader_comes_back_whole(tmp_path: Path) -> None:
     assert [row["source_rejected"] for row in lines(tmp_path / "pairs.jsonl")] == ["Blue.", "Blue."]
 
 
+@pytest.mark.parametrize(
+    "ways",
+    [
+        (None, Begun("It is quiet.")),
+        (Begun("It is quiet."), Begun("It is quiet.", unfinished=True)),
+        (Begun("It is quiet.", unfinished=True), None),
+        (Begun("It is quiet.", joint=""), Begun("It is quiet.")),
+    ],
+)
+def test_rows_whose_answers_are_begun_in_two_ways_are_refused(
+    ways: tuple[Begun | None, Begun | None], tmp_path: Path
+) -> None:
+    """One reader would read the beginnings of one of the two wrongly, and nobody would see it."""
+    data = [replace(example(number), begun=begun) for number, begun in enumerate(ways)]
+    new = [NewRow(row, {"rejected": "Green."}, {}) for row in (0, 1)]
+    with pytest.raises(DataError, match="'row-1': its answers are begun in another way than those of example 'row-0'"):
+        NewPairsFile(tmp_path / "pairs.jsonl", data).write(new)
+    assert not (tmp_path / "pairs.jsonl").exists()
+
+
 def test_rows_without_pictures_need_no_folder_for_them(tmp_path: Path) -> None:
     data = [Example("a", "How many?", {"chosen": "One.", "rejected": "Two."})]
     [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "Three."}, {})]).open()
