@@ -77,11 +77,16 @@ def _beginning_problems(example: Example) -> Iterator[str]:
         for name, text in first.items()
         if text == beginning.strip()
     )
-    if first and all(text.startswith(beginning.strip()) for text in first.values()):
+    if first and all(_goes_on_from(text, beginning.strip()) for text in first.values()):
         yield (
             "every response starts with the beginning of the answer, which would stand there twice; a response is what "
             "follows the beginning: cut it off the responses, or do not name its column"
         )
+
+
+def _goes_on_from(text: str, beginning: str) -> bool:
+    """Whether a text starts with a beginning, and not only with letters of a longer word."""
+    return text.startswith(beginning) and not (beginning[-1].isalnum() and text[len(beginning) :][:1].isalnum())
 
 
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:

@@ -148,7 +148,9 @@ class MemoryAdvice:
         if not smaller:
             return ""
         size = next((size for size in smaller[::-1] if size <= number / 2), smaller[-1])
-        return f"train.micro_batch_size: {size} - {1 - size / number:.0%} fewer activations, the same result"
+        # The balance of experts is that of a micro-batch.
+        same = "the same result" if self.recipe.train.router_aux_loss_coef is None else "nearly the same result"
+        return f"train.micro_batch_size: {size} - {1 - size / number:.0%} fewer activations, {same}"
 
     def _num_scored(self, batch: Batch) -> int:
         """The response tokens whose logits are computed."""

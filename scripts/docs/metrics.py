@@ -65,7 +65,7 @@ SECTIONS: dict[str, list[Metric]] = {
             "router_aux_loss",
             "",
             "of a mixture of experts with `train.router_aux_loss_coef`, before that weight: the experts that a token "
-            "gets if their load is even, more if it is not",
+            "gets if their load is even, mostly more if it is not",
             "training/steps/balance.py",
         ),
         Metric(

@@ -43,7 +43,7 @@ class BalancedModel:
         return self._keeping(packed.readers, lambda: self._model.packed_hidden_states(whole, images))
 
     def take_loss(self) -> Tensor:
-        """The loss of all tokens since the last call, a number: experts_per_token if the load is even, else more.
+        """The loss of all tokens since the last call, a number: about experts_per_token if the load is even.
 
         It is the number of experts times the sum, over experts, of the share of tokens that an expert gets and the mean
         probability that the router gives it, both over all layers together.

@@ -63,6 +63,27 @@ def test_beginning_of_a_wrong_type_is_refused(context: object, said: str, tmp_pa
     assert said in refused(tmp_path, {**ROW, "context": context}, **OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({**OPTIONS, "joint": "\n<image>"}, "joint contains the mark <image>; only prompts may contain one"),
+        ({**OPTIONS, "joint": " <img> ", "image_mark": "<img>"}, "joint contains the mark <img>"),
+        ({"joint": "\n"}, "joint stands behind the beginning of an answer: name its column"),
+        ({"joint": "", "unfinished": True}, "joint stands behind the beginning of an answer"),
+    ],
+)
+def test_joint_that_would_be_wrong_or_do_nothing_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        component("reader", "pairs", path="rows.jsonl", **options)
+
+
+def test_response_may_begin_with_a_longer_word(tmp_path: Path) -> None:
+    row = read(tmp_path, {**ROW, "context": "I", "chosen": "It is red.", "rejected": "In it is a boat."}, **OPTIONS)
+    assert problems_of_row(row) == []
+    again = read(tmp_path, {**ROW, "context": "It", "chosen": "It is red.", "rejected": "It, a boat."}, **OPTIONS)
+    assert any("every response starts with the beginning" in each for each in problems_of_row(again))
+
+
 def test_missing_column_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     message = refused(tmp_path, ROW, image=None, beginning="contxt")
     assert "the column 'contxt' is missing; did you mean 'context'?" in message
