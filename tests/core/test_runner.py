@@ -71,10 +71,11 @@ def test_full_fine_tuning_exports_a_whole_model(small: list[str], llava: Path) -
     assert any("language_model" in name for name in changed)
 
 
-# QLoRA needs CUDA (plugins/vlm/test_quantized.py), ZeRO-3 several processes (runs/test_processes.py).
+# QLoRA needs CUDA (plugins/vlm/test_quantized.py), ZeRO-3 several processes (runs/test_processes.py); LLaVA-NeXT is
+# another family (runs/test_whole_runs.py).
 RUN_HERE = sorted(
     {str(path.relative_to(RECIPES)) for path in RECIPES.rglob("llava_*.yaml")}
-    - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml"}
+    - {"llava_mdpo_qlora.yaml", "llava_mdpo_zero3.yaml", "models/llava_next_mdpo.yaml"}
 )
 
 

@@ -12,10 +12,13 @@ PICTURE = (640, 480)
 
 
 def batch_of(recipe: Recipe, num_pairs: int, tokens: int) -> Batch:
-    """Pairs whose chosen answer has ``tokens`` tokens and the rejected one half of them, under the recipe's views."""
+    """Pairs whose chosen answer has ``tokens`` tokens and the rejected one half of them, under the recipe's views.
+
+    They have no common beginning, which would be computed once.
+    """
     encoder = recipe.model.encoder()
     picture = PIL.Image.effect_noise(PICTURE, 64).convert("RGB")
-    answers = {"chosen": "a" + " a" * (tokens - 2), "rejected": "a" + " a" * (tokens // 2)}
+    answers = {"chosen": "a" + " a" * (tokens - 2), "rejected": "b" + " a" * (tokens // 2)}
     rows = [
         Example(str(number), "<image>\nWhat is unusual about the picture?", answers, (picture.rotate(number),))
         for number in range(num_pairs)
