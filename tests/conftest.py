@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"pytest.mark.nightly needs a reason: {', '.join(sorted(set(silent)))}")
 
 
-# So many objects are libraries that a file of tests has imported.
+# A file of tests that leaves more objects than this has imported a large library.
 _LIBRARIES = 50_000
 
 

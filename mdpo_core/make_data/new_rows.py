@@ -42,12 +42,16 @@ class ExamplesAsRows:
     first: int = 0  # a valid row; all rows have the same names as this one
     embeds_images: bool = True
 
+    @cached_property
+    def _first(self) -> Example:
+        return self.data[self.first]
+
     def stored(self, index: int) -> dict[str, Any]:
         example = self.data[index]
         row: dict[str, Any] = {_ID: example.id, _PROMPT: _messages(example.prompt)}
         if example.begun is not None:
             row[_BEGINNING] = example.begun.text
-        _require_alike(example, self.data[self.first])
+        _require_alike(example, self._first)
         row |= example.responses
         row |= example.columns
         row |= {_column("other_prompts", name): _messages(prompt) for name, prompt in example.other_prompts.items()}
@@ -60,7 +64,7 @@ class ExamplesAsRows:
         return {**responses, **{_column("other_images", name): list(files) for name, files in images.items()}}
 
     def reader(self, path: Path, images: Path | None, responses: Sequence[str], columns: Sequence[str]) -> Reader:
-        first = self.data[self.first]
+        first = self._first
         options: dict[str, Any] = {
             "path": str(path),
             "images": str(images or path.parent),

@@ -1,12 +1,13 @@
-"""The layers of a model, which backends may gather, place and compute one at a time."""
+"""The layers of a model, which backends may gather, place and compute one at a time; what modules return."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from mdpo_core.interfaces.model import LayeredModel
 
@@ -29,3 +30,22 @@ def _vision_layers(model: LayeredModel) -> Iterator[nn.Module]:
         if held and held <= vision:
             outermost.append(name)
             yield from module
+
+
+@contextmanager
+def returned_by(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect what modules return inside the ``with``, or the first tensor of it, in the order of the calls.
+
+    Backward, which may compute them again, comes later.
+    """
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

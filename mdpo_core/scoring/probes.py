@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mdpo_core.errors import PluginError, shown
 from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
+from mdpo_core.scoring.layers import returned_by
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,22 +74,6 @@ class AllLayers:
     def _stacked(self, compute: Callable[[], Tensor]) -> Tensor:
         import torch
 
-        with _outputs(self._model.layers()) as outputs:
+        with returned_by(self._model.layers()) as outputs:
             last = compute()
         return torch.stack([*outputs, last], dim=-2)
-
-
-@contextmanager
-def _outputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the layers' outputs, in the order of the calls."""
-    outputs: list[Tensor] = []
-
-    def keep(layer: nn.Module, inputs: Any, output: Any) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
-
-    handles = [layer.register_forward_hook(keep) for layer in layers]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -100,7 +100,7 @@ def far_apart(views: Iterable[View], nats: float, columns: dict[str, float]) -> 
 
 
 def _combinations(length: int) -> Iterable[Sequence[int]]:
-    """All sequences of this many zeros and ones, or so many of them that their terms fit into the memory."""
+    """All sequences of ``length`` zeros and ones; if they are too many for the memory, a part of them."""
     if length <= _MOST_SIDES:
         return itertools.product((0, 1), repeat=length)
     numbers = random.Random(length).sample(range(1, 2**length - 1), 2**_MOST_SIDES - 2)

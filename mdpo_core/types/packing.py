@@ -141,7 +141,7 @@ class _Row:
         self.image_indices += first.image_indices
 
     def pad(self, multiple: int) -> None:
-        """Append a prompt that repeats the last token, which is no image's, up to a multiple of ``multiple``."""
+        """Append a prompt, so that the length is a multiple of ``multiple``. It repeats the last token, a word's."""
         missing = -self._length % multiple
         if missing:
             self._append(self._token_ids[-1][-1:].expand(missing), 0)

@@ -98,9 +98,7 @@ class Pairs(VideoReader):
     @model_validator(mode="after")
     def _joint_stands_behind_a_beginning(self) -> Self:
         if self.joint != " " and self.beginning is None:
-            raise ValueError(
-                "joint stands behind the beginning of an answer: name its column by beginning, or leave it out"
-            )
+            raise ValueError("joint stands behind the beginning of an answer: add beginning: COLUMN, or leave it out")
         for mark in (IMAGE_MARK, self.image_mark):
             if mark in self.joint:
                 raise ValueError(f"joint contains the mark {mark}; only prompts may contain one")

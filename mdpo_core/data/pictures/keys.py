@@ -28,11 +28,10 @@ def keys_of(example: Example) -> bytes:
 
 
 def row_groups(keys: Sequence[bytes]) -> list[bytes]:
-    """The name of each row's group, equal for rows that share a picture, directly or through other rows.
+    """The name of each row's group: rows that share a picture, directly or through other rows, are in one group.
 
-    Rows without pictures are in one group if they share the prompt.
-
-    The name is the smallest key of the group, so it does not depend on the order of the rows.
+    So are rows without pictures that share the prompt. The name is the smallest key of the group, so it does not depend
+    on the order of the rows.
     """
     parents: dict[bytes, bytes] = {}
     for of_row in keys:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mdpo_core.interfaces.model import Routing, VisionLanguageModel
+from mdpo_core.scoring.layers import returned_by
 from mdpo_core.scoring.noise.embeddings import NoisyModel
 from mdpo_core.types.batch import EncodedImage
 from mdpo_core.types.layout import Packed, PaddedView
@@ -65,23 +64,7 @@ class BalancedModel:
         return tokens, weights @ probabilities, weights.sum()
 
     def _keeping(self, weights: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-        with _outputs(self._routing.routers) as outputs:
+        with returned_by(self._routing.routers) as outputs:
             hidden = compute()
         self._kept += [(logits, weights) for logits in outputs]
         return hidden
-
-
-@contextmanager
-def _outputs(routers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what routers return, in the order of the calls. Backward, which may compute them again, comes later."""
-    outputs: list[Tensor] = []
-
-    def keep(router: nn.Module, inputs: Any, output: Any) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
-
-    handles = [router.register_forward_hook(keep) for router in routers]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -68,7 +68,7 @@ def test_beginning_of_a_wrong_type_is_refused(context: object, said: str, tmp_pa
     [
         ({**OPTIONS, "joint": "\n<image>"}, "joint contains the mark <image>; only prompts may contain one"),
         ({**OPTIONS, "joint": " <img> ", "image_mark": "<img>"}, "joint contains the mark <img>"),
-        ({"joint": "\n"}, "joint stands behind the beginning of an answer: name its column"),
+        ({"joint": "\n"}, "joint stands behind the beginning of an answer: add beginning: COLUMN"),
         ({"joint": "", "unfinished": True}, "joint stands behind the beginning of an answer"),
     ],
 )

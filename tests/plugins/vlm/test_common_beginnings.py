@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mdpo_vlm.families import FAMILIES
 from support.builders.small_vlms import build_vlm, one_family_of_each_mechanism
 from support.effort import num_examples
-from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, plain_log_probs
-from torch import Tensor, nn
+from support.oracles.plain_gradients import PlainModel, require_plain
+from support.oracles.plain_vlms import VIEWS, adapter, examples
+from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from mdpo_core import Example, Placement
@@ -20,8 +21,6 @@ from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import Scorer
-
-SHARE = 1e-4  # of the largest gradient
 
 words = st.sampled_from(["A", "temple", "and", "trees", "flower", "Chinese"])
 texts = st.lists(words, max_size=4)
@@ -58,12 +57,6 @@ def rows_of(family: str, photographs: Path, drawn: list[tuple[list[str], list[st
     ]
 
 
-def gradients(total: Tensor, module: nn.Module) -> dict[str, Tensor]:
-    named = {name: value for name, value in module.named_parameters() if value.requires_grad}
-    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    return {name: grad for name, grad in zip(named, found, strict=True) if grad is not None}
-
-
 def test_values_and_gradients_are_those_of_a_plain_forward_for_each(
     family: str, folder: Path, photographs: Path
 ) -> None:
@@ -79,18 +72,7 @@ def test_values_and_gradients_are_those_of_a_plain_forward_for_each(
         batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
         options = Scoring(max_logits=max_logits)
         scored = Scorer(model, TermInputs(tuple(VIEWS)), options=options)(batch).policy
-        total, expected = torch.zeros(()), torch.zeros(())
-        for sign, view in zip((1.0, -0.7), VIEWS, strict=True):
-            for row, shown in enumerate(data):
-                own = scored[view].values[row][scored[view].mask[row]]
-                alone = plain_log_probs(plain, family, folder, shown, view)
-                torch.testing.assert_close(own, alone, atol=NATS, rtol=NATS)
-                total, expected = total + sign * (row + 1) * own.sum(), expected + sign * (row + 1) * alone.sum()
-        found, wanted = gradients(total, model.module), gradients(expected, plain)
-        largest = max(float(value.abs().max()) for value in wanted.values())
-        assert len(found) > 20
-        for name, value in found.items():
-            assert float((value - wanted[name]).abs().max()) <= SHARE * largest, name
+        require_plain(scored, model.module, data, PlainModel(plain, family, folder))
 
     check()
 

@@ -130,7 +130,7 @@ def _refused_options(family: str, folder: Path) -> Iterator[str]:
 
 
 def _is_taken(family: str, folder: Path, photographs: Path, number: int) -> bool:
-    """Whether a row of so many images is taken; if so, its log-probs must be those of plain transformers."""
+    """Whether a row may have this number of images. Its log-probs must then equal those of plain transformers."""
     with PIL.Image.open(sorted(photographs.iterdir())[0]) as image:
         picture = image.convert("RGB").resize((70, 50))
     text = f"{IMAGE_MARK}\n" * number + "What is in the picture?"
