@@ -14,7 +14,7 @@ from mdpo_vlm.families import FAMILIES, Family, family_of
 from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
 from mdpo_vlm.files.known import require_known
 from mdpo_vlm.loading.merged import whole_model
-from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_targets_once
+from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_steady_positions, require_targets_once
 
 if TYPE_CHECKING:
     from mdpo_vlm.encoding.encoder import VlmEncoder
@@ -98,6 +98,7 @@ class TransformersAdapter(ModelAdapter):
 
             require_bitsandbytes()
         self.check_files()
+        require_steady_positions(self, self.folder())
         if self.kernels is not None:
             from mdpo_vlm.loading.kernels import require_liger
 

@@ -76,6 +76,7 @@ class Family:
     idle: str = r"$^"
     softcap: bool = False
     vision: tuple[str | None, ...] = ()
+    language: tuple[str | None, ...] = ()
     num_images: tuple[int, int | None] = (0, None)
     reads_pixels: bool = False
     tiles: str = ""
@@ -106,14 +107,21 @@ _QWEN_3_5 = replace(_QWEN, video=_VIDEO_3, recurrent=_LINEAR)
 # peft reads these names as those that experts had in older versions of transformers.
 _LIKE_EXPERTS = r"\.(gate|gate_proj|up_proj|down_proj)$"
 _GLM = Family(projector=r"\.(downsample|merger)\.", marks={"mm_token_type_ids": "image tokens"}, grid="image_grid_thw")
-_MISTRAL = Family(vision=("pixtral",), reads_pixels=True)
+# Language models that read a prompt causally, as all these families may have them; None: the family's usual one. Others
+# may have what packed attention lacks: sinks, a state from token to token, prompts that are seen in both directions.
+_CAUSAL = (
+    *("llama", "mistral", "ministral3", "qwen2", "qwen3", "qwen3_moe", "cohere", "cohere2", "gemma", "phi", "phi3"),
+    None,
+)
+_ANY_CAUSAL = Family(language=_CAUSAL)
+_MISTRAL = Family(vision=("pixtral",), language=_CAUSAL, reads_pixels=True)
 
 FAMILIES: Mapping[str, Family] = {
-    "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None)),
-    "llava_next": Family(),
-    "llava_next_video": Family(),
+    "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None), language=_CAUSAL),
+    "llava_next": _ANY_CAUSAL,
+    "llava_next_video": _ANY_CAUSAL,
     # It shows the model fewer patches of each image if there are several, so an image depends on the whole row.
-    "llava_onevision": Family(num_images=(0, 1)),
+    "llava_onevision": Family(language=_CAUSAL, num_images=(0, 1)),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": replace(_QWEN, video=replace(_VIDEO, reads_times=True)),
     "qwen3_vl": _QWEN_3,
@@ -141,20 +149,20 @@ FAMILIES: Mapping[str, Family] = {
     "glm4v": _GLM,
     "glm46v": _GLM,
     "glm4v_moe": replace(_GLM, unadaptable=_LIKE_EXPERTS, experts=True),
-    "internvl": Family(),
+    "internvl": _ANY_CAUSAL,
     "mistral3": _MISTRAL,
-    "mistral4": replace(_MISTRAL, experts=True),
-    "aya_vision": Family(),
-    "ovis2": Family(),
-    "deepseek_vl": Family(idle=r"vision_model\.head\."),
-    "video_llama_3": Family(reads_pixels=True),
+    "mistral4": replace(_MISTRAL, language=(), experts=True),
+    "aya_vision": _ANY_CAUSAL,
+    "ovis2": _ANY_CAUSAL,
+    "deepseek_vl": Family(language=_CAUSAL, idle=r"vision_model\.head\."),
+    "video_llama_3": Family(language=_CAUSAL, reads_pixels=True),
     "mllama": Family(
         separate="pictures enter by cross-attention, which a row with several prompts does not have",
         cross_attention=True,
     ),
-    "idefics2": Family(reads_pixels=True),
-    "idefics3": Family(reads_pixels=True),
-    "smolvlm": Family(reads_pixels=True),
+    "idefics2": Family(language=_CAUSAL, reads_pixels=True),
+    "idefics3": Family(language=_CAUSAL, reads_pixels=True),
+    "smolvlm": Family(language=_CAUSAL, reads_pixels=True),
     "gemma3": Family(
         separate="the tokens of an image attend to one another in both directions, and layers have a sliding window",
         marks={"token_type_ids": "image tokens"},
@@ -200,10 +208,15 @@ def refusal(config: Mapping[str, Any]) -> str:
 
 def family_of(config: Mapping[str, Any]) -> Family:
     """The row of a ``config.json``, or `UNKNOWN`."""
-    model_type, text = str(config.get("model_type")), config.get("text_config")
-    if model_type == "mistral3" and isinstance(text, Mapping) and text.get("model_type") == "mistral4":
+    model_type, language, vision = str(config.get("model_type")), _type_in(config, "text"), _type_in(config, "vision")
+    if model_type == "mistral3" and language == "mistral4":
         model_type = "mistral4"  # Mistral Small 4
     family = FAMILIES.get(model_type, UNKNOWN)
-    vision = config.get("vision_config")
-    vision_type = vision.get("model_type") if isinstance(vision, Mapping) else None
-    return family if not family.vision or vision_type in family.vision else UNKNOWN
+    tested = ((family.vision, vision), (family.language, language))
+    return family if all(found in known for known, found in tested if known) else UNKNOWN
+
+
+def _type_in(config: Mapping[str, Any], part: str) -> Any:
+    """The model type of a part; None if its configuration does not say it."""
+    values = config.get(f"{part}_config")
+    return values.get("model_type") if isinstance(values, Mapping) else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mdpo_core import ModelAdapter, remembered
+from mdpo_core import ModelAdapter, RecipeError, remembered
 from mdpo_vlm.families import Family
 
 if TYPE_CHECKING:
@@ -53,6 +53,20 @@ def max_positions_once(adapter: ModelAdapter, folder: Path) -> int | None:
         return max_positions(folder)
 
     return _found("max_positions", compute, adapter, folder)
+
+
+def require_steady_positions(adapter: ModelAdapter, folder: Path) -> None:
+    """Raise `RecipeError` if a row may be so long that it changes the positions of the rows beside it."""
+
+    def compute() -> int | None:
+        from mdpo_vlm.loading.shapes import steady_positions
+
+        return steady_positions(folder)
+
+    steady = _found("steady_positions", compute, adapter, folder)
+    if steady is not None and adapter.max_length > steady:
+        text = f"with a row of more than {steady} tokens, this model counts positions otherwise in the whole batch"
+        raise RecipeError(f"model.max_length: is {adapter.max_length}, but {text}; set it to {steady} or less")
 
 
 def _found(name: str, compute: Callable[[], Value], adapter: ModelAdapter, folder: Path) -> Value:
