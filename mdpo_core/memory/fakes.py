@@ -14,7 +14,7 @@ from mdpo_core.types.layout import Packed
 
 
 def fake_mode() -> FakeTensorMode:
-    """A mode for fake tensors that may meet real ones: token ids keep their numbers, since code looks at them."""
+    """A mode for fake tensors that may meet real ones: a batch keeps its numbers, since code looks at them."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 

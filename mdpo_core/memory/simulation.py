@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.interfaces.model import Dtype, Head, VisionLanguageModel
@@ -64,7 +63,11 @@ class Trial:
                 set_compute_device(part, torch.device("cuda" if on_gpu else "cpu"))
 
     def step(self, batch: Batch, *, frees_gradients: bool) -> Step:
-        """What a step of ``batch`` holds. ``frees_gradients``: no gradients are there when the step begins."""
+        """What a step of ``batch`` holds. ``frees_gradients``: no gradients are there when the step begins.
+
+        The batch keeps its numbers: code looks at token ids, and SmolVLM's at pixels, to leave out empty pictures. What
+        a batch computes once is counted in every step.
+        """
         held = HeldBytes()
         for module in self._modules:
             held.add((*module.parameters(), *module.buffers()))
@@ -72,7 +75,7 @@ class Trial:
             value.grad = torch.zeros_like(value) if value.requires_grad and not frees_gradients else None
             held.add([value.grad])
         with FakesMeetNumbers(self._mode):
-            return _step(self._scorer, _on_device(batch, self._mode), held, self._arithmetic())
+            return _step(self._scorer, replace(batch), held, self._arithmetic())
 
 
 def sizes_of(model: VisionLanguageModel) -> WeightSizes:
@@ -135,15 +138,6 @@ def _reads(recipe: Recipe) -> TermInputs:
     from mdpo_core.objective.objective import Objective
 
     return Objective(dict(zip(recipe.labels(), recipe.objective, strict=True))).reads
-
-
-def _on_device(batch: Batch, mode: FakeTensorMode) -> Batch:
-    """The batch with pictures as they lie on the device; small integers keep their numbers."""
-    images = tuple(
-        {name: mode.from_tensor(values) if values.is_floating_point() else values for name, values in image.items()}
-        for image in batch.images
-    )
-    return replace(batch, images=images)
 
 
 def _arithmetic(recipe: Recipe) -> AbstractContextManager[object]:
