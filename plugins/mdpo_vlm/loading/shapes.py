@@ -97,17 +97,21 @@ def depth_of(folder: Path) -> Depth:
     """The depth of the language model of a folder."""
     config = load_config(folder)
     text = config.get_text_config()
-    kinds = getattr(text, "layer_types", None) or _kinds_by_number(text)
+    kinds = _kinds(text)
     period = next(size for size in range(1, len(kinds) + 1) if kinds[size:] == kinds[:-size])
     # Qwen3-VL adds features of inner vision layers to the outputs of its first layers.
     special = len(getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ())
     return Depth(int(text.num_hidden_layers), period, special)
 
 
-def _kinds_by_number(text: PretrainedConfig) -> list[bool]:
-    """Which layers have cross-attention, as in Llama 3.2 Vision."""
+def _kinds(text: PretrainedConfig) -> list[object]:
+    """What differs from layer to layer; one kind if nothing does."""
+    shared = getattr(text, "num_kv_shared_layers", None) or 0
+    # Llama 3.2 Vision tells by number which layers have cross-attention.
     numbers = getattr(text, "cross_attention_layers", None) or ()
-    return [number in numbers for number in range(text.num_hidden_layers)] if numbers else [False]
+    kinds = getattr(text, "layer_types", None) or [number in numbers for number in range(text.num_hidden_layers)]
+    # The last layers of small Gemma 4 use keys and values of layers before them.
+    return [(kind, number >= len(kinds) - shared) for number, kind in enumerate(kinds)]
 
 
 def _shorten(text: PretrainedConfig, depth: int) -> None:

@@ -1,36 +1,105 @@
-"""Recipes that name a card fit it, with a tenth of it to spare, by the estimate of `mdpo check --memory`."""
+"""What shipped recipes say of their models and cards, by the estimate of `mdpo check --memory`."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from support.builders.long_answers import batch_of
 from support.builders.published_sizes import PUBLISHED, write_folder
-from support.paths import RECIPES
+from support.paths import RECIPES, ROOT
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mdpo_core import load_recipe
 from mdpo_core.memory.cards import needed_card
 from mdpo_core.memory.estimate import Estimator
 
 SPARE = 0.9
-TOKENS = 600  # of the longer answer
-# The recipe, the model that it names, GB of the card that it names, and the number of cards.
-NAMED = [
-    ("llava_mdpo.yaml", "LLaVA-1.5 7B", 80, 1),
-    ("llava_mdpo_qlora.yaml", "LLaVA-1.5 7B", 24, 1),
-    ("llava_mdpo_zero3.yaml", "LLaVA-1.5 7B", 80, 8),
-    ("qwen2_5_vl_mdpo.yaml", "Qwen2.5-VL 3B", 40, 1),
-]
+TOKENS = 600  # of the longer answer, with room to spare
+LONG = 300  # of the longer answer of a pair whose memory a recipe states
+# The model that each recipe names.
+MODELS = {
+    "llava_mdpo": "LLaVA-1.5 7B",
+    "models/llava_next_mdpo": "LLaVA-NeXT 7B",
+    "models/qwen2_5_vl_7b_mdpo": "Qwen2.5-VL 7B",
+    "models/qwen3_vl_mdpo": "Qwen3-VL 8B",
+    "models/qwen3_5_mdpo": "Qwen3.5 9B",
+    "models/internvl_mdpo": "InternVL3 8B",
+    "models/gemma3_mdpo": "Gemma 3 12B",
+    "models/gemma4_mdpo": "Gemma 4 E4B",
+    "models/smolvlm_mdpo": "SmolVLM2 2.2B",
+    "models/mistral3_mdpo": "Mistral Small 3.1 24B",
+}
+NIGHTLY = pytest.mark.nightly(reason="takes up to a minute for each recipe; others are tried more often")
+# The number of cards, if it is not one.
+OTHERS = {"llava_mdpo_qlora": "LLaVA-1.5 7B", "llava_mdpo_zero3": "LLaVA-1.5 7B", "qwen2_5_vl_mdpo": "Qwen2.5-VL 3B"}
+CARDS = {"llava_mdpo_zero3": 8}
+GUIDE = ROOT / "docs" / "guides" / "models.md"
+MEMORY = re.compile(r"([0-9.]+) GB for one pair of long answers, ([0-9.]+) GB with scoring.activation_checkpointing")
+PARAMETERS = re.compile(r"has ([0-9.]+) billion parameters")
+CARD = re.compile(r"GPUs? (?:of|with) ([0-9]+) GB")
+
+
+def first_lines(name: str) -> str:
+    """The comment at the top of a recipe, in one line."""
+    lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+    return " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
+
+
+def stated(pattern: re.Pattern[str], name: str) -> tuple[str, ...]:
+    found = pattern.search(first_lines(name))
+    assert found, f"{name} does not say it"
+    return found.groups()
+
+
+def cases(names: Iterable[str], often: Callable[[str], bool]) -> list[Any]:
+    """The recipes, ``often`` in the long tests; the others nightly."""
+    return [pytest.param(name, marks=pytest.mark.long if often(name) else NIGHTLY) for name in names]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "model", "card", "processes"), NAMED)
-def test_recipe_fits_the_card_that_it_names(name: str, model: str, card: int, processes: int, tmp_path: Path) -> None:
-    assert f"{card} GB" in (RECIPES / name).read_text()
-    folder = write_folder(PUBLISHED[model], tmp_path / "model")
-    recipe = load_recipe(RECIPES / name, [f"model.path={folder}"], processes)
+@pytest.mark.parametrize("name", MODELS)
+def test_recipe_states_the_parameters_of_its_model(name: str, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(write_folder(PUBLISHED[MODELS[name]], tmp_path / "model"))
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    number = sum(weight.numel() for weight in model.parameters())
+    assert stated(PARAMETERS, name) == (f"{number / 1e9:.1f}",)
+
+
+@pytest.mark.parametrize("name", cases(MODELS, lambda name: "llava_next" in name))
+def test_recipe_states_what_the_estimate_gives(name: str, tmp_path: Path) -> None:
+    folder = write_folder(PUBLISHED[MODELS[name]], tmp_path / "model")
+    found = []
+    for recomputed in ("off", "full"):
+        changes = ["train.micro_batch_size=1", f"scoring.activation_checkpointing={recomputed}"]
+        recipe = load_recipe(RECIPES / f"{name}.yaml", [f"model.path={folder}", *changes])
+        peak = Estimator(recipe).estimate(batch_of(recipe, 1, LONG), recipe.train, 1).peak
+        found.append(f"{peak / 1e9:.1f}")
+    assert list(stated(MEMORY, name)) == found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_guide_states_what_the_recipe_states(name: str) -> None:
+    memory = " / ".join(stated(MEMORY, name))
+    [row] = [line for line in GUIDE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    assert row.endswith(f"| {memory} |")
+
+
+@pytest.mark.parametrize("name", cases({**MODELS, **OTHERS}, lambda name: not name.startswith("models/")))
+def test_recipe_fits_the_card_that_it_names(name: str, tmp_path: Path) -> None:
+    """With a tenth of it to spare."""
+    folder, processes = write_folder(PUBLISHED[{**MODELS, **OTHERS}[name]], tmp_path / "model"), CARDS.get(name, 1)
+    recipe = load_recipe(RECIPES / f"{name}.yaml", [f"model.path={folder}"], processes)
     batch = batch_of(recipe, recipe.train.micro_batch_size, TOKENS)
     assert max(len(item.response) for items in batch.items.values() for item in items) >= TOKENS - 1
     found = Estimator(recipe).estimate(batch, recipe.train, processes)
-    assert needed_card(found.peak) <= SPARE * card * 1e9
+    assert needed_card(found.peak) <= SPARE * int(stated(CARD, name)[0]) * 1e9
+
+
+def test_every_recipe_of_a_model_is_checked_here() -> None:
+    assert {f"models/{file.stem}" for file in (RECIPES / "models").iterdir()} == {*MODELS} - {"llava_mdpo"}

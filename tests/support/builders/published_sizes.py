@@ -20,6 +20,7 @@ class Sizes:
     top: dict[str, Any] = field(default_factory=dict)
     images: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
+    audio: dict[str, Any] = field(default_factory=dict)
 
 
 def _text(hidden: int, wide: int, layers: int, heads: int, of_keys: int, words: int, **more: Any) -> dict[str, Any]:
@@ -102,6 +103,64 @@ def _gemma3() -> Sizes:
     return Sizes("gemma3", text, tower, {"mm_tokens_per_image": 256}, images, {"image_seq_length": 256})
 
 
+def _llava_next() -> Sizes:
+    tiles = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+    side = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
+    top = {"image_seq_length": 576, "image_grid_pinpoints": tiles}
+    text, tower = _text(4096, 14336, 32, 32, 8, 32064), _tower(1024, 4096, 24, 16, 336, 14)
+    return Sizes("llava_next", text, tower, top, {**side, "image_grid_pinpoints": tiles})
+
+
+def _mistral3() -> Sizes:
+    text = _text(5120, 32768, 40, 32, 8, 131072, head_dim=128, max_position_embeddings=131072)
+    tower = {**_tower(1024, 4096, 24, 16, 1540, 14), "head_dim": 64, "hidden_act": "silu"}
+    return Sizes("mistral3", text, tower, images={"size": {"longest_edge": 1540}})
+
+
+def _qwen3_5() -> Sizes:
+    rope = {"rope_type": "default", "rope_theta": 1e7, "mrope_section": [11, 11, 10], "partial_rotary_factor": 0.25}
+    linear = {
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+    }
+    text = _text(4096, 12288, 32, 16, 4, 248320, head_dim=256, rope_parameters=rope, **linear)
+    tower = {name: size for name, size in _qwen3().vision.items() if name != "deepstack_visual_indexes"}
+    return Sizes("qwen3_5", text, tower, images=_qwen3().images)
+
+
+def _gemma4() -> Sizes:
+    of_each_layer = {"vocab_size_per_layer_input": 262144, "hidden_size_per_layer_input": 256}
+    window = {"sliding_window": 512, "use_bidirectional_attention": None}
+    attention = {"head_dim": 256, "num_kv_shared_layers": 18, **window}
+    # Every sixth layer attends to all tokens, with wider heads.
+    wider = {"per_layer_config": {str(number): {"head_dim": 512} for number in range(5, 42, 6)}}
+    text = _text(2560, 10240, 42, 8, 2, 262144, tie_word_embeddings=True, **of_each_layer, **attention, **wider)
+    tower = {
+        **_tower(768, 3072, 16, 12, None, 16),
+        "num_key_value_heads": 12,
+        "head_dim": 64,
+        "pooling_kernel_size": 3,
+        "position_embedding_size": 10240,
+    }
+    images = {"patch_size": 16, "pooling_kernel_size": 3, "max_soft_tokens": 280}
+    audio = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "subsampling_conv_channels": [128, 32],
+        "output_proj_dims": 1536,
+    }
+    return Sizes("gemma4", text, tower, images=images, audio=audio)
+
+
+def _smolvlm() -> Sizes:
+    text, tower = _text(2048, 8192, 24, 32, 32, 49280), _tower(1152, 4304, 27, 16, 384, 14)
+    images = {"size": {"longest_edge": 1536}, "max_image_size": {"longest_edge": 384}}
+    return Sizes("smolvlm", text, tower, {"scale_factor": 3}, images, {"image_seq_len": 81})
+
+
 PUBLISHED = {
     "LLaVA-1.5 7B": _llava(4096, 11008, 32, 32, 32, 32064),
     "LLaVA-1.5 13B": _llava(5120, 13824, 40, 40, 40, 32064),
@@ -112,6 +171,11 @@ PUBLISHED = {
     "Qwen3-VL 8B": _qwen3(),
     "InternVL3 8B": _internvl(),
     "Gemma 3 12B": _gemma3(),
+    "LLaVA-NeXT 7B": _llava_next(),
+    "Qwen3.5 9B": _qwen3_5(),
+    "Gemma 4 E4B": _gemma4(),
+    "SmolVLM2 2.2B": _smolvlm(),
+    "Mistral Small 3.1 24B": _mistral3(),
 }
 
 
@@ -122,9 +186,11 @@ def write_folder(sizes: Sizes, folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text())
     words = config["text_config"]["vocab_size"]
     config |= sizes.top
-    config["text_config"] |= {name: value for name, value in sizes.text.items() if value is not None}
+    config["text_config"] |= sizes.text
     config["text_config"].pop("layer_types", None)
-    config["vision_config"] |= sizes.vision
+    config["vision_config"] |= {name: size for name, size in sizes.vision.items() if size is not None}
+    if sizes.audio:
+        config["audio_config"] |= sizes.audio
     config["tie_word_embeddings"] = sizes.text.get("tie_word_embeddings", sizes.family == "gemma3")
     assert config["text_config"]["vocab_size"] >= words
     (folder / "config.json").write_text(json.dumps(config))
