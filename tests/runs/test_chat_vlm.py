@@ -17,6 +17,8 @@ from mdpo_core import load_recipe, run
 
 RECIPE = RECIPES / "qwen2_5_vl_mdpo.yaml"
 OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one without, each with one backend")
+# Those of one mechanism, whose code differs.
+REST = ("internvl", "idefics3", "glm4v", "gemma4", "mistral3", "smolvlm", "idefics2", "aya_vision", "ovis2", "deepseek_vl", "video_llama_3")
 CACHED = ["reference=cached", "scoring.activation_checkpointing=full"]
 
 
@@ -63,6 +65,10 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         pytest.param("zero_3", "glm4v_moe", marks=OTHER_FAMILY),
         pytest.param("zero_3", "qwen3_omni_moe_thinker", marks=OTHER_FAMILY),
         pytest.param("fsdp", "mistral4", marks=OTHER_FAMILY),
+        # A row without a picture has no cross-attention.
+        pytest.param("zero_3", "mllama", marks=OTHER_FAMILY),
+        pytest.param("fsdp", "mllama", marks=OTHER_FAMILY),
+        *(pytest.param("zero_3", name, marks=OTHER_FAMILY) for name in REST),
     ],
 )
 def test_processes_whose_pictures_differ_train_as_one_does(

@@ -43,6 +43,7 @@ FAMILIES = {
     "gemma4": "models/gemma4_mdpo",
     "smolvlm": "models/smolvlm_mdpo",
     "mistral3": "models/mistral3_mdpo",
+    "mllama": "qwen2_5_vl_mdpo",  # for every model that chat_vlm reads
 }
 # One for each way of scoring runs more often; the others run nightly.
 OFTEN = [name for name in FAMILIES if name in MECHANISMS]

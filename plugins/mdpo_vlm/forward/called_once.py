@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
@@ -98,6 +98,24 @@ def _keep_tokens(module: Any, *inputs: Any) -> Tensor:
     return features[None]
 
 
+def _attend(module: Any, *inputs: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+    """The attention of torch, which takes the weight of its output layer (SigLIP's head)."""
+    nothing = inputs[0].new_zeros(module.embed_dim)
+    as_it_is = SimpleNamespace(weight=nothing.new_ones(module.embed_dim).diag(), bias=nothing)
+    attended, weights = type(module).forward(_With(module, out_proj=as_it_is), *inputs, **options)
+    return module.out_proj(attended), weights
+
+
+class _With:
+    """A module with some of its attributes replaced."""
+
+    def __init__(self, module: nn.Module, **replaced: Any) -> None:
+        vars(self).update(replaced, _module=module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
 _FORWARDS: Mapping[str, Callable[..., Any]] = {
     "Lfm3VlVisionShortConv": _convolve,
     "Glm4vMoeVisionEmbeddings": _add_positions,
@@ -105,4 +123,5 @@ _FORWARDS: Mapping[str, Callable[..., Any]] = {
     "Mistral3MultiModalProjector": _keep_tokens,
     "MiniCPMV4_6Merger": _merge,
     "MiniCPMV4_7Merger": _merge,
+    "MultiheadAttention": _attend,
 }
