@@ -19,7 +19,7 @@ RECIPE = RECIPES / "qwen2_5_vl_mdpo.yaml"
 OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one without, each with one backend")
 # Those of one mechanism, whose code differs.
 REST = (
-    *("internvl", "idefics2", "idefics3", "smolvlm", "glm4v", "gemma4", "mistral3"),
+    *("llava", "internvl", "idefics2", "idefics3", "smolvlm", "glm4v", "gemma4", "mistral3"),
     *("aya_vision", "ovis2", "deepseek_vl", "video_llama_3"),
 )
 CACHED = ["reference=cached", "scoring.activation_checkpointing=full"]
