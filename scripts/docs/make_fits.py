@@ -71,7 +71,7 @@ class Peaks(NamedTuple):
 
 
 def recipe_of(model: str, folder: Path, way: Way, *more: str) -> Recipe:
-    adapter = "llava" if model.startswith("LLaVA") else "chat_vlm"
+    adapter = "llava" if model.startswith("LLaVA-1.5") else "chat_vlm"
     changes = [f"model.adapter={adapter}", f"model.path={folder}", "model.max_length=8192", *way.options, *more]
     return load_recipe(ROOT / "recipes" / "llava_mdpo.yaml", changes, way.processes)
 
