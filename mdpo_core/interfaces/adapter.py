@@ -117,7 +117,7 @@ class ModelAdapter(Component):
 
     @abstractmethod
     def load(self, placement: Placement, *, trainable: bool = True) -> VisionLanguageModel:
-        """Load the model to be trained; with ``trainable=False``, load a frozen reference without LoRA."""
+        """Load the model to be trained; with ``trainable=False``, load the model before training, frozen."""
 
     def sketch(self, dtype: Dtype, *, depth: int | None = None, trainable: bool = True) -> VisionLanguageModel:
         """What `load` gives, on torch's meta device: names, shapes, types and what trains, but no numbers.
@@ -163,6 +163,15 @@ class ModelAdapter(Component):
     def at(self, path: str) -> ModelAdapter:
         """This adapter for the same model at another place, a folder or a hub name. Raises `RecipeError`."""
         raise RecipeError(f"the adapter '{self.component_name()}' brings its own model, so its place cannot be changed")
+
+    @property
+    def beside_lora(self) -> ModelAdapter:
+        """The adapter of the model that LoRA weights are put on: this one.
+
+        But where LoRA starts as weights that were trained before, the model before training has those, and this one
+        has none.
+        """
+        return self
 
     def in_full(self) -> ModelAdapter:
         """This adapter with an absolute path to its model, so that it works in any working directory."""

@@ -153,7 +153,7 @@ class VisionLanguageModel(LayeredModel, Protocol):
         """How experts are chosen; for adapters with `has_routers`. `packed_hidden_states` routes all of ``read``."""
 
     def adapter_disabled(self) -> AbstractContextManager[None]:
-        """Switch LoRA off inside the ``with``."""
+        """Be the model before training inside the ``with``: LoRA is off, or what it was when it started."""
 
     def set_training(self, training: bool) -> None:
         """Switch the dropout of LoRA on or off. The dropout of the base model is always off."""

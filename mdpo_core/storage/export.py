@@ -149,14 +149,16 @@ def export_checkpoint(
         trained.require_merged(exported) if merge else trained.require_weights(exported, state)
         trained.require_logits(exported, _ROUNDING[placement.dtype])
         reading = reading_of(adapter.in_full(), placement.dtype) | (told or {})
-        write_digests(folder, _base_digests(recipe, checkpoint, merge), reading)
+        write_digests(folder, {} if merge else _base_digests(recipe.model, folder, checkpoint), reading)
 
 
-def _base_digests(recipe: Recipe, checkpoint: Path, merge: bool) -> Mapping[str, str]:
+def _base_digests(adapter: ModelAdapter, folder: Path, checkpoint: Path) -> Mapping[str, str]:
     """The digests of the model that an exported adapter is put on, from the run's manifest; none for a whole model."""
-    if merge or not recipe.model.has_lora:
+    if not adapter.has_lora:
         return {}
-    return dict(read_manifest(RunDirectory(checkpoint.parents[1]).manifest)["model"])
+    written = dict(read_manifest(RunDirectory(checkpoint.parents[1]).manifest)["model"])
+    files = {file.absolute() for file in adapter.files()}
+    return {file.name: written[file.name] for file in adapter.beside_lora.files() if file.absolute() in files}
 
 
 def chosen_checkpoint(directory: RunDirectory, step: int | None) -> Path:

@@ -108,10 +108,10 @@ def _exported(folder: Path, base_path: str | None) -> FoundModel:
     adapter, dtype = _how_to_read(folder)
     reads = adapter.for_exported(folder)
     # LoRA weights know best where their model is: `mdpo export --base` may have said it.
-    untrained = reads if reads.has_lora else adapter
+    untrained = reads if reads.has_lora and adapter.beside_lora is adapter else adapter
     if base_path is not None:
         untrained = untrained.at(base_path)
-        reads = untrained if reads.has_lora else reads
+        reads = untrained.beside_lora if reads.has_lora else reads
     _require_there(reads)
     base: dict[str, str] = {}
     if belongs_to_another(folder):

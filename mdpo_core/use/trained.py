@@ -137,7 +137,7 @@ def ask(found: FoundModel, example: Example, decoding: Decoding, *, compare: boo
     trained = asked.answer_of(model, decoding)
     if not compare:
         return Answers(trained, None)
-    if found.adapter.has_lora:
+    if found.adapter.has_lora and found.untrained is found.adapter:
         with model.adapter_disabled():
             return Answers(trained, asked.answer_of(model, decoding))
     del model

@@ -1,20 +1,32 @@
-"""Adapters of models in the layout of transformers: their options, and their files."""
+"""Adapters of models in the layout of transformers, and the files of these models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, model_validator
-
-from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, ModelAdapter, Part, Parts, Placement, RecipeError
-from mdpo_vlm.encoding.unusual_texts import UnusualTextsOption
+from mdpo_core import ALL_LINEAR, DataError, Depth, Dtype, Encoder, Parts, Placement, RecipeError
 from mdpo_vlm.families import FAMILIES, Family, family_of
-from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, require_encoder, unfit
+from mdpo_vlm.files.folder import (
+    encoder_files,
+    find_folder,
+    has_encoder,
+    model_files,
+    read_json,
+    require_encoder,
+    unfit,
+)
 from mdpo_vlm.files.known import require_known
-from mdpo_vlm.loading.merged import whole_model
-from mdpo_vlm.loading.once import max_positions_once, require_fit_once, require_steady_positions, require_targets_once
+from mdpo_vlm.loading.merged import adapter_files, adapter_folder, base_folder, base_name, is_peft_folder, whole_model
+from mdpo_vlm.loading.once import (
+    max_positions_once,
+    require_continued_once,
+    require_fit_once,
+    require_steady_positions,
+    require_targets_once,
+)
+from mdpo_vlm.options import TransformersOptions
 
 if TYPE_CHECKING:
     from mdpo_vlm.encoding.encoder import VlmEncoder
@@ -22,65 +34,27 @@ if TYPE_CHECKING:
     from mdpo_vlm.loading.load import LoadPlan
 
 
-class TransformersAdapter(ModelAdapter):
+class TransformersAdapter(TransformersOptions):
     """A vision-language model of transformers, from a folder or a hub name; the base class of adapters.
 
     An adapter for another file layout overrides `folder`.
     """
 
-    only_training: ClassVar[frozenset[str]] = ModelAdapter.only_training | {"path", "base", "max_resized_pixels"}
-
-    path: str = Field(
-        description="a folder that transformers saved, or a name on the hub; or an adapter of peft, which is merged "
-        "into its model once, and is then part of the model before training"
-    )
-    base: str | None = Field(
-        default=None,
-        description="if path is an adapter of peft: its model, a folder or a name on the hub; default: the one that "
-        "the adapter names",
-    )
-    prompts: Literal["ready", "chat"] = Field(
-        default="ready",
-        description="ready: a text prompt is used unchanged; chat: it becomes a user turn in the chat template; "
-        "conversations need chat",
-    )
-    special_tokens: tuple[str, ...] = Field(
-        default=(),
-        description="special tokens that responses and prompts may contain, such as those around a box; others are "
-        "refused, except where they belong to the format of a ready prompt",
-    )
-    unusual_texts: UnusualTextsOption = Field(
-        default="refuse",
-        description="rows whose texts are seldom meant: ready-made prompts under chat, bare questions under ready, end "
-        "tokens of other models; refuse: they are bad; keep: they are used as they are; {keep: [ready_prompts]} keeps "
-        "some of ready_prompts, bare_questions and end_tokens",
-    )
-    freeze: tuple[Part, ...] = Field(default=("vision",), description=ModelAdapter.model_fields["freeze"].description)
-    max_resized_pixels: int = Field(
-        default=178_956_970,
-        gt=0,
-        description="a row is bad if the processor would scale or pad its image to more pixels",
-    )
-    quantize: Literal["nf4"] | None = Field(
-        default=None,
-        description="keep the language model's layers in 4 bits, frozen: nf4 (QLoRA, on CUDA only; needs "
-        "mdpo[qlora]); the exported adapter belongs to the weights before quantization",
-    )
-    kernels: Literal["liger"] | None = Field(
-        default=None,
-        description="kernels of the layers, on CUDA only: liger (norms, SwiGLU or GeGLU, and rotary positions "
-        "of liger-kernel; needs mdpo[liger]); absent: those of torch",
-    )
-
-    @model_validator(mode="after")
-    def _quantized_weights_need_lora(self) -> Self:
-        if self.lora is None and self.quantize is not None:
-            raise ValueError("quantize needs lora: 4-bit weights do not train")
-        return self
-
     def folder(self) -> Path:
         """The folder with the model in the layout of transformers. Raises `DataError`."""
-        return whole_model(find_folder(self.path), self.base, lambda name: self.at(name).folder())
+        if self.continued is not None:
+            return self._whole_at(str(base_folder(self.continued, self.base))).folder()
+        return whole_model(find_folder(self.path), self.base, lambda name: self._whole_at(name).folder())
+
+    @property
+    def continued(self) -> Path | None:
+        """The folder of the adapter that is trained on, if one is. Raises `DataError`."""
+        return adapter_folder(find_folder(self.path)) if self.continue_lora else None
+
+    def _encoder_folder(self) -> Path:
+        """The folder with the files of tokenizer and processor: those that were saved with the adapter come first."""
+        continued = self.continued
+        return continued if continued is not None and has_encoder(continued) else self.folder()
 
     def family(self) -> Family:
         """The needs of the model's family, from its ``config.json``."""
@@ -113,6 +87,8 @@ class TransformersAdapter(ModelAdapter):
         default = self.lora and self.lora.model_copy(update={"targets": (ALL_LINEAR,), "save": ()})
         if self.has_lora and (self.lora != default or self.trains_images):
             require_targets_once(self, self.folder(), self.family())
+        if self.continued is not None:
+            require_continued_once(self, self.folder(), self.family(), self.continued)
 
     def check_files(self) -> None:
         """Raise `DataError` if files of the model are missing or damaged. Loads no model."""
@@ -121,7 +97,7 @@ class TransformersAdapter(ModelAdapter):
         folder = self.folder()
         require_known(folder / "config.json")
         require_stored(folder)
-        require_encoder(folder)
+        require_encoder(self._encoder_folder())
 
     def _require_video_input(self) -> None:
         """Raise `RecipeError` if the recipe asks for a video input that the model, or mdpo, does not have."""
@@ -139,8 +115,8 @@ class TransformersAdapter(ModelAdapter):
             raise unfit(config, f"model_type is {model_type!r}; the {name} adapter takes {accepted}")
 
     def files(self) -> Sequence[Path]:
-        folder = self.folder()
-        return [*model_files(folder), *encoder_files(folder)]
+        of_lora = [] if self.continued is None else adapter_files(self.continued)
+        return [*model_files(self.folder()), *encoder_files(self._encoder_folder()), *of_lora]
 
     @property
     def shares_prefix(self) -> bool:
@@ -180,9 +156,8 @@ class TransformersAdapter(ModelAdapter):
 
     def encoder(self) -> VlmEncoder:
         """See `ModelAdapter`. It loads the processor when it encodes, if these files have fitted together before."""
-        folder = self.folder()
-        encoder = self._encoder(folder)
-        require_fit_once(self, folder, self.family(), encoder)
+        encoder = self._encoder(self._encoder_folder())
+        require_fit_once(self, self.folder(), self.family(), encoder)
         return encoder
 
     def _encoder(self, folder: Path) -> VlmEncoder:
@@ -219,7 +194,7 @@ class TransformersAdapter(ModelAdapter):
 
         require_exported(self._plan(), folder)
         if is_adapter(folder) and not same_base:
-            require_base(folder, self.folder(), self.path)
+            require_base(folder, self.folder(), self._path_of_whole)
 
     def load_exported(self, folder: Path, placement: Placement) -> tuple[VlmEncoder, VlmModel]:
         from mdpo_vlm.loading.load import load_exported
@@ -237,19 +212,34 @@ class TransformersAdapter(ModelAdapter):
         return None
 
     def at(self, path: str) -> Self:
-        return self.model_copy(update={"path": path, "base": None})
+        if self.continue_lora:
+            # LoRA weights, or the model beside which they stand.
+            place = "path" if is_peft_folder(Path(path)) else "base"
+            return self.model_copy(update={"base": None, place: path})
+        return self._whole_at(path)
+
+    def _whole_at(self, path: str) -> Self:
+        return self.model_copy(update={"path": path, "base": None, "continue_lora": False})
+
+    @property
+    def beside_lora(self) -> Self:
+        return self._whole_at(self._path_of_whole) if self.continue_lora else self
 
     def in_full(self) -> Self:
-        return self.at(self._plan().name)
+        name = self._plan().name
+        if self.continued is None:
+            return self.at(name)
+        return self.model_copy(update={"path": _full_name(self.path, self.continued), "base": name})
 
     def for_exported(self, folder: Path) -> Self:
         from mdpo_vlm.parts.adapter_folder import is_adapter, named_base
 
         if not is_adapter(folder):
             plain = {"lora": None, "parts": Parts(), "freeze": (), "quantize": None, "kernels": None}
-            return self.at(str(folder.absolute())).model_copy(update=plain)
-        named = self.at(named_base(folder) or self.path)
-        return self if named.lost and not self.lost else named
+            return self._whole_at(str(folder.absolute())).model_copy(update=plain)
+        named = self._whole_at(named_base(folder) or self._path_of_whole)
+        own = self.beside_lora
+        return own if named.lost and not own.lost else named
 
     def questions(self) -> Callable[[str], Encoder]:
         """The encoder for a question, see `ModelAdapter`; it refuses no unusual text."""
@@ -279,10 +269,19 @@ class TransformersAdapter(ModelAdapter):
         from mdpo_vlm.loading.load import LoadPlan
 
         folder = self.folder()
-        # The hub's cache is a folder of this machine, and a relative path one of this working directory.
-        is_of_hub = folder.parent.name == "snapshots" and not Path(self.path).is_dir()
-        name = self.path if is_of_hub else str(folder.absolute())
-        return LoadPlan(folder, name, self.family(), self.quantize, self.training, self.encoder, self.kernels)
+        name = _full_name(self._path_of_whole, folder)
+        training, kernels = self.training, self.kernels
+        encoder_folder, continued = self._encoder_folder(), self.continued
+        return LoadPlan(
+            folder, name, encoder_folder, self.family(), self.quantize, training, self.encoder, kernels, continued
+        )
+
+    @property
+    def _path_of_whole(self) -> str:
+        """The path or hub name of the model that LoRA is put on."""
+        if not self.continue_lora:
+            return self.path
+        return self.base or base_name(adapter_folder(find_folder(self.path)))
 
     @property
     def unquantized(self) -> Self:
@@ -291,3 +290,10 @@ class TransformersAdapter(ModelAdapter):
     @property
     def without_kernels(self) -> Self:
         return self.model_copy(update={"kernels": None})
+
+
+def _full_name(path: str, folder: Path) -> str:
+    """The hub name or the absolute path of the model in ``folder``, which a recipe calls ``path``."""
+    # The hub's cache is a folder of this machine, and a relative path one of this working directory.
+    is_of_hub = folder.parent.name == "snapshots" and not Path(path).is_dir()
+    return path if is_of_hub else str(folder.absolute())

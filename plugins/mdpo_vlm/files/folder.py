@@ -158,9 +158,14 @@ def model_files(folder: Path) -> list[Path]:
     return [*present, *index, *weights]
 
 
+def has_encoder(folder: Path) -> bool:
+    """Whether a folder contains the settings of a tokenizer, and so, if it is whole, of an image processor."""
+    return (folder / "tokenizer_config.json").is_file()
+
+
 def require_encoder(folder: Path) -> None:
     """Raise `DataError` if the settings of the tokenizer or of the image processor are missing."""
-    if not (folder / "tokenizer_config.json").is_file():
+    if not has_encoder(folder):
         raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
     # One of the two contains the image processor; the version that saved it decides which.
     processor, image_processor = folder / "processor_config.json", folder / "preprocessor_config.json"

@@ -34,6 +34,7 @@ from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, padded_positions
 from mdpo_vlm.forward.routers import routing
+from mdpo_vlm.parts.continued import has_start, only_start
 from mdpo_vlm.parts.lora import merged_lora, save_lora, set_lora_dropout
 from mdpo_vlm.parts.names import PartNames
 
@@ -149,7 +150,7 @@ class VlmModel:
     def adapter_disabled(self) -> Iterator[None]:
         if not isinstance(self._module, PeftModel):
             raise ValueError("there is no adapter to turn off: the model was loaded without LoRA")
-        with self._module.disable_adapter():
+        with only_start(self._module) if has_start(self._module) else self._module.disable_adapter():
             yield
 
     def set_training(self, training: bool) -> None:

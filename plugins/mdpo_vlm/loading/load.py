@@ -27,27 +27,32 @@ from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
 from mdpo_vlm.loading.shapes import without_weights
 from mdpo_vlm.parts.adapter_folder import CONFIG, is_adapter, require_adapter
+from mdpo_vlm.parts.continued import keep_start, read_continued
 from mdpo_vlm.parts.four_bit_sketch import quantize_sketch
 from mdpo_vlm.parts.idle import idle_parameters
 from mdpo_vlm.parts.lora import add_lora, read_lora
+from mdpo_vlm.parts.same_lora import require_same_lora
 
 
 @dataclass(frozen=True)
 class LoadPlan:
     """Everything that an adapter says about the model to load.
 
-    ``folder`` contains the model in the layout of transformers; ``name`` is what exported adapters call it.
-    ``training`` says how each part trains. ``encoder`` makes the model's encoder; it is called only for a model whose
-    family is unknown. ``kernels``: whose kernels the layers have, if not torch's.
+    ``folder`` contains the model in the layout of transformers; ``name`` is what exported adapters call it, and
+    ``encoder_folder`` has the files of its tokenizer and processor. ``training`` says how each part trains.
+    ``encoder`` makes the model's encoder; it is called only for a model whose family is unknown. ``kernels``: whose
+    kernels the layers have, if not torch's. ``continued``: the folder of the adapter that is trained on, if one is.
     """
 
     folder: Path
     name: str
+    encoder_folder: Path
     family: Family
     quantize: Literal["nf4"] | None
     training: Mapping[Part, PartTraining]
     encoder: Callable[[], VlmEncoder]
     kernels: Literal["liger"] | None = None
+    continued: Path | None = None
 
     @property
     def has_lora(self) -> bool:
@@ -61,11 +66,13 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     Raises `RecipeError` for modules that cannot train as ``plan.training`` says, and `PluginError` for a model of an
     unknown family that mdpo computes differently from transformers.
     """
+    if plan.continued is not None:
+        require_same_lora(plan.continued, lambda: without_weights(plan.folder), plan.family, plan.training)
     base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
     base.name_or_path = plan.name
     _change_forward(base, plan)
     if plan.family is UNKNOWN:
-        require_whole_forward(base, VlmModel(base, base, plan.folder, plan.family), plan.encoder())
+        require_whole_forward(base, VlmModel(base, base, plan.encoder_folder, plan.family), plan.encoder())
     return _marked(base, plan, trainable)
 
 
@@ -101,9 +108,16 @@ def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
 
 def _marked(base: PreTrainedModel, plan: LoadPlan, trainable: bool) -> VlmModel:
     """The model with its adapters, or with the weights marked that train."""
-    if trainable and plan.has_lora:
-        return VlmModel(add_lora(base, plan.family, plan.training).eval(), base, plan.folder, plan.family)
-    model = VlmModel(base, base, plan.folder, plan.family)
+    if plan.continued is not None or (trainable and plan.has_lora):
+        adapted = add_lora(base, plan.family, plan.training)
+        if plan.continued is not None and not base.device.type == "meta":
+            read_continued(adapted, plan.continued)
+        if not trainable:
+            adapted.requires_grad_(False)
+        elif plan.continued is not None:
+            keep_start(adapted)
+        return VlmModel(adapted.eval(), base, plan.encoder_folder, plan.family)
+    model = VlmModel(base, base, plan.encoder_folder, plan.family)
     if trainable:
         _mark_trained(base, model, plan)
     return model

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mdpo_core import DataError, Placement
-from mdpo_vlm.files.folder import encoder_files, find_folder, model_files, read_json, unfit
+from mdpo_vlm.files.folder import encoder_files, find_folder, has_encoder, model_files, read_json, unfit
 from mdpo_vlm.files.kept import cache, digest_of, kept
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -50,14 +50,22 @@ def merged(adapter: Path, base: Path) -> Path:
     The sum is computed as peft computes it, in the type of the base's weights. Raises `DataError` for an adapter that
     does not fit the base, and for one that mdpo does not read.
     """
-    files = [*model_files(base), *encoder_files(base), *_files(adapter), *encoder_files(adapter)]
+    files = [*model_files(base), *encoder_files(base), *adapter_files(adapter), *encoder_files(adapter)]
     name = f"{adapter.resolve().name}-{digest_of([_VERSION, str(base.resolve())], files)}"
     about = f"merging the adapter {adapter} into its model {base}"
     remedy = "name a folder that can be written in $MDPO_CACHE"
     return kept(cache() / "merged", name, about, ("merged models", remedy), partial(_merge, adapter, base))
 
 
-def _files(adapter: Path) -> list[Path]:
+def adapter_folder(folder: Path) -> Path:
+    """``folder``, which must contain an adapter alone. Raises `DataError`."""
+    if not is_peft_folder(folder):
+        raise unfit(folder, "is a whole model and no adapter that could be trained on; leave model.continue_lora out")
+    return folder
+
+
+def adapter_files(adapter: Path) -> list[Path]:
+    """The files of an adapter. Raises `DataError` if one is missing."""
     if not (adapter / TENSORS).is_file():
         raise unfit(adapter, f"{TENSORS} is missing; {CONFIG} alone is no adapter. Save it as safetensors")
     return [adapter / CONFIG, adapter / TENSORS]
@@ -74,7 +82,7 @@ def _merge(adapter: Path, base: Path, folder: Path) -> None:
     dtype = str(getattr(load_config(base), "dtype", None) or "float32").removeprefix("torch.")
     model = read_weights(base, Placement("cpu", dtype))  # type: ignore[arg-type]  # whatever the base is stored in
     merged_lora(read_lora(model, adapter, "cpu")).save_pretrained(folder)
-    for file in encoder_files(adapter if (adapter / "tokenizer_config.json").is_file() else base):
+    for file in encoder_files(adapter if has_encoder(adapter) else base):
         shutil.copyfile(file, folder / file.name)
 
 

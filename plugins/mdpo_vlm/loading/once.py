@@ -44,6 +44,18 @@ def require_targets_once(adapter: ModelAdapter, folder: Path, family: Family) ->
     _found("targets", compute, adapter, folder)
 
 
+def require_continued_once(adapter: ModelAdapter, folder: Path, family: Family, continued: Path) -> None:
+    """See `require_same_lora`; ``continued`` is the adapter that is trained on."""
+
+    def compute() -> None:
+        from mdpo_vlm.loading.shapes import without_weights
+        from mdpo_vlm.parts.same_lora import require_same_lora
+
+        require_same_lora(continued, lambda: without_weights(folder), family, adapter.training)
+
+    _found("continued", compute, adapter, folder, continued)
+
+
 def max_positions_once(adapter: ModelAdapter, folder: Path) -> int | None:
     """See `max_positions`."""
 
@@ -69,12 +81,12 @@ def require_steady_positions(adapter: ModelAdapter, folder: Path) -> None:
         raise RecipeError(f"model.max_length: is {adapter.max_length}, but {text}; set it to {steady} or less")
 
 
-def _found(name: str, compute: Callable[[], Value], adapter: ModelAdapter, folder: Path) -> Value:
-    """What ``compute`` gives, which depends on an adapter and on the files in the model's folder."""
+def _found(name: str, compute: Callable[[], Value], adapter: ModelAdapter, *folders: Path) -> Value:
+    """What ``compute`` gives, which depends on an adapter and on the files in the model's folders."""
     return remembered(
         name,
         compute,
-        files=sorted(filter(Path.is_file, folder.iterdir())),
+        files=sorted(file for folder in folders for file in folder.iterdir() if file.is_file()),
         options=adapter.model_dump(mode="json"),
         code=type(adapter).__mro__,
         packages=_LIBRARIES,

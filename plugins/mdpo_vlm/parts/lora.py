@@ -25,7 +25,7 @@ from mdpo_vlm.parts.lora_linear import InPlaceAdapter, LoraLinear, over_quantize
 from mdpo_vlm.parts.lora_targets import Chosen, choose
 
 _LETTERS = 80  # of the names in a warning
-_NAME = "default"  # of the adapter; peft loads this one by default
+TRAINED = "default"  # the name of the adapter; peft loads this one by default
 
 
 def add_lora(model: PreTrainedModel, family: Family, training: Mapping[Part, PartTraining]) -> PeftModel:
@@ -109,7 +109,7 @@ def _set_dropout(layer: nn.Module, dropout: float) -> None:
     """Set the dropout of one adapter. The files of peft have one value for all; it has no effect after training."""
     dropouts = layer.get_submodule("lora_dropout")
     assert isinstance(dropouts, nn.ModuleDict)
-    dropouts[_NAME] = nn.Dropout(dropout) if dropout else nn.Identity()
+    dropouts[TRAINED] = nn.Dropout(dropout) if dropout else nn.Identity()
 
 
 def set_lora_dropout(model: nn.Module, training: bool) -> None:
@@ -136,7 +136,7 @@ def save_lora(model: PeftModel, folder: Path) -> None:
                 names if len(names) < _LETTERS else f"{names[:_LETTERS]} ...",
             )
     # Embeddings belong to the base model, even if they have an adapter: peft would add them to the file.
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, selected_adapters=[TRAINED], save_embedding_layers=False)
     # peft writes a model card with empty fields.
     (folder / "README.md").unlink(missing_ok=True)
 
@@ -145,4 +145,4 @@ def merged_lora(model: nn.Module) -> PreTrainedModel:
     """The plain model with the adapter's weights added to its own. Raises ValueError if there is no adapter."""
     if not isinstance(model, PeftModel):
         raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
-    return model.merge_and_unload()
+    return model.merge_and_unload(adapter_names=[TRAINED])

@@ -18,7 +18,7 @@ from mdpo_vlm import BundledAdapter, TinyLlava
 from mdpo_core import ModelAdapter
 
 # What is about options that it does not have, such as the path of the model.
-_NOT_ASKED = {"in_full", "only_training", "summarize", "unquantized", "without_kernels"}
+_NOT_ASKED = {"beside_lora", "in_full", "only_training", "summarize", "unquantized", "without_kernels"}
 _BUILT = [
     (DigitsAdapter, mdpo_digits.pretrain.SIZES, mdpo_digits.pretrain.build_processor),
     (ScenesAdapter, mdpo_scenes.building.SIZES, mdpo_scenes.building.build_processor),
