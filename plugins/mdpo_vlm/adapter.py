@@ -96,6 +96,8 @@ class TransformersAdapter(TransformersOptions):
 
         folder = self.folder()
         require_known(folder / "config.json")
+        if self.continued is not None:
+            adapter_files(self.continued)
         require_stored(folder)
         require_encoder(self._encoder_folder())
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from mdpo_core import Part, PartTraining, Placement
 from mdpo_vlm.encoding.encoder import VlmEncoder
@@ -66,7 +67,8 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     Raises `RecipeError` for modules that cannot train as ``plan.training`` says, and `PluginError` for a model of an
     unknown family that mdpo computes differently from transformers.
     """
-    if plan.continued is not None:
+    # Under ZeRO-3, transformers cannot build a model without numbers. A run has checked it before.
+    if plan.continued is not None and not is_deepspeed_zero3_enabled():
         require_same_lora(plan.continued, lambda: without_weights(plan.folder), plan.family, plan.training)
     base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
     base.name_or_path = plan.name
@@ -110,7 +112,7 @@ def _marked(base: PreTrainedModel, plan: LoadPlan, trainable: bool) -> VlmModel:
     """The model with its adapters, or with the weights marked that train."""
     if plan.continued is not None or (trainable and plan.has_lora):
         adapted = add_lora(base, plan.family, plan.training)
-        if plan.continued is not None and not base.device.type == "meta":
+        if plan.continued is not None and base.device.type != "meta":
             read_continued(adapted, plan.continued)
         if not trainable:
             adapted.requires_grad_(False)

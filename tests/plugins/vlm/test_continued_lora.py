@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from mdpo_vlm import TransformersAdapter
-from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import ValidationError
+from support.builders.continued import LORA, VISION, plain, tuned_by_peft
 from support.builders.small_vlms import build_vlm
-from support.oracles.plain_vlms import examples
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from support.oracles.plain_gradients import PlainModel, require_plain
+from support.oracles.plain_vlms import VIEWS, adapter, examples
 
-from mdpo_core import DataError, ModelAdapter, Placement, RecipeError, component, load_recipe, load_trained, run
-from mdpo_core.interfaces.model import Decoding
-from mdpo_core.storage.export import export_run
+from mdpo_core import DataError, ModelAdapter, Placement, RecipeError
+from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.interfaces.measurements import TermInputs
+from mdpo_core.recipe.recipe import Scoring
+from mdpo_core.scoring.scorer import Scorer
 from mdpo_core.testing import check_adapter
-
-LORA = {"rank": 4, "alpha": 16, "targets": ["q_proj", "v_proj", "up_proj"]}
-VISION = {"train": "lora", "lora": LORA | {"targets": ["q_proj", "v_proj"]}}
-QUESTION = "What is in the picture?"
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_vlm("llava", tmp_path_factory.mktemp("base"))
-
-
-def tuned_by_peft(base: Path, folder: Path, **options: Any) -> Path:
-    """An adapter as peft alone saves it after some training."""
-    torch.manual_seed(1)
-    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(base), LoraConfig(**options))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name or "magnitude" in name:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +35,18 @@ def tuned(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tuned_by_peft(base, tmp_path_factory.mktemp("tuned") / "sft", r=4, lora_alpha=16, target_modules=targets)
 
 
-def adapter(path: Path, **options: Any) -> ModelAdapter:
+def made(path: Path, **options: Any) -> ModelAdapter:
     known = {"lora": LORA, "parts": {"vision": VISION}, "continue_lora": True}
-    made = component("adapter", "chat_vlm", path=str(path), **known | options)
-    assert isinstance(made, ModelAdapter)
-    return made
-
-
-def plain(base: Path, tuned: Path) -> PeftModel:
-    return PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), tuned, is_trainable=True)
+    found = adapter("llava", path, **known | options)
+    assert isinstance(found, ModelAdapter)
+    return found
 
 
 def test_it_keeps_the_contract_of_adapters(base: Path, tuned: Path, photographs: Path) -> None:
     def reload(folder: Path) -> torch.nn.Module:
         return plain(base, folder)
 
-    check_adapter(adapter(tuned), examples("llava", photographs), reload)
+    check_adapter(made(tuned), examples("llava", photographs), reload)
 
 
 def numbers_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -74,7 +54,7 @@ def numbers_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def test_what_trains_are_the_weights_of_the_adapter_and_the_start_stays(base: Path, tuned: Path) -> None:
-    model = adapter(tuned).load(Placement()).module
+    model = made(tuned).load(Placement()).module
     expected = {name: value for name, value in numbers_of(plain(base, tuned)).items() if "layers.1." not in name}
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found = {name: value for name, value in trained.items() if "layers.1." not in name}
@@ -84,3 +64,139 @@ def test_what_trains_are_the_weights_of_the_adapter_and_the_start_stays(base: Pa
     start = {name: value for name, value in model.named_buffers() if ".start." in name}
     assert start.keys() == {name.replace(".default.", ".start.") for name in trained}
     assert not start.keys() & model.state_dict().keys()
+
+
+@pytest.mark.parametrize("kind", ["dora", "rslora", "all-linear"])
+def test_kinds_of_lora_keep_the_contract(kind: str, base: Path, photographs: Path, tmp_path: Path) -> None:
+    of_peft = {"dora": {"use_dora": True}, "rslora": {"use_rslora": True}, "all-linear": {}}[kind]
+    pattern = r".*language_model.*(q|k|v|o|gate|up|down)_proj" if kind == "all-linear" else r".*language_model.*q_proj"
+    tuned = tuned_by_peft(base, tmp_path / "sft", r=4, lora_alpha=16, target_modules=pattern, **of_peft)
+    ours = {"rank": 4, "alpha": 16, **({} if kind == "all-linear" else {"targets": ["q_proj"], kind: True})}
+    check_adapter(made(tuned, lora=ours, parts={}), examples("llava", photographs)[:2])
+
+
+def changed(tuned: Path, folder: Path, **options: Any) -> Path:
+    copy = Path(shutil.copytree(tuned, folder))
+    known = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**known, **options}))
+    return copy
+
+
+def in_both_parts(**options: Any) -> dict[str, Any]:
+    return {"lora": LORA | options, "parts": {"vision": VISION | {"lora": VISION["lora"] | options}}}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"lora": LORA | {"rank": 8}},
+            r"model.lora: .*layers.0.mlp.up_proj has LoRA of rank 4 and alpha 16, scaled by 4 in the adapter .*, and "
+            r"LoRA of rank 8 and alpha 16, scaled by 2 in the recipe; write {rank: 4, alpha: 16, targets: "
+            r"\[q_proj, up_proj, v_proj\]}",
+        ),
+        ({"lora": LORA | {"alpha": 8.0}}, r"write {rank: 4, alpha: 16, targets"),
+        (in_both_parts(rslora=True), r"scaled by 8 in the recipe; write {rank: 4, alpha: 16, targets"),
+        (in_both_parts(dora=True), r"and DoRA of rank 4 and alpha 16, scaled by 4 in the recipe"),
+        ({"lora": LORA | {"targets": ["q_proj"]}}, r"up_proj has LoRA of .* and no LoRA in the recipe; write"),
+        ({"lora": LORA | {"targets": ["all-linear"]}}, r"has no LoRA in the adapter .*, and LoRA of rank 4"),
+        (
+            {"parts": {}},
+            r"model.parts.vision: .* and no LoRA in the recipe; write {train: lora, lora: {rank: 4, alpha: 16, "
+            r"targets: \[q_proj, v_proj\]}}",
+        ),
+        (
+            {"parts": {"vision": VISION, "projector": {"train": "lora", "lora": LORA | {"targets": ["all-linear"]}}}},
+            r"model.parts.projector: .*; the adapter has no LoRA in the projector part, so leave model.parts.proj",
+        ),
+    ],
+)
+def test_a_recipe_that_says_another_lora_is_told_what_to_write(options: dict[str, Any], told: str, tuned: Path) -> None:
+    with pytest.raises(RecipeError, match=told):
+        made(tuned, **options).check()
+    with pytest.raises(RecipeError, match=told):
+        made(tuned, **options).load(Placement())
+
+
+def test_what_the_sentence_says_to_write_is_taken(base: Path, tmp_path: Path) -> None:
+    """LoRA on one layer alone is told by full names."""
+    pattern = r".*language_model.layers.1.self_attn.q_proj"
+    tuned = tuned_by_peft(base, tmp_path / "sft", target_modules=pattern)
+    with pytest.raises(RecipeError, match=r"write {rank: 8, alpha: 8, targets: \[model.language_model.layers.1.self_"):
+        made(tuned, parts={}).check()
+    lora = {"rank": 8, "alpha": 8, "targets": ["model.language_model.layers.1.self_attn.q_proj"]}
+    made(tuned, parts={}, lora=lora).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"rank_pattern": {"up_proj": 2}}, "mismatched tensors"),
+        (
+            {"alpha_pattern": {"up_proj": 2}},
+            "one rank and alpha for all layers of a part, so leave model.continue_lora out",
+        ),
+        ({"peft_type": "IA3"}, "peft_type"),
+        (
+            {"base_model_name_or_path": "/nowhere"},
+            "is '/nowhere', which is not there; say where the model is: model.base",
+        ),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save is lm_head, but only LoRA of layers is trained on; leave"),
+        ({"target_parameters": ["up_proj.weight"]}, "target_parameters is up_proj.weight, but only LoRA of layers"),
+    ],
+)
+def test_adapters_that_cannot_be_trained_on_are_sentences(
+    options: dict[str, Any], told: str, tuned: Path, tmp_path: Path
+) -> None:
+    with pytest.raises((DataError, RecipeError), match=told):
+        made(changed(tuned, tmp_path / "sft", **options)).check()
+
+
+def test_folders_that_are_no_adapter_are_sentences(base: Path, tuned: Path, tmp_path: Path) -> None:
+    told = "is a whole model and no adapter that could be trained on; leave model.continue_lora out"
+    with pytest.raises(DataError, match=told):
+        made(base).check()
+    copy = Path(shutil.copytree(tuned, tmp_path / "sft"))
+    (copy / "adapter_model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(DataError, match=r"adapter_model.safetensors"):
+        made(copy).check()
+    (copy / "adapter_model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"adapter_model.safetensors is missing"):
+        made(copy).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"lora": None, "parts": {}},
+            "continue_lora needs lora, with the rank, alpha and targets of the adapter in path",
+        ),
+        ({"lora": LORA | {"save": ["norm"]}}, "continue_lora trains LoRA alone; leave train: full and lora.save out"),
+        ({"parts": {"projector": {"train": "full"}}}, "continue_lora trains LoRA alone"),
+    ],
+)
+def test_options_that_contradict_it_are_sentences(options: dict[str, Any], told: str, tuned: Path) -> None:
+    with pytest.raises(ValidationError, match=told):
+        made(tuned, **options)
+
+
+def test_the_processor_saved_beside_the_adapter_is_used(base: Path, tuned: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tuned, tmp_path / "sft"))
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "chat_template.jinja"):
+        if (base / name).exists():
+            shutil.copy(base / name, copy)
+    (copy / "chat_template.jinja").write_text("{% for turn in messages %}<image>NEW{% endfor %}")
+    files = made(copy).files()
+    assert copy / "tokenizer.json" in files
+    assert base / "tokenizer.json" not in files
+    model = made(copy).load(Placement())
+    model.export(tmp_path / "out")
+    assert "NEW" in (tmp_path / "out" / "chat_template.jinja").read_text()
+
+
+def test_log_probs_and_gradients_are_those_of_plain_peft(base: Path, tuned: Path, photographs: Path) -> None:
+    rows, model = examples("llava", photographs), made(tuned).load(Placement())
+    batch = BatchBuilder(made(tuned).encoder(), VIEWS, {}, (), 10**9, 0).build(rows, range(len(rows)), epoch=0)
+    scored = Scorer(model, TermInputs(VIEWS), options=Scoring())(batch).policy
+    require_plain(scored, model.module, rows, PlainModel(plain(base, tuned).eval(), "llava", base))
