@@ -56,7 +56,8 @@ def _require_one(text: str, plugin: str, leave_out: str) -> None:
     try:
         needed = Requirement(text)
     except InvalidRequirement as error:
-        raise PluginError(f"{plugin} says in words that pip does not know which mdpo it needs: '{text}'") from error
+        message = f"{plugin} says in words that pip does not know which mdpo it needs: '{text}'"
+        raise PluginError(f"{message}; its author writes it as in 'mdpo>=1.2'; until then, {leave_out}") from error
     if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
         return  # for another Python, or for an extra that nobody asked for
     installed = version("mdpo")

@@ -11,14 +11,22 @@ from mdpo_vlm.families import FAMILIES, Family, family_of
 from mdpo_vlm.files.folder import (
     encoder_files,
     find_folder,
-    has_encoder,
+    full_name,
     model_files,
     read_json,
     require_encoder,
     unfit,
 )
 from mdpo_vlm.files.known import require_known
-from mdpo_vlm.loading.merged import adapter_files, adapter_folder, base_folder, base_name, is_peft_folder, whole_model
+from mdpo_vlm.loading.merged import (
+    adapter_files,
+    adapter_folder,
+    base_folder,
+    base_name,
+    encoder_folder,
+    is_peft_folder,
+    whole_model,
+)
 from mdpo_vlm.loading.once import (
     max_positions_once,
     require_continued_once,
@@ -53,8 +61,8 @@ class TransformersAdapter(TransformersOptions):
 
     def _encoder_folder(self) -> Path:
         """The folder with the files of tokenizer and processor: those that were saved with the adapter come first."""
-        continued = self.continued
-        return continued if continued is not None and has_encoder(continued) else self.folder()
+        folder = self.folder()
+        return folder if self.continued is None else encoder_folder(self.continued, folder)
 
     def family(self) -> Family:
         """The needs of the model's family, from its ``config.json``."""
@@ -216,8 +224,7 @@ class TransformersAdapter(TransformersOptions):
     def at(self, path: str) -> Self:
         if self.continue_lora:
             # LoRA weights, or the model beside which they stand.
-            place = "path" if is_peft_folder(Path(path)) else "base"
-            return self.model_copy(update={"base": None, place: path})
+            return self.model_copy(update={"path" if is_peft_folder(Path(path)) else "base": path})
         return self._whole_at(path)
 
     def _whole_at(self, path: str) -> Self:
@@ -231,7 +238,7 @@ class TransformersAdapter(TransformersOptions):
         name = self._plan().name
         if self.continued is None:
             return self.at(name)
-        return self.model_copy(update={"path": _full_name(self.path, self.continued), "base": name})
+        return self.model_copy(update={"path": full_name(self.path, self.continued), "base": name})
 
     def for_exported(self, folder: Path) -> Self:
         from mdpo_vlm.parts.adapter_folder import is_adapter, named_base
@@ -270,13 +277,10 @@ class TransformersAdapter(TransformersOptions):
     def _plan(self) -> LoadPlan:
         from mdpo_vlm.loading.load import LoadPlan
 
-        folder = self.folder()
-        name = _full_name(self._path_of_whole, folder)
-        training, kernels = self.training, self.kernels
-        encoder_folder, continued = self._encoder_folder(), self.continued
-        return LoadPlan(
-            folder, name, encoder_folder, self.family(), self.quantize, training, self.encoder, kernels, continued
-        )
+        folder, of_encoder = self.folder(), self._encoder_folder()
+        name, quantize, kernels = full_name(self._path_of_whole, folder), self.quantize, self.kernels
+        about = self.family(), quantize, self.training, self.encoder, kernels, self.continued
+        return LoadPlan(folder, name, of_encoder, *about)
 
     @property
     def _path_of_whole(self) -> str:
@@ -292,10 +296,3 @@ class TransformersAdapter(TransformersOptions):
     @property
     def without_kernels(self) -> Self:
         return self.model_copy(update={"kernels": None})
-
-
-def _full_name(path: str, folder: Path) -> str:
-    """The hub name or the absolute path of the model in ``folder``, which a recipe calls ``path``."""
-    # The hub's cache is a folder of this machine, and a relative path one of this working directory.
-    is_of_hub = folder.parent.name == "snapshots" and not Path(path).is_dir()
-    return path if is_of_hub else str(folder.absolute())

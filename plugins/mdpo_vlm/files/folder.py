@@ -25,6 +25,7 @@ ENCODER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 # That of a large vocabulary has 30 MB.
 _LARGEST_JSON = 512 * 2**20
@@ -158,17 +159,29 @@ def model_files(folder: Path) -> list[Path]:
     return [*present, *index, *weights]
 
 
-def has_encoder(folder: Path) -> bool:
-    """Whether a folder contains the settings of a tokenizer, and so, if it is whole, of an image processor."""
+def full_name(path: str, folder: Path) -> str:
+    """The hub name or the absolute path of the model in ``folder``, which a recipe calls ``path``."""
+    # The hub's cache is a folder of this machine, and a relative path one of this working directory.
+    is_of_hub = folder.parent.name == "snapshots" and not Path(path).is_dir()
+    return path if is_of_hub else str(folder.absolute())
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder contains the settings of a tokenizer."""
     return (folder / "tokenizer_config.json").is_file()
+
+
+def has_processor(folder: Path) -> bool:
+    """Whether a folder contains the settings of a processor."""
+    return any((folder / name).is_file() for name in _PROCESSORS)
 
 
 def require_encoder(folder: Path) -> None:
     """Raise `DataError` if the settings of the tokenizer or of the image processor are missing."""
-    if not has_encoder(folder):
+    if not has_tokenizer(folder):
         raise unfit(folder, "tokenizer_config.json is missing; save the processor beside the model")
     # One of the two contains the image processor; the version that saved it decides which.
-    processor, image_processor = folder / "processor_config.json", folder / "preprocessor_config.json"
+    processor, image_processor = (folder / name for name in _PROCESSORS)
     if image_processor.is_file():
         return
     remedy = "save the processor beside the model"

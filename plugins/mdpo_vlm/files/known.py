@@ -12,6 +12,7 @@ from mdpo_vlm.files.folder import read_json, unfit
 
 # Layouts of models' authors, and the adapters that read them.
 _ORIGINALS = {"llava_llama": "llava", "bunny": "bunny"}
+_LETTERS = 80  # of a name; those of transformers have at most 40
 _ALIKE = 0.4  # of 1: less similar names have nothing in common
 
 
@@ -27,6 +28,8 @@ def _reason(config: Mapping[str, Any]) -> str:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
         return "model_type is missing, so nobody can tell which model this is; download the file again"
+    if len(model_type) > _LETTERS:
+        return f"model_type is {len(model_type)} letters long, '{model_type[:_LETTERS]} ...'; download the file again"
     if refused := refusal(config):
         return f"models of type '{model_type}' are not supported: {refused}"
     for original, adapter in _ORIGINALS.items():

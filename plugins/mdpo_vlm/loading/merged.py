@@ -8,7 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from mdpo_core import DataError, Placement
-from mdpo_vlm.files.folder import encoder_files, find_folder, has_encoder, model_files, read_json, unfit
+from mdpo_vlm.files.folder import (
+    encoder_files,
+    find_folder,
+    has_processor,
+    has_tokenizer,
+    model_files,
+    read_json,
+    unfit,
+)
 from mdpo_vlm.files.kept import cache, digest_of, kept
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -17,7 +25,7 @@ _VERSION = 1
 
 
 def is_peft_folder(folder: Path) -> bool:
-    """Whether a folder contains an adapter and no model: an adapter beside a model is not put on."""
+    """Whether a folder contains an adapter and no model."""
     return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
 
 
@@ -44,12 +52,26 @@ def base_folder(folder: Path, given: str | None = None) -> Path:
     return found
 
 
+def encoder_folder(adapter: Path, base: Path) -> Path:
+    """The folder with tokenizer and processor: the adapter's, if it has them, else its model's.
+
+    Raises `DataError` for a tokenizer without a processor.
+    """
+    if not has_tokenizer(adapter):
+        return base
+    if not has_processor(adapter):
+        message = "contains a tokenizer, but no processor; save the processor beside it"
+        raise unfit(adapter, f"{message}, or remove tokenizer_config.json, and both are those of its model")
+    return adapter
+
+
 def merged(adapter: Path, base: Path) -> Path:
     """The folder of the model ``base`` with the LoRA weights of ``adapter``; merges them at the first call.
 
     The sum is computed as peft computes it, in the type of the base's weights. Raises `DataError` for an adapter that
     does not fit the base, and for one that mdpo does not read.
     """
+    encoder_folder(adapter, base)  # refuses a half of it before the weights are read
     files = [*model_files(base), *encoder_files(base), *adapter_files(adapter), *encoder_files(adapter)]
     name = f"{adapter.resolve().name}-{digest_of([_VERSION, str(base.resolve())], files)}"
     about = f"merging the adapter {adapter} into its model {base}"
@@ -82,7 +104,7 @@ def _merge(adapter: Path, base: Path, folder: Path) -> None:
     dtype = str(getattr(load_config(base), "dtype", None) or "float32").removeprefix("torch.")
     model = read_weights(base, Placement("cpu", dtype))  # type: ignore[arg-type]  # whatever the base is stored in
     merged_lora(read_lora(model, adapter, "cpu")).save_pretrained(folder)
-    for file in encoder_files(adapter if has_encoder(adapter) else base):
+    for file in encoder_files(encoder_folder(adapter, base)):
         shutil.copyfile(file, folder / file.name)
 
 
@@ -90,6 +112,9 @@ def whole_model(folder: Path, given: str | None, model_at: Callable[[str], Path]
     """``folder`` itself, or for an adapter the merged model. ``model_at(path)``: a model in transformers' layout."""
     if is_peft_folder(folder):
         return merged(folder, model_at(str(base_folder(folder, given))))
+    if (folder / CONFIG).is_file() and (folder / TENSORS).is_file():
+        message = f"contains a model and an adapter ({CONFIG}), which transformers would put on, and mdpo would not"
+        raise unfit(folder, f"{message}; move one of them to another folder")
     if given is not None:
         raise unfit(folder, "is a whole model and no adapter, so it has no base; leave model.base out")
     return folder

@@ -88,7 +88,11 @@ def _difference(
     if not kinds:
         return f"{option}: {found}; the adapter has no LoRA in the {part} part, so leave {option} out"
     [kind] = kinds
-    options = {"rank": kind.rank, "alpha": f"{kind.alpha:g}", "targets": f"[{', '.join(_targets(part, theirs, modules))}]"}
+    options = {
+        "rank": kind.rank,
+        "alpha": f"{kind.alpha:g}",
+        "targets": f"[{', '.join(_targets(part, theirs, modules))}]",
+    }
     switches = {"rslora": config.use_rslora, "dora": config.use_dora}
     words = [f"{key}: {value}" for key, value in options.items()] + [
         f"{key}: true" for key in switches if switches[key]

@@ -165,3 +165,26 @@ def test_a_run_begins_at_the_adapter_and_its_export_loads_in_peft(
     model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(named), done.final)
     assert any(value.any() for name, value in model.state_dict().items() if "lora_B" in name)
     AutoProcessor.from_pretrained(named, backend="pil")
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"continue_lora": True, "lora": {"rank": 4, "alpha": 16}}], ids=["merge", "continue"]
+)
+def test_a_tokenizer_without_a_processor_is_refused(
+    more: dict[str, Any], base: Path, tuned: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(tuned, tmp_path / "sft"))
+    shutil.copy(base / "tokenizer_config.json", copy)
+    with pytest.raises(
+        DataError, match=r"sft: contains a tokenizer, but no processor; save the processor beside it, or"
+    ):
+        adapter(copy, **more).files()
+
+
+def test_a_model_with_an_adapter_in_its_folder_is_refused(base: Path, tuned: Path, tmp_path: Path) -> None:
+    """Plain transformers would put the adapter on."""
+    both = Path(shutil.copytree(base, tmp_path / "both"))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(tuned / name, both)
+    with pytest.raises(DataError, match=r"contains a model and an adapter .*; move one of them to another folder"):
+        adapter(both).check()

@@ -47,6 +47,7 @@ REMOTE = {"AutoConfig": "configuration_x.C", "AutoModelForCausalLM": "modeling_x
         ({"model_type": "phi4_multimodal"}, "models of type 'phi4_multimodal' are not supported"),
         ({"model_type": "bunny-qwen2"}, "the layout of the model's authors; use adapter: bunny"),
         ({"model_type": 5}, "model_type is missing"),
+        ({"model_type": "x" * 5000}, f"model_type is 5000 letters long, '{'x' * 80} ...'; download the file again"),
         ({"architectures": ["X"]}, "model_type is missing, so nobody can tell which model this is"),
     ],
 )

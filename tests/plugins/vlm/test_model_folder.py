@@ -124,23 +124,6 @@ def test_shards_give_the_model_that_one_file_gives(llava: Path, photographs: Pat
     assert {file.name for file in adapter(folder).files()} >= {"0.safetensors", "1.safetensors", INDEX}
 
 
-def test_an_adapter_beside_the_weights_is_not_put_on(llava: Path, photographs: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = adapter(llava, lora={"rank": 2, "alpha": 4, "dropout": 0.0}).load(Placement())
-    with torch.no_grad():
-        for name, value in model.module.named_parameters():
-            if "lora_B" in name:
-                value.normal_(std=0.2)
-    model.export(tmp_path / "final")
-
-    def beside(folder: Path) -> None:
-        for file in (tmp_path / "final").glob("adapter_*"):
-            shutil.copy(file, folder)
-
-    folder = copied(llava, tmp_path / "model", beside)
-    assert torch.equal(loaded_logits(folder, photographs), loaded_logits(llava, photographs))
-
-
 def changed_json(name: str, *path: str, **values: object) -> Change:
     def changed(folder: Path) -> None:
         file = folder / name
