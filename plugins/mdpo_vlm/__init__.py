@@ -11,7 +11,8 @@ The rooms from the ground up. A room imports only rooms on lines above its own:
     parts                 vision, projector, language; LoRA
     encoding, forward     text and images to model inputs; model inputs to logits
     loading               weights to a model
-    adapter               the options of a recipe
+    options               the options of a recipe
+    adapter               a model and its files
     originals             checkpoints in the layout of their authors
     bundled               small models that come with a plugin
 """
