@@ -20,14 +20,15 @@ def put_model(draft: Draft, options: Options, name: str) -> None:
     path = options.text(name)
     if not path:
         draft.note(f"model.path: the configuration has no {name}; set it in place of {UNKNOWN_MODEL}")
-    adapter = _adapter(path)
+    adapter = adapter_of(path)
     draft.put("model", "adapter", adapter, "" if Path(path or ".").is_dir() else "mdpo plugins adapter lists others")
     draft.put("model", "path", path or UNKNOWN_MODEL, options.why(name) if path else "set it")
     if adapter != "bunny":
         draft.put("model", "prompts", "chat", f"the model's chat template, as in {options.title}")
 
 
-def _adapter(path: str) -> str:
+def adapter_of(path: str) -> str:
+    """The name of the adapter for a model: by its files, or by its name on the hub."""
     from mdpo_core.cli.starting.new_recipe import model_summary
 
     if path and Path(path).is_dir():

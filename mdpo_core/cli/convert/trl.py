@@ -15,6 +15,7 @@ from mdpo_core.cli.convert.losses import TOKENS_MEAN, LossOptions
 from mdpo_core.cli.convert.objective import put_objective
 from mdpo_core.cli.convert.options import Options
 from mdpo_core.cli.convert.parts import ALL_LINEAR, note_dropout, put_length, put_liger, put_lora, put_model
+from mdpo_core.cli.convert.routers import put_default_balance
 
 DEFAULTS: Mapping[str, Any] = training.DEFAULTS | {
     "learning_rate": 1e-6,
@@ -52,6 +53,7 @@ def of_trl(config: Config, processes: int) -> tuple[Draft, Options]:
     _put_data(draft, options, strategy)
     labels = put_objective(draft, options, *_losses(options))
     training.put_training(draft, options, options.whole("gradient_accumulation_steps"), processes)
+    put_default_balance(draft, options, "model_name_or_path")
     checkpointing = options.first("activation_checkpointing", "gradient_checkpointing")
     training.put_scoring(draft, options, checkpointing=options.truth(checkpointing), name=checkpointing)
     if options.truth("precompute_ref_log_probs"):

@@ -21,7 +21,7 @@ def test_a_recipe_is_written_with_what_it_lacks_on_the_screen_and_in_its_head(
     sentence = "magic: 3 is not in the recipe; mdpo does not know this option"
     assert said.out == ""
     assert f"dpo.yaml: {sentence}\n" in said.err
-    assert said.err.endswith("mine.yaml: 2 things to look at above; next: mdpo check mine.yaml --data\n")
+    assert said.err.endswith("mine.yaml: 3 things to look at above; next: mdpo check mine.yaml --data\n")
     text = Path("mine.yaml").read_text()
     assert f"# - {sentence}\n" in text
     assert load_recipe("mine.yaml").train.learning_rate == 1e-6  # TRL's default, which differs from ours
@@ -31,7 +31,8 @@ def test_a_recipe_is_written_with_what_it_lacks_on_the_screen_and_in_its_head(
 
 
 def test_without_a_file_the_recipe_goes_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "dpo.yaml").write_text("model_name_or_path: a/b\ndataset_name: c/d\n")
+    options = "model_name_or_path: a/b\ndataset_name: c/d\nrouter_aux_loss_coef: 0\n"
+    (tmp_path / "dpo.yaml").write_text(options)
     assert main(["convert", str(tmp_path / "dpo.yaml"), "--processes", "2"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("# mdpo-run RECIPE --processes 2\n")

@@ -126,6 +126,7 @@ def test_the_file_of_all_options_that_a_run_leaves_is_read_and_says_little(tmp_p
         "model.path",
         "data.path",
         "loss_type",
+        "router_aux_loss_coef",
         "use_cpu",
         "accelerator_config",
     ]
