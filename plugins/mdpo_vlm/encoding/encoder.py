@@ -101,8 +101,8 @@ class VlmEncoder:
         """The pictures and videos of a row. Raises `DataError` if they do not fit its marks or the model."""
         self._require_marks(example)
         if example.dropped is not None and self._family.cross_attention:
-            message = "its pictures enter by cross-attention, and have no image tokens that could be dropped"
-            raise row_error(example, f"{message}; choose a corruption of the picture")
+            message = "image tokens cannot be dropped, for a picture has only one: layers of their own read the picture"
+            raise row_error(example, f"{message} (cross-attention); choose a corruption that changes the picture")
         example = self._with_plain_text(example)
         shown = Shown.frames_as_images(example) if self.loaded.video is None else self.loaded.video.shown(example)
         require_resizable(self.processor.image_processor, shown.example, self._max_resized_pixels)

@@ -49,19 +49,10 @@ def _attend(
 
 
 def _attend_in_windows(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    packed: Packed | None = None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **options: Any,
+    module: nn.Module, *inputs: Any, packed: Packed | None = None, sliding_window: int | None = None, **options: Any
 ) -> tuple[Tensor, None]:
-    """As `_attend`, in the window of the layer if it has one."""
+    """As `_attend`, with the same ``inputs``, in the window of the layer if it has one."""
     if packed is None or sliding_window is None or not reaches_beyond(packed, sliding_window):
-        options["sliding_window"] = sliding_window
-        return _attend(module, query, key, value, attention_mask, packed=packed, scaling=scaling, **options)
-    return attend_in_window(query, key, value, packed, scaling, sliding_window).transpose(1, 2), None
+        return _attend(module, *inputs, packed=packed, sliding_window=sliding_window, **options)
+    query, key, value = inputs[:3]
+    return attend_in_window(query, key, value, packed, options["scaling"], sliding_window).transpose(1, 2), None

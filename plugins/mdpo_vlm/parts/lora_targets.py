@@ -66,6 +66,7 @@ def choose(base: PreTrainedModel, family: Family, training: Mapping[Part, PartTr
     targets = {part: [name for name in _names(matches[part]) if not _is_saved(name, save)] for part in loras}
     experts = {part: [name for name in _experts_in(matches[part]) if not _is_saved(name, save)] for part in loras}
     problems = [*_problems("save", saves), *_problems("targets", matches), *_without_layers(targets, loras)]
+    problems += _saved_whole(matches, save)
     problems += [f"{_lora_option(part)}.dora: {_NO_DORA}" for part in loras if experts[part] and loras[part].dora]
     if problems:
         raise RecipeError("\n".join(problems))
@@ -82,7 +83,7 @@ def _resolve_target(modules: Modules, part: Part, pattern: str) -> Match:
         layers = [name for name in matching if modules.is_adaptable(name) and not modules.is_like_expert(name)]
         return Match(layers, experts=experts)
     if not matching:
-        return Match((), [_nothing_matches(modules, part, pattern)])
+        return Match((), [_nothing_matches(modules, part, pattern, f"{_EXPERTS}.{{}}")])
     adaptable = [name for name in matching if modules.is_adaptable(name)]
     if not adaptable:
         return Match((), [f"{modules.with_type(matching[0])}, which LoRA cannot adapt; name linear layers"])
@@ -100,7 +101,7 @@ def _resolve_save(modules: Modules, part: Part, pattern: str) -> Match:
     """The outermost modules that train in full and are saved with the adapters."""
     matching = _matching(modules, part, pattern)
     if not matching:
-        return Match((), [_nothing_matches(modules, part, pattern)])
+        return Match((), [_nothing_matches(modules, part, pattern, _EXPERTS)])
     reasons = {name: _save_reason(modules, name, pattern) for name in outermost(matching)}
     return Match(
         [name for name, reason in reasons.items() if reason is None],
@@ -175,14 +176,28 @@ def _without_layers(targets: Mapping[Part, Sequence[str]], loras: Mapping[Part, 
             yield f"{_lora_option(part)}: there is no linear layer in the {part} part that could train"
 
 
-def _nothing_matches(modules: Modules, part: Part, pattern: str) -> str:
+def _saved_whole(matches: Matches, save: Sequence[str]) -> Iterator[str]:
+    """The problem of each pattern for adapters all of whose modules train in full. peft refuses that, too."""
+    for part, of_part in matches.items():
+        for pattern, match in of_part.items():
+            found = [*match.names, *match.experts]
+            if pattern != ALL_LINEAR and found and all(_is_saved(name, save) for name in found):
+                only = f"matches only what save trains in full, such as {found[-1]}"
+                yield f"{_lora_option(part)}.targets: '{pattern}' {only}; leave it out of targets or of save"
+
+
+def _nothing_matches(modules: Modules, part: Part, pattern: str, expert: str) -> str:
+    """Why a pattern matches nothing. ``expert``: what would name a matrix of experts, with its name in the braces."""
     others = [other for other in modules.of_part if other != part and _matching(modules, other, pattern)]
     if others:
         return f"no module of the {part} part, but one of the {others[0]} part; set model.parts.{others[0]} for that"
     last_words = (name.rpartition(".")[2] for name in modules.of_part[part])
     known = list(dict.fromkeys(word for word in last_words if not word.isdigit()))
-    near = get_close_matches(pattern.rpartition(".")[2], known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    matrices = {name.rpartition(".")[2] for name in modules.experts[part]}
+    inside = {matrix: expert.format(matrix) for matrix in sorted(matrices)}
+    ways = inside if f"{_EXPERTS}." in pattern else {word: word for word in known} | inside
+    near = get_close_matches(pattern.rpartition(".")[2], ways, n=1)
+    hint = f"; did you mean {ways[near[0]]!r}?" if near else ""
     listed = ", ".join([*known[:_NAMES_IN_MESSAGES], *(["..."] if len(known) > _NAMES_IN_MESSAGES else [])])
     return f"no module of the {part} part{hint}  (modules: {listed})"
 

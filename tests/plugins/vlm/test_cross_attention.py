@@ -81,7 +81,7 @@ def test_layers_that_read_pictures_get_gradients_in_rows_without(folder: Path, p
 
 def test_dropping_image_tokens_is_refused_with_a_reason(folder: Path) -> None:
     example = Example("7", "<image>\nWhat?", {}, (PIL.Image.new("RGB", (30, 30)),), dropped=DroppedTokens(0.5, 1))
-    with pytest.raises(DataError, match=r"'7'.*have no image tokens that could be dropped"):
+    with pytest.raises(DataError, match=r"'7'.*image tokens cannot be dropped, for a picture has only one.*choose"):
         adapter("mllama", folder).encoder().encode_prompt(example)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mdpo_vlm.families import FAMILIES
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from support.builders.small_vlms import NIGHTLY, build_vlm
@@ -126,13 +126,46 @@ def test_adapted_experts_are_the_same_alone_and_merged(tmp_path: Path) -> None:
     [
         ({"targets": ["experts"], "dora": True}, "model.lora.dora: peft adapts experts without DoRA"),
         ({"targets": ["mlp.gate"]}, r"mlp.gate \(Qwen3VLMoeTextTopKRouter\), which LoRA cannot adapt"),
-        ({"targets": ["experts.up_proj"]}, "matches no module of the language part"),
+        ({"targets": ["experts.up_proj"]}, "no module of the language part; did you mean 'experts.gate_up_proj'"),
+        ({"targets": ["down_proj"]}, "no module of the language part; did you mean 'experts.down_proj'"),
+        ({"targets": ["layers.0.mlp.gate_up_proj"]}, "did you mean 'experts.gate_up_proj'"),
+        ({"targets": ["*.mlp.gate_up_prj"]}, "did you mean 'experts.gate_up_proj'"),
+        ({"save": ["down_proj"]}, "no module of the language part; did you mean 'experts'"),
+        (
+            {"targets": ["all-linear", "experts"], "save": ["experts"]},
+            "model.lora.targets: 'experts' matches only what save trains in full, such as .*experts.down_proj; leave it",
+        ),
+        (
+            {"targets": ["q_proj", "experts.down_proj"], "save": ["mlp", "self_attn.q_proj"]},
+            "(?s)targets: 'q_proj' matches only what save .*targets: 'experts.down_proj' matches only what save ",
+        ),
     ],
 )
 def test_what_cannot_have_an_adapter_is_named(lora: dict[str, object], message: str, tmp_path: Path) -> None:
     made = adapter("qwen3_vl_moe", build_vlm("qwen3_vl_moe", tmp_path), lora={**LORA, **lora})
     with pytest.raises(RecipeError, match=message):
         made.check()
+
+
+def test_what_trains_in_full_gets_no_adapter_and_the_others_keep_theirs_as_in_peft(tmp_path: Path) -> None:
+    """peft leaves layers out that it trains in full; of experts it needs the names of the others."""
+    folder, save = build_vlm("qwen3_vl_moe", tmp_path), r"language_model.layers.0.mlp.experts"
+    made = adapter("qwen3_vl_moe", folder, lora={**LORA, "targets": ["q_proj", "experts"], "save": [save]})
+    config = LoraConfig(
+        r=4,
+        target_modules=r".*language_model.*q_proj",
+        target_parameters=[f"layers.1.mlp.experts.{name}" for name in ("gate_up_proj", "down_proj")],
+        modules_to_save=[save],
+    )
+    plain = get_peft_model(AutoModelForImageTextToText.from_pretrained(folder), config)
+    found, expected = (
+        {name for name, value in module.named_parameters() if value.requires_grad}
+        for module in (made.load(Placement()).module, plain)
+    )
+    assert found == expected
+    assert sum("modules_to_save" in name for name in found) == 2
+    assert not any("layers.0.mlp" in name and "lora_" in name for name in found)
+    assert any("layers.1.mlp" in name and "lora_" in name for name in found)
 
 
 def test_routers_can_train_in_full_beside_adapters(tmp_path: Path, photographs: Path) -> None:
