@@ -55,4 +55,5 @@ def _attend_in_windows(
     if packed is None or sliding_window is None or not reaches_beyond(packed, sliding_window):
         return _attend(module, *inputs, packed=packed, sliding_window=sliding_window, **options)
     query, key, value = inputs[:3]
-    return attend_in_window(query, key, value, packed, options.get("scaling"), sliding_window).transpose(1, 2), None
+    attended = attend_in_window(query, key, value, packed, options.get("scaling"), sliding_window)
+    return attended.transpose(1, 2), None
