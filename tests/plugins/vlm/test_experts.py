@@ -133,7 +133,7 @@ def test_adapted_experts_are_the_same_alone_and_merged(tmp_path: Path) -> None:
         ({"save": ["down_proj"]}, "no module of the language part; did you mean 'experts'"),
         (
             {"targets": ["all-linear", "experts"], "save": ["experts"]},
-            "model.lora.targets: 'experts' matches only what save trains in full, such as .*experts.down_proj; leave it",
+            "model.lora.targets: 'experts' matches only what save trains in full, such as .*experts.down_proj; leave",
         ),
         (
             {"targets": ["q_proj", "experts.down_proj"], "save": ["mlp", "self_attn.q_proj"]},
