@@ -92,8 +92,8 @@ def begun_prompt(encoder: Encoder, example: Example) -> EncodedPrompt:
     prompt = encoder.encode_prompt(example)
     if example.begun is None:
         return prompt
-    # Without a space at its end: tokenizers put it before the next word.
-    return prompt.followed_by(tokens_of_beginning(encoder, example.begun.text.rstrip(" ")))
+    # With the joint, but without a space at its end: tokenizers put it before the next word.
+    return prompt.followed_by(tokens_of_beginning(encoder, example.begun.followed_by("").rstrip(" ")))
 
 
 def tokens_of_beginning(encoder: Encoder, text: str) -> Tensor:

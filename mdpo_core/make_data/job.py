@@ -63,6 +63,7 @@ class DataJob:
         """
         valid_rows = self.source.checked.rows
         new = NewPairsFile(out, self.data, next(iter(valid_rows), 0), self.replaces)
+        new.require_alike(dict(zip(reversed(self.source.checked.sources), reversed(valid_rows), strict=True)).values())
         journal = Journal(out, self.key, valid_rows, self.at_once)
         if journal.is_finished():
             journal.close()

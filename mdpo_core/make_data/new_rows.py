@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +60,10 @@ class ExamplesAsRows:
         row |= {_column("boxes", name): boxes if any(boxes) else None for name, boxes in example.boxes.items()}
         return row
 
+    def require_alike(self, index: int) -> None:
+        """Raise `DataError` unless one reader can say how the answers of this row and of the first are begun."""
+        _require_alike(self.data[index], self._first)
+
     def cells(self, index: int, responses: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         return {**responses, **{_column("other_images", name): list(files) for name, files in images.items()}}
 
@@ -86,7 +90,7 @@ def _require_alike(example: Example, first: Example) -> None:
         return
     text = (
         f"its answers are begun in another way than those of example '{first.id}', and one file of pairs is read "
-        "in one way (the options beginning, joint and unfinished); make the new rows of each source apart"
+        "in one way (the options beginning, joint and unfinished); write the rows of each source into a file of its own"
     )
     raise DataError([Problem(f"example '{example.id}'", "", text)])
 
@@ -102,6 +106,12 @@ class NewPairsFile:
     data: Sequence[Example]
     first: int = 0
     replaces: bool = False
+
+    def require_alike(self, rows: Iterable[int]) -> None:
+        """Raise `DataError` unless one reader can read all of ``rows``, of which there is one of each source."""
+        if isinstance(self.rows, ExamplesAsRows):
+            for row in rows:
+                self.rows.require_alike(row)
 
     @cached_property
     def rows(self) -> StoredRows:

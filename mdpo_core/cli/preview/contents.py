@@ -55,7 +55,7 @@ class RowView(NamedTuple):
     """A row as the page shows it.
 
     ``length``: tokens of its prompt with the longest of its responses. ``mark``: what it is for, if not to
-    train on.
+    train on. ``beginning``: the text that all answers go on from, with the joint.
     """
 
     place: str
@@ -66,6 +66,7 @@ class RowView(NamedTuple):
     columns: dict[str, float]
     length: int
     mark: str = ""
+    beginning: str = ""
 
 
 class Reason(NamedTuple):
@@ -204,7 +205,8 @@ def row_view(builder: NotingBuilder, data: Sequence[Example], index: int, place:
     answers = [Answer(name, words, runs[name], counts[name]) for name, words in _compared(example, list(runs))]
     prompt = prompt_runs(builder.encoder, clean, example.prompt)
     columns, length = dict(example.columns), builder.longest[example.id]
-    return RowView(place, example.id, prompt, conditions, answers, columns, length, mark)
+    beginning = "" if example.begun is None else example.begun.followed_by("")
+    return RowView(place, example.id, prompt, conditions, answers, columns, length, mark, beginning)
 
 
 def _condition(builder: BatchBuilder, example: Example, name: str, data: Sequence[Example]) -> Condition:

@@ -30,7 +30,8 @@ def row_html(row: RowView) -> str:
         f"</header>{_conditions(row.conditions)}"
         f"<h4>Prompt</h4>{_runs(row.prompt)}"
         f"{''.join(_changed_prompt(each) for each in row.conditions if each.prompt)}"
-        f"<h4>Answers</h4><div class=answers>{''.join(map(_answer, row.answers))}</div></article>"
+        f"<h4>Answers</h4>{_beginning(row.beginning)}"
+        f"<div class=answers>{''.join(map(_answer, row.answers))}</div></article>"
     )
 
 
@@ -77,6 +78,15 @@ def _runs(runs: Sequence[Run]) -> str:
 def _token(piece: str) -> str:
     """A token; a line break is shown, and made."""
     return f"<i>{_text(piece).replace(chr(10), '⏎<br>')}</i>"
+
+
+def _beginning(text: str) -> str:
+    """The beginning of all answers, which is not scored; nothing if they are whole."""
+    if not text:
+        return ""
+    rest = f" … and {len(text) - _MOST_LETTERS:,} more letters" if len(text) > _MOST_LETTERS else ""
+    shown = f"<span class=beginning>{_text(text[:_MOST_LETTERS])}</span>{rest}"
+    return f"<p class=words dir=auto><span class=quiet>each goes on from, not scored:</span> {shown}</p>"
 
 
 def _answer(answer: Answer) -> str:

@@ -276,3 +276,14 @@ def test_lengths_show_rows_that_are_too_long(model: Path, pictures: Path, tmp_pa
     assert "model.max_length = 400" in page.text("div axis")
     assert "far beyond" not in page.text("div axis")
     assert page.counts["article row"] == 1
+
+
+def test_the_beginning_that_answers_go_on_from_is_shown(model: Path, pictures: Path, tmp_path: Path) -> None:
+    rows = [row(f"{number}.png") | {"said": said} for number, said in enumerate(["There is <b>water</b>.", ""])]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = f"{{reader: pairs, path: {tmp_path / 'rows.jsonl'}, images: {pictures}, beginning: said}}"
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=model, data=data))
+    assert main(["preview", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "page.html")]) == 0
+    page = Page((tmp_path / "page.html").read_text())
+    assert page.counts["span beginning"] == 1
+    assert page.text("span beginning") == "There is <b>water</b>. "

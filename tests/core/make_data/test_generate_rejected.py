@@ -468,6 +468,19 @@ def test_answer_goes_on_from_the_beginning_of_a_row(
     assert [each.begun for each in made.reader.open()] == [Begun("A temple.")] * len(IMAGES)
 
 
+def test_sources_that_begin_answers_in_two_ways_are_refused_before_an_answer(
+    changes: list[str], tmp_path: Path, photographs: Path
+) -> None:
+    row = {"img_path": IMAGES[0], "context": "A temple.", "chosen": "It is red.", "rejected": "No."}
+    source = {"reader": "pairs", "path": str(write_rows(tmp_path / "source.jsonl", [row])), "images": str(photographs)}
+    sources = {"one": source | {"beginning": "context"}, "two": source | {"beginning": "context", "unfinished": True}}
+    kept = [change for change in changes if not change.startswith("data.")]
+    recipe = load_recipe(RECIPE, [*kept, f"data={json.dumps({'reader': 'mixture', 'sources': sources})}"])
+    with pytest.raises(DataError, match="its answers are begun in another way than those of example"):
+        make(recipe, tmp_path / "out.jsonl")
+    assert not list(tmp_path.glob("out.jsonl*"))
+
+
 def test_unfinished_answer_gets_one_sentence() -> None:
     row = Example("1", "?", {"chosen": "It is red."}, begun=Begun("A temple.", unfinished=True))
     attempt = Attempt(row, EncodedPrompt(torch.tensor([1])), "none", seed=0)

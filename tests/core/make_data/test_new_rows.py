@@ -71,6 +71,14 @@ def test_rows_whose_answers_are_begun_in_two_ways_are_refused(
     assert not (tmp_path / "pairs.jsonl").exists()
 
 
+def test_sources_that_begin_answers_in_two_ways_are_refused_before_the_work(tmp_path: Path) -> None:
+    data = [replace(example(number), begun=Begun("It is.", unfinished=number == 1)) for number in range(3)]
+    file = NewPairsFile(tmp_path / "pairs.jsonl", data)
+    with pytest.raises(DataError, match=r"'row-1': its answers are begun in another way .* a file of its own"):
+        file.require_alike([0, 1])
+    file.require_alike([0, 2])
+
+
 def test_rows_without_pictures_need_no_folder_for_them(tmp_path: Path) -> None:
     data = [Example("a", "How many?", {"chosen": "One.", "rejected": "Two."})]
     [found] = NewPairsFile(tmp_path / "pairs.jsonl", data).write([NewRow(0, {"rejected": "Three."}, {})]).open()

@@ -11,6 +11,7 @@ import pytest
 from support.one_row import read, refused
 
 from mdpo_core import Begun, DataError, component
+from mdpo_core.data.responses import begun_prompt
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.testing import check_reader
 
@@ -82,6 +83,17 @@ def test_response_may_begin_with_a_longer_word(tmp_path: Path) -> None:
     assert problems_of_row(row) == []
     again = read(tmp_path, {**ROW, "context": "It", "chosen": "It is red.", "rejected": "It, a boat."}, **OPTIONS)
     assert any("every response starts with the beginning" in each for each in problems_of_row(again))
+
+
+@pytest.mark.parametrize("joint", [" ", "\n", "", " It "])
+def test_samples_go_on_behind_the_joint(joint: str, llava: Path, tmp_path: Path) -> None:
+    """A space belongs to the next word, so none is at the end."""
+    encoder = component("adapter", "llava", path=str(llava)).encoder()  # type: ignore[attr-defined]
+    row = read(tmp_path, ROW, **OPTIONS, joint=joint)
+    before = len(encoder.encode_prompt(row).token_ids)
+    added = begun_prompt(encoder, row).token_ids[before:]
+    *expected, _ = encoder.encode_response(f"A boat.{joint}".rstrip(" ")).tolist()  # the last one ends the turn
+    assert added.tolist() == expected
 
 
 def test_missing_column_is_named_with_the_nearest_one(tmp_path: Path) -> None:
