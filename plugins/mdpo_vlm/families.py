@@ -184,16 +184,16 @@ FAMILIES: Mapping[str, Family] = {
 # Model types that are not tried when they are loaded, and why.
 _NO_PIL = "transformers has no image processor for it without torchvision"
 REFUSED: Mapping[str, str] = {
-    "cohere2_vision": f"{_NO_PIL}; Aya Vision has one",
-    "gemma4_unified": f"{_NO_PIL}; Gemma 4 has one",
-    "kimi_k25": _NO_PIL,
-    "molmo2": _NO_PIL,
-    "llama4": _NO_PIL,
-    "perception_lm": _NO_PIL,
-    "phi4_multimodal": _NO_PIL,
+    "cohere2_vision": f"{_NO_PIL}; it has one for Aya Vision (model_type aya_vision)",
+    "gemma4_unified": f"{_NO_PIL}; it has one for Gemma 4 (model_type gemma4)",
+    "kimi_k25": f"{_NO_PIL}; it has one for GLM-4.5V (model_type glm4v_moe), which has experts, too",
+    "molmo2": f"{_NO_PIL}; it has one for Qwen3-VL (model_type qwen3_vl)",
+    "llama4": f"{_NO_PIL}; it has one for Llama 3.2 Vision (model_type mllama)",
+    "perception_lm": f"{_NO_PIL}; it has one for InternVL (model_type internvl), which cuts tiles, too",
+    "phi4_multimodal": f"{_NO_PIL}; it has one for InternVL (model_type internvl), which cuts tiles, too",
     "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
-    "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 does not",
-    "lfm2_vl": f"{_NO_PIL}; LFM3-VL has one",
+    "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 (model_type gemma3) does not",
+    "lfm2_vl": f"{_NO_PIL}; it has one for LFM3-VL (model_type lfm3_vl)",
 }
 UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-model.md")
 
