@@ -55,7 +55,7 @@ NIGHTLY = pytest.mark.nightly(reason="takes up to a minute for each recipe; othe
 # The number of cards, if it is not one.
 OTHERS = {"llava_mdpo_qlora": "LLaVA-1.5 7B", "llava_mdpo_zero3": "LLaVA-1.5 7B", "qwen2_5_vl_mdpo": "Qwen2.5-VL 3B"}
 CARDS = {"llava_mdpo_zero3": 8}
-GUIDE = ROOT / "docs" / "guides" / "models.md"
+GUIDE, FITS = (ROOT / "docs" / name for name in ("guides/models.md", "fits-my-card.md"))
 MEMORY = re.compile(r"([0-9.]+) GB for one pair of long answers, ([0-9.]+) GB with scoring.activation_checkpointing")
 PARAMETERS = re.compile(r"has ([0-9.]+) billion parameters")
 CARD = re.compile(r"GPUs? (?:of|with) ([0-9]+) GB")
@@ -111,10 +111,11 @@ def test_recipe_states_what_the_estimate_gives(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_guide_states_what_the_recipe_states(name: str) -> None:
+def test_pages_state_what_the_recipe_states(name: str) -> None:
     memory = " / ".join(stated(MEMORY, name))
     [row] = [line for line in GUIDE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
     assert row.endswith(f"| {memory} |")
+    assert f"| {MODELS[name]} | LoRA | local | {memory} |" in FITS.read_text()
 
 
 @pytest.mark.parametrize("name", cases({**MODELS, **OTHERS}, lambda name: not name.startswith("models/")))
