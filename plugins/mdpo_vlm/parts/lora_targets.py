@@ -177,7 +177,7 @@ def _without_layers(targets: Mapping[Part, Sequence[str]], loras: Mapping[Part, 
 
 
 def _saved_whole(matches: Matches, save: Sequence[str]) -> Iterator[str]:
-    """The problem of each pattern for adapters all of whose modules train in full. peft refuses that, too."""
+    """The problem of each target all of whose modules train in full; peft refuses that if there is no other target."""
     for part, of_part in matches.items():
         for pattern, match in of_part.items():
             found = [*match.names, *match.experts]
