@@ -64,7 +64,10 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     found = {}
     for child in map(int, children):
-        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        try:
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since
+            continue
         ranks = [entry for entry in environment if entry.startswith(b"RANK=")]
         if ranks:
             found[int(ranks[0].removeprefix(b"RANK="))] = child
