@@ -28,6 +28,15 @@ def indifference_tolerance(recipe: Recipe) -> float:
     return ROUNDING[recipe.backend.arithmetic if recipe.reference_kind() == "cached" else "float32"]
 
 
+def draws_at_start(recipe: Recipe) -> bool:
+    """Whether the first forward differs from the reference's by what it draws: noise, or dropout in trained LoRA.
+
+    Dropout in new LoRA changes nothing before the first update, because it adds 0.
+    """
+    drops = any(each.lora is not None and each.lora.dropout > 0 for each in recipe.model.training.values())
+    return recipe.train.neftune_noise_alpha is not None or (drops and recipe.model.beside_lora is not recipe.model)
+
+
 def require_finite(outcome: Outcome, batch: Batch, step: int) -> None:
     """Raise `MdpoError`, which names the examples, if a loss or a value of a running mean is NaN or infinite.
 

@@ -27,6 +27,7 @@ from mdpo_core.training.feed import Feed, SampledFeed, Step
 from mdpo_core.training.goals import Goals
 from mdpo_core.training.learner import Learner
 from mdpo_core.training.number_checks import (
+    draws_at_start,
     indifference_tolerance,
     require_finite,
     require_finite_gradient,
@@ -187,15 +188,17 @@ class Trainer:
             raise stopped_by(error, finished, self.recipe.data.is_streamed()) from error
 
     def _micro_step(self, step: int, taken: Step, micro_batch: MicroBatch, batch: Batch) -> None:
-        noisy = self.recipe.train.neftune_noise_alpha is not None
-        if step == 0 and noisy:
+        apart = step == 0 and draws_at_start(self.recipe)
+        if apart:
+            self.learner.model.set_training(False)
             with torch.no_grad():  # and so without noise
                 scores = Scores.of_batch(self.learner.engine.forward(batch), batch, tokens=False)
             require_indifference(scores, indifference_tolerance(self.recipe))
+            self.learner.model.set_training(True)
         seed_dropout(self.recipe.train.seed, step, micro_batch.number)
         scored = self.learner.engine.forward(batch, last=micro_batch is taken.micro_batches[-1])
         scores = Scores.of_batch(scored, batch, self.objective.needs_tokens)
-        if step == 0 and not noisy:
+        if step == 0 and not apart:
             require_indifference(scores, indifference_tolerance(self.recipe))
         self._whole_batch.measure_one(taken, micro_batch, batch, scores)
         outcome = self.objective(scores)

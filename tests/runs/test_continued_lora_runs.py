@@ -68,6 +68,16 @@ def test_every_reference_is_the_model_with_the_adapter_as_it_was(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("reference", ["adapter_off", "cached"])
+def test_dropout_changes_the_first_step_and_is_no_difference_of_models(
+    reference: str, words: list[str], tmp_path: Path
+) -> None:
+    run(load_recipe(RECIPE, [*words, "model.lora.dropout=0.3", f"reference={reference}"]), run_dir=tmp_path / "run")
+    first = next(line for line in records(tmp_path / "run") if "loss" in line)
+    assert first["loss/text"] != pytest.approx(0.6931, abs=1e-4)
+
+
+@pytest.mark.long
 def test_a_run_stops_resumes_exports_and_answers(
     words: list[str], base: Path, tuned: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

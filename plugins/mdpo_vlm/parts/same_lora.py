@@ -88,10 +88,12 @@ def _difference(
     if not kinds:
         return f"{option}: {found}; the adapter has no LoRA in the {part} part, so leave {option} out"
     [kind] = kinds
+    # YAML reads the name of a numbered module as a number.
+    patterns = [f"'{each}'" if each.isdigit() else each for each in _targets(part, theirs, modules)]
     options = {
         "rank": kind.rank,
         "alpha": f"{kind.alpha:g}",
-        "targets": f"[{', '.join(_targets(part, theirs, modules))}]",
+        "targets": f"[{', '.join(patterns)}]",
     }
     switches = {"rslora": config.use_rslora, "dora": config.use_dora}
     words = [f"{key}: {value}" for key, value in options.items()] + [
