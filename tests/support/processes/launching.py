@@ -100,7 +100,7 @@ def require_same_training(one: Path, other: Path, tolerance: float, but: str = "
     for name, value in expected.items():
         if re.search(but, name):
             continue
-        # Bounds may be infinite: their difference is no number.
+        # Infinity minus infinity is NaN, so the gap between equal values is set to 0.
         gap = float((weights[name] - value).where(weights[name] != value, 0.0).abs().max())
         assert gap <= tolerance * float(value.abs().max().clamp(min=1e-3)), (name, gap)
 
