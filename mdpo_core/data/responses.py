@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mdpo_core.errors import DataError, Problem
 from mdpo_core.types.example import Begun, Example, Turn
+from mdpo_core.words.sentences import first_sentence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +95,16 @@ def begun_prompt(encoder: Encoder, example: Example) -> EncodedPrompt:
         return prompt
     # With the joint, but without a space at its end: tokenizers put it before the next word.
     return prompt.followed_by(tokens_of_beginning(encoder, example.begun.followed_by("").rstrip(" ")))
+
+
+def decoded_answer(encoder: Encoder, example: Example, token_ids: Tensor) -> str:
+    """The text of an answer that a model wrote to an example. An unfinished one ends with its first sentence.
+
+    ``token_ids``: ``(time,)``, of what follows `begun_prompt`. The responses of unfinished answers are sentences, but a
+    model that has not learned to end after a sentence goes on.
+    """
+    text = encoder.decode(token_ids)
+    return first_sentence(text) if example.begun is not None and example.begun.unfinished else text
 
 
 def tokens_of_beginning(encoder: Encoder, text: str) -> Tensor:

@@ -153,7 +153,8 @@ class Policy(Protocol):
     ) -> list[str]:
         """Responses to the examples' prompts: greedy at temperature 0, else sampled with the run's seed.
 
-        A response goes on from the beginning of the answer, `Example.begun`, where a row has one.
+        A response goes on from the beginning of the answer, `Example.begun`, where a row has one, and ends with its
+        first sentence where the answer is ``unfinished``.
         """
 
     def answer(self, questions: Sequence[Example], max_new_tokens: int) -> list[str]:

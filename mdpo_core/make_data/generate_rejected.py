@@ -17,7 +17,7 @@ from mdpo_core.interfaces.model import Decoding
 from mdpo_core.make_data.continuation import Added, ContinuationTask, Writer
 from mdpo_core.make_data.job import DataJob, NewPairs
 from mdpo_core.make_data.journal import Entry
-from mdpo_core.make_data.kept_beginnings import Beginning, Keep, assembled, beginnings_of, ends_a_sentence
+from mdpo_core.make_data.kept_beginnings import Beginning, Keep, assembled, beginnings_of
 from mdpo_core.make_data.source import CheckedInput, builder_of, load, require_condition, require_jsonl, require_models
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.remedies import option
@@ -25,6 +25,7 @@ from mdpo_core.types.batch import EncodedPrompt
 from mdpo_core.types.example import Example
 from mdpo_core.types.marks import escape_marks
 from mdpo_core.types.view import CHOSEN, CLEAN, REJECTED, View
+from mdpo_core.words.sentences import ends_a_sentence
 
 MOST_ATTEMPTS = 5
 

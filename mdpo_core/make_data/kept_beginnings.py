@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from mdpo_core.words.sentences import first_sentence, sentences
+
 if TYPE_CHECKING:
     import random
 
@@ -15,11 +17,6 @@ Keep: TypeAlias = "Literal['none', 'sentences'] | float"
 # In scripts without spaces between words, each character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
-# A number with a dot at the start of a line numbers a list: the sentence continues after it.
-_SENTENCE_END = re.compile(
-    r"(?<!^\d)(?<!^\d\d)(?:[.!?]+[\"')\]\u201d\u2019]*(?=\s|$)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019]*)|\n",
-    re.MULTILINE,
-)
 _YES_OR_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 _OTHER = {"yes": "no", "no": "yes"}
 
@@ -87,30 +84,6 @@ def _flipped(tail: str, rng: random.Random) -> str:
     other = _OTHER[word.lower()]
     as_written = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
     return match[0][: -len(word)] + as_written
-
-
-def sentences(text: str) -> list[str]:
-    """Split a text into sentences, each with the space after it.
-
-    A sentence ends with a mark (. ! ?) before a space, or with its line. So an abbreviation also ends a sentence.
-    """
-    parts, start = [], 0
-    for match in _SENTENCE_END.finditer(text):
-        end = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
-        if text[start : match.end()].strip() and end > start:
-            parts.append(text[start:end])
-            start = end
-    return [*parts, text[start:]] if start < len(text) else parts
-
-
-def first_sentence(text: str) -> str:
-    """The first sentence of a text, without the space after it."""
-    return sentences(text)[0].rstrip() if text.strip() else ""
-
-
-def ends_a_sentence(text: str) -> bool:
-    """Whether a sentence ends anywhere in a text."""
-    return _SENTENCE_END.search(text) is not None
 
 
 def assembled(beginnings: Sequence[Beginning], continuations: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from mdpo_core.data.encoding import BatchBuilder, BuildBatch
-from mdpo_core.data.responses import begun_prompt
+from mdpo_core.data.responses import begun_prompt, decoded_answer
 from mdpo_core.data.sampler import MicroBatch, split_over_processes
 from mdpo_core.errors import DataError, Problem, RecipeError, blame_on
 from mdpo_core.interfaces.corruption import Corruption
@@ -104,7 +104,7 @@ class TrainedPolicy:
             with torch.no_grad(), self.learner.advice.explained_answers(len(prompts)):
                 tokens = self.learner.engine.using_model(write)
             # The last answer may belong to a blank image.
-            decoded = [encoder.decode(ids) for encoder, ids in zip(encoders, tokens, strict=False)]
+            decoded = list(map(decoded_answer, encoders, asked, tokens))
             answers = dict(zip(part.rows, decoded, strict=True))
             for of_process in self.world.gather({} if part.is_filler else answers):
                 texts |= of_process

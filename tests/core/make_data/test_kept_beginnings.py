@@ -5,19 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.builders.small_llava import build_tokenizer
 
-from mdpo_core.make_data.kept_beginnings import (
-    Beginning,
-    assembled,
-    beginnings_of,
-    ends_a_sentence,
-    first_sentence,
-    sentences,
-)
+from mdpo_core.make_data.kept_beginnings import Beginning, assembled, beginnings_of
+from mdpo_core.words.sentences import sentences
 
 WORDS = st.sampled_from(
     ["A", "red", "cat,", "sits.", "No", "dogs!", "Yes", "3.5", "1.", "\n", "(why?)", "猫", "です。"]
@@ -25,32 +18,6 @@ WORDS = st.sampled_from(
 TEXTS = st.lists(WORDS, min_size=1, max_size=20).map(" ".join)
 SEEDS = st.integers(0, 1000)
 TOKENIZER = build_tokenizer()  # its words begin with their space
-
-
-@given(st.one_of(TEXTS, st.text()))
-def test_the_sentences_of_a_text_are_the_text(text: str) -> None:
-    assert "".join(sentences(text)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("A cat. No, 3.5 dogs!  Yes?", ["A cat. ", "No, 3.5 dogs!  ", "Yes?"]),
-        ("1. One.\n2. Two.\n12. More", ["1. One.\n", "2. Two.\n", "12. More"]),
-        ('He said "go." Then left', ['He said "go." ', "Then left"]),
-        ("a title\n\nand a line", ["a title\n\n", "and a line"]),
-        ("猫。犬です！", ["猫。", "犬です！"]),  # noqa: RUF001  # Japanese has these marks
-        ("", []),
-    ],
-)
-def test_a_sentence_ends_with_its_mark_or_its_line(text: str, found: list[str]) -> None:
-    assert sentences(text) == found
-
-
-def test_first_sentence_of_continuation_keeps_leading_space() -> None:
-    assert first_sentence(" red roof. And more.") == " red roof."
-    assert first_sentence(" \n ") == ""
-    assert not ends_a_sentence(" red roof")
 
 
 @given(TEXTS, st.floats(0.05, 0.95), SEEDS)

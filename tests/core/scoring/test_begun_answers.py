@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText
 
 from mdpo_core import Begun, DataError, Example, Placement, Scores, Turn, View, load_recipe, run
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.responses import encode_response
+from mdpo_core.data.responses import decoded_answer, encode_response
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
@@ -215,6 +215,27 @@ def test_sentences_train_from_log_2_cached_or_not(qwen: Path, photographs: Path,
     assert one == pytest.approx(other, abs=1e-5)
     assert one[0] == pytest.approx(math.log(2), abs=1e-5)
     assert one[1] < one[0] - 1e-3
+
+
+def test_sample_of_an_unfinished_answer_ends_with_its_first_sentence(
+    qwen: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = adapter("qwen2_vl", qwen).encoder().processor.tokenizer
+    written = tokenizer("A dog sleeps. Two cats. A boat.", return_tensors="pt")["input_ids"][0]
+    monkeypatch.setattr("mdpo_vlm.forward.model.generate", lambda _, __, prompts, ___: [written] * len(prompts))
+    losses(qwen, photographs, tmp_path, "adapter_off")
+    lines = (tmp_path / "adapter_off" / "samples.jsonl").read_text().splitlines()
+    assert {json.loads(line)["answer"] for line in lines} == {"A dog sleeps."}
+
+
+@pytest.mark.parametrize("begun", [None, Begun(""), Begun("A boat.")])
+def test_whole_answer_of_a_model_keeps_its_sentences(begun: Begun | None) -> None:
+    class Decoder:
+        def decode(self, token_ids: Tensor) -> str:
+            return " A dog. Two cats."
+
+    row = Example("1", "?", {}, begun=begun)
+    assert decoded_answer(Decoder(), row, torch.tensor([1])) == " A dog. Two cats."  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
