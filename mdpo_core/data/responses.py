@@ -90,11 +90,8 @@ def _continuation(encoder: Encoder, example: Example, begun: Begun, name: str) -
 
 def begun_prompt(encoder: Encoder, example: Example) -> EncodedPrompt:
     """The encoded prompt of an example, with the tokens of `Example.begun` behind it: a model goes on from there."""
-    prompt = encoder.encode_prompt(example)
-    if example.begun is None:
-        return prompt
     # With the joint, but without a space at its end: tokenizers put it before the next word.
-    return prompt.followed_by(tokens_of_beginning(encoder, example.begun.followed_by("").rstrip(" ")))
+    return encoder.encode_prompt(example).followed_by(tokens_of_beginning(encoder, example.beginning.rstrip(" ")))
 
 
 def decoded_answer(encoder: Encoder, example: Example, token_ids: Tensor) -> str:

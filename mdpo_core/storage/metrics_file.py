@@ -126,6 +126,7 @@ def _sample_line(step: int, sample: Sample) -> dict[str, Any]:
         "held_out": sample.held_out,
         "pictures": [key[1:9].hex() for key in keys_of_pictures(keys_of(row))],
         "prompt": prompt,
+        **({"beginning": row.beginning} if row.beginning else {}),
         **{name: row.text(name) for name in ("chosen", "rejected") if name in row.responses},
         "answer": sample.answer,
         "words": list(sample.words),

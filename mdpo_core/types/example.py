@@ -119,6 +119,11 @@ class Example:
             return response
         return "\n".join(turn.text for turn in response if turn.role == "assistant")
 
+    @property
+    def beginning(self) -> str:
+        """The text that each response follows, with the joint; "" if the responses are whole answers."""
+        return "" if self.begun is None else self.begun.followed_by("")
+
     def whole_answer(self, name: str) -> str | tuple[Turn, ...]:
         """The response of this name with the beginning of the answer before it."""
         response = self.responses[name]

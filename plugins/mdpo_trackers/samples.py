@@ -13,13 +13,14 @@ _LARGEST = 512  # pixels of the longer side; a tracker shows small pictures
 
 
 def texts_of(sample: Sample) -> dict[str, str]:
-    """The columns of a sample: ``id``, ``prompt``, ``answer``, ``words``, and the responses of the row."""
+    """The columns of a sample: ``id``, ``prompt``, ``answer``, and what it has of a beginning, responses and words."""
     row = sample.row
     turns = () if isinstance(row.prompt, str) else row.prompt
     prompt = row.prompt if isinstance(row.prompt, str) else "\n".join(f"{turn.role}: {turn.text}" for turn in turns)
     responses = {name: row.text(name) for name in ("chosen", "rejected") if name in row.responses}
     found = {"words": ", ".join(sample.words)} if sample.words else {}
-    return {"id": row.id, "prompt": prompt, "answer": sample.answer, **responses, **found}
+    begun = {"beginning": row.beginning} if row.beginning else {}
+    return {"id": row.id, "prompt": prompt, **begun, "answer": sample.answer, **responses, **found}
 
 
 def picture_of(sample: Sample) -> Image | None:

@@ -205,8 +205,7 @@ def row_view(builder: NotingBuilder, data: Sequence[Example], index: int, place:
     answers = [Answer(name, words, runs[name], counts[name]) for name, words in _compared(example, list(runs))]
     prompt = prompt_runs(builder.encoder, clean, example.prompt)
     columns, length = dict(example.columns), builder.longest[example.id]
-    beginning = "" if example.begun is None else example.begun.followed_by("")
-    return RowView(place, example.id, prompt, conditions, answers, columns, length, mark, beginning)
+    return RowView(place, example.id, prompt, conditions, answers, columns, length, mark, example.beginning)
 
 
 def _condition(builder: BatchBuilder, example: Example, name: str, data: Sequence[Example]) -> Condition:

@@ -30,6 +30,8 @@ def answers_before_and_after(lines: Sequence[Mapping[str, Any]], width: int) -> 
     shown = textwrap.wrap(title, width)
     for line in after[:_SHOWN]:
         shown += [f"  {_short(_question(line['prompt']), width - 2, 1)[0]}"]
+        if line.get("beginning"):
+            shown += _labelled("begun", line["beginning"], width)
         texts = {"before": before.get(line["id"], line), "after": line} if last != first else {"answer": line}
         for name, each in texts.items():
             shown += _labelled(name, _marked(each["answer"], each.get("words") or ()), width)

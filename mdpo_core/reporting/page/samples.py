@@ -31,9 +31,15 @@ def _row(before: Mapping[str, Any], after: Mapping[str, Any], first: int, last: 
     whose = "" if after.get("held_out") else " <span class=chip>trained on</span>"
     question = escape(" ".join(_MARK.sub(" ", after["prompt"]).split()))
     return (
-        f"<article class=row><header><h3 dir=auto>{question}</h3>{whose}</header>"
+        f"<article class=row><header><h3 dir=auto>{question}</h3>{whose}</header>{_beginning(after)}"
         f"<div class=answers>{''.join(shown)}</div></article>"
     )
+
+
+def _beginning(line: Mapping[str, Any]) -> str:
+    """The text that all answers to a row go on from; nothing if they are whole."""
+    text = line.get("beginning")
+    return f"<p class=words dir=auto><span class=quiet>each goes on from:</span> {escape(text)}</p>" if text else ""
 
 
 def _answer(name: str, html: str) -> str:

@@ -32,6 +32,16 @@ def test_answers_stand_one_below_the_other() -> None:
     ]
 
 
+def test_beginning_of_the_answers_stands_before_them() -> None:
+    lines = [line(step, 1, "red.", chosen="blue.", beginning="A boat  is ") for step in (0, 6)]
+    assert answers_before_and_after(lines, 80)[2:] == [
+        "    begun   A boat is",
+        "    before  red.",
+        "    after   red.",
+        "    chosen  blue.",
+    ]
+
+
 def test_a_run_without_steps_has_one_answer() -> None:
     shown = answers_before_and_after([line(0, 1, "", held_out=False)], 80)
     assert shown[0] == "answers to 1 of 1 row of the training (none is held out), before and after 0"

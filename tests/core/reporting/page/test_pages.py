@@ -16,6 +16,7 @@ from support.stored_runs import stored_run, with_seeds
 import mdpo
 from mdpo_core.cli import main
 from mdpo_core.reporting.page.charts import charts_of
+from mdpo_core.reporting.page.samples import samples_html
 
 EVIL = "<script>alert('x')</script><img src=http://host/x.png> & \"quoted\""
 
@@ -68,6 +69,14 @@ def test_the_report_of_a_run_holds_its_parts_and_escapes_what_the_model_wrote(tm
     assert "img" not in page.tags
     assert "<mark>two</mark>" in text
     assert len(text) - len(get_plotlyjs()) < 60_000
+
+
+def test_answers_of_a_report_stand_behind_their_beginning() -> None:
+    line = {"id": "1", "prompt": "What?", "answer": "A boat.", "words": []}
+    begun, whole = {**line, "step": 1, "beginning": EVIL}, {**line, "step": 1}
+    texts = "".join(Page(samples_html([begun])).texts)
+    assert texts.index("each goes on from:") < texts.index(EVIL) < texts.index("A boat.")
+    assert "goes on from" not in samples_html([whole])
 
 
 def test_one_script_may_run_and_the_curves_end_no_element(tmp_path: Path) -> None:
