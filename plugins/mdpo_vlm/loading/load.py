@@ -23,6 +23,7 @@ from mdpo_vlm.forward.cross_attention import keep_rows_apart
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
 from mdpo_vlm.forward.recurrent import start_branches_from_prompts
+from mdpo_vlm.loading.continued import require_continued
 from mdpo_vlm.loading.kernels import use_liger
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
 from mdpo_vlm.loading.self_check import require_whole_forward
@@ -32,7 +33,6 @@ from mdpo_vlm.parts.continued import keep_start, read_continued
 from mdpo_vlm.parts.four_bit_sketch import quantize_sketch
 from mdpo_vlm.parts.idle import idle_parameters
 from mdpo_vlm.parts.lora import add_lora, read_lora
-from mdpo_vlm.parts.same_lora import require_same_lora
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     """
     # Under ZeRO-3, transformers cannot build a model without numbers. A run has checked it before.
     if plan.continued is not None and not is_deepspeed_zero3_enabled():
-        require_same_lora(plan.continued, lambda: without_weights(plan.folder), plan.family, plan.training)
+        require_continued(plan.continued, plan.folder, plan.family, plan.training)
     base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
     base.name_or_path = plan.name
     _change_forward(base, plan)

@@ -21,7 +21,7 @@ from mdpo_vlm.files.kept import cache, digest_of, kept
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 # Raise this number whenever merging changes.
-_VERSION = 1
+_VERSION = 2
 
 
 def is_peft_folder(folder: Path) -> bool:

@@ -45,13 +45,12 @@ def require_targets_once(adapter: ModelAdapter, folder: Path, family: Family) ->
 
 
 def require_continued_once(adapter: ModelAdapter, folder: Path, family: Family, continued: Path) -> None:
-    """See `require_same_lora`; ``continued`` is the adapter that is trained on."""
+    """See `require_continued`; ``continued`` is the adapter that is trained on."""
 
     def compute() -> None:
-        from mdpo_vlm.loading.shapes import without_weights
-        from mdpo_vlm.parts.same_lora import require_same_lora
+        from mdpo_vlm.loading.continued import require_continued
 
-        require_same_lora(continued, lambda: without_weights(folder), family, adapter.training)
+        require_continued(continued, folder, family, adapter.training)
 
     _found("continued", compute, adapter, folder, continued)
 

@@ -17,6 +17,7 @@ from mdpo_core import DataError, Problem
 from mdpo_vlm.files.damage import reading, require_whole
 from mdpo_vlm.files.folder import read_json, require_file, unfit
 from mdpo_vlm.files.stored import require_weight_types, stored_tensors
+from mdpo_vlm.parts.embeddings import require_vocabulary
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _SECONDS = 30.0  # an adapter for all layers of a large model takes seconds
@@ -71,8 +72,12 @@ class _Options(BaseModel):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide a warning that users cannot fix: peft calls transformers by a deprecated name."""
+    """Hide warnings that users cannot fix.
+
+    peft calls transformers by a deprecated name, and tells of tied weights that it cannot merge, though mdpo can.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 
@@ -120,18 +125,19 @@ def require_adapter(folder: Path, base: PreTrainedModel) -> None:
     config = adapter_config(folder)
     with reading(folder / CONFIG, _FAILURE, [], _SECONDS, REMEDY), quiet():
         # A sound adapter is put on in a moment; a pattern in it may compute without an end.
-        state = get_peft_model_state_dict(get_peft_model(base, config), save_embedding_layers=False)
+        adapted = get_peft_model(base, config)
+        wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        # peft may also save the model's own embedding and head, and then reads them.
+        known = wanted | get_peft_model_state_dict(adapted, save_embedding_layers=True)
     _require_saved(folder / CONFIG, config, base)
-    wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in known.items() if name in found}
+    mismatched = [(name, found[name].shape, shape) for name, shape in shapes.items() if found[name].shape != shape]
+    require_vocabulary(folder, base, mismatched)
     require_whole(
         folder,
         missing=[name for name in wanted if name not in found],
-        unexpected=[name for name in found if name not in wanted],
-        mismatched=[
-            (name, found[name].shape, shape)
-            for name, shape in wanted.items()
-            if name in found and found[name].shape != shape
-        ],
+        unexpected=[name for name in found if name not in known],
+        mismatched=mismatched,
         remedy=REMEDY,
     )
 

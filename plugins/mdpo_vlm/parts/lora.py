@@ -20,6 +20,7 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.parts.adapter_folder import CONFIG, REMEDY, TENSORS, adapter_config, quiet
+from mdpo_vlm.parts.embeddings import has_tied_update, untie
 from mdpo_vlm.parts.four_bit_sketch import FourBitLinear
 from mdpo_vlm.parts.lora_linear import InPlaceAdapter, LoraLinear, over_quantized
 from mdpo_vlm.parts.lora_targets import Chosen, choose
@@ -145,4 +146,6 @@ def merged_lora(model: nn.Module) -> PreTrainedModel:
     """The plain model with the adapter's weights added to its own. Raises ValueError if there is no adapter."""
     if not isinstance(model, PeftModel):
         raise ValueError("there is no adapter to merge: the model was loaded without LoRA")
+    if has_tied_update(model):
+        untie(model)
     return model.merge_and_unload(adapter_names=[TRAINED])
