@@ -115,6 +115,13 @@ _CAUSAL = (
 )
 _ANY_CAUSAL = Family(language=_CAUSAL)
 _MISTRAL = Family(vision=("pixtral",), language=_CAUSAL, reads_pixels=True)
+_GEMMA_4 = Family(
+    separate="layers have a sliding window, and in some sizes an image's tokens attend in both directions",
+    marks={"mm_token_type_ids": "image tokens"},
+    idle=r"\.(audio_tower|embed_audio)\.",
+    softcap=True,
+    reads_pixels=True,
+)
 
 FAMILIES: Mapping[str, Family] = {
     "llava": Family(vision=("clip_vision_model", "siglip_vision_model", None), language=_CAUSAL),
@@ -146,6 +153,7 @@ FAMILIES: Mapping[str, Family] = {
     "lfm3_vl": Family(
         grid="image_grid_thw", flat=True, recurrent=Recurrent("conv", "past_key_values"), tells_window=True
     ),
+    "lfm2_vl": Family(reads_pixels=True, recurrent=Recurrent("conv", "past_key_values")),
     "glm4v": _GLM,
     "glm46v": _GLM,
     "glm4v_moe": replace(_GLM, unadaptable=_LIKE_EXPERTS, experts=True),
@@ -153,6 +161,7 @@ FAMILIES: Mapping[str, Family] = {
     "mistral3": _MISTRAL,
     "mistral4": replace(_MISTRAL, language=(), experts=True),
     "aya_vision": _ANY_CAUSAL,
+    "cohere2_vision": _ANY_CAUSAL,
     "ovis2": _ANY_CAUSAL,
     "deepseek_vl": Family(language=_CAUSAL, idle=r"vision_model\.head\."),
     "video_llama_3": Family(language=_CAUSAL, reads_pixels=True),
@@ -167,13 +176,8 @@ FAMILIES: Mapping[str, Family] = {
         separate="the tokens of an image attend to one another in both directions, and layers have a sliding window",
         marks={"token_type_ids": "image tokens"},
     ),
-    "gemma4": Family(
-        separate="layers have a sliding window, and in some sizes an image's tokens attend in both directions",
-        marks={"mm_token_type_ids": "image tokens"},
-        idle=r"\.(audio_tower|embed_audio)\.",
-        softcap=True,
-        reads_pixels=True,
-    ),
+    "gemma4": _GEMMA_4,
+    "gemma4_unified": replace(_GEMMA_4, projector=r"\.multimodal_embedder\."),
     "paligemma": Family(
         separate="a prompt's tokens attend to one another in both directions",
         marks={"token_type_ids": "response tokens"},
@@ -182,18 +186,16 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 # Model types that are not tried when they are loaded, and why.
-_NO_PIL = "transformers has no image processor for it without torchvision"
+_TIMM = "its vision encoder is one of timm, which needs torchvision"
 REFUSED: Mapping[str, str] = {
-    "cohere2_vision": f"{_NO_PIL}; it has one for Aya Vision (model_type aya_vision)",
-    "gemma4_unified": f"{_NO_PIL}; it has one for Gemma 4 (model_type gemma4)",
-    "kimi_k25": f"{_NO_PIL}; it has one for GLM-4.5V (model_type glm4v_moe), which has experts, too",
-    "molmo2": f"{_NO_PIL}; it has one for Qwen3-VL (model_type qwen3_vl)",
-    "llama4": f"{_NO_PIL}; it has one for Llama 3.2 Vision (model_type mllama)",
-    "perception_lm": f"{_NO_PIL}; it has one for InternVL (model_type internvl), which cuts tiles, too",
-    "phi4_multimodal": f"{_NO_PIL}; it has one for InternVL (model_type internvl), which cuts tiles, too",
+    "kimi_k25": "nobody has tested this family; GLM-4.5V (model_type glm4v_moe) has experts, too",
+    "molmo2": "an image's features depend on its place among all images; Qwen3-VL (model_type qwen3_vl) is of its size",
+    "llama4": "its projector is not in get_image_features; Llama 3.2 Vision (model_type mllama) is of the same authors",
+    "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",
+    "phi4_multimodal": "its image features are put into the text inside its embedding; InternVL (model_type internvl) "
+    "cuts tiles, too",
     "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
-    "gemma3n": "its vision encoder is one of timm, which needs torchvision; Gemma 3 (model_type gemma3) does not",
-    "lfm2_vl": f"{_NO_PIL}; it has one for LFM3-VL (model_type lfm3_vl)",
+    "gemma3n": f"{_TIMM}; Gemma 3 (model_type gemma3) does not",
 }
 UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-model.md")
 

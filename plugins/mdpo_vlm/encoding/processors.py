@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes, require_types
+from mdpo_vlm.encoding.torchvision_only import image_processor_without_torchvision
 from mdpo_vlm.files.config import load_config
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
@@ -34,7 +36,8 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     """Image processor and tokenizer in one, and the model's configuration.
 
     ``model`` is the folder whose configuration names the class of the processor. Videos are not supported. Pillow
-    processes the images, so that results do not depend on whether torchvision is installed.
+    processes the images, or torch those of models that transformers prepares with torchvision alone, so that results do
+    not depend on whether torchvision is installed.
     """
     config = _vision_language_config(model)
     require_tokenizer(folder)
@@ -42,7 +45,7 @@ def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTraine
     own = [file for file in (folder / "config.json",) if file.is_file()]
     with reading(folder, _FAILURE, [*own, *encoder_files(folder)], _SECONDS, _REMEDY) as staged:
         require_bounded(folder)
-        processor = _processor(staged, _class_of(config))
+        processor = _processor(staged, config)
         complete(processor, config, folder)
         require_types(processor, folder)
         require_sizes(processor, folder)
@@ -59,8 +62,9 @@ def image_text(processor: ProcessorMixin) -> str:
 
 def class_that_needs_torchvision(model: Path) -> str:
     """The processor class of the model in a folder if transformers makes it only with torchvision; else nothing."""
-    kind = _class_of(load_config(model))
-    return kind.__name__ if kind is not None and _needs_torchvision(kind) else ""
+    config = load_config(model)
+    kind, own = _class_of(config), image_processor_without_torchvision(config.model_type)
+    return kind.__name__ if kind is not None and (own is not None or _needs_torchvision(kind)) else ""
 
 
 def _class_of(config: PreTrainedConfig) -> type[ProcessorMixin] | None:
@@ -90,11 +94,12 @@ def _vision_language_config(model: Path) -> PreTrainedConfig:
     return config
 
 
-def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixin:
-    if kind is None or not _needs_torchvision(kind):
+def _processor(folder: Path, config: PreTrainedConfig) -> ProcessorMixin:
+    kind, own = _class_of(config), image_processor_without_torchvision(config.model_type)
+    if kind is None or (own is None and not _needs_torchvision(kind)):
         return AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     made = {
-        "image_processor": AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),
+        "image_processor": _images(folder) if own is None else own.from_pretrained(folder),
         "tokenizer": AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         "video_processor": _NoVideos() if kind.__name__ in _READ_VIDEO_SETTINGS else None,
     }
@@ -102,6 +107,10 @@ def _processor(folder: Path, kind: type[ProcessorMixin] | None) -> ProcessorMixi
     options, _ = kind.get_processor_dict(folder)
     in_order = [made.get(name) for name in kind.get_attributes()]
     return _without_videos(kind).from_args_and_dict(in_order, options)
+
+
+def _images(folder: Path) -> Any:
+    return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
 
 
 class _NoVideos(dict[str, Any]):
@@ -151,10 +160,13 @@ def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, fo
 
 
 def _without_videos(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """The processor class, changed to accept a video processor that is none: it is called only for videos."""
+    """The processor class, changed to accept a video processor that is none: it is called only for videos.
+
+    Nor does it ask which image processor it has, which need not be one of those that transformers knows here.
+    """
 
     def check_argument_for_proper_class(self: ProcessorMixin, name: str, argument: Any) -> Any:
-        if argument is None or isinstance(argument, _NoVideos):
+        if argument is None or isinstance(argument, _NoVideos | BaseImageProcessor):
             return argument
         return kind.check_argument_for_proper_class(self, name, argument)
 

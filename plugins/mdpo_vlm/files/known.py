@@ -39,9 +39,8 @@ def _reason(config: Mapping[str, Any]) -> str:
 
 
 def _reason_without_row(model_type: str, config: Mapping[str, Any]) -> str:
-    """The same for a model type that mdpo has no row for. It is tried if transformers has it, with Pillow."""
+    """The same for a model type that mdpo has no row for. It is tried if transformers has it."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     if model_type not in CONFIG_MAPPING:
@@ -58,11 +57,6 @@ def _reason_without_row(model_type: str, config: Mapping[str, Any]) -> str:
         return (
             f"models of type '{model_type}' take no images, or write no texts about them: transformers has no "
             "AutoModelForImageTextToText for them; choose a vision-language model"
-        )
-    if "pil" not in IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {"pil": ""}):
-        return (
-            f"transformers prepares the pictures of models of type '{model_type}' with torchvision alone, and mdpo "
-            "with Pillow; choose a model of another family"
         )
     return ""
 

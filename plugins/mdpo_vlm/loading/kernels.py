@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from mdpo_core import RecipeError
 from mdpo_vlm.files.damage import quoted
+from mdpo_vlm.parts.names import image_encoder
 
 _LIBRARY = "liger_kernel.transformers"
 _REMEDY = "leave kernels out"
@@ -51,7 +52,7 @@ def use_liger(base: PreTrainedModel) -> None:
     if not any(module._get_name().startswith("Liger") for module in decoder.modules()):
         language = base.config.get_text_config().model_type
         raise RecipeError(f"model.kernels: Liger has no kernels for language models of type '{language}'; {_REMEDY}")
-    for part in (decoder, base.get_encoder("image")):
+    for part in (decoder, image_encoder(base)):
         part.register_forward_pre_hook(_require_cuda, with_kwargs=True)
 
 

@@ -10,11 +10,12 @@ import torch
 from transformers import PreTrainedModel
 
 from mdpo_vlm.families import Family
+from mdpo_vlm.parts.names import image_encoder
 
 
 def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
     """Names of parameters that no gradient reaches: layers above the one that gives the features, and unused heads."""
-    encoder = base.get_encoder("image")
+    encoder = image_encoder(base)
     prefix = next(name for name, module in base.named_modules() if module is encoder)
     above: frozenset[str] = frozenset()
     if hasattr(base.config, "vision_feature_layer"):

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from mdpo_core import Part
 from mdpo_vlm.families import Family
 from mdpo_vlm.parts.idle import idle_parameters
-from mdpo_vlm.parts.names import PartNames
+from mdpo_vlm.parts.names import PartNames, image_encoder
 
 _LINEAR = (nn.Linear, Conv1D)
 _ADAPTABLE = (*_LINEAR, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -29,7 +29,7 @@ class Modules:
     def __init__(self, base: PreTrainedModel, family: Family) -> None:
         self._modules = dict(base.named_modules())
         self._head = base.get_output_embeddings()
-        self._encoder = base.get_encoder("image")
+        self._encoder = image_encoder(base)
         self._idle = idle_parameters(base, family)
         self._tied = _tied_names(base)
         self._unadaptable = family.unadaptable

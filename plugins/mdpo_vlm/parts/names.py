@@ -15,7 +15,7 @@ class PartNames:
     """Finds the part of a parameter by its full name: vision, language, or (all others) the projector."""
 
     def __init__(self, base: PreTrainedModel, family: Family) -> None:
-        self._vision = _inside(base, base.get_encoder("image"))
+        self._vision = _inside(base, image_encoder(base))
         self._language = tuple(_inside(base, each) for each in (base.get_decoder(), base.get_output_embeddings()))
         self._projector = family.projector
 
@@ -24,6 +24,12 @@ class PartNames:
         if name.startswith(self._vision):
             return "projector" if re.search(self._projector, name) else "vision"
         return "language" if name.startswith(self._language) else "projector"
+
+
+def image_encoder(base: PreTrainedModel) -> nn.Module:
+    """The vision encoder: a module that a family's models name as most do, or the one that embeds patches (Gemma 4)."""
+    found: nn.Module = base.get_encoder("image")
+    return base.get_submodule("model.embed_vision") if found is base else found
 
 
 def _inside(base: nn.Module, module: nn.Module) -> str:

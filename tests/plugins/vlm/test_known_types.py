@@ -43,7 +43,7 @@ REMOTE = {"AutoConfig": "configuration_x.C", "AutoModelForCausalLM": "modeling_x
         ({"model_type": "llama"}, "models of type 'llama' take no images, or write no texts about them"),
         ({"model_type": "t5"}, "models of type 't5' take no images, or write no texts about them"),
         ({"model_type": "clip"}, "models of type 'clip' take no images, or write no texts about them"),
-        ({"model_type": "llama4"}, "models of type 'llama4' are not supported: transformers has no image processor"),
+        ({"model_type": "gemma3n"}, "models of type 'gemma3n' are not supported: its vision encoder is one of timm"),
         ({"model_type": "phi4_multimodal"}, "models of type 'phi4_multimodal' are not supported"),
         ({"model_type": "bunny-qwen2"}, "the layout of the model's authors; use adapter: bunny"),
         ({"model_type": 5}, "model_type is missing"),

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
-from support.builders.vlms import cross, experts, glm, google, idefics, llava, more, qwen, recurrent
+from support.builders.vlms import cross, experts, glm, google, idefics, llava, more, qwen, recurrent, tensors
 from support.builders.vlms.llava import NAMELESS
 from support.builders.vlms.shapes import Small
 
@@ -29,6 +29,7 @@ SMALL: dict[str, Small] = {
     **more.MODELS,
     **experts.MODELS,
     **cross.MODELS,
+    **tensors.MODELS,
 }
 
 # One for each way of scoring: positions of transformers' own, M-RoPE, prompts that cannot be shared, and layers with a
@@ -120,8 +121,12 @@ def _tokenizer(small: Small) -> PreTrainedTokenizerFast:
 def _save_processor(small: Small, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """The parts: processors that take videos, too, cannot be made without torchvision."""
     tokenizer.save_pretrained(folder)
-    module = next(name for name in _pil_modules() if hasattr(import_module(name), small.image_processor))
-    getattr(import_module(module), small.image_processor)(**small.image_options).save_pretrained(folder)
+    module = next((name for name in _pil_modules() if hasattr(import_module(name), small.image_processor)), None)
+    if module is None:  # of torchvision alone: its file as its authors' has it
+        settings = {"image_processor_type": small.image_processor, **small.image_options}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    else:
+        getattr(import_module(module), small.image_processor)(**small.image_options).save_pretrained(folder)
     kept = {"processor_class": small.processor, **small.processor_options}
 
     (folder / "processor_config.json").write_text(json.dumps(kept))

@@ -60,7 +60,7 @@ def plain_text(family: str, example: Example) -> str:
         case "gemma3":
             images = "<start_of_image>" * number
             return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
-        case "gemma4":
+        case "gemma4" | "gemma4_unified":
             return f"<bos><|turn>user\n{'<|image|>' * number}{question}<turn|>\n<|turn>model\n"
         case "idefics2":
             return f"User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"

@@ -11,7 +11,7 @@ _GEMMA = (
     "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 
-_GEMMA_4 = (
+GEMMA_4_CHAT = (
     "{{ bos_token }}{% for message in messages %}<|turn>"
     "{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n{% for item in message['content'] %}"
     "{% if item['type'] == 'image' %}<|image|>{% else %}{{ item['text'] | trim }}{% endif %}{% endfor %}"
@@ -52,7 +52,7 @@ _GEMMA_4_AUDIO = {
     "subsampling_conv_channels": [8, 4],
     "output_proj_dims": HIDDEN,
 }
-_GEMMA_4_NAMES = {
+GEMMA_4_NAMES = {
     "image_token": "<|image|>",
     "boi_token": "<|image>",
     "eoi_token": "<image|>",
@@ -88,7 +88,7 @@ MODELS: dict[str, Small] = {
     ),
     "gemma4": Small(
         "<|image|>",
-        _GEMMA_4,
+        GEMMA_4_CHAT,
         lambda token: {
             "vision_config": _GEMMA_4_VISION,
             "audio_config": _GEMMA_4_AUDIO,
@@ -102,8 +102,8 @@ MODELS: dict[str, Small] = {
         "Gemma4ImageProcessorPil",
         {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70},
         "Gemma4Processor",
-        special=(*_GEMMA_4_NAMES.values(), "<|video|>", "<|turn>", "<turn|>"),
-        names=_GEMMA_4_NAMES,
+        special=(*GEMMA_4_NAMES.values(), "<|video|>", "<|turn>", "<turn|>"),
+        names=GEMMA_4_NAMES,
         end="<turn|>",
     ),
     "paligemma": Small(
