@@ -160,6 +160,7 @@ FAMILIES: Mapping[str, Family] = {
     "internvl": _ANY_CAUSAL,
     "mistral3": _MISTRAL,
     "mistral4": replace(_MISTRAL, language=(), experts=True),
+    "kimi_k25": Family(language=("deepseek_v3",), reads_pixels=True, experts=True),
     "aya_vision": _ANY_CAUSAL,
     "cohere2_vision": _ANY_CAUSAL,
     "ovis2": _ANY_CAUSAL,
@@ -188,7 +189,6 @@ FAMILIES: Mapping[str, Family] = {
 # Model types that are not tried when they are loaded, and why.
 _TIMM = "its vision encoder is one of timm, which needs torchvision"
 REFUSED: Mapping[str, str] = {
-    "kimi_k25": "nobody has tested this family; GLM-4.5V (model_type glm4v_moe) has experts, too",
     "molmo2": "an image's features depend on its place among all images; Qwen3-VL (model_type qwen3_vl) is of its size",
     "llama4": "its projector is not in get_image_features; Llama 3.2 Vision (model_type mllama) is of the same authors",
     "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",

@@ -14,7 +14,7 @@ from support.builders.vlms.shapes import HEADS, HIDDEN, Small, text
 
 _EXPERTS = {"moe_intermediate_size": HIDDEN + 16, "num_experts": 4, "num_experts_per_tok": 2}
 # DeepSeek's kind: experts in groups, one for all tokens, and a first layer without experts.
-_GROUPS = {
+GROUPS = {
     "moe_intermediate_size": HIDDEN,
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
@@ -24,7 +24,7 @@ _GROUPS = {
     "first_k_dense_replace": 1,
 }
 # Keys and values are compressed; those of queries and keys have another width than values. Scaled by the position.
-_LATENT = {
+LATENT = {
     "kv_lora_rank": 16,
     "q_lora_rank": 16,
     "qk_rope_head_dim": 8,
@@ -68,7 +68,7 @@ def _mistral4() -> Small:
     small = MORE["mistral3"]
 
     def config(token: Callable[[str], int]) -> dict[str, Any]:
-        return {**small.config(token), "text_config": text("mistral4", token, **{**_GROUPS, **_LATENT})}
+        return {**small.config(token), "text_config": text("mistral4", token, **{**GROUPS, **LATENT})}
 
     return replace(small, config=config, model_type="mistral3")
 
@@ -91,6 +91,6 @@ _OMNI = replace(
 MODELS: dict[str, Small] = {
     "qwen3_vl_moe": _with(QWEN["qwen3_vl"], {**_EXPERTS, "model_type": "qwen3_vl_moe_text"}),
     "qwen3_omni_moe_thinker": _with(_OMNI, {**_EXPERTS, "model_type": "qwen3_omni_moe_text"}, audio_config=_AUDIO),
-    "glm4v_moe": glm("Glm4v", "glm4v_moe_text", _GROUPS),
+    "glm4v_moe": glm("Glm4v", "glm4v_moe_text", GROUPS),
     "mistral4": _mistral4(),
 }

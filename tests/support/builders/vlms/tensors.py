@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from support.builders.vlms.experts import GROUPS, LATENT
 from support.builders.vlms.google import GEMMA_4_CHAT, GEMMA_4_NAMES
 from support.builders.vlms.shapes import CHATML, EXACT, HEADS, HIDDEN, PATCH, SIDE, Small, clip, text
 
@@ -11,6 +12,8 @@ _COHERE_NAMES = {
     "eoi_token": "<|END_OF_IMG|>",
     "img_line_break_token": "<|IMG_LINE_BREAK|>",
 }
+# As the published model has it, but for shorter texts.
+_YARN = {name: value for name, value in LATENT["rope_parameters"].items() if name != "llama_4_scaling_beta"}
 _LFM_TOKENS = ("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>")
 _LFM_TILES = tuple(f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5))
 
@@ -29,6 +32,30 @@ MODELS: dict[str, Small] = {
         "Cohere2VisionProcessor",
         special=tuple(_COHERE_NAMES.values()),
         names=_COHERE_NAMES,
+    ),
+    "kimi_k25": Small(
+        "<|media_pad|>",
+        CHATML.replace("IMAGE", "<|media_pad|>"),
+        lambda token: {
+            "vision_config": {
+                "hidden_size": HIDDEN,
+                "intermediate_size": 2 * HIDDEN,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "patch_size": PATCH,
+                "pos_emb_height": 8,
+                "pos_emb_width": 8,
+            },
+            "text_config": text("deepseek_v3", token, **{**GROUPS, **LATENT, "rope_parameters": _YARN}),
+            "projection_hidden_size": HIDDEN,
+            "image_token_id": token("<|media_pad|>"),
+            "video_token_id": token("<|kimi_k25_video_placeholder|>"),
+            "tie_word_embeddings": False,
+        },
+        "Kimi_K25ImageProcessor",
+        {"patch_size": PATCH, "max_patches": 36},
+        "Kimi_K25Processor",
+        special=("<|media_pad|>", "<|kimi_k25_video_placeholder|>"),
     ),
     "lfm2_vl": Small(
         "<image>",
