@@ -189,7 +189,8 @@ FAMILIES: Mapping[str, Family] = {
 # Model types that are not tried when they are loaded, and why.
 _TIMM = "its vision encoder is one of timm, which needs torchvision"
 REFUSED: Mapping[str, str] = {
-    "molmo2": "an image's features depend on its place among all images; Qwen3-VL (model_type qwen3_vl) is of its size",
+    "molmo2": "tokens around its images attend to one another, too, and only its tokenizer names them; Qwen3-VL "
+    "(model_type qwen3_vl) is of its size",
     "llama4": "its projector is not in get_image_features; Llama 3.2 Vision (model_type mllama) is of the same authors",
     "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",
     "phi4_multimodal": "its image features are put into the text inside its embedding; InternVL (model_type internvl) "

@@ -60,7 +60,7 @@ def test_a_model_that_cannot_be_used_is_told_before_its_weights(
         component("adapter", "chat_vlm", path=str(tmp_path)).check()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("model_type", [*sorted(FAMILIES), "vipllava", "aria", "blip-2"])
+@pytest.mark.parametrize("model_type", [*sorted(FAMILIES), "vipllava", "aria", "blip-2", "step3p7"])
 def test_code_beside_a_known_model_does_not_matter(model_type: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "auto_map": REMOTE}))
     require_known(tmp_path / "config.json")
